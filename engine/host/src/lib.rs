@@ -1,0 +1,1 @@
+//! Heddle's functions port: wasmtime, the plugin registry, the sandbox and its limits.

@@ -1,0 +1,1 @@
+//! Heddle's HTTP and WebSocket interface, its docs and its page.

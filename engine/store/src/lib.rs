@@ -1,0 +1,1 @@
+//! Heddle's journal port: SQLite, and memory for tests.
