@@ -1,0 +1,1 @@
+//! Write Heddle plugins in Rust.
