@@ -1,1 +1,17 @@
-//! Heddle's pure core: graph, state and run, without I/O, clock or randomness.
+//! Heddle's pure core: what a graph means and how a run of it moves.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or awaits: time, ids and the
+//! outcomes of calls are arguments. So a run can be folded from its journal, and the same
+//! inputs always give the same events. The arrows of the workspace end here.
+
+pub mod event;
+pub mod graph;
+pub mod ids;
+pub mod object;
+pub mod run;
+
+pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
+pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};
+pub use ids::{Digest, GraphId, RunId, Timestamp};
+pub use object::{Json, Object};
+pub use run::{Input, Outcome, Owed, Refusal, Route, Run, Status, decide};

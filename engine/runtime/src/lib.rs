@@ -1,1 +1,9 @@
-//! Heddle's executor and the ports it needs: journal, functions, clock and ids.
+//! Heddle's executor: it carries out what the kernel decides.
+//!
+//! A run is a task that owns its state machine: it makes the calls that the run owes, hands the
+//! outcomes to the kernel, appends the events to the journal and goes on without waiting for
+//! the disk, while everything that leaves the engine waits until it is durable. What it needs
+//! of the world comes through the ports in [`ports`]; nothing here names a database, a wasm
+//! runtime or a web server.
+
+pub mod ports;

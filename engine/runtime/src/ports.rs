@@ -1,0 +1,381 @@
+//! What the runtime needs of the world: a journal, functions, a clock and ids.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use heddle_kernel::{
+    Digest, Failure, FunctionKind, GraphId, Json, Level, Object, Outcome, Recorded, RunError, RunId, Status,
+    Timestamp, event::FunctionRef,
+};
+
+/// Tells the time.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Makes ids.
+pub trait Ids: Send + Sync + 'static {
+    /// An id that no run has had.
+    fn run_id(&self) -> RunId;
+}
+
+// ---------------------------------------------------------------------------------- journal
+
+/// Keeps graphs, runs, their events and the plugins that were registered, across crashes.
+///
+/// Reads see only what is durable. Every implementation passes the same contract suite.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes events to be made durable, and answers at once.
+    ///
+    /// Appends of one run become durable in the order in which they were made, each as a whole;
+    /// `append.ack` is told when. Appends of many runs share a commit. While the store cannot
+    /// write (a full disk), appends wait in order and those that begin a run fail.
+    fn append(&self, append: Append);
+
+    /// Makes a graph durable, if it is new. Answers whether it was.
+    fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// The graph with this id.
+    fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
+    /// The newest graph (by `created_at`, then by insertion) with this name.
+    fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
+    /// Graphs, newest first; `after` is the `position` of the last one that was seen.
+    fn graphs(&self, after: Option<i64>, limit: usize)
+    -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>>;
+
+    /// The run with this id.
+    fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>>;
+    /// Runs that fit the filter, newest first by id, before `before`.
+    fn runs(
+        &self,
+        filter: RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>>;
+    /// The ids of every run that is not over, oldest first.
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;
+    /// Events of a run with a number above `after`, in order; at most `limit` of them, and
+    /// fewer where they are large. None only where no such event is durable.
+    fn events(
+        &self,
+        run: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>>;
+
+    /// Makes a plugin's component durable. Keeping the same digest again may only raise
+    /// `active` from false to true and takes over the name and version then.
+    fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The component with this digest.
+    fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>>;
+    /// Every plugin with `active` set, in the order in which they were first kept.
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>>;
+
+    /// Whether writes go through: the error that holds them up, where one does.
+    fn health(&self) -> Result<(), StoreError>;
+    /// Waits until everything appended so far is durable, and stops writing.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Events of one run, to be made durable together.
+pub struct Append {
+    /// The run.
+    pub run: RunId,
+    /// Set on a run's first append.
+    pub begins: Option<NewRun>,
+    /// At least one event; the first follows the last of the append before.
+    pub events: Vec<Arc<Recorded>>,
+    /// Set where these events end the run.
+    pub ends: Option<RunEnd>,
+    /// Who is told.
+    pub ack: Arc<dyn Ack>,
+}
+
+/// The row of a run that begins.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its graph.
+    pub graph: GraphId,
+    /// When it began.
+    pub created_at: Timestamp,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct RunEnd {
+    /// `Finished` or `Failed`.
+    pub status: Status,
+    /// When.
+    pub at: Timestamp,
+    /// Why it failed.
+    pub error: Option<RunError>,
+}
+
+/// Is told what became of an append. Called from the store's own thread: it must not block.
+pub trait Ack: Send + Sync {
+    /// Every event of the run up to this number is durable.
+    fn durable(&self, seq: u64);
+    /// The append was given up; nothing of it is kept, and appends of the run that follow it fail too.
+    fn failed(&self, error: AppendError);
+}
+
+/// Why an append was given up.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The store cannot write now, and no run was begun.
+    #[error("{0}")]
+    Unavailable(StoreError),
+    /// The events do not follow the last one that is durable: the run is not this engine's.
+    #[error("the journal of run {run} is at another position: {message}")]
+    Conflict {
+        /// The run.
+        run: RunId,
+        /// What the store saw.
+        message: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A graph as it is kept.
+#[derive(Clone, Debug)]
+pub struct GraphRow {
+    /// Its id.
+    pub id: GraphId,
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// The definition as it was written, compact.
+    pub definition: Arc<str>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A run as it is listed.
+#[derive(Clone, Debug)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// Its graph.
+    pub graph: GraphId,
+    /// `Running` until it is over.
+    pub status: Status,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was over.
+    pub finished_at: Option<Timestamp>,
+    /// The number of its last durable event.
+    pub last_seq: u64,
+    /// Why it failed.
+    pub error: Option<RunError>,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only runs of this graph.
+    pub graph: Option<GraphId>,
+    /// Only runs with this status.
+    pub status: Option<Status>,
+}
+
+/// A plugin as it is kept.
+#[derive(Clone)]
+pub struct PluginRow {
+    /// The SHA-256 of the component.
+    pub digest: Digest,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Whether it is registered again at every start. Components from the plugins folder are
+    /// kept only for the runs that hold to them.
+    pub active: bool,
+    /// The component's bytes.
+    pub component: Arc<[u8]>,
+    /// When it was first kept.
+    pub added_at: Timestamp,
+}
+
+/// Why the store gave no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It may go well later: a full disk, a locked file.
+    #[error("the store cannot write at the moment: {0}")]
+    Unavailable(String),
+    /// What is kept is damaged.
+    #[error("the store holds something that it cannot read: {0}")]
+    Damaged(String),
+    /// Anything else.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+// -------------------------------------------------------------------------------- functions
+
+/// The functions that graphs and tools are made of.
+pub trait Functions: Send + Sync + 'static {
+    /// Registers a component: compiles it, has it describe itself, checks that, and only then
+    /// makes it visible. The newest version of a name is the one that a bare reference finds.
+    /// With `hidden` it can be called by digest and is neither listed nor found by name.
+    fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
+    /// Whether a component with this digest is registered, hidden or not.
+    fn has(&self, digest: &Digest) -> bool;
+    /// Every plugin that is not hidden, by name and then newest first.
+    fn plugins(&self) -> Vec<Arc<PluginInfo>>;
+    /// Finds what a graph or a caller names: `plugin/function`, or `function` where exactly one plugin has it.
+    fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError>;
+    /// Calls a node function or a tool as a node: a fresh instance, within the limits.
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>>;
+    /// Calls a tool with an input.
+    fn call_tool(&self, call: ToolCall) -> BoxFuture<'_, Result<Json, Failure>>;
+}
+
+/// A component to register.
+pub struct NewPlugin {
+    /// The component's bytes.
+    pub component: Arc<[u8]>,
+    /// A name that stands before the one in the component.
+    pub name: Option<String>,
+    /// What to name it where the component has no name: a file's stem.
+    pub fallback_name: Option<String>,
+    /// Callable by digest only.
+    pub hidden: bool,
+}
+
+/// A registered plugin.
+#[derive(Clone, Debug)]
+pub struct PluginInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version, a semantic version.
+    pub version: Arc<str>,
+    /// The SHA-256 of the component.
+    pub digest: Digest,
+    /// The size of the component in bytes.
+    pub size: u64,
+    /// What it imports, as the component names it.
+    pub imports: Vec<String>,
+    /// Its functions.
+    pub functions: Vec<FunctionInfo>,
+}
+
+/// The description of a function.
+#[derive(Clone, Debug)]
+pub struct FunctionInfo {
+    /// Its name in the plugin.
+    pub name: Arc<str>,
+    /// Node function or tool.
+    pub kind: FunctionKind,
+    /// What it does, in one line.
+    pub summary: String,
+    /// JSON Schema of what it takes.
+    pub input: Json,
+    /// JSON Schema of what it gives.
+    pub output: Json,
+    /// JSON Schema of the node's `config`.
+    pub config: Option<Json>,
+    /// It changes nothing outside of itself.
+    pub read_only: bool,
+    /// Calling it again with the same input has no further effect.
+    pub idempotent: bool,
+    /// The nodes that it may name.
+    pub routes: Vec<String>,
+}
+
+/// What a name was found to be.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The exact function.
+    pub function: FunctionRef,
+    /// Its description.
+    pub info: FunctionInfo,
+}
+
+/// Why a name was not found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// No plugin has it.
+    #[error("no registered plugin has a function `{uses}`{}", hint(.similar))]
+    Unknown {
+        /// The name.
+        uses: String,
+        /// Names that are near it.
+        similar: Vec<String>,
+    },
+    /// Several plugins have it.
+    #[error("several plugins have a function `{uses}`: say which with `uses`: {}", .candidates.join(", "))]
+    Ambiguous {
+        /// The name.
+        uses: String,
+        /// Every `plugin/function` that it could be.
+        candidates: Vec<String>,
+    },
+}
+
+fn hint(similar: &[String]) -> String {
+    match similar {
+        [] => "; `GET /v1/plugins` lists what there is".to_owned(),
+        names => format!("; did you mean {}?", names.join(" or ")),
+    }
+}
+
+/// One call of a function as a node.
+pub struct Call {
+    /// The exact function.
+    pub function: FunctionRef,
+    /// The state as the branch sees it.
+    pub state: Object,
+    /// The node's `config`.
+    pub config: Json,
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: Arc<str>,
+    /// The step.
+    pub step: u64,
+    /// The attempt.
+    pub attempt: u32,
+    /// When the step's first attempt began: what an ungranted clock shows.
+    pub started_at: Timestamp,
+    /// Who is told of what the function writes.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// One call of a tool, outside of a run.
+pub struct ToolCall {
+    /// The exact function: a tool.
+    pub function: FunctionRef,
+    /// Its input.
+    pub input: Json,
+    /// What an ungranted clock shows.
+    pub started_at: Timestamp,
+    /// Who is told of what the tool writes.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// Takes what a function writes while it is called. Called from the guest's thread: it must not block.
+pub trait Sink: Send + Sync {
+    /// A log line, or a line on stdout (info) or stderr (warn).
+    fn log(&self, level: Level, message: &str);
+    /// A chunk for whoever watches now.
+    fn emit(&self, chunk: Json);
+}
+
+/// Why a component was refused.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The bytes are no component, or one that cannot be a plugin.
+    #[error("{0}")]
+    Refused(String),
+    /// A component with this name and version and another content is registered.
+    #[error("plugin {name}@{version} is registered with another content (sha256 {registered}): raise the version")]
+    VersionTaken {
+        /// The name.
+        name: String,
+        /// The version.
+        version: String,
+        /// The digest of the one that has it.
+        registered: Digest,
+    },
+}
