@@ -1,1 +1,99 @@
 //! Write Heddle plugins in Rust.
+//!
+//! A plugin is a crate of type `cdylib` whose functions carry [`node`] or [`tool`]. Their types
+//! give the JSON Schemas, their doc comments the summaries, and `cargo build --target wasm32-wasip2`
+//! the component.
+//!
+//! ```
+//! use heddle_plugin::prelude::*;
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! struct Text {
+//!     input: String,
+//! }
+//!
+//! #[derive(Serialize, JsonSchema)]
+//! struct Words {
+//!     words: Vec<String>,
+//! }
+//!
+//! /// Finds the words of `input`.
+//! #[node]
+//! fn extract(state: Text) -> Result<Words> {
+//!     log::info!("{} bytes", state.input.len());
+//!     Ok(Words { words: state.input.split_whitespace().map(str::to_owned).collect() })
+//! }
+//! ```
+//!
+//! The derives name the crates `serde` and `schemars`, so a plugin lists these beside `heddle-plugin`.
+//!
+//! A crate that is built for anything but wasm is an ordinary library: its functions can be called
+//! and tested where they are written. There, [`call_tool`] reaches the tools of the crates that are
+//! linked together, [`emit`] does nothing, log lines go to whichever logger the test set up, and the
+//! module `testing` calls functions as the engine does, from JSON to JSON.
+
+mod call;
+mod error;
+mod function;
+mod json;
+mod outcome;
+
+#[cfg(target_arch = "wasm32")]
+#[path = "guest.rs"]
+mod platform;
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "native.rs"]
+mod platform;
+
+pub use call::Call;
+pub use error::{Error, Kind, Result, ResultExt};
+pub use heddle_plugin_macros::{node, tool};
+pub use json::{Input, Json, Output};
+pub use outcome::{Answer, Outcome, Route};
+#[cfg(not(target_arch = "wasm32"))]
+pub use platform::testing;
+pub use {log, schemars, serde, serde_json};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What a plugin's source wants in scope.
+pub mod prelude {
+    pub use crate::{
+        Call, Error, Json, Outcome, Result, ResultExt, Route, call_tool, emit, log, node, serde_json::Value,
+        serde_json::json, tool,
+    };
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+}
+
+/// Calls a tool of any registered plugin: `plugin/tool`, or `tool` where only one plugin has it.
+///
+/// The callee's failure comes back as it was: what it called retryable stays retryable. An answer
+/// that `O` does not fit is a permanent error that names the tool and the place in the answer.
+pub fn call_tool<I, O>(name: &str, input: &I) -> Result<O>
+where
+    I: Serialize + ?Sized,
+    O: DeserializeOwned,
+{
+    let input = json::to_text(input, format_args!("the input of `{name}`"))?;
+    let answer = platform::call_tool(name, input)?;
+    json::parse(&answer).map_err(|malformed| {
+        Error::permanent(format!(
+            "`{name}` gave another result than was expected: {malformed}"
+        ))
+    })
+}
+
+/// Sends a chunk of output (a token, progress) to whoever watches the run at this moment. It is not kept.
+pub fn emit<T: Serialize + ?Sized>(chunk: &T) -> Result<()> {
+    platform::emit(json::to_text(chunk, format_args!("a chunk of output"))?);
+    Ok(())
+}
+
+/// What the attributes' expansion names. No plugin's source should.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::function::{Body, Function, Invocation, Written, answer_node, answer_tool, section};
+    pub use crate::json::{any_object, read, schema_of_input, schema_of_output, schema_of_update};
+    pub use inventory;
+}

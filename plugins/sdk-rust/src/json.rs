@@ -1,0 +1,183 @@
+//! JSON text to typed values and back, and the schemas of both.
+//!
+//! A call parses once, without looking where it is; only input that does not fit is read a second
+//! time to find the path of what is wrong. Schemas are made when the plugin is described, never in a call.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, json_schema};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, Result};
+
+/// One JSON value as text, neither parsed nor checked.
+///
+/// As a node's state it costs nothing to read; as a result it must be valid JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Json(pub String);
+
+/// What a function can take: every type with `Deserialize` and `JsonSchema`, and [`Json`].
+pub trait Input: Sized {
+    /// Reads it.
+    fn read(text: String) -> Result<Self, Malformed>;
+    /// Its schema.
+    fn schema() -> Schema;
+}
+
+/// What a function can give: every type with `Serialize` and `JsonSchema`, and [`Json`].
+pub trait Output: Sized {
+    /// Writes it; `what` is named where that fails.
+    fn write(self, what: fmt::Arguments<'_>) -> Result<String>;
+    /// Its schema.
+    fn schema() -> Schema;
+}
+
+impl<T: DeserializeOwned + JsonSchema> Input for T {
+    fn read(text: String) -> Result<Self, Malformed> {
+        parse(&text)
+    }
+
+    fn schema() -> Schema {
+        SchemaSettings::draft2020_12()
+            .into_generator()
+            .into_root_schema_for::<T>()
+    }
+}
+
+impl Input for Json {
+    fn read(text: String) -> Result<Self, Malformed> {
+        Ok(Self(text))
+    }
+
+    fn schema() -> Schema {
+        json_schema!(true)
+    }
+}
+
+impl<T: Serialize + JsonSchema> Output for T {
+    fn write(self, what: fmt::Arguments<'_>) -> Result<String> {
+        to_text(&self, what)
+    }
+
+    fn schema() -> Schema {
+        SchemaSettings::draft2020_12()
+            .for_serialize()
+            .into_generator()
+            .into_root_schema_for::<T>()
+    }
+}
+
+impl Output for Json {
+    fn write(self, _: fmt::Arguments<'_>) -> Result<String> {
+        Ok(self.0)
+    }
+
+    fn schema() -> Schema {
+        json_schema!(true)
+    }
+}
+
+/// Why a text is not what a type takes.
+#[derive(Debug)]
+pub struct Malformed {
+    /// Where, as `items[3].name`; empty for the whole.
+    path: String,
+    /// What is wrong there.
+    problem: String,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "at `{}`: ", self.path)?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+/// Parses a text, and says where it does not fit.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Malformed> {
+    serde_json::from_str(text).or_else(|error| locate(text, error))
+}
+
+#[cold]
+fn locate<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> Result<T, Malformed> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize(&mut reader) {
+        // The value is good, and the text goes on behind it.
+        Ok::<T, _>(_) => Err(Malformed {
+            path: String::new(),
+            problem: error.to_string(),
+        }),
+        Err(error) => {
+            let path = Some(error.path().to_string())
+                .filter(|path| path != ".")
+                .unwrap_or_default();
+            let error = error.into_inner();
+            let mut problem = error.to_string();
+            // The line and column of machine-made text help nobody; those of broken text do.
+            if error.is_data() {
+                problem.truncate(problem.rfind(" at line ").unwrap_or(problem.len()));
+            }
+            Err(Malformed { path, problem })
+        }
+    }
+}
+
+/// Reads what a function takes; `what` is its state, config or input.
+pub fn read<T: Input>(function: &str, what: &str, text: String) -> Result<T> {
+    T::read(text).map_err(|malformed| refused(function, what, malformed))
+}
+
+/// Reads a node's config. A node without one has `null`, which is read as an empty object where
+/// the type does not take it, so that defaults apply and the error names the key that is missing.
+pub(crate) fn read_config<T: Input>(function: &str, text: String) -> Result<T> {
+    let absent = text.trim() == "null";
+    match T::read(text) {
+        Err(_) if absent => read(function, "config", "{}".to_owned()),
+        read => read.map_err(|malformed| refused(function, "config", malformed)),
+    }
+}
+
+#[cold]
+fn refused(function: &str, what: &str, malformed: Malformed) -> Error {
+    let error = Error::invalid_input(format!("`{function}` does not take this {what}: {malformed}"));
+    match malformed.path.is_empty() {
+        true => error,
+        false => error.with_data(serde_json::json!({ "path": malformed.path })),
+    }
+}
+
+/// Writes a value as JSON; `what` is named where that fails (a map whose keys are not texts).
+pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T, what: fmt::Arguments<'_>) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::permanent(format!("{what} cannot be JSON: {error}")))
+}
+
+/// The schema of what a function takes, as text.
+pub fn schema_of_input<T: Input>() -> Cow<'static, str> {
+    text_of(T::schema())
+}
+
+/// The schema of what a tool gives, as text.
+pub fn schema_of_output<T: Output>() -> Cow<'static, str> {
+    text_of(T::schema())
+}
+
+/// The schema of the update that a node function's answer holds, as text.
+pub fn schema_of_update<T: crate::Answer>() -> Cow<'static, str> {
+    let schema = <T::Update as Output>::schema();
+    // `()` and `Json` do not say it themselves, but an update is an object.
+    match schema.get("type").is_none_or(|kind| kind == "null") && schema.get("$ref").is_none() {
+        true => any_object(),
+        false => text_of(schema),
+    }
+}
+
+/// The schema of a function that reads nothing of what it is given.
+pub fn any_object() -> Cow<'static, str> {
+    Cow::Borrowed(r#"{"type":"object"}"#)
+}
+
+fn text_of(schema: Schema) -> Cow<'static, str> {
+    Cow::Owned(schema.to_value().to_string())
+}

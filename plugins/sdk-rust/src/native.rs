@@ -1,0 +1,90 @@
+//! The plugin outside of the engine, in its author's tests: other tools are those of the crates
+//! that are linked together, and nobody watches.
+
+use crate::{
+    Error, Result,
+    function::{self, Body},
+};
+
+pub(crate) fn call_tool(name: &str, input: String) -> Result<String> {
+    let (plugin, tool) = match name.split_once('/') {
+        Some((plugin, tool)) => (Some(plugin), tool),
+        None => (None, name),
+    };
+    let found: Vec<_> = function::all(false)
+        .into_iter()
+        .filter(|function| function.name == tool && plugin.is_none_or(|plugin| plugin == function.plugin))
+        .collect();
+    match found[..] {
+        [only] => match only.body {
+            Body::Tool(body) => body(input),
+            Body::Node(_) => unreachable!("only tools were asked for"),
+        },
+        [] => Err(Error::permanent(format!(
+            "there is no tool `{name}` here: outside of the engine, only the tools of the crates that are linked together can be called"
+        ))),
+        _ => Err(Error::permanent(format!(
+            "several plugins have a tool `{tool}`: write `plugin/{tool}`"
+        ))),
+    }
+}
+
+pub(crate) fn emit(_: String) {}
+
+/// Calls a plugin's functions as the engine does, from JSON to JSON, in its author's tests.
+pub mod testing {
+    use serde_json::Value;
+
+    use crate::{
+        Call, Error, Outcome, Result,
+        function::{self, Invocation},
+    };
+
+    /// Runs the node function with this name on a state and a `config` (`Value::Null` for none).
+    pub fn run(function: &str, state: Value, config: Value) -> Result<Outcome<Value>> {
+        let invocation = Invocation {
+            state: state.to_string(),
+            config: config.to_string(),
+            call: Call::new(()),
+        };
+        let written = function::run(function, invocation)?;
+        Ok(Outcome {
+            update: parsed(function, &written.update)?,
+            route: written.route,
+        })
+    }
+
+    /// Calls the tool with this name.
+    pub fn call(tool: &str, input: Value) -> Result<Value> {
+        parsed(tool, &function::call(tool, input.to_string())?)
+    }
+
+    /// What the plugin says of itself, as `{name, kind, summary, input, output, config, hints, routes}`.
+    pub fn describe() -> Vec<Value> {
+        let mut functions = function::all(true);
+        functions.extend(function::all(false));
+        functions.into_iter().map(describe_one).collect()
+    }
+
+    fn describe_one(function: &function::Function) -> Value {
+        let schema = |text: &str| serde_json::from_str::<Value>(text).expect("a schema is JSON");
+        serde_json::json!({
+            "name": function.name,
+            "kind": match function.body {
+                function::Body::Node(_) => "node",
+                function::Body::Tool(_) => "tool",
+            },
+            "summary": function.summary,
+            "input": schema(&(function.input)()),
+            "output": schema(&(function.output)()),
+            "config": function.config.map(|config| schema(&config())),
+            "hints": { "read_only": function.read_only, "idempotent": function.idempotent },
+            "routes": function.routes,
+        })
+    }
+
+    fn parsed(function: &str, text: &str) -> Result<Value> {
+        serde_json::from_str(text)
+            .map_err(|error| Error::permanent(format!("`{function}` answered what is not JSON: {error}")))
+    }
+}
