@@ -167,7 +167,11 @@ pub struct Failure {
 impl Failure {
     /// A failure of this kind with this message.
     pub fn new(kind: FailureKind, message: impl Into<Arc<str>>) -> Self {
-        Self { kind, message: message.into(), data: None }
+        Self {
+            kind,
+            message: message.into(),
+            data: None,
+        }
     }
 }
 

@@ -65,10 +65,12 @@ pub(crate) fn hex(bytes: &[u8], len: usize) -> String {
 
     use sha2::Digest as _;
     let sum = sha2::Sha256::digest(bytes);
-    sum.iter().take(len).fold(String::with_capacity(2 * len), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String does not fail");
-        text
-    })
+    sum.iter()
+        .take(len)
+        .fold(String::with_capacity(2 * len), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String does not fail");
+            text
+        })
 }
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.

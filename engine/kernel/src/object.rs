@@ -21,7 +21,9 @@ pub fn json(text: &str) -> Result<Json, serde_json::Error> {
 /// # Panics
 /// Where `value` has a map key that is not a string: Heddle's own types have none.
 pub fn to_json(value: &impl Serialize) -> Json {
-    serde_json::value::to_raw_value(value).expect("Heddle's own types serialize").into()
+    serde_json::value::to_raw_value(value)
+        .expect("Heddle's own types serialize")
+        .into()
 }
 
 /// A JSON object kept by key: a state, or an update of one. Keys are in order of their bytes.
@@ -98,7 +100,10 @@ impl Object {
 
     /// How many bytes the object takes as text, roughly.
     pub fn size(&self) -> usize {
-        self.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum::<usize>() + 2
+        self.iter()
+            .map(|(key, value)| key.len() + value.get().len() + 4)
+            .sum::<usize>()
+            + 2
     }
 
     /// The whole as JSON text.
@@ -120,7 +125,10 @@ impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
             || (self.len() == other.len()
-                && self.iter().zip(other.iter()).all(|((a, x), (b, y))| a == b && x.get() == y.get()))
+                && self
+                    .iter()
+                    .zip(other.iter())
+                    .all(|((a, x), (b, y))| a == b && x.get() == y.get()))
     }
 }
 

@@ -40,8 +40,11 @@ pub trait Journal: Send + Sync + 'static {
     /// The newest graph (by `created_at`, then by insertion) with this name.
     fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
     /// Graphs, newest first; `after` is the `position` of the last one that was seen.
-    fn graphs(&self, after: Option<i64>, limit: usize)
-    -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>>;
+    fn graphs(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>>;
 
     /// The run with this id.
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>>;
@@ -369,7 +372,9 @@ pub enum RegisterError {
     #[error("{0}")]
     Refused(String),
     /// A component with this name and version and another content is registered.
-    #[error("plugin {name}@{version} is registered with another content (sha256 {registered}): raise the version")]
+    #[error(
+        "plugin {name}@{version} is registered with another content (sha256 {registered}): raise the version"
+    )]
     VersionTaken {
         /// The name.
         name: String,

@@ -6,6 +6,7 @@ mod definition;
 use std::{collections::HashMap, sync::Arc};
 
 pub use check::check;
+pub(crate) use definition::nearest;
 pub use definition::{Definition, Limits, NodeDefinition};
 use serde::Serialize;
 

@@ -11,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use apply::FoldError;
 pub use decide::decide;
 
 use crate::{
@@ -172,7 +173,10 @@ impl Run {
 
     /// The branch that takes this step.
     pub fn branch_at(&self, step: u64) -> Option<(u32, &Branch)> {
-        self.branches.iter().find(|(_, branch)| branch.step == step).map(|(id, branch)| (*id, branch))
+        self.branches
+            .iter()
+            .find(|(_, branch)| branch.step == step)
+            .map(|(id, branch)| (*id, branch))
     }
 
     /// The function that a node of this run uses.
