@@ -60,7 +60,14 @@ fn run(call: types::Invocation) -> Result<types::Outcome> {
     let invocation = Invocation {
         state: call.state,
         config: call.config,
-        call: Call { config: (), run_id, node, step, attempt, idempotency_key },
+        call: Call {
+            config: (),
+            run_id,
+            node,
+            step,
+            attempt,
+            idempotency_key,
+        },
     };
     let written = function::run(&call.function, invocation)?;
     let route = match written.route {

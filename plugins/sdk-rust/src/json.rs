@@ -50,7 +50,7 @@ impl Input for Json {
     }
 
     fn schema() -> Schema {
-        json_schema!(true)
+        json_schema!({})
     }
 }
 
@@ -73,7 +73,7 @@ impl Output for Json {
     }
 
     fn schema() -> Schema {
-        json_schema!(true)
+        json_schema!({})
     }
 }
 
