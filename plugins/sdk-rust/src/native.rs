@@ -1,10 +1,19 @@
 //! The plugin outside of the engine, in its author's tests: other tools are those of the crates
 //! that are linked together, and nobody watches.
 
+use std::cell::Cell;
+
 use crate::{
     Error, Result,
     function::{self, Body},
 };
+
+/// How deep tools may call tools. The engine has a limit of its own; this one is for the stack's sake.
+const MAX_DEPTH: u32 = 32;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
 
 pub(crate) fn call_tool(name: &str, input: String) -> Result<String> {
     let (plugin, tool) = match name.split_once('/') {
@@ -17,7 +26,7 @@ pub(crate) fn call_tool(name: &str, input: String) -> Result<String> {
         .collect();
     match found[..] {
         [only] => match only.body {
-            Body::Tool(body) => body(input),
+            Body::Tool(body) => nested(|| body(input)),
             Body::Node(_) => unreachable!("only tools were asked for"),
         },
         [] => Err(Error::permanent(format!(
@@ -27,6 +36,19 @@ pub(crate) fn call_tool(name: &str, input: String) -> Result<String> {
             "several plugins have a tool `{tool}`: write `plugin/{tool}`"
         ))),
     }
+}
+
+fn nested(call: impl FnOnce() -> Result<String>) -> Result<String> {
+    let depth = DEPTH.get();
+    if depth == MAX_DEPTH {
+        return Err(Error::permanent(format!(
+            "tools call each other more than {MAX_DEPTH} deep"
+        )));
+    }
+    DEPTH.set(depth + 1);
+    let result = call();
+    DEPTH.set(depth);
+    result
 }
 
 pub(crate) fn emit(_: String) {}

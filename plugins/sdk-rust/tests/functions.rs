@@ -93,7 +93,7 @@ fn lost() -> Result<String> {
 }
 
 fn failure(result: Result<impl std::fmt::Debug>) -> (Kind, String) {
-    let error = result.unwrap_err();
+    let error = result.expect_err("the call fails");
     (error.kind, error.message)
 }
 
