@@ -6,4 +6,16 @@
 //! of the world comes through the ports in [`ports`]; nothing here names a database, a wasm
 //! runtime or a web server.
 
+mod drive;
+mod engine;
+mod live;
 pub mod ports;
+mod system;
+mod watch;
+
+pub use engine::{
+    CallToolError, CreateGraphError, CreatedGraph, Engine, Ports, ReadError, Recovered, RegisterPluginError,
+    RunView, Settings, StartError, Stats, ToolAnswer,
+};
+pub use system::{RandomIds, SystemClock};
+pub use watch::{Chunk, Watch, Watched};

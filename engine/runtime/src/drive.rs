@@ -1,0 +1,219 @@
+//! Driving a run: make the calls that it owes, take the answers, journal what follows, go on.
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use heddle_kernel::{
+    Event, Failure, FailureKind, Input, Json, Level, Outcome, Owed, Recorded, Refusal, Run, Status,
+    graph::NodeIx,
+};
+
+use crate::{
+    engine::Inner,
+    live::{LiveRun, Stopped},
+    ports::{Append, Call, NewRun, RunEnd, Sink},
+    watch::Chunk,
+};
+
+/// How long a log line may wait for others before it is journaled, while its call goes on.
+const LOG_FLUSH: Duration = Duration::from_millis(100);
+
+/// Drives a run to its end, or until the engine stops.
+pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
+    let mut ahead = 0;
+    while live.stopped().is_none() {
+        if engine.is_draining() {
+            live.stop(Stopped::Draining);
+            break;
+        }
+        let Some(Owed::Call { node, step, attempt }) = live.read(|run| run.owed().next()) else {
+            break;
+        };
+        let result = call(&engine, &live, node, step, attempt).await;
+        ahead += engine.take(
+            &live,
+            Input::Answered {
+                step,
+                attempt,
+                result,
+            },
+        );
+        // What runs ahead of the disk is held in memory, so it has a limit.
+        if ahead > engine.settings.run_ahead_bytes {
+            ahead = 0;
+            let seq = live.read(|run| run.seq);
+            if live.durable_to(seq).await.is_err() {
+                break;
+            }
+        }
+    }
+    let seq = live.read(|run| run.seq);
+    if let Err(Stopped::Lost(error)) = live.durable_to(seq).await {
+        tracing::error!(run = %live.id, %error, "the run is given up by this engine");
+    }
+    engine.forget(&live);
+}
+
+/// Makes one call; its log lines are journaled while it goes on.
+async fn call(
+    engine: &Inner,
+    live: &Arc<LiveRun>,
+    node: NodeIx,
+    step: u64,
+    attempt: u32,
+) -> Result<Outcome, Failure> {
+    let sink = Arc::new(StepSink {
+        live: live.clone(),
+        node,
+        step,
+        lines: Mutex::default(),
+    });
+    let Some(call) = live.read(|run| prepare(run, node, step, attempt, sink.clone())) else {
+        return Err(Failure::new(
+            FailureKind::Unavailable,
+            "the run keeps no function for this node: its journal was written by another version",
+        ));
+    };
+    let (limit, before) = (engine.settings.max_state_bytes, call.state.size());
+    let mut answer = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => break answer,
+            () = tokio::time::sleep(LOG_FLUSH) => flush(engine, live, &sink, step, attempt),
+        }
+    };
+    flush(engine, live, &sink, step, attempt);
+    let outcome = answer.unwrap_or_else(|_| {
+        Err(Failure::new(
+            FailureKind::Unavailable,
+            "the engine failed while it called the function: see its log",
+        ))
+    })?;
+    let size = before + outcome.update.size();
+    if size > limit {
+        return Err(Failure::new(
+            FailureKind::Limit,
+            format!(
+                "with this step's update the state would take {size} bytes, more than its limit of {limit} (max_state_bytes)"
+            ),
+        ));
+    }
+    Ok(outcome)
+}
+
+fn prepare(run: &Run, node: NodeIx, step: u64, attempt: u32, sink: Arc<StepSink>) -> Option<Call> {
+    let at = run.graph.node(node);
+    let (_, branch) = run.branch_at(step)?;
+    Some(Call {
+        function: run.function(node)?.clone(),
+        state: run.state.clone(),
+        config: at.config.clone(),
+        run: run.id,
+        node: at.name.clone(),
+        step,
+        attempt,
+        started_at: branch.started_at,
+        sink,
+    })
+}
+
+fn flush(engine: &Inner, live: &Arc<LiveRun>, sink: &StepSink, step: u64, attempt: u32) {
+    let lines = std::mem::take(
+        &mut *sink
+            .lines
+            .lock()
+            .expect("nothing panics while it holds the lines"),
+    );
+    if !lines.is_empty() {
+        engine.take(live, Input::Logged { step, attempt, lines });
+    }
+}
+
+impl Inner {
+    /// Has the kernel take an input, journals what follows, and gives its size in bytes.
+    pub(crate) fn take(&self, live: &Arc<LiveRun>, input: Input) -> usize {
+        let now = self.ports.clock.now();
+        match live.change(|run| run.take(input, now)) {
+            Ok(events) => self.append(live, events, None),
+            Err(Refusal::Over | Refusal::Stale) => 0,
+        }
+    }
+
+    /// Hands events to the journal and gives their size in bytes.
+    pub(crate) fn append(
+        &self,
+        live: &Arc<LiveRun>,
+        events: Vec<Arc<Recorded>>,
+        begins: Option<NewRun>,
+    ) -> usize {
+        let Some(last) = events.last() else { return 0 };
+        let ends = match &last.event {
+            Event::RunFinished => Some(RunEnd {
+                status: Status::Finished,
+                at: last.at,
+                error: None,
+            }),
+            Event::RunFailed { error } => Some(RunEnd {
+                status: Status::Failed,
+                at: last.at,
+                error: Some(error.clone()),
+            }),
+            _ => None,
+        };
+        let size = events.iter().map(|event| size(&event.event)).sum();
+        self.ports.journal.append(Append {
+            run: live.id,
+            begins,
+            events,
+            ends,
+            ack: live.clone(),
+        });
+        size
+    }
+}
+
+/// About how many bytes an event takes.
+fn size(event: &Event) -> usize {
+    const FIXED: usize = 160;
+    FIXED
+        + match event {
+            Event::RunStarted { state, functions, .. } => state.size() + functions.len() * FIXED,
+            Event::StepFinished { update, .. } => update.size(),
+            Event::Log { message, .. } => message.len(),
+            Event::StepFailed { failure, .. } => failure.message.len(),
+            Event::StepStarted { .. } | Event::RunFinished | Event::RunFailed { .. } => 0,
+        }
+}
+
+/// Collects what a function writes while it is called for a step.
+struct StepSink {
+    live: Arc<LiveRun>,
+    node: NodeIx,
+    step: u64,
+    lines: Mutex<VecDeque<(Level, Arc<str>)>>,
+}
+
+impl Sink for StepSink {
+    fn log(&self, level: Level, message: &str) {
+        let mut lines = self
+            .lines
+            .lock()
+            .expect("nothing panics while it holds the lines");
+        lines.push_back((level, message.into()));
+    }
+
+    fn emit(&self, data: Json) {
+        let node = self.live.read(|run| run.graph.node(self.node).name.clone());
+        self.live.emit(Chunk {
+            node,
+            step: self.step,
+            data,
+        });
+    }
+}

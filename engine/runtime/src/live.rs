@@ -1,0 +1,161 @@
+//! A run that this engine is driving: its state machine, and how far its journal is durable.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+};
+
+use heddle_kernel::{Event, Recorded, Run, RunId};
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    ports::{Ack, AppendError},
+    watch::Chunk,
+};
+
+/// How many of the latest events are kept for watchers that keep up; others read the journal.
+const TAIL_LEN: usize = 64;
+/// How many chunks a watcher may be behind before it misses some: chunks are not kept.
+const CHUNKS_LEN: usize = 256;
+
+pub(crate) struct LiveRun {
+    pub(crate) id: RunId,
+    inner: Mutex<Inner>,
+    progress: watch::Sender<Progress>,
+    chunks: OnceLock<broadcast::Sender<Chunk>>,
+}
+
+struct Inner {
+    run: Run,
+    tail: VecDeque<Arc<Recorded>>,
+}
+
+/// How far the journal of a run is durable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// The number of the last durable event.
+    pub(crate) seq: u64,
+    /// Why this engine drives the run no longer, where it does not.
+    pub(crate) stopped: Option<Stopped>,
+}
+
+/// Why an engine stopped driving a run that is not over.
+#[derive(Clone, Debug)]
+pub(crate) enum Stopped {
+    /// Its events could not be kept.
+    Lost(AppendError),
+    /// The engine is stopping; another start goes on with the run.
+    Draining,
+}
+
+impl LiveRun {
+    /// A run whose journal is durable up to `durable`.
+    pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<Recorded>]) -> Self {
+        Self {
+            id: run.id,
+            inner: Mutex::new(Inner {
+                run,
+                tail: tail.iter().cloned().collect(),
+            }),
+            progress: watch::Sender::new(Progress {
+                seq: durable,
+                stopped: None,
+            }),
+            chunks: OnceLock::new(),
+        }
+    }
+
+    // A std mutex: nothing awaits while it is held, and a panic under it is a bug of ours.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics while it holds a run")
+    }
+
+    /// Reads the run.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Run) -> T) -> T {
+        read(&self.lock().run)
+    }
+
+    /// Changes the run, and keeps the events for watchers.
+    pub(crate) fn change<E>(
+        &self,
+        change: impl FnOnce(&mut Run) -> Result<Vec<Arc<Recorded>>, E>,
+    ) -> Result<Vec<Arc<Recorded>>, E> {
+        let mut inner = self.lock();
+        let events = change(&mut inner.run)?;
+        inner.tail.extend(events.iter().cloned());
+        while inner.tail.len() > TAIL_LEN {
+            inner.tail.pop_front();
+        }
+        Ok(events)
+    }
+
+    /// The events after `after` up to `until`, if all of them are still at hand.
+    pub(crate) fn tail(&self, after: u64, until: u64) -> Option<Vec<Arc<Recorded>>> {
+        let inner = self.lock();
+        let first = inner.tail.front()?.seq;
+        (first <= after + 1).then(|| {
+            let wanted = inner
+                .tail
+                .iter()
+                .filter(|event| event.seq > after && event.seq <= until);
+            wanted.cloned().collect()
+        })
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Waits until everything up to `seq` is durable.
+    pub(crate) async fn durable_to(&self, seq: u64) -> Result<(), Stopped> {
+        let mut progress = self.progress();
+        let reached = progress
+            .wait_for(|progress| progress.seq >= seq || progress.stopped.is_some())
+            .await
+            .expect("the sender lives as long as the run");
+        match &reached.stopped {
+            Some(stopped) if reached.seq < seq => Err(stopped.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn stop(&self, stopped: Stopped) {
+        self.progress.send_modify(|progress| {
+            progress.stopped.get_or_insert(stopped);
+        });
+    }
+
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        self.progress.borrow().stopped.clone()
+    }
+
+    /// Chunks from this moment on.
+    pub(crate) fn chunks(&self) -> broadcast::Receiver<Chunk> {
+        self.chunks
+            .get_or_init(|| broadcast::Sender::new(CHUNKS_LEN))
+            .subscribe()
+    }
+
+    pub(crate) fn emit(&self, chunk: Chunk) {
+        if let Some(chunks) = self.chunks.get() {
+            // An error says that nobody watches, which is fine: chunks are for who does.
+            let _ = chunks.send(chunk);
+        }
+    }
+}
+
+impl Ack for LiveRun {
+    fn durable(&self, seq: u64) {
+        self.progress
+            .send_modify(|progress| progress.seq = progress.seq.max(seq));
+    }
+
+    fn failed(&self, error: AppendError) {
+        self.stop(Stopped::Lost(error));
+    }
+}
+
+/// Whether an event is the last one of its run.
+pub(crate) fn is_last(event: &Event) -> bool {
+    matches!(event, Event::RunFinished | Event::RunFailed { .. })
+}

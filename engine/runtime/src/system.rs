@@ -1,0 +1,29 @@
+//! The clock and the ids of the machine that the engine runs on.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use heddle_kernel::{RunId, Timestamp};
+use uuid::Uuid;
+
+use crate::ports::{Clock, Ids};
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// UUIDs of version 7: they sort by the time at which they were made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomIds;
+
+impl Ids for RandomIds {
+    fn run_id(&self) -> RunId {
+        RunId(Uuid::now_v7())
+    }
+}

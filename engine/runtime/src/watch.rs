@@ -1,0 +1,123 @@
+//! Watching a run: every event from the beginning, then live, at the watcher's own pace.
+//!
+//! A watcher is told only what is durable. It reads from the run's latest events in memory
+//! while it keeps up and from the journal otherwise, so it never misses one and never slows
+//! the run.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use heddle_kernel::{Json, Recorded, RunId};
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    live::{LiveRun, Progress, Stopped, is_last},
+    ports::{Journal, StoreError},
+};
+
+/// How many events are read from the journal at once.
+const PAGE_LEN: usize = 256;
+
+/// What a watcher is told.
+#[derive(Clone, Debug)]
+pub enum Watched {
+    /// The next event.
+    Event(Arc<Recorded>),
+    /// Something that a function sends out while it runs.
+    Chunk(Chunk),
+}
+
+/// A piece of output that a function sends while it runs: told to who watches, and not kept.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The node that the function runs at.
+    pub node: Arc<str>,
+    /// The step.
+    pub step: u64,
+    /// What it sent.
+    pub data: Json,
+}
+
+/// A watch on one run.
+pub struct Watch {
+    journal: Arc<dyn Journal>,
+    run: RunId,
+    after: u64,
+    read: VecDeque<Arc<Recorded>>,
+    over: bool,
+    live: Option<Live>,
+}
+
+struct Live {
+    run: Arc<LiveRun>,
+    progress: watch::Receiver<Progress>,
+    chunks: broadcast::Receiver<Chunk>,
+}
+
+impl Watch {
+    pub(crate) fn new(journal: Arc<dyn Journal>, run: RunId, after: u64, live: Option<Arc<LiveRun>>) -> Self {
+        let live = live.map(|run| Live {
+            progress: run.progress(),
+            chunks: run.chunks(),
+            run,
+        });
+        Self {
+            journal,
+            run,
+            after,
+            read: VecDeque::new(),
+            over: false,
+            live,
+        }
+    }
+
+    /// The next thing that happens, waiting where nothing is new. `None` once the run is over
+    /// and everything was told. It can be dropped and called again without losing anything.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read, or this engine stopped driving a run that is not over.
+    pub async fn next(&mut self) -> Option<Result<Watched, StoreError>> {
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                self.after = event.seq;
+                self.over |= is_last(&event.event);
+                return Some(Ok(Watched::Event(event)));
+            }
+            if self.over {
+                return None;
+            }
+            let Some(live) = &mut self.live else {
+                match self.journal.events(self.run, self.after, PAGE_LEN).await {
+                    Ok(events) if events.is_empty() => self.over = true,
+                    Ok(events) => self.read = events.into(),
+                    Err(error) => return Some(Err(error)),
+                }
+                continue;
+            };
+            let progress = live.progress.borrow_and_update().clone();
+            if progress.seq > self.after {
+                match live.run.tail(self.after, progress.seq) {
+                    Some(events) => self.read = events.into(),
+                    None => match self.journal.events(self.run, self.after, PAGE_LEN).await {
+                        Ok(events) => self.read = events.into(),
+                        Err(error) => return Some(Err(error)),
+                    },
+                }
+                continue;
+            }
+            if let Some(stopped) = progress.stopped {
+                self.over = true;
+                return Some(Err(StoreError::Unavailable(match stopped {
+                    Stopped::Lost(error) => error.to_string(),
+                    Stopped::Draining => "the engine is stopping; watch again after its restart".to_owned(),
+                })));
+            }
+            tokio::select! {
+                biased;
+                changed = live.progress.changed() => changed.expect("the watch holds the run that sends"),
+                chunk = live.chunks.recv() => if let Ok(chunk) = chunk {
+                    return Some(Ok(Watched::Chunk(chunk)));
+                },
+            }
+        }
+    }
+}
