@@ -1,1 +1,136 @@
-fn main(){}
+//! The `heddle` command: `serve` runs the engine; the others talk to a running one over HTTP.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 well, 1 failed (a run that
+//! failed included), 2 wrong usage.
+#![allow(clippy::print_stdout)] // a command's stdout is its interface
+
+mod client;
+mod events;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "heddle",
+    version,
+    about = "A workflow engine whose every step runs in a WebAssembly sandbox",
+    after_help = "Begin with `heddle serve`, then open http://127.0.0.1:8000/ and http://127.0.0.1:8000/docs"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the engine and its HTTP server until Ctrl-C or SIGTERM
+    Serve(serve::Serve),
+    /// Register plugins, or list them
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Create graphs, or list them
+    #[command(subcommand)]
+    Graph(Graph),
+    /// Start a run of a graph and print its id
+    Run(Run),
+    /// Print a run's events from the beginning, then live, until it is over
+    Watch(Watch),
+}
+
+#[derive(Subcommand)]
+enum Plugin {
+    /// Register a component with a running server; it is kept there
+    Add {
+        /// The component: a .wasm file
+        file: PathBuf,
+        /// A name to register it under, instead of its own
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the registered plugins and their functions
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Subcommand)]
+enum Graph {
+    /// Create a graph from a JSON file, or from stdin with `-`, and print its id
+    Create {
+        /// The definition
+        file: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the graphs, newest first
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The graph: its id or its name
+    graph: String,
+    /// The state to begin with: JSON, or @FILE, or @- for stdin
+    #[arg(long, default_value = "{}")]
+    state: String,
+    /// Print the run's events as they come, then its final state
+    #[arg(long, short)]
+    follow: bool,
+    /// With --follow: print the events as JSON lines
+    #[arg(long, requires = "follow")]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+struct Watch {
+    /// The run's id
+    run: String,
+    /// Begin after the event with this number
+    #[arg(long, default_value_t = 0)]
+    after: u64,
+    /// Print the events as JSON lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+struct Server {
+    /// Where the server is
+    #[arg(
+        long = "server",
+        env = "HEDDLE_SERVER",
+        default_value = "http://127.0.0.1:8000"
+    )]
+    url: String,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve(serve) => serve::run(serve).map(|()| ExitCode::SUCCESS),
+        Command::Plugin(Plugin::Add { file, name, server }) => {
+            client::add_plugin(&server.url, &file, name.as_deref())
+        }
+        Command::Plugin(Plugin::List { server }) => client::list_plugins(&server.url),
+        Command::Graph(Graph::Create { file, server }) => client::create_graph(&server.url, &file),
+        Command::Graph(Graph::List { server }) => client::list_graphs(&server.url),
+        Command::Run(run) => client::run(&run.server.url, &run.graph, &run.state, run.follow, run.json),
+        Command::Watch(watch) => client::watch(&watch.server.url, &watch.run, watch.after, watch.json),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -37,14 +37,14 @@ pub fn check(
     let edges = check.edges();
     let start = check.start(&edges);
     check.routes(&functions);
-    if let Some(start) = start {
+    // With a broken edge, what nothing leads to says nothing.
+    if let Some(start) = start.filter(|_| !check.has_errors()) {
         check.reach(start, &edges, &functions);
     }
+    let broken = check.has_errors();
     let Check { by_name, found, .. } = check;
     match start {
-        Some(start) if !found.iter().any(|found| found.severity == Severity::Error) => {
-            Ok((graph(definition, start, edges, by_name), found))
-        }
+        Some(start) if !broken => Ok((graph(definition, start, edges, by_name), found)),
         _ => Err(found),
     }
 }
@@ -83,6 +83,10 @@ struct Check<'d> {
 }
 
 impl Check<'_> {
+    fn has_errors(&self) -> bool {
+        self.found.iter().any(|found| found.severity == Severity::Error)
+    }
+
     fn function(
         &mut self,
         name: &str,

@@ -1,0 +1,247 @@
+//! The commands that talk to a running server over HTTP.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::{Value, json};
+use ureq::{Agent, Body, http::Response};
+
+use crate::events::Printer;
+
+/// How often a broken event stream is taken up again before the command gives up.
+const RECONNECTS: u32 = 10;
+/// The pause before an event stream is taken up again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+pub(crate) fn add_plugin(server: &str, file: &Path, name: Option<&str>) -> anyhow::Result<ExitCode> {
+    let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let request = agent().post(format!("{server}/v1/plugins")).header("content-type", "application/wasm");
+    let request = match name {
+        Some(name) => request.query("name", name),
+        None => request,
+    };
+    let plugin = answer(request.send(&component[..]), server)?;
+    println!("{}@{}", text(&plugin, "name"), text(&plugin, "version"));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn list_plugins(server: &str) -> anyhow::Result<ExitCode> {
+    let answer = get(server, "/v1/plugins")?;
+    let mut out = std::io::stdout().lock();
+    for plugin in list(&answer, "plugins") {
+        let digest = text(plugin, "digest");
+        writeln!(
+            out,
+            "{}@{}  {}",
+            text(plugin, "name"),
+            text(plugin, "version"),
+            &digest[..digest.len().min(12)]
+        )?;
+        for function in list(plugin, "functions") {
+            writeln!(
+                out,
+                "  {:<4}  {:<24}  {}",
+                text(function, "kind"),
+                text(function, "name"),
+                text(function, "summary")
+            )?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn create_graph(server: &str, file: &Path) -> anyhow::Result<ExitCode> {
+    let definition = read(file)?;
+    let request = agent()
+        .post(format!("{server}/v1/graphs"))
+        .header("content-type", "application/json");
+    let graph = answer(request.send(&definition), server)?;
+    for warning in list(&graph, "warnings") {
+        eprintln!(
+            "warning: {}: {}",
+            text(warning, "pointer"),
+            text(warning, "message")
+        );
+    }
+    println!("{}", text(&graph, "graph_id"));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn list_graphs(server: &str) -> anyhow::Result<ExitCode> {
+    let mut page = String::new();
+    let mut out = std::io::stdout().lock();
+    loop {
+        let answer = get(server, &format!("/v1/graphs?page_size=100{page}"))?;
+        for graph in list(&answer, "graphs") {
+            writeln!(out, "{}  {}", text(graph, "graph_id"), text(graph, "name"))?;
+        }
+        match answer["next_page_token"].as_str() {
+            Some(token) => page = format!("&page_token={token}"),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+pub(crate) fn run(
+    server: &str,
+    graph: &str,
+    state: &str,
+    follow: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let state = match state.strip_prefix('@') {
+        Some(file) => read(Path::new(file))?,
+        None => state.to_owned(),
+    };
+    let state: Value = serde_json::from_str(&state).context("--state is not JSON")?;
+    let request = agent()
+        .post(format!("{server}/v1/runs"))
+        .header("content-type", "application/json");
+    let run = answer(
+        request.send(json!({"graph": graph, "state": state}).to_string()),
+        server,
+    )?;
+    let id = text(&run, "run_id");
+    if !follow {
+        println!("{id}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("run {id}");
+    watch(server, id, 0, json)
+}
+
+pub(crate) fn watch(server: &str, run: &str, after: u64, json: bool) -> anyhow::Result<ExitCode> {
+    let mut printer = Printer::new(json);
+    let mut last = after;
+    let mut broken = 0;
+    while !printer.is_over() {
+        match stream(server, run, &mut last, &mut printer) {
+            Ok(()) => break,
+            Err(Broken::ByNetwork) if broken < RECONNECTS => {
+                broken += 1;
+                std::thread::sleep(RECONNECT_PAUSE);
+            }
+            Err(Broken::ByNetwork) => bail!("the server at {server} does not answer any more"),
+            Err(Broken::ForGood(error)) => return Err(error),
+        }
+    }
+    let run = get(server, &format!("/v1/runs/{run}"))?;
+    printer.end(&run)?;
+    Ok(if run["status"] == "failed" {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Why an event stream ended before the run did.
+enum Broken {
+    /// The connection broke: it can be taken up where it was.
+    ByNetwork,
+    /// It is no use to try again.
+    ForGood(anyhow::Error),
+}
+
+/// Reads a run's server-sent events until the stream ends.
+fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Result<(), Broken> {
+    let request = agent()
+        .get(format!("{server}/v1/runs/{run}/events"))
+        .query("after", last.to_string())
+        .header("accept", "text/event-stream");
+    let mut response = match request.call() {
+        Ok(response) if response.status().is_success() => response,
+        Ok(response) => return Err(Broken::ForGood(problem(response))),
+        Err(_) if *last > 0 => return Err(Broken::ByNetwork),
+        Err(error) => return Err(Broken::ForGood(unreachable(server, &error))),
+    };
+    let reader = BufReader::new(response.body_mut().as_reader());
+    for line in reader.lines() {
+        let line = line.map_err(|_| Broken::ByNetwork)?;
+        let Some(data) = line.strip_prefix("data:") else {
+            continue;
+        };
+        let Ok(event) = serde_json::from_str::<Value>(data) else {
+            continue;
+        };
+        if let Some(seq) = event["seq"].as_u64() {
+            *last = seq;
+        }
+        printer
+            .event(&event)
+            .map_err(|error| Broken::ForGood(error.into()))?;
+    }
+    if printer.is_over() {
+        Ok(())
+    } else {
+        Err(Broken::ByNetwork)
+    }
+}
+
+fn agent() -> Agent {
+    Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+fn get(server: &str, path: &str) -> anyhow::Result<Value> {
+    answer(agent().get(format!("{server}{path}")).call(), server)
+}
+
+/// The JSON of an answer, or the problem that it tells of.
+fn answer(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<Value> {
+    let mut response = result.map_err(|error| unreachable(server, &error))?;
+    if !response.status().is_success() {
+        return Err(problem(response));
+    }
+    let mut body = String::new();
+    response.body_mut().as_reader().read_to_string(&mut body)?;
+    serde_json::from_str(&body).context("the server's answer is not JSON: is it Heddle?")
+}
+
+fn unreachable(server: &str, error: &ureq::Error) -> anyhow::Error {
+    anyhow!("no answer from {server} ({error}): is `heddle serve` running there? --server names another")
+}
+
+/// An RFC 9457 problem as an error: its detail, and each finding on a line of its own.
+fn problem(mut response: Response<Body>) -> anyhow::Error {
+    let status = response.status();
+    let mut body = String::new();
+    let _ = response
+        .body_mut()
+        .as_reader()
+        .take(1 << 20)
+        .read_to_string(&mut body);
+    let Ok(problem) = serde_json::from_str::<Value>(&body) else {
+        return anyhow!("the server answered {status}");
+    };
+    let mut message = match text(&problem, "detail") {
+        "" => format!("the server answered {status}"),
+        detail => detail.to_owned(),
+    };
+    for finding in list(&problem, "errors") {
+        message.push_str(&format!(
+            "\n  {}: {}",
+            text(finding, "pointer"),
+            text(finding, "message")
+        ));
+    }
+    anyhow!(message)
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        return std::io::read_to_string(std::io::stdin()).context("cannot read stdin");
+    }
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    value[key].as_array().into_iter().flatten()
+}

@@ -1,0 +1,235 @@
+//! `heddle serve`: opens the store, registers the plugins, takes up the runs, and serves.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use heddle_host::{Host, HostSettings};
+use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
+use heddle_server::ServerSettings;
+use heddle_store::{SqliteJournal, SqliteSettings};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// How long steps under way may take to finish after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub(crate) struct Serve {
+    /// The address to listen on; anything but loopback lets other machines in
+    #[arg(long, env = "HEDDLE_LISTEN", default_value = "127.0.0.1:8000")]
+    listen: String,
+    /// Where everything is kept: sqlite:PATH, one file, created on first start
+    #[arg(long, env = "HEDDLE_STORE", default_value = "sqlite:heddle.db")]
+    store: String,
+    /// The folder whose .wasm files are registered at the start [default: plugins]
+    #[arg(long, env = "HEDDLE_PLUGINS", value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Where compiled plugins are cached [default: beside the store, PATH.cache]
+    #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// A Host that requests may name besides loopback, as in heddle.example.org; repeatable
+    #[arg(long = "allow-host", value_name = "HOST")]
+    allow_hosts: Vec<String>,
+    /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allow_origins: Vec<String>,
+    /// How many runs may be under way at once
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight)]
+    max_runs: usize,
+    /// How many seconds one call of a function may take
+    #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().call_timeout.as_secs())]
+    call_timeout: u64,
+    /// How much memory one call of a function may use, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().max_memory_bytes >> 20)]
+    call_memory: usize,
+}
+
+pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("HEDDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(serve.run());
+    // A guest that ignores its deadline must not hold the exit up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+impl Serve {
+    async fn run(self) -> anyhow::Result<()> {
+        // First: a stop that is asked for while the engine starts is honoured too.
+        let stop = stop_asked()?;
+        let path = self.store_path()?;
+        let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
+        let cache = self.cache.clone().unwrap_or_else(|| {
+            let mut beside = path.clone().into_os_string();
+            beside.push(".cache");
+            beside.into()
+        });
+        let host = Host::new(HostSettings {
+            cache_dir: Some(cache),
+            call_timeout: Duration::from_secs(self.call_timeout.max(1)),
+            max_memory_bytes: self.call_memory.max(1) << 20,
+            ..HostSettings::default()
+        })?;
+        let ports = Ports {
+            journal: Arc::new(journal),
+            functions: Arc::new(host),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+        };
+        let settings = Settings {
+            max_runs_in_flight: self.max_runs.max(1),
+            ..Settings::default()
+        };
+        let engine = Engine::new(ports, settings);
+        self.register_folder(&engine).await?;
+        recover(&engine).await?;
+        let listener = self.bind().await?;
+        let settings = ServerSettings {
+            allowed_hosts: self.allow_hosts,
+            allowed_origins: self.allow_origins,
+            ..ServerSettings::default()
+        };
+        let address = listener.local_addr()?;
+        tracing::info!(
+            "listening on http://{address} (page /, docs /docs), store {}",
+            path.display()
+        );
+        let shutdown = {
+            let engine = engine.clone();
+            async move {
+                stop.await;
+                tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
+                engine.drain(DRAIN).await;
+            }
+        };
+        heddle_server::serve(listener, engine, settings, shutdown).await?;
+        tracing::info!("stopped; runs that are not over go on at the next start");
+        Ok(())
+    }
+
+    fn store_path(&self) -> anyhow::Result<PathBuf> {
+        match self.store.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
+            _ => bail!(
+                "--store {}: expected sqlite:PATH, as in sqlite:heddle.db",
+                self.store
+            ),
+        }
+    }
+
+    async fn bind(&self) -> anyhow::Result<TcpListener> {
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&self.listen)
+            .await
+            .with_context(|| {
+                format!(
+                    "--listen {}: expected ADDRESS:PORT, as in 127.0.0.1:8000",
+                    self.listen
+                )
+            })?
+            .collect();
+        TcpListener::bind(&*addresses).await.with_context(|| {
+            format!(
+                "cannot listen on {}: is another server on that port? --listen takes another",
+                self.listen
+            )
+        })
+    }
+
+    /// Registers every .wasm file of the plugins folder. One that is refused is told and left out.
+    async fn register_folder(&self, engine: &Engine) -> anyhow::Result<()> {
+        let folder = self.plugins.as_deref().unwrap_or(Path::new("plugins"));
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if self.plugins.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                tracing::warn!(
+                    "there is no folder ./plugins: --plugins DIR names one, `heddle plugin add` adds one"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(error).with_context(|| format!("--plugins {}", folder.display())),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let file = entry
+                .with_context(|| format!("--plugins {}", folder.display()))?
+                .path();
+            if file.extension().is_some_and(|extension| extension == "wasm") && file.is_file() {
+                files.push(file);
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            tracing::warn!(
+                "no .wasm file in {}: nothing to register from there",
+                folder.display()
+            );
+        }
+        for file in files {
+            let stem = file
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let component = match std::fs::read(&file) {
+                Ok(bytes) => bytes.into(),
+                Err(error) => {
+                    tracing::error!("{} is left out: {error}", file.display());
+                    continue;
+                }
+            };
+            match engine.register_from_folder(component, stem).await {
+                Ok(plugin) => tracing::info!(
+                    "registered {}@{} with {} functions",
+                    plugin.name,
+                    plugin.version,
+                    plugin.functions.len()
+                ),
+                Err(error) => tracing::error!("{} is left out: {error}", file.display()),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn recover(engine: &Engine) -> anyhow::Result<()> {
+    let recovered = engine
+        .recover()
+        .await
+        .context("cannot take up the runs of the store")?;
+    for (name, error) in &recovered.plugins {
+        tracing::error!("plugin {name}, which was added before, is left out: {error}");
+    }
+    for (run, error) in &recovered.damaged {
+        tracing::error!("run {run} cannot go on: {error}");
+    }
+    if recovered.runs > 0 {
+        tracing::info!("going on with {} runs that were under way", recovered.runs);
+    }
+    Ok(())
+}
+
+/// Ends when a stop is asked for: Ctrl-C, or SIGTERM where there is one.
+fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        let terminated = async { term.recv().await };
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<Option<()>>();
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated => {}
+        }
+    })
+}
