@@ -1,0 +1,146 @@
+//! Durable appends through the SQLite journal: `cargo bench -p heddle-store`.
+//!
+//! Each writer appends one event of about 200 bytes, waits until it is durable, and goes on;
+//! every writer has a run of its own, which ends after a number of events, and then begins
+//! another. CPU time is the whole process's, and so are the bytes that it wrote.
+//! `HEDDLE_BENCH_DIR` says where the file is made: on the disk that is to be measured.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and stops at the first fault"
+)]
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use heddle_kernel::{Event, GraphId, Level, Recorded, RunId, Status, Timestamp};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd};
+use heddle_store::{SqliteJournal, SqliteSettings};
+use tokio::sync::oneshot;
+
+const TIME: Duration = Duration::from_secs(3);
+
+struct Told(Mutex<Option<oneshot::Sender<()>>>);
+
+impl Ack for Told {
+    fn durable(&self, _seq: u64) {
+        if let Some(waiting) = self.0.lock().unwrap().take() {
+            let _ = waiting.send(());
+        }
+    }
+
+    fn failed(&self, error: AppendError) {
+        panic!("{error}");
+    }
+}
+
+fn main() {
+    let folder = std::env::var_os("HEDDLE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    println!("events/run  writers   appends/s  µs CPU/append  bytes written/append  file bytes/append");
+    for length in [10, 1_000_000] {
+        for writers in [1, 64, 512] {
+            let folder = tempfile::tempdir_in(&folder).unwrap();
+            runtime.block_on(measure(folder.path(), writers, length));
+        }
+    }
+}
+
+async fn measure(folder: &Path, writers: u64, length: u64) {
+    let path = folder.join("store.db");
+    let journal = Arc::new(SqliteJournal::open(SqliteSettings::new(&path)).unwrap());
+    let (cpu, disk, began) = (cpu_seconds(), written_bytes(), Instant::now());
+    let tasks = (0..writers).map(|writer| tokio::spawn(write(journal.clone(), writer, length, began + TIME)));
+    let mut appends = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        appends += task.await.unwrap();
+    }
+    let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    journal.close().await.unwrap();
+    let (count, disk) = (appends as f64, (written_bytes() - disk) as f64);
+    let size = path.metadata().unwrap().len() as f64;
+    println!(
+        "{length:>10}  {writers:>7}  {:>10.0}  {:>13.1}  {:>20.0}  {:>17.0}",
+        count / seconds,
+        cpu * 1e6 / count,
+        disk / count,
+        size / count,
+    );
+}
+
+/// Appends until the time is over, and answers how many appends it made.
+async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Instant) -> u64 {
+    let graph = GraphId("0123456789abcdef0123456789abcdef".into());
+    let (mut appends, mut seq, mut run) = (0, 0, id(writer, 0));
+    while Instant::now() < until {
+        seq += 1;
+        let at = Timestamp(1_700_000_000_000);
+        let over = seq == length;
+        let event = if over { Event::RunFinished } else { log(seq) };
+        let (sender, durable) = oneshot::channel();
+        journal.append(Append {
+            run,
+            begins: (seq == 1).then(|| NewRun {
+                graph: graph.clone(),
+                created_at: at,
+            }),
+            events: vec![Arc::new(Recorded { seq, at, event })],
+            ends: over.then_some(RunEnd {
+                status: Status::Finished,
+                at,
+                error: None,
+            }),
+            ack: Arc::new(Told(Mutex::new(Some(sender)))),
+        });
+        durable.await.unwrap();
+        appends += 1;
+        if over {
+            (seq, run) = (0, id(writer, appends));
+        }
+    }
+    appends
+}
+
+/// Sorts as a UUID of version 7 does: by time first.
+fn id(writer: u64, number: u64) -> RunId {
+    RunId(uuid::Uuid::from_u128(
+        (u128::from(number) << 64) | u128::from(writer.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+    ))
+}
+
+fn log(seq: u64) -> Event {
+    let message =
+        "a line of a log, long enough that the whole event has about two hundred bytes of JSON".into();
+    Event::Log {
+        step: seq,
+        node: "node".into(),
+        attempt: 1,
+        level: Level::Info,
+        message,
+    }
+}
+
+/// The process's CPU time, in a unit of 10 ms.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// What the process has handed to the disk.
+fn written_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines()
+        .find_map(|line| line.strip_prefix("wchar: "))
+        .unwrap()
+        .parse()
+        .unwrap()
+}

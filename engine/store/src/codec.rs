@@ -1,0 +1,81 @@
+//! Events as bytes: JSON, one event after the other, in chunks of consecutive numbers.
+//!
+//! A JSON text that came from outside is kept as it was written and may hold line breaks, so
+//! the bytes are read as a stream of values and not as lines.
+
+use std::sync::Arc;
+
+use heddle_kernel::Recorded;
+
+/// Events of one run with consecutive numbers, encoded.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// The number of the first event.
+    pub(crate) first: u64,
+    /// The number of the last event.
+    pub(crate) last: u64,
+    /// The events as JSON, each followed by a line break.
+    pub(crate) body: Vec<u8>,
+}
+
+/// A chunk takes no further event from this size on: a reader that wants one event parses its
+/// chunk up to there.
+pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Encodes events that follow one another. Fails with a message where they do not.
+pub(crate) fn encode(events: &[Arc<Recorded>]) -> Result<Vec<Chunk>, String> {
+    let mut chunks: Vec<Chunk> = Vec::with_capacity(1);
+    for event in events {
+        let expected = chunks.last().map_or(event.seq, |chunk| chunk.last + 1);
+        if event.seq != expected || event.seq == 0 {
+            return Err(format!("event {} stands where {expected} should", event.seq));
+        }
+        let chunk = match chunks.last_mut() {
+            Some(chunk) if chunk.body.len() < CHUNK_BYTES => chunk,
+            _ => chunks.push_mut(Chunk {
+                first: event.seq,
+                last: event.seq,
+                body: Vec::with_capacity(256),
+            }),
+        };
+        chunk.last = event.seq;
+        serde_json::to_writer(&mut chunk.body, &**event).map_err(|error| error.to_string())?;
+        chunk.body.push(b'\n');
+    }
+    if chunks.is_empty() {
+        Err("an append without events".to_owned())
+    } else {
+        Ok(chunks)
+    }
+}
+
+/// Reads the events of a chunk that must be numbered `first` to `last`, and hands each with its
+/// size in bytes to `take` until that answers false. Fails with a message where the bytes hold
+/// something else.
+pub(crate) fn decode(
+    first: u64,
+    last: u64,
+    body: &[u8],
+    mut take: impl FnMut(Recorded, usize) -> bool,
+) -> Result<(), String> {
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Recorded>();
+    let mut expected = first;
+    let mut begin = 0;
+    while let Some(event) = values.next() {
+        let event = event.map_err(|error| format!("event {expected} cannot be read: {error}"))?;
+        if event.seq != expected || expected > last {
+            return Err(format!("event {} stands where {expected} should", event.seq));
+        }
+        expected += 1;
+        let end = values.byte_offset();
+        if !take(event, end - begin) {
+            return Ok(());
+        }
+        begin = end;
+    }
+    if expected == last + 1 {
+        Ok(())
+    } else {
+        Err(format!("event {expected} is missing"))
+    }
+}

@@ -1,0 +1,491 @@
+//! A journal in memory, for tests: stricter with its caller than a real one, and steered by hand.
+//!
+//! A caller that breaks the port's rules within one append panics there. Events are kept as
+//! text and parsed again for every reader, so nothing passes that would not survive a restart.
+//! Acks come from a thread of the journal's own, as they do from a real store.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status};
+use heddle_runtime::ports::{
+    Append, AppendError, GraphRow, Journal, PluginRow, RunFilter, RunRow, StoreError,
+};
+use tokio::sync::oneshot;
+
+/// A journal that is gone with the process.
+pub struct MemoryJournal {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    kept: Kept,
+    broken: HashSet<RunId>,
+    refused: HashSet<RunId>,
+    held: bool,
+    stalled: Option<StoreError>,
+    closed: bool,
+    dropped: bool,
+}
+
+enum Job {
+    Append(Append, Vec<String>),
+    Graph(GraphRow, oneshot::Sender<Result<bool, StoreError>>),
+    Plugin(PluginRow, oneshot::Sender<Result<bool, StoreError>>),
+    Close(oneshot::Sender<Result<bool, StoreError>>),
+}
+
+/// What is durable.
+#[derive(Clone, Default)]
+struct Kept {
+    graphs: Vec<GraphRow>,
+    runs: BTreeMap<RunId, KeptRun>,
+    plugins: Vec<PluginRow>,
+}
+
+#[derive(Clone)]
+struct KeptRun {
+    row: RunRow,
+    events: Vec<String>,
+}
+
+impl Default for MemoryJournal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new() -> Self {
+        Self::with(Kept::default())
+    }
+
+    fn with(kept: Kept) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                kept,
+                ..State::default()
+            }),
+            ..Shared::default()
+        });
+        let writer = std::thread::spawn({
+            let shared = shared.clone();
+            move || shared.write()
+        });
+        Self {
+            shared,
+            writer: Some(writer),
+        }
+    }
+
+    /// From here on nothing becomes durable: appends, and graphs and plugins that are put, wait.
+    pub fn hold(&self) {
+        self.shared.change(|state| state.held = true);
+    }
+
+    /// Lets what waits become durable, and ends a [`stall`](Self::stall).
+    pub fn release(&self) {
+        self.shared.change(|state| {
+            state.held = false;
+            state.stalled = None;
+            state.refused.clear();
+        });
+    }
+
+    /// From here on nothing can be written: appends wait, and what begins something fails with this error.
+    pub fn stall(&self, error: StoreError) {
+        self.shared.change(|state| state.stalled = Some(error));
+    }
+
+    /// A journal that holds what is durable at this moment: what a restart after a crash would find.
+    pub fn after_crash(&self) -> Self {
+        Self::with(self.shared.state().kept.clone())
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Kept) -> Result<T, StoreError>,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
+        let answer = read(&self.shared.state().kept);
+        Box::pin(async { answer })
+    }
+
+    fn ask(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<bool, StoreError>>) -> Job,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.change(|state| state.queue.push_back(job(answer)));
+        answered
+            .map(|answer| answer.unwrap_or_else(|_| Err(closed())))
+            .boxed()
+    }
+}
+
+impl Drop for MemoryJournal {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.dropped = true);
+        if let Some(writer) = self.writer.take()
+            && writer.thread().id() != std::thread::current().id()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append(&self, append: Append) {
+        let texts = check(&append);
+        self.shared
+            .change(|state| state.queue.push_back(Job::Append(append, texts)));
+    }
+
+    fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::Graph(graph, answer))
+    }
+
+    fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
+        self.read(|kept| Ok(kept.graphs.iter().find(|graph| graph.id == *id).cloned()))
+    }
+
+    fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
+        self.read(|kept| {
+            let named = kept
+                .graphs
+                .iter()
+                .filter(|graph| graph.name.as_deref() == Some(name));
+            // Of several that are the greatest, this takes the last.
+            Ok(named.max_by_key(|graph| graph.created_at).cloned())
+        })
+    }
+
+    fn graphs(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>> {
+        self.read(|kept| {
+            let placed = (1..)
+                .zip(&kept.graphs)
+                .filter(|(position, _)| after.is_none_or(|after| *position < after));
+            let mut graphs: Vec<_> = placed
+                .map(|(position, graph)| (position, graph.clone()))
+                .collect();
+            graphs.reverse();
+            graphs.truncate(limit);
+            Ok(graphs)
+        })
+    }
+
+    fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
+        self.read(|kept| Ok(kept.runs.get(&id).map(|run| run.row.clone())))
+    }
+
+    fn runs(
+        &self,
+        filter: RunFilter,
+        before: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
+        self.read(|kept| {
+            let rows = kept.runs.values().rev().map(|run| &run.row);
+            let fits = rows.filter(|row| {
+                before.is_none_or(|before| row.id < before)
+                    && filter.status.is_none_or(|status| row.status == status)
+                    && filter.graph.as_ref().is_none_or(|graph| row.graph == *graph)
+            });
+            Ok(fits.take(limit).cloned().collect())
+        })
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        self.read(|kept| {
+            let running = kept.runs.values().filter(|run| !run.row.status.is_over());
+            Ok(running.map(|run| run.row.id).collect())
+        })
+    }
+
+    fn events(
+        &self,
+        run: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>> {
+        self.read(|kept| {
+            let texts = kept.runs.get(&run).map_or(&[][..], |run| &run.events);
+            let after = usize::try_from(after).unwrap_or(usize::MAX);
+            let page = texts.iter().skip(after).take(limit);
+            let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
+            page.map(|text| serde_json::from_str(text).map(Arc::new).map_err(damaged))
+                .collect()
+        })
+    }
+
+    fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ask(|answer| Job::Plugin(plugin, answer))
+            .map(|kept| kept.map(|_| ()))
+            .boxed()
+    }
+
+    fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
+        self.read(|kept| {
+            Ok(kept
+                .plugins
+                .iter()
+                .find(|plugin| plugin.digest == *digest)
+                .cloned())
+        })
+    }
+
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
+        self.read(|kept| {
+            Ok(kept
+                .plugins
+                .iter()
+                .filter(|plugin| plugin.active)
+                .cloned()
+                .collect())
+        })
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        let state = self.shared.state();
+        match &state.stalled {
+            _ if state.closed => Err(closed()),
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ask(Job::Close).map(|closed| closed.map(|_| ())).boxed()
+    }
+}
+
+/// Encodes an append's events.
+///
+/// # Panics
+/// Where no correct caller could have made this append, whatever the store holds.
+fn check(append: &Append) -> Vec<String> {
+    let first = append.events.first().expect("an append has at least one event");
+    let last = append.events.last().expect("an append has at least one event");
+    for (event, seq) in append.events.iter().zip(first.seq..) {
+        assert_eq!(event.seq, seq, "the events of an append have consecutive numbers");
+    }
+    assert_eq!(
+        append.begins.is_some(),
+        first.seq == 1,
+        "a run begins with event 1 and no other"
+    );
+    let over = matches!(last.event, Event::RunFinished | Event::RunFailed { .. });
+    assert_eq!(
+        append.ends.is_some(),
+        over,
+        "a run ends with its last event and no other"
+    );
+    if let Some(ends) = &append.ends {
+        assert!(ends.status.is_over(), "a run that ends is not running");
+        assert_eq!(
+            ends.error.is_some(),
+            ends.status == Status::Failed,
+            "a run has an error where it failed"
+        );
+    }
+    let text = |event: &Arc<Recorded>| serde_json::to_string(&**event).expect("events serialize");
+    append.events.iter().map(text).collect()
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    /// The writer's thread: takes jobs in order, and tells each when the lock is let go.
+    fn write(&self) {
+        let mut state = self.state();
+        loop {
+            let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
+            let mut waiting = VecDeque::new();
+            if state.held && state.dropped {
+                // Held back to the end: none of it is ever durable.
+                (state.held, state.stalled) = (false, Some(closed()));
+            }
+            if !state.held {
+                while let Some(job) = state.queue.pop_front() {
+                    match state.take(job, &mut waiting) {
+                        Ok(tell) => told.push(tell),
+                        Err(job) => waiting.push_back(job),
+                    }
+                }
+                state.queue = waiting;
+            }
+            if !told.is_empty() {
+                drop(state);
+                told.into_iter().for_each(|tell| tell());
+                state = self.state();
+            } else if state.dropped {
+                return;
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Does a job and answers whom to tell, or gives back one that must wait behind `waiting`.
+    fn take(&mut self, job: Job, waiting: &mut VecDeque<Job>) -> Result<Box<dyn FnOnce()>, Job> {
+        let stalled = self.stalled.clone();
+        Ok(match (job, stalled) {
+            (Job::Close(answer), stalled) => {
+                self.closed = true;
+                let lost = std::mem::take(waiting);
+                let result = if lost.is_empty() {
+                    Ok(true)
+                } else {
+                    Err(stalled.unwrap_or_else(closed))
+                };
+                Box::new(move || {
+                    lost.into_iter()
+                        .for_each(|job| fail(job, &AppendError::Closed, &closed()));
+                    let _ = answer.send(result);
+                })
+            }
+            (job, _) if self.closed => Box::new(|| fail(job, &AppendError::Closed, &closed())),
+            (job, Some(_)) if self.dropped => Box::new(|| fail(job, &AppendError::Closed, &closed())),
+            (Job::Append(append, texts), Some(error)) => {
+                if append.begins.is_some() {
+                    self.refused.insert(append.run);
+                }
+                if !self.refused.contains(&append.run) {
+                    return Err(Job::Append(append, texts));
+                }
+                Box::new(move || append.ack.failed(AppendError::Unavailable(error)))
+            }
+            (job, Some(error)) => Box::new(move || fail(job, &AppendError::Closed, &error)),
+            (Job::Append(append, texts), None) => match self.kept.append(&append, texts, &self.broken) {
+                Ok(seq) => Box::new(move || append.ack.durable(seq)),
+                Err(message) => {
+                    self.broken.insert(append.run);
+                    let error = AppendError::Conflict {
+                        run: append.run,
+                        message,
+                    };
+                    Box::new(move || append.ack.failed(error))
+                }
+            },
+            (Job::Graph(graph, answer), None) => {
+                let new = self.kept.graphs.iter().all(|kept| kept.id != graph.id);
+                if new {
+                    self.kept.graphs.push(graph);
+                }
+                Box::new(move || drop(answer.send(Ok(new))))
+            }
+            (Job::Plugin(plugin, answer), None) => {
+                self.kept.put_plugin(plugin);
+                Box::new(move || drop(answer.send(Ok(true))))
+            }
+        })
+    }
+}
+
+impl Kept {
+    /// Keeps events, and answers the number of the last; or says why they do not fit.
+    fn append(
+        &mut self,
+        append: &Append,
+        texts: Vec<String>,
+        broken: &HashSet<RunId>,
+    ) -> Result<u64, String> {
+        if broken.contains(&append.run) {
+            return Err("an append before this one was refused".to_owned());
+        }
+        if let Some(begins) = &append.begins {
+            if self.runs.contains_key(&append.run) {
+                return Err("the store has this run".to_owned());
+            }
+            let row = RunRow {
+                id: append.run,
+                graph: begins.graph.clone(),
+                status: Status::Running,
+                created_at: begins.created_at,
+                finished_at: None,
+                last_seq: 0,
+                error: None,
+            };
+            self.runs.insert(
+                append.run,
+                KeptRun {
+                    row,
+                    events: Vec::new(),
+                },
+            );
+        }
+        let run = self
+            .runs
+            .get_mut(&append.run)
+            .ok_or("the store has no such run")?;
+        let first = append.events[0].seq;
+        if run.row.status.is_over() {
+            return Err("the run is over".to_owned());
+        }
+        if first != run.row.last_seq + 1 {
+            return Err(format!(
+                "its last event is {} and the append begins with {first}",
+                run.row.last_seq
+            ));
+        }
+        run.row.last_seq += texts.len() as u64;
+        run.events.extend(texts);
+        if let Some(ends) = &append.ends {
+            run.row.status = ends.status;
+            run.row.finished_at = Some(ends.at);
+            run.row.error = ends.error.clone();
+        }
+        Ok(run.row.last_seq)
+    }
+
+    fn put_plugin(&mut self, plugin: PluginRow) {
+        match self.plugins.iter_mut().find(|kept| kept.digest == plugin.digest) {
+            None => self.plugins.push(plugin),
+            Some(kept) if plugin.active && !kept.active => {
+                kept.active = true;
+                kept.name = plugin.name;
+                kept.version = plugin.version;
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn fail(job: Job, append: &AppendError, other: &StoreError) {
+    match job {
+        Job::Append(pending, _) => pending.ack.failed(append.clone()),
+        Job::Graph(_, answer) | Job::Plugin(_, answer) | Job::Close(answer) => {
+            let _ = answer.send(Err(other.clone()));
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Failed("it is closed".to_owned())
+}

@@ -1,0 +1,308 @@
+//! One transaction: many runs' appends and whatever else waits, checked and written.
+//!
+//! Planning looks and writes nothing. What a commit changes in memory is taken over when the
+//! transaction is through, so a batch that failed can be committed again as it is.
+
+use std::collections::{HashMap, HashSet};
+
+use heddle_kernel::RunId;
+use heddle_runtime::ports::NewRun;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::writer::{Ended, Job, Pending};
+use crate::codec::{CHUNK_BYTES, Chunk};
+
+/// How many runs in flight are remembered; beyond that their positions are read again.
+const POSITIONS: usize = 65_536;
+
+/// What became of a job that was in a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is durable; of a graph, it is new.
+    Durable,
+    /// It was there before.
+    Known,
+    /// It does not follow the run's last event.
+    Conflict(String),
+}
+
+/// Where runs in flight stand, so that few appends must look it up.
+#[derive(Default)]
+pub(super) struct Positions {
+    last: HashMap<RunId, u64>,
+    /// Runs of which an append did not fit: nothing that follows it is taken. Another writer
+    /// would have to be on the file for this to grow, and the lock forbids that.
+    broken: HashSet<RunId>,
+}
+
+/// Where a run stands at some point of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Absent,
+    Last(u64),
+    Over,
+    Broken,
+}
+
+/// What a batch writes of one run.
+struct RunWrite<'a> {
+    run: RunId,
+    at: At,
+    begins: Option<&'a NewRun>,
+    chunks: Vec<&'a Chunk>,
+    ends: Option<&'a Ended>,
+}
+
+/// Commits these jobs in order, as one transaction, and says what became of each.
+pub(super) fn commit(
+    connection: &Connection,
+    positions: &mut Positions,
+    jobs: &[Job],
+) -> rusqlite::Result<Vec<Verdict>> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let result = write(connection, positions, jobs).and_then(|written| {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(written)
+    });
+    match result {
+        Ok((verdicts, runs)) => {
+            positions.take_over(&runs);
+            Ok(verdicts)
+        }
+        Err(error) => {
+            // Some errors end the transaction by themselves.
+            if !connection.is_autocommit() {
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn write<'a>(
+    connection: &Connection,
+    positions: &Positions,
+    jobs: &'a [Job],
+) -> rusqlite::Result<(Vec<Verdict>, Vec<RunWrite<'a>>)> {
+    let mut plan = Plan {
+        connection,
+        positions,
+        runs: Vec::new(),
+        slots: HashMap::new(),
+    };
+    let mut verdicts = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        verdicts.push(match job {
+            Job::Append(append) => plan.place(append)?,
+            Job::Graph(graph, _) => {
+                let sql = "INSERT INTO graphs (id, name, definition, created_at) VALUES (?1, ?2, ?3, ?4)
+                           ON CONFLICT (id) DO NOTHING";
+                let row = params![
+                    &*graph.id.0,
+                    graph.name.as_deref(),
+                    &*graph.definition,
+                    graph.created_at.0
+                ];
+                match connection.prepare_cached(sql)?.execute(row)? {
+                    0 => Verdict::Known,
+                    _ => Verdict::Durable,
+                }
+            }
+            Job::Plugin(plugin, _) => {
+                let sql = "INSERT INTO plugins (digest, name, version, active, added_at, component)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                           ON CONFLICT (digest) DO UPDATE
+                           SET active = 1, name = excluded.name, version = excluded.version
+                           WHERE excluded.active = 1 AND active = 0";
+                connection.prepare_cached(sql)?.execute(params![
+                    &*plugin.digest.0,
+                    &*plugin.name,
+                    &*plugin.version,
+                    plugin.active,
+                    plugin.added_at.0,
+                    &*plugin.component,
+                ])?;
+                Verdict::Durable
+            }
+            Job::Close(_) | Job::MaxPages(..) => unreachable!("the writer keeps these out of its queue"),
+        });
+    }
+    let runs = plan.runs;
+    for run in &runs {
+        run.write(connection)?;
+    }
+    Ok((verdicts, runs))
+}
+
+/// Sorts a batch's appends by run, and checks that each follows what is there.
+struct Plan<'a, 'c> {
+    connection: &'c Connection,
+    positions: &'c Positions,
+    runs: Vec<RunWrite<'a>>,
+    slots: HashMap<RunId, usize>,
+}
+
+impl<'a> Plan<'a, '_> {
+    fn place(&mut self, append: &'a Pending) -> rusqlite::Result<Verdict> {
+        let slot = match self.slots.get(&append.run) {
+            Some(slot) => *slot,
+            None => {
+                let at = self.positions.of(append.run, self.connection)?;
+                let slot = self.runs.len();
+                let (begins, chunks, ends) = (None, Vec::new(), None);
+                self.runs.push(RunWrite {
+                    run: append.run,
+                    at,
+                    begins,
+                    chunks,
+                    ends,
+                });
+                self.slots.insert(append.run, slot);
+                slot
+            }
+        };
+        let run = &mut self.runs[slot];
+        if let Some(message) = misfit(run.at, append) {
+            run.at = At::Broken;
+            return Ok(Verdict::Conflict(message));
+        }
+        run.begins = run.begins.or(append.begins.as_ref());
+        run.chunks.extend(&append.chunks);
+        run.ends = append.ends.as_ref();
+        run.at = if append.ends.is_some() {
+            At::Over
+        } else {
+            At::Last(append.last)
+        };
+        Ok(Verdict::Durable)
+    }
+}
+
+/// Why an append cannot be taken where its run is here.
+fn misfit(at: At, append: &Pending) -> Option<String> {
+    if let Some(fault) = &append.fault {
+        return Some(fault.clone());
+    }
+    match (at, &append.begins) {
+        (At::Broken, _) => Some("an append before this one was refused".to_owned()),
+        (At::Absent, None) => Some("the store has no such run".to_owned()),
+        (At::Absent, Some(_)) if append.first != 1 => {
+            Some(format!("a run begins with event 1 and not {}", append.first))
+        }
+        (At::Over | At::Last(_), Some(_)) => Some("the store has this run".to_owned()),
+        (At::Over, None) => Some("the run is over".to_owned()),
+        (At::Last(last), None) if append.first != last + 1 => Some(format!(
+            "its last event is {last} and the append begins with {}",
+            append.first
+        )),
+        _ => None,
+    }
+}
+
+impl RunWrite<'_> {
+    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let id = self.run.0.as_bytes().as_slice();
+        let ends = self.ends;
+        let status = ends.map_or("running", |ends| ends.status.as_str());
+        let (finished_at, error) = (
+            ends.map(|ends| ends.at.0),
+            ends.and_then(|ends| ends.error.as_deref()),
+        );
+        if let Some(begins) = self.begins {
+            let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let row = params![
+                id,
+                &*begins.graph.0,
+                status,
+                begins.created_at.0,
+                finished_at,
+                error
+            ];
+            connection.prepare_cached(sql)?.execute(row)?;
+        } else if ends.is_some() {
+            let sql = "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE id = ?1";
+            connection
+                .prepare_cached(sql)?
+                .execute(params![id, status, finished_at, error])?;
+        }
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        let sql = "INSERT INTO events (run, first_seq, last_seq, body) VALUES (?1, ?2, ?3, ?4)";
+        let mut insert = connection.prepare_cached(sql)?;
+        let mut add = |first: u64, last: u64, body: &[u8]| {
+            insert
+                .execute(params![id, first as i64, last as i64, body])
+                .map(|_| ())
+        };
+        let mut rest = self.chunks.as_slice();
+        while let [head, tail @ ..] = rest {
+            let mut size = head.body.len();
+            let more = tail.iter().take_while(|chunk| {
+                size += chunk.body.len();
+                size <= CHUNK_BYTES
+            });
+            let (row, others) = rest.split_at(1 + more.count());
+            match row {
+                [one] => add(one.first, one.last, &one.body)?,
+                many => {
+                    let body = many
+                        .iter()
+                        .map(|chunk| chunk.body.as_slice())
+                        .collect::<Vec<_>>()
+                        .concat();
+                    add(head.first, many[many.len() - 1].last, &body)?;
+                }
+            }
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+impl Positions {
+    fn of(&self, run: RunId, connection: &Connection) -> rusqlite::Result<At> {
+        if self.broken.contains(&run) {
+            return Ok(At::Broken);
+        }
+        if let Some(last) = self.last.get(&run) {
+            return Ok(At::Last(*last));
+        }
+        let sql = "SELECT status = 'running',
+                          (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1)
+                   FROM runs WHERE id = ?1";
+        let mut found = connection.prepare_cached(sql)?;
+        let row = found
+            .query_row([run.0.as_bytes().as_slice()], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?))
+            })
+            .optional()?;
+        Ok(match row {
+            None => At::Absent,
+            Some((true, last)) => At::Last(last.unwrap_or(0) as u64),
+            Some((false, _)) => At::Over,
+        })
+    }
+
+    fn take_over(&mut self, runs: &[RunWrite<'_>]) {
+        if self.last.len() > POSITIONS {
+            self.last.clear();
+        }
+        for write in runs {
+            match write.at {
+                At::Last(last) => {
+                    self.last.insert(write.run, last);
+                }
+                At::Over => {
+                    self.last.remove(&write.run);
+                }
+                At::Broken => {
+                    self.last.remove(&write.run);
+                    self.broken.insert(write.run);
+                }
+                At::Absent => {}
+            }
+        }
+    }
+}

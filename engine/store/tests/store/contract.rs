@@ -1,0 +1,523 @@
+//! The contract of the port, for every implementation.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
+use heddle_runtime::ports::{AppendError, GraphRow, Journal, PluginRow, RunFilter};
+
+use crate::world::{Line, Memory, Sqlite, World, ack, all_events, failed, graph_id, log, run_id};
+
+macro_rules! contract {
+    ($($fact:ident,)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::$fact(super::Sqlite::new()).await;
+            })*
+        }
+        mod in_memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::$fact(super::Memory::new()).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    events_come_back_as_they_were_appended,
+    an_ack_comes_after_its_events_can_be_read,
+    appends_of_one_run_are_durable_in_their_order,
+    many_writers_lose_nothing,
+    what_was_acknowledged_is_there_after_a_restart,
+    events_are_read_in_pages,
+    large_events_are_read_in_small_pages,
+    a_run_is_listed_as_it_stands,
+    runs_are_listed_newest_first_by_pages_and_filters,
+    unfinished_runs_are_found_oldest_first,
+    an_append_at_another_position_is_refused_and_so_is_what_follows,
+    a_run_begins_once,
+    a_run_that_was_not_begun_takes_nothing,
+    a_run_that_is_over_takes_nothing,
+    a_refused_append_does_not_touch_other_runs,
+    a_graph_is_kept_once,
+    the_newest_graph_of_a_name_is_found,
+    graphs_are_listed_newest_first_by_pages,
+    a_plugin_is_kept_once_and_may_become_active,
+    active_plugins_keep_their_order,
+    closing_makes_everything_durable_and_refuses_the_rest,
+    dropping_makes_everything_durable,
+}
+
+async fn events_come_back_as_they_were_appended(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    line.append(&*journal, vec![log("täglich\n\"quoted\" \u{1F9F6}")]);
+    assert_eq!(line.append(&*journal, vec![failed()]).await.unwrap().unwrap(), 3);
+
+    let events = all_events(&*journal, line.run, 100).await;
+    assert_eq!(events[0].at, Timestamp(1_001));
+    let Event::RunStarted { state, .. } = &events[0].event else {
+        panic!("{:?}", events[0])
+    };
+    assert_eq!(state.get("n").unwrap().get(), "1.50");
+    let Event::Log { message, .. } = &events[1].event else {
+        panic!("{:?}", events[1])
+    };
+    assert_eq!(&**message, "täglich\n\"quoted\" \u{1F9F6}");
+    let Event::RunFailed { error } = &events[2].event else {
+        panic!("{:?}", events[2])
+    };
+    assert_eq!(error.data.as_ref().unwrap().get(), "[1,\n2]");
+}
+
+async fn an_ack_comes_after_its_events_can_be_read(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal).await.unwrap().unwrap();
+    for count in [1, 5, 2] {
+        let seq = line.grow(&*journal, count).await.unwrap().unwrap();
+        assert_eq!(seq, line.seq);
+        assert_eq!(journal.events(line.run, 0, 100).await.unwrap().len() as u64, seq);
+        assert_eq!(journal.run(line.run).await.unwrap().unwrap().last_seq, seq);
+    }
+}
+
+async fn appends_of_one_run_are_durable_in_their_order(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    let mut told = vec![line.begin(&*journal)];
+    for number in 0..500 {
+        told.push(line.append(&*journal, vec![log(&number.to_string())]));
+    }
+    told.push(line.finish(&*journal));
+    for (seq, told) in (1..).zip(told) {
+        assert_eq!(told.await.unwrap().unwrap(), seq);
+    }
+    let events = all_events(&*journal, line.run, 77).await;
+    for (number, event) in events[1..501].iter().enumerate() {
+        let Event::Log { message, .. } = &event.event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(**message, number.to_string());
+    }
+}
+
+async fn many_writers_lose_nothing(mut world: impl World) {
+    let journal = world.open();
+    let tasks = (0..100).map(|number| {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            let mut line = Line::new(number);
+            line.begin(&*journal);
+            for step in 0..20 {
+                let told = line.grow(&*journal, 1 + number % 3);
+                if step % 7 == 0 {
+                    told.await.unwrap().unwrap();
+                }
+            }
+            line.finish(&*journal).await.unwrap().unwrap()
+        })
+    });
+    let lengths: Vec<u64> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+    for (number, length) in (0..).zip(lengths) {
+        assert_eq!(
+            all_events(&*journal, run_id(number), 1000).await.len() as u64,
+            length
+        );
+        assert_eq!(length, 20 * (1 + number % 3) + 2);
+    }
+}
+
+async fn what_was_acknowledged_is_there_after_a_restart(mut world: impl World) {
+    let journal = world.open();
+    let (mut running, mut over) = (Line::new(1), Line::new(2));
+    running.begin(&*journal);
+    over.begin(&*journal);
+    over.append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    running.grow(&*journal, 3).await.unwrap().unwrap();
+    assert!(journal.put_graph(graph(1, Some("review"), 5)).await.unwrap());
+    journal.put_plugin(plugin(b"component", true)).await.unwrap();
+    drop(journal);
+
+    let journal = world.open();
+    assert_eq!(all_events(&*journal, running.run, 10).await.len(), 4);
+    assert_eq!(journal.unfinished().await.unwrap(), [running.run]);
+    let row = journal.run(over.run).await.unwrap().unwrap();
+    assert_eq!(row.status, Status::Failed);
+    let error = row.error.unwrap();
+    assert_eq!((&*error.code, error.step, error.attempt), ("permanent", 7, 2));
+    assert_eq!(error.data.unwrap().get(), "[1,\n2]");
+    assert_eq!(
+        &*journal.graph(&graph_id(1)).await.unwrap().unwrap().definition,
+        "{\"nodes\":{}}"
+    );
+    assert_eq!(journal.active_plugins().await.unwrap().len(), 1);
+    // A run goes on where it was.
+    assert_eq!(running.finish(&*journal).await.unwrap().unwrap(), 5);
+    assert_eq!(journal.unfinished().await.unwrap(), []);
+}
+
+async fn events_are_read_in_pages(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    for count in [1, 10, 3, 1, 200, 1] {
+        line.grow(&*journal, count).await.unwrap().unwrap();
+    }
+    for page in [1, 2, 7, 216, 1000] {
+        assert_eq!(all_events(&*journal, line.run, page).await.len(), 217);
+    }
+    assert_eq!(journal.events(line.run, 12, 3).await.unwrap()[0].seq, 13);
+    assert_eq!(journal.events(line.run, 216, 3).await.unwrap().len(), 1);
+    for nothing in [217, 218, u64::MAX] {
+        assert!(journal.events(line.run, nothing, 3).await.unwrap().is_empty());
+    }
+    assert!(journal.events(line.run, 0, 0).await.unwrap().is_empty());
+    assert!(journal.events(run_id(9), 0, 3).await.unwrap().is_empty());
+}
+
+async fn large_events_are_read_in_small_pages(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    let large = log(&"x".repeat(3_000_000));
+    line.append(&*journal, vec![large.clone(), log("small"), large])
+        .await
+        .unwrap()
+        .unwrap();
+    let events = all_events(&*journal, line.run, 1000).await;
+    assert_eq!(events.len(), 4);
+    let Event::Log { message, .. } = &events[3].event else {
+        panic!("{:?}", events[3])
+    };
+    assert_eq!(message.len(), 3_000_000);
+}
+
+async fn a_run_is_listed_as_it_stands(mut world: impl World) {
+    let journal = world.open();
+    assert!(journal.run(run_id(1)).await.unwrap().is_none());
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    line.grow(&*journal, 4).await.unwrap().unwrap();
+    let row = journal.run(line.run).await.unwrap().unwrap();
+    assert_eq!(
+        (row.id, &row.graph, row.status, row.last_seq),
+        (line.run, &graph_id(1), Status::Running, 5)
+    );
+    assert_eq!((row.created_at, row.finished_at), (Timestamp(1_000), None));
+    line.finish(&*journal).await.unwrap().unwrap();
+    let row = journal.run(line.run).await.unwrap().unwrap();
+    assert_eq!(
+        (row.status, row.last_seq, row.finished_at),
+        (Status::Finished, 6, Some(Timestamp(2_000)))
+    );
+    assert!(row.error.is_none());
+    // A run may begin and end in one append.
+    let mut short = Line::new(2);
+    short
+        .append(&*journal, vec![log("only"), failed()])
+        .await
+        .unwrap()
+        .unwrap();
+    let row = journal.run(short.run).await.unwrap().unwrap();
+    assert_eq!((row.status, row.last_seq), (Status::Failed, 2));
+    assert_eq!(&*row.error.unwrap().message, "it broke");
+}
+
+async fn runs_are_listed_newest_first_by_pages_and_filters(mut world: impl World) {
+    let journal = world.open();
+    for number in [3, 1, 4, 2, 6, 5] {
+        let mut line = Line::new(number);
+        line.begin(&*journal).await.unwrap().unwrap();
+        match number {
+            1 | 2 => drop(line.finish(&*journal).await.unwrap().unwrap()),
+            3 | 4 => drop(line.append(&*journal, vec![failed()]).await.unwrap().unwrap()),
+            _ => {}
+        }
+    }
+    let list = async |graph: Option<u64>, status, before: Option<u64>, limit| {
+        let filter = RunFilter {
+            graph: graph.map(graph_id),
+            status,
+        };
+        let rows = journal.runs(filter, before.map(run_id), limit).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let ids = |numbers: &[u64]| numbers.iter().copied().map(run_id).collect::<Vec<_>>();
+    assert_eq!(list(None, None, None, 10).await, ids(&[6, 5, 4, 3, 2, 1]));
+    assert_eq!(list(None, None, None, 4).await, ids(&[6, 5, 4, 3]));
+    assert_eq!(list(None, None, Some(3), 4).await, ids(&[2, 1]));
+    assert_eq!(list(None, None, Some(1), 4).await, ids(&[]));
+    assert_eq!(list(None, Some(Status::Running), None, 10).await, ids(&[6, 5]));
+    assert_eq!(list(None, Some(Status::Failed), None, 10).await, ids(&[4, 3]));
+    assert_eq!(list(None, Some(Status::Finished), Some(2), 10).await, ids(&[1]));
+    assert_eq!(list(Some(0), None, None, 10).await, ids(&[6, 4, 2]));
+    assert_eq!(list(Some(0), None, Some(6), 1).await, ids(&[4]));
+    assert_eq!(list(Some(1), Some(Status::Failed), None, 10).await, ids(&[3]));
+    assert_eq!(list(Some(7), None, None, 10).await, ids(&[]));
+    assert_eq!(list(None, None, None, 0).await, ids(&[]));
+}
+
+async fn unfinished_runs_are_found_oldest_first(mut world: impl World) {
+    let journal = world.open();
+    let mut lines: Vec<Line> = [5, 3, 9, 1].map(Line::new).into();
+    for line in &mut lines {
+        line.begin(&*journal).await.unwrap().unwrap();
+    }
+    assert_eq!(journal.unfinished().await.unwrap(), [1, 3, 5, 9].map(run_id));
+    lines[1].finish(&*journal).await.unwrap().unwrap();
+    lines[2].append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    assert_eq!(journal.unfinished().await.unwrap(), [1, 5].map(run_id));
+}
+
+fn conflict(told: Result<u64, AppendError>, expected: RunId) {
+    match told {
+        Err(AppendError::Conflict { run, .. }) => assert_eq!(run, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn an_append_at_another_position_is_refused_and_so_is_what_follows(mut world: impl World) {
+    let journal = world.open();
+    for (number, wrong) in [(1, 2), (2, 4), (3, 1)] {
+        let mut line = Line::new(number);
+        line.begin(&*journal);
+        line.grow(&*journal, 2).await.unwrap().unwrap();
+        // Another engine thinks that the run is elsewhere: behind, ahead, far behind.
+        let mut other = Line::at(number, wrong);
+        let first = other.grow(&*journal, 1);
+        let second = other.grow(&*journal, 1);
+        conflict(first.await.unwrap(), line.run);
+        conflict(second.await.unwrap(), line.run);
+        // Even where the numbers happen to fit.
+        conflict(line.grow(&*journal, 1).await.unwrap(), line.run);
+        assert_eq!(all_events(&*journal, line.run, 10).await.len(), 3);
+    }
+}
+
+async fn a_run_begins_once(mut world: impl World) {
+    let journal = world.open();
+    Line::new(1).begin(&*journal).await.unwrap().unwrap();
+    conflict(Line::new(1).begin(&*journal).await.unwrap(), run_id(1));
+    // In one commit, too.
+    let (first, second) = (Line::new(2).begin(&*journal), Line::new(2).begin(&*journal));
+    first.await.unwrap().unwrap();
+    conflict(second.await.unwrap(), run_id(2));
+    assert_eq!(all_events(&*journal, run_id(2), 10).await.len(), 1);
+}
+
+async fn a_run_that_was_not_begun_takes_nothing(mut world: impl World) {
+    let journal = world.open();
+    conflict(Line::at(1, 1).grow(&*journal, 1).await.unwrap(), run_id(1));
+    assert!(journal.run(run_id(1)).await.unwrap().is_none());
+    assert!(journal.events(run_id(1), 0, 10).await.unwrap().is_empty());
+}
+
+async fn a_run_that_is_over_takes_nothing(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    let (over, after) = (line.finish(&*journal), line.grow(&*journal, 1));
+    over.await.unwrap().unwrap();
+    conflict(after.await.unwrap(), line.run);
+    let mut line = Line::new(2);
+    line.begin(&*journal);
+    line.finish(&*journal).await.unwrap().unwrap();
+    conflict(line.grow(&*journal, 1).await.unwrap(), line.run);
+    assert_eq!(all_events(&*journal, line.run, 10).await.len(), 2);
+}
+
+async fn a_refused_append_does_not_touch_other_runs(mut world: impl World) {
+    let journal = world.open();
+    let mut lines: Vec<Line> = (1..=20).map(Line::new).collect();
+    for line in &mut lines {
+        line.begin(&*journal).await.unwrap().unwrap();
+    }
+    let mut told = Vec::new();
+    for line in &mut lines {
+        told.push(line.grow(&*journal, 1));
+        told.push(Line::at(99, 1).grow(&*journal, 1));
+    }
+    for (number, told) in told.into_iter().enumerate() {
+        assert_eq!(told.await.unwrap().is_ok(), number % 2 == 0);
+    }
+    assert_eq!(all_events(&*journal, lines[19].run, 10).await.len(), 2);
+}
+
+fn graph(number: u64, name: Option<&str>, created_at: i64) -> GraphRow {
+    let created_at = Timestamp(created_at);
+    GraphRow {
+        id: graph_id(number),
+        name: name.map(Into::into),
+        definition: "{\"nodes\":{}}".into(),
+        created_at,
+    }
+}
+
+async fn a_graph_is_kept_once(mut world: impl World) {
+    let journal = world.open();
+    assert!(journal.graph(&graph_id(1)).await.unwrap().is_none());
+    assert!(journal.put_graph(graph(1, Some("a"), 1)).await.unwrap());
+    assert!(!journal.put_graph(graph(1, Some("a"), 2)).await.unwrap());
+    let kept = journal.graph(&graph_id(1)).await.unwrap().unwrap();
+    assert_eq!((kept.name.as_deref(), kept.created_at), (Some("a"), Timestamp(1)));
+    assert_eq!(journal.graphs(None, 10).await.unwrap().len(), 1);
+}
+
+async fn the_newest_graph_of_a_name_is_found(mut world: impl World) {
+    let journal = world.open();
+    for (number, name, created_at) in [
+        (1, Some("a"), 5),
+        (2, Some("a"), 9),
+        (3, Some("a"), 7),
+        (4, Some("b"), 5),
+        (5, Some("b"), 5),
+        (6, None, 99),
+    ] {
+        journal.put_graph(graph(number, name, created_at)).await.unwrap();
+    }
+    assert_eq!(journal.graph_named("a").await.unwrap().unwrap().id, graph_id(2));
+    assert_eq!(journal.graph_named("b").await.unwrap().unwrap().id, graph_id(5));
+    assert!(journal.graph_named("c").await.unwrap().is_none());
+}
+
+async fn graphs_are_listed_newest_first_by_pages(mut world: impl World) {
+    let journal = world.open();
+    for number in 1..=5 {
+        journal.put_graph(graph(number, None, 0)).await.unwrap();
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = journal.graphs(after, 2).await.unwrap();
+        let Some((position, _)) = page.last() else { break };
+        after = Some(*position);
+        assert!(page.len() <= 2);
+        seen.extend(page.into_iter().map(|(_, graph)| graph.id));
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1].map(graph_id));
+}
+
+fn plugin(component: &[u8], active: bool) -> PluginRow {
+    PluginRow {
+        digest: Digest::of(component),
+        name: "sample".into(),
+        version: "1.0.0".into(),
+        active,
+        component: component.into(),
+        added_at: Timestamp(1),
+    }
+}
+
+async fn a_plugin_is_kept_once_and_may_become_active(mut world: impl World) {
+    let journal = world.open();
+    let digest = Digest::of(b"component");
+    assert!(journal.plugin(&digest).await.unwrap().is_none());
+    journal.put_plugin(plugin(b"component", false)).await.unwrap();
+    assert!(journal.active_plugins().await.unwrap().is_empty());
+    let kept = journal.plugin(&digest).await.unwrap().unwrap();
+    assert_eq!(
+        (&*kept.component, &*kept.version, kept.active),
+        (&b"component"[..], "1.0.0", false)
+    );
+
+    // An inactive one takes over nothing from another inactive one,
+    journal
+        .put_plugin(PluginRow {
+            name: "other".into(),
+            ..plugin(b"component", false)
+        })
+        .await
+        .unwrap();
+    assert_eq!(&*journal.plugin(&digest).await.unwrap().unwrap().name, "sample");
+    // all of it from one that is active,
+    let active = PluginRow {
+        name: "raised".into(),
+        version: "2.0.0".into(),
+        ..plugin(b"component", true)
+    };
+    journal
+        .put_plugin(PluginRow {
+            added_at: Timestamp(9),
+            ..active
+        })
+        .await
+        .unwrap();
+    let kept = journal.plugin(&digest).await.unwrap().unwrap();
+    assert_eq!(
+        (&*kept.name, &*kept.version, kept.active),
+        ("raised", "2.0.0", true)
+    );
+    assert_eq!(kept.added_at, Timestamp(1));
+    // and nothing more once it is active itself.
+    journal.put_plugin(plugin(b"component", true)).await.unwrap();
+    journal.put_plugin(plugin(b"component", false)).await.unwrap();
+    let kept = journal.active_plugins().await.unwrap();
+    assert_eq!((kept.len(), &*kept[0].name), (1, "raised"));
+}
+
+async fn active_plugins_keep_their_order(mut world: impl World) {
+    let journal = world.open();
+    for (component, active) in [
+        (b"b", true),
+        (b"c", false),
+        (b"a", true),
+        (b"d", true),
+        (b"c", true),
+    ] {
+        journal.put_plugin(plugin(component, active)).await.unwrap();
+    }
+    let order: Vec<_> = journal
+        .active_plugins()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|kept| kept.component)
+        .collect();
+    assert_eq!(
+        order.iter().map(|component| &**component).collect::<Vec<_>>(),
+        [b"b", b"c", b"a", b"d"]
+    );
+}
+
+async fn closing_makes_everything_durable_and_refuses_the_rest(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    let before: Vec<_> = (0..50).map(|_| line.grow(&*journal, 1)).collect();
+    assert!(journal.health().is_ok());
+    journal.close().await.unwrap();
+    for mut told in before {
+        told.try_recv()
+            .expect("told before the store was closed")
+            .unwrap();
+    }
+    let told = line.grow(&*journal, 1).await.unwrap();
+    assert!(matches!(told, Err(AppendError::Closed)), "{told:?}");
+    assert!(journal.put_graph(graph(1, None, 1)).await.is_err());
+    assert!(journal.put_plugin(plugin(b"x", true)).await.is_err());
+    assert!(journal.health().is_err());
+    journal.close().await.unwrap();
+    // Readers may finish what they began.
+    assert_eq!(all_events(&*journal, line.run, 100).await.len(), 51);
+    drop(journal);
+    assert_eq!(all_events(&*world.open(), line.run, 100).await.len(), 51);
+}
+
+async fn dropping_makes_everything_durable(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    let told: Vec<_> = (0..50).map(|_| line.grow(&*journal, 1)).collect();
+    // Whoever holds the last of it: memory is kept by its world.
+    journal.close().await.unwrap();
+    let (ack, _) = ack();
+    drop((journal, ack));
+    for told in told {
+        told.await.unwrap().unwrap();
+    }
+    let journal: Arc<dyn Journal> = world.open();
+    assert_eq!(all_events(&*journal, line.run, 100).await.len(), 51);
+}

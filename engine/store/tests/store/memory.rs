@@ -1,0 +1,80 @@
+//! What only the journal in memory offers: durability that a test steers, and strictness.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use heddle_kernel::{Event, Recorded, Timestamp};
+use heddle_runtime::ports::{Append, AppendError, Journal, StoreError};
+use heddle_store::MemoryJournal;
+
+use crate::world::{Line, ack, log, run_id};
+
+#[tokio::test]
+async fn nothing_is_durable_while_it_is_held() {
+    let journal = MemoryJournal::new();
+    let mut line = Line::new(1);
+    line.begin(&journal).await.unwrap().unwrap();
+    journal.hold();
+    let mut told = line.grow(&journal, 2);
+    assert!(told.try_recv().is_err());
+    assert_eq!(journal.events(line.run, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        journal.after_crash().events(line.run, 0, 10).await.unwrap().len(),
+        1
+    );
+    journal.release();
+    assert_eq!(told.await.unwrap().unwrap(), 3);
+    assert_eq!(journal.events(line.run, 0, 10).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_stalled_journal_begins_nothing_and_loses_nothing() {
+    let journal = MemoryJournal::new();
+    let mut line = Line::new(1);
+    line.begin(&journal).await.unwrap().unwrap();
+    journal.stall(StoreError::Unavailable("the disk is full".into()));
+    assert!(journal.health().is_err());
+    let waiting = line.grow(&journal, 1);
+    let mut refused = Line::new(2);
+    for told in [refused.begin(&journal), refused.grow(&journal, 1)] {
+        assert!(matches!(told.await.unwrap(), Err(AppendError::Unavailable(_))));
+    }
+    journal.release();
+    assert_eq!(waiting.await.unwrap().unwrap(), 2);
+    assert!(journal.health().is_ok());
+    Line::new(2).begin(&journal).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_held_when_the_journal_goes_is_never_durable() {
+    let journal = MemoryJournal::new();
+    journal.hold();
+    let told = Line::new(1).begin(&journal);
+    drop(journal);
+    assert!(matches!(told.await.unwrap(), Err(AppendError::Closed)));
+}
+
+#[test]
+fn a_caller_that_breaks_the_rules_panics() {
+    let journal = MemoryJournal::new();
+    let recorded = |seq, event: Event| {
+        Arc::new(Recorded {
+            seq,
+            at: Timestamp(0),
+            event,
+        })
+    };
+    let breaks = |events: Vec<Arc<Recorded>>| {
+        let append = Append {
+            run: run_id(1),
+            begins: None,
+            events,
+            ends: None,
+            ack: ack().0,
+        };
+        assert!(std::panic::catch_unwind(AssertUnwindSafe(|| journal.append(append))).is_err());
+    };
+    breaks(vec![]);
+    breaks(vec![recorded(2, log("a")), recorded(4, log("b"))]);
+    breaks(vec![recorded(1, log("it does not say that the run begins"))]);
+    breaks(vec![recorded(2, Event::RunFinished)]);
+}

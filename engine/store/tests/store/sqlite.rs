@@ -1,0 +1,458 @@
+//! What only a file can show: crashes, locks, formats, damage, and a disk that is full.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use heddle_kernel::{Digest, Event, Recorded, Timestamp};
+use heddle_runtime::ports::{Append, AppendError, GraphRow, Journal, PluginRow, StoreError};
+use heddle_store::{OpenError, SqliteJournal, SqliteSettings};
+use rusqlite::Connection;
+
+use crate::world::{Line, Sqlite, Told, ack, all_events, graph_id, log, run_id};
+
+fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, OpenError> {
+    SqliteJournal::open(SqliteSettings::new(path.as_ref()))
+}
+
+fn refusal(path: impl AsRef<Path>) -> OpenError {
+    match open(path) {
+        Ok(_) => panic!("the store was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_crash() {
+    let world = Sqlite::new();
+    let journal = Arc::new(world.journal());
+    let writers = (0..8).map(|number| {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            let mut line = Line::new(number);
+            line.begin(&*journal).await.unwrap().unwrap();
+            // So few that the log is not copied into the file meanwhile, and only grows.
+            for _ in 0..80 {
+                line.grow(&*journal, 1).await.unwrap().unwrap();
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let mut acknowledged = Vec::new();
+    for _ in 0..5 {
+        // A crash keeps what was written: the files as they are while the store goes on.
+        let mut line = Line::new(100 + acknowledged.len() as u64);
+        line.begin(&*journal).await.unwrap().unwrap();
+        line.grow(&*journal, 3).await.unwrap().unwrap();
+        acknowledged.push(line.run);
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["heddle.db", "heddle.db-wal"] {
+            fs::copy(world.0.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let copied = open(copy.path().join("heddle.db")).unwrap();
+        for run in &acknowledged {
+            assert_eq!(all_events(&copied, *run, 10).await.len(), 4);
+        }
+        for number in 0..8 {
+            let events = all_events(&copied, run_id(number), 1000).await.len() as u64;
+            assert_eq!(
+                copied
+                    .run(run_id(number))
+                    .await
+                    .unwrap()
+                    .map_or(0, |row| row.last_seq),
+                events
+            );
+        }
+        // And it goes on.
+        Line::at(100, 4).finish(&copied).await.unwrap().unwrap();
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_dropped_writes_what_it_was_given() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let mut line = Line::new(1);
+    line.begin(&journal);
+    let told: Vec<Told> = (0..200).map(|_| line.grow(&journal, 1)).collect();
+    drop(journal);
+    for told in told {
+        told.await.unwrap().unwrap();
+    }
+    assert!(
+        !world.0.path().join("heddle.db-wal").exists(),
+        "the log is copied and removed"
+    );
+    assert_eq!(all_events(&world.journal(), line.run, 1000).await.len(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_opened_once() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let error = refusal(world.path());
+    assert!(matches!(error, OpenError::InUse { .. }), "{error:?}");
+    assert!(error.to_string().contains("heddle.db.lock"), "{error}");
+    // By another way to the same file, too.
+    #[cfg(unix)]
+    {
+        let link = world.0.path().join("link.db");
+        std::os::unix::fs::symlink(world.path(), &link).unwrap();
+        assert!(matches!(refusal(link), OpenError::InUse { .. }));
+    }
+    journal.close().await.unwrap();
+    open(world.path()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_format_is_refused_and_left_alone() {
+    let world = Sqlite::new();
+    drop(world.journal());
+    Connection::open(world.path())
+        .unwrap()
+        .pragma_update(None, "user_version", 7)
+        .unwrap();
+    let before = fs::read(world.path()).unwrap();
+    let error = refusal(world.path());
+    assert!(
+        matches!(
+            error,
+            OpenError::Newer {
+                found: 7,
+                known: 1,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(fs::read(world.path()).unwrap(), before);
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+
+    fs::write(at("text"), "this is a text, and no database, ".repeat(100)).unwrap();
+    assert!(matches!(refusal(at("text")), OpenError::NotAStore { .. }));
+    assert!(fs::read(at("text")).unwrap().starts_with(b"this is a text"));
+
+    Connection::open(at("other"))
+        .unwrap()
+        .execute_batch("CREATE TABLE songs (name TEXT)")
+        .unwrap();
+    let before = fs::read(at("other")).unwrap();
+    assert!(matches!(refusal(at("other")), OpenError::NotAStore { .. }));
+    assert_eq!(fs::read(at("other")).unwrap(), before);
+
+    assert!(matches!(refusal(folder.path()), OpenError::Path { .. }));
+    let error = refusal(at("missing/heddle.db"));
+    assert!(error.to_string().contains("missing does not exist"), "{error}");
+    assert!(matches!(refusal(""), OpenError::Path { .. }));
+    // No path is one of SQLite's own words.
+    drop(open(at(":memory:")).unwrap());
+    assert!(at(":memory:").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_cannot_be_written_is_refused() {
+    // Nobody makes files in /proc, not even root.
+    let error = refusal("/proc/heddle.db");
+    assert!(matches!(error, OpenError::Access { .. }), "{error:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_owner_reads_the_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = Sqlite::new();
+    let journal = world.journal();
+    Line::new(1).begin(&journal).await.unwrap().unwrap();
+    for entry in fs::read_dir(world.0.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_stops_only_the_run_that_it_is_in() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    for number in 1..=5 {
+        let mut line = Line::new(number);
+        line.begin(&journal).await.unwrap().unwrap();
+        line.grow(&journal, 2).await.unwrap().unwrap();
+        line.grow(&journal, 2).await.unwrap().unwrap();
+    }
+    drop(journal);
+    let damage = |sql: &str, number: u64| {
+        let run = run_id(number).0.into_bytes();
+        let changed = Connection::open(world.path())
+            .unwrap()
+            .execute(sql, [run.as_slice()])
+            .unwrap();
+        assert_eq!(changed, 1);
+    };
+    damage(
+        "UPDATE events SET body = CAST('{\"seq\":2,' AS BLOB) WHERE run = ?1 AND first_seq = 2",
+        1,
+    );
+    damage("DELETE FROM events WHERE run = ?1 AND first_seq = 2", 2);
+    damage(
+        "UPDATE events SET body = CAST(substr(body, 1, instr(body, char(10))) AS BLOB) WHERE run = ?1 AND first_seq = 2",
+        3,
+    );
+    damage(
+        "UPDATE events SET body = CAST(body || body AS BLOB) WHERE run = ?1 AND first_seq = 4",
+        4,
+    );
+
+    let journal = world.journal();
+    for number in 1..=4 {
+        match journal.events(run_id(number), 0, 100).await {
+            Err(StoreError::Damaged(message)) => {
+                assert!(message.contains(&run_id(number).to_string()), "{message}")
+            }
+            other => panic!("run {number}: {other:?}"),
+        }
+    }
+    // What comes before the damage can be read; other runs are whole.
+    assert_eq!(journal.events(run_id(1), 0, 1).await.unwrap().len(), 1);
+    assert_eq!(all_events(&journal, run_id(5), 100).await.len(), 5);
+    assert_eq!(journal.unfinished().await.unwrap().len(), 5);
+    Line::at(5, 5).finish(&journal).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_cannot_be_read_does_not_hide_its_run() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    Line::new(1)
+        .append(&journal, vec![crate::world::failed()])
+        .await
+        .unwrap()
+        .unwrap();
+    drop(journal);
+    Connection::open(world.path())
+        .unwrap()
+        .execute("UPDATE runs SET error = '{'", [])
+        .unwrap();
+    let row = world.journal().run(run_id(1)).await.unwrap().unwrap();
+    assert_eq!(&*row.error.unwrap().code, "unreadable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_with_a_gap_in_it_is_refused() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let recorded = |seq| {
+        Arc::new(Recorded {
+            seq,
+            at: Timestamp(0),
+            event: log("a line"),
+        })
+    };
+    Line::new(1).begin(&journal).await.unwrap().unwrap();
+    for events in [
+        vec![],
+        vec![recorded(2), recorded(4)],
+        vec![recorded(2), recorded(2)],
+        vec![recorded(0)],
+    ] {
+        let (ack, told) = ack();
+        journal.append(Append {
+            run: run_id(1),
+            begins: None,
+            events,
+            ends: None,
+            ack,
+        });
+        let told = told.await.unwrap();
+        assert!(matches!(told, Err(AppendError::Conflict { .. })), "{told:?}");
+    }
+    assert_eq!(all_events(&journal, run_id(1), 10).await.len(), 1);
+}
+
+/// A journal that tries again soon, with three runs under way, on a disk that is then full.
+async fn full_disk(world: &Sqlite) -> (SqliteJournal, Vec<Line>) {
+    let settings = SqliteSettings {
+        retry: Duration::from_millis(5),
+        ..SqliteSettings::new(world.path())
+    };
+    let journal = SqliteJournal::open(settings).unwrap();
+    let mut lines: Vec<Line> = (1..=3).map(Line::new).collect();
+    for line in &mut lines {
+        line.begin(&journal).await.unwrap().unwrap();
+    }
+    // No more pages than there are, whatever number is smaller.
+    journal.limit_pages(1).await;
+    (journal, lines)
+}
+
+fn large() -> Event {
+    log(&"x".repeat(100_000))
+}
+
+/// Waits until the writer has met the full disk.
+async fn stalled(journal: &SqliteJournal) -> StoreError {
+    loop {
+        match journal.health() {
+            Err(error) => return error,
+            Ok(()) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_new_runs_loses_nothing_and_goes_on_when_there_is_space() {
+    let world = Sqlite::new();
+    let (journal, mut lines) = full_disk(&world).await;
+    let mut waiting = Vec::new();
+    for line in &mut lines {
+        waiting.push(line.append(&journal, vec![large()]));
+        waiting.push(line.grow(&journal, 3));
+    }
+    let error = stalled(&journal).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains("full"), "{error}");
+
+    let mut refused = Line::new(9);
+    for told in [refused.begin(&journal), refused.grow(&journal, 1)] {
+        let told = told.await.unwrap();
+        assert!(
+            matches!(told, Err(AppendError::Unavailable(StoreError::Unavailable(_)))),
+            "{told:?}"
+        );
+    }
+    let graph = GraphRow {
+        id: graph_id(1),
+        name: None,
+        definition: "{}".into(),
+        created_at: Timestamp(0),
+    };
+    assert!(matches!(
+        journal.put_graph(graph.clone()).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    let component: Arc<[u8]> = Arc::new([0; 10]);
+    let (digest, name, version) = (Digest::of(&component), "p".into(), "1.0.0".into());
+    let plugin = PluginRow {
+        digest,
+        name,
+        version,
+        active: true,
+        component,
+        added_at: Timestamp(0),
+    };
+    assert!(matches!(
+        journal.put_plugin(plugin).await,
+        Err(StoreError::Unavailable(_))
+    ));
+
+    // Reads are answered, and see what is durable.
+    assert_eq!(all_events(&journal, lines[0].run, 10).await.len(), 1);
+    assert!(waiting.iter_mut().all(|told| told.try_recv().is_err()));
+    journal.limit_pages(1_000_000).await;
+    for (number, told) in waiting.into_iter().enumerate() {
+        assert_eq!(told.await.unwrap().unwrap(), if number % 2 == 0 { 2 } else { 5 });
+    }
+    assert!(journal.health().is_ok());
+    assert!(journal.put_graph(graph).await.unwrap());
+    // The run that was refused is not there, and may begin.
+    assert!(journal.run(run_id(9)).await.unwrap().is_none());
+    Line::new(9).begin(&journal).await.unwrap().unwrap();
+    for line in &mut lines {
+        line.finish(&journal).await.unwrap().unwrap();
+        assert_eq!(all_events(&journal, line.run, 10).await.len(), 6);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_begin_that_met_the_full_disk_takes_its_followers_with_it_and_no_others() {
+    let world = Sqlite::new();
+    let (journal, mut lines) = full_disk(&world).await;
+    let mut large_run = Line::new(9);
+    let begun = large_run.append(&journal, vec![large(), large()]);
+    let follows = large_run.grow(&journal, 1);
+    let other = lines[0].grow(&journal, 1);
+    assert!(begun.await.unwrap().is_err());
+    assert!(follows.await.unwrap().is_err());
+    // What remains is small enough for the pages that there are.
+    assert_eq!(other.await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_disk_is_full_can_be_closed() {
+    let world = Sqlite::new();
+    let (journal, mut lines) = full_disk(&world).await;
+    let told = lines[0].append(&journal, vec![large()]);
+    let error = stalled(&journal).await;
+    assert_eq!(journal.close().await.unwrap_err().to_string(), error.to_string());
+    assert!(matches!(told.await.unwrap(), Err(AppendError::Closed)));
+    drop(journal);
+    // What was durable before is there, and the run goes on from it.
+    let journal = world.journal();
+    assert_eq!(all_events(&journal, run_id(1), 10).await.len(), 1);
+    Line::at(1, 1)
+        .append(&journal, vec![large()])
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_share_a_commit_share_a_row() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let mut line = Line::new(1);
+    line.begin(&journal).await.unwrap().unwrap();
+    journal.limit_pages(1).await;
+    // The first makes the writer wait, so that all of them are there when there is space.
+    let mut told = vec![line.append(&journal, vec![large()])];
+    told.extend((0..100).map(|_| line.grow(&journal, 1)));
+    stalled(&journal).await;
+    journal.limit_pages(1_000_000).await;
+    for told in told {
+        told.await.unwrap().unwrap();
+    }
+    drop(journal);
+    let connection = Connection::open(world.path()).unwrap();
+    let rows: i64 = connection
+        .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
+        .unwrap();
+    assert!((3..10).contains(&rows), "{rows} rows for 102 events");
+    assert_eq!(all_events(&world.journal(), line.run, 1000).await.len(), 102);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_that_panics_does_not_stop_the_store() {
+    struct Panics;
+    impl heddle_runtime::ports::Ack for Panics {
+        fn durable(&self, _seq: u64) {
+            panic!("on purpose");
+        }
+        fn failed(&self, _error: AppendError) {}
+    }
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let mut line = Line::new(1);
+    line.begin(&journal).await.unwrap().unwrap();
+    let events = vec![Arc::new(Recorded {
+        seq: 2,
+        at: Timestamp(0),
+        event: log("a line"),
+    })];
+    journal.append(Append {
+        run: line.run,
+        begins: None,
+        events,
+        ends: None,
+        ack: Arc::new(Panics),
+    });
+    line.seq += 1;
+    assert_eq!(line.grow(&journal, 1).await.unwrap().unwrap(), 3);
+}

@@ -1,0 +1,227 @@
+//! What the tests are written in: stores that can be restarted, runs that grow, acks that wait.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use heddle_kernel::{
+    Event, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
+};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd};
+use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// A place where a store is, which outlives the journals that are opened on it.
+pub(crate) trait World: Send {
+    /// Opens the store: the first time it is empty. No other journal may be open on it.
+    fn open(&mut self) -> Arc<dyn Journal>;
+}
+
+/// A file in a folder of its own.
+pub(crate) struct Sqlite(pub(crate) TempDir);
+
+impl Sqlite {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("heddle.db")
+    }
+
+    pub(crate) fn journal(&self) -> SqliteJournal {
+        SqliteJournal::open(SqliteSettings::new(self.path())).unwrap()
+    }
+}
+
+impl World for Sqlite {
+    fn open(&mut self) -> Arc<dyn Journal> {
+        Arc::new(self.journal())
+    }
+}
+
+/// Memory, copied over to the journal that is opened next.
+pub(crate) struct Memory(Option<Arc<MemoryJournal>>);
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self(None)
+    }
+}
+
+impl World for Memory {
+    fn open(&mut self) -> Arc<dyn Journal> {
+        let journal = Arc::new(
+            self.0
+                .take()
+                .map_or_else(MemoryJournal::new, |before| before.after_crash()),
+        );
+        self.0 = Some(journal.clone());
+        journal
+    }
+}
+
+/// What an append was told.
+pub(crate) type Told = oneshot::Receiver<Result<u64, AppendError>>;
+
+struct Teller(Mutex<Option<oneshot::Sender<Result<u64, AppendError>>>>);
+
+impl Teller {
+    fn tell(&self, told: Result<u64, AppendError>) {
+        let sender = self.0.lock().unwrap().take().expect("an append is told once");
+        let _ = sender.send(told);
+    }
+}
+
+impl Ack for Teller {
+    fn durable(&self, seq: u64) {
+        self.tell(Ok(seq));
+    }
+
+    fn failed(&self, error: AppendError) {
+        self.tell(Err(error));
+    }
+}
+
+/// An ack, and where it can be waited for.
+pub(crate) fn ack() -> (Arc<dyn Ack>, Told) {
+    let (sender, told) = oneshot::channel();
+    (Arc::new(Teller(Mutex::new(Some(sender)))), told)
+}
+
+/// A run that tests append to.
+pub(crate) struct Line {
+    pub(crate) run: RunId,
+    pub(crate) graph: GraphId,
+    pub(crate) seq: u64,
+}
+
+impl Line {
+    /// The `number`th run, of the graph with the same number modulo 2.
+    pub(crate) fn new(number: u64) -> Self {
+        Self {
+            run: run_id(number),
+            graph: graph_id(number % 2),
+            seq: 0,
+        }
+    }
+
+    /// The same run, as one who thinks that it has so many events.
+    pub(crate) fn at(number: u64, seq: u64) -> Self {
+        Self {
+            seq,
+            ..Self::new(number)
+        }
+    }
+
+    /// Appends the first event.
+    pub(crate) fn begin(&mut self, journal: &dyn Journal) -> Told {
+        let state = Object::parse("{\"text\": \"a line\",\n \"n\": 1.50}").unwrap();
+        let event = Event::RunStarted {
+            graph: self.graph.clone(),
+            state,
+            functions: BTreeMap::new(),
+        };
+        self.append(journal, vec![event])
+    }
+
+    /// Appends so many lines of a log, as one append.
+    pub(crate) fn grow(&mut self, journal: &dyn Journal, count: u64) -> Told {
+        self.append(journal, (0..count).map(|_| log("a line")).collect())
+    }
+
+    /// Appends the last event.
+    pub(crate) fn finish(&mut self, journal: &dyn Journal) -> Told {
+        self.append(journal, vec![Event::RunFinished])
+    }
+
+    /// Appends these events, as one append.
+    pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> Told {
+        let (ack, told) = ack();
+        let begins = (self.seq == 0).then(|| NewRun {
+            graph: self.graph.clone(),
+            created_at: Timestamp(1_000),
+        });
+        let ends = match events.last() {
+            Some(Event::RunFinished) => Some(RunEnd {
+                status: Status::Finished,
+                at: Timestamp(2_000),
+                error: None,
+            }),
+            Some(Event::RunFailed { error }) => Some(RunEnd {
+                status: Status::Failed,
+                at: Timestamp(2_000),
+                error: Some(error.clone()),
+            }),
+            _ => None,
+        };
+        let events = events.into_iter().map(|event| {
+            self.seq += 1;
+            Arc::new(Recorded {
+                seq: self.seq,
+                at: Timestamp(1_000 + self.seq as i64),
+                event,
+            })
+        });
+        let events = events.collect();
+        journal.append(Append {
+            run: self.run,
+            begins,
+            events,
+            ends,
+            ack,
+        });
+        told
+    }
+}
+
+pub(crate) fn log(message: &str) -> Event {
+    Event::Log {
+        step: 1,
+        node: "node".into(),
+        attempt: 1,
+        level: Level::Info,
+        message: message.into(),
+    }
+}
+
+pub(crate) fn failed() -> Event {
+    let data = Some(json("[1,\n2]").unwrap());
+    let (code, message, node) = ("permanent".into(), "it broke".into(), "node".into());
+    Event::RunFailed {
+        error: RunError {
+            code,
+            message,
+            node,
+            step: 7,
+            attempt: 2,
+            data,
+        },
+    }
+}
+
+pub(crate) fn run_id(number: u64) -> RunId {
+    format!("01890000-0000-7000-8000-{number:012x}").parse().unwrap()
+}
+
+pub(crate) fn graph_id(number: u64) -> GraphId {
+    GraphId(format!("{number:032x}").into())
+}
+
+/// Every event of a run, read in pages of this length: their numbers are checked.
+pub(crate) async fn all_events(journal: &dyn Journal, run: RunId, page: usize) -> Vec<Arc<Recorded>> {
+    let mut events: Vec<Arc<Recorded>> = Vec::new();
+    loop {
+        let more = journal.events(run, events.len() as u64, page).await.unwrap();
+        assert!(more.len() <= page);
+        if more.is_empty() {
+            break;
+        }
+        events.extend(more);
+    }
+    let numbers: Vec<u64> = events.iter().map(|event| event.seq).collect();
+    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    events
+}
