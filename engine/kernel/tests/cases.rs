@@ -398,7 +398,7 @@ fn a_definition_is_refused_with_every_mistake_at_its_place() {
     ));
     expect![[r#"
         refused
-        Error : the graph is not JSON: expected `,` or `}` at line 1 column 14"#]]
+        Error : the graph is not JSON: EOF while parsing an object at line 1 column 13"#]]
     .assert_eq(&found(r#"{"nodes": {} "#));
 }
 
