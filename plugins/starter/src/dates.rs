@@ -141,9 +141,9 @@ fn month(text: &str) -> Parsed<'_, u32> {
         .find(|char: char| !char.is_ascii_alphabetic())
         .unwrap_or(text.len());
     let name = text[..end].to_ascii_lowercase();
-    let known =
-        |month: &&str| **month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"));
-    let month = MONTHS.iter().position(|month| known(month))?;
+    let month = MONTHS.iter().position(|month| {
+        *month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"))
+    })?;
     let rest = &text[end..];
     Some((month as u32 + 1, rest.strip_prefix('.').unwrap_or(rest)))
 }
