@@ -1,1 +1,368 @@
-//! Harness for the end-to-end tests.
+//! The harness of the end-to-end tests: a real server process, a real HTTP client and a real
+//! WebSocket client. What is missing (the binary, a component) is a failure that says what to run.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::Message;
+
+/// How long anything in a test may take before it counts as hung.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server process with a store of its own; it is killed when it is dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens: `127.0.0.1:PORT`.
+    pub address: String,
+    /// What it wrote to stderr.
+    pub log: Arc<Mutex<String>>,
+    folder: Arc<TempDir>,
+    arguments: Vec<String>,
+}
+
+/// An answer: its status, its content type and its body.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The content type.
+    pub content_type: String,
+    /// The value of the `location` header.
+    pub location: String,
+    /// The body as text.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// The body, which must be a success.
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self.json()
+    }
+
+    /// The body, which must be an RFC 9457 problem of this status with a detail.
+    pub fn problem(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.content_type, "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert!(
+            problem["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty()),
+            "{problem}"
+        );
+        assert!(
+            problem["type"].is_string() && problem["title"].is_string(),
+            "{problem}"
+        );
+        assert_eq!(problem["status"], status);
+        problem
+    }
+}
+
+/// The folder that everything is built into.
+pub fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let profile = test
+        .ancestors()
+        .find(|folder| folder.join("deps").is_dir())
+        .expect("tests are in deps");
+    profile.parent().expect("a profile is in target").to_owned()
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the repository")
+}
+
+/// A file that must be there; else `make` says what makes it.
+fn present(path: PathBuf, make: &str) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `{make}` first", path.display());
+    path
+}
+
+/// The component of a sample or a fixture.
+pub fn component(name: &str) -> PathBuf {
+    present(
+        target().join("plugins").join(format!("{name}.wasm")),
+        "cargo xtask plugins",
+    )
+}
+
+/// The `heddle` binary: HEDDLE_BIN, or the one beside the tests.
+pub fn heddle() -> PathBuf {
+    match std::env::var_os("HEDDLE_BIN") {
+        Some(path) => path.into(),
+        None => {
+            let test = std::env::current_exe().expect("a test has a path");
+            let folder = test
+                .ancestors()
+                .find(|folder| folder.join("deps").is_dir())
+                .expect("tests are in deps");
+            present(folder.join("heddle"), "cargo build -p heddle-cli")
+        }
+    }
+}
+
+impl Server {
+    /// Starts a server with the samples and the fixtures registered.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with further arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder for the store"));
+        let plugins = folder.path().join("plugins");
+        std::fs::create_dir(&plugins).unwrap();
+        for name in ["starter", "bench", "code-review", "data-quality", "summarize"] {
+            std::fs::copy(component(name), plugins.join(format!("{name}.wasm"))).unwrap();
+        }
+        for name in ["hostile", "raw"] {
+            std::fs::copy(
+                component(&format!("fixtures/{name}")),
+                plugins.join(format!("{name}.wasm")),
+            )
+            .unwrap();
+        }
+        // The tests share one cache of compiled plugins, as the servers of one machine would.
+        let cache = target().join("test-cache").display().to_string();
+        let mut all = vec!["--cache".to_owned(), cache];
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        Self::spawn(folder, all)
+    }
+
+    fn spawn(folder: Arc<TempDir>, arguments: Vec<String>) -> Self {
+        let mut child = Command::new(heddle())
+            .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+            .arg(format!("sqlite:{}", folder.path().join("heddle.db").display()))
+            .arg("--plugins")
+            .arg(folder.path().join("plugins"))
+            .args(&arguments)
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the heddle binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let (told, address) = std::sync::mpsc::channel();
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("listening on http://") {
+                    let _ = told.send(rest.split([' ', '/']).next().unwrap_or_default().to_owned());
+                }
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let address = address.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("the server did not come up:\n{}", log.lock().unwrap())
+        });
+        Self {
+            child,
+            address,
+            log,
+            folder,
+            arguments,
+        }
+    }
+
+    /// The folder with the store and the plugins.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The id of the server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the process as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process can be waited for");
+    }
+
+    /// Starts the server again on the same store; it must have ended.
+    pub fn restart(mut self) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        Self::spawn(self.folder.clone(), self.arguments.clone())
+    }
+
+    /// Sends SIGTERM and waits for the end: the exit code, and how long it took.
+    pub fn terminate(&mut self) -> (Option<i32>, Duration) {
+        let began = Instant::now();
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.pid().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
+                return (status.code(), began.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the server did not stop:\n{}", self.log.lock().unwrap());
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// GETs a path.
+    pub fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[])
+    }
+
+    /// GETs a path with headers.
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = agent().get(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.call())
+    }
+
+    /// POSTs JSON.
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(
+            path,
+            body.to_string().as_bytes(),
+            &[("content-type", "application/json")],
+        )
+    }
+
+    /// POSTs bytes with headers.
+    pub fn post_with(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+        let mut request = agent().post(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
+    }
+
+    /// Creates a graph and gives its id.
+    pub fn create(&self, graph: &Value) -> String {
+        let answer = self.post("/graph/create", graph).ok();
+        answer["graph_id"].as_str().expect("a graph has an id").to_owned()
+    }
+
+    /// Creates the graph of a file of the repository and gives its id.
+    pub fn create_file(&self, path: &str) -> String {
+        let text = std::fs::read_to_string(repository().join(path)).expect("a graph file");
+        self.create(&serde_json::from_str(&text).expect("a graph file is JSON"))
+    }
+
+    /// Starts a run and gives its id.
+    pub fn start_run(&self, graph: &str, state: &Value) -> String {
+        let answer = self
+            .post("/graph/run", &json!({"graph_id": graph, "initial_state": state}))
+            .ok();
+        answer["run_id"].as_str().expect("a run has an id").to_owned()
+    }
+
+    /// Runs a graph to its end and gives what `/graph/state` tells.
+    pub fn run(&self, graph: &str, state: &Value) -> Value {
+        let run = self.start_run(graph, state);
+        self.wait(&run)
+    }
+
+    /// Waits for a run's end on its event stream and gives what `/graph/state` tells.
+    pub fn wait(&self, run: &str) -> Value {
+        let (_, close) = self.watch(run, "");
+        assert_eq!(close.0, 1000, "run {run}: {close:?}");
+        self.get(&format!("/graph/state/{run}")).ok()
+    }
+
+    /// Everything that the WebSocket of a run sends, and the code and reason of its close.
+    pub fn watch(&self, run: &str, query: &str) -> (Vec<Value>, (u16, String)) {
+        let url = format!("ws://{}/ws/logs/{run}{query}", self.address);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, watch(&url))
+                .await
+                .unwrap_or_else(|_| panic!("{url} hung"))
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log:\n{}", self.log.lock().unwrap());
+        }
+    }
+}
+
+/// Reads a WebSocket to its close.
+pub async fn watch(url: &str) -> (Vec<Value>, (u16, String)) {
+    let (mut socket, _) = tokio_tungstenite::connect_async(url)
+        .await
+        .expect("the socket opens");
+    let mut events = Vec::new();
+    while let Some(message) = socket.next().await {
+        match message {
+            Ok(Message::Text(text)) => events.push(serde_json::from_str(&text).expect("a message is JSON")),
+            Ok(Message::Close(Some(frame))) => {
+                return (events, (frame.code.into(), frame.reason.to_string()));
+            }
+            Ok(Message::Close(None)) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    (events, (1006, "the connection broke".to_owned()))
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
+}
+
+fn read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let mut response = result.expect("the server answers");
+    let header = |name: &str| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (content_type, location) = (header("content-type"), header("location"));
+    let mut text = String::new();
+    response
+        .body_mut()
+        .as_reader()
+        .read_to_string(&mut text)
+        .expect("the body can be read");
+    Answer {
+        status: response.status().as_u16(),
+        content_type,
+        location,
+        text,
+    }
+}

@@ -1,0 +1,204 @@
+//! The load driver: the workloads W1 (ten nodes in a line) and W2 (one node that loops 100
+//! times, then branches) over HTTP, from the start of a run to its known end.
+//!
+//! It starts a server of its own on a fresh store with full durability and prints, for each
+//! workload and number of clients: the median and 99th percentile of a run in milliseconds,
+//! runs per second, the server's CPU per run, and its resident memory.
+#![allow(clippy::print_stdout)] // it is a report
+
+use std::{
+    io::Read,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use serde_json::{Value, json};
+
+#[derive(Parser)]
+#[command(about = "Measures runs over HTTP on a server of its own")]
+struct Arguments {
+    /// The heddle binary
+    #[arg(long, default_value = "target/release/heddle")]
+    heddle: PathBuf,
+    /// The folder of the components
+    #[arg(long, default_value = "target/plugins")]
+    plugins: PathBuf,
+    /// Where the store is made: a folder on the disk to measure
+    #[arg(long, default_value = "target/load")]
+    folder: PathBuf,
+    /// How many runs to measure at each number of clients
+    #[arg(long, default_value_t = 2000)]
+    runs: usize,
+    /// Numbers of clients
+    #[arg(long, value_delimiter = ',', default_value = "1,32")]
+    clients: Vec<usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let server = Server::start(&arguments)?;
+    println!("idle: {} MB resident", server.resident_mb()?);
+    println!(
+        "{:<9} {:>7} {:>9} {:>9} {:>9} {:>11}",
+        "workload", "clients", "p50 ms", "p99 ms", "runs/s", "CPU ms/run"
+    );
+    for (workload, file, scale) in [
+        ("W1", "plugins/bench/w1.json", 1),
+        ("W2", "plugins/bench/w2.json", 4),
+    ] {
+        let graph =
+            server.create(&std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?)?;
+        let state: Value = json!({"filler": "x".repeat(1000)});
+        let body = json!({"graph": graph, "state": state}).to_string();
+        server.measure(&body, 1, arguments.runs / scale / 10 + 1)?;
+        for clients in &arguments.clients {
+            let measured = server.measure(&body, *clients, (arguments.runs / scale).max(*clients))?;
+            println!(
+                "{workload:<9} {clients:>7} {:>9.2} {:>9.2} {:>9.0} {:>11.3}",
+                measured.p50_ms, measured.p99_ms, measured.runs_per_s, measured.cpu_ms
+            );
+        }
+    }
+    println!("after: {} MB resident", server.resident_mb()?);
+    Ok(())
+}
+
+struct Measured {
+    p50_ms: f64,
+    p99_ms: f64,
+    runs_per_s: f64,
+    cpu_ms: f64,
+}
+
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(arguments: &Arguments) -> anyhow::Result<Self> {
+        let _ = std::fs::remove_dir_all(&arguments.folder);
+        std::fs::create_dir_all(&arguments.folder)?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new(&arguments.heddle)
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store"])
+            .arg(format!("sqlite:{}", arguments.folder.join("heddle.db").display()))
+            .arg("--plugins")
+            .arg(&arguments.plugins)
+            .env("HEDDLE_LOG", "error")
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", arguments.heddle.display()))?;
+        let server = Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        let began = Instant::now();
+        while agent().get(format!("{}/readyz", server.url)).call().is_err() {
+            ensure!(
+                began.elapsed() < Duration::from_secs(60),
+                "the server did not come up"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    fn create(&self, graph: &str) -> anyhow::Result<String> {
+        let answer = post(&agent(), &format!("{}/v1/graphs", self.url), graph)?;
+        Ok(answer["graph_id"]
+            .as_str()
+            .context("a graph has an id")?
+            .to_owned())
+    }
+
+    /// Runs `runs` runs by `clients` clients, each one after the other.
+    fn measure(&self, body: &str, clients: usize, runs: usize) -> anyhow::Result<Measured> {
+        let url = format!("{}/v1/runs?wait=30s", self.url);
+        let (began, cpu) = (Instant::now(), self.cpu()?);
+        let left = AtomicUsize::new(runs);
+        let client = || -> anyhow::Result<Vec<Duration>> {
+            let agent = agent();
+            let mut times = Vec::new();
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+            {
+                let began = Instant::now();
+                let run = post(&agent, &url, body)?;
+                times.push(began.elapsed());
+                if run["status"] != "finished" {
+                    bail!("a run did not finish: {run}");
+                }
+            }
+            Ok(times)
+        };
+        let mut times = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+            let mut all = Vec::with_capacity(runs);
+            for client in clients {
+                all.extend(client.join().expect("a client does not panic")?);
+            }
+            anyhow::Ok(all)
+        })?;
+        let (wall, cpu) = (began.elapsed(), self.cpu()? - cpu);
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        let count = times.len() as f64;
+        Ok(Measured {
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            runs_per_s: count / wall.as_secs_f64(),
+            cpu_ms: cpu.as_secs_f64() * 1e3 / count,
+        })
+    }
+
+    /// The CPU time that the server has used.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after_name = stat.rsplit(')').next().context("a process has a name")?;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        // Fields 14 and 15 of proc(5), in ticks of which Linux has 100 a second.
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    fn resident_mb(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("a process has memory")?;
+        let kb: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("VmRSS has a value")?
+            .parse()?;
+        Ok(kb / 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::new_with_defaults()
+}
+
+fn post(agent: &ureq::Agent, url: &str, body: &str) -> anyhow::Result<Value> {
+    let mut response = agent
+        .post(url)
+        .header("content-type", "application/json")
+        .send(body)?;
+    let mut text = String::new();
+    response.body_mut().as_reader().read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}

@@ -1,0 +1,175 @@
+//! What was acknowledged is finished after a kill, and a stop is graceful.
+
+use std::time::Duration;
+
+use heddle_tests::{Server, heddle};
+use serde_json::{Value, json};
+
+/// A graph that takes its time: `sleep`s between two keys, so that a kill finds it under way.
+fn slow(server: &Server) -> String {
+    let touch = |key: &str| json!({"uses": "bench/touch", "config": {"key": key}});
+    let sleep = json!({"uses": "hostile/sleep", "config": {"ms": 150}});
+    server.create(&json!({
+        "start": "a",
+        "nodes": {"a": touch("a"), "s1": sleep, "b": touch("b"), "s2": sleep, "count": {"config": {"until": 20}}, "even": touch("even"), "odd": touch("odd")},
+        "edges": {"a": "s1", "s1": "b", "b": "s2", "s2": "count", "even": "end", "odd": "end"},
+    }))
+}
+
+/// Checks that a journal has every number once and every step one outcome.
+fn sound(events: &[Value]) {
+    let mut finished = 0;
+    for (position, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], position + 1, "a gap or a repeat: {events:?}");
+        if event["type"] == "step_finished" {
+            finished += 1;
+            assert_eq!(
+                event["step"], finished,
+                "a step's outcome is missing or came twice"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_acknowledged_run_finishes_after_kills() {
+    let mut server = Server::start();
+    let graph = slow(&server);
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..40 {
+            runs.push(server.start_run(&graph, &json!({})));
+        }
+        // Somewhere in the middle of them: as soon as a late one is seen at its first sleep.
+        let seen = server.get(&format!("/graph/state/{}", runs[runs.len() - 1])).ok();
+        assert_eq!(seen["finished"], false);
+        server.kill();
+        server = server.restart();
+    }
+    let mut taken_up = 0;
+    for run in &runs {
+        let state = server.wait(run);
+        assert_eq!(state["status"], "finished", "{state}");
+        assert_eq!(
+            (&state["state"]["n"], &state["state"]["even"].is_null()),
+            (&json!(20), &false)
+        );
+        let events = state["logs"].as_array().unwrap();
+        sound(events);
+        taken_up += usize::from(events.iter().any(|event| event["attempt"].as_u64() > Some(1)));
+    }
+    assert!(taken_up > 0, "no kill came in the middle of a run");
+}
+
+#[test]
+fn a_watcher_that_comes_back_after_a_kill_sees_each_event_once() {
+    let mut server = Server::start();
+    let graph = slow(&server);
+    let run = server.start_run(&graph, &json!({}));
+    let before = server.get(&format!("/v1/runs/{run}/events")).ok();
+    let mut seen: Vec<Value> = before["events"].as_array().unwrap().clone();
+    assert!(!seen.is_empty());
+    server.kill();
+    let server = server.restart();
+    let (rest, close) = server.watch(&run, &format!("?after={}", seen.len()));
+    assert_eq!(close.0, 1000);
+    seen.extend(rest);
+    sound(&seen);
+    assert_eq!(seen, server.watch(&run, "").0);
+}
+
+#[test]
+fn a_stop_is_graceful_and_the_run_goes_on_at_the_next_start() {
+    let mut server = Server::start();
+    let graph = server.create(&json!({
+        "nodes": {"s": {"uses": "hostile/sleep", "config": {"ms": 400}}, "t": {"uses": "bench/touch", "config": {"key": "t"}}},
+        "edges": {"s": "t"},
+    }));
+    let run = server.start_run(&graph, &json!({}));
+    let url = format!("ws://{}/ws/logs/{run}", server.address);
+    let watcher = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(heddle_tests::watch(&url))
+    });
+    // The watcher is on once the server has told it of the first step.
+    while server.get(&format!("/v1/runs/{run}")).ok()["last_seq"].as_u64() < Some(2) {}
+    let (code, took) = server.terminate();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(8), "it took {took:?}");
+    let (_, (close, _)) = watcher.join().unwrap();
+    assert!(
+        [1012, 1001, 1006].contains(&close),
+        "the watcher was told {close}"
+    );
+    let server = server.restart();
+    let state = server.wait(&run);
+    assert_eq!(state["status"], "finished");
+    sound(state["logs"].as_array().unwrap());
+}
+
+#[test]
+fn a_run_keeps_to_the_plugin_that_it_began_with() {
+    let mut server = Server::start();
+    let graph = server.create(&json!({
+        "nodes": {"s": {"uses": "hostile/sleep", "config": {"ms": 300}}, "t": {"uses": "bench/touch", "config": {"key": "t"}}},
+        "edges": {"s": "t"},
+    }));
+    let run = server.start_run(&graph, &json!({}));
+    server.kill();
+    std::fs::remove_file(server.folder().join("plugins/bench.wasm")).unwrap();
+    std::fs::remove_file(server.folder().join("plugins/hostile.wasm")).unwrap();
+    let server = server.restart();
+    assert!(!server.get("/v1/plugins").text.contains("\"bench\""));
+    assert_eq!(
+        server.wait(&run)["status"],
+        "finished",
+        "the store kept what the run needs"
+    );
+    // A new run of that graph cannot start, and says why.
+    let problem = server
+        .post("/graph/run", &json!({"graph_id": graph}))
+        .problem(409);
+    assert!(
+        problem["detail"].as_str().unwrap().contains("hostile/sleep"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_second_server_on_the_same_store_is_refused() {
+    let server = Server::start();
+    let store = format!("sqlite:{}", server.folder().join("heddle.db").display());
+    let output = std::process::Command::new(heddle())
+        .args(["serve", "--listen", "127.0.0.1:0", "--store", &store])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("heddle.db"), "{told}");
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_wrong_start_says_what_to_do() {
+    let output = |arguments: &[&str]| {
+        let output = std::process::Command::new(heddle())
+            .arg("serve")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(output(&["--store", "mysql:x"]).contains("sqlite:PATH"));
+    assert!(output(&["--store", "sqlite:/no/such/folder/x.db"]).contains("/no/such/folder"));
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("h.db").display());
+    assert!(output(&["--store", &store, "--plugins", "/no/such/plugins"]).contains("/no/such/plugins"));
+    assert!(output(&["--store", &store, "--listen", "nonsense"]).contains("ADDRESS:PORT"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert!(output(&["--store", &store, "--listen", &address]).contains(&address));
+}
