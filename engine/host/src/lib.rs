@@ -1,1 +1,25 @@
-//! Heddle's functions port: wasmtime, the plugin registry, the sandbox and its limits.
+//! Heddle's functions port: plugins are wasm components, and each call of one of their functions
+//! gets a fresh instance in a sandbox with nothing granted.
+//!
+//! [`Host`] implements [`Functions`](heddle_runtime::ports::Functions). This is the one crate that
+//! names wasmtime. It holds no state of runs: what it is given and what it answers are plain data,
+//! and a call that is made again with the same data does the same.
+
+mod cache;
+mod call;
+mod clock;
+mod component;
+mod contract;
+mod describe;
+mod engine;
+mod failure;
+mod host;
+mod json;
+mod output;
+mod random;
+mod registry;
+mod sandbox;
+mod settings;
+
+pub use host::{Host, HostError};
+pub use settings::HostSettings;

@@ -1,0 +1,130 @@
+//! Compiles components, and keeps what came out on disk.
+//!
+//! A file is named by the engine's configuration and the component's digest, so neither another
+//! configuration nor another component ever finds it. In front of the machine code stands its
+//! SHA-256: a file that was damaged is compiled anew and replaced.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use heddle_kernel::Digest;
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Engine, component::Component};
+
+/// How many bytes of a cache file stand before the machine code.
+const SUM_LEN: usize = 32;
+
+/// A folder of compiled components.
+pub(crate) struct Cache {
+    folder: Option<PathBuf>,
+}
+
+impl Cache {
+    /// Opens the cache in `folder`, which is made where it is not there; without one nothing is kept.
+    pub(crate) fn open(folder: Option<&Path>, engine: &Engine) -> io::Result<Self> {
+        let Some(folder) = folder else {
+            return Ok(Self { folder: None });
+        };
+        let folder = folder.join(configuration(engine));
+        private_folder(&folder)?;
+        Ok(Self { folder: Some(folder) })
+    }
+
+    /// The compiled component: from the folder, else compiled and kept. It takes seconds where
+    /// it compiles, so call it where blocking is allowed.
+    pub(crate) fn load(&self, engine: &Engine, digest: &Digest, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let Some(folder) = &self.folder else {
+            return Component::from_binary(engine, bytes);
+        };
+        let path = folder.join(format!("{digest}.bin"));
+        match read(engine, &path) {
+            Ok(Some(component)) => return Ok(component),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!("{} is compiled again: {error:#}", path.display());
+            }
+        }
+        let component = Component::from_binary(engine, bytes)?;
+        let kept = component
+            .serialize()
+            .and_then(|code| Ok(write(folder, &path, &code)?));
+        if let Err(error) = kept {
+            // A full disk costs a compilation at the next start, and nothing else.
+            tracing::warn!(
+                "a compiled component could not be kept as {}: {error:#}",
+                path.display()
+            );
+        }
+        Ok(component)
+    }
+}
+
+/// Loads a compiled component; none where there is no such file.
+fn read(engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
+    let file = match fs::read(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let code = match file.split_at_checked(SUM_LEN) {
+        Some((sum, code)) if Sha256::digest(code)[..] == *sum => code,
+        _ => wasmtime::bail!("the file is damaged"),
+    };
+    // SAFETY: `deserialize` trusts that these bytes came from `Component::serialize` and were not
+    // changed since, as they are mapped as machine code.
+    // - Only `write` below puts files into this folder, and it puts there what `serialize` gave.
+    // - The SHA-256 in front was compared with the very bytes that are passed on, so no damage
+    //   of the disk and no half-written file gets here. Nothing reads the file again after that.
+    // - The folder belongs to this user and lets nobody else in (`private_folder`). Who can write
+    //   to it can replace this program too.
+    // - wasmtime itself checks that its version and configuration are those of the code.
+    #[allow(unsafe_code)]
+    let component = unsafe { Component::deserialize(engine, code) }?;
+    Ok(Some(component))
+}
+
+/// Puts the file in its place as a whole: under its name is nothing, the old file or the new one.
+fn write(folder: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&Sha256::digest(code))?;
+    file.write_all(code)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Makes a folder that only its owner may enter.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    // A folder that was there before keeps its mode: it is narrowed, which only its owner can do.
+    #[cfg(unix)]
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
+}
+
+/// A short name for everything of the engine that compiled code depends on.
+fn configuration(engine: &Engine) -> String {
+    use std::hash::{Hash, Hasher};
+
+    struct Sum(Sha256);
+    impl Hasher for Sum {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            let sum = self.0.clone().finalize();
+            u64::from_be_bytes(sum[..8].try_into().expect("a SHA-256 has more than 8 bytes"))
+        }
+    }
+
+    let mut sum = Sum(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut sum);
+    format!("{:016x}", sum.finish())
+}

@@ -1,0 +1,175 @@
+//! One call of a function: what the guest is given, and what its answer becomes.
+
+use std::{fmt::Write, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use heddle_kernel::{Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object};
+use heddle_runtime::ports::{Call, ToolCall};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    contract::{Answer, Invocation},
+    failure::{TimeOver, too_large, unusable},
+    host::Inner,
+    json,
+    registry::Plugin,
+    sandbox::{Frame, Sandbox},
+};
+
+impl Inner {
+    /// Calls a function as a node of a graph.
+    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Outcome, Failure> {
+        let now = self.registry.now();
+        let (plugin, kind) = self.find(&now, &call.function)?;
+        let _place = self.places.acquire().await.map_err(closed)?;
+        let key = format!("{}-{}", call.run, call.step);
+        let frame = self.frame(call.started_at, key.as_str().into(), call.sink);
+        let name = call.function.to_string();
+        let function = call.function.function.as_ref().to_owned();
+        let state = call.state.to_text();
+        if kind == FunctionKind::Tool {
+            let result = self.tool(plugin, &name, function, state, frame).await?;
+            return Outcome::from_tool_result(&result);
+        }
+        let invocation = Invocation {
+            function,
+            state,
+            config: call.config.get().to_owned(),
+            run: call.run.to_string(),
+            node: call.node.as_ref().to_owned(),
+            step: call.step,
+            attempt: call.attempt,
+            key,
+        };
+        let contract = &plugin.contract;
+        let answer = self
+            .within(&name, frame.deadline, frame, async |store| {
+                contract.run(store, invocation).await
+            })
+            .await?;
+        self.outcome(&name, answer)
+    }
+
+    /// Calls a tool from outside of any run.
+    pub(crate) async fn call_tool(self: &Arc<Self>, call: ToolCall) -> Result<Json, Failure> {
+        let now = self.registry.now();
+        let (plugin, kind) = self.find(&now, &call.function)?;
+        if kind != FunctionKind::Tool {
+            return Err(no_tool(&call.function.to_string()));
+        }
+        let _place = self.places.acquire().await.map_err(closed)?;
+        let input = call.input.get().to_owned();
+        // The same tool with the same input draws the same randomness: there is no step to draw it from.
+        let mut seed = String::with_capacity(64);
+        let sum = Sha256::new()
+            .chain_update(call.function.to_string())
+            .chain_update("\0")
+            .chain_update(&input);
+        for byte in sum.finalize() {
+            write!(seed, "{byte:02x}").expect("writing to a String does not fail");
+        }
+        let frame = self.frame(call.started_at, seed.into(), call.sink);
+        let function = call.function.function.as_ref().to_owned();
+        self.tool(plugin, &call.function.to_string(), function, input, frame)
+            .await
+    }
+
+    /// Calls a tool in a fresh instance.
+    async fn tool(
+        self: &Arc<Self>,
+        plugin: &Plugin,
+        name: &str,
+        function: String,
+        input: String,
+        frame: Frame,
+    ) -> Result<Json, Failure> {
+        let contract = &plugin.contract;
+        let result = self
+            .within(name, frame.deadline, frame, async |store| {
+                contract.call(store, function, input).await
+            })
+            .await?;
+        self.check(name, "a result", &result, 0)?;
+        object::json(&result)
+            .map_err(|error| unusable(name, "a result", format!("it is not JSON ({error})"), &result))
+    }
+
+    fn outcome(&self, name: &str, answer: Answer) -> Result<Outcome, Failure> {
+        let Answer { update, route } = answer;
+        let named = match &route {
+            Route::Goto(nodes) => nodes.iter().map(|node| node.len() + size_of::<String>()).sum(),
+            _ => 0,
+        };
+        self.check(name, "an update", &update, named)?;
+        let update = Object::parse(&update).map_err(|error| unusable(name, "an update", error, &update))?;
+        Ok(Outcome { update, route })
+    }
+
+    /// Checks the size and the depth of an answer; `more` is what comes with it.
+    fn check(&self, name: &str, what: &str, text: &str, more: usize) -> Result<(), Failure> {
+        let size = text.len() + more;
+        if size > self.settings.result_bytes {
+            return Err(too_large(name, size, &self.settings));
+        }
+        json::check_depth(text, self.settings.json_depth)
+            .map_err(|problem| unusable(name, what, format!("it {problem} (json_depth)"), text))
+    }
+}
+
+impl Sandbox {
+    /// Calls a tool for the guest: by its name at this moment, in a fresh instance that has its
+    /// own limits and grants, with the time and the output that the guest itself has.
+    ///
+    /// The outer error ends the guest: it has no time left either.
+    pub(crate) fn call_tool_by_name(
+        &mut self,
+        name: String,
+        input: String,
+    ) -> BoxFuture<'_, wasmtime::Result<Result<String, Failure>>> {
+        let host = self.host.clone();
+        let frame = self.frame.nested();
+        Box::pin(async move {
+            match host.nested(&name, input, frame).await {
+                Err(failure) if failure.kind == FailureKind::Timeout => Err(TimeOver.into()),
+                result => Ok(result.map(|result| result.get().to_owned())),
+            }
+        })
+    }
+}
+
+impl Inner {
+    async fn nested(self: &Arc<Self>, uses: &str, input: String, frame: Frame) -> Result<Json, Failure> {
+        let limit = self.settings.call_depth;
+        if frame.depth > limit {
+            return Err(Failure::new(
+                FailureKind::Limit,
+                format!(
+                    "`{uses}` was not called: calls are nested deeper than the limit of {limit} (call_depth)"
+                ),
+            ));
+        }
+        let now = self.registry.now();
+        let (plugin, function) = now
+            .find(uses)
+            .map_err(|error| Failure::new(FailureKind::Unavailable, error.to_string()))?;
+        let name = format!("{}/{}", plugin.info.name, function.name);
+        if function.kind != FunctionKind::Tool {
+            return Err(no_tool(&name));
+        }
+        if let Err(error) = object::json(&input) {
+            let message = format!("`{name}` was not called: its input is not JSON: {error}");
+            return Err(Failure::new(FailureKind::InvalidInput, message));
+        }
+        self.tool(plugin, &name, function.name.as_ref().to_owned(), input, frame)
+            .await
+    }
+}
+
+fn no_tool(name: &str) -> Failure {
+    let message = format!("`{name}` is a node function; only a tool can be called with an input of its own");
+    Failure::new(FailureKind::Unavailable, message)
+}
+
+fn closed(_: tokio::sync::AcquireError) -> Failure {
+    Failure::new(FailureKind::Unavailable, "the engine is shutting down")
+}

@@ -1,0 +1,242 @@
+//! What a component's bytes say of themselves, before anything of them is compiled.
+
+use std::sync::Arc;
+
+use wasmparser::{ComponentName, Encoding, KnownCustom, Parser, Payload};
+
+use crate::settings::Bytes;
+
+/// The custom section in which a plugin carries `name@version`.
+const NAME_SECTION: &str = "heddle-plugin";
+
+/// The longest name of a plugin or a function.
+pub(crate) const NAME_LEN: usize = 100;
+
+/// What was found in a component.
+#[derive(Debug, Default)]
+pub(crate) struct Inspected {
+    /// Its own name, where it carries one.
+    pub(crate) name: Option<String>,
+    /// Its version, where it carries one.
+    pub(crate) version: Option<String>,
+    /// What it imports, as it names it.
+    pub(crate) imports: Vec<String>,
+    /// What it exports, as it names it.
+    pub(crate) exports: Vec<String>,
+}
+
+/// Reads a component. The error says what the bytes are instead, and what to do.
+pub(crate) fn inspect(bytes: &[u8], max_bytes: usize) -> Result<Inspected, String> {
+    if bytes.len() > max_bytes {
+        let (size, limit) = (bytes.len(), Bytes(max_bytes));
+        return Err(format!(
+            "the component has {size} bytes, more than the limit of {limit} (max_component_bytes)"
+        ));
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(not_wasm(bytes));
+    }
+    let mut reader = Reader::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let read = payload
+            .map_err(|error| error.to_string())
+            .and_then(|payload| reader.read(&payload));
+        read.map_err(|error| format!("the component is damaged: {error}"))?;
+        if reader.is_module {
+            return Err("this is a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`, \
+                        or wrap it with wit-component (`wasm-tools component new`)"
+                .to_owned());
+        }
+    }
+    Ok(reader.found)
+}
+
+fn not_wasm(bytes: &[u8]) -> String {
+    let is = match bytes {
+        [] => "the file is empty",
+        [b'(', ..] => "this is WebAssembly text, not a component: assemble it first (`wasm-tools parse`)",
+        [0x1f, 0x8b, ..] => "this is a gzip file, not a component: unpack it first",
+        [b'{' | b'[', ..] => "this looks like JSON, not a component",
+        _ => "this is not WebAssembly: it does not begin with `\\0asm`",
+    };
+    format!("{is}. A plugin is a WebAssembly component, as `cargo build --target wasm32-wasip2` makes it")
+}
+
+#[derive(Default)]
+struct Reader {
+    found: Inspected,
+    /// Where the reader is: 1 in the component, more in what is nested in it.
+    depth: usize,
+    is_module: bool,
+    component_name: Option<String>,
+    version_section: Option<String>,
+}
+
+impl Reader {
+    fn read(&mut self, payload: &Payload<'_>) -> Result<(), String> {
+        let error = |error: wasmparser::Error| error.to_string();
+        match payload {
+            Payload::Version { encoding, .. } => {
+                self.depth += 1;
+                self.is_module = self.depth == 1 && *encoding == Encoding::Module;
+            }
+            Payload::End(_) => {
+                self.depth = self.depth.saturating_sub(1);
+                if self.depth == 0 {
+                    self.found.name = self.found.name.take().or(self.component_name.take());
+                    self.found.version = self.found.version.take().or(self.version_section.take());
+                }
+            }
+            Payload::ComponentImportSection(imports) if self.depth == 1 => {
+                for import in imports.clone() {
+                    self.found
+                        .imports
+                        .push(import.map_err(error)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(exports) if self.depth == 1 => {
+                for export in exports.clone() {
+                    self.found
+                        .exports
+                        .push(export.map_err(error)?.name.name.to_owned());
+                }
+            }
+            Payload::CustomSection(section)
+                if section.name() == NAME_SECTION && self.found.name.is_none() =>
+            {
+                let text = String::from_utf8_lossy(section.data());
+                let line = text
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .trim_matches(['\0', ' ', '\r']);
+                let (name, version) = line.split_once('@').unwrap_or((line, ""));
+                self.found.name = Some(name.to_owned()).filter(|name| !name.is_empty());
+                self.found.version = Some(version.to_owned()).filter(|version| !version.is_empty());
+            }
+            Payload::CustomSection(section) if section.name() == "version" && self.depth == 1 => {
+                let version = String::from_utf8_lossy(section.data()).into_owned();
+                self.version_section = Some(version).filter(|version| version_of(version).is_ok());
+            }
+            Payload::CustomSection(section) if self.depth == 1 => {
+                if let KnownCustom::ComponentName(names) = section.as_known() {
+                    // The names are for people who debug: where they are damaged, they are not there.
+                    let name = names.into_iter().find_map(|name| match name {
+                        Ok(ComponentName::Component { name, .. }) => Some(name.to_owned()),
+                        _ => None,
+                    });
+                    self.component_name = name.filter(|name| check_plugin_name(name).is_ok());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The name and version that a plugin gets: what was asked for, else what the component
+/// carries, else the name of its file.
+pub(crate) fn identity(
+    found: &Inspected,
+    asked: Option<&str>,
+    fallback: Option<&str>,
+) -> Result<(Arc<str>, Arc<str>), String> {
+    let name = asked.or(found.name.as_deref()).or(fallback).ok_or_else(|| {
+        format!("the component carries no name: give it one, or build it with a custom section `{NAME_SECTION}` (`name@version`)")
+    })?;
+    check_plugin_name(name)?;
+    let version = found.version.as_deref().unwrap_or("0.0.0");
+    version_of(version).map_err(|error| {
+        format!("the version {version:?} of plugin `{name}` is no semantic version (like 1.2.0): {error}")
+    })?;
+    Ok((name.into(), version.into()))
+}
+
+/// Reads a version, which was checked when its plugin was registered.
+pub(crate) fn version_of(version: &str) -> Result<semver::Version, semver::Error> {
+    semver::Version::parse(version)
+}
+
+fn check_plugin_name(name: &str) -> Result<(), String> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let fits = name.len() <= NAME_LEN
+        && name.bytes().all(inner)
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+    match fits {
+        true => Ok(()),
+        false => Err(format!(
+            "{name:?} is no name for a plugin: use lower-case letters, digits, `.`, `_` and `-`, \
+             a letter or digit first, at most {NAME_LEN}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        inspect(bytes, 1000).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_no_component_is_named() {
+        assert!(refusal(b"").contains("empty"));
+        assert!(refusal(b"(component)").contains("WebAssembly text"));
+        assert!(refusal(b"\x1f\x8b\x08").contains("gzip"));
+        assert!(refusal(b"\x7fELF").contains("not WebAssembly"));
+        assert!(refusal(b"\0asm\x01\0\0\0").contains("core WebAssembly module"));
+        assert!(refusal(b"\0asm\x0d\0\x01\0\xff\xff").contains("damaged"));
+        assert!(refusal(&[0; 1001]).contains("1000 bytes (max_component_bytes)"));
+    }
+
+    #[test]
+    fn a_name_is_found_in_a_nested_module() {
+        let bytes = wat::parse_str(
+            r#"(component
+                (import "a:b/c" (instance))
+                (core module (@custom "heddle-plugin" "code-review@1.2.3\nmore"))
+                (@custom "version" "9.9.9"))"#,
+        )
+        .unwrap();
+        let found = inspect(&bytes, 1000).unwrap();
+        assert_eq!(found.imports, ["a:b/c"]);
+        let (name, version) = identity(&found, None, Some("file")).unwrap();
+        assert_eq!((&*name, &*version), ("code-review", "1.2.3"));
+        let (name, _) = identity(&found, Some("other"), None).unwrap();
+        assert_eq!(&*name, "other");
+    }
+
+    #[test]
+    fn a_component_without_a_name_is_named_by_its_file() {
+        let found = inspect(
+            &wat::parse_str(r#"(component (@custom "version" "2.0.0"))"#).unwrap(),
+            1000,
+        )
+        .unwrap();
+        let (name, version) = identity(&found, None, Some("file")).unwrap();
+        assert_eq!((&*name, &*version), ("file", "2.0.0"));
+        assert!(
+            identity(&found, None, None)
+                .unwrap_err()
+                .contains("carries no name")
+        );
+        assert!(
+            identity(&found, Some("A b"), None)
+                .unwrap_err()
+                .contains("lower-case")
+        );
+        let odd = Inspected {
+            version: Some("two".to_owned()),
+            ..Inspected::default()
+        };
+        assert!(
+            identity(&odd, Some("a"), None)
+                .unwrap_err()
+                .contains("semantic version")
+        );
+    }
+}

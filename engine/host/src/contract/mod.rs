@@ -1,0 +1,118 @@
+//! The contract between host and plugins, whatever its version.
+//!
+//! Each released version of `wit/` has a module of bindings here, which stays as it is. Which one
+//! a component was built against is found once, when it is registered; the rest of the host
+//! speaks the types of this file.
+
+mod v0_1_0;
+
+use heddle_kernel::{FailureKind, FunctionKind, Route};
+use wasmtime::{
+    Store,
+    component::{InstancePre, Linker},
+};
+
+use crate::sandbox::Sandbox;
+
+/// The interfaces that make a component a plugin.
+pub(crate) const INTERFACES: [&str; 2] = [v0_1_0::NODE, v0_1_0::TOOL];
+
+/// What all versions of the contract begin with.
+pub(crate) const PACKAGE: &str = "heddle:plugin/";
+
+/// A component's side of the contract.
+pub(crate) enum Contract {
+    V0_1_0(v0_1_0::Exports),
+}
+
+/// A function as its plugin describes it.
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) kind: FunctionKind,
+    pub(crate) summary: String,
+    pub(crate) input: String,
+    pub(crate) output: String,
+    pub(crate) config: Option<String>,
+    pub(crate) read_only: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) routes: Vec<String>,
+}
+
+/// One call of a node function.
+pub(crate) struct Invocation {
+    pub(crate) function: String,
+    pub(crate) state: String,
+    pub(crate) config: String,
+    pub(crate) run: String,
+    pub(crate) node: String,
+    pub(crate) step: u64,
+    pub(crate) attempt: u32,
+    pub(crate) key: String,
+}
+
+/// What a node function answered.
+pub(crate) struct Answer {
+    pub(crate) update: String,
+    pub(crate) route: Route,
+}
+
+/// What a guest said went wrong.
+pub(crate) struct Said {
+    pub(crate) kind: FailureKind,
+    pub(crate) message: String,
+    pub(crate) data: Option<String>,
+}
+
+/// Offers every version's imports.
+pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    v0_1_0::add_to_linker(linker)
+}
+
+impl Contract {
+    /// Finds the version that a component was built against; none where it is no plugin.
+    pub(crate) fn find(pre: InstancePre<Sandbox>) -> Result<Option<Self>, String> {
+        Ok(v0_1_0::Exports::find(pre)?.map(Self::V0_1_0))
+    }
+
+    /// The kinds of function that the component exports.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = FunctionKind> {
+        let Self::V0_1_0(exports) = self;
+        [FunctionKind::Node, FunctionKind::Tool]
+            .into_iter()
+            .filter(|&kind| exports.has(kind))
+    }
+
+    /// Has the component describe its functions of one kind, which it must have.
+    pub(crate) async fn describe(
+        &self,
+        store: &mut Store<Sandbox>,
+        kind: FunctionKind,
+    ) -> wasmtime::Result<Vec<Described>> {
+        match self {
+            Self::V0_1_0(exports) => exports.describe(store, kind).await,
+        }
+    }
+
+    /// Runs a node function.
+    pub(crate) async fn run(
+        &self,
+        store: &mut Store<Sandbox>,
+        call: Invocation,
+    ) -> wasmtime::Result<Result<Answer, Said>> {
+        match self {
+            Self::V0_1_0(exports) => exports.run(store, call).await,
+        }
+    }
+
+    /// Calls a tool.
+    pub(crate) async fn call(
+        &self,
+        store: &mut Store<Sandbox>,
+        name: String,
+        input: String,
+    ) -> wasmtime::Result<Result<String, Said>> {
+        match self {
+            Self::V0_1_0(exports) => exports.call(store, name, input).await,
+        }
+    }
+}

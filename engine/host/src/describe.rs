@@ -1,0 +1,211 @@
+//! Checks what a plugin says of its functions before anyone relies on it.
+
+use std::collections::HashMap;
+
+use heddle_kernel::{FunctionKind, Json, object};
+use heddle_runtime::ports::FunctionInfo;
+
+use crate::{component::NAME_LEN, contract::Described, json};
+
+/// How many functions one plugin may have.
+const MOST_FUNCTIONS: usize = 1000;
+
+/// How many nodes one function may name.
+const MOST_ROUTES: usize = 1000;
+
+/// How long a summary may be, in bytes.
+const SUMMARY_LEN: usize = 1000;
+
+/// How large one schema may be, in bytes.
+const SCHEMA_LEN: usize = 256 << 10;
+
+/// The functions of a plugin, checked; the error names the function and what is wrong with it.
+pub(crate) fn check(described: Vec<(FunctionKind, Described)>) -> Result<Vec<FunctionInfo>, String> {
+    if described.is_empty() {
+        return Err("it describes no function".to_owned());
+    }
+    if described.len() > MOST_FUNCTIONS {
+        return Err(format!(
+            "it describes {} functions; the most is {MOST_FUNCTIONS}",
+            described.len()
+        ));
+    }
+    let mut kinds = HashMap::new();
+    let mut functions = Vec::with_capacity(described.len());
+    for (interface, function) in described {
+        check_name(&function.name)?;
+        let name = &function.name;
+        if function.kind != interface {
+            let (is, says) = (word(interface), word(function.kind));
+            return Err(format!(
+                "`{name}` is described by the {is} interface and says that it is a {says}"
+            ));
+        }
+        match kinds.insert(function.name.clone(), interface) {
+            Some(other) if other == interface => return Err(format!("it describes `{name}` twice")),
+            Some(_) => {
+                return Err(format!(
+                    "it has a node function and a tool of the name `{name}`: rename one, since a graph could not tell them apart"
+                ));
+            }
+            None => {}
+        }
+        functions.push(info(function)?);
+    }
+    Ok(functions)
+}
+
+fn info(function: Described) -> Result<FunctionInfo, String> {
+    let name = function.name;
+    if function.summary.len() > SUMMARY_LEN {
+        return Err(format!(
+            "the summary of `{name}` is longer than {SUMMARY_LEN} bytes"
+        ));
+    }
+    check_routes(&name, &function.routes)?;
+    Ok(FunctionInfo {
+        kind: function.kind,
+        summary: function.summary,
+        input: schema(&name, "input", &function.input)?,
+        output: schema(&name, "output", &function.output)?,
+        config: function
+            .config
+            .map(|config| schema(&name, "config", &config))
+            .transpose()?,
+        read_only: function.read_only,
+        idempotent: function.idempotent,
+        routes: function.routes,
+        name: name.into(),
+    })
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = (1..=NAME_LEN).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    match fits {
+        true => Ok(()),
+        false => Err(format!(
+            "it describes a function {:?}: a name has letters, digits, `_`, `-` and `.`, at most {NAME_LEN}",
+            crate::output::clip(name, 2 * NAME_LEN)
+        )),
+    }
+}
+
+fn check_routes(function: &str, routes: &[String]) -> Result<(), String> {
+    if routes.len() > MOST_ROUTES {
+        return Err(format!(
+            "`{function}` names {} routes; the most is {MOST_ROUTES}",
+            routes.len()
+        ));
+    }
+    match routes
+        .iter()
+        .find(|route| route.is_empty() || route.len() > 2 * NAME_LEN)
+    {
+        Some(route) => Err(format!(
+            "`{function}` names a route {:?}, which no node has",
+            crate::output::clip(route, NAME_LEN)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A JSON Schema, as far as it can be told without reading it: an object or a boolean.
+fn schema(function: &str, of: &str, text: &str) -> Result<Json, String> {
+    let problem = |problem: String| format!("the {of} schema of `{function}` {problem}");
+    if text.len() > SCHEMA_LEN {
+        return Err(problem(format!(
+            "has {} bytes; the most is {SCHEMA_LEN}",
+            text.len()
+        )));
+    }
+    json::check_depth(text, json::SCHEMA_DEPTH).map_err(problem)?;
+    let schema = object::json(text).map_err(|error| problem(format!("is not JSON: {error}")))?;
+    match object::kind_of(schema.get()) {
+        Some("an object" | "a boolean") => Ok(schema),
+        kind => Err(problem(format!(
+            "is {}; a JSON Schema is an object",
+            kind.unwrap_or("nothing")
+        ))),
+    }
+}
+
+fn word(kind: FunctionKind) -> &'static str {
+    match kind {
+        FunctionKind::Node => "node",
+        FunctionKind::Tool => "tool",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(name: &str, kind: FunctionKind) -> Described {
+        Described {
+            name: name.to_owned(),
+            kind,
+            summary: String::new(),
+            input: "{}".to_owned(),
+            output: "true".to_owned(),
+            config: None,
+            read_only: false,
+            idempotent: false,
+            routes: Vec::new(),
+        }
+    }
+
+    fn refusal(described: Vec<(FunctionKind, Described)>) -> String {
+        check(described).unwrap_err()
+    }
+
+    use FunctionKind::{Node, Tool};
+
+    #[test]
+    fn a_plain_description_is_taken() {
+        let functions = check(vec![
+            (Node, function("a", Node)),
+            (Tool, function("b.C-d_9", Tool)),
+        ])
+        .unwrap();
+        assert_eq!(
+            functions
+                .iter()
+                .map(|function| &*function.name)
+                .collect::<Vec<_>>(),
+            ["a", "b.C-d_9"]
+        );
+    }
+
+    #[test]
+    fn names_must_fit_and_be_told_apart() {
+        assert!(refusal(vec![]).contains("no function"));
+        assert!(refusal(vec![(Node, function("a/b", Node))]).contains("letters, digits"));
+        assert!(refusal(vec![(Node, function("", Node))]).contains("letters, digits"));
+        assert!(
+            refusal(vec![(Node, function("a", Node)), (Node, function("a", Node))]).contains("`a` twice")
+        );
+        assert!(
+            refusal(vec![(Node, function("a", Node)), (Tool, function("a", Tool))]).contains("rename one")
+        );
+        assert!(refusal(vec![(Node, function("a", Tool))]).contains("says that it is a tool"));
+    }
+
+    #[test]
+    fn schemas_must_be_json_schemas() {
+        let with = |input: &str| Described {
+            input: input.to_owned(),
+            ..function("a", Node)
+        };
+        assert!(refusal(vec![(Node, with("{"))]).contains("input schema of `a` is not JSON"));
+        assert!(refusal(vec![(Node, with("[]"))]).contains("is an array"));
+        assert!(refusal(vec![(Node, with(&"[".repeat(300)))]).contains("nested"));
+        let routes = Described {
+            routes: vec![String::new()],
+            ..function("a", Node)
+        };
+        assert!(refusal(vec![(Node, routes)]).contains("route"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Why a call gave no result, told to a person: which function, what happened, which limit.
+
+use heddle_kernel::{Failure, FailureKind, object};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::{
+    contract::Said,
+    json,
+    output::clip,
+    settings::{Bytes, HostSettings, Span},
+};
+
+/// How much of a message is passed on.
+const MESSAGE_LEN: usize = 8 << 10;
+
+/// The call that a nested call belongs to has no time left: it ends the callers too.
+#[derive(Debug, thiserror::Error)]
+#[error("the time of the call is over")]
+pub(crate) struct TimeOver;
+
+/// The call ran longer than it may.
+pub(crate) fn timeout(function: &str, settings: &HostSettings) -> Failure {
+    let limit = Span(settings.call_timeout);
+    Failure::new(
+        FailureKind::Timeout,
+        format!("`{function}` ran longer than its limit of {limit} (call_timeout)"),
+    )
+}
+
+/// Makes a failure of what ended an instance.
+///
+/// `last_words` is what the guest wrote of an error; `refused` says whether it asked for more
+/// memory than it may have.
+pub(crate) fn of_error(
+    function: &str,
+    error: &wasmtime::Error,
+    last_words: Option<&str>,
+    refused: bool,
+    settings: &HostSettings,
+) -> Failure {
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::Interrupt) || error.is::<TimeOver>() {
+        return timeout(function, settings);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        let message =
+            format!("`{function}` could not be called: every place for an instance is taken ({error})");
+        return Failure::new(FailureKind::Unavailable, message);
+    }
+    let said = |text: &str| {
+        last_words
+            .map(|words| format!("; {text}: {words}"))
+            .unwrap_or_default()
+    };
+    if refused {
+        let limit = Bytes(settings.max_memory_bytes);
+        let words = said("it said");
+        return Failure::new(
+            FailureKind::Limit,
+            format!("`{function}` needed more memory than its limit of {limit} (max_memory_bytes){words}"),
+        );
+    }
+    let message = match (error.downcast_ref::<I32Exit>(), trap) {
+        (Some(I32Exit(status)), _) => format!("`{function}` exited with status {status}{}", said("it said")),
+        (None, Some(trap)) => {
+            let cause = trap.to_string();
+            let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
+            match last_words {
+                Some(words) => format!("`{function}` trapped: {words} ({cause})"),
+                None => format!("`{function}` trapped: {cause}"),
+            }
+        }
+        (None, None) => format!(
+            "`{function}` broke the contract: {}",
+            clip(&format!("{error:#}"), 600)
+        ),
+    };
+    Failure::new(FailureKind::Trap, clip(&message, MESSAGE_LEN))
+}
+
+/// Makes a failure of what a guest said went wrong.
+pub(crate) fn of_said(said: Said, settings: &HostSettings) -> Failure {
+    let mut failure = Failure::new(said.kind, clip(&said.message, MESSAGE_LEN));
+    failure.data = said
+        .data
+        .filter(|data| {
+            data.len() <= settings.result_bytes && json::check_depth(data, settings.json_depth).is_ok()
+        })
+        .and_then(|data| object::json(&data).ok());
+    failure
+}
+
+/// The answer is larger than it may be.
+pub(crate) fn too_large(function: &str, size: usize, settings: &HostSettings) -> Failure {
+    let limit = Bytes(settings.result_bytes);
+    Failure::new(
+        FailureKind::Limit,
+        format!("`{function}` answered {size} bytes, more than its limit of {limit} (result_bytes)"),
+    )
+}
+
+/// The answer is not what it should be.
+pub(crate) fn unusable(function: &str, what: &str, problem: impl std::fmt::Display, got: &str) -> Failure {
+    let shown = clip(got, 80);
+    let more = if shown.len() < got.len() { "…" } else { "" };
+    Failure::new(
+        FailureKind::InvalidOutcome,
+        format!("`{function}` answered {what} that cannot be used: {problem}; it was {shown:?}{more}"),
+    )
+}

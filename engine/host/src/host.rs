@@ -1,0 +1,381 @@
+//! The host: registers plugins and calls their functions.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::future::BoxFuture;
+use heddle_kernel::{
+    Digest, Failure, FailureKind, FunctionKind, Json, Outcome, Timestamp, event::FunctionRef,
+};
+use heddle_runtime::ports::{
+    Call, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, Sink, ToolCall,
+};
+use tokio::sync::Semaphore;
+use wasmtime::{Engine, component::Linker};
+
+use crate::{
+    cache::Cache,
+    component::{self, Inspected},
+    contract::{self, Contract, Described},
+    describe,
+    engine::{self, Ticker},
+    failure,
+    output::{Nobody, Output, held},
+    registry::{Plugin, Registry, Snapshot},
+    sandbox::{self, Frame, Sandbox},
+    settings::{HostSettings, MEMORY_CEILING},
+};
+
+/// Runs plugins: the functions that graphs and tools are made of.
+///
+/// Clones share everything. What it does needs a tokio runtime with time enabled.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A setting has a value that cannot be.
+    #[error("{0}")]
+    Setting(String),
+    /// The folder for compiled components cannot be used.
+    #[error("the folder for compiled components cannot be used: {0}")]
+    Cache(#[source] std::io::Error),
+    /// The machine cannot run WebAssembly as it is needed.
+    #[error("the WebAssembly engine does not start: {0}")]
+    Engine(String),
+}
+
+/// What all clones of a host, and all calls under way, share.
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) settings: HostSettings,
+    linker: Linker<Sandbox>,
+    cache: Cache,
+    pub(crate) registry: Registry,
+    pub(crate) places: Semaphore,
+    pub(crate) ticker: Ticker,
+}
+
+impl Host {
+    /// Starts a host without any plugin.
+    pub fn new(settings: HostSettings) -> Result<Self, HostError> {
+        check(&settings)?;
+        let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let engine = engine::build(&settings).map_err(failed)?;
+        let inner = Inner {
+            linker: sandbox::linker(&engine).map_err(failed)?,
+            cache: Cache::open(settings.cache_dir.as_deref(), &engine).map_err(HostError::Cache)?,
+            registry: Registry::default(),
+            places: Semaphore::new(settings.calls_at_once),
+            ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
+            engine,
+            settings,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The settings that it was started with.
+    pub fn settings(&self) -> &HostSettings {
+        &self.inner.settings
+    }
+}
+
+fn check(settings: &HostSettings) -> Result<(), HostError> {
+    let HostSettings {
+        max_memory_bytes,
+        calls_at_once,
+        call_depth,
+        json_depth,
+        ..
+    } = *settings;
+    let most_calls = Semaphore::MAX_PERMITS.min(1 << 20);
+    let problem = match () {
+        () if max_memory_bytes == 0 || max_memory_bytes > MEMORY_CEILING => {
+            "max_memory_bytes must be above 0 and at most 4 GiB".to_owned()
+        }
+        () if calls_at_once == 0 || calls_at_once > most_calls => {
+            format!("calls_at_once must be above 0 and at most {most_calls}")
+        }
+        () if call_depth == 0 || call_depth > 100 => "call_depth must be above 0 and at most 100".to_owned(),
+        () if json_depth == 0 => "json_depth must be above 0".to_owned(),
+        () => return Ok(()),
+    };
+    Err(HostError::Setting(problem))
+}
+
+impl Functions for Host {
+    fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        Box::pin(async move { Ok((*self.inner.clone().register(plugin).await?).clone()) })
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.inner.registry.now().by_digest(digest).is_some()
+    }
+
+    fn plugins(&self) -> Vec<Arc<PluginInfo>> {
+        self.inner
+            .registry
+            .now()
+            .shown()
+            .map(|plugin| plugin.info.clone())
+            .collect()
+    }
+
+    fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError> {
+        let now = self.inner.registry.now();
+        let (plugin, info) = now.find(uses)?;
+        Ok(Resolved {
+            function: plugin.reference(info),
+            info: info.clone(),
+        })
+    }
+
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
+        Box::pin(self.inner.call(call))
+    }
+
+    fn call_tool(&self, call: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {
+        Box::pin(self.inner.call_tool(call))
+    }
+}
+
+impl Inner {
+    async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let host = self.clone();
+        let prepared = tokio::task::spawn_blocking(move || host.prepare(new)).await;
+        let prepared =
+            prepared.map_err(|error| refused(format!("the component could not be compiled: {error}")))?;
+        let New {
+            digest,
+            size,
+            name,
+            version,
+            found,
+            contract,
+            hidden,
+        } = match prepared? {
+            Prepared::Known(info) => return Ok(info),
+            Prepared::New(new) => new,
+        };
+        let functions = self.describe(&name, &digest, &contract).await?;
+        let info = PluginInfo {
+            name,
+            version,
+            digest,
+            size,
+            imports: found.imports,
+            functions,
+        };
+        self.registry.add(Plugin::new(info, contract, hidden))
+    }
+
+    /// Everything of a registration that takes long and needs no guest: it blocks.
+    fn prepare(&self, new: NewPlugin) -> Result<Prepared, RegisterError> {
+        let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
+        let identity = || {
+            component::identity(&found, new.name.as_deref(), new.fallback_name.as_deref()).map_err(refused)
+        };
+        let digest = Digest::of(&new.component);
+        if let Some(known) = self.registry.again(&digest, new.hidden, identity) {
+            return known.map(Prepared::Known);
+        }
+        let (name, version) = identity()?;
+        is_plugin(&found)?;
+        let compiled = self.cache.load(&self.engine, &digest, &new.component);
+        let component =
+            compiled.map_err(|error| refused(format!("the component cannot be compiled: {error:#}")))?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+            refused(format!(
+                "the component needs what this host does not have: {}",
+                chain(&error)
+            ))
+        })?;
+        let contract = Contract::find(pre)
+            .map_err(refused)?
+            .ok_or_else(|| no_plugin(&found))?;
+        let size = new.component.len() as u64;
+        Ok(Prepared::New(New {
+            digest,
+            size,
+            name,
+            version,
+            found,
+            contract,
+            hidden: new.hidden,
+        }))
+    }
+
+    /// Has the component describe itself, within the limits of any call.
+    async fn describe(
+        self: &Arc<Self>,
+        name: &str,
+        digest: &Digest,
+        contract: &Contract,
+    ) -> Result<Vec<heddle_runtime::ports::FunctionInfo>, RegisterError> {
+        let mut described: Vec<(FunctionKind, Described)> = Vec::new();
+        for kind in contract.kinds() {
+            let frame = self.frame(Timestamp(0), digest.0.clone(), Arc::new(Nobody));
+            let function = format!("{name}/describe");
+            let of_kind = self.within(&function, frame.deadline, frame, async |store| {
+                Ok(Ok(contract.describe(store, kind).await?))
+            });
+            let of_kind = of_kind.await.map_err(|failure| {
+                refused(format!(
+                    "the component does not describe its functions: {failure}"
+                ))
+            })?;
+            described.extend(of_kind.into_iter().map(|function| (kind, function)));
+        }
+        describe::check(described)
+            .map_err(|problem| refused(format!("the component's description cannot be used: {problem}")))
+    }
+
+    /// The place of a call that nobody's guest makes.
+    pub(crate) fn frame(&self, started_at: Timestamp, seed: Arc<str>, sink: Arc<dyn Sink>) -> Frame {
+        Frame {
+            deadline: Instant::now() + self.settings.call_timeout,
+            depth: 1,
+            started_at,
+            seed,
+            called: 0,
+            output: Arc::new(Output::new(sink, &self.settings)),
+        }
+    }
+
+    /// The function that was resolved earlier, perhaps by another start of the engine.
+    pub(crate) fn find<'a>(
+        &self,
+        now: &'a Snapshot,
+        function: &FunctionRef,
+    ) -> Result<(&'a Arc<Plugin>, FunctionKind), Failure> {
+        let missing = |what: String| Failure::new(FailureKind::Unavailable, what);
+        let plugin = now.by_digest(&function.digest).ok_or_else(|| {
+            let FunctionRef {
+                digest,
+                plugin,
+                version,
+                ..
+            } = function;
+            missing(format!(
+                "plugin {plugin}@{version} (sha256 {digest}) is not registered"
+            ))
+        })?;
+        match plugin.function(&function.function) {
+            Some(info) => Ok((plugin, info.kind)),
+            None => Err(missing(format!(
+                "plugin {} has no function `{}`",
+                function.plugin, function.function
+            ))),
+        }
+    }
+
+    /// Runs a call in a fresh sandbox and makes a failure of whatever ends it early.
+    pub(crate) async fn within<T>(
+        self: &Arc<Self>,
+        function: &str,
+        deadline: Instant,
+        frame: Frame,
+        call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, contract::Said>>,
+    ) -> Result<T, Failure> {
+        let guarded = async {
+            let mut store = Sandbox::store(self, frame);
+            match call(&mut store).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(said)) => Err(failure::of_said(said, &self.settings)),
+                Err(error) => {
+                    let mut lines = held(&store.data().lines);
+                    lines.flush();
+                    let words = lines.last_words();
+                    let refused = store.data().memory.refused;
+                    Err(failure::of_error(
+                        function,
+                        &error,
+                        words.as_deref(),
+                        refused,
+                        &self.settings,
+                    ))
+                }
+            }
+        };
+        let _ticking = self.ticker.tick();
+        match tokio::time::timeout_at(deadline.into(), guarded).await {
+            Ok(result) => result,
+            Err(_) => Err(failure::timeout(function, &self.settings)),
+        }
+    }
+}
+
+/// A component on its way into the registry.
+struct New {
+    digest: Digest,
+    size: u64,
+    name: Arc<str>,
+    version: Arc<str>,
+    found: Inspected,
+    contract: Contract,
+    hidden: bool,
+}
+
+enum Prepared {
+    Known(Arc<PluginInfo>),
+    New(New),
+}
+
+fn refused(reason: impl Into<String>) -> RegisterError {
+    RegisterError::Refused(reason.into())
+}
+
+/// Tells early, before minutes of compiling, that a component is no plugin.
+fn is_plugin(found: &Inspected) -> Result<(), RegisterError> {
+    match found
+        .exports
+        .iter()
+        .any(|export| export.starts_with(contract::PACKAGE))
+    {
+        true => Ok(()),
+        false => Err(no_plugin(found)),
+    }
+}
+
+fn no_plugin(found: &Inspected) -> RegisterError {
+    let [node, tool] = contract::INTERFACES;
+    let exports = match &found.exports[..] {
+        [] => "nothing".to_owned(),
+        exports => {
+            let shown: Vec<_> = exports
+                .iter()
+                .take(20)
+                .map(|export| format!("`{export}`"))
+                .collect();
+            let more = exports.len().saturating_sub(shown.len());
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            format!("{}{more}", shown.join(", "))
+        }
+    };
+    let other = found
+        .exports
+        .iter()
+        .any(|export| export.starts_with(contract::PACKAGE));
+    let advice = match other {
+        true => {
+            "it was built against another version of the contract: build it against one that this engine has"
+        }
+        false => "build it with a Heddle SDK, or against wit/0.1.0",
+    };
+    refused(format!(
+        "the component exports neither `{node}` nor `{tool}`, so it has no functions for a graph; it exports {exports}. To mend it, {advice}"
+    ))
+}
+
+/// The whole of an error, without a backtrace.
+fn chain(error: &wasmtime::Error) -> String {
+    format!("{error:#}")
+}

@@ -1,0 +1,205 @@
+//! What surrounds one instance: its memory limit, its place among nested calls, and a WASI in
+//! which nothing is granted.
+//!
+//! Most guests touch little of WASI, so its parts are made when they are first asked for.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use heddle_kernel::Timestamp;
+use wasmtime::{
+    ResourceLimiter, Store, UpdateDeadline,
+    component::{HasData, Linker, ResourceTable},
+};
+use wasmtime_wasi::{
+    WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
+    p2::bindings::{
+        clocks::{monotonic_clock, wall_clock},
+        random::{insecure, insecure_seed, random},
+    },
+};
+
+use crate::{
+    clock::Ticks,
+    contract,
+    host::Inner,
+    output::{Lines, LogStream, Output, Stream},
+    random::Random,
+};
+
+/// What a store holds: everything that one instance has.
+pub(crate) struct Sandbox {
+    pub(crate) host: Arc<Inner>,
+    pub(crate) frame: Frame,
+    pub(crate) memory: Memory,
+    pub(crate) lines: Arc<Mutex<Lines>>,
+    pub(crate) clock: Ticks,
+    pub(crate) table: ResourceTable,
+    random: Option<Random>,
+    wasi: Option<WasiCtx>,
+}
+
+/// A call's place: when it must end, how deep it is nested, and what makes it repeatable.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    /// The same for all calls that one call leads to.
+    pub(crate) deadline: Instant,
+    /// 1 for the outermost call.
+    pub(crate) depth: usize,
+    /// What an ungranted clock shows.
+    pub(crate) started_at: Timestamp,
+    /// What randomness is drawn from: the same for every attempt of a step.
+    pub(crate) seed: Arc<str>,
+    /// How many tools this call has called.
+    pub(crate) called: u64,
+    /// Where its output goes.
+    pub(crate) output: Arc<Output>,
+}
+
+impl Frame {
+    /// The place of the next call that this one makes.
+    pub(crate) fn nested(&mut self) -> Self {
+        self.called += 1;
+        Self {
+            depth: self.depth + 1,
+            seed: format!("{}/{}", self.seed, self.called).into(),
+            called: 0,
+            output: self.output.clone(),
+            ..*self
+        }
+    }
+}
+
+/// The memory of one instance: every linear memory and table of it counts.
+pub(crate) struct Memory {
+    limit: usize,
+    used: usize,
+    elements: usize,
+    /// Whether the guest was refused more.
+    pub(crate) refused: bool,
+}
+
+/// How many table elements one instance may have, all tables together.
+const ELEMENTS: usize = 4 * crate::engine::TABLE_ELEMENTS;
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if self.limit >= wanted && most.is_some_and(|most| wanted > most) {
+            // Beyond what the memory itself declares: it is not grown, and nothing is counted.
+            return Ok(true);
+        }
+        let used = self.used - now.min(self.used) + wanted;
+        if used > self.limit {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| wanted > most) {
+            return Ok(true);
+        }
+        let elements = self.elements - now.min(self.elements) + wanted;
+        if elements > ELEMENTS {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.elements = elements;
+        Ok(true)
+    }
+}
+
+impl Sandbox {
+    /// A store for one call. Each time the epoch moves on the guest makes room for others, and
+    /// it ends at its deadline.
+    pub(crate) fn store(host: &Arc<Inner>, frame: Frame) -> Store<Self> {
+        let deadline = frame.deadline;
+        let lines = Arc::new(Mutex::new(Lines::new(frame.output.clone())));
+        let memory = Memory {
+            limit: host.settings.max_memory_bytes,
+            used: 0,
+            elements: 0,
+            refused: false,
+        };
+        let mut store = Store::new(
+            &host.engine,
+            Self {
+                host: host.clone(),
+                frame,
+                memory,
+                lines,
+                clock: Ticks::default(),
+                table: ResourceTable::new(),
+                random: None,
+                wasi: None,
+            },
+        );
+        store.limiter(|sandbox| &mut sandbox.memory);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            Ok(match Instant::now() >= deadline {
+                true => UpdateDeadline::Interrupt,
+                false => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+            })
+        });
+        store
+    }
+
+    pub(crate) fn random(&mut self) -> &mut Random {
+        self.random.get_or_insert_with(|| Random::new(&self.frame.seed))
+    }
+}
+
+impl WasiView for Sandbox {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let lines = &self.lines;
+        let ctx = self.wasi.get_or_insert_with(|| nothing_granted(lines));
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// No files, no environment, no arguments, no network, an empty stdin. Clocks and randomness are
+/// the sandbox's own.
+fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtx {
+    let stream = |stream| LogStream {
+        lines: lines.clone(),
+        stream,
+    };
+    WasiCtxBuilder::new()
+        .stdout(stream(Stream::Out))
+        .stderr(stream(Stream::Err))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build()
+}
+
+/// Gives the parts of the sandbox to the interfaces that are linked from it.
+pub(crate) struct Own;
+
+impl HasData for Own {
+    type Data<'a> = &'a mut Sandbox;
+}
+
+/// Everything that a component may import.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // These stand in for the real clocks and the real randomness.
+    linker.allow_shadowing(true);
+    wall_clock::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
+    monotonic_clock::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
+    random::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
+    insecure::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
+    insecure_seed::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
+    linker.allow_shadowing(false);
+    contract::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

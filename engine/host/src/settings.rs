@@ -1,0 +1,95 @@
+//! What an operator may set, with its defaults. Every limit of a call has its name here, and a
+//! call that exceeds one says that name.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// The settings of a [`Host`](crate::Host).
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Where compiled components are kept; without it they are compiled at every start.
+    pub cache_dir: Option<PathBuf>,
+    /// The size of a component's file. Default: 64 MiB.
+    pub max_component_bytes: usize,
+    /// The linear memories of one instance, together. Default: 64 MiB; at most 4 GiB.
+    pub max_memory_bytes: usize,
+    /// How long a call may take, the tools that it calls included. Default: 30 s.
+    pub call_timeout: Duration,
+    /// How many calls are under way at once; more wait for their turn. The calls of tools by
+    /// plugins are not counted: each belongs to one that is. Default: 256.
+    pub calls_at_once: usize,
+    /// How many calls may be nested, the outermost included. Default: 8.
+    pub call_depth: usize,
+    /// What one call may answer, as text. Default: 8 MiB.
+    pub result_bytes: usize,
+    /// How deep the JSON of an answer may be nested: common parsers stop at 128. Default: 120.
+    pub json_depth: usize,
+    /// What one call may log, the tools that it calls included. Each line counts 64 bytes on top,
+    /// for what is kept with it. Default: 256 KiB.
+    pub log_bytes: usize,
+    /// One log line; a longer one is cut. Default: 8 KiB.
+    pub log_line_bytes: usize,
+    /// What one call may emit, the tools that it calls included. Default: 4 MiB.
+    pub emit_bytes: usize,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            max_component_bytes: 64 << 20,
+            max_memory_bytes: 64 << 20,
+            call_timeout: Duration::from_secs(30),
+            calls_at_once: 256,
+            call_depth: 8,
+            result_bytes: 8 << 20,
+            json_depth: 120,
+            log_bytes: 256 << 10,
+            log_line_bytes: 8 << 10,
+            emit_bytes: 4 << 20,
+        }
+    }
+}
+
+/// The most that a 32-bit memory can have, and that the host reserves for one.
+pub(crate) const MEMORY_CEILING: usize = 4 << 30;
+
+/// Shows a number of bytes in the largest unit that divides it.
+pub(crate) struct Bytes(pub(crate) usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n > 0 && n.is_multiple_of(1 << 20) => write!(f, "{} MiB", n >> 20),
+            n if n > 0 && n.is_multiple_of(1 << 10) => write!(f, "{} KiB", n >> 10),
+            n => write!(f, "{n} bytes"),
+        }
+    }
+}
+
+/// Shows a duration in the largest unit that divides it.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            n if n > 0 && n.is_multiple_of(1000) => write!(f, "{} s", n / 1000),
+            n => write!(f, "{n} ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_shown_in_the_largest_unit_that_divides_them() {
+        let bytes = |n| Bytes(n).to_string();
+        assert_eq!(
+            [bytes(64 << 20), bytes(1536 << 10), bytes(1000)],
+            ["64 MiB", "1536 KiB", "1000 bytes"]
+        );
+        let span = |ms| Span(Duration::from_millis(ms)).to_string();
+        assert_eq!([span(30_000), span(1500), span(0)], ["30 s", "1500 ms", "0 ms"]);
+    }
+}
