@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: what the engine costs, in release. First the load driver against the real binary, then the
+//! benchmarks of single parts.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::plugins;
+use crate::process::{cargo, heading, run as run_command, under_root};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What the load driver is given; `-- --help` lists it
+    #[arg(last = true)]
+    load: Vec<String>,
+    /// Run the load driver alone
+    #[arg(long)]
+    load_only: bool,
+}
+
+/// Runs the benchmarks.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    heading("Building the plugins");
+    plugins::build()?.report();
+    if under_root("tests/src/bin/load.rs").is_file() {
+        heading("Building the engine in release");
+        run_command(cargo("build", "target").args([
+            "--release",
+            "--package",
+            "heddle-cli",
+            "--package",
+            "heddle-tests",
+        ]))?;
+        heading("Load over HTTP");
+        let mut load = cargo("run", "target");
+        load.args([
+            "--quiet",
+            "--release",
+            "--package",
+            "heddle-tests",
+            "--bin",
+            "load",
+            "--",
+        ]);
+        run_command(load.args(&arguments.load))?;
+    }
+    if !arguments.load_only {
+        for part in ["host", "store"] {
+            heading(&format!("Benchmarks of heddle-{part}"));
+            run_command(cargo("bench", "target").args([
+                "--package",
+                &format!("heddle-{part}"),
+                "--benches",
+            ]))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

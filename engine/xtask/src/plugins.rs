@@ -1,0 +1,231 @@
+//! Builds the guests and collects their components: the plugins in `target/plugins`, where `heddle serve` finds them,
+//! and the components that the tests throw at the host in `target/plugins/fixtures`, where it does not look.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::{fs, io};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::process::{cargo, output, program, run, under_root};
+
+/// The manifest of the guests' workspace, from the root.
+pub(crate) const MANIFEST: &str = "plugins/Cargo.toml";
+/// Guests compile with another compiler than the engine, so they have a target folder of their own.
+const TARGET_DIR: &str = "target/guests";
+const TARGET: &str = "wasm32-wasip2";
+
+/// What a build left in `target/plugins`.
+pub(crate) struct Built {
+    /// The components, in the order of their names.
+    components: Vec<PathBuf>,
+    /// How many of them differ from what was there.
+    changed: usize,
+}
+
+impl Built {
+    /// Says it in a few lines.
+    pub(crate) fn report(&self) {
+        for component in &self.components {
+            let size = fs::metadata(component).map_or(0, |metadata| metadata.len());
+            let shown = component
+                .strip_prefix(crate::process::root())
+                .unwrap_or(component);
+            println!("{:>6} kB  {}", size / 1000, shown.display());
+        }
+        println!(
+            "{} components, {} of them new or changed",
+            self.components.len(),
+            self.changed
+        );
+    }
+}
+
+/// A guest that becomes a component.
+#[derive(Debug, PartialEq)]
+struct Guest {
+    /// The package's name, which is the component's.
+    name: String,
+    /// The file that cargo makes, without its folder.
+    file: String,
+    /// Whether it is one of the components that only tests use.
+    fixture: bool,
+}
+
+/// Builds every guest and copies the components that changed.
+pub(crate) fn build() -> Result<Built> {
+    let guests = guests(&metadata()?, &under_root("plugins/fixtures"));
+    ensure!(
+        !guests.is_empty(),
+        "no package of {MANIFEST} is a cdylib, so there is no component to build"
+    );
+
+    let mut build = cargo("build", TARGET_DIR);
+    build.args([
+        "--release",
+        "--target",
+        TARGET,
+        "--manifest-path",
+        MANIFEST,
+        "--lib",
+    ]);
+    for guest in &guests {
+        build.args(["--package", &guest.name]);
+    }
+    // Flags and wrappers that the engine's builds are given are not made for wasm or for another compiler.
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
+        build.env_remove(name);
+    }
+    if let Some(rustc) = wasm_compiler()? {
+        build.env("RUSTC", rustc);
+    }
+    run(&mut build).context("the guests did not build")?;
+
+    let made = under_root(TARGET_DIR).join(TARGET).join("release");
+    let mut built = Built {
+        components: Vec::new(),
+        changed: 0,
+    };
+    for guest in &guests {
+        let folder = under_root(if guest.fixture {
+            "target/plugins/fixtures"
+        } else {
+            "target/plugins"
+        });
+        let component = folder.join(format!("{}.wasm", guest.name));
+        built.changed += usize::from(copy(&made.join(&guest.file), &component)?);
+        built.components.push(component);
+    }
+    built.components.sort();
+    Ok(built)
+}
+
+fn metadata() -> Result<Value> {
+    let mut metadata = cargo("metadata", TARGET_DIR);
+    metadata.args(["--format-version", "1", "--no-deps", "--manifest-path", MANIFEST]);
+    serde_json::from_str(&output(&mut metadata)?).context("cargo metadata did not answer with JSON")
+}
+
+/// The packages that are a cdylib, from cargo's metadata.
+fn guests(metadata: &Value, fixtures: &Path) -> Vec<Guest> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    packages
+        .filter_map(|package| {
+            let targets = package["targets"].as_array()?;
+            let cdylib = |target: &&Value| {
+                target["kind"]
+                    .as_array()
+                    .is_some_and(|kinds| kinds.contains(&"cdylib".into()))
+            };
+            let library = targets.iter().find(cdylib)?["name"].as_str()?;
+            Some(Guest {
+                name: package["name"].as_str()?.to_string(),
+                file: format!("{}.wasm", library.replace('-', "_")),
+                fixture: Path::new(package["manifest_path"].as_str()?).starts_with(fixtures),
+            })
+        })
+        .collect()
+}
+
+/// Sees to it that something can compile for wasm. The compiler to use, where it is not the toolchain's own.
+fn wasm_compiler() -> Result<Option<String>> {
+    let mut ensure = program("bash");
+    ensure
+        .arg("-c")
+        .arg(r#"answer=$("$0") && eval "$answer" && printf %s "$WASM_RUSTC""#);
+    ensure
+        .arg(under_root("engine/xtask/ensure-wasm-target.sh"))
+        .env("WASM_TARGET", TARGET);
+    let run = ensure
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("could not start bash, which finds a compiler for wasm")?;
+    ensure!(
+        run.status.success(),
+        "nothing here can compile for {TARGET}: run `rustup target add {TARGET}`, or, on x86_64 Debian, \
+         see what engine/xtask/ensure-wasm-target.sh says above"
+    );
+    let rustc = String::from_utf8(run.stdout).context("the path of the compiler is not UTF-8")?;
+    Ok(Some(rustc).filter(|path| !path.is_empty()))
+}
+
+/// Copies a file unless the copy is there already, and says whether it did. A reader sees the old file or the new one,
+/// never a part.
+fn copy(from: &Path, to: &Path) -> Result<bool> {
+    let new = fs::read(from).with_context(|| format!("the build left no {}", from.display()))?;
+    match fs::read(to) {
+        Ok(old) if old == new => return Ok(false),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("could not read {}", to.display())),
+    }
+    let folder = to.parent().expect("a component's path has a folder");
+    fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
+    let part = to.with_extension(format!("{}.part", std::process::id()));
+    fs::write(&part, new).with_context(|| format!("could not write {}", part.display()))?;
+    fs::rename(&part, to).with_context(|| format!("could not write {}", to.display()))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn guests_are_the_packages_that_are_a_cdylib() {
+        let package = |name: &str, folder: &str, kind: &str| {
+            json!({
+                "name": name, "manifest_path": format!("/repo/plugins/{folder}/Cargo.toml"),
+                "targets": [
+                    {"name": "all", "kind": ["test"]},
+                    {"name": name.replace('-', "_"), "kind": [kind]},
+                ],
+            })
+        };
+        let metadata = json!({"packages": [
+            package("heddle-plugin", "sdk-rust", "lib"),
+            package("heddle-plugin-macros", "sdk-rust/macros", "proc-macro"),
+            package("code-review", "code-review", "cdylib"),
+            package("raw-tool", "fixtures/raw-tool", "cdylib"),
+        ]});
+        let guest = |name: &str, file: &str, fixture| Guest {
+            name: name.into(),
+            file: file.into(),
+            fixture,
+        };
+        let expected = [
+            guest("code-review", "code_review.wasm", false),
+            guest("raw-tool", "raw_tool.wasm", true),
+        ];
+        assert_eq!(guests(&metadata, Path::new("/repo/plugins/fixtures")), expected);
+    }
+
+    #[test]
+    fn a_component_is_copied_only_when_it_changed() {
+        let folder = std::env::temp_dir().join(format!("heddle-xtask-copy-{}", std::process::id()));
+        let (from, to) = (folder.join("made.wasm"), folder.join("plugins/made.wasm"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&from, "one").unwrap();
+        assert!(copy(&from, &to).unwrap());
+        assert!(!copy(&from, &to).unwrap());
+        fs::write(&from, "two").unwrap();
+        assert!(copy(&from, &to).unwrap());
+        assert_eq!(fs::read(&to).unwrap(), b"two");
+        assert_eq!(
+            fs::read_dir(to.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing else is left beside it"
+        );
+        assert!(copy(&folder.join("missing.wasm"), &to).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
