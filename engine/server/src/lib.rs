@@ -1,1 +1,156 @@
 //! Heddle's HTTP and WebSocket interface, its docs and its page.
+//!
+//! A thin skin over [`heddle_runtime::Engine`]: it reads requests, asks the engine and shows
+//! what it answers. It decides nothing about graphs or runs, and nothing here names a database
+//! or a wasm runtime. [`guard`] decides who may call; [`problem`] is how every error looks;
+//! [`view`] is how everything else does.
+
+mod closing;
+mod connections;
+mod docs;
+mod extract;
+mod graphs;
+mod guard;
+mod health;
+mod original;
+mod page;
+mod page_token;
+mod plugins;
+mod problem;
+mod runs;
+mod settings;
+mod socket;
+mod sse;
+mod view;
+
+use std::{any::Any, io, sync::Arc};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use heddle_runtime::Engine;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use crate::settings::ServerSettings;
+use crate::{
+    closing::Closing,
+    problem::{Kind, Problem},
+};
+
+/// What every handler has at hand.
+#[derive(Clone)]
+pub(crate) struct App {
+    engine: Engine,
+    settings: Arc<ServerSettings>,
+    closing: Closing,
+}
+
+/// Serves the engine on a listener until `shutdown` is ready.
+///
+/// Then nothing more is accepted, requests under way are finished, WebSockets are closed with
+/// 1012 and event streams end, all within `settings.shutdown_timeout`. The engine itself is
+/// left as it is: drain it afterwards.
+///
+/// The address that the listener is bound to is an allowed host.
+///
+/// # Errors
+/// Where the listener has no address.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    mut settings: ServerSettings,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let ip = listener.local_addr()?.ip();
+    if !ip.is_unspecified() {
+        settings.allowed_hosts.push(ip.to_string());
+    }
+    let app = App::new(engine, settings);
+    connections::serve(listener, make_router(app.clone()), &app, shutdown).await;
+    Ok(())
+}
+
+/// Everything that the server answers, as a router: for tests, or to be put into another server.
+pub fn router(engine: Engine, settings: ServerSettings) -> Router {
+    make_router(App::new(engine, settings))
+}
+
+/// The description of the interface (OpenAPI 3.1), as JSON.
+pub fn openapi() -> String {
+    let (_, api) = api().split_for_parts();
+    docs::text(api)
+}
+
+impl App {
+    fn new(engine: Engine, settings: ServerSettings) -> Self {
+        Self {
+            engine,
+            settings: Arc::new(settings),
+            closing: Closing::new(),
+        }
+    }
+}
+
+/// The routes that are described in the docs.
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(docs::head())
+        .routes(routes!(original::create))
+        .routes(routes!(original::run))
+        .routes(routes!(original::state))
+        .routes(routes!(socket::logs))
+        .routes(routes!(graphs::create, graphs::list))
+        .routes(routes!(graphs::get))
+        .routes(routes!(runs::start, runs::list))
+        .routes(routes!(runs::get))
+        .routes(routes!(runs::events))
+        .routes(routes!(plugins::list, plugins::register))
+        .routes(routes!(plugins::get))
+        .routes(routes!(plugins::tools))
+        .routes(routes!(plugins::tool))
+        .routes(routes!(plugins::call))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+}
+
+fn make_router(app: App) -> Router {
+    let (router, api) = api().split_for_parts();
+    router
+        .merge(docs::routes(docs::text(api)))
+        .merge(page::routes())
+        .fallback(async |request: Request| {
+            let path = request.uri().path();
+            Problem::new(
+                Kind::NO_SUCH_PATH,
+                format!("there is nothing at `{path}`; /docs shows what there is"),
+            )
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            let (method, path) = (request.method(), request.uri().path());
+            Problem::new(
+                Kind::WRONG_METHOD,
+                format!("`{path}` does not take {method}; `Allow` says what it takes"),
+            )
+        })
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
+        .with_state(app)
+}
+
+/// What a client is told of a bug: nothing of its insides, which the log has.
+fn after_panic(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("(no message)");
+    tracing::error!(panic = text, "a handler panicked: this is a bug");
+    Problem::new(
+        Kind::INTERNAL,
+        "the server met a bug in itself; its log says more",
+    )
+    .into_response()
+}

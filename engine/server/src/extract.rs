@@ -1,0 +1,324 @@
+//! What handlers take from a request, with a problem for everything that may be wrong with it.
+//!
+//! A body is taken only with its content type: a page of another origin cannot send one of
+//! these without asking first, so it can start nothing.
+
+use std::{fmt, time::Duration};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use futures_util::StreamExt;
+use heddle_kernel::{Object, RunId};
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde_json::value::RawValue;
+
+use crate::{
+    App,
+    problem::{Kind, Problem},
+};
+
+/// How much of a body that is too large is read and thrown away, so that the client, which may
+/// read only once it has written, gets to see the answer.
+const MAX_DISCARDED: usize = 64 << 20;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A JSON body, as text.
+pub(crate) struct JsonText(pub(crate) String);
+
+impl FromRequest<App> for JsonText {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        expect_type(request.headers(), "application/json")?;
+        let bytes = read(request, app, app.settings.max_body_bytes).await?;
+        String::from_utf8(bytes)
+            .map(Self)
+            .map_err(|error| Problem::new(Kind::BAD_JSON, format!("the body is not UTF-8: {error}")))
+    }
+}
+
+impl JsonText {
+    /// Checks that the text is JSON, whatever it says.
+    pub(crate) fn check(&self) -> Result<&RawValue, Problem> {
+        self.parse()
+    }
+
+    /// Reads the text as a `T`.
+    pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(&'t self) -> Result<T, Problem> {
+        serde_json::from_str(&self.0).map_err(|error| {
+            if error.is_data() {
+                return Problem::invalid_at("", error.to_string());
+            }
+            let hint = if self.0.trim().is_empty() {
+                "the body is empty"
+            } else {
+                "the body is not JSON"
+            };
+            Problem::new(Kind::BAD_JSON, format!("{hint}: {error}"))
+        })
+    }
+}
+
+/// The state at `pointer` of a body: an object.
+pub(crate) fn state_at(pointer: &str, state: &RawValue) -> Result<Object, Problem> {
+    Object::parse(state.get()).map_err(|error| Problem::invalid_at(pointer, error.to_string()))
+}
+
+/// A component's bytes.
+pub(crate) struct Component(pub(crate) Vec<u8>);
+
+impl FromRequest<App> for Component {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        expect_type(request.headers(), "application/wasm")?;
+        read(request, app, app.settings.max_component_bytes)
+            .await
+            .map(Self)
+    }
+}
+
+fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.to_str().unwrap_or("(not text)"));
+    if given.is_some_and(|given| is_type(given, expected)) {
+        return Ok(());
+    }
+    let given = given.map_or_else(|| "none was given".to_owned(), |given| format!("got `{given}`"));
+    Err(Problem::new(
+        Kind::WRONG_TYPE,
+        format!("send the body with `Content-Type: {expected}`; {given}"),
+    ))
+}
+
+/// Whether a content type is the expected one, whatever its parameters.
+fn is_type(given: &str, expected: &str) -> bool {
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(expected)
+}
+
+async fn read(request: Request, app: &App, limit: usize) -> Result<Vec<u8>, Problem> {
+    let (parts, body) = request.into_parts();
+    let announced = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let too_large = || {
+        Problem::new(
+            Kind::TOO_LARGE,
+            format!("the body is larger than its limit of {limit} bytes"),
+        )
+    };
+    if announced.is_some_and(|announced| announced > limit) {
+        // A client that asked whether to send it is told, and does not.
+        if !parts.headers.contains_key(header::EXPECT) {
+            discard(body.into_data_stream()).await;
+        }
+        return Err(too_large());
+    }
+    let within = app.settings.body_timeout;
+    let all = async {
+        let mut stream = body.into_data_stream();
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+        while let Some(part) = stream.next().await {
+            let part =
+                part.map_err(|error| Problem::new(Kind::BAD_BODY, format!("the body broke off: {error}")))?;
+            if bytes.len() + part.len() > limit {
+                discard(stream).await;
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(within, all).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            Kind::BODY_TIMEOUT,
+            format!("the body did not arrive within {} s", within.as_secs()),
+        ))
+    })
+}
+
+async fn discard(mut stream: BodyDataStream) {
+    let all = async {
+        let mut left = MAX_DISCARDED;
+        while let Some(Ok(part)) = stream.next().await {
+            match left.checked_sub(part.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever takes longer is cut off, which is all that can be done.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
+}
+
+/// The parameters of a query.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, app).await;
+        query
+            .map(|Query(params)| Self(params))
+            .map_err(|error| Problem::new(Kind::BAD_QUERY, error.body_text()))
+    }
+}
+
+/// The variable parts of a path.
+pub(crate) struct Parted<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Parted<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, app).await;
+        path.map(|Path(parts)| Self(parts))
+            .map_err(|error| Problem::new(Kind::BAD_REQUEST, error.body_text()))
+    }
+}
+
+/// The run that a path names.
+pub(crate) struct RunPath(pub(crate) RunId);
+
+impl FromRequestParts<App> for RunPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Parted(text) = Parted::<String>::from_request_parts(parts, app).await?;
+        run_id(&text).map(Self)
+    }
+}
+
+/// The run's id that this text is.
+pub(crate) fn run_id(text: &str) -> Result<RunId, Problem> {
+    text.parse().map_err(|_| {
+        let detail = format!("`{text}` is no run's id: expected a UUID, as POST /graph/run answers it");
+        Problem::new(Kind::BAD_ID, detail)
+    })
+}
+
+/// That there is no run with this id.
+pub(crate) fn no_such_run(run: RunId) -> Problem {
+    Problem::new(Kind::NO_SUCH_RUN, format!("there is no run {run}"))
+}
+
+/// Reads a span of time: `500ms`, `30s`, `2m`, or a number of seconds.
+pub(crate) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    struct Visitor;
+    impl serde::de::Visitor<'_> for Visitor {
+        type Value = Option<Duration>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a span of time as in `30s`")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            parse_span(text).map(Some).ok_or_else(|| {
+                E::custom(format!(
+                    "`{text}` is no span of time: expected a whole number with `ms`, `s` or `m`, as in `30s`"
+                ))
+            })
+        }
+    }
+    deserializer.deserialize_str(Visitor).map_err(D::Error::custom)
+}
+
+fn parse_span(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
+    }
+}
+
+/// The body of an answer that was made from JSON text.
+pub(crate) fn json_body(text: String) -> ([(header::HeaderName, &'static str); 1], Body) {
+    ([(header::CONTENT_TYPE, "application/json")], Body::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[test]
+    fn spans_have_a_unit_or_are_seconds() {
+        assert_eq!(parse_span("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_span("30"), Some(Duration::from_secs(30)));
+        assert_eq!(parse_span("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_span("2m"), Some(Duration::from_secs(120)));
+        for wrong in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "3h",
+            "99999999999999999999s",
+            "999999999999999999m",
+            " 3s",
+        ] {
+            assert_eq!(parse_span(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_may_have_parameters() {
+        assert!(is_type("application/json", "application/json"));
+        assert!(is_type("Application/JSON; charset=utf-8", "application/json"));
+        assert!(!is_type("text/plain", "application/json"));
+        assert!(!is_type("text/plain; application/json", "application/json"));
+        assert!(!is_type("application/json, text/plain", "application/json"));
+    }
+
+    fn check_parse(text: &str, expect: Expect) {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Body {
+            #[serde(rename = "graph")]
+            _graph: String,
+        }
+        let body = JsonText(text.to_owned());
+        let told = body.parse::<Body>().expect_err("the text is wrong");
+        expect.assert_eq(told.detail());
+    }
+
+    #[test]
+    fn bad_json_is_told_with_its_place() {
+        check_parse(
+            "",
+            expect!["the body is empty: EOF while parsing a value at line 1 column 0"],
+        );
+        check_parse(
+            "{\n  \"graph\": }",
+            expect!["the body is not JSON: expected value at line 2 column 12"],
+        );
+        check_parse(
+            "{\"grap\": 1}",
+            expect![": unknown field `grap`, expected `graph` at line 1 column 7"],
+        );
+        check_parse(
+            "{\"graph\": 1}",
+            expect![": invalid type: integer `1`, expected a string at line 1 column 11"],
+        );
+    }
+
+    #[test]
+    fn a_state_is_an_object() {
+        let raw = RawValue::from_string("\"some data\"".to_owned()).expect("JSON");
+        let told = state_at("/initial_state", &raw).expect_err("a string is no state");
+        expect!["/initial_state: expected a JSON object, got a string"].assert_eq(told.detail());
+    }
+}

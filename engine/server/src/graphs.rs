@@ -1,0 +1,178 @@
+//! `/v1/graphs`: graphs, created, listed and shown.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use heddle_runtime::ports::GraphRow;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    App,
+    extract::{JsonText, Params, Parted},
+    original::DefinitionDoc,
+    page_token::{self, Page},
+    problem::{Finding, Kind, Problem, ProblemBody},
+    view::Moment,
+};
+
+/// A graph that was created.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CreatedGraphBody {
+    /// The id: the same for the same definition.
+    #[schema(value_type = String)]
+    graph_id: Arc<str>,
+    /// Its name, where it has one.
+    #[schema(value_type = Option<String>)]
+    name: Option<Arc<str>>,
+    /// What may not be as it was meant.
+    warnings: Vec<Finding>,
+}
+
+/// A graph in a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GraphSummary {
+    /// Its id.
+    #[schema(value_type = String)]
+    graph_id: Arc<str>,
+    /// Its name, where it has one. The newest graph of a name is the one that runs by it.
+    #[schema(value_type = Option<String>)]
+    name: Option<Arc<str>>,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+}
+
+/// A graph.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Graph)]
+pub(crate) struct GraphBody {
+    #[serde(flatten)]
+    summary: GraphSummary,
+    /// The definition as it was written.
+    #[schema(value_type = DefinitionDoc)]
+    definition: Box<RawValue>,
+}
+
+/// Graphs, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GraphList {
+    /// The graphs of this page.
+    graphs: Vec<GraphSummary>,
+    /// What to give as `page_token` for the next page; null on the last one.
+    next_page_token: Option<String>,
+}
+
+impl From<GraphRow> for GraphSummary {
+    fn from(row: GraphRow) -> Self {
+        Self {
+            graph_id: row.id.0,
+            name: row.name,
+            created_at: Moment(row.created_at),
+        }
+    }
+}
+
+/// Create a graph
+///
+/// Checks the definition as a whole and keeps it. Creating the same definition again answers the same id.
+#[utoipa::path(
+    post, path = "/v1/graphs", tag = "graphs", operation_id = "create_graph",
+    request_body = DefinitionDoc,
+    responses(
+        (status = 201, description = "The graph is new", body = CreatedGraphBody, headers(("location" = String))),
+        (status = 200, description = "The graph was there", body = CreatedGraphBody),
+        (status = 422, description = "The graph has errors", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn create(State(app): State<App>, body: JsonText) -> Result<impl IntoResponse, Problem> {
+    body.check()?;
+    let created = app.engine.create_graph(&body.0).await?;
+    let status = if created.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let location = format!("/v1/graphs/{}", created.graph.id);
+    let body = CreatedGraphBody {
+        graph_id: created.graph.id.0.clone(),
+        name: created.graph.name.clone(),
+        warnings: created.warnings.into_iter().map(Finding::from).collect(),
+    };
+    Ok((status, [(header::LOCATION, location)], Json(body)))
+}
+
+/// Which page of a list.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListParams {
+    /// How many to list: 1 to 500; 50 where it is left out.
+    page_size: Option<usize>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// List graphs
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/v1/graphs", tag = "graphs", operation_id = "list_graphs", params(ListParams),
+    responses((status = 200, description = "A page of graphs", body = GraphList))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<GraphList>, Problem> {
+    let page = Page::new(params.page_size)?;
+    let after = params
+        .page_token
+        .as_deref()
+        .map(page_token::read_graph)
+        .transpose()?;
+    let mut rows = app.engine.graphs(after, page.ask()).await?;
+    let next_page_token = page
+        .cut(&mut rows)
+        .map(|(position, _)| page_token::write_graph(*position));
+    Ok(Json(GraphList {
+        graphs: rows.into_iter().map(|(_, row)| row.into()).collect(),
+        next_page_token,
+    }))
+}
+
+/// Get a graph
+///
+/// By its id, or the newest one by its name.
+#[utoipa::path(
+    get, path = "/v1/graphs/{graph}", tag = "graphs", operation_id = "get_graph",
+    params(("graph" = String, Path, description = "The graph's id or name")),
+    responses(
+        (status = 200, description = "The graph", body = GraphBody),
+        (status = 404, description = "There is no such graph", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Parted(graph): Parted<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let row = find(&app, &graph).await?;
+    let definition = RawValue::from_string(row.definition.to_string())
+        .map_err(|error| Problem::from(heddle_runtime::ports::StoreError::Damaged(error.to_string())))?;
+    let body = GraphBody {
+        summary: row.into(),
+        definition,
+    };
+    Ok(Json(body))
+}
+
+/// The graph with this id or name.
+pub(crate) async fn find(app: &App, graph: &str) -> Result<GraphRow, Problem> {
+    let found = app.engine.graph(graph).await?;
+    found.ok_or_else(|| Problem::new(Kind::NO_SUCH_GRAPH, format!("there is no graph `{graph}`")))
+}

@@ -1,0 +1,366 @@
+//! Who may call: a browser on the same machine reaches a loopback port, and so does every page
+//! that it shows, so the host that a request is for and the origin that it comes from are
+//! checked before anything else, on every route and on the WebSocket's upgrade.
+//!
+//! The host keeps out names that were made to point at this machine (DNS rebinding); the
+//! origin keeps out pages of other sites. Together with the content types that bodies must
+//! have, no page of another origin can start or see anything.
+
+use std::net::IpAddr;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    App, ServerSettings,
+    problem::{self, Kind, Problem},
+};
+
+/// What the pages of an API answer may do, should a browser show it: nothing.
+const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Checks a request, passes it on, and completes the answer's headers.
+pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (mut response, origin) = match check(&app.settings, request.uri(), request.headers()) {
+        Err(problem) => (problem.into_response(), None),
+        Ok(Some(origin)) if is_preflight(request.method(), request.headers()) => (preflight(), Some(origin)),
+        Ok(origin) => (next.run(request).await, origin),
+    };
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("location, retry-after"),
+        );
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+    let mut response = as_problem(response);
+    complete(response.headers_mut());
+    response
+}
+
+/// Headers that every answer has, unless its handler said otherwise.
+fn complete(headers: &mut HeaderMap) {
+    let defaults = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (header::CONTENT_SECURITY_POLICY, NO_PAGE),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in defaults {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// Makes a problem of an error that a library answered in its own words.
+fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if !(status.is_client_error() || status.is_server_error())
+        || kind.is_some_and(|kind| kind == problem::MEDIA_TYPE)
+    {
+        return response;
+    }
+    let reason = status.canonical_reason().unwrap_or("the request failed");
+    let mut told = Problem::of_status(status, reason.to_owned()).into_response();
+    for name in [header::ALLOW, header::UPGRADE, header::SEC_WEBSOCKET_VERSION] {
+        if let Some(value) = response.headers().get(&name) {
+            told.headers_mut().insert(name, value.clone());
+        }
+    }
+    told
+}
+
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "content-type, last-event-id",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Whether a request may pass; with the origin, where it is another than the host's and allowed.
+fn check(settings: &ServerSettings, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
+    let host = host(uri, headers)?;
+    if !host_is_allowed(&host, &settings.allowed_hosts) {
+        let name = &host.name;
+        return Err(Problem::new(
+            Kind::WRONG_HOST,
+            format!(
+                "the request is for host `{name}`, which this server does not answer for; start it with `--allow-host {name}` if it should"
+            ),
+        ));
+    }
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else {
+        return Ok(None);
+    };
+    let text = origin.to_str().unwrap_or("(not text)");
+    if origins.next().is_none() {
+        if is_same_origin(text, &host) {
+            return Ok(None);
+        }
+        if settings
+            .allowed_origins
+            .iter()
+            .any(|allowed| is_equal_origin(allowed, text))
+        {
+            return Ok(Some(origin.clone()));
+        }
+    }
+    Err(Problem::new(
+        Kind::WRONG_ORIGIN,
+        format!(
+            "a page of origin `{text}` may not call this server; start it with `--allow-origin {text}` if it may"
+        ),
+    ))
+}
+
+/// A host with an optional port, as in `Host`.
+#[derive(Debug, PartialEq, Eq)]
+struct Authority {
+    /// In lower case; an IPv6 address without its brackets.
+    name: String,
+    port: Option<u16>,
+}
+
+impl Authority {
+    fn parse(text: &str) -> Option<Self> {
+        let (name, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (name, port) = rest.split_once(']')?;
+                name.parse::<std::net::Ipv6Addr>().ok()?;
+                (name, port)
+            }
+            None => {
+                let end = text.find(':').unwrap_or(text.len());
+                let (name, port) = text.split_at(end);
+                let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+                if name.is_empty() || !name.chars().all(fits) {
+                    return None;
+                }
+                (name.strip_suffix('.').unwrap_or(name), port)
+            }
+        };
+        let port = match port {
+            "" => None,
+            port => Some(port.strip_prefix(':')?.parse().ok()?),
+        };
+        Some(Self {
+            name: name.to_ascii_lowercase(),
+            port,
+        })
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.name.parse().ok()
+    }
+}
+
+/// The host that a request is for: of the request's target where it has one, else of `Host`.
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let text = match (uri.authority(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => {
+            return Err(Problem::new(
+                Kind::BAD_REQUEST,
+                "the request has several `Host` headers",
+            ));
+        }
+        (Some(authority), _, None) => authority.as_str(),
+        (None, Some(host), None) => host.to_str().unwrap_or_default(),
+        (None, None, None) => {
+            return Err(Problem::new(
+                Kind::BAD_REQUEST,
+                "the request has no `Host` header",
+            ));
+        }
+    };
+    Authority::parse(text)
+        .ok_or_else(|| Problem::new(Kind::BAD_REQUEST, format!("`{}` is no host", text.escape_debug())))
+}
+
+fn host_is_allowed(host: &Authority, allowed: &[String]) -> bool {
+    let ip = host.ip();
+    if host.name == "localhost" || ip.is_some_and(|ip| ip.to_canonical().is_loopback()) {
+        return true;
+    }
+    let fits = |allowed: Authority| {
+        let same = match (allowed.ip(), ip) {
+            (Some(allowed), Some(ip)) => allowed == ip,
+            _ => allowed.name == host.name,
+        };
+        same && (allowed.port.is_none() || allowed.port == host.port)
+    };
+    allowed.iter().any(|allowed| {
+        // An IPv6 address may stand there without brackets.
+        let bare = allowed.parse::<IpAddr>().ok().map(|ip| Authority {
+            name: ip.to_string(),
+            port: None,
+        });
+        bare.or_else(|| Authority::parse(allowed)).is_some_and(fits)
+    })
+}
+
+/// Whether a page of this origin was served by this host. The scheme is not compared: a proxy
+/// in front may speak TLS.
+fn is_same_origin(origin: &str, host: &Authority) -> bool {
+    let Some((default_port, authority)) = split_origin(origin) else {
+        return false;
+    };
+    authority.name == host.name && authority.port.unwrap_or(default_port) == host.port.unwrap_or(default_port)
+}
+
+fn is_equal_origin(allowed: &str, origin: &str) -> bool {
+    let scheme = |origin: &str| {
+        origin
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_ascii_lowercase())
+    };
+    match (split_origin(allowed.trim_end_matches('/')), split_origin(origin)) {
+        (Some((port, a)), Some((_, b))) => {
+            scheme(allowed) == scheme(origin)
+                && a.name == b.name
+                && a.port.unwrap_or(port) == b.port.unwrap_or(port)
+        }
+        _ => false,
+    }
+}
+
+/// An origin's default port and its host.
+fn split_origin(origin: &str) -> Option<(u16, Authority)> {
+    let (scheme, rest) = origin.split_once("://")?;
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    Some((port, Authority::parse(rest)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> ServerSettings {
+        ServerSettings {
+            allowed_hosts: vec![
+                "flows.example".to_owned(),
+                "Other.example:8443".to_owned(),
+                "fd00::7".to_owned(),
+            ],
+            allowed_origins: vec!["https://app.example/".to_owned()],
+            ..ServerSettings::default()
+        }
+    }
+
+    fn check(host: &str, origin: Option<&str>) -> Result<bool, u16> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().expect("a header's value"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().expect("a header's value"));
+        }
+        super::check(&settings(), &Uri::from_static("/v1/runs"), &headers)
+            .map(|origin| origin.is_some())
+            .map_err(|problem| problem.into_response().status().as_u16())
+    }
+
+    #[test]
+    fn loopback_and_allowed_hosts_pass_and_other_names_do_not() {
+        for host in [
+            "localhost",
+            "LOCALHOST:8000",
+            "localhost.:8000",
+            "127.0.0.1:8000",
+            "127.9.9.9",
+            "[::1]:8000",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "flows.example",
+            "flows.example:9",
+            "FLOWS.example.",
+            "other.example:8443",
+            "[fd00::7]:8000",
+        ] {
+            assert_eq!(check(host, None), Ok(false), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "192.168.1.5:8000",
+            "0.0.0.0:8000",
+            "other.example",
+            "other.example:8000",
+            "[fd00::8]",
+            "notlocalhost",
+        ] {
+            assert_eq!(check(host, None), Err(421), "{host}");
+        }
+        for host in [
+            "",
+            "a b",
+            "user@localhost",
+            "localhost:port",
+            "localhost:99999",
+            "[::1",
+            "[localhost]",
+            "localhost/",
+        ] {
+            assert_eq!(check(host, None), Err(400), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_the_target_stands_before_the_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+        let uri = Uri::from_static("http://evil.example/v1/runs");
+        assert!(super::check(&settings(), &uri, &headers).is_err());
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        assert!(super::check(&settings(), &Uri::from_static("/"), &headers).is_err());
+        assert!(super::check(&settings(), &Uri::from_static("/"), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn pages_of_other_origins_do_not_pass() {
+        assert_eq!(check("localhost:8000", Some("http://localhost:8000")), Ok(false));
+        assert_eq!(check("flows.example", Some("https://flows.example")), Ok(false));
+        assert_eq!(
+            check("flows.example:443", Some("https://flows.example")),
+            Ok(false)
+        );
+        assert_eq!(check("localhost:8000", Some("https://app.example")), Ok(true));
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://localhost",
+            "http://localhost:8001",
+            "http://127.0.0.1:8000",
+            "http://app.example",
+            "https://app.example.evil",
+            "https://app.example:8443",
+            "file://",
+            "",
+        ] {
+            assert_eq!(check("localhost:8000", Some(origin)), Err(403), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Errors as a client sees them: problem details (RFC 9457), one for every way to go wrong.
+//!
+//! `detail` is for people and says what to do; `type` is for programs and never changes its
+//! meaning; `errors` points into the body where there is something to point at.
+
+use std::sync::Arc;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use heddle_kernel::{Diagnostic, Failure, Level, Severity};
+use heddle_runtime::{
+    CallToolError, CreateGraphError, ReadError, RegisterPluginError, StartError,
+    ports::{RegisterError, ResolveError, StoreError},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::view::{FailureView, LogLine, log_lines};
+
+/// The media type of a problem.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong, before anything particular is said about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    slug: &'static str,
+    status: StatusCode,
+    title: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident: $status:ident, $slug:literal, $title:literal;)*) => {
+        impl Kind {
+            $(pub(crate) const $name: Self = Self { slug: $slug, status: StatusCode::$status, title: $title };)*
+            /// Every kind, for the docs.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+kinds! {
+    BAD_JSON: BAD_REQUEST, "bad-json", "The body is not JSON";
+    BAD_BODY: BAD_REQUEST, "bad-body", "The body could not be read";
+    BAD_QUERY: BAD_REQUEST, "bad-query", "A query parameter is wrong";
+    BAD_ID: BAD_REQUEST, "bad-id", "This is not an id";
+    BAD_REQUEST: BAD_REQUEST, "bad-request", "The request is wrong";
+    NOT_A_WEB_SOCKET: UPGRADE_REQUIRED, "web-socket-expected", "This address is a WebSocket";
+    INVALID_REQUEST: UNPROCESSABLE_ENTITY, "invalid-request", "The body does not have the right form";
+    INVALID_GRAPH: UNPROCESSABLE_ENTITY, "invalid-graph", "The graph has errors";
+    INVALID_INPUT: UNPROCESSABLE_ENTITY, "invalid-input", "The tool does not take this input";
+    PLUGIN_REFUSED: UNPROCESSABLE_ENTITY, "plugin-refused", "The component cannot be a plugin";
+    VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
+    GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
+    WRONG_HOST: MISDIRECTED_REQUEST, "host-not-allowed", "The request is for another host";
+    WRONG_ORIGIN: FORBIDDEN, "origin-not-allowed", "A page of another origin may not do this";
+    NO_SUCH_PATH: NOT_FOUND, "no-such-path", "There is nothing at this address";
+    NO_SUCH_RUN: NOT_FOUND, "no-such-run", "There is no such run";
+    NO_SUCH_GRAPH: NOT_FOUND, "no-such-graph", "There is no such graph";
+    NO_SUCH_PLUGIN: NOT_FOUND, "no-such-plugin", "There is no such plugin";
+    NO_SUCH_TOOL: NOT_FOUND, "no-such-tool", "There is no such tool";
+    WRONG_METHOD: METHOD_NOT_ALLOWED, "method-not-allowed", "This address takes other methods";
+    BODY_TIMEOUT: REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive";
+    TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "This is too large";
+    WRONG_TYPE: UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", "The body has the wrong content type";
+    BUSY: TOO_MANY_REQUESTS, "busy", "Too many runs are under way";
+    INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The server failed";
+    STORE_FAILED: INTERNAL_SERVER_ERROR, "store-failed", "The store failed";
+    TOOL_FAILED: BAD_GATEWAY, "tool-failed", "The tool failed";
+    TOOL_UNAVAILABLE: SERVICE_UNAVAILABLE, "tool-unavailable", "The tool failed and may go well later";
+    TOOL_TIMEOUT: GATEWAY_TIMEOUT, "tool-timeout", "The tool took too long";
+    STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store-unavailable", "The store takes no writes at the moment";
+    STOPPING: SERVICE_UNAVAILABLE, "stopping", "The engine is stopping";
+}
+
+impl Kind {
+    /// The stable name of the kind.
+    pub(crate) fn uri(self) -> String {
+        format!("urn:heddle:problem:{}", self.slug)
+    }
+
+    /// One line of the table of kinds.
+    pub(crate) fn describe(self) -> String {
+        format!("`{}` ({}): {}", self.uri(), self.status.as_u16(), self.title)
+    }
+}
+
+/// One error, on its way to a client. Boxed, as most answers are none.
+#[derive(Debug)]
+pub(crate) struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    status: StatusCode,
+    detail: String,
+    errors: Vec<Finding>,
+    failure: Option<FailureView>,
+    logs: Option<Vec<LogLine>>,
+    retry_after: Option<u32>,
+}
+
+/// A problem, as RFC 9457 describes it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem, example = json!({
+    "type": "urn:heddle:problem:no-such-run", "title": "There is no such run", "status": 404,
+    "detail": "there is no run 019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10"
+}))]
+pub(crate) struct ProblemBody {
+    /// What sort of problem it is: stable, for programs.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The sort of problem in a few words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong in this case, and what to do about it.
+    detail: String,
+    /// Every single error and warning, where there is something to point at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Finding>,
+    /// How a tool failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureView>,
+    /// What a tool that failed had written to its log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<Vec<LogLine>>,
+}
+
+/// Something wrong at one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Finding {
+    /// Where: a JSON pointer (RFC 6901) into the body.
+    #[schema(example = "/edges/extract")]
+    pub(crate) pointer: String,
+    /// What is wrong, and what to do about it.
+    pub(crate) message: String,
+    /// `error` or `warning`.
+    #[schema(value_type = String, example = "error")]
+    pub(crate) severity: Severity,
+}
+
+impl From<Diagnostic> for Finding {
+    fn from(found: Diagnostic) -> Self {
+        let Diagnostic {
+            severity,
+            pointer,
+            message,
+        } = found;
+        Self {
+            pointer,
+            message,
+            severity,
+        }
+    }
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            status: kind.status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            failure: None,
+            logs: None,
+            retry_after: None,
+        }))
+    }
+
+    /// A body of the wrong form, with the place where it is wrong.
+    pub(crate) fn invalid_at(pointer: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let mut problem = Self::new(Kind::INVALID_REQUEST, format!("{pointer}: {message}"));
+        problem.0.errors.push(Finding {
+            pointer: pointer.to_owned(),
+            message,
+            severity: Severity::Error,
+        });
+        problem
+    }
+
+    /// A status that was decided elsewhere, with the little that is known about it.
+    pub(crate) fn of_status(status: StatusCode, detail: String) -> Self {
+        let mut problem = Self::new(Kind::BAD_REQUEST, detail);
+        if let Some(kind) = Kind::ALL.iter().find(|kind| kind.status == status) {
+            problem.0.kind = *kind;
+        } else if status.is_server_error() {
+            problem.0.kind = Kind::INTERNAL;
+        }
+        problem.0.status = status;
+        problem
+    }
+
+    /// A problem of several findings; the detail tells the errors among them.
+    fn found(kind: Kind, found: Vec<Diagnostic>) -> Self {
+        let errors = found.iter().filter(|found| found.severity == Severity::Error);
+        let told: Vec<String> = errors
+            .map(|found| match found.pointer.as_str() {
+                "" => found.message.clone(),
+                pointer => format!("{pointer}: {}", found.message),
+            })
+            .collect();
+        let mut problem = Self::new(kind, told.join("; "));
+        problem.0.errors = found.into_iter().map(Finding::from).collect();
+        problem
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
+    /// What a tool's failure is over HTTP.
+    fn of_tool(failure: &Failure, logs: &[(Level, Arc<str>)]) -> Self {
+        use heddle_kernel::FailureKind as F;
+        let kind = match failure.kind {
+            F::InvalidInput => Kind::INVALID_INPUT,
+            F::Timeout => Kind::TOOL_TIMEOUT,
+            F::Retryable | F::Unavailable => Kind::TOOL_UNAVAILABLE,
+            F::Permanent | F::InvalidOutcome | F::Trap | F::Limit => Kind::TOOL_FAILED,
+        };
+        let mut problem = Self::new(kind, failure.message.to_string());
+        problem.0.failure = Some(FailureView::from(failure));
+        problem.0.logs = Some(log_lines(logs));
+        if kind == Kind::TOOL_UNAVAILABLE {
+            problem = problem.retry_after(5);
+        }
+        problem
+    }
+
+    /// What is wrong, as text.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Inner {
+            kind,
+            status,
+            detail,
+            errors,
+            failure,
+            logs,
+            retry_after,
+        } = *self.0;
+        let body = ProblemBody {
+            kind: kind.uri(),
+            title: kind.title,
+            status: status.as_u16(),
+            detail,
+            errors,
+            failure,
+            logs,
+        };
+        let text = serde_json::to_string(&body).expect("a problem's keys are strings");
+        let mut response = (status, text).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a request met an error of the store");
+        match error {
+            StoreError::Unavailable(_) => {
+                Self::new(Kind::STORE_UNAVAILABLE, error.to_string()).retry_after(5)
+            }
+            StoreError::Damaged(_) | StoreError::Failed(_) => {
+                Self::new(Kind::STORE_FAILED, "the store failed; the server's log says how")
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => error.into(),
+            ReadError::Damaged { run, .. } => {
+                tracing::error!(%error, "a run cannot be read");
+                Self::new(
+                    Kind::STORE_FAILED,
+                    format!("the journal of run {run} is damaged; the server's log says how"),
+                )
+            }
+        }
+    }
+}
+
+impl From<CreateGraphError> for Problem {
+    fn from(error: CreateGraphError) -> Self {
+        match error {
+            CreateGraphError::Invalid(found) => Self::found(Kind::INVALID_GRAPH, found),
+            CreateGraphError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NoSuchGraph(_) => Self::new(Kind::NO_SUCH_GRAPH, error.to_string()),
+            StartError::Broken(found) => Self::found(Kind::GRAPH_BROKEN, found),
+            StartError::TooLarge { .. } => Self::new(Kind::TOO_LARGE, error.to_string()),
+            StartError::Busy { .. } => Self::new(Kind::BUSY, error.to_string()).retry_after(1),
+            StartError::Draining => Self::new(Kind::STOPPING, error.to_string()).retry_after(5),
+            StartError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RegisterPluginError> for Problem {
+    fn from(error: RegisterPluginError) -> Self {
+        match error {
+            RegisterPluginError::Register(error @ RegisterError::Refused(_)) => {
+                Self::new(Kind::PLUGIN_REFUSED, error.to_string())
+            }
+            RegisterPluginError::Register(error @ RegisterError::VersionTaken { .. }) => {
+                Self::new(Kind::VERSION_TAKEN, error.to_string())
+            }
+            RegisterPluginError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        Self::new(Kind::NO_SUCH_TOOL, error.to_string())
+    }
+}
+
+impl From<CallToolError> for Problem {
+    fn from(error: CallToolError) -> Self {
+        match error {
+            CallToolError::Resolve(error) => error.into(),
+            CallToolError::NotATool(_) => Self::new(Kind::NO_SUCH_TOOL, error.to_string()),
+            CallToolError::Failed { failure, logs } => Self::of_tool(&failure, &logs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use expect_test::{Expect, expect};
+    use heddle_kernel::FailureKind;
+
+    use super::*;
+
+    async fn check(problem: Problem, expect: Expect) {
+        let response = problem.into_response();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.expect("a problem is small");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("a problem is JSON");
+        let retry = parts
+            .headers
+            .get("retry-after")
+            .map(|value| format!("{value:?} "));
+        let kind = parts.headers["content-type"].to_str().expect("ASCII");
+        expect.assert_eq(&format!(
+            "{} {kind} {}{body}",
+            parts.status.as_u16(),
+            retry.unwrap_or_default()
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_graphs_errors_are_all_told_with_their_places() {
+        let found = |severity, pointer: &str, message: &str| Diagnostic {
+            severity,
+            pointer: pointer.to_owned(),
+            message: message.to_owned(),
+        };
+        let all = vec![
+            found(
+                Severity::Error,
+                "/edges/a",
+                "an edge leads to `b`, which is no node",
+            ),
+            found(Severity::Warning, "/nodes/c", "nothing leads to `c`"),
+            found(Severity::Error, "", "the graph is empty"),
+        ];
+        check(
+            CreateGraphError::Invalid(all).into(),
+            expect![[r#"422 application/problem+json {"type":"urn:heddle:problem:invalid-graph","title":"The graph has errors","status":422,"detail":"/edges/a: an edge leads to `b`, which is no node; the graph is empty","errors":[{"pointer":"/edges/a","message":"an edge leads to `b`, which is no node","severity":"error"},{"pointer":"/nodes/c","message":"nothing leads to `c`","severity":"warning"},{"pointer":"","message":"the graph is empty","severity":"error"}]}"#]],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_busy_engine_says_when_to_come_again() {
+        check(
+            StartError::Busy { limit: 3 }.into(),
+            expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:busy","title":"Too many runs are under way","status":429,"detail":"3 runs are under way, the limit (max_runs_in_flight): try again later"}"#]],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_tools_failure_comes_with_its_kind_and_its_log() {
+        let error = CallToolError::Failed {
+            failure: Failure::new(FailureKind::Trap, "unreachable"),
+            logs: vec![(Level::Warn, "about to fail".into())],
+        };
+        check(
+            error.into(),
+            expect![[r#"502 application/problem+json {"type":"urn:heddle:problem:tool-failed","title":"The tool failed","status":502,"detail":"unreachable","failure":{"kind":"trap","message":"unreachable"},"logs":[{"level":"warn","message":"about to fail"}]}"#]],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_store_stays_in_the_log() {
+        check(
+            StoreError::Failed("/var/lib/heddle.db: broken page 7".to_owned()).into(),
+            expect![[r#"500 application/problem+json {"type":"urn:heddle:problem:store-failed","title":"The store failed","status":500,"detail":"the store failed; the server's log says how"}"#]],
+        )
+        .await;
+    }
+
+    #[test]
+    fn kinds_have_names_of_their_own() {
+        let mut slugs: Vec<&str> = Kind::ALL.iter().map(|kind| kind.slug).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), Kind::ALL.len());
+    }
+}

@@ -1,0 +1,268 @@
+//! `/v1/runs`: runs, started, listed, shown and followed.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use heddle_kernel::{Event, RunId, Status};
+use heddle_runtime::{RunView, ports::RunFilter};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    App,
+    extract::{JsonText, Params, RunPath, no_such_run, span, state_at},
+    graphs,
+    page_token::{self, Page},
+    problem::{Kind, Problem, ProblemBody},
+    sse,
+    view::{EventView, RunBody, RunSummary},
+};
+
+/// How many events a page has where nothing is said.
+const DEFAULT_EVENTS: usize = 500;
+/// How many it may have.
+const MAX_EVENTS: usize = 5_000;
+
+/// What to run.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = StartRun, example = json!({"graph": "code-review", "state": {"source": "fn main() {}"}}))]
+pub(crate) struct StartBody<'b> {
+    /// The graph's id, or its name: then the newest graph with it.
+    graph: String,
+    /// The state that the run begins with: an object; `{}` where it is left out.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<Object>)]
+    state: Option<&'b RawValue>,
+}
+
+/// Whether to wait for the end.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StartParams {
+    /// Wait for the run's end, but no longer than this: `500ms`, `30s`, `1m`; at most 60 s.
+    #[serde(default, deserialize_with = "span")]
+    #[param(value_type = Option<String>, example = "30s")]
+    wait: Option<Duration>,
+}
+
+/// Start a run
+///
+/// Answers once the start is durable: from then on the run finishes whatever happens to the
+/// server. With `wait`, the answer comes when the run is over, or when the time is up.
+#[utoipa::path(
+    post, path = "/v1/runs", tag = "runs", operation_id = "start_run", params(StartParams),
+    request_body = StartBody,
+    responses(
+        (status = 202, description = "The run goes on in the background", body = RunBody, headers(("location" = String))),
+        (status = 200, description = "The run is over (with `wait`)", body = RunBody, headers(("location" = String))),
+        (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A function that the graph needs is gone", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The body does not have the right form", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many runs are under way", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn start(
+    State(app): State<App>,
+    Params(params): Params<StartParams>,
+    body: JsonText,
+) -> Result<Response, Problem> {
+    let request: StartBody<'_> = body.parse()?;
+    let state = request.state.map(|state| state_at("/state", state)).transpose()?;
+    let id = app
+        .engine
+        .start_run(&request.graph, state.unwrap_or_default())
+        .await?;
+    if let Some(wait) = params.wait {
+        let mut closing = app.closing.listen();
+        tokio::select! {
+            over = tokio::time::timeout(wait.min(app.settings.max_wait), over(&app, id)) => over.unwrap_or(Ok(()))?,
+            () = closing.begun() => {}
+        }
+    }
+    let run = find(&app, id).await?;
+    let status = if run.status.is_over() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let location = format!("/v1/runs/{id}");
+    Ok((status, [(header::LOCATION, location)], Json(RunBody::from(run))).into_response())
+}
+
+/// Waits until a run is over.
+async fn over(app: &App, id: RunId) -> Result<(), Problem> {
+    let watch = app.engine.watch(id, 0).await?;
+    let mut watch = watch.ok_or_else(|| no_such_run(id))?;
+    while let Some(told) = watch.next().await {
+        told?;
+    }
+    Ok(())
+}
+
+async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
+    app.engine.run(id).await?.ok_or_else(|| no_such_run(id))
+}
+
+/// Which runs to list.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListParams {
+    /// Only runs of this graph, by its id, or of the newest one with this name.
+    graph: Option<String>,
+    /// Only runs with this status: `running`, `finished` or `failed`.
+    #[param(value_type = Option<String>)]
+    status: Option<Status>,
+    /// How many to list: 1 to 500; 50 where it is left out.
+    page_size: Option<usize>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// Runs, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunList {
+    /// The runs of this page.
+    runs: Vec<RunSummary>,
+    /// What to give as `page_token` for the next page; null on the last one.
+    next_page_token: Option<String>,
+}
+
+/// List runs
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/v1/runs", tag = "runs", operation_id = "list_runs", params(ListParams),
+    responses(
+        (status = 200, description = "A page of runs", body = RunList),
+        (status = 404, description = "There is no such graph", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<RunList>, Problem> {
+    let page = Page::new(params.page_size)?;
+    let before = params
+        .page_token
+        .as_deref()
+        .map(page_token::read_run)
+        .transpose()?;
+    let graph = match &params.graph {
+        Some(graph) => Some(graphs::find(&app, graph).await?.id),
+        None => None,
+    };
+    let filter = RunFilter {
+        graph,
+        status: params.status,
+    };
+    let mut rows = app.engine.runs(filter, before, page.ask()).await?;
+    let next_page_token = page.cut(&mut rows).map(|row| page_token::write_run(row.id));
+    Ok(Json(RunList {
+        runs: rows.into_iter().map(RunSummary::from).collect(),
+        next_page_token,
+    }))
+}
+
+/// Get a run
+///
+/// With its state as of its last event.
+#[utoipa::path(
+    get, path = "/v1/runs/{run_id}", tag = "runs", operation_id = "get_run",
+    params(("run_id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The run", body = RunBody),
+        (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get(State(app): State<App>, RunPath(id): RunPath) -> Result<Json<RunBody>, Problem> {
+    find(&app, id).await.map(|run| Json(run.into()))
+}
+
+/// Which events.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventParams {
+    /// Only events with a number above this one.
+    after: Option<u64>,
+    /// How many at most: 1 to 5,000; 500 where it is left out. Not for an event stream.
+    limit: Option<usize>,
+}
+
+/// Events of a run, in order.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventList {
+    /// The events; fewer than `limit` where they are large.
+    events: Vec<EventView>,
+    /// What to give as `after` to go on: the number of the last event here.
+    next_after: u64,
+    /// Whether the run's last event is among these, or came before them: then nothing follows.
+    over: bool,
+}
+
+/// Get or follow a run's events
+///
+/// As a JSON page, or, asked with `Accept: text/event-stream`, as a stream: every event from
+/// the beginning (or after `Last-Event-ID`, or `after`), then live. There an event's number is
+/// its `id`, what functions send while they run comes as `event: chunk` without one, and when
+/// the run is over a last `event: end` closes the stream.
+#[utoipa::path(
+    get, path = "/v1/runs/{run_id}/events", tag = "runs", operation_id = "get_events",
+    params(
+        ("run_id" = String, Path, description = "The run"), EventParams,
+        ("last-event-id" = Option<u64>, Header, description = "The last event that a stream's reader has seen"),
+    ),
+    responses(
+        (status = 200, description = "Events", content((EventList = "application/json"), (String = "text/event-stream"))),
+        (status = 204, description = "A reader of the stream came back and nothing follows what it has seen"),
+        (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn events(
+    State(app): State<App>,
+    RunPath(id): RunPath,
+    Params(params): Params<EventParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if wants_stream(&headers) {
+        return sse::stream(app, id, params.after, &headers).await;
+    }
+    let limit = match params.limit.unwrap_or(DEFAULT_EVENTS) {
+        limit @ 1..=MAX_EVENTS => limit,
+        limit => {
+            let detail = format!("`limit` is 1 to {MAX_EVENTS}, got {limit}");
+            return Err(Problem::new(Kind::BAD_QUERY, detail));
+        }
+    };
+    let after = params.after.unwrap_or_default();
+    let events = app.engine.events(id, after, limit).await?;
+    let over = match events.last() {
+        Some(last) => matches!(last.event, Event::RunFinished | Event::RunFailed { .. }),
+        None => find(&app, id).await?.status.is_over(),
+    };
+    let body = EventList {
+        next_after: events.last().map_or(after, |last| last.seq),
+        events: events.iter().map(|event| EventView::of(id, event)).collect(),
+        over,
+    };
+    Ok(Json(body).into_response())
+}
+
+/// Whether the client would rather have a stream than a page.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|accepted| accepted.split(','));
+    kinds.any(|kind| kind.trim_start().starts_with("text/event-stream"))
+}

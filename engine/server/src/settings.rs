@@ -1,0 +1,57 @@
+//! What an operator may set of the server, with the defaults.
+
+use std::time::Duration;
+
+/// How the server behaves. Every limit has a default that fits one machine.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Hosts that a request may be addressed to, besides `localhost` and loopback addresses:
+    /// `name`, which allows every port, or `name:port`. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call the server, besides its own: `scheme://host[:port]`.
+    /// They get CORS headers. Default: none.
+    pub allowed_origins: Vec<String>,
+    /// The largest JSON body, in bytes. Default: 16 MiB.
+    pub max_body_bytes: usize,
+    /// The largest component that may be uploaded, in bytes. Default: 64 MiB.
+    pub max_component_bytes: usize,
+    /// How many connections may be open; the next one waits to be accepted. Default: 10,000.
+    pub max_connections: usize,
+    /// How many of a run's newest events `GET /graph/state` answers as `logs`. Default: 10,000.
+    pub max_log_events: usize,
+    /// How many bytes those may take; older ones are left out past that. Default: 32 MiB.
+    pub max_log_bytes: usize,
+    /// The longest that `?wait=` may wait for a run's end. Default: 60 s.
+    pub max_wait: Duration,
+    /// How long a client may take to send the head of a request; also how long an idle
+    /// connection is kept. Default: 60 s.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a body. Default: 2 min.
+    pub body_timeout: Duration,
+    /// How long a client may leave what it was sent unread before it is dropped. Default: 60 s.
+    pub write_timeout: Duration,
+    /// How often a quiet WebSocket is pinged and a quiet event stream gets a comment. Default: 20 s.
+    pub heartbeat: Duration,
+    /// How long requests that are under way may take once the server stops. Default: 10 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            max_body_bytes: 16 << 20,
+            max_component_bytes: 64 << 20,
+            max_connections: 10_000,
+            max_log_events: 10_000,
+            max_log_bytes: 32 << 20,
+            max_wait: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(120),
+            write_timeout: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(20),
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
