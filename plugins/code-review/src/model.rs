@@ -1,0 +1,142 @@
+//! What the nodes and tools of this plugin pass around. All of it crosses as JSON.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One source file under review.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct File {
+    /// Where it lies, as the caller names it. A path with a `tests` folder in it is test code.
+    pub path: String,
+    /// Its whole text.
+    pub source: String,
+}
+
+/// How far a function may go before it is an issue.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Limits {
+    /// Cyclomatic complexity. McCabe's own limit is 10; above twice the limit is an error.
+    pub complexity: u32,
+    /// Lines from the signature to the closing brace.
+    pub lines: u32,
+    /// Parameters, `self` not counted.
+    pub parameters: u32,
+    /// Control flow within control flow.
+    pub nesting: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            complexity: 10,
+            lines: 70,
+            parameters: 7,
+            nesting: 4,
+        }
+    }
+}
+
+/// A function, method or trait method with its place in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Function {
+    /// The file's path.
+    pub file: String,
+    /// Its name within the file: modules, then the type or trait, then its own.
+    pub name: String,
+    /// Its signature in one line, cut at 160 characters.
+    pub signature: String,
+    /// The line that its signature starts on, from 1.
+    pub line: u32,
+    /// The line that it ends on.
+    pub end_line: u32,
+    /// Whether it is test code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
+    /// Its numbers, once it is measured. A method that is only declared has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+/// The numbers of one function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Metrics {
+    /// McCabe's cyclomatic complexity: 1 and one for each decision.
+    pub complexity: u32,
+    /// Lines from the signature to the closing brace.
+    pub lines: u32,
+    /// Parameters, `self` not counted.
+    pub parameters: u32,
+    /// How deep control flow lies within control flow; a body without any has 0.
+    pub nesting: u32,
+    /// First and last line of the longest piece of control flow, where there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<(u32, u32)>,
+}
+
+/// How bad an issue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// A matter of style.
+    Note,
+    /// It makes the code harder to trust or to change.
+    Warning,
+    /// It should not be merged.
+    Error,
+}
+
+/// Something that the review found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Issue {
+    /// The file's path.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The rule's id; the README lists them.
+    pub rule: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// Whether `fix` can mend it without changing what the program does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
+}
+
+/// What to do about an issue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Suggestion {
+    /// The file's path.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The rule of the issue.
+    pub rule: String,
+    /// What to do.
+    pub text: String,
+}
+
+/// One edit that the improvement step made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// The file's path; empty in the answer of `fix`, which knows no path.
+    #[serde(default)]
+    pub file: String,
+    /// The line before the edit, from 1.
+    pub line: u32,
+    /// The rule that asked for it.
+    pub rule: String,
+    /// What stood there, cut to one line.
+    pub before: String,
+    /// What stands there after it, cut to one line.
+    pub after: String,
+}
+
+/// The first characters of a text, with `…` where something was cut off.
+pub fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((at, _)) => format!("{}…", text[..at].trim_end()),
+        None => text.to_string(),
+    }
+}
