@@ -68,6 +68,10 @@ pub(crate) fn of_error(
             let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
             match last_words {
                 Some(words) => format!("`{function}` trapped: {words} ({cause})"),
+                // A guest that keeps its stack in its memory runs off the end of that.
+                None if trap == &Trap::MemoryOutOfBounds => {
+                    format!("`{function}` trapped: {cause}, as where calls nest without an end")
+                }
                 None => format!("`{function}` trapped: {cause}"),
             }
         }

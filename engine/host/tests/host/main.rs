@@ -1,0 +1,124 @@
+//! The host against real components, good ones and bad ones.
+
+mod cache;
+mod calls;
+mod limits;
+mod purity;
+mod registration;
+mod tools;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use heddle_host::{Host, HostSettings};
+use heddle_kernel::{Failure, Json, Level, Object, Outcome, RunId, Timestamp, object};
+use heddle_runtime::ports::{Call, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall};
+use uuid::Uuid;
+
+/// The bytes of a component that the workspace's guests were built to.
+fn component(name: &str) -> Arc<[u8]> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target/plugins")
+        .join(format!("{name}.wasm"));
+    match std::fs::read(&path) {
+        Ok(bytes) => bytes.into(),
+        Err(error) => panic!("{}: {error}: run `cargo xtask plugins`", path.display()),
+    }
+}
+
+/// Compiled components are kept between the tests: what is tested here is the same with and
+/// without them, but for `cache`, which has folders of its own.
+fn settings() -> HostSettings {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    // Few places: each host reserves its own, and tests run side by side.
+    HostSettings {
+        cache_dir: Some(folder),
+        calls_at_once: 64,
+        ..HostSettings::default()
+    }
+}
+
+/// A host with these components.
+async fn host_with(settings: HostSettings, names: &[&str]) -> Host {
+    let host = Host::new(settings).unwrap();
+    for name in names {
+        register(&host, component(name), name.rsplit('/').next())
+            .await
+            .unwrap();
+    }
+    host
+}
+
+async fn register(
+    host: &Host,
+    component: Arc<[u8]>,
+    fallback_name: Option<&str>,
+) -> Result<PluginInfo, RegisterError> {
+    let fallback_name = fallback_name.map(str::to_owned);
+    host.register(NewPlugin {
+        component,
+        name: None,
+        fallback_name,
+        hidden: false,
+    })
+    .await
+}
+
+/// What a function wrote.
+#[derive(Default)]
+struct Heard {
+    lines: Mutex<Vec<(Level, String)>>,
+    chunks: Mutex<Vec<String>>,
+}
+
+impl Sink for Heard {
+    fn log(&self, level: Level, message: &str) {
+        self.lines.lock().unwrap().push((level, message.to_owned()));
+    }
+
+    fn emit(&self, chunk: Json) {
+        self.chunks.lock().unwrap().push(chunk.get().to_owned());
+    }
+}
+
+impl Heard {
+    fn lines(&self) -> Vec<(Level, String)> {
+        self.lines.lock().unwrap().clone()
+    }
+}
+
+/// A call of a function as the first attempt of step 3 of a run.
+fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
+    Call {
+        function: host.resolve(uses).unwrap().function,
+        state: Object::parse(state).unwrap(),
+        config: object::json(config).unwrap(),
+        run: RunId(Uuid::from_u128(7)),
+        node: "here".into(),
+        step: 3,
+        attempt: 1,
+        started_at: Timestamp(1_700_000_000_123),
+        sink: Arc::new(Heard::default()),
+    }
+}
+
+async fn run(host: &Host, uses: &str, state: &str, config: &str) -> Result<Outcome, Failure> {
+    host.call(call(host, uses, state, config)).await
+}
+
+/// What the call of a node function without state or config fails with.
+async fn failure(host: &Host, uses: &str) -> Failure {
+    run(host, uses, "{}", "null").await.unwrap_err()
+}
+
+async fn call_tool(host: &Host, uses: &str, input: &str) -> Result<Json, Failure> {
+    let call = ToolCall {
+        function: host.resolve(uses).unwrap().function,
+        input: object::json(input).unwrap(),
+        started_at: Timestamp(0),
+        sink: Arc::new(Heard::default()),
+    };
+    host.call_tool(call).await
+}

@@ -1,0 +1,59 @@
+//! A function that was granted nothing is a pure function of its input.
+
+use heddle_runtime::ports::Functions;
+use serde_json::Value;
+
+use super::*;
+
+async fn seen(host: &Host, step: u64, attempt: u32) -> Value {
+    let call = Call {
+        step,
+        attempt,
+        ..call(host, "clock", "{}", "null")
+    };
+    serde_json::from_str(&host.call(call).await.unwrap().update.to_text()).unwrap()
+}
+
+#[tokio::test]
+async fn a_step_sees_the_same_clocks_and_randomness_at_every_attempt() {
+    let host = host_with(settings(), &["fixtures/hostile"]).await;
+    let first = seen(&host, 3, 1).await;
+    assert_eq!(first, seen(&host, 3, 2).await, "bit for bit");
+    let start_ns = 1_700_000_000_123_000_000_u64;
+    assert_eq!(
+        first["wall_ns"],
+        serde_json::json!([start_ns, start_ns]),
+        "the wall clock stands"
+    );
+    let ticks: Vec<u64> = serde_json::from_value(first["monotonic_ns"].clone()).unwrap();
+    assert!(
+        0 < ticks[0] && ticks[0] < ticks[1],
+        "the monotonic clock moves with each reading: {ticks:?}"
+    );
+    let other = seen(&host, 4, 1).await;
+    assert_ne!(
+        first["random"], other["random"],
+        "another step draws other numbers"
+    );
+    assert_eq!(first["monotonic_ns"], other["monotonic_ns"]);
+}
+
+#[tokio::test]
+async fn another_host_sees_the_same() {
+    let names = ["fixtures/hostile"];
+    let one = host_with(settings(), &names).await;
+    let other = host_with(settings(), &names).await;
+    assert_eq!(seen(&one, 3, 1).await, seen(&other, 3, 1).await);
+}
+
+#[tokio::test]
+async fn there_is_no_environment_no_file_and_no_network() {
+    let host = host_with(settings(), &["fixtures/hostile"]).await;
+    let seen = seen(&host, 1, 1).await;
+    assert_eq!(seen["env"], serde_json::json!({}));
+    assert_eq!(seen["arguments"], serde_json::json!([]));
+    for tried in ["file", "new_file", "folder", "tcp", "lookup"] {
+        let came_to = seen[tried].as_str().unwrap();
+        assert!(!came_to.contains("worked"), "{tried}: {came_to}");
+    }
+}
