@@ -233,10 +233,11 @@ impl Finder<'_, '_> {
         }
         edits.extend(self.dedent(outer, inner));
         edits.push((tail, String::new()));
+        edits.sort_by_key(|(range, _)| range.start);
         edits
     }
 
-    /// Moves the inner body's lines out by what the inner `if` is indented more than the outer one. Lines
+    /// Moves the lines of the inner condition and body out by what the inner `if` is indented more than the outer one. Lines
     /// that begin within a string are part of its value and stay.
     fn dedent(&self, outer: &syn::ExprIf, inner: &syn::ExprIf) -> Vec<(Range<usize>, String)> {
         let text = self.source.text;
@@ -253,13 +254,13 @@ impl Finder<'_, '_> {
             return Vec::new();
         };
         let by = inner_column.saturating_sub(outer_column);
-        let body = inner.then_branch.brace_token.span;
-        let (open, close) = (
-            self.source.range(body.open()).end,
-            self.source.range(body.close()).start,
-        );
+        let open = self.source.range(inner.cond.span()).start;
+        let close = self
+            .source
+            .range(inner.then_branch.brace_token.span.close())
+            .start;
         let mut strings = MultiLine::default();
-        strings.visit_block(&inner.then_branch);
+        strings.visit_expr_if(inner);
         text[open..close]
             .match_indices('\n')
             .map(|(newline, _)| open + newline + 1)
@@ -349,7 +350,7 @@ impl Finder<'_, '_> {
                     (None, Some(statement)) if arguments.is_empty() => {
                         vec![(self.line_around(statement), String::new())]
                     }
-                    (Some(Expr::Path(_) | Expr::Lit(_)), Some(statement)) => {
+                    (Some(value), Some(statement)) if has_no_effect(value) => {
                         vec![(self.line_around(statement), String::new())]
                     }
                     (Some(value), _) if self.bare.contains(&whole) => {
@@ -468,6 +469,17 @@ fn bool_literal(expr: &Expr) -> Option<bool> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// Whether an expression only names something, so that a statement of it does nothing.
+fn has_no_effect(expr: &Expr) -> bool {
+    match expr {
+        Expr::Path(_) | Expr::Lit(_) => true,
+        Expr::Reference(inner) => has_no_effect(&inner.expr),
+        Expr::Field(inner) => has_no_effect(&inner.base),
+        Expr::Paren(inner) => has_no_effect(&inner.expr),
+        _ => false,
     }
 }
 

@@ -286,7 +286,7 @@ fn has_safety_comment(text: &str, at: Range<usize>) -> bool {
     let line_end = text[at.end..]
         .find('\n')
         .map_or(text.len(), |newline| at.end + newline);
-    if text[line_start..line_end].contains("SAFETY:") {
+    if says_why(&text[line_start..line_end]) {
         return true;
     }
     let is_part = |line: &&str| {
@@ -294,11 +294,12 @@ fn has_safety_comment(text: &str, at: Range<usize>) -> bool {
         // An attribute, or a statement that goes on at the line of `unsafe`.
         line.starts_with("//") || line.starts_with("#[") || line.ends_with('=') || line.ends_with('(')
     };
-    text[..line_start]
-        .lines()
-        .rev()
-        .take_while(is_part)
-        .any(|line| line.contains("SAFETY:"))
+    text[..line_start].lines().rev().take_while(is_part).any(says_why)
+}
+
+/// Whether a line has `SAFETY:` in it; some write `Safety:`.
+fn says_why(line: &str) -> bool {
+    line.contains("SAFETY:") || line.contains("Safety:")
 }
 
 #[cfg(test)]
@@ -355,6 +356,10 @@ mod tests {
         assert_eq!(
             rules_of("fn f() {\n    // SAFETY: yes\n    b();\n    unsafe { a() }\n}"),
             ["unsafe-without-reason"]
+        );
+        assert_eq!(
+            rules_of("fn f() { let b = unsafe { a() }; // Safety: yes\n}"),
+            [""; 0]
         );
         assert_eq!(
             rules_of("/// A.\npub unsafe fn f() {}"),

@@ -148,6 +148,7 @@ fn the_plugins_own_sources_parse_and_stay_so_when_improved() {
     let mut files: Vec<Value> = std::fs::read_dir(folder)
         .expect("there are sources")
         .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| json!({ "path": path, "source": std::fs::read_to_string(&path).expect("it is text") }))
         .collect();
     files.sort_by_key(|file| file["path"].to_string());

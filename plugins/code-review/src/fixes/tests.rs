@@ -94,11 +94,19 @@ fn three_ifs_are_joined_in_two_turns() {
 }
 
 #[test]
+fn a_condition_of_several_lines_moves_out_with_its_body() {
+    let text = "fn f() {\n    if a {\n        if b\n            || c\n        {\n            d();\n        }\n    }\n}\n";
+    let right = "fn f() {\n    if a && (b\n        || c)\n    {\n        d();\n    }\n}\n";
+    assert_eq!(apply(text, COLLAPSIBLE_IF).0, right);
+}
+
+#[test]
 fn a_dbg_leaves_its_value() {
     let mend = |body| mend(DBG_LEFT, "", body);
     assert_eq!(mend("let a = dbg!(b + c);"), "let a = b + c;");
     assert_eq!(mend("let a = dbg!(b + c) * 2;"), "let a = (b + c) * 2;");
     assert_eq!(mend("dbg!(a()); b"), "a(); b");
+    assert_eq!(mend("dbg!(&a.b); b"), " b");
     assert_eq!(mend("dbg!(a)"), "a");
     assert_eq!(mend("f(dbg!(a, b), dbg!(-c))"), "f((a, b), -c)");
     assert_eq!(
