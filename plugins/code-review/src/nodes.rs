@@ -357,7 +357,7 @@ fn describe(distribution: &Distribution) -> String {
     let mut text = format!("Cyclomatic complexity: median {median}, upper quartile {q3}, highest {max}");
     if let Some(Fences { upper }) = fences {
         text.push_str(&format!(
-            "; {outliers} functions lie above Tukey's upper fence of {upper}"
+            "; outliers by Tukey's fences (above {upper}): {outliers}"
         ));
     }
     text.push('.');

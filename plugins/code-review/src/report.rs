@@ -52,8 +52,9 @@ pub fn write(findings: &Findings<'_>) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{files} files, {} functions. Score {after:.1} of 100 (before: {before:.1}); the threshold of {threshold} is {verdict}.",
-        functions.len()
+        "{}, {}. Score {after:.1} of 100 (before: {before:.1}); the threshold of {threshold} is {verdict}.",
+        of(*files, "file"),
+        of(functions.len(), "function"),
     );
     let _ = writeln!(text, "\n{}", findings.complexity);
     let _ = writeln!(text, "\n## Improved: {}\n", improvements.len());
@@ -81,6 +82,12 @@ pub fn write(findings: &Findings<'_>) -> String {
         );
     }
     text
+}
+
+/// A number with its noun.
+fn of(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 fn counted<'a>(rules: impl Iterator<Item = &'a str>) -> Vec<(&'a str, usize)> {

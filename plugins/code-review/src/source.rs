@@ -5,10 +5,17 @@
 
 use std::ops::Range;
 
-use proc_macro2::Span;
+use proc_macro2::{Delimiter, LexError, Span, TokenStream, TokenTree};
 
 /// How deep brackets may nest. The parser recurses, and a guest's stack is small.
 const MAX_DEPTH: usize = 128;
+
+/// How many signs may stand between two braces, commas or semicolons: an expression of so many operators
+/// is as deep a tree.
+const MAX_SIGNS: usize = 1000;
+
+/// How many `<` may stay open there: types nest, too. A shift opens two that nothing closes.
+const MAX_ANGLES: usize = 200;
 
 /// Why a file could not be read as Rust.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,14 +39,18 @@ impl<'t> Source<'t> {
     /// Parses a whole file.
     pub fn parse(text: &'t str) -> Result<Self, ParseProblem> {
         let cut = unseen_by_the_parser(text);
-        if let Some(line) = too_deep(&text[cut..]) {
-            let message = format!("brackets nest deeper than {MAX_DEPTH}");
-            return Err(ParseProblem { line, message });
+        let problem = |span: Span, message: String| ParseProblem {
+            line: line_of(span),
+            message,
+        };
+        let tokens: TokenStream = text[cut..]
+            .parse()
+            .map_err(|error: LexError| problem(error.span(), error.to_string()))?;
+        if let Some(span) = too_deep(tokens.clone(), MAX_DEPTH) {
+            let message = format!("it nests deeper than {MAX_DEPTH} brackets or {MAX_SIGNS} operators");
+            return Err(problem(span, message));
         }
-        let tree = syn::parse_file(&text[cut..]).map_err(|error| ParseProblem {
-            line: line_of(error.span()),
-            message: error.to_string(),
-        })?;
+        let tree = syn::parse2(tokens).map_err(|error| problem(error.span(), error.to_string()))?;
         Ok(Self { text, tree, cut })
     }
 
@@ -84,20 +95,37 @@ fn unseen_by_the_parser(text: &str) -> usize {
     }
 }
 
-/// The line where brackets nest too deep, if they do. Brackets in strings and comments count too:
-/// this is a guard for the stack, not a rule of the language.
-fn too_deep(text: &str) -> Option<u32> {
-    let mut depth = 0_usize;
-    let mut line = 1;
-    for byte in text.bytes() {
-        match byte {
-            b'\n' => line += 1,
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return Some(line);
+/// The place where something nests too deep for the parser, if there is one.
+fn too_deep(tokens: TokenStream, depth_left: usize) -> Option<Span> {
+    let (mut signs, mut angles) = (0, 0_usize);
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) if depth_left == 0 => return Some(group.span()),
+            TokenTree::Group(group) => {
+                let found = too_deep(group.stream(), depth_left - 1);
+                if found.is_some() {
+                    return found;
+                }
+                // What goes on behind a block or a call may be a chain, too; only a `}` ends one.
+                signs = if group.delimiter() == Delimiter::Brace {
+                    0
+                } else {
+                    signs
+                };
+            }
+            TokenTree::Punct(sign) if matches!(sign.as_char(), ',' | ';') => (signs, angles) = (0, 0),
+            TokenTree::Punct(sign) => {
+                signs += 1;
+                match sign.as_char() {
+                    '<' => angles += 1,
+                    '>' => angles = angles.saturating_sub(1),
+                    _ => {}
+                }
+                if signs > MAX_SIGNS || angles > MAX_ANGLES {
+                    return Some(sign.span());
+                }
+            }
+            TokenTree::Ident(_) | TokenTree::Literal(_) => {}
         }
     }
     None
@@ -135,5 +163,19 @@ mod tests {
     fn nesting_that_would_overflow_the_stack_is_refused() {
         let text = format!("fn f() {{\n{}{} }}", "(".repeat(9000), ")".repeat(9000));
         assert_eq!(Source::parse(&text).err().expect("too deep").line, 2);
+        for chain in [
+            "-".repeat(5000),
+            "1 +\n".repeat(5000),
+            "a.b()".repeat(5000),
+            "V<".repeat(400),
+        ] {
+            assert!(Source::parse(&format!("fn f() {{ {chain} 1 }}")).is_err());
+        }
+    }
+
+    #[test]
+    fn brackets_and_signs_in_strings_and_comments_do_not_nest() {
+        let text = format!("// {0}\nfn f() {{ \"{0}\" }}", "(-".repeat(9000));
+        assert!(Source::parse(&text).is_ok());
     }
 }

@@ -96,14 +96,14 @@ fn the_sample_is_reviewed_and_improved_as_counted_by_hand() {
     );
     let report = last["report"].as_str().expect("a text");
     assert!(
-        report.contains("Score 54.9 of 100 (before: 41.2); the threshold of 80 is not met"),
+        report.contains(
+            "1 file, 7 functions. Score 54.9 of 100 (before: 41.2); the threshold of 80 is not met"
+        ),
         "{report}"
     );
     // The complexities are 1, 1, 1, 2, 3, 3, 16: the quartiles are 1 and 3, the upper fence 6.
     assert!(
-        report.contains(
-            "median 2, upper quartile 3, highest 16; 1 functions lie above Tukey's upper fence of 6"
-        )
+        report.contains("median 2, upper quartile 3, highest 16; outliers by Tukey's fences (above 6): 1")
     );
 }
 
