@@ -386,6 +386,42 @@ async fn a_begin_that_met_the_full_disk_takes_its_followers_with_it_and_no_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn any_other_error_holds_writes_up_too_and_loses_nothing() {
+    let world = Sqlite::new();
+    let settings = SqliteSettings {
+        retry: Duration::from_millis(5),
+        ..SqliteSettings::new(world.path())
+    };
+    let journal = SqliteJournal::open(settings).unwrap();
+    let (mut one, mut two) = (Line::new(1), Line::new(2));
+    one.begin(&journal).await.unwrap().unwrap();
+    two.begin(&journal).await.unwrap().unwrap();
+    // Fails in the midst of a transaction, which stays open.
+    let other = Connection::open(world.path()).unwrap();
+    other.busy_timeout(Duration::from_secs(10)).unwrap();
+    let sql = "CREATE TRIGGER stop BEFORE INSERT ON events WHEN NEW.run = (SELECT max(id) FROM runs)
+               BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
+    other.execute_batch(sql).unwrap();
+    let told = [one.grow(&journal, 1), two.grow(&journal, 1), two.finish(&journal)];
+    let error = stalled(&journal).await;
+    assert!(
+        matches!(&error, StoreError::Failed(message) if message.contains("on purpose")),
+        "{error:?}"
+    );
+    let refused = Line::new(3).begin(&journal).await.unwrap();
+    assert!(
+        matches!(refused, Err(AppendError::Unavailable(StoreError::Failed(_)))),
+        "{refused:?}"
+    );
+    other.execute_batch("DROP TRIGGER stop").unwrap();
+    for (told, seq) in told.into_iter().zip([2, 2, 3]) {
+        assert_eq!(told.await.unwrap().unwrap(), seq);
+    }
+    assert!(journal.health().is_ok());
+    assert_eq!(all_events(&journal, two.run, 10).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_whose_disk_is_full_can_be_closed() {
     let world = Sqlite::new();
     let (journal, mut lines) = full_disk(&world).await;
