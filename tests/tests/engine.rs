@@ -227,7 +227,8 @@ async fn nothing_leaves_before_it_is_durable_while_ungranted_steps_run_ahead() {
     let run = timeout(PATIENCE, starting)
         .await
         .expect("the start goes through")
-        .unwrap();
+        .unwrap()
+        .id;
     assert_eq!(all(&engine, run).await.len(), 8);
     assert_eq!(engine.run(run).await.unwrap().unwrap().status, Status::Finished);
 }
@@ -236,7 +237,7 @@ async fn nothing_leaves_before_it_is_durable_while_ungranted_steps_run_ahead() {
 async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap();
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
     let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
     assert_eq!(seq(&watch.next().await.unwrap().unwrap()), Some(1));
     assert_eq!(seq(&watch.next().await.unwrap().unwrap()), Some(2));
@@ -265,20 +266,20 @@ async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
 async fn a_start_that_cannot_be_kept_is_refused_and_what_is_under_way_goes_on_later() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
-    let under_way = engine.start_run(&graph, Object::default()).await.unwrap();
+    let under_way = engine.start_run(&graph, Object::default()).await.unwrap().id;
     journal.stall(StoreError::Unavailable("the disk is full".to_owned()));
     let refused = timeout(PATIENCE, engine.start_run(&graph, Object::default()))
         .await
         .unwrap();
-    assert!(
-        matches!(refused, Err(StartError::Store(StoreError::Unavailable(_)))),
-        "{refused:?}"
-    );
+    assert!(matches!(
+        refused,
+        Err(StartError::Store(StoreError::Unavailable(_)))
+    ));
     assert!(engine.health().is_err());
     functions.gate.add_permits(2);
     journal.release();
     assert_eq!(all(&engine, under_way).await.len(), 6);
-    let run = engine.start_run(&graph, Object::default()).await.unwrap();
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
     assert_eq!(all(&engine, run).await.len(), 6);
     assert_eq!(engine.runs(Default::default(), None, 10).await.unwrap().len(), 2);
 }
@@ -289,7 +290,7 @@ async fn after_a_crash_every_run_goes_on_from_what_was_durable() {
     let graph = line(&first, &["a", "gate", "z"]).await;
     let mut runs = Vec::new();
     for _ in 0..20 {
-        runs.push(first.start_run(&graph, Object::default()).await.unwrap());
+        runs.push(first.start_run(&graph, Object::default()).await.unwrap().id);
     }
     functions.called(40).await;
     for run in &runs {
@@ -335,7 +336,7 @@ async fn the_engines_limits_refuse_by_name() {
         engine.start_run(&gate, large).await,
         Err(StartError::TooLarge { limit: 1_000, .. })
     ));
-    let run = engine.start_run(&gate, Object::default()).await.unwrap();
+    let run = engine.start_run(&gate, Object::default()).await.unwrap().id;
     assert!(matches!(
         engine.start_run(&gate, Object::default()).await,
         Err(StartError::Busy { limit: 1 })
@@ -348,7 +349,7 @@ async fn the_engines_limits_refuse_by_name() {
     let run = loop {
         match engine.start_run(&grow, Object::default()).await {
             Err(StartError::Busy { .. }) => tokio::task::yield_now().await,
-            started => break started.unwrap(),
+            started => break started.unwrap().id,
         }
     };
     all(&engine, run).await;
@@ -361,14 +362,14 @@ async fn the_engines_limits_refuse_by_name() {
 async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
     let (_, _, engine) = fresh();
     let bad = line(&engine, &["panic"]).await;
-    let run = engine.start_run(&bad, Object::default()).await.unwrap();
+    let run = engine.start_run(&bad, Object::default()).await.unwrap().id;
     all(&engine, run).await;
     assert_eq!(
         &*engine.run(run).await.unwrap().unwrap().error.unwrap().code,
         "unavailable"
     );
     let good = line(&engine, &["a"]).await;
-    let run = engine.start_run(&good, Object::default()).await.unwrap();
+    let run = engine.start_run(&good, Object::default()).await.unwrap().id;
     assert_eq!(all(&engine, run).await.len(), 4);
 }
 
@@ -376,7 +377,7 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
 async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
     let (_, _, engine) = fresh();
     let graph = line(&engine, &["count"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap();
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
     let mut slow = engine.watch(run, 0).await.unwrap().unwrap();
     // It reads one event, and the rest when the run is long over.
     assert_eq!(seq(&slow.next().await.unwrap().unwrap()), Some(1));
@@ -393,7 +394,7 @@ async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
 async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "say"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap();
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
     let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
     functions.gate.add_permits(1);
     let (mut chunk, mut line) = (false, false);
@@ -420,7 +421,11 @@ async fn thousands_of_runs_go_on_at_once() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["a", "gate", "z"]).await;
     let starts = (0..3_000).map(|_| engine.start_run(&graph, Object::default()));
-    let runs: Vec<RunId> = join_all(starts).await.into_iter().map(Result::unwrap).collect();
+    let runs: Vec<RunId> = join_all(starts)
+        .await
+        .into_iter()
+        .map(|started| started.unwrap().id)
+        .collect();
     functions.called(6_000).await;
     assert_eq!(engine.stats().runs_in_flight, 3_000);
     functions.gate.add_permits(3_000);
@@ -433,7 +438,7 @@ async fn thousands_of_runs_go_on_at_once() {
 async fn a_drained_engine_begins_nothing_and_keeps_everything() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["gate", "z"]).await;
-    let run = first.start_run(&graph, Object::default()).await.unwrap();
+    let run = first.start_run(&graph, Object::default()).await.unwrap().id;
     functions.called(1).await;
     let draining = tokio::spawn({
         let first = first.clone();

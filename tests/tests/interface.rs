@@ -166,7 +166,7 @@ fn plugins_are_shown_with_schemas_and_tools_are_called() {
             .as_array()
             .unwrap()
             .iter()
-            .all(|tool| tool["input"].is_object()),
+            .all(|tool| tool["function"]["input"].is_object()),
         "{tools}"
     );
     let echoed = server
@@ -190,7 +190,8 @@ fn plugins_are_shown_with_schemas_and_tools_are_called() {
 #[test]
 fn a_plugin_that_is_uploaded_can_be_used_at_once_and_is_there_after_a_restart() {
     let server = Server::start();
-    let bytes = std::fs::read(component("bench")).unwrap();
+    // A component without a name of its own.
+    let bytes = std::fs::read(component("fixtures/raw-tool")).unwrap();
     let upload = |server: &Server, query: &str, bytes: &[u8]| {
         server.post_with(
             &format!("/v1/plugins{query}"),
@@ -198,10 +199,20 @@ fn a_plugin_that_is_uploaded_can_be_used_at_once_and_is_there_after_a_restart() 
             &[("content-type", "application/wasm")],
         )
     };
-    let added = upload(&server, "?name=bench2", &bytes);
+    let added = upload(&server, "?name=echoes", &bytes);
     assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(
+        upload(&server, "?name=echoes", &bytes).status,
+        200,
+        "the same again is the same"
+    );
+    let other = upload(&server, "?name=other", &bytes).problem(422);
+    assert!(
+        other["detail"].as_str().unwrap().contains("echoes"),
+        "a component has one name: {other}"
+    );
     let run = |server: &Server| {
-        let graph = server.create(&json!({"nodes": {"t": {"uses": "bench2/touch", "config": {"key": "k"}}}}));
+        let graph = server.create(&json!({"nodes": {"t": {"uses": "echoes/as-given"}}}));
         server.run(&graph, &json!({}))["status"].clone()
     };
     assert_eq!(run(&server), "finished");

@@ -20,7 +20,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) fn add_plugin(server: &str, file: &Path, name: Option<&str>) -> anyhow::Result<ExitCode> {
     let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let request = agent().post(format!("{server}/v1/plugins")).header("content-type", "application/wasm");
+    let request = agent()
+        .post(format!("{server}/v1/plugins"))
+        .header("content-type", "application/wasm");
     let request = match name {
         Some(name) => request.query("name", name),
         None => request,

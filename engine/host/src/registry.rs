@@ -51,6 +51,17 @@ impl Plugin {
         }
     }
 
+    /// A component has one name: a run is pinned to its digest, and its errors must name it.
+    fn is_named(&self, name: &str, version: &str) -> Result<Arc<PluginInfo>, RegisterError> {
+        if *self.info.name == *name && *self.info.version == *version {
+            return Ok(self.info.clone());
+        }
+        Err(RegisterError::Refused(format!(
+            "this component is registered as {}@{}, and a component has one name: leave the other name out",
+            self.info.name, self.info.version
+        )))
+    }
+
     /// The function with this name.
     pub(crate) fn function(&self, name: &str) -> Option<&FunctionInfo> {
         self.functions.get(name).map(|&at| &self.info.functions[at])
@@ -115,10 +126,13 @@ impl Registry {
         let _writing = held(&self.writing);
         let now = self.now();
         let known = now.by_digest.get(digest)?;
-        if hidden || !known.hidden {
+        if hidden {
             return Some(Ok(known.info.clone()));
         }
-        Some(identity().and_then(|(name, version)| self.put(&now, known.shown_as(name, version))))
+        Some(identity().and_then(|(name, version)| match known.hidden {
+            true => self.put(&now, known.shown_as(name, version)),
+            false => known.is_named(&name, &version),
+        }))
     }
 
     fn put(&self, now: &Snapshot, plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {

@@ -222,6 +222,28 @@ pub enum CallToolError {
     },
 }
 
+/// A run that was started, in the hands of who started it.
+pub struct StartedRun {
+    /// Its id.
+    pub id: RunId,
+    live: Arc<LiveRun>,
+}
+
+impl StartedRun {
+    /// The run as it is now; what it tells is durable. `None` where this engine drives it no
+    /// longer and it is not over: the journal knows how far it came.
+    pub async fn view(&self) -> Option<RunView> {
+        let view = self.live.read(RunView::of);
+        self.live.durable_to(view.last_seq).await.is_ok().then_some(view)
+    }
+
+    /// Waits until the run is over, or this engine drives it no longer.
+    pub async fn over(&self) {
+        // Either way there is nothing more to wait for; `view` tells which it was.
+        let _ = self.live.over().await;
+    }
+}
+
 /// Numbers about the engine now.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
@@ -326,7 +348,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where it was not started: nothing of it is kept then.
-    pub async fn start_run(&self, graph: &str, state: Object) -> Result<RunId, StartError> {
+    pub async fn start_run(&self, graph: &str, state: Object) -> Result<StartedRun, StartError> {
         let inner = &self.inner;
         if inner.is_draining() {
             return Err(StartError::Draining);
@@ -348,7 +370,7 @@ impl Engine {
         inner.append(&live, events, Some(begins));
         inner.spawn(live.clone());
         match live.durable_to(1).await {
-            Ok(()) => Ok(id),
+            Ok(()) => Ok(StartedRun { id, live }),
             Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
             Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining) => Err(StartError::Draining),
             Err(Stopped::Lost(error @ AppendError::Conflict { .. })) => {

@@ -15,7 +15,7 @@ mod watch;
 
 pub use engine::{
     CallToolError, CreateGraphError, CreatedGraph, Engine, Ports, ReadError, Recovered, RegisterPluginError,
-    RunView, Settings, StartError, Stats, ToolAnswer,
+    RunView, Settings, StartError, StartedRun, Stats, ToolAnswer,
 };
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};

@@ -119,6 +119,24 @@ impl LiveRun {
         }
     }
 
+    /// Waits until the run is over and its last event durable.
+    pub(crate) async fn over(&self) -> Result<(), Stopped> {
+        let mut progress = self.progress();
+        loop {
+            let Progress { seq, stopped } = progress.borrow_and_update().clone();
+            if self.read(|run| run.status.is_over() && run.seq <= seq) {
+                return Ok(());
+            }
+            if let Some(stopped) = stopped {
+                return Err(stopped);
+            }
+            progress
+                .changed()
+                .await
+                .expect("the sender lives as long as the run");
+        }
+    }
+
     pub(crate) fn stop(&self, stopped: Stopped) {
         self.progress.send_modify(|progress| {
             progress.stopped.get_or_insert(stopped);

@@ -152,8 +152,8 @@ pub(crate) struct Started {
 )]
 pub(crate) async fn run(State(app): State<App>, body: JsonText) -> Result<Json<Started>, Problem> {
     let request: RunRequest<'_> = body.parse()?;
-    let run_id = app.engine.start_run(&request.graph_id, request.state()?).await?;
-    Ok(Json(Started { run_id }))
+    let run = app.engine.start_run(&request.graph_id, request.state()?).await?;
+    Ok(Json(Started { run_id: run.id }))
 }
 
 /// A run with its state and its log.

@@ -76,35 +76,27 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     let request: StartBody<'_> = body.parse()?;
     let state = request.state.map(|state| state_at("/state", state)).transpose()?;
-    let id = app
+    let run = app
         .engine
         .start_run(&request.graph, state.unwrap_or_default())
         .await?;
     if let Some(wait) = params.wait {
         let mut closing = app.closing.listen();
         tokio::select! {
-            over = tokio::time::timeout(wait.min(app.settings.max_wait), over(&app, id)) => over.unwrap_or(Ok(()))?,
+            _ = tokio::time::timeout(wait.min(app.settings.max_wait), run.over()) => {}
             () = closing.begun() => {}
         }
     }
-    let run = find(&app, id).await?;
-    let status = if run.status.is_over() {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
+    let view = match run.view().await {
+        Some(view) => view,
+        None => find(&app, run.id).await?,
     };
-    let location = format!("/v1/runs/{id}");
-    Ok((status, [(header::LOCATION, location)], Json(RunBody::from(run))).into_response())
-}
-
-/// Waits until a run is over.
-async fn over(app: &App, id: RunId) -> Result<(), Problem> {
-    let watch = app.engine.watch(id, 0).await?;
-    let mut watch = watch.ok_or_else(|| no_such_run(id))?;
-    while let Some(told) = watch.next().await {
-        told?;
-    }
-    Ok(())
+    let status = match params.wait {
+        Some(_) if view.status.is_over() => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    let location = format!("/v1/runs/{}", run.id);
+    Ok((status, [(header::LOCATION, location)], Json(RunBody::from(view))).into_response())
 }
 
 async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
