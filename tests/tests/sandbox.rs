@@ -30,7 +30,7 @@ fn every_bad_guest_fails_its_step_with_a_clear_error() {
         ("hostile/big", json!({"bytes": 30_000_000}), "limit", ""),
         (
             "hostile/wander",
-            json!({"node": "nowhere", "to": "nowhere"}),
+            json!({"to": ["nowhere"]}),
             "invalid_outcome",
             "nowhere",
         ),
