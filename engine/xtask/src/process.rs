@@ -55,7 +55,7 @@ pub(crate) fn cargo(subcommand: &str, target_dir: &str) -> Command {
     command
         .arg(subcommand)
         .env("CARGO_TARGET_DIR", under_root(target_dir));
-    if subcommand != "fmt" && std::env::var_os("CI").is_some() {
+    if subcommand != "fmt" && std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
         command.arg("--locked");
     }
     command
