@@ -13,7 +13,7 @@ use axum::{
 };
 use utoipa::{
     OpenApi,
-    openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder},
+    openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder, Schema},
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -45,17 +45,23 @@ struct Head;
 /// What is said before any route is.
 pub(crate) fn head() -> openapi::OpenApi {
     let mut api = Head::openapi();
+    api.info.description = Some(format!(
+        "A workflow engine whose every step runs in a WebAssembly sandbox. Create a graph, run it, and watch its \
+         events.\n\nErrors are problem details (RFC 9457, `{}`): `detail` is for people, `type` for programs, and \
+         `errors` points into the body. The schema `Problem` lists the types.",
+        problem::MEDIA_TYPE
+    ));
     let kinds: Vec<String> = Kind::ALL
         .iter()
         .map(|kind| format!("- {}", kind.describe()))
         .collect();
-    api.info.description = Some(format!(
-        "A workflow engine whose every step runs in a WebAssembly sandbox. Create a graph, run it, \
-         and watch its events.\n\nErrors are problem details (RFC 9457, `{}`): `detail` is for people, \
-         `type` for programs, and `errors` points into the body. The types are:\n\n{}",
-        problem::MEDIA_TYPE,
-        kinds.join("\n")
-    ));
+    let components = api.components.get_or_insert_default();
+    if let Some(RefOr::T(Schema::Object(problem))) = components.schemas.get_mut("Problem") {
+        problem.description = Some(format!(
+            "A problem (RFC 9457). The types are:\n\n{}",
+            kinds.join("\n")
+        ));
+    }
     api
 }
 
@@ -69,6 +75,7 @@ pub(crate) fn text(mut api: openapi::OpenApi) -> String {
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(text: String) -> Router<S> {
     let text: Arc<str> = text.into();
     let config = Config::from("/openapi.json")
+        .use_base_layout()
         .validator_url("none")
         .display_request_duration(true);
     let page: Router<S> = SwaggerUi::new("/docs").config(config).into();

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use axum::{
     body::{Body, BodyDataStream},
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::QueryRejection},
     http::{HeaderMap, header, request::Parts},
 };
 use futures_util::StreamExt;
@@ -168,7 +168,16 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
         let query = Query::from_request_parts(parts, app).await;
         query
             .map(|Query(params)| Self(params))
-            .map_err(|error| Problem::new(Kind::BAD_QUERY, error.body_text()))
+            .map_err(|error| Problem::new(Kind::BAD_QUERY, query_error(&error)))
+    }
+}
+
+/// What is wrong with a query, without what every such error begins with.
+pub(crate) fn query_error(error: &QueryRejection) -> String {
+    let text = error.body_text();
+    match text.strip_prefix("Failed to deserialize query string: ") {
+        Some(particular) => particular.to_owned(),
+        None => text,
     }
 }
 
@@ -307,11 +316,11 @@ mod tests {
         );
         check_parse(
             "{\"grap\": 1}",
-            expect![": unknown field `grap`, expected `graph` at line 1 column 7"],
+            expect!["unknown field `grap`, expected `graph` at line 1 column 7"],
         );
         check_parse(
             "{\"graph\": 1}",
-            expect![": invalid type: integer `1`, expected a string at line 1 column 11"],
+            expect!["invalid type: integer `1`, expected a string at line 1 column 11"],
         );
     }
 

@@ -21,6 +21,8 @@ mod runs;
 mod settings;
 mod socket;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::{any::Any, io, sync::Arc};

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::{
     App,
-    extract::{JsonText, RunPath, no_such_run, state_at},
-    problem::{Finding, Problem, ProblemBody},
+    extract::{JsonText, Parted, no_such_run, run_id, state_at},
+    problem::{Finding, Kind, Problem, ProblemBody},
     view::{ErrorView, EventView},
 };
 
@@ -195,7 +195,12 @@ pub(crate) struct StateBody {
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn state(State(app): State<App>, RunPath(id): RunPath) -> Result<Json<StateBody>, Problem> {
+pub(crate) async fn state(
+    State(app): State<App>,
+    Parted(text): Parted<String>,
+) -> Result<Json<StateBody>, Problem> {
+    // The original knew one answer for every id that is no run's.
+    let id = run_id(&text).map_err(|problem| Problem::new(Kind::NO_SUCH_RUN, problem.detail()))?;
     let run = app.engine.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let logs = logs(&app, &run).await?;
     Ok(Json(StateBody {

@@ -1,4 +1,4 @@
-//! The page at `/`, on which a run can be watched: three files, made by hand, in the binary.
+//! The page at `/`, on which a run can be watched: a few files, made by hand, in the binary.
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 
@@ -18,6 +18,8 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
             get(async || file(css, include_str!("../ui/style.css"))),
         )
         .route("/app.js", get(async || file(js, include_str!("../ui/app.js"))))
+        .route("/rows.js", get(async || file(js, include_str!("../ui/rows.js"))))
+        .route("/json.js", get(async || file(js, include_str!("../ui/json.js"))))
         .route(
             "/favicon.svg",
             get(async || file("image/svg+xml", include_str!("../ui/favicon.svg"))),

@@ -172,7 +172,11 @@ impl Problem {
     /// A body of the wrong form, with the place where it is wrong.
     pub(crate) fn invalid_at(pointer: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        let mut problem = Self::new(Kind::INVALID_REQUEST, format!("{pointer}: {message}"));
+        let detail = match pointer {
+            "" => message.clone(),
+            pointer => format!("{pointer}: {message}"),
+        };
+        let mut problem = Self::new(Kind::INVALID_REQUEST, detail);
         problem.0.errors.push(Finding {
             pointer: pointer.to_owned(),
             message,

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use crate::{
     App,
     closing::Listener,
-    extract::run_id,
+    extract::{query_error, run_id},
     problem::{Kind, Problem, ProblemBody},
     view::{ChunkView, EventView},
 };
@@ -145,7 +145,7 @@ async fn tell(
     };
     let after = match query {
         Ok(Query(params)) => params.after.unwrap_or_default(),
-        Err(error) => return close(BAD_ADDRESS, &error.body_text()),
+        Err(error) => return close(BAD_ADDRESS, &query_error(&error)),
     };
     let mut watch = match app.engine.watch(run, after).await {
         Ok(Some(watch)) => watch,

@@ -1,1 +1,448 @@
+// The page on which a run is watched. What it knows of the run it learns from the run's events
+// alone: they come over the WebSocket from the beginning, so it can be opened at any time, and
+// goes on after the last one that it has seen when the connection is lost.
 
+import { brief, parse, print, show } from "./json.js";
+import { Rows, moment, since } from "./rows.js";
+
+const LEVELS = ["trace", "debug", "info", "warn", "error"];
+const LIST_EVERY = 4000; // ms between looks for recent runs
+const RETRY = [500, 1000, 2000, 4000, 8000]; // ms before each try to connect again
+const PER_FRAME = 2000; // messages that are taken in between two frames
+const FINAL = { 1000: "", 1008: "closed by the server", 4400: "not a run's id", 4404: "no such run" };
+
+const $ = (id) => document.getElementById(id);
+const rows = new Rows($("events"), showCounts);
+
+/** The run that is watched. */
+let run = null;
+/** Names and definitions of graphs, by id. */
+const graphs = new Map();
+
+// ------------------------------------------------------------------------------ connection
+
+function watch(id) {
+  leave();
+  rows.clear();
+  run = {
+    id, socket: null, after: 0, tries: 0, timer: null, queue: [], frame: null,
+    status: null, graph: null, started: null, ended: null, steps: 0, count: 0, at: new Map(), visits: new Map(), failedAt: null,
+    state: new Map(), changed: new Set(),
+  };
+  $("welcome").hidden = true;
+  $("watch").hidden = false;
+  $("run-id").value = id;
+  $("copy-id").textContent = id;
+  $("graph").textContent = "…";
+  $("error").hidden = true;
+  $("nodes").replaceChildren();
+  $("state").replaceChildren();
+  setFollow(true);
+  showHead();
+  showState();
+  markCurrent();
+  connect();
+}
+
+function leave() {
+  if (!run) return;
+  clearTimeout(run.timer);
+  cancelAnimationFrame(run.frame);
+  run.socket?.close();
+  run = null;
+}
+
+function connect() {
+  const mine = run;
+  const after = mine.after > 0 ? `?after=${mine.after}` : "";
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  setLink("waiting", mine.tries > 0 ? "connecting again" : "connecting");
+  const socket = new WebSocket(`${scheme}://${location.host}/ws/logs/${encodeURIComponent(mine.id)}${after}`);
+  mine.socket = socket;
+  socket.onopen = () => { if (run === mine) setLink("live", "live"); };
+  socket.onmessage = (message) => {
+    if (run !== mine) return;
+    mine.tries = 0;
+    mine.queue.push(message.data);
+    mine.frame ??= requestAnimationFrame(takeIn);
+  };
+  socket.onclose = (close) => {
+    if (run !== mine) return;
+    if (close.code in FINAL) {
+      while (mine.queue.length > 0) takeIn();
+      if (close.code === 1000) setLink("", "complete");
+      else setLink("lost", close.reason || FINAL[close.code]);
+      if (close.code >= 4400 && mine.count === 0) { $("graph").textContent = FINAL[close.code]; }
+      return;
+    }
+    const wait = RETRY[Math.min(mine.tries++, RETRY.length - 1)];
+    setLink("waiting", `connection lost, again in ${wait / 1000} s`);
+    mine.timer = setTimeout(connect, wait);
+  };
+}
+
+// A page in the background gets no frames, and must not pile up what it was sent.
+setInterval(() => { if (document.hidden && run?.queue.length > 0) takeIn(); }, 1000);
+
+/** Takes in what came since the last frame. */
+function takeIn() {
+  const texts = run.queue.splice(0, PER_FRAME);
+  run.frame = run.queue.length > 0 ? requestAnimationFrame(takeIn) : null;
+  const items = [];
+  for (const text of texts) {
+    const event = parse(text);
+    if (event.seq !== undefined) {
+      if (event.seq <= run.after) continue;
+      run.after = event.seq;
+      run.count += 1;
+    }
+    const at = event.at ? Date.parse(event.at) : Date.now();
+    learn(event, at);
+    items.push({ event, at, hay: `${event.type} ${event.node ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
+  }
+  rows.push(items);
+  showHead();
+  showStateSoon();
+}
+
+/** What an event says about the run. */
+function learn(event, at) {
+  switch (event.type) {
+    case "run_started":
+      run.status = "running";
+      run.started = at;
+      run.graph = event.graph_id;
+      for (const [key, value] of Object.entries(event.state ?? {})) run.state.set(key, value);
+      nameGraph(event.graph_id);
+      break;
+    case "step_started":
+      run.steps = Math.max(run.steps, event.step);
+      run.at.set(event.step, event.node);
+      if (event.attempt === 1) run.visits.set(event.node, (run.visits.get(event.node) ?? 0) + 1);
+      break;
+    case "step_finished":
+      run.at.delete(event.step);
+      for (const [key, value] of Object.entries(event.update ?? {})) { run.state.set(key, value); run.changed.add(key); }
+      break;
+    case "step_failed":
+      run.failedAt = event.node;
+      break;
+    case "run_finished":
+    case "run_failed":
+      run.status = event.type === "run_finished" ? "finished" : "failed";
+      run.ended = at;
+      run.at.clear();
+      run.error = event.error;
+      run.failedAt = event.error?.node ?? run.failedAt;
+      listRuns();
+      break;
+  }
+}
+
+// ------------------------------------------------------------------------------ the run's head
+
+function setLink(kind, text) {
+  $("link").className = `link ${kind}`;
+  say("link", text);
+}
+
+/** Sets a text, if it is another: a screen reader tells of each that is set. */
+function say(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
+function showHead() {
+  $("status").hidden = run.status === null;
+  $("status").className = `status ${run.status}`;
+  say("status", run.status ?? "");
+  const graph = graphs.get(run.graph);
+  if (run.graph) say("graph", graph?.name ?? run.graph.slice(0, 12));
+  $("graph").title = run.graph ? `graph ${run.graph}` : "";
+  say("steps", run.steps.toLocaleString());
+  say("count", run.count.toLocaleString());
+  say("node", [...run.at.values()].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
+  $("error").hidden = !run.error;
+  if (run.error) say("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
+  showElapsed();
+  showNodes(graph);
+  document.title = `${$("graph").textContent}${run.status ? ` · ${run.status}` : ""} – Heddle`;
+}
+
+function showElapsed() {
+  if (run?.started) $("elapsed").textContent = since((run.ended ?? Math.max(Date.now(), run.started)) - run.started);
+  else $("elapsed").textContent = "–";
+}
+
+function showNodes(graph) {
+  const names = graph?.nodes ?? [...run.visits.keys()];
+  const list = $("nodes");
+  const here = new Set(run.at.values());
+  while (list.children.length > names.length) list.lastChild.remove();
+  names.slice(0, 200).forEach((name, position) => {
+    const item = list.children[position] ?? list.appendChild(document.createElement("li"));
+    const visits = run.visits.get(name) ?? 0;
+    const kind = here.has(name) ? "here" : run.status === "failed" && name === run.failedAt ? "bad" : visits > 0 ? "seen" : "";
+    const key = `${name} ${visits} ${kind}`;
+    if (item.dataset.key === key) return;
+    item.dataset.key = key;
+    item.className = kind;
+    item.textContent = name;
+    if (visits > 1) {
+      const count = document.createElement("b");
+      count.textContent = `×${visits.toLocaleString()}`;
+      item.append(count);
+    }
+  });
+}
+
+async function nameGraph(id) {
+  if (!graphs.get(id)?.nodes) {
+    const graph = await get(`/v1/graphs/${encodeURIComponent(id)}`);
+    if (graph) graphs.set(id, { name: graph.name, nodes: Object.keys(graph.definition?.nodes ?? {}) });
+  }
+  if (run?.graph === id) showHead();
+}
+
+// ------------------------------------------------------------------------------ state
+
+let stateTimer = null;
+
+/** Shows the state, but not for each of many changes. */
+function showStateSoon() {
+  if (run.ended) { clearTimeout(stateTimer); stateTimer = null; showState(); }
+  else stateTimer ??= setTimeout(() => { stateTimer = null; if (run) showState(); }, 200);
+}
+
+function showState() {
+  const list = $("state");
+  const keys = [...run.state.keys()].sort();
+  $("state-note").textContent = run.status === null ? "" : `${run.ended ? "final" : "so far"}, ${keys.length} ${keys.length === 1 ? "key" : "keys"}`;
+  const there = new Map([...list.children].map((element) => [element.key, element]));
+  for (const [key, element] of there) if (!run.state.has(key)) element.remove();
+  keys.forEach((key, position) => {
+    let element = there.get(key);
+    if (!element) {
+      element = document.createElement("details");
+      element.key = key;
+      const summary = element.appendChild(document.createElement("summary"));
+      summary.append(document.createElement("b"), document.createElement("span"));
+      summary.firstChild.textContent = key;
+      summary.firstChild.title = key;
+      element.addEventListener("toggle", () => open(element));
+    }
+    if (list.children[position] !== element) list.insertBefore(element, list.children[position] ?? null);
+    const value = run.state.get(key);
+    if (element.value === value && element.shown) return;
+    element.value = value;
+    element.shown = true;
+    element.querySelector("span").textContent = brief(value);
+    if (element.open) open(element);
+    if (run.changed.has(key) && !run.ended) {
+      element.classList.remove("changed");
+      void element.offsetWidth; // lets the animation begin again
+      element.classList.add("changed");
+    }
+  });
+  run.changed.clear();
+}
+
+function open(element) {
+  element.querySelector(".json")?.remove();
+  if (element.open) element.append(show(element.value));
+}
+
+// ------------------------------------------------------------------------------ tools
+
+function showCounts() {
+  $("follow").checked = rows.follow;
+  $("latest").hidden = rows.follow || rows.atEnd;
+  const [shown, all] = [rows.shown.length, rows.all.length];
+  const forgotten = rows.forgotten > 0 ? `, ${rows.forgotten.toLocaleString()} older ones not kept here` : "";
+  $("shown").textContent = shown === all ? forgotten.slice(2) : `${shown.toLocaleString()} of ${all.toLocaleString()}${forgotten}`;
+  $("no-rows").hidden = shown > 0 || all === 0;
+  $("no-rows").textContent = "No event fits the filter.";
+}
+
+function setFollow(follow) {
+  rows.setFollow(follow);
+}
+
+function filter() {
+  const least = Number($("level").value);
+  const logs = $("logs-only").checked;
+  const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
+  rows.filter(({ event, hay }) =>
+    (!logs || event.type === "log" || event.type === "chunk") &&
+    LEVELS.indexOf(event.level ?? "info") >= least &&
+    words.every((word) => hay.includes(word)));
+}
+
+async function copy(button, text) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "The browser refused";
+  }
+  setTimeout(() => { button.textContent = button.id === "copy-id" && run ? run.id : before; }, 1200);
+}
+
+for (const id of ["level", "logs-only"]) $(id).addEventListener("change", filter);
+$("text").addEventListener("input", filter);
+$("follow").addEventListener("change", () => setFollow($("follow").checked));
+$("latest").addEventListener("click", () => setFollow(true));
+$("copy-id").addEventListener("click", () => copy($("copy-id"), run.id));
+$("copy-state").addEventListener("click", () => {
+  copy($("copy-state"), print(Object.fromEntries([...run.state].sort(([a], [b]) => (a < b ? -1 : 1))), "  "));
+});
+for (const button of document.querySelectorAll("[data-show]")) {
+  button.addEventListener("click", () => {
+    $("watch").dataset.pane = button.dataset.show;
+    for (const other of document.querySelectorAll("[data-show]")) other.setAttribute("aria-pressed", other === button);
+    rows.draw();
+  });
+}
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, select, textarea");
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape" && event.target === $("text")) { $("text").value = ""; filter(); $("events").focus(); }
+  if (typing || !run) return;
+  if (event.key === "/") { event.preventDefault(); $("text").focus(); }
+  if (event.key === "f") setFollow(!rows.follow);
+});
+setInterval(() => { if (run && !run.ended) showElapsed(); }, 200);
+
+// ------------------------------------------------------------------------------ recent runs
+
+async function get(path) {
+  try {
+    const response = await fetch(path, { headers: { accept: "application/json" } });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+let listing = false;
+
+async function listRuns() {
+  if (listing) return;
+  listing = true;
+  const found = await get("/v1/runs?page_size=50");
+  if (found && found.runs.some((one) => !graphs.has(one.graph_id))) {
+    const page = await get("/v1/graphs?page_size=500");
+    for (const graph of page?.graphs ?? []) {
+      if (!graphs.has(graph.graph_id)) graphs.set(graph.graph_id, { name: graph.name, nodes: null });
+    }
+    // A graph that is on no page yet is not asked for again and again.
+    for (const one of found.runs) if (!graphs.has(one.graph_id)) graphs.set(one.graph_id, { name: null, nodes: null });
+  }
+  listing = false;
+  const note = $("run-list-note");
+  note.hidden = found?.runs.length > 0;
+  note.textContent = found ? "None yet." : "The server does not answer.";
+  if (!found) return;
+  const list = $("run-list");
+  while (list.children.length > found.runs.length) list.lastChild.remove();
+  found.runs.forEach((one, position) => {
+    const item = list.children[position] ?? makeRun(list);
+    showRun(item.firstChild, one);
+  });
+  markCurrent();
+}
+
+function makeRun(list) {
+  const link = document.createElement("a");
+  for (const kind of ["dot", "name", "when", "short"]) link.appendChild(document.createElement("span")).className = kind;
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(link.dataset.run);
+  });
+  const item = list.appendChild(document.createElement("li"));
+  item.append(link);
+  return item;
+}
+
+function showRun(link, one) {
+  const [dot, name, when, short] = link.children;
+  link.href = `/?run=${one.run_id}`;
+  link.dataset.run = one.run_id;
+  link.title = `${one.status}, started ${moment(Date.parse(one.started_at))}`;
+  dot.className = `dot ${one.status}`;
+  name.textContent = graphs.get(one.graph_id)?.name ?? one.graph_id.slice(0, 12);
+  when.textContent = ago(Date.now() - Date.parse(one.started_at));
+  short.textContent = one.run_id;
+  link.setAttribute("aria-label", `${name.textContent}, ${one.status}, ${when.textContent}`);
+}
+
+function ago(ms) {
+  const s = ms / 1000;
+  if (s < 5) return "now";
+  if (s < 60) return `${Math.floor(s)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h`;
+  return `${Math.floor(s / 86_400)} d`;
+}
+
+function markCurrent() {
+  for (const link of document.querySelectorAll("#run-list a")) {
+    if (link.dataset.run === run?.id) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+setInterval(() => { if (!document.hidden) listRuns(); }, LIST_EVERY);
+$("show-runs").addEventListener("click", () => openRuns(!$("runs").classList.contains("open")));
+
+function openRuns(wanted) {
+  $("runs").classList.toggle("open", wanted);
+  $("show-runs").setAttribute("aria-expanded", wanted);
+}
+
+// ------------------------------------------------------------------------------ address and theme
+
+function go(id) {
+  const address = `/?run=${encodeURIComponent(id)}`;
+  if (address !== location.pathname + location.search) history.pushState(null, "", address);
+  openRuns(false);
+  watch(id);
+}
+
+function arrive() {
+  const id = new URLSearchParams(location.search).get("run")?.trim();
+  if (id) { watch(id); return; }
+  leave();
+  $("watch").hidden = true;
+  $("welcome").hidden = false;
+  document.title = "Heddle";
+  markCurrent();
+}
+
+$("connect").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const id = $("run-id").value.trim();
+  if (id) go(id);
+});
+addEventListener("popstate", arrive);
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+const setTheme = () => { document.documentElement.dataset.theme = kept() ?? (dark.matches ? "dark" : "light"); };
+dark.addEventListener("change", setTheme);
+$("theme").addEventListener("click", () => {
+  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  try { localStorage.setItem("theme", next); } catch { /* it lasts as long as the page, then */ }
+  document.documentElement.dataset.theme = next;
+});
+setTheme();
+
+$("welcome-code").textContent = `curl ${location.origin}/graph/create -H 'content-type: application/json' -d '
+  {"nodes": {"extract": {}, "analyze": {}},
+   "edges": {"extract": "analyze", "analyze": "end"}}'
+
+curl ${location.origin}/graph/run -H 'content-type: application/json' -d '
+  {"graph_id": "…", "initial_state": {"input": "some data"}}'`;
+listRuns();
+arrive();

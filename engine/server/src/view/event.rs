@@ -1,34 +1,16 @@
-//! How the engine's things look from outside: the one place where kernel types become the
-//! JSON that clients read.
+//! Events and chunks as watchers see them.
 //!
 //! An event is projected from itself alone, so it is the same object over the WebSocket, the
 //! event stream, the JSON page and in `logs`, wherever the reading began.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{
-    Event, Failure, FunctionKind, Json, Level, Next, Object, Recorded, RunError, RunId, Status, Timestamp,
-    event::FunctionRef,
-};
-use heddle_runtime::{Chunk, RunView, ports::RunRow};
-use serde::{Serialize, Serializer};
+use heddle_kernel::{Event, Json, Level, Next, Object, Recorded, RunId, event::FunctionRef};
+use heddle_runtime::Chunk;
+use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A moment, written as RFC 3339 in UTC with milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment(pub(crate) Timestamp);
-
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ends = if self.0.0 < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        };
-        let moment = jiff::Timestamp::from_millisecond(self.0.0).unwrap_or(ends);
-        serializer.collect_str(&format_args!("{moment:.3}"))
-    }
-}
+use super::{ErrorView, FailureView, Moment};
 
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -297,187 +279,10 @@ impl From<&FunctionRef> for FunctionRefView {
     }
 }
 
-/// Why a call gave no outcome.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Failure)]
-pub(crate) struct FailureView {
-    /// `retryable`, `permanent`, `invalid_input`, `invalid_outcome`, `trap`, `timeout`, `limit` or `unavailable`.
-    kind: &'static str,
-    /// What was wrong.
-    #[schema(value_type = String)]
-    message: Arc<str>,
-    /// What the function added for programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Value>)]
-    data: Option<Json>,
-}
-
-impl From<&Failure> for FailureView {
-    fn from(failure: &Failure) -> Self {
-        Self {
-            kind: failure.kind.as_str(),
-            message: failure.message.clone(),
-            data: failure.data.clone(),
-        }
-    }
-}
-
-/// Why a run failed.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RunError)]
-pub(crate) struct ErrorView {
-    /// For programs: a kind of failure, or `step_limit`.
-    #[schema(value_type = String)]
-    code: Arc<str>,
-    /// What was wrong.
-    #[schema(value_type = String)]
-    message: Arc<str>,
-    /// The node at which the run failed.
-    #[schema(value_type = String)]
-    node: Arc<str>,
-    /// The step.
-    step: u64,
-    /// The attempt.
-    attempt: u32,
-    /// What the function added for programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Value>)]
-    data: Option<Json>,
-}
-
-impl From<&RunError> for ErrorView {
-    fn from(error: &RunError) -> Self {
-        Self {
-            code: error.code.clone(),
-            message: error.message.clone(),
-            node: error.node.clone(),
-            step: error.step,
-            attempt: error.attempt,
-            data: error.data.clone(),
-        }
-    }
-}
-
-/// One line of a function's log.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct LogLine {
-    /// `trace`, `debug`, `info`, `warn` or `error`.
-    #[schema(value_type = String)]
-    level: Level,
-    /// The line.
-    #[schema(value_type = String)]
-    message: Arc<str>,
-}
-
-/// Lines of a function's log, as clients see them.
-pub(crate) fn log_lines(logs: &[(Level, Arc<str>)]) -> Vec<LogLine> {
-    let line = |(level, message): &(Level, Arc<str>)| LogLine {
-        level: *level,
-        message: message.clone(),
-    };
-    logs.iter().map(line).collect()
-}
-
-/// A run with its state.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Run)]
-pub(crate) struct RunBody {
-    /// Its id.
-    #[schema(value_type = String, format = "uuid")]
-    run_id: RunId,
-    /// Its graph.
-    #[schema(value_type = String)]
-    graph_id: Arc<str>,
-    /// `running`, `finished` or `failed`.
-    #[schema(value_type = String)]
-    status: Status,
-    /// When it began.
-    #[schema(value_type = String, format = DateTime)]
-    started_at: Moment,
-    /// When it was over.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    finished_at: Option<Moment>,
-    /// How many steps were begun.
-    steps: u64,
-    /// The nodes that it is at.
-    #[schema(value_type = Vec<String>)]
-    nodes: Vec<Arc<str>>,
-    /// The number of its last event.
-    last_seq: u64,
-    /// The state, as of that event.
-    #[schema(value_type = Object)]
-    state: Object,
-    /// Why it failed.
-    error: Option<ErrorView>,
-}
-
-impl From<RunView> for RunBody {
-    fn from(run: RunView) -> Self {
-        Self {
-            run_id: run.id,
-            graph_id: run.graph.0,
-            status: run.status,
-            started_at: Moment(run.started_at),
-            finished_at: run.finished_at.map(Moment),
-            steps: run.steps,
-            nodes: run.nodes,
-            last_seq: run.last_seq,
-            state: run.state,
-            error: run.error.as_ref().map(ErrorView::from),
-        }
-    }
-}
-
-/// A run in a list.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct RunSummary {
-    /// Its id.
-    #[schema(value_type = String, format = "uuid")]
-    run_id: RunId,
-    /// Its graph.
-    #[schema(value_type = String)]
-    graph_id: Arc<str>,
-    /// `running`, `finished` or `failed`.
-    #[schema(value_type = String)]
-    status: Status,
-    /// When it began.
-    #[schema(value_type = String, format = DateTime)]
-    started_at: Moment,
-    /// When it was over.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    finished_at: Option<Moment>,
-    /// The number of its last event.
-    last_seq: u64,
-    /// Why it failed.
-    error: Option<ErrorView>,
-}
-
-impl From<RunRow> for RunSummary {
-    fn from(run: RunRow) -> Self {
-        Self {
-            run_id: run.id,
-            graph_id: run.graph.0,
-            status: run.status,
-            started_at: Moment(run.created_at),
-            finished_at: run.finished_at.map(Moment),
-            last_seq: run.last_seq,
-            error: run.error.as_ref().map(ErrorView::from),
-        }
-    }
-}
-
-/// The name of a kind of function.
-pub(crate) fn kind_name(kind: FunctionKind) -> &'static str {
-    match kind {
-        FunctionKind::Node => "node",
-        FunctionKind::Tool => "tool",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use heddle_kernel::{Digest, FailureKind, GraphId, object::json};
+    use heddle_kernel::{Digest, Failure, FailureKind, GraphId, RunError, Timestamp, object::json};
 
     use super::*;
 
@@ -623,13 +428,5 @@ mod tests {
             data: json("\"tok\"").expect("JSON"),
         };
         expect![[r#"{"type":"chunk","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","node":"write","step":4,"data":"tok","kept":false}"#]].assert_eq(&ChunkView::of(RUN, &chunk).text());
-    }
-
-    #[test]
-    fn moments_have_milliseconds_and_stay_in_the_calendar() {
-        let text = |ms| serde_json::to_string(&Moment(Timestamp(ms))).expect("a string");
-        assert_eq!(text(0), r#""1970-01-01T00:00:00.000Z""#);
-        assert_eq!(text(1_795_375_980_007), r#""2026-11-22T19:33:00.007Z""#);
-        assert_eq!(text(i64::MAX), r#""9999-12-30T22:00:00.999Z""#);
     }
 }

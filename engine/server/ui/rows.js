@@ -1,0 +1,300 @@
+// The list of events: only the rows that can be seen are in the page, so it is as quick with a
+// hundred thousand of them as with ten. A row may be open, and is then taller.
+
+import { brief, show } from "./json.js";
+
+const HEIGHT = 30; // pixels of a closed row; as in style.css
+const AROUND = 12; // rows that are drawn beyond each edge
+const KEPT = 100_000; // events; past that the oldest are forgotten
+
+const NAMES = {
+  run_started: "run started", step_started: "started", log: "log", step_finished: "finished", step_failed: "failed",
+  run_finished: "run finished", run_failed: "run failed", chunk: "chunk",
+};
+const PLAIN = new Set(["seq", "at", "run_id", "type", "level", "message", "node", "step", "attempt", "kept"]);
+
+export class Rows {
+  /** `view` scrolls; `changed` is called when what is shown or followed changed. */
+  constructor(view, changed) {
+    this.view = view;
+    this.space = view.querySelector(".space");
+    this.changed = () => {}; // not before there is something to look at
+    this.fits = () => true;
+    this.follow = true;
+    this.clear();
+    this.changed = changed;
+    view.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    view.addEventListener("keydown", (event) => this.key(event));
+    view.addEventListener("click", (event) => this.click(event));
+    new ResizeObserver(() => { for (const item of this.open.keys()) this.open.set(item, null); this.draw(); }).observe(view);
+  }
+
+  clear() {
+    this.all = [];
+    this.shown = [];
+    this.open = new Map(); // from an open item to the pixels that it takes more, once they are known
+    this.opened = []; // the positions of open items, in order
+    this.drawn = new Map();
+    this.cursor = null;
+    this.start = null;
+    this.forgotten = 0;
+    this.space.replaceChildren();
+    this.draw();
+  }
+
+  /** Takes new items. Chunks of one step that follow each other become one row. */
+  push(items) {
+    for (const item of items) {
+      this.start ??= item.at;
+      const last = this.all.at(-1);
+      if (item.event.type === "chunk" && last?.event.type === "chunk" && last.event.step === item.event.step) {
+        if (last.chunks.length < 1000) last.chunks.push(item.event.data);
+        last.text = chunkText(last.chunks);
+        this.redraw(last);
+        continue;
+      }
+      if (item.event.type === "chunk") {
+        item.chunks = [item.event.data];
+        item.text = chunkText(item.chunks);
+      }
+      this.all.push(item);
+      if (this.fits(item)) this.shown.push(item);
+    }
+    if (this.all.length > KEPT * 1.1) {
+      this.forgotten += this.all.length - KEPT;
+      this.all = this.all.slice(-KEPT);
+      this.filter(this.fits);
+    }
+    this.draw();
+  }
+
+  /** Shows only what fits. */
+  filter(fits) {
+    this.fits = fits;
+    this.shown = this.all.filter(fits);
+    for (const item of this.open.keys()) if (!this.shown.includes(item)) this.open.delete(item);
+    for (const [, element] of this.drawn) element.remove();
+    this.drawn.clear();
+    this.sortOpen();
+    this.draw();
+  }
+
+  setFollow(follow) {
+    this.follow = follow;
+    this.draw();
+  }
+
+  /** Whether the last row can be seen. */
+  get atEnd() {
+    return this.view.scrollTop + this.view.clientHeight >= this.view.scrollHeight - 4;
+  }
+
+  sortOpen() {
+    this.opened = [...this.open.keys()].map((item) => this.shown.indexOf(item)).filter((at) => at >= 0).sort((a, b) => a - b);
+  }
+
+  offset(position) {
+    let extra = 0;
+    for (const at of this.opened) {
+      if (at >= position) break;
+      extra += this.open.get(this.shown[at]) ?? 0;
+    }
+    return position * HEIGHT + extra;
+  }
+
+  at(y) {
+    let extra = 0;
+    for (const at of this.opened) {
+      const top = at * HEIGHT + extra;
+      if (y < top + HEIGHT) break;
+      const more = this.open.get(this.shown[at]) ?? 0;
+      if (y < top + HEIGHT + more) return at;
+      extra += more;
+    }
+    return Math.max(0, Math.floor((y - extra) / HEIGHT));
+  }
+
+  draw() {
+    const { view, space, shown } = this;
+    space.style.height = `${this.offset(shown.length) + 8}px`;
+    if (this.follow) view.scrollTop = view.scrollHeight;
+    const from = Math.max(0, this.at(view.scrollTop) - AROUND);
+    const to = Math.min(shown.length, this.at(view.scrollTop + view.clientHeight) + AROUND);
+    const wanted = new Set(shown.slice(from, to));
+    for (const [item, element] of this.drawn) {
+      if (!wanted.has(item)) { element.remove(); this.drawn.delete(item); }
+    }
+    let grown = false;
+    for (let position = from; position < to; position++) {
+      const item = shown[position];
+      let element = this.drawn.get(item);
+      if (!element) {
+        element = this.make(item);
+        this.drawn.set(item, element);
+        space.append(element);
+      }
+      element.style.transform = `translateY(${this.offset(position)}px)`;
+      element.classList.toggle("cursor", item === this.cursor);
+      element.setAttribute("aria-posinset", position + 1);
+      element.setAttribute("aria-setsize", shown.length);
+      if (this.open.has(item)) {
+        const more = element.offsetHeight - HEIGHT;
+        grown ||= more !== this.open.get(item);
+        this.open.set(item, more);
+      }
+    }
+    if (this.cursor) view.setAttribute("aria-activedescendant", this.cursor.id);
+    else view.removeAttribute("aria-activedescendant");
+    // Rows below one that turned out taller move; by then its height is known.
+    if (grown) this.draw();
+    else this.changed();
+  }
+
+  redraw(item) {
+    this.drawn.get(item)?.remove();
+    this.drawn.delete(item);
+  }
+
+  make(item) {
+    const { event } = item;
+    const element = document.createElement("div");
+    item.id ??= `event-${event.seq ?? `c${this.all.indexOf(item)}`}`;
+    element.id = item.id;
+    element.className = `row ${event.type} l-${event.level ?? "info"}`;
+    element.setAttribute("role", "treeitem");
+    element.setAttribute("aria-level", 1);
+    element.setAttribute("aria-expanded", this.open.has(item));
+    element.item = item;
+    const line = document.createElement("div");
+    line.className = "line";
+    const cell = (kind, text, title) => {
+      const part = document.createElement("span");
+      part.className = kind;
+      part.textContent = text;
+      if (title) part.title = title;
+      line.append(part);
+    };
+    cell("time", since(item.at - this.start), moment(item.at));
+    cell("badge", event.type === "log" ? event.level : NAMES[event.type] ?? event.type);
+    cell("node", event.node ?? "", event.step && `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`);
+    cell("text", summary(item));
+    if (event.node) {
+      const where = document.createElement("span");
+      where.className = "where";
+      where.textContent = event.node;
+      line.lastChild.prepend(where);
+    }
+    cell("seq", event.seq ?? "");
+    element.append(line);
+    if (this.open.has(item)) element.append(more(item));
+    return element;
+  }
+
+  toggle(item) {
+    if (this.open.has(item)) this.open.delete(item);
+    else { this.open.set(item, null); this.follow = false; }
+    this.cursor = item;
+    this.sortOpen();
+    this.redraw(item);
+    this.draw();
+    if (this.open.has(item)) this.reveal(this.shown.indexOf(item));
+  }
+
+  reveal(position) {
+    const top = this.offset(position);
+    const end = this.offset(position + 1);
+    const { view } = this;
+    if (end > view.scrollTop + view.clientHeight) view.scrollTop = end - view.clientHeight;
+    if (top < view.scrollTop) view.scrollTop = top;
+    this.draw();
+  }
+
+  scrolled() {
+    const { view } = this;
+    const follow = this.atEnd;
+    // Nothing to scroll is no wish to stop following.
+    if (view.scrollHeight > view.clientHeight) this.follow = follow;
+    this.draw();
+  }
+
+  click(event) {
+    const row = event.target.closest(".line")?.parentElement;
+    if (row && getSelection().isCollapsed) this.toggle(row.item);
+  }
+
+  key(event) {
+    const position = this.cursor ? this.shown.indexOf(this.cursor) : -1;
+    const page = Math.max(1, Math.floor(this.view.clientHeight / HEIGHT) - 1);
+    const to = { ArrowDown: position + 1, ArrowUp: position - 1, PageDown: position + page, PageUp: position - page, Home: 0, End: Infinity }[event.key];
+    if (to !== undefined && this.shown.length > 0) {
+      const at = Math.min(Math.max(0, position < 0 && to < 0 ? this.shown.length - 1 : to), this.shown.length - 1);
+      this.cursor = this.shown[at];
+      this.follow = at === this.shown.length - 1 && this.follow;
+      this.reveal(at);
+    } else if (["Enter", " ", "ArrowRight", "ArrowLeft"].includes(event.key) && position >= 0) {
+      const open = this.open.has(this.cursor);
+      if (event.key === "ArrowRight" ? !open : event.key === "ArrowLeft" ? open : true) this.toggle(this.cursor);
+    } else return;
+    event.preventDefault();
+  }
+}
+
+function chunkText(chunks) {
+  return chunks.map((chunk) => (typeof chunk === "string" ? chunk : JSON.stringify(chunk))).join("");
+}
+
+function summary({ event, text }) {
+  if (event.type === "chunk") return text.slice(-300);
+  if (event.type === "step_started") return `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`;
+  if (event.type === "step_finished") {
+    const update = Object.entries(event.update ?? {});
+    const shown = update.slice(0, 8).map(([key, value]) => {
+      const text = brief(value, 28);
+      return text.length > 32 ? key : `${key}: ${text}`;
+    });
+    if (update.length > 8) shown.push(`${update.length - 8} more`);
+    const set = shown.join(", ") || "no change";
+    return `${set}  →  ${event.next}`;
+  }
+  return event.message;
+}
+
+/** What an open row shows: the whole message, and everything that is particular to the event. */
+function more(item) {
+  const { event } = item;
+  const element = document.createElement("div");
+  element.className = "more";
+  const paragraph = (kind, text) => {
+    const part = document.createElement("p");
+    part.className = kind;
+    part.textContent = text;
+    element.append(part);
+  };
+  const step = event.step ? `  ·  step ${event.step}, attempt ${event.attempt ?? 1}` : "";
+  paragraph("when", `${event.seq ? `event ${event.seq}  ·  ` : ""}${moment(item.at)}${step}`);
+  paragraph("", item.text ?? event.message);
+  const rest = Object.fromEntries(Object.entries(event).filter(([key]) => !PLAIN.has(key)));
+  if (event.type === "chunk") rest.data = item.chunks.length > 1 ? item.chunks : item.chunks[0];
+  if (Object.keys(rest).length > 0) element.append(show(rest));
+  return element;
+}
+
+/** A span of time in a few characters. */
+export function since(ms) {
+  if (!Number.isFinite(ms)) return "";
+  const s = Math.max(0, ms) / 1000;
+  if (s < 10) return `${s.toFixed(3)} s`;
+  if (s < 100) return `${s.toFixed(2)} s`;
+  const m = Math.floor(s / 60);
+  if (m < 60) return `${m} m ${String(Math.floor(s % 60)).padStart(2, "0")} s`;
+  return `${Math.floor(m / 60)} h ${String(m % 60).padStart(2, "0")} m`;
+}
+
+const LOCAL = new Intl.DateTimeFormat(undefined, {
+  year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
+});
+
+/** A moment as the reader's clock shows it. */
+export function moment(ms) {
+  return Number.isFinite(ms) ? LOCAL.format(ms) : "";
+}
