@@ -8,6 +8,7 @@ import { Rows, moment, since } from "./rows.js";
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
 const LIST_EVERY = 4000; // ms between looks for recent runs
 const RETRY = [500, 1000, 2000, 4000, 8000]; // ms before each try to connect again
+const PAGE = 1000; // events that are read at once
 const PER_FRAME = 2000; // messages that are taken in between two frames
 const FINAL = { 1000: "", 1008: "closed by the server", 4400: "not a run's id", 4404: "no such run" };
 
@@ -41,7 +42,7 @@ function watch(id) {
   showHead();
   showState();
   markCurrent();
-  connect();
+  catchUp();
 }
 
 function leave() {
@@ -50,6 +51,21 @@ function leave() {
   cancelAnimationFrame(run.frame);
   run.socket?.close();
   run = null;
+}
+
+/** Reads what happened so far in pages, which is quicker than a message each, and then connects. */
+async function catchUp() {
+  const mine = run;
+  setLink("waiting", "reading");
+  for (;;) {
+    const text = await getText(`/v1/runs/${encodeURIComponent(mine.id)}/events?after=${mine.after}&limit=${PAGE}`);
+    if (run !== mine) return;
+    // Where this fails, the socket tells why.
+    const page = text === null ? null : parse(text);
+    if (page) take(page.events);
+    if (!page || page.over || page.events.length === 0) break;
+  }
+  connect();
 }
 
 function connect() {
@@ -88,9 +104,12 @@ setInterval(() => { if (document.hidden && run?.queue.length > 0) takeIn(); }, 1
 function takeIn() {
   const texts = run.queue.splice(0, PER_FRAME);
   run.frame = run.queue.length > 0 ? requestAnimationFrame(takeIn) : null;
+  take(texts.map(parse));
+}
+
+function take(events) {
   const items = [];
-  for (const text of texts) {
-    const event = parse(text);
+  for (const event of events) {
     if (event.seq !== undefined) {
       if (event.seq <= run.after) continue;
       run.after = event.seq;
@@ -118,6 +137,7 @@ function learn(event, at) {
     case "step_started":
       run.steps = Math.max(run.steps, event.step);
       run.at.set(event.step, event.node);
+      run.latest = event.node;
       if (event.attempt === 1) run.visits.set(event.node, (run.visits.get(event.node) ?? 0) + 1);
       break;
     case "step_finished":
@@ -160,12 +180,19 @@ function showHead() {
   $("graph").title = run.graph ? `graph ${run.graph}` : "";
   say("steps", run.steps.toLocaleString());
   say("count", run.count.toLocaleString());
-  say("node", [...run.at.values()].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
+  const here = whereabouts();
+  say("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
   $("error").hidden = !run.error;
   if (run.error) say("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
   showElapsed();
-  showNodes(graph);
+  showNodes(graph, here);
   document.title = `${$("graph").textContent}${run.status ? ` · ${run.status}` : ""} – Heddle`;
+}
+
+/** The nodes that a run is at; between two steps, the one that it was at. */
+function whereabouts() {
+  if (run.at.size === 0 && run.status === "running" && run.latest) return new Set([run.latest]);
+  return new Set(run.at.values());
 }
 
 function showElapsed() {
@@ -173,10 +200,9 @@ function showElapsed() {
   else $("elapsed").textContent = "–";
 }
 
-function showNodes(graph) {
+function showNodes(graph, here) {
   const names = graph?.nodes ?? [...run.visits.keys()];
   const list = $("nodes");
-  const here = new Set(run.at.values());
   while (list.children.length > names.length) list.lastChild.remove();
   names.slice(0, 200).forEach((name, position) => {
     const item = list.children[position] ?? list.appendChild(document.createElement("li"));
@@ -315,13 +341,18 @@ setInterval(() => { if (run && !run.ended) showElapsed(); }, 200);
 
 // ------------------------------------------------------------------------------ recent runs
 
-async function get(path) {
+async function getText(path) {
   try {
     const response = await fetch(path, { headers: { accept: "application/json" } });
-    return response.ok ? await response.json() : null;
+    return response.ok ? await response.text() : null;
   } catch {
     return null;
   }
+}
+
+async function get(path) {
+  const text = await getText(path);
+  return text === null ? null : JSON.parse(text);
 }
 
 let listing = false;

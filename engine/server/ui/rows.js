@@ -118,6 +118,7 @@ export class Rows {
     const { view, space, shown } = this;
     space.style.height = `${this.offset(shown.length) + 8}px`;
     if (this.follow) view.scrollTop = view.scrollHeight;
+    this.top = view.scrollTop;
     const from = Math.max(0, this.at(view.scrollTop) - AROUND);
     const to = Math.min(shown.length, this.at(view.scrollTop + view.clientHeight) + AROUND);
     const wanted = new Set(shown.slice(from, to));
@@ -210,10 +211,9 @@ export class Rows {
   }
 
   scrolled() {
-    const { view } = this;
-    const follow = this.atEnd;
-    // Nothing to scroll is no wish to stop following.
-    if (view.scrollHeight > view.clientHeight) this.follow = follow;
+    // Whoever scrolls up wants to read; that rows came below is no wish to stop following.
+    if (this.view.scrollTop < this.top) this.follow = false;
+    else if (this.atEnd) this.follow = true;
     this.draw();
   }
 
@@ -248,11 +248,11 @@ function summary({ event, text }) {
   if (event.type === "step_started") return `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`;
   if (event.type === "step_finished") {
     const update = Object.entries(event.update ?? {});
-    const shown = update.slice(0, 8).map(([key, value]) => {
-      const text = brief(value, 28);
-      return text.length > 32 ? key : `${key}: ${text}`;
+    const shown = update.slice(0, 6).map(([key, value]) => {
+      const text = value !== null && typeof value === "object" ? "" : brief(value, 28);
+      return text === "" || text.length > 32 ? key : `${key}: ${text}`;
     });
-    if (update.length > 8) shown.push(`${update.length - 8} more`);
+    if (update.length > 6) shown.push(`${update.length - 6} more`);
     const set = shown.join(", ") || "no change";
     return `${set}  →  ${event.next}`;
   }
