@@ -42,7 +42,7 @@ struct State {
 }
 
 enum Job {
-    Append(Append, Vec<String>),
+    Append(Box<Append>, Vec<String>),
     Graph(GraphRow, oneshot::Sender<Result<bool, StoreError>>),
     Plugin(PluginRow, oneshot::Sender<Result<bool, StoreError>>),
     Close(oneshot::Sender<Result<bool, StoreError>>),
@@ -151,7 +151,7 @@ impl Journal for MemoryJournal {
     fn append(&self, append: Append) {
         let texts = check(&append);
         self.shared
-            .change(|state| state.queue.push_back(Job::Append(append, texts)));
+            .change(|state| state.queue.push_back(Job::Append(append.into(), texts)));
     }
 
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -144,7 +144,13 @@ pub(super) fn runs(
     }
     let graph = filter.graph.as_ref().map(|graph| &*graph.0);
     if graph.is_some() {
-        conditions.push_str(" AND graph = ?3");
+        // Of a rare status there are fewer runs than of a graph: the sign hides the graph's index.
+        let rare = matches!(filter.status, Some(Status::Running | Status::Failed));
+        conditions.push_str(if rare {
+            " AND +graph = ?3"
+        } else {
+            " AND graph = ?3"
+        });
         values.push(&graph);
     }
     let sql = format!("SELECT {RUN} FROM runs WHERE {conditions} ORDER BY id DESC LIMIT ?2");

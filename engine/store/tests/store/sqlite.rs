@@ -182,7 +182,7 @@ async fn only_its_owner_reads_the_store() {
 async fn damage_stops_only_the_run_that_it_is_in() {
     let world = Sqlite::new();
     let journal = world.journal();
-    for number in 1..=5 {
+    for number in 1..=7 {
         let mut line = Line::new(number);
         line.begin(&journal).await.unwrap().unwrap();
         line.grow(&journal, 2).await.unwrap().unwrap();
@@ -210,9 +210,18 @@ async fn damage_stops_only_the_run_that_it_is_in() {
         "UPDATE events SET body = CAST(body || body AS BLOB) WHERE run = ?1 AND first_seq = 4",
         4,
     );
+    // Cut short, and with more than it should have.
+    damage(
+        "UPDATE events SET body = CAST(substr(body, 1, instr(body, char(10))) AS BLOB) WHERE run = ?1 AND first_seq = 4",
+        5,
+    );
+    damage(
+        "UPDATE events SET last_seq = 4 WHERE run = ?1 AND first_seq = 4",
+        6,
+    );
 
     let journal = world.journal();
-    for number in 1..=4 {
+    for number in 1..=6 {
         match journal.events(run_id(number), 0, 100).await {
             Err(StoreError::Damaged(message)) => {
                 assert!(message.contains(&run_id(number).to_string()), "{message}")
@@ -222,9 +231,9 @@ async fn damage_stops_only_the_run_that_it_is_in() {
     }
     // What comes before the damage can be read; other runs are whole.
     assert_eq!(journal.events(run_id(1), 0, 1).await.unwrap().len(), 1);
-    assert_eq!(all_events(&journal, run_id(5), 100).await.len(), 5);
-    assert_eq!(journal.unfinished().await.unwrap().len(), 5);
-    Line::at(5, 5).finish(&journal).await.unwrap().unwrap();
+    assert_eq!(all_events(&journal, run_id(7), 100).await.len(), 5);
+    assert_eq!(journal.unfinished().await.unwrap().len(), 7);
+    Line::at(7, 5).finish(&journal).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,12 +308,17 @@ fn large() -> Event {
 
 /// Waits until the writer has met the full disk.
 async fn stalled(journal: &SqliteJournal) -> StoreError {
-    loop {
-        match journal.health() {
-            Err(error) => return error,
-            Ok(()) => tokio::task::yield_now().await,
+    let error = async {
+        loop {
+            match journal.health() {
+                Err(error) => return error,
+                Ok(()) => tokio::task::yield_now().await,
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(20), error)
+        .await
+        .expect("the writer meets the full disk")
 }
 
 #[tokio::test(flavor = "multi_thread")]
