@@ -3,6 +3,7 @@
 //! Each writer appends one event of about 200 bytes, waits until it is durable, and goes on;
 //! every writer has a run of its own, which ends after a number of events, and then begins
 //! another. CPU time is the whole process's, and so are the bytes that it wrote.
+//! First the disk alone: one writer can commit no more often than it syncs.
 //! `HEDDLE_BENCH_DIR` says where the file is made: on the disk that is to be measured.
 
 #![allow(
@@ -12,6 +13,7 @@
 )]
 
 use std::{
+    io::Write as _,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -45,6 +47,10 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    println!(
+        "the disk alone: {:.0} writes of 4 KiB, each synced, a second\n",
+        syncs(&folder)
+    );
     println!("events/run  writers   appends/s  µs CPU/append  bytes written/append  file bytes/append");
     for length in [10, 1_000_000] {
         for writers in [1, 64, 512] {
@@ -52,6 +58,18 @@ fn main() {
             runtime.block_on(measure(folder.path(), writers, length));
         }
     }
+}
+
+/// How often a second this disk takes a page and syncs it.
+fn syncs(folder: &Path) -> f64 {
+    let mut file = tempfile::tempfile_in(folder).unwrap();
+    let (began, mut count) = (Instant::now(), 0.0);
+    while began.elapsed() < Duration::from_secs(1) {
+        file.write_all(&[1; 4096]).unwrap();
+        file.sync_data().unwrap();
+        count += 1.0;
+    }
+    count / began.elapsed().as_secs_f64()
 }
 
 async fn measure(folder: &Path, writers: u64, length: u64) {

@@ -17,6 +17,9 @@ use heddle_runtime::ports::{
 };
 use tokio::sync::oneshot;
 
+/// One answer's events take no further one from this many bytes on: few, so that callers must go on asking.
+const PAGE_BYTES: usize = 16 * 1024;
+
 /// A journal that is gone with the process.
 pub struct MemoryJournal {
     shared: Arc<Shared>,
@@ -228,7 +231,12 @@ impl Journal for MemoryJournal {
         self.read(|kept| {
             let texts = kept.runs.get(&run).map_or(&[][..], |run| &run.events);
             let after = usize::try_from(after).unwrap_or(usize::MAX);
-            let page = texts.iter().skip(after).take(limit);
+            let mut bytes = 0;
+            let page = texts.iter().skip(after).take(limit).take_while(|text| {
+                let fits = bytes < PAGE_BYTES;
+                bytes += text.len();
+                fits
+            });
             let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
             page.map(|text| serde_json::from_str(text).map(Arc::new).map_err(damaged))
                 .collect()
