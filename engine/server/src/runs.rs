@@ -87,16 +87,20 @@ pub(crate) async fn start(
             () = closing.begun() => {}
         }
     }
+    let location = [(header::LOCATION, format!("/v1/runs/{}", run.id))];
     let view = match run.view().await {
         Some(view) => view,
-        None => find(&app, run.id).await?,
+        None => match find(&app, run.id).await {
+            Ok(view) => view,
+            // The run was started, so whoever did learns where it is even so.
+            Err(problem) => return Ok((location, problem).into_response()),
+        },
     };
     let status = match params.wait {
         Some(_) if view.status.is_over() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    let location = format!("/v1/runs/{}", run.id);
-    Ok((status, [(header::LOCATION, location)], Json(RunBody::from(view))).into_response())
+    Ok((status, location, Json(RunBody::from(view))).into_response())
 }
 
 async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
