@@ -208,11 +208,11 @@ impl Server {
         Self::spawn(self.folder.clone(), self.arguments.clone())
     }
 
-    /// Sends SIGTERM and waits for the end: the exit code, and how long it took.
-    pub fn terminate(&mut self) -> (Option<i32>, Duration) {
+    /// Sends a signal (`TERM`, `INT`) and waits for the end: the exit code, and how long it took.
+    pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let began = Instant::now();
         let sent = Command::new("kill")
-            .args(["-TERM", &self.pid().to_string()])
+            .args([format!("-{signal}"), self.pid().to_string()])
             .status()
             .expect("kill runs");
         assert!(sent.success());

@@ -96,7 +96,7 @@ fn a_stop_is_graceful_and_the_run_goes_on_at_the_next_start() {
     });
     // The watcher is on once the server has told it of the first step.
     while server.get(&format!("/v1/runs/{run}")).ok()["last_seq"].as_u64() < Some(2) {}
-    let (code, took) = server.terminate();
+    let (code, took) = server.stop("TERM");
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(8), "it took {took:?}");
     let (_, (close, _)) = watcher.join().unwrap();
@@ -108,6 +108,42 @@ fn a_stop_is_graceful_and_the_run_goes_on_at_the_next_start() {
     let state = server.wait(&run);
     assert_eq!(state["status"], "finished");
     sound(state["logs"].as_array().unwrap());
+}
+
+#[test]
+fn ctrl_c_stops_it_as_well() {
+    let mut server = Server::start();
+    assert_eq!(server.stop("INT").0, Some(0));
+}
+
+#[test]
+fn thousands_of_runs_of_real_components_go_on_at_once() {
+    let server = Server::start();
+    let graph = server.create_file("plugins/bench/w1.json");
+    let start = || {
+        (0..125)
+            .map(|_| server.start_run(&graph, &json!({})))
+            .collect::<Vec<_>>()
+    };
+    let runs: Vec<String> = std::thread::scope(|scope| {
+        let starters: Vec<_> = (0..16).map(|_| scope.spawn(start)).collect();
+        starters
+            .into_iter()
+            .flat_map(|starter| starter.join().unwrap())
+            .collect()
+    });
+    assert_eq!(runs.len(), 2_000);
+    for run in &runs {
+        let mut state = server.get(&format!("/v1/runs/{run}")).ok();
+        if state["status"] == "running" {
+            server.wait(run);
+            state = server.get(&format!("/v1/runs/{run}")).ok();
+        }
+        assert_eq!(
+            (&state["status"], &state["state"]["k9"]),
+            (&json!("finished"), &json!(1))
+        );
+    }
 }
 
 #[test]

@@ -276,6 +276,7 @@ async fn a_start_that_cannot_be_kept_is_refused_and_what_is_under_way_goes_on_la
         Err(StartError::Store(StoreError::Unavailable(_)))
     ));
     assert!(engine.health().is_err());
+    // The call of the run that was refused is given up, so these are for the other two.
     functions.gate.add_permits(2);
     journal.release();
     assert_eq!(all(&engine, under_way).await.len(), 6);
@@ -388,6 +389,18 @@ async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
         assert_eq!(seq(&next.unwrap()), Some(last));
     }
     assert_eq!(last, 602);
+}
+
+#[tokio::test]
+async fn a_watch_that_begins_at_or_past_the_end_ends_with_the_run() {
+    let (_, functions, engine) = fresh();
+    let graph = line(&engine, &["gate"]).await;
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let mut at = engine.watch(run, 4).await.unwrap().unwrap();
+    let mut past = engine.watch(run, 999_999).await.unwrap().unwrap();
+    functions.gate.add_permits(1);
+    assert!(timeout(PATIENCE, at.next()).await.expect("it ends").is_none());
+    assert!(timeout(PATIENCE, past.next()).await.expect("it ends").is_none());
 }
 
 #[tokio::test]

@@ -170,6 +170,9 @@ fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Res
         let Ok(event) = serde_json::from_str::<Value>(data) else {
             continue;
         };
+        if event["type"].is_null() {
+            continue; // what ends the stream is no event
+        }
         if let Some(seq) = event["seq"].as_u64() {
             *last = seq;
         }

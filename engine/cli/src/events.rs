@@ -7,7 +7,7 @@ use serde_json::Value;
 /// How long a string of the final state may be before it is cut, in characters.
 const STRING_LEN: usize = 240;
 /// How many items of a list of the final state are shown.
-const LIST_LEN: usize = 12;
+const LIST_LEN: usize = 3;
 
 /// Prints events to stdout.
 pub(crate) struct Printer {

@@ -104,15 +104,12 @@ impl Serve {
             "listening on http://{address} (page /, docs /docs), store {}",
             path.display()
         );
-        let shutdown = {
-            let engine = engine.clone();
-            async move {
-                stop.await;
-                tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
-                engine.drain(DRAIN).await;
-            }
+        let stop = async move {
+            stop.await;
+            tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
         };
-        heddle_server::serve(listener, engine, settings, shutdown).await?;
+        heddle_server::serve(listener, engine.clone(), settings, stop).await?;
+        engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
     }
@@ -219,17 +216,23 @@ async fn recover(engine: &Engine) -> anyhow::Result<()> {
 }
 
 /// Ends when a stop is asked for: Ctrl-C, or SIGTERM where there is one.
+#[cfg(unix)]
 fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    use tokio::signal::unix::{SignalKind, signal};
+    // Both are listened for from here on, not from when the future is first asked.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
-        #[cfg(unix)]
-        let terminated = async { term.recv().await };
-        #[cfg(not(unix))]
-        let terminated = std::future::pending::<Option<()>>();
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+    })
+}
+
+/// Ends when a stop is asked for: Ctrl-C.
+#[cfg(not(unix))]
+fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
     })
 }

@@ -159,7 +159,7 @@ impl Inner {
             hidden,
         } = match prepared? {
             Prepared::Known(info) => return Ok(info),
-            Prepared::New(new) => new,
+            Prepared::New(new) => *new,
         };
         let functions = self.describe(&name, &digest, &contract).await?;
         let info = PluginInfo {
@@ -183,8 +183,8 @@ impl Inner {
         if let Some(known) = self.registry.again(&digest, new.hidden, identity) {
             return known.map(Prepared::Known);
         }
-        let (name, version) = identity()?;
         is_plugin(&found)?;
+        let (name, version) = identity()?;
         let compiled = self.cache.load(&self.engine, &digest, &new.component);
         let component =
             compiled.map_err(|error| refused(format!("the component cannot be compiled: {error:#}")))?;
@@ -198,7 +198,7 @@ impl Inner {
             .map_err(refused)?
             .ok_or_else(|| no_plugin(&found))?;
         let size = new.component.len() as u64;
-        Ok(Prepared::New(New {
+        Ok(Prepared::New(Box::new(New {
             digest,
             size,
             name,
@@ -206,7 +206,7 @@ impl Inner {
             found,
             contract,
             hidden: new.hidden,
-        }))
+        })))
     }
 
     /// Has the component describe itself, within the limits of any call.
@@ -322,7 +322,7 @@ struct New {
 
 enum Prepared {
     Known(Arc<PluginInfo>),
-    New(New),
+    New(Box<New>),
 }
 
 fn refused(reason: impl Into<String>) -> RegisterError {

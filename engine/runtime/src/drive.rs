@@ -14,7 +14,7 @@ use heddle_kernel::{
 };
 
 use crate::{
-    engine::Inner,
+    inner::Inner,
     live::{LiveRun, Stopped},
     ports::{Append, Call, NewRun, RunEnd, Sink},
     watch::Chunk,
@@ -34,7 +34,9 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
         let Some(Owed::Call { node, step, attempt }) = live.read(|run| run.owed().next()) else {
             break;
         };
-        let result = call(&engine, &live, node, step, attempt).await;
+        let Some(result) = call(&engine, &live, node, step, attempt).await else {
+            break;
+        };
         ahead += engine.take(
             &live,
             Input::Answered {
@@ -59,14 +61,15 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
     engine.forget(&live);
 }
 
-/// Makes one call; its log lines are journaled while it goes on.
+/// Makes one call; its log lines are journaled while it goes on. `None` where the run was lost
+/// meanwhile: nobody waits for the answer then, so the call is given up.
 async fn call(
     engine: &Inner,
     live: &Arc<LiveRun>,
     node: NodeIx,
     step: u64,
     attempt: u32,
-) -> Result<Outcome, Failure> {
+) -> Option<Result<Outcome, Failure>> {
     let sink = Arc::new(StepSink {
         live: live.clone(),
         node,
@@ -74,37 +77,43 @@ async fn call(
         lines: Mutex::default(),
     });
     let Some(call) = live.read(|run| prepare(run, node, step, attempt, sink.clone())) else {
-        return Err(Failure::new(
+        return Some(Err(Failure::new(
             FailureKind::Unavailable,
             "the run keeps no function for this node: its journal was written by another version",
-        ));
+        )));
     };
-    let (limit, before) = (engine.settings.max_state_bytes, call.state.size());
+    let before = call.state.size();
     let mut answer = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
     let answer = loop {
         tokio::select! {
             biased;
             answer = &mut answer => break answer,
+            () = live.lost() => return None,
             () = tokio::time::sleep(LOG_FLUSH) => flush(engine, live, &sink, step, attempt),
         }
     };
     flush(engine, live, &sink, step, attempt);
-    let outcome = answer.unwrap_or_else(|_| {
+    let answer = answer.unwrap_or_else(|_| {
         Err(Failure::new(
             FailureKind::Unavailable,
             "the engine failed while it called the function: see its log",
         ))
-    })?;
+    });
+    Some(answer.and_then(|outcome| within(outcome, before, engine.settings.max_state_bytes)))
+}
+
+/// An outcome, if the state is not too large with it.
+fn within(outcome: Outcome, before: usize, limit: usize) -> Result<Outcome, Failure> {
     let size = before + outcome.update.size();
-    if size > limit {
-        return Err(Failure::new(
-            FailureKind::Limit,
-            format!(
-                "with this step's update the state would take {size} bytes, more than its limit of {limit} (max_state_bytes)"
-            ),
-        ));
+    if size <= limit {
+        return Ok(outcome);
     }
-    Ok(outcome)
+    Err(Failure::new(
+        FailureKind::Limit,
+        format!(
+            "with this step's update the state would take {size} bytes, more than its limit of {limit} (max_state_bytes)"
+        ),
+    ))
 }
 
 fn prepare(run: &Run, node: NodeIx, step: u64, attempt: u32, sink: Arc<StepSink>) -> Option<Call> {

@@ -6,16 +6,19 @@
 //! of the world comes through the ports in [`ports`]; nothing here names a database, a wasm
 //! runtime or a web server.
 
+mod answer;
 mod drive;
 mod engine;
+mod inner;
 mod live;
 pub mod ports;
 mod system;
 mod watch;
 
-pub use engine::{
-    CallToolError, CreateGraphError, CreatedGraph, Engine, Ports, ReadError, Recovered, RegisterPluginError,
-    RunView, Settings, StartError, StartedRun, Stats, ToolAnswer,
+pub use answer::{
+    CallToolError, CreateGraphError, CreatedGraph, ReadError, Recovered, RegisterPluginError, RunView,
+    StartError, StartedRun, Stats, ToolAnswer,
 };
+pub use engine::{Engine, Ports, Settings};
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};

@@ -137,6 +137,13 @@ impl LiveRun {
         }
     }
 
+    /// Waits until the run's events cannot be kept, which may be never.
+    pub(crate) async fn lost(&self) {
+        let mut progress = self.progress();
+        let lost = progress.wait_for(|progress| matches!(progress.stopped, Some(Stopped::Lost(_))));
+        lost.await.expect("the sender lives as long as the run");
+    }
+
     pub(crate) fn stop(&self, stopped: Stopped) {
         self.progress.send_modify(|progress| {
             progress.stopped.get_or_insert(stopped);

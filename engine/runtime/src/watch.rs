@@ -104,6 +104,14 @@ impl Watch {
                 }
                 continue;
             }
+            if live
+                .run
+                .read(|run| run.status.is_over() && run.seq <= progress.seq)
+            {
+                // Everything was told, or was not asked for.
+                self.over = true;
+                continue;
+            }
             if let Some(stopped) = progress.stopped {
                 self.over = true;
                 return Some(Err(StoreError::Unavailable(match stopped {

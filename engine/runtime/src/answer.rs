@@ -1,0 +1,216 @@
+//! What the engine answers: what was made, what there is, and why something was not done.
+
+use std::sync::Arc;
+
+use heddle_kernel::{
+    Diagnostic, Failure, Graph, GraphId, Json, Level, Object, Run, RunError, RunId, Severity, Status,
+    Timestamp,
+};
+
+use crate::{
+    live::LiveRun,
+    ports::{RegisterError, ResolveError, StoreError},
+};
+
+/// What was found and taken up at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// How many runs go on.
+    pub runs: usize,
+    /// Runs that cannot go on, each with the reason: their journals are damaged.
+    pub damaged: Vec<(RunId, String)>,
+    /// Kept plugins that could not be registered, each with the reason.
+    pub plugins: Vec<(Arc<str>, String)>,
+}
+
+/// A graph that was created.
+#[derive(Clone, Debug)]
+pub struct CreatedGraph {
+    /// The graph.
+    pub graph: Arc<Graph>,
+    /// What its check warns of.
+    pub warnings: Vec<Diagnostic>,
+    /// Whether it was not there before.
+    pub new: bool,
+}
+
+/// Why a graph was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateGraphError {
+    /// Its definition has errors.
+    #[error("{}", summary(.0))]
+    Invalid(Vec<Diagnostic>),
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a run was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No graph has this id or name.
+    #[error("there is no graph `{0}`: create it with POST /graph/create or POST /v1/graphs")]
+    NoSuchGraph(String),
+    /// The graph cannot run now: a function that it needs is gone.
+    #[error("the graph cannot run: {}", summary(.0))]
+    Broken(Vec<Diagnostic>),
+    /// The state is too large.
+    #[error("the state takes {size} bytes, more than its limit of {limit} (max_state_bytes)")]
+    TooLarge {
+        /// How large it is.
+        size: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+    /// Too many runs are under way.
+    #[error("{limit} runs are under way, the limit (max_runs_in_flight): try again later")]
+    Busy {
+        /// The limit.
+        limit: usize,
+    },
+    /// The engine is stopping.
+    #[error("the engine is stopping and starts no more runs")]
+    Draining,
+    /// The start could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a run could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store gave no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The run's journal makes no sense.
+    #[error("the journal of run {run} is damaged: {message}")]
+    Damaged {
+        /// The run.
+        run: RunId,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// A run as it is told: all of it is durable.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// Its id.
+    pub id: RunId,
+    /// Its graph.
+    pub graph: GraphId,
+    /// Whether it is over, and how.
+    pub status: Status,
+    /// Its state.
+    pub state: Object,
+    /// Why it failed.
+    pub error: Option<RunError>,
+    /// The number of its last event.
+    pub last_seq: u64,
+    /// How many steps were begun.
+    pub steps: u64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it was over.
+    pub finished_at: Option<Timestamp>,
+    /// The nodes that it is at.
+    pub nodes: Vec<Arc<str>>,
+}
+
+/// Why a plugin was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterPluginError {
+    /// It was refused.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a tool answered.
+#[derive(Clone, Debug)]
+pub struct ToolAnswer {
+    /// Its result.
+    pub output: Json,
+    /// What it wrote to its log.
+    pub logs: Vec<(Level, Arc<str>)>,
+}
+
+/// Why a tool gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallToolError {
+    /// There is no such tool.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// It is a node function.
+    #[error("`{0}` is a node function: only a run calls it; a tool can be called directly")]
+    NotATool(String),
+    /// It failed.
+    #[error("{failure}")]
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// What it wrote to its log until then.
+        logs: Vec<(Level, Arc<str>)>,
+    },
+}
+
+/// A run that was started, in the hands of who started it.
+pub struct StartedRun {
+    /// Its id.
+    pub id: RunId,
+    pub(crate) live: Arc<LiveRun>,
+}
+
+impl StartedRun {
+    /// The run as it is now; what it tells is durable. `None` where this engine drives it no
+    /// longer and it is not over: the journal knows how far it came.
+    pub async fn view(&self) -> Option<RunView> {
+        let view = self.live.read(RunView::of);
+        self.live.durable_to(view.last_seq).await.is_ok().then_some(view)
+    }
+
+    /// Waits until the run is over, or this engine drives it no longer.
+    pub async fn over(&self) {
+        // Either way there is nothing more to wait for; `view` tells which it was.
+        let _ = self.live.over().await;
+    }
+}
+
+/// Numbers about the engine now.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// How many runs are under way.
+    pub runs_in_flight: usize,
+}
+
+impl RunView {
+    pub(crate) fn of(run: &Run) -> Self {
+        Self {
+            id: run.id,
+            graph: run.graph.id.clone(),
+            status: run.status,
+            state: run.state.clone(),
+            error: run.error.clone(),
+            last_seq: run.seq,
+            steps: run.steps,
+            started_at: run.started_at,
+            finished_at: run.status.is_over().then_some(run.updated_at),
+            nodes: run
+                .branches
+                .values()
+                .map(|branch| run.graph.node(branch.node).name.clone())
+                .collect(),
+        }
+    }
+}
+
+/// The errors of a check in one line.
+pub(crate) fn summary(found: &[Diagnostic]) -> String {
+    let errors = found.iter().filter(|found| found.severity == Severity::Error);
+    let all: Vec<String> = errors
+        .map(|found| format!("{}: {}", found.pointer, found.message))
+        .collect();
+    all.join("; ")
+}
