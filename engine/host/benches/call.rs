@@ -2,7 +2,12 @@
 //!
 //! `cargo xtask plugins` first, then `cargo bench -p heddle-host`.
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Instant};
+use std::{
+    hint::black_box,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use heddle_host::{Host, HostSettings};
@@ -67,26 +72,56 @@ fn calls(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    beside_endless_loops(criterion, &runtime, &host, &state);
+}
+
+/// The same call while four others compute without an end: each of them gives way at every tick.
+fn beside_endless_loops(criterion: &mut Criterion, runtime: &Runtime, host: &Host, state: &Object) {
+    let spinning: Vec<_> = (0..4)
+        .map(|_| {
+            let (host, call) = (host.clone(), call(host, "hostile/spin", state, "null"));
+            runtime.spawn(async move { host.call(call).await })
+        })
+        .collect();
+    let mut group = criterion.benchmark_group("beside four endless loops");
+    group.sample_size(10);
+    group.bench_function("bench/touch", |bencher| {
+        bencher.iter(|| {
+            let (host, call) = (host.clone(), call(host, "bench/touch", state, r#"{"key":"k"}"#));
+            runtime
+                .block_on(runtime.spawn(async move { host.call(call).await }))
+                .expect("it does not panic")
+        });
+    });
+    group.finish();
+    for spinning in spinning {
+        assert!(!spinning.is_finished(), "it has no end");
+        spinning.abort();
+    }
 }
 
 async fn started() -> Host {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let cache_dir = Some(target.join("tmp/compiled"));
+    let call_timeout = Duration::from_secs(600);
     let host = Host::new(HostSettings {
         cache_dir,
+        call_timeout,
         ..HostSettings::default()
     })
     .expect("the host starts");
-    let path = target.join("plugins/bench.wasm");
-    let component = std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()));
-    let plugin = NewPlugin {
-        component: component.into(),
-        name: None,
-        fallback_name: None,
-        hidden: false,
-    };
-    host.register(plugin).await.expect("bench is a plugin");
+    for name in ["bench", "fixtures/hostile"] {
+        let path = target.join(format!("plugins/{name}.wasm"));
+        let component = std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()));
+        let plugin = NewPlugin {
+            component: component.into(),
+            name: None,
+            fallback_name: None,
+            hidden: false,
+        };
+        host.register(plugin).await.expect("it is a plugin");
+    }
     host
 }
 

@@ -14,6 +14,9 @@ use crate::{
 /// How much of a message is passed on.
 const MESSAGE_LEN: usize = 8 << 10;
 
+/// How wasmtime's error reads where a guest hands over too much; the type of it is private.
+const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted";
+
 /// The call that a nested call belongs to has no time left: it ends the callers too.
 #[derive(Debug, thiserror::Error)]
 #[error("the time of the call is over")]
@@ -47,6 +50,12 @@ pub(crate) fn of_error(
         let message =
             format!("`{function}` could not be called: every place for an instance is taken ({error})");
         return Failure::new(FailureKind::Unavailable, message);
+    }
+    if format!("{error:#}").contains(TOO_MUCH_AT_ONCE) {
+        let limit = Bytes(settings.result_bytes);
+        let message =
+            format!("`{function}` handed over more at once than its limit of {limit} (result_bytes)");
+        return Failure::new(FailureKind::Limit, message);
     }
     let said = |text: &str| {
         last_words

@@ -84,6 +84,16 @@ pub(crate) struct Memory {
 /// How many table elements one instance may have, all tables together.
 const ELEMENTS: usize = 4 * crate::engine::TABLE_ELEMENTS;
 
+/// How many handles (streams, timers, files) one instance may hold.
+const HANDLES: usize = 10_000;
+
+/// What a guest may hand over at once however small its results must be: its description, a log line.
+const LEAST_AT_ONCE: usize = 1 << 20;
+
+/// What it may hand over beyond a result of the largest size, so that a result a little above
+/// that is refused with its size.
+const AT_ONCE_SLACK: usize = 64 << 10;
+
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
         if self.limit >= wanted && most.is_some_and(|most| wanted > most) {
@@ -125,6 +135,8 @@ impl Sandbox {
             elements: 0,
             refused: false,
         };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         let mut store = Store::new(
             &host.engine,
             Self {
@@ -133,12 +145,15 @@ impl Sandbox {
                 memory,
                 lines,
                 clock: Ticks::default(),
-                table: ResourceTable::new(),
+                table,
                 random: None,
                 wasi: None,
             },
         );
         store.limiter(|sandbox| &mut sandbox.memory);
+        // What the host holds for a guest is limited as the guest's own memory is.
+        store.set_max_component_handles(HANDLES);
+        store.set_hostcall_fuel(host.settings.result_bytes.max(LEAST_AT_ONCE) + AT_ONCE_SLACK);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
             Ok(match Instant::now() >= deadline {

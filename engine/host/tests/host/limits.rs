@@ -93,7 +93,7 @@ async fn recursion_without_an_end_traps() {
     assert_eq!(failure.kind, FailureKind::Trap);
     assert_eq!(
         &*failure.message,
-        "`hostile/recurse` trapped: call stack exhausted"
+        "`hostile/recurse` trapped: out of bounds memory access, as where calls nest without an end"
     );
 }
 
@@ -134,6 +134,11 @@ async fn a_result_may_have_its_limit_and_no_more() {
         failure.message.contains("limit of 100000 bytes (result_bytes)"),
         "{failure}"
     );
+    let failure = run(&host, "big", "{}", r#"{"bytes": 5000000}"#)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Limit, "{failure}");
+    assert!(failure.message.contains("(result_bytes)"), "{failure}");
 }
 
 #[tokio::test]
