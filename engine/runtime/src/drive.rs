@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
@@ -23,8 +23,34 @@ use crate::{
 /// How long a log line may wait for others before it is journaled, while its call goes on.
 const LOG_FLUSH: Duration = Duration::from_millis(100);
 
+/// How long a run that goes on without a pause may hold events back, so that steps that take
+/// microseconds share an append; then others get a turn, too.
+const HOLD: Duration = Duration::from_micros(500);
+
+/// Events on their way to the journal, in order.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Set for the events that begin a run.
+    begins: Option<NewRun>,
+    /// What was decided and not handed over.
+    events: Vec<Arc<Recorded>>,
+    /// When the first of them was put in.
+    since: Option<Instant>,
+}
+
+impl Outbox {
+    /// What begins a run.
+    pub(crate) fn of_start(begins: NewRun, events: Vec<Arc<Recorded>>) -> Self {
+        Self {
+            begins: Some(begins),
+            events,
+            since: Some(Instant::now()),
+        }
+    }
+}
+
 /// Drives a run to its end, or until the engine stops.
-pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
+pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, mut outbox: Outbox) {
     let mut ahead = 0;
     while live.stopped().is_none() {
         if engine.is_draining() {
@@ -34,17 +60,19 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
         let Some(Owed::Call { node, step, attempt }) = live.read(|run| run.owed().next()) else {
             break;
         };
-        let Some(result) = call(&engine, &live, node, step, attempt).await else {
+        let Some(result) = call(&engine, &live, &mut outbox, node, step, attempt).await else {
             break;
         };
-        ahead += engine.take(
-            &live,
-            Input::Answered {
-                step,
-                attempt,
-                result,
-            },
-        );
+        let answered = Input::Answered {
+            step,
+            attempt,
+            result,
+        };
+        engine.take(&live, &mut outbox, answered);
+        if outbox.since.is_some_and(|since| since.elapsed() >= HOLD) {
+            ahead += engine.send(&live, &mut outbox);
+            tokio::task::yield_now().await;
+        }
         // What runs ahead of the disk is held in memory, so it has a limit.
         if ahead > engine.settings.run_ahead_bytes {
             ahead = 0;
@@ -54,6 +82,7 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
             }
         }
     }
+    engine.send(&live, &mut outbox);
     let seq = live.read(|run| run.seq);
     if let Err(Stopped::Lost(error)) = live.durable_to(seq).await {
         tracing::error!(run = %live.id, %error, "the run is given up by this engine");
@@ -61,11 +90,12 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>) {
     engine.forget(&live);
 }
 
-/// Makes one call; its log lines are journaled while it goes on. `None` where the run was lost
+/// Makes one call; nothing is held back while it waits, its log lines included. `None` where the run was lost
 /// meanwhile: nobody waits for the answer then, so the call is given up.
 async fn call(
     engine: &Inner,
     live: &Arc<LiveRun>,
+    outbox: &mut Outbox,
     node: NodeIx,
     step: u64,
     attempt: u32,
@@ -84,15 +114,20 @@ async fn call(
     };
     let before = call.state.size();
     let mut answer = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
-    let answer = loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => break answer,
-            () = live.lost() => return None,
-            () = tokio::time::sleep(LOG_FLUSH) => flush(engine, live, &sink, step, attempt),
-        }
+    let answer = match (&mut answer).now_or_never() {
+        Some(answer) => answer,
+        None => loop {
+            flush(engine, live, outbox, &sink, attempt);
+            engine.send(live, outbox);
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                () = live.lost() => return None,
+                () = tokio::time::sleep(LOG_FLUSH) => {}
+            }
+        },
     };
-    flush(engine, live, &sink, step, attempt);
+    flush(engine, live, outbox, &sink, attempt);
     let answer = answer.unwrap_or_else(|_| {
         Err(Failure::new(
             FailureKind::Unavailable,
@@ -132,7 +167,8 @@ fn prepare(run: &Run, node: NodeIx, step: u64, attempt: u32, sink: Arc<StepSink>
     })
 }
 
-fn flush(engine: &Inner, live: &Arc<LiveRun>, sink: &StepSink, step: u64, attempt: u32) {
+/// Takes what a function has written into the journal.
+fn flush(engine: &Inner, live: &LiveRun, outbox: &mut Outbox, sink: &StepSink, attempt: u32) {
     let lines = std::mem::take(
         &mut *sink
             .lines
@@ -140,27 +176,28 @@ fn flush(engine: &Inner, live: &Arc<LiveRun>, sink: &StepSink, step: u64, attemp
             .expect("nothing panics while it holds the lines"),
     );
     if !lines.is_empty() {
-        engine.take(live, Input::Logged { step, attempt, lines });
+        let step = sink.step;
+        engine.take(live, outbox, Input::Logged { step, attempt, lines });
     }
 }
 
 impl Inner {
-    /// Has the kernel take an input, journals what follows, and gives its size in bytes.
-    pub(crate) fn take(&self, live: &Arc<LiveRun>, input: Input) -> usize {
+    /// Has the kernel take an input, and puts what follows into the outbox.
+    pub(crate) fn take(&self, live: &LiveRun, outbox: &mut Outbox, input: Input) {
         let now = self.ports.clock.now();
         match live.change(|run| run.take(input, now)) {
-            Ok(events) => self.append(live, events, None),
-            Err(Refusal::Over | Refusal::Stale) => 0,
+            Ok(events) => {
+                outbox.events.extend(events);
+                outbox.since.get_or_insert_with(Instant::now);
+            }
+            // Nothing follows from an answer that came too late.
+            Err(Refusal::Over | Refusal::Stale) => {}
         }
     }
 
-    /// Hands events to the journal and gives their size in bytes.
-    pub(crate) fn append(
-        &self,
-        live: &Arc<LiveRun>,
-        events: Vec<Arc<Recorded>>,
-        begins: Option<NewRun>,
-    ) -> usize {
+    /// Hands what is in the outbox to the journal, and gives its size in bytes.
+    pub(crate) fn send(&self, live: &Arc<LiveRun>, outbox: &mut Outbox) -> usize {
+        let Outbox { begins, events, .. } = std::mem::take(outbox);
         let Some(last) = events.last() else { return 0 };
         let ends = match &last.event {
             Event::RunFinished => Some(RunEnd {

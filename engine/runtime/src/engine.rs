@@ -14,6 +14,7 @@ use crate::{
         CallToolError, CreateGraphError, CreatedGraph, ReadError, Recovered, RegisterPluginError, RunView,
         StartError, StartedRun, Stats, ToolAnswer,
     },
+    drive::Outbox,
     inner::Inner,
     live::{LiveRun, Stopped},
     ports::{
@@ -89,8 +90,9 @@ impl Engine {
                     inner.register_pinned(&run).await?;
                     let live = Arc::new(LiveRun::new(run.clone(), run.seq, &[]));
                     inner.adopt(&live);
-                    inner.take(&live, Input::Resumed);
-                    inner.spawn(live);
+                    let mut outbox = Outbox::default();
+                    inner.take(&live, &mut outbox, Input::Resumed);
+                    inner.spawn(live, outbox);
                     recovered.runs += 1;
                 }
                 Ok(None) => {}
@@ -170,8 +172,7 @@ impl Engine {
         };
         let live = Arc::new(LiveRun::new(run, 0, &events));
         inner.admit(&live)?;
-        inner.append(&live, events, Some(begins));
-        inner.spawn(live.clone());
+        inner.spawn(live.clone(), Outbox::of_start(begins, events));
         match live.durable_to(1).await {
             Ok(()) => Ok(StartedRun { id, live }),
             Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),

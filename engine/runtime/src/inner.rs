@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     answer::{ReadError, RegisterPluginError, StartError, summary},
-    drive::drive,
+    drive::{Outbox, drive},
     engine::{Ports, Settings},
     live::{LiveRun, Stopped},
     ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
@@ -104,10 +104,10 @@ impl Inner {
             .remove(&live.id);
     }
 
-    pub(crate) fn spawn(self: &Arc<Self>, live: Arc<LiveRun>) {
+    pub(crate) fn spawn(self: &Arc<Self>, live: Arc<LiveRun>, outbox: Outbox) {
         let mut drivers = self.drivers.lock().expect("no panic under this lock");
         while drivers.try_join_next().is_some() {}
-        drivers.spawn(drive(self.clone(), live));
+        drivers.spawn(drive(self.clone(), live, outbox));
     }
 
     pub(crate) fn check(&self, definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
