@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests: a real server process, a real HTTP client and a real
 //! WebSocket client. What is missing (the binary, a component) is a failure that says what to run.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -1,4 +1,5 @@
 //! The `heddle` command against a running server: what it prints, and how it exits.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::{Command, Output};
 

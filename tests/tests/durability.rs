@@ -1,4 +1,5 @@
 //! What was acknowledged is finished after a kill, and a stop is graceful.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::time::Duration;
 

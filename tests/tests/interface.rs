@@ -1,4 +1,5 @@
 //! The /v1 routes, the documents, and who may reach them.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_tests::{Server, component};
 use serde_json::{Value, json};

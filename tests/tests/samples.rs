@@ -1,6 +1,7 @@
 //! The samples give right answers on their input. What is right was worked out independently:
 //! by hand for code-review, by plain Python programs in `plugins/*/tests` for the others. The
 //! expectations are the `expected.json` files that stand with the samples.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::collections::BTreeMap;
 

@@ -12,6 +12,7 @@
 //!     log LEVEL MESSAGE          the function writes a line
 //!     resume                     an engine takes the run up after a crash
 //!     stale UPDATE               an earlier attempt answers
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{collections::BTreeMap, sync::Arc};
 

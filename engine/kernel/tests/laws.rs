@@ -1,5 +1,6 @@
 //! The kernel's laws over random graphs, outcomes, crashes and duplicates. A failing case
 //! prints its seed and the smallest input that shows it.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{collections::BTreeMap, sync::Arc};
 
