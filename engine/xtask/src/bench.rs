@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::plugins;
-use crate::process::{cargo, heading, run as run_command, under_root};
+use crate::process::{cargo, heading, run as run_command};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -22,28 +22,26 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     heading("Building the plugins");
     plugins::build()?.report();
-    if under_root("tests/src/bin/load.rs").is_file() {
-        heading("Building the engine in release");
-        run_command(cargo("build", "target").args([
-            "--release",
-            "--package",
-            "heddle-cli",
-            "--package",
-            "heddle-tests",
-        ]))?;
-        heading("Load over HTTP");
-        let mut load = cargo("run", "target");
-        load.args([
-            "--quiet",
-            "--release",
-            "--package",
-            "heddle-tests",
-            "--bin",
-            "load",
-            "--",
-        ]);
-        run_command(load.args(&arguments.load))?;
-    }
+    heading("Building the engine in release");
+    run_command(cargo("build", "target").args([
+        "--release",
+        "--package",
+        "heddle-cli",
+        "--package",
+        "heddle-tests",
+    ]))?;
+    heading("Load over HTTP");
+    let mut load = cargo("run", "target");
+    load.args([
+        "--quiet",
+        "--release",
+        "--package",
+        "heddle-tests",
+        "--bin",
+        "load",
+        "--",
+    ]);
+    run_command(load.args(&arguments.load))?;
     if !arguments.load_only {
         for part in ["host", "store"] {
             heading(&format!("Benchmarks of heddle-{part}"));
