@@ -235,6 +235,30 @@ async fn nothing_leaves_before_it_is_durable_while_ungranted_steps_run_ahead() {
 }
 
 #[tokio::test]
+async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let settings = Settings {
+        run_ahead_bytes: 1,
+        ..Settings::default()
+    };
+    let engine = engine(&journal, &functions, settings);
+    let graph = line(&engine, &["gate", "b"]).await;
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    journal.hold();
+    functions.gate.add_permits(1);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        *functions.calls.borrow(),
+        1,
+        "the next step did not wait for the disk"
+    );
+    journal.release();
+    assert_eq!(all(&engine, run).await.len(), 6);
+}
+
+#[tokio::test]
 async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;

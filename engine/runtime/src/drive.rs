@@ -36,6 +36,8 @@ pub(crate) struct Outbox {
     events: Vec<Arc<Recorded>>,
     /// When the first of them was put in.
     since: Option<Instant>,
+    /// How many bytes were handed over since the run last waited for the disk.
+    ahead: usize,
 }
 
 impl Outbox {
@@ -45,13 +47,13 @@ impl Outbox {
             begins: Some(begins),
             events,
             since: Some(Instant::now()),
+            ahead: 0,
         }
     }
 }
 
 /// Drives a run to its end, or until the engine stops.
 pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, mut outbox: Outbox) {
-    let mut ahead = 0;
     while live.stopped().is_none() {
         if engine.is_draining() {
             live.stop(Stopped::Draining);
@@ -70,12 +72,13 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, mut outbox: Ou
         };
         engine.take(&live, &mut outbox, answered);
         if outbox.since.is_some_and(|since| since.elapsed() >= HOLD) {
-            ahead += engine.send(&live, &mut outbox);
+            engine.send(&live, &mut outbox);
             tokio::task::yield_now().await;
         }
         // What runs ahead of the disk is held in memory, so it has a limit.
-        if ahead > engine.settings.run_ahead_bytes {
-            ahead = 0;
+        if outbox.ahead > engine.settings.run_ahead_bytes {
+            engine.send(&live, &mut outbox);
+            outbox.ahead = 0;
             let seq = live.read(|run| run.seq);
             if live.durable_to(seq).await.is_err() {
                 break;
@@ -195,10 +198,11 @@ impl Inner {
         }
     }
 
-    /// Hands what is in the outbox to the journal, and gives its size in bytes.
-    pub(crate) fn send(&self, live: &Arc<LiveRun>, outbox: &mut Outbox) -> usize {
-        let Outbox { begins, events, .. } = std::mem::take(outbox);
-        let Some(last) = events.last() else { return 0 };
+    /// Hands what is in the outbox to the journal.
+    fn send(&self, live: &Arc<LiveRun>, outbox: &mut Outbox) {
+        let (begins, events) = (outbox.begins.take(), std::mem::take(&mut outbox.events));
+        outbox.since = None;
+        let Some(last) = events.last() else { return };
         let ends = match &last.event {
             Event::RunFinished => Some(RunEnd {
                 status: Status::Finished,
@@ -212,7 +216,7 @@ impl Inner {
             }),
             _ => None,
         };
-        let size = events.iter().map(|event| size(&event.event)).sum();
+        outbox.ahead += events.iter().map(|event| size(&event.event)).sum::<usize>();
         self.ports.journal.append(Append {
             run: live.id,
             begins,
@@ -220,7 +224,6 @@ impl Inner {
             ends,
             ack: live.clone(),
         });
-        size
     }
 }
 
