@@ -34,10 +34,13 @@ pub enum Event {
         graph: GraphId,
         /// The state that it began with.
         state: Object,
-        /// For each function that the graph names, the one that this run keeps to.
+        /// For each function that the graph and its subgraphs name, the one that this run keeps to.
         functions: BTreeMap<Arc<str>, FunctionRef>,
+        /// For each graph that they name, the one that this run keeps to.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        graphs: BTreeMap<Arc<str>, GraphId>,
     },
-    /// A branch came to a node, or a step is tried again.
+    /// A node is visited, or a step is tried again.
     StepStarted {
         /// The number of the step in the run, from 1.
         step: u64,
@@ -47,6 +50,38 @@ pub enum Event {
         node: Arc<str>,
         /// The number of the attempt, from 1.
         attempt: u32,
+        /// The execution of a graph that it belongs to: 0 for the run's own, else the step of the
+        /// node that runs a graph.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        within: u64,
+        /// The branches that became one with this one here.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<u32>,
+        /// Set where the step is for one item of a map.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Item>,
+        /// Until when a sleep or a wait lasts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// Set where the step undoes another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undoes: Option<u64>,
+    },
+    /// A node that runs a graph began to: its execution is named by the step.
+    GraphStarted {
+        /// The step.
+        step: u64,
+        /// The graph as the node names it.
+        graph: Arc<str>,
+        /// The state that it begins with.
+        state: Object,
+    },
+    /// A map began: its items are counted from 0.
+    MapStarted {
+        /// The step.
+        step: u64,
+        /// The list, or the object, of its items.
+        items: Json,
     },
     /// A function wrote a line to its log.
     Log {
@@ -73,6 +108,22 @@ pub enum Event {
         update: Object,
         /// Where the branch went.
         next: Next,
+        /// The number of the event by which the signal came that a wait waited for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<u64>,
+    },
+    /// A step for one item of a map is over.
+    ItemFinished {
+        /// The step.
+        step: u64,
+        /// The node of the map.
+        node: Arc<str>,
+        /// The item.
+        item: Item,
+        /// The attempt that gave the result.
+        attempt: u32,
+        /// Its result; nothing where a failed item is left out.
+        result: Option<Json>,
     },
     /// An attempt of a step failed.
     StepFailed {
@@ -84,6 +135,24 @@ pub enum Event {
         attempt: u32,
         /// Why.
         failure: Failure,
+        /// What follows.
+        #[serde(default, skip_serializing_if = "Then::is_raise")]
+        then: Then,
+    },
+    /// A signal came to the run: it is kept until a wait takes it.
+    SignalReceived {
+        /// Its name.
+        name: Arc<str>,
+        /// What came with it.
+        payload: Json,
+    },
+    /// The run ends badly: what was done is undone first.
+    UndoStarted {
+        /// Why it failed; nothing where it is cancelled.
+        error: Option<RunError>,
+        /// Why it is cancelled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Arc<str>>,
     },
     /// Every branch ended: the run is over and its state is final.
     RunFinished,
@@ -92,6 +161,58 @@ pub enum Event {
         /// Why.
         error: RunError,
     },
+    /// The run is over because somebody wanted it to be.
+    RunCancelled {
+        /// Why, in their words.
+        reason: Arc<str>,
+        /// What could not be undone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        problems: Vec<Arc<str>>,
+    },
+}
+
+impl Event {
+    /// Whether it is the last event of a run.
+    pub fn ends_run(&self) -> bool {
+        matches!(
+            self,
+            Self::RunFinished | Self::RunFailed { .. } | Self::RunCancelled { .. }
+        )
+    }
+}
+
+/// One item of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// The step of the map.
+    pub of: u64,
+    /// Its place among the items, from 0.
+    pub index: u32,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The graph that the step belongs to fails.
+    #[default]
+    Raise,
+    /// The step is tried again at this time.
+    Retry(Timestamp),
+    /// The branch goes to this node, which is shown the error.
+    Goto(Arc<str>),
+    /// The map that the step belongs to goes on without the item's result.
+    Item,
+}
+
+impl Then {
+    fn is_raise(&self) -> bool {
+        *self == Self::Raise
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A function of one exact plugin.
@@ -105,6 +226,9 @@ pub struct FunctionRef {
     pub version: Arc<str>,
     /// The name of the function in it.
     pub function: Arc<str>,
+    /// The nodes that it may name in a route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Arc<str>>,
 }
 
 impl fmt::Display for FunctionRef {
@@ -119,8 +243,19 @@ impl fmt::Display for FunctionRef {
 pub enum Next {
     /// To a node.
     Node(Arc<str>),
+    /// To several places: a branch for each.
+    Fork(Vec<Arm>),
     /// To the end.
     End,
+}
+
+/// One of the branches of a fork.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// The new branch.
+    pub branch: u32,
+    /// The node that it goes to, or `end`.
+    pub to: Arc<str>,
 }
 
 /// How much a log line matters.
@@ -201,6 +336,18 @@ pub enum FailureKind {
     Limit,
     /// The function is not there, or the engine could not call it.
     Unavailable,
+    /// An expression of the graph could not be evaluated.
+    Expression,
+    /// No case of a node's edges held.
+    NoCase,
+    /// Several branches changed a key of the state for which the graph has no policy.
+    Conflict,
+    /// The run, or the graph that a node runs, took more steps than it may.
+    StepLimit,
+    /// The run took longer than it may.
+    TimeLimit,
+    /// Graphs run graphs deeper than they may.
+    DepthLimit,
 }
 
 impl FailureKind {
@@ -215,6 +362,23 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::Limit => "limit",
             Self::Unavailable => "unavailable",
+            Self::Expression => "expression",
+            Self::NoCase => "no_case",
+            Self::Conflict => "conflict",
+            Self::StepLimit => "step_limit",
+            Self::TimeLimit => "time_limit",
+            Self::DepthLimit => "depth_limit",
+        }
+    }
+}
+
+impl RunError {
+    /// The failure without its place.
+    pub fn failure(&self) -> Failure {
+        Failure {
+            kind: self.kind,
+            message: self.message.clone(),
+            data: self.data.clone(),
         }
     }
 }
@@ -222,8 +386,9 @@ impl FailureKind {
 /// Why a run failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunError {
-    /// A stable name for programs: a failure kind, or `step_limit`.
-    pub code: Arc<str>,
+    /// What sort of failure it was: a stable name for programs.
+    #[serde(rename = "code")]
+    pub kind: FailureKind,
     /// What was wrong, where, and what to do about it.
     pub message: Arc<str>,
     /// The node at which the run failed.

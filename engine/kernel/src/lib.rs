@@ -5,6 +5,7 @@
 //! inputs always give the same events. The arrows of the workspace end here.
 
 pub mod event;
+pub mod expr;
 pub mod graph;
 pub mod ids;
 pub mod object;
@@ -14,4 +15,4 @@ pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
 pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};
 pub use ids::{Digest, GraphId, RunId, Timestamp};
 pub use object::{Json, Object};
-pub use run::{Input, Outcome, Owed, Refusal, Route, Run, Status, decide};
+pub use run::{Answer, Input, Outcome, Owed, Prepared, Refusal, Route, Run, Status, decide};

@@ -1,195 +1,378 @@
-//! The kernel's laws over random graphs, outcomes, crashes and duplicates. A failing case
-//! prints its seed and the smallest input that shows it.
+//! The kernel's laws over random graphs, outcomes, orders, crashes and duplicates. A failing case
+//! prints its seed and the smallest input that shows it. `PROPTEST_CASES` sets how many there are.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use heddle_kernel::{
-    Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Object, Outcome,
-    Owed, Recorded, Refusal, Route, Run, RunId, Timestamp, event::FunctionRef, graph, object::to_json,
+    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Next, Object,
+    Outcome, Owed, Recorded, Route, Run, RunId, Status, Timestamp, decide,
+    event::FunctionRef,
+    graph,
+    object::{Json, to_json},
+    run::Graphs,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::Config};
+use serde_json::{Value, json};
 
-/// What a function answers at its n-th step, and what goes wrong around it.
+/// How many cases each law is tried on: all of them together in a few tens of seconds.
+const CASES: u32 = 6_000;
+
+/// What a node of a random graph is and where its edges lead; a number past the last node is the end.
 #[derive(Clone, Debug)]
-struct Turn {
-    key: u8,
-    route: u8,
-    crash: bool,
-    twice: bool,
-    fails: bool,
+struct Place {
+    kind: u8,
+    edges: Vec<u8>,
+    next: Vec<u8>,
+    on_error: Option<u8>,
 }
 
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let turn = (
-        0..5u8,
+/// The keys that random functions write, with their policies.
+const KEYS: [(&str, &str); 7] = [
+    ("append", "append"),
+    ("add", "add"),
+    ("max", "max"),
+    ("min", "min"),
+    ("union", "union"),
+    ("deep", "deep"),
+    ("last", "last"),
+];
+
+fn places(most: usize) -> impl Strategy<Value = Vec<Place>> {
+    let place = (
         0..12u8,
-        prop::bool::weighted(0.2),
-        prop::bool::weighted(0.2),
-        prop::bool::weighted(0.03),
+        prop::collection::vec(0..10u8, 0..4),
+        prop::collection::vec(0..10u8, 0..3),
+        prop::option::weighted(0.2, 0..10u8),
     );
-    prop::collection::vec(
-        turn.prop_map(|(key, route, crash, twice, fails)| Turn {
-            key,
-            route,
-            crash,
+    let place = place.prop_map(|(kind, edges, next, on_error)| Place {
+        kind,
+        edges,
+        next,
+        on_error,
+    });
+    prop::collection::vec(place, 1..most)
+}
+
+/// How a run is played: which answer comes first, and what goes wrong around it.
+#[derive(Clone, Debug)]
+struct Luck {
+    picks: Vec<u8>,
+    crashes: u64,
+    twice: bool,
+}
+
+fn luck() -> impl Strategy<Value = Luck> {
+    (prop::collection::vec(any::<u8>(), 1..40), any::<u64>(), any::<bool>()).prop_map(
+        |(picks, crashes, twice)| Luck {
+            picks,
+            crashes,
             twice,
-            fails,
-        }),
-        1..60,
+        },
     )
 }
 
-/// A graph of `edges.len()` nodes; an edge past the last node leads to the end.
-fn graph_of(edges: &[u8]) -> Arc<Graph> {
-    let nodes: serde_json::Map<_, _> = (0..edges.len())
-        .map(|node| (format!("n{node}"), serde_json::json!({"uses": "f"})))
-        .collect();
-    let leads = |to: u8| {
-        if usize::from(to) < edges.len() {
+const CALM: Luck = Luck {
+    picks: Vec::new(),
+    crashes: 0,
+    twice: false,
+};
+
+fn definition(places: &[Place], name: &str, forward: bool, child: Option<&str>) -> Value {
+    let count = places.len() as u8;
+    let leads = |from: usize, to: u8| {
+        // A graph without loops only leads on.
+        let to = if forward { from as u8 + 1 + to % 4 } else { to };
+        if to < count {
             format!("n{to}")
         } else {
             "end".to_owned()
         }
     };
-    let edges: serde_json::Map<_, _> = edges
+    let mut nodes = serde_json::Map::new();
+    let mut edges = serde_json::Map::new();
+    for (at, place) in places.iter().enumerate() {
+        let to = |all: &[u8]| {
+            let mut names: Vec<String> = all.iter().map(|to| leads(at, *to)).collect();
+            let mut seen = std::collections::HashSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+            names
+        };
+        let mut node = match (place.kind, child) {
+            (0, Some(_)) => {
+                json!({"map": {"over": "state.append", "uses": "f", "into": "last", "at_once": 2, "on_item_error": "collect"}})
+            }
+            (1, Some(child)) => json!({"graph": child, "input": {"append": "state.append"}, "output": "last"}),
+            (2, Some(child)) => {
+                json!({"map": {"over": "state.append", "graph": child, "into": "union"}})
+            }
+            (3, _) => json!({"sleep": "5ms"}),
+            _ => json!({"uses": "f", "next": to(&place.next)}),
+        };
+        if let Some(on_error) = place.on_error.filter(|_| place.kind != 3) {
+            node["on_error"] = leads(at, on_error).into();
+        }
+        nodes.insert(format!("n{at}"), node);
+        if !place.edges.is_empty() {
+            edges.insert(format!("n{at}"), json!(to(&place.edges)));
+        }
+    }
+    let state: serde_json::Map<_, _> = KEYS
         .iter()
-        .enumerate()
-        .map(|(from, to)| (format!("n{from}"), leads(*to).into()))
+        .map(|(key, merge)| ((*key).to_owned(), json!({"merge": merge})))
         .collect();
-    let text = serde_json::json!({"nodes": nodes, "edges": edges, "limits": {"steps": 40}}).to_string();
+    // A node that a function may name at any time can be reached by it: nothing is unreachable.
+    json!({"name": name, "start": "n0", "nodes": nodes, "edges": edges, "state": state, "limits": {"steps": 40}})
+}
+
+fn make(definition: &Value) -> Option<Arc<Graph>> {
     let any = |_: &str| {
         Ok(Function {
             kind: FunctionKind::Node,
             routes: Vec::new(),
+            input: Value::Null,
         })
     };
-    Arc::new(graph::check(&Definition::parse(&text).unwrap(), any).unwrap().0)
+    let definition = Definition::parse(&definition.to_string()).unwrap();
+    // Some have no way to the end: those are not run.
+    let graph = graph::check(&definition, any, |_| Ok(())).ok()?.0;
+    Some(Arc::new(graph))
 }
 
-fn outcome(turn: &Turn, step: u64) -> Result<Outcome, Failure> {
-    if turn.fails {
+fn drawn(seed: &impl Hash, salt: u8) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, salt).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What the function answers: it depends on what it sees, and on nothing else.
+fn outcome(node: &str, seen: &Object, leads: &[String], conflicts: bool, fails: bool) -> Result<Outcome, Failure> {
+    let seed = (node, seen.to_text());
+    if fails && drawn(&seed, 0) % 25 == 0 {
         return Err(Failure::new(FailureKind::Permanent, "on purpose"));
     }
     let mut update = Object::default();
-    update.insert(format!("k{}", turn.key), to_json(&step));
-    let route = match turn.route {
+    let number = (drawn(&seed, 1) % 9) as i64;
+    for (at, (key, policy)) in KEYS.iter().enumerate() {
+        if drawn(&seed, 10 + at as u8) % 3 == 0 {
+            let value = match *policy {
+                "append" | "union" => json!([number]),
+                "deep" => json!({node: {"n": number}}),
+                _ => json!(number),
+            };
+            update.insert(*key, to_json(&value));
+        }
+    }
+    if conflicts && drawn(&seed, 2) % 4 == 0 {
+        update.insert("plain", to_json(&number));
+    }
+    let route = match drawn(&seed, 3) % 8 {
         0 => Route::End,
         1 => Route::Again,
-        named @ 2..=5 => Route::Goto(vec![format!("n{named}")]),
+        2 | 3 if !leads.is_empty() => {
+            let first = drawn(&seed, 4) as usize % leads.len();
+            let count = 1 + drawn(&seed, 5) as usize % 2;
+            Route::Goto(leads.iter().cycle().skip(first).take(count).cloned().collect())
+        }
         _ => Route::Edges,
     };
     Ok(Outcome { update, route })
 }
 
-fn fold(id: RunId, graph: &Arc<Graph>, journal: &[Arc<Recorded>]) -> Run {
-    let mut run = Run::from_first(id, graph.clone(), &journal[0]).unwrap();
-    journal[1..].iter().for_each(|event| run.fold(event).unwrap());
-    run
-}
-
-/// Runs a graph on these turns. With `trouble`, the engine dies and comes back, and answers come twice.
-fn play(graph: &Arc<Graph>, turns: &[Turn], trouble: bool) -> (Run, Vec<Arc<Recorded>>) {
-    let id = RunId(uuid::Uuid::nil());
+fn functions() -> BTreeMap<Arc<str>, FunctionRef> {
     let f = FunctionRef {
         digest: Digest::of(b""),
         plugin: "p".into(),
         version: "1.0.0".into(),
         function: "f".into(),
+        routes: Vec::new(),
     };
-    let functions = BTreeMap::from([("f".into(), f)]);
-    let (mut run, mut journal) = Run::start(id, graph.clone(), Object::default(), functions, Timestamp(0));
-    let next = |run: &Run| run.owed().next();
-    while let Some(Owed::Call { step, attempt, .. }) = next(&run) {
-        let turn = &turns[(step as usize - 1) % turns.len()];
-        let answer = |attempt| Input::Answered {
-            step,
-            attempt,
-            result: outcome(turn, step),
-        };
-        let mut latest = attempt;
-        if trouble && turn.crash {
-            // What was in memory is gone; the journal is all there is.
-            run = fold(id, graph, &journal);
-            journal.extend(run.take(Input::Resumed, Timestamp(1)).unwrap());
-            latest += 1;
-            assert_eq!(
-                run.take(answer(attempt), Timestamp(1)).unwrap_err(),
-                Refusal::Stale
-            );
-        }
-        journal.extend(run.take(answer(latest), Timestamp(2)).unwrap());
-        if trouble && turn.twice {
-            assert!(
-                run.take(answer(latest), Timestamp(3)).is_err(),
-                "an answer counted twice"
-            );
-        }
-    }
-    (run, journal)
+    BTreeMap::from([("f".into(), f)])
 }
 
-/// The route that a run took and what each step gave, without attempts and times.
+struct World {
+    graph: Arc<Graph>,
+    graphs: Arc<Graphs>,
+    conflicts: bool,
+}
+
+impl World {
+    fn new(root: &[Place], child: &[Place], forward: bool, conflicts: bool) -> Option<Self> {
+        let child = make(&definition(child, "child", true, None))?;
+        let graph = make(&definition(root, "root", forward, Some("child")))?;
+        let graphs = if graph.graphs().next().is_some() {
+            Graphs::from([("child".into(), child)])
+        } else {
+            Graphs::new()
+        };
+        Some(Self {
+            graph,
+            graphs: Arc::new(graphs),
+            conflicts,
+        })
+    }
+
+    fn fold(&self, journal: &[Arc<Recorded>]) -> Run {
+        let id = RunId(uuid::Uuid::nil());
+        let mut run = Run::from_first(id, self.graph.clone(), self.graphs.clone(), &journal[0]).unwrap();
+        journal[1..].iter().for_each(|event| run.fold(event).unwrap());
+        run
+    }
+
+    /// Runs the graph to its end. What comes first is a matter of luck, and so are crashes and
+    /// answers that come twice.
+    fn play(&self, luck: &Luck) -> (Run, Vec<Arc<Recorded>>) {
+        let state: Object = serde_json::from_value(json!({"append": [1, 2]})).unwrap();
+        let id = RunId(uuid::Uuid::nil());
+        let (graph, graphs) = (self.graph.clone(), self.graphs.clone());
+        let (mut run, mut journal) = Run::start(id, graph, graphs, state, functions(), Timestamp(0));
+        let mut turn = 0;
+        while !run.status.is_over() {
+            turn += 1;
+            assert!(turn < 20_000, "the run does not end");
+            let now = Timestamp(turn * 5);
+            if luck.crashes >> (turn % 64) & 3 == 3 {
+                // What was in memory is gone; the journal is all there is.
+                run = self.fold(&journal);
+                journal.extend(decide(&mut run, Input::Resumed, now).unwrap());
+            }
+            let owed: Vec<Owed> = run.owed().collect();
+            assert!(!owed.is_empty(), "nothing can go on, and the run is not over");
+            let pick = luck.picks.get(turn as usize % luck.picks.len().max(1)).copied().unwrap_or(0);
+            let input = match owed[pick as usize % owed.len()] {
+                Owed::Wait { .. } => Input::Due,
+                Owed::Call { step, attempt } => Input::Answered {
+                    step,
+                    attempt,
+                    result: self.answer(&run, step),
+                },
+            };
+            journal.extend(decide(&mut run, input.clone(), now).unwrap());
+            if luck.twice && matches!(input, Input::Answered { .. }) {
+                assert!(decide(&mut run, input, now).is_err(), "an answer counted twice");
+            }
+        }
+        (run, journal)
+    }
+
+    fn answer(&self, run: &Run, step: u64) -> Result<Answer, Failure> {
+        let call = run.prepare(step).unwrap()?;
+        let graphs = std::iter::once(&self.graph).chain(self.graphs.values());
+        let node = graphs.filter_map(|graph| Some((graph, graph.find(&call.node)?))).next();
+        let (graph, at) = node.unwrap();
+        let leads = graph.node(at).leads.iter().map(|to| graph.node(*to).name.to_string());
+        let leads: Vec<String> = match run.task(step).is_some_and(|task| task.item.is_some()) || within(run, step) {
+            true => Vec::new(),
+            false => leads.collect(),
+        };
+        // An arm that fails cancels the others where they happen to be: in a graph that a node runs, what
+        // that node then makes of it would be a matter of luck. So functions only fail outside of it.
+        let inner = within(run, step);
+        outcome(&call.node, &call.input, &leads, self.conflicts && !inner, !inner).map(Answer::Outcome)
+    }
+}
+
+/// Whether a step belongs to a graph that a node runs.
+fn within(run: &Run, step: u64) -> bool {
+    format!("{:?}", run.task(step)).split("within: ").nth(1).is_some_and(|rest| !rest.starts_with('0'))
+}
+
+/// What a run did, without numbers, attempts and times: what every visit gave and where it led.
 fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
-    let told = journal.iter().filter_map(|recorded| match &recorded.event {
-        Event::StepFinished {
-            step,
-            node,
-            update,
-            next,
-            ..
-        } => Some(format!("{step} {node} {update:?} {next:?}")),
-        Event::RunFailed { error } => Some(format!("{} {}", error.code, error.message)),
-        _ => None,
-    });
-    told.collect()
+    let text = |json: &Option<Json>| json.as_ref().map(|json| json.get().to_owned());
+    let mut joins: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut told: Vec<String> = Vec::new();
+    for recorded in journal {
+        match &recorded.event {
+            Event::StepStarted { step, joined, .. } => {
+                joins.entry(*step).or_insert(joined.len());
+            }
+            Event::StepFinished {
+                step, node, update, next, ..
+            } => {
+                let next: Vec<&str> = match next {
+                    Next::Node(node) => vec![node],
+                    Next::Fork(arms) => arms.iter().map(|arm| &*arm.to).collect(),
+                    Next::End => vec!["end"],
+                };
+                told.push(format!("{node} joins {} {update:?} {next:?}", joins[step]));
+            }
+            Event::ItemFinished { node, item, result, .. } => {
+                told.push(format!("{node} item {} {:?}", item.index, text(result)));
+            }
+            _ => {}
+        }
+    }
+    told.sort();
+    told
+}
+
+fn config() -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    Config {
+        cases: cases.unwrap_or(CASES),
+        failure_persistence: None,
+        max_global_rejects: u32::MAX,
+        ..Config::default()
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
-    fn crashes_and_duplicates_change_neither_state_nor_route(
-        edges in prop::collection::vec(0..8u8, 1..6), turns in turns(),
+    fn the_order_of_completions_crashes_and_duplicates_change_neither_state_nor_route(
+        root in places(9), child in places(4), forward in any::<bool>(), conflicts in any::<bool>(), luck in luck(),
     ) {
-        let graph = graph_of(&edges);
-        let (calm, calm_journal) = play(&graph, &turns, false);
-        let (troubled, journal) = play(&graph, &turns, true);
-        prop_assert_eq!(&calm.state, &troubled.state);
-        prop_assert_eq!(calm.status, troubled.status);
-        prop_assert_eq!(route(&calm_journal), route(&journal));
-    }
-
-    #[test]
-    fn every_run_ends_and_its_events_are_numbered_without_gap(
-        edges in prop::collection::vec(0..8u8, 1..6), turns in turns(),
-    ) {
-        let graph = graph_of(&edges);
-        let (run, journal) = play(&graph, &turns, true);
-        prop_assert!(run.status.is_over());
-        prop_assert!(run.steps <= graph.max_steps);
-        prop_assert_eq!(run.owed().count(), 0);
-        for (position, event) in journal.iter().enumerate() {
-            prop_assert_eq!(event.seq, position as u64 + 1);
+        let Some(world) = World::new(&root, &child, forward, conflicts) else { return Ok(()) };
+        let (calm, calm_journal) = world.play(&CALM);
+        let (other, journal) = world.play(&luck);
+        prop_assert_eq!(calm.status == Status::Finished, other.status == Status::Finished);
+        if calm.status == Status::Finished {
+            prop_assert_eq!(calm.state().to_text(), other.state().to_text());
+            prop_assert_eq!(route(&calm_journal), route(&journal));
         }
     }
 
     #[test]
-    fn a_run_is_the_fold_of_every_prefix_of_its_journal(
-        edges in prop::collection::vec(0..8u8, 1..6), turns in turns(),
+    fn a_run_is_the_fold_of_its_journal_and_its_events_are_numbered_without_gap(
+        root in places(9), child in places(4), luck in luck(),
     ) {
-        let graph = graph_of(&edges);
-        let (run, journal) = play(&graph, &turns, true);
+        let Some(world) = World::new(&root, &child, false, true) else { return Ok(()) };
+        let (run, journal) = world.play(&luck);
         // The journal survives being stored as text.
         let stored: Vec<Arc<Recorded>> = journal
             .iter()
             .map(|event| Arc::new(serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()))
             .collect();
-        let folded = fold(run.id, &graph, &stored);
-        prop_assert_eq!(format!("{run:?}"), format!("{folded:?}"));
-        for end in 1..stored.len() {
-            let prefix = fold(run.id, &graph, &stored[..end]);
-            prop_assert_eq!(prefix.seq, end as u64);
+        prop_assert_eq!(format!("{run:?}"), format!("{:?}", world.fold(&stored)));
+        prop_assert_eq!(run.owed().count(), 0);
+        for (position, event) in stored.iter().enumerate() {
+            prop_assert_eq!(event.seq, position as u64 + 1);
+        }
+    }
+
+    #[test]
+    fn without_loops_no_node_is_visited_twice(root in places(9), child in places(4), luck in luck()) {
+        // `loop` in an answer is a visit of the same node by the same branch, and counts as one.
+        let Some(world) = World::new(&root, &child, true, false) else { return Ok(()) };
+        let (_, journal) = world.play(&luck);
+        let mut again: BTreeMap<Arc<str>, bool> = BTreeMap::new();
+        for recorded in &journal {
+            match &recorded.event {
+                Event::StepStarted { node, within: 0, attempt: 1, item: None, .. } => {
+                    let seen = again.insert(node.clone(), false);
+                    prop_assert_ne!(seen, Some(false), "{} was visited twice", node);
+                }
+                Event::StepFinished { node, next: Next::Node(next), .. } if node == next => {
+                    again.insert(node.clone(), true);
+                }
+                _ => {}
+            }
         }
     }
 }

@@ -1,32 +1,42 @@
-//! A graph's definition: the JSON that an author writes, read with every mistake found at once.
+//! A graph's definition: what an author writes, in the form in which it is checked and run.
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
-use super::{Diagnostic, END, Severity};
-use crate::object::{self, Json};
+use super::{Diagnostic, Severity, json, reader::Reader};
+use crate::{event::FailureKind, expr::Expr, object::Json};
 
 /// The most nodes that a graph may have.
 pub(crate) const MAX_NODES: usize = 10_000;
+/// How deep loops may be nested.
+pub(crate) const MAX_LOOP_DEPTH: usize = 64;
+/// The most nodes that one edge may lead to.
+pub(crate) const MAX_FORK: usize = 1_000;
 /// The longest name of a node or a graph, in bytes.
 pub(crate) const MAX_NAME_LEN: usize = 100;
 /// How many steps a run may take where `limits.steps` is not set.
 pub(crate) const DEFAULT_MAX_STEPS: u64 = 10_000;
 /// The most that `limits.steps` may be.
 pub(crate) const MAX_STEPS: u64 = 100_000_000;
+/// How many items of a map are under way at once where `at_once` is not set.
+pub(crate) const DEFAULT_AT_ONCE: u32 = 16;
+/// The most that `at_once` may be.
+pub(crate) const MAX_AT_ONCE: u32 = 1_000;
+/// The most that `retry.attempts` may be.
+pub(crate) const MAX_ATTEMPTS: u32 = 1_000;
 
-/// A definition that has the right form; whether it makes sense is for the check.
+/// A definition that has the right form; whether its names lead somewhere is for the check.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// Its name: letters, digits, `_`, `-`, `.`.
+    /// Its name: letters, digits, spaces and `_-.:/`.
     pub name: Option<String>,
     /// The node to begin with, where it is said.
     pub start: Option<String>,
     /// The nodes with their names, in the order in which they were written.
     pub nodes: Vec<(String, NodeDefinition)>,
-    /// The edges: from, to; in the order in which they were written.
-    pub edges: Vec<(String, String)>,
+    /// The edges of each node that has some, in the order in which they were written.
+    pub edges: Vec<(String, Vec<CaseDefinition>)>,
+    /// How several branches' updates of a key become one.
+    pub state: Vec<(String, Policy)>,
     /// What a run may use up.
     pub limits: Limits,
     /// The whole as compact JSON, in the order in which it was written.
@@ -36,10 +46,204 @@ pub struct Definition {
 /// One node of a definition.
 #[derive(Clone, Debug)]
 pub struct NodeDefinition {
-    /// The function; without it, the one of the node's own name.
-    pub uses: Option<String>,
-    /// What the function is given besides the state.
+    /// What a visit does.
+    pub does: Does,
+    /// What the function or the subgraph is given: names and where their values come from.
+    pub input: Option<Vec<(Arc<str>, Expr)>>,
+    /// Where the result goes.
+    pub output: Option<Output>,
+    /// What the function is given besides.
     pub config: Json,
+    /// The nodes that its function may name, besides those that it declares itself.
+    pub next: Vec<String>,
+    /// How a failure is tried again.
+    pub retry: Option<Retry>,
+    /// How long an attempt may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// The node to go to where it fails.
+    pub on_error: Option<String>,
+    /// The node that undoes it.
+    pub compensate: Option<String>,
+}
+
+/// What a visit of a node does.
+#[derive(Clone, Debug)]
+pub enum Does {
+    /// It calls a function.
+    Call {
+        /// The function; without it, the one of the node's own name.
+        uses: Option<Arc<str>>,
+    },
+    /// It does the same for every item of a list or an object.
+    Map(Map),
+    /// It runs another graph.
+    Graph {
+        /// The graph's name or id.
+        graph: Arc<str>,
+    },
+    /// It lets time pass.
+    Sleep(Sleep),
+    /// It waits for a signal.
+    Wait(Wait),
+}
+
+/// One thing for every item.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// The list or the object.
+    pub over: Expr,
+    /// The name that an item has in what its call is given.
+    pub item: Arc<str>,
+    /// What is done.
+    pub each: Each,
+    /// How many items are under way at once.
+    pub at_once: u32,
+    /// The key of the state that takes the results.
+    pub into: Arc<str>,
+    /// What becomes of an item that fails.
+    pub on_item_error: OnItemError,
+}
+
+/// What a map does for an item.
+#[derive(Clone, Debug)]
+pub enum Each {
+    /// It calls a function.
+    Call {
+        /// The function.
+        uses: Arc<str>,
+    },
+    /// It runs a graph.
+    Graph {
+        /// The graph's name or id.
+        graph: Arc<str>,
+    },
+}
+
+/// What becomes of an item that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnItemError {
+    /// The whole map fails.
+    Fail,
+    /// The item has no result.
+    Skip,
+    /// The item's result is the error.
+    Collect,
+}
+
+/// How long a node lets time pass.
+#[derive(Clone, Debug)]
+pub enum Sleep {
+    /// For so many milliseconds.
+    Ms(u64),
+    /// For as long as an expression says: seconds, or a duration's text.
+    For(Expr),
+    /// Until a time: RFC 3339, or milliseconds since 1970.
+    Until(Expr),
+}
+
+/// A wait for a signal.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// The signal's name.
+    pub signal: Arc<str>,
+    /// The JSON Schema of its payload, as it was written and compiled.
+    pub schema: Option<Arc<PayloadSchema>>,
+    /// How long it waits, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// The node to go to when that is over.
+    pub on_timeout: Option<String>,
+    /// What a person is asked.
+    pub prompt: Option<Arc<str>>,
+}
+
+/// The JSON Schema of a signal's payload.
+pub struct PayloadSchema {
+    /// As it was written.
+    pub text: Json,
+    /// Ready to check a payload.
+    pub validator: jsonschema::Validator,
+}
+
+impl std::fmt::Debug for PayloadSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text.get())
+    }
+}
+
+/// Where a node's result goes.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// All of it under one key.
+    Key(Arc<str>),
+    /// Under each key what an expression over `node`, the result, makes of it.
+    Keys(Vec<(Arc<str>, Expr)>),
+}
+
+/// How a failure is tried again.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// How many attempts there are in all.
+    pub attempts: u32,
+    /// How long the first pause is, in milliseconds.
+    pub backoff_ms: u64,
+    /// By how much each pause is longer than the one before.
+    pub factor: f64,
+    /// The longest pause, in milliseconds.
+    pub max_ms: u64,
+    /// By which part of itself a pause may be longer or shorter, from 0 to 1.
+    pub jitter: f64,
+    /// The sorts of failure that are tried again.
+    pub on: Vec<FailureKind>,
+}
+
+/// One of the edges of a node.
+#[derive(Clone, Debug)]
+pub struct CaseDefinition {
+    /// The condition; without it, it holds.
+    pub when: Option<Expr>,
+    /// Where it leads: one name, or several for a fork.
+    pub to: Vec<String>,
+    /// Where that is written: a JSON pointer.
+    pub pointer: String,
+}
+
+/// How the updates of a key that several branches made become one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Lists are put one after the other; what is no list is one more element.
+    Append,
+    /// Numbers are added.
+    Add,
+    /// The largest counts.
+    Max,
+    /// The smallest counts.
+    Min,
+    /// As `append`, but what is there already is not added.
+    Union,
+    /// Objects are merged, key by key and level by level.
+    Deep,
+    /// The last one in the order of the branches counts.
+    Last,
+}
+
+impl Policy {
+    /// Every policy with its name in a graph.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("append", Self::Append),
+        ("add", Self::Add),
+        ("max", Self::Max),
+        ("min", Self::Min),
+        ("union", Self::Union),
+        ("deep", Self::Deep),
+        ("last", Self::Last),
+    ];
+
+    /// Its name in a graph.
+    pub fn as_str(self) -> &'static str {
+        let mut all = Self::ALL.iter();
+        all.find(|(_, policy)| *policy == self)
+            .map_or("", |(name, _)| name)
+    }
 }
 
 /// What a run may use up.
@@ -47,21 +251,45 @@ pub struct NodeDefinition {
 pub struct Limits {
     /// Steps.
     pub steps: u64,
+    /// Time from its start, in milliseconds.
+    pub time_ms: Option<u64>,
 }
 
 impl Definition {
-    /// Reads a definition: an object with `nodes`, and maybe `name`, `start`, `edges` and `limits`.
+    /// Reads a definition: an object with `nodes`, and maybe `name`, `description`, `start`,
+    /// `edges`, `state` and `limits`.
     ///
     /// # Errors
     /// Every mistake of form, each with a JSON pointer.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| vec![Diagnostic::error("", format!("the graph is not JSON: {error}"))])?;
-        let mut reader = Reader { found: Vec::new() };
+        let value = json::parse(text)?;
+        let mut reader = Reader::default();
         let definition = reader.graph(&value);
         match definition {
             Some(definition) if reader.found.is_empty() => Ok(definition),
             _ => Err(reader.found),
+        }
+    }
+
+    /// The names and ids of the graphs that its nodes run, each once.
+    pub fn graphs(&self) -> Vec<&Arc<str>> {
+        let mut all: Vec<&Arc<str>> = self.nodes.iter().filter_map(|(_, node)| node.does.graph()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+impl Does {
+    /// The graph that it runs, if it runs one.
+    pub fn graph(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Graph { graph }
+            | Self::Map(Map {
+                each: Each::Graph { graph },
+                ..
+            }) => Some(graph),
+            _ => None,
         }
     }
 }
@@ -87,219 +315,4 @@ impl Diagnostic {
 /// A name as one part of a JSON pointer.
 pub(super) fn part(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
-}
-
-struct Reader {
-    found: Vec<Diagnostic>,
-}
-
-impl Reader {
-    fn error(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.found.push(Diagnostic::error(pointer, message));
-    }
-
-    fn graph(&mut self, value: &Value) -> Option<Definition> {
-        let map = self.object(value, "", "a graph")?;
-        self.known_keys(
-            map,
-            "",
-            &["name", "description", "start", "nodes", "edges", "limits"],
-        );
-        let name = self.text(map, "", "name").map(str::to_owned);
-        if let Some(name) = &name {
-            self.name("/name", "the graph's name", name);
-        }
-        self.text(map, "", "description");
-        let start = self.text(map, "", "start").map(str::to_owned);
-        let nodes = self.nodes(map);
-        let edges = self.edges(map);
-        let limits = self.limits(map);
-        let text = serde_json::to_string(value)
-            .expect("a JSON value serializes")
-            .into();
-        Some(Definition {
-            name,
-            start,
-            nodes: nodes?,
-            edges,
-            limits,
-            text,
-        })
-    }
-
-    fn nodes(&mut self, map: &Map<String, Value>) -> Option<Vec<(String, NodeDefinition)>> {
-        let Some(nodes) = map.get("nodes") else {
-            self.error(
-                "",
-                "`nodes` is missing: an object from each node's name to the node, as in {\"extract\": {}}",
-            );
-            return None;
-        };
-        let nodes = self.object(nodes, "/nodes", "`nodes`")?;
-        if nodes.is_empty() {
-            self.error("/nodes", "a graph needs at least one node");
-        }
-        if nodes.len() > MAX_NODES {
-            self.error(
-                "/nodes",
-                format!("{} nodes are more than the limit of {MAX_NODES}", nodes.len()),
-            );
-            return None;
-        }
-        Some(
-            nodes
-                .iter()
-                .map(|(name, node)| (name.clone(), self.node(name, node)))
-                .collect(),
-        )
-    }
-
-    fn node(&mut self, name: &str, value: &Value) -> NodeDefinition {
-        let pointer = format!("/nodes/{}", part(name));
-        let mut node = NodeDefinition {
-            uses: None,
-            config: object::to_json(&Value::Null),
-        };
-        if name == END {
-            self.error(
-                &pointer,
-                "`end` is the name of the end; give the node another name",
-            );
-        } else {
-            self.name(&pointer, "a node's name", name);
-        }
-        let Some(map) = self.object(value, &pointer, "a node") else {
-            return node;
-        };
-        self.known_keys(map, &pointer, &["uses", "config"]);
-        node.uses = self.text(map, &pointer, "uses").map(str::to_owned);
-        if let Some(config) = map.get("config") {
-            node.config = object::to_json(config);
-        }
-        node
-    }
-
-    fn edges(&mut self, map: &Map<String, Value>) -> Vec<(String, String)> {
-        let Some(edges) = map.get("edges") else {
-            return Vec::new();
-        };
-        let Some(edges) = self.object(edges, "/edges", "`edges`") else {
-            return Vec::new();
-        };
-        let mut read = Vec::with_capacity(edges.len());
-        for (from, to) in edges {
-            match to {
-                Value::String(to) => read.push((from.clone(), to.clone())),
-                // The original engine wrote a missing edge as null.
-                Value::Null => read.push((from.clone(), END.to_owned())),
-                other => self.error(
-                    format!("/edges/{}", part(from)),
-                    format!("expected the name of a node or \"end\", got {}", kind(other)),
-                ),
-            }
-        }
-        read
-    }
-
-    fn limits(&mut self, map: &Map<String, Value>) -> Limits {
-        let mut limits = Limits {
-            steps: DEFAULT_MAX_STEPS,
-        };
-        let Some(value) = map.get("limits") else {
-            return limits;
-        };
-        let Some(value) = self.object(value, "/limits", "`limits`") else {
-            return limits;
-        };
-        self.known_keys(value, "/limits", &["steps"]);
-        match value.get("steps").map(|steps| (steps, steps.as_u64())) {
-            None => {}
-            Some((_, Some(steps))) if (1..=MAX_STEPS).contains(&steps) => limits.steps = steps,
-            Some((given, _)) => self.error(
-                "/limits/steps",
-                format!("expected a whole number from 1 to {MAX_STEPS}, got {given}"),
-            ),
-        }
-        limits
-    }
-
-    fn object<'v>(&mut self, value: &'v Value, pointer: &str, what: &str) -> Option<&'v Map<String, Value>> {
-        if value.as_object().is_none() {
-            self.error(
-                pointer,
-                format!("{what} must be a JSON object, got {}", kind(value)),
-            );
-        }
-        value.as_object()
-    }
-
-    fn text<'v>(&mut self, map: &'v Map<String, Value>, pointer: &str, key: &str) -> Option<&'v str> {
-        match map.get(key)? {
-            Value::String(text) => Some(text),
-            Value::Null => None,
-            other => {
-                self.error(
-                    format!("{pointer}/{key}"),
-                    format!("expected a string, got {}", kind(other)),
-                );
-                None
-            }
-        }
-    }
-
-    fn name(&mut self, pointer: &str, what: &str, name: &str) {
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
-        if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(fits) {
-            self.error(
-                pointer,
-                format!("{what} has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {name:?}"),
-            );
-        }
-    }
-
-    fn known_keys(&mut self, map: &Map<String, Value>, pointer: &str, known: &[&str]) {
-        for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let hint = match nearest(key, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", known.join(", ")),
-            };
-            self.error(
-                format!("{pointer}/{}", part(key)),
-                format!("unknown key `{key}`; {hint}"),
-            );
-        }
-    }
-}
-
-/// The name that is nearest to `name`, if one is near enough to have been meant.
-pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    names
-        .map(|other| (distance(name, other), other))
-        .filter(|(distance, other)| *distance <= other.chars().count().max(name.chars().count()) / 3)
-        .min()
-        .map(|(_, other)| other)
-}
-
-/// The Levenshtein distance of two short names, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let cost = if x == *y {
-                diagonal
-            } else {
-                1 + diagonal.min(row[j]).min(row[j + 1])
-            };
-            diagonal = row[j + 1];
-            row[j + 1] = cost;
-        }
-    }
-    row[b.len()]
-}
-
-fn kind(value: &Value) -> &'static str {
-    object::kind_of(&value.to_string()).unwrap_or("nothing")
 }

@@ -2,15 +2,31 @@
 
 mod check;
 mod definition;
+mod duration;
+mod json;
+mod nearest;
+mod node;
+mod reach;
+mod reader;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 pub use check::check;
-pub(crate) use definition::nearest;
-pub use definition::{Definition, Limits, NodeDefinition};
+pub use definition::{
+    CaseDefinition, Definition, Does, Each, Limits, Map, NodeDefinition, OnItemError, Output, PayloadSchema,
+    Policy, Retry, Sleep, Wait,
+};
+pub(crate) use duration::{MAX_DURATION_MS, parse as duration};
+pub(crate) use nearest::{did_you_mean, nearest};
+pub use reach::Reach;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::{ids::GraphId, object::Json};
+use crate::{expr::Expr, ids::GraphId, object::Json};
 
 /// The name of the end: an edge or a route to it ends the branch, and no node may have it.
 pub const END: &str = "end";
@@ -20,8 +36,16 @@ pub const END: &str = "end";
 #[serde(transparent)]
 pub struct NodeIx(pub u32);
 
+/// Where a branch can go: to a node, or to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A node.
+    Node(NodeIx),
+    /// The end.
+    End,
+}
+
 /// A checked graph, ready to run.
-#[derive(Debug)]
 pub struct Graph {
     /// The id: the same for the same definition.
     pub id: GraphId,
@@ -31,8 +55,14 @@ pub struct Graph {
     pub start: NodeIx,
     /// The nodes, in the order in which they were declared.
     pub nodes: Vec<Node>,
+    /// How the updates of a key become one value.
+    pub policies: BTreeMap<Arc<str>, Policy>,
     /// How many steps a run may take.
     pub max_steps: u64,
+    /// How long a run may take, in milliseconds.
+    pub max_time_ms: Option<u64>,
+    /// Which node can still come to which.
+    pub reach: Reach,
     /// The definition as it was written, compact.
     pub definition: Arc<str>,
     by_name: HashMap<Arc<str>, NodeIx>,
@@ -48,37 +78,113 @@ impl Graph {
     pub fn find(&self, name: &str) -> Option<NodeIx> {
         self.by_name.get(name).copied()
     }
+
+    /// The place with this name.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        match name {
+            END => Some(Place::End),
+            name => self.find(name).map(Place::Node),
+        }
+    }
+
+    /// The name of a place.
+    pub fn name_of(&self, place: Place) -> Arc<str> {
+        match place {
+            Place::Node(node) => self.node(node).name.clone(),
+            Place::End => END.into(),
+        }
+    }
+
+    /// What it is called where people read it.
+    pub fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id.0)
+    }
+
+    /// The functions that its nodes name, each once.
+    pub fn functions(&self) -> impl Iterator<Item = &Arc<str>> {
+        let mut all: Vec<&Arc<str>> = self.nodes.iter().filter_map(Node::uses).collect();
+        all.sort();
+        all.dedup();
+        all.into_iter()
+    }
+
+    /// The graphs that its nodes name, each once.
+    pub fn graphs(&self) -> impl Iterator<Item = &Arc<str>> {
+        let mut all: Vec<&Arc<str>> = self.nodes.iter().filter_map(|node| node.does.graph()).collect();
+        all.sort();
+        all.dedup();
+        all.into_iter()
+    }
 }
 
-/// A place in a graph.
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Graph({})", self.title())
+    }
+}
+
+/// A place in a graph at which something is done.
 #[derive(Debug)]
 pub struct Node {
     /// Its name.
     pub name: Arc<str>,
-    /// The function that it uses, as the graph names it.
-    pub uses: Arc<str>,
+    /// What a visit does. A call's function is always named here.
+    pub does: Does,
+    /// What the function or the subgraph is given: names and where their values come from.
+    pub input: Option<Vec<(Arc<str>, Expr)>>,
+    /// Where the result goes.
+    pub output: Option<Output>,
     /// What the graph sets for the function.
     pub config: Json,
-    /// Where its edges lead.
-    pub edges: Edges,
+    /// Its edges: the first case that holds counts.
+    pub edges: Vec<Case>,
+    /// Where a branch can go from here, as far as it is declared: its edges, its `next`, the routes
+    /// of its function, `on_error` and `on_timeout`. In order, each once.
+    pub leads: Vec<NodeIx>,
+    /// How a failure is tried again.
+    pub retry: Option<Retry>,
+    /// How long an attempt may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// The node to go to where it fails.
+    pub on_error: Option<Place>,
+    /// The node to go to where its signal does not come in time.
+    pub on_timeout: Option<Place>,
+    /// The node that undoes it.
+    pub compensate: Option<NodeIx>,
 }
 
-/// Where the edges of a node lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edges {
-    /// To the end.
-    End,
-    /// To one node.
-    To(NodeIx),
+impl Node {
+    /// The function that it calls, as the graph names it.
+    pub fn uses(&self) -> Option<&Arc<str>> {
+        match &self.does {
+            Does::Call { uses } => uses.as_ref(),
+            Does::Map(Map {
+                each: Each::Call { uses },
+                ..
+            }) => Some(uses),
+            _ => None,
+        }
+    }
+}
+
+/// One case of a node's edges.
+#[derive(Debug)]
+pub struct Case {
+    /// The condition; without it, it holds.
+    pub when: Option<Expr>,
+    /// Where it leads; several places are a fork.
+    pub to: Vec<Place>,
 }
 
 /// What a catalog of functions knows of one, as far as a graph's check needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Function {
     /// Whether it is a node function or a tool.
     pub kind: FunctionKind,
     /// The nodes that it may name in a route.
     pub routes: Vec<String>,
+    /// The JSON Schema of what it takes; null where it is not known.
+    pub input: Value,
 }
 
 /// What a function is.

@@ -1,12 +1,18 @@
 //! The fold: what each event makes of a run. Nothing is decided here.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Branch, Run, Status};
+use serde_json::value::RawValue;
+
+use super::{At, Doing, Ending, Execution, Items, Line, ROOT, Run, Status, Task, Undo, View};
 use crate::{
-    event::{Event, Recorded},
-    graph::Graph,
-    ids::RunId,
+    event::{Event, Item, Next, Recorded, Then},
+    graph::{Does, Graph, NodeIx, Place},
+    ids::{RunId, Timestamp},
+    object::{Json, Object},
 };
 
 /// Why a journal cannot be folded into a run.
@@ -23,26 +29,36 @@ pub enum FoldError {
     /// The first event is another than `RunStarted`.
     #[error("the journal does not begin with the run's start")]
     NoStart,
-    /// An event names something that the graph does not have.
-    #[error("event {seq} names node `{node}`, which is not in the run's graph")]
-    NoSuchNode {
+    /// An event does not fit what came before it, or the graph.
+    #[error("event {seq} does not fit: {problem}")]
+    Misfit {
         /// The event.
         seq: u64,
-        /// The node.
-        node: Arc<str>,
+        /// What is wrong with it.
+        problem: String,
     },
 }
 
+type Fold<T = ()> = Result<T, String>;
+
+/// The graphs that a run's graphs name, by how they name them.
+pub type Graphs = BTreeMap<Arc<str>, Arc<Graph>>;
+
 impl Run {
-    /// Folds a run from its first event on.
+    /// Folds a run from its first event on. `graphs` are those that the event names.
     ///
     /// # Errors
     /// Where the event is not the start of a run.
-    pub fn from_first(id: RunId, graph: Arc<Graph>, first: &Recorded) -> Result<Self, FoldError> {
+    pub fn from_first(
+        id: RunId,
+        graph: Arc<Graph>,
+        graphs: Arc<Graphs>,
+        first: &Recorded,
+    ) -> Result<Self, FoldError> {
         match (&first.event, first.seq) {
             (Event::RunStarted { .. }, 1) => {
-                let mut run = Self::empty(id, graph, first.at);
-                run.apply(first);
+                let mut run = Self::empty(id, graph, graphs, first.at);
+                run.fold(first)?;
                 Ok(run)
             }
             _ => Err(FoldError::NoStart),
@@ -52,7 +68,7 @@ impl Run {
     /// Folds the next event from a journal, which may be damaged.
     ///
     /// # Errors
-    /// Where it does not follow, or does not fit the graph. The run is as it was.
+    /// Where it does not follow, or does not fit. The run is of no further use then.
     pub fn fold(&mut self, recorded: &Recorded) -> Result<(), FoldError> {
         if recorded.seq != self.seq + 1 {
             return Err(FoldError::Gap {
@@ -60,64 +76,466 @@ impl Run {
                 found: recorded.seq,
             });
         }
-        if let Event::StepStarted { node, .. } = &recorded.event
-            && self.graph.find(node).is_none()
-        {
-            return Err(FoldError::NoSuchNode {
-                seq: recorded.seq,
-                node: node.clone(),
-            });
-        }
-        self.apply(recorded);
-        Ok(())
+        self.apply(recorded).map_err(|problem| FoldError::Misfit {
+            seq: recorded.seq,
+            problem,
+        })
     }
 
-    /// Folds an event that this engine decided.
-    pub(super) fn apply(&mut self, recorded: &Recorded) {
+    /// A run before its first event.
+    pub(super) fn empty(id: RunId, graph: Arc<Graph>, graphs: Arc<Graphs>, now: Timestamp) -> Self {
+        Self {
+            id,
+            graph,
+            graphs,
+            functions: Arc::default(),
+            status: Status::Running,
+            executions: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            due: BTreeSet::new(),
+            signals: BTreeMap::new(),
+            undo: Vec::new(),
+            ending: None,
+            last: Object::default(),
+            branches: 0,
+            steps: 0,
+            seq: 0,
+            started_at: now,
+            updated_at: now,
+            error: None,
+        }
+    }
+
+    pub(super) fn apply(&mut self, recorded: &Recorded) -> Fold {
         self.seq = recorded.seq;
         self.updated_at = recorded.at;
         match &recorded.event {
             Event::RunStarted { state, functions, .. } => {
-                self.state = state.clone();
                 self.functions = Arc::new(functions.clone());
+                self.begin(ROOT, self.graph.clone(), 0, state.clone());
+                self.due.extend(self.time_limit().map(|at| (at, ROOT)));
             }
-            Event::StepStarted {
+            Event::StepStarted { .. } => self.step_started(recorded)?,
+            Event::GraphStarted { step, graph, state } => {
+                let graph = self.graphs.get(graph).ok_or("it names a graph that is not the run's")?;
+                let within = self.tasks.get(step).ok_or("it names no step under way")?.within;
+                let depth = self.executions.get(&within).map_or(0, |of| of.depth) + 1;
+                self.begin(*step, graph.clone(), depth, state.clone());
+            }
+            Event::MapStarted { step, items } => {
+                let task = self.tasks.get_mut(step).ok_or("it names no step under way")?;
+                task.doing = Doing::Map(Items::read(items)?);
+                self.due.extend(task.until().map(|until| (until, *step)));
+            }
+            Event::Log { .. } => {}
+            Event::StepFinished {
                 step,
-                branch,
                 node,
-                attempt,
-            } => {
-                let node = self
-                    .graph
-                    .find(node)
-                    .expect("decided for this graph, or checked by `fold`");
-                let started_at = match self.branches.get(branch) {
-                    Some(before) if before.step == *step => before.started_at,
-                    _ => recorded.at,
+                update,
+                next,
+                signal,
+                ..
+            } => self.step_finished(*step, node, update, next, *signal)?,
+            Event::ItemFinished { step, item, result, .. } => {
+                self.close(*step);
+                let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
+                let Doing::Map(items) = &mut of.doing else {
+                    return Err("its step is no map".to_owned());
                 };
-                self.steps = self.steps.max(*step);
-                self.branches.insert(
-                    *branch,
-                    Branch {
-                        node,
-                        step: *step,
-                        attempt: *attempt,
-                        started_at,
-                    },
-                );
+                let place = items.results.get_mut(item.index as usize).ok_or("it names no item")?;
+                *place = result.clone();
+                items.open = items.open.saturating_sub(1);
             }
-            Event::Log { .. } | Event::StepFailed { .. } => {}
-            Event::StepFinished { update, .. } => self.state.merge(update),
+            Event::StepFailed { step, failure, then, node, .. } => {
+                if let Some(ending) = self.ending.as_mut().filter(|_| *then == Then::Raise) {
+                    ending.problems.push(format!("`{node}` failed: {failure}").into());
+                    self.close(*step);
+                }
+                let error = super::fail::told(failure, node);
+                self.step_failed(*step, then, error)?;
+            }
+            Event::SignalReceived { name, payload } => {
+                self.signals.insert(recorded.seq, (name.clone(), payload.clone()));
+            }
+            Event::UndoStarted { error, reason } => {
+                self.last = self.state();
+                self.stop();
+                self.ending = Some(Ending {
+                    error: error.clone(),
+                    reason: reason.clone(),
+                    problems: Vec::new(),
+                });
+            }
             Event::RunFinished => self.end(Status::Finished),
             Event::RunFailed { error } => {
                 self.error = Some(error.clone());
                 self.end(Status::Failed);
             }
+            Event::RunCancelled { .. } => self.end(Status::Cancelled),
+        }
+        Ok(())
+    }
+
+    /// When the run's time is over.
+    fn time_limit(&self) -> Option<Timestamp> {
+        let limit = i64::try_from(self.graph.max_time_ms?).unwrap_or(i64::MAX);
+        Some(Timestamp(self.started_at.0.saturating_add(limit)))
+    }
+
+    /// An execution begins, with one branch before its start.
+    fn begin(&mut self, number: u64, graph: Arc<Graph>, depth: u32, state: Object) {
+        let line = Line {
+            id: self.branches,
+            view: View::new(state.clone()),
+            at: At::Before(graph.start, None),
+        };
+        self.branches += 1;
+        let execution = Execution {
+            graph,
+            depth,
+            input: state,
+            lines: vec![line],
+            steps: 0,
+        };
+        self.executions.insert(number, execution);
+    }
+
+    fn step_started(&mut self, recorded: &Recorded) -> Fold {
+        let Event::StepStarted {
+            step,
+            branch,
+            node,
+            attempt,
+            within,
+            joined,
+            item,
+            until,
+            undoes,
+        } = &recorded.event
+        else {
+            return Ok(());
+        };
+        self.steps = self.steps.max(*step);
+        if let Some(task) = self.tasks.get_mut(step) {
+            // The same step again.
+            task.attempt = *attempt;
+            if let Some(until) = task.until() {
+                self.due.remove(&(until, *step));
+                task.doing = Doing::Call;
+            }
+            let (within, at) = (task.within, task.node);
+            let runs_graph = task.item.is_none()
+                && self.executions.get(&within).is_some_and(|of| matches!(of.graph.node(at).does, Does::Graph { .. }));
+            if runs_graph || task.runs_graph_for_item(&self.executions) {
+                task.doing = Doing::Graph;
+            }
+            return Ok(());
+        }
+        let mut task = Task {
+            within: *within,
+            branch: *branch,
+            node: NodeIx(0),
+            item: *item,
+            attempt: *attempt,
+            failures: 0,
+            started_at: recorded.at,
+            error: None,
+            undo: None,
+            doing: Doing::Call,
+        };
+        if let Some(undone) = undoes {
+            let undo = self.undo.pop().filter(|undo| undo.step == *undone);
+            let undo = undo.ok_or("it undoes a step that is not the next to be undone")?;
+            task.node = undo.node;
+            let error = self.ending.as_ref().and_then(|ending| ending.error.as_ref());
+            task.error = error.map(|error| super::fail::told(&error.failure(), &error.node));
+            task.undo = Some(Arc::new(undo));
+            self.tasks.insert(*step, task);
+            return Ok(());
+        }
+        let execution = self.executions.get_mut(within).ok_or("it is within no execution under way")?;
+        let graph = execution.graph.clone();
+        task.node = graph.find(node).ok_or_else(|| format!("node `{node}` is not in the graph"))?;
+        task.doing = task.begins(&graph, *until);
+        if let Some(item) = item {
+            let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
+            if let Doing::Map(items) = &mut of.doing {
+                items.begun = items.begun.max(item.index + 1);
+                items.open += 1;
+            }
+        } else {
+            execution.steps += 1;
+            task.error = execution.join(*branch, joined, task.node)?;
+        }
+        self.due.extend(task.until().map(|until| (until, *step)));
+        self.tasks.insert(*step, task);
+        Ok(())
+    }
+
+    fn step_finished(
+        &mut self,
+        step: u64,
+        node: &Arc<str>,
+        update: &Object,
+        next: &Next,
+        signal: Option<u64>,
+    ) -> Fold {
+        let task = self.close(step).ok_or("it names no step under way")?;
+        self.signals.remove(&signal.unwrap_or_default());
+        if let Some(undo) = &task.undo {
+            if undo.within == ROOT {
+                // What does not fit a policy any more says nothing that the event does not say.
+                let mut view = View::new(std::mem::take(&mut self.last));
+                let _ = view.write(&undo.graph.policies, update, (step, node), false);
+                self.last = view.state;
+            }
+            return Ok(());
+        }
+        let execution = self.executions.get_mut(&task.within).ok_or("its execution is over")?;
+        let graph = execution.graph.clone();
+        let parted = execution.lines.len() > 1;
+        let at = execution.position(task.branch)?;
+        let line = &mut execution.lines[at];
+        line.view
+            .write(&graph.policies, update, (step, node), parted)
+            .map_err(|(key, problem)| format!("key `{key}`: {problem}"))?;
+        if let Some(undo) = graph.node(task.node).compensate {
+            self.undo.push(Undo {
+                step,
+                within: task.within,
+                graph: graph.clone(),
+                node: undo,
+                view: View::new(line.view.state.clone()),
+                input: execution.input.clone(),
+            });
+        }
+        let place = |name: &str| graph.place(name).ok_or_else(|| format!("`{name}` is not in the graph"));
+        match next {
+            Next::Node(name) => line.at = At::at(place(name)?),
+            Next::End => line.at = At::End,
+            Next::Fork(arms) => {
+                let view = line.view.clone();
+                let mut lines = Vec::with_capacity(arms.len());
+                for arm in arms {
+                    lines.push(Line {
+                        id: arm.branch,
+                        view: view.clone(),
+                        at: At::at(place(&arm.to)?),
+                    });
+                    self.branches = self.branches.max(arm.branch + 1);
+                }
+                execution.lines.splice(at..=at, lines);
+            }
+        }
+        if !matches!(next, Next::Node(_)) {
+            execution.gather_ends();
+        }
+        Ok(())
+    }
+
+    fn step_failed(&mut self, step: u64, then: &Then, error: Json) -> Fold {
+        match then {
+            Then::Retry(at) => {
+                self.close_below(step);
+                let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
+                task.failures += 1;
+                task.doing = Doing::Pause(*at);
+                self.due.insert((*at, step));
+            }
+            Then::Goto(name) => {
+                let task = self.close(step).ok_or("it names no step under way")?;
+                let execution = self.executions.get_mut(&task.within).ok_or("its execution is over")?;
+                let place = execution.graph.place(name);
+                let at = execution.position(task.branch)?;
+                execution.lines[at].at = match place {
+                    Some(Place::Node(node)) => At::Before(node, Some(error)),
+                    Some(Place::End) => At::End,
+                    None => return Err(format!("`{name}` is not in the graph")),
+                };
+                if place == Some(Place::End) {
+                    execution.gather_ends();
+                }
+            }
+            // What the failure does to the rest is told by the events that follow.
+            Then::Raise | Then::Item => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a step, and everything that is under way for it.
+    pub(super) fn close(&mut self, step: u64) -> Option<Task> {
+        self.close_below(step);
+        let task = self.tasks.remove(&step)?;
+        if let Some(until) = task.until() {
+            self.due.remove(&(until, step));
+        }
+        Some(task)
+    }
+
+    fn close_below(&mut self, step: u64) {
+        let Some(task) = self.tasks.get(&step) else { return };
+        // A call has nothing under it, and most steps are calls.
+        if !matches!(task.doing, Doing::Graph | Doing::Map(_)) {
+            return;
+        }
+        let mut open = vec![step];
+        while let Some(above) = open.pop() {
+            self.executions.remove(&above);
+            let below = |task: &Task| match task.item {
+                Some(Item { of, .. }) => of == above,
+                None => task.within == above,
+            };
+            let steps: Vec<u64> = self.tasks.iter().filter(|(_, task)| below(task)).map(|(step, _)| *step).collect();
+            for step in steps {
+                if let Some(until) = self.tasks.get(&step).and_then(Task::until) {
+                    self.due.remove(&(until, step));
+                }
+                self.tasks.remove(&step);
+                open.push(step);
+            }
         }
     }
 
+    fn stop(&mut self) {
+        self.tasks.clear();
+        self.due.clear();
+        self.executions.clear();
+        self.signals.clear();
+    }
+
     fn end(&mut self, status: Status) {
+        if self.ending.take().is_none() {
+            self.last = self.state();
+        }
+        self.stop();
+        self.undo = Vec::new();
         self.status = status;
-        self.branches.clear();
+    }
+}
+
+impl At {
+    fn at(place: Place) -> Self {
+        match place {
+            Place::Node(node) => Self::Before(node, None),
+            Place::End => Self::End,
+        }
+    }
+}
+
+impl Task {
+    /// What a step waits for first.
+    fn begins(&self, graph: &Graph, until: Option<Timestamp>) -> Doing {
+        match &graph.node(self.node).does {
+            Does::Sleep(_) => Doing::Sleep(until.unwrap_or(self.started_at)),
+            Does::Wait(_) => Doing::Signal(until),
+            does @ Does::Map(_) if self.item.is_some() && does.graph().is_some() => Doing::Graph,
+            Does::Map(_) if self.item.is_none() => Doing::Map(Items::default()),
+            Does::Graph { .. } => Doing::Graph,
+            Does::Map(_) | Does::Call { .. } => Doing::Call,
+        }
+    }
+
+    fn runs_graph_for_item(&self, executions: &BTreeMap<u64, Execution>) -> bool {
+        self.item.is_some()
+            && executions
+                .get(&self.within)
+                .is_some_and(|of| of.graph.node(self.node).does.graph().is_some())
+    }
+}
+
+impl Execution {
+    fn position(&self, branch: u32) -> Fold<usize> {
+        let at = self.lines.iter().position(|line| line.id == branch);
+        at.ok_or_else(|| format!("branch {branch} is not under way"))
+    }
+
+    /// Branches that came to a node become one, which takes the step. Gives the error that led there.
+    fn join(&mut self, branch: u32, joined: &[u32], node: NodeIx) -> Fold<Option<Json>> {
+        let at = self.position(branch)?;
+        if !joined.is_empty() {
+            let views: Vec<&View> = self
+                .lines
+                .iter()
+                .filter(|line| line.id == branch || joined.contains(&line.id))
+                .map(|line| &line.view)
+                .collect();
+            let view = View::merge(&views, &self.graph.policies)
+                .map_err(|conflict| format!("key `{}` does not merge", conflict.key))?;
+            self.lines[at].view = view;
+        }
+        let mut error = None;
+        for line in self.lines.iter().filter(|line| line.id == branch || joined.contains(&line.id)) {
+            if let At::Before(_, Some(told)) = &line.at {
+                error = error.or(Some(told.clone()));
+            }
+        }
+        self.lines[at].at = At::Step(node);
+        self.lines.retain(|line| !joined.contains(&line.id));
+        self.settle();
+        Ok(error)
+    }
+
+    /// Branches that ended next to each other become one: the state at the end is folded in the
+    /// order of the branches, so it does not matter when. Those that do not fit together are kept for
+    /// the end, which tells.
+    fn gather_ends(&mut self) {
+        if self.lines.len() < 2 {
+            return;
+        }
+        let mut at = 1;
+        while at < self.lines.len() {
+            let pair = [&self.lines[at - 1], &self.lines[at]];
+            if pair.iter().all(|line| matches!(line.at, At::End))
+                && let Ok(view) = View::merge(&pair.map(|line| &line.view), &self.graph.policies)
+            {
+                self.lines[at - 1].view = view;
+                self.lines.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if let [line] = self.lines.as_mut_slice() {
+            line.view.settle();
+        }
+    }
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            all: Arc::new([]),
+            begun: 0,
+            open: 0,
+            results: Vec::new(),
+        }
+    }
+}
+
+impl Items {
+    /// The items of a list, or the values of an object.
+    pub(super) fn read(text: &Json) -> Fold<Self> {
+        let wrong = |error: serde_json::Error| error.to_string();
+        let (keys, all): (Option<Arc<[String]>>, Vec<Json>) = if text.get().trim_start().starts_with('{') {
+            let object: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(text.get()).map_err(wrong)?;
+            let (keys, values): (Vec<String>, Vec<Json>) =
+                object.into_iter().map(|(key, value)| (key, crate::object::to_json(&value))).unzip();
+            (Some(keys.into()), values)
+        } else {
+            let values: Vec<Box<RawValue>> = serde_json::from_str(text.get()).map_err(wrong)?;
+            (None, values.into_iter().map(Json::from).collect())
+        };
+        Ok(Self {
+            keys,
+            results: vec![None; all.len()],
+            all: all.into(),
+            begun: 0,
+            open: 0,
+        })
     }
 }

@@ -2,40 +2,75 @@
 //! into the run, `owed` says what the run waits for. No other code decides anything.
 
 mod apply;
+mod call;
 mod decide;
+mod fail;
+mod flow;
+mod outcome;
+mod policy;
+mod view;
+mod wait;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-pub use apply::FoldError;
+pub use apply::{FoldError, Graphs};
+pub use call::Prepared;
 pub use decide::decide;
+pub use outcome::{Answer, Outcome, Route};
+pub use view::View;
 
 use crate::{
-    event::{Failure, FunctionRef, Level, RunError},
+    event::{Failure, FunctionRef, Item, Level, RunError},
     graph::{Graph, NodeIx},
     ids::{RunId, Timestamp},
     object::{Json, Object},
 };
 
-/// One execution of a graph.
+/// How deep graphs may run graphs.
+pub const MAX_DEPTH: u32 = 16;
+/// How many signals a run keeps that no wait has taken.
+pub const MAX_SIGNALS: usize = 1_000;
+/// The most items of a map.
+pub const MAX_ITEMS: usize = 100_000;
+
+/// The execution that is the run's own: the one of its graph.
+const ROOT: u64 = 0;
+
+/// One execution of a graph, and of the graphs that its nodes run.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its id.
     pub id: RunId,
     /// What it executes.
     pub graph: Arc<Graph>,
-    /// For each function that the graph names, the one that this run keeps to.
+    /// For each graph that the graph and its subgraphs name, the one that this run keeps to.
+    pub graphs: Arc<BTreeMap<Arc<str>, Arc<Graph>>>,
+    /// For each function that they name, the one that this run keeps to.
     pub functions: Arc<BTreeMap<Arc<str>, FunctionRef>>,
     /// Whether it is over, and how.
     pub status: Status,
-    /// The state.
-    pub state: Object,
-    /// The lines of control that are live, by id.
-    pub branches: BTreeMap<u32, Branch>,
+    /// The executions under way: 0 is the run's own, the others are named by the step of the node
+    /// that runs a graph.
+    executions: BTreeMap<u64, Execution>,
+    /// The steps under way, by number.
+    tasks: BTreeMap<u64, Task>,
+    /// When a step wants to be woken; the run itself, at its time limit, is step 0.
+    due: BTreeSet<(Timestamp, u64)>,
+    /// Signals that no wait has taken, by the number of the event by which they came.
+    signals: BTreeMap<u64, (Arc<str>, Json)>,
+    /// What is undone if the run ends badly: the last one first.
+    undo: Vec<Undo>,
+    /// How the run ends once everything is undone.
+    ending: Option<Ending>,
+    /// The state when there are no branches any more.
+    last: Object,
+    /// How many branches there were.
+    branches: u32,
     /// How many steps were begun.
     pub steps: u64,
     /// The number of the last event.
@@ -48,17 +83,115 @@ pub struct Run {
     pub error: Option<RunError>,
 }
 
-/// One line of control in a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Branch {
-    /// The node that it is at.
+/// One execution of a graph: the run's own, or one that a node runs.
+#[derive(Clone, Debug)]
+struct Execution {
+    graph: Arc<Graph>,
+    /// How many executions it is in.
+    depth: u32,
+    /// The state that it began with.
+    input: Object,
+    /// The branches, in the order in which they were forked. Those that ended are kept until all
+    /// have: the state at the end is theirs, too.
+    lines: Vec<Line>,
+    /// How many steps it took.
+    steps: u64,
+}
+
+/// A branch: one line of control, with its own view of the state.
+#[derive(Clone, Debug)]
+struct Line {
+    id: u32,
+    view: View,
+    at: At,
+}
+
+/// Where a branch is.
+#[derive(Clone, Debug)]
+enum At {
+    /// It came to a node, at which others may have to come first; after a failure with its error.
+    Before(NodeIx, Option<Json>),
+    /// It takes a step.
+    Step(NodeIx),
+    /// At the end.
+    End,
+}
+
+/// A step under way.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The execution that it belongs to.
+    within: u64,
+    /// The branch that takes it.
+    pub branch: u32,
+    /// Its node.
     pub node: NodeIx,
-    /// The step that it takes.
-    pub step: u64,
+    /// Set where it is for one item of a map.
+    pub item: Option<Item>,
     /// The latest attempt: only that one may speak.
     pub attempt: u32,
-    /// When the step's first attempt began.
+    /// How many attempts failed.
+    failures: u32,
+    /// When the first attempt began.
     pub started_at: Timestamp,
+    /// The error that led here.
+    error: Option<Json>,
+    /// Set where it undoes another step.
+    undo: Option<Arc<Undo>>,
+    /// What it waits for.
+    doing: Doing,
+}
+
+/// What a step waits for.
+#[derive(Clone, Debug)]
+enum Doing {
+    /// The answer of a function.
+    Call,
+    /// The next attempt.
+    Pause(Timestamp),
+    /// A time.
+    Sleep(Timestamp),
+    /// A signal, and maybe a time.
+    Signal(Option<Timestamp>),
+    /// The end of another execution, which has the number of the step.
+    Graph,
+    /// The items of a map.
+    Map(Items),
+}
+
+/// How far a map is.
+#[derive(Clone, Debug)]
+struct Items {
+    /// For an object, the key of each item.
+    keys: Option<Arc<[String]>>,
+    all: Arc<[Json]>,
+    /// How many were begun.
+    begun: u32,
+    /// How many of these are not over.
+    open: u32,
+    /// What came of each.
+    results: Vec<Option<Json>>,
+}
+
+/// A step that can be undone.
+#[derive(Clone, Debug)]
+struct Undo {
+    step: u64,
+    within: u64,
+    graph: Arc<Graph>,
+    /// The node that undoes it.
+    node: NodeIx,
+    /// The state after it.
+    view: View,
+    input: Object,
+}
+
+/// How a run ends once everything is undone.
+#[derive(Clone, Debug)]
+struct Ending {
+    error: Option<RunError>,
+    reason: Option<Arc<str>>,
+    problems: Vec<Arc<str>>,
 }
 
 /// Whether a run is over, and how.
@@ -67,24 +200,39 @@ pub struct Branch {
 pub enum Status {
     /// It goes on.
     Running,
+    /// It goes on when a time comes or a signal.
+    Waiting,
     /// It is over and its state is final.
     Finished,
     /// It is over because of an error.
     Failed,
+    /// It is over because somebody wanted it to be.
+    Cancelled,
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 5] = [
+        Self::Running,
+        Self::Waiting,
+        Self::Finished,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     /// Whether nothing can happen to the run any more.
     pub fn is_over(self) -> bool {
-        self != Self::Running
+        matches!(self, Self::Finished | Self::Failed | Self::Cancelled)
     }
 
     /// The status's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Finished => "finished",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -99,7 +247,7 @@ pub enum Input {
         /// The attempt.
         attempt: u32,
         /// What it answered.
-        result: Result<Outcome, Failure>,
+        result: Result<Answer, Failure>,
     },
     /// A function wrote to its log.
     Logged {
@@ -110,48 +258,62 @@ pub enum Input {
         /// The lines, in order.
         lines: VecDeque<(Level, Arc<str>)>,
     },
+    /// Time went by: what is due now goes on.
+    Due,
+    /// A signal came.
+    Signal {
+        /// Its name.
+        name: Arc<str>,
+        /// What came with it.
+        payload: Json,
+    },
+    /// Somebody wants the run to end.
+    Cancel {
+        /// Why.
+        reason: Arc<str>,
+    },
     /// An engine took the run up: calls that were under way are made again.
     Resumed,
 }
 
-/// What a function answered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// The keys of the state that change.
-    pub update: Object,
-    /// Where the branch goes.
-    pub route: Route,
-}
-
-/// Where a function sends its branch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// Along the edges.
-    Edges,
-    /// To the same node again.
-    Again,
-    /// To these nodes.
-    Goto(Vec<String>),
-    /// To the end.
-    End,
-}
-
 /// What a run waits for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owed {
-    /// A call of a node's function.
+    /// A call of a function: [`Run::prepare`] says which.
     Call {
-        /// The node.
-        node: NodeIx,
         /// The step.
         step: u64,
         /// The attempt.
         attempt: u32,
     },
+    /// A signal or a time.
+    Wait {
+        /// The step.
+        step: u64,
+        /// When it wants to be woken, at the latest.
+        until: Option<Timestamp>,
+    },
+}
+
+/// A wait for a signal, as it is shown.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The step.
+    pub step: u64,
+    /// The node.
+    pub node: Arc<str>,
+    /// The signal that it waits for; nothing where only time has to pass.
+    pub signal: Option<Arc<str>>,
+    /// What a person is asked.
+    pub prompt: Option<Arc<str>>,
+    /// The JSON Schema of the signal's payload.
+    pub schema: Option<Json>,
+    /// Until when.
+    pub until: Option<Timestamp>,
 }
 
 /// Why an input was not taken. The run is as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The run is over.
     #[error("the run is over")]
@@ -159,40 +321,161 @@ pub enum Refusal {
     /// It speaks for a step or an attempt that is not the latest.
     #[error("this attempt is not the latest of a step that the run is at")]
     Stale,
+    /// No node of the run's graphs waits for such a signal.
+    #[error("no node of the run's graph waits for a signal `{name}`{hint}")]
+    NoSuchSignal {
+        /// The signal.
+        name: Arc<str>,
+        /// Which one was probably meant.
+        hint: String,
+    },
+    /// The payload is not what any wait for the signal takes.
+    #[error("the payload of `{name}` does not fit: {}", .problems.join("; "))]
+    Payload {
+        /// The signal.
+        name: Arc<str>,
+        /// What is wrong with it, each with a JSON pointer.
+        problems: Vec<String>,
+    },
+    /// The run keeps as many signals as it may.
+    #[error("the run keeps {MAX_SIGNALS} signals that nothing has taken, the limit: send again later")]
+    TooManySignals,
+    /// It is being cancelled, or ends because of an error.
+    #[error("the run is ending: what it did is being undone")]
+    Ending,
 }
 
 impl Run {
-    /// What the run waits for, derived from its state alone.
+    /// What the run waits for, derived from its state alone, in the order of the steps.
     pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
-        self.branches.values().map(|branch| Owed::Call {
-            node: branch.node,
-            step: branch.step,
-            attempt: branch.attempt,
-        })
+        self.tasks.iter().filter_map(|(step, task)| task.owed(*step))
     }
 
-    /// The branch that takes this step.
-    pub fn branch_at(&self, step: u64) -> Option<(u32, &Branch)> {
-        self.branches
-            .iter()
-            .find(|(_, branch)| branch.step == step)
-            .map(|(id, branch)| (*id, branch))
+    /// What the run waits for at one step.
+    pub fn owed_at(&self, step: u64) -> Option<Owed> {
+        self.tasks.get(&step)?.owed(step)
     }
 
-    /// The function that a node of this run uses.
-    pub fn function(&self, node: NodeIx) -> Option<&FunctionRef> {
-        self.functions.get(&self.graph.node(node).uses)
+    /// When the run wants [`Input::Due`], at the latest.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Whether only time or a signal can take the run further.
+    pub fn is_waiting(&self) -> bool {
+        !self.status.is_over() && !self.owed().any(|owed| matches!(owed, Owed::Call { .. }))
+    }
+
+    /// The status as it is shown.
+    pub fn shown_status(&self) -> Status {
+        if self.is_waiting() {
+            Status::Waiting
+        } else {
+            self.status
+        }
+    }
+
+    /// The steps under way that wait for a signal or for time to pass.
+    pub fn waits(&self) -> impl Iterator<Item = Waiting> + '_ {
+        self.tasks.iter().filter_map(|(step, task)| self.waiting(*step, task))
+    }
+
+    /// A step under way.
+    pub fn task(&self, step: u64) -> Option<&Task> {
+        self.tasks.get(&step)
+    }
+
+    /// The name of the node of a step under way.
+    pub fn node_of(&self, step: u64) -> Option<Arc<str>> {
+        let task = self.tasks.get(&step)?;
+        Some(self.graph_of(task).node(task.node).name.clone())
+    }
+
+    /// The nodes at which the run is, each once, in the order of the steps.
+    pub fn nodes(&self) -> Vec<Arc<str>> {
+        let mut nodes: Vec<Arc<str>> = Vec::new();
+        for task in self.tasks.values().filter(|task| task.item.is_none()) {
+            let name = &self.graph_of(task).node(task.node).name;
+            if !nodes.contains(name) {
+                nodes.push(name.clone());
+            }
+        }
+        nodes
+    }
+
+    /// The state: of several branches, what they have in common and what each changed; where they
+    /// changed the same, the last one's.
+    pub fn state(&self) -> Object {
+        let Some(own) = self.executions.get(&ROOT) else {
+            return self.last.clone();
+        };
+        let views: Vec<&View> = own.lines.iter().map(|line| &line.view).collect();
+        match View::merge(&views, &own.graph.policies) {
+            Ok(view) => view.state,
+            Err(_) => {
+                let mut state = Object::default();
+                views.iter().for_each(|view| state.merge(&view.state));
+                state
+            }
+        }
+    }
+
+    /// About how many bytes the run's state takes, all branches' views together.
+    pub fn size(&self) -> usize {
+        let lines = self.executions.values().flat_map(|execution| &execution.lines);
+        lines.map(|line| line.view.state.size()).max().unwrap_or_default()
+    }
+
+    fn graph_of<'r>(&'r self, task: &'r Task) -> &'r Arc<Graph> {
+        match (&task.undo, self.executions.get(&task.within)) {
+            (Some(undo), _) => &undo.graph,
+            (None, Some(execution)) => &execution.graph,
+            (None, None) => &self.graph,
+        }
+    }
+
+    fn line(&self, within: u64, branch: u32) -> Option<&Line> {
+        let lines = &self.executions.get(&within)?.lines;
+        lines.iter().find(|line| line.id == branch)
     }
 }
 
-impl Outcome {
-    /// The outcome that a tool's result stands for, where the tool is used as a node: the
-    /// object's keys are the update, but for `next` (a node's name or a list of them) and
-    /// `loop` (a boolean), which route. `loop` stands before `next`.
-    ///
-    /// # Errors
-    /// A failure of kind `InvalidOutcome` where the result is no object, or a routing key is of another type.
-    pub fn from_tool_result(result: &Json) -> Result<Self, Failure> {
-        decide::outcome_of_tool(result)
+impl Task {
+    /// The step without what it waits for, which may be large.
+    fn place(&self) -> Self {
+        Self {
+            error: None,
+            undo: self.undo.clone(),
+            doing: Doing::Call,
+            ..*self
+        }
+    }
+
+    fn owed(&self, step: u64) -> Option<Owed> {
+        let attempt = self.attempt;
+        match &self.doing {
+            Doing::Call => Some(Owed::Call { step, attempt }),
+            Doing::Pause(until) | Doing::Sleep(until) => Some(Owed::Wait {
+                step,
+                until: Some(*until),
+            }),
+            Doing::Signal(until) => Some(Owed::Wait { step, until: *until }),
+            Doing::Map(_) => self.until().map(|until| Owed::Wait {
+                step,
+                until: Some(until),
+            }),
+            Doing::Graph => None,
+        }
+    }
+
+    /// When time alone takes it further.
+    fn until(&self) -> Option<Timestamp> {
+        match &self.doing {
+            Doing::Pause(until) | Doing::Sleep(until) => Some(*until),
+            Doing::Signal(until) => *until,
+            // Without items, nothing else does.
+            Doing::Map(items) if items.all.is_empty() => Some(self.started_at),
+            Doing::Map(_) | Doing::Call | Doing::Graph => None,
+        }
     }
 }

@@ -1,0 +1,267 @@
+//! Every name of a definition, and what it stands for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::graph::{
+    Case, Definition, Diagnostic, Does, Each, END, Function, FunctionKind, Map, Node, NodeDefinition, NodeIx,
+    Place, definition::part, did_you_mean, nearest,
+};
+
+pub(super) struct Names<'d> {
+    definition: &'d Definition,
+    pub(super) by_name: HashMap<Arc<str>, NodeIx>,
+    pub(super) found: Vec<Diagnostic>,
+}
+
+impl<'d> Names<'d> {
+    pub(super) fn new(definition: &'d Definition) -> Self {
+        let nodes = definition.nodes.iter().enumerate();
+        Self {
+            definition,
+            by_name: nodes
+                .map(|(position, (name, _))| (name.as_str().into(), NodeIx(position as u32)))
+                .collect(),
+            found: Vec::new(),
+        }
+    }
+
+    fn error(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.found.push(Diagnostic::error(pointer, message));
+    }
+
+    /// The function that a node calls, if it calls one and there is one.
+    pub(super) fn function(
+        &mut self,
+        name: &str,
+        node: &NodeDefinition,
+        find: impl Fn(&str) -> Result<Function, String>,
+    ) -> Option<Function> {
+        let (uses, key) = match &node.does {
+            Does::Call { uses: None } => (name, ""),
+            Does::Call { uses: Some(uses) } => (uses.as_ref(), "/uses"),
+            Does::Map(Map {
+                each: Each::Call { uses },
+                ..
+            }) => (uses.as_ref(), "/map/uses"),
+            _ => return None,
+        };
+        match find(uses) {
+            Ok(function) => {
+                self.input(name, node, &function);
+                Some(function)
+            }
+            Err(message) => {
+                self.error(format!("/nodes/{}{key}", part(name)), message);
+                None
+            }
+        }
+    }
+
+    /// What a node gives a tool must be what the tool takes, as far as the names tell.
+    fn input(&mut self, name: &str, node: &NodeDefinition, function: &Function) {
+        let Some(input) = &node.input else { return };
+        if function.kind != FunctionKind::Tool {
+            return;
+        }
+        let known: Vec<&str> = function.input["properties"]
+            .as_object()
+            .map(|properties| properties.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        let pointer = format!("/nodes/{}/input", part(name));
+        if function.input["additionalProperties"] == Value::Bool(false) {
+            for (given, _) in input.iter().filter(|(given, _)| !known.contains(&&**given)) {
+                let hint = match nearest(given, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("it takes {}", known.join(", ")),
+                };
+                self.error(
+                    format!("{pointer}/{}", part(given)),
+                    format!("the tool takes no `{given}`; {hint}"),
+                );
+            }
+        }
+        let required = function.input["required"].as_array().into_iter().flatten();
+        for wanted in required.filter_map(Value::as_str) {
+            if !input.iter().any(|(given, _)| &**given == wanted) {
+                self.error(&pointer, format!("the tool needs `{wanted}`, which is not given"));
+            }
+        }
+    }
+
+    /// The graphs that nodes run.
+    pub(super) fn graphs(&mut self, find: impl Fn(&str) -> Result<(), String>) {
+        for (name, node) in &self.definition.nodes {
+            let Some(graph) = node.does.graph() else { continue };
+            // A graph may run itself, by its name: it is there when it runs.
+            if self.definition.name.as_deref() == Some(graph) {
+                continue;
+            }
+            if let Err(message) = find(graph) {
+                let key = match node.does {
+                    Does::Map(_) => "map/graph",
+                    _ => "graph",
+                };
+                self.found
+                    .push(Diagnostic::error(format!("/nodes/{}/{key}", part(name)), message));
+            }
+        }
+    }
+
+    /// The edges of every node; without any, a node leads to the end.
+    pub(super) fn edges(&mut self) -> Vec<Vec<Case>> {
+        let end = || {
+            vec![Case {
+                when: None,
+                to: vec![Place::End],
+            }]
+        };
+        let mut edges: Vec<Vec<Case>> = self.definition.nodes.iter().map(|_| end()).collect();
+        for (from, cases) in &self.definition.edges {
+            let pointer = format!("/edges/{}", part(from));
+            let from = self.place(from, &pointer, "an edge leads from");
+            let mut read = Vec::with_capacity(cases.len());
+            for case in cases {
+                let to = case.to.iter();
+                let to = to.filter_map(|to| self.place(to, &case.pointer, "an edge leads to"));
+                let to = to.collect();
+                let when = case.when.clone();
+                read.push(Case { when, to });
+            }
+            if let Some(Place::Node(from)) = from {
+                edges[from.0 as usize] = read;
+            }
+        }
+        edges
+    }
+
+    pub(super) fn node(
+        &mut self,
+        name: &str,
+        node: &NodeDefinition,
+        edges: Vec<Case>,
+        function: Option<&Function>,
+    ) -> Node {
+        let pointer = format!("/nodes/{}", part(name));
+        let does = match &node.does {
+            Does::Call { uses: None } => Does::Call {
+                uses: Some(name.into()),
+            },
+            other => other.clone(),
+        };
+        let mut leads: Vec<Place> = edges.iter().flat_map(|case| case.to.iter().copied()).collect();
+        for (position, next) in node.next.iter().enumerate() {
+            leads.extend(self.place(next, &format!("{pointer}/next/{position}"), "its function may go to"));
+        }
+        leads.extend(self.routes(&pointer, function));
+        let on_error = node.on_error.as_deref().and_then(|to| {
+            self.place(to, &format!("{pointer}/on_error"), "an error leads to")
+        });
+        let on_timeout = match &node.does {
+            Does::Wait(wait) => wait.on_timeout.as_deref().and_then(|to| {
+                self.place(to, &format!("{pointer}/wait/on_timeout"), "a timeout leads to")
+            }),
+            _ => None,
+        };
+        leads.extend(on_error);
+        leads.extend(on_timeout);
+        let compensate = self.compensate(name, node, &pointer);
+        let mut leads: Vec<NodeIx> = leads
+            .into_iter()
+            .filter_map(|place| match place {
+                Place::Node(node) => Some(node),
+                Place::End => None,
+            })
+            .collect();
+        leads.sort_unstable();
+        leads.dedup();
+        Node {
+            name: name.into(),
+            does,
+            input: node.input.clone(),
+            output: node.output.clone(),
+            config: node.config.clone(),
+            edges,
+            leads,
+            retry: node.retry.clone(),
+            timeout_ms: node.timeout_ms,
+            on_error,
+            on_timeout,
+            compensate,
+        }
+    }
+
+    /// Where a node's function may go by itself. What is no node of the graph is only a warning:
+    /// the function may be made for other graphs, too.
+    fn routes(&mut self, pointer: &str, function: Option<&Function>) -> Vec<Place> {
+        let mut leads = Vec::new();
+        for route in function.iter().flat_map(|function| &function.routes) {
+            match self.by_name.get(route.as_str()) {
+                Some(node) => leads.push(Place::Node(*node)),
+                None if route == END => {}
+                None => self.found.push(Diagnostic::warning(
+                    pointer,
+                    format!("its function may route to `{route}`, which is no node of the graph: the run fails if it does"),
+                )),
+            }
+        }
+        leads
+    }
+
+    fn compensate(&mut self, name: &str, node: &NodeDefinition, pointer: &str) -> Option<NodeIx> {
+        let undo = node.compensate.as_deref()?;
+        let pointer = format!("{pointer}/compensate");
+        let at = match self.place(undo, &pointer, "it is undone by")? {
+            Place::Node(at) if undo != name => at,
+            _ => {
+                self.error(pointer, format!("`{name}` cannot be undone by `{undo}`: name a node that undoes it"));
+                return None;
+            }
+        };
+        let undo_node = &self.definition.nodes[at.0 as usize].1;
+        if !matches!(undo_node.does, Does::Call { .. }) {
+            self.error(pointer, format!("`{undo}` calls no function: a node that undoes another one does"));
+            return None;
+        }
+        Some(at)
+    }
+
+    /// `start`; else the one node that nothing leads to; else the first one.
+    pub(super) fn start(&mut self, nodes: &[Node]) -> Option<NodeIx> {
+        if let Some(start) = &self.definition.start {
+            return match self.place(start, "/start", "the graph starts at")? {
+                Place::Node(node) => Some(node),
+                Place::End => {
+                    self.error("/start", "a graph starts at a node, not at the end");
+                    None
+                }
+            };
+        }
+        let led_to = |at: NodeIx| nodes.iter().any(|node| node.leads.contains(&at) || node.compensate == Some(at));
+        let mut free = (0..nodes.len() as u32).map(NodeIx).filter(|node| !led_to(*node));
+        match (free.next(), free.next()) {
+            (Some(one), None) => Some(one),
+            _ => (!nodes.is_empty()).then_some(NodeIx(0)),
+        }
+    }
+
+    fn place(&mut self, name: &str, pointer: &str, what: &str) -> Option<Place> {
+        if name == END && what != "an edge leads from" {
+            return Some(Place::End);
+        }
+        let node = self.by_name.get(name).copied();
+        if node.is_none() {
+            let names = self.definition.nodes.iter().map(|(name, _)| name.as_str());
+            let hint = match name {
+                END => ": the end has no edges".to_owned(),
+                _ => did_you_mean(name, names.chain([END])),
+            };
+            self.error(
+                pointer,
+                format!("{what} `{name}`, which is no node of the graph{hint}"),
+            );
+        }
+        node.map(Place::Node)
+    }
+}

@@ -1,0 +1,138 @@
+//! Where runs of a graph can go: nodes that nothing leads to, ends that nothing reaches, loops that
+//! nothing leaves, and policies for keys that nothing writes.
+
+use crate::graph::{
+    Diagnostic, Does, Function, FunctionKind, Graph, NodeIx, Output, Place, definition::part,
+};
+
+pub(super) fn look(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
+    let may_wander = graph.nodes.iter().zip(functions).any(|(node, function)| wanders(node.uses().is_some(), function));
+    reached(graph, may_wander, found);
+    ends(graph, functions, found);
+    unconditional_loops(graph, functions, found);
+    unwritten_keys(graph, found);
+}
+
+/// Whether a function may name any node: a tool, or a node function that declares no routes.
+fn wanders(calls: bool, function: &Option<Function>) -> bool {
+    calls && function.as_ref().is_none_or(|function| function.kind == FunctionKind::Tool || function.routes.is_empty())
+}
+
+/// Nodes that nothing leads to: an error, or a warning where some function may name any node.
+fn reached(graph: &Graph, may_wander: bool, found: &mut Vec<Diagnostic>) {
+    let mut reached = vec![false; graph.nodes.len()];
+    let mut open = vec![graph.start];
+    while let Some(at) = open.pop() {
+        if std::mem::replace(&mut reached[at.0 as usize], true) {
+            continue;
+        }
+        let node = graph.node(at);
+        open.extend(node.leads.iter().copied().chain(node.compensate));
+    }
+    for (node, _) in graph.nodes.iter().zip(reached).filter(|(_, reached)| !reached) {
+        let pointer = format!("/nodes/{}", part(&node.name));
+        let message = format!("no edge and no declared route leads to `{}` from the start", node.name);
+        found.push(if may_wander {
+            Diagnostic::warning(pointer, message + "; only a `next` that names it does")
+        } else {
+            Diagnostic::error(pointer, message + ": lead an edge to it, or take it out")
+        });
+    }
+}
+
+/// A graph from whose start no path comes to the end never finishes, unless a function says so.
+fn ends(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
+    let can_say = |at: NodeIx| {
+        graph.node(at).uses().is_some() && matches!(graph.node(at).does, Does::Call { .. })
+            && functions[at.0 as usize].as_ref().is_none_or(|function| {
+                function.kind == FunctionKind::Tool || function.routes.is_empty() || function.routes.iter().any(|to| to == "end")
+            })
+    };
+    let mut seen = vec![false; graph.nodes.len()];
+    let mut open = vec![graph.start];
+    let mut said = None;
+    while let Some(at) = open.pop() {
+        if std::mem::replace(&mut seen[at.0 as usize], true) {
+            continue;
+        }
+        let node = graph.node(at);
+        let ends = node.edges.iter().any(|case| case.to.contains(&Place::End));
+        if ends || node.on_error == Some(Place::End) || node.on_timeout == Some(Place::End) {
+            return;
+        }
+        said = said.or(can_say(at).then_some(at));
+        open.extend(&node.leads);
+    }
+    if said.is_none() {
+        found.push(Diagnostic::error(
+            "/edges",
+            "no way leads from the start to the end: the run could only stop at its step limit; lead an edge to \"end\"",
+        ));
+    }
+}
+
+/// A loop whose edges all hold without a condition goes round until a function or the limit stops it.
+fn unconditional_loops(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
+    for (position, node) in graph.nodes.iter().enumerate() {
+        // Follow the only way that there is, from each node of a loop.
+        let mut at = NodeIx(position as u32);
+        if !graph.reach.loops(at) {
+            continue;
+        }
+        let mut least = at;
+        for _ in 0..graph.nodes.len() {
+            match only_way(graph, at, functions) {
+                Some(next) => at = next,
+                None => break,
+            }
+            least = least.min(at);
+            if at.0 as usize == position {
+                break;
+            }
+        }
+        let round = at.0 as usize == position && only_way(graph, at, functions).is_some();
+        if round && least.0 as usize == position {
+            found.push(Diagnostic::warning(
+                format!("/edges/{}", part(&node.name)),
+                format!("a loop through `{}` has no condition: only a function's `next`, or the step limit, ends it", node.name),
+            ));
+        }
+    }
+}
+
+/// Where a branch goes from a node, if it is certain but for what a function says by itself.
+fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Function>]) -> Option<NodeIx> {
+    let node = graph.node(at);
+    let declared = functions[at.0 as usize]
+        .as_ref()
+        .is_some_and(|function| !function.routes.is_empty());
+    match node.edges.as_slice() {
+        [case] if case.when.is_none() && node.leads.len() == 1 && !declared => match case.to.as_slice() {
+            [Place::Node(next)] => Some(*next),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A policy for a key that no node writes, as far as that is known.
+fn unwritten_keys(graph: &Graph, found: &mut Vec<Diagnostic>) {
+    let mut written = Vec::new();
+    for node in &graph.nodes {
+        match (&node.does, &node.output) {
+            (Does::Map(map), _) => written.push(map.into.clone()),
+            (_, Some(Output::Key(key))) => written.push(key.clone()),
+            (_, Some(Output::Keys(keys))) => written.extend(keys.iter().map(|(key, _)| key.clone())),
+            (Does::Wait(wait), None) => written.push(wait.signal.clone()),
+            (Does::Sleep(_), None) => {}
+            // A function or a graph may write any key.
+            (Does::Call { .. } | Does::Graph { .. }, None) => return,
+        }
+    }
+    for key in graph.policies.keys().filter(|key| !written.contains(key)) {
+        found.push(Diagnostic::warning(
+            format!("/state/{}", part(key)),
+            format!("no node writes `{key}`{}", crate::graph::did_you_mean(key, written.iter().map(|key| &**key))),
+        ));
+    }
+}

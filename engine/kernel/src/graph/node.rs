@@ -1,0 +1,373 @@
+//! Reads one node of a definition.
+
+use std::sync::Arc;
+
+use serde_json::{Map as Members, Value};
+
+use super::{
+    definition::{
+        DEFAULT_AT_ONCE, Does, Each, MAX_AT_ONCE, MAX_ATTEMPTS, Map, NodeDefinition, OnItemError, Output,
+        PayloadSchema, Retry, Sleep, Wait,
+    },
+    duration::MAX_DURATION_MS,
+    reader::{AFTER, BEFORE, Reader, kind},
+};
+use crate::{event::FailureKind, expr::Want, object};
+
+/// The keys that say what a node does; without one, it calls the function of its name.
+const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
+
+/// The sorts of failure that a retry may name.
+const RETRIED: [(&str, FailureKind); 5] = [
+    ("retryable", FailureKind::Retryable),
+    ("timeout", FailureKind::Timeout),
+    ("unavailable", FailureKind::Unavailable),
+    ("trap", FailureKind::Trap),
+    ("limit", FailureKind::Limit),
+];
+
+impl Reader {
+    pub(super) fn node(&mut self, value: &Value, pointer: &str) -> Option<NodeDefinition> {
+        let map = self.object(value, pointer, "a node")?;
+        let kinds: Vec<&str> = KINDS.into_iter().filter(|key| map.contains_key(*key)).collect();
+        if let [first, second, ..] = kinds.as_slice() {
+            self.error(
+                format!("{pointer}/{second}"),
+                format!("a node does one thing, and this one has `{first}` already"),
+            );
+        }
+        let does = kinds.first().copied().unwrap_or("uses");
+        // What a node can have depends on what it does.
+        let known: &[&str] = match does {
+            "sleep" => &["sleep", "description", "compensate"],
+            "wait" => &["wait", "description", "output", "on_error", "compensate"],
+            "graph" => &["graph", "description", "input", "output", "retry", "on_error", "compensate"],
+            "map" => &["map", "description", "input", "config", "retry", "timeout", "on_error", "compensate"],
+            _ => &[
+                "uses", "description", "config", "input", "output", "next", "retry", "timeout", "on_error",
+                "compensate", "map", "graph", "sleep", "wait",
+            ],
+        };
+        self.node_keys(map, pointer, does, known);
+        self.text(map, pointer, "description");
+        let item = match does {
+            "map" => self.item(map, pointer),
+            _ => None,
+        };
+        let does = self.does(map, pointer, does, &kinds, item.as_ref());
+        let variables: Vec<&str> = BEFORE.into_iter().chain(item.as_deref()).collect();
+        let input = map
+            .get("input")
+            .map(|input| self.expressions(input, &format!("{pointer}/input"), &variables));
+        Some(NodeDefinition {
+            does: does?,
+            input,
+            output: self.output(map, pointer),
+            config: object::to_json(map.get("config").unwrap_or(&Value::Null)),
+            next: self.next(map, pointer),
+            retry: self.retry(map, pointer),
+            timeout_ms: self.duration(map, pointer, "timeout"),
+            on_error: self.text(map, pointer, "on_error").map(str::to_owned),
+            compensate: self.text(map, pointer, "compensate").map(str::to_owned),
+        })
+    }
+
+    fn node_keys(&mut self, map: &Members<String, Value>, pointer: &str, does: &str, known: &[&str]) {
+        const NODE: [&str; 8] =
+            ["config", "input", "output", "next", "retry", "timeout", "on_error", "compensate"];
+        let mut unknown = map.clone();
+        for key in NODE.into_iter().filter(|key| !known.contains(key)) {
+            if unknown.remove(key).is_some() {
+                let instead = match (does, key) {
+                    ("map", "output") => ": `map.into` says where its results go",
+                    ("wait", "timeout") => ": `wait.timeout` says how long it waits",
+                    ("graph", "timeout") => ": `limits.time` of that graph says how long it may take",
+                    _ => "",
+                };
+                self.error(
+                    format!("{pointer}/{key}"),
+                    format!("`{key}` means nothing in a node with `{does}`{instead}"),
+                );
+            }
+        }
+        for key in KINDS {
+            unknown.remove(key);
+        }
+        self.known_keys(&unknown, pointer, known);
+    }
+
+    fn does(
+        &mut self,
+        map: &Members<String, Value>,
+        pointer: &str,
+        does: &str,
+        kinds: &[&str],
+        item: Option<&Arc<str>>,
+    ) -> Option<Does> {
+        match (does, item) {
+            ("map", Some(item)) => self
+                .map(&map["map"], &format!("{pointer}/map"), item.clone())
+                .map(Does::Map),
+            ("map", None) => None,
+            ("graph", _) => self
+                .text(map, pointer, "graph")
+                .map(|graph| Does::Graph { graph: graph.into() }),
+            ("sleep", _) => self
+                .sleep(&map["sleep"], &format!("{pointer}/sleep"))
+                .map(Does::Sleep),
+            ("wait", _) => self
+                .wait(&map["wait"], &format!("{pointer}/wait"))
+                .map(Does::Wait),
+            _ if kinds.is_empty() => Some(Does::Call { uses: None }),
+            _ => Some(Does::Call {
+                uses: self.text(map, pointer, "uses").map(Into::into),
+            }),
+        }
+    }
+
+    /// The name of a map's item; the key's form is checked here, the rest by `map`.
+    fn item(&mut self, map: &Members<String, Value>, pointer: &str) -> Option<Arc<str>> {
+        let inner = self.object(&map["map"], &format!("{pointer}/map"), "`map`")?;
+        let pointer = format!("{pointer}/map");
+        let name = self.text(inner, &pointer, "as").unwrap_or("item");
+        let mut letters = name.chars();
+        let fits = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && letters.all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !fits || AFTER.contains(&name) {
+            self.error(
+                format!("{pointer}/as"),
+                format!("expected a name of letters, digits and `_` other than {}, got {name:?}", AFTER.join(", ")),
+            );
+            return None;
+        }
+        Some(name.into())
+    }
+
+    fn map(&mut self, value: &Value, pointer: &str, item: Arc<str>) -> Option<Map> {
+        let map = self.object(value, pointer, "`map`")?;
+        self.known_keys(
+            map,
+            pointer,
+            &["over", "as", "uses", "graph", "at_once", "into", "on_item_error"],
+        );
+        let over = match map.get("over") {
+            Some(over) => self.expression(over, &format!("{pointer}/over"), &BEFORE, Want::Any),
+            None => {
+                self.error(
+                    pointer,
+                    "`over` is missing: an expression for a list or an object, as in \"state.files\"",
+                );
+                None
+            }
+        };
+        let into = self.text(map, pointer, "into");
+        if into.is_none() && !map.contains_key("into") {
+            self.error(
+                pointer,
+                "`into` is missing: the key of the state that takes the results",
+            );
+        }
+        let each = match (self.text(map, pointer, "uses"), self.text(map, pointer, "graph")) {
+            (Some(uses), None) => Some(Each::Call { uses: uses.into() }),
+            (None, Some(graph)) => Some(Each::Graph { graph: graph.into() }),
+            _ => {
+                self.error(
+                    pointer,
+                    "a map has either `uses`, a function, or `graph`, the name or id of one",
+                );
+                None
+            }
+        };
+        let at_once = self
+            .whole(map, pointer, "at_once", 1, MAX_AT_ONCE.into())
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(DEFAULT_AT_ONCE);
+        let on_item_error = match self.text(map, pointer, "on_item_error") {
+            None => Some(0),
+            Some(word) => self.one_of(
+                word,
+                &format!("{pointer}/on_item_error"),
+                &["fail", "skip", "collect"],
+            ),
+        };
+        Some(Map {
+            over: over?,
+            item,
+            each: each?,
+            at_once,
+            into: into?.into(),
+            on_item_error: [OnItemError::Fail, OnItemError::Skip, OnItemError::Collect][on_item_error?],
+        })
+    }
+
+    fn sleep(&mut self, value: &Value, pointer: &str) -> Option<Sleep> {
+        let map = match value {
+            Value::String(text) => {
+                return super::duration::parse(text)
+                    .map_err(|message| self.error(pointer, message))
+                    .ok()
+                    .map(Sleep::Ms);
+            }
+            Value::Object(map) => map,
+            other => {
+                self.error(
+                    pointer,
+                    format!(
+                        "expected a duration such as \"10m\", or {{\"until\"}} or {{\"for\"}} with an expression, got {}",
+                        kind(other)
+                    ),
+                );
+                return None;
+            }
+        };
+        self.known_keys(map, pointer, &["until", "for"]);
+        let mut read = |key: &str| {
+            let value = map.get(key)?;
+            self.expression(value, &format!("{pointer}/{key}"), &BEFORE, Want::Any)
+        };
+        match (read("until"), read("for")) {
+            (Some(until), None) => Some(Sleep::Until(until)),
+            (None, Some(time)) => Some(Sleep::For(time)),
+            (None, None) if map.contains_key("until") || map.contains_key("for") => None,
+            _ => {
+                self.error(pointer, "a sleep has either `until` or `for`");
+                None
+            }
+        }
+    }
+
+    fn wait(&mut self, value: &Value, pointer: &str) -> Option<Wait> {
+        let map = self.object(value, pointer, "`wait`")?;
+        self.known_keys(
+            map,
+            pointer,
+            &["signal", "schema", "timeout", "on_timeout", "prompt"],
+        );
+        let signal = self.text(map, pointer, "signal");
+        match signal {
+            Some(name) => self.name(&format!("{pointer}/signal"), "a signal's name", name),
+            None => self.error(
+                pointer,
+                "`signal` is missing: the name of the signal to wait for",
+            ),
+        }
+        let schema = map.get("schema").and_then(|schema| {
+            jsonschema::validator_for(schema)
+                .map_err(|error| {
+                    self.error(
+                        format!("{pointer}/schema"),
+                        format!("this is no JSON Schema: {error}"),
+                    );
+                })
+                .ok()
+                .map(|validator| {
+                    Arc::new(PayloadSchema {
+                        text: object::to_json(schema),
+                        validator,
+                    })
+                })
+        });
+        let timeout_ms = self.duration(map, pointer, "timeout");
+        let on_timeout = self.text(map, pointer, "on_timeout").map(str::to_owned);
+        if on_timeout.is_some() && !map.contains_key("timeout") {
+            self.error(
+                format!("{pointer}/on_timeout"),
+                "without `timeout` it never goes there: say how long it waits",
+            );
+        }
+        Some(Wait {
+            signal: signal?.into(),
+            schema,
+            timeout_ms,
+            on_timeout,
+            prompt: self.text(map, pointer, "prompt").map(Into::into),
+        })
+    }
+
+    fn output(&mut self, map: &Members<String, Value>, pointer: &str) -> Option<Output> {
+        let pointer = format!("{pointer}/output");
+        match map.get("output")? {
+            Value::String(key) => Some(Output::Key(key.as_str().into())),
+            value @ Value::Object(_) => Some(Output::Keys(self.expressions(value, &pointer, &AFTER))),
+            other => {
+                self.error(
+                    pointer,
+                    format!("expected a key of the state, or keys with expressions over `node`, got {}", kind(other)),
+                );
+                None
+            }
+        }
+    }
+
+    fn next(&mut self, map: &Members<String, Value>, pointer: &str) -> Vec<String> {
+        let Some(value) = map.get("next") else {
+            return Vec::new();
+        };
+        let names = match value {
+            Value::String(name) => vec![name.clone()],
+            Value::Array(all) if all.iter().all(Value::is_string) => {
+                all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            _ => {
+                self.error(
+                    format!("{pointer}/next"),
+                    "expected the names of the nodes that the function may go to",
+                );
+                Vec::new()
+            }
+        };
+        names
+    }
+
+    fn retry(&mut self, map: &Members<String, Value>, pointer: &str) -> Option<Retry> {
+        let pointer = format!("{pointer}/retry");
+        let map = self.object(map.get("retry")?, &pointer, "`retry`")?;
+        self.known_keys(
+            map,
+            &pointer,
+            &["attempts", "backoff", "factor", "max", "jitter", "on"],
+        );
+        let attempts = self.whole(map, &pointer, "attempts", 1, MAX_ATTEMPTS.into());
+        if !map.contains_key("attempts") {
+            self.error(&pointer, "`attempts` is missing: how many there are in all");
+        }
+        let backoff_ms = self.duration(map, &pointer, "backoff").unwrap_or(1_000);
+        let max_ms = self.duration(map, &pointer, "max").unwrap_or(MAX_DURATION_MS);
+        let mut number = |key: &str, least: f64, most: f64, default: f64| match map.get(key) {
+            None => default,
+            Some(value) => match value.as_f64() {
+                Some(number) if (least..=most).contains(&number) => number,
+                _ => {
+                    let message = format!("expected a number from {least} to {most}, got {value}");
+                    self.error(format!("{pointer}/{key}"), message);
+                    default
+                }
+            },
+        };
+        let (factor, jitter) = (number("factor", 1.0, 100.0, 2.0), number("jitter", 0.0, 1.0, 0.0));
+        let mut on = Vec::new();
+        match map.get("on") {
+            None => on.extend([FailureKind::Retryable, FailureKind::Timeout, FailureKind::Unavailable]),
+            Some(Value::Array(words)) => {
+                for (position, word) in words.iter().enumerate() {
+                    let word = word.as_str().unwrap_or_default();
+                    let names = RETRIED.map(|(name, _)| name);
+                    let place = format!("{pointer}/on/{position}");
+                    on.extend(self.one_of(word, &place, &names).map(|at| RETRIED[at].1));
+                }
+            }
+            Some(other) => self.error(
+                format!("{pointer}/on"),
+                format!("expected a list of sorts of failure, got {}", kind(other)),
+            ),
+        }
+        Some(Retry {
+            attempts: u32::try_from(attempts?).ok()?,
+            backoff_ms,
+            factor,
+            max_ms,
+            jitter,
+            on,
+        })
+    }
+}

@@ -1,0 +1,435 @@
+//! Reads a definition from JSON and finds every mistake of form at once.
+
+use std::sync::Arc;
+
+use serde_json::{Map as Members, Value};
+
+use super::{
+    Diagnostic, END,
+    definition::{
+        CaseDefinition, DEFAULT_MAX_STEPS, Definition, Limits, MAX_FORK, MAX_NAME_LEN, MAX_NODES, MAX_STEPS,
+        Policy, part,
+    },
+    duration,
+    nearest::nearest,
+};
+use crate::{
+    expr::{Expr, Want},
+    object,
+};
+
+/// The variables of an expression that follows a node.
+pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
+/// The variables of an expression that stands before a node.
+pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
+
+const TOP: [&str; 7] = ["name", "description", "start", "nodes", "edges", "state", "limits"];
+
+/// Where a key that is known elsewhere belongs.
+const PLACES: [(&str, &str); 16] = [
+    ("start", "at the top of the graph"),
+    ("nodes", "at the top of the graph"),
+    ("edges", "at the top of the graph"),
+    ("state", "at the top of the graph"),
+    ("limits", "at the top of the graph"),
+    ("uses", "in a node"),
+    ("config", "in a node"),
+    ("input", "in a node"),
+    ("output", "in a node"),
+    ("retry", "in a node"),
+    ("on_error", "in a node"),
+    ("compensate", "in a node"),
+    ("when", "in a case of `edges`"),
+    ("to", "in a case of `edges`"),
+    ("merge", "in `state`, under the name of a key"),
+    ("at_once", "in `map`"),
+];
+
+/// Reads values and keeps what is wrong with them.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) found: Vec<Diagnostic>,
+}
+
+impl Reader {
+    pub(super) fn error(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.found.push(Diagnostic::error(pointer, message));
+    }
+
+    pub(super) fn graph(&mut self, value: &Value) -> Option<Definition> {
+        let map = self.object(value, "", "a graph")?;
+        self.known_keys(map, "", &TOP);
+        let name = self.text(map, "", "name").map(str::to_owned);
+        if let Some(name) = &name {
+            self.name("/name", "the graph's name", name);
+        }
+        self.text(map, "", "description");
+        let start = self.text(map, "", "start").map(str::to_owned);
+        let nodes = self.nodes(map);
+        let edges = self.edges(map);
+        let state = self.state(map);
+        let limits = self.limits(map);
+        let text = serde_json::to_string(value)
+            .expect("a JSON value serializes")
+            .into();
+        Some(Definition {
+            name,
+            start,
+            nodes: nodes?,
+            edges,
+            state,
+            limits,
+            text,
+        })
+    }
+
+    fn nodes(&mut self, map: &Members<String, Value>) -> Option<Vec<(String, super::NodeDefinition)>> {
+        let Some(nodes) = map.get("nodes") else {
+            self.error(
+                "",
+                "`nodes` is missing: an object from each node's name to the node, as in {\"extract\": {}}",
+            );
+            return None;
+        };
+        let nodes = self.object(nodes, "/nodes", "`nodes`")?;
+        if nodes.is_empty() {
+            self.error("/nodes", "a graph needs at least one node");
+        }
+        if nodes.len() > MAX_NODES {
+            self.error(
+                "/nodes",
+                format!("{} nodes are more than the limit of {MAX_NODES}", nodes.len()),
+            );
+            return None;
+        }
+        let mut read = Vec::with_capacity(nodes.len());
+        for (name, node) in nodes {
+            let pointer = format!("/nodes/{}", part(name));
+            if name == END {
+                self.error(
+                    &pointer,
+                    "`end` is the name of the end; give the node another name",
+                );
+            } else {
+                self.name(&pointer, "a node's name", name);
+            }
+            if let Some(node) = self.node(node, &pointer) {
+                read.push((name.clone(), node));
+            }
+        }
+        Some(read)
+    }
+
+    fn edges(&mut self, map: &Members<String, Value>) -> Vec<(String, Vec<CaseDefinition>)> {
+        let Some(edges) = map.get("edges") else {
+            return Vec::new();
+        };
+        let Some(edges) = self.object(edges, "/edges", "`edges`") else {
+            return Vec::new();
+        };
+        let mut read = Vec::with_capacity(edges.len());
+        for (from, value) in edges {
+            let pointer = format!("/edges/{}", part(from));
+            let cases = match value {
+                Value::Object(_) => self.cases(std::slice::from_ref(value), &pointer, false),
+                Value::Array(all) if all.iter().any(Value::is_object) => self.cases(all, &pointer, true),
+                _ => vec![CaseDefinition {
+                    when: None,
+                    to: self.targets(value, &pointer),
+                    pointer,
+                }],
+            };
+            read.push((from.clone(), cases));
+        }
+        read
+    }
+
+    fn cases(&mut self, all: &[Value], pointer: &str, listed: bool) -> Vec<CaseDefinition> {
+        let mut cases = Vec::with_capacity(all.len());
+        for (position, value) in all.iter().enumerate() {
+            let pointer = if listed {
+                format!("{pointer}/{position}")
+            } else {
+                pointer.to_owned()
+            };
+            let Value::Object(map) = value else {
+                self.error(
+                    &pointer,
+                    format!(
+                        "cases and names do not mix in one list: write {{\"to\": {value}}} for a case that always holds"
+                    ),
+                );
+                continue;
+            };
+            self.known_keys(map, &pointer, &["when", "to"]);
+            let when = map
+                .get("when")
+                .and_then(|when| self.expression(when, &format!("{pointer}/when"), &AFTER, Want::Bool));
+            if !map.contains_key("when") && position + 1 < all.len() {
+                self.error(
+                    &pointer,
+                    "a case without `when` always holds, so those after it never count: put it last",
+                );
+            }
+            let place = format!("{pointer}/to");
+            let to = match map.get("to") {
+                Some(to) => self.targets(to, &place),
+                None => {
+                    self.error(
+                        &pointer,
+                        "`to` is missing: a node's name, a list of names, or \"end\"",
+                    );
+                    Vec::new()
+                }
+            };
+            cases.push(CaseDefinition {
+                when,
+                to,
+                pointer: place,
+            });
+        }
+        cases
+    }
+
+    /// One name or a list of names; null is the end.
+    fn targets(&mut self, value: &Value, pointer: &str) -> Vec<String> {
+        match value {
+            Value::String(to) => vec![to.clone()],
+            // The original engine wrote a missing edge as null.
+            Value::Null => vec![END.to_owned()],
+            Value::Array(all) if !all.is_empty() && all.len() <= MAX_FORK => {
+                let mut names: Vec<String> = Vec::with_capacity(all.len());
+                for (position, name) in all.iter().enumerate() {
+                    match name {
+                        Value::String(name) if names.contains(name) => self.error(
+                            format!("{pointer}/{position}"),
+                            format!("`{name}` is in this fork twice: a fork takes each node once"),
+                        ),
+                        Value::String(name) => names.push(name.clone()),
+                        other => self.error(
+                            format!("{pointer}/{position}"),
+                            format!("expected the name of a node or \"end\", got {}", kind(other)),
+                        ),
+                    }
+                }
+                names
+            }
+            Value::Array(all) => {
+                let message = match all.len() {
+                    0 => "an empty list leads nowhere: name a node, or \"end\"".to_owned(),
+                    n => format!("a fork into {n} branches is more than the limit of {MAX_FORK}: use a map"),
+                };
+                self.error(pointer, message);
+                Vec::new()
+            }
+            other => {
+                let message = format!(
+                    "expected the name of a node, \"end\", a list of names, or cases {{\"when\", \"to\"}}, got {}",
+                    kind(other)
+                );
+                self.error(pointer, message);
+                Vec::new()
+            }
+        }
+    }
+
+    fn state(&mut self, map: &Members<String, Value>) -> Vec<(String, Policy)> {
+        let Some(state) = map.get("state") else {
+            return Vec::new();
+        };
+        let Some(state) = self.object(state, "/state", "`state`") else {
+            return Vec::new();
+        };
+        let mut read = Vec::with_capacity(state.len());
+        for (key, value) in state {
+            let pointer = format!("/state/{}", part(key));
+            let Some(value) = self.object(value, &pointer, "what is said of a key") else {
+                continue;
+            };
+            self.known_keys(value, &pointer, &["merge", "description"]);
+            self.text(value, &pointer, "description");
+            if let Some(merge) = self.text(value, &pointer, "merge") {
+                let names = Policy::ALL.map(|(name, _)| name);
+                if let Some(at) = self.one_of(merge, &format!("{pointer}/merge"), &names) {
+                    read.push((key.clone(), Policy::ALL[at].1));
+                }
+            }
+        }
+        read
+    }
+
+    fn limits(&mut self, map: &Members<String, Value>) -> Limits {
+        let mut limits = Limits {
+            steps: DEFAULT_MAX_STEPS,
+            time_ms: None,
+        };
+        let Some(value) = map.get("limits") else {
+            return limits;
+        };
+        let Some(value) = self.object(value, "/limits", "`limits`") else {
+            return limits;
+        };
+        self.known_keys(value, "/limits", &["steps", "time"]);
+        limits.steps = self
+            .whole(value, "/limits", "steps", 1, MAX_STEPS)
+            .unwrap_or(limits.steps);
+        limits.time_ms = self.duration(value, "/limits", "time");
+        limits
+    }
+
+    pub(super) fn expression(
+        &mut self,
+        value: &Value,
+        pointer: &str,
+        variables: &[&str],
+        want: Want,
+    ) -> Option<Expr> {
+        let Value::String(source) = value else {
+            self.error(
+                pointer,
+                format!("expected an expression (CEL) as a string, got {}", kind(value)),
+            );
+            return None;
+        };
+        match Expr::compile(source, variables, want) {
+            Ok(expr) => Some(expr),
+            Err(problems) => {
+                problems
+                    .into_iter()
+                    .for_each(|problem| self.error(pointer, problem.message));
+                None
+            }
+        }
+    }
+
+    /// An object from names to expressions.
+    pub(super) fn expressions(
+        &mut self,
+        value: &Value,
+        pointer: &str,
+        variables: &[&str],
+    ) -> Vec<(Arc<str>, Expr)> {
+        let Some(map) = self.object(value, pointer, "this") else {
+            return Vec::new();
+        };
+        let mut read = Vec::with_capacity(map.len());
+        for (name, value) in map {
+            let pointer = format!("{pointer}/{}", part(name));
+            if let Some(expr) = self.expression(value, &pointer, variables, Want::Any) {
+                read.push((name.as_str().into(), expr));
+            }
+        }
+        read
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        map: &Members<String, Value>,
+        pointer: &str,
+        key: &str,
+    ) -> Option<u64> {
+        let text = self.text(map, pointer, key)?;
+        match duration::parse(text) {
+            Ok(ms) => Some(ms),
+            Err(message) => {
+                self.error(format!("{pointer}/{key}"), message);
+                None
+            }
+        }
+    }
+
+    pub(super) fn whole(
+        &mut self,
+        map: &Members<String, Value>,
+        pointer: &str,
+        key: &str,
+        least: u64,
+        most: u64,
+    ) -> Option<u64> {
+        let value = map.get(key)?;
+        match value.as_u64() {
+            Some(number) if (least..=most).contains(&number) => Some(number),
+            _ => {
+                let message = format!("expected a whole number from {least} to {most}, got {value}");
+                self.error(format!("{pointer}/{key}"), message);
+                None
+            }
+        }
+    }
+
+    /// The position of a word among those that may stand here.
+    pub(super) fn one_of(&mut self, word: &str, pointer: &str, words: &[&str]) -> Option<usize> {
+        let at = words.iter().position(|known| *known == word);
+        if at.is_none() {
+            self.error(
+                pointer,
+                format!("expected one of {}, got {word:?}", words.join(", ")),
+            );
+        }
+        at
+    }
+
+    pub(super) fn object<'v>(
+        &mut self,
+        value: &'v Value,
+        pointer: &str,
+        what: &str,
+    ) -> Option<&'v Members<String, Value>> {
+        if value.as_object().is_none() {
+            self.error(
+                pointer,
+                format!("{what} must be a JSON object, got {}", kind(value)),
+            );
+        }
+        value.as_object()
+    }
+
+    pub(super) fn text<'v>(
+        &mut self,
+        map: &'v Members<String, Value>,
+        pointer: &str,
+        key: &str,
+    ) -> Option<&'v str> {
+        match map.get(key)? {
+            Value::String(text) => Some(text),
+            Value::Null => None,
+            other => {
+                self.error(
+                    format!("{pointer}/{key}"),
+                    format!("expected a string, got {}", kind(other)),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn name(&mut self, pointer: &str, what: &str, name: &str) {
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
+        if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(fits) {
+            self.error(
+                pointer,
+                format!("{what} has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {name:?}"),
+            );
+        }
+    }
+
+    pub(super) fn known_keys(&mut self, map: &Members<String, Value>, pointer: &str, known: &[&str]) {
+        for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
+            let place = PLACES.iter().find(|(name, _)| name == key);
+            let hint = match (nearest(key, known.iter().copied()), place) {
+                (Some(near), _) => format!("did you mean `{near}`?"),
+                (None, Some((_, place))) => format!("it belongs {place}"),
+                (None, None) => format!("known here: {}", known.join(", ")),
+            };
+            let problem = if place.is_some() { "misplaced" } else { "unknown" };
+            self.error(
+                format!("{pointer}/{}", part(key)),
+                format!("{problem} key `{key}`; {hint}"),
+            );
+        }
+    }
+}
+
+pub(super) fn kind(value: &Value) -> &'static str {
+    object::kind_of(&value.to_string()).unwrap_or("nothing")
+}

@@ -1,0 +1,171 @@
+//! What a step is given: its view of the state, or what the node's `input` makes of it.
+
+use std::{cell::OnceCell, sync::Arc};
+
+use serde_json::json;
+
+use super::{Doing, Run, Task};
+use crate::{
+    event::{Failure, FailureKind, FunctionRef},
+    expr::{Bound, Expr},
+    graph::{Does, Node},
+    ids::Timestamp,
+    object::{Json, Object, to_json},
+};
+
+/// A call that a run owes, ready to be made.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The exact function.
+    pub function: FunctionRef,
+    /// The state as the branch sees it, or what the node's `input` made of it.
+    pub input: Object,
+    /// Whether the node's `input` made it.
+    pub mapped: bool,
+    /// The node's `config`.
+    pub config: Json,
+    /// The node.
+    pub node: Arc<str>,
+    /// How long the attempt may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// When the step's first attempt began.
+    pub started_at: Timestamp,
+}
+
+impl Run {
+    /// The call that a step under way owes. `None` where it owes none.
+    ///
+    /// # Errors
+    /// Why it cannot be made, which is the answer of the call then.
+    pub fn prepare(&self, step: u64) -> Option<Result<Prepared, Failure>> {
+        let task = self.tasks.get(&step)?;
+        matches!(task.doing, Doing::Call).then(|| {
+            let node = self.graph_of(task).node(task.node);
+            let function = node.uses().and_then(|uses| self.functions.get(uses));
+            let function = function.cloned().ok_or_else(|| {
+                let message = "the run keeps no function for this node: its journal was written by another version";
+                Failure::new(FailureKind::Unavailable, message)
+            })?;
+            let (input, mapped) = self.given(task, node)?;
+            Ok(Prepared {
+                function,
+                input,
+                mapped,
+                config: node.config.clone(),
+                node: node.name.clone(),
+                timeout_ms: node.timeout_ms,
+                started_at: task.started_at,
+            })
+        })
+    }
+
+    /// What a step is given, and whether the node's `input` made it.
+    pub(super) fn given(&self, task: &Task, node: &Node) -> Result<(Object, bool), Failure> {
+        let env = self.env(task);
+        if let Some(input) = &node.input {
+            let mut given = Object::default();
+            for (name, expr) in input {
+                let value = env.evaluate(expr, &format!("`input.{name}`"))?;
+                given.insert(name.clone(), value);
+            }
+            return Ok((given, true));
+        }
+        if let Some((name, item)) = env.item {
+            // An item sees itself alone: with the whole state, ten thousand of them would each be given it.
+            let mut given = Object::default();
+            given.insert(name, item.clone());
+            return Ok((given, false));
+        }
+        Ok((env.state, false))
+    }
+
+    /// What the expressions of a step under way see.
+    pub(super) fn env<'r>(&'r self, task: &'r Task) -> Env<'r> {
+        let (view, input) = match &task.undo {
+            Some(undo) => (Some(&undo.view), Some(&undo.input)),
+            None => (
+                self.line(task.within, task.branch).map(|line| &line.view),
+                self.executions.get(&task.within).map(|execution| &execution.input),
+            ),
+        };
+        let mut state = view.map(|view| view.state.clone()).unwrap_or_default();
+        if let Some(error) = &task.error {
+            state.insert("error", error.clone());
+        }
+        Env {
+            item: self.item(task),
+            ..self.look(state, input.unwrap_or(&self.last))
+        }
+    }
+
+    /// What the expressions of a step see that has this state.
+    pub(super) fn look<'r>(&'r self, state: Object, input: &'r Object) -> Env<'r> {
+        Env {
+            run: self,
+            facts: OnceCell::new(),
+            state,
+            input,
+            node: None,
+            item: None,
+        }
+    }
+
+    /// The name and the value of the item that a step is for.
+    fn item<'r>(&'r self, task: &Task) -> Option<(&'r str, &'r Json)> {
+        let item = task.item?;
+        let of = self.tasks.get(&item.of)?;
+        let Doing::Map(items) = &of.doing else { return None };
+        match &self.graph_of(of).node(of.node).does {
+            Does::Map(map) => Some((&map.item, items.all.get(item.index as usize)?)),
+            _ => None,
+        }
+    }
+}
+
+/// What expressions see.
+pub(super) struct Env<'r> {
+    run: &'r Run,
+    facts: OnceCell<Json>,
+    pub(super) state: Object,
+    input: &'r Object,
+    /// The result of the node.
+    pub(super) node: Option<Json>,
+    item: Option<(&'r str, &'r Json)>,
+}
+
+impl Env<'_> {
+    /// The value of an expression; `what` says which one it is.
+    pub(super) fn evaluate(&self, expr: &Expr, what: &str) -> Result<Json, Failure> {
+        expr.evaluate(|name| self.find(name)).map_err(|error| failed(what, &error))
+    }
+
+    /// Whether a condition holds.
+    pub(super) fn holds(&self, expr: &Expr, what: &str) -> Result<bool, Failure> {
+        expr.holds(|name| self.find(name)).map_err(|error| failed(what, &error))
+    }
+
+    fn find(&self, name: &str) -> Option<Bound<'_>> {
+        match (name, self.item) {
+            ("state", _) => Some(Bound::Object(&self.state)),
+            ("input", _) => Some(Bound::Object(self.input)),
+            ("run", _) => Some(Bound::Json(self.facts.get_or_init(|| self.facts()))),
+            ("node", _) => self.node.as_ref().map(Bound::Json),
+            (name, Some((item, value))) if name == item => Some(Bound::Json(value)),
+            _ => None,
+        }
+    }
+
+    /// What is known of the run.
+    fn facts(&self) -> Json {
+        let started = jiff::Timestamp::from_millisecond(self.run.started_at.0).unwrap_or_default();
+        to_json(&json!({
+            "id": self.run.id.to_string(),
+            "graph": self.run.graph.title(),
+            "started_at": started.to_string(),
+        }))
+    }
+}
+
+fn failed(what: &str, error: &crate::expr::EvalError) -> Failure {
+    Failure::new(FailureKind::Expression, format!("{what} has no value: {error}"))
+}

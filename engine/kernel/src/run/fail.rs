@@ -1,0 +1,232 @@
+//! Failures: tried again, led elsewhere, or the end of the graph that the step belongs to; and what
+//! is undone when a run ends badly.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use sha2::Digest as _;
+
+use super::{ROOT, Refusal, Run, decide::Events, view::Conflict};
+use crate::{
+    event::{Event, Failure, FailureKind, Item, RunError, Then},
+    graph::{Does, MAX_DURATION_MS, OnItemError, Retry},
+    ids::Timestamp,
+    object::{Json, Object, to_json},
+};
+
+impl Events<'_> {
+    /// An attempt of a step failed.
+    pub(super) fn failed(&mut self, step: u64, failure: Failure) {
+        let task = self.task(step);
+        let graph = self.run.graph_of(&task).clone();
+        let node = graph.node(task.node);
+        let again = node
+            .retry
+            .as_ref()
+            // A map's items are tried again each by itself, and never the whole of it.
+            .filter(|_| !matches!(node.does, Does::Map(_)) || task.item.is_some())
+            .filter(|retry| retry.on.contains(&failure.kind) && task.failures + 1 < retry.attempts);
+        if let Some(retry) = again {
+            let at = self.after(pause(self.run, step, task.failures, retry));
+            return self.step_failed(step, failure, Then::Retry(at));
+        }
+        if let Some(item) = task.item {
+            return self.item_failed(step, item, failure);
+        }
+        if let (Some(place), None) = (node.on_error, &task.undo) {
+            let then = Then::Goto(graph.name_of(place));
+            self.moved(task.within);
+            return self.step_failed(step, failure, then);
+        }
+        let name = node.name.clone();
+        self.step_failed(step, failure.clone(), Then::Raise);
+        if task.undo.is_some() {
+            return self.undo_next();
+        }
+        let error = error_of(failure, name, step, task.attempt);
+        self.raise(task.within, error);
+    }
+
+    fn step_failed(&mut self, step: u64, failure: Failure, then: Then) {
+        let task = &self.run.tasks[&step];
+        let (node, attempt) = (self.node_name(task), task.attempt);
+        self.push(Event::StepFailed {
+            step,
+            node,
+            attempt,
+            failure,
+            then,
+        });
+    }
+
+    fn item_failed(&mut self, step: u64, item: Item, failure: Failure) {
+        let map = self.task(item.of);
+        let policy = match &self.run.graph_of(&map).node(map.node).does {
+            Does::Map(map) => map.on_item_error,
+            _ => OnItemError::Fail,
+        };
+        let result = match policy {
+            OnItemError::Fail => {
+                self.step_failed(step, failure.clone(), Then::Raise);
+                let message = format!("item {}: {}", item.index, failure.message).into();
+                return self.failed(item.of, Failure { message, ..failure });
+            }
+            OnItemError::Skip => None,
+            OnItemError::Collect => {
+                let task = self.task(step);
+                let told = told(&failure, &self.node_name(&task));
+                let mut result = Object::default();
+                result.insert("error", told);
+                Some(to_json(&result))
+            }
+        };
+        self.step_failed(step, failure, Then::Item);
+        self.item_finished(step, item, result);
+    }
+
+    /// Something that no step is to blame for alone fails an execution at a node.
+    pub(super) fn execution_failed(&mut self, number: u64, node: &Arc<str>, failure: Failure) {
+        let step = self.run.steps;
+        let attempt = self.run.tasks.get(&step).map_or(1, |task| task.attempt);
+        self.raise(number, error_of(failure, node.clone(), step, attempt));
+    }
+
+    /// An execution fails: with it the step that it is for, or the run.
+    fn raise(&mut self, number: u64, error: RunError) {
+        if number == ROOT {
+            return self.end(Some(error), None);
+        }
+        let graph = self.run.executions[&number].graph.clone();
+        let message = format!("graph `{}`, node `{}`: {}", graph.title(), error.node, error.message);
+        let failure = Failure {
+            kind: error.kind,
+            message: message.into(),
+            data: error.data,
+        };
+        self.failed(number, failure);
+    }
+
+    /// The run ends badly: once everything that can be is undone.
+    pub(super) fn end(&mut self, error: Option<RunError>, reason: Option<Arc<str>>) {
+        self.moved.clear();
+        if self.run.undo.is_empty() {
+            return self.push(match error {
+                Some(error) => Event::RunFailed { error },
+                None => Event::RunCancelled {
+                    reason: reason.unwrap_or_default(),
+                    problems: Vec::new(),
+                },
+            });
+        }
+        self.push(Event::UndoStarted { error, reason });
+        self.undo_next();
+    }
+
+    pub(super) fn cancel(&mut self, reason: Arc<str>) -> Result<(), Refusal> {
+        if self.run.ending.is_some() {
+            return Err(Refusal::Ending);
+        }
+        self.end(None, Some(reason));
+        Ok(())
+    }
+
+    /// Undoes the last step that is not undone, or ends the run.
+    pub(super) fn undo_next(&mut self) {
+        if let Some(undo) = self.run.undo.last() {
+            let started = Event::StepStarted {
+                step: self.run.steps + 1,
+                branch: 0,
+                node: undo.graph.node(undo.node).name.clone(),
+                attempt: 1,
+                within: undo.within,
+                joined: Vec::new(),
+                item: None,
+                until: None,
+                undoes: Some(undo.step),
+            };
+            return self.push(started);
+        }
+        let Some(ending) = self.run.ending.clone() else { return };
+        self.push(match ending.error {
+            Some(mut error) => {
+                if !ending.problems.is_empty() {
+                    let problems = ending.problems.join("; ");
+                    error.message = format!("{}; what could not be undone: {problems}", error.message).into();
+                }
+                Event::RunFailed { error }
+            }
+            None => Event::RunCancelled {
+                reason: ending.reason.unwrap_or_default(),
+                problems: ending.problems,
+            },
+        });
+    }
+
+    pub(super) fn undone(&mut self, step: u64, update: Object) {
+        let task = self.task(step);
+        self.push(Event::StepFinished {
+            step,
+            node: self.node_name(&task),
+            attempt: task.attempt,
+            update,
+            next: crate::event::Next::End,
+            signal: None,
+        });
+        self.undo_next();
+    }
+
+    /// The time so many milliseconds from now.
+    pub(super) fn after(&self, ms: u64) -> Timestamp {
+        Timestamp(self.now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+}
+
+/// How long to wait before the next attempt. The jitter is drawn from what the attempt is, so that
+/// the same run decides the same.
+fn pause(run: &Run, step: u64, failures: u32, retry: &Retry) -> u64 {
+    let exponent = i32::try_from(failures).unwrap_or(i32::MAX);
+    let pause = (retry.backoff_ms as f64 * retry.factor.powi(exponent)).min(retry.max_ms as f64);
+    let sum = sha2::Sha256::digest(format!("{} {step} {failures}", run.id));
+    let drawn = f64::from(u32::from_be_bytes([sum[0], sum[1], sum[2], sum[3]])) / f64::from(u32::MAX);
+    let pause = pause * (1.0 + retry.jitter * (2.0 * drawn - 1.0));
+    (pause.max(0.0) as u64).min(MAX_DURATION_MS)
+}
+
+fn error_of(failure: Failure, node: Arc<str>, step: u64, attempt: u32) -> RunError {
+    RunError {
+        kind: failure.kind,
+        message: failure.message,
+        node,
+        step,
+        attempt,
+        data: failure.data,
+    }
+}
+
+/// A failure as a node is shown it that an error leads to, and as it stands among a map's results. It
+/// has no number of a step or an attempt: those depend on what came first, and this enters the state.
+pub(super) fn told(failure: &Failure, node: &Arc<str>) -> Json {
+    let Failure { kind, message, data } = failure;
+    let mut told = json!({"code": kind, "message": message, "node": node});
+    if let Some(data) = data {
+        told["data"] = serde_json::from_str(data.get()).unwrap_or_default();
+    }
+    to_json(&told)
+}
+
+impl Conflict {
+    pub(super) fn failure(&self, node: &str) -> Failure {
+        let Self { key, nodes: [a, b], problem } = self;
+        let message = match problem {
+            None => format!(
+                "`{a}` and `{b}` changed `{key}` in parallel branches that meet at `{node}`, and the graph does not say \
+                 how to merge them: give the key a policy, as in \"state\": {{\"{key}\": {{\"merge\": \"append\"}}}}, \
+                 or have each write a key of its own"
+            ),
+            Some(problem) => format!(
+                "what `{a}` and `{b}` gave `{key}` in parallel branches that meet at `{node}` does not merge: {problem}"
+            ),
+        };
+        Failure::new(FailureKind::Conflict, message)
+    }
+}

@@ -1,0 +1,226 @@
+//! A branch's view of the state, and how the views of several branches become one.
+//!
+//! While a graph has several branches, each view keeps for every key that was changed since they
+//! parted the chain of updates that made its value. Two views that meet are merged key by key, as
+//! version control merges: where one chain begins with the other, the longer one counts; where both
+//! went on by themselves, the key's policy folds all of their updates, each once, in the order of
+//! the branches; without a policy that is a conflict.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::Arc,
+};
+
+use crate::{
+    graph::Policy,
+    object::{Json, Object},
+};
+
+/// The policies of a graph, by key.
+pub(super) type Policies = BTreeMap<Arc<str>, Policy>;
+
+/// The state as one branch sees it.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The state.
+    pub state: Object,
+    /// For each key that was changed since the branches parted, its last update.
+    changed: Option<Arc<BTreeMap<Arc<str>, Arc<Update>>>>,
+}
+
+/// One step's update of one key, after those before it.
+struct Update {
+    step: u64,
+    node: Arc<str>,
+    /// What the step contributed: kept where a policy may have to fold it again.
+    value: Option<Json>,
+    /// How long the chain is up to here.
+    len: u32,
+    /// The one before it since the branches parted.
+    before: Option<Arc<Update>>,
+}
+
+/// Two branches changed a key in ways that do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conflict {
+    pub(super) key: Arc<str>,
+    /// The nodes whose steps did.
+    pub(super) nodes: [Arc<str>; 2],
+    /// Why the policy could not fold it; nothing where there is none.
+    pub(super) problem: Option<String>,
+}
+
+impl View {
+    pub(super) fn new(state: Object) -> Self {
+        let changed = None;
+        Self { state, changed }
+    }
+
+    /// Takes a step's update in. With `parted`, what changed is kept for a merge.
+    ///
+    /// # Errors
+    /// The key, and why what it is given does not fit its policy. The view may have changed.
+    pub(super) fn write(
+        &mut self,
+        policies: &Policies,
+        update: &Object,
+        by: (u64, &Arc<str>),
+        parted: bool,
+    ) -> Result<(), (Arc<str>, String)> {
+        if policies.is_empty() && !parted {
+            self.state.merge(update);
+            return Ok(());
+        }
+        for (key, value) in update.iter() {
+            let policy = policies.get(key);
+            let new = match policy {
+                None => value.clone(),
+                Some(policy) => policy
+                    .fold(self.state.get(key), [value])
+                    .map_err(|problem| (key.clone(), problem))?,
+            };
+            self.state.insert(key.clone(), new);
+            if parted {
+                let changed = Arc::make_mut(self.changed.get_or_insert_default());
+                let before = changed.remove(key);
+                let update = Update {
+                    step: by.0,
+                    node: by.1.clone(),
+                    value: policy.map(|_| value.clone()),
+                    len: before.as_ref().map_or(0, |before| before.len) + 1,
+                    before,
+                };
+                changed.insert(key.clone(), Arc::new(update));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets how it came to be: there is no other branch that it could meet.
+    pub(super) fn settle(&mut self) {
+        self.changed = None;
+    }
+
+    /// The view of the branches that had these, in their order.
+    ///
+    /// # Errors
+    /// The first key that does not fit together.
+    pub(super) fn merge(views: &[&Self], policies: &Policies) -> Result<Self, Conflict> {
+        let Some((first, rest)) = views.split_first() else {
+            return Ok(Self::default());
+        };
+        let mut keys: BTreeMap<&Arc<str>, Vec<(&Self, &Arc<Update>)>> = BTreeMap::new();
+        for view in views {
+            for (key, last) in view.changed.iter().flat_map(|changed| changed.iter()) {
+                keys.entry(key).or_default().push((view, last));
+            }
+        }
+        let mut merged = (*first).clone();
+        if rest.is_empty() {
+            return Ok(merged);
+        }
+        for (key, chains) in keys {
+            let (value, last) = match policies.get(key) {
+                None => longest(key, &chains)?,
+                Some(policy) => folded(key, *policy, &chains)?,
+            };
+            if let Some(value) = value {
+                merged.state.insert(key.clone(), value);
+            }
+            Arc::make_mut(merged.changed.get_or_insert_default()).insert(key.clone(), last);
+        }
+        Ok(merged)
+    }
+}
+
+type Merged = (Option<Json>, Arc<Update>);
+
+/// Without a policy, one chain has to begin with all of the others.
+fn longest(key: &Arc<str>, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, Conflict> {
+    let mut best = chains[0];
+    for chain in &chains[1..] {
+        let (long, short) = match chain.1.len > best.1.len {
+            true => (*chain, best),
+            false => (best, *chain),
+        };
+        if !long.1.follows(short.1) {
+            return Err(Conflict {
+                key: key.clone(),
+                nodes: [best.1.node.clone(), chain.1.node.clone()],
+                problem: None,
+            });
+        }
+        best = long;
+    }
+    Ok((best.0.state.get(key).cloned(), best.1.clone()))
+}
+
+/// With a policy, every update counts once: those of the first chain, then those of the next that
+/// are not among them, and so on.
+fn folded(key: &Arc<str>, policy: Policy, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, Conflict> {
+    let mut last = chains[0].1.clone();
+    let mut value = chains[0].0.state.get(key).cloned();
+    let mut seen: HashSet<u64> = last.chain().map(|update| update.step).collect();
+    // Where a chain comes to what another one has, all that stands before it is counted, too.
+    let mut shared: HashSet<*const Update> = last.chain().map(Arc::as_ptr).collect();
+    let mut more = Vec::new();
+    for (_, chain) in &chains[1..] {
+        let own = chain.chain().take_while(|update| shared.insert(Arc::as_ptr(update)));
+        let new: Vec<_> = own.filter(|update| seen.insert(update.step)).collect();
+        for update in new.into_iter().rev() {
+            last = Arc::new(Update {
+                step: update.step,
+                node: update.node.clone(),
+                value: update.value.clone(),
+                len: last.len + 1,
+                before: Some(last),
+            });
+            more.extend(update.value.as_ref());
+        }
+    }
+    if !more.is_empty() {
+        let folded = policy.fold(value.as_ref(), more).map_err(|problem| Conflict {
+            key: key.clone(),
+            nodes: [chains[0].1.node.clone(), last.node.clone()],
+            problem: Some(problem),
+        })?;
+        value = Some(folded);
+    }
+    Ok((value, last))
+}
+
+impl Update {
+    /// Whether this chain begins with that one, or is it.
+    fn follows(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let mut at = self;
+        while at.len > other.len {
+            match &at.before {
+                Some(before) => at = before,
+                None => return false,
+            }
+        }
+        // A step writes a key once, so the same step at the same place is the same chain.
+        at.len == other.len && at.step == other.step
+    }
+
+    fn chain(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::successors(Some(self), |update| update.before.as_ref())
+    }
+}
+
+impl Drop for Update {
+    /// Takes a chain apart from its end: it may be as long as a run has steps.
+    fn drop(&mut self) {
+        let mut before = self.before.take();
+        while let Some(mut update) = before.and_then(Arc::into_inner) {
+            before = update.before.take();
+        }
+    }
+}
+
+impl fmt::Debug for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {} ({} updates)", self.step, self.len)
+    }
+}

@@ -1,0 +1,257 @@
+//! What a definition may be, what its check finds, and values as text.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+
+use expect_test::expect;
+use heddle_kernel::{Definition, Function, FunctionKind, Object, graph, object};
+use serde_json::json;
+
+fn found(definition: &str) -> String {
+    let known = ["extract", "analyze", "gate"];
+    let schema = json!({"properties": {"text": {}, "limit": {}}, "required": ["text"], "additionalProperties": false});
+    let find = |uses: &str| match known.contains(&uses) {
+        _ if uses == "tool" => Ok(Function {
+            kind: FunctionKind::Tool,
+            routes: Vec::new(),
+            input: schema.clone(),
+        }),
+        true => Ok(Function {
+            kind: FunctionKind::Node,
+            routes: if uses == "gate" {
+                vec!["improve".into(), "end".into()]
+            } else {
+                Vec::new()
+            },
+            input: json!(null),
+        }),
+        false => Err(format!("no registered plugin has a function `{uses}`")),
+    };
+    let find_graph = |name: &str| match name {
+        "child" => Ok(()),
+        _ => Err(format!("there is no graph `{name}`")),
+    };
+    let found = match Definition::parse(definition).map(|definition| graph::check(&definition, find, find_graph)) {
+        Ok(Ok((graph, warnings))) => (format!("starts at {}", graph.node(graph.start).name), warnings),
+        Ok(Err(found)) | Err(found) => ("refused".to_owned(), found),
+    };
+    let findings = found
+        .1
+        .iter()
+        .map(|found| format!("\n{:?} {}: {}", found.severity, found.pointer, found.message));
+    found.0 + &findings.collect::<String>()
+}
+
+#[test]
+fn a_definition_is_refused_with_every_mistake_at_its_place() {
+    expect![[r#"
+        refused
+        Error /nodez: unknown key `nodez`; did you mean `nodes`?
+        Error /start: expected a string, got a number
+        Error : `nodes` is missing: an object from each node's name to the node, as in {"extract": {}}
+        Error /limits/steps: expected a whole number from 1 to 100000000, got 0"#]]
+    .assert_eq(&found(
+        r#"{"nodez": {}, "start": 1, "edges": {"a": ["b"]}, "limits": {"steps": 0}}"#,
+    ));
+    expect![[r#"
+        refused
+        Error /nodes/extact: no registered plugin has a function `extact`
+        Error /edges/extract: an edge leads from `extract`, which is no node of the graph; did you mean `extact`?
+        Error /edges/analyze: an edge leads to `ende`, which is no node of the graph; did you mean `end`?"#]]
+    .assert_eq(&found(r#"{"nodes": {"extact": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "ende"}}"#));
+    expect![[r#"
+        refused
+        Error /nodes/end: `end` is the name of the end; give the node another name
+        Error /nodes/a~1b/confg: unknown key `confg`; did you mean `config`?"#]]
+    .assert_eq(&found(
+        r#"{"nodes": {"end": {}, "a/b": {"uses": "extract", "confg": 1}}}"#,
+    ));
+    expect![[r#"
+        refused
+        Error : the graph is not JSON: EOF while parsing an object at line 1 column 13"#]]
+    .assert_eq(&found(r#"{"nodes": {} "#));
+}
+
+#[test]
+fn every_construct_has_its_mistakes_told_at_their_places() {
+    expect![[r#"
+        refused
+        Error /nodes/extract/config: `config` means nothing in a node with `sleep`
+        Error /nodes/extract/sleep: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "10 parsecs"
+        Error /nodes/gate/output: `output` means nothing in a node with `map`: `map.into` says where its results go
+        Error /nodes/gate/map/as: expected a name of letters, digits and `_` other than state, input, run, node, got "state"
+        Error /nodes/analyze/timeout: `timeout` means nothing in a node with `wait`: `wait.timeout` says how long it waits
+        Error /nodes/analyze/wait/schema: this is no JSON Schema: 7 is not valid under any of the schemas listed in the 'anyOf' keyword
+        Error /nodes/analyze/wait/on_timeout: without `timeout` it never goes there: say how long it waits
+        Error /nodes/x/graph: a node does one thing, and this one has `uses` already
+        Error /nodes/x/when: misplaced key `when`; it belongs in a case of `edges`
+        Error /nodes/x/retry/attempts: expected a whole number from 1 to 1000, got 0
+        Error /nodes/x/retry/jitter: expected a number from 0 to 1, got 2
+        Error /nodes/x/retry/on/0: expected one of retryable, timeout, unavailable, trap, limit, got "never"
+        Error /nodes/y/input/a: expected an expression (CEL) as a string, got a number
+        Error /nodes/y/output: expected a key of the state, or keys with expressions over `node`, got a number
+        Error /nodes/y/next: expected the names of the nodes that the function may go to
+        Error /nodes/y/timeout: expected a string, got a number
+        Error /nodes/z/sleep: a sleep has either `until` or `for`
+        Error /edges/extract: an empty list leads nowhere: name a node, or "end"
+        Error /edges/gate/1: `x` is in this fork twice: a fork takes each node once
+        Error /edges/analyze/0: a case without `when` always holds, so those after it never count: put it last
+        Error /edges/analyze/1: `to` is missing: a node's name, a list of names, or "end"
+        Error /edges/analyze/2: cases and names do not mix in one list: write {"to": "y"} for a case that always holds
+        Error /edges/x/when: expected an expression (CEL) as a string, got a number
+        Error /state/a/merge: expected one of append, add, max, min, union, deep, last, got "sum"
+        Error /state/b: what is said of a key must be a JSON object, got a number
+        Error /state/to/reduce: unknown key `reduce`; known here: merge, description
+        Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
+        Error /limits/time: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "-1s""#]].assert_eq(&found(
+        r#"{"nodes": {
+             "extract": {"sleep": "10 parsecs", "config": 1},
+             "gate": {"map": {"over": "state.x", "as": "state"}, "output": "x"},
+             "analyze": {"wait": {"signal": "s", "schema": {"type": 7}, "on_timeout": "gate"}, "timeout": "1s"},
+             "x": {"uses": "extract", "graph": "child", "retry": {"attempts": 0, "jitter": 2, "on": ["never"]}, "when": "true"},
+             "y": {"input": {"a": 1}, "output": 3, "next": [1], "timeout": 5},
+             "z": {"sleep": {"until": "state.a", "for": "1"}}},
+           "edges": {"extract": [], "gate": ["x", "x"], "analyze": [{"to": "x"}, {"when": "true"}, "y"], "x": {"when": 1, "to": "y"}},
+           "state": {"a": {"merge": "sum"}, "b": 1, "to": {"reduce": "add"}},
+           "limits": {"time": "-1s", "steps": 1.5}}"#,
+    ));
+}
+
+#[test]
+fn a_key_that_is_given_twice_is_an_error() {
+    expect![[r#"
+        refused
+        Error /nodes/extract: `extract` is given twice here: keep one of the two
+        Error /nodes/extract/uses: `uses` is given twice here: keep one of the two
+        Error /nodes: `nodes` is given twice here: keep one of the two"#]].assert_eq(&found(
+        r#"{"nodes": {"extract": {}, "extract": {"uses": "a", "uses": "b"}}, "nodes": {}}"#,
+    ));
+}
+
+#[test]
+fn every_name_has_to_lead_somewhere() {
+    expect![[r#"
+        refused
+        Error /nodes/child/graph: there is no graph `chlid`
+        Error /edges/extract: an edge leads to `repport`, which is no node of the graph; did you mean `report`?
+        Error /edges/end: an edge leads from `end`, which is no node of the graph: the end has no edges
+        Error /edges/analyze/0/to: an edge leads to `en`, which is no node of the graph; did you mean `end`?
+        Error /nodes/extract/next/0: its function may go to `nowhere`, which is no node of the graph
+        Error /nodes/extract/on_error: an error leads to `reprot`, which is no node of the graph; did you mean `report`?
+        Error /nodes/extract/compensate: `report` calls no function: a node that undoes another one does
+        Error /nodes/analyze/wait/on_timeout: a timeout leads to `repor`, which is no node of the graph; did you mean `report`?
+        Error /start: the graph starts at `exract`, which is no node of the graph; did you mean `extract`?"#]].assert_eq(&found(
+        r#"{"nodes": {
+             "extract": {"on_error": "reprot", "compensate": "report", "next": ["nowhere"]},
+             "report": {"sleep": "1s"},
+             "analyze": {"wait": {"signal": "s", "timeout": "1s", "on_timeout": "repor"}},
+             "child": {"graph": "chlid"}},
+           "edges": {"extract": ["analyze", "repport"], "end": "extract", "analyze": [{"when": "true", "to": ["child", "en"]}]},
+           "start": "exract"}"#,
+    ));
+}
+
+#[test]
+fn a_graph_that_cannot_end_and_nodes_that_nothing_leads_to_are_errors() {
+    expect![[r#"
+        refused
+        Error /edges: no way leads from the start to the end: the run could only stop at its step limit; lead an edge to "end"
+        Warning /edges/a: a loop through `a` has no condition: only a function's `next`, or the step limit, ends it"#]].assert_eq(&found(
+        r#"{"nodes": {"a": {"sleep": "1s"}, "b": {"sleep": "1s"}}, "edges": {"a": "b", "b": "a"}}"#,
+    ));
+    expect![[r#"
+        refused
+        Error /nodes/b: no edge and no declared route leads to `b` from the start: lead an edge to it, or take it out"#]].assert_eq(&found(
+        r#"{"nodes": {"a": {"sleep": "1s"}, "b": {"sleep": "1s"}}, "edges": {"a": "end"}, "start": "a"}"#,
+    ));
+}
+
+#[test]
+fn loops_without_a_condition_and_policies_without_a_writer_are_warned_of() {
+    expect![[r#"
+        starts at extract
+        Warning /edges/extract: a loop through `extract` has no condition: only a function's `next`, or the step limit, ends it
+        Warning /state/scores: no node writes `scores`; did you mean `score`?"#]].assert_eq(&found(
+        r#"{"nodes": {"extract": {"output": "text"}, "analyze": {"output": "score"}}, "edges": {"extract": "analyze", "analyze": "extract"},
+            "state": {"scores": {"merge": "max"}}}"#,
+    ));
+}
+
+#[test]
+fn a_tool_is_given_what_it_takes() {
+    expect![[r#"
+        refused
+        Error /nodes/tool/input/txt: the tool takes no `txt`; did you mean `text`?
+        Error /nodes/tool/input: the tool needs `text`, which is not given"#]].assert_eq(&found(
+        r#"{"nodes": {"tool": {"input": {"txt": "state.a"}}}}"#,
+    ));
+}
+
+#[test]
+fn warnings_do_not_stop_a_graph() {
+    expect![[r#"
+        starts at extract
+        Warning /nodes/gate: its function may route to `improve`, which is no node of the graph: the run fails if it does
+        Warning /nodes/analyze: no edge and no declared route leads to `analyze` from the start; only a `next` that names it does"#]]
+    .assert_eq(&found(
+        r#"{"start": "extract", "nodes": {"extract": {}, "gate": {}, "analyze": {}}, "edges": {"extract": "gate"}}"#,
+    ));
+}
+
+#[test]
+fn the_start_is_said_or_the_one_free_node_or_the_first() {
+    assert_eq!(
+        found(r#"{"nodes": {"analyze": {}, "extract": {}}, "edges": {"extract": "analyze"}}"#),
+        "starts at extract"
+    );
+    assert!(
+        found(
+            r#"{"nodes": {"analyze": {}, "extract": {}}, "edges": {"extract": "analyze", "analyze": "extract"}}"#
+        )
+        .starts_with("starts at analyze")
+    );
+    assert!(found(r#"{"nodes": {"extract": {}, "analyze": {}}}"#).starts_with("starts at extract"));
+    assert!(
+        found(r#"{"nodes": {"extract": {}, "analyze": {}}, "start": "analyze"}"#)
+            .starts_with("starts at analyze")
+    );
+}
+
+#[test]
+fn a_graph_has_the_same_id_for_the_same_content_however_it_is_spaced() {
+    let id = |definition: &str| {
+        let any = |_: &str| {
+            Ok(Function {
+                kind: FunctionKind::Tool,
+                routes: Vec::new(),
+                input: json!(null),
+            })
+        };
+        let definition = Definition::parse(definition).unwrap();
+        graph::check(&definition, any, |_| Ok(())).unwrap().0.id
+    };
+    let line = r#"{"nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}}"#;
+    assert_eq!(id(line), id(&line.replace(": ", " :\n ")));
+    assert_ne!(id(line), id(r#"{"nodes": {"extract": {}}}"#));
+}
+
+#[test]
+fn values_keep_their_text_through_a_merge() {
+    let mut state = Object::parse(r#"{"big": 12345678901234567890123, "pi": 3.10, "s": "\u00e9"}"#).unwrap();
+    state.merge(&Object::parse(r#"{"new": {"b": 1, "a": 2}}"#).unwrap());
+    assert_eq!(
+        state.to_text(),
+        r#"{"big":12345678901234567890123,"new":{"b": 1, "a": 2},"pi":3.10,"s":"\u00e9"}"#
+    );
+    assert!(
+        Object::parse("[1]")
+            .unwrap_err()
+            .to_string()
+            .contains("got an array")
+    );
+    assert!(
+        Object::parse("not json")
+            .unwrap_err()
+            .to_string()
+            .contains("not JSON")
+    );
+    assert_eq!(object::kind_of(" {"), Some("an object"));
+}

@@ -1,0 +1,275 @@
+//! Plays a script: its first line is the graph, the second the state to begin with; lines `with NAME GRAPH`
+//! before them are graphs that nodes run. Each further line is something that happens:
+//!
+//!     answer UPDATE              the function answers and the edges lead on
+//!     again UPDATE               … and the node is repeated
+//!     goto NODE,NODE UPDATE      … and names where to go
+//!     end UPDATE                 … and the branch ends
+//!     tool RESULT                a tool answers: `next` and `loop` in the result route
+//!     fail KIND MESSAGE          the function fails
+//!     log LEVEL MESSAGE          the function writes a line
+//!     stale UPDATE               an earlier attempt answers
+//!     resume                     an engine takes the run up after a crash
+//!     at MS                      time goes by: it is so many milliseconds after the start
+//!     signal NAME PAYLOAD        a signal comes
+//!     cancel REASON              somebody wants the run to end
+//!
+//! `b: answer …` speaks for the call at node `b`, `each#2: …` for item 2 of a map; without a name, the
+//! first call under way is meant.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use expect_test::Expect;
+use heddle_kernel::{
+    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Level, Next,
+    Object, Outcome, Owed, Recorded, Route, Run, RunId, Timestamp, decide,
+    event::{FunctionRef, Then},
+    graph,
+    object::json,
+    run::Graphs,
+};
+
+/// Two nodes in a line.
+pub(crate) const LINE: &str =
+    r#"{"nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}}"#;
+
+pub(crate) fn make(definition: &str) -> Graph {
+    let any = |_: &str| {
+        Ok(Function {
+            kind: FunctionKind::Node,
+            routes: Vec::new(),
+            input: serde_json::Value::Null,
+        })
+    };
+    let definition = Definition::parse(definition).expect("a definition of the right form");
+    graph::check(&definition, any, |_| Ok(())).expect("a graph without errors").0
+}
+
+pub(crate) fn functions<'g>(graphs: impl Iterator<Item = &'g Arc<Graph>>) -> BTreeMap<Arc<str>, FunctionRef> {
+    let function = |uses: &Arc<str>| FunctionRef {
+        digest: Digest::of(b"component"),
+        plugin: "p".into(),
+        version: "1.0.0".into(),
+        function: uses.clone(),
+        routes: Vec::new(),
+    };
+    graphs
+        .flat_map(|graph| graph.functions())
+        .map(|uses| (uses.clone(), function(uses)))
+        .collect()
+}
+
+fn show(recorded: &Recorded) -> String {
+    let seq = recorded.seq;
+    match &recorded.event {
+        Event::RunStarted { state, .. } => format!("{seq} run started {state:?}"),
+        Event::StepStarted {
+            step,
+            node,
+            attempt,
+            within,
+            joined,
+            item,
+            until,
+            undoes,
+            branch,
+        } => {
+            let mut text = format!("{seq} step {step} at {node}, attempt {attempt}");
+            if *within > 0 {
+                text += &format!(", within {within}");
+            }
+            if let Some(item) = item {
+                text += &format!(", item {} of {}", item.index, item.of);
+            }
+            if !joined.is_empty() {
+                text += &format!(", branch {branch} joins {joined:?}");
+            }
+            if let Some(until) = until {
+                text += &format!(", until {}", until.0);
+            }
+            if let Some(undone) = undoes {
+                text += &format!(", undoes {undone}");
+            }
+            text
+        }
+        Event::GraphStarted { step, graph, state } => {
+            format!("{seq} step {step} runs {graph} with {state:?}")
+        }
+        Event::MapStarted { step, items } => format!("{seq} step {step} maps {items}"),
+        Event::Log {
+            step, level, message, ..
+        } => format!("{seq} step {step} logs {}: {message}", level.as_str()),
+        Event::StepFinished {
+            step,
+            update,
+            next,
+            signal,
+            ..
+        } => {
+            let next = match next {
+                Next::Node(node) => format!("next {node}"),
+                Next::End => "end".to_owned(),
+                Next::Fork(arms) => {
+                    let arms = arms.iter().map(|arm| format!("{} to {}", arm.branch, arm.to));
+                    format!("fork {}", arms.collect::<Vec<_>>().join(", "))
+                }
+            };
+            let by = signal.map(|seq| format!(" by signal {seq}")).unwrap_or_default();
+            format!("{seq} step {step} gives {update:?}{by}, {next}")
+        }
+        Event::ItemFinished { step, item, result, .. } => {
+            let result = result.as_ref().map_or("nothing", |result| result.get());
+            format!("{seq} step {step} gives item {} of {}: {result}", item.index, item.of)
+        }
+        Event::StepFailed {
+            step, failure, then, ..
+        } => {
+            let then = match then {
+                Then::Raise => String::new(),
+                Then::Item => ", left out".to_owned(),
+                Then::Retry(at) => format!(", again at {}", at.0),
+                Then::Goto(node) => format!(", next {node}"),
+            };
+            format!("{seq} step {step} fails ({}){then}: {failure}", failure.kind.as_str())
+        }
+        Event::SignalReceived { name, payload } => format!("{seq} signal {name} {payload}"),
+        Event::UndoStarted { error, reason } => match (error, reason) {
+            (Some(error), _) => format!("{seq} undo, since {}", error.message),
+            (None, reason) => format!("{seq} undo, since {}", reason.as_deref().unwrap_or_default()),
+        },
+        Event::RunFinished => format!("{seq} run finished"),
+        Event::RunFailed { error } => format!(
+            "{seq} run failed ({}) at {}: {}",
+            error.kind.as_str(),
+            error.node,
+            error.message
+        ),
+        Event::RunCancelled { reason, problems } => {
+            let problems = problems.iter().map(|problem| format!("; {problem}")).collect::<String>();
+            format!("{seq} run cancelled: {reason}{problems}")
+        }
+    }
+}
+
+fn split(line: &str) -> (&str, &str) {
+    line.split_once(' ').unwrap_or((line, ""))
+}
+
+/// The call that a line speaks for.
+fn call(run: &Run, place: Option<&str>) -> (u64, u32) {
+    let calls = run.owed().filter_map(|owed| match owed {
+        Owed::Call { step, attempt } => Some((step, attempt)),
+        Owed::Wait { .. } => None,
+    });
+    let mut meant = calls.filter(|(step, _)| match place.map(|place| place.split_once('#').unwrap_or((place, ""))) {
+        None => true,
+        Some((node, index)) => {
+            run.node_of(*step).as_deref() == Some(node)
+                && run.task(*step).is_some_and(|task| match task.item {
+                    Some(item) => item.index.to_string() == index,
+                    None => index.is_empty(),
+                })
+        }
+    });
+    meant.next().unwrap_or((1, 1))
+}
+
+fn happens(run: &Run, line: &str) -> Input {
+    let (place, line) = match line.split_once(": ") {
+        Some((place, rest)) if !place.contains(' ') => (Some(place), rest),
+        _ => (None, line),
+    };
+    let (verb, rest) = split(line);
+    let (step, attempt) = call(run, place);
+    let outcome = |route: Route, text: &str| {
+        let update = Object::parse(if text.is_empty() { "{}" } else { text }).unwrap();
+        Ok(Answer::Outcome(Outcome { update, route }))
+    };
+    let result = match verb {
+        "answer" | "stale" => outcome(Route::Edges, rest),
+        "again" => outcome(Route::Again, rest),
+        "end" => outcome(Route::End, rest),
+        "goto" => {
+            let (names, rest) = split(rest);
+            let names = names.split(',').filter(|name| !name.is_empty());
+            outcome(Route::Goto(names.map(str::to_owned).collect()), rest)
+        }
+        "tool" => Ok(Answer::Result(json(rest).unwrap())),
+        "fail" => {
+            let (kind, message) = split(rest);
+            let kind = serde_json::from_value(kind.into()).unwrap_or(FailureKind::Trap);
+            Err(Failure::new(kind, message))
+        }
+        "log" => {
+            let level = if rest.starts_with("warn") {
+                Level::Warn
+            } else {
+                Level::Info
+            };
+            let lines = [(level, Arc::from(split(rest).1))].into();
+            return Input::Logged { step, attempt, lines };
+        }
+        "resume" => return Input::Resumed,
+        "at" => return Input::Due,
+        "signal" => {
+            let (name, payload) = split(rest);
+            return Input::Signal {
+                name: name.into(),
+                payload: json(if payload.is_empty() { "null" } else { payload }).unwrap(),
+            };
+        }
+        "cancel" => return Input::Cancel { reason: rest.into() },
+        other => panic!("no such verb: {other}"),
+    };
+    let attempt = if verb == "stale" { attempt - 1 } else { attempt };
+    Input::Answered {
+        step,
+        attempt,
+        result,
+    }
+}
+
+/// Plays a script and compares what follows.
+pub(crate) fn check(script: &str, expected: Expect) {
+    let mut lines = script.trim().lines().map(str::trim).peekable();
+    let mut graphs = Graphs::new();
+    while let Some(with) = lines.peek().and_then(|line| line.strip_prefix("with ")) {
+        let (name, definition) = split(with);
+        graphs.insert(name.into(), Arc::new(make(definition)));
+        lines.next();
+    }
+    let graph = Arc::new(make(lines.next().expect("a graph")));
+    if let Some(name) = &graph.name {
+        graphs.entry(name.clone()).or_insert_with(|| graph.clone());
+    }
+    let named: Vec<Arc<str>> = graphs.values().chain([&graph]).flat_map(|graph| graph.graphs().cloned()).collect();
+    graphs.retain(|name, _| named.contains(name));
+    let state = Object::parse(lines.next().expect("a state")).expect("an object");
+    let id = RunId(uuid::Uuid::nil());
+    let functions = functions(graphs.values().chain([&graph]));
+    let graphs = Arc::new(graphs);
+    let (mut run, mut journal) = Run::start(id, graph.clone(), graphs.clone(), state, functions, Timestamp(0));
+    let mut told: Vec<String> = journal.iter().map(|event| show(event)).collect();
+    let mut now = 0;
+    for line in lines {
+        now = match line.strip_prefix("at ") {
+            Some(ms) => ms.parse().expect("milliseconds"),
+            None => now + 1,
+        };
+        let input = happens(&run, line);
+        match decide(&mut run, input, Timestamp(now)) {
+            Ok(events) => {
+                told.extend(events.iter().map(|event| show(event)));
+                journal.extend(events);
+            }
+            Err(refusal) => told.push(format!("- refused: {refusal}")),
+        }
+    }
+    told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
+    expected.assert_eq(&told.join("\n"));
+
+    // Whatever happened, the run is the fold of its journal.
+    let mut folded = Run::from_first(id, graph, graphs, &journal[0]).unwrap();
+    journal[1..].iter().for_each(|event| folded.fold(event).unwrap());
+    assert_eq!(format!("{run:?}"), format!("{folded:?}"));
+}
