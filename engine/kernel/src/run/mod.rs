@@ -67,24 +67,30 @@ pub struct Branch {
 pub enum Status {
     /// It goes on.
     Running,
+    /// It goes on when its time comes or it gets a signal, and holds no memory until then.
+    Waiting,
     /// It is over and its state is final.
     Finished,
     /// It is over because of an error.
     Failed,
+    /// It is over because somebody cancelled it.
+    Cancelled,
 }
 
 impl Status {
     /// Whether nothing can happen to the run any more.
     pub fn is_over(self) -> bool {
-        self != Self::Running
+        !matches!(self, Self::Running | Self::Waiting)
     }
 
     /// The status's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Finished => "finished",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
