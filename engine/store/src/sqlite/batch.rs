@@ -338,3 +338,67 @@ impl Positions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use heddle_kernel::{GraphId, Status, Timestamp};
+    use heddle_runtime::ports::{Ack, AppendError, RunWait};
+
+    use super::{super::open, *};
+    use crate::sqlite::writer::Ended;
+
+    struct Nobody;
+
+    impl Ack for Nobody {
+        fn durable(&self, _seq: u64) {}
+        fn failed(&self, _error: AppendError) {}
+    }
+
+    fn append(number: u128, seq: u64, leaves: Leaves) -> Job {
+        let created_at = Timestamp(0);
+        let graph = GraphId("graph".into());
+        let chunk = Chunk {
+            first: seq,
+            last: seq,
+            body: b"{}\n".to_vec(),
+        };
+        Job::Append(Pending {
+            run: RunId(uuid::Uuid::from_u128(number)),
+            begins: (seq == 1).then_some(NewRun { graph, created_at }),
+            chunks: vec![chunk],
+            first: seq,
+            last: seq,
+            leaves,
+            fault: None,
+            ack: Arc::new(Nobody),
+        })
+    }
+
+    #[test]
+    fn only_running_runs_are_remembered() {
+        let folder = tempfile::tempdir().expect("a folder for the store");
+        let store = open::open(&folder.path().join("store.db")).expect("a new store");
+        let mut positions = Positions::default();
+        let mut commit = |leaves: fn() -> Leaves, seq| {
+            let jobs: Vec<Job> = (0..500).map(|number| append(number, seq, leaves())).collect();
+            let verdicts = commit(&store.connection, &mut positions, &jobs).expect("a commit");
+            assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Durable));
+            assert!(positions.broken.is_empty());
+            positions.last.len()
+        };
+        let over = || {
+            Leaves::Over(Ended {
+                status: Status::Finished,
+                at: Timestamp(0),
+                error: None,
+            })
+        };
+        assert_eq!(commit(|| Leaves::Waiting(RunWait::default()), 1), 0);
+        assert_eq!(commit(|| Leaves::Running, 2), 500);
+        assert_eq!(commit(|| Leaves::Running, 3), 500);
+        assert_eq!(commit(|| Leaves::Waiting(RunWait::default()), 4), 0);
+        assert_eq!(commit(over, 5), 0);
+    }
+}

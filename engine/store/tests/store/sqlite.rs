@@ -302,7 +302,7 @@ fn large() -> Event {
 }
 
 /// Waits until the writer has met the full disk.
-pub(crate) async fn stalled(journal: &SqliteJournal) -> StoreError {
+async fn stalled(journal: &SqliteJournal) -> StoreError {
     let error = async {
         loop {
             match journal.health() {
