@@ -222,6 +222,7 @@ impl Inner {
             begins,
             events,
             ends,
+            waits: None,
             ack: live.clone(),
         });
     }

@@ -55,8 +55,14 @@ pub trait Journal: Send + Sync + 'static {
         before: Option<RunId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>>;
-    /// The ids of every run that is not over, oldest first.
+    /// The ids of every run that is running, oldest first. Those that wait are not among them.
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;
+    /// Waiting runs whose time has come at `now`, the earliest time first and then by id; at
+    /// most `limit` of them. A run is given again until an append of it is durable.
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;
+    /// The earliest time at which a waiting run is due, past or to come. None where none waits
+    /// for a time.
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
     /// Events of a run with a number above `after`, in order; at most `limit` of them, and
     /// fewer where they are large. None only where no such event is durable.
     fn events(
@@ -90,6 +96,9 @@ pub struct Append {
     pub events: Vec<Arc<Recorded>>,
     /// Set where these events end the run.
     pub ends: Option<RunEnd>,
+    /// Set where the run waits after these events, and not together with `ends`. An append
+    /// without it leaves its run running, even where it waited before.
+    pub waits: Option<RunWait>,
     /// Who is told.
     pub ack: Arc<dyn Ack>,
 }
@@ -106,12 +115,19 @@ pub struct NewRun {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
-    /// `Finished` or `Failed`.
+    /// `Finished`, `Failed` or `Cancelled`.
     pub status: Status,
     /// When.
     pub at: Timestamp,
     /// Why it failed.
     pub error: Option<RunError>,
+}
+
+/// What a run waits for, of which nothing is held in memory meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunWait {
+    /// The earliest time at which it is due; None where only a signal wakes it.
+    pub until: Option<Timestamp>,
 }
 
 /// Is told what became of an append. Called from the store's own thread: it must not block.
@@ -161,10 +177,12 @@ pub struct RunRow {
     pub id: RunId,
     /// Its graph.
     pub graph: GraphId,
-    /// `Running` until it is over.
+    /// `Running` or `Waiting` until it is over.
     pub status: Status,
     /// When it began.
     pub created_at: Timestamp,
+    /// When it is due, where it waits for a time.
+    pub wake_at: Option<Timestamp>,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
     /// The number of its last durable event.

@@ -176,7 +176,7 @@ pub(crate) struct StateBody {
     /// The run's newest events, oldest first: at most 10,000, and at most 32 MiB of them.
     #[schema(value_type = Vec<EventView>)]
     logs: VecDeque<Box<RawValue>>,
-    /// `running`, `finished` or `failed`.
+    /// `running`, `waiting`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
     /// Why the run failed.

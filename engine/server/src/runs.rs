@@ -114,7 +114,7 @@ async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
 pub(crate) struct ListParams {
     /// Only runs of this graph, by its id, or of the newest one with this name.
     graph: Option<String>,
-    /// Only runs with this status: `running`, `finished` or `failed`.
+    /// Only runs with this status: `running`, `waiting`, `finished`, `failed` or `cancelled`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// How many to list: 1 to 500; 50 where it is left out.

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Digest, Failure, GraphId, Json, Outcome, Recorded, RunId};
+use heddle_kernel::{Digest, Failure, GraphId, Json, Outcome, Recorded, RunId, Timestamp};
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
@@ -58,6 +58,12 @@ impl Journal for Nothing {
     }
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
         now(Ok(Vec::new()))
+    }
+    fn due(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        now(Ok(None))
     }
     fn events(&self, _: RunId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>> {
         now(Ok(Vec::new()))

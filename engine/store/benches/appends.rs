@@ -116,6 +116,7 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
                 at,
                 error: None,
             }),
+            waits: None,
             ack: Arc::new(Told(Mutex::new(Some(sender)))),
         });
         durable.await.unwrap();

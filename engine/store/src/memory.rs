@@ -5,13 +5,13 @@
 //! Acks come from a thread of the journal's own, as they do from a real store.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status};
+use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, Journal, PluginRow, RunFilter, RunRow, StoreError,
 };
@@ -56,6 +56,8 @@ enum Job {
 struct Kept {
     graphs: Vec<GraphRow>,
     runs: BTreeMap<RunId, KeptRun>,
+    /// The waiting runs that have a time, by that.
+    due: BTreeSet<(Timestamp, RunId)>,
     plugins: Vec<PluginRow>,
 }
 
@@ -217,9 +219,21 @@ impl Journal for MemoryJournal {
 
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
         self.read(|kept| {
-            let running = kept.runs.values().filter(|run| !run.row.status.is_over());
-            Ok(running.map(|run| run.row.id).collect())
+            let rows = kept.runs.values().map(|run| &run.row);
+            let running = rows.filter(|row| row.status == Status::Running);
+            Ok(running.map(|row| row.id).collect())
         })
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        self.read(|kept| {
+            let due = kept.due.iter().take_while(|(at, _)| *at <= now);
+            Ok(due.map(|(_, run)| *run).take(limit).collect())
+        })
+    }
+
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.read(|kept| Ok(kept.due.first().map(|(at, _)| *at)))
     }
 
     fn events(
@@ -299,14 +313,19 @@ fn check(append: &Append) -> Vec<String> {
         first.seq == 1,
         "a run begins with event 1 and no other"
     );
-    let over = matches!(last.event, Event::RunFinished | Event::RunFailed { .. });
+    let over = match last.event {
+        Event::RunFinished => Some(Status::Finished),
+        Event::RunFailed { .. } => Some(Status::Failed),
+        _ => None,
+    };
+    let ends = append.ends.as_ref().map(|ends| ends.status);
     assert_eq!(
-        append.ends.is_some(),
+        ends.filter(|status| *status != Status::Cancelled),
         over,
         "a run ends with its last event and no other"
     );
     if let Some(ends) = &append.ends {
-        assert!(ends.status.is_over(), "a run that ends is not running");
+        assert!(append.waits.is_none(), "a run that ends does not wait");
         assert_eq!(
             ends.error.is_some(),
             ends.status == Status::Failed,
@@ -436,6 +455,7 @@ impl Kept {
                 graph: begins.graph.clone(),
                 status: Status::Running,
                 created_at: begins.created_at,
+                wake_at: None,
                 finished_at: None,
                 last_seq: 0,
                 error: None,
@@ -464,6 +484,15 @@ impl Kept {
         }
         run.row.last_seq += texts.len() as u64;
         run.events.extend(texts);
+        if let Some(at) = run.row.wake_at.take() {
+            self.due.remove(&(at, append.run));
+        }
+        run.row.status = Status::Running;
+        if let Some(waits) = &append.waits {
+            run.row.status = Status::Waiting;
+            run.row.wake_at = waits.until;
+            self.due.extend(waits.until.map(|at| (at, append.run)));
+        }
         if let Some(ends) = &append.ends {
             run.row.status = ends.status;
             run.row.finished_at = Some(ends.at);

@@ -119,7 +119,7 @@ pub(crate) struct RunBody {
     /// Its graph.
     #[schema(value_type = String)]
     graph_id: Arc<str>,
-    /// `running`, `finished` or `failed`.
+    /// `running`, `waiting`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
     /// When it began.
@@ -168,7 +168,7 @@ pub(crate) struct RunSummary {
     /// Its graph.
     #[schema(value_type = String)]
     graph_id: Arc<str>,
-    /// `running`, `finished` or `failed`.
+    /// `running`, `waiting`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
     /// When it began.

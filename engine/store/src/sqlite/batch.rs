@@ -5,14 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use heddle_kernel::RunId;
+use heddle_kernel::{RunId, Status};
 use heddle_runtime::ports::NewRun;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::writer::{Ended, Job, Pending};
+use super::writer::{Job, Leaves, Pending};
 use crate::codec::{CHUNK_BYTES, Chunk};
 
-/// How many runs in flight are remembered; beyond that their positions are read again.
+/// How many running runs are remembered; beyond that their positions are read again.
 const POSITIONS: usize = 65_536;
 
 /// What became of a job that was in a batch.
@@ -26,7 +26,8 @@ pub(super) enum Verdict {
     Conflict(String),
 }
 
-/// Where runs in flight stand, so that few appends must look it up.
+/// Where running runs stand, so that few appends must look it up. Runs that wait or are over
+/// are not among them, however many there are.
 #[derive(Default)]
 pub(super) struct Positions {
     last: HashMap<RunId, u64>,
@@ -39,7 +40,8 @@ pub(super) struct Positions {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     Absent,
-    Last(u64),
+    Running(u64),
+    Waiting(u64),
     Over,
     Broken,
 }
@@ -47,10 +49,13 @@ enum At {
 /// What a batch writes of one run.
 struct RunWrite<'a> {
     run: RunId,
+    /// Where it stood before the batch.
+    before: At,
     at: At,
     begins: Option<&'a NewRun>,
     chunks: Vec<&'a Chunk>,
-    ends: Option<&'a Ended>,
+    /// How the last append that was taken leaves it.
+    leaves: &'a Leaves,
 }
 
 /// Commits these jobs in order, as one transaction, and says what became of each.
@@ -149,13 +154,13 @@ impl<'a> Plan<'a, '_> {
             None => {
                 let at = self.positions.of(append.run, self.connection)?;
                 let slot = self.runs.len();
-                let (begins, chunks, ends) = (None, Vec::new(), None);
                 self.runs.push(RunWrite {
                     run: append.run,
+                    before: at,
                     at,
-                    begins,
-                    chunks,
-                    ends,
+                    begins: None,
+                    chunks: Vec::new(),
+                    leaves: &Leaves::Running,
                 });
                 self.slots.insert(append.run, slot);
                 slot
@@ -168,11 +173,11 @@ impl<'a> Plan<'a, '_> {
         }
         run.begins = run.begins.or(append.begins.as_ref());
         run.chunks.extend(&append.chunks);
-        run.ends = append.ends.as_ref();
-        run.at = if append.ends.is_some() {
-            At::Over
-        } else {
-            At::Last(append.last)
+        run.leaves = &append.leaves;
+        run.at = match append.leaves {
+            Leaves::Running => At::Running(append.last),
+            Leaves::Waiting(_) => At::Waiting(append.last),
+            Leaves::Over(_) => At::Over,
         };
         Ok(Verdict::Durable)
     }
@@ -189,9 +194,9 @@ fn misfit(at: At, append: &Pending) -> Option<String> {
         (At::Absent, Some(_)) if append.first != 1 => {
             Some(format!("a run begins with event 1 and not {}", append.first))
         }
-        (At::Over | At::Last(_), Some(_)) => Some("the store has this run".to_owned()),
+        (At::Over | At::Running(_) | At::Waiting(_), Some(_)) => Some("the store has this run".to_owned()),
         (At::Over, None) => Some("the run is over".to_owned()),
-        (At::Last(last), None) if append.first != last + 1 => Some(format!(
+        (At::Running(last) | At::Waiting(last), None) if append.first != last + 1 => Some(format!(
             "its last event is {last} and the append begins with {}",
             append.first
         )),
@@ -201,34 +206,60 @@ fn misfit(at: At, append: &Pending) -> Option<String> {
 
 impl RunWrite<'_> {
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let id = self.run.0.as_bytes().as_slice();
-        let ends = self.ends;
-        let status = ends.map_or("running", |ends| ends.status.as_str());
-        let (finished_at, error) = (
-            ends.map(|ends| ends.at.0),
-            ends.and_then(|ends| ends.error.as_deref()),
-        );
-        if let Some(begins) = self.begins {
-            let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            let row = params![
-                id,
-                &*begins.graph.0,
-                status,
-                begins.created_at.0,
-                finished_at,
-                error
-            ];
-            connection.prepare_cached(sql)?.execute(row)?;
-        } else if ends.is_some() {
-            let sql = "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE id = ?1";
-            connection
-                .prepare_cached(sql)?
-                .execute(params![id, status, finished_at, error])?;
-        }
         if self.chunks.is_empty() {
             return Ok(());
         }
+        self.write_row(connection)?;
+        self.write_events(connection)
+    }
+
+    fn write_row(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let id = self.run.0.as_bytes().as_slice();
+        let (status, wake_at, ended) = match self.leaves {
+            Leaves::Running => (Status::Running, None, None),
+            Leaves::Waiting(wait) => (Status::Waiting, wait.until, None),
+            Leaves::Over(ended) => (ended.status, None, Some(ended)),
+        };
+        let (status, wake_at) = (status.as_str(), wake_at.map(|at| at.0));
+        let finished_at = ended.map(|ended| ended.at.0);
+        let error = ended.and_then(|ended| ended.error.as_deref());
+        if let Some(begins) = self.begins {
+            let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error, wake_at)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let (graph, created_at) = (&*begins.graph.0, begins.created_at.0);
+            connection.prepare_cached(sql)?.execute(params![
+                id,
+                graph,
+                status,
+                created_at,
+                finished_at,
+                error,
+                wake_at
+            ])?;
+            return Ok(());
+        }
+        match (self.before, self.leaves) {
+            (At::Running(_), Leaves::Running) => {}
+            // Apart from the other so that most runs, which never wait, do not touch the index of due times.
+            (At::Running(_), Leaves::Over(_)) => {
+                let sql = "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE id = ?1";
+                connection
+                    .prepare_cached(sql)?
+                    .execute(params![id, status, finished_at, error])?;
+            }
+            _ => {
+                let sql =
+                    "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4, wake_at = ?5 WHERE id = ?1";
+                connection
+                    .prepare_cached(sql)?
+                    .execute(params![id, status, finished_at, error, wake_at])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_events(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let id = self.run.0.as_bytes().as_slice();
         let sql = "INSERT INTO events (run, first_seq, last_seq, body) VALUES (?1, ?2, ?3, ?4)";
         let mut insert = connection.prepare_cached(sql)?;
         let mut add = |first: u64, last: u64, body: &[u8]| {
@@ -267,22 +298,23 @@ impl Positions {
             return Ok(At::Broken);
         }
         if let Some(last) = self.last.get(&run) {
-            return Ok(At::Last(*last));
+            return Ok(At::Running(*last));
         }
-        let sql = "SELECT status = 'running',
+        let sql = "SELECT status,
                           (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1)
                    FROM runs WHERE id = ?1";
         let mut found = connection.prepare_cached(sql)?;
         let row = found
             .query_row([run.0.as_bytes().as_slice()], |row| {
-                Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?))
+                let last = row.get::<_, Option<i64>>(1)?.unwrap_or(0) as u64;
+                Ok(match row.get_ref(0)?.as_str()? {
+                    "running" => At::Running(last),
+                    "waiting" => At::Waiting(last),
+                    _ => At::Over,
+                })
             })
             .optional()?;
-        Ok(match row {
-            None => At::Absent,
-            Some((true, last)) => At::Last(last.unwrap_or(0) as u64),
-            Some((false, _)) => At::Over,
-        })
+        Ok(row.unwrap_or(At::Absent))
     }
 
     fn take_over(&mut self, runs: &[RunWrite<'_>]) {
@@ -291,10 +323,10 @@ impl Positions {
         }
         for write in runs {
             match write.at {
-                At::Last(last) => {
+                At::Running(last) => {
                     self.last.insert(write.run, last);
                 }
-                At::Over => {
+                At::Waiting(_) | At::Over => {
                     self.last.remove(&write.run);
                 }
                 At::Broken => {
@@ -304,5 +336,69 @@ impl Positions {
                 At::Absent => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use heddle_kernel::{GraphId, Status, Timestamp};
+    use heddle_runtime::ports::{Ack, AppendError, RunWait};
+
+    use super::{super::open, *};
+    use crate::sqlite::writer::Ended;
+
+    struct Nobody;
+
+    impl Ack for Nobody {
+        fn durable(&self, _seq: u64) {}
+        fn failed(&self, _error: AppendError) {}
+    }
+
+    fn append(number: u128, seq: u64, leaves: Leaves) -> Job {
+        let created_at = Timestamp(0);
+        let graph = GraphId("graph".into());
+        let chunk = Chunk {
+            first: seq,
+            last: seq,
+            body: b"{}\n".to_vec(),
+        };
+        Job::Append(Pending {
+            run: RunId(uuid::Uuid::from_u128(number)),
+            begins: (seq == 1).then_some(NewRun { graph, created_at }),
+            chunks: vec![chunk],
+            first: seq,
+            last: seq,
+            leaves,
+            fault: None,
+            ack: Arc::new(Nobody),
+        })
+    }
+
+    #[test]
+    fn only_running_runs_are_remembered() {
+        let folder = tempfile::tempdir().expect("a folder for the store");
+        let store = open::open(&folder.path().join("store.db")).expect("a new store");
+        let mut positions = Positions::default();
+        let mut commit = |leaves: fn() -> Leaves, seq| {
+            let jobs: Vec<Job> = (0..500).map(|number| append(number, seq, leaves())).collect();
+            let verdicts = commit(&store.connection, &mut positions, &jobs).expect("a commit");
+            assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Durable));
+            assert!(positions.broken.is_empty());
+            positions.last.len()
+        };
+        let over = || {
+            Leaves::Over(Ended {
+                status: Status::Finished,
+                at: Timestamp(0),
+                error: None,
+            })
+        };
+        assert_eq!(commit(|| Leaves::Waiting(RunWait::default()), 1), 0);
+        assert_eq!(commit(|| Leaves::Running, 2), 500);
+        assert_eq!(commit(|| Leaves::Running, 3), 500);
+        assert_eq!(commit(|| Leaves::Waiting(RunWait::default()), 4), 0);
+        assert_eq!(commit(over, 5), 0);
     }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Digest, GraphId, Recorded, RunId};
+use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, Journal, PluginRow, RunFilter, RunRow, StoreError,
 };
@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 pub use self::open::OpenError;
 use self::{
     read::Readers,
-    writer::{Ended, Health, Job, Pending, Writer, closed},
+    writer::{Ended, Health, Job, Leaves, Pending, Writer, closed},
 };
 use crate::codec;
 
@@ -140,28 +140,32 @@ impl Journal for SqliteJournal {
             begins,
             events,
             ends,
+            waits,
             ack,
         } = append;
-        let (chunks, fault) = match codec::encode(&events) {
+        let (chunks, mut fault) = match codec::encode(&events) {
             Ok(chunks) => (chunks, None),
             Err(fault) => (Vec::new(), Some(fault)),
         };
         let first = chunks.first().map_or(0, |chunk| chunk.first);
         let last = chunks.last().map_or(0, |chunk| chunk.last);
-        let ends = ends.map(|ends| Ended {
-            status: ends.status,
-            at: ends.at,
-            error: ends
-                .error
-                .map(|error| heddle_kernel::object::to_json(&error).get().to_owned()),
-        });
+        let leaves = match (ends, waits) {
+            (None, None) => Leaves::Running,
+            (None, Some(wait)) => Leaves::Waiting(wait),
+            (Some(ends), waits) => {
+                if !ends.status.is_over() || waits.is_some() {
+                    fault = Some("an append that ends its run and lets it go on".to_owned());
+                }
+                Leaves::Over(Ended::of(ends))
+            }
+        };
         let pending = Pending {
             run,
             begins,
             chunks,
             first,
             last,
-            ends,
+            leaves,
             fault,
             ack,
         };
@@ -216,6 +220,17 @@ impl Journal for SqliteJournal {
 
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
         Box::pin(self.readers.with(read::unfinished))
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        Box::pin(
+            self.readers
+                .with(move |connection| read::due(connection, now, limit)),
+        )
+    }
+
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        Box::pin(self.readers.with(read::next_due))
     }
 
     fn events(

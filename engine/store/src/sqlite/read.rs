@@ -16,8 +16,11 @@ use crate::codec;
 /// One answer's events take no further one from this many bytes on.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-const RUN: &str = "id, graph, status, created_at, finished_at, error,
+const RUN: &str = "id, graph, status, created_at, finished_at, error, wake_at,
     (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1)";
+const UNFINISHED: &str = "SELECT id FROM runs WHERE status = 'running' AND status <> 'finished' ORDER BY id";
+const DUE: &str = "SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
+const NEXT_DUE: &str = "SELECT wake_at FROM runs WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
 const GRAPH: &str = "position, id, name, definition, created_at";
 const PLUGIN: &str = "digest, name, version, active, added_at, component";
 
@@ -133,35 +136,48 @@ pub(super) fn runs(
     before: Option<RunId>,
     limit: usize,
 ) -> Result<Vec<RunRow>, StoreError> {
-    let mut conditions = String::from("id < ?1");
     let last = [0xff; 16];
     let before = before.as_ref().map_or(&last, |run| run.0.as_bytes()).as_slice();
     let limit = count(limit);
     let mut values: Vec<&dyn ToSql> = vec![&before, &limit];
-    if let Some(status) = filter.status {
-        // In the text and not as a value: only so the indexes of rare statuses apply.
-        conditions.push_str(&format!(" AND status = '{}'", status.as_str()));
-    }
     let graph = filter.graph.as_ref().map(|graph| &*graph.0);
     if graph.is_some() {
-        // Of a rare status there are fewer runs than of a graph: the sign hides the graph's index.
-        let rare = matches!(filter.status, Some(Status::Running | Status::Failed));
-        conditions.push_str(if rare {
-            " AND +graph = ?3"
-        } else {
-            " AND graph = ?3"
-        });
         values.push(&graph);
     }
-    let sql = format!("SELECT {RUN} FROM runs WHERE {conditions} ORDER BY id DESC LIMIT ?2");
-    rows(connection, &sql, &values, run_row)
+    rows(connection, &runs_sql(filter), &values, run_row)
+}
+
+/// The query for a list: of the runs before ?1, at most ?2, of the graph ?3 where there is one.
+fn runs_sql(filter: &RunFilter) -> String {
+    let mut conditions = String::from("id < ?1");
+    if let Some(status) = filter.status {
+        // In the text and not as a value: only so the indexes of the rare ones apply, and only
+        // where the text says what they say.
+        conditions.push_str(&format!(" AND status = '{}'", status.as_str()));
+        if status != Status::Finished {
+            conditions.push_str(" AND status <> 'finished'");
+        }
+    }
+    if filter.graph.is_some() {
+        // Of most statuses there are fewer runs than of a graph: the sign hides the graph's index.
+        conditions.push_str(match filter.status {
+            Some(Status::Running | Status::Failed | Status::Cancelled) => " AND +graph = ?3",
+            None | Some(Status::Waiting | Status::Finished) => " AND graph = ?3",
+        });
+    }
+    format!("SELECT {RUN} FROM runs WHERE {conditions} ORDER BY id DESC LIMIT ?2")
 }
 
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<RunId>, StoreError> {
-    let sql = "SELECT id FROM runs WHERE status = 'running' ORDER BY id";
-    rows(connection, sql, &[], |row| {
-        Ok(RunId(uuid::Uuid::from_bytes(row.get(0)?)))
-    })
+    rows(connection, UNFINISHED, &[], run_id)
+}
+
+pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<RunId>, StoreError> {
+    rows(connection, DUE, params![now.0, count(limit)], run_id)
+}
+
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    row(connection, NEXT_DUE, &[], |row| row.get(0).map(Timestamp))
 }
 
 pub(super) fn events(
@@ -254,11 +270,17 @@ fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
     ))
 }
 
+fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
+    Ok(RunId(uuid::Uuid::from_bytes(row.get(0)?)))
+}
+
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let status = match row.get_ref(2)?.as_str()? {
         "running" => Status::Running,
+        "waiting" => Status::Waiting,
         "finished" => Status::Finished,
         "failed" => Status::Failed,
+        "cancelled" => Status::Cancelled,
         other => {
             let message = format!("no run has the status `{other}`").into();
             return Err(rusqlite::Error::FromSqlConversionFailure(
@@ -270,12 +292,13 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     };
     let error: Option<String> = row.get(5)?;
     Ok(RunRow {
-        id: RunId(uuid::Uuid::from_bytes(row.get(0)?)),
+        id: run_id(row)?,
         graph: GraphId(row.get(1)?),
         status,
         created_at: Timestamp(row.get(3)?),
         finished_at: row.get::<_, Option<i64>>(4)?.map(Timestamp),
-        last_seq: row.get::<_, Option<i64>>(6)?.unwrap_or(0) as u64,
+        wake_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
+        last_seq: row.get::<_, Option<i64>>(7)?.unwrap_or(0) as u64,
         error: error.map(|text| serde_json::from_str(&text).unwrap_or_else(|error| unreadable(&error))),
     })
 }
@@ -301,4 +324,61 @@ fn plugin_row(row: &Row<'_>) -> rusqlite::Result<PluginRow> {
         component: row.get_ref(5)?.as_blob()?.into(),
         added_at: Timestamp(row.get(4)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite would find the runs of a query, in a store that was never analysed.
+    fn plan(sql: &str) -> String {
+        let folder = tempfile::tempdir().expect("a folder for the store");
+        let store = open::open(&folder.path().join("store.db")).expect("a new store");
+        let mut query = store
+            .connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .expect("a query");
+        let steps = query.raw_query().mapped(|row| row.get::<_, String>(3));
+        let steps: Vec<String> = steps.map(|step| step.expect("a step of the plan")).collect();
+        assert!(
+            !steps.iter().any(|step| step.contains("TEMP B-TREE")),
+            "{steps:?}"
+        );
+        steps[0].clone()
+    }
+
+    #[test]
+    fn what_waits_and_what_runs_is_found_without_passing_by_the_rest() {
+        assert_eq!(plan(DUE), "SEARCH runs USING COVERING INDEX runs_due (wake_at<?)");
+        assert_eq!(
+            plan(NEXT_DUE),
+            "SEARCH runs USING COVERING INDEX runs_due (wake_at>?)"
+        );
+        assert_eq!(
+            plan(UNFINISHED),
+            "SEARCH runs USING COVERING INDEX runs_by_status (status=?)"
+        );
+    }
+
+    #[test]
+    fn a_list_is_found_by_what_it_is_filtered_by() {
+        use Status::{Cancelled, Failed, Finished, Running, Waiting};
+        let by_status = "INDEX runs_by_status (status=? AND id<?)";
+        let by_graph = "INDEX runs_of_graph (graph=? AND id<?)";
+        let waiting = "INDEX runs_waiting_of_graph (graph=? AND id<?)";
+        let by_id = "PRIMARY KEY (id<?)";
+        for (status, alone, with_graph) in [
+            (None, by_id, by_graph),
+            (Some(Finished), by_id, by_graph),
+            (Some(Running), by_status, by_status),
+            (Some(Waiting), by_status, waiting),
+            (Some(Failed), by_status, by_status),
+            (Some(Cancelled), by_status, by_status),
+        ] {
+            for (graph, index) in [(None, alone), (Some(GraphId("g".into())), with_graph)] {
+                let found = plan(&runs_sql(&RunFilter { graph, status }));
+                assert_eq!(found, format!("SEARCH runs USING {index}"), "{status:?}");
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use heddle_kernel::{RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, AppendError, GraphRow, NewRun, PluginRow, StoreError};
+use heddle_runtime::ports::{Ack, AppendError, GraphRow, NewRun, PluginRow, RunEnd, RunWait, StoreError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -55,10 +55,17 @@ pub(super) struct Pending {
     pub(super) chunks: Vec<Chunk>,
     pub(super) first: u64,
     pub(super) last: u64,
-    pub(super) ends: Option<Ended>,
+    pub(super) leaves: Leaves,
     /// Why it cannot be written, whatever the store holds.
     pub(super) fault: Option<String>,
     pub(super) ack: Arc<dyn Ack>,
+}
+
+/// How an append leaves its run.
+pub(super) enum Leaves {
+    Running,
+    Waiting(RunWait),
+    Over(Ended),
 }
 
 /// How a run ended, with its error encoded.
@@ -66,6 +73,17 @@ pub(super) struct Ended {
     pub(super) status: Status,
     pub(super) at: Timestamp,
     pub(super) error: Option<String>,
+}
+
+impl Ended {
+    pub(super) fn of(ends: RunEnd) -> Self {
+        let encode = |error| heddle_kernel::object::to_json(&error).get().to_owned();
+        Self {
+            status: ends.status,
+            at: ends.at,
+            error: ends.error.map(encode),
+        }
+    }
 }
 
 /// What holds writes up, as others may ask.

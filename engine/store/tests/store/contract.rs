@@ -1,27 +1,10 @@
 //! The contract of the port, for every implementation.
 
 use futures_util::future::join_all;
-use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, Event, Status, Timestamp};
 use heddle_runtime::ports::{AppendError, GraphRow, PluginRow, RunFilter};
 
-use crate::world::{Line, Memory, Sqlite, World, all_events, failed, graph_id, log, run_id};
-
-macro_rules! contract {
-    ($($fact:ident,)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $fact() {
-                super::$fact(super::Sqlite::new()).await;
-            })*
-        }
-        mod in_memory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $fact() {
-                super::$fact(super::Memory::new()).await;
-            })*
-        }
-    };
-}
+use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, run_id};
 
 contract! {
     events_come_back_as_they_were_appended,
@@ -270,13 +253,6 @@ async fn unfinished_runs_are_found_oldest_first(mut world: impl World) {
     lines[1].finish(&*journal).await.unwrap().unwrap();
     lines[2].append(&*journal, vec![failed()]).await.unwrap().unwrap();
     assert_eq!(journal.unfinished().await.unwrap(), [1, 5].map(run_id));
-}
-
-fn conflict(told: Result<u64, AppendError>, expected: RunId) {
-    match told {
-        Err(AppendError::Conflict { run, .. }) => assert_eq!(run, expected),
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn an_append_at_another_position_is_refused_and_so_is_what_follows(mut world: impl World) {

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+#[macro_use]
+mod world;
+
 mod contract;
 mod memory;
 mod sqlite;
-mod world;
+mod upgrade;
+mod waiting;

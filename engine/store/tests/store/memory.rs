@@ -6,7 +6,7 @@ use heddle_kernel::{Event, Recorded, Timestamp};
 use heddle_runtime::ports::{Append, AppendError, Journal, StoreError};
 use heddle_store::MemoryJournal;
 
-use crate::world::{Line, ack, log, run_id};
+use crate::world::{Line, ack, log, recorded, run_id};
 
 #[tokio::test]
 async fn nothing_is_durable_while_it_is_held() {
@@ -45,6 +45,23 @@ async fn a_stalled_journal_begins_nothing_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_crash_before_a_wake_is_durable_leaves_the_run_waiting() {
+    let journal = MemoryJournal::new();
+    let mut line = Line::new(1);
+    line.begin(&journal);
+    line.park(&journal, Some(5_000)).await.unwrap().unwrap();
+    journal.hold();
+    drop(line.grow(&journal, 1));
+    let restarted = journal.after_crash();
+    assert_eq!(restarted.unfinished().await.unwrap(), []);
+    assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), [line.run]);
+    // Which is where the next engine takes it up.
+    Line::at(1, 2).grow(&restarted, 1).await.unwrap().unwrap();
+    assert_eq!(restarted.unfinished().await.unwrap(), [line.run]);
+    assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn what_is_held_when_the_journal_goes_is_never_durable() {
     let journal = MemoryJournal::new();
     journal.hold();
@@ -56,19 +73,13 @@ async fn what_is_held_when_the_journal_goes_is_never_durable() {
 #[test]
 fn a_caller_that_breaks_the_rules_panics() {
     let journal = MemoryJournal::new();
-    let recorded = |seq, event: Event| {
-        Arc::new(Recorded {
-            seq,
-            at: Timestamp(0),
-            event,
-        })
-    };
     let breaks = |events: Vec<Arc<Recorded>>| {
         let append = Append {
             run: run_id(1),
             begins: None,
             events,
             ends: None,
+            waits: None,
             ack: ack().0,
         };
         assert!(std::panic::catch_unwind(AssertUnwindSafe(|| journal.append(append))).is_err());

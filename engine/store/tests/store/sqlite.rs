@@ -2,12 +2,12 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use heddle_kernel::{Digest, Event, Recorded, Timestamp};
+use heddle_kernel::{Digest, Event, Timestamp};
 use heddle_runtime::ports::{Append, AppendError, GraphRow, Journal, PluginRow, StoreError};
 use heddle_store::{OpenError, SqliteJournal, SqliteSettings};
 use rusqlite::Connection;
 
-use crate::world::{Line, Sqlite, Told, ack, all_events, graph_id, log, run_id};
+use crate::world::{Line, Sqlite, Told, ack, all_events, graph_id, log, recorded, run_id};
 
 fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, OpenError> {
     SqliteJournal::open(SqliteSettings::new(path.as_ref()))
@@ -121,7 +121,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 7,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -258,13 +258,7 @@ async fn an_error_that_cannot_be_read_does_not_hide_its_run() {
 async fn an_append_with_a_gap_in_it_is_refused() {
     let world = Sqlite::new();
     let journal = world.journal();
-    let recorded = |seq| {
-        Arc::new(Recorded {
-            seq,
-            at: Timestamp(0),
-            event: log("a line"),
-        })
-    };
+    let recorded = |seq| recorded(seq, log("a line"));
     Line::new(1).begin(&journal).await.unwrap().unwrap();
     for events in [
         vec![],
@@ -278,6 +272,7 @@ async fn an_append_with_a_gap_in_it_is_refused() {
             begins: None,
             events,
             ends: None,
+            waits: None,
             ack,
         });
         let told = told.await.unwrap();
@@ -491,16 +486,13 @@ async fn an_ack_that_panics_does_not_stop_the_store() {
     let journal = world.journal();
     let mut line = Line::new(1);
     line.begin(&journal).await.unwrap().unwrap();
-    let events = vec![Arc::new(Recorded {
-        seq: 2,
-        at: Timestamp(0),
-        event: log("a line"),
-    })];
+    let events = vec![recorded(2, log("a line"))];
     journal.append(Append {
         run: line.run,
         begins: None,
         events,
         ends: None,
+        waits: None,
         ack: Arc::new(Panics),
     });
     line.seq += 1;

@@ -8,10 +8,28 @@ use std::{
 use heddle_kernel::{
     Event, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
 };
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd, RunWait};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+/// Holds facts against every implementation.
+macro_rules! contract {
+    ($($fact:ident,)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::$fact(crate::world::Sqlite::new()).await;
+            })*
+        }
+        mod in_memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::$fact(crate::world::Memory::new()).await;
+            })*
+        }
+    };
+}
 
 /// A place where a store is, which outlives the journals that are opened on it.
 pub(crate) trait World: Send {
@@ -137,13 +155,24 @@ impl Line {
         self.append(journal, vec![Event::RunFinished])
     }
 
+    /// Appends an event after which the run waits.
+    pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> Told {
+        let until = until.map(Timestamp);
+        self.write(journal, vec![log("waits")], None, Some(RunWait { until }))
+    }
+
+    /// Appends the last event, of a run that is cancelled.
+    pub(crate) fn cancel(&mut self, journal: &dyn Journal) -> Told {
+        let ends = RunEnd {
+            status: Status::Cancelled,
+            at: Timestamp(2_000),
+            error: None,
+        };
+        self.write(journal, vec![log("cancelled")], Some(ends), None)
+    }
+
     /// Appends these events, as one append.
     pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> Told {
-        let (ack, told) = ack();
-        let begins = (self.seq == 0).then(|| NewRun {
-            graph: self.graph.clone(),
-            created_at: Timestamp(1_000),
-        });
         let ends = match events.last() {
             Some(Event::RunFinished) => Some(RunEnd {
                 status: Status::Finished,
@@ -157,13 +186,24 @@ impl Line {
             }),
             _ => None,
         };
+        self.write(journal, events, ends, None)
+    }
+
+    fn write(
+        &mut self,
+        journal: &dyn Journal,
+        events: Vec<Event>,
+        ends: Option<RunEnd>,
+        waits: Option<RunWait>,
+    ) -> Told {
+        let (ack, told) = ack();
+        let begins = (self.seq == 0).then(|| NewRun {
+            graph: self.graph.clone(),
+            created_at: Timestamp(1_000),
+        });
         let events = events.into_iter().map(|event| {
             self.seq += 1;
-            Arc::new(Recorded {
-                seq: self.seq,
-                at: Timestamp(1_000 + self.seq as i64),
-                event,
-            })
+            recorded(self.seq, event)
         });
         let events = events.collect();
         journal.append(Append {
@@ -171,10 +211,25 @@ impl Line {
             begins,
             events,
             ends,
+            waits,
             ack,
         });
         told
     }
+}
+
+/// Checks that an append of this run was refused for where it stands.
+pub(crate) fn conflict(told: Result<u64, AppendError>, expected: RunId) {
+    match told {
+        Err(AppendError::Conflict { run, .. }) => assert_eq!(run, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An event as it is kept.
+pub(crate) fn recorded(seq: u64, event: Event) -> Arc<Recorded> {
+    let at = Timestamp(1_000 + seq as i64);
+    Arc::new(Recorded { seq, at, event })
 }
 
 pub(crate) fn log(message: &str) -> Event {
