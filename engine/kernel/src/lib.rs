@@ -5,6 +5,7 @@
 //! inputs always give the same events. The arrows of the workspace end here.
 
 pub mod event;
+pub mod expr;
 pub mod graph;
 pub mod ids;
 pub mod object;
