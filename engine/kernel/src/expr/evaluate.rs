@@ -13,23 +13,18 @@ use super::{
     functions::{self, Tools},
     kinds::Operator,
     meter::{Meter, OBJECT_COST, Stop, wrong},
+    missing::{self, There},
     patterns::Patterns,
-    plan::{Loop, LoopKind, Node, Path, selection},
+    plan::{Loop, LoopKind, Node, Path},
     read::{self, Member},
-    value::{Key, Number, Value, clipped},
+    value::{Key, Number, Value},
 };
-use crate::{
-    graph::nearest,
-    object::{Json, Object, to_json},
-};
+use crate::object::{Json, Object, to_json};
 
 type Outcome = Result<Value, Box<Stop>>;
 
 /// What an error costs: its message is made even where `||` forgets it.
-const ERROR_COST: usize = 50;
-
-/// How many keys a message names.
-const KEYS_SHOWN: usize = 8;
+const ERROR_COST: usize = 20;
 
 /// One evaluation.
 pub(super) struct Evaluation<'e, 'a> {
@@ -67,7 +62,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let Node::Path(number) = plan else {
             return self.value(plan)?.to_json(&self.meter);
         };
-        match self.follow(&self.paths[*number])? {
+        match self.follow(*number)? {
             Lead::Whole(json) => Ok(json.clone()),
             Lead::Text(text) => match crate::object::json(text) {
                 Ok(json) => Ok(json),
@@ -238,7 +233,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 (LoopKind::ExistsOne, Ok(Some(Value::Bool(true)))) => count += 1,
                 (LoopKind::Map, Ok(Some(value))) => made.push(value),
                 // An item that decides counts more than one that is an error.
-                (LoopKind::All | LoopKind::Exists, Err(stop)) if matches!(*stop, Stop::Wrong(_)) => {
+                (LoopKind::All | LoopKind::Exists, Err(stop)) if !matches!(*stop, Stop::Limit) => {
                     failed.get_or_insert(stop);
                 }
                 (_, Err(stop)) => return Err(stop),
@@ -300,7 +295,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         };
         done.or_else(|stop| match *stop {
             Stop::Limit => Err(stop),
-            Stop::Wrong(_) => {
+            _ => {
                 let (l, r) = (left.kind(), right.kind());
                 let (sign, hint) = (operator.sign(), operator.hint(l, r));
                 self.fail(format!("`{sign}` does not fit {l} and {r}{hint}"))
@@ -357,13 +352,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         };
         match entries.get(&Key::String(key.clone())) {
             Some(value) => Ok(value.clone()),
-            None => self.missing(
-                "the object",
-                &selection(key),
-                key,
-                shown_keys(entries),
-                entries.len() > KEYS_SHOWN,
-            ),
+            None => self.failed(Box::new(Stop::NoKey(entries.clone(), key.clone()))),
         }
     }
 
@@ -400,14 +389,15 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         if let Some(value) = &self.read[number] {
             return Ok(value.clone());
         }
-        let value = match self.follow(&self.paths[number])? {
-            Lead::Text(text) => read::value(text, &self.meter)?,
-            Lead::Whole(json) => read::value(json.get(), &self.meter)?,
+        let path = &self.paths[number];
+        let value = match self.follow(number)? {
+            Lead::Text(text) => read::value(text, path, &self.meter)?,
+            Lead::Whole(json) => read::value(json.get(), path, &self.meter)?,
             Lead::Object(object) => {
                 let mut entries = BTreeMap::new();
                 for (key, json) in object.iter() {
                     self.meter.charge(1)?;
-                    let value = read::value(json.get(), &self.meter)?;
+                    let value = read::value(json.get(), path, &self.meter)?;
                     entries.insert(Key::String(key.clone()), value);
                 }
                 Value::Map(Arc::new(entries))
@@ -422,7 +412,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let path = &self.paths[number];
         let before = path.keys.len() - 1;
         let key = &path.keys[before];
-        let text = match self.lead(path, before)? {
+        let text = match self.lead(number, before)? {
             Lead::Object(object) => return Ok(Value::Bool(object.get(key).is_some())),
             Lead::Whole(json) => json.get(),
             Lead::Text(text) => text,
@@ -437,12 +427,13 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    fn follow(&self, path: &Path) -> Result<Lead<'a>, Box<Stop>> {
-        self.lead(path, path.keys.len())
+    fn follow(&self, number: usize) -> Result<Lead<'a>, Box<Stop>> {
+        self.lead(number, self.paths[number].keys.len())
     }
 
     /// What the first `len` keys of a path lead to.
-    fn lead(&self, path: &Path, len: usize) -> Result<Lead<'a>, Box<Stop>> {
+    fn lead(&self, number: usize, len: usize) -> Result<Lead<'a>, Box<Stop>> {
+        let path = &self.paths[number];
         let mut lead = match (self.find)(&path.variable) {
             Some(Bound::Object(object)) => Lead::Object(object),
             Some(Bound::Json(json)) => Lead::Whole(json),
@@ -455,25 +446,14 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                         lead = Lead::Whole(json);
                         continue;
                     }
-                    None => {
-                        let keys = object
-                            .iter()
-                            .map(|(key, _)| key.to_string())
-                            .take(KEYS_SHOWN)
-                            .collect();
-                        return self.missing_in(path, index, keys, object.len() > KEYS_SHOWN);
-                    }
+                    None => return self.failed(Box::new(Stop::NoPath(number, index))),
                 },
                 Lead::Whole(json) => json.get(),
                 Lead::Text(text) => text,
             };
             lead = match read::member(text, key, &self.meter)? {
                 Member::Found(raw) => Lead::Text(raw.get()),
-                Member::Missing => {
-                    self.meter.charge_bytes(text.len())?;
-                    let (keys, more) = read::first_keys(text, KEYS_SHOWN);
-                    return self.missing_in(path, index, keys, more);
-                }
+                Member::Missing => return self.failed(Box::new(Stop::NoPath(number, index))),
                 Member::NotAnObject(kind) => {
                     return read::not_an_object(&path.up_to(index), kind, key)
                         .or_else(|stop| self.failed(stop));
@@ -483,50 +463,22 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(lead)
     }
 
-    fn missing_in<T>(
-        &self,
-        path: &Path,
-        index: usize,
-        keys: Vec<String>,
-        more: bool,
-    ) -> Result<T, Box<Stop>> {
-        let has = path.up_to(index + 1);
-        self.missing(&path.up_to(index), &has, &path.keys[index], keys, more)
-    }
-
-    /// Says that a key is missing: what is there, and how to ask for it.
-    fn missing<T>(
-        &self,
-        of: &str,
-        written: &str,
-        key: &str,
-        keys: Vec<String>,
-        more: bool,
-    ) -> Result<T, Box<Stop>> {
-        let near =
-            nearest(key, keys.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?"));
-        let there = match (near, keys.len(), more) {
-            (Some(near), ..) => near,
-            (None, 0, _) => "; it has none".into(),
-            (None, _, true) => String::new(),
-            (None, ..) => {
-                let shown: Vec<_> = keys.iter().map(|key| format!("`{}`", clipped(key, 40))).collect();
-                format!("; it has {}", shown.join(", "))
+    /// What an evaluation that ended is explained with.
+    pub(super) fn reason(mut self, stop: Stop) -> Stop {
+        // The message is made once and beyond the budget.
+        self.meter = Meter::new();
+        match stop {
+            Stop::NoKey(entries, key) => Stop::Wrong(missing::in_entries(&entries, &key)),
+            Stop::NoPath(number, index) => {
+                let there = match self.lead(number, index) {
+                    Ok(Lead::Object(object)) => There::in_object(object),
+                    Ok(Lead::Whole(json)) => There::in_text(json.get()),
+                    Ok(Lead::Text(text)) => There::in_text(text),
+                    Err(stop) => return *stop,
+                };
+                Stop::Wrong(missing::in_path(&self.paths[number], index, &there))
             }
-        };
-        let ask = if written.starts_with(['.', '[']) {
-            String::new()
-        } else {
-            format!("; has({written}) tells whether it is there")
-        };
-        self.fail(format!("{of} has no key `{}`{there}{ask}", clipped(key, 40)))
+            stop => stop,
+        }
     }
-}
-
-fn shown_keys(entries: &BTreeMap<Key, Value>) -> Vec<String> {
-    let texts = entries.keys().filter_map(|key| match key {
-        Key::String(text) => Some(text.to_string()),
-        _ => None,
-    });
-    texts.take(KEYS_SHOWN).collect()
 }

@@ -4,7 +4,9 @@
 //! expression, a value that is read, made, compared or written, and the bytes of strings. So an
 //! evaluation of whatever expression over whatever state ends soon and in little memory.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
+
+use super::value::{Key, Value};
 
 /// The most units that one evaluation may cost. A unit is a step of the evaluation or one value
 /// made, tens of nanoseconds, so that the whole stays within some tens of milliseconds.
@@ -21,6 +23,10 @@ pub(super) const OBJECT_COST: usize = 8;
 pub(super) enum Stop {
     /// The values do not fit the expression.
     Wrong(String),
+    /// An object has no such key.
+    NoKey(Arc<BTreeMap<Key, Value>>, Arc<str>),
+    /// A path, by its number, has no key at an index.
+    NoPath(usize, usize),
     /// The budget is used up.
     Limit,
 }

@@ -17,6 +17,7 @@ mod evaluate;
 mod functions;
 mod kinds;
 mod meter;
+mod missing;
 mod parse;
 mod patterns;
 mod plan;
@@ -145,7 +146,10 @@ impl Expr {
     /// expression makes or takes apart, keys are in order.
     pub fn evaluate<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<Json, EvalError> {
         let mut evaluation = Evaluation::new(&self.0.paths, &find);
-        let json = evaluation.json(&self.0.plan).map_err(|stop| self.error(*stop))?;
+        let json = match evaluation.json(&self.0.plan) {
+            Ok(json) => json,
+            Err(stop) => return Err(self.error(evaluation.reason(*stop))),
+        };
         let kinds = match crate::object::kind_of(json.get()) {
             Some("an object") => Kinds::MAP,
             Some("an array") => Kinds::LIST,
@@ -167,7 +171,7 @@ impl Expr {
         match evaluation.value(&self.0.plan) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(self.error(Stop::Wrong(Want::Bool.misfit(other.kind())))),
-            Err(stop) => Err(self.error(*stop)),
+            Err(stop) => Err(self.error(evaluation.reason(*stop))),
         }
     }
 
@@ -184,7 +188,8 @@ impl Expr {
         let expression = clipped(&self.0.source, SHOWN_LEN);
         match stop {
             Stop::Wrong(reason) => EvalError::Wrong { expression, reason },
-            Stop::Limit => EvalError::Limit { expression },
+            // What is missing has been explained before.
+            Stop::NoKey(..) | Stop::NoPath(..) | Stop::Limit => EvalError::Limit { expression },
         }
     }
 }

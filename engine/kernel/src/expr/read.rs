@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     meter::{Meter, OBJECT_COST, Stop, wrong},
+    plan::Path,
     value::{Key, Value},
 };
 use crate::object::kind_of;
@@ -27,6 +28,7 @@ pub(super) enum Member<'t> {
 pub(super) fn member<'t>(text: &'t str, key: &str, meter: &Meter) -> Result<Member<'t>, Box<Stop>> {
     match kind_of(text) {
         Some("an object") => {}
+        Some("an array") => return Ok(Member::NotAnObject("a list")),
         other => return Ok(Member::NotAnObject(other.unwrap_or("no JSON"))),
     }
     meter.charge_bytes(text.len())?;
@@ -34,23 +36,20 @@ pub(super) fn member<'t>(text: &'t str, key: &str, meter: &Meter) -> Result<Memb
     Ok(found.map_or(Member::Missing, Member::Found))
 }
 
-/// The first `len` keys of the object `text`, and whether there are more.
-pub(super) fn first_keys(text: &str, len: usize) -> (Vec<String>, bool) {
-    let mut keys = read_text(text, Keys { len: len + 1 }).unwrap_or_default();
-    let more = keys.len() > len;
-    keys.truncate(len);
-    (keys, more)
+/// The first `len` keys of the object `text`.
+pub(super) fn first_keys(text: &str, len: usize) -> Vec<String> {
+    read_text(text, Keys { len }).unwrap_or_default()
 }
 
-/// Reads a whole text.
-pub(super) fn value(text: &str, meter: &Meter) -> Result<Value, Box<Stop>> {
+/// Reads the whole text that `path` leads to.
+pub(super) fn value(text: &str, path: &Path, meter: &Meter) -> Result<Value, Box<Stop>> {
     meter.charge_bytes(text.len())?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     Reader { meter }.deserialize(&mut deserializer).map_err(|error| {
         if error.to_string().starts_with(OVER) {
             Box::new(Stop::Limit)
         } else {
-            unreadable(&error)
+            unreadable(&path.to_string(), &error)
         }
     })
 }
@@ -61,11 +60,11 @@ const OVER: &str = "over the limit of cost";
 fn read_text<'t, S: DeserializeSeed<'t>>(text: &'t str, seed: S) -> Result<S::Value, Box<Stop>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     seed.deserialize(&mut deserializer)
-        .map_err(|error| unreadable(&error))
+        .map_err(|error| unreadable("a value", &error))
 }
 
-fn unreadable(error: &serde_json::Error) -> Box<Stop> {
-    Box::new(Stop::Wrong(format!("a value cannot be read: {error}")))
+fn unreadable(what: &str, error: &serde_json::Error) -> Box<Stop> {
+    Box::new(Stop::Wrong(format!("{what} cannot be read: {error}")))
 }
 
 struct Find<'k> {
@@ -209,8 +208,9 @@ impl<'t> Visitor<'t> for Reader<'_> {
 
 /// Says that a value is no object, so that it has no `key`.
 pub(super) fn not_an_object<T>(what: &str, kind: &str, key: &str) -> Result<T, Box<Stop>> {
+    let sized = matches!(kind, "a list" | "a string");
     let hint = match key {
-        "length" | "len" | "size" | "count" => format!("; its size is size({what})"),
+        "length" | "len" | "size" | "count" if sized => format!("; its size is size({what})"),
         _ => String::new(),
     };
     wrong(format!("{what} is {kind} and has no key `{key}`{hint}"))
