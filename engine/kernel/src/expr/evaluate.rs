@@ -463,22 +463,24 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(lead)
     }
 
-    /// What an evaluation that ended is explained with.
-    pub(super) fn reason(mut self, stop: Stop) -> Stop {
+    /// Why the evaluation ended, or nothing where it is the limit.
+    pub(super) fn reason(mut self, stop: Stop) -> Option<String> {
         // The message is made once and beyond the budget.
         self.meter = Meter::new();
         match stop {
-            Stop::NoKey(entries, key) => Stop::Wrong(missing::in_entries(&entries, &key)),
+            Stop::Wrong(reason) => Some(reason),
+            Stop::Limit => None,
+            Stop::NoKey(entries, key) => Some(missing::in_entries(&entries, &key)),
             Stop::NoPath(number, index) => {
                 let there = match self.lead(number, index) {
                     Ok(Lead::Object(object)) => There::in_object(object),
                     Ok(Lead::Whole(json)) => There::in_text(json.get()),
                     Ok(Lead::Text(text)) => There::in_text(text),
-                    Err(stop) => return *stop,
+                    // A variable that changes its value between two looks has no key to name.
+                    Err(_) => There::in_text("{}"),
                 };
-                Stop::Wrong(missing::in_path(&self.paths[number], index, &there))
+                Some(missing::in_path(&self.paths[number], index, &there))
             }
-            stop => stop,
         }
     }
 }

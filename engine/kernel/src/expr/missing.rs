@@ -21,7 +21,7 @@ const KEYS_COMPARED: usize = 64;
 /// How many characters of a key are shown and compared.
 const KEY_LEN: usize = 40;
 
-/// The keys that are there, the first of them, and how many there are of these at least.
+/// The first of the keys that are there.
 pub(super) struct There(Vec<String>);
 
 impl There {

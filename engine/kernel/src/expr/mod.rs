@@ -30,7 +30,6 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use check::Checker;
 use evaluate::Evaluation;
 use kinds::Kinds;
-use meter::Stop;
 use plan::{Node, Path};
 use value::{Value, clipped};
 
@@ -161,7 +160,7 @@ impl Expr {
         if kinds.meets(self.0.want.kinds()) {
             Ok(json)
         } else {
-            Err(self.error(Stop::Wrong(self.0.want.misfit(kinds))))
+            Err(self.error(Some(self.0.want.misfit(kinds))))
         }
     }
 
@@ -170,7 +169,7 @@ impl Expr {
         let mut evaluation = Evaluation::new(&self.0.paths, &find);
         match evaluation.value(&self.0.plan) {
             Ok(Value::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(self.error(Stop::Wrong(Want::Bool.misfit(other.kind())))),
+            Ok(other) => Err(self.error(Some(Want::Bool.misfit(other.kind())))),
             Err(stop) => Err(self.error(evaluation.reason(*stop))),
         }
     }
@@ -184,12 +183,12 @@ impl Expr {
             .collect()
     }
 
-    fn error(&self, stop: Stop) -> EvalError {
+    /// The error of a reason; without one it is the limit's.
+    fn error(&self, reason: Option<String>) -> EvalError {
         let expression = clipped(&self.0.source, SHOWN_LEN);
-        match stop {
-            Stop::Wrong(reason) => EvalError::Wrong { expression, reason },
-            // What is missing has been explained before.
-            Stop::NoKey(..) | Stop::NoPath(..) | Stop::Limit => EvalError::Limit { expression },
+        match reason {
+            Some(reason) => EvalError::Wrong { expression, reason },
+            None => EvalError::Limit { expression },
         }
     }
 }
