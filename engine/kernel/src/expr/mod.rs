@@ -1,20 +1,220 @@
-//! stub
+//! Expressions: the conditions, inputs and lists of a graph, in CEL.
+//!
+//! An expression is parsed and checked once, when its graph is created, and then evaluated at
+//! each visit. It reads from its variables only what it names, it has no clock and no chance,
+//! and its answer depends on nothing but the variables. Length, nesting and cost are bounded:
+//! no expression over whatever state takes much more than 100 milliseconds or 100 MiB.
+//!
+//! The `cel` library parses. Plan, check and evaluation are Heddle's: the library has no check
+//! of types, and its evaluator no budget (it copies a list for each item that holds it, so a
+//! short expression can take all memory). Where they differ from the standard: calculating
+//! with a whole number and a double gives a double, since JSON has one kind of number and
+//! writes 1.0 as 1; times and messages are left out.
+
+mod calls;
+mod check;
+mod evaluate;
+mod functions;
+mod kinds;
+mod meter;
+mod missing;
+mod parse;
+mod patterns;
+mod plan;
+mod read;
+mod scan;
+mod value;
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use check::Checker;
+use evaluate::Evaluation;
+use kinds::Kinds;
+use plan::{Node, Path};
+use value::{Value, clipped};
+
+pub use meter::MAX_COST;
+pub use parse::MAX_SOURCE_LEN;
+pub use scan::{MAX_CHAIN, MAX_NESTING};
+
 use crate::object::{Json, Object};
-use std::sync::Arc;
-#[derive(Clone, Debug)]
-pub struct Expr(Arc<str>);
-pub enum Want { Any, Bool }
-pub struct Problem { pub message: String }
-pub enum Bound<'a> { Object(&'a Object), Json(&'a Json) }
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct EvalError;
-impl Expr {
-    pub fn compile(source: &str, _variables: &[&str], _want: Want) -> Result<Expr, Vec<Problem>> { Ok(Self(source.into())) }
-    pub fn source(&self) -> &str { &self.0 }
-    pub fn evaluate<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<Json, EvalError> {
-        let key = self.0.strip_prefix("state.").ok_or(EvalError)?;
-        match find("state") { Some(Bound::Object(o)) => o.get(key).cloned().ok_or(EvalError), _ => Err(EvalError) }
+
+/// How much of an expression a message shows, in characters.
+const SHOWN_LEN: usize = 60;
+
+/// A checked expression. A clone shares it.
+#[derive(Clone)]
+pub struct Expr(Arc<Inner>);
+
+struct Inner {
+    source: Box<str>,
+    want: Want,
+    plan: Node,
+    paths: Vec<Path>,
+}
+
+/// What the place of an expression needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Want {
+    /// Any value that JSON has.
+    #[default]
+    Any,
+    /// A condition.
+    Bool,
+    /// A number.
+    Number,
+    /// A string.
+    String,
+    /// A list or an object, to loop over.
+    Items,
+}
+
+/// Something that is certainly wrong with an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, what, and what to do, in one line: `column 7: there is no variable …`.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
-    pub fn holds<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<bool, EvalError> { Ok(self.evaluate(find)?.get() == "true") }
+}
+
+/// What a variable has.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound<'a> {
+    /// An object that is kept by key.
+    Object(&'a Object),
+    /// Any JSON.
+    Json(&'a Json),
+}
+
+/// Why an expression has no value. Each is for the graph's author: another try ends the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The values do not fit the expression: a key is missing, an operator does not fit.
+    #[error("`{expression}`: {reason}")]
+    Wrong {
+        /// The beginning of the expression.
+        expression: String,
+        /// What did not fit, and what to do.
+        reason: String,
+    },
+    /// It costs more than [`MAX_COST`].
+    #[error(
+        "`{expression}`: it costs more than the limit of {MAX_COST} steps; loop over less, or use a function"
+    )]
+    Limit {
+        /// The beginning of the expression.
+        expression: String,
+    },
+}
+
+impl Expr {
+    /// Parses and checks an expression that may use `variables`.
+    ///
+    /// # Errors
+    /// All that is certainly wrong, in the order of the source; of text that does not parse
+    /// the first error only.
+    pub fn compile(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
+        let (parsed, info) = parse::parse(source)?;
+        let mut checker = Checker::new(source, &info, variables);
+        let (plan, gives) = checker.plan(parsed);
+        if !gives.kinds.meets(want.kinds()) {
+            checker.report(0, want.misfit(gives.kinds));
+        }
+        let paths = checker.problems()?;
+        Ok(Self(Arc::new(Inner {
+            source: source.into(),
+            want,
+            plan,
+            paths,
+        })))
+    }
+
+    /// The text that it was made from.
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// The JSON text of its value; `find` gives what a variable has.
+    ///
+    /// A path such as `state.document` hands its text on as it is. In an object that the
+    /// expression makes or takes apart, keys are in order.
+    pub fn evaluate<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<Json, EvalError> {
+        let mut evaluation = Evaluation::new(&self.0.paths, &find);
+        let json = match evaluation.json(&self.0.plan) {
+            Ok(json) => json,
+            Err(stop) => return Err(self.error(evaluation.reason(*stop))),
+        };
+        let kinds = match crate::object::kind_of(json.get()) {
+            Some("an object") => Kinds::MAP,
+            Some("an array") => Kinds::LIST,
+            Some("a string") => Kinds::STRING,
+            Some("a boolean") => Kinds::BOOL,
+            Some("a number") => Kinds::NUMBER,
+            _ => Kinds::NULL,
+        };
+        if kinds.meets(self.0.want.kinds()) {
+            Ok(json)
+        } else {
+            Err(self.error(Some(self.0.want.misfit(kinds))))
+        }
+    }
+
+    /// Whether it holds; a value that is no bool is an error.
+    pub fn holds<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<bool, EvalError> {
+        let mut evaluation = Evaluation::new(&self.0.paths, &find);
+        match evaluation.value(&self.0.plan) {
+            Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(other) => Err(self.error(Some(Want::Bool.misfit(other.kind())))),
+            Err(stop) => Err(self.error(evaluation.reason(*stop))),
+        }
+    }
+
+    /// The top-level keys of `variable` that it reads or asks for; none where it reads the
+    /// whole of it.
+    pub fn keys_of(&self, variable: &str) -> Option<BTreeSet<&str>> {
+        let of_variable = self.0.paths.iter().filter(|path| *path.variable == *variable);
+        of_variable
+            .map(|path| path.keys.first().map(|key| &**key))
+            .collect()
+    }
+
+    /// The error of a reason; without one it is the limit's.
+    fn error(&self, reason: Option<String>) -> EvalError {
+        let expression = clipped(&self.0.source, SHOWN_LEN);
+        match reason {
+            Some(reason) => EvalError::Wrong { expression, reason },
+            None => EvalError::Limit { expression },
+        }
+    }
+}
+
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Expr({:?})", self.source())
+    }
+}
+
+impl Want {
+    fn kinds(self) -> Kinds {
+        match self {
+            Self::Any => Kinds::JSON,
+            Self::Bool => Kinds::BOOL,
+            Self::Number => Kinds::NUMBER,
+            Self::String => Kinds::STRING,
+            Self::Items => Kinds::ITEMS,
+        }
+    }
+
+    /// Says that a value of `kinds` is not what is wanted.
+    fn misfit(self, kinds: Kinds) -> String {
+        match self {
+            Self::Any => format!("the result must be JSON, and is {kinds}; string(…) makes a string of it"),
+            want => format!("the result must be {}, and is {kinds}", want.kinds()),
+        }
+    }
 }

@@ -151,7 +151,7 @@ impl Reader {
             &["over", "as", "uses", "graph", "at_once", "into", "on_item_error"],
         );
         let over = match map.get("over") {
-            Some(over) => self.expression(over, &format!("{pointer}/over"), &BEFORE, Want::Any),
+            Some(over) => self.expression(over, &format!("{pointer}/over"), &BEFORE, Want::Items),
             None => {
                 self.error(
                     pointer,

@@ -185,8 +185,8 @@ fn what_is_no_list_is_an_error() {
         expect![[r#"
             1 run started {"files":7}
             2 step 1 at each, attempt 1
-            3 step 1 fails (expression): a map goes over a list or an object; `state.files` gave a number
-            4 run failed (expression) at each: a map goes over a list or an object; `state.files` gave a number
+            3 step 1 fails (expression): `map.over` has no value: `state.files`: the result must be a list or an object, and is a number
+            4 run failed (expression) at each: `map.over` has no value: `state.files`: the result must be a list or an object, and is a number
             failed {"files":7}"#]],
     );
 }
