@@ -14,4 +14,4 @@ pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
 pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};
 pub use ids::{Digest, GraphId, RunId, Timestamp};
 pub use object::{Json, Object};
-pub use run::{Input, Outcome, Owed, Refusal, Route, Run, Status, decide};
+pub use run::{Answer, Input, Outcome, Owed, Refusal, Route, Run, Status, decide};

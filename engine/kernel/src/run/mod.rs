@@ -123,6 +123,15 @@ pub struct Outcome {
     pub route: Route,
 }
 
+/// What a call of a function as a node gave.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A node function's outcome.
+    Outcome(Outcome),
+    /// A tool's result, whole.
+    Result(Json),
+}
+
 /// Where a function sends its branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
