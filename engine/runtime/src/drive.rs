@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::FutureExt;
 use heddle_kernel::{
-    Event, Failure, FailureKind, Input, Json, Level, Outcome, Owed, Recorded, Refusal, Run, Status,
+    Answer, Event, Failure, FailureKind, Input, Json, Level, Outcome, Owed, Recorded, Refusal, Run, Status,
     graph::NodeIx,
 };
 
@@ -115,7 +115,7 @@ async fn call(
             "the run keeps no function for this node: its journal was written by another version",
         )));
     };
-    let before = call.state.size();
+    let before = call.input.size();
     let mut answer = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
     let answer = match (&mut answer).now_or_never() {
         Some(answer) => answer,
@@ -137,7 +137,11 @@ async fn call(
             "the engine failed while it called the function: see its log",
         ))
     });
-    Some(answer.and_then(|outcome| within(outcome, before, engine.settings.max_state_bytes)))
+    let outcome = answer.and_then(|answer| match answer {
+        Answer::Outcome(outcome) => Ok(outcome),
+        Answer::Result(result) => Outcome::from_tool_result(&result),
+    });
+    Some(outcome.and_then(|outcome| within(outcome, before, engine.settings.max_state_bytes)))
 }
 
 /// An outcome, if the state is not too large with it.
@@ -159,12 +163,14 @@ fn prepare(run: &Run, node: NodeIx, step: u64, attempt: u32, sink: Arc<StepSink>
     let (_, branch) = run.branch_at(step)?;
     Some(Call {
         function: run.function(node)?.clone(),
-        state: run.state.clone(),
+        input: run.state.clone(),
+        mapped: false,
         config: at.config.clone(),
         run: run.id,
         node: at.name.clone(),
         step,
         attempt,
+        timeout: None,
         started_at: branch.started_at,
         sink,
     })

@@ -101,7 +101,7 @@ impl Functions for Nothing {
             similar: Vec::new(),
         })
     }
-    fn call(&self, _: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
+    fn call(&self, _: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         unreachable!("no function is ever found")
     }
     fn call_tool(&self, _: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {
