@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Digest, Failure, GraphId, Json, Outcome, Recorded, RunId, Timestamp};
+use heddle_kernel::{Answer, Digest, Failure, GraphId, Json, Recorded, RunId, Timestamp};
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
