@@ -8,6 +8,7 @@ pub mod event;
 pub mod graph;
 pub mod ids;
 pub mod object;
+pub mod picture;
 pub mod run;
 
 pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
