@@ -9,6 +9,7 @@ mod beside;
 mod dot;
 mod layout;
 mod mermaid;
+mod of;
 mod order;
 mod place;
 mod ports;
