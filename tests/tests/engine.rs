@@ -109,6 +109,7 @@ impl Functions for Scripted {
             plugin: "script".into(),
             version: "1.0.0".into(),
             function: uses.into(),
+            routes: Vec::new(),
         };
         let any = json("{}").unwrap();
         let info = FunctionInfo {
@@ -381,7 +382,7 @@ async fn the_engines_limits_refuse_by_name() {
     };
     all(&engine, run).await;
     let error = engine.run(run).await.unwrap().unwrap().error.expect("it failed");
-    assert_eq!(&*error.code, "limit");
+    assert_eq!(error.kind.as_str(), "limit");
     assert!(error.message.contains("max_state_bytes"), "{}", error.message);
 }
 
@@ -392,7 +393,7 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
     let run = engine.start_run(&bad, Object::default()).await.unwrap().id;
     all(&engine, run).await;
     assert_eq!(
-        &*engine.run(run).await.unwrap().unwrap().error.unwrap().code,
+        engine.run(run).await.unwrap().unwrap().error.unwrap().kind.as_str(),
         "unavailable"
     );
     let good = line(&engine, &["a"]).await;

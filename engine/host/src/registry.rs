@@ -84,6 +84,7 @@ impl Plugin {
             plugin: self.info.name.clone(),
             version: self.info.version.clone(),
             function: function.name.clone(),
+            routes: function.routes.iter().map(|route| route.as_str().into()).collect(),
         }
     }
 }

@@ -82,10 +82,10 @@ impl Driver {
                 return self.live.stop(Stopped::Draining);
             }
             if !draining && let Some((step, attempt)) = self.ready.pop_front() {
-                self.call(step, attempt);
                 if !self.keep_pace().await {
                     return;
                 }
+                self.call(step, attempt);
                 continue;
             }
             if let Some(Letter { input, reply }) = self.live.letter() {
