@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{
-    Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Recorded, Status, decide,
+    Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Recorded, Status, Timestamp, decide,
 };
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -94,23 +94,28 @@ impl Driver {
                 let _ = reply.send(answer);
                 continue;
             }
-            if self.live.read(|run| run.status.is_over()) {
+            let (over, due) = self.live.read(|run| (run.status.is_over(), run.due()));
+            if over {
                 return;
+            }
+            let now = self.engine.ports.clock.now();
+            if !draining && due.is_some_and(|due| due <= now) && self.take(Input::Due) != Ok(0) {
+                continue;
             }
             self.flush();
             self.outbox.send(&self.engine, &self.live);
             if self.flying.is_empty() && self.park().await {
                 return;
             }
-            if !self.wait(draining).await {
+            if !self.wait(due.filter(|_| !draining)).await {
                 return;
             }
         }
     }
 
     /// Waits for what comes next. False where the run was lost meanwhile.
-    async fn wait(&mut self, draining: bool) -> bool {
-        let due = self.live.read(|run| run.due());
+    async fn wait(&mut self, due: Option<Timestamp>) -> bool {
+        let draining = self.engine.is_draining();
         let sleep = due.map(|due| {
             let left = due.0.saturating_sub(self.engine.ports.clock.now().0);
             Duration::from_millis(left.clamp(0, LONGEST_SLEEP_MS).unsigned_abs())
@@ -127,11 +132,7 @@ impl Driver {
             () = live.lost() => return false,
             () = live.stirred.notified() => {}
             () = self.engine.drains(), if !draining => {}
-            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !draining => {
-                if due.is_some_and(|due| due <= self.engine.ports.clock.now()) {
-                    let _ = self.take(Input::Due);
-                }
-            }
+            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             () = tokio::time::sleep(LOG_FLUSH), if flying => {}
         }
         true
