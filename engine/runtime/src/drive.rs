@@ -149,7 +149,9 @@ impl Driver {
             step,
             lines: Mutex::default(),
         });
-        let Some(prepared) = self.live.read(|run| run.prepare(step)) else { return };
+        let Some(prepared) = self.live.read(|run| run.prepare(step)) else {
+            return;
+        };
         let call = match prepared {
             Err(failure) => return self.answered(step, attempt, Err(failure)),
             Ok(call) => Call {
@@ -179,11 +181,7 @@ impl Driver {
             return self.answered(step, attempt, answer);
         }
         let abort = self.calls.spawn(async move { (step, attempt, answer.await) });
-        let flying = Flying {
-            attempt,
-            sink,
-            abort,
-        };
+        let flying = Flying { attempt, sink, abort };
         self.flying.insert(step, flying);
     }
 
@@ -212,7 +210,12 @@ impl Driver {
     }
 
     fn log(&mut self, step: u64, attempt: u32, sink: &StepSink) {
-        let lines = std::mem::take(&mut *sink.lines.lock().expect("nothing panics while it holds the lines"));
+        let lines = std::mem::take(
+            &mut *sink
+                .lines
+                .lock()
+                .expect("nothing panics while it holds the lines"),
+        );
         if !lines.is_empty() {
             let _ = self.take(Input::Logged { step, attempt, lines });
         }
@@ -227,7 +230,9 @@ impl Driver {
         self.live.read(|run| {
             for recorded in &events {
                 match &recorded.event {
-                    Event::StepStarted { step, .. } => self.ready.extend(run.owed_at(*step).and_then(call_of)),
+                    Event::StepStarted { step, .. } => {
+                        self.ready.extend(run.owed_at(*step).and_then(call_of))
+                    }
                     Event::StepFailed { .. } | Event::UndoStarted { .. } => ended = true,
                     event => ended |= event.ends_run(),
                 }

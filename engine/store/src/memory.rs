@@ -320,11 +320,7 @@ fn check(append: &Append) -> Vec<String> {
         _ => None,
     };
     let ends = append.ends.as_ref().map(|ends| ends.status);
-    assert_eq!(
-        ends,
-        over,
-        "a run ends with its last event and no other"
-    );
+    assert_eq!(ends, over, "a run ends with its last event and no other");
     if let Some(ends) = &append.ends {
         assert!(append.waits.is_none(), "a run that ends does not wait");
         assert_eq!(

@@ -73,7 +73,12 @@ async fn a_map_of_ten_thousand_items_ends_with_its_results_in_order() {
     assert_eq!(told.len(), 20_005);
     let state = engine.run(run).await.unwrap().unwrap().state;
     let doubled: Vec<serde_json::Value> = serde_json::from_str(state.get("doubled").unwrap().get()).unwrap();
-    assert!(doubled.iter().zip(&items).all(|(result, item)| result["twice"] == serde_json::json!(2 * item)));
+    assert!(
+        doubled
+            .iter()
+            .zip(&items)
+            .all(|(result, item)| result["twice"] == serde_json::json!(2 * item))
+    );
     assert_eq!(doubled.len(), items.len());
     assert_eq!(*functions.calls.borrow(), 10_000);
 }
@@ -81,7 +86,11 @@ async fn a_map_of_ten_thousand_items_ends_with_its_results_in_order() {
 #[tokio::test]
 async fn a_graph_in_a_graph_keeps_its_events_under_the_parents() {
     let (_, _, engine) = fresh();
-    graph(&engine, r#"{"name": "child", "nodes": {"x": {}, "y": {}}, "edges": {"x": "y"}}"#).await;
+    graph(
+        &engine,
+        r#"{"name": "child", "nodes": {"x": {}, "y": {}}, "edges": {"x": "y"}}"#,
+    )
+    .await;
     let parent = graph(
         &engine,
         r#"{"nodes": {"c": {"graph": "child", "input": {"doc": "state.doc"}, "output": "published"}}}"#,

@@ -198,7 +198,15 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
     let run = engine.start_run(&bad, Object::default()).await.unwrap().id;
     all(&engine, run).await;
     assert_eq!(
-        engine.run(run).await.unwrap().unwrap().error.unwrap().kind.as_str(),
+        engine
+            .run(run)
+            .await
+            .unwrap()
+            .unwrap()
+            .error
+            .unwrap()
+            .kind
+            .as_str(),
         "unavailable"
     );
     let good = line(&engine, &["a"]).await;

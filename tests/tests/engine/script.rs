@@ -20,8 +20,7 @@ use heddle_kernel::{
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock, Watched,
     ports::{
-        Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved,
-        ToolCall,
+        Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, ToolCall,
     },
 };
 use heddle_store::MemoryJournal;
@@ -240,7 +239,11 @@ pub(crate) async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)
 /// Creates a graph and gives its id.
 pub(crate) async fn graph(engine: &Engine, definition: &str) -> String {
     let created = engine.create_graph(definition).await;
-    created.unwrap_or_else(|error| panic!("{error}")).graph.id.to_string()
+    created
+        .unwrap_or_else(|error| panic!("{error}"))
+        .graph
+        .id
+        .to_string()
 }
 
 /// Waits until the engine has no run in memory.
@@ -250,5 +253,7 @@ pub(crate) async fn idle(engine: &Engine) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, idle).await.expect("the engine lets go of its runs");
+    timeout(PATIENCE, idle)
+        .await
+        .expect("the engine lets go of its runs");
 }

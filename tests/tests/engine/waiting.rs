@@ -30,7 +30,10 @@ async fn a_run_that_waits_is_only_its_row_and_goes_on_with_its_signal() {
     assert_eq!(view.status, Status::Waiting);
     assert_eq!(view.waits[0].prompt.as_deref(), Some("Publish?"));
     assert_eq!(view.waits[0].signal.as_deref(), Some("approval"));
-    engine.signal(run, "approval", json("{\"ok\":true}").unwrap()).await.unwrap();
+    engine
+        .signal(run, "approval", json("{\"ok\":true}").unwrap())
+        .await
+        .unwrap();
     let told = all(&engine, run).await;
     assert_eq!(told.len(), 7);
     let view = engine.run(run).await.unwrap().unwrap();
@@ -83,7 +86,12 @@ async fn signals_that_come_at_once_are_each_kept_and_taken_once() {
     let run = start(&engine, &graph).await;
     let sent = (0..20).map(|n| {
         let engine = engine.clone();
-        async move { engine.signal(run, "s", json(&format!("[{n}]")).unwrap()).await.unwrap() }
+        async move {
+            engine
+                .signal(run, "s", json(&format!("[{n}]")).unwrap())
+                .await
+                .unwrap()
+        }
     });
     futures_util::future::join_all(sent).await;
     all(&engine, run).await;
@@ -112,9 +120,17 @@ async fn a_watcher_of_a_run_that_waits_hears_when_it_goes_on() {
 async fn sleeping_runs_wake_in_time_also_under_another_engine() {
     let (journal, functions, first) = fresh();
     first.recover().await.unwrap();
-    let graph = graph(&first, r#"{"nodes": {"pause": {"sleep": "400ms"}, "b": {}}, "edges": {"pause": "b"}}"#).await;
+    let graph = graph(
+        &first,
+        r#"{"nodes": {"pause": {"sleep": "400ms"}, "b": {}}, "edges": {"pause": "b"}}"#,
+    )
+    .await;
     let starts = (0..2_000).map(|_| first.start_run(&graph, Object::default()));
-    let runs: Vec<RunId> = futures_util::future::join_all(starts).await.into_iter().map(|run| run.unwrap().id).collect();
+    let runs: Vec<RunId> = futures_util::future::join_all(starts)
+        .await
+        .into_iter()
+        .map(|run| run.unwrap().id)
+        .collect();
     // The engine is gone without a word, and another one finds the runs in the journal alone.
     drop(first);
     let journal = std::sync::Arc::new(journal.after_crash());
@@ -152,7 +168,11 @@ async fn a_retry_waits_in_the_store_and_not_in_memory() {
     let run = start(&engine, &graph).await;
     all(&engine, run).await;
     assert_eq!(status(&engine, run).await, Status::Finished);
-    assert_eq!(*functions.calls.borrow(), 4, "two that failed, one that did not, and b");
+    assert_eq!(
+        *functions.calls.borrow(),
+        4,
+        "two that failed, one that did not, and b"
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{FailureKind, Digest, GraphId, Recorded, RunError, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, FailureKind, GraphId, Recorded, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{GraphRow, PluginRow, RunFilter, RunRow, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
