@@ -94,7 +94,7 @@ fn check_name(name: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!(
             "it describes a function {:?}: a name has letters, digits, `_`, `-` and `.`, at most {NAME_LEN}",
-            heddle_kernel::object::clip(name, 2 * NAME_LEN)
+            object::clip(name, 2 * NAME_LEN)
         )),
     }
 }
@@ -112,7 +112,7 @@ fn check_routes(function: &str, routes: &[String]) -> Result<(), String> {
     {
         Some(route) => Err(format!(
             "`{function}` names a route {:?}, which no node has",
-            heddle_kernel::object::clip(route, NAME_LEN)
+            object::clip(route, NAME_LEN)
         )),
         None => Ok(()),
     }
