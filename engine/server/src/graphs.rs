@@ -8,7 +8,11 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use heddle_runtime::ports::GraphRow;
+use heddle_kernel::{Definition, picture::Picture};
+use heddle_runtime::{
+    CreateGraphError,
+    ports::{GraphRow, StoreError},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -108,6 +112,49 @@ pub(crate) async fn create(State(app): State<App>, body: JsonText) -> Result<imp
     Ok((status, [(header::LOCATION, location)], Json(body)))
 }
 
+/// What a check found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Check, example = json!({
+    "valid": false, "findings": [{
+        "pointer": "/edges/extract", "message": "`analyse` is no node of the graph: did you mean `analyze`?",
+        "severity": "error"
+    }], "start": null
+}))]
+pub(crate) struct CheckBody {
+    /// Whether the graph could be created: there may be warnings even so.
+    valid: bool,
+    /// Every error and warning.
+    findings: Vec<Finding>,
+    /// The node that a run would begin with, where the graph is valid.
+    #[schema(value_type = Option<String>)]
+    start: Option<Arc<str>>,
+}
+
+/// Check a graph
+///
+/// Checks a definition as creating it does, and keeps nothing: every error and warning at once.
+#[utoipa::path(
+    post, path = "/v1/graphs:check", tag = "graphs", operation_id = "check_graph",
+    request_body = DefinitionDoc,
+    responses(
+        (status = 200, description = "What was found, also where the graph has errors", body = CheckBody),
+        (status = 400, description = "The body is not JSON", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn check(State(app): State<App>, body: JsonText) -> Result<Json<CheckBody>, Problem> {
+    body.check()?;
+    let (start, found) = match app.engine.check_graph(&body.0).await {
+        Ok((graph, warnings)) => (Some(graph.node(graph.start).name.clone()), warnings),
+        Err(CreateGraphError::Invalid(found)) => (None, found),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Json(CheckBody {
+        valid: start.is_some(),
+        findings: found.into_iter().map(Finding::from).collect(),
+        start,
+    }))
+}
+
 /// Which page of a list.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -163,12 +210,76 @@ pub(crate) async fn get(
 ) -> Result<impl IntoResponse, Problem> {
     let row = find(&app, &graph).await?;
     let definition = RawValue::from_string(row.definition.to_string())
-        .map_err(|error| Problem::from(heddle_runtime::ports::StoreError::Damaged(error.to_string())))?;
+        .map_err(|error| StoreError::Damaged(error.to_string()))?;
     let body = GraphBody {
         summary: row.into(),
         definition,
     };
     Ok(Json(body))
+}
+
+/// How to draw.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PictureParams {
+    /// `svg`, `mermaid` or `dot`; `svg` where it is left out.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "svg")]
+    format: Format,
+}
+
+/// In what a graph is drawn.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    #[default]
+    Svg,
+    Mermaid,
+    Dot,
+}
+
+/// Draw a graph
+///
+/// As a finished SVG that follows the reader's colour scheme, as a Mermaid flowchart, or in DOT, the
+/// language of Graphviz. In the SVG each node is a group with its name in `data-node`.
+#[utoipa::path(
+    get, path = "/v1/graphs/{graph}/picture", tag = "graphs", operation_id = "draw_graph",
+    params(("graph" = String, Path, description = "The graph's id or name"), PictureParams),
+    responses(
+        (status = 200, description = "The picture", content(
+            (String = "image/svg+xml"), (String = "application/vnd.mermaid"), (String = "text/vnd.graphviz")
+        )),
+        (status = 404, description = "There is no such graph", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn picture(
+    State(app): State<App>,
+    Parted(graph): Parted<String>,
+    Params(params): Params<PictureParams>,
+) -> Result<impl IntoResponse, Problem> {
+    let row = find(&app, &graph).await?;
+    // A large graph takes a moment to lay out, in which others are served.
+    let drawn = tokio::task::spawn_blocking(move || {
+        let definition = Definition::parse(&row.definition)
+            .map_err(|_| StoreError::Damaged(format!("the definition of graph {} cannot be read", row.id)))?;
+        let picture = Picture::of(&definition);
+        Ok::<_, StoreError>(match params.format {
+            Format::Svg => ("image/svg+xml", picture.to_svg()),
+            Format::Mermaid => ("application/vnd.mermaid", picture.to_mermaid()),
+            Format::Dot => ("text/vnd.graphviz; charset=utf-8", picture.to_dot()),
+        })
+    });
+    let (kind, text) = drawn
+        .await
+        .expect("drawing does not panic and is not cancelled")?;
+    // A browser that shows the SVG by itself may apply the style that is in it, and nothing more.
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, policy),
+    ];
+    Ok((headers, text))
 }
 
 /// The graph with this id or name.

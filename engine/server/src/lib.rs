@@ -19,6 +19,7 @@ mod plugins;
 mod problem;
 mod runs;
 mod settings;
+mod signals;
 mod socket;
 mod sse;
 #[cfg(test)]
@@ -106,10 +107,14 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(original::state))
         .routes(routes!(socket::logs))
         .routes(routes!(graphs::create, graphs::list))
+        .routes(routes!(graphs::check))
         .routes(routes!(graphs::get))
+        .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))
         .routes(routes!(runs::get))
         .routes(routes!(runs::events))
+        .routes(routes!(signals::signal))
+        .routes(routes!(signals::cancel))
         .routes(routes!(plugins::list, plugins::register))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::tools))

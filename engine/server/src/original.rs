@@ -35,13 +35,18 @@ pub(crate) struct DefinitionDoc {
     description: Option<String>,
     /// The node that a run begins with; else the one that no edge leads to, else the first.
     start: Option<String>,
-    /// Each node by its name: `{}`, or with `uses` (the function, where it has another name) and `config`.
+    /// Each node by its name: `{}` calls the function of that name; `uses` names another one. `map`, `graph`, `sleep`
+    /// and `wait` make it another kind of node.
     #[schema(value_type = Object)]
     nodes: (),
-    /// From a node's name to the next one's, or to `"end"`; no edge means the end.
+    /// From a node's name to the next one's, to `"end"`, to a list of names (a fork), or to cases
+    /// (`[{"when": "state.score < 80", "to": "improve"}, {"to": "end"}]`); no edge means the end.
     #[schema(value_type = Object)]
     edges: Option<()>,
-    /// What a run may use up: `{"steps": 10000}`.
+    /// How the updates of a key that several branches made become one: `{"found": {"merge": "append"}}`.
+    #[schema(value_type = Object)]
+    state: Option<()>,
+    /// What a run may use up: `{"steps": 10000, "time": "7d"}`.
     #[schema(value_type = Object)]
     limits: Option<()>,
 }

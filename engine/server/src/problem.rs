@@ -9,15 +9,18 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{Diagnostic, Failure, Level, Severity};
+use heddle_kernel::{Diagnostic, Failure, Level, Refusal, Severity};
 use heddle_runtime::{
-    CallToolError, CreateGraphError, ReadError, RegisterPluginError, StartError,
+    CallToolError, CreateGraphError, ReadError, RegisterPluginError, SendError, StartError,
     ports::{RegisterError, ResolveError, StoreError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::view::{FailureView, LogLine, log_lines};
+use crate::{
+    extract::no_such_run,
+    view::{FailureView, LogLine, log_lines},
+};
 
 /// The media type of a problem.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -50,14 +53,18 @@ kinds! {
     INVALID_REQUEST: UNPROCESSABLE_ENTITY, "invalid-request", "The body does not have the right form";
     INVALID_GRAPH: UNPROCESSABLE_ENTITY, "invalid-graph", "The graph has errors";
     INVALID_INPUT: UNPROCESSABLE_ENTITY, "invalid-input", "The tool does not take this input";
+    INVALID_PAYLOAD: UNPROCESSABLE_ENTITY, "invalid-payload", "The signal does not take this payload";
     PLUGIN_REFUSED: UNPROCESSABLE_ENTITY, "plugin-refused", "The component cannot be a plugin";
     VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
+    RUN_OVER: CONFLICT, "run-over", "The run is over";
+    RUN_ENDING: CONFLICT, "run-ending", "The run is ending";
     WRONG_HOST: MISDIRECTED_REQUEST, "host-not-allowed", "The request is for another host";
     WRONG_ORIGIN: FORBIDDEN, "origin-not-allowed", "A page of another origin may not do this";
     NO_SUCH_PATH: NOT_FOUND, "no-such-path", "There is nothing at this address";
     NO_SUCH_RUN: NOT_FOUND, "no-such-run", "There is no such run";
     NO_SUCH_GRAPH: NOT_FOUND, "no-such-graph", "There is no such graph";
+    NO_SUCH_SIGNAL: NOT_FOUND, "no-such-signal", "The run takes no such signal";
     NO_SUCH_PLUGIN: NOT_FOUND, "no-such-plugin", "There is no such plugin";
     NO_SUCH_TOOL: NOT_FOUND, "no-such-tool", "There is no such tool";
     WRONG_METHOD: METHOD_NOT_ALLOWED, "method-not-allowed", "This address takes other methods";
@@ -65,12 +72,14 @@ kinds! {
     TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "This is too large";
     WRONG_TYPE: UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", "The body has the wrong content type";
     BUSY: TOO_MANY_REQUESTS, "busy", "Too many runs are under way";
+    TOO_MANY_SIGNALS: TOO_MANY_REQUESTS, "too-many-signals", "The run keeps too many signals";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The server failed";
     STORE_FAILED: INTERNAL_SERVER_ERROR, "store-failed", "The store failed";
     TOOL_FAILED: BAD_GATEWAY, "tool-failed", "The tool failed";
     TOOL_UNAVAILABLE: SERVICE_UNAVAILABLE, "tool-unavailable", "The tool failed and may go well later";
     TOOL_TIMEOUT: GATEWAY_TIMEOUT, "tool-timeout", "The tool took too long";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store-unavailable", "The store takes no writes at the moment";
+    NOT_TAKEN: SERVICE_UNAVAILABLE, "not-taken", "This was not taken at the moment";
     STOPPING: SERVICE_UNAVAILABLE, "stopping", "The engine is stopping";
 }
 
@@ -224,6 +233,10 @@ impl Problem {
             F::Timeout => Kind::TOOL_TIMEOUT,
             F::Retryable | F::Unavailable => Kind::TOOL_UNAVAILABLE,
             F::Permanent | F::InvalidOutcome | F::Trap | F::Limit => Kind::TOOL_FAILED,
+            // These are a run's: no tool fails so.
+            F::Expression | F::NoCase | F::Conflict | F::StepLimit | F::TimeLimit | F::DepthLimit => {
+                Kind::TOOL_FAILED
+            }
         };
         let mut problem = Self::new(kind, failure.message.to_string());
         problem.0.failure = Some(FailureView::from(failure));
@@ -322,6 +335,52 @@ impl From<StartError> for Problem {
     }
 }
 
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NoSuchRun(id) => no_such_run(id),
+            SendError::Refused(refusal) => refusal.into(),
+            SendError::Read(error) => error.into(),
+            SendError::Unavailable(_) => Self::new(Kind::NOT_TAKEN, error.to_string()).retry_after(5),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::Over => Self::new(Kind::RUN_OVER, detail),
+            // Nothing that a client sends speaks for an attempt.
+            Refusal::Stale => Self::new(Kind::INTERNAL, detail),
+            Refusal::NoSuchSignal { .. } => Self::new(Kind::NO_SUCH_SIGNAL, detail),
+            Refusal::Payload { name, problems } => {
+                let errors: Vec<Finding> = problems.iter().map(|told| in_payload(told)).collect();
+                let told: Vec<String> = errors
+                    .iter()
+                    .map(|found| format!("{}: {}", found.pointer, found.message))
+                    .collect();
+                let detail = format!("the payload of `{name}` does not fit: {}", told.join("; "));
+                let mut problem = Self::new(Kind::INVALID_PAYLOAD, detail);
+                problem.0.errors = errors;
+                problem
+            }
+            Refusal::TooManySignals => Self::new(Kind::TOO_MANY_SIGNALS, detail).retry_after(1),
+            Refusal::Ending => Self::new(Kind::RUN_ENDING, detail),
+        }
+    }
+}
+
+/// A problem of a payload, `POINTER: MESSAGE`, as a finding in the body that brought the payload.
+fn in_payload(told: &str) -> Finding {
+    let (pointer, message) = told.split_once(": ").unwrap_or(("", told));
+    Finding {
+        pointer: format!("/payload{pointer}"),
+        message: message.to_owned(),
+        severity: Severity::Error,
+    }
+}
+
 impl From<RegisterPluginError> for Problem {
     fn from(error: RegisterPluginError) -> Self {
         match error {
@@ -407,6 +466,29 @@ mod tests {
             expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:busy","title":"Too many runs are under way","status":429,"detail":"3 runs are under way, the limit (max_runs_in_flight): try again later"}"#]],
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_does_not_fit_is_pointed_into() {
+        let refusal = Refusal::Payload {
+            name: "approval".into(),
+            problems: vec![
+                "/count: \"two\" is not of type \"integer\"".to_owned(),
+                ": \"by\" is a required property".to_owned(),
+            ],
+        };
+        check(SendError::Refused(refusal).into(), expect![[r#"422 application/problem+json {"type":"urn:heddle:problem:invalid-payload","title":"The signal does not take this payload","status":422,"detail":"the payload of `approval` does not fit: /payload/count: \"two\" is not of type \"integer\"; /payload: \"by\" is a required property","errors":[{"pointer":"/payload/count","message":"\"two\" is not of type \"integer\"","severity":"error"},{"pointer":"/payload","message":"\"by\" is a required property","severity":"error"}]}"#]]).await;
+    }
+
+    #[tokio::test]
+    async fn a_run_that_takes_nothing_more_says_why() {
+        for refusal in [Refusal::Over, Refusal::Ending] {
+            let problem: Problem = SendError::Refused(refusal).into();
+            assert_eq!(problem.0.status, StatusCode::CONFLICT);
+        }
+        let stopping = SendError::Unavailable("the engine is stopping".to_owned());
+        check(stopping.into(), expect![[r#"503 application/problem+json "5" {"type":"urn:heddle:problem:not-taken","title":"This was not taken at the moment","status":503,"detail":"it was not taken, since the engine is stopping: send it again later"}"#]]).await;
+        check(SendError::Refused(Refusal::TooManySignals).into(), expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:too-many-signals","title":"The run keeps too many signals","status":429,"detail":"the run keeps 1000 signals that nothing has taken, the limit: send again later"}"#]]).await;
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{Event, RunId, Status};
+use heddle_kernel::{RunId, Status};
 use heddle_runtime::{RunView, ports::RunFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -242,7 +242,7 @@ pub(crate) async fn events(
     let after = params.after.unwrap_or_default();
     let events = app.engine.events(id, after, limit).await?;
     let over = match events.last() {
-        Some(last) => matches!(last.event, Event::RunFinished | Event::RunFailed { .. }),
+        Some(last) => last.event.ends_run(),
         None => find(&app, id).await?.status.is_over(),
     };
     let body = EventList {

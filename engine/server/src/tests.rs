@@ -286,6 +286,50 @@ async fn every_wrong_request_is_answered_with_a_problem() {
             "no-such-run",
         ),
         (
+            &format!("POST /v1/graphs:check HTTP/1.1{json}"),
+            "{",
+            400,
+            "bad-json",
+        ),
+        ("POST /v1/graphs:check HTTP/1.1", "{}", 415, "wrong-content-type"),
+        ("GET /v1/graphs/g/picture HTTP/1.1", "", 404, "no-such-graph"),
+        (
+            "GET /v1/graphs/g/picture?format=png HTTP/1.1",
+            "",
+            400,
+            "bad-query",
+        ),
+        (
+            &format!("POST /v1/runs/{run}/signal HTTP/1.1{json}"),
+            r#"{"name":"go"}"#,
+            404,
+            "no-such-run",
+        ),
+        (
+            &format!("POST /v1/runs/{run}/signal HTTP/1.1{json}"),
+            r#"{"payload":1}"#,
+            422,
+            "invalid-request",
+        ),
+        (
+            &format!("POST /v1/runs/7/signal HTTP/1.1{json}"),
+            r#"{"name":"go"}"#,
+            400,
+            "bad-id",
+        ),
+        (
+            &format!("POST /v1/runs/{run}/cancel HTTP/1.1{json}"),
+            "{}",
+            404,
+            "no-such-run",
+        ),
+        (
+            &format!("POST /v1/runs/{run}/cancel HTTP/1.1{json}"),
+            r#"{"why":"no"}"#,
+            422,
+            "invalid-request",
+        ),
+        (
             &format!("GET /ws/logs/{run} HTTP/1.1"),
             "",
             426,
@@ -304,6 +348,26 @@ async fn every_wrong_request_is_answered_with_a_problem() {
     ] {
         assert_problem(&server.ask(head, body).await, status, slug);
     }
+}
+
+#[tokio::test]
+async fn a_check_tells_what_it_found_and_is_no_problem() {
+    let server = Server::start(ServerSettings::default()).await;
+    let asked = "POST /v1/graphs:check HTTP/1.1\r\nContent-Type: application/json";
+    let answer = server
+        .ask(asked, r#"{"nodes": {"a": {"sleep": "1s"}}, "edges": {"a": "b"}}"#)
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.contains(r#"{"valid":false,"findings":[{"pointer":"/edges/a","#)
+            && answer.ends_with(r#""start":null}"#),
+        "{answer}"
+    );
+    let answer = server.ask(asked, r#"{"nodes": {"a": {"sleep": "1s"}}}"#).await;
+    assert!(
+        answer.ends_with(r#"{"valid":true,"findings":[],"start":"a"}"#),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -381,6 +445,10 @@ async fn the_page_and_the_docs_come_from_the_binary() {
         "/graph/run",
         "/graph/state/{run_id}",
         "/ws/logs/{run_id}",
+        "/v1/graphs:check",
+        "/v1/graphs/{graph}/picture",
+        "/v1/runs/{run_id}/signal",
+        "/v1/runs/{run_id}/cancel",
         "/v1/tools/{plugin}/{tool}/call",
     ] {
         assert!(api["paths"][path].is_object(), "{path}");

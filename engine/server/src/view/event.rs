@@ -3,9 +3,16 @@
 //! An event is projected from itself alone, so it is the same object over the WebSocket, the
 //! event stream, the JSON page and in `logs`, wherever the reading began.
 
+mod message;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Event, Json, Level, Next, Object, Recorded, RunId, event::FunctionRef};
+use heddle_kernel::{
+    Event, Json, Level, Next, Object, Recorded, RunId,
+    event::{Arm, FunctionRef, Item, Then},
+};
 use heddle_runtime::Chunk;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,11 +25,17 @@ use super::{ErrorView, FailureView, Moment};
 pub(crate) enum EventType {
     RunStarted,
     StepStarted,
+    GraphStarted,
+    MapStarted,
     Log,
     StepFinished,
+    ItemFinished,
     StepFailed,
+    SignalReceived,
+    UndoStarted,
     RunFinished,
     RunFailed,
+    RunCancelled,
 }
 
 /// One event of a run: the same object over the WebSocket, the event stream, as JSON and in `logs`.
@@ -60,11 +73,36 @@ pub(crate) struct EventView {
     /// The number of the attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
+    /// `step_started`: the branch that takes the step; left out for the first branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<u32>,
+    /// `step_started`: the step of the node that runs the graph to which the step belongs; left out
+    /// for steps of the run's own graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<u64>,
+    /// `step_started`: the branches that became one with this one here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joined: Vec<u32>,
+    /// `step_started`, `item_finished`: the item of a map that the step is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<ItemView>,
+    /// `step_started`: until when a sleep or a wait lasts, at the longest. `step_failed`: when the step is
+    /// tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Moment>,
+    /// `step_started`: the step that this one undoes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undoes: Option<u64>,
     /// `run_started`: the graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     graph_id: Option<Arc<str>>,
-    /// `run_started`: the state that the run began with.
+    /// `graph_started`: the graph, as the node names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    graph: Option<Arc<str>>,
+    /// `run_started`, `graph_started`: the state that it began with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     state: Option<Object>,
@@ -72,55 +110,166 @@ pub(crate) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, FunctionRefView>>)]
     functions: Option<BTreeMap<Arc<str>, FunctionRefView>>,
-    /// `step_finished`: where the branch went, a node or `end`.
+    /// `run_started`: for each graph that the graph names, the id of the one that the run keeps to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    graphs: BTreeMap<Arc<str>, Arc<str>>,
+    /// `map_started`: the list or the object of the items.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    next: Option<Arc<str>>,
+    #[schema(value_type = Option<Value>)]
+    items: Option<Json>,
+    /// `step_finished`: where the branch went. `step_failed`: the node that it goes to with the error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<NextView>,
     /// `step_finished`: the keys of the state that changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     update: Option<Object>,
+    /// `step_finished`: the number of the event by which the signal came that the node waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<u64>,
+    /// `item_finished`: the item's result; left out where a failed item has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    result: Option<Json>,
+    /// `signal_received`: the signal's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Arc<str>>,
+    /// `signal_received`: what came with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    payload: Option<Json>,
     /// `step_failed`: how the attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureView>,
-    /// `run_failed`: why the run failed.
+    /// `step_failed`: what follows. `raise`: the graph that the step belongs to fails; `retry`: the step is
+    /// tried again at `until`; `goto`: the branch goes to `next`; `item`: the map goes on without the item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    then: Option<&'static str>,
+    /// `run_failed`, `undo_started`: why the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorView>,
+    /// `run_cancelled`, `undo_started`: why the run was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reason: Option<Arc<str>>,
+    /// `run_cancelled`: what could not be undone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    problems: Vec<Arc<str>>,
+}
+
+/// One item of a map.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Item)]
+pub(crate) struct ItemView {
+    /// The step of the map.
+    of: u64,
+    /// Its place among the items, from 0.
+    index: u32,
+}
+
+/// Where a branch went: the name of a node, or `end`; for a fork, the list of the new branches.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Next)]
+#[serde(untagged)]
+pub(crate) enum NextView {
+    /// A node, or `end`.
+    One(String),
+    /// A fork.
+    Fork(Vec<ArmView>),
+}
+
+/// One of the branches of a fork.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Arm)]
+pub(crate) struct ArmView {
+    /// The number of the new branch.
+    branch: u32,
+    /// The node that it goes to, or `end`.
+    #[schema(value_type = String)]
+    to: Arc<str>,
+}
+
+impl From<&Item> for ItemView {
+    fn from(item: &Item) -> Self {
+        let Item { of, index } = *item;
+        Self { of, index }
+    }
+}
+
+impl From<&Next> for NextView {
+    fn from(next: &Next) -> Self {
+        match next {
+            Next::Node(node) => Self::One(node.to_string()),
+            Next::End => Self::One(heddle_kernel::graph::END.to_owned()),
+            Next::Fork(arms) => Self::Fork(arms.iter().map(ArmView::from).collect()),
+        }
+    }
+}
+
+impl From<&Arm> for ArmView {
+    fn from(arm: &Arm) -> Self {
+        let Arm { branch, to } = arm;
+        Self {
+            branch: *branch,
+            to: to.clone(),
+        }
+    }
 }
 
 impl EventView {
     /// How an event of a run looks.
     pub(crate) fn of(run: RunId, recorded: &Recorded) -> Self {
-        let view = Self {
+        let event = &recorded.event;
+        Self {
             seq: recorded.seq,
             at: Moment(recorded.at),
             run_id: run,
-            kind: EventType::RunFinished,
-            level: Level::Info,
-            message: "run finished".into(),
+            kind: EventType::of(event),
+            level: level(event),
+            message: message::of(event),
             node: None,
             step: None,
             attempt: None,
+            branch: None,
+            within: None,
+            joined: Vec::new(),
+            item: None,
+            until: None,
+            undoes: None,
             graph_id: None,
+            graph: None,
             state: None,
             functions: None,
+            graphs: BTreeMap::new(),
+            items: None,
             next: None,
             update: None,
+            signal: None,
+            result: None,
+            name: None,
+            payload: None,
             failure: None,
+            then: None,
             error: None,
-        };
-        view.tell(&recorded.event)
+            reason: None,
+            problems: Vec::new(),
+        }
+        .tell(event)
     }
 
+    /// With what is particular to the event.
     fn tell(self, event: &Event) -> Self {
         match event {
             Event::RunStarted {
                 graph,
                 state,
                 functions,
+                graphs,
             } => Self {
-                kind: EventType::RunStarted,
-                message: format!("run started on graph {graph}").into(),
                 graph_id: Some(graph.0.clone()),
                 state: Some(state.clone()),
                 functions: Some(
@@ -129,69 +278,127 @@ impl EventView {
                         .map(|(name, at)| (name.clone(), at.into()))
                         .collect(),
                 ),
+                graphs: graphs
+                    .iter()
+                    .map(|(name, id)| (name.clone(), id.0.clone()))
+                    .collect(),
                 ..self
             },
-            Event::StepStarted {
-                step, node, attempt, ..
-            } => Self {
-                kind: EventType::StepStarted,
-                message: match attempt {
-                    1 => format!("{node} started").into(),
-                    again => format!("{node} started, attempt {again}").into(),
-                },
-                ..self.at_step(node, *step, *attempt)
+            Event::StepStarted { .. } => self.tell_start(event),
+            Event::GraphStarted { step, graph, state } => Self {
+                step: Some(*step),
+                graph: Some(graph.clone()),
+                state: Some(state.clone()),
+                ..self
+            },
+            Event::MapStarted { step, items } => Self {
+                step: Some(*step),
+                items: Some(items.clone()),
+                ..self
             },
             Event::Log {
-                step,
-                node,
-                attempt,
-                level,
-                message,
-            } => Self {
-                kind: EventType::Log,
-                level: *level,
-                message: message.clone(),
-                ..self.at_step(node, *step, *attempt)
+                step, node, attempt, ..
+            } => self.at_step(node, *step, *attempt),
+            Event::StepFinished { .. } | Event::ItemFinished { .. } | Event::StepFailed { .. } => {
+                self.tell_end(event)
+            }
+            Event::SignalReceived { name, payload } => Self {
+                name: Some(name.clone()),
+                payload: Some(payload.clone()),
+                ..self
             },
+            Event::UndoStarted { error, reason } => Self {
+                error: error.as_ref().map(ErrorView::from),
+                reason: reason.clone(),
+                ..self
+            },
+            Event::RunFinished => self,
+            Event::RunFailed { error } => Self {
+                error: Some(error.into()),
+                ..self.at_step(&error.node, error.step, error.attempt)
+            },
+            Event::RunCancelled { reason, problems } => Self {
+                reason: Some(reason.clone()),
+                problems: problems.clone(),
+                ..self
+            },
+        }
+    }
+
+    fn tell_start(self, event: &Event) -> Self {
+        let Event::StepStarted {
+            step,
+            branch,
+            node,
+            attempt,
+            within,
+            joined,
+            item,
+            until,
+            undoes,
+        } = event
+        else {
+            return self;
+        };
+        Self {
+            branch: Some(*branch).filter(|branch| *branch != 0),
+            within: Some(*within).filter(|within| *within != 0),
+            joined: joined.clone(),
+            item: item.as_ref().map(ItemView::from),
+            until: until.map(Moment),
+            undoes: *undoes,
+            ..self.at_step(node, *step, *attempt)
+        }
+    }
+
+    fn tell_end(self, event: &Event) -> Self {
+        match event {
             Event::StepFinished {
                 step,
                 node,
                 attempt,
                 update,
                 next,
-            } => {
-                let next: Arc<str> = match next {
-                    Next::Node(next) => next.clone(),
-                    Next::End => heddle_kernel::graph::END.into(),
-                };
-                Self {
-                    kind: EventType::StepFinished,
-                    message: format!("{node} finished, next {next}").into(),
-                    next: Some(next),
-                    update: Some(update.clone()),
-                    ..self.at_step(node, *step, *attempt)
-                }
-            }
+                signal,
+            } => Self {
+                next: Some(next.into()),
+                update: Some(update.clone()),
+                signal: *signal,
+                ..self.at_step(node, *step, *attempt)
+            },
+            Event::ItemFinished {
+                step,
+                node,
+                item,
+                attempt,
+                result,
+            } => Self {
+                item: Some(item.into()),
+                result: result.clone(),
+                ..self.at_step(node, *step, *attempt)
+            },
             Event::StepFailed {
                 step,
                 node,
                 attempt,
                 failure,
-            } => Self {
-                kind: EventType::StepFailed,
-                level: Level::Error,
-                message: format!("{node} failed ({}): {}", failure.kind.as_str(), failure.message).into(),
-                failure: Some(failure.into()),
-                ..self.at_step(node, *step, *attempt)
-            },
-            Event::RunFinished => self,
-            Event::RunFailed { error } => Self {
-                kind: EventType::RunFailed,
-                level: Level::Error,
-                message: format!("run failed at {} ({}): {}", error.node, error.code, error.message).into(),
-                error: Some(error.into()),
-                ..self.at_step(&error.node, error.step, error.attempt)
-            },
+                then,
+            } => {
+                let (then, until, next) = match then {
+                    Then::Raise => ("raise", None, None),
+                    Then::Retry(at) => ("retry", Some(Moment(*at)), None),
+                    Then::Goto(node) => ("goto", None, Some(NextView::One(node.to_string()))),
+                    Then::Item => ("item", None, None),
+                };
+                Self {
+                    failure: Some(failure.into()),
+                    then: Some(then),
+                    until,
+                    next,
+                    ..self.at_step(node, *step, *attempt)
+                }
+            }
+            _ => self,
         }
     }
 
@@ -207,6 +414,39 @@ impl EventView {
     /// The event as JSON text.
     pub(crate) fn text(&self) -> String {
         serde_json::to_string(self).expect("an event's keys are strings")
+    }
+}
+
+impl EventType {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::RunStarted { .. } => Self::RunStarted,
+            Event::StepStarted { .. } => Self::StepStarted,
+            Event::GraphStarted { .. } => Self::GraphStarted,
+            Event::MapStarted { .. } => Self::MapStarted,
+            Event::Log { .. } => Self::Log,
+            Event::StepFinished { .. } => Self::StepFinished,
+            Event::ItemFinished { .. } => Self::ItemFinished,
+            Event::StepFailed { .. } => Self::StepFailed,
+            Event::SignalReceived { .. } => Self::SignalReceived,
+            Event::UndoStarted { .. } => Self::UndoStarted,
+            Event::RunFinished => Self::RunFinished,
+            Event::RunFailed { .. } => Self::RunFailed,
+            Event::RunCancelled { .. } => Self::RunCancelled,
+        }
+    }
+}
+
+/// How much an event matters. A failure that the graph deals with is no error.
+fn level(event: &Event) -> Level {
+    match event {
+        Event::Log { level, .. } => *level,
+        Event::StepFailed {
+            then: Then::Raise, ..
+        }
+        | Event::RunFailed { .. } => Level::Error,
+        Event::StepFailed { .. } | Event::UndoStarted { .. } | Event::RunCancelled { .. } => Level::Warn,
+        _ => Level::Info,
     }
 }
 
@@ -276,157 +516,5 @@ impl From<&FunctionRef> for FunctionRefView {
             function: at.function.clone(),
             digest: at.digest.0.clone(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-    use heddle_kernel::{Digest, Failure, FailureKind, GraphId, RunError, Timestamp, object::json};
-
-    use super::*;
-
-    const RUN: RunId = RunId(uuid::Uuid::from_u128(0x019a_b0c4_54d2_7bd1_9d4a_7a3c_3f9a_2b10));
-
-    fn check(event: Event, expect: Expect) {
-        let recorded = Recorded {
-            seq: 5,
-            at: Timestamp(1_795_375_980_123),
-            event,
-        };
-        expect.assert_eq(&EventView::of(RUN, &recorded).text());
-    }
-
-    fn object(text: &str) -> Object {
-        Object::parse(text).expect("an object")
-    }
-
-    #[test]
-    fn events_of_a_run_say_what_it_is_and_how_it_ended() {
-        let function = FunctionRef {
-            digest: Digest("abc".into()),
-            plugin: "starter".into(),
-            version: "0.1.0".into(),
-            function: "extract".into(),
-        };
-        check(
-            Event::RunStarted {
-                graph: GraphId("5f0c".into()),
-                state: object(r#"{"n": 1.50}"#),
-                functions: BTreeMap::from([("extract".into(), function)]),
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_started","level":"info","message":"run started on graph 5f0c","graph_id":"5f0c","state":{"n":1.50},"functions":{"extract":{"plugin":"starter","version":"0.1.0","function":"extract","digest":"abc"}}}"#
-            ]],
-        );
-        check(
-            Event::RunFinished,
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_finished","level":"info","message":"run finished"}"#
-            ]],
-        );
-        let error = RunError {
-            code: "step_limit".into(),
-            message: "the run took 3 steps".into(),
-            node: "again".into(),
-            step: 3,
-            attempt: 1,
-            data: None,
-        };
-        check(
-            Event::RunFailed { error },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_failed","level":"error","message":"run failed at again (step_limit): the run took 3 steps","node":"again","step":3,"attempt":1,"error":{"code":"step_limit","message":"the run took 3 steps","node":"again","step":3,"attempt":1}}"#
-            ]],
-        );
-    }
-
-    #[test]
-    fn events_of_a_step_say_where_it_is() {
-        let (node, step, attempt): (Arc<str>, u64, u32) = ("extract".into(), 2, 1);
-        check(
-            Event::StepStarted {
-                step,
-                branch: 0,
-                node: node.clone(),
-                attempt,
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_started","level":"info","message":"extract started","node":"extract","step":2,"attempt":1}"#
-            ]],
-        );
-        check(
-            Event::StepStarted {
-                step,
-                branch: 0,
-                node: node.clone(),
-                attempt: 2,
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_started","level":"info","message":"extract started, attempt 2","node":"extract","step":2,"attempt":2}"#
-            ]],
-        );
-        check(
-            Event::Log {
-                step,
-                node: node.clone(),
-                attempt,
-                level: Level::Warn,
-                message: "line \"one\"\nline two".into(),
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"log","level":"warn","message":"line \"one\"\nline two","node":"extract","step":2,"attempt":1}"#
-            ]],
-        );
-        check(
-            Event::StepFinished {
-                step,
-                node: node.clone(),
-                attempt,
-                update: object(r#"{"words": ["a", "b"]}"#),
-                next: Next::Node("analyze".into()),
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_finished","level":"info","message":"extract finished, next analyze","node":"extract","step":2,"attempt":1,"next":"analyze","update":{"words":["a", "b"]}}"#
-            ]],
-        );
-        check(
-            Event::StepFinished {
-                step,
-                node: node.clone(),
-                attempt,
-                update: Object::default(),
-                next: Next::End,
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_finished","level":"info","message":"extract finished, next end","node":"extract","step":2,"attempt":1,"next":"end","update":{}}"#
-            ]],
-        );
-        let failure = Failure {
-            kind: FailureKind::InvalidInput,
-            message: "no text".into(),
-            data: Some(json("{\"at\": 3}").expect("JSON")),
-        };
-        check(
-            Event::StepFailed {
-                step,
-                node,
-                attempt,
-                failure,
-            },
-            expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"error","message":"extract failed (invalid_input): no text","node":"extract","step":2,"attempt":1,"failure":{"kind":"invalid_input","message":"no text","data":{"at": 3}}}"#
-            ]],
-        );
-    }
-
-    #[test]
-    fn a_chunk_has_no_number_and_says_that_it_is_not_kept() {
-        let chunk = Chunk {
-            node: "write".into(),
-            step: 4,
-            data: json("\"tok\"").expect("JSON"),
-        };
-        expect![[r#"{"type":"chunk","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","node":"write","step":4,"data":"tok","kept":false}"#]].assert_eq(&ChunkView::of(RUN, &chunk).text());
     }
 }

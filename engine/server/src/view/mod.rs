@@ -3,9 +3,11 @@
 
 mod event;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use heddle_kernel::{Failure, FunctionKind, Json, Level, Object, RunError, RunId, Status, Timestamp};
+use heddle_kernel::{
+    Failure, FunctionKind, Json, Level, Object, RunError, RunId, Status, Timestamp, run::Waiting,
+};
 use heddle_runtime::{RunView, ports::RunRow};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -16,15 +18,21 @@ pub(crate) use self::event::{ChunkView, EventView};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment(pub(crate) Timestamp);
 
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends = if self.0.0 < 0 {
             jiff::Timestamp::MIN
         } else {
             jiff::Timestamp::MAX
         };
         let moment = jiff::Timestamp::from_millisecond(self.0.0).unwrap_or(ends);
-        serializer.collect_str(&format_args!("{moment:.3}"))
+        write!(f, "{moment:.3}")
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -32,7 +40,8 @@ impl Serialize for Moment {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Failure)]
 pub(crate) struct FailureView {
-    /// `retryable`, `permanent`, `invalid_input`, `invalid_outcome`, `trap`, `timeout`, `limit` or `unavailable`.
+    /// `retryable`, `permanent`, `invalid_input`, `invalid_outcome`, `trap`, `timeout`, `limit`, `unavailable`, `expression`,
+    /// `no_case`, `conflict`, `step_limit`, `time_limit` or `depth_limit`.
     kind: &'static str,
     /// What was wrong.
     #[schema(value_type = String)]
@@ -57,9 +66,8 @@ impl From<&Failure> for FailureView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RunError)]
 pub(crate) struct ErrorView {
-    /// For programs: a kind of failure, or `step_limit`.
-    #[schema(value_type = String)]
-    code: Arc<str>,
+    /// For programs: the kind of the failure.
+    code: &'static str,
     /// What was wrong.
     #[schema(value_type = String)]
     message: Arc<str>,
@@ -79,7 +87,7 @@ pub(crate) struct ErrorView {
 impl From<&RunError> for ErrorView {
     fn from(error: &RunError) -> Self {
         Self {
-            code: error.code.clone(),
+            code: error.kind.as_str(),
             message: error.message.clone(),
             node: error.node.clone(),
             step: error.step,
@@ -135,6 +143,8 @@ pub(crate) struct RunBody {
     nodes: Vec<Arc<str>>,
     /// The number of its last event.
     last_seq: u64,
+    /// What it waits for, where it waits for a signal or for time to pass.
+    waits: Vec<WaitView>,
     /// The state, as of that event.
     #[schema(value_type = Object)]
     state: Object,
@@ -153,8 +163,45 @@ impl From<RunView> for RunBody {
             steps: run.steps,
             nodes: run.nodes,
             last_seq: run.last_seq,
+            waits: run.waits.into_iter().map(WaitView::from).collect(),
             state: run.state,
             error: run.error.as_ref().map(ErrorView::from),
+        }
+    }
+}
+
+/// A step that waits for a signal or for time to pass.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Wait)]
+pub(crate) struct WaitView {
+    /// The step.
+    step: u64,
+    /// The node.
+    #[schema(value_type = String)]
+    node: Arc<str>,
+    /// The signal that it waits for: `POST /v1/runs/{run_id}/signal` sends it. Null where only time has to pass.
+    #[schema(value_type = Option<String>)]
+    signal: Option<Arc<str>>,
+    /// What a person is asked.
+    #[schema(value_type = Option<String>)]
+    prompt: Option<Arc<str>>,
+    /// JSON Schema of the signal's payload.
+    #[schema(value_type = Option<Value>)]
+    schema: Option<Json>,
+    /// Until when, where there is such a time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Moment>,
+}
+
+impl From<Waiting> for WaitView {
+    fn from(waiting: Waiting) -> Self {
+        Self {
+            step: waiting.step,
+            node: waiting.node,
+            signal: waiting.signal,
+            prompt: waiting.prompt,
+            schema: waiting.schema,
+            until: waiting.until.map(Moment),
         }
     }
 }

@@ -1,0 +1,144 @@
+//! Events in a line each, for people.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use heddle_kernel::{Event, Next, event::Then};
+use serde::de::IgnoredAny;
+
+use super::Moment;
+
+/// How much of a reason stands in a line, in bytes.
+const REASON_LEN: usize = 300;
+
+/// What happened.
+pub(super) fn of(event: &Event) -> Arc<str> {
+    match event {
+        Event::RunStarted { graph, .. } => format!("run started on graph {graph}").into(),
+        Event::StepStarted { .. } => started(event).into(),
+        Event::GraphStarted { step, graph, .. } => format!("graph {graph} started at step {step}").into(),
+        Event::MapStarted { step, items } => match how_many(items.get()) {
+            1 => format!("map over 1 item started at step {step}").into(),
+            n => format!("map over {n} items started at step {step}").into(),
+        },
+        Event::Log { message, .. } => message.clone(),
+        Event::StepFinished {
+            node, next, signal, ..
+        } => {
+            let by = if signal.is_some() { " with its signal" } else { "" };
+            format!("{node} finished{by}, next {}", to(next)).into()
+        }
+        Event::ItemFinished {
+            node, item, result, ..
+        } => match result {
+            Some(_) => format!("{node} finished item {}", item.index).into(),
+            None => format!("{node} left out item {}, which failed", item.index).into(),
+        },
+        Event::StepFailed {
+            node, failure, then, ..
+        } => {
+            let follows = match then {
+                Then::Raise => String::new(),
+                Then::Retry(at) => format!("; again at {}", Moment(*at)),
+                Then::Goto(node) => format!("; next {node}"),
+                Then::Item => "; the map goes on".to_owned(),
+            };
+            format!(
+                "{node} failed ({}): {}{follows}",
+                failure.kind.as_str(),
+                failure.message
+            )
+            .into()
+        }
+        Event::SignalReceived { name, .. } => format!("signal {name} received").into(),
+        Event::UndoStarted { error, reason } => match (error, reason) {
+            (Some(error), _) => format!(
+                "undoing what was done, since {} failed ({}): {}",
+                error.node,
+                error.kind.as_str(),
+                error.message
+            )
+            .into(),
+            (None, reason) => {
+                let why = reason.as_deref().map(because).unwrap_or_default();
+                format!("undoing what was done, since the run is cancelled{why}").into()
+            }
+        },
+        Event::RunFinished => "run finished".into(),
+        Event::RunFailed { error } => format!(
+            "run failed at {} ({}): {}",
+            error.node,
+            error.kind.as_str(),
+            error.message
+        )
+        .into(),
+        Event::RunCancelled { reason, problems } => {
+            let left = match problems.len() {
+                0 => String::new(),
+                1 => "; 1 step could not be undone".to_owned(),
+                n => format!("; {n} steps could not be undone"),
+            };
+            format!("run cancelled{}{left}", because(reason)).into()
+        }
+    }
+}
+
+fn started(event: &Event) -> String {
+    let Event::StepStarted {
+        node,
+        attempt,
+        joined,
+        item,
+        until,
+        undoes,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    let mut line = format!("{node} started");
+    if *attempt > 1 {
+        line += &format!(", attempt {attempt}");
+    }
+    if let Some(item) = item {
+        line += &format!(", item {}", item.index);
+    }
+    if let Some(undone) = undoes {
+        line += &format!(", undoes step {undone}");
+    }
+    if !joined.is_empty() {
+        line += &format!(", joins {} branches", joined.len() + 1);
+    }
+    if let Some(until) = until {
+        line += &format!(", waits until {} at the latest", Moment(*until));
+    }
+    line
+}
+
+fn to(next: &Next) -> Cow<'_, str> {
+    match next {
+        Next::Node(node) => Cow::Borrowed(node),
+        Next::End => Cow::Borrowed(heddle_kernel::graph::END),
+        Next::Fork(arms) => {
+            let names: Vec<&str> = arms.iter().map(|arm| &*arm.to).collect();
+            Cow::Owned(names.join(" and "))
+        }
+    }
+}
+
+fn because(reason: &str) -> String {
+    let line = reason.lines().next().unwrap_or_default();
+    match line.floor_char_boundary(REASON_LEN) {
+        0 => String::new(),
+        end => format!(": {}", &line[..end]),
+    }
+}
+
+/// How many items a list or an object has.
+fn how_many(items: &str) -> usize {
+    match serde_json::from_str::<Vec<IgnoredAny>>(items) {
+        Ok(list) => list.len(),
+        Err(_) => {
+            serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(items).map_or(0, |map| map.len())
+        }
+    }
+}
