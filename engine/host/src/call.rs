@@ -3,7 +3,9 @@
 use std::{fmt::Write, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object};
+use heddle_kernel::{
+    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object, schema::Misfit,
+};
 use heddle_runtime::ports::{Call, ToolCall};
 use sha2::{Digest, Sha256};
 
@@ -183,18 +185,36 @@ async fn check_input(
         return Ok(input);
     };
     if !schema.is_long(input.len()) {
-        return schema.check(name, &input).map(|()| input);
+        return schema
+            .check(&input)
+            .map(|()| input)
+            .map_err(|misfit| misfits(name, &misfit));
     }
-    let (schema, owned) = (schema.clone(), name.to_owned());
-    let checked = tokio::task::spawn_blocking(move || schema.check(&owned, &input).map(|()| input));
+    let schema = schema.clone();
+    let checked = tokio::task::spawn_blocking(move || schema.check(&input).map(|()| input));
     match tokio::time::timeout_at(frame.deadline.into(), checked).await {
-        Ok(Ok(checked)) => checked,
+        Ok(Ok(checked)) => checked.map_err(|misfit| misfits(name, &misfit)),
         Ok(Err(error)) => Err(Failure::new(
             FailureKind::Unavailable,
             format!("`{name}` was not called: its input could not be checked: {error}"),
         )),
         Err(_) => Err(timeout(name, &frame.limit)),
     }
+}
+
+/// The failure names the function and the problems, and has them as `{"problems": [{"pointer", "problem"}]}`
+/// for programs.
+fn misfits(name: &str, misfit: &Misfit) -> Failure {
+    let message = format!("`{name}` was not called: its input {misfit}");
+    let mut failure = Failure::new(FailureKind::InvalidInput, message);
+    if !misfit.problems.is_empty() {
+        let problems = misfit.problems.iter();
+        let problems: Vec<_> = problems
+            .map(|(pointer, problem)| serde_json::json!({ "pointer": pointer, "problem": problem }))
+            .collect();
+        failure.data = Some(object::to_json(&serde_json::json!({ "problems": problems })));
+    }
+    failure
 }
 
 fn no_tool(name: &str) -> Failure {

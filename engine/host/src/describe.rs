@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use heddle_kernel::{FunctionKind, Json, object};
+use heddle_kernel::{FunctionKind, Json, object, schema::Schema};
 use heddle_runtime::ports::FunctionInfo;
 
-use crate::{component::NAME_LEN, contract::Described, json, schema::InputSchema};
+use crate::{component::NAME_LEN, contract::Described, json};
 
 /// How many functions one plugin may have.
 const MOST_FUNCTIONS: usize = 1000;
@@ -23,7 +23,7 @@ const SCHEMA_LEN: usize = 256 << 10;
 /// function and what is wrong with it.
 pub(crate) fn check(
     described: Vec<(FunctionKind, Described)>,
-) -> Result<Vec<(FunctionInfo, InputSchema)>, String> {
+) -> Result<Vec<(FunctionInfo, Schema)>, String> {
     if described.is_empty() {
         return Err("it describes no function".to_owned());
     }
@@ -54,7 +54,7 @@ pub(crate) fn check(
             None => {}
         }
         let info = info(function)?;
-        let input = InputSchema::compile(info.input.get())
+        let input = Schema::compile(info.input.get())
             .map_err(|problem| format!("the input schema of `{}` {problem}", info.name))?;
         functions.push((info, input));
     }
@@ -94,7 +94,7 @@ fn check_name(name: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!(
             "it describes a function {:?}: a name has letters, digits, `_`, `-` and `.`, at most {NAME_LEN}",
-            crate::output::clip(name, 2 * NAME_LEN)
+            object::clip(name, 2 * NAME_LEN)
         )),
     }
 }
@@ -112,7 +112,7 @@ fn check_routes(function: &str, routes: &[String]) -> Result<(), String> {
     {
         Some(route) => Err(format!(
             "`{function}` names a route {:?}, which no node has",
-            crate::output::clip(route, NAME_LEN)
+            object::clip(route, NAME_LEN)
         )),
         None => Ok(()),
     }

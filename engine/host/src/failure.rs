@@ -1,13 +1,12 @@
 //! Why a call gave no result, told to a person: which function, what happened, which limit.
 
-use heddle_kernel::{Failure, FailureKind, object};
+use heddle_kernel::{Failure, FailureKind, object, object::clip};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
     contract::Said,
     json,
-    output::clip,
     sandbox::TimeLimit,
     settings::{Bytes, HostSettings, Span},
 };

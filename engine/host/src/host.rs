@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef,
+    Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef, schema::Schema,
 };
 use heddle_runtime::ports::{
     Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, Sink,
@@ -23,7 +23,6 @@ use crate::{
     output::{Nobody, Output, held},
     registry::{Plugin, Registry, Snapshot},
     sandbox::{self, Frame, Sandbox, TimeLimit},
-    schema::InputSchema,
     settings::{HostSettings, MEMORY_CEILING},
 };
 
@@ -217,7 +216,7 @@ impl Inner {
         name: &str,
         digest: &Digest,
         contract: &Contract,
-    ) -> Result<(Vec<FunctionInfo>, Vec<InputSchema>), RegisterError> {
+    ) -> Result<(Vec<FunctionInfo>, Vec<Schema>), RegisterError> {
         let mut described: Vec<(FunctionKind, Described)> = Vec::new();
         for kind in contract.kinds() {
             let frame = self.frame(Timestamp(0), digest.0.clone(), None, Arc::new(Nobody));

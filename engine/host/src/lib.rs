@@ -19,7 +19,6 @@ mod output;
 mod random;
 mod registry;
 mod sandbox;
-mod schema;
 mod settings;
 
 pub use host::{Host, HostError};

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes as Chunk;
-use heddle_kernel::{Level, object};
+use heddle_kernel::{
+    Level,
+    object::{self, clip},
+};
 use heddle_runtime::ports::Sink;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
@@ -309,14 +312,6 @@ impl AsyncWrite for LogStream {
 /// Takes a std mutex, which nothing awaits under. A panic under it leaves text that is whole.
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The beginning of a text, at most `len` bytes, cut between two characters.
-pub(crate) fn clip(text: &str, len: usize) -> &str {
-    match text.len() <= len {
-        true => text,
-        false => &text[..text.floor_char_boundary(len)],
-    }
 }
 
 /// A sink for calls that nobody listens to.

@@ -8,17 +8,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use heddle_kernel::{Digest, event::FunctionRef};
+use heddle_kernel::{Digest, event::FunctionRef, schema::Schema};
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveError};
 
-use crate::{component::version_of, contract::Contract, output::held, schema::InputSchema};
+use crate::{component::version_of, contract::Contract, output::held};
 
 /// A registered plugin, ready to be called.
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
     /// What each function's input is checked against, in the order of `info.functions`.
-    inputs: Arc<[InputSchema]>,
+    inputs: Arc<[Schema]>,
     /// Where each function is in `info.functions`.
     functions: Arc<HashMap<Arc<str>, usize>>,
     hidden: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     /// `inputs` has a schema for each of the functions, in their order.
-    pub(crate) fn new(info: PluginInfo, inputs: Vec<InputSchema>, contract: Contract, hidden: bool) -> Self {
+    pub(crate) fn new(info: PluginInfo, inputs: Vec<Schema>, contract: Contract, hidden: bool) -> Self {
         let functions = info
             .functions
             .iter()
@@ -73,7 +73,7 @@ impl Plugin {
     }
 
     /// What the input of the function with this name is checked against.
-    pub(crate) fn input(&self, name: &str) -> Option<&InputSchema> {
+    pub(crate) fn input(&self, name: &str) -> Option<&Schema> {
         self.functions.get(name).map(|&at| &self.inputs[at])
     }
 
@@ -84,6 +84,11 @@ impl Plugin {
             plugin: self.info.name.clone(),
             version: self.info.version.clone(),
             function: function.name.clone(),
+            routes: function
+                .routes
+                .iter()
+                .map(|route| route.as_str().into())
+                .collect(),
         }
     }
 }
@@ -236,7 +241,7 @@ const MOST_SIMILAR: usize = 3;
 /// The names that are near one that was not found, nearest first: the same function in another
 /// plugin, or a name a few letters away.
 fn similar(uses: &str, names: impl Iterator<Item = (Arc<str>, Arc<str>)>) -> Vec<String> {
-    let uses = crate::output::clip(uses, 200);
+    let uses = heddle_kernel::object::clip(uses, 200);
     let wanted = uses.rsplit_once('/').map_or(uses, |(_, function)| function);
     let mut near: Vec<_> = names
         .filter_map(|(plugin, function)| {

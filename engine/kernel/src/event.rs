@@ -348,6 +348,8 @@ pub enum FailureKind {
     TimeLimit,
     /// Graphs run graphs deeper than they may.
     DepthLimit,
+    /// What the journal keeps of it cannot be read.
+    Unreadable,
 }
 
 impl FailureKind {
@@ -368,6 +370,7 @@ impl FailureKind {
             Self::StepLimit => "step_limit",
             Self::TimeLimit => "time_limit",
             Self::DepthLimit => "depth_limit",
+            Self::Unreadable => "unreadable",
         }
     }
 }

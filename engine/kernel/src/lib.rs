@@ -11,6 +11,7 @@ pub mod ids;
 pub mod object;
 pub mod picture;
 pub mod run;
+pub mod schema;
 
 pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
 pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};

@@ -144,3 +144,11 @@ pub fn kind_of(text: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The beginning of a text, at most `len` bytes, cut between two characters.
+pub fn clip(text: &str, len: usize) -> &str {
+    match text.len() <= len {
+        true => text,
+        false => &text[..text.floor_char_boundary(len)],
+    }
+}

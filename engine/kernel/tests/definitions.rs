@@ -7,7 +7,8 @@ use serde_json::json;
 
 fn found(definition: &str) -> String {
     let known = ["extract", "analyze", "gate"];
-    let schema = json!({"properties": {"text": {}, "limit": {}}, "required": ["text"], "additionalProperties": false});
+    let schema =
+        json!({"properties": {"text": {}, "limit": {}}, "required": ["text"], "additionalProperties": false});
     let find = |uses: &str| match known.contains(&uses) {
         _ if uses == "tool" => Ok(Function {
             kind: FunctionKind::Tool,
@@ -29,10 +30,11 @@ fn found(definition: &str) -> String {
         "child" => Ok(()),
         _ => Err(format!("there is no graph `{name}`")),
     };
-    let found = match Definition::parse(definition).map(|definition| graph::check(&definition, find, find_graph)) {
-        Ok(Ok((graph, warnings))) => (format!("starts at {}", graph.node(graph.start).name), warnings),
-        Ok(Err(found)) | Err(found) => ("refused".to_owned(), found),
-    };
+    let found =
+        match Definition::parse(definition).map(|definition| graph::check(&definition, find, find_graph)) {
+            Ok(Ok((graph, warnings))) => (format!("starts at {}", graph.node(graph.start).name), warnings),
+            Ok(Err(found)) | Err(found) => ("refused".to_owned(), found),
+        };
     let findings = found
         .1
         .iter()
@@ -79,7 +81,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /nodes/gate/output: `output` means nothing in a node with `map`: `map.into` says where its results go
         Error /nodes/gate/map/as: expected a name of letters, digits and `_` other than state, input, run, node, got "state"
         Error /nodes/analyze/timeout: `timeout` means nothing in a node with `wait`: `wait.timeout` says how long it waits
-        Error /nodes/analyze/wait/schema: this is no JSON Schema: 7 is not valid under any of the schemas listed in the 'anyOf' keyword
+        Error /nodes/analyze/wait/schema: the schema cannot be used at /type: 7 is not valid under any of the schemas listed in the 'anyOf' keyword
         Error /nodes/analyze/wait/on_timeout: without `timeout` it never goes there: say how long it waits
         Error /nodes/x/graph: a node does one thing, and this one has `uses` already
         Error /nodes/x/when: misplaced key `when`; it belongs in a case of `edges`
@@ -121,7 +123,8 @@ fn a_key_that_is_given_twice_is_an_error() {
         refused
         Error /nodes/extract: `extract` is given twice here: keep one of the two
         Error /nodes/extract/uses: `uses` is given twice here: keep one of the two
-        Error /nodes: `nodes` is given twice here: keep one of the two"#]].assert_eq(&found(
+        Error /nodes: `nodes` is given twice here: keep one of the two"#]]
+    .assert_eq(&found(
         r#"{"nodes": {"extract": {}, "extract": {"uses": "a", "uses": "b"}}, "nodes": {}}"#,
     ));
 }
@@ -180,9 +183,8 @@ fn a_tool_is_given_what_it_takes() {
     expect![[r#"
         refused
         Error /nodes/tool/input/txt: the tool takes no `txt`; did you mean `text`?
-        Error /nodes/tool/input: the tool needs `text`, which is not given"#]].assert_eq(&found(
-        r#"{"nodes": {"tool": {"input": {"txt": "state.a"}}}}"#,
-    ));
+        Error /nodes/tool/input: the tool needs `text`, which is not given"#]]
+    .assert_eq(&found(r#"{"nodes": {"tool": {"input": {"txt": "state.a"}}}}"#));
 }
 
 #[test]
@@ -228,7 +230,8 @@ fn a_graph_has_the_same_id_for_the_same_content_however_it_is_spaced() {
         let definition = Definition::parse(definition).unwrap();
         graph::check(&definition, any, |_| Ok(())).unwrap().0.id
     };
-    let line = r#"{"nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}}"#;
+    let line =
+        r#"{"nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}}"#;
     assert_eq!(id(line), id(&line.replace(": ", " :\n ")));
     assert_ne!(id(line), id(r#"{"nodes": {"extract": {}}}"#));
 }

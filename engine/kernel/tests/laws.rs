@@ -9,8 +9,8 @@ use std::{
 };
 
 use heddle_kernel::{
-    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Next, Object,
-    Outcome, Owed, Recorded, Route, Run, RunId, Status, Timestamp, decide,
+    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Next,
+    Object, Outcome, Owed, Recorded, Route, Run, RunId, Status, Timestamp, decide,
     event::FunctionRef,
     graph,
     object::{Json, to_json},
@@ -67,13 +67,16 @@ struct Luck {
 }
 
 fn luck() -> impl Strategy<Value = Luck> {
-    (prop::collection::vec(any::<u8>(), 1..40), any::<u64>(), any::<bool>()).prop_map(
-        |(picks, crashes, twice)| Luck {
+    (
+        prop::collection::vec(any::<u8>(), 1..40),
+        any::<u64>(),
+        any::<bool>(),
+    )
+        .prop_map(|(picks, crashes, twice)| Luck {
             picks,
             crashes,
             twice,
-        },
-    )
+        })
 }
 
 const CALM: Luck = Luck {
@@ -106,7 +109,9 @@ fn definition(places: &[Place], name: &str, forward: bool, child: Option<&str>) 
             (0, Some(_)) => {
                 json!({"map": {"over": "state.append", "uses": "f", "into": "last", "at_once": 2, "on_item_error": "collect"}})
             }
-            (1, Some(child)) => json!({"graph": child, "input": {"append": "state.append"}, "output": "last"}),
+            (1, Some(child)) => {
+                json!({"graph": child, "input": {"append": "state.append"}, "output": "last"})
+            }
             (2, Some(child)) => {
                 json!({"map": {"over": "state.append", "graph": child, "into": "union"}})
             }
@@ -150,7 +155,13 @@ fn drawn(seed: &impl Hash, salt: u8) -> u64 {
 }
 
 /// What the function answers: it depends on what it sees, and on nothing else.
-fn outcome(node: &str, seen: &Object, leads: &[String], conflicts: bool, fails: bool) -> Result<Outcome, Failure> {
+fn outcome(
+    node: &str,
+    seen: &Object,
+    leads: &[String],
+    conflicts: bool,
+    fails: bool,
+) -> Result<Outcome, Failure> {
     let seed = (node, seen.to_text());
     if fails && drawn(&seed, 0) % 25 == 0 {
         return Err(Failure::new(FailureKind::Permanent, "on purpose"));
@@ -242,7 +253,11 @@ impl World {
             }
             let owed: Vec<Owed> = run.owed().collect();
             assert!(!owed.is_empty(), "nothing can go on, and the run is not over");
-            let pick = luck.picks.get(turn as usize % luck.picks.len().max(1)).copied().unwrap_or(0);
+            let pick = luck
+                .picks
+                .get(turn as usize % luck.picks.len().max(1))
+                .copied()
+                .unwrap_or(0);
             let input = match owed[pick as usize % owed.len()] {
                 Owed::Wait { .. } => Input::Due,
                 Owed::Call { step, attempt } => Input::Answered {
@@ -262,13 +277,20 @@ impl World {
     fn answer(&self, run: &Run, step: u64) -> Result<Answer, Failure> {
         let call = run.prepare(step).unwrap()?;
         let graphs = std::iter::once(&self.graph).chain(self.graphs.values());
-        let node = graphs.filter_map(|graph| Some((graph, graph.find(&call.node)?))).next();
+        let node = graphs
+            .filter_map(|graph| Some((graph, graph.find(&call.node)?)))
+            .next();
         let (graph, at) = node.unwrap();
-        let leads = graph.node(at).leads.iter().map(|to| graph.node(*to).name.to_string());
-        let leads: Vec<String> = match run.task(step).is_some_and(|task| task.item.is_some()) || within(run, step) {
-            true => Vec::new(),
-            false => leads.collect(),
-        };
+        let leads = graph
+            .node(at)
+            .leads
+            .iter()
+            .map(|to| graph.node(*to).name.to_string());
+        let leads: Vec<String> =
+            match run.task(step).is_some_and(|task| task.item.is_some()) || within(run, step) {
+                true => Vec::new(),
+                false => leads.collect(),
+            };
         // An arm that fails cancels the others where they happen to be: in a graph that a node runs, what
         // that node then makes of it would be a matter of luck. So functions only fail outside of it.
         let inner = within(run, step);
@@ -278,7 +300,10 @@ impl World {
 
 /// Whether a step belongs to a graph that a node runs.
 fn within(run: &Run, step: u64) -> bool {
-    format!("{:?}", run.task(step)).split("within: ").nth(1).is_some_and(|rest| !rest.starts_with('0'))
+    format!("{:?}", run.task(step))
+        .split("within: ")
+        .nth(1)
+        .is_some_and(|rest| !rest.starts_with('0'))
 }
 
 /// What a run did, without numbers, attempts and times: what every visit gave and where it led.
@@ -292,7 +317,11 @@ fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
                 joins.entry(*step).or_insert(joined.len());
             }
             Event::StepFinished {
-                step, node, update, next, ..
+                step,
+                node,
+                update,
+                next,
+                ..
             } => {
                 let next: Vec<&str> = match next {
                     Next::Node(node) => vec![node],
@@ -301,7 +330,9 @@ fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
                 };
                 told.push(format!("{node} joins {} {update:?} {next:?}", joins[step]));
             }
-            Event::ItemFinished { node, item, result, .. } => {
+            Event::ItemFinished {
+                node, item, result, ..
+            } => {
                 told.push(format!("{node} item {} {:?}", item.index, text(result)));
             }
             _ => {}
@@ -312,7 +343,9 @@ fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
 }
 
 fn config() -> Config {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
     Config {
         cases: cases.unwrap_or(CASES),
         failure_persistence: None,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Diagnostic, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError, RunId, Severity, Status,
-    Timestamp, run::Waiting,
+    Diagnostic, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError, RunId, Severity,
+    Status, Timestamp, run::Waiting,
 };
 
 use crate::{

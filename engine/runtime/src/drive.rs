@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{
-    Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Recorded, Status, decide,
+    Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Recorded, Status, Timestamp, decide,
 };
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -82,10 +82,10 @@ impl Driver {
                 return self.live.stop(Stopped::Draining);
             }
             if !draining && let Some((step, attempt)) = self.ready.pop_front() {
-                self.call(step, attempt);
                 if !self.keep_pace().await {
                     return;
                 }
+                self.call(step, attempt);
                 continue;
             }
             if let Some(Letter { input, reply }) = self.live.letter() {
@@ -94,23 +94,28 @@ impl Driver {
                 let _ = reply.send(answer);
                 continue;
             }
-            if self.live.read(|run| run.status.is_over()) {
+            let (over, due) = self.live.read(|run| (run.status.is_over(), run.due()));
+            if over {
                 return;
+            }
+            let now = self.engine.ports.clock.now();
+            if !draining && due.is_some_and(|due| due <= now) && self.take(Input::Due) != Ok(0) {
+                continue;
             }
             self.flush();
             self.outbox.send(&self.engine, &self.live);
             if self.flying.is_empty() && self.park().await {
                 return;
             }
-            if !self.wait(draining).await {
+            if !self.wait(due.filter(|_| !draining)).await {
                 return;
             }
         }
     }
 
     /// Waits for what comes next. False where the run was lost meanwhile.
-    async fn wait(&mut self, draining: bool) -> bool {
-        let due = self.live.read(|run| run.due());
+    async fn wait(&mut self, due: Option<Timestamp>) -> bool {
+        let draining = self.engine.is_draining();
         let sleep = due.map(|due| {
             let left = due.0.saturating_sub(self.engine.ports.clock.now().0);
             Duration::from_millis(left.clamp(0, LONGEST_SLEEP_MS).unsigned_abs())
@@ -127,11 +132,7 @@ impl Driver {
             () = live.lost() => return false,
             () = live.stirred.notified() => {}
             () = self.engine.drains(), if !draining => {}
-            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !draining => {
-                if due.is_some_and(|due| due <= self.engine.ports.clock.now()) {
-                    let _ = self.take(Input::Due);
-                }
-            }
+            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             () = tokio::time::sleep(LOG_FLUSH), if flying => {}
         }
         true
@@ -148,7 +149,9 @@ impl Driver {
             step,
             lines: Mutex::default(),
         });
-        let Some(prepared) = self.live.read(|run| run.prepare(step)) else { return };
+        let Some(prepared) = self.live.read(|run| run.prepare(step)) else {
+            return;
+        };
         let call = match prepared {
             Err(failure) => return self.answered(step, attempt, Err(failure)),
             Ok(call) => Call {
@@ -178,11 +181,7 @@ impl Driver {
             return self.answered(step, attempt, answer);
         }
         let abort = self.calls.spawn(async move { (step, attempt, answer.await) });
-        let flying = Flying {
-            attempt,
-            sink,
-            abort,
-        };
+        let flying = Flying { attempt, sink, abort };
         self.flying.insert(step, flying);
     }
 
@@ -211,7 +210,12 @@ impl Driver {
     }
 
     fn log(&mut self, step: u64, attempt: u32, sink: &StepSink) {
-        let lines = std::mem::take(&mut *sink.lines.lock().expect("nothing panics while it holds the lines"));
+        let lines = std::mem::take(
+            &mut *sink
+                .lines
+                .lock()
+                .expect("nothing panics while it holds the lines"),
+        );
         if !lines.is_empty() {
             let _ = self.take(Input::Logged { step, attempt, lines });
         }
@@ -226,7 +230,9 @@ impl Driver {
         self.live.read(|run| {
             for recorded in &events {
                 match &recorded.event {
-                    Event::StepStarted { step, .. } => self.ready.extend(run.owed_at(*step).and_then(call_of)),
+                    Event::StepStarted { step, .. } => {
+                        self.ready.extend(run.owed_at(*step).and_then(call_of))
+                    }
                     Event::StepFailed { .. } | Event::UndoStarted { .. } => ended = true,
                     event => ended |= event.ends_run(),
                 }

@@ -103,7 +103,10 @@ impl Engine {
     /// Everything that is wrong with it, or that the store gives no answer.
     pub async fn check_graph(&self, definition: &str) -> Result<(Graph, Vec<Diagnostic>), CreateGraphError> {
         let definition = Definition::parse(definition).map_err(CreateGraphError::Invalid)?;
-        self.inner.check(&definition).await?.map_err(CreateGraphError::Invalid)
+        self.inner
+            .check(&definition)
+            .await?
+            .map_err(CreateGraphError::Invalid)
     }
 
     /// Checks a definition and keeps it as a graph; the same definition is the same graph.
@@ -288,16 +291,20 @@ impl Engine {
                 return Err(SendError::Unavailable("the engine is stopping".to_owned()));
             }
             let Some(hold) = self.held(id).await? else {
-                return Err(match self.inner.ports.journal.run(id).await.map_err(ReadError::from)? {
-                    Some(_) => Refusal::Over.into(),
-                    None => SendError::NoSuchRun(id),
-                });
+                return Err(
+                    match self.inner.ports.journal.run(id).await.map_err(ReadError::from)? {
+                        Some(_) => Refusal::Over.into(),
+                        None => SendError::NoSuchRun(id),
+                    },
+                );
             };
             let live = &hold.0;
             // Nobody was told of a run whose start is not durable.
             let unavailable = |stopped: Stopped| match stopped {
                 Stopped::Lost(error) => SendError::Unavailable(error.to_string()),
-                Stopped::Draining | Stopped::Parked => SendError::Unavailable("the engine is stopping".to_owned()),
+                Stopped::Draining | Stopped::Parked => {
+                    SendError::Unavailable("the engine is stopping".to_owned())
+                }
             };
             live.durable_to(1).await.map_err(unavailable)?;
             let (reply, answer) = oneshot::channel();

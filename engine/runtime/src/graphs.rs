@@ -91,7 +91,14 @@ impl Inner {
 
     fn routes(&self, uses: &str) -> Option<Vec<Arc<str>>> {
         let found = self.ports.functions.resolve(uses).ok()?;
-        Some(found.info.routes.iter().map(|route| route.as_str().into()).collect())
+        Some(
+            found
+                .info
+                .routes
+                .iter()
+                .map(|route| route.as_str().into())
+                .collect(),
+        )
     }
 
     pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>) {
@@ -144,7 +151,10 @@ impl Inner {
                 };
                 graphs.insert(name.clone(), named.clone());
                 if graphs.len() > MAX_GRAPHS {
-                    return Err(broken("", format!("the graph and its subgraphs name more than {MAX_GRAPHS} graphs")));
+                    return Err(broken(
+                        "",
+                        format!("the graph and its subgraphs name more than {MAX_GRAPHS} graphs"),
+                    ));
                 }
                 open.push(named);
             }
@@ -166,7 +176,11 @@ impl Inner {
     }
 
     /// The graphs that a run keeps to, by its first event.
-    pub(crate) async fn pinned(&self, run: RunId, first: &Recorded) -> Result<(Arc<Graph>, Arc<Graphs>), ReadError> {
+    pub(crate) async fn pinned(
+        &self,
+        run: RunId,
+        first: &Recorded,
+    ) -> Result<(Arc<Graph>, Arc<Graphs>), ReadError> {
         let Event::RunStarted {
             graph,
             graphs,

@@ -16,8 +16,8 @@ use crate::{
     graphs::AtHand,
     live::{LiveRun, Stopped},
     outbox::Outbox,
-    sleepers::Sleepers,
     ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
+    sleepers::Sleepers,
 };
 
 /// How many events are read at once where a run is folded from its journal.

@@ -114,7 +114,10 @@ impl LiveRun {
 
     /// Puts a letter into the inbox. Gives it back where the driver takes nothing more.
     pub(crate) fn post(&self, letter: Letter) -> Result<(), Letter> {
-        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        let mut inbox = self
+            .inbox
+            .lock()
+            .expect("nothing panics while it holds the inbox");
         if inbox.closed {
             return Err(letter);
         }
@@ -125,25 +128,37 @@ impl LiveRun {
 
     /// The next letter.
     pub(crate) fn letter(&self) -> Option<Letter> {
-        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        let mut inbox = self
+            .inbox
+            .lock()
+            .expect("nothing panics while it holds the inbox");
         inbox.letters.pop_front()
     }
 
     /// Whether the driver takes nothing more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.inbox.lock().expect("nothing panics while it holds the inbox").closed
+        self.inbox
+            .lock()
+            .expect("nothing panics while it holds the inbox")
+            .closed
     }
 
     /// Closes the inbox. What is in it is dropped, and who waits for an answer sees that.
     pub(crate) fn close(&self) {
-        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        let mut inbox = self
+            .inbox
+            .lock()
+            .expect("nothing panics while it holds the inbox");
         inbox.closed = true;
         inbox.letters.clear();
     }
 
     /// Closes the inbox if it is empty and nobody holds the run.
     pub(crate) fn close_if_idle(&self) -> bool {
-        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        let mut inbox = self
+            .inbox
+            .lock()
+            .expect("nothing panics while it holds the inbox");
         let idle = inbox.letters.is_empty() && self.holds.load(Ordering::Acquire) == 0;
         inbox.closed |= idle;
         idle

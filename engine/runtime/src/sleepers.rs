@@ -84,7 +84,11 @@ impl Inner {
         self.register_pinned(&run).await?;
         let waits = run.is_waiting();
         let live = Arc::new(LiveRun::new(run.clone(), run.seq, &[]));
-        let mut outbox = if waits { Outbox::of_waiting() } else { Outbox::default() };
+        let mut outbox = if waits {
+            Outbox::of_waiting()
+        } else {
+            Outbox::default()
+        };
         let now = self.ports.clock.now();
         // A run that is not over takes this always.
         if let Ok(events) = live.change(|run| heddle_kernel::decide(run, Input::Resumed, now)) {
@@ -151,7 +155,12 @@ impl Inner {
         self.sleepers
             .next
             .store(next.map_or(i64::MAX, |next| next.0), Ordering::Release);
-        let left = next.map(|next| next.0.saturating_sub(self.ports.clock.now().0).max(0).unsigned_abs());
+        let left = next.map(|next| {
+            next.0
+                .saturating_sub(self.ports.clock.now().0)
+                .max(0)
+                .unsigned_abs()
+        });
         // What is due and cannot be loaded stays due: that must not keep a processor busy.
         let left = left.map(|ms| Duration::from_millis(if unloadable.is_empty() { ms } else { ms.max(100) }));
         Ok(left.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))

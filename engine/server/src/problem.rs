@@ -232,11 +232,8 @@ impl Problem {
             F::InvalidInput => Kind::INVALID_INPUT,
             F::Timeout => Kind::TOOL_TIMEOUT,
             F::Retryable | F::Unavailable => Kind::TOOL_UNAVAILABLE,
-            F::Permanent | F::InvalidOutcome | F::Trap | F::Limit => Kind::TOOL_FAILED,
-            // These are a run's: no tool fails so.
-            F::Expression | F::NoCase | F::Conflict | F::StepLimit | F::TimeLimit | F::DepthLimit => {
-                Kind::TOOL_FAILED
-            }
+            // What is a run's alone is no tool's, and so among the rest.
+            _ => Kind::TOOL_FAILED,
         };
         let mut problem = Self::new(kind, failure.message.to_string());
         problem.0.failure = Some(FailureView::from(failure));

@@ -1,5 +1,7 @@
-//! The load driver: the workloads W1 (ten nodes in a line) and W2 (one node that loops 100
-//! times, then branches) over HTTP, from the start of a run to its known end.
+//! The load driver: the workloads W1 (ten nodes in a line), W2 (one node that loops 100
+//! times, then branches) and W3 (a fork of 100 nodes and its join; beside it the same 100 in a
+//! line) over HTTP, from the start of a run to its known end. With `--waiting`, instead, so many
+//! runs that wait for a signal or a time: what they take of memory, and how late they wake.
 //!
 //! It starts a server of its own on a fresh store with full durability and prints, for each
 //! workload and number of clients: the median and 99th percentile of a run in milliseconds,
@@ -36,22 +38,30 @@ struct Arguments {
     /// Numbers of clients
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     clients: Vec<usize>,
+    /// Measure so many runs that wait, instead
+    #[arg(long)]
+    waiting: Option<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let server = Server::start(&arguments)?;
     println!("idle: {} MB resident", server.resident_mb()?);
+    if let Some(runs) = arguments.waiting {
+        return server.wait(runs);
+    }
     println!(
         "{:<9} {:>7} {:>9} {:>9} {:>9} {:>11}",
         "workload", "clients", "p50 ms", "p99 ms", "runs/s", "CPU ms/run"
     );
-    for (workload, file, scale) in [
-        ("W1", "plugins/bench/w1.json", 1),
-        ("W2", "plugins/bench/w2.json", 4),
+    let file = |file: &str| std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"));
+    for (workload, graph, scale) in [
+        ("W1", file("plugins/bench/w1.json")?, 1),
+        ("W2", file("plugins/bench/w2.json")?, 4),
+        ("W3", hundred(true), 4),
+        ("line 100", hundred(false), 4),
     ] {
-        let graph =
-            server.create(&std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?)?;
+        let graph = server.create(&graph)?;
         let state: Value = json!({"filler": "x".repeat(1000)});
         let body = json!({"graph": graph, "state": state}).to_string();
         server.measure(&body, 1, arguments.runs / scale / 10 + 1)?;
@@ -65,6 +75,36 @@ fn main() -> anyhow::Result<()> {
     }
     println!("after: {} MB resident", server.resident_mb()?);
     Ok(())
+}
+
+/// A hundred nodes between two others: side by side, or in a line.
+fn hundred(side_by_side: bool) -> String {
+    let name = |at: usize| format!("t{at}");
+    let node = |key: &str| json!({"uses": "bench/touch", "config": {"key": key}});
+    let all: Vec<String> = (0..100).map(name).collect();
+    let nodes: serde_json::Map<_, _> = ["fork", "join"]
+        .into_iter()
+        .chain(all.iter().map(String::as_str))
+        .map(|name| (name.to_owned(), node(name)))
+        .collect();
+    let mut edges = serde_json::Map::new();
+    if side_by_side {
+        edges.insert("fork".to_owned(), json!(all));
+        edges.extend(all.iter().map(|name| (name.clone(), json!("join"))));
+    } else {
+        edges.insert("fork".to_owned(), json!(name(0)));
+        edges.extend((0..100).map(|at| {
+            (
+                name(at),
+                if at < 99 {
+                    json!(name(at + 1))
+                } else {
+                    json!("join")
+                },
+            )
+        }));
+    }
+    json!({"start": "fork", "nodes": nodes, "edges": edges}).to_string()
 }
 
 struct Measured {
@@ -157,6 +197,90 @@ impl Server {
         })
     }
 
+    /// Starts `runs` runs that wait: nine of ten for a signal, the tenth for a time.
+    fn wait(&self, runs: usize) -> anyhow::Result<()> {
+        const SLEEP_S: usize = 5;
+        let ask = self.create(r#"{"nodes": {"ask": {"wait": {"signal": "go"}}}}"#)?;
+        let nap = self.create(r#"{"nodes": {"nap": {"sleep": {"until": "state.until"}}}}"#)?;
+        let state = json!({"filler": "x".repeat(1000)});
+        let began = Instant::now();
+        let asks = self.start_all(
+            &json!({"graph": ask, "state": state}).to_string(),
+            runs - runs / 10,
+        )?;
+        let took = began.elapsed().as_secs_f64();
+        println!("{} runs wait for a signal, started in {took:.0} s", asks.len());
+        // The sleepers are due in the same seconds, spread over them.
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)?
+            .as_millis() as usize;
+        let first = now + (runs / 10 / 1000 + 5) * 1000;
+        let mut naps = Vec::new();
+        for at in 0..(runs / 10).min(1000) {
+            let until = first + at * SLEEP_S * 1000 / (runs / 10).min(1000);
+            let state = json!({"filler": "x".repeat(1000), "until": until});
+            let body = json!({"graph": nap, "state": state}).to_string();
+            naps.extend(self.start_all(&body, (runs / 10).div_ceil(1000))?);
+        }
+        println!("{} runs sleep; {} MB resident", naps.len(), self.resident_mb()?);
+        let agent = agent();
+        let mut signalled = Vec::new();
+        for run in asks.iter().step_by((asks.len() / 1000).max(1)) {
+            let began = Instant::now();
+            post(
+                &agent,
+                &format!("{}/v1/runs/{run}/signal", self.url),
+                r#"{"name": "go", "payload": 1}"#,
+            )?;
+            let answer = read(&agent, &format!("{}/v1/runs/{run}", self.url))?;
+            ensure!(answer["status"] == "finished", "a run did not go on: {answer}");
+            signalled.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+        report("from a signal to the run's end, ms", &mut signalled);
+        std::thread::sleep(Duration::from_secs((SLEEP_S + runs / 10 / 1000 + 5) as u64));
+        let mut late = Vec::new();
+        for run in naps.iter().step_by((naps.len() / 1000).max(1)) {
+            let answer = read(&agent, &format!("{}/v1/runs/{run}", self.url))?;
+            ensure!(answer["status"] == "finished", "a run did not wake: {answer}");
+            let until = answer["state"]["until"]
+                .as_i64()
+                .context("it slept until a time")?;
+            let finished = answer["finished_at"]
+                .as_str()
+                .context("a run that is over has an end")?;
+            let finished = finished.parse::<jiff::Timestamp>()?.as_millisecond();
+            late.push((finished - until) as f64);
+        }
+        report("from its time to a sleeper's end, ms", &mut late);
+        println!("after: {} MB resident", self.resident_mb()?);
+        Ok(())
+    }
+
+    fn start_all(&self, body: &str, runs: usize) -> anyhow::Result<Vec<String>> {
+        let url = format!("{}/v1/runs", self.url);
+        let left = AtomicUsize::new(runs);
+        let client = || -> anyhow::Result<Vec<String>> {
+            let agent = agent();
+            let mut started = Vec::new();
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+            {
+                let run = post(&agent, &url, body)?;
+                started.push(run["run_id"].as_str().context("a run has an id")?.to_owned());
+            }
+            Ok(started)
+        };
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..runs.min(16)).map(|_| scope.spawn(client)).collect();
+            let mut all = Vec::with_capacity(runs);
+            for client in clients {
+                all.extend(client.join().expect("a client does not panic")?);
+            }
+            Ok(all)
+        })
+    }
+
     /// The CPU time that the server has used.
     fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
@@ -191,6 +315,29 @@ impl Drop for Server {
 
 fn agent() -> ureq::Agent {
     ureq::Agent::new_with_defaults()
+}
+
+fn report(what: &str, times: &mut [f64]) {
+    times.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    println!(
+        "{what}: p50 {:.1}, p99 {:.1}, worst {:.1} of {}",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        times.len()
+    );
+}
+
+fn read(agent: &ureq::Agent, url: &str) -> anyhow::Result<Value> {
+    let mut text = String::new();
+    agent
+        .get(url)
+        .call()?
+        .body_mut()
+        .as_reader()
+        .read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 fn post(agent: &ureq::Agent, url: &str, body: &str) -> anyhow::Result<Value> {

@@ -37,7 +37,9 @@ pub fn check(
         .map(|(((name, node), edges), function)| names.node(name, node, edges, function.as_ref()))
         .collect();
     let start = names.start(&nodes);
-    let Names { by_name, mut found, .. } = names;
+    let Names {
+        by_name, mut found, ..
+    } = names;
     let Some(start) = start.filter(|_| !has_errors(&found)) else {
         return Err(found);
     };

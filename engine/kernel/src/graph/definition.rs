@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Diagnostic, Severity, json, reader::Reader};
-use crate::{event::FailureKind, expr::Expr, object::Json};
+use crate::{event::FailureKind, expr::Expr, object::Json, schema::Schema};
 
 /// The most nodes that a graph may have.
 pub(crate) const MAX_NODES: usize = 10_000;
@@ -157,17 +157,12 @@ pub struct Wait {
 }
 
 /// The JSON Schema of a signal's payload.
+#[derive(Debug)]
 pub struct PayloadSchema {
     /// As it was written.
     pub text: Json,
     /// Ready to check a payload.
-    pub validator: jsonschema::Validator,
-}
-
-impl std::fmt::Debug for PayloadSchema {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.text.get())
-    }
+    pub schema: Schema,
 }
 
 /// Where a node's result goes.
@@ -273,7 +268,11 @@ impl Definition {
 
     /// The names and ids of the graphs that its nodes run, each once.
     pub fn graphs(&self) -> Vec<&Arc<str>> {
-        let mut all: Vec<&Arc<str>> = self.nodes.iter().filter_map(|(_, node)| node.does.graph()).collect();
+        let mut all: Vec<&Arc<str>> = self
+            .nodes
+            .iter()
+            .filter_map(|(_, node)| node.does.graph())
+            .collect();
         all.sort();
         all.dedup();
         all

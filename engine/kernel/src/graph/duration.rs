@@ -18,7 +18,8 @@ const UNITS: [(&str, u64); 6] = [
 /// # Errors
 /// What a duration looks like, where this is none.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
-    let wrong = || format!("expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got {text:?}");
+    let wrong =
+        || format!("expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got {text:?}");
     let mut rest = text.trim();
     let mut total: u64 = 0;
     if rest.is_empty() {

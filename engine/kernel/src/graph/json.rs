@@ -90,7 +90,10 @@ impl<'de> Visitor<'de> for Place<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             let pointer = format!("{}/{}", self.pointer, part(&key));
             let twice = all.contains_key(&key).then(|| {
-                Diagnostic::error(&pointer, format!("`{key}` is given twice here: keep one of the two"))
+                Diagnostic::error(
+                    &pointer,
+                    format!("`{key}` is given twice here: keep one of the two"),
+                )
             });
             self.found.borrow_mut().extend(twice);
             let found = self.found;

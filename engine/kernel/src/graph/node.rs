@@ -12,7 +12,7 @@ use super::{
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Reader, kind},
 };
-use crate::{event::FailureKind, expr::Want, object};
+use crate::{event::FailureKind, expr::Want, object, schema::Schema};
 
 /// The keys that say what a node does; without one, it calls the function of its name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
@@ -41,11 +41,40 @@ impl Reader {
         let known: &[&str] = match does {
             "sleep" => &["sleep", "description", "compensate"],
             "wait" => &["wait", "description", "output", "on_error", "compensate"],
-            "graph" => &["graph", "description", "input", "output", "retry", "on_error", "compensate"],
-            "map" => &["map", "description", "input", "config", "retry", "timeout", "on_error", "compensate"],
+            "graph" => &[
+                "graph",
+                "description",
+                "input",
+                "output",
+                "retry",
+                "on_error",
+                "compensate",
+            ],
+            "map" => &[
+                "map",
+                "description",
+                "input",
+                "config",
+                "retry",
+                "timeout",
+                "on_error",
+                "compensate",
+            ],
             _ => &[
-                "uses", "description", "config", "input", "output", "next", "retry", "timeout", "on_error",
-                "compensate", "map", "graph", "sleep", "wait",
+                "uses",
+                "description",
+                "config",
+                "input",
+                "output",
+                "next",
+                "retry",
+                "timeout",
+                "on_error",
+                "compensate",
+                "map",
+                "graph",
+                "sleep",
+                "wait",
             ],
         };
         self.node_keys(map, pointer, does, known);
@@ -73,8 +102,16 @@ impl Reader {
     }
 
     fn node_keys(&mut self, map: &Members<String, Value>, pointer: &str, does: &str, known: &[&str]) {
-        const NODE: [&str; 8] =
-            ["config", "input", "output", "next", "retry", "timeout", "on_error", "compensate"];
+        const NODE: [&str; 8] = [
+            "config",
+            "input",
+            "output",
+            "next",
+            "retry",
+            "timeout",
+            "on_error",
+            "compensate",
+        ];
         let mut unknown = map.clone();
         for key in NODE.into_iter().filter(|key| !known.contains(key)) {
             if unknown.remove(key).is_some() {
@@ -131,12 +168,17 @@ impl Reader {
         let pointer = format!("{pointer}/map");
         let name = self.text(inner, &pointer, "as").unwrap_or("item");
         let mut letters = name.chars();
-        let fits = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        let fits = letters
+            .next()
+            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
             && letters.all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !fits || AFTER.contains(&name) {
             self.error(
                 format!("{pointer}/as"),
-                format!("expected a name of letters, digits and `_` other than {}, got {name:?}", AFTER.join(", ")),
+                format!(
+                    "expected a name of letters, digits and `_` other than {}, got {name:?}",
+                    AFTER.join(", ")
+                ),
             );
             return None;
         }
@@ -246,26 +288,17 @@ impl Reader {
         let signal = self.text(map, pointer, "signal");
         match signal {
             Some(name) => self.name(&format!("{pointer}/signal"), "a signal's name", name),
-            None => self.error(
-                pointer,
-                "`signal` is missing: the name of the signal to wait for",
-            ),
+            None => self.error(pointer, "`signal` is missing: the name of the signal to wait for"),
         }
         let schema = map.get("schema").and_then(|schema| {
-            jsonschema::validator_for(schema)
-                .map_err(|error| {
-                    self.error(
-                        format!("{pointer}/schema"),
-                        format!("this is no JSON Schema: {error}"),
-                    );
-                })
-                .ok()
-                .map(|validator| {
-                    Arc::new(PayloadSchema {
-                        text: object::to_json(schema),
-                        validator,
-                    })
-                })
+            let text = object::to_json(schema);
+            match Schema::compile(text.get()) {
+                Ok(schema) => Some(Arc::new(PayloadSchema { text, schema })),
+                Err(problem) => {
+                    self.error(format!("{pointer}/schema"), format!("the schema {problem}"));
+                    None
+                }
+            }
         });
         let timeout_ms = self.duration(map, pointer, "timeout");
         let on_timeout = self.text(map, pointer, "on_timeout").map(str::to_owned);
@@ -292,7 +325,10 @@ impl Reader {
             other => {
                 self.error(
                     pointer,
-                    format!("expected a key of the state, or keys with expressions over `node`, got {}", kind(other)),
+                    format!(
+                        "expected a key of the state, or keys with expressions over `node`, got {}",
+                        kind(other)
+                    ),
                 );
                 None
             }
@@ -347,7 +383,11 @@ impl Reader {
         let (factor, jitter) = (number("factor", 1.0, 100.0, 2.0), number("jitter", 0.0, 1.0, 0.0));
         let mut on = Vec::new();
         match map.get("on") {
-            None => on.extend([FailureKind::Retryable, FailureKind::Timeout, FailureKind::Unavailable]),
+            None => on.extend([
+                FailureKind::Retryable,
+                FailureKind::Timeout,
+                FailureKind::Unavailable,
+            ]),
             Some(Value::Array(words)) => {
                 for (position, word) in words.iter().enumerate() {
                     let word = word.as_str().unwrap_or_default();

@@ -82,7 +82,9 @@ impl fmt::Debug for Reach {
 }
 
 fn edges(leads: &[Vec<NodeIx>]) -> impl Iterator<Item = (u32, u32)> + '_ {
-    (0..).zip(leads).flat_map(|(from, to)| to.iter().map(move |to| (from, to.0)))
+    (0..)
+        .zip(leads)
+        .flat_map(|(from, to)| to.iter().map(move |to| (from, to.0)))
 }
 
 /// For each node the headers of the loops that it is in, outermost first.
@@ -115,7 +117,11 @@ fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<V
                         .iter()
                         .any(|from| body.binary_search(from).is_err())
             };
-            let header = body.iter().copied().find(|node| entered(*node)).unwrap_or(body[0]);
+            let header = body
+                .iter()
+                .copied()
+                .find(|node| entered(*node))
+                .unwrap_or(body[0]);
             for &node in &body {
                 found[node as usize].push(header);
             }

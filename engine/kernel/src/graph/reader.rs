@@ -23,7 +23,15 @@ pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
 /// The variables of an expression that stands before a node.
 pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
 
-const TOP: [&str; 7] = ["name", "description", "start", "nodes", "edges", "state", "limits"];
+const TOP: [&str; 7] = [
+    "name",
+    "description",
+    "start",
+    "nodes",
+    "edges",
+    "state",
+    "limits",
+];
 
 /// Where a key that is known elsewhere belongs.
 const PLACES: [(&str, &str); 16] = [
@@ -322,12 +330,7 @@ impl Reader {
         read
     }
 
-    pub(super) fn duration(
-        &mut self,
-        map: &Members<String, Value>,
-        pointer: &str,
-        key: &str,
-    ) -> Option<u64> {
+    pub(super) fn duration(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<u64> {
         let text = self.text(map, pointer, key)?;
         match duration::parse(text) {
             Ok(ms) => Some(ms),

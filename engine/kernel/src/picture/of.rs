@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Arrow, ArrowKind, Kind, Picture, Shape};
-use crate::graph::{Definition, Does, Each, END, NodeDefinition, Sleep};
+use crate::graph::{Definition, Does, END, Each, NodeDefinition, Sleep};
 
 impl Picture {
     /// The picture of a definition. Names that lead nowhere are left out: the check tells of those.
@@ -17,10 +17,18 @@ impl Picture {
         let mut picture = Self {
             title: definition.name.clone(),
             start: 0,
-            nodes: definition.nodes.iter().map(|(name, node)| shape(name, node)).collect(),
+            nodes: definition
+                .nodes
+                .iter()
+                .map(|(name, node)| shape(name, node))
+                .collect(),
             edges: Vec::new(),
         };
-        let edges: HashMap<&str, _> = definition.edges.iter().map(|(from, cases)| (from.as_str(), cases)).collect();
+        let edges: HashMap<&str, _> = definition
+            .edges
+            .iter()
+            .map(|(from, cases)| (from.as_str(), cases))
+            .collect();
         for (from, (name, node)) in definition.nodes.iter().enumerate() {
             let mut arrow = |to: &str, label: Option<&str>, kind: ArrowKind| {
                 let to = match to {
@@ -31,7 +39,12 @@ impl Picture {
                     },
                 };
                 let label = label.map(str::to_owned);
-                picture.edges.push(Arrow { from, to, label, kind });
+                picture.edges.push(Arrow {
+                    from,
+                    to,
+                    label,
+                    kind,
+                });
             };
             match edges.get(name.as_str()) {
                 None => arrow(END, None, ArrowKind::Edge),
@@ -52,8 +65,12 @@ impl Picture {
             {
                 arrow(to, None, ArrowKind::Timeout);
             }
-            node.on_error.iter().for_each(|to| arrow(to, None, ArrowKind::Error));
-            node.compensate.iter().for_each(|to| arrow(to, None, ArrowKind::Undo));
+            node.on_error
+                .iter()
+                .for_each(|to| arrow(to, None, ArrowKind::Error));
+            node.compensate
+                .iter()
+                .for_each(|to| arrow(to, None, ArrowKind::Undo));
         }
         picture.start = start(definition, &picture.edges, &by_name);
         undone_by_ends_nothing(&mut picture);
@@ -69,7 +86,10 @@ fn shape(name: &str, node: &NodeDefinition) -> Shape {
                 Each::Call { uses } => uses,
                 Each::Graph { graph } => graph,
             };
-            (Kind::Map, Some(format!("{what} for each of {}", map.over.source())))
+            (
+                Kind::Map,
+                Some(format!("{what} for each of {}", map.over.source())),
+            )
         }
         Does::Graph { graph } => (Kind::Graph, Some(format!("graph {graph}"))),
         Does::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration(*ms))),
@@ -83,7 +103,13 @@ fn shape(name: &str, node: &NodeDefinition) -> Shape {
 
 /// Milliseconds in the largest unit that fits.
 fn duration(ms: u64) -> String {
-    let units = [(604_800_000, "w"), (86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let units = [
+        (604_800_000, "w"),
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
     match units.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0) {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),
@@ -99,7 +125,11 @@ fn start(definition: &Definition, edges: &[Arrow], by_name: &HashMap<&str, usize
     for to in edges.iter().filter_map(|edge| edge.to) {
         led_to[to] = true;
     }
-    let mut free = led_to.iter().enumerate().filter(|(_, led_to)| !**led_to).map(|(at, _)| at);
+    let mut free = led_to
+        .iter()
+        .enumerate()
+        .filter(|(_, led_to)| !**led_to)
+        .map(|(at, _)| at);
     match (free.next(), free.next()) {
         (Some(one), None) => one,
         _ => 0,
@@ -112,6 +142,8 @@ fn undone_by_ends_nothing(picture: &mut Picture) {
         let mut to = edges.iter().filter(|edge| edge.to == Some(at)).peekable();
         to.peek().is_some() && to.all(|edge| matches!(edge.kind, ArrowKind::Undo))
     };
-    let only: Vec<bool> = (0..picture.nodes.len()).map(|at| undoes(at, &picture.edges)).collect();
+    let only: Vec<bool> = (0..picture.nodes.len())
+        .map(|at| undoes(at, &picture.edges))
+        .collect();
     picture.edges.retain(|edge| !only[edge.from]);
 }

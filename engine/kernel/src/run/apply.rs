@@ -118,7 +118,10 @@ impl Run {
             }
             Event::StepStarted { .. } => self.step_started(recorded)?,
             Event::GraphStarted { step, graph, state } => {
-                let graph = self.graphs.get(graph).ok_or("it names a graph that is not the run's")?;
+                let graph = self
+                    .graphs
+                    .get(graph)
+                    .ok_or("it names a graph that is not the run's")?;
                 let within = self.tasks.get(step).ok_or("it names no step under way")?.within;
                 let depth = self.executions.get(&within).map_or(0, |of| of.depth) + 1;
                 self.begin(*step, graph.clone(), depth, state.clone());
@@ -137,18 +140,29 @@ impl Run {
                 signal,
                 ..
             } => self.step_finished(*step, node, update, next, *signal)?,
-            Event::ItemFinished { step, item, result, .. } => {
+            Event::ItemFinished {
+                step, item, result, ..
+            } => {
                 self.close(*step);
                 let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
                 let Doing::Map(items) = &mut of.doing else {
                     return Err("its step is no map".to_owned());
                 };
-                let place = items.results.get_mut(item.index as usize).ok_or("it names no item")?;
+                let place = items
+                    .results
+                    .get_mut(item.index as usize)
+                    .ok_or("it names no item")?;
                 *place = result.clone();
                 items.bytes += result.as_ref().map_or(0, |result| result.get().len());
                 items.open = items.open.saturating_sub(1);
             }
-            Event::StepFailed { step, failure, then, node, .. } => {
+            Event::StepFailed {
+                step,
+                failure,
+                then,
+                node,
+                ..
+            } => {
                 if let Some(ending) = self.ending.as_mut().filter(|_| *then == Then::Raise) {
                     ending.problems.push(format!("`{node}` failed: {failure}").into());
                     self.close(*step);
@@ -227,7 +241,10 @@ impl Run {
             }
             let (within, at) = (task.within, task.node);
             let runs_graph = task.item.is_none()
-                && self.executions.get(&within).is_some_and(|of| matches!(of.graph.node(at).does, Does::Graph { .. }));
+                && self
+                    .executions
+                    .get(&within)
+                    .is_some_and(|of| matches!(of.graph.node(at).does, Does::Graph { .. }));
             if runs_graph || task.runs_graph_for_item(&self.executions) {
                 task.doing = Doing::Graph;
             }
@@ -255,9 +272,14 @@ impl Run {
             self.tasks.insert(*step, task);
             return Ok(());
         }
-        let execution = self.executions.get_mut(within).ok_or("it is within no execution under way")?;
+        let execution = self
+            .executions
+            .get_mut(within)
+            .ok_or("it is within no execution under way")?;
         let graph = execution.graph.clone();
-        task.node = graph.find(node).ok_or_else(|| format!("node `{node}` is not in the graph"))?;
+        task.node = graph
+            .find(node)
+            .ok_or_else(|| format!("node `{node}` is not in the graph"))?;
         task.doing = task.begins(&graph, *until);
         if let Some(item) = item {
             let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
@@ -293,7 +315,10 @@ impl Run {
             }
             return Ok(());
         }
-        let execution = self.executions.get_mut(&task.within).ok_or("its execution is over")?;
+        let execution = self
+            .executions
+            .get_mut(&task.within)
+            .ok_or("its execution is over")?;
         let graph = execution.graph.clone();
         let parted = execution.lines.len() > 1;
         let at = execution.position(task.branch)?;
@@ -311,7 +336,11 @@ impl Run {
                 input: execution.input.clone(),
             });
         }
-        let place = |name: &str| graph.place(name).ok_or_else(|| format!("`{name}` is not in the graph"));
+        let place = |name: &str| {
+            graph
+                .place(name)
+                .ok_or_else(|| format!("`{name}` is not in the graph"))
+        };
         match next {
             Next::Node(name) => line.at = At::at(place(name)?),
             Next::End => line.at = At::End,
@@ -346,7 +375,10 @@ impl Run {
             }
             Then::Goto(name) => {
                 let task = self.close(step).ok_or("it names no step under way")?;
-                let execution = self.executions.get_mut(&task.within).ok_or("its execution is over")?;
+                let execution = self
+                    .executions
+                    .get_mut(&task.within)
+                    .ok_or("its execution is over")?;
                 let place = execution.graph.place(name);
                 let at = execution.position(task.branch)?;
                 execution.lines[at].at = match place {
@@ -387,7 +419,12 @@ impl Run {
                 Some(Item { of, .. }) => of == above,
                 None => task.within == above,
             };
-            let steps: Vec<u64> = self.tasks.iter().filter(|(_, task)| below(task)).map(|(step, _)| *step).collect();
+            let steps: Vec<u64> = self
+                .tasks
+                .iter()
+                .filter(|(_, task)| below(task))
+                .map(|(step, _)| *step)
+                .collect();
             for step in steps {
                 if let Some(until) = self.tasks.get(&step).and_then(Task::until) {
                     self.due.remove(&(until, step));
@@ -466,7 +503,11 @@ impl Execution {
             self.lines[at].view = view;
         }
         let mut error = None;
-        for line in self.lines.iter().filter(|line| line.id == branch || joined.contains(&line.id)) {
+        for line in self
+            .lines
+            .iter()
+            .filter(|line| line.id == branch || joined.contains(&line.id))
+        {
             if let At::Before(_, Some(told)) = &line.at {
                 error = error.or(Some(told.clone()));
             }
@@ -526,8 +567,10 @@ impl Items {
         let (keys, all): (Option<Arc<[String]>>, Vec<Json>) = if text.get().trim_start().starts_with('{') {
             let object: serde_json::Map<String, serde_json::Value> =
                 serde_json::from_str(text.get()).map_err(wrong)?;
-            let (keys, values): (Vec<String>, Vec<Json>) =
-                object.into_iter().map(|(key, value)| (key, crate::object::to_json(&value))).unzip();
+            let (keys, values): (Vec<String>, Vec<Json>) = object
+                .into_iter()
+                .map(|(key, value)| (key, crate::object::to_json(&value)))
+                .unzip();
             (Some(keys.into()), values)
         } else {
             let values: Vec<Box<RawValue>> = serde_json::from_str(text.get()).map_err(wrong)?;

@@ -43,7 +43,8 @@ impl Run {
             let node = self.graph_of(task).node(task.node);
             let function = node.uses().and_then(|uses| self.functions.get(uses));
             let function = function.cloned().ok_or_else(|| {
-                let message = "the run keeps no function for this node: its journal was written by another version";
+                let message =
+                    "the run keeps no function for this node: its journal was written by another version";
                 Failure::new(FailureKind::Unavailable, message)
             })?;
             let (input, mapped) = self.given(task, node)?;
@@ -85,7 +86,9 @@ impl Run {
             Some(undo) => (Some(&undo.view), Some(&undo.input)),
             None => (
                 self.line(task.within, task.branch).map(|line| &line.view),
-                self.executions.get(&task.within).map(|execution| &execution.input),
+                self.executions
+                    .get(&task.within)
+                    .map(|execution| &execution.input),
             ),
         };
         let mut state = view.map(|view| view.state.clone()).unwrap_or_default();
@@ -136,12 +139,14 @@ pub(super) struct Env<'r> {
 impl Env<'_> {
     /// The value of an expression; `what` says which one it is.
     pub(super) fn evaluate(&self, expr: &Expr, what: &str) -> Result<Json, Failure> {
-        expr.evaluate(|name| self.find(name)).map_err(|error| failed(what, &error))
+        expr.evaluate(|name| self.find(name))
+            .map_err(|error| failed(what, &error))
     }
 
     /// Whether a condition holds.
     pub(super) fn holds(&self, expr: &Expr, what: &str) -> Result<bool, Failure> {
-        expr.holds(|name| self.find(name)).map_err(|error| failed(what, &error))
+        expr.holds(|name| self.find(name))
+            .map_err(|error| failed(what, &error))
     }
 
     fn find(&self, name: &str) -> Option<Bound<'_>> {

@@ -128,12 +128,7 @@ impl<'r> Events<'r> {
         self.run.graph_of(task).node(task.node).name.clone()
     }
 
-    fn logged(
-        &mut self,
-        step: u64,
-        attempt: u32,
-        lines: impl IntoIterator<Item = (Level, Arc<str>)>,
-    ) {
+    fn logged(&mut self, step: u64, attempt: u32, lines: impl IntoIterator<Item = (Level, Arc<str>)>) {
         let node = self.node_name(&self.run.tasks[&step]);
         for (level, message) in lines {
             self.push(Event::Log {
@@ -148,7 +143,11 @@ impl<'r> Events<'r> {
 
     /// Calls that were under way are made again, under the next attempt's number.
     fn resumed(&mut self) {
-        let calls = self.run.tasks.iter().filter(|(_, task)| matches!(task.doing, Doing::Call));
+        let calls = self
+            .run
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.doing, Doing::Call));
         for step in calls.map(|(step, _)| *step).collect::<Vec<_>>() {
             self.again(step);
         }
@@ -224,12 +223,7 @@ impl<'r> Events<'r> {
     }
 
     /// The update that a node's `output` makes of its result.
-    pub(super) fn put(
-        &self,
-        task: &Task,
-        output: &Output,
-        value: Json,
-    ) -> Result<Object, Failure> {
+    pub(super) fn put(&self, task: &Task, output: &Output, value: Json) -> Result<Object, Failure> {
         let mut update = Object::default();
         match output {
             Output::Key(key) => update.insert(key.clone(), value),

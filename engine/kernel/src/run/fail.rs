@@ -97,7 +97,12 @@ impl Events<'_> {
             return self.end(Some(error), None);
         }
         let graph = self.run.executions[&number].graph.clone();
-        let message = format!("graph `{}`, node `{}`: {}", graph.title(), error.node, error.message);
+        let message = format!(
+            "graph `{}`, node `{}`: {}",
+            graph.title(),
+            error.node,
+            error.message
+        );
         let failure = Failure {
             kind: error.kind,
             message: message.into(),
@@ -146,7 +151,9 @@ impl Events<'_> {
             };
             return self.push(started);
         }
-        let Some(ending) = self.run.ending.clone() else { return };
+        let Some(ending) = self.run.ending.clone() else {
+            return;
+        };
         self.push(match ending.error {
             Some(mut error) => {
                 if !ending.problems.is_empty() {
@@ -216,7 +223,11 @@ pub(super) fn told(failure: &Failure, node: &Arc<str>) -> Json {
 
 impl Conflict {
     pub(super) fn failure(&self, node: &str) -> Failure {
-        let Self { key, nodes: [a, b], problem } = self;
+        let Self {
+            key,
+            nodes: [a, b],
+            problem,
+        } = self;
         let message = match problem {
             None => format!(
                 "`{a}` and `{b}` changed `{key}` in parallel branches that meet at `{node}`, and the graph does not say \

@@ -103,7 +103,10 @@ impl Events<'_> {
         if depth > super::MAX_DEPTH {
             return Err(Failure::new(
                 FailureKind::DepthLimit,
-                format!("graph `{name}` was not run: graphs run graphs deeper than the limit of {}", super::MAX_DEPTH),
+                format!(
+                    "graph `{name}` was not run: graphs run graphs deeper than the limit of {}",
+                    super::MAX_DEPTH
+                ),
             ));
         }
         if !self.run.graphs.contains_key(name) {
@@ -171,7 +174,8 @@ impl Events<'_> {
         let graph = self.run.graph_of(task).clone();
         let name = graph.node(task.node).name.clone();
         self.fits(task, &update)?;
-        let asks = route == Route::Edges && graph.node(task.node).edges.iter().any(|case| case.when.is_some());
+        let asks =
+            route == Route::Edges && graph.node(task.node).edges.iter().any(|case| case.when.is_some());
         let mut after = Object::default();
         // What the state will be is only made beforehand where something depends on it.
         if asks || !graph.policies.is_empty() {
@@ -179,7 +183,9 @@ impl Events<'_> {
             let mut view = view.cloned().unwrap_or_default();
             let write = view.write(&graph.policies, &update, (step, &name), false);
             write.map_err(|(key, problem)| {
-                invalid(format!("node `{name}` gave key `{key}` what its policy cannot take: {problem}"))
+                invalid(format!(
+                    "node `{name}` gave key `{key}` what its policy cannot take: {problem}"
+                ))
             })?;
             after = view.state;
         }
@@ -200,7 +206,10 @@ impl Events<'_> {
 
     /// Whether the state is not too large with an update.
     fn fits(&self, task: &Task, update: &Object) -> Result<(), Failure> {
-        let before = self.run.line(task.within, task.branch).map_or(0, |line| line.view.state.size());
+        let before = self
+            .run
+            .line(task.within, task.branch)
+            .map_or(0, |line| line.view.state.size());
         let (size, limit) = (before + update.size(), self.run.max_state_bytes);
         if size <= limit {
             return Ok(());
@@ -254,13 +263,19 @@ impl Events<'_> {
                 for case in &node.edges {
                     let holds = match &case.when {
                         None => true,
-                        Some(when) => env.holds(when, &format!("a condition of the edges of `{}`", node.name))?,
+                        Some(when) => {
+                            env.holds(when, &format!("a condition of the edges of `{}`", node.name))?
+                        }
                     };
                     if holds {
                         return Ok(case.to.clone());
                     }
                 }
-                let tried: Vec<&str> = node.edges.iter().filter_map(|case| Some(case.when.as_ref()?.source())).collect();
+                let tried: Vec<&str> = node
+                    .edges
+                    .iter()
+                    .filter_map(|case| Some(case.when.as_ref()?.source()))
+                    .collect();
                 return Err(Failure::new(
                     FailureKind::NoCase,
                     format!(
@@ -367,4 +382,3 @@ fn changes(before: &Object, after: &Object) -> Object {
     }
     changed
 }
-

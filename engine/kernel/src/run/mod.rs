@@ -382,7 +382,9 @@ impl Run {
 
     /// The steps under way that wait for a signal or for time to pass.
     pub fn waits(&self) -> impl Iterator<Item = Waiting> + '_ {
-        self.tasks.iter().filter_map(|(step, task)| self.waiting(*step, task))
+        self.tasks
+            .iter()
+            .filter_map(|(step, task)| self.waiting(*step, task))
     }
 
     /// A step under way.

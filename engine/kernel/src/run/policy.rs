@@ -85,7 +85,10 @@ fn append<'j>(before: Option<&Json>, contributions: impl Iterator<Item = &'j Jso
         list(before, "append")?;
         text.push_str(elements(before));
     }
-    for elements in contributions.map(elements).filter(|elements| !elements.is_empty()) {
+    for elements in contributions
+        .map(elements)
+        .filter(|elements| !elements.is_empty())
+    {
         if text.len() > 1 {
             text.push(',');
         }
@@ -95,7 +98,10 @@ fn append<'j>(before: Option<&Json>, contributions: impl Iterator<Item = &'j Jso
     object::json(&text).map_err(|error| error.to_string())
 }
 
-fn union<'j>(before: Option<&'j Json>, contributions: impl Iterator<Item = &'j Json>) -> Result<Json, String> {
+fn union<'j>(
+    before: Option<&'j Json>,
+    contributions: impl Iterator<Item = &'j Json>,
+) -> Result<Json, String> {
     let mut all: Vec<Value> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     if let Some(before) = before {
@@ -108,7 +114,11 @@ fn union<'j>(before: Option<&'j Json>, contributions: impl Iterator<Item = &'j J
             one => vec![one],
         };
         // Two objects with the same members are the same element, in whatever order they are written.
-        all.extend(values.into_iter().filter(|value| seen.insert(sorted(value.clone()).to_string())));
+        all.extend(
+            values
+                .into_iter()
+                .filter(|value| seen.insert(sorted(value.clone()).to_string())),
+        );
     }
     Ok(object::to_json(&all))
 }

@@ -166,7 +166,9 @@ fn folded(key: &Arc<str>, policy: Policy, chains: &[(&View, &Arc<Update>)]) -> R
     let mut shared: HashSet<*const Update> = last.chain().map(Arc::as_ptr).collect();
     let mut more = Vec::new();
     for (_, chain) in &chains[1..] {
-        let own = chain.chain().take_while(|update| shared.insert(Arc::as_ptr(update)));
+        let own = chain
+            .chain()
+            .take_while(|update| shared.insert(Arc::as_ptr(update)));
         let new: Vec<_> = own.filter(|update| seen.insert(update.step)).collect();
         for update in new.into_iter().rev() {
             last = Arc::new(Update {

@@ -15,19 +15,23 @@ use crate::{
     object::{Json, Object, kind_of, to_json},
 };
 
-/// How many problems of a payload are told.
-const PROBLEMS_TOLD: usize = 5;
-
 impl Events<'_> {
     /// What is due goes on.
     pub(super) fn time_passed(&mut self) {
-        let due: Vec<u64> = self.run.due.range(..=(self.now, u64::MAX)).map(|(_, step)| *step).collect();
+        let due: Vec<u64> = self
+            .run
+            .due
+            .range(..=(self.now, u64::MAX))
+            .map(|(_, step)| *step)
+            .collect();
         for step in due {
             if step == ROOT {
                 return self.out_of_time();
             }
             // One that was due may have ended another.
-            let Some(task) = self.run.tasks.get(&step).cloned() else { continue };
+            let Some(task) = self.run.tasks.get(&step).cloned() else {
+                continue;
+            };
             match &task.doing {
                 Doing::Pause(_) => {
                     self.again(step);
@@ -43,7 +47,12 @@ impl Events<'_> {
 
     fn out_of_time(&mut self) {
         let ms = self.run.graph.max_time_ms.unwrap_or_default();
-        let node = self.run.nodes().into_iter().next().unwrap_or_else(|| "end".into());
+        let node = self
+            .run
+            .nodes()
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| "end".into());
         let message = format!("the run took longer than its limit of {ms} ms (`limits.time` in the graph)");
         self.execution_failed(ROOT, &node, Failure::new(FailureKind::TimeLimit, message));
     }
@@ -96,7 +105,11 @@ impl Events<'_> {
             payload,
         };
         self.push(signal);
-        let waiting = self.run.tasks.iter().filter(|(_, task)| matches!(task.doing, Doing::Signal(_)));
+        let waiting = self
+            .run
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.doing, Doing::Signal(_)));
         for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
             self.deliver(step);
         }
@@ -110,7 +123,8 @@ impl Events<'_> {
         let node = graph.node(task.node);
         let Does::Wait(wait) = &node.does else { return };
         let mut kept = self.run.signals.iter();
-        let taken = kept.find(|(_, (name, payload))| *name == wait.signal && wait.problems(payload).is_empty());
+        let taken =
+            kept.find(|(_, (name, payload))| *name == wait.signal && wait.problems(payload).is_empty());
         let Some((seq, (_, payload))) = taken else { return };
         let (seq, payload) = (*seq, payload.clone());
         let update = match &node.output {
@@ -145,7 +159,9 @@ impl Events<'_> {
             Sleep::For(expr) => {
                 let text = env.evaluate(expr, "`sleep.for`")?;
                 let ms = match serde_json::from_str(text.get()) {
-                    Ok(Value::Number(seconds)) => seconds.as_f64().map(|seconds| (seconds * 1e3).max(0.0) as u64),
+                    Ok(Value::Number(seconds)) => {
+                        seconds.as_f64().map(|seconds| (seconds * 1e3).max(0.0) as u64)
+                    }
                     Ok(Value::String(text)) => graph::duration(&text).ok(),
                     _ => None,
                 };
@@ -155,7 +171,9 @@ impl Events<'_> {
                 let text = env.evaluate(expr, "`sleep.until`")?;
                 let at = match serde_json::from_str(text.get()) {
                     Ok(Value::Number(ms)) => ms.as_i64(),
-                    Ok(Value::String(text)) => text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()),
+                    Ok(Value::String(text)) => {
+                        text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
+                    }
                     _ => None,
                 };
                 (text, at.map(Timestamp))
@@ -176,7 +194,10 @@ impl Events<'_> {
         let wrong = |message: String| Failure::new(FailureKind::Expression, message);
         let read = Items::read(&items).map_err(|_| {
             let kind = kind_of(items.get()).unwrap_or("nothing");
-            wrong(format!("a map goes over a list or an object; `{}` gave {kind}", map.over.source()))
+            wrong(format!(
+                "a map goes over a list or an object; `{}` gave {kind}",
+                map.over.source()
+            ))
         })?;
         if read.all.len() > MAX_ITEMS {
             return Err(wrong(format!(
@@ -191,7 +212,9 @@ impl Events<'_> {
 
     /// Begins items of a map until as many are under way as may be.
     fn more_items(&mut self, step: u64) {
-        let Some(task) = self.run.tasks.get(&step).map(Task::place) else { return };
+        let Some(task) = self.run.tasks.get(&step).map(Task::place) else {
+            return;
+        };
         let at_once = match &self.run.graph_of(&task).node(task.node).does {
             Does::Map(map) => map.at_once,
             _ => return,
@@ -238,7 +261,9 @@ impl Events<'_> {
 
     /// Goes on with a map: with further items, or with what came of all of them.
     pub(super) fn go_on(&mut self, step: u64) {
-        let Some(Doing::Map(items)) = self.run.tasks.get(&step).map(|task| &task.doing) else { return };
+        let Some(Doing::Map(items)) = self.run.tasks.get(&step).map(|task| &task.doing) else {
+            return;
+        };
         if (items.begun as usize) < items.all.len() {
             return self.more_items(step);
         }
@@ -247,7 +272,9 @@ impl Events<'_> {
         }
         let task = self.task(step);
         let graph = self.run.graph_of(&task).clone();
-        let (Doing::Map(items), Does::Map(map)) = (&task.doing, &graph.node(task.node).does) else { return };
+        let (Doing::Map(items), Does::Map(map)) = (&task.doing, &graph.node(task.node).does) else {
+            return;
+        };
         let result = items.result(map.on_item_error);
         let mut update = Object::default();
         update.insert(map.into.clone(), result.clone());
@@ -259,7 +286,11 @@ impl Items {
     /// The results: a list in the order of the items, or an object with their keys.
     fn result(&self, on_item_error: OnItemError) -> Json {
         let there = |result: &Option<Json>| on_item_error != OnItemError::Skip || result.is_some();
-        let results = self.results.iter().enumerate().filter(|(_, result)| there(result));
+        let results = self
+            .results
+            .iter()
+            .enumerate()
+            .filter(|(_, result)| there(result));
         match &self.keys {
             None => to_json(&results.map(|(_, result)| result).collect::<Vec<_>>()),
             Some(keys) => {
@@ -289,14 +320,19 @@ fn indexed<'i>(members: impl Iterator<Item = (&'i String, &'i Option<Json>)>) ->
 impl Wait {
     /// What is wrong with a payload, each with a JSON pointer; a few at most.
     fn problems(&self, payload: &Json) -> Vec<String> {
-        let Some(schema) = &self.schema else { return Vec::new() };
-        let payload: Value = serde_json::from_str(payload.get()).unwrap_or_default();
-        schema
-            .validator
-            .iter_errors(&payload)
-            .take(PROBLEMS_TOLD)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect()
+        let misfit = self
+            .schema
+            .as_ref()
+            .and_then(|of| of.schema.check(payload.get()).err());
+        match misfit {
+            None => Vec::new(),
+            Some(misfit) if misfit.problems.is_empty() => vec![misfit.message],
+            Some(misfit) => misfit
+                .problems
+                .iter()
+                .map(|(at, problem)| format!("{at}: {problem}"))
+                .collect(),
+        }
     }
 }
 
@@ -304,10 +340,13 @@ impl Run {
     /// Whether some wait of the run's graphs takes such a signal.
     fn takes(&self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
         let graphs: Vec<&Arc<Graph>> = std::iter::once(&self.graph).chain(self.graphs.values()).collect();
-        let waits = graphs.iter().flat_map(|graph| &graph.nodes).filter_map(|node| match &node.does {
-            Does::Wait(wait) => Some(wait),
-            _ => None,
-        });
+        let waits = graphs
+            .iter()
+            .flat_map(|graph| &graph.nodes)
+            .filter_map(|node| match &node.does {
+                Does::Wait(wait) => Some(wait),
+                _ => None,
+            });
         let mut problems = None;
         let mut names = Vec::new();
         for wait in waits {

@@ -21,8 +21,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use expect_test::Expect;
 use heddle_kernel::{
-    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Level, Next,
-    Object, Outcome, Owed, Recorded, Route, Run, RunId, Timestamp, decide,
+    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Level,
+    Next, Object, Outcome, Owed, Recorded, Route, Run, RunId, Timestamp, decide,
     event::{FunctionRef, Then},
     graph,
     object::json,
@@ -42,7 +42,9 @@ pub(crate) fn make(definition: &str) -> Graph {
         })
     };
     let definition = Definition::parse(definition).expect("a definition of the right form");
-    graph::check(&definition, any, |_| Ok(())).expect("a graph without errors").0
+    graph::check(&definition, any, |_| Ok(()))
+        .expect("a graph without errors")
+        .0
 }
 
 pub(crate) fn functions<'g>(graphs: impl Iterator<Item = &'g Arc<Graph>>) -> BTreeMap<Arc<str>, FunctionRef> {
@@ -117,9 +119,14 @@ fn show(recorded: &Recorded) -> String {
             let by = signal.map(|seq| format!(" by signal {seq}")).unwrap_or_default();
             format!("{seq} step {step} gives {update:?}{by}, {next}")
         }
-        Event::ItemFinished { step, item, result, .. } => {
+        Event::ItemFinished {
+            step, item, result, ..
+        } => {
             let result = result.as_ref().map_or("nothing", |result| result.get());
-            format!("{seq} step {step} gives item {} of {}: {result}", item.index, item.of)
+            format!(
+                "{seq} step {step} gives item {} of {}: {result}",
+                item.index, item.of
+            )
         }
         Event::StepFailed {
             step, failure, then, ..
@@ -130,7 +137,10 @@ fn show(recorded: &Recorded) -> String {
                 Then::Retry(at) => format!(", again at {}", at.0),
                 Then::Goto(node) => format!(", next {node}"),
             };
-            format!("{seq} step {step} fails ({}){then}: {failure}", failure.kind.as_str())
+            format!(
+                "{seq} step {step} fails ({}){then}: {failure}",
+                failure.kind.as_str()
+            )
         }
         Event::SignalReceived { name, payload } => format!("{seq} signal {name} {payload}"),
         Event::UndoStarted { error, reason } => match (error, reason) {
@@ -145,7 +155,10 @@ fn show(recorded: &Recorded) -> String {
             error.message
         ),
         Event::RunCancelled { reason, problems } => {
-            let problems = problems.iter().map(|problem| format!("; {problem}")).collect::<String>();
+            let problems = problems
+                .iter()
+                .map(|problem| format!("; {problem}"))
+                .collect::<String>();
             format!("{seq} run cancelled: {reason}{problems}")
         }
     }
@@ -161,16 +174,19 @@ fn call(run: &Run, place: Option<&str>) -> (u64, u32) {
         Owed::Call { step, attempt } => Some((step, attempt)),
         Owed::Wait { .. } => None,
     });
-    let mut meant = calls.filter(|(step, _)| match place.map(|place| place.split_once('#').unwrap_or((place, ""))) {
-        None => true,
-        Some((node, index)) => {
-            run.node_of(*step).as_deref() == Some(node)
-                && run.task(*step).is_some_and(|task| match task.item {
-                    Some(item) => item.index.to_string() == index,
-                    None => index.is_empty(),
-                })
-        }
-    });
+    let mut meant =
+        calls.filter(
+            |(step, _)| match place.map(|place| place.split_once('#').unwrap_or((place, ""))) {
+                None => true,
+                Some((node, index)) => {
+                    run.node_of(*step).as_deref() == Some(node)
+                        && run.task(*step).is_some_and(|task| match task.item {
+                            Some(item) => item.index.to_string() == index,
+                            None => index.is_empty(),
+                        })
+                }
+            },
+        );
     meant.next().unwrap_or((1, 1))
 }
 
@@ -242,13 +258,18 @@ pub(crate) fn check(script: &str, expected: Expect) {
     if let Some(name) = &graph.name {
         graphs.entry(name.clone()).or_insert_with(|| graph.clone());
     }
-    let named: Vec<Arc<str>> = graphs.values().chain([&graph]).flat_map(|graph| graph.graphs().cloned()).collect();
+    let named: Vec<Arc<str>> = graphs
+        .values()
+        .chain([&graph])
+        .flat_map(|graph| graph.graphs().cloned())
+        .collect();
     graphs.retain(|name, _| named.contains(name));
     let state = Object::parse(lines.next().expect("a state")).expect("an object");
     let id = RunId(uuid::Uuid::nil());
     let functions = functions(graphs.values().chain([&graph]));
     let graphs = Arc::new(graphs);
-    let (mut run, mut journal) = Run::start(id, graph.clone(), graphs.clone(), state, functions, Timestamp(0));
+    let (mut run, mut journal) =
+        Run::start(id, graph.clone(), graphs.clone(), state, functions, Timestamp(0));
     let mut told: Vec<String> = journal.iter().map(|event| show(event)).collect();
     let mut now = 0;
     for line in lines {

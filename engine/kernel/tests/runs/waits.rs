@@ -131,14 +131,17 @@ fn a_payload_that_does_not_fit_and_a_signal_that_nothing_waits_for_are_refused()
 
 #[test]
 fn a_wait_that_lasts_too_long_goes_elsewhere_or_fails() {
-    check(&format!("{WAIT}\n{{}}\nat 3600000\nanswer"), expect![[r#"
+    check(
+        &format!("{WAIT}\n{{}}\nat 3600000\nanswer"),
+        expect![[r#"
         1 run started {}
         2 step 1 at ask, attempt 1, until 3600000
         3 step 1 gives {}, next late
         4 step 2 at late, attempt 1
         5 step 2 gives {}, end
         6 run finished
-        finished {}"#]]);
+        finished {}"#]],
+    );
     check(
         r#"{"nodes": {"ask": {"wait": {"signal": "approval", "timeout": "1s"}}}}
            {}

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{Digest, GraphId, Recorded, RunError, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, FailureKind, GraphId, Recorded, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{GraphRow, PluginRow, RunFilter, RunRow, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
@@ -306,7 +306,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 /// Stands for an error that was damaged: the row still lists, and so do the others.
 fn unreadable(error: &serde_json::Error) -> RunError {
     RunError {
-        code: "unreadable".into(),
+        kind: FailureKind::Unreadable,
         message: format!("why the run failed can no longer be read in the store: {error}").into(),
         node: "".into(),
         step: 0,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::Value;
 
 use crate::graph::{
-    Case, Definition, Diagnostic, Does, Each, END, Function, FunctionKind, Map, Node, NodeDefinition, NodeIx,
+    Case, Definition, Diagnostic, Does, END, Each, Function, FunctionKind, Map, Node, NodeDefinition, NodeIx,
     Place, definition::part, did_you_mean, nearest,
 };
 
@@ -152,16 +152,22 @@ impl<'d> Names<'d> {
         };
         let mut leads: Vec<Place> = edges.iter().flat_map(|case| case.to.iter().copied()).collect();
         for (position, next) in node.next.iter().enumerate() {
-            leads.extend(self.place(next, &format!("{pointer}/next/{position}"), "its function may go to"));
+            leads.extend(self.place(
+                next,
+                &format!("{pointer}/next/{position}"),
+                "its function may go to",
+            ));
         }
         leads.extend(self.routes(&pointer, function));
-        let on_error = node.on_error.as_deref().and_then(|to| {
-            self.place(to, &format!("{pointer}/on_error"), "an error leads to")
-        });
+        let on_error = node
+            .on_error
+            .as_deref()
+            .and_then(|to| self.place(to, &format!("{pointer}/on_error"), "an error leads to"));
         let on_timeout = match &node.does {
-            Does::Wait(wait) => wait.on_timeout.as_deref().and_then(|to| {
-                self.place(to, &format!("{pointer}/wait/on_timeout"), "a timeout leads to")
-            }),
+            Does::Wait(wait) => wait
+                .on_timeout
+                .as_deref()
+                .and_then(|to| self.place(to, &format!("{pointer}/wait/on_timeout"), "a timeout leads to")),
             _ => None,
         };
         leads.extend(on_error);
@@ -215,13 +221,19 @@ impl<'d> Names<'d> {
         let at = match self.place(undo, &pointer, "it is undone by")? {
             Place::Node(at) if undo != name => at,
             _ => {
-                self.error(pointer, format!("`{name}` cannot be undone by `{undo}`: name a node that undoes it"));
+                self.error(
+                    pointer,
+                    format!("`{name}` cannot be undone by `{undo}`: name a node that undoes it"),
+                );
                 return None;
             }
         };
         let undo_node = &self.definition.nodes[at.0 as usize].1;
         if !matches!(undo_node.does, Does::Call { .. }) {
-            self.error(pointer, format!("`{undo}` calls no function: a node that undoes another one does"));
+            self.error(
+                pointer,
+                format!("`{undo}` calls no function: a node that undoes another one does"),
+            );
             return None;
         }
         Some(at)
@@ -238,7 +250,11 @@ impl<'d> Names<'d> {
                 }
             };
         }
-        let led_to = |at: NodeIx| nodes.iter().any(|node| node.leads.contains(&at) || node.compensate == Some(at));
+        let led_to = |at: NodeIx| {
+            nodes
+                .iter()
+                .any(|node| node.leads.contains(&at) || node.compensate == Some(at))
+        };
         let mut free = (0..nodes.len() as u32).map(NodeIx).filter(|node| !led_to(*node));
         match (free.next(), free.next()) {
             (Some(one), None) => Some(one),

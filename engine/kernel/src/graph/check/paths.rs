@@ -6,7 +6,11 @@ use crate::graph::{
 };
 
 pub(super) fn look(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
-    let may_wander = graph.nodes.iter().zip(functions).any(|(node, function)| wanders(node.uses().is_some(), function));
+    let may_wander = graph
+        .nodes
+        .iter()
+        .zip(functions)
+        .any(|(node, function)| wanders(node.uses().is_some(), function));
     reached(graph, may_wander, found);
     ends(graph, functions, found);
     unconditional_loops(graph, functions, found);
@@ -15,7 +19,10 @@ pub(super) fn look(graph: &Graph, functions: &[Option<Function>], found: &mut Ve
 
 /// Whether a function may name any node: a tool, or a node function that declares no routes.
 fn wanders(calls: bool, function: &Option<Function>) -> bool {
-    calls && function.as_ref().is_none_or(|function| function.kind == FunctionKind::Tool || function.routes.is_empty())
+    calls
+        && function
+            .as_ref()
+            .is_none_or(|function| function.kind == FunctionKind::Tool || function.routes.is_empty())
 }
 
 /// Nodes that nothing leads to: an error, or a warning where some function may name any node.
@@ -31,7 +38,10 @@ fn reached(graph: &Graph, may_wander: bool, found: &mut Vec<Diagnostic>) {
     }
     for (node, _) in graph.nodes.iter().zip(reached).filter(|(_, reached)| !reached) {
         let pointer = format!("/nodes/{}", part(&node.name));
-        let message = format!("no edge and no declared route leads to `{}` from the start", node.name);
+        let message = format!(
+            "no edge and no declared route leads to `{}` from the start",
+            node.name
+        );
         found.push(if may_wander {
             Diagnostic::warning(pointer, message + "; only a `next` that names it does")
         } else {
@@ -43,9 +53,12 @@ fn reached(graph: &Graph, may_wander: bool, found: &mut Vec<Diagnostic>) {
 /// A graph from whose start no path comes to the end never finishes, unless a function says so.
 fn ends(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
     let can_say = |at: NodeIx| {
-        graph.node(at).uses().is_some() && matches!(graph.node(at).does, Does::Call { .. })
+        graph.node(at).uses().is_some()
+            && matches!(graph.node(at).does, Does::Call { .. })
             && functions[at.0 as usize].as_ref().is_none_or(|function| {
-                function.kind == FunctionKind::Tool || function.routes.is_empty() || function.routes.iter().any(|to| to == "end")
+                function.kind == FunctionKind::Tool
+                    || function.routes.is_empty()
+                    || function.routes.iter().any(|to| to == "end")
             })
     };
     let mut seen = vec![false; graph.nodes.len()];
@@ -132,7 +145,10 @@ fn unwritten_keys(graph: &Graph, found: &mut Vec<Diagnostic>) {
     for key in graph.policies.keys().filter(|key| !written.contains(key)) {
         found.push(Diagnostic::warning(
             format!("/state/{}", part(key)),
-            format!("no node writes `{key}`{}", crate::graph::did_you_mean(key, written.iter().map(|key| &**key))),
+            format!(
+                "no node writes `{key}`{}",
+                crate::graph::did_you_mean(key, written.iter().map(|key| &**key))
+            ),
         ));
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::Size;
-use crate::output::clip;
+use crate::object::clip;
 
 /// How many subschemas a schema may stand for, each as often as references lead to it.
 const MOST_SUBSCHEMAS: u64 = 10_000;

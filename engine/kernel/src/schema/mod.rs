@@ -1,23 +1,20 @@
-//! A function's input schema, compiled: what a call's input is checked against before the guest
-//! is called.
+//! JSON Schemas, compiled: what a function's input and a signal's payload are checked against.
 //!
-//! A plugin's author writes the schema, so it may cost no more than a guest may: it refers to
-//! nothing but itself, its patterns take linear time, and what it stands for is measured when the
-//! plugin is registered ([`Extent`]). From that and the input the work of a check is known before
-//! it is begun.
+//! The authors of plugins and graphs write them, so one may cost no more than a guest may: it refers
+//! to nothing but itself, its patterns take linear time, and what it stands for is measured when it
+//! is compiled ([`Extent`]). From that and the value the work of a check is known before it is begun.
 
 mod extent;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use heddle_kernel::{Failure, FailureKind, object};
 use jsonschema::{PatternOptions, ValidationError, Validator};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::extent::Extent;
-use crate::output::clip;
+use crate::object::clip;
 
-/// How many problems of an input are named.
+/// How many problems of a value are named.
 const MOST_PROBLEMS: usize = 5;
 
 /// How long each of them is told, in bytes: it may show a part of the input.
@@ -41,10 +38,31 @@ const MOST_LISTING: u64 = 500_000;
 /// How deep a recursive schema may go into an input, in subschemas: each takes some of the stack.
 const MOST_STACKED: u64 = 2_000;
 
-/// A compiled input schema. Clones share it.
+/// A compiled schema. Clones share it.
 #[derive(Clone)]
-pub(crate) struct InputSchema {
+pub struct Schema {
     compiled: Option<Arc<Compiled>>,
+}
+
+/// Why a value does not fit a schema. It reads on from the value's name: "has 9 bytes, too many …".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// All of it in one line.
+    pub message: String,
+    /// Each problem that is named: a JSON pointer into the value, and what is wrong there.
+    pub problems: Vec<(String, String)>,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Schema")
+    }
 }
 
 struct Compiled {
@@ -52,9 +70,12 @@ struct Compiled {
     extent: Extent,
 }
 
-impl InputSchema {
-    /// Compiles a schema; the error says what is wrong with it, and goes on from "the schema".
-    pub(crate) fn compile(schema: &str) -> Result<Self, String> {
+impl Schema {
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// What is wrong with it; it goes on from "the schema".
+    pub fn compile(schema: &str) -> Result<Self, String> {
         let schema: Value = serde_json::from_str(schema).map_err(|error| format!("is not JSON: {error}"))?;
         if takes_everything(&schema) {
             return Ok(Self { compiled: None });
@@ -74,32 +95,34 @@ impl InputSchema {
     }
 
     /// Whether a check of a text of this length may take so long that it should have a thread for itself.
-    pub(crate) fn is_long(&self, len: usize) -> bool {
+    pub fn is_long(&self, len: usize) -> bool {
         self.compiled
             .as_ref()
             .is_some_and(|compiled| compiled.extent.subschemas.saturating_mul(len as u64) > LONG_WORK)
     }
 
-    /// Checks the input of a function. The failure names the function and the problems, each with
-    /// its JSON pointer, and has them as `{"problems": [{"pointer", "problem"}]}` for programs.
-    pub(crate) fn check(&self, function: &str, input: &str) -> Result<(), Failure> {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// The problems, a few at most, each with its JSON pointer.
+    pub fn check(&self, text: &str) -> Result<(), Misfit> {
         let Some(compiled) = &self.compiled else {
             return Ok(());
         };
-        let refused = |problem: String| {
-            let message = format!("`{function}` was not called: its input {problem}");
-            Failure::new(FailureKind::InvalidInput, message)
+        let refused = |message: String| Misfit {
+            message,
+            problems: Vec::new(),
         };
-        let work = compiled.extent.subschemas.saturating_mul(input.len() as u64);
+        let work = compiled.extent.subschemas.saturating_mul(text.len() as u64);
         if work > MOST_WORK {
             return Err(refused(format!(
                 "has {} bytes, too many to be checked against a schema of {} subschemas",
-                input.len(),
+                text.len(),
                 compiled.extent.subschemas
             )));
         }
         let value: Value =
-            serde_json::from_str(input).map_err(|error| refused(format!("is not JSON: {error}")))?;
+            serde_json::from_str(text).map_err(|error| refused(format!("is not JSON: {error}")))?;
         let size = Size::of(&value);
         if compiled.extent.recursive > 0
             && compiled.extent.depth.saturating_mul(size.depth + 1) > MOST_STACKED
@@ -112,22 +135,21 @@ impl InputSchema {
         if compiled.validator.is_valid(&value) {
             return Ok(());
         }
-        Err(compiled.failure(function, &value, &size))
+        Err(compiled.misfit(&value, &size))
     }
 }
 
 impl Compiled {
-    /// What is wrong with an input that does not fit.
+    /// What is wrong with a value that does not fit.
     #[cold]
-    fn failure(&self, function: &str, value: &Value, size: &Size) -> Failure {
-        let begin = format!("`{function}` was not called: its input does not fit its schema");
+    fn misfit(&self, value: &Value, size: &Size) -> Misfit {
+        let mut message = "does not fit its schema".to_owned();
+        let mut problems = Vec::new();
         if self.extent.listing(size) > MOST_LISTING {
-            let message = format!("{begin}; it is too large for its problems to be listed");
-            return Failure::new(FailureKind::InvalidInput, message);
+            message.push_str("; it is too large for its problems to be listed");
+            return Misfit { message, problems };
         }
         let mut errors = self.validator.iter_errors(value);
-        let mut message = begin;
-        let mut problems = Vec::new();
         for (error, before) in errors
             .by_ref()
             .take(MOST_PROBLEMS)
@@ -140,15 +162,13 @@ impl Compiled {
                 message.push_str(&format!("at {at}: "));
             }
             message.push_str(problem);
-            problems.push(json!({ "pointer": at, "problem": problem }));
+            problems.push((at.to_owned(), problem.to_owned()));
         }
         match errors.count() {
             0 => {}
             more => message.push_str(&format!("; and {more} more")),
         }
-        let mut failure = Failure::new(FailureKind::InvalidInput, message);
-        failure.data = Some(object::to_json(&json!({ "problems": problems })));
-        failure
+        Misfit { message, problems }
     }
 }
 
@@ -212,23 +232,22 @@ impl Size {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn compile(schema: &Value) -> InputSchema {
-        InputSchema::compile(&schema.to_string()).unwrap()
+    fn compile(schema: &Value) -> Schema {
+        Schema::compile(&schema.to_string()).unwrap()
     }
 
     fn refused(schema: &Value) -> String {
-        InputSchema::compile(&schema.to_string())
-            .err()
-            .expect("it is refused")
+        Schema::compile(&schema.to_string()).err().expect("it is refused")
     }
 
-    fn problem(schema: &InputSchema, input: &str) -> String {
-        let failure = schema.check("a/b", input).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::InvalidInput);
-        failure.message.to_string()
+    fn problem(schema: &Schema, input: &str) -> String {
+        schema.check(input).unwrap_err().message
     }
 
     #[test]
@@ -238,21 +257,15 @@ mod tests {
             "properties": {"text": {"type": "string"}, "tags": {"items": {"type": "string"}}},
             "required": ["text"],
         }));
-        assert!(
-            schema
-                .check("a/b", r#"{"text": "x", "tags": ["y"], "more": 1}"#)
-                .is_ok()
-        );
+        assert!(schema.check(r#"{"text": "x", "tags": ["y"], "more": 1}"#).is_ok());
         assert_eq!(
             problem(&schema, r#"{"tags": ["x", 2]}"#),
-            "`a/b` was not called: its input does not fit its schema: \"text\" is a required property; \
+            "does not fit its schema: \"text\" is a required property; \
              at /tags/1: 2 is not of type \"string\""
         );
-        let failure = schema.check("a/b", r#"{"text": 1}"#).unwrap_err();
-        assert_eq!(
-            failure.data.unwrap().get(),
-            r#"{"problems":[{"pointer":"/text","problem":"1 is not of type \"string\""}]}"#
-        );
+        let misfit = schema.check(r#"{"text": 1}"#).unwrap_err();
+        let told = ("/text".to_owned(), "1 is not of type \"string\"".to_owned());
+        assert_eq!(misfit.problems, [told]);
         assert!(problem(&schema, "{").contains("is not JSON"));
         assert!(problem(&schema, r#"{"text": 1e999}"#).contains("number out of range"));
     }
@@ -319,7 +332,7 @@ mod tests {
         let schema =
             compile(&json!({"allOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}], "type": "array"}));
         let nested = |inner: &str, depth: usize| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(schema.check("a/b", &nested("", 100)).is_ok());
+        assert!(schema.check(&nested("", 100)).is_ok());
         assert!(problem(&schema, &nested("1", 4)).contains("at /0/0/0/0: 1 is not of type \"array\""));
         assert!(
             problem(&schema, &nested("1", 100)).ends_with("too large for its problems to be listed"),
@@ -338,7 +351,7 @@ mod tests {
         }
         definitions.insert("d40".to_owned(), json!({"items": {"$ref": "#"}}));
         let schema = compile(&json!({"$ref": "#/$defs/d0", "$defs": definitions}));
-        assert!(schema.check("a/b", "[[[1]]]").is_ok());
+        assert!(schema.check("[[[1]]]").is_ok());
         let deep = problem(&schema, &format!("{}{}", "[".repeat(120), "]".repeat(120)));
         assert!(deep.contains("too deep to be checked"), "{deep}");
     }

@@ -1,0 +1,110 @@
+//! Branches that run beside each other, maps and graphs in graphs.
+
+use heddle_kernel::{Event, Object, Status};
+use heddle_runtime::Watched;
+
+use crate::script::{all, fresh, graph, idle};
+
+#[tokio::test]
+async fn the_arms_of_a_fork_are_called_beside_each_other() {
+    let (_, functions, engine) = fresh();
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"a": {}, "g1": {"uses": "gate"}, "g2": {"uses": "gate"}, "d": {}}, "edges": {"a": ["g1", "g2"], "g1": "d", "g2": "d"}}"#,
+    )
+    .await;
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    // Both are called while neither has answered.
+    functions.called(3).await;
+    functions.gate.add_permits(2);
+    all(&engine, run).await;
+    assert_eq!(engine.run(run).await.unwrap().unwrap().status, Status::Finished);
+    assert_eq!(*functions.calls.borrow(), 4);
+}
+
+#[tokio::test]
+async fn a_failing_arm_gives_up_the_calls_of_the_others() {
+    let (_, functions, engine) = fresh();
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"a": {}, "gate": {}, "broken": {}}, "edges": {"a": ["gate", "broken"]}}"#,
+    )
+    .await;
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    all(&engine, run).await;
+    let view = engine.run(run).await.unwrap().unwrap();
+    assert_eq!(view.status, Status::Failed);
+    assert_eq!(&*view.error.unwrap().node, "broken");
+    idle(&engine).await;
+    assert_eq!(functions.waiting(), 0, "a call that nobody waits for goes on");
+}
+
+#[tokio::test]
+async fn cancelling_gives_up_the_call_under_way_and_undoes_what_was_done() {
+    let (_, functions, engine) = fresh();
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"book": {"compensate": "unbook"}, "gate": {}, "unbook": {}}, "edges": {"book": "gate"}, "start": "book"}"#,
+    )
+    .await;
+    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    functions.called(2).await;
+    engine.cancel(run, "not wanted").await.unwrap();
+    all(&engine, run).await;
+    let view = engine.run(run).await.unwrap().unwrap();
+    assert_eq!(view.status, Status::Cancelled);
+    assert!(view.state.get("unbook").is_some());
+    idle(&engine).await;
+    assert_eq!(functions.waiting(), 0, "a call that nobody waits for goes on");
+}
+
+#[tokio::test]
+async fn a_map_of_ten_thousand_items_ends_with_its_results_in_order() {
+    let (_, functions, engine) = fresh();
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"each": {"map": {"over": "state.all", "as": "item", "uses": "twice", "into": "doubled", "at_once": 100}}}}"#,
+    )
+    .await;
+    let items: Vec<u32> = (0..10_000).collect();
+    let state = serde_json::from_value(serde_json::json!({"all": items})).unwrap();
+    let run = engine.start_run(&graph, state).await.unwrap().id;
+    let told = all(&engine, run).await;
+    assert_eq!(told.len(), 20_005);
+    let state = engine.run(run).await.unwrap().unwrap().state;
+    let doubled: Vec<serde_json::Value> = serde_json::from_str(state.get("doubled").unwrap().get()).unwrap();
+    assert!(
+        doubled
+            .iter()
+            .zip(&items)
+            .all(|(result, item)| result["twice"] == serde_json::json!(2 * item))
+    );
+    assert_eq!(doubled.len(), items.len());
+    assert_eq!(*functions.calls.borrow(), 10_000);
+}
+
+#[tokio::test]
+async fn a_graph_in_a_graph_keeps_its_events_under_the_parents() {
+    let (_, _, engine) = fresh();
+    graph(
+        &engine,
+        r#"{"name": "child", "nodes": {"x": {}, "y": {}}, "edges": {"x": "y"}}"#,
+    )
+    .await;
+    let parent = graph(
+        &engine,
+        r#"{"nodes": {"c": {"graph": "child", "input": {"doc": "state.doc"}, "output": "published"}}}"#,
+    )
+    .await;
+    let state = serde_json::from_value(serde_json::json!({"doc": "text"})).unwrap();
+    let run = engine.start_run(&parent, state).await.unwrap().id;
+    // A newer graph of the same name is none of this run's business.
+    graph(&engine, r#"{"name": "child", "nodes": {"z": {}}}"#).await;
+    let told = all(&engine, run).await;
+    let within = told.iter().filter(|told| {
+        matches!(told, Watched::Event(event) if matches!(event.event, Event::StepStarted { within: 1, .. }))
+    });
+    assert_eq!(within.count(), 2);
+    let state = engine.run(run).await.unwrap().unwrap().state.to_text();
+    assert_eq!(state, r#"{"doc":"text","published":{"doc":"text","x":2,"y":3}}"#);
+}

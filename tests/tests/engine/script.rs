@@ -1,0 +1,259 @@
+//! Functions that a test scripts, and an engine over a journal that it can hold back.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use heddle_kernel::{
+    Answer, Digest, Failure, FailureKind, FunctionKind, Json, Level, Object, Outcome, Route, RunId,
+    event::FunctionRef,
+    object::{json, to_json},
+};
+use heddle_runtime::{
+    Engine, Ports, RandomIds, Settings, SystemClock, Watched,
+    ports::{
+        Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, ToolCall,
+    },
+};
+use heddle_store::MemoryJournal;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Functions by name: `count` adds one to `n` until 300, `gate` waits for the test, `panic`
+/// panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice, `twice`
+/// doubles an item, and any other adds a key of its name.
+pub(crate) struct Scripted {
+    pub(crate) gate: Semaphore,
+    pub(crate) calls: watch::Sender<usize>,
+    pub(crate) by_step: Mutex<HashMap<(RunId, u64), usize>>,
+    pub(crate) registered: AtomicUsize,
+    /// How many calls are at the gate.
+    waits: AtomicUsize,
+}
+
+/// A call at the gate, until it is dropped.
+struct Waits<'s>(&'s AtomicUsize);
+
+impl<'s> Waits<'s> {
+    fn begin(waits: &'s AtomicUsize) -> Self {
+        waits.fetch_add(1, Ordering::SeqCst);
+        Self(waits)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Default for Scripted {
+    fn default() -> Self {
+        Self {
+            gate: Semaphore::new(0),
+            calls: watch::Sender::new(0),
+            by_step: Mutex::default(),
+            registered: AtomicUsize::new(0),
+            waits: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Scripted {
+    /// How many calls are at the gate.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waits.load(Ordering::SeqCst)
+    }
+
+    /// Waits until functions were called this many times.
+    pub(crate) async fn called(&self, times: usize) {
+        let mut calls = self.calls.subscribe();
+        timeout(PATIENCE, calls.wait_for(|calls| *calls >= times))
+            .await
+            .expect("the calls come")
+            .unwrap();
+    }
+
+    async fn answer(&self, call: &Call) -> Result<Outcome, Failure> {
+        let mut update = Object::default();
+        let mut route = Route::Edges;
+        match &*call.function.function {
+            "gate" => {
+                let _waits = Waits::begin(&self.waits);
+                self.gate.acquire().await.unwrap().forget();
+            }
+            "panic" => panic!("on purpose"),
+            "grow" => update.insert("large", to_json(&"x".repeat(2_000))),
+            "say" => {
+                call.sink.log(Level::Info, "hello");
+                call.sink.emit(json("{\"token\":1}").unwrap());
+                self.gate.acquire().await.unwrap().forget();
+            }
+            "count" => {
+                let n = call.input.get("n").map_or(0, |n| n.get().parse().unwrap()) + 1;
+                update.insert("n", to_json(&n));
+                if n < 300 {
+                    route = Route::Again;
+                }
+            }
+            "broken" => return Err(Failure::new(FailureKind::Permanent, "it broke")),
+            "flaky" if call.attempt < 3 => return Err(Failure::new(FailureKind::Retryable, "busy")),
+            "twice" => {
+                let item: u32 = call.input.get("item").unwrap().get().parse().unwrap();
+                update.insert("twice", to_json(&(2 * item)));
+            }
+            name => update.insert(name, to_json(&call.step)),
+        }
+        Ok(Outcome { update, route })
+    }
+}
+
+impl Functions for Scripted {
+    fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        self.registered.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Err(RegisterError::Refused("this is a script".to_owned())) })
+    }
+
+    fn has(&self, _: &Digest) -> bool {
+        true
+    }
+
+    fn plugins(&self) -> Vec<Arc<PluginInfo>> {
+        Vec::new()
+    }
+
+    fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError> {
+        let function = FunctionRef {
+            digest: Digest::of(b"script"),
+            plugin: "script".into(),
+            version: "1.0.0".into(),
+            function: uses.into(),
+            routes: Vec::new(),
+        };
+        let any = json("{}").unwrap();
+        let info = FunctionInfo {
+            name: uses.into(),
+            kind: FunctionKind::Node,
+            summary: String::new(),
+            input: any.clone(),
+            output: any,
+            config: None,
+            read_only: false,
+            idempotent: false,
+            routes: Vec::new(),
+        };
+        Ok(Resolved { function, info })
+    }
+
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
+        *self
+            .by_step
+            .lock()
+            .unwrap()
+            .entry((call.run, call.step))
+            .or_default() += 1;
+        self.calls.send_modify(|calls| *calls += 1);
+        Box::pin(async move { self.answer(&call).await.map(Answer::Outcome) })
+    }
+
+    fn call_tool(&self, _: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {
+        Box::pin(async { Err(Failure::new(FailureKind::Permanent, "this is a script")) })
+    }
+}
+
+pub(crate) fn engine(journal: &Arc<MemoryJournal>, functions: &Arc<Scripted>, settings: Settings) -> Engine {
+    let ports = Ports {
+        journal: journal.clone(),
+        functions: functions.clone(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+    };
+    Engine::new(ports, settings)
+}
+
+pub(crate) fn fresh() -> (Arc<MemoryJournal>, Arc<Scripted>, Engine) {
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let engine = engine(&journal, &functions, Settings::default());
+    (journal, functions, engine)
+}
+
+/// Creates a graph of these nodes in a line and gives its id.
+pub(crate) async fn line(engine: &Engine, nodes: &[&str]) -> String {
+    let all: serde_json::Map<_, _> = nodes
+        .iter()
+        .map(|node| ((*node).to_owned(), serde_json::json!({})))
+        .collect();
+    let edges: serde_json::Map<_, _> = nodes
+        .windows(2)
+        .map(|pair| (pair[0].to_owned(), pair[1].into()))
+        .collect();
+    let graph = serde_json::json!({"start": nodes[0], "nodes": all, "edges": edges}).to_string();
+    engine
+        .create_graph(&graph)
+        .await
+        .expect("a graph")
+        .graph
+        .id
+        .to_string()
+}
+
+/// Everything that a watcher is told from the beginning.
+pub(crate) async fn all(engine: &Engine, run: RunId) -> Vec<Watched> {
+    let mut watch = engine.watch(run, 0).await.unwrap().expect("the run is known");
+    let mut told = Vec::new();
+    while let Some(next) = timeout(PATIENCE, watch.next()).await.expect("the watch goes on") {
+        told.push(next.expect("the watch is not broken"));
+    }
+    let seqs: Vec<u64> = told.iter().filter_map(seq).collect();
+    assert_eq!(
+        seqs,
+        (1..=seqs.len() as u64).collect::<Vec<_>>(),
+        "a gap or a repeat"
+    );
+    told
+}
+
+pub(crate) fn seq(told: &Watched) -> Option<u64> {
+    match told {
+        Watched::Event(event) => Some(event.seq),
+        Watched::Chunk(_) => None,
+    }
+}
+
+pub(crate) async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending())).await
+}
+
+/// Creates a graph and gives its id.
+pub(crate) async fn graph(engine: &Engine, definition: &str) -> String {
+    let created = engine.create_graph(definition).await;
+    created
+        .unwrap_or_else(|error| panic!("{error}"))
+        .graph
+        .id
+        .to_string()
+}
+
+/// Waits until the engine has no run in memory.
+pub(crate) async fn idle(engine: &Engine) {
+    let idle = async {
+        while engine.stats().runs_in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, idle)
+        .await
+        .expect("the engine lets go of its runs");
+}

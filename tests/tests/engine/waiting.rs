@@ -1,0 +1,193 @@
+//! Runs that wait are given up to the store, and go on when their time or their signal comes.
+
+use std::time::Duration;
+
+use heddle_kernel::{Event, Object, Refusal, RunId, Status, object::json};
+use heddle_runtime::{Engine, SendError, Settings, Watched, ports::Journal};
+use tokio::time::timeout;
+
+use crate::script::{PATIENCE, all, engine, fresh, graph, idle};
+
+const ASK: &str = r#"{"nodes": {"ask": {"wait": {"signal": "approval", "prompt": "Publish?", "schema": {"type": "object"}}}, "b": {}}, "edges": {"ask": "b"}}"#;
+
+async fn start(engine: &Engine, graph: &str) -> RunId {
+    engine.start_run(graph, Object::default()).await.unwrap().id
+}
+
+async fn status(engine: &Engine, run: RunId) -> Status {
+    engine.run(run).await.unwrap().unwrap().status
+}
+
+#[tokio::test]
+async fn a_run_that_waits_is_only_its_row_and_goes_on_with_its_signal() {
+    let (journal, _, engine) = fresh();
+    engine.recover().await.unwrap();
+    let graph = graph(&engine, ASK).await;
+    let run = start(&engine, &graph).await;
+    idle(&engine).await;
+    assert_eq!(journal.run(run).await.unwrap().unwrap().status, Status::Waiting);
+    let view = engine.run(run).await.unwrap().unwrap();
+    assert_eq!(view.status, Status::Waiting);
+    assert_eq!(view.waits[0].prompt.as_deref(), Some("Publish?"));
+    assert_eq!(view.waits[0].signal.as_deref(), Some("approval"));
+    engine
+        .signal(run, "approval", json("{\"ok\":true}").unwrap())
+        .await
+        .unwrap();
+    let told = all(&engine, run).await;
+    assert_eq!(told.len(), 7);
+    let view = engine.run(run).await.unwrap().unwrap();
+    assert_eq!(view.status, Status::Finished);
+    assert_eq!(view.state.get("approval").unwrap().get(), "{\"ok\":true}");
+}
+
+#[tokio::test]
+async fn what_is_sent_to_no_run_or_to_one_that_does_not_take_it_is_refused() {
+    let (_, _, engine) = fresh();
+    engine.recover().await.unwrap();
+    let nobody = RunId(uuid::Uuid::nil());
+    assert!(matches!(
+        engine.signal(nobody, "approval", json("1").unwrap()).await,
+        Err(SendError::NoSuchRun(_))
+    ));
+    let graph = graph(&engine, ASK).await;
+    let run = start(&engine, &graph).await;
+    assert!(matches!(
+        engine.signal(run, "approval", json("1").unwrap()).await,
+        Err(SendError::Refused(Refusal::Payload { .. }))
+    ));
+    assert!(matches!(
+        engine.signal(run, "aproval", json("{}").unwrap()).await,
+        Err(SendError::Refused(Refusal::NoSuchSignal { .. }))
+    ));
+    engine.cancel(run, "not wanted").await.unwrap();
+    assert_eq!(status(&engine, run).await, Status::Cancelled);
+    assert!(matches!(
+        engine.cancel(run, "again").await,
+        Err(SendError::Refused(Refusal::Over))
+    ));
+    idle(&engine).await;
+    assert!(matches!(
+        engine.signal(run, "approval", json("{}").unwrap()).await,
+        Err(SendError::Refused(Refusal::Over))
+    ));
+}
+
+#[tokio::test]
+async fn signals_that_come_at_once_are_each_kept_and_taken_once() {
+    let (_, _, engine) = fresh();
+    engine.recover().await.unwrap();
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"w": {"wait": {"signal": "s"}, "output": "all"}}, "edges": {"w": [{"when": "size(state.all) < 20", "to": "w"}, {"to": "end"}]},
+            "state": {"all": {"merge": "append"}}}"#,
+    )
+    .await;
+    let run = start(&engine, &graph).await;
+    let sent = (0..20).map(|n| {
+        let engine = engine.clone();
+        async move {
+            engine
+                .signal(run, "s", json(&format!("[{n}]")).unwrap())
+                .await
+                .unwrap()
+        }
+    });
+    futures_util::future::join_all(sent).await;
+    all(&engine, run).await;
+    let state = engine.run(run).await.unwrap().unwrap().state;
+    let mut taken: Vec<u32> = serde_json::from_str(state.get("all").unwrap().get()).unwrap();
+    taken.sort_unstable();
+    assert_eq!(taken, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_watcher_of_a_run_that_waits_hears_when_it_goes_on() {
+    let (_, _, engine) = fresh();
+    engine.recover().await.unwrap();
+    let graph = graph(&engine, ASK).await;
+    let run = start(&engine, &graph).await;
+    idle(&engine).await;
+    let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
+    engine.signal(run, "approval", json("{}").unwrap()).await.unwrap();
+    let next = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(next, Watched::Event(event) if event.seq == 3));
+    drop(watch);
+    idle(&engine).await;
+}
+
+#[tokio::test]
+async fn sleeping_runs_wake_in_time_also_under_another_engine() {
+    let (journal, functions, first) = fresh();
+    first.recover().await.unwrap();
+    let graph = graph(
+        &first,
+        r#"{"nodes": {"pause": {"sleep": "400ms"}, "b": {}}, "edges": {"pause": "b"}}"#,
+    )
+    .await;
+    let starts = (0..2_000).map(|_| first.start_run(&graph, Object::default()));
+    let runs: Vec<RunId> = futures_util::future::join_all(starts)
+        .await
+        .into_iter()
+        .map(|run| run.unwrap().id)
+        .collect();
+    // The engine is gone without a word, and another one finds the runs in the journal alone.
+    drop(first);
+    let journal = std::sync::Arc::new(journal.after_crash());
+    let second = engine(&journal, &functions, Settings::default());
+    second.recover().await.unwrap();
+    let mut worst = 0;
+    for run in runs {
+        let told = all(&second, run).await;
+        let mut until = None;
+        for event in told {
+            let Watched::Event(event) = event else { continue };
+            match &event.event {
+                Event::StepStarted { until: Some(at), .. } => until = Some(at.0),
+                Event::StepFinished { step: 1, .. } => {
+                    let late = event.at.0 - until.expect("it slept");
+                    worst = worst.max(late);
+                    assert!(late >= 0, "it woke {late} ms early");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(worst < 1_000, "one woke {worst} ms late");
+}
+
+#[tokio::test]
+async fn a_retry_waits_in_the_store_and_not_in_memory() {
+    let (_, functions, engine) = fresh();
+    engine.recover().await.unwrap();
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"flaky": {"retry": {"attempts": 3, "backoff": "30ms"}}, "b": {}}, "edges": {"flaky": "b"}}"#,
+    )
+    .await;
+    let run = start(&engine, &graph).await;
+    all(&engine, run).await;
+    assert_eq!(status(&engine, run).await, Status::Finished);
+    assert_eq!(
+        *functions.calls.borrow(),
+        4,
+        "two that failed, one that did not, and b"
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_was_stopped_while_somebody_held_it_is_found_again() {
+    let (journal, functions, first) = fresh();
+    first.recover().await.unwrap();
+    let graph = graph(&first, ASK).await;
+    let run = start(&first, &graph).await;
+    let watch = first.watch(run, 0).await.unwrap().unwrap();
+    first.drain(Duration::from_secs(1)).await;
+    drop(watch);
+    let journal = std::sync::Arc::new(journal.after_crash());
+    let second = engine(&journal, &functions, Settings::default());
+    second.recover().await.unwrap();
+    second.signal(run, "approval", json("{}").unwrap()).await.unwrap();
+    all(&second, run).await;
+    assert_eq!(status(&second, run).await, Status::Finished);
+}
