@@ -18,14 +18,22 @@ pub(crate) struct Wait {
     pub(crate) prompt: Option<String>,
 }
 
+/// A step under way.
+#[derive(Clone, Default)]
+struct Step {
+    node: String,
+    /// In how many graphs it is, besides the run's own.
+    depth: usize,
+}
+
 /// Prints events to stdout.
 pub(crate) struct Printer {
     json: bool,
     paint: Paint,
     run: String,
     waits: HashMap<String, Wait>,
-    /// In how many graphs each step is that runs one.
-    depths: HashMap<u64, usize>,
+    /// The steps under way.
+    steps: HashMap<u64, Step>,
     over: bool,
     /// Why it was cancelled.
     reason: Option<String>,
@@ -38,7 +46,7 @@ impl Printer {
             paint: Paint::for_stdout(),
             run: run.to_owned(),
             waits,
-            depths: HashMap::new(),
+            steps: HashMap::new(),
             over: false,
             reason: None,
         }
@@ -62,20 +70,20 @@ impl Printer {
         let at = event["at"].as_str().unwrap_or_default();
         // The time of day is enough beside a run that goes on now: 2026-11-22T19:33:00.123Z
         let time = at.get(11..23).unwrap_or(at);
-        let node = event["node"].as_str().unwrap_or_default();
+        let Step { node, depth } = self.place(event);
         let message = event["message"].as_str().unwrap_or_default();
         // The node has a column of its own.
         let message = message
-            .strip_prefix(node)
+            .strip_prefix(node.as_str())
             .and_then(|rest| rest.strip_prefix(' '))
             .unwrap_or(message);
         let (mark, colour) = mark(event);
-        let indent = "  ".repeat(self.depth(event));
+        let indent = "  ".repeat(depth);
         let shown = match event["item"]["index"].as_u64() {
             Some(index) => format!("{indent}{node}[{index}]"),
             None => format!("{indent}{node}"),
         };
-        let wait = (kind == "step_started").then(|| self.waits.get(node)).flatten();
+        let wait = (kind == "step_started").then(|| self.waits.get(&node)).flatten();
         let (mark, colour) = if wait.is_some() {
             ("‖", "33")
         } else {
@@ -99,24 +107,28 @@ impl Printer {
         writeln!(out, "{margin}{}", self.paint.in_colour("2", &command))
     }
 
-    /// In how many graphs an event's step is, besides the run's own.
-    fn depth(&mut self, event: &Value) -> usize {
-        let around = |step: &Value| step.as_u64().and_then(|step| self.depths.get(&step).copied());
-        let depth = match (event["type"].as_str(), &event["within"]) {
-            (Some("step_started"), Value::Null) => 0,
-            (Some("step_started"), within) => around(within).map_or(1, |depth| depth + 1),
-            _ => around(&event["step"]).unwrap_or_default(),
-        };
-        match (event["type"].as_str(), event["step"].as_u64()) {
-            (Some("step_started"), Some(step)) if depth > 0 => {
-                self.depths.insert(step, depth);
+    /// Where an event happened.
+    fn place(&mut self, event: &Value) -> Step {
+        let known = |step: &Value| step.as_u64().and_then(|step| self.steps.get(&step));
+        let number = event["step"].as_u64();
+        let mut place = known(&event["step"]).cloned().unwrap_or_default();
+        if let Some(node) = event["node"].as_str() {
+            place.node = node.to_owned();
+        }
+        match (event["type"].as_str(), number) {
+            (Some("step_started"), Some(step)) => {
+                place.depth = match &event["within"] {
+                    Value::Null => 0,
+                    within => known(within).map_or(1, |around| around.depth + 1),
+                };
+                self.steps.insert(step, place.clone());
             }
             (Some("step_finished" | "item_finished"), Some(step)) => {
-                self.depths.remove(&step);
+                self.steps.remove(&step);
             }
             _ => {}
         }
-        depth
+        place
     }
 
     /// Prints how the run ended and its final state.

@@ -84,7 +84,7 @@ fn place(location: serde_saphyr::Location) -> Place {
 fn told(error: &serde_saphyr::Error) -> String {
     let text = error.to_string();
     let said = text.split(" at line ").next().unwrap_or(&text);
-    let said = said.split(" (defined at line ").next().unwrap_or(said);
+    let said = said.split(" (defined").next().unwrap_or(said);
     if said.starts_with("multiple YAML documents") {
         return "a second document begins here: a file holds one graph".to_owned();
     }
@@ -291,20 +291,49 @@ mod tests {
     fn values_are_those_of_yaml_1_2_in_the_order_of_the_text() {
         check(
             "b: [on, no, yes, ~, true]\na: {z: 1, y: 1.5, x: 007, w: 1_000, v: 2026-01-01}\nc: |\n  two\n  lines\n",
-            expect![[""]],
+            expect![[
+                r#"{"b":["on","no","yes",null,true],"a":{"z":1,"y":1.5,"x":"007","w":"1_000","v":"2026-01-01"},"c":"two\nlines\n"}"#
+            ]],
         );
-        check("a: &x {k: v}\nb: *x\n", expect![[""]]);
-        check(r#"{"a": [1, {"b": "\u00e9"}]}"#, expect![[""]]);
+        check(
+            "a: &x {k: v}\nb: *x\n",
+            expect![[r#"{"a":{"k":"v"},"b":{"k":"v"}}"#]],
+        );
+        check(
+            r#"{"a": [1, {"b": "\u00e9"}]}"#,
+            expect![[r#"{"a":[1,{"b":"é"}]}"#]],
+        );
     }
 
     #[test]
     fn what_json_has_not_is_told_with_its_place() {
-        check("a: 1\nb: 2\na: 3\n", expect![[""]]);
-        check("nodes:\n  1: {}\n  true: {}\n  ~: {}\n", expect![[""]]);
-        check("? [a]\n: 1\n", expect![[""]]);
-        check("a: .inf\n", expect![[""]]);
-        check("a: 1\n---\nb: 2\n", expect![[""]]);
-        check("a: [1,\n b: }\n", expect![[""]]);
+        check(
+            "a: 1\nb: 2\na: 3\n",
+            expect!["3:1 `a` is given twice here: keep one of the two"],
+        );
+        check(
+            "nodes:\n  1: {}\n  true: {}\n  ~: {}\n",
+            expect![[r#"
+            2:3 a key is a text: write "1", in quotes
+            3:3 a key is a text: write "true", in quotes
+            4:3 a key is a text: write "null", in quotes"#]],
+        );
+        check(
+            "? [a]\n: 1\n",
+            expect!["1:3 invalid type: sequence, expected a text as the key"],
+        );
+        check(
+            "a: .inf\n",
+            expect!["1:4 non-finite float `.inf` rejected by the configured policy"],
+        );
+        check(
+            "a: 1\n---\nb: 2\n",
+            expect!["3:1 a second document begins here: a file holds one graph"],
+        );
+        check(
+            "a: [1,\n b: }\n",
+            expect!["1:4 mismatched bracket '[' closed by '}'"],
+        );
     }
 
     #[test]
@@ -317,15 +346,35 @@ mod tests {
             let nine = vec![format!("*{inner}"); 9].join(", ");
             lines += &format!("{name}: &{name} [{nine}]\n");
         }
-        check(&lines, expect![[""]]);
+        check(
+            &lines,
+            expect![
+                "6:16 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (budget breached: Nodes { nodes: 250001 })"
+            ],
+        );
         let fat = format!(
             "a: &a {}\nb: [{}]\n",
             "x".repeat(100_000),
             vec!["*a"; 1_000].join(", ")
         );
-        check(&fat, expect![[""]]);
-        check(&"[".repeat(10_000), expect![[""]]);
-        check(&"- ".repeat(10_000), expect![[""]]);
+        check(
+            &fat,
+            expect![
+                "2:669 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (budget breached: ScalarBytes { total_scalar_bytes: 16800002 } (defined)"
+            ],
+        );
+        check(
+            &"[".repeat(10_000),
+            expect![
+                "1:256 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (recursion limit exceeded)"
+            ],
+        );
+        check(
+            &"- ".repeat(10_000),
+            expect![
+                "1:201 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (budget breached: Depth { depth: 101 })"
+            ],
+        );
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
             get(async || file(css, include_str!("../ui/style.css"))),
         )
         .route("/app.js", get(async || file(js, include_str!("../ui/app.js"))))
+        .route(
+            "/graph.js",
+            get(async || file(js, include_str!("../ui/graph.js"))),
+        )
+        .route(
+            "/waits.js",
+            get(async || file(js, include_str!("../ui/waits.js"))),
+        )
         .route("/rows.js", get(async || file(js, include_str!("../ui/rows.js"))))
         .route("/json.js", get(async || file(js, include_str!("../ui/json.js"))))
         .route(

@@ -428,6 +428,8 @@ async fn the_page_and_the_docs_come_from_the_binary() {
         "/app.js",
         "/rows.js",
         "/json.js",
+        "/graph.js",
+        "/waits.js",
         "/style.css",
         "/favicon.svg",
         "/docs/",

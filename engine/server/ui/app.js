@@ -1,14 +1,18 @@
-// The page on which a run is watched. What it knows of the run it learns from the run's events
-// alone: they come over the WebSocket from the beginning, so it can be opened at any time, and
-// goes on after the last one that it has seen when the connection is lost.
+// The page on which a run is watched. What it knows of the run it learns from the run's events:
+// they come over the WebSocket from the beginning, so it can be opened at any time, and goes on
+// after the last one that it has seen when the connection is lost. When they pause, the run itself
+// tells what it waits for, and its state where several branches made it.
 
+import { clear as clearPicture, draw, fit, mark } from "./graph.js";
 import { brief, parse, print, show } from "./json.js";
 import { Rows, moment, since } from "./rows.js";
+import { post, showWaits } from "./waits.js";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
 const LIST_EVERY = 4000; // ms between looks for recent runs
 const RETRY = [500, 1000, 2000, 4000, 8000]; // ms before each try to connect again
 const PAGE = 1000; // events that are read at once
+const QUIET = 250; // ms without an event after which the run itself is asked
 const PER_FRAME = 2000; // messages that are taken in between two frames
 const FINAL = { 1000: "", 1008: "closed by the server", 4400: "not a run's id", 4404: "no such run" };
 
@@ -28,7 +32,7 @@ function watch(id) {
   run = {
     id, socket: null, after: 0, tries: 0, timer: null, queue: [], frame: null,
     status: null, graph: null, started: null, ended: null, steps: 0, count: 0, at: new Map(), visits: new Map(), failedAt: null,
-    state: new Map(), changed: new Set(),
+    state: new Map(), changed: new Set(), under: new Map(), marks: new Map(), waits: [], parted: false, asking: null,
   };
   $("welcome").hidden = true;
   $("watch").hidden = false;
@@ -38,6 +42,8 @@ function watch(id) {
   $("error").hidden = true;
   $("nodes").replaceChildren();
   $("state").replaceChildren();
+  showWaits($("waits"), id, []);
+  clearPicture($("picture"));
   setFollow(true);
   showHead();
   showState();
@@ -48,6 +54,7 @@ function watch(id) {
 function leave() {
   if (!run) return;
   clearTimeout(run.timer);
+  clearTimeout(run.asking);
   cancelAnimationFrame(run.frame);
   run.socket?.close();
   run = null;
@@ -116,16 +123,38 @@ function take(events) {
       run.count += 1;
     }
     const at = event.at ? Date.parse(event.at) : Date.now();
-    learn(event, at);
-    items.push({ event, at, hay: `${event.type} ${event.node ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
+    const { node, depth } = learn(event, at);
+    items.push({ event, at, node, depth, hay: `${event.type} ${node ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
   }
   rows.push(items);
   showHead();
   showStateSoon();
+  clearTimeout(run.asking);
+  run.asking = setTimeout(ask, QUIET);
 }
 
-/** What an event says about the run. */
+/** Asks the run itself for what its events do not tell. */
+async function ask() {
+  const mine = run;
+  const text = await getText(`/v1/runs/${encodeURIComponent(mine.id)}`);
+  if (run !== mine || text === null) return;
+  const told = parse(text);
+  // It has gone on: the next pause comes.
+  if (told.last_seq < mine.after) return;
+  mine.status = told.status;
+  mine.waits = told.waits;
+  showWaits($("waits"), mine.id, told.waits);
+  if (mine.parted || mine.ended) {
+    mine.state = new Map(Object.entries(told.state));
+    showState();
+  }
+  showHead();
+}
+
+/** What an event says about the run; and the node that it is about, and in how many graphs that is. */
 function learn(event, at) {
+  const step = run.under.get(event.step);
+  const where = { node: event.node ?? step?.node, depth: step?.depth ?? 0 };
   switch (event.type) {
     case "run_started":
       run.status = "running";
@@ -134,29 +163,71 @@ function learn(event, at) {
       for (const [key, value] of Object.entries(event.state ?? {})) run.state.set(key, value);
       nameGraph(event.graph_id);
       break;
-    case "step_started":
+    case "step_started": {
+      where.depth = event.within === undefined ? 0 : (run.under.get(event.within)?.depth ?? 0) + 1;
+      // Only steps of the run's own graph are places in it; an item's step is at its map.
+      const own = event.within === undefined && event.item === undefined;
+      run.under.set(event.step, { node: event.node, depth: where.depth, own, undoes: event.undoes !== undefined });
       run.steps = Math.max(run.steps, event.step);
+      if (run.status === "waiting") run.status = "running";
+      if (!own) break;
       run.at.set(event.step, event.node);
       run.latest = event.node;
+      run.marks.set(event.node, "running");
       if (event.attempt === 1) run.visits.set(event.node, (run.visits.get(event.node) ?? 0) + 1);
       break;
+    }
     case "step_finished":
       run.at.delete(event.step);
-      for (const [key, value] of Object.entries(event.update ?? {})) { run.state.set(key, value); run.changed.add(key); }
+      run.under.delete(event.step);
+      if (Array.isArray(event.next)) run.parted = true;
+      if (!(step?.own ?? true)) break;
+      settle(event.node, "done");
+      if (step?.undoes) run.parted = true;
+      else for (const [key, value] of Object.entries(event.update ?? {})) { run.state.set(key, value); run.changed.add(key); }
+      break;
+    case "item_finished":
+      run.under.delete(event.step);
       break;
     case "step_failed":
-      run.failedAt = event.node;
+      if (!(step?.own ?? true)) break;
+      if (event.then === "retry") { run.marks.set(event.node, "waiting"); break; }
+      if (event.then !== "goto") run.failedAt = event.node;
+      run.at.delete(event.step);
+      settle(event.node, event.then === "goto" ? "mended" : "failed");
+      break;
+    case "undo_started":
+      run.parted = true;
+      run.error = event.error;
+      giveUp();
       break;
     case "run_finished":
     case "run_failed":
-      run.status = event.type === "run_finished" ? "finished" : "failed";
+    case "run_cancelled":
+      run.status = event.type.slice("run_".length);
       run.ended = at;
-      run.at.clear();
-      run.error = event.error;
+      run.error = event.error ?? (event.type === "run_cancelled" ? undefined : run.error);
+      run.reason = event.reason;
       run.failedAt = event.error?.node ?? run.failedAt;
+      if (event.error && run.marks.has(event.error.node)) run.marks.set(event.error.node, "failed");
+      giveUp();
+      run.waits = [];
+      showWaits($("waits"), run.id, []);
       listRuns();
       break;
   }
+  return where;
+}
+
+/** A step of a node is over: it is what the others that are there say, else what became of this one. */
+function settle(node, mark) {
+  if (![...run.at.values()].includes(node)) run.marks.set(node, mark);
+}
+
+/** What was under way is so no longer. */
+function giveUp() {
+  for (const node of run.at.values()) if (run.marks.get(node) !== "failed") run.marks.set(node, "left");
+  run.at.clear();
 }
 
 // ------------------------------------------------------------------------------ the run's head
@@ -184,8 +255,14 @@ function showHead() {
   say("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
   $("error").hidden = !run.error;
   if (run.error) say("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
+  const cancelled = run.status === "cancelled";
+  $("error").classList.toggle("calm", cancelled);
+  if (cancelled) { $("error").hidden = false; say("error", run.reason ? `Cancelled: ${run.reason}` : "Cancelled"); }
+  $("cancel").hidden = run.status === null || run.ended !== null;
   showElapsed();
   showNodes(graph, here);
+  const waiting = new Set(run.waits.map((wait) => wait.node));
+  mark((name) => (waiting.has(name) && run.marks.get(name) === "running" ? "waiting" : run.marks.get(name) ?? (run.started ? "idle" : "")));
   document.title = `${$("graph").textContent}${run.status ? ` · ${run.status}` : ""} – Heddle`;
 }
 
@@ -226,7 +303,13 @@ async function nameGraph(id) {
     const graph = await get(`/v1/graphs/${encodeURIComponent(id)}`);
     if (graph) graphs.set(id, { name: graph.name, nodes: Object.keys(graph.definition?.nodes ?? {}) });
   }
-  if (run?.graph === id) showHead();
+  if (run?.graph !== id) return;
+  showHead();
+  const svg = await getText(`/v1/graphs/${encodeURIComponent(id)}/picture`, "image/svg+xml");
+  if (run?.graph !== id || svg === null) return;
+  $("watch").classList.add("drawn"); // it needs room before it can be fitted to it
+  $("watch").classList.toggle("drawn", draw($("picture"), svg));
+  showHead();
 }
 
 // ------------------------------------------------------------------------------ state
@@ -322,6 +405,34 @@ $("copy-id").addEventListener("click", () => copy($("copy-id"), run.id));
 $("copy-state").addEventListener("click", () => {
   copy($("copy-state"), print(Object.fromEntries([...run.state].sort(([a], [b]) => (a < b ? -1 : 1))), "  "));
 });
+$("cancel").addEventListener("click", () => {
+  $("cancel-problem").hidden = true;
+  $("reason").value = "";
+  $("cancelling").showModal();
+});
+$("cancel-not").addEventListener("click", () => $("cancelling").close());
+$("cancel-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const problem = await post(`/v1/runs/${encodeURIComponent(run.id)}/cancel`, JSON.stringify({ reason: $("reason").value }));
+  if (problem === null) { $("cancelling").close(); return; }
+  $("cancel-problem").textContent = problem;
+  $("cancel-problem").hidden = false;
+});
+$("enlarge").addEventListener("click", () => {
+  const svg = $("picture").querySelector("svg");
+  if (!svg) return;
+  $("large-picture").replaceChildren(svg);
+  $("large").showModal();
+  fit($("large-picture"));
+});
+$("large-close").addEventListener("click", () => $("large").close());
+$("large").addEventListener("click", (event) => { if (event.target === $("large")) $("large").close(); });
+$("large").addEventListener("close", () => {
+  const svg = $("large-picture").querySelector("svg");
+  if (svg) $("picture").replaceChildren(svg);
+  fit($("picture"));
+});
+for (const id of ["picture", "large-picture"]) new ResizeObserver(() => fit($(id))).observe($(id));
 for (const button of document.querySelectorAll("[data-show]")) {
   button.addEventListener("click", () => {
     $("watch").dataset.pane = button.dataset.show;
@@ -341,9 +452,9 @@ setInterval(() => { if (run && !run.ended) showElapsed(); }, 200);
 
 // ------------------------------------------------------------------------------ recent runs
 
-async function getText(path) {
+async function getText(path, accept = "application/json") {
   try {
-    const response = await fetch(path, { headers: { accept: "application/json" } });
+    const response = await fetch(path, { headers: { accept } });
     return response.ok ? await response.text() : null;
   } catch {
     return null;

@@ -9,7 +9,8 @@ const KEPT = 100_000; // events; past that the oldest are forgotten
 
 const NAMES = {
   run_started: "run started", step_started: "started", log: "log", step_finished: "finished", step_failed: "failed",
-  run_finished: "run finished", run_failed: "run failed", chunk: "chunk",
+  run_finished: "run finished", run_failed: "run failed", run_cancelled: "cancelled", chunk: "chunk", graph_started: "graph",
+  map_started: "map", item_finished: "item", signal_received: "signal", undo_started: "undoing",
 };
 const PLAIN = new Set(["seq", "at", "run_id", "type", "level", "message", "node", "step", "attempt", "kept"]);
 
@@ -162,12 +163,15 @@ export class Rows {
     item.id ??= `event-${event.seq ?? `c${this.all.indexOf(item)}`}`;
     element.id = item.id;
     element.className = `row ${event.type} l-${event.level ?? "info"}`;
+    if (event.type === "step_failed" && event.then !== "raise") element.classList.add("mended");
+    if (event.undoes !== undefined) element.classList.add("undoes");
     element.setAttribute("role", "treeitem");
     element.setAttribute("aria-level", 1);
     element.setAttribute("aria-expanded", this.open.has(item));
     element.item = item;
     const line = document.createElement("div");
     line.className = "line";
+    const node = item.node ?? event.node;
     const cell = (kind, text, title) => {
       const part = document.createElement("span");
       part.className = kind;
@@ -177,12 +181,12 @@ export class Rows {
     };
     cell("time", since(item.at - this.start), moment(item.at));
     cell("badge", event.type === "log" ? event.level : NAMES[event.type] ?? event.type);
-    cell("node", event.node ?? "", event.step && `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`);
+    cell("node", `${"\u2002".repeat(item.depth ?? 0)}${node ?? ""}`, event.step && `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`);
     cell("text", summary(item));
-    if (event.node) {
+    if (node) {
       const where = document.createElement("span");
       where.className = "where";
-      where.textContent = event.node;
+      where.textContent = node;
       line.lastChild.prepend(where);
     }
     cell("seq", event.seq ?? "");
@@ -245,7 +249,12 @@ function chunkText(chunks) {
 
 function summary({ event, text }) {
   if (event.type === "chunk") return text.slice(-300);
-  if (event.type === "step_started") return `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`;
+  if (event.type === "step_started") return startOf(event);
+  if (event.type === "step_failed") return failureOf(event);
+  if (event.type === "graph_started") return event.graph;
+  if (event.type === "map_started") return `over ${Object.keys(event.items).length.toLocaleString()} items`;
+  if (event.type === "item_finished") return `${event.item.index}: ${event.result === undefined ? "left out" : brief(event.result, 80)}`;
+  if (event.type === "signal_received") return `${event.name}  ${event.payload === null ? "" : brief(event.payload, 100)}`;
   if (event.type === "step_finished") {
     const update = Object.entries(event.update ?? {});
     const shown = update.slice(0, 6).map(([key, value]) => {
@@ -254,9 +263,31 @@ function summary({ event, text }) {
     });
     if (update.length > 6) shown.push(`${update.length - 6} more`);
     const set = shown.join(", ") || "no change";
-    return `${set}  →  ${event.next}`;
+    return `${set}  →  ${nextOf(event.next)}`;
   }
   return event.message;
+}
+
+/** Where a branch went: a node, the end, or each of a fork's. */
+function nextOf(next) {
+  return Array.isArray(next) ? next.map((arm) => arm.to).join(" + ") : next;
+}
+
+function failureOf({ failure, then, until, next, at }) {
+  const follows = {
+    retry: `  ↻  again in ${since(Date.parse(until) - Date.parse(at))}`, goto: `  →  ${next}`, item: "  →  the next item",
+  }[then] ?? "";
+  return `${failure.message} (${failure.kind})${follows}`;
+}
+
+function startOf(event) {
+  const parts = [`step ${event.step}`];
+  if (event.attempt > 1) parts.push(`attempt ${event.attempt}`);
+  if (event.item) parts.push(`item ${event.item.index}`);
+  if (event.undoes !== undefined) parts.push(`undoes step ${event.undoes}`);
+  if (event.joined) parts.push(`joins ${event.joined.length + 1} branches`);
+  if (event.until) parts.push(`until ${moment(Date.parse(event.until))}`);
+  return parts.join(", ");
 }
 
 /** What an open row shows: the whole message, and everything that is particular to the event. */
