@@ -14,7 +14,8 @@ use std::{
 
 use futures_util::future::{BoxFuture, join_all};
 use heddle_kernel::{
-    Digest, Event, Failure, FailureKind, FunctionKind, Json, Level, Object, Outcome, Route, RunId, Status,
+    Answer, Digest, Event, Failure, FailureKind, FunctionKind, Json, Level, Object, Outcome, Route, RunId,
+    Status,
     event::FunctionRef,
     object::{json, to_json},
 };
@@ -76,7 +77,7 @@ impl Scripted {
                 self.gate.acquire().await.unwrap().forget();
             }
             "count" => {
-                let n = call.state.get("n").map_or(0, |n| n.get().parse().unwrap()) + 1;
+                let n = call.input.get("n").map_or(0, |n| n.get().parse().unwrap()) + 1;
                 update.insert("n", to_json(&n));
                 if n < 300 {
                     route = Route::Again;
@@ -124,7 +125,7 @@ impl Functions for Scripted {
         Ok(Resolved { function, info })
     }
 
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         *self
             .by_step
             .lock()
@@ -132,7 +133,7 @@ impl Functions for Scripted {
             .entry((call.run, call.step))
             .or_default() += 1;
         self.calls.send_modify(|calls| *calls += 1);
-        Box::pin(async move { self.answer(&call).await })
+        Box::pin(async move { self.answer(&call).await.map(Answer::Outcome) })
     }
 
     fn call_tool(&self, _: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {

@@ -26,12 +26,14 @@ impl Sink for Nobody {
 fn call(host: &Host, uses: &str, state: &Object, config: &str) -> Call {
     Call {
         function: host.resolve(uses).expect("the plugin has it").function,
-        state: state.clone(),
+        input: state.clone(),
+        mapped: false,
         config: object::json(config).expect("it is JSON"),
         run: RunId(Uuid::from_u128(7)),
         node: "touch".into(),
         step: 3,
         attempt: 1,
+        timeout: None,
         started_at: Timestamp(1_700_000_000_000),
         sink: Arc::new(Nobody),
     }

@@ -3,13 +3,13 @@
 use std::{fmt::Write, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object};
+use heddle_kernel::{Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object};
 use heddle_runtime::ports::{Call, ToolCall};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    contract::{Answer, Invocation},
-    failure::{TimeOver, too_large, unusable},
+    contract::{self, Invocation},
+    failure::{TimeOver, timeout, too_large, unusable},
     host::Inner,
     json,
     registry::Plugin,
@@ -18,22 +18,25 @@ use crate::{
 
 impl Inner {
     /// Calls a function as a node of a graph.
-    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Outcome, Failure> {
+    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
         let now = self.registry.now();
         let (plugin, kind) = self.find(&now, &call.function)?;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
-        let frame = self.frame(call.started_at, key.as_str().into(), call.sink);
+        let frame = self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink);
         let name = call.function.to_string();
         let function = call.function.function.as_ref().to_owned();
-        let state = call.state.to_text();
+        let mut input = call.input.to_text();
+        if call.mapped {
+            input = check_input(plugin, &name, &function, input, &frame).await?;
+        }
         if kind == FunctionKind::Tool {
-            let result = self.tool(plugin, &name, function, state, frame).await?;
-            return Outcome::from_tool_result(&result);
+            let result = self.tool(plugin, &name, function, input, frame).await?;
+            return Ok(Answer::Result(result));
         }
         let invocation = Invocation {
             function,
-            state,
+            state: input,
             config: call.config.get().to_owned(),
             run: call.run.to_string(),
             node: call.node.as_ref().to_owned(),
@@ -43,11 +46,9 @@ impl Inner {
         };
         let contract = &plugin.contract;
         let answer = self
-            .within(&name, frame.deadline, frame, async |store| {
-                contract.run(store, invocation).await
-            })
+            .within(&name, frame, async |store| contract.run(store, invocation).await)
             .await?;
-        self.outcome(&name, answer)
+        Ok(Answer::Outcome(self.outcome(&name, answer)?))
     }
 
     /// Calls a tool from outside of any run.
@@ -68,10 +69,13 @@ impl Inner {
         for byte in sum.finalize() {
             write!(seed, "{byte:02x}").expect("writing to a String does not fail");
         }
-        let frame = self.frame(call.started_at, seed.into(), call.sink);
-        let function = call.function.function.as_ref().to_owned();
-        self.tool(plugin, &call.function.to_string(), function, input, frame)
-            .await
+        let frame = self.frame(call.started_at, seed.into(), None, call.sink);
+        let (name, function) = (
+            call.function.to_string(),
+            call.function.function.as_ref().to_owned(),
+        );
+        let input = check_input(plugin, &name, &function, input, &frame).await?;
+        self.tool(plugin, &name, function, input, frame).await
     }
 
     /// Calls a tool in a fresh instance.
@@ -85,7 +89,7 @@ impl Inner {
     ) -> Result<Json, Failure> {
         let contract = &plugin.contract;
         let result = self
-            .within(name, frame.deadline, frame, async |store| {
+            .within(name, frame, async |store| {
                 contract.call(store, function, input).await
             })
             .await?;
@@ -94,8 +98,8 @@ impl Inner {
             .map_err(|error| unusable(name, "a result", format!("it is not JSON ({error})"), &result))
     }
 
-    fn outcome(&self, name: &str, answer: Answer) -> Result<Outcome, Failure> {
-        let Answer { update, route } = answer;
+    fn outcome(&self, name: &str, answer: contract::Answer) -> Result<Outcome, Failure> {
+        let contract::Answer { update, route } = answer;
         let named = match &route {
             Route::Goto(nodes) => nodes.iter().map(|node| node.len() + size_of::<String>()).sum(),
             _ => 0,
@@ -160,8 +164,36 @@ impl Inner {
             let message = format!("`{name}` was not called: its input is not JSON: {error}");
             return Err(Failure::new(FailureKind::InvalidInput, message));
         }
-        self.tool(plugin, &name, function.name.as_ref().to_owned(), input, frame)
-            .await
+        let function = function.name.as_ref().to_owned();
+        let input = check_input(plugin, &name, &function, input, &frame).await?;
+        self.tool(plugin, &name, function, input, frame).await
+    }
+}
+
+/// Checks an input against the function's schema, and gives it back. A check that may take long
+/// has a thread for itself, and the call ends at its deadline all the same.
+async fn check_input(
+    plugin: &Plugin,
+    name: &str,
+    function: &str,
+    input: String,
+    frame: &Frame,
+) -> Result<String, Failure> {
+    let Some(schema) = plugin.input(function) else {
+        return Ok(input);
+    };
+    if !schema.is_long(input.len()) {
+        return schema.check(name, &input).map(|()| input);
+    }
+    let (schema, owned) = (schema.clone(), name.to_owned());
+    let checked = tokio::task::spawn_blocking(move || schema.check(&owned, &input).map(|()| input));
+    match tokio::time::timeout_at(frame.deadline.into(), checked).await {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(error)) => Err(Failure::new(
+            FailureKind::Unavailable,
+            format!("`{name}` was not called: its input could not be checked: {error}"),
+        )),
+        Err(_) => Err(timeout(name, &frame.limit)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use heddle_kernel::{FunctionKind, Json, object};
 use heddle_runtime::ports::FunctionInfo;
 
-use crate::{component::NAME_LEN, contract::Described, json};
+use crate::{component::NAME_LEN, contract::Described, json, schema::InputSchema};
 
 /// How many functions one plugin may have.
 const MOST_FUNCTIONS: usize = 1000;
@@ -19,8 +19,11 @@ const SUMMARY_LEN: usize = 1000;
 /// How large one schema may be, in bytes.
 const SCHEMA_LEN: usize = 256 << 10;
 
-/// The functions of a plugin, checked; the error names the function and what is wrong with it.
-pub(crate) fn check(described: Vec<(FunctionKind, Described)>) -> Result<Vec<FunctionInfo>, String> {
+/// The functions of a plugin, checked, each with its compiled input schema; the error names the
+/// function and what is wrong with it.
+pub(crate) fn check(
+    described: Vec<(FunctionKind, Described)>,
+) -> Result<Vec<(FunctionInfo, InputSchema)>, String> {
     if described.is_empty() {
         return Err("it describes no function".to_owned());
     }
@@ -50,7 +53,10 @@ pub(crate) fn check(described: Vec<(FunctionKind, Described)>) -> Result<Vec<Fun
             }
             None => {}
         }
-        functions.push(info(function)?);
+        let info = info(function)?;
+        let input = InputSchema::compile(info.input.get())
+            .map_err(|problem| format!("the input schema of `{}` {problem}", info.name))?;
+        functions.push((info, input));
     }
     Ok(functions)
 }
@@ -158,7 +164,7 @@ mod tests {
     }
 
     fn refusal(described: Vec<(FunctionKind, Described)>) -> String {
-        check(described).unwrap_err()
+        check(described).err().expect("it is refused")
     }
 
     use FunctionKind::{Node, Tool};
@@ -173,7 +179,7 @@ mod tests {
         assert_eq!(
             functions
                 .iter()
-                .map(|function| &*function.name)
+                .map(|(function, _)| &*function.name)
                 .collect::<Vec<_>>(),
             ["a", "b.C-d_9"]
         );
@@ -201,6 +207,11 @@ mod tests {
         };
         assert!(refusal(vec![(Node, with("{"))]).contains("input schema of `a` is not JSON"));
         assert!(refusal(vec![(Node, with("[]"))]).contains("is an array"));
+        let fetched = refusal(vec![(Node, with(r#"{"$ref": "https://example.com/a"}"#))]);
+        assert!(
+            fetched.contains("input schema of `a` refers to \"https://example.com/a\""),
+            "{fetched}"
+        );
         assert!(refusal(vec![(Node, with(&"[".repeat(300)))]).contains("nested"));
         let routes = Described {
             routes: vec![String::new()],

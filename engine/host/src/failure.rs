@@ -8,6 +8,7 @@ use crate::{
     contract::Said,
     json,
     output::clip,
+    sandbox::TimeLimit,
     settings::{Bytes, HostSettings, Span},
 };
 
@@ -23,11 +24,14 @@ const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted"
 pub(crate) struct TimeOver;
 
 /// The call ran longer than it may.
-pub(crate) fn timeout(function: &str, settings: &HostSettings) -> Failure {
-    let limit = Span(settings.call_timeout);
+pub(crate) fn timeout(function: &str, limit: &TimeLimit) -> Failure {
+    let (span, name) = match limit {
+        TimeLimit::Call(span) => (Span(*span), "call_timeout"),
+        TimeLimit::Node(span) => (Span(*span), "the node's timeout"),
+    };
     Failure::new(
         FailureKind::Timeout,
-        format!("`{function}` ran longer than its limit of {limit} (call_timeout)"),
+        format!("`{function}` ran longer than its limit of {span} ({name})"),
     )
 }
 
@@ -40,11 +44,12 @@ pub(crate) fn of_error(
     error: &wasmtime::Error,
     last_words: Option<&str>,
     refused: bool,
+    limit: &TimeLimit,
     settings: &HostSettings,
 ) -> Failure {
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) || error.is::<TimeOver>() {
-        return timeout(function, settings);
+        return timeout(function, limit);
     }
     if error.is::<PoolConcurrencyLimitError>() {
         let message =

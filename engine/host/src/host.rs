@@ -1,13 +1,14 @@
 //! The host: registers plugins and calls their functions.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Digest, Failure, FailureKind, FunctionKind, Json, Outcome, Timestamp, event::FunctionRef,
+    Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef,
 };
 use heddle_runtime::ports::{
-    Call, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, Sink, ToolCall,
+    Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, Sink,
+    ToolCall,
 };
 use tokio::sync::Semaphore;
 use wasmtime::{Engine, component::Linker};
@@ -21,7 +22,8 @@ use crate::{
     failure,
     output::{Nobody, Output, held},
     registry::{Plugin, Registry, Snapshot},
-    sandbox::{self, Frame, Sandbox},
+    sandbox::{self, Frame, Sandbox, TimeLimit},
+    schema::InputSchema,
     settings::{HostSettings, MEMORY_CEILING},
 };
 
@@ -134,7 +136,7 @@ impl Functions for Host {
         })
     }
 
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(self.inner.call(call))
     }
 
@@ -161,7 +163,7 @@ impl Inner {
             Prepared::Known(info) => return Ok(info),
             Prepared::New(new) => *new,
         };
-        let functions = self.describe(&name, &digest, &contract).await?;
+        let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
         let info = PluginInfo {
             name,
             version,
@@ -170,7 +172,7 @@ impl Inner {
             imports: found.imports,
             functions,
         };
-        self.registry.add(Plugin::new(info, contract, hidden))
+        self.registry.add(Plugin::new(info, inputs, contract, hidden))
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
@@ -215,12 +217,12 @@ impl Inner {
         name: &str,
         digest: &Digest,
         contract: &Contract,
-    ) -> Result<Vec<heddle_runtime::ports::FunctionInfo>, RegisterError> {
+    ) -> Result<(Vec<FunctionInfo>, Vec<InputSchema>), RegisterError> {
         let mut described: Vec<(FunctionKind, Described)> = Vec::new();
         for kind in contract.kinds() {
-            let frame = self.frame(Timestamp(0), digest.0.clone(), Arc::new(Nobody));
+            let frame = self.frame(Timestamp(0), digest.0.clone(), None, Arc::new(Nobody));
             let function = format!("{name}/describe");
-            let of_kind = self.within(&function, frame.deadline, frame, async |store| {
+            let of_kind = self.within(&function, frame, async |store| {
                 Ok(Ok(contract.describe(store, kind).await?))
             });
             let of_kind = of_kind.await.map_err(|failure| {
@@ -230,14 +232,30 @@ impl Inner {
             })?;
             described.extend(of_kind.into_iter().map(|function| (kind, function)));
         }
-        describe::check(described)
-            .map_err(|problem| refused(format!("the component's description cannot be used: {problem}")))
+        // Compiling the schemas of a large plugin takes a while.
+        let checked = tokio::task::spawn_blocking(move || describe::check(described)).await;
+        let problem = match checked {
+            Ok(Ok(functions)) => return Ok(functions.into_iter().unzip()),
+            Ok(Err(problem)) => problem,
+            Err(error) => error.to_string(),
+        };
+        Err(refused(format!(
+            "the component's description cannot be used: {problem}"
+        )))
     }
 
-    /// The place of a call that nobody's guest makes.
-    pub(crate) fn frame(&self, started_at: Timestamp, seed: Arc<str>, sink: Arc<dyn Sink>) -> Frame {
+    /// The place of a call that nobody's guest makes; its time begins with this.
+    pub(crate) fn frame(
+        &self,
+        started_at: Timestamp,
+        seed: Arc<str>,
+        timeout: Option<Duration>,
+        sink: Arc<dyn Sink>,
+    ) -> Frame {
+        let limit = TimeLimit::of(self.settings.call_timeout, timeout);
         Frame {
-            deadline: Instant::now() + self.settings.call_timeout,
+            deadline: limit.deadline(),
+            limit,
             depth: 1,
             started_at,
             seed,
@@ -277,10 +295,10 @@ impl Inner {
     pub(crate) async fn within<T>(
         self: &Arc<Self>,
         function: &str,
-        deadline: Instant,
         frame: Frame,
         call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, contract::Said>>,
     ) -> Result<T, Failure> {
+        let Frame { deadline, limit, .. } = frame;
         let guarded = async {
             let mut store = Sandbox::store(self, frame);
             match call(&mut store).await {
@@ -296,6 +314,7 @@ impl Inner {
                         &error,
                         words.as_deref(),
                         refused,
+                        &limit,
                         &self.settings,
                     ))
                 }
@@ -304,7 +323,7 @@ impl Inner {
         let _ticking = self.ticker.tick();
         match tokio::time::timeout_at(deadline.into(), guarded).await {
             Ok(result) => result,
-            Err(_) => Err(failure::timeout(function, &self.settings)),
+            Err(_) => Err(failure::timeout(function, &limit)),
         }
     }
 }

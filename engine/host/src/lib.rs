@@ -19,6 +19,7 @@ mod output;
 mod random;
 mod registry;
 mod sandbox;
+mod schema;
 mod settings;
 
 pub use host::{Host, HostError};

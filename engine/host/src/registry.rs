@@ -11,19 +11,22 @@ use std::{
 use heddle_kernel::{Digest, event::FunctionRef};
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveError};
 
-use crate::{component::version_of, contract::Contract, output::held};
+use crate::{component::version_of, contract::Contract, output::held, schema::InputSchema};
 
 /// A registered plugin, ready to be called.
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
+    /// What each function's input is checked against, in the order of `info.functions`.
+    inputs: Arc<[InputSchema]>,
     /// Where each function is in `info.functions`.
     functions: Arc<HashMap<Arc<str>, usize>>,
     hidden: bool,
 }
 
 impl Plugin {
-    pub(crate) fn new(info: PluginInfo, contract: Contract, hidden: bool) -> Self {
+    /// `inputs` has a schema for each of the functions, in their order.
+    pub(crate) fn new(info: PluginInfo, inputs: Vec<InputSchema>, contract: Contract, hidden: bool) -> Self {
         let functions = info
             .functions
             .iter()
@@ -33,6 +36,7 @@ impl Plugin {
             functions: Arc::new(functions.collect()),
             info: Arc::new(info),
             contract: Arc::new(contract),
+            inputs: inputs.into(),
             hidden,
         }
     }
@@ -46,6 +50,7 @@ impl Plugin {
                 ..(*self.info).clone()
             }),
             contract: self.contract.clone(),
+            inputs: self.inputs.clone(),
             functions: self.functions.clone(),
             hidden: false,
         }
@@ -65,6 +70,11 @@ impl Plugin {
     /// The function with this name.
     pub(crate) fn function(&self, name: &str) -> Option<&FunctionInfo> {
         self.functions.get(name).map(|&at| &self.info.functions[at])
+    }
+
+    /// What the input of the function with this name is checked against.
+    pub(crate) fn input(&self, name: &str) -> Option<&InputSchema> {
+        self.functions.get(name).map(|&at| &self.inputs[at])
     }
 
     /// How a function of this plugin is recorded.

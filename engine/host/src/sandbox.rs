@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use heddle_kernel::Timestamp;
@@ -46,6 +46,8 @@ pub(crate) struct Sandbox {
 pub(crate) struct Frame {
     /// The same for all calls that one call leads to.
     pub(crate) deadline: Instant,
+    /// What the deadline comes from.
+    pub(crate) limit: TimeLimit,
     /// 1 for the outermost call.
     pub(crate) depth: usize,
     /// What an ungranted clock shows.
@@ -56,6 +58,31 @@ pub(crate) struct Frame {
     pub(crate) called: u64,
     /// Where its output goes.
     pub(crate) output: Arc<Output>,
+}
+
+/// How long a call may take, and who says so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimeLimit {
+    /// The operator's `call_timeout`.
+    Call(Duration),
+    /// The node's `timeout`, which is no longer than that.
+    Node(Duration),
+}
+
+impl TimeLimit {
+    /// The smaller of the two limits.
+    pub(crate) fn of(call: Duration, node: Option<Duration>) -> Self {
+        match node {
+            Some(node) if node <= call => Self::Node(node),
+            _ => Self::Call(call),
+        }
+    }
+
+    /// When a call that begins at this moment must end.
+    pub(crate) fn deadline(self) -> Instant {
+        let (Self::Call(span) | Self::Node(span)) = self;
+        Instant::now() + span
+    }
 }
 
 impl Frame {

@@ -9,6 +9,7 @@ pub mod expr;
 pub mod graph;
 pub mod ids;
 pub mod object;
+pub mod picture;
 pub mod run;
 
 pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Diagnostic, Failure, Graph, GraphId, Json, Level, Object, Run, RunError, RunId, Severity, Status,
-    Timestamp,
+    Diagnostic, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError, RunId, Severity, Status,
+    Timestamp, run::Waiting,
 };
 
 use crate::{
-    live::LiveRun,
+    live::{Hold, LiveRun},
     ports::{RegisterError, ResolveError, StoreError},
 };
 
@@ -115,6 +115,25 @@ pub struct RunView {
     pub finished_at: Option<Timestamp>,
     /// The nodes that it is at.
     pub nodes: Vec<Arc<str>>,
+    /// What it waits for, where it waits for a signal or for time to pass.
+    pub waits: Vec<Waiting>,
+}
+
+/// Why something that was sent to a run was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No run has this id.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// The run does not take it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The run cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The engine is stopping, or could not keep it.
+    #[error("it was not taken, since {0}: send it again later")]
+    Unavailable(String),
 }
 
 /// Why a plugin was not registered.
@@ -161,6 +180,8 @@ pub struct StartedRun {
     /// Its id.
     pub id: RunId,
     pub(crate) live: Arc<LiveRun>,
+    /// Whoever waits for the run's end is told by the driver that has it now.
+    pub(crate) _hold: Hold,
 }
 
 impl StartedRun {
@@ -190,18 +211,15 @@ impl RunView {
         Self {
             id: run.id,
             graph: run.graph.id.clone(),
-            status: run.status,
-            state: run.state.clone(),
+            status: run.shown_status(),
+            state: run.state(),
             error: run.error.clone(),
             last_seq: run.seq,
             steps: run.steps,
             started_at: run.started_at,
             finished_at: run.status.is_over().then_some(run.updated_at),
-            nodes: run
-                .branches
-                .values()
-                .map(|branch| run.graph.node(branch.node).name.clone())
-                .collect(),
+            nodes: run.nodes(),
+            waits: run.waits().collect(),
         }
     }
 }

@@ -1,22 +1,24 @@
-//! Driving a run: make the calls that it owes, take the answers, journal what follows, go on.
+//! Driving a run: make the calls that it owes, take the answers, journal what follows, go on; and
+//! give it up while it only waits.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{
-    Event, Failure, FailureKind, Input, Json, Level, Outcome, Owed, Recorded, Refusal, Run, Status,
-    graph::NodeIx,
+    Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Recorded, Status, decide,
 };
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{
     inner::Inner,
-    live::{LiveRun, Stopped},
-    ports::{Append, Call, NewRun, RunEnd, Sink},
+    live::{Letter, LiveRun, Stopped},
+    outbox::Outbox,
+    ports::{Call, Sink},
     watch::Chunk,
 };
 
@@ -27,224 +29,269 @@ const LOG_FLUSH: Duration = Duration::from_millis(100);
 /// microseconds share an append; then others get a turn, too.
 const HOLD: Duration = Duration::from_micros(500);
 
-/// Events on their way to the journal, in order.
-#[derive(Default)]
-pub(crate) struct Outbox {
-    /// Set for the events that begin a run.
-    begins: Option<NewRun>,
-    /// What was decided and not handed over.
-    events: Vec<Arc<Recorded>>,
-    /// When the first of them was put in.
-    since: Option<Instant>,
-    /// How many bytes were handed over since the run last waited for the disk.
-    ahead: usize,
+/// The longest that a driver sleeps at once; then it looks at the clock again.
+const LONGEST_SLEEP_MS: i64 = 60_000;
+
+type Answered = Result<Answer, Failure>;
+
+/// Drives a run to its end, until it only waits, or until the engine stops.
+pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, outbox: Outbox) {
+    let mut driver = Driver {
+        ready: live.read(|run| run.owed().filter_map(call_of).collect()),
+        engine,
+        live,
+        outbox,
+        calls: JoinSet::new(),
+        flying: HashMap::new(),
+    };
+    driver.run().await;
+    driver.leave().await;
 }
 
-impl Outbox {
-    /// What begins a run.
-    pub(crate) fn of_start(begins: NewRun, events: Vec<Arc<Recorded>>) -> Self {
-        Self {
-            begins: Some(begins),
-            events,
-            since: Some(Instant::now()),
-            ahead: 0,
-        }
+fn call_of(owed: Owed) -> Option<(u64, u32)> {
+    match owed {
+        Owed::Call { step, attempt } => Some((step, attempt)),
+        Owed::Wait { .. } => None,
     }
 }
 
-/// Drives a run to its end, or until the engine stops.
-pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, mut outbox: Outbox) {
-    while live.stopped().is_none() {
-        if engine.is_draining() {
-            live.stop(Stopped::Draining);
-            break;
+struct Driver {
+    engine: Arc<Inner>,
+    live: Arc<LiveRun>,
+    outbox: Outbox,
+    /// Calls that are owed and not made: step and attempt.
+    ready: VecDeque<(u64, u32)>,
+    /// Calls under way that did not answer at once.
+    calls: JoinSet<(u64, u32, Answered)>,
+    /// The same, by step.
+    flying: HashMap<u64, Flying>,
+}
+
+struct Flying {
+    attempt: u32,
+    sink: Arc<StepSink>,
+    abort: AbortHandle,
+}
+
+impl Driver {
+    /// Goes on until there is nothing more to do for this driver.
+    async fn run(&mut self) {
+        while self.live.stopped().is_none() {
+            let draining = self.engine.is_draining();
+            if draining && self.flying.is_empty() {
+                return self.live.stop(Stopped::Draining);
+            }
+            if !draining && let Some((step, attempt)) = self.ready.pop_front() {
+                self.call(step, attempt);
+                if !self.keep_pace().await {
+                    return;
+                }
+                continue;
+            }
+            if let Some(Letter { input, reply }) = self.live.letter() {
+                let answer = self.take(input);
+                // Who sent it may be gone: it happened all the same.
+                let _ = reply.send(answer);
+                continue;
+            }
+            if self.live.read(|run| run.status.is_over()) {
+                return;
+            }
+            self.flush();
+            self.outbox.send(&self.engine, &self.live);
+            if self.flying.is_empty() && self.park().await {
+                return;
+            }
+            if !self.wait(draining).await {
+                return;
+            }
         }
-        let Some(Owed::Call { node, step, attempt }) = live.read(|run| run.owed().next()) else {
-            break;
+    }
+
+    /// Waits for what comes next. False where the run was lost meanwhile.
+    async fn wait(&mut self, draining: bool) -> bool {
+        let due = self.live.read(|run| run.due());
+        let sleep = due.map(|due| {
+            let left = due.0.saturating_sub(self.engine.ports.clock.now().0);
+            Duration::from_millis(left.clamp(0, LONGEST_SLEEP_MS).unsigned_abs())
+        });
+        let flying = !self.flying.is_empty();
+        let live = self.live.clone();
+        tokio::select! {
+            biased;
+            Some(joined) = self.calls.join_next() => {
+                if let Ok((step, attempt, answer)) = joined {
+                    self.answered(step, attempt, answer);
+                }
+            }
+            () = live.lost() => return false,
+            () = live.stirred.notified() => {}
+            () = self.engine.drains(), if !draining => {}
+            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !draining => {
+                if due.is_some_and(|due| due <= self.engine.ports.clock.now()) {
+                    let _ = self.take(Input::Due);
+                }
+            }
+            () = tokio::time::sleep(LOG_FLUSH), if flying => {}
+        }
+        true
+    }
+
+    /// Makes a call. One that answers at once is taken at once; another goes on beside this driver.
+    fn call(&mut self, step: u64, attempt: u32) {
+        let owed = Some(Owed::Call { step, attempt });
+        if self.live.read(|run| run.owed_at(step) != owed) {
+            return;
+        }
+        let sink = Arc::new(StepSink {
+            live: self.live.clone(),
+            step,
+            lines: Mutex::default(),
+        });
+        let Some(prepared) = self.live.read(|run| run.prepare(step)) else { return };
+        let call = match prepared {
+            Err(failure) => return self.answered(step, attempt, Err(failure)),
+            Ok(call) => Call {
+                function: call.function,
+                input: call.input,
+                mapped: call.mapped,
+                config: call.config,
+                run: self.live.id,
+                node: call.node,
+                step,
+                attempt,
+                timeout: call.timeout_ms.map(Duration::from_millis),
+                started_at: call.started_at,
+                sink: sink.clone(),
+            },
         };
-        let Some(result) = call(&engine, &live, &mut outbox, node, step, attempt).await else {
-            break;
+        let engine = self.engine.clone();
+        let mut answer: BoxFuture<'static, Answered> = Box::pin(async move {
+            let call = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
+            call.await.unwrap_or_else(|_| {
+                let message = "the engine failed while it called the function: see its log";
+                Err(Failure::new(FailureKind::Unavailable, message))
+            })
+        });
+        if let Some(answer) = (&mut answer).now_or_never() {
+            self.log(step, attempt, &sink);
+            return self.answered(step, attempt, answer);
+        }
+        let abort = self.calls.spawn(async move { (step, attempt, answer.await) });
+        let flying = Flying {
+            attempt,
+            sink,
+            abort,
         };
-        let answered = Input::Answered {
+        self.flying.insert(step, flying);
+    }
+
+    fn answered(&mut self, step: u64, attempt: u32, result: Answered) {
+        if let Some(flying) = self.flying.remove(&step) {
+            self.log(step, attempt, &flying.sink);
+        }
+        // Nothing follows from an answer that came too late.
+        let _ = self.take(Input::Answered {
             step,
             attempt,
             result,
-        };
-        engine.take(&live, &mut outbox, answered);
-        if outbox.since.is_some_and(|since| since.elapsed() >= HOLD) {
-            engine.send(&live, &mut outbox);
+        });
+    }
+
+    /// Takes what the functions under way have written into the journal.
+    fn flush(&mut self) {
+        let flying: Vec<(u64, u32, Arc<StepSink>)> = self
+            .flying
+            .iter()
+            .map(|(step, flying)| (*step, flying.attempt, flying.sink.clone()))
+            .collect();
+        for (step, attempt, sink) in flying {
+            self.log(step, attempt, &sink);
+        }
+    }
+
+    fn log(&mut self, step: u64, attempt: u32, sink: &StepSink) {
+        let lines = std::mem::take(&mut *sink.lines.lock().expect("nothing panics while it holds the lines"));
+        if !lines.is_empty() {
+            let _ = self.take(Input::Logged { step, attempt, lines });
+        }
+    }
+
+    /// Has the kernel take an input, puts what follows into the outbox, and sees what is owed now.
+    /// Answers the number of the last event.
+    fn take(&mut self, input: Input) -> Result<u64, heddle_kernel::Refusal> {
+        let now = self.engine.ports.clock.now();
+        let events = self.live.change(|run| decide(run, input, now))?;
+        let mut ended = false;
+        self.live.read(|run| {
+            for recorded in &events {
+                match &recorded.event {
+                    Event::StepStarted { step, .. } => self.ready.extend(run.owed_at(*step).and_then(call_of)),
+                    Event::StepFailed { .. } | Event::UndoStarted { .. } => ended = true,
+                    event => ended |= event.ends_run(),
+                }
+            }
+            if ended {
+                // What a failure or a cancellation ended is not waited for.
+                self.flying.retain(|step, flying| {
+                    let attempt = flying.attempt;
+                    let owed = run.owed_at(*step) == Some(Owed::Call { step: *step, attempt });
+                    if !owed {
+                        flying.abort.abort();
+                    }
+                    owed
+                });
+            }
+        });
+        let last = events.last().map_or(0, |last| last.seq);
+        self.outbox.put(events);
+        Ok(last)
+    }
+
+    /// Lets others have a turn, and the disk keep up. False where the run was lost meanwhile.
+    async fn keep_pace(&mut self) -> bool {
+        if self.outbox.held_for() >= HOLD {
+            self.outbox.send(&self.engine, &self.live);
             tokio::task::yield_now().await;
         }
         // What runs ahead of the disk is held in memory, so it has a limit.
-        if outbox.ahead > engine.settings.run_ahead_bytes {
-            engine.send(&live, &mut outbox);
-            outbox.ahead = 0;
-            let seq = live.read(|run| run.seq);
-            if live.durable_to(seq).await.is_err() {
-                break;
-            }
+        if self.outbox.ahead() > self.engine.settings.run_ahead_bytes {
+            self.outbox.send(&self.engine, &self.live);
+            self.outbox.caught_up();
+            return self.durable().await;
         }
+        true
     }
-    engine.send(&live, &mut outbox);
-    let seq = live.read(|run| run.seq);
-    if let Err(Stopped::Lost(error)) = live.durable_to(seq).await {
-        tracing::error!(run = %live.id, %error, "the run is given up by this engine");
+
+    async fn durable(&self) -> bool {
+        let seq = self.live.read(|run| run.seq);
+        self.live.durable_to(seq).await.is_ok()
     }
-    engine.forget(&live);
-}
 
-/// Makes one call; nothing is held back while it waits, its log lines included. `None` where the run was lost
-/// meanwhile: nobody waits for the answer then, so the call is given up.
-async fn call(
-    engine: &Inner,
-    live: &Arc<LiveRun>,
-    outbox: &mut Outbox,
-    node: NodeIx,
-    step: u64,
-    attempt: u32,
-) -> Option<Result<Outcome, Failure>> {
-    let sink = Arc::new(StepSink {
-        live: live.clone(),
-        node,
-        step,
-        lines: Mutex::default(),
-    });
-    let Some(call) = live.read(|run| prepare(run, node, step, attempt, sink.clone())) else {
-        return Some(Err(Failure::new(
-            FailureKind::Unavailable,
-            "the run keeps no function for this node: its journal was written by another version",
-        )));
-    };
-    let before = call.state.size();
-    let mut answer = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
-    let answer = match (&mut answer).now_or_never() {
-        Some(answer) => answer,
-        None => loop {
-            flush(engine, live, outbox, &sink, attempt);
-            engine.send(live, outbox);
-            tokio::select! {
-                biased;
-                answer = &mut answer => break answer,
-                () = live.lost() => return None,
-                () = tokio::time::sleep(LOG_FLUSH) => {}
-            }
-        },
-    };
-    flush(engine, live, outbox, &sink, attempt);
-    let answer = answer.unwrap_or_else(|_| {
-        Err(Failure::new(
-            FailureKind::Unavailable,
-            "the engine failed while it called the function: see its log",
-        ))
-    });
-    Some(answer.and_then(|outcome| within(outcome, before, engine.settings.max_state_bytes)))
-}
-
-/// An outcome, if the state is not too large with it.
-fn within(outcome: Outcome, before: usize, limit: usize) -> Result<Outcome, Failure> {
-    let size = before + outcome.update.size();
-    if size <= limit {
-        return Ok(outcome);
-    }
-    Err(Failure::new(
-        FailureKind::Limit,
-        format!(
-            "with this step's update the state would take {size} bytes, more than its limit of {limit} (max_state_bytes)"
-        ),
-    ))
-}
-
-fn prepare(run: &Run, node: NodeIx, step: u64, attempt: u32, sink: Arc<StepSink>) -> Option<Call> {
-    let at = run.graph.node(node);
-    let (_, branch) = run.branch_at(step)?;
-    Some(Call {
-        function: run.function(node)?.clone(),
-        state: run.state.clone(),
-        config: at.config.clone(),
-        run: run.id,
-        node: at.name.clone(),
-        step,
-        attempt,
-        started_at: branch.started_at,
-        sink,
-    })
-}
-
-/// Takes what a function has written into the journal.
-fn flush(engine: &Inner, live: &LiveRun, outbox: &mut Outbox, sink: &StepSink, attempt: u32) {
-    let lines = std::mem::take(
-        &mut *sink
-            .lines
-            .lock()
-            .expect("nothing panics while it holds the lines"),
-    );
-    if !lines.is_empty() {
-        let step = sink.step;
-        engine.take(live, outbox, Input::Logged { step, attempt, lines });
-    }
-}
-
-impl Inner {
-    /// Has the kernel take an input, and puts what follows into the outbox.
-    pub(crate) fn take(&self, live: &LiveRun, outbox: &mut Outbox, input: Input) {
-        let now = self.ports.clock.now();
-        match live.change(|run| run.take(input, now)) {
-            Ok(events) => {
-                outbox.events.extend(events);
-                outbox.since.get_or_insert_with(Instant::now);
-            }
-            // Nothing follows from an answer that came too late.
-            Err(Refusal::Over | Refusal::Stale) => {}
+    /// Gives a run up that only waits, if nobody holds it: the store wakes it.
+    async fn park(&mut self) -> bool {
+        if !self.outbox.waits() || !self.durable().await {
+            return false;
         }
+        let due = self.live.read(|run| run.due());
+        self.engine.park(&self.live, due)
     }
 
-    /// Hands what is in the outbox to the journal.
-    fn send(&self, live: &Arc<LiveRun>, outbox: &mut Outbox) {
-        let (begins, events) = (outbox.begins.take(), std::mem::take(&mut outbox.events));
-        outbox.since = None;
-        let Some(last) = events.last() else { return };
-        let ends = match &last.event {
-            Event::RunFinished => Some(RunEnd {
-                status: Status::Finished,
-                at: last.at,
-                error: None,
-            }),
-            Event::RunFailed { error } => Some(RunEnd {
-                status: Status::Failed,
-                at: last.at,
-                error: Some(error.clone()),
-            }),
-            _ => None,
-        };
-        outbox.ahead += events.iter().map(|event| size(&event.event)).sum::<usize>();
-        self.ports.journal.append(Append {
-            run: live.id,
-            begins,
-            events,
-            ends,
-            waits: None,
-            ack: live.clone(),
-        });
-    }
-}
-
-/// About how many bytes an event takes.
-fn size(event: &Event) -> usize {
-    const FIXED: usize = 160;
-    FIXED
-        + match event {
-            Event::RunStarted { state, functions, .. } => state.size() + functions.len() * FIXED,
-            Event::StepFinished { update, .. } => update.size(),
-            Event::Log { message, .. } => message.len(),
-            Event::StepFailed { failure, .. } => failure.message.len(),
-            Event::StepStarted { .. } | Event::RunFinished | Event::RunFailed { .. } => 0,
+    /// Ends the driving: everything is handed over, and nothing is taken any more.
+    async fn leave(&mut self) {
+        self.outbox.send(&self.engine, &self.live);
+        let seq = self.live.read(|run| run.seq);
+        if let Err(Stopped::Lost(error)) = self.live.durable_to(seq).await {
+            tracing::error!(run = %self.live.id, %error, "the run is given up by this engine");
         }
+        self.engine.forget(&self.live);
+        self.live.close();
+    }
 }
 
 /// Collects what a function writes while it is called for a step.
 struct StepSink {
     live: Arc<LiveRun>,
-    node: NodeIx,
     step: u64,
     lines: Mutex<VecDeque<(Level, Arc<str>)>>,
 }
@@ -259,11 +306,27 @@ impl Sink for StepSink {
     }
 
     fn emit(&self, data: Json) {
-        let node = self.live.read(|run| run.graph.node(self.node).name.clone());
-        self.live.emit(Chunk {
-            node,
-            step: self.step,
-            data,
-        });
+        if let Some(node) = self.live.read(|run| run.node_of(self.step)) {
+            self.live.emit(Chunk {
+                node,
+                step: self.step,
+                data,
+            });
+        }
     }
+}
+
+/// How a run ended, by its last event.
+pub(crate) fn end_of(last: &Recorded) -> Option<crate::ports::RunEnd> {
+    let (status, error) = match &last.event {
+        Event::RunFinished => (Status::Finished, None),
+        Event::RunFailed { error } => (Status::Failed, Some(error.clone())),
+        Event::RunCancelled { .. } => (Status::Cancelled, None),
+        _ => return None,
+    };
+    Some(crate::ports::RunEnd {
+        status,
+        at: last.at,
+        error,
+    })
 }

@@ -6,17 +6,18 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, FunctionKind, Graph, GraphId, Input, Json, Level, Object, Recorded, Run, RunId,
+    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Object, Recorded, Refusal, Run, RunId,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     answer::{
         CallToolError, CreateGraphError, CreatedGraph, ReadError, Recovered, RegisterPluginError, RunView,
-        StartError, StartedRun, Stats, ToolAnswer,
+        SendError, StartError, StartedRun, Stats, ToolAnswer,
     },
-    drive::Outbox,
     inner::Inner,
-    live::{LiveRun, Stopped},
+    live::{Hold, Letter, LiveRun, Stopped},
+    outbox::Outbox,
     ports::{
         AppendError, Clock, Functions, GraphRow, Ids, Journal, NewRun, PluginInfo, ResolveError, Resolved,
         RunFilter, RunRow, Sink, StoreError, ToolCall,
@@ -85,29 +86,24 @@ impl Engine {
             }
         }
         for id in inner.ports.journal.unfinished().await? {
-            match inner.load(id).await {
-                Ok(Some(run)) => {
-                    inner.register_pinned(&run).await?;
-                    let live = Arc::new(LiveRun::new(run.clone(), run.seq, &[]));
-                    inner.adopt(&live);
-                    let mut outbox = Outbox::default();
-                    inner.take(&live, &mut outbox, Input::Resumed);
-                    inner.spawn(live, outbox);
-                    recovered.runs += 1;
-                }
+            match inner.rouse(id).await {
+                Ok(Some(_)) => recovered.runs += 1,
                 Ok(None) => {}
+                Err(ReadError::Store(error)) => return Err(error),
                 Err(error) => recovered.damaged.push((id, error.to_string())),
             }
         }
+        inner.spawn_waking();
         Ok(recovered)
     }
 
     /// Checks a definition without keeping it.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn check_graph(&self, definition: &str) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
-        self.inner.check(&Definition::parse(definition)?)
+    /// Everything that is wrong with it, or that the store gives no answer.
+    pub async fn check_graph(&self, definition: &str) -> Result<(Graph, Vec<Diagnostic>), CreateGraphError> {
+        let definition = Definition::parse(definition).map_err(CreateGraphError::Invalid)?;
+        self.inner.check(&definition).await?.map_err(CreateGraphError::Invalid)
     }
 
     /// Checks a definition and keeps it as a graph; the same definition is the same graph.
@@ -115,7 +111,7 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with it, or that it could not be kept.
     pub async fn create_graph(&self, definition: &str) -> Result<CreatedGraph, CreateGraphError> {
-        let (graph, warnings) = self.check_graph(definition).map_err(CreateGraphError::Invalid)?;
+        let (graph, warnings) = self.check_graph(definition).await?;
         let row = GraphRow {
             id: graph.id.clone(),
             name: graph.name.clone(),
@@ -133,11 +129,7 @@ impl Engine {
     /// # Errors
     /// Where the store gives no answer.
     pub async fn graph(&self, id_or_name: &str) -> Result<Option<GraphRow>, StoreError> {
-        let journal = &self.inner.ports.journal;
-        match journal.graph(&GraphId(id_or_name.into())).await? {
-            Some(graph) => Ok(Some(graph)),
-            None => journal.graph_named(id_or_name).await,
-        }
+        self.inner.graph_row(id_or_name).await
     }
 
     /// Graphs, newest first, each with its position; `after` is the last position that was seen.
@@ -162,21 +154,35 @@ impl Engine {
         if size > limit {
             return Err(StartError::TooLarge { size, limit });
         }
-        let graph = inner.graph_to_run(graph).await?;
-        let functions = inner.pin(&graph)?;
+        let pinned = inner.pin(graph).await?;
         let id = inner.ports.ids.run_id();
-        let (run, events) = Run::start(id, graph, state, functions, inner.ports.clock.now());
+        let (mut run, events) = Run::start(
+            id,
+            pinned.graph,
+            pinned.graphs,
+            state,
+            pinned.functions,
+            inner.ports.clock.now(),
+        );
+        run.max_state_bytes = limit;
         let begins = NewRun {
             graph: run.graph.id.clone(),
             created_at: run.started_at,
         };
         let live = Arc::new(LiveRun::new(run, 0, &events));
+        let hold = live.hold();
         inner.admit(&live)?;
         inner.spawn(live.clone(), Outbox::of_start(begins, events));
         match live.durable_to(1).await {
-            Ok(()) => Ok(StartedRun { id, live }),
+            Ok(()) => Ok(StartedRun {
+                id,
+                live,
+                _hold: hold,
+            }),
             Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
-            Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining) => Err(StartError::Draining),
+            Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
+                Err(StartError::Draining)
+            }
             Err(Stopped::Lost(error @ AppendError::Conflict { .. })) => {
                 Err(StartError::Store(StoreError::Failed(error.to_string())))
             }
@@ -229,10 +235,88 @@ impl Engine {
     /// # Errors
     /// Where the store gives no answer.
     pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, StoreError> {
-        let live = self.inner.live(id);
+        let journal = &self.inner.ports.journal;
         // A run that is live may not be durable yet: then nobody was told of it.
-        let known = self.inner.ports.journal.run(id).await?.is_some();
-        Ok(known.then(|| Watch::new(self.inner.ports.journal.clone(), id, after, live)))
+        let Some(row) = journal.run(id).await? else {
+            return Ok(None);
+        };
+        // A run that waits is taken up, so that the watcher hears when it goes on. One that is damaged
+        // is told as far as its journal goes.
+        let live = match row.status.is_over() {
+            true => None,
+            false => self.held(id).await.ok().flatten(),
+        };
+        Ok(Some(Watch::new(journal.clone(), id, after, live)))
+    }
+
+    /// The run, driven by this engine until the hold is dropped. `None` where it is over.
+    async fn held(&self, id: RunId) -> Result<Option<Hold>, ReadError> {
+        loop {
+            let Some(live) = self.inner.rouse(id).await? else {
+                return Ok(None);
+            };
+            let hold = live.hold();
+            // One that was parked in between is loaded again.
+            if !live.is_closed() {
+                return Ok(Some(hold));
+            }
+        }
+    }
+
+    /// Sends a signal to a run: a wait for it goes on, or it is kept for the next one. The answer
+    /// comes when it is durable, with the number of its last event.
+    ///
+    /// # Errors
+    /// Where there is no such run, nothing in it takes such a signal, or it could not be kept.
+    pub async fn signal(&self, id: RunId, name: &str, payload: Json) -> Result<u64, SendError> {
+        let name = name.into();
+        self.send(id, Input::Signal { name, payload }).await
+    }
+
+    /// Cancels a run: what it does is given up, and what can be undone is undone before it is over.
+    ///
+    /// # Errors
+    /// Where there is no such run, or it is over or ending.
+    pub async fn cancel(&self, id: RunId, reason: &str) -> Result<u64, SendError> {
+        let reason = reason.into();
+        self.send(id, Input::Cancel { reason }).await
+    }
+
+    async fn send(&self, id: RunId, input: Input) -> Result<u64, SendError> {
+        loop {
+            if self.inner.is_draining() {
+                return Err(SendError::Unavailable("the engine is stopping".to_owned()));
+            }
+            let Some(hold) = self.held(id).await? else {
+                return Err(match self.inner.ports.journal.run(id).await.map_err(ReadError::from)? {
+                    Some(_) => Refusal::Over.into(),
+                    None => SendError::NoSuchRun(id),
+                });
+            };
+            let live = &hold.0;
+            // Nobody was told of a run whose start is not durable.
+            let unavailable = |stopped: Stopped| match stopped {
+                Stopped::Lost(error) => SendError::Unavailable(error.to_string()),
+                Stopped::Draining | Stopped::Parked => SendError::Unavailable("the engine is stopping".to_owned()),
+            };
+            live.durable_to(1).await.map_err(unavailable)?;
+            let (reply, answer) = oneshot::channel();
+            let input = input.clone();
+            if live.post(Letter { input, reply }).is_err() {
+                // Its driver has just let go of it: it is over, or parked.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match answer.await {
+                Ok(answer) => {
+                    let seq = answer?;
+                    live.durable_to(seq).await.map_err(unavailable)?;
+                    return Ok(seq);
+                }
+                // The driver let go of it before it took the letter.
+                Err(_) => continue,
+            }
+        }
     }
 
     /// Registers a plugin and keeps it, so that it is there after a restart.

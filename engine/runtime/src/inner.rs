@@ -1,40 +1,36 @@
 //! The engine's inside: which runs are live, which graphs are at hand, and how both are come by.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
-use heddle_kernel::{
-    Definition, Diagnostic, Digest, Function, FunctionKind, Graph, GraphId, Run, RunId, Severity,
-    event::FunctionRef, graph,
-};
-use tokio::task::JoinSet;
+use heddle_kernel::{Digest, Run, RunId};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    answer::{ReadError, RegisterPluginError, StartError, summary},
-    drive::{Outbox, drive},
+    answer::{ReadError, RegisterPluginError, StartError},
+    drive::drive,
     engine::{Ports, Settings},
+    graphs::AtHand,
     live::{LiveRun, Stopped},
+    outbox::Outbox,
+    sleepers::Sleepers,
     ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
 };
 
 /// How many events are read at once where a run is folded from its journal.
 const FOLD_PAGE: usize = 2_000;
-/// How many checked graphs are kept at hand; past that they are read and checked again.
-const GRAPHS_AT_HAND: usize = 1_024;
 
 pub(crate) struct Inner {
     pub(crate) ports: Ports,
     pub(crate) settings: Settings,
     live: RwLock<HashMap<RunId, Arc<LiveRun>>>,
-    graphs: RwLock<HashMap<GraphId, Arc<Graph>>>,
+    pub(crate) graphs: AtHand,
+    pub(crate) sleepers: Sleepers,
     drivers: Mutex<JoinSet<()>>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 impl Inner {
@@ -43,9 +39,10 @@ impl Inner {
             ports,
             settings,
             live: RwLock::default(),
-            graphs: RwLock::default(),
+            graphs: AtHand::default(),
+            sleepers: Sleepers::default(),
             drivers: Mutex::default(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         }
     }
 
@@ -55,7 +52,7 @@ impl Inner {
 
     /// Has every driver end before its next step, and gives them this long for the one under way.
     pub(crate) async fn drain(&self, within: Duration) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.draining.send_replace(true);
         let mut drivers = std::mem::take(&mut *self.drivers.lock().expect("no panic under this lock"));
         let all = async { while drivers.join_next().await.is_some() {} };
         if tokio::time::timeout(within, all).await.is_err() {
@@ -67,7 +64,14 @@ impl Inner {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
+    }
+
+    /// Waits until the engine stops.
+    pub(crate) async fn drains(&self) {
+        let mut draining = self.draining.subscribe();
+        // The sender lives as long as the engine.
+        let _ = draining.wait_for(|draining| *draining).await;
     }
 
     pub(crate) fn live(&self, id: RunId) -> Option<Arc<LiveRun>> {
@@ -97,11 +101,20 @@ impl Inner {
             .insert(live.id, live.clone());
     }
 
-    pub(crate) fn forget(&self, live: &LiveRun) {
-        self.live
-            .write()
-            .expect("no panic under this lock")
-            .remove(&live.id);
+    pub(crate) fn forget(&self, live: &Arc<LiveRun>) {
+        self.forget_if(live, || true);
+    }
+
+    /// Takes a run out if `really`, which is asked while nobody can look the run up.
+    pub(crate) fn forget_if(&self, live: &Arc<LiveRun>, really: impl FnOnce() -> bool) -> bool {
+        let mut all = self.live.write().expect("no panic under this lock");
+        // A run that was parked may have been taken up again: that is another one.
+        let this = all.get(&live.id).is_some_and(|known| Arc::ptr_eq(known, live));
+        let gone = this && really();
+        if gone {
+            all.remove(&live.id);
+        }
+        gone
     }
 
     pub(crate) fn spawn(self: &Arc<Self>, live: Arc<LiveRun>, outbox: Outbox) {
@@ -110,96 +123,19 @@ impl Inner {
         drivers.spawn(drive(self.clone(), live, outbox));
     }
 
-    pub(crate) fn check(&self, definition: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
-        graph::check(definition, |uses| match self.ports.functions.resolve(uses) {
-            Ok(found) => Ok(Function {
-                kind: found.info.kind,
-                routes: found.info.routes,
-            }),
-            Err(error) => Err(error.to_string()),
-        })
-    }
-
-    pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>) {
-        let mut graphs = self.graphs.write().expect("no panic under this lock");
-        if graphs.len() >= GRAPHS_AT_HAND {
-            graphs.clear();
-        }
-        graphs.insert(graph.id.clone(), graph);
-    }
-
-    /// A graph by id or name, ready for a new run.
-    pub(crate) async fn graph_to_run(&self, id_or_name: &str) -> Result<Arc<Graph>, StartError> {
-        let id = GraphId(id_or_name.into());
-        if let Some(graph) = self.at_hand(&id) {
-            return Ok(graph);
-        }
-        let journal = &self.ports.journal;
-        let row = match journal.graph(&id).await? {
-            Some(row) => Some(row),
-            None => journal.graph_named(id_or_name).await?,
-        };
-        let row = row.ok_or_else(|| StartError::NoSuchGraph(id_or_name.to_owned()))?;
-        if let Some(graph) = self.at_hand(&row.id) {
-            return Ok(graph);
-        }
-        let checked = Definition::parse(&row.definition).and_then(|definition| self.check(&definition));
-        let graph = Arc::new(checked.map_err(StartError::Broken)?.0);
-        self.keep_at_hand(graph.clone());
-        Ok(graph)
-    }
-
-    fn at_hand(&self, id: &GraphId) -> Option<Arc<Graph>> {
-        self.graphs
-            .read()
-            .expect("no panic under this lock")
-            .get(id)
-            .cloned()
-    }
-
-    /// The exact functions that a run of this graph keeps to from now on.
-    pub(crate) fn pin(&self, graph: &Graph) -> Result<BTreeMap<Arc<str>, FunctionRef>, StartError> {
-        let mut functions: BTreeMap<Arc<str>, FunctionRef> = BTreeMap::new();
-        for node in &graph.nodes {
-            if functions.contains_key(&node.uses) {
-                continue;
-            }
-            let found = self.ports.functions.resolve(&node.uses).map_err(|error| {
-                StartError::Broken(vec![Diagnostic {
-                    severity: Severity::Error,
-                    pointer: format!("/nodes/{}", node.name),
-                    message: error.to_string(),
-                }])
-            })?;
-            functions.insert(node.uses.clone(), found.function);
-        }
-        Ok(functions)
+    /// Begins what goes on beside the runs.
+    pub(crate) fn spawn_waking(self: &Arc<Self>) {
+        let mut drivers = self.drivers.lock().expect("no panic under this lock");
+        drivers.spawn(self.clone().keep_waking());
     }
 
     /// Folds a run from its journal; `None` where there is none.
     pub(crate) async fn load(&self, id: RunId) -> Result<Option<Run>, ReadError> {
         let damaged = |message: String| ReadError::Damaged { run: id, message };
         let journal = &self.ports.journal;
-        let Some(row) = journal.run(id).await? else {
+        if journal.run(id).await?.is_none() {
             return Ok(None);
-        };
-        let graph = match self.at_hand(&row.graph) {
-            Some(graph) => graph,
-            None => {
-                let kept = journal.graph(&row.graph).await?;
-                let kept = kept.ok_or_else(|| damaged(format!("its graph {} is not kept", row.graph)))?;
-                // The run keeps its own functions: that the registry lacks some now is no matter.
-                let any = |_: &str| {
-                    Ok(Function {
-                        kind: FunctionKind::Tool,
-                        routes: Vec::new(),
-                    })
-                };
-                let definition = Definition::parse(&kept.definition);
-                let checked = definition.and_then(|definition| graph::check(&definition, any));
-                Arc::new(checked.map_err(|found| damaged(summary(&found)))?.0)
-            }
-        };
+        }
         let mut run: Option<Run> = None;
         loop {
             let after = run.as_ref().map_or(0, |run| run.seq);
@@ -210,8 +146,11 @@ impl Inner {
             for event in events {
                 match &mut run {
                     None => {
-                        let first = Run::from_first(id, graph.clone(), &event);
-                        run = Some(first.map_err(|error| damaged(error.to_string()))?);
+                        let (graph, graphs) = self.pinned(id, &event).await?;
+                        let first = Run::from_first(id, graph, graphs, &event);
+                        let mut first = first.map_err(|error| damaged(error.to_string()))?;
+                        first.max_state_bytes = self.settings.max_state_bytes;
+                        run = Some(first);
                     }
                     Some(run) => run.fold(&event).map_err(|error| damaged(error.to_string()))?,
                 }

@@ -9,15 +9,18 @@
 mod answer;
 mod drive;
 mod engine;
+mod graphs;
 mod inner;
 mod live;
+mod outbox;
 pub mod ports;
+mod sleepers;
 mod system;
 mod watch;
 
 pub use answer::{
     CallToolError, CreateGraphError, CreatedGraph, ReadError, Recovered, RegisterPluginError, RunView,
-    StartError, StartedRun, Stats, ToolAnswer,
+    SendError, StartError, StartedRun, Stats, ToolAnswer,
 };
 pub use engine::{Engine, Ports, Settings};
 pub use system::{RandomIds, SystemClock};

@@ -2,11 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use heddle_kernel::{Event, Recorded, Run, RunId};
-use tokio::sync::{broadcast, watch};
+use heddle_kernel::{Input, Recorded, Refusal, Run, RunId};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
     ports::{Ack, AppendError},
@@ -20,9 +23,41 @@ const CHUNKS_LEN: usize = 256;
 
 pub(crate) struct LiveRun {
     pub(crate) id: RunId,
+    /// The number of the last event that was durable when this engine took the run up.
+    pub(crate) loaded: u64,
     inner: Mutex<Inner>,
     progress: watch::Sender<Progress>,
     chunks: OnceLock<broadcast::Sender<Chunk>>,
+    inbox: Mutex<Inbox>,
+    /// Told when something came into the inbox, or nobody holds the run any more.
+    pub(crate) stirred: Notify,
+    holds: AtomicUsize,
+}
+
+/// What was sent to a run from outside, and its driver has not taken.
+#[derive(Default)]
+struct Inbox {
+    letters: VecDeque<Letter>,
+    /// The driver gave the run up: it takes nothing more.
+    closed: bool,
+}
+
+/// Something that happens to a run from outside.
+pub(crate) struct Letter {
+    pub(crate) input: Input,
+    /// Told the number of the event that followed last.
+    pub(crate) reply: oneshot::Sender<Result<u64, Refusal>>,
+}
+
+/// Keeps a run in memory, also while it waits: somebody looks at it.
+pub(crate) struct Hold(pub(crate) Arc<LiveRun>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.stirred.notify_one();
+        }
+    }
 }
 
 struct Inner {
@@ -46,6 +81,8 @@ pub(crate) enum Stopped {
     Lost(AppendError),
     /// The engine is stopping; another start goes on with the run.
     Draining,
+    /// It waits, and is taken up again when its time or its signal comes.
+    Parked,
 }
 
 impl LiveRun {
@@ -53,6 +90,7 @@ impl LiveRun {
     pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<Recorded>]) -> Self {
         Self {
             id: run.id,
+            loaded: durable,
             inner: Mutex::new(Inner {
                 run,
                 tail: tail.iter().cloned().collect(),
@@ -62,7 +100,53 @@ impl LiveRun {
                 stopped: None,
             }),
             chunks: OnceLock::new(),
+            inbox: Mutex::default(),
+            stirred: Notify::new(),
+            holds: AtomicUsize::new(0),
         }
+    }
+
+    /// Keeps the run in memory until the hold is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        self.holds.fetch_add(1, Ordering::AcqRel);
+        Hold(self.clone())
+    }
+
+    /// Puts a letter into the inbox. Gives it back where the driver takes nothing more.
+    pub(crate) fn post(&self, letter: Letter) -> Result<(), Letter> {
+        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        if inbox.closed {
+            return Err(letter);
+        }
+        inbox.letters.push_back(letter);
+        self.stirred.notify_one();
+        Ok(())
+    }
+
+    /// The next letter.
+    pub(crate) fn letter(&self) -> Option<Letter> {
+        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        inbox.letters.pop_front()
+    }
+
+    /// Whether the driver takes nothing more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.lock().expect("nothing panics while it holds the inbox").closed
+    }
+
+    /// Closes the inbox. What is in it is dropped, and who waits for an answer sees that.
+    pub(crate) fn close(&self) {
+        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        inbox.closed = true;
+        inbox.letters.clear();
+    }
+
+    /// Closes the inbox if it is empty and nobody holds the run.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        let mut inbox = self.inbox.lock().expect("nothing panics while it holds the inbox");
+        let idle = inbox.letters.is_empty() && self.holds.load(Ordering::Acquire) == 0;
+        inbox.closed |= idle;
+        idle
     }
 
     // A std mutex: nothing awaits while it is held, and a panic under it is a bug of ours.
@@ -178,9 +262,4 @@ impl Ack for LiveRun {
     fn failed(&self, error: AppendError) {
         self.stop(Stopped::Lost(error));
     }
-}
-
-/// Whether an event is the last one of its run.
-pub(crate) fn is_last(event: &Event) -> bool {
-    matches!(event, Event::RunFinished | Event::RunFailed { .. })
 }

@@ -1,10 +1,10 @@
 //! What the runtime needs of the world: a journal, functions, a clock and ids.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Digest, Failure, FunctionKind, GraphId, Json, Level, Object, Outcome, Recorded, RunError, RunId, Status,
+    Answer, Digest, Failure, FunctionKind, GraphId, Json, Level, Object, Recorded, RunError, RunId, Status,
     Timestamp, event::FunctionRef,
 };
 
@@ -246,9 +246,11 @@ pub trait Functions: Send + Sync + 'static {
     fn plugins(&self) -> Vec<Arc<PluginInfo>>;
     /// Finds what a graph or a caller names: `plugin/function`, or `function` where exactly one plugin has it.
     fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError>;
-    /// Calls a node function or a tool as a node: a fresh instance, within the limits.
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>>;
-    /// Calls a tool with an input.
+    /// Calls a node function or a tool as a node: a fresh instance, within the limits. A mapped
+    /// input is checked against the function's schema first; one that does not fit is a failure
+    /// of kind `InvalidInput`, and the function is not called.
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>>;
+    /// Calls a tool with an input, which is checked against the tool's schema first.
     fn call_tool(&self, call: ToolCall) -> BoxFuture<'_, Result<Json, Failure>>;
 }
 
@@ -345,8 +347,10 @@ fn hint(similar: &[String]) -> String {
 pub struct Call {
     /// The exact function.
     pub function: FunctionRef,
-    /// The state as the branch sees it.
-    pub state: Object,
+    /// What it is given: the state as the branch sees it, or what the node's `input` made of it.
+    pub input: Object,
+    /// Whether the node's `input` made it.
+    pub mapped: bool,
     /// The node's `config`.
     pub config: Json,
     /// The run.
@@ -357,6 +361,9 @@ pub struct Call {
     pub step: u64,
     /// The attempt.
     pub attempt: u32,
+    /// How long this attempt may take, from when the function is called: the node's `timeout`.
+    /// Where the operator's limit is smaller, that one stands.
+    pub timeout: Option<Duration>,
     /// When the step's first attempt began: what an ungranted clock shows.
     pub started_at: Timestamp,
     /// Who is told of what the function writes.

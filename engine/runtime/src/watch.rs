@@ -10,7 +10,7 @@ use heddle_kernel::{Json, Recorded, RunId};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    live::{LiveRun, Progress, Stopped, is_last},
+    live::{Hold, LiveRun, Progress, Stopped},
     ports::{Journal, StoreError},
 };
 
@@ -51,14 +51,16 @@ struct Live {
     run: Arc<LiveRun>,
     progress: watch::Receiver<Progress>,
     chunks: broadcast::Receiver<Chunk>,
+    _hold: Hold,
 }
 
 impl Watch {
-    pub(crate) fn new(journal: Arc<dyn Journal>, run: RunId, after: u64, live: Option<Arc<LiveRun>>) -> Self {
-        let live = live.map(|run| Live {
-            progress: run.progress(),
-            chunks: run.chunks(),
-            run,
+    pub(crate) fn new(journal: Arc<dyn Journal>, run: RunId, after: u64, live: Option<Hold>) -> Self {
+        let live = live.map(|hold| Live {
+            progress: hold.0.progress(),
+            chunks: hold.0.chunks(),
+            run: hold.0.clone(),
+            _hold: hold,
         });
         Self {
             journal,
@@ -79,7 +81,7 @@ impl Watch {
         loop {
             if let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
-                self.over |= is_last(&event.event);
+                self.over |= event.event.ends_run();
                 return Some(Ok(Watched::Event(event)));
             }
             if self.over {
@@ -117,6 +119,8 @@ impl Watch {
                 return Some(Err(StoreError::Unavailable(match stopped {
                     Stopped::Lost(error) => error.to_string(),
                     Stopped::Draining => "the engine is stopping; watch again after its restart".to_owned(),
+                    // A run that is held is not parked, but for a hold that came at the last moment.
+                    Stopped::Parked => "the run went to sleep; watch again".to_owned(),
                 })));
             }
             tokio::select! {

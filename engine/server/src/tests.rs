@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Digest, Failure, GraphId, Json, Outcome, Recorded, RunId, Timestamp};
+use heddle_kernel::{Answer, Digest, Failure, GraphId, Json, Recorded, RunId, Timestamp};
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
@@ -101,7 +101,7 @@ impl Functions for Nothing {
             similar: Vec::new(),
         })
     }
-    fn call(&self, _: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
+    fn call(&self, _: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         unreachable!("no function is ever found")
     }
     fn call_tool(&self, _: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {

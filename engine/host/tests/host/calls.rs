@@ -83,7 +83,7 @@ async fn a_function_is_told_which_attempt_it_is() {
     let mut second = call(&host, "fail-retryable", "{}", r#"{"until": 2}"#);
     second.attempt = 2;
     assert_eq!(
-        host.call(second).await.unwrap().update.to_text(),
+        outcome(&host, second).await.unwrap().update.to_text(),
         r#"{"attempts":2}"#
     );
 }

@@ -60,6 +60,34 @@ async fn a_tool_that_never_answers_ends_its_caller_too() {
 }
 
 #[tokio::test]
+async fn the_smaller_of_the_two_time_limits_ends_a_call_and_is_named() {
+    let host = hostile(quick()).await;
+    let within = async |ms: u64, config: &str, uses: &str| {
+        let call = Call {
+            timeout: Some(Duration::from_millis(ms)),
+            ..call(&host, uses, "{}", config)
+        };
+        outcome(&host, call).await
+    };
+    let nodes = "ran longer than its limit of 50 ms (the node's timeout)";
+    for (uses, config) in [
+        ("spin", "null"),
+        ("sleep", r#"{"ms": 60000}"#),
+        ("call", r#"{"tool": "stall"}"#),
+    ] {
+        let failure = within(50, config, uses).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Timeout);
+        assert_eq!(&*failure.message, format!("`hostile/{uses}` {nodes}"));
+    }
+    let operators = within(60_000, "null", "spin").await.unwrap_err();
+    assert_eq!(
+        &*operators.message,
+        "`hostile/spin` ran longer than its limit of 300 ms (call_timeout)"
+    );
+    assert!(within(250, r#"{"ms": 1}"#, "sleep").await.is_ok());
+}
+
+#[tokio::test]
 async fn a_memory_bomb_ends_at_the_memory_limit() {
     let host = hostile(HostSettings {
         max_memory_bytes: 16 << 20,
@@ -74,7 +102,7 @@ async fn a_memory_bomb_ends_at_the_memory_limit() {
             .contains("`hostile/hog` needed more memory than its limit of 16 MiB (max_memory_bytes)"),
         "{failure}"
     );
-    let got: usize = call_tool(&host, "hoard", "null")
+    let got: usize = call_tool(&host, "hoard", "{}")
         .await
         .unwrap()
         .get()
@@ -104,7 +132,7 @@ async fn a_flood_of_logs_is_cut_and_the_call_goes_on() {
     let mut flood = call(&host, "flood", "{}", "{}");
     flood.sink = heard.clone();
     assert_eq!(
-        host.call(flood).await.unwrap().update.to_text(),
+        outcome(&host, flood).await.unwrap().update.to_text(),
         r#"{"flooded":true}"#
     );
     let lines = heard.lines();

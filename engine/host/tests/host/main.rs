@@ -4,6 +4,7 @@
 
 mod cache;
 mod calls;
+mod inputs;
 mod limits;
 mod purity;
 mod registration;
@@ -15,7 +16,7 @@ use std::{
 };
 
 use heddle_host::{Host, HostSettings};
-use heddle_kernel::{Failure, Json, Level, Object, Outcome, RunId, Timestamp, object};
+use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, RunId, Timestamp, object};
 use heddle_runtime::ports::{Call, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall};
 use uuid::Uuid;
 
@@ -95,19 +96,29 @@ impl Heard {
 fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
     Call {
         function: host.resolve(uses).unwrap().function,
-        state: Object::parse(state).unwrap(),
+        input: Object::parse(state).unwrap(),
+        mapped: false,
         config: object::json(config).unwrap(),
         run: RunId(Uuid::from_u128(7)),
         node: "here".into(),
         step: 3,
         attempt: 1,
+        timeout: None,
         started_at: Timestamp(1_700_000_000_123),
         sink: Arc::new(Heard::default()),
     }
 }
 
 async fn run(host: &Host, uses: &str, state: &str, config: &str) -> Result<Outcome, Failure> {
-    host.call(call(host, uses, state, config)).await
+    outcome(host, call(host, uses, state, config)).await
+}
+
+/// What a call comes to in the state, be it of a node function or of a tool.
+async fn outcome(host: &Host, call: Call) -> Result<Outcome, Failure> {
+    match host.call(call).await? {
+        Answer::Outcome(outcome) => Ok(outcome),
+        Answer::Result(result) => Outcome::from_tool_result(&result),
+    }
 }
 
 /// What the call of a node function without state or config fails with.

@@ -1,6 +1,5 @@
 //! A function that was granted nothing is a pure function of its input.
 
-use heddle_runtime::ports::Functions;
 use serde_json::Value;
 
 use super::*;
@@ -11,7 +10,7 @@ async fn seen(host: &Host, step: u64, attempt: u32) -> Value {
         attempt,
         ..call(host, "clock", "{}", "null")
     };
-    serde_json::from_str(&host.call(call).await.unwrap().update.to_text()).unwrap()
+    serde_json::from_str(&outcome(host, call).await.unwrap().update.to_text()).unwrap()
 }
 
 #[tokio::test]

@@ -103,6 +103,7 @@ impl Run {
             started_at: now,
             updated_at: now,
             error: None,
+            max_state_bytes: usize::MAX,
         }
     }
 
@@ -144,6 +145,7 @@ impl Run {
                 };
                 let place = items.results.get_mut(item.index as usize).ok_or("it names no item")?;
                 *place = result.clone();
+                items.bytes += result.as_ref().map_or(0, |result| result.get().len());
                 items.open = items.open.saturating_sub(1);
             }
             Event::StepFailed { step, failure, then, node, .. } => {
@@ -511,6 +513,7 @@ impl Default for Items {
             all: Arc::new([]),
             begun: 0,
             open: 0,
+            bytes: 0,
             results: Vec::new(),
         }
     }
@@ -536,6 +539,7 @@ impl Items {
             all: all.into(),
             begun: 0,
             open: 0,
+            bytes: 0,
         })
     }
 }

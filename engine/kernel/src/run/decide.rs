@@ -177,12 +177,12 @@ impl<'r> Events<'r> {
         let task = self.task(step);
         let (item, undoes) = (task.item, task.undo.is_some());
         let given = match (item, undoes) {
-            (Some(item), _) => result.map(|answer| {
+            (Some(item), _) => result.and_then(|answer| {
                 let value = match answer {
                     Answer::Result(value) => value,
                     Answer::Outcome(outcome) => crate::object::to_json(&outcome.update),
                 };
-                self.item_finished(step, item, Some(value));
+                self.item_answered(step, item, value)
             }),
             (None, true) => result.and_then(|answer| {
                 let Outcome { update, .. } = self.outcome(&task, answer)?;

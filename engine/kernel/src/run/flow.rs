@@ -136,7 +136,10 @@ impl Events<'_> {
         }
         let task = self.task(number);
         if let Some(item) = task.item {
-            return self.item_finished(number, item, Some(to_json(&state)));
+            if let Err(failure) = self.item_answered(number, item, to_json(&state)) {
+                self.failed(number, failure);
+            }
+            return;
         }
         let output = self.run.graph_of(&task).node(task.node).output.clone();
         let result = to_json(&state);
@@ -167,6 +170,7 @@ impl Events<'_> {
         let Outcome { update, route } = outcome;
         let graph = self.run.graph_of(task).clone();
         let name = graph.node(task.node).name.clone();
+        self.fits(task, &update)?;
         let asks = route == Route::Edges && graph.node(task.node).edges.iter().any(|case| case.when.is_some());
         let mut after = Object::default();
         // What the state will be is only made beforehand where something depends on it.
@@ -192,6 +196,21 @@ impl Events<'_> {
         });
         self.moved(task.within);
         Ok(())
+    }
+
+    /// Whether the state is not too large with an update.
+    fn fits(&self, task: &Task, update: &Object) -> Result<(), Failure> {
+        let before = self.run.line(task.within, task.branch).map_or(0, |line| line.view.state.size());
+        let (size, limit) = (before + update.size(), self.run.max_state_bytes);
+        if size <= limit {
+            return Ok(());
+        }
+        Err(Failure::new(
+            FailureKind::Limit,
+            format!(
+                "with this step's update the state would take {size} bytes, more than its limit of {limit} (max_state_bytes)"
+            ),
+        ))
     }
 
     fn next(&self, to: &[Place], task: &Task) -> Next {

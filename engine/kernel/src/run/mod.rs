@@ -81,6 +81,9 @@ pub struct Run {
     pub updated_at: Timestamp,
     /// Why it failed.
     pub error: Option<RunError>,
+    /// How many bytes a branch's view of the state may take: what would make it larger fails its step.
+    /// It is the engine's, and not part of the journal.
+    pub max_state_bytes: usize,
 }
 
 /// One execution of a graph: the run's own, or one that a node runs.
@@ -169,6 +172,8 @@ struct Items {
     begun: u32,
     /// How many of these are not over.
     open: u32,
+    /// How many bytes the results take.
+    bytes: usize,
     /// What came of each.
     results: Vec<Option<Json>>,
 }
@@ -418,12 +423,6 @@ impl Run {
                 state
             }
         }
-    }
-
-    /// About how many bytes the run's state takes, all branches' views together.
-    pub fn size(&self) -> usize {
-        let lines = self.executions.values().flat_map(|execution| &execution.lines);
-        lines.map(|line| line.view.state.size()).max().unwrap_or_default()
     }
 
     fn graph_of<'r>(&'r self, task: &'r Task) -> &'r Arc<Graph> {

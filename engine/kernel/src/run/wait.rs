@@ -206,6 +206,23 @@ impl Events<'_> {
         }
     }
 
+    /// An item's result, if all of them together are not too large for the state.
+    pub(super) fn item_answered(&mut self, step: u64, item: Item, result: Json) -> Result<(), Failure> {
+        let before = match self.run.tasks.get(&item.of).map(|task| &task.doing) {
+            Some(Doing::Map(items)) => items.bytes,
+            _ => 0,
+        };
+        let (size, limit) = (before + result.get().len(), self.run.max_state_bytes);
+        if size > limit {
+            let message = format!(
+                "with this item's result those of the map would take {size} bytes, more than the limit of the state, {limit} (max_state_bytes)"
+            );
+            return Err(Failure::new(FailureKind::Limit, message));
+        }
+        self.item_finished(step, item, Some(result));
+        Ok(())
+    }
+
     pub(super) fn item_finished(&mut self, step: u64, item: Item, result: Option<Json>) {
         let task = self.task(step);
         self.push(Event::ItemFinished {

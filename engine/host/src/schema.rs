@@ -1,0 +1,356 @@
+//! A function's input schema, compiled: what a call's input is checked against before the guest
+//! is called.
+//!
+//! A plugin's author writes the schema, so it may cost no more than a guest may: it refers to
+//! nothing but itself, its patterns take linear time, and what it stands for is measured when the
+//! plugin is registered ([`Extent`]). From that and the input the work of a check is known before
+//! it is begun.
+
+mod extent;
+
+use std::sync::Arc;
+
+use heddle_kernel::{Failure, FailureKind, object};
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde_json::{Value, json};
+
+use self::extent::Extent;
+use crate::output::clip;
+
+/// How many problems of an input are named.
+const MOST_PROBLEMS: usize = 5;
+
+/// How long each of them is told, in bytes: it may show a part of the input.
+const PROBLEM_LEN: usize = 200;
+
+/// How much memory a compiled pattern may take, in bytes.
+const PATTERN_BYTES: usize = 1 << 20;
+
+/// How much a check may do: the bytes of the input times the subschemas that the schema stands
+/// for. It is some seconds at worst, and a thousand times less where the subschemas are for
+/// different parts of the input, as they mostly are.
+const MOST_WORK: u64 = 1_000_000_000;
+
+/// From how much work on a check gets a thread for itself, so that it holds up no other run.
+const LONG_WORK: u64 = 10_000_000;
+
+/// How much the listing of the problems may do. Unlike the check it looks at a part of the input
+/// again for each way that a recursive schema leads there, and keeps every problem until it is done.
+const MOST_LISTING: u64 = 500_000;
+
+/// How deep a recursive schema may go into an input, in subschemas: each takes some of the stack.
+const MOST_STACKED: u64 = 2_000;
+
+/// A compiled input schema. Clones share it.
+#[derive(Clone)]
+pub(crate) struct InputSchema {
+    compiled: Option<Arc<Compiled>>,
+}
+
+struct Compiled {
+    validator: Validator,
+    extent: Extent,
+}
+
+impl InputSchema {
+    /// Compiles a schema; the error says what is wrong with it, and goes on from "the schema".
+    pub(crate) fn compile(schema: &str) -> Result<Self, String> {
+        let schema: Value = serde_json::from_str(schema).map_err(|error| format!("is not JSON: {error}"))?;
+        if takes_everything(&schema) {
+            return Ok(Self { compiled: None });
+        }
+        let extent = Extent::of(&schema)?;
+        let patterns = PatternOptions::regex()
+            .size_limit(PATTERN_BYTES)
+            .dfa_size_limit(PATTERN_BYTES);
+        let validator = jsonschema::options()
+            .offline()
+            .with_pattern_options(patterns)
+            .build(&schema)
+            .map_err(|error| refusal(&error))?;
+        Ok(Self {
+            compiled: Some(Arc::new(Compiled { validator, extent })),
+        })
+    }
+
+    /// Whether a check of a text of this length may take so long that it should have a thread for itself.
+    pub(crate) fn is_long(&self, len: usize) -> bool {
+        self.compiled
+            .as_ref()
+            .is_some_and(|compiled| compiled.extent.subschemas.saturating_mul(len as u64) > LONG_WORK)
+    }
+
+    /// Checks the input of a function. The failure names the function and the problems, each with
+    /// its JSON pointer, and has them as `{"problems": [{"pointer", "problem"}]}` for programs.
+    pub(crate) fn check(&self, function: &str, input: &str) -> Result<(), Failure> {
+        let Some(compiled) = &self.compiled else {
+            return Ok(());
+        };
+        let refused = |problem: String| {
+            let message = format!("`{function}` was not called: its input {problem}");
+            Failure::new(FailureKind::InvalidInput, message)
+        };
+        let work = compiled.extent.subschemas.saturating_mul(input.len() as u64);
+        if work > MOST_WORK {
+            return Err(refused(format!(
+                "has {} bytes, too many to be checked against a schema of {} subschemas",
+                input.len(),
+                compiled.extent.subschemas
+            )));
+        }
+        let value: Value =
+            serde_json::from_str(input).map_err(|error| refused(format!("is not JSON: {error}")))?;
+        let size = Size::of(&value);
+        if compiled.extent.recursive > 0
+            && compiled.extent.depth.saturating_mul(size.depth + 1) > MOST_STACKED
+        {
+            return Err(refused(format!(
+                "is nested {} deep, too deep to be checked against its recursive schema",
+                size.depth
+            )));
+        }
+        if compiled.validator.is_valid(&value) {
+            return Ok(());
+        }
+        Err(compiled.failure(function, &value, &size))
+    }
+}
+
+impl Compiled {
+    /// What is wrong with an input that does not fit.
+    #[cold]
+    fn failure(&self, function: &str, value: &Value, size: &Size) -> Failure {
+        let begin = format!("`{function}` was not called: its input does not fit its schema");
+        if self.extent.listing(size) > MOST_LISTING {
+            let message = format!("{begin}; it is too large for its problems to be listed");
+            return Failure::new(FailureKind::InvalidInput, message);
+        }
+        let mut errors = self.validator.iter_errors(value);
+        let mut message = begin;
+        let mut problems = Vec::new();
+        for (error, before) in errors
+            .by_ref()
+            .take(MOST_PROBLEMS)
+            .zip([": "].into_iter().chain(std::iter::repeat("; ")))
+        {
+            let (pointer, problem) = (error.instance_path().to_string(), told(&error));
+            let (at, problem) = (clip(&pointer, PROBLEM_LEN), clip(&problem, PROBLEM_LEN));
+            message.push_str(before);
+            if !at.is_empty() {
+                message.push_str(&format!("at {at}: "));
+            }
+            message.push_str(problem);
+            problems.push(json!({ "pointer": at, "problem": problem }));
+        }
+        match errors.count() {
+            0 => {}
+            more => message.push_str(&format!("; and {more} more")),
+        }
+        let mut failure = Failure::new(FailureKind::InvalidInput, message);
+        failure.data = Some(object::to_json(&json!({ "problems": problems })));
+        failure
+    }
+}
+
+fn takes_everything(schema: &Value) -> bool {
+    match schema {
+        Value::Bool(takes) => *takes,
+        Value::Object(keywords) => keywords
+            .keys()
+            .all(|keyword| ["$schema", "title", "description"].contains(&keyword.as_str())),
+        _ => false,
+    }
+}
+
+/// A problem, without the value where that is long: what is wrong with it comes behind it.
+fn told(error: &ValidationError<'_>) -> String {
+    let problem = error.to_string();
+    match problem.len() <= PROBLEM_LEN {
+        true => problem,
+        false => error.masked_with("the value").to_string(),
+    }
+}
+
+/// Why a schema does not compile: where in it, what, and what to do.
+fn refusal(error: &ValidationError<'_>) -> String {
+    let at = match error.instance_path().as_str() {
+        "" => String::new(),
+        at => format!(" at {}", clip(at, PROBLEM_LEN)),
+    };
+    let what = told(error);
+    let advice = match error.instance_path().as_str().ends_with("/pattern") {
+        true => ": a pattern may not look around or refer back, and takes at most 1 MiB compiled",
+        false => "",
+    };
+    format!("cannot be used{at}: {}{advice}", clip(&what, PROBLEM_LEN))
+}
+
+/// How large a value is.
+struct Size {
+    /// The values in it, itself and the keys of objects included.
+    values: u64,
+    /// How deep it is nested: 0 for a number, 1 for a list of numbers.
+    depth: u64,
+}
+
+impl Size {
+    /// A parsed value is nested no deeper than its parser allows, so this recursion ends early.
+    fn of(value: &Value) -> Self {
+        let mut size = Self { values: 1, depth: 0 };
+        let mut add = |inner: &Value| {
+            let inner = Self::of(inner);
+            size.values += inner.values + 1;
+            size.depth = size.depth.max(inner.depth + 1);
+        };
+        match value {
+            Value::Array(items) => items.iter().for_each(&mut add),
+            Value::Object(entries) => entries.values().for_each(&mut add),
+            _ => {}
+        }
+        size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(schema: &Value) -> InputSchema {
+        InputSchema::compile(&schema.to_string()).unwrap()
+    }
+
+    fn refused(schema: &Value) -> String {
+        InputSchema::compile(&schema.to_string())
+            .err()
+            .expect("it is refused")
+    }
+
+    fn problem(schema: &InputSchema, input: &str) -> String {
+        let failure = schema.check("a/b", input).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::InvalidInput);
+        failure.message.to_string()
+    }
+
+    #[test]
+    fn the_problems_of_an_input_are_named_with_their_places() {
+        let schema = compile(&json!({
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "tags": {"items": {"type": "string"}}},
+            "required": ["text"],
+        }));
+        assert!(
+            schema
+                .check("a/b", r#"{"text": "x", "tags": ["y"], "more": 1}"#)
+                .is_ok()
+        );
+        assert_eq!(
+            problem(&schema, r#"{"tags": ["x", 2]}"#),
+            "`a/b` was not called: its input does not fit its schema: \"text\" is a required property; \
+             at /tags/1: 2 is not of type \"string\""
+        );
+        let failure = schema.check("a/b", r#"{"text": 1}"#).unwrap_err();
+        assert_eq!(
+            failure.data.unwrap().get(),
+            r#"{"problems":[{"pointer":"/text","problem":"1 is not of type \"string\""}]}"#
+        );
+        assert!(problem(&schema, "{").contains("is not JSON"));
+        assert!(problem(&schema, r#"{"text": 1e999}"#).contains("number out of range"));
+    }
+
+    #[test]
+    fn few_problems_are_named_and_each_in_short() {
+        let schema = compile(&json!({"items": {"type": "string"}}));
+        let many = problem(&schema, &format!("[{}1]", "1,".repeat(999)));
+        assert!(many.contains("at /4: ") && !many.contains("/5"), "{many}");
+        assert!(many.ends_with("; and 995 more"), "{many}");
+        let long = problem(
+            &compile(&json!({"type": "integer"})),
+            &json!("ü".repeat(1_000_000)).to_string(),
+        );
+        assert!(long.len() < 400, "{long}");
+        let large = problem(&schema, &format!("[{}1]", "1,".repeat(999_999)));
+        assert!(
+            large.ends_with("too large for its problems to be listed"),
+            "{large}"
+        );
+    }
+
+    #[test]
+    fn what_takes_everything_checks_nothing() {
+        for schema in [
+            json!(true),
+            json!({}),
+            json!({"$schema": "https://json-schema.org/draft/2020-12/schema"}),
+        ] {
+            assert!(compile(&schema).compiled.is_none());
+        }
+        let never = compile(&json!(false));
+        assert!(problem(&never, "1").contains("False schema"));
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_refused_with_its_place() {
+        let wrong = refused(&json!({"properties": {"a": {"type": "strin"}}}));
+        assert!(
+            wrong.starts_with("cannot be used at /properties/a/type: "),
+            "{wrong}"
+        );
+        let around = refused(&json!({"pattern": "(?=a)b"}));
+        assert!(
+            around.contains("at /pattern") && around.contains("may not look around"),
+            "{around}"
+        );
+        assert!(refused(&json!({"pattern": "(((a{1000}){1000}){1000})"})).contains("1 MiB"));
+        let meta = refused(&json!({"$schema": "https://example.com/meta", "type": "string"}));
+        assert!(meta.contains("https://example.com/meta"), "{meta}");
+    }
+
+    #[test]
+    fn a_pattern_takes_linear_time() {
+        let schema = compile(&json!({"pattern": "^(a+)+$"}));
+        let text = json!(format!("{}b", "a".repeat(100_000))).to_string();
+        let told = problem(&schema, &text);
+        assert!(told.ends_with("the value does not match \"^(a+)+$\""), "{told}");
+    }
+
+    /// Lists in lists: the schema refers to itself twice at every level.
+    #[test]
+    fn a_recursive_schema_is_checked_as_deep_as_the_input_goes() {
+        let schema =
+            compile(&json!({"allOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}], "type": "array"}));
+        let nested = |inner: &str, depth: usize| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(schema.check("a/b", &nested("", 100)).is_ok());
+        assert!(problem(&schema, &nested("1", 4)).contains("at /0/0/0/0: 1 is not of type \"array\""));
+        assert!(
+            problem(&schema, &nested("1", 100)).ends_with("too large for its problems to be listed"),
+            "each level doubles what a listing would look at"
+        );
+    }
+
+    #[test]
+    fn a_long_recursion_stays_within_the_stack() {
+        let mut definitions = serde_json::Map::new();
+        for at in 0..40 {
+            definitions.insert(
+                format!("d{at}"),
+                json!({"allOf": [{"$ref": format!("#/$defs/d{}", at + 1)}]}),
+            );
+        }
+        definitions.insert("d40".to_owned(), json!({"items": {"$ref": "#"}}));
+        let schema = compile(&json!({"$ref": "#/$defs/d0", "$defs": definitions}));
+        assert!(schema.check("a/b", "[[[1]]]").is_ok());
+        let deep = problem(&schema, &format!("{}{}", "[".repeat(120), "]".repeat(120)));
+        assert!(deep.contains("too deep to be checked"), "{deep}");
+    }
+
+    #[test]
+    fn an_input_that_would_take_too_long_is_refused() {
+        let branches: Vec<_> = (0..2000).map(|at| json!({"const": at})).collect();
+        let schema = compile(&json!({"anyOf": branches}));
+        assert!(schema.is_long(10_000) && !schema.is_long(1_000));
+        let input = json!("x".repeat(1_000_000)).to_string();
+        assert!(
+            problem(&schema, &input).contains("too many to be checked against a schema of 2001 subschemas")
+        );
+    }
+}

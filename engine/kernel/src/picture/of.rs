@@ -1,0 +1,117 @@
+//! The picture of a definition.
+
+use std::collections::HashMap;
+
+use super::{Arrow, ArrowKind, Kind, Picture, Shape};
+use crate::graph::{Definition, Does, Each, END, NodeDefinition, Sleep};
+
+impl Picture {
+    /// The picture of a definition. Names that lead nowhere are left out: the check tells of those.
+    pub fn of(definition: &Definition) -> Self {
+        let by_name: HashMap<&str, usize> = definition
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(at, (name, _))| (name.as_str(), at))
+            .collect();
+        let mut picture = Self {
+            title: definition.name.clone(),
+            start: 0,
+            nodes: definition.nodes.iter().map(|(name, node)| shape(name, node)).collect(),
+            edges: Vec::new(),
+        };
+        let edges: HashMap<&str, _> = definition.edges.iter().map(|(from, cases)| (from.as_str(), cases)).collect();
+        for (from, (name, node)) in definition.nodes.iter().enumerate() {
+            let mut arrow = |to: &str, label: Option<&str>, kind: ArrowKind| {
+                let to = match to {
+                    END => None,
+                    name => match by_name.get(name) {
+                        Some(at) => Some(*at),
+                        None => return,
+                    },
+                };
+                let label = label.map(str::to_owned);
+                picture.edges.push(Arrow { from, to, label, kind });
+            };
+            match edges.get(name.as_str()) {
+                None => arrow(END, None, ArrowKind::Edge),
+                Some(cases) => {
+                    for case in cases.iter() {
+                        let label = match &case.when {
+                            Some(when) => Some(when.source()),
+                            None if cases.len() > 1 => Some("else"),
+                            None => None,
+                        };
+                        case.to.iter().for_each(|to| arrow(to, label, ArrowKind::Edge));
+                    }
+                }
+            }
+            node.next.iter().for_each(|to| arrow(to, None, ArrowKind::Next));
+            if let Does::Wait(wait) = &node.does
+                && let Some(to) = &wait.on_timeout
+            {
+                arrow(to, None, ArrowKind::Timeout);
+            }
+            node.on_error.iter().for_each(|to| arrow(to, None, ArrowKind::Error));
+            node.compensate.iter().for_each(|to| arrow(to, None, ArrowKind::Undo));
+        }
+        picture.start = start(definition, &picture.edges, &by_name);
+        undone_by_ends_nothing(&mut picture);
+        picture
+    }
+}
+
+fn shape(name: &str, node: &NodeDefinition) -> Shape {
+    let (kind, detail) = match &node.does {
+        Does::Call { uses } => (Kind::Function, uses.as_ref().map(|uses| uses.to_string())),
+        Does::Map(map) => {
+            let what = match &map.each {
+                Each::Call { uses } => uses,
+                Each::Graph { graph } => graph,
+            };
+            (Kind::Map, Some(format!("{what} for each of {}", map.over.source())))
+        }
+        Does::Graph { graph } => (Kind::Graph, Some(format!("graph {graph}"))),
+        Does::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration(*ms))),
+        Does::Sleep(Sleep::For(expr)) => (Kind::Sleep, Some(format!("for {}", expr.source()))),
+        Does::Sleep(Sleep::Until(expr)) => (Kind::Sleep, Some(format!("until {}", expr.source()))),
+        Does::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal))),
+    };
+    let name = name.to_owned();
+    Shape { name, kind, detail }
+}
+
+/// Milliseconds in the largest unit that fits.
+fn duration(ms: u64) -> String {
+    let units = [(604_800_000, "w"), (86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    match units.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
+    }
+}
+
+/// As the check has it: `start`, else the one node that nothing leads to, else the first.
+fn start(definition: &Definition, edges: &[Arrow], by_name: &HashMap<&str, usize>) -> usize {
+    if let Some(start) = &definition.start {
+        return by_name.get(start.as_str()).copied().unwrap_or_default();
+    }
+    let mut led_to = vec![false; definition.nodes.len()];
+    for to in edges.iter().filter_map(|edge| edge.to) {
+        led_to[to] = true;
+    }
+    let mut free = led_to.iter().enumerate().filter(|(_, led_to)| !**led_to).map(|(at, _)| at);
+    match (free.next(), free.next()) {
+        (Some(one), None) => one,
+        _ => 0,
+    }
+}
+
+/// A node that only undoes another one leads nowhere: its edges are not followed.
+fn undone_by_ends_nothing(picture: &mut Picture) {
+    let undoes = |at: usize, edges: &[Arrow]| {
+        let mut to = edges.iter().filter(|edge| edge.to == Some(at)).peekable();
+        to.peek().is_some() && to.all(|edge| matches!(edge.kind, ArrowKind::Undo))
+    };
+    let only: Vec<bool> = (0..picture.nodes.len()).map(|at| undoes(at, &picture.edges)).collect();
+    picture.edges.retain(|edge| !only[edge.from]);
+}

@@ -1,0 +1,227 @@
+//! The graphs at hand: checked ones, and those that a run keeps to.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, RwLock},
+};
+
+use heddle_kernel::{
+    Definition, Diagnostic, Event, Function, FunctionKind, Graph, GraphId, Recorded, RunId, Severity,
+    event::FunctionRef, graph, run::Graphs,
+};
+
+use crate::{
+    answer::{ReadError, StartError, summary},
+    inner::Inner,
+    ports::{GraphRow, StoreError},
+};
+
+/// How many checked graphs are kept at hand; past that they are read and checked again.
+const GRAPHS_AT_HAND: usize = 1_024;
+/// The most graphs that a graph and its subgraphs may name.
+const MAX_GRAPHS: usize = 1_000;
+
+/// For each function that a graph names, the routes that it may take.
+type Routes = BTreeMap<Arc<str>, Vec<Arc<str>>>;
+
+/// Checked graphs. A check depends on the routes that the functions declare, which a run keeps to:
+/// so each is kept with those.
+#[derive(Default)]
+pub(crate) struct AtHand(RwLock<HashMap<GraphId, (Arc<Graph>, Routes)>>);
+
+impl AtHand {
+    fn get(&self, id: &GraphId, routes: impl Fn(&str) -> Option<Vec<Arc<str>>>) -> Option<Arc<Graph>> {
+        let graphs = self.0.read().expect("no panic under this lock");
+        let (graph, known) = graphs.get(id)?;
+        known
+            .iter()
+            .all(|(uses, known)| routes(uses).as_ref() == Some(known))
+            .then(|| graph.clone())
+    }
+
+    fn keep(&self, graph: Arc<Graph>, routes: impl Fn(&str) -> Option<Vec<Arc<str>>>) {
+        let known = graph
+            .functions()
+            .filter_map(|uses| Some((uses.clone(), routes(uses)?)))
+            .collect();
+        let mut graphs = self.0.write().expect("no panic under this lock");
+        if graphs.len() >= GRAPHS_AT_HAND {
+            graphs.clear();
+        }
+        graphs.insert(graph.id.clone(), (graph, known));
+    }
+}
+
+/// What a run keeps to from its start on.
+pub(crate) struct Pinned {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) graphs: Arc<Graphs>,
+    pub(crate) functions: BTreeMap<Arc<str>, FunctionRef>,
+}
+
+impl Inner {
+    /// Checks a definition against what is registered and what is kept.
+    pub(crate) async fn check(
+        &self,
+        definition: &Definition,
+    ) -> Result<Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>>, StoreError> {
+        let mut known: HashMap<Arc<str>, bool> = HashMap::new();
+        for name in definition.graphs() {
+            known.insert(name.clone(), self.graph_row(name).await?.is_some());
+        }
+        let find_graph = |name: &str| match known.get(name) {
+            Some(true) => Ok(()),
+            _ => Err(format!(
+                "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
+            )),
+        };
+        Ok(graph::check(definition, |uses| self.function(uses), find_graph))
+    }
+
+    fn function(&self, uses: &str) -> Result<Function, String> {
+        match self.ports.functions.resolve(uses) {
+            Ok(found) => Ok(Function {
+                kind: found.info.kind,
+                routes: found.info.routes,
+                input: serde_json::from_str(found.info.input.get()).unwrap_or_default(),
+            }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn routes(&self, uses: &str) -> Option<Vec<Arc<str>>> {
+        let found = self.ports.functions.resolve(uses).ok()?;
+        Some(found.info.routes.iter().map(|route| route.as_str().into()).collect())
+    }
+
+    pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>) {
+        self.graphs.keep(graph, |uses| self.routes(uses));
+    }
+
+    /// The graph with this id, else the newest with this name.
+    pub(crate) async fn graph_row(&self, id_or_name: &str) -> Result<Option<GraphRow>, StoreError> {
+        let journal = &self.ports.journal;
+        match journal.graph(&GraphId(id_or_name.into())).await? {
+            Some(row) => Ok(Some(row)),
+            None => journal.graph_named(id_or_name).await,
+        }
+    }
+
+    /// A graph by id or name, ready for a new run.
+    async fn graph_to_run(&self, id_or_name: &str) -> Result<Arc<Graph>, StartError> {
+        let routes = |uses: &str| self.routes(uses);
+        if let Some(graph) = self.graphs.get(&GraphId(id_or_name.into()), routes) {
+            return Ok(graph);
+        }
+        let row = self.graph_row(id_or_name).await?;
+        let row = row.ok_or_else(|| StartError::NoSuchGraph(id_or_name.to_owned()))?;
+        if let Some(graph) = self.graphs.get(&row.id, routes) {
+            return Ok(graph);
+        }
+        let checked = match Definition::parse(&row.definition) {
+            Ok(definition) => self.check(&definition).await?,
+            Err(found) => Err(found),
+        };
+        let graph = Arc::new(checked.map_err(StartError::Broken)?.0);
+        self.keep_at_hand(graph.clone());
+        Ok(graph)
+    }
+
+    /// The exact graphs and functions that a run of this graph keeps to from now on.
+    pub(crate) async fn pin(&self, id_or_name: &str) -> Result<Pinned, StartError> {
+        let graph = self.graph_to_run(id_or_name).await?;
+        let mut graphs = Graphs::new();
+        let mut open = vec![graph.clone()];
+        while let Some(of) = open.pop() {
+            for name in of.graphs() {
+                if graphs.contains_key(name) {
+                    continue;
+                }
+                // A graph that runs itself by its name means itself, and no other version.
+                let named = match of.name.as_ref() == Some(name) {
+                    true => of.clone(),
+                    false => self.graph_to_run(name).await?,
+                };
+                graphs.insert(name.clone(), named.clone());
+                if graphs.len() > MAX_GRAPHS {
+                    return Err(broken("", format!("the graph and its subgraphs name more than {MAX_GRAPHS} graphs")));
+                }
+                open.push(named);
+            }
+        }
+        let mut functions: BTreeMap<Arc<str>, FunctionRef> = BTreeMap::new();
+        for node in graphs.values().chain([&graph]).flat_map(|graph| &graph.nodes) {
+            let Some(uses) = node.uses().filter(|uses| !functions.contains_key(*uses)) else {
+                continue;
+            };
+            let found = self.ports.functions.resolve(uses);
+            let found = found.map_err(|error| broken(&format!("/nodes/{}", node.name), error.to_string()))?;
+            functions.insert(uses.clone(), found.function);
+        }
+        Ok(Pinned {
+            graph,
+            graphs: Arc::new(graphs),
+            functions,
+        })
+    }
+
+    /// The graphs that a run keeps to, by its first event.
+    pub(crate) async fn pinned(&self, run: RunId, first: &Recorded) -> Result<(Arc<Graph>, Arc<Graphs>), ReadError> {
+        let Event::RunStarted {
+            graph,
+            graphs,
+            functions,
+            ..
+        } = &first.event
+        else {
+            let message = "the journal does not begin with the run's start".to_owned();
+            return Err(ReadError::Damaged { run, message });
+        };
+        let own = self.kept_graph(run, graph, functions).await?;
+        let mut named = Graphs::new();
+        for (name, id) in graphs {
+            named.insert(name.clone(), self.kept_graph(run, id, functions).await?);
+        }
+        Ok((own, Arc::new(named)))
+    }
+
+    async fn kept_graph(
+        &self,
+        run: RunId,
+        id: &GraphId,
+        functions: &BTreeMap<Arc<str>, FunctionRef>,
+    ) -> Result<Arc<Graph>, ReadError> {
+        let damaged = |message: String| ReadError::Damaged { run, message };
+        let routes = |uses: &str| Some(functions.get(uses)?.routes.clone());
+        if let Some(graph) = self.graphs.get(id, routes) {
+            return Ok(graph);
+        }
+        let kept = self.ports.journal.graph(id).await?;
+        let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
+        // The run keeps its own functions: that the registry lacks some now is no matter.
+        let find = |uses: &str| {
+            Ok(Function {
+                kind: FunctionKind::Tool,
+                routes: routes(uses)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|route| route.to_string())
+                    .collect(),
+                input: serde_json::Value::Null,
+            })
+        };
+        let definition = Definition::parse(&kept.definition);
+        let checked = definition.and_then(|definition| graph::check(&definition, find, |_| Ok(())));
+        let graph = Arc::new(checked.map_err(|found| damaged(summary(&found)))?.0);
+        self.graphs.keep(graph.clone(), routes);
+        Ok(graph)
+    }
+}
+
+fn broken(pointer: &str, message: String) -> StartError {
+    StartError::Broken(vec![Diagnostic {
+        severity: Severity::Error,
+        pointer: pointer.to_owned(),
+        message,
+    }])
+}
