@@ -158,3 +158,20 @@ fn in_larger_graphs_nothing_is_stuck_and_what_is_ready_stays_ready() {
         );
     }
 }
+
+#[test]
+fn a_number_that_was_text_is_the_same_number() {
+    // What several branches add up is text between two of them, and how often depends on which ended first.
+    let mut bits: u64 = 1;
+    for _ in 0..100_000 {
+        bits = bits
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let number = f64::from_bits(bits);
+        if number.is_finite() {
+            let text = serde_json::to_string(&number).unwrap();
+            let again: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(again.as_f64().unwrap().to_bits(), bits, "{text}");
+        }
+    }
+}
