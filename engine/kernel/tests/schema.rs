@@ -81,7 +81,7 @@ fn forms() -> Vec<(Value, &'static str)> {
 /// A good value for each key of the language, wherever it may stand.
 fn values() -> Value {
     let text = r#"{
-        "name": "n", "description": "d", "start": "a", "nodes": {"a": {}}, "edges": {"a": "end"}, "state": {},
+        "$schema": "s", "name": "n", "description": "d", "start": "a", "nodes": {"a": {}}, "edges": {"a": "end"}, "state": {},
         "limits": {}, "uses": "f", "map": {"over": "state.x", "uses": "f", "into": "y"}, "graph": "g", "sleep": "1s",
         "wait": {"signal": "s"}, "config": [1], "input": {"x": "state.x"}, "output": "x", "next": ["a"],
         "retry": {"attempts": 2}, "timeout": "1s", "on_error": "a", "compensate": "a", "over": "state.x", "as": "i",
