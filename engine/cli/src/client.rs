@@ -1,6 +1,7 @@
 //! The commands that talk to a running server over HTTP.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::ExitCode,
@@ -8,10 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use ureq::{Agent, Body, http::Response};
 
-use crate::events::Printer;
+use crate::{
+    definition::Source,
+    events::{Printer, Wait},
+    paint::Paint,
+};
 
 /// How often a broken event stream is taken up again before the command gives up.
 const RECONNECTS: u32 = 10;
@@ -58,15 +63,15 @@ pub(crate) fn list_plugins(server: &str) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn create_graph(server: &str, file: &Path) -> anyhow::Result<ExitCode> {
-    let definition = read(file)?;
-    let request = agent()
-        .post(format!("{server}/v1/graphs"))
-        .header("content-type", "application/json");
-    let graph = answer(request.send(&definition), server)?;
+    let source = Source::read(file)?;
+    let graph = post(server, "/v1/graphs", source.json()?)?;
+    let paint = Paint::for_stderr();
     for warning in list(&graph, "warnings") {
+        let pointer = text(warning, "pointer");
         eprintln!(
-            "warning: {}: {}",
-            text(warning, "pointer"),
+            "{}: {}: {} ({pointer})",
+            source.at(source.find(pointer)),
+            paint.in_colour("1;33", "warning"),
             text(warning, "message")
         );
     }
@@ -96,17 +101,11 @@ pub(crate) fn run(
     follow: bool,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let state = match state.strip_prefix('@') {
-        Some(file) => read(Path::new(file))?,
-        None => state.to_owned(),
-    };
-    let state: Value = serde_json::from_str(&state).context("--state is not JSON")?;
-    let request = agent()
-        .post(format!("{server}/v1/runs"))
-        .header("content-type", "application/json");
-    let run = answer(
-        request.send(json!({"graph": graph, "state": state}).to_string()),
+    let state = given("--state", state)?;
+    let run = post(
         server,
+        "/v1/runs",
+        &json!({"graph": graph, "state": state}).to_string(),
     )?;
     let id = text(&run, "run_id");
     if !follow {
@@ -117,8 +116,65 @@ pub(crate) fn run(
     watch(server, id, 0, json)
 }
 
+/// Asks the server what is wrong with a definition.
+pub(crate) fn check(server: &str, definition: &str) -> anyhow::Result<Value> {
+    post(server, "/v1/graphs:check", definition)
+}
+
+/// The picture of a graph that the server keeps.
+pub(crate) fn picture(server: &str, graph: &str, format: &str) -> anyhow::Result<String> {
+    let request = agent()
+        .get(format!("{server}/v1/graphs/{}/picture", escape(graph)))
+        .query("format", format);
+    body(request.call(), server)
+}
+
+pub(crate) fn signal(server: &str, run: &str, name: &str, payload: &str) -> anyhow::Result<ExitCode> {
+    let payload = given("--payload", payload)?;
+    let body = json!({"name": name, "payload": payload}).to_string();
+    let sent = post(server, &format!("/v1/runs/{}/signal", escape(run)), &body)?;
+    println!("{}", sent["seq"]);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn cancel(server: &str, run: &str, reason: &str) -> anyhow::Result<ExitCode> {
+    let body = json!({"reason": reason}).to_string();
+    let sent = post(server, &format!("/v1/runs/{}/cancel", escape(run)), &body)?;
+    println!("{}", sent["seq"]);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The JSON that an argument is, or that is in the file that it names.
+fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
+    let text = match text.strip_prefix('@') {
+        Some(file) => read(Path::new(file))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text).with_context(|| format!("{argument} is not JSON"))
+}
+
+/// The waits of a run's graph: for each node that waits for a signal, the signal and what a person is asked.
+fn waits(server: &str, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
+    let run = get(server, &format!("/v1/runs/{}", escape(run)))?;
+    let graph = get(server, &format!("/v1/graphs/{}", text(&run, "graph_id")))?;
+    let nodes = graph["definition"]["nodes"].as_object().into_iter().flatten();
+    let waits = nodes.filter_map(|(name, node)| {
+        let wait = Wait {
+            signal: node["wait"]["signal"].as_str()?.to_owned(),
+            prompt: node["wait"]["prompt"].as_str().map(str::to_owned),
+        };
+        Some((name.clone(), wait))
+    });
+    Ok(waits.collect())
+}
+
 pub(crate) fn watch(server: &str, run: &str, after: u64, json: bool) -> anyhow::Result<ExitCode> {
-    let mut printer = Printer::new(json);
+    // Without them a wait is a step as any other: so where they cannot be had, the stream tells why.
+    let waits = match json {
+        true => HashMap::new(),
+        false => waits(server, run).unwrap_or_default(),
+    };
+    let mut printer = Printer::new(json, run, waits);
     let mut last = after;
     let mut broken = 0;
     while !printer.is_over() {
@@ -134,10 +190,9 @@ pub(crate) fn watch(server: &str, run: &str, after: u64, json: bool) -> anyhow::
     }
     let run = get(server, &format!("/v1/runs/{run}"))?;
     printer.end(&run)?;
-    Ok(if run["status"] == "failed" {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    Ok(match text(&run, "status") {
+        "failed" | "cancelled" => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     })
 }
 
@@ -195,15 +250,40 @@ fn get(server: &str, path: &str) -> anyhow::Result<Value> {
     answer(agent().get(format!("{server}{path}")).call(), server)
 }
 
+fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
+    let request = agent()
+        .post(format!("{server}{path}"))
+        .header("content-type", "application/json");
+    answer(request.send(body), server)
+}
+
 /// The JSON of an answer, or the problem that it tells of.
 fn answer(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<Value> {
+    let body = body(result, server)?;
+    serde_json::from_str(&body).context("the server's answer is not JSON: is it Heddle?")
+}
+
+/// The text of an answer, or the problem that it tells of.
+fn body(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<String> {
     let mut response = result.map_err(|error| unreachable(server, &error))?;
     if !response.status().is_success() {
         return Err(problem(response));
     }
     let mut body = String::new();
     response.body_mut().as_reader().read_to_string(&mut body)?;
-    serde_json::from_str(&body).context("the server's answer is not JSON: is it Heddle?")
+    Ok(body)
+}
+
+/// A name as one part of a path (RFC 3986, 2.3).
+fn escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 fn unreachable(server: &str, error: &ureq::Error) -> anyhow::Error {

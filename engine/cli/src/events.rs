@@ -1,30 +1,46 @@
 //! A run's events on a terminal: one line each, then the final state.
 
-use std::io::{IsTerminal, Write};
+use std::{collections::HashMap, io::Write};
 
 use serde_json::Value;
+
+use crate::paint::Paint;
 
 /// How long a string of the final state may be before it is cut, in characters.
 const STRING_LEN: usize = 240;
 /// How many items of a list of the final state are shown.
 const LIST_LEN: usize = 3;
 
+/// A node that waits for a signal.
+pub(crate) struct Wait {
+    pub(crate) signal: String,
+    /// What a person is asked.
+    pub(crate) prompt: Option<String>,
+}
+
 /// Prints events to stdout.
 pub(crate) struct Printer {
     json: bool,
-    colour: bool,
-    began: Option<String>,
+    paint: Paint,
+    run: String,
+    waits: HashMap<String, Wait>,
+    /// In how many graphs each step is that runs one.
+    depths: HashMap<u64, usize>,
     over: bool,
+    /// Why it was cancelled.
+    reason: Option<String>,
 }
 
 impl Printer {
-    pub(crate) fn new(json: bool) -> Self {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    pub(crate) fn new(json: bool, run: &str, waits: HashMap<String, Wait>) -> Self {
         Self {
             json,
-            colour,
-            began: None,
+            paint: Paint::for_stdout(),
+            run: run.to_owned(),
+            waits,
+            depths: HashMap::new(),
             over: false,
+            reason: None,
         }
     }
 
@@ -35,7 +51,10 @@ impl Printer {
 
     pub(crate) fn event(&mut self, event: &Value) -> std::io::Result<()> {
         let kind = event["type"].as_str().unwrap_or_default();
-        self.over |= matches!(kind, "run_finished" | "run_failed");
+        self.over |= matches!(kind, "run_finished" | "run_failed" | "run_cancelled");
+        if kind == "run_cancelled" {
+            self.reason = event["reason"].as_str().map(str::to_owned);
+        }
         let mut out = std::io::stdout().lock();
         if self.json {
             return writeln!(out, "{event}");
@@ -43,27 +62,61 @@ impl Printer {
         let at = event["at"].as_str().unwrap_or_default();
         // The time of day is enough beside a run that goes on now: 2026-11-22T19:33:00.123Z
         let time = at.get(11..23).unwrap_or(at);
-        self.began.get_or_insert_with(|| at.to_owned());
-        let (mark, colour) = match (kind, event["level"].as_str()) {
-            ("run_started", _) => ("●", "36"),
-            ("run_finished", _) => ("●", "32"),
-            ("run_failed" | "step_failed", _) => ("✗", "31"),
-            ("step_started", _) => ("▸", "2"),
-            ("step_finished", _) => ("✓", "32"),
-            ("log", Some("error")) => ("!", "31"),
-            ("log", Some("warn")) => ("!", "33"),
-            ("chunk", _) => ("…", "35"),
-            _ => ("·", "2"),
-        };
         let node = event["node"].as_str().unwrap_or_default();
         let message = event["message"].as_str().unwrap_or_default();
+        // The node has a column of its own.
+        let message = message
+            .strip_prefix(node)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .unwrap_or(message);
+        let (mark, colour) = mark(event);
+        let indent = "  ".repeat(self.depth(event));
+        let shown = match event["item"]["index"].as_u64() {
+            Some(index) => format!("{indent}{node}[{index}]"),
+            None => format!("{indent}{node}"),
+        };
+        let wait = (kind == "step_started").then(|| self.waits.get(node)).flatten();
+        let (mark, colour) = if wait.is_some() {
+            ("‖", "33")
+        } else {
+            (mark, colour)
+        };
         writeln!(
             out,
             "{} {} {} {message}",
-            self.paint("2", time),
-            self.paint(colour, mark),
-            self.paint("1", &format!("{node:<22}"))
-        )
+            self.paint.in_colour("2", time),
+            self.paint.in_colour(colour, mark),
+            self.paint.in_colour("1", &format!("{shown:<22}"))
+        )?;
+        let Some(Wait { signal, prompt }) = wait else {
+            return Ok(());
+        };
+        let margin = " ".repeat(38);
+        if let Some(prompt) = prompt {
+            writeln!(out, "{margin}{}", self.paint.in_colour("33", prompt))?;
+        }
+        let command = format!("heddle signal {} {signal} --payload JSON", self.run);
+        writeln!(out, "{margin}{}", self.paint.in_colour("2", &command))
+    }
+
+    /// In how many graphs an event's step is, besides the run's own.
+    fn depth(&mut self, event: &Value) -> usize {
+        let around = |step: &Value| step.as_u64().and_then(|step| self.depths.get(&step).copied());
+        let depth = match (event["type"].as_str(), &event["within"]) {
+            (Some("step_started"), Value::Null) => 0,
+            (Some("step_started"), within) => around(within).map_or(1, |depth| depth + 1),
+            _ => around(&event["step"]).unwrap_or_default(),
+        };
+        match (event["type"].as_str(), event["step"].as_u64()) {
+            (Some("step_started"), Some(step)) if depth > 0 => {
+                self.depths.insert(step, depth);
+            }
+            (Some("step_finished" | "item_finished"), Some(step)) => {
+                self.depths.remove(&step);
+            }
+            _ => {}
+        }
+        depth
     }
 
     /// Prints how the run ended and its final state.
@@ -74,28 +127,58 @@ impl Printer {
         let mut out = std::io::stdout().lock();
         if let Some(error) = run["error"].as_object() {
             let part = |key: &str| error.get(key).map(ToString::to_string).unwrap_or_default();
-            let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+            let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
             writeln!(
                 out,
-                "\n{} at node {}, step {}, attempt {} ({}):\n  {message}",
-                self.paint("1;31", "The run failed"),
-                part("node"),
+                "\n{} at node {}, step {}, attempt {} ({}):\n  {}",
+                self.paint.in_colour("1;31", "The run failed"),
+                text("node"),
                 part("step"),
                 part("attempt"),
-                part("code")
+                text("code"),
+                text("message")
+            )?;
+        } else if run["status"] == "cancelled" {
+            let reason = match self.reason.as_deref() {
+                None | Some("") => String::new(),
+                Some(reason) => format!(": {reason}"),
+            };
+            writeln!(
+                out,
+                "\n{}{reason}",
+                self.paint.in_colour("1;33", "The run was cancelled")
             )?;
         }
-        writeln!(out, "\n{}", self.paint("1", "Final state"))?;
+        writeln!(out, "\n{}", self.paint.in_colour("1", "Final state"))?;
         let shown = serde_json::to_string_pretty(&shorten(&run["state"])).unwrap_or_default();
         writeln!(out, "{shown}")
     }
+}
 
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+/// The sign that stands before an event, and its colour.
+fn mark(event: &Value) -> (&'static str, &'static str) {
+    match (
+        event["type"].as_str().unwrap_or_default(),
+        event["level"].as_str(),
+    ) {
+        ("run_started", _) => ("●", "36"),
+        ("run_finished", _) => ("●", "32"),
+        ("run_cancelled", _) => ("■", "33"),
+        ("run_failed", _) => ("✗", "31"),
+        ("step_failed", _) => match event["then"].as_str() {
+            Some("retry") => ("↻", "33"),
+            Some("goto" | "item") => ("✗", "33"),
+            _ => ("✗", "31"),
+        },
+        ("step_started", _) if !event["undoes"].is_null() => ("↺", "33"),
+        ("step_started" | "graph_started" | "map_started", _) => ("▸", "2"),
+        ("step_finished" | "item_finished", _) => ("✓", "32"),
+        ("signal_received", _) => ("◆", "36"),
+        ("undo_started", _) => ("↺", "33"),
+        ("log", Some("error")) => ("!", "31"),
+        ("log", Some("warn")) => ("!", "33"),
+        ("chunk", _) => ("…", "35"),
+        _ => ("·", "2"),
     }
 }
 

@@ -1,12 +1,17 @@
 //! The `heddle` command: `serve` runs the engine; the others talk to a running one over HTTP.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 well, 1 failed (a run that
-//! failed included), 2 wrong usage.
+//! failed or was cancelled included), 2 wrong usage.
 #![allow(clippy::print_stdout)] // a command's stdout is its interface
 
+mod check;
 mod client;
+mod definition;
+mod draw;
 mod events;
+mod paint;
 mod serve;
+mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -31,13 +36,17 @@ enum Command {
     /// Register plugins, or list them
     #[command(subcommand)]
     Plugin(Plugin),
-    /// Create graphs, or list them
+    /// Check, create and draw graphs, or list them
     #[command(subcommand)]
     Graph(Graph),
     /// Start a run of a graph and print its id
     Run(Run),
     /// Print a run's events from the beginning, then live, until it is over
     Watch(Watch),
+    /// Send a signal to a run, so that a wait for it goes on
+    Signal(Signal),
+    /// Cancel a run: what it does is given up, and what can be undone is undone
+    Cancel(Cancel),
 }
 
 #[derive(Subcommand)]
@@ -61,7 +70,33 @@ enum Plugin {
 
 #[derive(Subcommand)]
 enum Graph {
-    /// Create a graph from a JSON file, or from stdin with `-`, and print its id
+    /// Check a definition and print every error and warning with its place; nothing is kept
+    Check {
+        /// The definition: a JSON or YAML file, or `-` for stdin
+        file: PathBuf,
+        /// Ask no server: functions and graphs that it names are taken to be there
+        #[arg(long)]
+        offline: bool,
+        /// Print what was found as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Draw a graph: a file, for which no server is needed, or one that the server keeps
+    Draw {
+        /// A JSON or YAML file, `-` for stdin, or the name or id of a graph
+        graph: String,
+        /// What to draw [default: what the ending of OUT says, else svg]
+        #[arg(long, value_enum)]
+        format: Option<draw::Format>,
+        /// Where to write it [default: stdout]
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Create a graph from a JSON or YAML file, or from stdin with `-`, and print its id
     Create {
         /// The definition
         file: PathBuf,
@@ -107,6 +142,30 @@ struct Watch {
 }
 
 #[derive(Args)]
+struct Signal {
+    /// The run's id
+    run: String,
+    /// The signal's name, as the graph's `wait` has it
+    name: String,
+    /// What comes with it: JSON, or @FILE, or @- for stdin
+    #[arg(long, default_value = "null")]
+    payload: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+struct Cancel {
+    /// The run's id
+    run: String,
+    /// Why, for whoever reads the run's events
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
 struct Server {
     /// Where the server is
     #[arg(
@@ -124,10 +183,26 @@ fn main() -> ExitCode {
             client::add_plugin(&server.url, &file, name.as_deref())
         }
         Command::Plugin(Plugin::List { server }) => client::list_plugins(&server.url),
+        Command::Graph(Graph::Check {
+            file,
+            offline,
+            json,
+            server,
+        }) => check::run(&server.url, &file, offline, json),
+        Command::Graph(Graph::Draw {
+            graph,
+            format,
+            out,
+            server,
+        }) => draw::run(&server.url, &graph, format, out),
         Command::Graph(Graph::Create { file, server }) => client::create_graph(&server.url, &file),
         Command::Graph(Graph::List { server }) => client::list_graphs(&server.url),
         Command::Run(run) => client::run(&run.server.url, &run.graph, &run.state, run.follow, run.json),
         Command::Watch(watch) => client::watch(&watch.server.url, &watch.run, watch.after, watch.json),
+        Command::Signal(signal) => {
+            client::signal(&signal.server.url, &signal.run, &signal.name, &signal.payload)
+        }
+        Command::Cancel(cancel) => client::cancel(&cancel.server.url, &cancel.run, &cancel.reason),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

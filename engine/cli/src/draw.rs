@@ -1,0 +1,95 @@
+//! `heddle graph draw`: a graph as a picture, from its file or from the server that keeps it.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use heddle_kernel::{Definition, picture::Picture};
+
+use crate::{client, definition::Source};
+
+/// In what a graph is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Svg,
+    Mermaid,
+    Dot,
+}
+
+impl Format {
+    /// What the ending of a file's name says.
+    fn of(out: &Path) -> Option<Self> {
+        match out.extension()?.to_str()? {
+            "svg" => Some(Self::Svg),
+            "mmd" | "mermaid" => Some(Self::Mermaid),
+            "dot" | "gv" => Some(Self::Dot),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Svg => "svg",
+            Self::Mermaid => "mermaid",
+            Self::Dot => "dot",
+        }
+    }
+}
+
+/// Draws a file, without a server, or a graph that a server keeps.
+pub(crate) fn run(
+    server: &str,
+    what: &str,
+    format: Option<Format>,
+    out: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
+    let format = format
+        .or_else(|| Format::of(out.as_deref()?))
+        .unwrap_or(Format::Svg);
+    let mut picture = match is_file(what) {
+        true => of_file(Path::new(what), format)?,
+        false => client::picture(server, what, format.name())?,
+    };
+    if !picture.ends_with('\n') {
+        picture.push('\n');
+    }
+    match out {
+        Some(out) => {
+            std::fs::write(&out, picture).with_context(|| format!("cannot write {}", out.display()))?
+        }
+        None => std::io::stdout().lock().write_all(picture.as_bytes())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether this is meant as a file rather than as the name of a graph.
+fn is_file(what: &str) -> bool {
+    let endings = [".json", ".yaml", ".yml"];
+    what == "-" || endings.iter().any(|ending| what.ends_with(ending)) || Path::new(what).is_file()
+}
+
+fn of_file(file: &Path, format: Format) -> anyhow::Result<String> {
+    let source = Source::read(file)?;
+    let definition = match Definition::parse(source.json()?) {
+        Ok(definition) => definition,
+        Err(found) => {
+            let lines: Vec<String> = found
+                .iter()
+                .map(|found| {
+                    let at = source.at(source.find(&found.pointer));
+                    format!("{at}: {} ({})", found.message, found.pointer)
+                })
+                .collect();
+            bail!("it cannot be drawn:\n{}", lines.join("\n"));
+        }
+    };
+    let picture = Picture::of(&definition);
+    Ok(match format {
+        Format::Svg => picture.to_svg(),
+        Format::Mermaid => picture.to_mermaid(),
+        Format::Dot => picture.to_dot(),
+    })
+}

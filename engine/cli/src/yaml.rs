@@ -1,0 +1,345 @@
+//! YAML as the command reads it: values with their places in the text.
+//!
+//! YAML 1.2, so `on` and `no` are texts. Keys are texts, each once; a text holds one document. What
+//! aliases may blow a small text up to is limited. JSON is YAML, so its places are found here, too.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
+
+/// How many values a text may hold, with those that its aliases stand for.
+const MAX_VALUES: usize = 250_000;
+/// How many bytes they may take.
+const MAX_BYTES: usize = 16 << 20;
+/// How deep values may be nested.
+const MAX_DEPTH: usize = 100;
+
+/// A place in a text: line and column, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+}
+
+/// Something wrong at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) place: Option<Place>,
+    pub(crate) message: String,
+}
+
+/// A value with the places of its parts.
+pub(crate) type Tree = Spanned<Node>;
+
+/// A value.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Plain(Value),
+    List(Vec<Tree>),
+    /// In the order of the text. Keys may be there twice.
+    Map(Vec<(Spanned<Key>, Tree)>),
+}
+
+/// The key of a map.
+#[derive(Debug)]
+pub(crate) enum Key {
+    Text(String),
+    /// Something else, as it is written in JSON.
+    Other(String),
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Tree, Mistake> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_VALUES,
+            max_total_scalar_bytes: MAX_BYTES,
+            max_depth: MAX_DEPTH,
+        },
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| Mistake {
+        place: error.location().map(place),
+        message: told(&error),
+    })
+}
+
+fn place(location: serde_saphyr::Location) -> Place {
+    Place {
+        line: location.line(),
+        column: location.column(),
+    }
+}
+
+/// What the parser says, without the place, which stands before it.
+fn told(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let said = text.split(" at line ").next().unwrap_or(&text);
+    let said = said.split(" (defined at line ").next().unwrap_or(said);
+    if said.starts_with("multiple YAML documents") {
+        return "a second document begins here: a file holds one graph".to_owned();
+    }
+    if said.starts_with("budget breached")
+        || said.contains("limit exceeded")
+        || said.contains("recursion limit")
+    {
+        return format!(
+            "this is too large or nested too deeply: at most {MAX_VALUES} values, {} MiB and {MAX_DEPTH} levels, \
+             with what aliases stand for ({said})",
+            MAX_BYTES >> 20
+        );
+    }
+    said.to_owned()
+}
+
+/// The value of a tree as JSON has it.
+///
+/// # Errors
+/// Every key that is no text, or is there twice.
+pub(crate) fn value(tree: Tree) -> Result<Value, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let value = plain(tree, &mut mistakes);
+    if mistakes.is_empty() {
+        Ok(value)
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn plain(tree: Tree, mistakes: &mut Vec<Mistake>) -> Value {
+    match tree.value {
+        Node::Plain(value) => value,
+        Node::List(items) => items.into_iter().map(|item| plain(item, mistakes)).collect(),
+        Node::Map(entries) => {
+            let mut map = Map::new();
+            for (key, item) in entries {
+                let at = place(key.referenced);
+                let message = match key.value {
+                    Key::Text(name) if !map.contains_key(&name) => {
+                        let value = plain(item, mistakes);
+                        map.insert(name, value);
+                        continue;
+                    }
+                    Key::Text(name) => format!("`{name}` is given twice here: keep one of the two"),
+                    Key::Other(what) => format!("a key is a text: write \"{what}\", in quotes"),
+                };
+                mistakes.push(Mistake {
+                    place: Some(at),
+                    message,
+                });
+            }
+            Value::Object(map)
+        }
+    }
+}
+
+/// Where the thing that a JSON pointer leads to is written, or the nearest one around it. An entry
+/// of a map is where its key is.
+pub(crate) fn find(tree: &Tree, pointer: &str) -> Place {
+    let mut at = place(tree.referenced);
+    let mut tree = tree;
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        let next = match &tree.value {
+            Node::Plain(_) => None,
+            Node::List(items) => part
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get(index))
+                .map(|item| (item.referenced, item)),
+            // Of two entries with one key, the second is what a finding is about.
+            Node::Map(entries) => entries
+                .iter()
+                .rev()
+                .find(|(key, _)| matches!(&key.value, Key::Text(name) if *name == part))
+                .map(|(key, item)| (key.referenced, item)),
+        };
+        let Some((location, inner)) = next else { break };
+        at = place(location);
+        tree = inner;
+    }
+    at
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value that JSON has")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Node, E> {
+        Ok(Node::Plain(Value::Null))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Plain(value.into()))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Plain(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Plain(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("JSON has no such number"))?;
+        Ok(Node::Plain(Value::Number(number)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Plain(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element()? {
+            all.push(item);
+        }
+        Ok(Node::List(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut all = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            all.push(entry);
+        }
+        Ok(Node::Map(all))
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text as the key")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Key, E> {
+        Ok(Key::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Key, E> {
+        Ok(Key::Other("null".to_owned()))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Key, E> {
+        Ok(Key::Other(value.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Key, E> {
+        Ok(Key::Other(value.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Key, E> {
+        Ok(Key::Other(value.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Key, E> {
+        Ok(Key::Other(value.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expect: Expect) {
+        let read = parse(text).map_err(|mistake| vec![mistake]).and_then(value);
+        expect.assert_eq(&match read {
+            Ok(value) => value.to_string(),
+            Err(mistakes) => {
+                let told = mistakes.iter().map(|mistake| match mistake.place {
+                    Some(Place { line, column }) => format!("{line}:{column} {}", mistake.message),
+                    None => mistake.message.clone(),
+                });
+                told.collect::<Vec<_>>().join("\n")
+            }
+        });
+    }
+
+    #[test]
+    fn values_are_those_of_yaml_1_2_in_the_order_of_the_text() {
+        check(
+            "b: [on, no, yes, ~, true]\na: {z: 1, y: 1.5, x: 007, w: 1_000, v: 2026-01-01}\nc: |\n  two\n  lines\n",
+            expect![[""]],
+        );
+        check("a: &x {k: v}\nb: *x\n", expect![[""]]);
+        check(r#"{"a": [1, {"b": "\u00e9"}]}"#, expect![[""]]);
+    }
+
+    #[test]
+    fn what_json_has_not_is_told_with_its_place() {
+        check("a: 1\nb: 2\na: 3\n", expect![[""]]);
+        check("nodes:\n  1: {}\n  true: {}\n  ~: {}\n", expect![[""]]);
+        check("? [a]\n: 1\n", expect![[""]]);
+        check("a: .inf\n", expect![[""]]);
+        check("a: 1\n---\nb: 2\n", expect![[""]]);
+        check("a: [1,\n b: }\n", expect![[""]]);
+    }
+
+    #[test]
+    fn a_small_text_stays_small() {
+        let mut lines = "a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+        for (name, inner) in ["b", "c", "d", "e", "f", "g", "h", "i"]
+            .iter()
+            .zip("abcdefgh".chars())
+        {
+            let nine = vec![format!("*{inner}"); 9].join(", ");
+            lines += &format!("{name}: &{name} [{nine}]\n");
+        }
+        check(&lines, expect![[""]]);
+        let fat = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(100_000),
+            vec!["*a"; 1_000].join(", ")
+        );
+        check(&fat, expect![[""]]);
+        check(&"[".repeat(10_000), expect![[""]]);
+        check(&"- ".repeat(10_000), expect![[""]]);
+    }
+
+    #[test]
+    fn a_pointer_leads_to_a_key_or_the_nearest_thing_around_it() {
+        let tree = parse("nodes:\n  a/b: {uses: x}\nedges:\n  a/b:\n    - {to: c}\n").expect("it is YAML");
+        let at = |pointer: &str| {
+            let Place { line, column } = find(&tree, pointer);
+            (line, column)
+        };
+        assert_eq!(at(""), (1, 1));
+        assert_eq!(at("/nodes/a~1b"), (2, 3));
+        assert_eq!(at("/nodes/a~1b/uses"), (2, 9));
+        assert_eq!(at("/edges/a~1b/0/to"), (5, 8));
+        assert_eq!(at("/edges/a~1b/0/when"), (5, 7));
+        assert_eq!(at("/limits"), (1, 1));
+    }
+}
