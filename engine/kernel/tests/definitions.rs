@@ -93,6 +93,9 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /nodes/y/next: expected the names of the nodes that the function may go to
         Error /nodes/y/timeout: expected a string, got a number
         Error /nodes/z/sleep: a sleep has either `until` or `for`
+        Error /nodes/null: `graph` is missing: the name or id of a graph
+        Error /nodes/nulls/map: `into` is missing: the key of the state that takes the results
+        Error /nodes/ask/wait: `signal` is missing: the name of the signal to wait for
         Error /edges/extract: an empty list leads nowhere: name a node, or "end"
         Error /edges/gate/1: `x` is in this fork twice: a fork takes each node once
         Error /edges/analyze/0: a case without `when` always holds, so those after it never count: put it last
@@ -110,7 +113,8 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
              "analyze": {"wait": {"signal": "s", "schema": {"type": 7}, "on_timeout": "gate"}, "timeout": "1s"},
              "x": {"uses": "extract", "graph": "child", "retry": {"attempts": 0, "jitter": 2, "on": ["never"]}, "when": "true"},
              "y": {"input": {"a": 1}, "output": 3, "next": [1], "timeout": 5},
-             "z": {"sleep": {"until": "state.a", "for": "1"}}},
+             "z": {"sleep": {"until": "state.a", "for": "1"}},
+             "null": {"graph": null}, "nulls": {"map": {"over": "state.x", "uses": "extract", "into": null}}, "ask": {"wait": {"signal": null}}},
            "edges": {"extract": [], "gate": ["x", "x"], "analyze": [{"to": "x"}, {"when": "true"}, "y"], "x": {"when": 1, "to": "y"}},
            "state": {"a": {"merge": "sum"}, "b": 1, "to": {"reduce": "add"}},
            "limits": {"time": "-1s", "steps": 1.5}}"#,

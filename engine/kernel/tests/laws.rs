@@ -163,13 +163,13 @@ fn outcome(
     fails: bool,
 ) -> Result<Outcome, Failure> {
     let seed = (node, seen.to_text());
-    if fails && drawn(&seed, 0) % 25 == 0 {
+    if fails && drawn(&seed, 0).is_multiple_of(25) {
         return Err(Failure::new(FailureKind::Permanent, "on purpose"));
     }
     let mut update = Object::default();
     let number = (drawn(&seed, 1) % 9) as i64;
     for (at, (key, policy)) in KEYS.iter().enumerate() {
-        if drawn(&seed, 10 + at as u8) % 3 == 0 {
+        if drawn(&seed, 10 + at as u8).is_multiple_of(3) {
             let value = match *policy {
                 "append" | "union" => json!([number]),
                 "deep" => json!({node: {"n": number}}),
@@ -178,7 +178,7 @@ fn outcome(
             update.insert(*key, to_json(&value));
         }
     }
-    if conflicts && drawn(&seed, 2) % 4 == 0 {
+    if conflicts && drawn(&seed, 2).is_multiple_of(4) {
         update.insert("plain", to_json(&number));
     }
     let route = match drawn(&seed, 3) % 8 {

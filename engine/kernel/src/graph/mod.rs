@@ -31,6 +31,10 @@ use crate::{expr::Expr, ids::GraphId, object::Json};
 /// The name of the end: an edge or a route to it ends the branch, and no node may have it.
 pub const END: &str = "end";
 
+/// The JSON Schema of a definition, by which editors complete and explain it (draft 2020-12). It
+/// knows the form; whether names lead somewhere is for [`check`].
+pub const SCHEMA: &str = include_str!("../../../../docs/graph.schema.json");
+
 /// The position of a node in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
 #[serde(transparent)]

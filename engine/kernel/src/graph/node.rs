@@ -147,7 +147,7 @@ impl Reader {
                 .map(Does::Map),
             ("map", None) => None,
             ("graph", _) => self
-                .text(map, pointer, "graph")
+                .required(map, pointer, "graph", "the name or id of a graph")
                 .map(|graph| Does::Graph { graph: graph.into() }),
             ("sleep", _) => self
                 .sleep(&map["sleep"], &format!("{pointer}/sleep"))
@@ -202,13 +202,12 @@ impl Reader {
                 None
             }
         };
-        let into = self.text(map, pointer, "into");
-        if into.is_none() && !map.contains_key("into") {
-            self.error(
-                pointer,
-                "`into` is missing: the key of the state that takes the results",
-            );
-        }
+        let into = self.required(
+            map,
+            pointer,
+            "into",
+            "the key of the state that takes the results",
+        );
         let each = match (self.text(map, pointer, "uses"), self.text(map, pointer, "graph")) {
             (Some(uses), None) => Some(Each::Call { uses: uses.into() }),
             (None, Some(graph)) => Some(Each::Graph { graph: graph.into() }),
@@ -285,10 +284,9 @@ impl Reader {
             pointer,
             &["signal", "schema", "timeout", "on_timeout", "prompt"],
         );
-        let signal = self.text(map, pointer, "signal");
-        match signal {
-            Some(name) => self.name(&format!("{pointer}/signal"), "a signal's name", name),
-            None => self.error(pointer, "`signal` is missing: the name of the signal to wait for"),
+        let signal = self.required(map, pointer, "signal", "the name of the signal to wait for");
+        if let Some(name) = signal {
+            self.name(&format!("{pointer}/signal"), "a signal's name", name);
         }
         let schema = map.get("schema").and_then(|schema| {
             let text = object::to_json(schema);
@@ -339,7 +337,7 @@ impl Reader {
         let Some(value) = map.get("next") else {
             return Vec::new();
         };
-        let names = match value {
+        match value {
             Value::String(name) => vec![name.clone()],
             Value::Array(all) if all.iter().all(Value::is_string) => {
                 all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -351,8 +349,7 @@ impl Reader {
                 );
                 Vec::new()
             }
-        };
-        names
+        }
     }
 
     fn retry(&mut self, map: &Members<String, Value>, pointer: &str) -> Option<Retry> {

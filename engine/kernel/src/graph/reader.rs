@@ -23,7 +23,8 @@ pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
 /// The variables of an expression that stands before a node.
 pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
 
-const TOP: [&str; 7] = [
+const TOP: [&str; 8] = [
+    "$schema",
     "name",
     "description",
     "start",
@@ -72,6 +73,8 @@ impl Reader {
             self.name("/name", "the graph's name", name);
         }
         self.text(map, "", "description");
+        // Editors find the schema of the format by it.
+        self.text(map, "", "$schema");
         let start = self.text(map, "", "start").map(str::to_owned);
         let nodes = self.nodes(map);
         let edges = self.edges(map);
@@ -404,6 +407,20 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// A text that has to be there: `missing` says what it is.
+    pub(super) fn required<'v>(
+        &mut self,
+        map: &'v Members<String, Value>,
+        pointer: &str,
+        key: &str,
+        missing: &str,
+    ) -> Option<&'v str> {
+        if map.get(key).is_none_or(Value::is_null) {
+            self.error(pointer, format!("`{key}` is missing: {missing}"));
+        }
+        self.text(map, pointer, key)
     }
 
     pub(super) fn name(&mut self, pointer: &str, what: &str, name: &str) {

@@ -110,7 +110,10 @@ fn duration(ms: u64) -> String {
         (60_000, "m"),
         (1_000, "s"),
     ];
-    match units.iter().find(|(unit, _)| ms >= *unit && ms % unit == 0) {
+    match units
+        .iter()
+        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
+    {
         Some((unit, name)) => format!("{}{name}", ms / unit),
         None => format!("{ms}ms"),
     }

@@ -114,7 +114,8 @@ impl Run {
             Event::RunStarted { state, functions, .. } => {
                 self.functions = Arc::new(functions.clone());
                 self.begin(ROOT, self.graph.clone(), 0, state.clone());
-                self.due.extend(self.time_limit().map(|at| (at, ROOT)));
+                self.due
+                    .extend(time_limit(&self.graph, recorded.at).map(|at| (at, ROOT)));
             }
             Event::StepStarted { .. } => self.step_started(recorded)?,
             Event::GraphStarted { step, graph, state } => {
@@ -124,7 +125,13 @@ impl Run {
                     .ok_or("it names a graph that is not the run's")?;
                 let within = self.tasks.get(step).ok_or("it names no step under way")?.within;
                 let depth = self.executions.get(&within).map_or(0, |of| of.depth) + 1;
-                self.begin(*step, graph.clone(), depth, state.clone());
+                let graph = graph.clone();
+                let until = time_limit(&graph, recorded.at);
+                self.begin(*step, graph, depth, state.clone());
+                self.due.extend(until.map(|until| (until, *step)));
+                if let Some(task) = self.tasks.get_mut(step) {
+                    task.doing = Doing::Graph(until);
+                }
             }
             Event::MapStarted { step, items } => {
                 let task = self.tasks.get_mut(step).ok_or("it names no step under way")?;
@@ -192,12 +199,6 @@ impl Run {
         Ok(())
     }
 
-    /// When the run's time is over.
-    fn time_limit(&self) -> Option<Timestamp> {
-        let limit = i64::try_from(self.graph.max_time_ms?).unwrap_or(i64::MAX);
-        Some(Timestamp(self.started_at.0.saturating_add(limit)))
-    }
-
     /// An execution begins, with one branch before its start.
     fn begin(&mut self, number: u64, graph: Arc<Graph>, depth: u32, state: Object) {
         let line = Line {
@@ -246,7 +247,7 @@ impl Run {
                     .get(&within)
                     .is_some_and(|of| matches!(of.graph.node(at).does, Does::Graph { .. }));
             if runs_graph || task.runs_graph_for_item(&self.executions) {
-                task.doing = Doing::Graph;
+                task.doing = Doing::Graph(None);
             }
             return Ok(());
         }
@@ -342,7 +343,7 @@ impl Run {
                 .ok_or_else(|| format!("`{name}` is not in the graph"))
         };
         match next {
-            Next::Node(name) => line.at = At::at(place(name)?),
+            Next::Node(name) => line.at = At::place(place(name)?),
             Next::End => line.at = At::End,
             Next::Fork(arms) => {
                 let view = line.view.clone();
@@ -351,7 +352,7 @@ impl Run {
                     lines.push(Line {
                         id: arm.branch,
                         view: view.clone(),
-                        at: At::at(place(&arm.to)?),
+                        at: At::place(place(&arm.to)?),
                     });
                     self.branches = self.branches.max(arm.branch + 1);
                 }
@@ -370,6 +371,9 @@ impl Run {
                 self.close_below(step);
                 let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
                 task.failures += 1;
+                if let Some(until) = task.until() {
+                    self.due.remove(&(until, step));
+                }
                 task.doing = Doing::Pause(*at);
                 self.due.insert((*at, step));
             }
@@ -409,7 +413,7 @@ impl Run {
     fn close_below(&mut self, step: u64) {
         let Some(task) = self.tasks.get(&step) else { return };
         // A call has nothing under it, and most steps are calls.
-        if !matches!(task.doing, Doing::Graph | Doing::Map(_)) {
+        if !matches!(task.doing, Doing::Graph(_) | Doing::Map(_)) {
             return;
         }
         let mut open = vec![step];
@@ -452,8 +456,14 @@ impl Run {
     }
 }
 
+/// When the time of an execution is over that began then.
+fn time_limit(graph: &Graph, began: Timestamp) -> Option<Timestamp> {
+    let limit = i64::try_from(graph.max_time_ms?).unwrap_or(i64::MAX);
+    Some(Timestamp(began.0.saturating_add(limit)))
+}
+
 impl At {
-    fn at(place: Place) -> Self {
+    fn place(place: Place) -> Self {
         match place {
             Place::Node(node) => Self::Before(node, None),
             Place::End => Self::End,
@@ -467,9 +477,9 @@ impl Task {
         match &graph.node(self.node).does {
             Does::Sleep(_) => Doing::Sleep(until.unwrap_or(self.started_at)),
             Does::Wait(_) => Doing::Signal(until),
-            does @ Does::Map(_) if self.item.is_some() && does.graph().is_some() => Doing::Graph,
+            does @ Does::Map(_) if self.item.is_some() && does.graph().is_some() => Doing::Graph(None),
             Does::Map(_) if self.item.is_none() => Doing::Map(Items::default()),
-            Does::Graph { .. } => Doing::Graph,
+            Does::Graph { .. } => Doing::Graph(None),
             Does::Map(_) | Does::Call { .. } => Doing::Call,
         }
     }

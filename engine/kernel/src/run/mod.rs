@@ -156,8 +156,8 @@ enum Doing {
     Sleep(Timestamp),
     /// A signal, and maybe a time.
     Signal(Option<Timestamp>),
-    /// The end of another execution, which has the number of the step.
-    Graph,
+    /// The end of another execution, which has the number of the step; until its time limit.
+    Graph(Option<Timestamp>),
     /// The items of a map.
     Map(Items),
 }
@@ -465,7 +465,10 @@ impl Task {
                 step,
                 until: Some(until),
             }),
-            Doing::Graph => None,
+            Doing::Graph(until) => until.map(|until| Owed::Wait {
+                step,
+                until: Some(until),
+            }),
         }
     }
 
@@ -473,10 +476,10 @@ impl Task {
     fn until(&self) -> Option<Timestamp> {
         match &self.doing {
             Doing::Pause(until) | Doing::Sleep(until) => Some(*until),
-            Doing::Signal(until) => *until,
+            Doing::Signal(until) | Doing::Graph(until) => *until,
             // Without items, nothing else does.
             Doing::Map(items) if items.all.is_empty() => Some(self.started_at),
-            Doing::Map(_) | Doing::Call | Doing::Graph => None,
+            Doing::Map(_) | Doing::Call => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Doing, Execution, Items, MAX_ITEMS, MAX_SIGNALS, Outcome, ROOT, Refusal, Route, Run, Task, Waiting,
+    At, Doing, Execution, Items, MAX_ITEMS, MAX_SIGNALS, Outcome, ROOT, Refusal, Route, Run, Task, Waiting,
     decide::Events,
 };
 use crate::{
@@ -26,7 +26,7 @@ impl Events<'_> {
             .collect();
         for step in due {
             if step == ROOT {
-                return self.out_of_time();
+                return self.out_of_time(ROOT);
             }
             // One that was due may have ended another.
             let Some(task) = self.run.tasks.get(&step).cloned() else {
@@ -40,27 +40,33 @@ impl Events<'_> {
                 Doing::Sleep(_) => self.pass(step, &task, Object::default(), None, None),
                 Doing::Signal(_) => self.timed_out(step, &task),
                 Doing::Map(_) => self.go_on(step),
-                Doing::Call | Doing::Graph => {}
+                Doing::Graph(_) => self.out_of_time(step),
+                Doing::Call => {}
             }
         }
     }
 
-    fn out_of_time(&mut self) {
-        let ms = self.run.graph.max_time_ms.unwrap_or_default();
-        let node = self
-            .run
-            .nodes()
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| "end".into());
-        let message = format!("the run took longer than its limit of {ms} ms (`limits.time` in the graph)");
-        self.execution_failed(ROOT, &node, Failure::new(FailureKind::TimeLimit, message));
+    /// An execution took longer than it may.
+    fn out_of_time(&mut self, number: u64) {
+        let Some(execution) = self.run.executions.get(&number) else {
+            return;
+        };
+        let ms = execution.graph.max_time_ms.unwrap_or_default();
+        let at = execution.lines.iter().find_map(|line| match line.at {
+            At::Step(node) | At::Before(node, _) => Some(execution.graph.node(node).name.clone()),
+            At::End => None,
+        });
+        let what = if number == ROOT { "run" } else { "graph" };
+        let message =
+            format!("the {what} took longer than its limit of {ms} ms (`limits.time` in the graph)");
+        let node = at.unwrap_or_else(|| graph::END.into());
+        self.execution_failed(number, &node, Failure::new(FailureKind::TimeLimit, message));
     }
 
     fn timed_out(&mut self, step: u64, task: &Task) {
         let graph = self.run.graph_of(task).clone();
         let node = graph.node(task.node);
-        let (Some(place), Does::Wait(wait)) = (node.on_timeout, &node.does) else {
+        let Some(place) = node.on_timeout else {
             let signal = match &node.does {
                 Does::Wait(wait) => &*wait.signal,
                 _ => "",
@@ -68,7 +74,6 @@ impl Events<'_> {
             let message = format!("no signal `{signal}` came to node `{}` in time", node.name);
             return self.failed(step, Failure::new(FailureKind::Timeout, message));
         };
-        let _ = wait;
         let next = match graph.name_of(place) {
             name if &*name == graph::END => Next::End,
             name => Next::Node(name),

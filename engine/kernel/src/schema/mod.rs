@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn refused(schema: &Value) -> String {
-        Schema::compile(&schema.to_string()).err().expect("it is refused")
+        Schema::compile(&schema.to_string()).expect_err("it is refused")
     }
 
     fn problem(schema: &Schema, input: &str) -> String {

@@ -394,3 +394,34 @@ fn a_contribution_that_its_policy_cannot_take_fails_the_step() {
             failed {"n":1}"#]],
     );
 }
+
+#[test]
+fn of_a_loop_with_two_entrances_the_first_node_is_the_header() {
+    // h and n lead to each other, and each is come to from outside: n waits for p until that is before h.
+    check(
+        r#"{"nodes": {"f": {}, "p": {}, "q": {}, "h": {}, "n": {"next": ["end"]}}, "edges": {"f": ["p", "q"], "p": "h", "q": "n", "h": "n", "n": "h"}, "start": "f"}
+           {}
+           answer
+           q: answer {"q":1}
+           p: answer {"p":1}
+           n: answer {"n":1}
+           h: answer {"h":1}
+           n: end"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at f, attempt 1
+            3 step 1 gives {}, fork 1 to p, 2 to q
+            4 step 2 at p, attempt 1
+            5 step 3 at q, attempt 1
+            6 step 3 gives {"q":1}, next n
+            7 step 2 gives {"p":1}, next h
+            8 step 4 at n, attempt 1
+            9 step 4 gives {"n":1}, next h
+            10 step 5 at h, attempt 1, branch 1 joins [2]
+            11 step 5 gives {"h":1}, next n
+            12 step 6 at n, attempt 1
+            13 step 6 gives {}, end
+            14 run finished
+            finished {"h":1,"n":1,"p":1,"q":1}"#]],
+    );
+}

@@ -179,3 +179,27 @@ fn steps_of_a_graph_count_for_itself() {
             failed {}"#]],
     );
 }
+
+#[test]
+fn a_graph_has_a_time_limit_of_its_own() {
+    check(
+        r#"with child {"name": "child", "nodes": {"x": {}}, "limits": {"time": "1s"}}
+           {"nodes": {"c": {"graph": "child", "output": "o", "on_error": "d"}, "d": {}}}
+           {}
+           at 999
+           resume
+           at 1000
+           d: answer"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at c, attempt 1
+            3 step 1 runs child with {}
+            4 step 2 at x, attempt 1, within 1
+            5 step 2 at x, attempt 2, within 1
+            6 step 1 fails (time_limit), next d: graph `child`, node `x`: the graph took longer than its limit of 1000 ms (`limits.time` in the graph)
+            7 step 3 at d, attempt 1
+            8 step 3 gives {}, end
+            9 run finished
+            finished {}"#]],
+    );
+}
