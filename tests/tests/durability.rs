@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use heddle_tests::{Server, heddle};
+use heddle_tests::{Server, component, heddle};
 use serde_json::{Value, json};
 
 /// A graph that takes its time: `sleep`s between two keys, so that a kill finds it under way.
@@ -60,6 +60,94 @@ fn every_acknowledged_run_finishes_after_kills() {
         taken_up += usize::from(events.iter().any(|event| event["attempt"].as_u64() > Some(1)));
     }
     assert!(taken_up > 0, "no kill came in the middle of a run");
+}
+
+/// A graph with everything that can be under way when the power fails: arms of a fork, items of a
+/// map, a graph in the graph, a sleep, a retry's pause, and a wait for a signal at the end.
+fn everything(server: &Server) -> String {
+    let basics = std::fs::read(component("basics")).unwrap();
+    server
+        .post_with("/v1/plugins", &basics, &[("content-type", "application/wasm")])
+        .ok();
+    let touch = |key: &str| json!({"uses": "bench/touch", "config": {"key": key}});
+    let slow = |ms: u32| json!({"uses": "hostile/sleep", "config": {"ms": ms}});
+    server.create(&json!({
+        "name": "inner", "start": "x",
+        "nodes": {"x": slow(60), "y": touch("y")}, "edges": {"x": "y"},
+    }));
+    server.create(&json!({
+        "start": "a",
+        "nodes": {
+            "a": touch("a"),
+            "arm": slow(80),
+            "each": {"map": {"over": "[1, 2, 3, 4, 5, 6]", "as": "text", "uses": "bench/echo", "at_once": 2, "into": "items"}},
+            "inner": {"graph": "inner", "input": {}, "output": "inner"},
+            "nap": {"sleep": "120ms"},
+            "flaky": {"uses": "basics/fail", "config": {"kind": "retryable", "times": 1}, "retry": {"attempts": 9, "backoff": "90ms"}},
+            "log": {"uses": "basics/set", "config": {"steps": ["log"]}},
+            "join": {"uses": "basics/set", "config": {"steps": ["join"]}},
+            "ask": {"wait": {"signal": "go"}, "output": "went"},
+        },
+        "edges": {
+            "a": ["arm", "each", "inner", "nap", "flaky"],
+            "arm": "log", "log": "join", "each": "join", "inner": "join", "nap": "join", "flaky": "join",
+            "join": "ask",
+        },
+        "state": {"steps": {"merge": "append"}},
+    }))
+}
+
+#[test]
+fn branches_maps_graphs_sleeps_retries_and_signals_survive_kills() {
+    let mut server = Server::start();
+    let graph = everything(&server);
+    let mut runs = Vec::new();
+    for round in 0..4 {
+        for _ in 0..25 {
+            let run = server.start_run(&graph, &json!({}));
+            // A signal that is acknowledged counts, whenever it came.
+            server
+                .post(
+                    &format!("/v1/runs/{run}/signal"),
+                    &json!({"name": "go", "payload": round}),
+                )
+                .ok();
+            runs.push((run, round));
+        }
+        server.kill();
+        server = server.restart();
+    }
+    let mut taken_up = 0;
+    for (run, round) in &runs {
+        let state = server.wait(run);
+        assert_eq!(state["status"], "finished", "{state}");
+        let items: Vec<Value> = (1..=6).map(|item| json!({"text": item})).collect();
+        assert_eq!(
+            state["state"],
+            json!({
+                "a": 1, "slept_ms": 80, "inner": {"slept_ms": 60, "y": 1}, "items": items, "steps": ["log", "join"],
+                "went": round,
+            }),
+        );
+        let events = state["logs"].as_array().unwrap();
+        let mut over = std::collections::HashSet::new();
+        for (position, event) in events.iter().enumerate() {
+            assert_eq!(event["seq"], position + 1, "a gap or a repeat: {events:?}");
+            if event["type"] == "step_finished" || event["type"] == "item_finished" {
+                assert!(
+                    over.insert(event["step"].as_u64()),
+                    "a step has two outcomes: {events:?}"
+                );
+            }
+        }
+        taken_up += usize::from(events.iter().any(|event| {
+            // The flaky one needs a second attempt anyhow.
+            event["attempt"].as_u64() > Some(1) && event["node"] != "flaky"
+        }));
+        // Eight visits in the graph and one wait, two in the inner one, six items.
+        assert_eq!(over.len(), 17, "{events:?}");
+    }
+    assert!(taken_up > 0, "no kill came in the middle of a call");
 }
 
 #[test]
