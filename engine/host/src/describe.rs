@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn refusal(described: Vec<(FunctionKind, Described)>) -> String {
-        check(described).err().expect("it is refused")
+        check(described).expect_err("it is refused")
     }
 
     use FunctionKind::{Node, Tool};

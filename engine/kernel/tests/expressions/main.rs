@@ -1,5 +1,6 @@
 //! The expressions of a graph as text: what is said of a wrong one, and what a right one gives.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::disallowed_methods)] // what must end soon is timed
 
 use expect_test::Expect;
 use heddle_kernel::{

@@ -128,7 +128,10 @@ async fn what_was_acknowledged_is_there_after_a_restart(mut world: impl World) {
     let row = journal.run(over.run).await.unwrap().unwrap();
     assert_eq!(row.status, Status::Failed);
     let error = row.error.unwrap();
-    assert_eq!((&*error.code, error.step, error.attempt), ("permanent", 7, 2));
+    assert_eq!(
+        (error.kind.as_str(), error.step, error.attempt),
+        ("permanent", 7, 2)
+    );
     assert_eq!(error.data.unwrap().get(), "[1,\n2]");
     assert_eq!(
         &*journal.graph(&graph_id(1)).await.unwrap().unwrap().definition,

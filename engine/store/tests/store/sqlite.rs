@@ -251,7 +251,7 @@ async fn an_error_that_cannot_be_read_does_not_hide_its_run() {
         .execute("UPDATE runs SET error = '{'", [])
         .unwrap();
     let row = world.journal().run(run_id(1)).await.unwrap().unwrap();
-    assert_eq!(&*row.error.unwrap().code, "unreadable");
+    assert_eq!(row.error.unwrap().kind.as_str(), "unreadable");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use heddle_kernel::{
-    Event, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
+    Event, FailureKind, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
 };
 use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd, RunWait};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
@@ -141,6 +141,7 @@ impl Line {
             graph: self.graph.clone(),
             state,
             functions: BTreeMap::new(),
+            graphs: BTreeMap::new(),
         };
         self.append(journal, vec![event])
     }
@@ -244,10 +245,10 @@ pub(crate) fn log(message: &str) -> Event {
 
 pub(crate) fn failed() -> Event {
     let data = Some(json("[1,\n2]").unwrap());
-    let (code, message, node) = ("permanent".into(), "it broke".into(), "node".into());
+    let (kind, message, node) = (FailureKind::Permanent, "it broke".into(), "node".into());
     Event::RunFailed {
         error: RunError {
-            code,
+            kind,
             message,
             node,
             step: 7,
