@@ -131,7 +131,14 @@ impl Server {
         let folder = Arc::new(TempDir::new().expect("a folder for the store"));
         let plugins = folder.path().join("plugins");
         std::fs::create_dir(&plugins).unwrap();
-        for name in ["starter", "bench", "code-review", "data-quality", "summarize"] {
+        for name in [
+            "starter",
+            "bench",
+            "basics",
+            "code-review",
+            "data-quality",
+            "summarize",
+        ] {
             std::fs::copy(component(name), plugins.join(format!("{name}.wasm"))).unwrap();
         }
         for name in ["hostile", "raw"] {

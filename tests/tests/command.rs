@@ -120,3 +120,154 @@ fn what_goes_wrong_is_told_on_stderr_with_an_exit_code() {
         "{nobody:?}"
     );
 }
+
+const YAML: &str = "\
+# Asks before it publishes.
+name: ask
+nodes:
+  ask: {wait: {signal: on, prompt: Publish it?}}
+  publish: {uses: basics/set, config: {published: yes}}
+edges: {ask: publish}
+";
+
+#[test]
+fn a_graph_is_written_in_yaml_and_its_run_signalled() {
+    let server = Server::start();
+    let path = server.folder().join("ask.yaml").display().to_string();
+    std::fs::write(&path, YAML).unwrap();
+    let id = stdout(&run(&server, &["graph", "create", &path]));
+    let kept = server.get(&format!("/v1/graphs/{}", id.trim())).ok();
+    assert_eq!(kept["definition"]["nodes"]["ask"]["wait"]["signal"], "on");
+    assert_eq!(
+        kept["definition"]["nodes"]["publish"]["config"]["published"],
+        "yes"
+    );
+
+    let started = stdout(&run(&server, &["run", "ask"]));
+    let refused = run(&server, &["signal", started.trim(), "off"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("`off`"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        run(&server, &["signal", started.trim(), "on", "--payload", "{"])
+            .status
+            .code(),
+        Some(1)
+    );
+    let seq: u64 = stdout(&run(
+        &server,
+        &["signal", started.trim(), "on", "--payload", "[1]"],
+    ))
+    .trim()
+    .parse()
+    .unwrap();
+    assert!(seq > 2);
+    let watched = stdout(&run(&server, &["watch", started.trim()]));
+    for told in [
+        "Publish it?",
+        "heddle signal ",
+        "signal on received",
+        "run finished",
+        "\"yes\"",
+    ] {
+        assert!(watched.contains(told), "{told} in {watched}");
+    }
+}
+
+#[test]
+fn a_cancelled_run_is_told_and_exits_with_a_failure() {
+    let server = Server::start();
+    let path = server.folder().join("ask.yml").display().to_string();
+    std::fs::write(&path, YAML).unwrap();
+    stdout(&run(&server, &["graph", "create", &path]));
+    let started = stdout(&run(&server, &["run", "ask"]));
+    let cancel = ["cancel", started.trim(), "--reason", "not today"];
+    stdout(&run(&server, &cancel));
+    assert_eq!(run(&server, &cancel).status.code(), Some(1), "it is over");
+    let watched = run(&server, &["watch", started.trim()]);
+    assert_eq!(watched.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&watched.stdout);
+    assert!(told.contains("The run was cancelled: not today"), "{told}");
+}
+
+#[test]
+fn a_check_points_at_lines_of_json_and_yaml() {
+    let server = Server::start();
+    let write = |name: &str, text: &str| {
+        let path = server.folder().join(name).display().to_string();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let good = write("good.yaml", YAML);
+    assert_eq!(stdout(&run(&server, &["graph", "check", &good])), "");
+
+    let yaml = write("bad.yaml", "nodes:\n  a: {uses: basics/sett}\nedges:\n  a: b\n");
+    let found = run(&server, &["graph", "check", &yaml]);
+    assert_eq!(found.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(told.starts_with(&format!("{yaml}:2:7: error: ")), "{told}");
+    assert!(
+        told.contains("basics/set") && told.contains("(/nodes/a/uses)"),
+        "{told}"
+    );
+    assert!(told.contains(&format!("{yaml}:4:3: error: ")), "{told}");
+
+    let json = write("bad.json", "{\n  \"nodes\": {\n    \"a\": {\"slep\": 1}}}");
+    let found = run(&server, &["graph", "check", &json, "--json"]);
+    let told: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(told["valid"], false);
+    assert_eq!(
+        (&told["findings"][0]["line"], &told["findings"][0]["column"]),
+        (&3.into(), &11.into())
+    );
+
+    let nobody = ["--server", "http://127.0.0.1:1"];
+    let offline = run(
+        &server,
+        &["graph", "check", &yaml, "--offline", nobody[0], nobody[1]],
+    );
+    let told = String::from_utf8_lossy(&offline.stdout).into_owned();
+    assert!(told.contains(":4:3: error: ") && !told.contains("sett"), "{told}");
+    assert_eq!(
+        run(&server, &["graph", "check", &good, nobody[0], nobody[1]])
+            .status
+            .code(),
+        Some(1)
+    );
+
+    let twice = write("twice.yaml", "name: a\nnodes: {a: {}}\nname: b\n");
+    let refused = run(&server, &["graph", "create", &twice]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("twice.yaml:3:1: `name` is given twice"), "{told}");
+}
+
+#[test]
+fn a_graph_is_drawn_from_its_file_without_a_server_and_by_its_name_with_one() {
+    let server = Server::start();
+    let path = server.folder().join("ask.yaml").display().to_string();
+    let out = server.folder().join("ask.svg").display().to_string();
+    std::fs::write(&path, YAML).unwrap();
+    let draw = |arguments: &[&str]| {
+        Command::new(heddle())
+            .args(["graph", "draw", "--server", "http://127.0.0.1:1"])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(stdout(&draw(&[&path, "--out", &out])), "");
+    let svg = std::fs::read_to_string(&out).unwrap();
+    assert!(
+        svg.starts_with("<svg") && svg.contains(r#"data-node="publish""#),
+        "{svg}"
+    );
+    let mermaid = stdout(&draw(&[&path, "--format", "mermaid"]));
+    assert!(mermaid.contains("flowchart"), "{mermaid}");
+    assert_eq!(draw(&["ask"]).status.code(), Some(1), "there is no server");
+    stdout(&run(&server, &["graph", "create", &path]));
+    assert_eq!(
+        stdout(&run(&server, &["graph", "draw", "ask", "--format", "mermaid"])),
+        mermaid
+    );
+}

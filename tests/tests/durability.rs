@@ -12,7 +12,7 @@ fn slow(server: &Server) -> String {
     let sleep = json!({"uses": "hostile/sleep", "config": {"ms": 150}});
     server.create(&json!({
         "start": "a",
-        "nodes": {"a": touch("a"), "s1": sleep, "b": touch("b"), "s2": sleep, "count": {"config": {"until": 20}}, "even": touch("even"), "odd": touch("odd")},
+        "nodes": {"a": touch("a"), "s1": sleep, "b": touch("b"), "s2": sleep, "count": {"uses": "bench/count", "config": {"until": 20}}, "even": touch("even"), "odd": touch("odd")},
         "edges": {"a": "s1", "s1": "b", "b": "s2", "s2": "count", "even": "end", "odd": "end"},
     }))
 }

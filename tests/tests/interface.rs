@@ -150,7 +150,14 @@ fn plugins_are_shown_with_schemas_and_tools_are_called() {
         .iter()
         .map(|plugin| plugin["name"].as_str().unwrap())
         .collect();
-    for name in ["starter", "bench", "code-review", "data-quality", "summarize"] {
+    for name in [
+        "starter",
+        "bench",
+        "basics",
+        "code-review",
+        "data-quality",
+        "summarize",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
     let bench = server.get("/v1/plugins/bench").ok();

@@ -94,7 +94,7 @@ fn a_node_repeats_and_branches_as_its_function_says() {
     let odd = server.create(&json!({
         "start": "count",
         "nodes": {
-            "count": {"config": {"until": 7}},
+            "count": {"uses": "bench/count", "config": {"until": 7}},
             "even": {"uses": "bench/touch", "config": {"key": "even"}},
             "odd": {"uses": "bench/touch", "config": {"key": "odd"}},
         },
@@ -211,6 +211,30 @@ fn a_run_that_fails_tells_node_and_message_and_keeps_its_state() {
         "{run}"
     );
     assert!(run["state"].get("k").is_some() && run["state"]["a"] == 1);
+}
+
+#[test]
+fn a_run_that_waits_and_is_cancelled_is_told_in_the_same_shape() {
+    let server = Server::start();
+    let graph = server.create(&json!({"nodes": {"ask": {"wait": {"signal": "answer"}}}}));
+    let run = server.start_run(&graph, &json!({"a": 1}));
+    let waiting = server.get(&format!("/graph/state/{run}")).ok();
+    assert_eq!(
+        (&waiting["finished"], &waiting["status"], &waiting["error"]),
+        (&json!(false), &json!("waiting"), &Value::Null)
+    );
+    assert_eq!(waiting["state"], json!({"a": 1}));
+    server
+        .post(&format!("/v1/runs/{run}/cancel"), &json!({"reason": "no answer"}))
+        .ok();
+    let over = server.wait(&run);
+    assert_eq!(
+        (&over["finished"], &over["status"], &over["error"]),
+        (&json!(true), &json!("cancelled"), &Value::Null)
+    );
+    let logs = over["logs"].as_array().unwrap();
+    assert_eq!(types(logs), ["run_started", "step_started", "run_cancelled"]);
+    assert_eq!(logs[2]["message"], "run cancelled: no answer");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use heddle_kernel::{Definition, picture::Picture};
+use heddle_kernel::{Definition, graph::SCHEMA, picture::Picture};
 use heddle_runtime::{
     CreateGraphError,
     ports::{GraphRow, StoreError},
@@ -216,6 +216,22 @@ pub(crate) async fn get(
         definition,
     };
     Ok(Json(body))
+}
+
+/// Get the form of a graph
+///
+/// A JSON Schema of definitions, by which an editor completes and explains them. It knows the form alone:
+/// whether names lead somewhere, a check tells.
+#[utoipa::path(
+    get, path = "/v1/graph.schema.json", tag = "graphs", operation_id = "get_graph_schema",
+    responses((status = 200, description = "The schema", body = Object, content_type = "application/schema+json"))
+)]
+pub(crate) async fn schema() -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "application/schema+json"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, SCHEMA)
 }
 
 /// How to draw.

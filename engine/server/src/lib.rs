@@ -108,6 +108,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(socket::logs))
         .routes(routes!(graphs::create, graphs::list))
         .routes(routes!(graphs::check))
+        .routes(routes!(graphs::schema))
         .routes(routes!(graphs::get))
         .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))

@@ -448,6 +448,7 @@ async fn the_page_and_the_docs_come_from_the_binary() {
         "/graph/state/{run_id}",
         "/ws/logs/{run_id}",
         "/v1/graphs:check",
+        "/v1/graph.schema.json",
         "/v1/graphs/{graph}/picture",
         "/v1/runs/{run_id}/signal",
         "/v1/runs/{run_id}/cancel",
