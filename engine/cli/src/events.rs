@@ -18,22 +18,14 @@ pub(crate) struct Wait {
     pub(crate) prompt: Option<String>,
 }
 
-/// A step under way.
-#[derive(Clone, Default)]
-struct Step {
-    node: String,
-    /// In how many graphs it is, besides the run's own.
-    depth: usize,
-}
-
 /// Prints events to stdout.
 pub(crate) struct Printer {
     json: bool,
     paint: Paint,
     run: String,
     waits: HashMap<String, Wait>,
-    /// The steps under way.
-    steps: HashMap<u64, Step>,
+    /// The place of each step under way, as in `parcels[2]/label`: the nodes and items that it is in.
+    places: HashMap<u64, String>,
     over: bool,
     /// Why it was cancelled.
     reason: Option<String>,
@@ -46,7 +38,7 @@ impl Printer {
             paint: Paint::for_stdout(),
             run: run.to_owned(),
             waits,
-            steps: HashMap::new(),
+            places: HashMap::new(),
             over: false,
             reason: None,
         }
@@ -70,31 +62,26 @@ impl Printer {
         let at = event["at"].as_str().unwrap_or_default();
         // The time of day is enough beside a run that goes on now: 2026-11-22T19:33:00.123Z
         let time = at.get(11..23).unwrap_or(at);
-        let Step { node, depth } = self.place(event);
-        let message = event["message"].as_str().unwrap_or_default();
-        // The node has a column of its own.
-        let message = message
-            .strip_prefix(node.as_str())
-            .and_then(|rest| rest.strip_prefix(' '))
-            .unwrap_or(message);
-        let (mark, colour) = mark(event);
-        let indent = "  ".repeat(depth);
-        let shown = match event["item"]["index"].as_u64() {
-            Some(index) => format!("{indent}{node}[{index}]"),
-            None => format!("{indent}{node}"),
+        let place = self.place(event);
+        let quiet = matches!(kind, "step_started" | "graph_started" | "map_started");
+        let mut message = brief(event).to_owned();
+        let (mut mark, mut colour) = mark(event);
+        let wait = match (kind, event["within"].is_null(), event["node"].as_str()) {
+            ("step_started", true, Some(node)) => self.waits.get(node),
+            _ => None,
         };
-        let wait = (kind == "step_started").then(|| self.waits.get(&node)).flatten();
-        let (mark, colour) = if wait.is_some() {
-            ("‖", "33")
-        } else {
-            (mark, colour)
-        };
+        if wait.is_some() {
+            (mark, colour) = ("‖", "33");
+        } else if quiet {
+            message = self.paint.in_colour("2", &message);
+        }
         writeln!(
             out,
             "{} {} {} {message}",
             self.paint.in_colour("2", time),
             self.paint.in_colour(colour, mark),
-            self.paint.in_colour("1", &format!("{shown:<22}"))
+            self.paint
+                .in_colour(if quiet { "0" } else { "1" }, &format!("{place:<22}"))
         )?;
         let Some(Wait { signal, prompt }) = wait else {
             return Ok(());
@@ -108,23 +95,22 @@ impl Printer {
     }
 
     /// Where an event happened.
-    fn place(&mut self, event: &Value) -> Step {
-        let known = |step: &Value| step.as_u64().and_then(|step| self.steps.get(&step));
-        let number = event["step"].as_u64();
-        let mut place = known(&event["step"]).cloned().unwrap_or_default();
-        if let Some(node) = event["node"].as_str() {
-            place.node = node.to_owned();
-        }
-        match (event["type"].as_str(), number) {
+    fn place(&mut self, event: &Value) -> String {
+        let known = |step: &Value| step.as_u64().and_then(|step| self.places.get(&step));
+        let node = event["node"].as_str().unwrap_or_default();
+        let item = &event["item"];
+        let place = match (known(&event["step"]), known(&item["of"]), known(&event["within"])) {
+            (Some(place), _, _) => place.clone(),
+            (None, Some(map), _) => format!("{map}[{}]", item["index"]),
+            (None, None, Some(around)) => format!("{around}/{node}"),
+            (None, None, None) => node.to_owned(),
+        };
+        match (event["type"].as_str(), event["step"].as_u64()) {
             (Some("step_started"), Some(step)) => {
-                place.depth = match &event["within"] {
-                    Value::Null => 0,
-                    within => known(within).map_or(1, |around| around.depth + 1),
-                };
-                self.steps.insert(step, place.clone());
+                self.places.insert(step, place.clone());
             }
             (Some("step_finished" | "item_finished"), Some(step)) => {
-                self.steps.remove(&step);
+                self.places.remove(&step);
             }
             _ => {}
         }
@@ -165,6 +151,22 @@ impl Printer {
         let shown = serde_json::to_string_pretty(&shorten(&run["state"])).unwrap_or_default();
         writeln!(out, "{shown}")
     }
+}
+
+/// What an event says besides its place, which has a column of its own.
+fn brief(event: &Value) -> &str {
+    let message = event["message"].as_str().unwrap_or_default();
+    let node = event["node"].as_str().unwrap_or_default();
+    let end = match event["type"].as_str() {
+        Some("graph_started" | "map_started") => message.rfind(" started at step "),
+        Some("step_started") => message.rfind(", item "),
+        _ => None,
+    };
+    let message = &message[..end.unwrap_or(message.len())];
+    message
+        .strip_prefix(node)
+        .and_then(|rest| rest.strip_prefix(' '))
+        .unwrap_or(message)
 }
 
 /// The sign that stands before an event, and its colour.

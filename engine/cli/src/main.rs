@@ -205,7 +205,10 @@ fn main() -> ExitCode {
         Command::Cancel(cancel) => client::cancel(&cancel.server.url, &cancel.run, &cancel.reason),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!(
+            "{}: {error:#}",
+            paint::Paint::for_stderr().in_colour("1;31", "error")
+        );
         ExitCode::FAILURE
     })
 }

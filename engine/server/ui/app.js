@@ -123,8 +123,8 @@ function take(events) {
       run.count += 1;
     }
     const at = event.at ? Date.parse(event.at) : Date.now();
-    const { node, depth } = learn(event, at);
-    items.push({ event, at, node, depth, hay: `${event.type} ${node ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
+    const place = learn(event, at);
+    items.push({ event, at, place, hay: `${event.type} ${place ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
   }
   rows.push(items);
   showHead();
@@ -151,10 +151,10 @@ async function ask() {
   showHead();
 }
 
-/** What an event says about the run; and the node that it is about, and in how many graphs that is. */
+/** What an event says about the run. Gives its place, as in `parcels[2]/label`: the nodes and items that it is in. */
 function learn(event, at) {
   const step = run.under.get(event.step);
-  const where = { node: event.node ?? step?.node, depth: step?.depth ?? 0 };
+  let place = step?.place ?? event.node;
   switch (event.type) {
     case "run_started":
       run.status = "running";
@@ -164,10 +164,12 @@ function learn(event, at) {
       nameGraph(event.graph_id);
       break;
     case "step_started": {
-      where.depth = event.within === undefined ? 0 : (run.under.get(event.within)?.depth ?? 0) + 1;
+      const map = run.under.get(event.item?.of);
+      const around = run.under.get(event.within);
+      place = map ? `${map.place}[${event.item.index}]` : around ? `${around.place}/${event.node}` : event.node;
       // Only steps of the run's own graph are places in it; an item's step is at its map.
       const own = event.within === undefined && event.item === undefined;
-      run.under.set(event.step, { node: event.node, depth: where.depth, own, undoes: event.undoes !== undefined });
+      run.under.set(event.step, { place, own, undoes: event.undoes !== undefined });
       run.steps = Math.max(run.steps, event.step);
       if (run.status === "waiting") run.status = "running";
       if (!own) break;
@@ -216,7 +218,7 @@ function learn(event, at) {
       listRuns();
       break;
   }
-  return where;
+  return place;
 }
 
 /** A step of a node is over: it is what the others that are there say, else what became of this one. */

@@ -171,7 +171,7 @@ export class Rows {
     element.item = item;
     const line = document.createElement("div");
     line.className = "line";
-    const node = item.node ?? event.node;
+    const node = item.place ?? event.node;
     const cell = (kind, text, title) => {
       const part = document.createElement("span");
       part.className = kind;
@@ -181,7 +181,7 @@ export class Rows {
     };
     cell("time", since(item.at - this.start), moment(item.at));
     cell("badge", event.type === "log" ? event.level : NAMES[event.type] ?? event.type);
-    cell("node", `${"\u2002".repeat(item.depth ?? 0)}${node ?? ""}`, event.step && `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`);
+    cell("node", node ?? "", event.step && `step ${event.step}${event.attempt > 1 ? `, attempt ${event.attempt}` : ""}`);
     cell("text", summary(item));
     if (node) {
       const where = document.createElement("span");
