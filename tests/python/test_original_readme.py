@@ -171,7 +171,7 @@ class OriginalReadme(unittest.TestCase):
         touch = {name: {"uses": "bench/touch", "config": {"key": name}} for name in ("even", "odd")}
         for until, branch in ((5, "odd"), (6, "even")):
             graph = {
-                "nodes": {"count": {"config": {"until": until}}, **touch},
+                "nodes": {"count": {"uses": "bench/count", "config": {"until": until}}, **touch},
                 "edges": {"even": "end", "odd": "end"},
                 "start": "count",
             }

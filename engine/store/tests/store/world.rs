@@ -169,7 +169,11 @@ impl Line {
             at: Timestamp(2_000),
             error: None,
         };
-        self.write(journal, vec![log("cancelled")], Some(ends), None)
+        let cancelled = Event::RunCancelled {
+            reason: "not wanted".into(),
+            problems: Vec::new(),
+        };
+        self.write(journal, vec![cancelled], Some(ends), None)
     }
 
     /// Appends these events, as one append.
