@@ -1,10 +1,11 @@
 //! The kernel's laws over random graphs, outcomes, orders, crashes and duplicates. A failing case
-//! prints its seed and the smallest input that shows it. `PROPTEST_CASES` sets how many there are.
+//! prints its seed and the smallest input that shows it. `PROPTEST_CASES` sets how many there are of
+//! each, and `PROPTEST_RNG_SEED` the seed.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    hash::{BuildHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -16,11 +17,14 @@ use heddle_kernel::{
     object::{Json, to_json},
     run::Graphs,
 };
-use proptest::{prelude::*, test_runner::Config};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
 use serde_json::{Value, json};
 
 /// How many cases each law is tried on: all of them together in a few tens of seconds.
-const CASES: u32 = 6_000;
+const CASES: u32 = 35_000;
 
 /// What a node of a random graph is and where its edges lead; a number past the last node is the end.
 #[derive(Clone, Debug)]
@@ -343,13 +347,19 @@ fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
 }
 
 fn config() -> Config {
-    let cases = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
+    let set = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
+    // Other cases at every run: the hasher's keys are random.
+    let seed = set("PROPTEST_RNG_SEED").unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
+    // Shown where a law fails.
+    println!("PROPTEST_RNG_SEED={seed}");
     Config {
-        cases: cases.unwrap_or(CASES),
+        cases: set("PROPTEST_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap_or(u32::MAX)),
+        rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
-        max_global_rejects: u32::MAX,
         ..Config::default()
     }
 }

@@ -203,3 +203,34 @@ fn a_graph_has_a_time_limit_of_its_own() {
             finished {}"#]],
     );
 }
+
+#[test]
+fn a_graph_is_cancelled_with_its_run_and_its_steps_are_undone_with_it() {
+    check(
+        r#"with child {"name": "child", "nodes": {"x": {"compensate": "unx"}, "nap": {"sleep": "1h"}, "unx": {}}, "edges": {"x": "nap"}, "start": "x"}
+           {"nodes": {"a": {"compensate": "una"}, "c": {"graph": "child", "output": "o"}, "una": {}}, "edges": {"a": "c"}, "start": "a"}
+           {}
+           answer {"a": 1}
+           answer {"x": 1}
+           cancel not wanted
+           at 3600000
+           answer {"x": 0}
+           answer {"a": 0}"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 step 1 gives {"a":1}, next c
+            4 step 2 at c, attempt 1
+            5 step 2 runs child with {"a":1}
+            6 step 3 at x, attempt 1, within 2
+            7 step 3 gives {"x":1}, next nap
+            8 step 4 at nap, attempt 1, within 2, until 3600002
+            9 undo, since not wanted
+            10 step 5 at unx, attempt 1, within 2, undoes 3
+            11 step 5 gives {"x":0}, end
+            12 step 6 at una, attempt 1, undoes 1
+            13 step 6 gives {"a":0}, end
+            14 run cancelled: not wanted
+            cancelled {"a":0}"#]],
+    );
+}
