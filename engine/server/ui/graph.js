@@ -18,15 +18,15 @@ export function clear(place) {
 /** Puts a picture into a place, and says whether there are nodes in it. */
 export function draw(place, text) {
   clear(place);
-  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  // The style is taken out of the text: in the picture, the page's policy would refuse it.
+  let sheet = null;
+  const bare = text.replace(/<style>([^<]*)<\/style>/, (_, rules) => { sheet = rules; return ""; });
+  const svg = new DOMParser().parseFromString(bare, "image/svg+xml").documentElement;
   if (svg.nodeName !== "svg") return false;
-  for (const element of svg.querySelectorAll("style")) {
-    if (style === null) {
-      style = new CSSStyleSheet();
-      style.replaceSync(element.textContent);
-      document.adoptedStyleSheets.push(style);
-    }
-    element.remove();
+  if (style === null && sheet !== null) {
+    style = new CSSStyleSheet();
+    style.replaceSync(sheet);
+    document.adoptedStyleSheets.push(style);
   }
   place.replaceChildren(document.importNode(svg, true));
   fit(place);
