@@ -63,8 +63,10 @@ fn alone(definition: &str, source: &Source) -> Report {
             input: Value::Null,
         })
     };
-    let checked =
-        Definition::parse(definition).and_then(|definition| graph::check(&definition, anything, |_| Ok(())));
+    let checked = match Definition::read(definition) {
+        (None, found) => Err(found),
+        (Some(definition), found) => graph::with_form(found, graph::check(&definition, anything, |_| Ok(()))),
+    };
     let (start, found) = match checked {
         Ok((graph, found)) => (Some(graph.node(graph.start).name.to_string()), found),
         Err(found) => (None, found),

@@ -30,11 +30,14 @@ fn found(definition: &str) -> String {
         "child" => Ok(()),
         _ => Err(format!("there is no graph `{name}`")),
     };
-    let found =
-        match Definition::parse(definition).map(|definition| graph::check(&definition, find, find_graph)) {
-            Ok(Ok((graph, warnings))) => (format!("starts at {}", graph.node(graph.start).name), warnings),
-            Ok(Err(found)) | Err(found) => ("refused".to_owned(), found),
-        };
+    let checked = match Definition::read(definition) {
+        (None, found) => Err(found),
+        (Some(definition), found) => graph::with_form(found, graph::check(&definition, find, find_graph)),
+    };
+    let found = match checked {
+        Ok((graph, warnings)) => (format!("starts at {}", graph.node(graph.start).name), warnings),
+        Err(found) => ("refused".to_owned(), found),
+    };
     let findings = found
         .1
         .iter()
@@ -62,7 +65,8 @@ fn a_definition_is_refused_with_every_mistake_at_its_place() {
     expect![[r#"
         refused
         Error /nodes/end: `end` is the name of the end; give the node another name
-        Error /nodes/a~1b/confg: unknown key `confg`; did you mean `config`?"#]]
+        Error /nodes/a~1b/confg: unknown key `confg`; did you mean `config`?
+        Error /nodes/end: no registered plugin has a function `end`"#]]
     .assert_eq(&found(
         r#"{"nodes": {"end": {}, "a/b": {"uses": "extract", "confg": 1}}}"#,
     ));
@@ -106,7 +110,8 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /state/b: what is said of a key must be a JSON object, got a number
         Error /state/to/reduce: unknown key `reduce`; known here: merge, description
         Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
-        Error /limits/time: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "-1s""#]].assert_eq(&found(
+        Error /limits/time: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "-1s"
+        Error /nodes/y: no registered plugin has a function `y`"#]].assert_eq(&found(
         r#"{"nodes": {
              "extract": {"sleep": "10 parsecs", "config": 1},
              "gate": {"map": {"over": "state.x", "as": "state"}, "output": "x"},
@@ -127,7 +132,8 @@ fn a_key_that_is_given_twice_is_an_error() {
         refused
         Error /nodes/extract: `extract` is given twice here: keep one of the two
         Error /nodes/extract/uses: `uses` is given twice here: keep one of the two
-        Error /nodes: `nodes` is given twice here: keep one of the two"#]]
+        Error /nodes: `nodes` is given twice here: keep one of the two
+        Error /nodes: a graph needs at least one node"#]]
     .assert_eq(&found(
         r#"{"nodes": {"extract": {}, "extract": {"uses": "a", "uses": "b"}}, "nodes": {}}"#,
     ));

@@ -324,10 +324,9 @@ fn what_is_wrong_in_the_guide_is_found_as_it_says() {
     let mut told = 0;
     for pair in blocks.windows(2).filter(|pair| pair[0].what == "wrong") {
         assert_eq!((pair[1].what, pair[1].example), ("found", pair[0].example));
-        let found = match Definition::parse(&pair[0].text) {
-            Err(found) => found,
-            Ok(definition) => graph::check(&definition, find, |_| Ok(())).unwrap_err(),
-        };
+        let (definition, form) = Definition::read(&pair[0].text);
+        let checked = graph::check(&definition.expect("a JSON object with nodes"), find, |_| Ok(()));
+        let found = graph::with_form(form, checked).expect_err("it is wrong");
         let expected: Vec<Value> = serde_json::from_str(&pair[1].text).unwrap();
         let found: Vec<Value> = found
             .into_iter()

@@ -7,6 +7,7 @@ use std::{
 
 use heddle_kernel::{
     Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Object, Recorded, Refusal, Run, RunId,
+    graph,
 };
 use tokio::sync::oneshot;
 
@@ -102,11 +103,12 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with it, or that the store gives no answer.
     pub async fn check_graph(&self, definition: &str) -> Result<(Graph, Vec<Diagnostic>), CreateGraphError> {
-        let definition = Definition::parse(definition).map_err(CreateGraphError::Invalid)?;
-        self.inner
-            .check(&definition)
-            .await?
-            .map_err(CreateGraphError::Invalid)
+        let (definition, found) = Definition::read(definition);
+        let Some(definition) = definition else {
+            return Err(CreateGraphError::Invalid(found));
+        };
+        let checked = self.inner.check(&definition).await?;
+        graph::with_form(found, checked).map_err(CreateGraphError::Invalid)
     }
 
     /// Checks a definition and keeps it as a graph; the same definition is the same graph.

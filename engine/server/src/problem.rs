@@ -352,7 +352,7 @@ impl From<Refusal> for Problem {
             Refusal::Stale => Self::new(Kind::INTERNAL, detail),
             Refusal::NoSuchSignal { .. } => Self::new(Kind::NO_SUCH_SIGNAL, detail),
             Refusal::Payload { name, problems } => {
-                let errors: Vec<Finding> = problems.iter().map(|told| in_payload(told)).collect();
+                let errors: Vec<Finding> = problems.iter().map(in_payload).collect();
                 let told: Vec<String> = errors
                     .iter()
                     .map(|found| format!("{}: {}", found.pointer, found.message))
@@ -368,12 +368,11 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// A problem of a payload, `POINTER: MESSAGE`, as a finding in the body that brought the payload.
-fn in_payload(told: &str) -> Finding {
-    let (pointer, message) = told.split_once(": ").unwrap_or(("", told));
+/// A problem of a payload as a finding in the body that brought the payload.
+fn in_payload((pointer, message): &(String, String)) -> Finding {
     Finding {
         pointer: format!("/payload{pointer}"),
-        message: message.to_owned(),
+        message: message.clone(),
         severity: Severity::Error,
     }
 }
@@ -470,8 +469,11 @@ mod tests {
         let refusal = Refusal::Payload {
             name: "approval".into(),
             problems: vec![
-                "/count: \"two\" is not of type \"integer\"".to_owned(),
-                ": \"by\" is a required property".to_owned(),
+                (
+                    "/count".to_owned(),
+                    "\"two\" is not of type \"integer\"".to_owned(),
+                ),
+                (String::new(), "\"by\" is a required property".to_owned()),
             ],
         };
         check(SendError::Refused(refusal).into(), expect![[r#"422 application/problem+json {"type":"urn:heddle:problem:invalid-payload","title":"The signal does not take this payload","status":422,"detail":"the payload of `approval` does not fit: /payload/count: \"two\" is not of type \"integer\"; /payload: \"by\" is a required property","errors":[{"pointer":"/payload/count","message":"\"two\" is not of type \"integer\"","severity":"error"},{"pointer":"/payload","message":"\"by\" is a required property","severity":"error"}]}"#]]).await;

@@ -73,6 +73,22 @@ pub fn check(
     Ok((graph, found))
 }
 
+/// What a definition's check finds together with its mistakes of form: those do not keep the others from
+/// being told, but they keep it from being a graph.
+///
+/// # Errors
+/// Everything that was found, where there is an error.
+pub fn with_form(
+    mut form: Vec<Diagnostic>,
+    checked: Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>>,
+) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
+    match checked {
+        Ok(checked) if form.is_empty() => return Ok(checked),
+        Ok((_, found)) | Err(found) => form.extend(found),
+    }
+    Err(form)
+}
+
 fn has_errors(found: &[Diagnostic]) -> bool {
     found.iter().any(|found| found.severity == Severity::Error)
 }

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{Diagnostic, Severity, json, reader::Reader};
-use crate::{event::FailureKind, expr::Expr, object::Json, schema::Schema};
+use crate::{
+    event::FailureKind,
+    expr::Expr,
+    object::{Json, to_json},
+    schema::Schema,
+};
 
 /// The most nodes that a graph may have.
 pub(crate) const MAX_NODES: usize = 10_000;
@@ -257,13 +262,19 @@ impl Definition {
     /// # Errors
     /// Every mistake of form, each with a JSON pointer.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
-        let value = json::parse(text)?;
-        let mut reader = Reader::default();
-        let definition = reader.graph(&value);
-        match definition {
-            Some(definition) if reader.found.is_empty() => Ok(definition),
-            _ => Err(reader.found),
+        match Self::read(text) {
+            (Some(definition), found) if found.is_empty() => Ok(definition),
+            (_, found) => Err(found),
         }
+    }
+
+    /// Reads a definition as far as its form is right, with every mistake of form. What could not be
+    /// read stands for nothing in it, so that a check of it can tell of the rest.
+    pub fn read(text: &str) -> (Option<Self>, Vec<Diagnostic>) {
+        let (value, found) = json::parse(text);
+        let mut reader = Reader { found };
+        let definition = value.and_then(|value| reader.graph(&value));
+        (definition, reader.found)
     }
 
     /// The names and ids of the graphs that its nodes run, each once.
@@ -276,6 +287,23 @@ impl Definition {
         all.sort();
         all.dedup();
         all
+    }
+}
+
+impl NodeDefinition {
+    /// What stands where a node could not be read: its name is known to the others.
+    pub(super) fn nothing() -> Self {
+        Self {
+            does: Does::Sleep(Sleep::Ms(0)),
+            input: None,
+            output: None,
+            config: to_json(&()),
+            next: Vec::new(),
+            retry: None,
+            timeout_ms: None,
+            on_error: None,
+            compensate: None,
+        }
     }
 }
 

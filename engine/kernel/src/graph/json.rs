@@ -8,24 +8,22 @@ use serde_json::{Map, Number, Value};
 
 use super::{Diagnostic, definition::part};
 
-/// Parses a JSON text.
-///
-/// # Errors
-/// A finding without a place where the text is not JSON, else one for each key that is given twice.
-pub(super) fn parse(text: &str) -> Result<Value, Vec<Diagnostic>> {
+/// Parses a JSON text: its value, where it is JSON, and what was found. That is a finding without a
+/// place where the text is not JSON, else one for each key that is given twice.
+pub(super) fn parse(text: &str) -> (Option<Value>, Vec<Diagnostic>) {
     let found = RefCell::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     let place = Place {
         pointer: String::new(),
         found: &found,
     };
-    let value = place
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| vec![Diagnostic::error("", format!("the graph is not JSON: {error}"))])?;
-    match found.into_inner() {
-        found if found.is_empty() => Ok(value),
-        found => Err(found),
+    let value = place.deserialize(&mut reader);
+    match value.and_then(|value| reader.end().map(|()| value)) {
+        Ok(value) => (Some(value), found.into_inner()),
+        Err(error) => {
+            let problem = format!("the graph is not JSON: {error}");
+            (None, vec![Diagnostic::error("", problem)])
+        }
     }
 }
 

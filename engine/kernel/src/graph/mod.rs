@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-pub use check::check;
+pub use check::{check, with_form};
 pub use definition::{
     CaseDefinition, Definition, Does, Each, Limits, Map, NodeDefinition, OnItemError, Output, PayloadSchema,
     Policy, Retry, Sleep, Wait,

@@ -55,7 +55,6 @@ const PLACES: [(&str, &str); 16] = [
 ];
 
 /// Reads values and keeps what is wrong with them.
-#[derive(Default)]
 pub(super) struct Reader {
     pub(super) found: Vec<Diagnostic>,
 }
@@ -124,9 +123,8 @@ impl Reader {
             } else {
                 self.name(&pointer, "a node's name", name);
             }
-            if let Some(node) = self.node(node, &pointer) {
-                read.push((name.clone(), node));
-            }
+            let node = self.node(node, &pointer);
+            read.push((name.clone(), node.unwrap_or_else(super::NodeDefinition::nothing)));
         }
         Some(read)
     }

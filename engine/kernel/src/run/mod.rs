@@ -335,12 +335,12 @@ pub enum Refusal {
         hint: String,
     },
     /// The payload is not what any wait for the signal takes.
-    #[error("the payload of `{name}` does not fit: {}", .problems.join("; "))]
+    #[error("the payload of `{name}` does not fit: {}", told(.problems))]
     Payload {
         /// The signal.
         name: Arc<str>,
-        /// What is wrong with it, each with a JSON pointer.
-        problems: Vec<String>,
+        /// What is wrong with it: a JSON pointer into it, and the problem there.
+        problems: Vec<(String, String)>,
     },
     /// The run keeps as many signals as it may.
     #[error("the run keeps {MAX_SIGNALS} signals that nothing has taken, the limit: send again later")]
@@ -348,6 +348,14 @@ pub enum Refusal {
     /// It is being cancelled, or ends because of an error.
     #[error("the run is ending: what it did is being undone")]
     Ending,
+}
+
+fn told(problems: &[(String, String)]) -> String {
+    let told = problems.iter().map(|(at, problem)| match at.as_str() {
+        "" => problem.clone(),
+        at => format!("at {at}: {problem}"),
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 impl Run {

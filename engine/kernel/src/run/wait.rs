@@ -324,19 +324,12 @@ fn indexed<'i>(members: impl Iterator<Item = (&'i String, &'i Option<Json>)>) ->
 
 impl Wait {
     /// What is wrong with a payload, each with a JSON pointer; a few at most.
-    fn problems(&self, payload: &Json) -> Vec<String> {
-        let misfit = self
-            .schema
-            .as_ref()
-            .and_then(|of| of.schema.check(payload.get()).err());
-        match misfit {
+    fn problems(&self, payload: &Json) -> Vec<(String, String)> {
+        let schema = self.schema.as_ref();
+        match schema.and_then(|of| of.schema.check(payload.get()).err()) {
             None => Vec::new(),
-            Some(misfit) if misfit.problems.is_empty() => vec![misfit.message],
-            Some(misfit) => misfit
-                .problems
-                .iter()
-                .map(|(at, problem)| format!("{at}: {problem}"))
-                .collect(),
+            Some(misfit) if misfit.problems.is_empty() => vec![(String::new(), misfit.message)],
+            Some(misfit) => misfit.problems,
         }
     }
 }

@@ -122,7 +122,7 @@ fn a_payload_that_does_not_fit_and_a_signal_that_nothing_waits_for_are_refused()
         expect![[r#"
             1 run started {}
             2 step 1 at ask, attempt 1, until 3600000
-            - refused: the payload of `approval` does not fit: /ok: "yes" is not of type "boolean"
+            - refused: the payload of `approval` does not fit: at /ok: "yes" is not of type "boolean"
             - refused: no node of the run's graph waits for a signal `aproval`; did you mean `approval`?
             - refused: no node of the run's graph waits for a signal `other`
             waiting {}"#]],
