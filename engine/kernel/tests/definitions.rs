@@ -268,3 +268,16 @@ fn values_keep_their_text_through_a_merge() {
     );
     assert_eq!(object::kind_of(" {"), Some("an object"));
 }
+
+#[test]
+fn a_graph_in_which_everything_leads_everywhere_is_refused_soon() {
+    let name = |at: usize| format!("n{at}");
+    let all: Vec<String> = (0..500).map(name).collect();
+    let nodes: serde_json::Map<_, _> = all
+        .iter()
+        .map(|node| (node.clone(), json!({"uses": "extract"})))
+        .collect();
+    let edges: serde_json::Map<_, _> = all.iter().map(|node| (node.clone(), json!(all))).collect();
+    let found = found(&json!({"nodes": nodes, "edges": edges}).to_string());
+    assert!(found.contains("split the graph"), "{found}");
+}

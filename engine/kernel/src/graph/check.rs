@@ -5,7 +5,8 @@ mod paths;
 
 use self::names::Names;
 use super::{
-    Definition, Diagnostic, Function, Graph, Node, NodeIx, Reach, Severity, definition::MAX_LOOP_DEPTH,
+    Definition, Diagnostic, Function, Graph, Node, NodeIx, Reach, Severity,
+    definition::{MAX_LOOP_DEPTH, MAX_LOOP_EDGES},
 };
 use crate::ids::{GraphId, hex};
 
@@ -45,7 +46,10 @@ pub fn check(
     };
     let leads: Vec<Vec<NodeIx>> = nodes.iter().map(|node| node.leads.clone()).collect();
     let Some(reach) = Reach::new(&leads, start) else {
-        let message = format!("loops are nested deeper than the limit of {MAX_LOOP_DEPTH}: split the graph");
+        let message = format!(
+            "loops are nested deeper than the limit of {MAX_LOOP_DEPTH}, or have more edges than {MAX_LOOP_EDGES} together: \
+             split the graph"
+        );
         found.push(Diagnostic::error("/edges", message));
         return Err(found);
     };

@@ -14,6 +14,8 @@ use crate::{
 pub(crate) const MAX_NODES: usize = 10_000;
 /// How deep loops may be nested.
 pub(crate) const MAX_LOOP_DEPTH: usize = 64;
+/// How many edges may be looked at while loops are found: each is, once for every loop that it is in.
+pub(crate) const MAX_LOOP_EDGES: usize = 1_000_000;
 /// The most nodes that one edge may lead to.
 pub(crate) const MAX_FORK: usize = 1_000;
 /// The longest name of a node or a graph, in bytes.

@@ -12,7 +12,10 @@ use std::{fmt, sync::OnceLock};
 
 use petgraph::{algo::kosaraju_scc, graphmap::DiGraphMap};
 
-use super::{NodeIx, definition::MAX_LOOP_DEPTH};
+use super::{
+    NodeIx,
+    definition::{MAX_LOOP_DEPTH, MAX_LOOP_EDGES},
+};
 
 /// Which node can come to which, in a graph's declared routes.
 pub struct Reach {
@@ -26,7 +29,8 @@ pub struct Reach {
 
 impl Reach {
     /// The reach in a graph in which node n leads to `leads[n]`, and runs begin at `start`. `None` where
-    /// loops are nested deeper than [`MAX_LOOP_DEPTH`]: finding them takes a time for each level.
+    /// loops are nested deeper than [`MAX_LOOP_DEPTH`], or their edges are more than [`MAX_LOOP_EDGES`]
+    /// counted once for each loop: finding them takes that long.
     pub fn new(leads: &[Vec<NodeIx>], start: NodeIx) -> Option<Self> {
         let mut before = vec![Vec::new(); leads.len()];
         for (from, to) in edges(leads) {
@@ -92,6 +96,7 @@ fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<V
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); leads.len()];
     let all: Vec<u32> = (0..leads.len() as u32).collect();
     let mut open = vec![(all, None)];
+    let mut looked_at = 0;
     while let Some((nodes, within)) = open.pop() {
         // The part's own edges, without those to the header of the loop that it is.
         let mut part = DiGraphMap::<u32, ()>::with_capacity(nodes.len(), nodes.len());
@@ -99,6 +104,10 @@ fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<V
             part.add_node(node);
         }
         for &from in &nodes {
+            looked_at += leads[from as usize].len();
+            if looked_at > MAX_LOOP_EDGES {
+                return None;
+            }
             for to in leads[from as usize].iter().map(|to| to.0) {
                 if Some(to) != within && part.contains_node(to) {
                     part.add_edge(from, to, ());

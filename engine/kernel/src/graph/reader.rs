@@ -1,6 +1,6 @@
 //! Reads a definition from JSON and finds every mistake of form at once.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::{Map as Members, Value};
 
@@ -208,9 +208,10 @@ impl Reader {
             Value::Null => vec![END.to_owned()],
             Value::Array(all) if !all.is_empty() && all.len() <= MAX_FORK => {
                 let mut names: Vec<String> = Vec::with_capacity(all.len());
+                let mut seen = HashSet::with_capacity(all.len());
                 for (position, name) in all.iter().enumerate() {
                     match name {
-                        Value::String(name) if names.contains(name) => self.error(
+                        Value::String(name) if !seen.insert(name.as_str()) => self.error(
                             format!("{pointer}/{position}"),
                             format!("`{name}` is in this fork twice: a fork takes each node once"),
                         ),
