@@ -218,9 +218,17 @@ fn a_check_points_at_lines_of_json_and_yaml() {
     let found = run(&server, &["graph", "check", &json, "--json"]);
     let told: Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!(told["valid"], false);
+    // Its form and its meaning are told together, in the order of the file.
+    let places: Vec<_> = told["findings"].as_array().unwrap().iter().collect();
+    let places = places
+        .iter()
+        .map(|found| (found["pointer"].as_str(), &found["line"], &found["column"]));
     assert_eq!(
-        (&told["findings"][0]["line"], &told["findings"][0]["column"]),
-        (&3.into(), &11.into())
+        places.collect::<Vec<_>>(),
+        [
+            (Some("/nodes/a"), &3.into(), &5.into()),
+            (Some("/nodes/a/slep"), &3.into(), &11.into())
+        ]
     );
 
     let nobody = ["--server", "http://127.0.0.1:1"];

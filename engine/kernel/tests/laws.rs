@@ -355,7 +355,7 @@ fn config() -> Config {
     // Other cases at every run: the hasher's keys are random.
     let seed = set("PROPTEST_RNG_SEED").unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
     // Shown where a law fails.
-    println!("PROPTEST_RNG_SEED={seed}");
+    eprintln!("PROPTEST_RNG_SEED={seed}");
     Config {
         cases: set("PROPTEST_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap_or(u32::MAX)),
         rng_seed: RngSeed::Fixed(seed),
