@@ -128,15 +128,10 @@ impl Run {
                 let graph = graph.clone();
                 let until = time_limit(&graph, recorded.at);
                 self.begin(*step, graph, depth, state.clone());
-                self.due.extend(until.map(|until| (until, *step)));
-                if let Some(task) = self.tasks.get_mut(step) {
-                    task.doing = Doing::Graph(until);
-                }
+                self.wait_for(*step, Doing::Graph(until))?;
             }
             Event::MapStarted { step, items } => {
-                let task = self.tasks.get_mut(step).ok_or("it names no step under way")?;
-                task.doing = Doing::Map(Items::read(items)?);
-                self.due.extend(task.until().map(|until| (until, *step)));
+                self.wait_for(*step, Doing::Map(Items::read(items)?))?;
             }
             Event::Log { .. } => {}
             Event::StepFinished {
@@ -174,8 +169,7 @@ impl Run {
                     ending.problems.push(format!("`{node}` failed: {failure}").into());
                     self.close(*step);
                 }
-                let error = super::fail::told(failure, node);
-                self.step_failed(*step, then, error)?;
+                self.step_failed(*step, then, || super::fail::told(failure, node))?;
             }
             Event::SignalReceived { name, payload } => {
                 self.signals.insert(recorded.seq, (name.clone(), payload.clone()));
@@ -233,22 +227,10 @@ impl Run {
             return Ok(());
         };
         self.steps = self.steps.max(*step);
-        if let Some(task) = self.tasks.get_mut(step) {
+        if let Some(task) = self.tasks.get(step) {
             // The same step again.
-            task.attempt = *attempt;
-            if let Some(until) = task.until() {
-                self.due.remove(&(until, *step));
-                task.doing = Doing::Call;
-            }
-            let (within, at) = (task.within, task.node);
-            let runs_graph = task.item.is_none()
-                && self
-                    .executions
-                    .get(&within)
-                    .is_some_and(|of| matches!(of.graph.node(at).does, Does::Graph { .. }));
-            if runs_graph || task.runs_graph_for_item(&self.executions) {
-                task.doing = Doing::Graph(None);
-            }
+            let doing = task.begins(self.graph_of(task), None);
+            self.wait_for(*step, doing)?.attempt = *attempt;
             return Ok(());
         }
         let mut task = Task {
@@ -365,17 +347,11 @@ impl Run {
         Ok(())
     }
 
-    fn step_failed(&mut self, step: u64, then: &Then, error: Json) -> Fold {
+    fn step_failed(&mut self, step: u64, then: &Then, error: impl FnOnce() -> Json) -> Fold {
         match then {
             Then::Retry(at) => {
                 self.close_below(step);
-                let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
-                task.failures += 1;
-                if let Some(until) = task.until() {
-                    self.due.remove(&(until, step));
-                }
-                task.doing = Doing::Pause(*at);
-                self.due.insert((*at, step));
+                self.wait_for(step, Doing::Pause(*at))?.failures += 1;
             }
             Then::Goto(name) => {
                 let task = self.close(step).ok_or("it names no step under way")?;
@@ -386,7 +362,7 @@ impl Run {
                 let place = execution.graph.place(name);
                 let at = execution.position(task.branch)?;
                 execution.lines[at].at = match place {
-                    Some(Place::Node(node)) => At::Before(node, Some(error)),
+                    Some(Place::Node(node)) => At::Before(node, Some(error())),
                     Some(Place::End) => At::End,
                     None => return Err(format!("`{name}` is not in the graph")),
                 };
@@ -400,9 +376,24 @@ impl Run {
         Ok(())
     }
 
+    /// Changes what a step waits for, and with it when it wants to be woken.
+    fn wait_for(&mut self, step: u64, doing: Doing) -> Fold<&mut Task> {
+        let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
+        if let Some(until) = task.until() {
+            self.due.remove(&(until, step));
+        }
+        task.doing = doing;
+        self.due.extend(task.until().map(|until| (until, step)));
+        Ok(task)
+    }
+
     /// Ends a step, and everything that is under way for it.
-    pub(super) fn close(&mut self, step: u64) -> Option<Task> {
+    fn close(&mut self, step: u64) -> Option<Task> {
         self.close_below(step);
+        self.take_out(step)
+    }
+
+    fn take_out(&mut self, step: u64) -> Option<Task> {
         let task = self.tasks.remove(&step)?;
         if let Some(until) = task.until() {
             self.due.remove(&(until, step));
@@ -430,10 +421,7 @@ impl Run {
                 .map(|(step, _)| *step)
                 .collect();
             for step in steps {
-                if let Some(until) = self.tasks.get(&step).and_then(Task::until) {
-                    self.due.remove(&(until, step));
-                }
-                self.tasks.remove(&step);
+                self.take_out(step);
                 open.push(step);
             }
         }
@@ -482,13 +470,6 @@ impl Task {
             Does::Graph { .. } => Doing::Graph(None),
             Does::Map(_) | Does::Call { .. } => Doing::Call,
         }
-    }
-
-    fn runs_graph_for_item(&self, executions: &BTreeMap<u64, Execution>) -> bool {
-        self.item.is_some()
-            && executions
-                .get(&self.within)
-                .is_some_and(|of| of.graph.node(self.node).does.graph().is_some())
     }
 }
 

@@ -461,22 +461,11 @@ impl Task {
     }
 
     fn owed(&self, step: u64) -> Option<Owed> {
-        let attempt = self.attempt;
+        let (attempt, until) = (self.attempt, self.until());
         match &self.doing {
             Doing::Call => Some(Owed::Call { step, attempt }),
-            Doing::Pause(until) | Doing::Sleep(until) => Some(Owed::Wait {
-                step,
-                until: Some(*until),
-            }),
-            Doing::Signal(until) => Some(Owed::Wait { step, until: *until }),
-            Doing::Map(_) => self.until().map(|until| Owed::Wait {
-                step,
-                until: Some(until),
-            }),
-            Doing::Graph(until) => until.map(|until| Owed::Wait {
-                step,
-                until: Some(until),
-            }),
+            Doing::Signal(_) => Some(Owed::Wait { step, until }),
+            _ => until.map(|_| Owed::Wait { step, until }),
         }
     }
 

@@ -190,3 +190,26 @@ fn what_is_no_list_is_an_error() {
             failed {"files":7}"#]],
     );
 }
+
+#[test]
+fn a_run_that_waits_after_a_map_has_nothing_that_is_due() {
+    check(
+        r#"{"nodes": {"each": {"map": {"over": "state.files", "uses": "f", "into": "sizes"}}, "ask": {"wait": {"signal": "go"}}}, "edges": {"each": "ask"}}
+           {"files": [1]}
+           each#0: tool 1
+           at 1000
+           signal go"#,
+        expect![[r#"
+            1 run started {"files":[1]}
+            2 step 1 at each, attempt 1
+            3 step 1 maps [1]
+            4 step 2 at each, attempt 1, item 0 of 1
+            5 step 2 gives item 0 of 1: 1
+            6 step 1 gives {"sizes":[1]}, next ask
+            7 step 3 at ask, attempt 1
+            8 signal go null
+            9 step 3 gives {"go":null} by signal 8, end
+            10 run finished
+            finished {"files":[1],"go":null,"sizes":[1]}"#]],
+    );
+}

@@ -245,6 +245,15 @@ fn happens(run: &Run, line: &str) -> Input {
     }
 }
 
+/// When the first of the steps under way wants to be woken.
+fn earliest(run: &Run) -> Option<Timestamp> {
+    let waits = run.owed().filter_map(|owed| match owed {
+        Owed::Wait { until, .. } => until,
+        Owed::Call { .. } => None,
+    });
+    waits.min()
+}
+
 /// Plays a script and compares what follows.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut lines = script.trim().lines().map(str::trim).peekable();
@@ -284,6 +293,9 @@ pub(crate) fn check(script: &str, expected: Expect) {
                 journal.extend(events);
             }
             Err(refusal) => told.push(format!("- refused: {refusal}")),
+        }
+        if graph.max_time_ms.is_none() {
+            assert_eq!(run.due(), earliest(&run), "after {line}");
         }
     }
     told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
