@@ -91,14 +91,7 @@ impl Inner {
 
     fn routes(&self, uses: &str) -> Option<Vec<Arc<str>>> {
         let found = self.ports.functions.resolve(uses).ok()?;
-        Some(
-            found
-                .info
-                .routes
-                .iter()
-                .map(|route| route.as_str().into())
-                .collect(),
-        )
+        Some(found.function.routes)
     }
 
     pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>) {

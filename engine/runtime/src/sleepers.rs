@@ -82,8 +82,8 @@ impl Inner {
             return Ok(None);
         };
         self.register_pinned(&run).await?;
-        let waits = run.is_waiting();
-        let live = Arc::new(LiveRun::new(run.clone(), run.seq, &[]));
+        let (durable, waits) = (run.seq, run.is_waiting());
+        let live = Arc::new(LiveRun::new(run, durable, &[]));
         let mut outbox = if waits {
             Outbox::of_waiting()
         } else {

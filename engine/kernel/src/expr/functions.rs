@@ -91,12 +91,9 @@ const fn method(
     run: fn(&Tools<'_>, &[Value]) -> Outcome,
 ) -> Function {
     Function {
-        name,
         global: false,
         method: true,
-        takes,
-        gives: Type::of(gives),
-        run,
+        ..global(name, takes, gives, run)
     }
 }
 

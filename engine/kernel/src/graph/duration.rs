@@ -45,3 +45,10 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     }
     Ok(total)
 }
+
+/// So many milliseconds in the largest unit in which they are whole.
+pub(crate) fn text(ms: u64) -> String {
+    let mut units = UNITS.iter().rev();
+    let whole = units.find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit));
+    whole.map_or_else(|| "0ms".to_owned(), |(name, unit)| format!("{}{name}", ms / unit))
+}

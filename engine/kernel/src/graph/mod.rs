@@ -20,7 +20,7 @@ pub use definition::{
     CaseDefinition, Definition, Does, Each, Limits, Map, NodeDefinition, OnItemError, Output, PayloadSchema,
     Policy, Retry, Sleep, Wait,
 };
-pub(crate) use duration::{MAX_DURATION_MS, parse as duration};
+pub(crate) use duration::{MAX_DURATION_MS, parse as duration, text as duration_text};
 pub(crate) use nearest::{did_you_mean, nearest};
 pub use reach::Reach;
 use serde::Serialize;
@@ -34,6 +34,18 @@ pub const END: &str = "end";
 /// The JSON Schema of a definition, by which editors complete and explain it (draft 2020-12). It
 /// knows the form; whether names lead somewhere is for [`check`].
 pub const SCHEMA: &str = include_str!("../../../../docs/graph.schema.json");
+
+/// Where a graph of so many nodes starts that does not say so: at the one node that nothing leads to, else at
+/// the first.
+pub(crate) fn start_of(nodes: usize, led_to: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut free = vec![true; nodes];
+    led_to.for_each(|at| free[at] = false);
+    let mut free = (0..nodes).filter(|at| free[*at]);
+    match (free.next(), free.next()) {
+        (Some(one), None) => Some(one),
+        _ => (nodes > 0).then_some(0),
+    }
+}
 
 /// The position of a node in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Arrow, ArrowKind, Kind, Picture, Shape};
-use crate::graph::{Definition, Does, END, Each, NodeDefinition, Sleep};
+use crate::graph::{Definition, Does, END, Each, NodeDefinition, Sleep, duration_text, start_of};
 
 impl Picture {
     /// The picture of a definition. Names that lead nowhere are left out: the check tells of those.
@@ -92,7 +92,7 @@ fn shape(name: &str, node: &NodeDefinition) -> Shape {
             )
         }
         Does::Graph { graph } => (Kind::Graph, Some(format!("graph {graph}"))),
-        Does::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration(*ms))),
+        Does::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration_text(*ms))),
         Does::Sleep(Sleep::For(expr)) => (Kind::Sleep, Some(format!("for {}", expr.source()))),
         Does::Sleep(Sleep::Until(expr)) => (Kind::Sleep, Some(format!("until {}", expr.source()))),
         Does::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal))),
@@ -101,42 +101,13 @@ fn shape(name: &str, node: &NodeDefinition) -> Shape {
     Shape { name, kind, detail }
 }
 
-/// Milliseconds in the largest unit that fits.
-fn duration(ms: u64) -> String {
-    let units = [
-        (604_800_000, "w"),
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
-    match units
-        .iter()
-        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
-    {
-        Some((unit, name)) => format!("{}{name}", ms / unit),
-        None => format!("{ms}ms"),
-    }
-}
-
 /// As the check has it: `start`, else the one node that nothing leads to, else the first.
 fn start(definition: &Definition, edges: &[Arrow], by_name: &HashMap<&str, usize>) -> usize {
     if let Some(start) = &definition.start {
         return by_name.get(start.as_str()).copied().unwrap_or_default();
     }
-    let mut led_to = vec![false; definition.nodes.len()];
-    for to in edges.iter().filter_map(|edge| edge.to) {
-        led_to[to] = true;
-    }
-    let mut free = led_to
-        .iter()
-        .enumerate()
-        .filter(|(_, led_to)| !**led_to)
-        .map(|(at, _)| at);
-    match (free.next(), free.next()) {
-        (Some(one), None) => one,
-        _ => 0,
-    }
+    let led_to = edges.iter().filter_map(|edge| edge.to);
+    start_of(definition.nodes.len(), led_to).unwrap_or_default()
 }
 
 /// A node that only undoes another one leads nowhere: its edges are not followed.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use sha2::Digest as _;
 
-use super::{ROOT, Refusal, Run, decide::Events, view::Conflict};
+use super::{Ending, ROOT, Refusal, Run, decide::Events, view::Conflict};
 use crate::{
     event::{Event, Failure, FailureKind, Item, RunError, Then},
     graph::{Does, MAX_DURATION_MS, OnItemError, Retry},
@@ -115,13 +115,11 @@ impl Events<'_> {
     pub(super) fn end(&mut self, error: Option<RunError>, reason: Option<Arc<str>>) {
         self.moved.clear();
         if self.run.undo.is_empty() {
-            return self.push(match error {
-                Some(error) => Event::RunFailed { error },
-                None => Event::RunCancelled {
-                    reason: reason.unwrap_or_default(),
-                    problems: Vec::new(),
-                },
-            });
+            return self.push(last(Ending {
+                error,
+                reason,
+                problems: Vec::new(),
+            }));
         }
         self.push(Event::UndoStarted { error, reason });
         self.undo_next();
@@ -151,22 +149,9 @@ impl Events<'_> {
             };
             return self.push(started);
         }
-        let Some(ending) = self.run.ending.clone() else {
-            return;
-        };
-        self.push(match ending.error {
-            Some(mut error) => {
-                if !ending.problems.is_empty() {
-                    let problems = ending.problems.join("; ");
-                    error.message = format!("{}; what could not be undone: {problems}", error.message).into();
-                }
-                Event::RunFailed { error }
-            }
-            None => Event::RunCancelled {
-                reason: ending.reason.unwrap_or_default(),
-                problems: ending.problems,
-            },
-        });
+        if let Some(ending) = self.run.ending.clone() {
+            self.push(last(ending));
+        }
     }
 
     pub(super) fn undone(&mut self, step: u64, update: Object) {
@@ -185,6 +170,28 @@ impl Events<'_> {
     /// The time so many milliseconds from now.
     pub(super) fn after(&self, ms: u64) -> Timestamp {
         Timestamp(self.now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The last event of a run that ends badly.
+fn last(ending: Ending) -> Event {
+    let Ending {
+        error,
+        reason,
+        problems,
+    } = ending;
+    match error {
+        Some(mut error) => {
+            if !problems.is_empty() {
+                let problems = problems.join("; ");
+                error.message = format!("{}; what could not be undone: {problems}", error.message).into();
+            }
+            Event::RunFailed { error }
+        }
+        None => Event::RunCancelled {
+            reason: reason.unwrap_or_default(),
+            problems,
+        },
     }
 }
 

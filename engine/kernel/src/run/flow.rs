@@ -222,7 +222,8 @@ impl Events<'_> {
         ))
     }
 
-    fn next(&self, to: &[Place], task: &Task) -> Next {
+    /// What an event says of where a step's branch goes.
+    pub(super) fn next(&self, to: &[Place], task: &Task) -> Next {
         let graph = self.run.graph_of(task);
         match to {
             [Place::End] | [] => Next::End,

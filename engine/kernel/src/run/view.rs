@@ -110,15 +110,15 @@ impl View {
         let Some((first, rest)) = views.split_first() else {
             return Ok(Self::default());
         };
+        let mut merged = (*first).clone();
+        if rest.is_empty() {
+            return Ok(merged);
+        }
         let mut keys: BTreeMap<&Arc<str>, Vec<(&Self, &Arc<Update>)>> = BTreeMap::new();
         for view in views {
             for (key, last) in view.changed.iter().flat_map(|changed| changed.iter()) {
                 keys.entry(key).or_default().push((view, last));
             }
-        }
-        let mut merged = (*first).clone();
-        if rest.is_empty() {
-            return Ok(merged);
         }
         for (key, chains) in keys {
             let (value, last) = match policies.get(key) {

@@ -9,7 +9,7 @@ use super::{
     decide::Events,
 };
 use crate::{
-    event::{Event, Failure, FailureKind, Item, Next},
+    event::{Event, Failure, FailureKind, Item},
     graph::{self, Does, Graph, Map, OnItemError, Sleep, Wait, did_you_mean},
     ids::Timestamp,
     object::{Json, Object, kind_of, to_json},
@@ -74,10 +74,7 @@ impl Events<'_> {
             let message = format!("no signal `{signal}` came to node `{}` in time", node.name);
             return self.failed(step, Failure::new(FailureKind::Timeout, message));
         };
-        let next = match graph.name_of(place) {
-            name if &*name == graph::END => Next::End,
-            name => Next::Node(name),
-        };
+        let next = self.next(&[place], task);
         self.push(Event::StepFinished {
             step,
             node: node.name.clone(),

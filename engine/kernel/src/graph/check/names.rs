@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::graph::{
     Case, Definition, Diagnostic, Does, END, Each, Function, FunctionKind, Map, Node, NodeDefinition, NodeIx,
-    Place, definition::part, did_you_mean, nearest,
+    Place, definition::part, did_you_mean, nearest, start_of,
 };
 
 pub(super) struct Names<'d> {
@@ -250,16 +250,11 @@ impl<'d> Names<'d> {
                 }
             };
         }
-        let led_to = |at: NodeIx| {
-            nodes
-                .iter()
-                .any(|node| node.leads.contains(&at) || node.compensate == Some(at))
-        };
-        let mut free = (0..nodes.len() as u32).map(NodeIx).filter(|node| !led_to(*node));
-        match (free.next(), free.next()) {
-            (Some(one), None) => Some(one),
-            _ => (!nodes.is_empty()).then_some(NodeIx(0)),
-        }
+        let led_to = nodes
+            .iter()
+            .flat_map(|node| node.leads.iter().copied().chain(node.compensate));
+        let start = start_of(nodes.len(), led_to.map(|node| node.0 as usize));
+        start.map(|at| NodeIx(at as u32))
     }
 
     fn place(&mut self, name: &str, pointer: &str, what: &str) -> Option<Place> {
