@@ -12,7 +12,7 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use heddle_host::{Host, HostSettings};
 use heddle_kernel::{Json, Level, Object, RunId, Timestamp, object};
-use heddle_runtime::ports::{Call, Functions, NewPlugin, Sink};
+use heddle_runtime::ports::{Call, FollowsFromNothing, Functions, NewPlugin, Sink};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -35,6 +35,7 @@ fn call(host: &Host, uses: &str, state: &Object, config: &str) -> Call {
         attempt: 1,
         timeout: None,
         started_at: Timestamp(1_700_000_000_000),
+        durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Nobody),
     }
 }

@@ -89,6 +89,7 @@ impl Plugin {
                 .iter()
                 .map(|route| route.as_str().into())
                 .collect(),
+            granted: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{Digest, GraphId, Timestamp},
+    ids::{Digest, GraphId, RunId, Timestamp},
     object::{Json, Object},
 };
 
@@ -39,6 +39,25 @@ pub enum Event {
         /// For each graph that they name, the one that this run keeps to.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         graphs: BTreeMap<Arc<str>, GraphId>,
+    },
+    /// The run began as another one was right after one of its steps: always the first event.
+    RunForked {
+        /// The run that it was forked from.
+        from: RunId,
+        /// The step of that run after which it goes on; 0 for its beginning.
+        step: u64,
+        /// The graph that it runs.
+        graph: GraphId,
+        /// As in `RunStarted`.
+        functions: BTreeMap<Arc<str>, FunctionRef>,
+        /// As in `RunStarted`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        graphs: BTreeMap<Arc<str>, GraphId>,
+        /// The keys of the state that are other than they were.
+        #[serde(default, skip_serializing_if = "Object::is_empty")]
+        edits: Object,
+        /// The other run at that moment, as a [`Snapshot`](crate::run::Snapshot).
+        run: Json,
     },
     /// A node is visited, or a step is tried again.
     StepStarted {
@@ -146,6 +165,32 @@ pub enum Event {
         /// What came with it.
         payload: Json,
     },
+    /// Somebody wants the run to stand still: no step begins and no time counts until it is resumed.
+    RunPaused {
+        /// Why, in their words.
+        reason: Arc<str>,
+    },
+    /// A run that was paused goes on.
+    RunResumed,
+    /// A run that failed goes on from where it failed.
+    RunRetried,
+    /// The run keeps to other versions from here on.
+    RunUpgraded {
+        /// The graph that it runs.
+        graph: GraphId,
+        /// As in `RunStarted`.
+        functions: BTreeMap<Arc<str>, FunctionRef>,
+        /// As in `RunStarted`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        graphs: BTreeMap<Arc<str>, GraphId>,
+    },
+    /// Somebody wants the run to end: no step begins, and calls under way are given up at this time.
+    CancelRequested {
+        /// Why, in their words.
+        reason: Arc<str>,
+        /// Until when a call under way may still answer.
+        until: Timestamp,
+    },
     /// The run ends badly: what was done is undone first.
     UndoStarted {
         /// Why it failed; nothing where it is cancelled.
@@ -172,7 +217,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether it is the last event of a run.
+    /// Whether a run is over with it. It is the last one then, but for a run that failed: that may be
+    /// retried.
     pub fn ends_run(&self) -> bool {
         matches!(
             self,
@@ -229,6 +275,14 @@ pub struct FunctionRef {
     /// The nodes that it may name in a route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Arc<str>>,
+    /// Whether its plugin was granted anything when the run was pinned to it: then a call of it may have an
+    /// effect outside, and is not repeated to see what it would do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub granted: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl fmt::Display for FunctionRef {

@@ -207,6 +207,7 @@ impl Page {
             version: "0.1.0".into(),
             function: uses.clone(),
             routes: Vec::new(),
+            granted: false,
         };
         let all = graphs
             .values()
@@ -216,7 +217,7 @@ impl Page {
         // A day like any other: sleeps until the past are over at once.
         let mut now = Timestamp(1_790_000_000_000);
         let id = RunId(uuid::Uuid::nil());
-        let (mut run, _) = Run::start(id, graph, Arc::new(graphs), state, functions, now);
+        let (mut run, _) = Run::start(id, graph, Arc::new(graphs), state, functions, false, now);
         while !run.status.is_over() {
             let call = run.owed().find_map(|owed| match owed {
                 Owed::Call { step, attempt } => Some((step, attempt)),

@@ -205,6 +205,7 @@ fn functions() -> BTreeMap<Arc<str>, FunctionRef> {
         version: "1.0.0".into(),
         function: "f".into(),
         routes: Vec::new(),
+        granted: false,
     };
     BTreeMap::from([("f".into(), f)])
 }
@@ -244,7 +245,7 @@ impl World {
         let state: Object = serde_json::from_value(json!({"append": [1, 2]})).unwrap();
         let id = RunId(uuid::Uuid::nil());
         let (graph, graphs) = (self.graph.clone(), self.graphs.clone());
-        let (mut run, mut journal) = Run::start(id, graph, graphs, state, functions(), Timestamp(0));
+        let (mut run, mut journal) = Run::start(id, graph, graphs, state, functions(), false, Timestamp(0));
         let mut turn = 0;
         while !run.status.is_over() {
             turn += 1;
@@ -253,7 +254,7 @@ impl World {
             if luck.crashes >> (turn % 64) & 3 == 3 {
                 // What was in memory is gone; the journal is all there is.
                 run = self.fold(&journal);
-                journal.extend(decide(&mut run, Input::Resumed, now).unwrap());
+                journal.extend(decide(&mut run, Input::TakenUp, now).unwrap());
             }
             let owed: Vec<Owed> = run.owed().collect();
             assert!(!owed.is_empty(), "nothing can go on, and the run is not over");

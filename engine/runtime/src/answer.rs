@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Diagnostic, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError, RunId, Severity,
-    Status, Timestamp, run::Waiting,
+    Diagnostic, Digest, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError, RunId,
+    Severity, Status, Timestamp, run::Waiting,
 };
 
 use crate::{
@@ -62,16 +62,154 @@ pub enum StartError {
         /// How large it may be.
         limit: usize,
     },
-    /// Too many runs are under way.
-    #[error("{limit} runs are under way, the limit (max_runs_in_flight): try again later")]
+    /// Too many runs are queued.
+    #[error("{limit} runs are queued, the limit (max_queued): try again later")]
     Busy {
         /// The limit.
         limit: usize,
     },
+    /// The group of the graph has no value for this state.
+    #[error("the run's group (`limits.group`) cannot be told: {0}")]
+    Group(Failure),
+    /// The key was used for another request.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The engine is stopping.
     #[error("the engine is stopping and starts no more runs")]
     Draining,
     /// The start could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a request with a key was not carried out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Something else was sent with it before.
+    #[error(
+        "the key `{0}` was used for another request: a key stands for one request, and for what is sent with it"
+    )]
+    Reused(Arc<str>),
+    /// The first request with it is being carried out.
+    #[error("a request with the key `{0}` is being carried out: its answer will be this one's, too")]
+    InFlight(Arc<str>),
+}
+
+/// A key by which a request that is sent again is known, and what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The key: its sender chose it.
+    pub key: Arc<str>,
+    /// The digest of what was sent.
+    pub digest: Digest,
+}
+
+/// A run to start.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// The graph: its id, or its name.
+    pub graph: String,
+    /// The state that the run begins with.
+    pub state: Object,
+    /// Which of the queued ones is taken up first: the one with the highest.
+    pub priority: i32,
+    /// Set where the request may be sent again.
+    pub key: Option<RequestKey>,
+    /// What starts it, where that is no request of its own.
+    pub origin: Option<Arc<str>>,
+}
+
+impl Start {
+    /// A run of this graph on this state, and nothing special about it.
+    pub fn of(graph: impl Into<String>, state: Object) -> Self {
+        Self {
+            graph: graph.into(),
+            state,
+            ..Self::default()
+        }
+    }
+}
+
+/// A run after one of its steps. All of it is durable.
+#[derive(Clone, Debug)]
+pub struct StepView {
+    /// The step.
+    pub step: u64,
+    /// Its node.
+    pub node: Arc<str>,
+    /// How many attempts there were, until it was over.
+    pub attempts: u32,
+    /// Whether its outcome entered the state; else it failed, or was given up.
+    pub finished: bool,
+    /// The number of the event by which it was over.
+    pub seq: u64,
+    /// When its first attempt began.
+    pub started_at: Timestamp,
+    /// When it was over.
+    pub finished_at: Timestamp,
+    /// The keys that it changed.
+    pub update: Object,
+    /// The run's state right after that event.
+    pub state: Object,
+}
+
+/// Why a step could not be shown, or a run not be forked from it.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// No run has this id.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// It is not there, or not over.
+    #[error(
+        "run {run} has no step {step} that is over: it has begun {steps} steps, of which that one {what}"
+    )]
+    NoSuchStep {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: u64,
+        /// How many were begun.
+        steps: u64,
+        /// What is the matter with it.
+        what: &'static str,
+    },
+    /// The run cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A fork could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Why a run was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// It is no export, or a damaged one.
+    #[error("this is no export of a run: line {line}: {message}")]
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// There is such a run.
+    #[error("the run {0} is here already")]
+    Known(RunId),
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a run was not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// No run has this id.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// It is not over.
+    #[error("run {0} is not over: cancel it first")]
+    NotOver(RunId),
+    /// The store gave no answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -128,6 +266,12 @@ pub enum SendError {
     /// The run does not take it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The key was used for another request.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The versions to upgrade to cannot be had.
+    #[error(transparent)]
+    Upgrade(StartError),
     /// The run cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -204,6 +348,8 @@ impl StartedRun {
 pub struct Stats {
     /// How many runs are under way.
     pub runs_in_flight: usize,
+    /// How many wait for their turn.
+    pub runs_queued: usize,
 }
 
 impl RunView {

@@ -165,6 +165,7 @@ impl Driver {
                 attempt,
                 timeout: call.timeout_ms.map(Duration::from_millis),
                 started_at: call.started_at,
+                durable: self.live.clone(),
                 sink: sink.clone(),
             },
         };

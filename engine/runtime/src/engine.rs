@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     answer::{
-        CallToolError, CreateGraphError, CreatedGraph, ReadError, Recovered, RegisterPluginError, RunView,
-        SendError, StartError, StartedRun, Stats, ToolAnswer,
+        CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, ReadError, Recovered,
+        RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats, StepError,
+        StepView, ToolAnswer,
     },
     inner::Inner,
     live::{Hold, Letter, LiveRun, Stopped},
@@ -41,8 +42,13 @@ pub struct Ports {
 /// The engine's limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How many runs may be under way; a further start is refused. Default: 10,000.
+    /// How many runs may be under way; a further one is queued. Default: 1,000.
     pub max_runs_in_flight: usize,
+    /// How many runs may be queued; a further start is refused. Default: 100,000.
+    pub max_queued: usize,
+    /// How long a call under way may still take when its run is cancelled, where the request does not say.
+    /// Default: 5 s.
+    pub cancel_grace: Duration,
     /// How many bytes of events one run may be ahead of the disk. Default: 256 KiB.
     pub run_ahead_bytes: usize,
     /// How large a run's state may be as JSON. Default: 16 MiB.
@@ -52,7 +58,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            max_runs_in_flight: 10_000,
+            max_runs_in_flight: 1_000,
+            max_queued: 100_000,
+            cancel_grace: Duration::from_secs(5),
             run_ahead_bytes: 256 << 10,
             max_state_bytes: 16 << 20,
         }
@@ -150,7 +158,9 @@ impl Engine {
     ///
     /// # Errors
     /// Where it was not started: nothing of it is kept then.
-    pub async fn start_run(&self, graph: &str, state: Object) -> Result<StartedRun, StartError> {
+    pub async fn start_run(&self, start: Start) -> Result<StartedRun, StartError> {
+        let Start { graph, state, .. } = start;
+        let graph = graph.as_str();
         let inner = &self.inner;
         if inner.is_draining() {
             return Err(StartError::Draining);
@@ -167,12 +177,16 @@ impl Engine {
             pinned.graphs,
             state,
             pinned.functions,
+            false,
             inner.ports.clock.now(),
         );
         run.max_state_bytes = limit;
         let begins = NewRun {
             graph: run.graph.id.clone(),
             created_at: run.started_at,
+            priority: start.priority,
+            group: None,
+            origin: start.origin,
         };
         let live = Arc::new(LiveRun::new(run, 0, &events));
         let hold = live.hold();
@@ -188,7 +202,7 @@ impl Engine {
             Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
                 Err(StartError::Draining)
             }
-            Err(Stopped::Lost(error @ AppendError::Conflict { .. })) => {
+            Err(Stopped::Lost(error @ (AppendError::Conflict { .. } | AppendError::Damaged { .. }))) => {
                 Err(StartError::Store(StoreError::Failed(error.to_string())))
             }
         }
@@ -273,7 +287,13 @@ impl Engine {
     ///
     /// # Errors
     /// Where there is no such run, nothing in it takes such a signal, or it could not be kept.
-    pub async fn signal(&self, id: RunId, name: &str, payload: Json) -> Result<u64, SendError> {
+    pub async fn signal(
+        &self,
+        id: RunId,
+        name: &str,
+        payload: Json,
+        _key: Option<RequestKey>,
+    ) -> Result<u64, SendError> {
         let name = name.into();
         self.send(id, Input::Signal { name, payload }).await
     }
@@ -282,9 +302,94 @@ impl Engine {
     ///
     /// # Errors
     /// Where there is no such run, or it is over or ending.
-    pub async fn cancel(&self, id: RunId, reason: &str) -> Result<u64, SendError> {
+    pub async fn cancel(&self, id: RunId, reason: &str, grace: Option<Duration>) -> Result<u64, SendError> {
         let reason = reason.into();
-        self.send(id, Input::Cancel { reason }).await
+        let grace = grace.unwrap_or(self.inner.settings.cancel_grace);
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.send(id, Input::Cancel { reason, grace_ms }).await
+    }
+
+    /// Has a run stand still: calls under way may finish, and no step begins until it is resumed. Answers
+    /// the number of the last event that it led to.
+    ///
+    /// # Errors
+    /// Where there is no such run, or it is over, ending, queued or paused.
+    pub async fn pause(&self, _id: RunId, _reason: &str) -> Result<u64, SendError> {
+        unimplemented!()
+    }
+
+    /// Has a run that is paused go on.
+    ///
+    /// # Errors
+    /// Where there is no such run, or it is not paused.
+    pub async fn resume(&self, _id: RunId) -> Result<u64, SendError> {
+        unimplemented!()
+    }
+
+    /// Has a run that failed go on from where it failed.
+    ///
+    /// # Errors
+    /// Where there is no such run, it did not fail, or what it did was undone.
+    pub async fn retry(&self, _id: RunId) -> Result<u64, SendError> {
+        unimplemented!()
+    }
+
+    /// Has a run keep to the newest versions of its plugins from here on; with `graph`, to that graph
+    /// (an id or a name), too.
+    ///
+    /// # Errors
+    /// Where there is no such run, it neither waits nor is paused nor failed, or it is at a place that the
+    /// graph does not have.
+    pub async fn upgrade(&self, _id: RunId, _graph: Option<&str>) -> Result<u64, SendError> {
+        unimplemented!()
+    }
+
+    /// Starts a run that begins as another one was right after a step, with some keys of its state set
+    /// anew; step 0 is its beginning.
+    ///
+    /// # Errors
+    /// Where there is no such run or step, or the new one cannot be started.
+    pub async fn fork(
+        &self,
+        _id: RunId,
+        _step: u64,
+        _edits: Object,
+        _key: Option<RequestKey>,
+    ) -> Result<StartedRun, StepError> {
+        unimplemented!()
+    }
+
+    /// A step of a run that is over, with the run's state right after it; step 0 is the run's beginning.
+    ///
+    /// # Errors
+    /// Where there is no such run or step.
+    pub async fn step(&self, _id: RunId, _step: u64) -> Result<StepView, StepError> {
+        unimplemented!()
+    }
+
+    /// The whole of a run as one text: JSON lines, the first of which says what it is. `None` where there is
+    /// no such run.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn export(&self, _id: RunId) -> Result<Option<Vec<u8>>, ReadError> {
+        unimplemented!()
+    }
+
+    /// Keeps a run that was exported. One that is not over is paused here.
+    ///
+    /// # Errors
+    /// Where it is malformed, there is such a run, or it could not be kept.
+    pub async fn import(&self, _export: &[u8]) -> Result<RunId, ImportError> {
+        unimplemented!()
+    }
+
+    /// Forgets a run that is over, with all that belongs to it.
+    ///
+    /// # Errors
+    /// Where there is no such run, or it is not over.
+    pub async fn forget(&self, _id: RunId) -> Result<(), ForgetError> {
+        unimplemented!()
     }
 
     async fn send(&self, id: RunId, input: Input) -> Result<u64, SendError> {
@@ -408,6 +513,7 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         Stats {
             runs_in_flight: self.inner.runs_in_flight(),
+            runs_queued: 0,
         }
     }
 

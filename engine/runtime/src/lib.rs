@@ -19,8 +19,9 @@ mod system;
 mod watch;
 
 pub use answer::{
-    CallToolError, CreateGraphError, CreatedGraph, ReadError, Recovered, RegisterPluginError, RunView,
-    SendError, StartError, StartedRun, Stats, ToolAnswer,
+    CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, ReadError, Recovered,
+    RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats, StepError,
+    StepView, ToolAnswer,
 };
 pub use engine::{Engine, Ports, Settings};
 pub use system::{RandomIds, SystemClock};

@@ -8,11 +8,12 @@ use std::{
     },
 };
 
+use futures_util::future::BoxFuture;
 use heddle_kernel::{Input, Recorded, Refusal, Run, RunId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
-    ports::{Ack, AppendError},
+    ports::{Ack, AppendError, Durable},
     watch::Chunk,
 };
 
@@ -265,6 +266,15 @@ impl LiveRun {
             // An error says that nobody watches, which is fine: chunks are for who does.
             let _ = chunks.send(chunk);
         }
+    }
+}
+
+impl Durable for LiveRun {
+    fn wait(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let seq = self.read(|run| run.seq);
+            self.durable_to(seq).await.is_ok()
+        })
     }
 }
 

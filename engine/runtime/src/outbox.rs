@@ -11,7 +11,7 @@ use crate::{
     drive::end_of,
     inner::Inner,
     live::LiveRun,
-    ports::{Append, NewRun, RunWait},
+    ports::{Append, Leaves, NewRun, RunWait},
 };
 
 /// Events that were decided and not handed over, in order.
@@ -78,14 +78,20 @@ impl Outbox {
         let Some(last) = events.last() else { return };
         let waits = live.read(|run| run.is_waiting().then(|| RunWait { until: run.due() }));
         self.waits = waits.is_some();
+        let leaves = match (end_of(last), waits) {
+            (Some(end), _) => Leaves::Over(end),
+            (None, Some(wait)) => Leaves::Waiting(wait),
+            (None, None) => Leaves::Running,
+        };
         self.ahead += events.iter().map(|event| size(&event.event)).sum::<usize>();
-        let ends = end_of(last);
         engine.ports.journal.append(Append {
             run: live.id,
             begins,
+            reopens: false,
             events,
-            ends,
-            waits,
+            leaves,
+            requests: Vec::new(),
+            snapshot: None,
             ack: live.clone(),
         });
     }
@@ -104,7 +110,13 @@ fn size(event: &Event) -> usize {
             Event::SignalReceived { payload, .. } => payload.get().len(),
             Event::Log { message, .. } => message.len(),
             Event::StepFailed { failure, .. } => failure.message.len(),
+            Event::RunForked { run, .. } => run.get().len(),
+            Event::RunUpgraded { functions, .. } => functions.len() * FIXED,
             Event::StepStarted { .. }
+            | Event::RunPaused { .. }
+            | Event::RunResumed
+            | Event::RunRetried
+            | Event::CancelRequested { .. }
             | Event::UndoStarted { .. }
             | Event::RunFinished
             | Event::RunFailed { .. }

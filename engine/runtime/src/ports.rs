@@ -12,6 +12,8 @@ use heddle_kernel::{
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
+    /// Waits until the clock shows this time, or for a while: whoever waits looks at the clock again.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 }
 
 /// Makes ids.
@@ -32,6 +34,12 @@ pub trait Journal: Send + Sync + 'static {
     /// `append.ack` is told when. Appends of many runs share a commit. While the store cannot
     /// write (a full disk), appends wait in order and those that begin a run fail.
     fn append(&self, append: Append);
+
+    /// The latest snapshot of a run of an event up to `until`, if there is one.
+    fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>>;
+    /// What was answered to a request with this key: for a start without `run`, else for what was sent to
+    /// that run.
+    fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>>;
 
     /// Makes a graph durable, if it is new. Answers whether it was.
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>>;
@@ -55,8 +63,24 @@ pub trait Journal: Send + Sync + 'static {
         before: Option<RunId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>>;
-    /// The ids of every run that is running, oldest first. Those that wait are not among them.
+    /// The ids of every run that is running, oldest first. Those that are queued, wait or are paused are
+    /// not among them.
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;
+    /// Every run that is queued: the one of the highest priority first, and of these the oldest.
+    fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>>;
+    /// For every group that has one, how many of its runs are running, waiting or paused.
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>>;
+    /// Runs of any status that began before `before`, oldest first by id, after `after`; at most `limit`.
+    fn runs_before(
+        &self,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>>;
+    /// Forgets runs that are over, with all that belongs to them. They are gone at once and for good when
+    /// this answers; the room that they took is freed bit by bit afterwards, between other writes.
+    /// Those that are not over, or not there, are left alone. Answers how many were forgotten.
+    fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>>;
     /// Waiting runs whose time has come at `now`, the earliest time first and then by id; at
     /// most `limit` of them. A run is given again until an append of it is durable.
     fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;
@@ -80,6 +104,13 @@ pub trait Journal: Send + Sync + 'static {
     /// Every plugin with `active` set, in the order in which they were first kept.
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>>;
 
+    /// Makes a schedule durable, instead of the one with its name.
+    fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Forgets the schedule with this name. Answers whether there was one.
+    fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Every schedule, by name.
+    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>>;
+
     /// Whether writes go through: the error that holds them up, where one does.
     fn health(&self) -> Result<(), StoreError>;
     /// Waits until everything appended so far is durable, and stops writing.
@@ -92,13 +123,17 @@ pub struct Append {
     pub run: RunId,
     /// Set on a run's first append.
     pub begins: Option<NewRun>,
+    /// Set where the run is over and is changed even so: one that failed is retried or upgraded. Without
+    /// it, an append to a run that is over is refused.
+    pub reopens: bool,
     /// At least one event; the first follows the last of the append before.
     pub events: Vec<Arc<Recorded>>,
-    /// Set where these events end the run.
-    pub ends: Option<RunEnd>,
-    /// Set where the run waits after these events, and not together with `ends`. An append
-    /// without it leaves its run running, even where it waited before.
-    pub waits: Option<RunWait>,
+    /// How the run is left by these events.
+    pub leaves: Leaves,
+    /// Requests that are answered by these events.
+    pub requests: Vec<Request>,
+    /// The run as it is after these events, where it is time for a snapshot.
+    pub snapshot: Option<RunSnapshot>,
     /// Who is told.
     pub ack: Arc<dyn Ack>,
 }
@@ -110,6 +145,84 @@ pub struct NewRun {
     pub graph: GraphId,
     /// When it began.
     pub created_at: Timestamp,
+    /// Which of the queued ones is taken up first: the one with the highest. 0 for most.
+    pub priority: i32,
+    /// The group that it counts in.
+    pub group: Option<Arc<str>>,
+    /// What started it, where that was no request of its own: `schedule:NAME`, `fork:RUN`, `import`.
+    pub origin: Option<Arc<str>>,
+}
+
+/// How an append leaves its run.
+#[derive(Clone, Debug)]
+pub enum Leaves {
+    /// It waits for its turn to begin.
+    Queued,
+    /// It goes on.
+    Running,
+    /// It waits for a time or a signal.
+    Waiting(RunWait),
+    /// It stands still.
+    Paused,
+    /// It is over.
+    Over(RunEnd),
+}
+
+impl Leaves {
+    /// The status of the run then.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Queued => Status::Queued,
+            Self::Running => Status::Running,
+            Self::Waiting(_) => Status::Waiting,
+            Self::Paused => Status::Paused,
+            Self::Over(end) => end.status,
+        }
+    }
+}
+
+/// A run that waits for its turn to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedRun {
+    /// Its id.
+    pub run: RunId,
+    /// Its priority.
+    pub priority: i32,
+    /// The group that it counts in.
+    pub group: Option<Arc<str>>,
+}
+
+/// A run as text, at one of its events.
+#[derive(Clone, Debug)]
+pub struct RunSnapshot {
+    /// The number of the event.
+    pub seq: u64,
+    /// What [`Run::snapshot`](heddle_kernel::Run::snapshot) gave.
+    pub body: Json,
+}
+
+/// A request that was answered, and is answered the same when it is sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The run that it was sent to; none where it started one.
+    pub to: Option<RunId>,
+    /// Its key, which its sender chose.
+    pub key: Arc<str>,
+    /// The digest of what was sent: the same key with something else is another request.
+    pub digest: Digest,
+    /// The run that it started, or was sent to.
+    pub run: RunId,
+    /// The number of the last event that it led to.
+    pub seq: u64,
+}
+
+/// A schedule as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduleRow {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What was asked for, and how far it came: JSON of the engine's own.
+    pub body: Arc<str>,
 }
 
 /// How a run ended.
@@ -152,6 +265,14 @@ pub enum AppendError {
         /// What the store saw.
         message: String,
     },
+    /// What is kept of the run, or of the place where it would be kept, is damaged: others go on.
+    #[error("what the store keeps of run {run} is damaged: {message}")]
+    Damaged {
+        /// The run.
+        run: RunId,
+        /// What the store saw.
+        message: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -177,7 +298,7 @@ pub struct RunRow {
     pub id: RunId,
     /// Its graph.
     pub graph: GraphId,
-    /// `Running` or `Waiting` until it is over.
+    /// What it does, or how it ended.
     pub status: Status,
     /// When it began.
     pub created_at: Timestamp,
@@ -185,6 +306,12 @@ pub struct RunRow {
     pub wake_at: Option<Timestamp>,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
+    /// As in [`NewRun`].
+    pub priority: i32,
+    /// The group that it counts in.
+    pub group: Option<Arc<str>>,
+    /// What started it, where that was no request of its own.
+    pub origin: Option<Arc<str>>,
     /// The number of its last durable event.
     pub last_seq: u64,
     /// Why it failed.
@@ -246,6 +373,10 @@ pub trait Functions: Send + Sync + 'static {
     fn plugins(&self) -> Vec<Arc<PluginInfo>>;
     /// Finds what a graph or a caller names: `plugin/function`, or `function` where exactly one plugin has it.
     fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError>;
+    /// Whether the function's plugin was granted anything, so that a call may have an effect outside. Then
+    /// the call is made when all that it follows from is durable. Where a plugin without grants calls a
+    /// tool of one with grants, the implementation itself waits, by [`Call::durable`].
+    fn is_granted(&self, function: &FunctionRef) -> bool;
     /// Calls a node function or a tool as a node: a fresh instance, within the limits. A mapped
     /// input is checked against the function's schema first; one that does not fit is a failure
     /// of kind `InvalidInput`, and the function is not called.
@@ -366,8 +497,26 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// When the step's first attempt began: what an ungranted clock shows.
     pub started_at: Timestamp,
+    /// What to wait for before something outside is done for the call: all that it follows from is durable.
+    pub durable: Arc<dyn Durable>,
     /// Who is told of what the function writes.
     pub sink: Arc<dyn Sink>,
+}
+
+/// Says when what a call follows from is durable.
+pub trait Durable: Send + Sync {
+    /// Waits for it. False where it never will be: then nothing may be done for the call.
+    fn wait(&self) -> BoxFuture<'_, bool>;
+}
+
+/// For a call that follows from nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FollowsFromNothing;
+
+impl Durable for FollowsFromNothing {
+    fn wait(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
 }
 
 /// One call of a tool, outside of a run.

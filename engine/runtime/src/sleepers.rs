@@ -91,7 +91,7 @@ impl Inner {
         };
         let now = self.ports.clock.now();
         // A run that is not over takes this always.
-        if let Ok(events) = live.change(|run| heddle_kernel::decide(run, Input::Resumed, now)) {
+        if let Ok(events) = live.change(|run| heddle_kernel::decide(run, Input::TakenUp, now)) {
             outbox.put(events);
         }
         self.adopt(&live);

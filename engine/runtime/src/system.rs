@@ -1,11 +1,15 @@
 //! The clock and the ids of the machine that the engine runs on.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::future::BoxFuture;
 use heddle_kernel::{RunId, Timestamp};
 use uuid::Uuid;
 
 use crate::ports::{Clock, Ids};
+
+/// The longest that the clock is not looked at: it may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,6 +19,11 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        let left = at.0.saturating_sub(self.now().0).max(0).unsigned_abs();
+        Box::pin(tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use axum::{Json, extract::State};
 use heddle_kernel::{Object, RunId, Status};
-use heddle_runtime::RunView;
+use heddle_runtime::{RunView, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -157,7 +157,10 @@ pub(crate) struct Started {
 )]
 pub(crate) async fn run(State(app): State<App>, body: JsonText) -> Result<Json<Started>, Problem> {
     let request: RunRequest<'_> = body.parse()?;
-    let run = app.engine.start_run(&request.graph_id, request.state()?).await?;
+    let run = app
+        .engine
+        .start_run(Start::of(request.graph_id.clone(), request.state()?))
+        .await?;
     Ok(Json(Started { run_id: run.id }))
 }
 

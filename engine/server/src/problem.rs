@@ -11,7 +11,7 @@ use axum::{
 };
 use heddle_kernel::{Diagnostic, Failure, Level, Refusal, Severity};
 use heddle_runtime::{
-    CallToolError, CreateGraphError, ReadError, RegisterPluginError, SendError, StartError,
+    CallToolError, CreateGraphError, KeyError, ReadError, RegisterPluginError, SendError, StartError,
     ports::{RegisterError, ResolveError, StoreError},
 };
 use serde::Serialize;
@@ -59,6 +59,9 @@ kinds! {
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
     RUN_OVER: CONFLICT, "run-over", "The run is over";
     RUN_ENDING: CONFLICT, "run-ending", "The run is ending";
+    NOT_NOW: CONFLICT, "not-now", "The run is in no state for this";
+    KEY_REUSED: UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used for another request";
+    KEY_IN_FLIGHT: CONFLICT, "key-in-flight", "A request with this idempotency key is being carried out";
     WRONG_HOST: MISDIRECTED_REQUEST, "host-not-allowed", "The request is for another host";
     WRONG_ORIGIN: FORBIDDEN, "origin-not-allowed", "A page of another origin may not do this";
     NO_SUCH_PATH: NOT_FOUND, "no-such-path", "There is nothing at this address";
@@ -71,7 +74,7 @@ kinds! {
     BODY_TIMEOUT: REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive";
     TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "This is too large";
     WRONG_TYPE: UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", "The body has the wrong content type";
-    BUSY: TOO_MANY_REQUESTS, "busy", "Too many runs are under way";
+    BUSY: TOO_MANY_REQUESTS, "busy", "Too many runs are queued";
     TOO_MANY_SIGNALS: TOO_MANY_REQUESTS, "too-many-signals", "The run keeps too many signals";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The server failed";
     STORE_FAILED: INTERNAL_SERVER_ERROR, "store-failed", "The store failed";
@@ -325,9 +328,21 @@ impl From<StartError> for Problem {
             StartError::NoSuchGraph(_) => Self::new(Kind::NO_SUCH_GRAPH, error.to_string()),
             StartError::Broken(found) => Self::found(Kind::GRAPH_BROKEN, found),
             StartError::TooLarge { .. } => Self::new(Kind::TOO_LARGE, error.to_string()),
+            StartError::Group(_) => Self::new(Kind::INVALID_REQUEST, error.to_string()),
+            StartError::Key(error) => error.into(),
             StartError::Busy { .. } => Self::new(Kind::BUSY, error.to_string()).retry_after(1),
             StartError::Draining => Self::new(Kind::STOPPING, error.to_string()).retry_after(5),
             StartError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KeyError::Reused(_) => Self::new(Kind::KEY_REUSED, detail),
+            KeyError::InFlight(_) => Self::new(Kind::KEY_IN_FLIGHT, detail).retry_after(1),
         }
     }
 }
@@ -337,6 +352,8 @@ impl From<SendError> for Problem {
         match error {
             SendError::NoSuchRun(id) => no_such_run(id),
             SendError::Refused(refusal) => refusal.into(),
+            SendError::Key(error) => error.into(),
+            SendError::Upgrade(error) => error.into(),
             SendError::Read(error) => error.into(),
             SendError::Unavailable(_) => Self::new(Kind::NOT_TAKEN, error.to_string()).retry_after(5),
         }
@@ -364,6 +381,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::TooManySignals => Self::new(Kind::TOO_MANY_SIGNALS, detail).retry_after(1),
             Refusal::Ending => Self::new(Kind::RUN_ENDING, detail),
+            Refusal::NotNow(_) => Self::new(Kind::NOT_NOW, detail),
         }
     }
 }
@@ -459,7 +477,7 @@ mod tests {
     async fn a_busy_engine_says_when_to_come_again() {
         check(
             StartError::Busy { limit: 3 }.into(),
-            expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:busy","title":"Too many runs are under way","status":429,"detail":"3 runs are under way, the limit (max_runs_in_flight): try again later"}"#]],
+            expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:busy","title":"Too many runs are queued","status":429,"detail":"3 runs are queued, the limit (max_queued): try again later"}"#]],
         )
         .await;
     }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_kernel::{RunId, Status};
-use heddle_runtime::{RunView, ports::RunFilter};
+use heddle_runtime::{RunView, Start, ports::RunFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -78,7 +78,7 @@ pub(crate) async fn start(
     let state = request.state.map(|state| state_at("/state", state)).transpose()?;
     let run = app
         .engine
-        .start_run(&request.graph, state.unwrap_or_default())
+        .start_run(Start::of(request.graph, state.unwrap_or_default()))
         .await?;
     if let Some(wait) = params.wait {
         let mut closing = app.closing.listen();

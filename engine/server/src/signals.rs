@@ -71,7 +71,7 @@ pub(crate) async fn signal(
     let request: SignalBody<'_> = body.parse()?;
     let payload = request.payload.map_or("null", RawValue::get);
     let payload = json(payload).expect("a part of JSON is JSON");
-    let seq = app.engine.signal(run, &request.name, payload).await?;
+    let seq = app.engine.signal(run, &request.name, payload, None).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { seq })))
 }
 
@@ -101,6 +101,6 @@ pub(crate) async fn cancel(
         let message = format!("the reason takes {size} bytes, more than its limit of {MAX_REASON}");
         return Err(Problem::invalid_at("/reason", message));
     }
-    let seq = app.engine.cancel(run, &request.reason).await?;
+    let seq = app.engine.cancel(run, &request.reason, None).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { seq })))
 }

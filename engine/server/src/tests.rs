@@ -4,12 +4,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Answer, Digest, Failure, GraphId, Json, Recorded, RunId, Timestamp};
+use heddle_kernel::{Answer, Digest, Failure, GraphId, Json, Recorded, RunId, Timestamp, event::FunctionRef};
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
-        Append, AppendError, Call, Functions, GraphRow, Journal, NewPlugin, PluginInfo, PluginRow,
-        RegisterError, ResolveError, Resolved, RunFilter, RunRow, StoreError, ToolCall,
+        Append, AppendError, Call, Functions, GraphRow, Journal, NewPlugin, PluginInfo, PluginRow, QueuedRun,
+        RegisterError, Request, ResolveError, Resolved, RunFilter, RunRow, RunSnapshot, ScheduleRow,
+        StoreError, ToolCall,
     },
 };
 use tokio::{
@@ -77,6 +78,38 @@ impl Journal for Nothing {
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
         now(Ok(Vec::new()))
     }
+    fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
+        now(Ok(None))
+    }
+    fn request(&self, _: Option<RunId>, _: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
+        now(Ok(None))
+    }
+    fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
+    fn runs_before(
+        &self,
+        _: Timestamp,
+        _: Option<RunId>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
+    fn forget(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        now(Ok(0))
+    }
+    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        now(Ok(()))
+    }
+    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        now(Ok(false))
+    }
+    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
     fn health(&self) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("the disk is full".to_owned()))
     }
@@ -100,6 +133,9 @@ impl Functions for Nothing {
             uses: uses.to_owned(),
             similar: Vec::new(),
         })
+    }
+    fn is_granted(&self, _: &FunctionRef) -> bool {
+        false
     }
     fn call(&self, _: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         unreachable!("no function is ever found")

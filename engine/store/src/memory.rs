@@ -13,7 +13,8 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, RunFilter, RunRow, StoreError,
+    Append, AppendError, GraphRow, Journal, Leaves, PluginRow, QueuedRun, Request, RunFilter, RunRow,
+    RunSnapshot, ScheduleRow, StoreError,
 };
 use tokio::sync::oneshot;
 
@@ -284,6 +285,47 @@ impl Journal for MemoryJournal {
         })
     }
 
+    fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn request(&self, _: Option<RunId>, _: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn runs_before(
+        &self,
+        _: Timestamp,
+        _: Option<RunId>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
+        unimplemented!()
+    }
+
+    fn forget(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        unimplemented!()
+    }
+
+    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        unimplemented!()
+    }
+
+    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        unimplemented!()
+    }
+
+    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     fn health(&self) -> Result<(), StoreError> {
         let state = self.shared.state();
         match &state.stalled {
@@ -319,10 +361,16 @@ fn check(append: &Append) -> Vec<String> {
         Event::RunCancelled { .. } => Some(Status::Cancelled),
         _ => None,
     };
-    let ends = append.ends.as_ref().map(|ends| ends.status);
-    assert_eq!(ends, over, "a run ends with its last event and no other");
-    if let Some(ends) = &append.ends {
-        assert!(append.waits.is_none(), "a run that ends does not wait");
+    let ends = match &append.leaves {
+        Leaves::Over(ends) => Some(ends),
+        _ => None,
+    };
+    assert_eq!(
+        ends.map(|ends| ends.status),
+        over,
+        "a run ends with its last event and no other"
+    );
+    if let Some(ends) = ends {
         assert_eq!(
             ends.error.is_some(),
             ends.status == Status::Failed,
@@ -454,6 +502,9 @@ impl Kept {
                 created_at: begins.created_at,
                 wake_at: None,
                 finished_at: None,
+                priority: begins.priority,
+                group: begins.group.clone(),
+                origin: begins.origin.clone(),
                 last_seq: 0,
                 error: None,
             };
@@ -484,16 +535,17 @@ impl Kept {
         if let Some(at) = run.row.wake_at.take() {
             self.due.remove(&(at, append.run));
         }
-        run.row.status = Status::Running;
-        if let Some(waits) = &append.waits {
-            run.row.status = Status::Waiting;
-            run.row.wake_at = waits.until;
-            self.due.extend(waits.until.map(|at| (at, append.run)));
-        }
-        if let Some(ends) = &append.ends {
-            run.row.status = ends.status;
-            run.row.finished_at = Some(ends.at);
-            run.row.error = ends.error.clone();
+        run.row.status = append.leaves.status();
+        match &append.leaves {
+            Leaves::Waiting(waits) => {
+                run.row.wake_at = waits.until;
+                self.due.extend(waits.until.map(|at| (at, append.run)));
+            }
+            Leaves::Over(ends) => {
+                run.row.finished_at = Some(ends.at);
+                run.row.error = ends.error.clone();
+            }
+            Leaves::Queued | Leaves::Running | Leaves::Paused => {}
         }
         Ok(run.row.last_seq)
     }

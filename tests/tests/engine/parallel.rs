@@ -1,7 +1,7 @@
 //! Branches that run beside each other, maps and graphs in graphs.
 
 use heddle_kernel::{Event, Object, Status};
-use heddle_runtime::Watched;
+use heddle_runtime::{Start, Watched};
 
 use crate::script::{all, fresh, graph, idle};
 
@@ -13,7 +13,11 @@ async fn the_arms_of_a_fork_are_called_beside_each_other() {
         r#"{"nodes": {"a": {}, "g1": {"uses": "gate"}, "g2": {"uses": "gate"}, "d": {}}, "edges": {"a": ["g1", "g2"], "g1": "d", "g2": "d"}}"#,
     )
     .await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     // Both are called while neither has answered.
     functions.called(3).await;
     functions.gate.add_permits(2);
@@ -30,7 +34,11 @@ async fn a_failing_arm_gives_up_the_calls_of_the_others() {
         r#"{"nodes": {"a": {}, "gate": {}, "broken": {}}, "edges": {"a": ["gate", "broken"]}}"#,
     )
     .await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     all(&engine, run).await;
     let view = engine.run(run).await.unwrap().unwrap();
     assert_eq!(view.status, Status::Failed);
@@ -47,9 +55,13 @@ async fn cancelling_gives_up_the_call_under_way_and_undoes_what_was_done() {
         r#"{"nodes": {"book": {"compensate": "unbook"}, "gate": {}, "unbook": {}}, "edges": {"book": "gate"}, "start": "book"}"#,
     )
     .await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     functions.called(2).await;
-    engine.cancel(run, "not wanted").await.unwrap();
+    engine.cancel(run, "not wanted", None).await.unwrap();
     all(&engine, run).await;
     let view = engine.run(run).await.unwrap().unwrap();
     assert_eq!(view.status, Status::Cancelled);
@@ -68,7 +80,7 @@ async fn a_map_of_ten_thousand_items_ends_with_its_results_in_order() {
     .await;
     let items: Vec<u32> = (0..10_000).collect();
     let state = serde_json::from_value(serde_json::json!({"all": items})).unwrap();
-    let run = engine.start_run(&graph, state).await.unwrap().id;
+    let run = engine.start_run(Start::of(&graph, state)).await.unwrap().id;
     let told = all(&engine, run).await;
     assert_eq!(told.len(), 20_005);
     let state = engine.run(run).await.unwrap().unwrap().state;
@@ -97,7 +109,7 @@ async fn a_graph_in_a_graph_keeps_its_events_under_the_parents() {
     )
     .await;
     let state = serde_json::from_value(serde_json::json!({"doc": "text"})).unwrap();
-    let run = engine.start_run(&parent, state).await.unwrap().id;
+    let run = engine.start_run(Start::of(&parent, state)).await.unwrap().id;
     // A newer graph of the same name is none of this run's business.
     graph(&engine, r#"{"name": "child", "nodes": {"z": {}}}"#).await;
     let told = all(&engine, run).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use heddle_kernel::{Event, Object, RunId, Status};
-use heddle_runtime::{Settings, StartError, Watched, ports::StoreError};
+use heddle_runtime::{Settings, Start, StartError, Watched, ports::StoreError};
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ async fn nothing_leaves_before_it_is_durable_while_ungranted_steps_run_ahead() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["a", "b", "c"]).await;
     journal.hold();
-    let starting = engine.start_run(&graph, Object::default());
+    let starting = engine.start_run(Start::of(&graph, Object::default()));
     let mut starting = Box::pin(starting);
     assert!(is_pending(&mut starting).await);
     // The disk stands still and the whole chain is called all the same.
@@ -50,7 +50,11 @@ async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
     };
     let engine = engine(&journal, &functions, settings);
     let graph = line(&engine, &["gate", "b"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     journal.hold();
     functions.gate.add_permits(1);
     for _ in 0..1_000 {
@@ -69,7 +73,11 @@ async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
 async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
     assert_eq!(seq(&watch.next().await.unwrap().unwrap()), Some(1));
     assert_eq!(seq(&watch.next().await.unwrap().unwrap()), Some(2));
@@ -98,9 +106,13 @@ async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
 async fn a_start_that_cannot_be_kept_is_refused_and_what_is_under_way_goes_on_later() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
-    let under_way = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let under_way = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     journal.stall(StoreError::Unavailable("the disk is full".to_owned()));
-    let refused = timeout(PATIENCE, engine.start_run(&graph, Object::default()))
+    let refused = timeout(PATIENCE, engine.start_run(Start::of(&graph, Object::default())))
         .await
         .unwrap();
     assert!(matches!(
@@ -112,7 +124,11 @@ async fn a_start_that_cannot_be_kept_is_refused_and_what_is_under_way_goes_on_la
     functions.gate.add_permits(3);
     journal.release();
     assert_eq!(all(&engine, under_way).await.len(), 6);
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     assert_eq!(all(&engine, run).await.len(), 6);
     assert_eq!(engine.runs(Default::default(), None, 10).await.unwrap().len(), 2);
 }
@@ -123,7 +139,13 @@ async fn after_a_crash_every_run_goes_on_from_what_was_durable() {
     let graph = line(&first, &["a", "gate", "z"]).await;
     let mut runs = Vec::new();
     for _ in 0..20 {
-        runs.push(first.start_run(&graph, Object::default()).await.unwrap().id);
+        runs.push(
+            first
+                .start_run(Start::of(&graph, Object::default()))
+                .await
+                .unwrap()
+                .id,
+        );
     }
     functions.called(40).await;
     for run in &runs {
@@ -166,12 +188,16 @@ async fn the_engines_limits_refuse_by_name() {
     let large = Object::parse(&format!("{{\"x\":\"{}\"}}", "x".repeat(1_000))).unwrap();
     let gate = line(&engine, &["gate"]).await;
     assert!(matches!(
-        engine.start_run(&gate, large).await,
+        engine.start_run(Start::of(&gate, large)).await,
         Err(StartError::TooLarge { limit: 1_000, .. })
     ));
-    let run = engine.start_run(&gate, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&gate, Object::default()))
+        .await
+        .unwrap()
+        .id;
     assert!(matches!(
-        engine.start_run(&gate, Object::default()).await,
+        engine.start_run(Start::of(&gate, Object::default())).await,
         Err(StartError::Busy { limit: 1 })
     ));
     functions.gate.add_permits(1);
@@ -180,7 +206,7 @@ async fn the_engines_limits_refuse_by_name() {
     let grow = line(&engine, &["grow"]).await;
     // The place of the run that is over comes free right after its last event.
     let run = loop {
-        match engine.start_run(&grow, Object::default()).await {
+        match engine.start_run(Start::of(&grow, Object::default())).await {
             Err(StartError::Busy { .. }) => tokio::task::yield_now().await,
             started => break started.unwrap().id,
         }
@@ -195,7 +221,11 @@ async fn the_engines_limits_refuse_by_name() {
 async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
     let (_, _, engine) = fresh();
     let bad = line(&engine, &["panic"]).await;
-    let run = engine.start_run(&bad, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&bad, Object::default()))
+        .await
+        .unwrap()
+        .id;
     all(&engine, run).await;
     assert_eq!(
         engine
@@ -210,7 +240,11 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
         "unavailable"
     );
     let good = line(&engine, &["a"]).await;
-    let run = engine.start_run(&good, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&good, Object::default()))
+        .await
+        .unwrap()
+        .id;
     assert_eq!(all(&engine, run).await.len(), 4);
 }
 
@@ -218,7 +252,11 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
 async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
     let (_, _, engine) = fresh();
     let graph = line(&engine, &["count"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     let mut slow = engine.watch(run, 0).await.unwrap().unwrap();
     // It reads one event, and the rest when the run is long over.
     assert_eq!(seq(&slow.next().await.unwrap().unwrap()), Some(1));
@@ -235,7 +273,11 @@ async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
 async fn a_watch_that_begins_at_or_past_the_end_ends_with_the_run() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     let mut at = engine.watch(run, 4).await.unwrap().unwrap();
     let mut past = engine.watch(run, 999_999).await.unwrap().unwrap();
     functions.gate.add_permits(1);
@@ -247,7 +289,11 @@ async fn a_watch_that_begins_at_or_past_the_end_ends_with_the_run() {
 async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "say"]).await;
-    let run = engine.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
     functions.gate.add_permits(1);
     let (mut chunk, mut line) = (false, false);
@@ -273,7 +319,7 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
 async fn thousands_of_runs_go_on_at_once() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["a", "gate", "z"]).await;
-    let starts = (0..3_000).map(|_| engine.start_run(&graph, Object::default()));
+    let starts = (0..3_000).map(|_| engine.start_run(Start::of(&graph, Object::default())));
     let runs: Vec<RunId> = join_all(starts)
         .await
         .into_iter()
@@ -291,7 +337,11 @@ async fn thousands_of_runs_go_on_at_once() {
 async fn a_drained_engine_begins_nothing_and_keeps_everything() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["gate", "z"]).await;
-    let run = first.start_run(&graph, Object::default()).await.unwrap().id;
+    let run = first
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap()
+        .id;
     functions.called(1).await;
     let draining = tokio::spawn({
         let first = first.clone();
@@ -301,7 +351,7 @@ async fn a_drained_engine_begins_nothing_and_keeps_everything() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(
-        first.start_run(&graph, Object::default()).await,
+        first.start_run(Start::of(&graph, Object::default())).await,
         Err(StartError::Draining)
     ));
     // The step under way may finish; the next one is for the next start.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heddle_kernel::{Event, Object, Refusal, RunId, Status, object::json};
-use heddle_runtime::{Engine, SendError, Settings, Watched, ports::Journal};
+use heddle_runtime::{Engine, SendError, Settings, Start, Watched, ports::Journal};
 use tokio::time::timeout;
 
 use crate::script::{PATIENCE, all, engine, fresh, graph, idle};
@@ -11,7 +11,11 @@ use crate::script::{PATIENCE, all, engine, fresh, graph, idle};
 const ASK: &str = r#"{"nodes": {"ask": {"wait": {"signal": "approval", "prompt": "Publish?", "schema": {"type": "object"}}}, "b": {}}, "edges": {"ask": "b"}}"#;
 
 async fn start(engine: &Engine, graph: &str) -> RunId {
-    engine.start_run(graph, Object::default()).await.unwrap().id
+    engine
+        .start_run(Start::of(graph, Object::default()))
+        .await
+        .unwrap()
+        .id
 }
 
 async fn status(engine: &Engine, run: RunId) -> Status {
@@ -31,7 +35,7 @@ async fn a_run_that_waits_is_only_its_row_and_goes_on_with_its_signal() {
     assert_eq!(view.waits[0].prompt.as_deref(), Some("Publish?"));
     assert_eq!(view.waits[0].signal.as_deref(), Some("approval"));
     engine
-        .signal(run, "approval", json("{\"ok\":true}").unwrap())
+        .signal(run, "approval", json("{\"ok\":true}").unwrap(), None)
         .await
         .unwrap();
     let told = all(&engine, run).await;
@@ -47,28 +51,28 @@ async fn what_is_sent_to_no_run_or_to_one_that_does_not_take_it_is_refused() {
     engine.recover().await.unwrap();
     let nobody = RunId(uuid::Uuid::nil());
     assert!(matches!(
-        engine.signal(nobody, "approval", json("1").unwrap()).await,
+        engine.signal(nobody, "approval", json("1").unwrap(), None).await,
         Err(SendError::NoSuchRun(_))
     ));
     let graph = graph(&engine, ASK).await;
     let run = start(&engine, &graph).await;
     assert!(matches!(
-        engine.signal(run, "approval", json("1").unwrap()).await,
+        engine.signal(run, "approval", json("1").unwrap(), None).await,
         Err(SendError::Refused(Refusal::Payload { .. }))
     ));
     assert!(matches!(
-        engine.signal(run, "aproval", json("{}").unwrap()).await,
+        engine.signal(run, "aproval", json("{}").unwrap(), None).await,
         Err(SendError::Refused(Refusal::NoSuchSignal { .. }))
     ));
-    engine.cancel(run, "not wanted").await.unwrap();
+    engine.cancel(run, "not wanted", None).await.unwrap();
     assert_eq!(status(&engine, run).await, Status::Cancelled);
     assert!(matches!(
-        engine.cancel(run, "again").await,
+        engine.cancel(run, "again", None).await,
         Err(SendError::Refused(Refusal::Over))
     ));
     idle(&engine).await;
     assert!(matches!(
-        engine.signal(run, "approval", json("{}").unwrap()).await,
+        engine.signal(run, "approval", json("{}").unwrap(), None).await,
         Err(SendError::Refused(Refusal::Over))
     ));
 }
@@ -88,7 +92,7 @@ async fn signals_that_come_at_once_are_each_kept_and_taken_once() {
         let engine = engine.clone();
         async move {
             engine
-                .signal(run, "s", json(&format!("[{n}]")).unwrap())
+                .signal(run, "s", json(&format!("[{n}]")).unwrap(), None)
                 .await
                 .unwrap()
         }
@@ -109,7 +113,10 @@ async fn a_watcher_of_a_run_that_waits_hears_when_it_goes_on() {
     let run = start(&engine, &graph).await;
     idle(&engine).await;
     let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
-    engine.signal(run, "approval", json("{}").unwrap()).await.unwrap();
+    engine
+        .signal(run, "approval", json("{}").unwrap(), None)
+        .await
+        .unwrap();
     let next = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
     assert!(matches!(next, Watched::Event(event) if event.seq == 3));
     drop(watch);
@@ -125,7 +132,7 @@ async fn sleeping_runs_wake_in_time_also_under_another_engine() {
         r#"{"nodes": {"pause": {"sleep": "400ms"}, "b": {}}, "edges": {"pause": "b"}}"#,
     )
     .await;
-    let starts = (0..2_000).map(|_| first.start_run(&graph, Object::default()));
+    let starts = (0..2_000).map(|_| first.start_run(Start::of(&graph, Object::default())));
     let runs: Vec<RunId> = futures_util::future::join_all(starts)
         .await
         .into_iter()
@@ -187,7 +194,10 @@ async fn a_run_that_was_stopped_while_somebody_held_it_is_found_again() {
     let journal = std::sync::Arc::new(journal.after_crash());
     let second = engine(&journal, &functions, Settings::default());
     second.recover().await.unwrap();
-    second.signal(run, "approval", json("{}").unwrap()).await.unwrap();
+    second
+        .signal(run, "approval", json("{}").unwrap(), None)
+        .await
+        .unwrap();
     all(&second, run).await;
     assert_eq!(status(&second, run).await, Status::Finished);
 }

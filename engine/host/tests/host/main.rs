@@ -17,7 +17,9 @@ use std::{
 
 use heddle_host::{Host, HostSettings};
 use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, RunId, Timestamp, object};
-use heddle_runtime::ports::{Call, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall};
+use heddle_runtime::ports::{
+    Call, FollowsFromNothing, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
+};
 use uuid::Uuid;
 
 /// The bytes of a component that the workspace's guests were built to.
@@ -105,6 +107,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         attempt: 1,
         timeout: None,
         started_at: Timestamp(1_700_000_000_123),
+        durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Heard::default()),
     }
 }

@@ -82,6 +82,11 @@ impl Run {
         })
     }
 
+    /// Has the graphs at hand that the next event names, which is a `RunUpgraded`.
+    pub fn stage(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>) {
+        self.staged = Some((graph, graphs));
+    }
+
     /// A run before its first event.
     pub(super) fn empty(id: RunId, graph: Arc<Graph>, graphs: Arc<Graphs>, now: Timestamp) -> Self {
         Self {
@@ -104,6 +109,7 @@ impl Run {
             updated_at: now,
             error: None,
             max_state_bytes: usize::MAX,
+            staged: None,
         }
     }
 
@@ -183,6 +189,12 @@ impl Run {
                     problems: Vec::new(),
                 });
             }
+            Event::RunForked { .. }
+            | Event::RunPaused { .. }
+            | Event::RunResumed
+            | Event::RunRetried
+            | Event::RunUpgraded { .. }
+            | Event::CancelRequested { .. } => unimplemented!(),
             Event::RunFinished => self.end(Status::Finished),
             Event::RunFailed { error } => {
                 self.error = Some(error.clone());

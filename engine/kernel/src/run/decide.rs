@@ -12,13 +12,15 @@ use crate::{
 
 impl Run {
     /// Begins a run: gives it with the events that began it, already applied. `graphs` and
-    /// `functions` are those that the graph and its subgraphs name.
+    /// `functions` are those that the graph and its subgraphs name. One that is `queued` takes no step
+    /// until [`Input::TakenUp`].
     pub fn start(
         id: RunId,
         graph: Arc<Graph>,
         graphs: Arc<Graphs>,
         state: Object,
         functions: BTreeMap<Arc<str>, FunctionRef>,
+        queued: bool,
         now: Timestamp,
     ) -> (Self, Vec<Arc<Recorded>>) {
         let mut run = Self::empty(id, graph, graphs, now);
@@ -35,8 +37,10 @@ impl Run {
                 .collect(),
         };
         events.push(started);
-        events.moved(ROOT);
-        events.settle();
+        if !queued {
+            events.moved(ROOT);
+            events.settle();
+        }
         let made = events.made;
         (run, made)
     }
@@ -66,8 +70,9 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
         }
         Input::Due => events.time_passed(),
         Input::Signal { name, payload } => events.signal(name, payload)?,
-        Input::Cancel { reason } => events.cancel(reason)?,
-        Input::Resumed => events.resumed(),
+        Input::Cancel { reason, grace_ms: _ } => events.cancel(reason)?,
+        Input::TakenUp => events.resumed(),
+        Input::Pause { .. } | Input::Resume { .. } | Input::Retry | Input::Upgrade(_) => unimplemented!(),
     }
     events.settle();
     Ok(events.made)

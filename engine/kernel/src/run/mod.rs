@@ -8,6 +8,7 @@ mod fail;
 mod flow;
 mod outcome;
 mod policy;
+mod snapshot;
 mod view;
 mod wait;
 
@@ -22,6 +23,7 @@ pub use apply::{FoldError, Graphs};
 pub use call::Prepared;
 pub use decide::decide;
 pub use outcome::{Answer, Outcome, Route};
+pub use snapshot::Snapshot;
 pub use view::View;
 
 use crate::{
@@ -84,6 +86,8 @@ pub struct Run {
     /// How many bytes a branch's view of the state may take: what would make it larger fails its step.
     /// It is the engine's, and not part of the journal.
     pub max_state_bytes: usize,
+    /// The graphs of an upgrade that is about to be folded.
+    staged: Option<(Arc<Graph>, Arc<Graphs>)>,
 }
 
 /// One execution of a graph: the run's own, or one that a node runs.
@@ -205,8 +209,12 @@ struct Ending {
 pub enum Status {
     /// It goes on.
     Running,
+    /// It has not begun its first step: it waits for its turn.
+    Queued,
     /// It goes on when a time comes or a signal.
     Waiting,
+    /// It stands still until it is resumed.
+    Paused,
     /// It is over and its state is final.
     Finished,
     /// It is over because of an error.
@@ -217,9 +225,11 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
         Self::Running,
         Self::Waiting,
+        Self::Paused,
         Self::Finished,
         Self::Failed,
         Self::Cancelled,
@@ -233,8 +243,10 @@ impl Status {
     /// The status's name.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Waiting => "waiting",
+            Self::Paused => "paused",
             Self::Finished => "finished",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -276,9 +288,45 @@ pub enum Input {
     Cancel {
         /// Why.
         reason: Arc<str>,
+        /// How long calls under way may still take, in milliseconds.
+        grace_ms: u64,
     },
-    /// An engine took the run up: calls that were under way are made again.
-    Resumed,
+    /// An engine took the run up: calls that were under way are made again, and a queued run begins.
+    TakenUp,
+    /// Somebody wants the run to stand still.
+    Pause {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A run that was paused goes on: calls that were under way and are not any more are made again.
+    Resume {
+        /// The steps whose calls are under way, or were never made.
+        under_way: Vec<u64>,
+    },
+    /// A run that failed goes on from where it failed.
+    Retry,
+    /// The run keeps to other versions from here on.
+    Upgrade(Box<Upgrade>),
+}
+
+/// The runs of which so many may be under way together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The name or id of the graph, and the key where there is one: `review/customer-7`.
+    pub name: Arc<str>,
+    /// How many of its runs may be under way: begun, and not over.
+    pub at_once: u32,
+}
+
+/// What a run is to keep to from now on.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// The graph: another version of the run's own, or the same.
+    pub graph: Arc<Graph>,
+    /// For each graph that it and its subgraphs name, the one to keep to.
+    pub graphs: Arc<Graphs>,
+    /// For each function that they name, the one to keep to.
+    pub functions: BTreeMap<Arc<str>, FunctionRef>,
 }
 
 /// What a run waits for.
@@ -348,6 +396,9 @@ pub enum Refusal {
     /// It is being cancelled, or ends because of an error.
     #[error("the run is ending: what it did is being undone")]
     Ending,
+    /// It is in no state for this.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 fn told(problems: &[(String, String)]) -> String {
@@ -359,6 +410,14 @@ fn told(problems: &[(String, String)]) -> String {
 }
 
 impl Run {
+    /// The group that the run counts in, by its graph's `limits.group` and the state that it began with.
+    ///
+    /// # Errors
+    /// Why the expression has no value.
+    pub fn group(&self) -> Result<Option<Group>, Failure> {
+        unimplemented!()
+    }
+
     /// What the run waits for, derived from its state alone, in the order of the steps.
     pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
         self.tasks.iter().filter_map(|(step, task)| task.owed(*step))

@@ -54,6 +54,7 @@ pub(crate) fn functions<'g>(graphs: impl Iterator<Item = &'g Arc<Graph>>) -> BTr
         version: "1.0.0".into(),
         function: uses.clone(),
         routes: Vec::new(),
+        granted: false,
     };
     graphs
         .flat_map(|graph| graph.functions())
@@ -225,7 +226,7 @@ fn happens(run: &Run, line: &str) -> Input {
             let lines = [(level, Arc::from(split(rest).1))].into();
             return Input::Logged { step, attempt, lines };
         }
-        "resume" => return Input::Resumed,
+        "resume" => return Input::TakenUp,
         "at" => return Input::Due,
         "signal" => {
             let (name, payload) = split(rest);
@@ -234,7 +235,12 @@ fn happens(run: &Run, line: &str) -> Input {
                 payload: json(if payload.is_empty() { "null" } else { payload }).unwrap(),
             };
         }
-        "cancel" => return Input::Cancel { reason: rest.into() },
+        "cancel" => {
+            return Input::Cancel {
+                reason: rest.into(),
+                grace_ms: 0,
+            };
+        }
         other => panic!("no such verb: {other}"),
     };
     let attempt = if verb == "stale" { attempt - 1 } else { attempt };
@@ -277,8 +283,15 @@ pub(crate) fn check(script: &str, expected: Expect) {
     let id = RunId(uuid::Uuid::nil());
     let functions = functions(graphs.values().chain([&graph]));
     let graphs = Arc::new(graphs);
-    let (mut run, mut journal) =
-        Run::start(id, graph.clone(), graphs.clone(), state, functions, Timestamp(0));
+    let (mut run, mut journal) = Run::start(
+        id,
+        graph.clone(),
+        graphs.clone(),
+        state,
+        functions,
+        false,
+        Timestamp(0),
+    );
     let mut told: Vec<String> = journal.iter().map(|event| show(event)).collect();
     let mut now = 0;
     for line in lines {

@@ -24,6 +24,12 @@ use super::{ErrorView, FailureView, Moment};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum EventType {
     RunStarted,
+    RunForked,
+    RunPaused,
+    RunResumed,
+    RunRetried,
+    RunUpgraded,
+    CancelRequested,
     StepStarted,
     GraphStarted,
     MapStarted,
@@ -264,25 +270,9 @@ impl EventView {
     /// With what is particular to the event.
     fn tell(self, event: &Event) -> Self {
         match event {
-            Event::RunStarted {
-                graph,
-                state,
-                functions,
-                graphs,
-            } => Self {
-                graph_id: Some(graph.0.clone()),
+            Event::RunStarted { state, .. } => Self {
                 state: Some(state.clone()),
-                functions: Some(
-                    functions
-                        .iter()
-                        .map(|(name, at)| (name.clone(), at.into()))
-                        .collect(),
-                ),
-                graphs: graphs
-                    .iter()
-                    .map(|(name, id)| (name.clone(), id.0.clone()))
-                    .collect(),
-                ..self
+                ..self.tell_pins(event)
             },
             Event::StepStarted { .. } => self.tell_start(event),
             Event::GraphStarted { step, graph, state } => Self {
@@ -312,7 +302,17 @@ impl EventView {
                 reason: reason.clone(),
                 ..self
             },
-            Event::RunFinished => self,
+            Event::RunForked { .. } | Event::RunUpgraded { .. } => self.tell_pins(event),
+            Event::RunPaused { reason } => Self {
+                reason: Some(reason.clone()),
+                ..self
+            },
+            Event::CancelRequested { reason, until } => Self {
+                reason: Some(reason.clone()),
+                until: Some(Moment(*until)),
+                ..self
+            },
+            Event::RunFinished | Event::RunResumed | Event::RunRetried => self,
             Event::RunFailed { error } => Self {
                 error: Some(error.into()),
                 ..self.at_step(&error.node, error.step, error.attempt)
@@ -322,6 +322,37 @@ impl EventView {
                 problems: problems.clone(),
                 ..self
             },
+        }
+    }
+
+    fn tell_pins(self, event: &Event) -> Self {
+        let (Event::RunStarted {
+            graph,
+            functions,
+            graphs,
+            ..
+        }
+        | Event::RunForked {
+            graph,
+            functions,
+            graphs,
+            ..
+        }
+        | Event::RunUpgraded {
+            graph,
+            functions,
+            graphs,
+        }) = event
+        else {
+            return self;
+        };
+        let functions = functions.iter().map(|(name, at)| (name.clone(), at.into()));
+        let graphs = graphs.iter().map(|(name, id)| (name.clone(), id.0.clone()));
+        Self {
+            graph_id: Some(graph.0.clone()),
+            functions: Some(functions.collect()),
+            graphs: graphs.collect(),
+            ..self
         }
     }
 
@@ -421,6 +452,12 @@ impl EventType {
     fn of(event: &Event) -> Self {
         match event {
             Event::RunStarted { .. } => Self::RunStarted,
+            Event::RunForked { .. } => Self::RunForked,
+            Event::RunPaused { .. } => Self::RunPaused,
+            Event::RunResumed => Self::RunResumed,
+            Event::RunRetried => Self::RunRetried,
+            Event::RunUpgraded { .. } => Self::RunUpgraded,
+            Event::CancelRequested { .. } => Self::CancelRequested,
             Event::StepStarted { .. } => Self::StepStarted,
             Event::GraphStarted { .. } => Self::GraphStarted,
             Event::MapStarted { .. } => Self::MapStarted,

@@ -366,7 +366,13 @@ mod tests {
         };
         Job::Append(Pending {
             run: RunId(uuid::Uuid::from_u128(number)),
-            begins: (seq == 1).then_some(NewRun { graph, created_at }),
+            begins: (seq == 1).then_some(NewRun {
+                graph,
+                created_at,
+                priority: 0,
+                group: None,
+                origin: None,
+            }),
             chunks: vec![chunk],
             first: seq,
             last: seq,

@@ -19,7 +19,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, RunFilter, RunRow, StoreError,
+    self, Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow,
+    RunSnapshot, ScheduleRow, StoreError,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
@@ -139,9 +140,9 @@ impl Journal for SqliteJournal {
             run,
             begins,
             events,
-            ends,
-            waits,
+            leaves,
             ack,
+            ..
         } = append;
         let (chunks, mut fault) = match codec::encode(&events) {
             Ok(chunks) => (chunks, None),
@@ -149,15 +150,15 @@ impl Journal for SqliteJournal {
         };
         let first = chunks.first().map_or(0, |chunk| chunk.first);
         let last = chunks.last().map_or(0, |chunk| chunk.last);
-        let leaves = match (ends, waits) {
-            (None, None) => Leaves::Running,
-            (None, Some(wait)) => Leaves::Waiting(wait),
-            (Some(ends), waits) => {
-                if !ends.status.is_over() || waits.is_some() {
+        let leaves = match leaves {
+            ports::Leaves::Waiting(wait) => Leaves::Waiting(wait),
+            ports::Leaves::Over(ends) => {
+                if !ends.status.is_over() {
                     fault = Some("an append that ends its run and lets it go on".to_owned());
                 }
                 Leaves::Over(Ended::of(ends))
             }
+            _ => Leaves::Running,
         };
         let pending = Pending {
             run,
@@ -260,6 +261,47 @@ impl Journal for SqliteJournal {
 
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
         Box::pin(self.readers.with(read::active_plugins))
+    }
+
+    fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn request(&self, _: Option<RunId>, _: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn runs_before(
+        &self,
+        _: Timestamp,
+        _: Option<RunId>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
+        unimplemented!()
+    }
+
+    fn forget(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        unimplemented!()
+    }
+
+    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        unimplemented!()
+    }
+
+    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        unimplemented!()
+    }
+
+    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -162,7 +162,7 @@ fn runs_sql(filter: &RunFilter) -> String {
         // Of most statuses there are fewer runs than of a graph: the sign hides the graph's index.
         conditions.push_str(match filter.status {
             Some(Status::Running | Status::Failed | Status::Cancelled) => " AND +graph = ?3",
-            None | Some(Status::Waiting | Status::Finished) => " AND graph = ?3",
+            None | Some(_) => " AND graph = ?3",
         });
     }
     format!("SELECT {RUN} FROM runs WHERE {conditions} ORDER BY id DESC LIMIT ?2")
@@ -297,6 +297,9 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         status,
         created_at: Timestamp(row.get(3)?),
         finished_at: row.get::<_, Option<i64>>(4)?.map(Timestamp),
+        priority: 0,
+        group: None,
+        origin: None,
         wake_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
         last_seq: row.get::<_, Option<i64>>(7)?.unwrap_or(0) as u64,
         error: error.map(|text| serde_json::from_str(&text).unwrap_or_else(|error| unreadable(&error))),

@@ -8,7 +8,7 @@ use std::{
 use heddle_kernel::{
     Event, FailureKind, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
 };
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd, RunWait};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, Leaves, NewRun, RunEnd, RunWait};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -159,7 +159,7 @@ impl Line {
     /// Appends an event after which the run waits.
     pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> Told {
         let until = until.map(Timestamp);
-        self.write(journal, vec![log("waits")], None, Some(RunWait { until }))
+        self.write(journal, vec![log("waits")], Leaves::Waiting(RunWait { until }))
     }
 
     /// Appends the last event, of a run that is cancelled.
@@ -173,38 +173,35 @@ impl Line {
             reason: "not wanted".into(),
             problems: Vec::new(),
         };
-        self.write(journal, vec![cancelled], Some(ends), None)
+        self.write(journal, vec![cancelled], Leaves::Over(ends))
     }
 
     /// Appends these events, as one append.
     pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> Told {
-        let ends = match events.last() {
-            Some(Event::RunFinished) => Some(RunEnd {
+        let leaves = match events.last() {
+            Some(Event::RunFinished) => Leaves::Over(RunEnd {
                 status: Status::Finished,
                 at: Timestamp(2_000),
                 error: None,
             }),
-            Some(Event::RunFailed { error }) => Some(RunEnd {
+            Some(Event::RunFailed { error }) => Leaves::Over(RunEnd {
                 status: Status::Failed,
                 at: Timestamp(2_000),
                 error: Some(error.clone()),
             }),
-            _ => None,
+            _ => Leaves::Running,
         };
-        self.write(journal, events, ends, None)
+        self.write(journal, events, leaves)
     }
 
-    fn write(
-        &mut self,
-        journal: &dyn Journal,
-        events: Vec<Event>,
-        ends: Option<RunEnd>,
-        waits: Option<RunWait>,
-    ) -> Told {
+    fn write(&mut self, journal: &dyn Journal, events: Vec<Event>, leaves: Leaves) -> Told {
         let (ack, told) = ack();
         let begins = (self.seq == 0).then(|| NewRun {
             graph: self.graph.clone(),
             created_at: Timestamp(1_000),
+            priority: 0,
+            group: None,
+            origin: None,
         });
         let events = events.into_iter().map(|event| {
             self.seq += 1;
@@ -214,9 +211,11 @@ impl Line {
         journal.append(Append {
             run: self.run,
             begins,
+            reopens: false,
             events,
-            ends,
-            waits,
+            leaves,
+            requests: Vec::new(),
+            snapshot: None,
             ack,
         });
         told

@@ -14,6 +14,20 @@ const REASON_LEN: usize = 300;
 pub(super) fn of(event: &Event) -> Arc<str> {
     match event {
         Event::RunStarted { graph, .. } => format!("run started on graph {graph}").into(),
+        Event::RunForked { from, step: 0, .. } => {
+            format!("run forked from the beginning of run {from}").into()
+        }
+        Event::RunForked { from, step, .. } => format!("run forked from run {from} after step {step}").into(),
+        Event::RunPaused { reason } => format!("run paused{}", because(reason)).into(),
+        Event::RunResumed => "run resumed".into(),
+        Event::RunRetried => "run retried from where it failed".into(),
+        Event::RunUpgraded { graph, .. } => format!("run upgraded, on graph {graph}").into(),
+        Event::CancelRequested { reason, until } => format!(
+            "cancelling, calls under way get until {}{}",
+            Moment(*until),
+            because(reason)
+        )
+        .into(),
         Event::StepStarted { .. } => started(event).into(),
         Event::GraphStarted { step, graph, .. } => format!("graph {graph} started at step {step}").into(),
         Event::MapStarted { step, items } => match how_many(items.get()) {

@@ -43,6 +43,7 @@ fn events_of_a_run_say_what_it_is_and_how_it_ended() {
         version: "0.1.0".into(),
         function: "extract".into(),
         routes: Vec::new(),
+        granted: false,
     };
     check(
         Event::RunStarted {
