@@ -1,10 +1,13 @@
 //! The kernel's rules as text: scripts of what happens, and the events that must follow.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod again;
 mod failures;
 mod line;
 mod maps;
 mod parallel;
 mod script;
+mod steering;
 mod subgraphs;
+mod upgrades;
 mod waits;
