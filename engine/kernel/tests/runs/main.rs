@@ -3,10 +3,12 @@
 
 mod again;
 mod failures;
+mod groups;
 mod line;
 mod maps;
 mod parallel;
 mod script;
+mod snapshots;
 mod steering;
 mod subgraphs;
 mod upgrades;
