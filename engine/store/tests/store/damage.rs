@@ -94,10 +94,11 @@ async fn a_body_in_the_place_of_another_is_damage() {
     }
     drop(journal);
     // Each gets the other's with its sum, as from a page that was written to the wrong place.
-    let swap = "UPDATE events SET (body, sum) = (SELECT body, sum FROM events AS other
-                WHERE other.run <> events.run AND other.first_seq = 2) WHERE first_seq = 2";
     let other = rusqlite::Connection::open(world.path()).unwrap();
-    assert_eq!(other.execute(swap, []).unwrap(), 2);
+    let swap = "CREATE TEMP TABLE before AS SELECT run, first_seq, body, sum FROM events;
+                UPDATE events SET (body, sum) = (SELECT body, sum FROM before
+                WHERE before.run <> events.run AND before.first_seq = 2) WHERE first_seq = 2";
+    other.execute_batch(swap).unwrap();
     drop(other);
     let journal = world.journal();
     is_damaged(&journal, run_id(1)).await;
