@@ -139,7 +139,9 @@ impl Rule {
             },
         };
         if graph == Some("") {
-            return Err(wrong("after `graph:` a graph's name or id is expected".to_owned()));
+            return Err(wrong(
+                "after `graph:` a graph's name or id is expected".to_owned(),
+            ));
         }
         Ok(Self {
             graph: graph.map(Into::into),
@@ -178,9 +180,7 @@ mod tests {
 
     fn keep(rules: &[&str], name: Option<&str>, status: Status) -> String {
         let retention = Retention::read(rules.iter().copied()).unwrap_or_else(|error| panic!("{error}"));
-        retention
-            .keep(&GraphId("0123".into()), name, status)
-            .to_string()
+        retention.keep(&GraphId("0123".into()), name, status).to_string()
     }
 
     #[test]
@@ -198,14 +198,24 @@ mod tests {
         assert_eq!(keep(&rules, None, Status::Finished), "forever");
         assert_eq!(keep(&rules, None, Status::Cancelled), "2d");
         assert_eq!(keep(&[], None, Status::Cancelled), "1w");
-        assert_eq!(keep(&["graph:0123=1h"], None, Status::Failed), "1h", "a graph is found by its id");
-        assert_eq!(keep(&["graph:a/b=1h"], Some("a/b"), Status::Failed), "1h", "a name may have a slash");
+        assert_eq!(
+            keep(&["graph:0123=1h"], None, Status::Failed),
+            "1h",
+            "a graph is found by its id"
+        );
+        assert_eq!(
+            keep(&["graph:a/b=1h"], Some("a/b"), Status::Failed),
+            "1h",
+            "a name may have a slash"
+        );
     }
 
     #[test]
     fn a_run_is_forgotten_when_its_time_is_up_and_only_if_it_is_over() {
         let retention = Retention::read(["1s"]).unwrap();
-        let forgets = |status, now| retention.forgets(&GraphId("g".into()), None, status, Timestamp(500), Timestamp(now));
+        let forgets = |status, now| {
+            retention.forgets(&GraphId("g".into()), None, status, Timestamp(500), Timestamp(now))
+        };
         assert!(!forgets(Status::Finished, 1_499));
         assert!(forgets(Status::Finished, 1_500));
         assert!(!forgets(Status::Waiting, 1_500));
@@ -224,7 +234,13 @@ mod tests {
             wrong(&["running=1d"]),
             "`running=1d`: `running` is not how a run ends: `finished`, `failed`, `cancelled` or `graph:NAME` are expected"
         );
-        assert_eq!(wrong(&["graph:=1d"]), "`graph:=1d`: after `graph:` a graph's name or id is expected");
-        assert_eq!(wrong(&["failed=1d", "failed=2d"]), "`failed=2d` says again what another rule says");
+        assert_eq!(
+            wrong(&["graph:=1d"]),
+            "`graph:=1d`: after `graph:` a graph's name or id is expected"
+        );
+        assert_eq!(
+            wrong(&["failed=1d", "failed=2d"]),
+            "`failed=2d` says again what another rule says"
+        );
     }
 }

@@ -94,7 +94,9 @@ impl When {
             Self::Cron { rule, .. } => {
                 let (cron, zone) = &**rule;
                 let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
-                let next = cron.find_next_occurrence(&at.to_zoned(zone.clone()), false).ok()?;
+                let next = cron
+                    .find_next_occurrence(&at.to_zoned(zone.clone()), false)
+                    .ok()?;
                 Some(Timestamp(next.timestamp().as_millisecond()))
             }
             Self::Every { from, .. } if at < *from => Some(*from),
@@ -133,7 +135,9 @@ impl When {
                     Self::Every { ms, .. } => i64::try_from(*ms).unwrap_or(i64::MAX),
                     _ => 60_000,
                 };
-                at = at.max(Timestamp(until.0.saturating_sub(MAX_MISSED.saturating_mul(interval))));
+                at = at.max(Timestamp(
+                    until.0.saturating_sub(MAX_MISSED.saturating_mul(interval)),
+                ));
             }
         }
         (latest, count)

@@ -176,9 +176,15 @@ fn what_was_missed_is_left_out_made_up_for_once_or_for_each() {
     // Three hours, the last of which came half an hour ago.
     let late = minute(200);
     assert_eq!(fired(&hour, late), (vec![], 3));
-    let one = Schedule { catch_up: CatchUp::One, ..hour.clone() };
+    let one = Schedule {
+        catch_up: CatchUp::One,
+        ..hour.clone()
+    };
     assert_eq!(fired(&one, late), (vec![170], 2));
-    let all = Schedule { catch_up: CatchUp::All, ..hour.clone() };
+    let all = Schedule {
+        catch_up: CatchUp::All,
+        ..hour.clone()
+    };
     assert_eq!(fired(&all, late), (vec![50, 110, 170], 0));
     // One that is late by less than a minute was not missed.
     assert_eq!(fired(&hour, Timestamp(minute(170).0 + 59_000)), (vec![170], 2));
@@ -192,16 +198,30 @@ fn what_was_missed_is_left_out_made_up_for_once_or_for_each() {
 #[test]
 fn a_run_that_is_not_over_is_passed_over_waited_for_or_left_alone() {
     let progress = Progress::new(minute(10));
-    let skip = ask(&every_minute(Overlap::Skip, CatchUp::One), &progress, true, minute(11));
+    let skip = ask(
+        &every_minute(Overlap::Skip, CatchUp::One),
+        &progress,
+        true,
+        minute(11),
+    );
     assert_eq!((skip.fire.len(), skip.progress.skipped), (0, 1));
-    let allow = ask(&every_minute(Overlap::Allow, CatchUp::One), &progress, true, minute(11));
+    let allow = ask(
+        &every_minute(Overlap::Allow, CatchUp::One),
+        &progress,
+        true,
+        minute(11),
+    );
     assert_eq!(minutes(&allow.fire), [11]);
 
     let queue = every_minute(Overlap::Queue, CatchUp::One);
     let first = ask(&queue, &progress, true, minute(11));
     assert_eq!((first.fire.len(), first.progress.skipped), (0, 0));
     let second = ask(&queue, &first.progress, true, minute(12));
-    assert_eq!((second.fire.len(), second.progress.skipped), (0, 1), "one start waits");
+    assert_eq!(
+        (second.fire.len(), second.progress.skipped),
+        (0, 1),
+        "one start waits"
+    );
     let over = ask(&queue, &second.progress, false, Timestamp(minute(12).0 + 1_000));
     assert_eq!(minutes(&over.fire), [11]);
 
@@ -225,7 +245,10 @@ fn a_start_that_did_not_go_through_is_made_when_its_time_comes_again() {
     progress.waiting.push_front(minute(11));
     progress.not_before = Some(Timestamp(minute(11).0 + 7_000));
     let held = ask(&schedule, &progress, false, Timestamp(minute(11).0 + 6_999));
-    assert_eq!((held.fire.len(), held.wake_at), (0, Some(Timestamp(minute(11).0 + 7_000))));
+    assert_eq!(
+        (held.fire.len(), held.wake_at),
+        (0, Some(Timestamp(minute(11).0 + 7_000)))
+    );
     let made = ask(&schedule, &held.progress, false, Timestamp(minute(11).0 + 7_000));
     assert_eq!(minutes(&made.fire), [11]);
     assert_eq!(made.wake_at, Some(minute(12)));
