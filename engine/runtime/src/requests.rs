@@ -76,7 +76,7 @@ pub(crate) enum Keyed {
 
 impl Inner {
     /// Looks a request up by its key, and claims the key for it where it is new. `to` is the run that it was
-    /// sent to, none where it starts one by a graph.
+    /// sent to, none where it starts one.
     pub(crate) async fn claim<E>(
         self: &Arc<Self>,
         to: Option<RunId>,
