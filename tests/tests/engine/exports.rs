@@ -20,7 +20,7 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     assert_eq!(view(&there, run).await.state, view(&here, run).await.state);
     assert_eq!(
         there.step(run, 1).await.unwrap().state.to_text(),
-        r#"{"a":1,"x":[1,2]}"#
+        r#"{"a":1,"x":[1, 2]}"#
     );
     assert!(there.graph(&graph).await.unwrap().is_some());
     let row = journal.run(run).await.unwrap().unwrap();
@@ -115,7 +115,7 @@ async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept()
         ),
         (
             text.replace("\"node\":\"b\"", "\"node\":\"q\""),
-            5,
+            4,
             "`q` is not in the graph",
         ),
     ] {

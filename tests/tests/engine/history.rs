@@ -98,7 +98,7 @@ async fn the_items_of_a_map_are_steps_too() {
     let (_, _, engine) = fresh();
     let graph = graph(
         &engine,
-        r#"{"nodes": {"m": {"map": {"over": "[1, 2]", "as": "item", "uses": "twice", "input": {"item": "item"}, "into": "all"}}}}"#,
+        r#"{"nodes": {"m": {"map": {"over": "[1, 2]", "as": "item", "uses": "twice", "into": "all"}, "input": {"item": "item"}}}}"#,
     )
     .await;
     let run = start(&engine, &graph, "{}").await;

@@ -118,7 +118,11 @@ async fn a_run_that_never_stops_by_itself_is_paused_between_two_steps() {
     engine.pause(run, "").await.unwrap();
     idle(&engine).await;
     let (calls, steps) = (*functions.calls.borrow(), view(&engine, run).await.steps);
-    assert_eq!(calls as u64, steps.max(calls as u64), "no call is made any more");
+    // What was owed and not made is made when it goes on.
+    assert!(
+        [calls as u64, calls as u64 + 1].contains(&steps),
+        "{calls} calls, {steps} steps"
+    );
     engine.resume(run).await.unwrap();
     functions.called(calls + 100).await;
     engine.cancel(run, "enough", None).await.unwrap();
