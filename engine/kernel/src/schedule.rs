@@ -184,8 +184,16 @@ fn zone(name: &str) -> Result<TimeZone, String> {
     })
 }
 
-/// The parts of a cron expression, in order.
-const PARTS: [&str; 5] = ["minute", "hour", "day of the month", "month", "day of the week"];
+/// The parts of a cron expression, in order, with what each is a number of.
+const PARTS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, or L for the last"),
+    ("month", "1 to 12, or JAN to DEC"),
+    ("day of the week", "0 to 7 (both are Sunday), or SUN to SAT"),
+];
+/// What may stand for a whole expression.
+const NICKNAMES: [&str; 6] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly"];
 
 fn read_cron(text: &str) -> Result<Cron, String> {
     let parser = CronParser::builder()
@@ -193,33 +201,38 @@ fn read_cron(text: &str) -> Result<Cron, String> {
         .year(Year::Disallowed)
         .build();
     let parts: Vec<&str> = text.split_whitespace().collect();
-    let nickname = parts.len() == 1 && text.trim().starts_with('@');
-    if !nickname && parts.len() != PARTS.len() {
+    if let [name] = &*parts
+        && name.starts_with('@')
+        && !NICKNAMES.contains(&&*name.to_lowercase())
+    {
         return Err(format!(
-            "a cron expression has five parts ({}), as in \"0 9 * * 1-5\"; `{text}` has {}",
-            PARTS.join(", "),
+            "there is no `{name}`: {} are known",
+            NICKNAMES.join(", ")
+        ));
+    }
+    let nickname = parts.len() == 1 && parts[0].starts_with('@');
+    if !nickname && parts.len() != PARTS.len() {
+        let names = PARTS.map(|(name, _)| name).join(", ");
+        return Err(format!(
+            "a cron expression has five parts ({names}), as in \"0 9 * * 1-5\"; `{text}` has {}",
             parts.len()
         ));
     }
     parser.parse(text).map_err(|error| {
         // Which part it is shows when the others are right.
-        for (at, (part, name)) in parts.iter().zip(PARTS).enumerate().filter(|_| !nickname) {
+        let wrong = parts.iter().zip(PARTS).enumerate().find(|(at, (part, _))| {
             let mut alone = ["*"; PARTS.len()];
-            alone[at] = part;
-            if let Err(error) = parser.parse(&alone.join(" ")) {
-                return format!("the {name}, `{part}`, is wrong: {}", told(&error));
-            }
+            alone[*at] = part;
+            parser.parse(&alone.join(" ")).is_err()
+        });
+        match wrong {
+            Some((_, (part, (name, numbers)))) => format!(
+                "the {name}, `{part}`, is wrong: expected `*`, or numbers from {numbers}, as in `5`, `1,15`, `2-6` \
+                 or `*/2`"
+            ),
+            None => format!("`{text}` is no cron expression: {error}"),
         }
-        format!("`{text}` is no cron expression: {}", told(&error))
     })
-}
-
-fn told(error: &croner::errors::CronError) -> String {
-    use croner::errors::CronError as E;
-    match error {
-        E::InvalidPattern(text) | E::IllegalCharacters(text) | E::ComponentError(text) => text.clone(),
-        error => error.to_string(),
-    }
 }
 
 /// What happens to a start while the run before is not over.

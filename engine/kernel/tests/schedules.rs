@@ -89,17 +89,69 @@ fn a_time_that_comes_twice_with_the_change_to_winter_counts_once_unless_it_is_re
 #[test]
 fn what_is_wrong_with_an_expression_is_told_with_the_part() {
     let now = "2026-11-20T12:00:00Z";
-    check(zurich("0 9 * *"), now, expect![[""]]);
-    check(zurich("0 24 * * *"), now, expect![[""]]);
-    check(zurich("61 9 * * 1-5"), now, expect![[""]]);
-    check(zurich("0 9 * * mondays"), now, expect![[""]]);
-    check(zurich("@fortnightly"), now, expect![[""]]);
-    check(zurich("0 0 30 2 *"), now, expect![[""]]);
-    check(When::cron("0 9 * * *", "Zurich"), now, expect![[""]]);
-    check(When::cron("0 9 * * *", "Europe/Zürich"), now, expect![[""]]);
-    check(When::cron("0 9 * * *", "home"), now, expect![[""]]);
-    check(When::every("1 fortnight", at(now)), now, expect![[""]]);
-    check(When::every("10ms", at(now)), now, expect![[""]]);
+    check(
+        zurich("0 9 * *"),
+        now,
+        expect![[
+            r#"a cron expression has five parts (minute, hour, day of the month, month, day of the week), as in "0 9 * * 1-5"; `0 9 * *` has 4"#
+        ]],
+    );
+    check(
+        zurich("0 24 * * *"),
+        now,
+        expect!["the hour, `24`, is wrong: Number out of bounds."],
+    );
+    check(
+        zurich("61 9 * * 1-5"),
+        now,
+        expect!["the minute, `61`, is wrong: Number out of bounds."],
+    );
+    check(
+        zurich("0 9 * * mondays"),
+        now,
+        expect![
+            "the day of the week, `mondays`, is wrong: CronPattern contains illegal character 'D' in part '1DAYS'"
+        ],
+    );
+    check(
+        zurich("@fortnightly"),
+        now,
+        expect![
+            "`@fortnightly` is no cron expression: Pattern must have 5 fields when seconds are disallowed."
+        ],
+    );
+    check(
+        zurich("0 0 30 2 *"),
+        now,
+        expect!["`0 0 30 2 *` names no time that ever comes: check its day and month"],
+    );
+    check(
+        When::cron("0 9 * * *", "Zurich"),
+        now,
+        expect!["there is no time zone `Zurich`; did you mean `Europe/Zurich`?"],
+    );
+    check(
+        When::cron("0 9 * * *", "Europe/Zürich"),
+        now,
+        expect!["there is no time zone `Europe/Zürich`; did you mean `Europe/Zurich`?"],
+    );
+    check(
+        When::cron("0 9 * * *", "home"),
+        now,
+        expect![
+            "there is no time zone `home`; a name of the IANA time zone database is expected, as in `Europe/Zurich`"
+        ],
+    );
+    check(
+        When::every("1 fortnight", at(now)),
+        now,
+        expect![[r#"expected a duration such as "500ms", "10s", "1h30m" or "7d", got "1 fortnight""#]],
+    );
+    check(
+        When::every("10ms", at(now)),
+        now,
+        expect![[r#""10ms" is shorter than 1s, the shortest interval"#]],
+    );
 }
 
 #[test]

@@ -243,10 +243,7 @@ impl Engine {
         inner.adopt(&live);
         let request = claim.as_ref().map(|claim| claim.answered(id, last));
         inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
-        if let Some(claim) = claim {
-            claim.keep_until_durable(live.clone(), last);
-        }
-        kept(&live).await?;
+        kept(&live, last, claim).await?;
         Ok(StartedRun {
             hold: Some(hold),
             ..self.started(id)
@@ -285,10 +282,7 @@ impl Engine {
             snapshot: None,
             ack: Arc::new(ack),
         });
-        if let Some(claim) = claim {
-            claim.keep_until_durable(live.clone(), last);
-        }
-        kept(&live).await?;
+        kept(&live, last, claim).await?;
         Ok(self.started(id))
     }
 
@@ -469,9 +463,15 @@ impl Engine {
     }
 }
 
-/// Waits until the start of a run is durable.
-async fn kept(live: &LiveRun) -> Result<(), StartError> {
-    match live.durable_to(1).await {
+/// Waits until the start of a run is durable: its events up to `last`.
+async fn kept(live: &Arc<LiveRun>, last: u64, claim: Option<Arc<Claim>>) -> Result<(), StartError> {
+    if let Some(claim) = &claim {
+        claim.clone().keep_until_durable(live.clone(), last);
+    }
+    let durable = live.durable_to(last).await;
+    // Who is answered may send it again at once.
+    claim.inspect(|claim| claim.give_back());
+    match durable {
         Ok(()) => Ok(()),
         Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
         Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {

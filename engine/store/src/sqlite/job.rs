@@ -104,7 +104,7 @@ fn fault(append: &Append) -> Option<String> {
     let last = append.events.last().map_or(0, |event| event.seq);
     let fault = match &append.leaves {
         ports::Leaves::Over(end) if !end.status.is_over() => "an append that ends its run and lets it go on",
-        ports::Leaves::Queued if append.events.iter().any(|event| begins(&event.event)) => {
+        ports::Leaves::Queued if append.events.iter().any(|event| has_begun(&event.event)) => {
             "an append that leaves a run queued that has begun"
         }
         _ if append.snapshot.as_ref().is_some_and(|taken| taken.seq != last) => {
@@ -122,8 +122,8 @@ fn fault(append: &Append) -> Option<String> {
     Some(fault.to_owned())
 }
 
-/// Whether a run has begun with an event. One that is queued may get signals, which are kept.
-fn begins(event: &Event) -> bool {
+/// Whether a run with this event has begun: one that is queued may be sent signals, and that is all.
+fn has_begun(event: &Event) -> bool {
     !matches!(event, Event::RunStarted { .. } | Event::SignalReceived { .. })
 }
 
