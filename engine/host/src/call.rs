@@ -23,9 +23,17 @@ impl Inner {
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
         let now = self.registry.now();
         let (plugin, kind) = self.find(&now, &call.function)?;
+        // Who waits for its plugin's turn takes no place of the others.
+        let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
-        let frame = self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink);
+        let frame = Frame {
+            is_keyed: true,
+            durable: call.durable,
+            // The runtime waits before it calls a function that is granted something.
+            is_settled: plugin.rules.is_granted(),
+            ..self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink)
+        };
         let name = call.function.to_string();
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
@@ -48,7 +56,9 @@ impl Inner {
         };
         let contract = &plugin.contract;
         let answer = self
-            .within(&name, frame, async |store| contract.run(store, invocation).await)
+            .within(&name, &plugin.rules, frame, async |store| {
+                contract.run(store, invocation).await
+            })
             .await?;
         Ok(Answer::Outcome(self.outcome(&name, answer)?))
     }
@@ -60,6 +70,7 @@ impl Inner {
         if kind != FunctionKind::Tool {
             return Err(no_tool(&call.function.to_string()));
         }
+        let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let input = call.input.get().to_owned();
         // The same tool with the same input draws the same randomness: there is no step to draw it from.
@@ -91,7 +102,7 @@ impl Inner {
     ) -> Result<Json, Failure> {
         let contract = &plugin.contract;
         let result = self
-            .within(name, frame, async |store| {
+            .within(name, &plugin.rules, frame, async |store| {
                 contract.call(store, function, input).await
             })
             .await?;
@@ -144,7 +155,7 @@ impl Sandbox {
 }
 
 impl Inner {
-    async fn nested(self: &Arc<Self>, uses: &str, input: String, frame: Frame) -> Result<Json, Failure> {
+    async fn nested(self: &Arc<Self>, uses: &str, input: String, mut frame: Frame) -> Result<Json, Failure> {
         let limit = self.settings.call_depth;
         if frame.depth > limit {
             return Err(Failure::new(
@@ -168,7 +179,28 @@ impl Inner {
         }
         let function = function.name.as_ref().to_owned();
         let input = check_input(plugin, &name, &function, input, &frame).await?;
+        if plugin.rules.is_granted() {
+            settle(&name, &mut frame).await?;
+        }
         self.tool(plugin, &name, function, input, frame).await
+    }
+}
+
+/// Waits until all that the call follows from is durable: what it leads to may have an effect outside.
+async fn settle(name: &str, frame: &mut Frame) -> Result<(), Failure> {
+    if frame.is_settled {
+        return Ok(());
+    }
+    match tokio::time::timeout_at(frame.deadline.into(), frame.durable.wait()).await {
+        Ok(true) => {
+            frame.is_settled = true;
+            Ok(())
+        }
+        Ok(false) => Err(Failure::new(
+            FailureKind::Unavailable,
+            format!("`{name}` was not called: what the call follows from cannot be stored"),
+        )),
+        Err(_) => Err(timeout(name, &frame.limit)),
     }
 }
 
