@@ -100,6 +100,7 @@ impl Policy {
             let place = error.location();
             let text = error.to_string();
             let said = text.split(" at line ").next().unwrap_or(&text);
+            let said = said.split(", set Duplicate").next().unwrap_or(said);
             PolicyError {
                 line: place.map_or(0, |place| place.line()),
                 column: place.map_or(0, |place| place.column()),
@@ -127,7 +128,9 @@ impl Policy {
 }
 
 fn at_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
-    match usize::deserialize(input)? {
+    let number =
+        usize::deserialize(input).map_err(|_| D::Error::custom("`at_once` is a whole number, as in 4"))?;
+    match number {
         0 => Err(D::Error::custom(
             "`at_once` is at least 1: with 0, no call would ever begin",
         )),
@@ -204,24 +207,27 @@ mod tests {
         let cases = [
             (
                 "plugin: {}",
-                "line 1, column 1: unknown field `plugin`, expected `plugins`",
+                "line 1, column 1: unknown field `plugin`, expected one of plugins",
             ),
             (
                 "plugins:\n  a:\n    htp: []",
-                "line 3, column 5: unknown field `htp`, expected `http` or `at_once`",
+                "line 3, column 5: unknown field `htp`, expected one of http, at_once",
             ),
             (
                 "plugins:\n  a:\n    at_once: 0",
                 "line 3, column 14: `at_once` is at least 1",
             ),
-            ("plugins:\n  a:\n    at_once: many", "line 3, column 14: "),
+            (
+                "plugins:\n  a:\n    at_once: many",
+                "line 3, column 14: `at_once` is a whole number, as in 4",
+            ),
             (
                 "plugins:\n  a: {}\n  a: {}",
                 "line 3, column 3: duplicate mapping key: a",
             ),
             (
                 "plugins:\n  a:\n    http:\n      - host: a.org\n        method: [GET]",
-                "line 5, column 9: unknown field `method`, expected one of `host`, `methods`, `paths`, `private`",
+                "line 5, column 9: unknown field `method`, expected one of host, methods, paths, private",
             ),
             (
                 "plugins:\n  a:\n    http:\n      - https://a.org/v1",
@@ -229,7 +235,7 @@ mod tests {
             ),
             (
                 "plugins:\n  a:\n    http: [{methods: [GET]}]",
-                "line 3, column 12: missing field `host`",
+                "line 3, column 13: missing field `host`",
             ),
         ];
         for (text, expected) in cases {
