@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     contract::{self, Invocation},
-    failure::{TimeOver, timeout, too_large, unusable},
+    failure::{NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
     host::Inner,
     json,
     registry::Plugin,
-    sandbox::{Frame, Sandbox},
+    sandbox::{Frame, Ground, Sandbox},
 };
 
 impl Inner {
@@ -27,11 +27,14 @@ impl Inner {
         let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
+        // The runtime waits before it calls a function that is granted something.
+        let ground = match plugin.rules.is_granted() {
+            true => Ground::firm(call.durable),
+            false => Ground::open(call.durable),
+        };
         let frame = Frame {
             is_keyed: true,
-            durable: call.durable,
-            // The runtime waits before it calls a function that is granted something.
-            is_settled: plugin.rules.is_granted(),
+            ground,
             ..self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink)
         };
         let name = call.function.to_string();
@@ -137,7 +140,7 @@ impl Sandbox {
     /// Calls a tool for the guest: by its name at this moment, in a fresh instance that has its
     /// own limits and grants, with the time and the output that the guest itself has.
     ///
-    /// The outer error ends the guest: it has no time left either.
+    /// The outer error ends the guest: it has no time left either, or will not have been called.
     pub(crate) fn call_tool_by_name(
         &mut self,
         name: String,
@@ -145,9 +148,11 @@ impl Sandbox {
     ) -> BoxFuture<'_, wasmtime::Result<Result<String, Failure>>> {
         let host = self.host.clone();
         let frame = self.frame.nested();
+        let ground = frame.ground.clone();
         Box::pin(async move {
             match host.nested(&name, input, frame).await {
                 Err(failure) if failure.kind == FailureKind::Timeout => Err(TimeOver.into()),
+                Err(_) if ground.is_lost() => Err(NotDurable.into()),
                 result => Ok(result.map(|result| result.get().to_owned())),
             }
         })
@@ -155,7 +160,7 @@ impl Sandbox {
 }
 
 impl Inner {
-    async fn nested(self: &Arc<Self>, uses: &str, input: String, mut frame: Frame) -> Result<Json, Failure> {
+    async fn nested(self: &Arc<Self>, uses: &str, input: String, frame: Frame) -> Result<Json, Failure> {
         let limit = self.settings.call_depth;
         if frame.depth > limit {
             return Err(Failure::new(
@@ -180,26 +185,17 @@ impl Inner {
         let function = function.name.as_ref().to_owned();
         let input = check_input(plugin, &name, &function, input, &frame).await?;
         if plugin.rules.is_granted() {
-            settle(&name, &mut frame).await?;
+            settle(&name, &frame).await?;
         }
         self.tool(plugin, &name, function, input, frame).await
     }
 }
 
 /// Waits until all that the call follows from is durable: what it leads to may have an effect outside.
-async fn settle(name: &str, frame: &mut Frame) -> Result<(), Failure> {
-    if frame.is_settled {
-        return Ok(());
-    }
-    match tokio::time::timeout_at(frame.deadline.into(), frame.durable.wait()).await {
-        Ok(true) => {
-            frame.is_settled = true;
-            Ok(())
-        }
-        Ok(false) => Err(Failure::new(
-            FailureKind::Unavailable,
-            format!("`{name}` was not called: what the call follows from cannot be stored"),
-        )),
+async fn settle(name: &str, frame: &Frame) -> Result<(), Failure> {
+    match tokio::time::timeout_at(frame.deadline.into(), frame.ground.settle()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_durable(name)),
         Err(_) => Err(timeout(name, &frame.limit)),
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     output::{Nobody, Output, held},
     policy::Rules,
     registry::{Plugin, Registry, Snapshot},
-    sandbox::{self, Frame, Sandbox, TimeLimit},
+    sandbox::{self, Frame, Ground, Sandbox, TimeLimit},
     settings::{HostSettings, MEMORY_CEILING},
 };
 
@@ -280,8 +280,7 @@ impl Inner {
             is_keyed: false,
             called: 0,
             output: Arc::new(Output::new(sink, &self.settings)),
-            durable: Arc::new(FollowsFromNothing),
-            is_settled: true,
+            ground: Ground::firm(Arc::new(FollowsFromNothing)),
         }
     }
 

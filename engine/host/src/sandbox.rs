@@ -10,6 +10,7 @@ use std::{
 
 use heddle_kernel::Timestamp;
 use heddle_runtime::ports::Durable;
+use tokio::sync::OnceCell;
 use wasmtime::{
     ResourceLimiter, Store, UpdateDeadline,
     component::{HasData, Linker, ResourceTable},
@@ -67,9 +68,41 @@ pub(crate) struct Frame {
     /// Where its output goes.
     pub(crate) output: Arc<Output>,
     /// What to wait for before something outside is done.
-    pub(crate) durable: Arc<dyn Durable>,
-    /// Whether that was waited for.
-    pub(crate) is_settled: bool,
+    pub(crate) ground: Arc<Ground>,
+}
+
+/// What a call follows from, and whether that is known to be durable.
+pub(crate) struct Ground {
+    durable: Arc<dyn Durable>,
+    is_durable: OnceCell<bool>,
+}
+
+impl Ground {
+    /// What is to be waited for first.
+    pub(crate) fn open(durable: Arc<dyn Durable>) -> Arc<Self> {
+        Arc::new(Self {
+            durable,
+            is_durable: OnceCell::new(),
+        })
+    }
+
+    /// What was waited for, or where there is nothing to wait for.
+    pub(crate) fn firm(durable: Arc<dyn Durable>) -> Arc<Self> {
+        Arc::new(Self {
+            durable,
+            is_durable: OnceCell::new_with(Some(true)),
+        })
+    }
+
+    /// Waits, once for all calls that one call leads to. False where it will never be durable.
+    pub(crate) async fn settle(&self) -> bool {
+        *self.is_durable.get_or_init(|| self.durable.wait()).await
+    }
+
+    /// Whether it is known that it will never be durable.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_durable.get() == Some(&false)
+    }
 }
 
 /// How long a call may take, and who says so.
@@ -106,7 +139,7 @@ impl Frame {
             seed: format!("{}/{}", self.seed, self.called).into(),
             called: 0,
             output: self.output.clone(),
-            durable: self.durable.clone(),
+            ground: self.ground.clone(),
             ..*self
         }
     }
