@@ -255,6 +255,8 @@ pub struct RunView {
     pub nodes: Vec<Arc<str>>,
     /// What it waits for, where it waits for a signal or for time to pass.
     pub waits: Vec<Waiting>,
+    /// The steps that were begun and are neither over nor given up, in order.
+    pub under_way: Vec<u64>,
 }
 
 /// Why something that was sent to a run was not taken.
@@ -366,6 +368,10 @@ impl RunView {
             finished_at: run.status.is_over().then_some(run.updated_at),
             nodes: run.nodes(),
             waits: run.waits().collect(),
+            under_way: match run.status.is_over() {
+                true => Vec::new(),
+                false => run.under_way().collect(),
+            },
         }
     }
 }

@@ -223,6 +223,14 @@ impl Engine {
         Ok(self.inner.load(id).await?.as_ref().map(RunView::of))
     }
 
+    /// A run as it is listed: without its state, and so without reading its events.
+    ///
+    /// # Errors
+    /// Where the store gives no answer.
+    pub async fn row(&self, id: RunId) -> Result<Option<RunRow>, StoreError> {
+        self.inner.ports.journal.run(id).await
+    }
+
     /// Runs that fit the filter, newest first, before `before`.
     ///
     /// # Errors
