@@ -89,7 +89,7 @@ fn preflight() -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "content-type, last-event-id",
+            "content-type, idempotency-key, last-event-id",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];
