@@ -211,7 +211,10 @@ fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Res
     let reader = BufReader::new(response.body_mut().as_reader());
     for line in reader.lines() {
         let line = line.map_err(|_| Broken::ByNetwork)?;
-        if line == "event: end" {
+        if line
+            .strip_prefix("event:")
+            .is_some_and(|kind| kind.trim() == "end")
+        {
             return Ok(());
         }
         let Some(data) = line.strip_prefix("data:") else {
