@@ -1,6 +1,8 @@
 //! The server on a real socket, over an engine that has nothing: who may call, what every wrong
 //! request is answered, and how connections end. Real runs are for the end-to-end tests.
 
+mod steering;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -228,14 +230,10 @@ fn assert_problem(answer: &str, status: u16, slug: &str) {
 async fn every_wrong_request_is_answered_with_a_problem() {
     let server = Server::start(ServerSettings {
         max_body_bytes: 100,
-        max_import_bytes: 200,
         ..ServerSettings::default()
     })
     .await;
     let json = "\r\nContent-Type: application/json";
-    let lines = "\r\nContent-Type: application/x-ndjson";
-    let key = "\r\nIdempotency-Key: order-7";
-    let long = "k".repeat(256);
     let run = "01a20505-02ed-773b-a8ec-000000000000";
     for (head, body, status, slug) in [
         ("GET /nowhere HTTP/1.1", "", 404, "no-such-path"),
@@ -368,224 +366,6 @@ async fn every_wrong_request_is_answered_with_a_problem() {
             r#"{"why":"no"}"#,
             422,
             "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/cancel HTTP/1.1{json}"),
-            r#"{"grace":"soon"}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/cancel HTTP/1.1{json}"),
-            r#"{"grace":"61m"}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/cancel HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/cancel HTTP/1.1"),
-            "{}",
-            415,
-            "wrong-content-type",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/pause HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/pause HTTP/1.1{json}"),
-            r#"{"why":"no"}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/resume HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/resume HTTP/1.1{json}"),
-            r#"{"now":1}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/retry HTTP/1.1{json}"),
-            "{}",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/retry HTTP/1.1{json}"),
-            "[1]",
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/upgrade HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/upgrade HTTP/1.1{json}"),
-            r#"{"graph":7}"#,
-            422,
-            "invalid-request",
-        ),
-        ("POST /v1/runs/7/retry HTTP/1.1", "", 400, "bad-id"),
-        (
-            &format!("GET /v1/runs/{run}/pause HTTP/1.1"),
-            "",
-            405,
-            "method-not-allowed",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/fork HTTP/1.1{json}"),
-            r#"{"step":1}"#,
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/fork HTTP/1.1{json}"),
-            "{}",
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/fork HTTP/1.1{json}"),
-            r#"{"step":-1}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/fork HTTP/1.1{json}"),
-            r#"{"step":1,"state":[]}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/steps HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/steps?limit=0 HTTP/1.1"),
-            "",
-            400,
-            "bad-query",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/steps?limit=1001 HTTP/1.1"),
-            "",
-            400,
-            "bad-query",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/steps/3 HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/steps/last HTTP/1.1"),
-            "",
-            400,
-            "bad-request",
-        ),
-        ("GET /v1/runs/7/steps/3 HTTP/1.1", "", 400, "bad-id"),
-        (
-            &format!("GET /v1/runs/{run}/diff?from=1 HTTP/1.1"),
-            "",
-            400,
-            "bad-query",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/diff?from=1&to=2 HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("GET /v1/runs/{run}/export HTTP/1.1"),
-            "",
-            404,
-            "no-such-run",
-        ),
-        (
-            &format!("POST /v1/runs:import HTTP/1.1{json}"),
-            "{}",
-            415,
-            "wrong-content-type",
-        ),
-        (
-            &format!("POST /v1/runs:import HTTP/1.1{lines}"),
-            "",
-            422,
-            "malformed-export",
-        ),
-        (
-            &format!("POST /v1/runs:import HTTP/1.1{lines}"),
-            "{\"heddle_run\": 1}\n",
-            422,
-            "malformed-export",
-        ),
-        (
-            &format!("POST /v1/runs:import HTTP/1.1{lines}"),
-            &" ".repeat(201),
-            413,
-            "too-large",
-        ),
-        (
-            &format!("POST /v1/runs HTTP/1.1{json}"),
-            r#"{"graph":"g","priority":101}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs HTTP/1.1{json}"),
-            r#"{"graph":"g","priority":"high"}"#,
-            422,
-            "invalid-request",
-        ),
-        (
-            &format!("POST /v1/runs HTTP/1.1{json}{key}"),
-            r#"{"graph":"g"}"#,
-            404,
-            "no-such-graph",
-        ),
-        (
-            &format!("POST /v1/runs HTTP/1.1{json}{key} 2"),
-            r#"{"graph":"g"}"#,
-            400,
-            "bad-key",
-        ),
-        (
-            &format!("POST /graph/run HTTP/1.1{json}{key}{key}"),
-            r#"{"graph_id":"g"}"#,
-            400,
-            "bad-key",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/signal HTTP/1.1{json}\r\nIdempotency-Key:"),
-            r#"{"name":"go"}"#,
-            400,
-            "bad-key",
-        ),
-        (
-            &format!("POST /v1/runs/{run}/fork HTTP/1.1{json}\r\nIdempotency-Key: {long}"),
-            r#"{"step":1}"#,
-            400,
-            "bad-key",
         ),
         (
             &format!("GET /ws/logs/{run} HTTP/1.1"),
