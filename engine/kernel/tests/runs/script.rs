@@ -144,6 +144,19 @@ fn show(recorded: &Recorded) -> String {
             )
         }
         Event::SignalReceived { name, payload } => format!("{seq} signal {name} {payload}"),
+        Event::RunForked {
+            from, step, edits, ..
+        } => format!("{seq} run forked from {from} after step {step} with {edits:?}"),
+        Event::RunPaused { reason } => format!("{seq} run paused: {reason}"),
+        Event::RunResumed => format!("{seq} run resumed"),
+        Event::RunRetried => format!("{seq} run retried"),
+        Event::RunUpgraded { .. } => format!("{seq} run upgraded"),
+        Event::CancelRequested { reason, until } => {
+            format!(
+                "{seq} cancel requested, calls may answer until {}: {reason}",
+                until.0
+            )
+        }
         Event::UndoStarted { error, reason } => match (error, reason) {
             (Some(error), _) => format!("{seq} undo, since {}", error.message),
             (None, reason) => format!("{seq} undo, since {}", reason.as_deref().unwrap_or_default()),
