@@ -8,5 +8,6 @@ mod world;
 mod contract;
 mod memory;
 mod sqlite;
+mod steering;
 mod upgrade;
 mod waiting;
