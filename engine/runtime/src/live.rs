@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
     ports::{Ack, AppendError, Durable},
+    requests::Claim,
     watch::Chunk,
 };
 
@@ -46,6 +47,8 @@ struct Inbox {
 /// Something that happens to a run from outside.
 pub(crate) struct Letter {
     pub(crate) input: Input,
+    /// The key of the request that sent it, where it has one.
+    pub(crate) claim: Option<Arc<Claim>>,
     /// Told the number of the event that followed last.
     pub(crate) reply: oneshot::Sender<Result<u64, Refusal>>,
 }
@@ -217,6 +220,12 @@ impl LiveRun {
             Some(stopped) if reached.seq < seq => Err(stopped.clone()),
             _ => Ok(()),
         }
+    }
+
+    /// Waits until every event that the run has at this moment is durable.
+    pub(crate) fn durable_so_far(self: Arc<Self>) -> impl Future<Output = Result<(), Stopped>> + Send {
+        let seq = self.read(|run| run.seq);
+        async move { self.durable_to(seq).await }
     }
 
     /// Waits until the run is over and its last event durable.
