@@ -356,6 +356,8 @@ pub enum CallToolError {
 pub struct StartedRun {
     /// Its id.
     pub id: RunId,
+    /// Whether it was started by the same request before.
+    pub replayed: bool,
     pub(crate) engine: Engine,
     /// Set where it began just now: whoever waits for the run's end is told by the driver that has it.
     pub(crate) hold: Option<Hold>,

@@ -209,6 +209,7 @@ impl Engine {
         }
         match live.durable_to(1).await {
             Ok(()) => Ok(StartedRun {
+                replayed: false,
                 hold: Some(hold),
                 ..self.started(id)
             }),
@@ -225,10 +226,11 @@ impl Engine {
         }
     }
 
-    /// A run that was started before.
+    /// A run that the same request started before.
     pub(crate) fn started(&self, id: RunId) -> StartedRun {
         StartedRun {
             id,
+            replayed: true,
             engine: self.clone(),
             hold: None,
         }

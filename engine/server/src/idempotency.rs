@@ -5,7 +5,7 @@
 
 use axum::{
     extract::{FromRequest, Request},
-    http::HeaderMap,
+    http::{HeaderMap, HeaderName},
 };
 use heddle_kernel::Digest;
 use heddle_runtime::RequestKey;
@@ -18,6 +18,8 @@ use crate::{
 
 /// The header.
 pub(crate) const HEADER: &str = "idempotency-key";
+/// The header of an answer that was given before: `true`.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key, in bytes.
 const MAX_KEY: usize = 255;
 

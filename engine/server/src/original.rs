@@ -2,7 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderValue,
+    response::{IntoResponse, Response},
+};
 use heddle_kernel::{Object, RunId, Status};
 use heddle_runtime::{RunView, Start};
 use serde::{Deserialize, Serialize};
@@ -12,7 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     App,
     extract::{JsonText, Parted, no_such_run, run_id, state_at},
-    idempotency::Keyed,
+    idempotency::{self, Keyed},
     problem::{Finding, Kind, Problem, ProblemBody},
     view::{ErrorView, EventView},
 };
@@ -158,17 +163,20 @@ pub(crate) struct Started {
         (status = 429, description = "Too many runs are queued", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn run(
-    State(app): State<App>,
-    Keyed { body, key }: Keyed,
-) -> Result<Json<Started>, Problem> {
+pub(crate) async fn run(State(app): State<App>, Keyed { body, key }: Keyed) -> Result<Response, Problem> {
     let request: RunRequest<'_> = body.parse()?;
     let start = Start {
         key,
         ..Start::of(request.graph_id.clone(), request.state()?)
     };
     let run = app.engine.start_run(start).await?;
-    Ok(Json(Started { run_id: run.id }))
+    let mut answer = Json(Started { run_id: run.id }).into_response();
+    if run.replayed {
+        answer
+            .headers_mut()
+            .insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(answer)
 }
 
 /// A run with its state and its log.

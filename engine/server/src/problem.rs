@@ -370,6 +370,7 @@ impl From<StepError> for Problem {
         match error {
             StepError::NoSuchRun(id) => no_such_run(id),
             StepError::NoSuchStep { .. } => Self::new(Kind::NO_SUCH_STEP, error.to_string()),
+            StepError::Refused(refusal) => refusal.into(),
             StepError::Read(error) => error.into(),
             StepError::Start(error) => error.into(),
         }

@@ -5,11 +5,11 @@ use std::{ops::RangeInclusive, time::Duration};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use heddle_kernel::{RunId, Status};
-use heddle_runtime::{RunView, Start, StartedRun, ports::RunFilter};
+use heddle_runtime::{Page, RunView, Start, StartedRun, ports::RunFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -18,8 +18,8 @@ use crate::{
     App,
     extract::{Params, RunPath, no_such_run, span, state_at},
     graphs,
-    idempotency::Keyed,
-    page_token::{self, Page},
+    idempotency::{self, Keyed},
+    page_token,
     problem::{Kind, Problem, ProblemBody},
     sse,
     view::{EventView, RunBody, RunSummary},
@@ -114,20 +114,25 @@ pub(crate) async fn tell_started(
             () = closing.begun() => {}
         }
     }
-    let location = [(header::LOCATION, format!("/v1/runs/{}", run.id))];
+    let mut headers = HeaderMap::new();
+    let location = HeaderValue::from_str(&format!("/v1/runs/{}", run.id)).expect("an id is ASCII");
+    headers.insert(header::LOCATION, location);
+    if run.replayed {
+        headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
     let view = match run.view().await {
         Some(view) => view,
         None => match find(app, run.id).await {
             Ok(view) => view,
             // The run was started, so whoever did learns where it is even so.
-            Err(problem) => return Ok((location, problem).into_response()),
+            Err(problem) => return Ok((headers, problem).into_response()),
         },
     };
     let status = match wait {
         Some(_) if view.status.is_over() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    Ok((status, location, Json(RunBody::from(view))).into_response())
+    Ok((status, headers, Json(RunBody::from(view))).into_response())
 }
 
 pub(crate) async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
@@ -173,7 +178,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<RunList>, Problem> {
-    let page = Page::new(params.page_size)?;
+    let page = page_token::Page::new(params.page_size)?;
     let before = params
         .page_token
         .as_deref()
@@ -270,14 +275,12 @@ pub(crate) async fn events(
         }
     };
     let after = params.after.unwrap_or_default();
-    let row = app.engine.row(id).await?.ok_or_else(|| no_such_run(id))?;
-    let events = app.engine.events(id, after, limit).await?;
-    let next_after = events.last().map_or(after, |last| last.seq);
+    let page = app.engine.page(id, after, limit).await?;
+    let Page { events, over } = page.ok_or_else(|| no_such_run(id))?;
     let body = EventList {
-        next_after,
+        next_after: events.last().map_or(after, |last| last.seq),
         events: events.iter().map(|event| EventView::of(id, event)).collect(),
-        // The row was read first: what came after it is among the next events.
-        over: row.status.is_over() && next_after >= row.last_seq,
+        over,
     };
     Ok(Json(body).into_response())
 }
