@@ -241,6 +241,11 @@ pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<Value> {
     answer(agent().get(format!("{server}{path}")).call(), server)
 }
 
+/// The answer as it is written: numbers stay exact.
+pub(crate) fn get_text(server: &str, path: &str) -> anyhow::Result<String> {
+    body(agent().get(format!("{server}{path}")).call(), server)
+}
+
 pub(crate) fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
     post_keyed(server, path, body, None)
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     Server,
-    client::{download, escape, get, list, text, upload},
+    client::{download, escape, get, get_text, list, text, upload},
     events::shorten,
     paint::Paint,
 };
@@ -92,12 +92,13 @@ impl Show {
             Some(step) => format!("{path}/steps/{step}"),
             None => path,
         };
-        let shown = get(&self.server.url, &path)?;
+        let answer = get_text(&self.server.url, &path)?;
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{shown}")?;
+            writeln!(out, "{answer}")?;
             return Ok(ExitCode::SUCCESS);
         }
+        let shown: Value = serde_json::from_str(&answer)?;
         let names = [
             "run_id",
             "step",
@@ -202,11 +203,14 @@ fn line(step: &Value) -> String {
     if let Some(message) = step["failure"]["message"].as_str() {
         more.push(message.to_owned());
     }
+    let began = text(step, "started_at");
     let line = format!(
-        "{:>6}  {:<24}  {}  {}",
-        step["step"],
-        text(step, "node"),
+        "{:>6}  {}  {}  {:<24}  {}",
+        step["step"].as_u64().unwrap_or_default(),
+        // The time of day is enough beside the others, as in `heddle watch`.
+        paint.in_colour("2", began.get(11..23).unwrap_or(began)),
         paint.in_colour(colour, &format!("{:<8}", status.replace('_', " "))),
+        text(step, "node"),
         more.join(", ")
     );
     line.trim_end().to_owned()
@@ -220,12 +224,13 @@ impl Diff {
             self.from,
             self.to
         );
-        let diff = get(&self.server.url, &path)?;
+        let answer = get_text(&self.server.url, &path)?;
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{diff}")?;
+            writeln!(out, "{answer}")?;
             return Ok(ExitCode::SUCCESS);
         }
+        let diff: Value = serde_json::from_str(&answer)?;
         for change in list(&diff, "changes") {
             let key = text(change, "key");
             let (before, after) = (&change["before"], &change["after"]);

@@ -223,6 +223,7 @@ function learn(event, at) {
       break;
     case "run_paused":
       run.status = "paused";
+      run.reason = event.reason;
       break;
     case "run_retried":
       Object.assign(run, { ended: null, error: undefined, failedAt: null, status: "running" });
@@ -326,9 +327,9 @@ function showHead() {
   say("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
   $("error").hidden = !run.error;
   if (run.error) say("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
-  const cancelled = run.status === "cancelled";
-  $("error").classList.toggle("calm", cancelled);
-  if (cancelled) { $("error").hidden = false; say("error", run.reason ? `Cancelled: ${run.reason}` : "Cancelled"); }
+  const stands = { cancelled: "Cancelled", paused: "Paused" }[run.status];
+  $("error").classList.toggle("calm", stands !== undefined);
+  if (stands) { $("error").hidden = false; say("error", run.reason ? `${stands}: ${run.reason}` : stands); }
   showSteering(run);
   showElapsed();
   showNodes(graph, here);

@@ -34,7 +34,7 @@ export async function lookAt(run, step) {
   const before = order[position - 1] ?? 0;
   const wanted = { run, step };
   past = wanted;
-  $("past").hidden = false;
+  showPast();
   $("past-step").textContent = step === 0 ? "At the beginning" : `After step ${step}`;
   $("past-note").textContent = run.over.get(step) ?? "";
   $("step-before").disabled = step === 0;
@@ -63,9 +63,15 @@ export async function lookAt(run, step) {
 export function comeBack() {
   if (!past) return;
   past = null;
-  $("past").hidden = true;
+  showPast();
   $("state").replaceChildren();
   showsNow();
+}
+
+function showPast() {
+  $("past").hidden = past === null;
+  // Where the state is on a pane of its own, that one is marked.
+  document.querySelector('[data-show="state"]').classList.toggle("past", past !== null);
 }
 
 /** The state that is shown, as text. */
@@ -102,7 +108,7 @@ function list(keys, of, moved) {
     if (element.shown && element.value === value && element.change === change) return;
     Object.assign(element, { value, change, shown: true });
     element.className = change?.op ?? "";
-    element.dataset.sign = SIGNS[change?.op] ?? "";
+    element.firstChild.dataset.sign = SIGNS[change?.op] ?? "";
     element.querySelector("span").textContent = change?.op === "replace" && change.before !== undefined
       ? `${brief(change.before, 40)} → ${brief(change.after, 40)}` : change?.op === "remove" ? brief(change.before) : brief(value);
     if (element.open) open(element);
