@@ -204,10 +204,13 @@ impl Engine {
         inner.admit(&live)?;
         let request = claim.as_ref().map(|claim| claim.answered(id, last));
         inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
-        if let Some(claim) = claim {
-            claim.keep_until_durable(live.clone(), last);
+        if let Some(claim) = &claim {
+            claim.clone().keep_until_durable(live.clone(), last);
         }
-        match live.durable_to(1).await {
+        let durable = live.durable_to(last).await;
+        // Who is answered may send it again at once.
+        claim.inspect(|claim| claim.give_back());
+        match durable {
             Ok(()) => Ok(StartedRun {
                 replayed: false,
                 hold: Some(hold),

@@ -37,7 +37,7 @@ impl Engine {
         key: Option<RequestKey>,
     ) -> Result<StartedRun, StepError> {
         let inner = &self.inner;
-        let claim = match inner.claim::<StepError>(Some(id), key).await? {
+        let claim = match inner.claim::<StepError>(None, key).await? {
             Keyed::Known(request) => return Ok(self.started(request.run)),
             Keyed::New(claim) => claim,
         };

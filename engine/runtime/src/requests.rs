@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use heddle_kernel::RunId;
@@ -28,11 +31,12 @@ impl Claimed {
     }
 }
 
-/// A key that nobody else can use until this is dropped.
+/// A key that nobody else can use until this is dropped, or the store knows the request.
 pub(crate) struct Claim {
     engine: Arc<Inner>,
     to: Option<RunId>,
     key: RequestKey,
+    given_back: AtomicBool,
 }
 
 impl Claim {
@@ -54,15 +58,23 @@ impl Claim {
         engine.live.spawn(live.id, async move {
             // Either way the store knows now.
             let _ = live.durable_to(seq).await;
-            drop(self);
+            self.give_back();
         });
+    }
+
+    /// Gives the key back: the store knows the request, or it came to nothing.
+    pub(crate) fn give_back(&self) {
+        // Once: it may be claimed anew already.
+        if !self.given_back.swap(true, Ordering::AcqRel) {
+            let claimed = (self.to, self.key.key.clone());
+            self.engine.claimed.lock().remove(&claimed);
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let claimed = (self.to, self.key.key.clone());
-        self.engine.claimed.lock().remove(&claimed);
+        self.give_back();
     }
 }
 
@@ -76,7 +88,7 @@ pub(crate) enum Keyed {
 
 impl Inner {
     /// Looks a request up by its key, and claims the key for it where it is new. `to` is the run that it was
-    /// sent to, none where it starts one by a graph.
+    /// sent to, none where it starts one.
     pub(crate) async fn claim<E>(
         self: &Arc<Self>,
         to: Option<RunId>,
@@ -91,9 +103,13 @@ impl Inner {
         if !self.claimed.lock().insert((to, key.key.clone())) {
             return Err(KeyError::InFlight(key.key).into());
         }
-        let engine = self.clone();
-        // From here on, dropping it frees the key.
-        let claim = Claim { engine, to, key };
+        // From here on, dropping it gives the key back.
+        let claim = Claim {
+            engine: self.clone(),
+            to,
+            key,
+            given_back: AtomicBool::new(false),
+        };
         match self.ports.journal.request(to, &claim.key.key).await? {
             None => Ok(Keyed::New(Some(Arc::new(claim)))),
             Some(known) if known.digest == claim.key.digest => Ok(Keyed::Known(known)),

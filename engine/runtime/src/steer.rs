@@ -146,8 +146,12 @@ impl Engine {
             // Nobody was told of a run whose start is not durable.
             live.durable_to(1).await.map_err(not_taken)?;
             let (reply, answer) = oneshot::channel();
-            let (input, claim) = (input.clone(), claim.clone());
-            if live.post(Letter { input, claim, reply }).is_err() {
+            let letter = Letter {
+                input: input.clone(),
+                claim: claim.clone(),
+                reply,
+            };
+            if live.post(letter).is_err() {
                 // Its driver has just let go of it: it is over, or parked.
                 tokio::task::yield_now().await;
                 continue;
@@ -156,6 +160,8 @@ impl Engine {
                 Ok(answer) => {
                     let seq = answer?;
                     live.durable_to(seq).await.map_err(not_taken)?;
+                    // Who is answered may send it again at once.
+                    claim.inspect(|claim| claim.give_back());
                     return Ok(seq);
                 }
                 // The driver let go of it before it took the letter.

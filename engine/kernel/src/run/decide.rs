@@ -58,7 +58,7 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
         } => {
             events.latest(step, attempt)?;
             events.answered(step, result);
-            if !events.run.calls() {
+            if events.run.cancelling.is_some() && !events.run.calls() {
                 events.give_up();
             }
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    At, Graphs, ROOT, Refusal, Run, Status, Upgrade,
+    At, Doing, Graphs, ROOT, Refusal, Run, Status, Upgrade,
     apply::{Fold, time_limit},
     decide::Events,
 };
@@ -34,10 +34,14 @@ impl Events<'_> {
         if run.is_queued() {
             return Err(run.refuse("cancel it and start another, or upgrade it once it has begun"));
         }
-        if run.calls() {
-            let nodes = run.nodes().join("`, `");
+        let mut calls = run
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.doing, Doing::Call));
+        if let Some(node) = calls.find_map(|(step, _)| run.node_of(*step)) {
+            let pause = if run.is_paused() { "" } else { "pause it, and " };
             return Err(run.refuse(&format!(
-                "a call is under way (at `{nodes}`), so pause it and upgrade it once that has answered"
+                "node `{node}` is being called, so {pause}upgrade it once that has answered"
             )));
         }
         if let Err(problem) = (*run).clone().keep_to(graph.clone(), graphs.clone(), self.now) {
@@ -124,7 +128,7 @@ impl Run {
                     .find(|key| policies.0.get(*key) != policies.1.get(*key))
                 {
                     return Err(format!(
-                        "it has parallel branches that changed `{key}` and have not met, and merges them differently"
+                        "branches changed `{key}` and have not met, and the new graph merges it in another way"
                     ));
                 }
             }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{RunId, Status, Timestamp};
+use heddle_kernel::{Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     self, Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunSnapshot, RunWait, ScheduleRow,
     StoreError,
@@ -104,7 +104,9 @@ fn fault(append: &Append) -> Option<String> {
     let last = append.events.last().map_or(0, |event| event.seq);
     let fault = match &append.leaves {
         ports::Leaves::Over(end) if !end.status.is_over() => "an append that ends its run and lets it go on",
-        ports::Leaves::Queued if last != 1 => "an append that leaves a run queued that has begun",
+        ports::Leaves::Queued if append.events.iter().any(|event| has_begun(&event.event)) => {
+            "an append that leaves a run queued that has begun"
+        }
         _ if append.snapshot.as_ref().is_some_and(|taken| taken.seq != last) => {
             "an append with a snapshot of another event than its last"
         }
@@ -118,6 +120,11 @@ fn fault(append: &Append) -> Option<String> {
         _ => return None,
     };
     Some(fault.to_owned())
+}
+
+/// Whether a run with this event has begun: one that is queued may be sent signals, and that is all.
+fn has_begun(event: &Event) -> bool {
+    !matches!(event, Event::RunStarted { .. } | Event::SignalReceived { .. })
 }
 
 impl Leaves {
