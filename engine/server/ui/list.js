@@ -133,7 +133,7 @@ function showSchedule(item, one) {
   item.dataset.name = one.name;
   item.classList.toggle("paused", one.paused);
   name.textContent = one.name;
-  name.title = [one.graph, one.cron ?? one.every ?? one.at, one.zone].filter(Boolean).join(", ");
+  name.title = [one.graph, one.cron ?? one.every ?? one.at, one.time_zone].filter(Boolean).join(", ");
   const next = Date.parse(one.next_at);
   when.textContent = one.paused ? "paused" : Number.isFinite(next) ? ahead(next - Date.now()) : "no more";
   when.title = one.paused || !Number.isFinite(next) ? "" : moment(next);
