@@ -8,6 +8,7 @@
 
 mod admission;
 mod answer;
+mod backtest;
 mod drive;
 mod engine;
 mod export;
@@ -19,6 +20,7 @@ mod load;
 mod outbox;
 pub mod ports;
 mod registry;
+mod replay;
 mod requests;
 mod sleepers;
 mod steer;
@@ -31,6 +33,7 @@ pub use answer::{
     Recovered, RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats,
     StepError, StepView, ToolAnswer,
 };
+pub use backtest::{Backtest, Difference};
 pub use engine::{Engine, Ports, Settings};
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};
