@@ -239,6 +239,16 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// What came of reading this run: what the store cannot read for it is the run's own trouble.
+    pub(crate) fn of_run(self, run: RunId) -> Self {
+        match self {
+            Self::Store(StoreError::Damaged(message)) => Self::Damaged { run, message },
+            other => other,
+        }
+    }
+}
+
 /// A run as it is told: all of it is durable.
 #[derive(Clone, Debug)]
 pub struct RunView {
