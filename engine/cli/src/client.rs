@@ -145,7 +145,7 @@ pub(crate) fn cancel(server: &str, run: &str, reason: &str) -> anyhow::Result<Ex
 }
 
 /// The JSON that an argument is, or that is in the file that it names.
-fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
+pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
     let text = match text.strip_prefix('@') {
         Some(file) => read(Path::new(file))?,
         None => text.to_owned(),
@@ -246,15 +246,19 @@ fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).build().into()
 }
 
-fn get(server: &str, path: &str) -> anyhow::Result<Value> {
+pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<Value> {
     answer(agent().get(format!("{server}{path}")).call(), server)
 }
 
-fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
+pub(crate) fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
     let request = agent()
         .post(format!("{server}{path}"))
         .header("content-type", "application/json");
     answer(request.send(body), server)
+}
+
+pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
+    body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
 }
 
 /// The JSON of an answer, or the problem that it tells of.
@@ -275,7 +279,7 @@ fn body(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Re
 }
 
 /// A name as one part of a path (RFC 3986, 2.3).
-fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
@@ -323,10 +327,10 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+pub(crate) fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
     value[key].as_array().into_iter().flatten()
 }

@@ -469,6 +469,7 @@ impl Inner {
                 }
             });
         });
+        self.schedules.over(live.id);
     }
 
     /// Takes up runs that are queued as places come free, until the engine stops.

@@ -20,6 +20,8 @@ mod outbox;
 pub mod ports;
 mod registry;
 mod requests;
+mod retention;
+mod schedules;
 mod sleepers;
 mod steer;
 mod system;
@@ -32,5 +34,6 @@ pub use answer::{
     StepError, StepView, ToolAnswer,
 };
 pub use engine::{Engine, Ports, Settings};
+pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};

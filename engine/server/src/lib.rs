@@ -9,6 +9,7 @@ mod closing;
 mod connections;
 mod docs;
 mod extract;
+mod forget;
 mod graphs;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ mod page_token;
 mod plugins;
 mod problem;
 mod runs;
+mod schedules;
 mod settings;
 mod signals;
 mod socket;
@@ -112,10 +114,15 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(graphs::get))
         .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))
-        .routes(routes!(runs::get))
+        .routes(routes!(runs::get, forget::forget))
         .routes(routes!(runs::events))
         .routes(routes!(signals::signal))
         .routes(routes!(signals::cancel))
+        .routes(routes!(schedules::put, schedules::list))
+        .routes(routes!(schedules::get, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::run))
         .routes(routes!(plugins::list, plugins::register))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::tools))

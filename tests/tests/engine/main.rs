@@ -1,6 +1,7 @@
 //! The engine over a journal that a test can hold back, and functions that a test scripts.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod admission;
 mod commit;
 mod damage;
 mod exports;

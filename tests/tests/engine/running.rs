@@ -181,6 +181,7 @@ async fn the_engines_limits_refuse_by_name() {
     let journal = Arc::new(MemoryJournal::new());
     let settings = Settings {
         max_runs_in_flight: 1,
+        max_queued: 0,
         max_state_bytes: 1_000,
         ..Settings::default()
     };
@@ -198,7 +199,7 @@ async fn the_engines_limits_refuse_by_name() {
         .id;
     assert!(matches!(
         engine.start_run(Start::of(&gate, Object::default())).await,
-        Err(StartError::Busy { limit: 1 })
+        Err(StartError::Busy { limit: 0, .. })
     ));
     functions.gate.add_permits(1);
     all(&engine, run).await;
