@@ -1,26 +1,23 @@
-//! Schedules: one task owns them all. It waits for the next time that one is due, starts its run, and keeps how
-//! far the schedule is; who wants to know or change something asks it.
-//!
-//! A start has a key made of the schedule's name and the time for which it is, so that it is made once, also
-//! when the engine stops between the start and the moment at which it is kept how far the schedule is.
+//! The task that owns the schedules: it answers, waits for the next time, starts runs and keeps how far each
+//! schedule is.
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
 use heddle_kernel::{
-    Digest, Object, RunId, Timestamp,
-    schedule::{CatchUp, Overlap, Progress, Schedule, When, WhenError, check_name, decide},
+    Digest, RunId, Timestamp,
+    schedule::{Overlap, Progress, decide},
 };
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::{
+    Ask, MAX_SCHEDULES, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec,
+    kept::{AT_ONCE, Entry, FORM, Kept, where_wrong},
+};
 use crate::{
     answer::{KeyError, RequestKey, Start, StartError},
     engine::Engine,
@@ -28,351 +25,10 @@ use crate::{
     ports::{ScheduleRow, StoreError},
 };
 
-/// The most schedules.
-pub const MAX_SCHEDULES: usize = 10_000;
-/// How many of the next times of a schedule are told.
-pub const NEXT_LEN: usize = 5;
-/// How many questions wait before who asks waits.
-const INBOX_LEN: usize = 64;
 /// How many schedules that are due together start their runs beside each other.
 const FIRE_AT_ONCE: usize = 64;
 /// How long to wait where the store gives no answer, in milliseconds.
 const STORE_PAUSE_MS: i64 = 1_000;
-/// The form of what is kept.
-const FORM: u32 = 1;
-
-/// What a schedule starts, and when.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScheduleSpec {
-    /// The graph: its id, or its name, then the newest with it at every start.
-    pub graph: String,
-    /// The state that its runs begin with.
-    pub state: Object,
-    /// Their priority.
-    pub priority: i32,
-    /// When it is due.
-    pub when: WhenSpec,
-    /// What if its last run is not over.
-    pub overlap: Overlap,
-    /// What of times that were missed.
-    pub catch_up: CatchUp,
-    /// Whether it stands still.
-    pub paused: bool,
-}
-
-/// When a schedule is due, as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenSpec {
-    /// As a cron expression says, by the clocks of a time zone.
-    Cron {
-        /// The expression.
-        cron: String,
-        /// The name of the time zone.
-        time_zone: String,
-    },
-    /// Again and again after so long.
-    Every {
-        /// How long, such as `15m`.
-        every: String,
-        /// From when on; where it is left out, from when the schedule is created.
-        from: Option<Timestamp>,
-    },
-    /// Once.
-    At(Timestamp),
-}
-
-/// A schedule as it is told.
-#[derive(Clone, Debug)]
-pub struct ScheduleView {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it starts, and when.
-    pub spec: ScheduleSpec,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it was changed.
-    pub updated_at: Timestamp,
-    /// The next times at which it is due, at most [`NEXT_LEN`]; none while it is paused, or when it is done.
-    pub next: Vec<Timestamp>,
-    /// How many starts wait.
-    pub waiting: usize,
-    /// The latest time for which a run was started.
-    pub last_at: Option<Timestamp>,
-    /// That run.
-    pub last_run: Option<RunId>,
-    /// Why the latest start did not go well, and when that was.
-    pub last_error: Option<(Timestamp, Arc<str>)>,
-    /// How many times were left out.
-    pub skipped: u64,
-}
-
-/// Why something was not done about a schedule.
-#[derive(Debug, thiserror::Error)]
-pub enum ScheduleError {
-    /// No schedule has this name.
-    #[error("there is no schedule `{0}`")]
-    NoSuchSchedule(String),
-    /// It is not well formed.
-    #[error("{pointer}: {message}")]
-    Invalid {
-        /// Where: a JSON pointer into the schedule.
-        pointer: &'static str,
-        /// What is wrong there.
-        message: String,
-    },
-    /// There are too many.
-    #[error("there are {MAX_SCHEDULES} schedules, the limit: delete one first")]
-    TooMany,
-    /// Its run was not started.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The store gave no answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-type Reply<T> = oneshot::Sender<Result<T, ScheduleError>>;
-
-/// What the task is asked.
-enum Ask {
-    Put(Arc<str>, Box<ScheduleSpec>, Reply<(ScheduleView, bool)>),
-    List(Reply<Vec<ScheduleView>>),
-    Get(String, Reply<ScheduleView>),
-    Delete(String, Reply<()>),
-    Pause(String, bool, Reply<ScheduleView>),
-    Run(String, Reply<RunId>),
-}
-
-/// What the rest of the engine knows of the schedules.
-pub(crate) struct Schedules {
-    ask: mpsc::Sender<Ask>,
-    /// Taken by the task.
-    inbox: Mutex<Option<mpsc::Receiver<Ask>>>,
-    /// The runs whose end a start waits for.
-    awaited: Mutex<HashSet<RunId>>,
-    /// Whether there are any, so that a run that ends need not ask.
-    any: AtomicBool,
-    /// Told when one of them is over.
-    over: Notify,
-}
-
-impl Default for Schedules {
-    fn default() -> Self {
-        let (ask, inbox) = mpsc::channel(INBOX_LEN);
-        Self {
-            ask,
-            inbox: Mutex::new(Some(inbox)),
-            awaited: Mutex::default(),
-            any: AtomicBool::new(false),
-            over: Notify::new(),
-        }
-    }
-}
-
-impl Schedules {
-    // A std mutex: nothing awaits while it is held.
-    fn awaited(&self) -> MutexGuard<'_, HashSet<RunId>> {
-        self.awaited.lock().expect("no panic under this lock")
-    }
-
-    /// A run is over.
-    pub(crate) fn over(&self, run: RunId) {
-        if self.any.load(Ordering::Acquire) && self.awaited().contains(&run) {
-            self.over.notify_one();
-        }
-    }
-
-    fn wait_for(&self, runs: HashSet<RunId>) {
-        let mut awaited = self.awaited();
-        self.any.store(!runs.is_empty(), Ordering::Release);
-        *awaited = runs;
-    }
-}
-
-impl Engine {
-    /// Creates a schedule, or puts this one instead of the one with its name. Answers whether it is new.
-    ///
-    /// # Errors
-    /// Where something is wrong with it, or it could not be kept.
-    pub async fn put_schedule(
-        &self,
-        name: &str,
-        spec: ScheduleSpec,
-    ) -> Result<(ScheduleView, bool), ScheduleError> {
-        let invalid = |pointer, message| ScheduleError::Invalid { pointer, message };
-        check_name(name).map_err(|message| invalid("/name", message))?;
-        if self.graph(&spec.graph).await?.is_none() {
-            let message = StartError::NoSuchGraph(spec.graph).to_string();
-            return Err(invalid("/graph", message));
-        }
-        let (size, limit) = (spec.state.size(), self.inner.settings.max_state_bytes);
-        if size > limit {
-            return Err(StartError::TooLarge { size, limit }.into());
-        }
-        let name = name.into();
-        self.ask(|reply| Ask::Put(name, spec.into(), reply)).await
-    }
-
-    /// Every schedule, by name.
-    ///
-    /// # Errors
-    /// Where the engine is stopping.
-    pub async fn schedules(&self) -> Result<Vec<ScheduleView>, ScheduleError> {
-        self.ask(Ask::List).await
-    }
-
-    /// A schedule.
-    ///
-    /// # Errors
-    /// Where there is none with this name.
-    pub async fn schedule(&self, name: &str) -> Result<ScheduleView, ScheduleError> {
-        self.ask(|reply| Ask::Get(name.to_owned(), reply)).await
-    }
-
-    /// Deletes a schedule. Its runs go on.
-    ///
-    /// # Errors
-    /// Where there is none with this name.
-    pub async fn delete_schedule(&self, name: &str) -> Result<(), ScheduleError> {
-        self.ask(|reply| Ask::Delete(name.to_owned(), reply)).await
-    }
-
-    /// Has a schedule stand still.
-    ///
-    /// # Errors
-    /// Where there is none with this name.
-    pub async fn pause_schedule(&self, name: &str) -> Result<ScheduleView, ScheduleError> {
-        self.ask(|reply| Ask::Pause(name.to_owned(), true, reply)).await
-    }
-
-    /// Has a schedule go on: with the next time that comes, as those that came meanwhile were not missed.
-    ///
-    /// # Errors
-    /// Where there is none with this name.
-    pub async fn resume_schedule(&self, name: &str) -> Result<ScheduleView, ScheduleError> {
-        self.ask(|reply| Ask::Pause(name.to_owned(), false, reply)).await
-    }
-
-    /// Starts a schedule's run now, also where it is paused or its last run is not over.
-    ///
-    /// # Errors
-    /// Where there is none with this name, or the run was not started.
-    pub async fn run_schedule(&self, name: &str) -> Result<RunId, ScheduleError> {
-        self.ask(|reply| Ask::Run(name.to_owned(), reply)).await
-    }
-
-    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, ScheduleError> {
-        let (reply, answer) = oneshot::channel();
-        let stopping = || ScheduleError::Start(StartError::Draining);
-        let asked = self.inner.schedules.ask.send(ask(reply)).await;
-        asked.map_err(|_| stopping())?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
-    }
-
-    /// Keeps the schedules until the engine stops.
-    pub(crate) async fn keep_schedules(self) {
-        let inbox = self
-            .inner
-            .schedules
-            .inbox
-            .lock()
-            .expect("no panic under this lock")
-            .take();
-        // Another call of this has it.
-        let Some(inbox) = inbox else { return };
-        let mut keeper = Keeper {
-            engine: self,
-            all: BTreeMap::new(),
-        };
-        keeper.keep(inbox).await;
-    }
-}
-
-/// A schedule as it is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
-    form: u32,
-    spec: ScheduleSpec,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    progress: Progress,
-    last_at: Option<Timestamp>,
-    last_run: Option<RunId>,
-    last_error: Option<(Timestamp, Arc<str>)>,
-}
-
-/// A schedule in memory.
-struct Entry {
-    kept: Kept,
-    schedule: Schedule,
-    /// When it is to be looked at.
-    look_at: Option<Timestamp>,
-    /// Whether its last run is known to be over.
-    over: bool,
-    /// Whether it is kept as it is here.
-    saved: bool,
-}
-
-/// The time that is before every other.
-const AT_ONCE: Option<Timestamp> = Some(Timestamp(i64::MIN));
-
-impl Entry {
-    fn new(kept: Kept) -> Result<Self, WhenError> {
-        let spec = &kept.spec;
-        let schedule = Schedule {
-            when: compile(&spec.when, kept.created_at)?,
-            overlap: spec.overlap,
-            catch_up: spec.catch_up,
-            paused: spec.paused,
-        };
-        Ok(Self {
-            over: kept.last_run.is_none(),
-            kept,
-            schedule,
-            look_at: AT_ONCE,
-            saved: true,
-        })
-    }
-
-    fn view(&self, name: &Arc<str>) -> ScheduleView {
-        let Kept { spec, progress, .. } = &self.kept;
-        let next = match spec.paused {
-            true => Vec::new(),
-            false => self.schedule.when.next(progress.after, NEXT_LEN),
-        };
-        ScheduleView {
-            name: name.clone(),
-            spec: spec.clone(),
-            created_at: self.kept.created_at,
-            updated_at: self.kept.updated_at,
-            next,
-            waiting: progress.waiting.len(),
-            last_at: self.kept.last_at,
-            last_run: self.kept.last_run,
-            last_error: self.kept.last_error.clone(),
-            skipped: progress.skipped,
-        }
-    }
-}
-
-fn compile(when: &WhenSpec, created_at: Timestamp) -> Result<When, WhenError> {
-    match when {
-        WhenSpec::Cron { cron, time_zone } => When::cron(cron, time_zone),
-        WhenSpec::Every { every, from } => When::every(every, from.unwrap_or(created_at)),
-        WhenSpec::At(at) => Ok(When::At(*at)),
-    }
-}
-
-fn where_wrong(error: WhenError) -> ScheduleError {
-    let pointer = match &error {
-        WhenError::Cron(_) => "/when/cron",
-        WhenError::TimeZone(_) => "/when/time_zone",
-        WhenError::Every(_) => "/when/every",
-    };
-    let message = error.to_string();
-    ScheduleError::Invalid { pointer, message }
-}
 
 /// Owns the schedules.
 struct Keeper {
@@ -446,7 +102,7 @@ impl Keeper {
             .iter_mut()
             .filter(|(_, entry)| entry.look_at.is_some_and(|at| at <= now));
         stream::iter(due)
-            .for_each_concurrent(FIRE_AT_ONCE, |(name, entry)| engine.step(name, entry, now))
+            .for_each_concurrent(FIRE_AT_ONCE, |(name, entry)| engine.attend(name, entry, now))
             .await;
         // A run may be over before its end is waited for: so it is looked at again after that.
         let waits = |entry: &Entry| !entry.over && !entry.kept.progress.waiting.is_empty();
@@ -601,18 +257,27 @@ impl Keeper {
     }
 }
 
-impl Entry {
-    fn started(&mut self, at: Timestamp, run: RunId) {
-        self.kept.last_at = Some(at);
-        self.kept.last_run = Some(run);
-        self.kept.last_error = None;
-        self.over = false;
-    }
-}
-
 impl Engine {
+    /// Keeps the schedules until the engine stops.
+    pub(crate) async fn keep_schedules(self) {
+        let inbox = self
+            .inner
+            .schedules
+            .inbox
+            .lock()
+            .expect("no panic under this lock")
+            .take();
+        // Another call of this has it.
+        let Some(inbox) = inbox else { return };
+        let mut keeper = Keeper {
+            engine: self,
+            all: BTreeMap::new(),
+        };
+        keeper.keep(inbox).await;
+    }
+
     /// Looks at one schedule: starts what is due, and keeps how far it is.
-    async fn step(&self, name: &Arc<str>, entry: &mut Entry, now: Timestamp) {
+    async fn attend(&self, name: &Arc<str>, entry: &mut Entry, now: Timestamp) {
         let later = Some(Timestamp(now.0.saturating_add(STORE_PAUSE_MS)));
         let busy = match self.is_busy(entry).await {
             Ok(busy) => busy,
