@@ -7,13 +7,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use heddle_host::{Host, HostSettings, Policy};
+use heddle_kernel::retention::Retention;
+use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
+
+use crate::archive::Folder;
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -41,9 +45,19 @@ pub(crate) struct Serve {
     /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allow_origins: Vec<String>,
-    /// How many runs may be under way at once
+    /// How many runs may be under way at once; a further one is queued
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight)]
     max_runs: usize,
+    /// How many runs may be queued; a further start is refused
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_queued)]
+    max_queued: usize,
+    /// How long runs are kept after their end, as in 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d,
+    /// finished=forever; the most particular one stands; repeatable [default: 7d]
+    #[arg(long = "keep", value_name = "RULE")]
+    keep: Vec<String>,
+    /// A folder that gets the export of every run, as RUN.ndjson, before it is forgotten
+    #[arg(long, value_name = "DIR")]
+    export_before_forgetting: Option<PathBuf>,
     /// How many seconds one call of a function may take
     #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().call_timeout.as_secs())]
     call_timeout: u64,
@@ -70,6 +84,10 @@ impl Serve {
     async fn run(self) -> anyhow::Result<()> {
         // First: a stop that is asked for while the engine starts is honoured too.
         let stop = stop_asked()?;
+        let retention = Retention::read(self.keep.iter().map(String::as_str))
+            .map_err(|error| anyhow!("--keep {error}"))?;
+        let archive = self.export_before_forgetting.as_deref().map(Folder::open);
+        let archive = archive.transpose()?;
         let path = crate::store::path(&self.store)?;
         let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
         let cache = self.cache.clone().unwrap_or_else(|| {
@@ -94,12 +112,17 @@ impl Serve {
         };
         let settings = Settings {
             max_runs_in_flight: self.max_runs.max(1),
+            max_queued: self.max_queued,
             ..Settings::default()
         };
         let engine = Engine::new(ports, settings);
         self.register_folder(&engine).await?;
         recover(&engine).await?;
         warn_of_unknown(&named, &engine);
+        engine.forget_old(
+            retention,
+            archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
+        );
         let listener = self.bind().await?;
         let settings = ServerSettings {
             allowed_hosts: self.allow_hosts,
@@ -229,6 +252,9 @@ async fn recover(engine: &Engine) -> anyhow::Result<()> {
     }
     for (run, error) in &recovered.damaged {
         tracing::error!("run {run} cannot go on: {error}");
+    }
+    if recovered.queued > 0 {
+        tracing::info!("{} runs are queued", recovered.queued);
     }
     if recovered.runs > 0 {
         tracing::info!("going on with {} runs that were under way", recovered.runs);

@@ -22,6 +22,8 @@ pub mod ports;
 mod registry;
 mod replay;
 mod requests;
+mod retention;
+mod schedules;
 mod sleepers;
 mod steer;
 mod system;
@@ -35,5 +37,6 @@ pub use answer::{
 };
 pub use backtest::{Backtest, Difference};
 pub use engine::{Engine, Ports, Settings};
+pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};
