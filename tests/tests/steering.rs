@@ -125,7 +125,7 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
     let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
     assert_eq!(steps["steps"][1]["attempts"], 2, "{steps}");
     let refused = tell(&server, &run, "retry", &json!({})).problem(409);
-    assert_eq!(refused["type"], "urn:heddle:problem:run-over");
+    assert_eq!(refused["type"], "urn:heddle:problem:not-now");
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn the_steps_of_a_run_are_listed_and_looked_back_at() {
     );
     assert_eq!(
         late["state"],
-        json!({"list": [1, 2, 3], "n": 2, "out": [1, 2], "inner": {"x": 1}})
+        json!({"list": [1, 2, 3], "n": 2, "out": [{"text": 1}, {"text": 2}], "inner": {"x": 1}})
     );
     server.get(&format!("/v1/runs/{run}/steps/10")).problem(404);
 
@@ -334,7 +334,7 @@ fn the_steps_of_a_run_are_listed_and_looked_back_at() {
             {"key": "inner", "op": "add", "after": {"x": 1}},
             {"key": "list", "op": "replace", "before": [1, 2], "after": [1, 2, 3]},
             {"key": "n", "op": "replace", "before": 1, "after": 2},
-            {"key": "out", "op": "add", "after": [1, 2]},
+            {"key": "out", "op": "add", "after": [{"text": 1}, {"text": 2}]},
         ])
     );
     assert!(

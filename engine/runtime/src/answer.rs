@@ -18,6 +18,8 @@ use crate::{
 pub struct Recovered {
     /// How many runs go on.
     pub runs: usize,
+    /// How many runs are queued: they begin as places come free.
+    pub queued: usize,
     /// Runs that cannot go on, each with the reason: their journals are damaged.
     pub damaged: Vec<(RunId, String)>,
     /// Kept plugins that could not be registered, each with the reason.
@@ -64,10 +66,12 @@ pub enum StartError {
         limit: usize,
     },
     /// Too many runs are queued.
-    #[error("{limit} runs are queued, the limit (max_queued): try again later")]
+    #[error("{limit} runs are queued, the limit (max_queued): try again in {retry_after_s} s")]
     Busy {
         /// The limit.
         limit: usize,
+        /// In how many seconds a part of the queue is probably free.
+        retry_after_s: u32,
     },
     /// The group of the graph has no value for this state.
     #[error("the run's group (`limits.group`) cannot be told: {0}")]
@@ -112,7 +116,8 @@ pub struct Start {
     pub graph: String,
     /// The state that the run begins with.
     pub state: Object,
-    /// Which of the queued ones is taken up first: the one with the highest.
+    /// Which of the queued ones is taken up first: the one with the highest, from -100 to 100. What is outside
+    /// of that is taken for the nearest.
     pub priority: i32,
     /// Set where the request may be sent again.
     pub key: Option<RequestKey>,
@@ -232,6 +237,16 @@ pub enum ReadError {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl ReadError {
+    /// What came of reading this run: what the store cannot read for it is the run's own trouble.
+    pub(crate) fn of_run(self, run: RunId) -> Self {
+        match self {
+            Self::Store(StoreError::Damaged(message)) => Self::Damaged { run, message },
+            other => other,
+        }
+    }
 }
 
 /// A run as it is told: all of it is durable.
@@ -392,7 +407,7 @@ impl StartedRun {
 /// Numbers about the engine now.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
-    /// How many runs are under way.
+    /// How many runs are under way: those that wait or stand still are not.
     pub runs_in_flight: usize,
     /// How many wait for their turn.
     pub runs_queued: usize,

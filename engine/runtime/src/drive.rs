@@ -171,7 +171,6 @@ impl Driver {
 
     /// Waits for what comes next. False where the run was lost meanwhile.
     async fn wait(&mut self, due: Option<Timestamp>) -> bool {
-        let draining = self.engine.is_draining();
         let sleep = due.map(|due| {
             let left = due.0.saturating_sub(self.engine.ports.clock.now().0);
             Duration::from_millis(left.clamp(0, LONGEST_SLEEP_MS).unsigned_abs())
@@ -187,7 +186,6 @@ impl Driver {
             }
             () = live.lost() => return false,
             () = live.stirred.notified() => {}
-            () = self.engine.drains(), if !draining => {}
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             () = tokio::time::sleep(LOG_FLUSH), if flying => {}
         }
@@ -225,6 +223,7 @@ impl Driver {
                 sink: sink.clone(),
             },
         };
+        self.engine.occupy(&self.live);
         // A call that may have an effect outside follows from nothing that could still be lost.
         let granted = self.engine.ports.functions.is_granted(&call.function);
         let durable = granted.then(|| {
@@ -357,6 +356,8 @@ impl Driver {
         if !self.outbox.rests() || !self.durable().await {
             return false;
         }
+        // Also where somebody holds it: it uses nothing up while it rests.
+        self.engine.vacate(&self.live);
         let due = self.live.read(|run| run.due());
         self.engine.park(&self.live, due)
     }
@@ -364,10 +365,16 @@ impl Driver {
     /// Ends the driving: everything is handed over, and nothing is taken any more.
     async fn leave(&mut self) {
         self.outbox.send(&self.engine, &self.live);
-        if let Err(Stopped::Lost(error)) = self.live.clone().durable_so_far().await {
+        let durable = self.live.clone().durable_so_far().await;
+        if let Err(Stopped::Lost(error)) = &durable {
             tracing::error!(run = %self.live.id, %error, "the run is given up by this engine");
         }
         self.engine.forget(&self.live);
+        self.engine.vacate(&self.live);
+        let over = durable.is_ok() && self.live.read(|run| run.status.is_over());
+        if over || self.live.progress().borrow().seq == 0 {
+            self.engine.done_with(&self.live);
+        }
         self.live.close();
     }
 }

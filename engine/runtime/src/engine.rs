@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Definition, Diagnostic, FunctionKind, Graph, Json, Level, Recorded, Run, RunId, graph};
+use heddle_kernel::{
+    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Recorded, Run, RunId, decide, graph,
+};
 
 use crate::{
+    admission::{Enqueues, Entry, PRIORITIES, Seat},
     answer::{
         CallToolError, CreateGraphError, CreatedGraph, Page, ReadError, Recovered, RegisterPluginError,
         RunView, Start, StartError, StartedRun, Stats, ToolAnswer,
@@ -16,8 +19,8 @@ use crate::{
     live::{LiveRun, Stopped},
     outbox::Outbox,
     ports::{
-        AppendError, Clock, Functions, GraphRow, Ids, Journal, NewRun, PluginInfo, ResolveError, Resolved,
-        RunFilter, RunRow, Sink, StoreError, ToolCall,
+        Append, AppendError, Clock, Functions, GraphRow, Ids, Journal, Leaves, NewRun, PluginInfo, QueuedRun,
+        ResolveError, Resolved, RunFilter, RunRow, Sink, StoreError, ToolCall,
     },
     requests::{Claim, Keyed},
     watch::Watch,
@@ -90,6 +93,12 @@ impl Engine {
                 recovered.plugins.push((name, error.to_string()));
             }
         }
+        let (groups, queued) = (
+            inner.ports.journal.groups().await?,
+            inner.ports.journal.queued().await?,
+        );
+        recovered.queued = queued.len();
+        inner.admission.restore(groups, queued);
         for id in inner.ports.journal.unfinished().await? {
             match inner.rouse(id).await {
                 Ok(Some(_)) => recovered.runs += 1,
@@ -98,7 +107,7 @@ impl Engine {
                 Err(error) => recovered.damaged.push((id, error.to_string())),
             }
         }
-        inner.spawn_waking();
+        inner.spawn_keepers();
         Ok(recovered)
     }
 
@@ -169,28 +178,81 @@ impl Engine {
         }
         let pinned = inner.pin(&start.graph).await?;
         let id = inner.ports.ids.run_id();
-        let (mut run, events) = Run::start(
+        let now = inner.ports.clock.now();
+        let (mut run, mut events) = Run::start(
             id,
             pinned.graph,
             pinned.graphs,
             start.state,
             pinned.functions,
-            false,
-            inner.ports.clock.now(),
+            true,
+            now,
         );
         run.max_state_bytes = limit;
+        let group = run.group().map_err(StartError::Group)?;
+        let (least, most) = PRIORITIES.into_inner();
         let begins = NewRun {
             graph: run.graph.id.clone(),
             created_at: run.started_at,
-            priority: start.priority,
-            group: None,
+            priority: start.priority.clamp(least, most),
+            group: group.as_ref().map(|group| group.name.clone()),
             origin: start.origin,
         };
-        self.begin(run, events, begins, claim).await
+        match inner.admission.enter(begins.priority, group.as_ref(), now) {
+            Ok(Entry::Begins) => {
+                let begun = decide(&mut run, Input::TakenUp, now);
+                events.extend(begun.expect("a run that is queued can be taken up"));
+                let seat = Seat::taken(begins.group.clone());
+                self.drive(run, events, begins, claim, seat).await
+            }
+            Ok(Entry::Queued) => self.queue(run, events, begins, claim).await,
+            Err(retry_after_s) => Err(StartError::Busy {
+                limit: inner.settings.max_queued,
+                retry_after_s,
+            }),
+        }
     }
 
-    /// Drives a new run. The answer comes when its start is durable.
+    /// Drives a new run that is let in whatever else is under way. The answer comes when its start is durable.
     pub(crate) async fn begin(
+        &self,
+        run: Run,
+        events: Vec<Arc<Recorded>>,
+        begins: NewRun,
+        claim: Option<Arc<Claim>>,
+    ) -> Result<StartedRun, StartError> {
+        let seat = Seat::to_take(begins.group.clone());
+        self.drive(run, events, begins, claim, seat).await
+    }
+
+    /// Drives a new run.
+    async fn drive(
+        &self,
+        run: Run,
+        events: Vec<Arc<Recorded>>,
+        begins: NewRun,
+        claim: Option<Arc<Claim>>,
+        seat: Seat,
+    ) -> Result<StartedRun, StartError> {
+        let inner = &self.inner;
+        let (id, last) = (run.id, run.seq);
+        let live = Arc::new(LiveRun::new(run, 0, &events));
+        let hold = live.hold();
+        live.sit(|of_live| *of_live = seat);
+        inner.occupy(&live);
+        inner.adopt(&live);
+        let request = claim.as_ref().map(|claim| claim.answered(id, last));
+        inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
+        kept(&live, last, claim).await?;
+        Ok(StartedRun {
+            hold: Some(hold),
+            ..self.started(id)
+        })
+    }
+
+    /// Keeps a new run for which there is no room yet. When that is durable, nothing of it stays in memory but its
+    /// place in the queue.
+    async fn queue(
         &self,
         run: Run,
         events: Vec<Arc<Recorded>>,
@@ -199,6 +261,7 @@ impl Engine {
     ) -> Result<StartedRun, StartError> {
         let inner = &self.inner;
         let (id, last) = (run.id, run.seq);
+<<<<<<< HEAD
         let live = Arc::new(LiveRun::new(run, 0, &events));
         let hold = live.hold();
         inner.admit(&live)?;
@@ -227,6 +290,31 @@ impl Engine {
                 Err(StartError::Store(StoreError::Failed(error.to_string())))
             }
         }
+=======
+        let live = Arc::new(LiveRun::new(run, 0, &[]));
+        let queued = QueuedRun {
+            run: id,
+            priority: begins.priority,
+            group: begins.group.clone(),
+        };
+        let ack = Enqueues {
+            engine: inner.clone(),
+            live: live.clone(),
+            queued,
+        };
+        inner.ports.journal.append(Append {
+            run: id,
+            begins: Some(begins),
+            reopens: false,
+            events,
+            leaves: Leaves::Queued,
+            requests: claim.iter().map(|claim| claim.answered(id, last)).collect(),
+            snapshot: None,
+            ack: Arc::new(ack),
+        });
+        kept(&live, last, claim).await?;
+        Ok(self.started(id))
+>>>>>>> drive
     }
 
     /// A run that the same request started before.
@@ -400,8 +488,8 @@ impl Engine {
     /// Numbers about the engine now.
     pub fn stats(&self) -> Stats {
         Stats {
-            runs_in_flight: self.inner.runs_in_flight(),
-            runs_queued: 0,
+            runs_in_flight: self.inner.admission.in_flight(),
+            runs_queued: self.inner.admission.queued(),
         }
     }
 
@@ -411,6 +499,29 @@ impl Engine {
         self.inner.drain(within).await;
         if let Err(error) = self.inner.ports.journal.close().await {
             tracing::error!(%error, "the journal did not close");
+        }
+    }
+}
+
+/// Waits until the start of a run is durable: its events up to `last`.
+async fn kept(live: &Arc<LiveRun>, last: u64, claim: Option<Arc<Claim>>) -> Result<(), StartError> {
+    if let Some(claim) = &claim {
+        claim.clone().keep_until_durable(live.clone(), last);
+    }
+    let durable = live.durable_to(last).await;
+    // Who is answered may send it again at once.
+    claim.inspect(|claim| claim.give_back());
+    match durable {
+        Ok(()) => Ok(()),
+        Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
+        Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
+            Err(StartError::Draining)
+        }
+        Err(Stopped::Lost(error @ AppendError::Damaged { .. })) => {
+            Err(StartError::Store(StoreError::Damaged(error.to_string())))
+        }
+        Err(Stopped::Lost(error @ AppendError::Conflict { .. })) => {
+            Err(StartError::Store(StoreError::Failed(error.to_string())))
         }
     }
 }

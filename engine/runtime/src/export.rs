@@ -135,14 +135,21 @@ impl Engine {
             }
         }
         let now = inner.ports.clock.now();
+        let group = import.head.group.clone();
         let (run, append) = import.finish(now)?;
+        let group = group.filter(|_| !run.status.is_over());
         for graph in import.used.into_values() {
             journal.put_graph(graph).await?;
         }
         // It tells when the run is durable, and is not driven.
         let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[])));
+        inner.admission.count(group.as_ref());
         journal.append(append(ack.clone()));
-        match ack.durable_to(last).await {
+        let durable = ack.durable_to(last).await;
+        if let (Err(_), Some(group)) = (&durable, &group) {
+            inner.admission.uncount(group);
+        }
+        match durable {
             Ok(()) => Ok(id),
             Err(Stopped::Lost(AppendError::Conflict { .. })) => Err(ImportError::Known(id)),
             Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(error.into()),

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    answer::{RegisterPluginError, StartError},
+    admission::Admission,
+    answer::RegisterPluginError,
     drive::drive,
     engine::{Ports, Settings},
     graphs::AtHand,
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) claimed: Claimed,
     pub(crate) graphs: AtHand,
     pub(crate) sleepers: Sleepers,
+    pub(crate) admission: Admission,
     /// Whether the engine is stopping: looked at before every step.
     draining: AtomicBool,
     /// Tells those who wait that it is.
@@ -41,6 +43,7 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn new(ports: Ports, settings: Settings) -> Self {
         Self {
+            admission: Admission::new(settings.max_runs_in_flight, settings.max_queued),
             ports,
             settings,
             live: Registry::default(),
@@ -52,14 +55,13 @@ impl Inner {
         }
     }
 
-    pub(crate) fn runs_in_flight(&self) -> usize {
-        self.live.len()
-    }
-
     /// Has every driver end before its next step, and gives them this long for the one under way.
     pub(crate) async fn drain(&self, within: Duration) {
         self.draining.store(true, Ordering::Release);
         self.drains.send_replace(true);
+        for live in self.live.all() {
+            live.stirred.notify_one();
+        }
         self.live.join(within).await;
         for live in self.live.all() {
             live.stop(Stopped::Draining);
@@ -81,16 +83,7 @@ impl Inner {
         self.live.get(id)
     }
 
-    /// Takes a new run in, if there is room.
-    pub(crate) fn admit(&self, live: &Arc<LiveRun>) -> Result<(), StartError> {
-        let limit = self.settings.max_runs_in_flight;
-        match self.live.insert_below(limit, live) {
-            true => Ok(()),
-            false => Err(StartError::Busy { limit }),
-        }
-    }
-
-    /// Takes a run in that was acknowledged before: there is always room for it.
+    /// Takes a run in.
     pub(crate) fn adopt(&self, live: &Arc<LiveRun>) {
         self.live.insert(live);
     }
@@ -104,9 +97,14 @@ impl Inner {
     }
 
     /// Begins what goes on beside the runs.
-    pub(crate) fn spawn_waking(self: &Arc<Self>) {
-        // It belongs to no run, and is joined with the tasks of those that do.
-        self.live.spawn(RunId(Uuid::nil()), self.clone().keep_waking());
+    pub(crate) fn spawn_keepers(self: &Arc<Self>) {
+        self.spawn_beside(self.clone().keep_waking());
+        self.spawn_beside(self.clone().keep_taking_up());
+    }
+
+    /// Begins a task that belongs to no run, and is joined with the tasks of those that do.
+    fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.live.spawn(RunId(Uuid::nil()), task);
     }
 
     /// Makes sure that the plugins which a run keeps to can be called.
@@ -115,12 +113,19 @@ impl Inner {
             if self.ports.functions.has(&function.digest) {
                 continue;
             }
-            if let Some(plugin) = self.ports.journal.plugin(&function.digest).await? {
-                let name = plugin.name.clone();
-                if let Err(error) = self.register_kept(plugin, true).await {
-                    // The step that needs it fails with a clear error of its own.
-                    tracing::error!(run = %run.id, plugin = %name, %error, "a plugin that a run keeps to is gone");
+            // Where it cannot be had, the step that needs it fails with a clear error of its own.
+            let error = match self.ports.journal.plugin(&function.digest).await {
+                Ok(Some(plugin)) => {
+                    let registered = self.register_kept(plugin, true).await;
+                    registered.err().map(|error| error.to_string())
                 }
+                Ok(None) => None,
+                Err(StoreError::Damaged(error)) => Some(error),
+                Err(error) => return Err(error),
+            };
+            if let Some(error) = error {
+                let plugin = &function.plugin;
+                tracing::error!(run = %run.id, %plugin, %error, "a plugin that a run keeps to is gone");
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! of the world comes through the ports in [`ports`]; nothing here names a database, a wasm
 //! runtime or a web server.
 
+mod admission;
 mod answer;
 mod drive;
 mod engine;
@@ -24,6 +25,7 @@ mod steer;
 mod system;
 mod watch;
 
+pub use admission::PRIORITIES;
 pub use answer::{
     CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, Page, ReadError,
     Recovered, RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats,

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -13,6 +13,7 @@ use heddle_kernel::{Input, Recorded, Refusal, Run, RunId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
+    admission::Seat,
     ports::{Ack, AppendError, Durable},
     requests::Claim,
     watch::Chunk,
@@ -31,9 +32,13 @@ pub(crate) struct LiveRun {
     progress: watch::Sender<Progress>,
     chunks: OnceLock<broadcast::Sender<Chunk>>,
     inbox: Mutex<Inbox>,
-    /// Told when something came into the inbox, or nobody holds the run any more.
+    /// Told when something came into the inbox, nobody holds the run any more, or the engine stops.
     pub(crate) stirred: Notify,
     holds: AtomicUsize,
+    /// What it takes of what there is for all.
+    seat: Mutex<Seat>,
+    /// Whether that is a place among those in flight.
+    placed: AtomicBool,
 }
 
 /// What was sent to a run from outside, and its driver has not taken.
@@ -107,7 +112,21 @@ impl LiveRun {
             inbox: Mutex::default(),
             stirred: Notify::new(),
             holds: AtomicUsize::new(0),
+            seat: Mutex::default(),
+            placed: AtomicBool::new(false),
         }
+    }
+
+    /// Changes what the run takes of what there is for all.
+    pub(crate) fn sit(&self, change: impl FnOnce(&mut Seat)) {
+        let mut seat = self.seat.lock().expect("nothing panics while it holds a seat");
+        change(&mut seat);
+        self.placed.store(seat.is_placed(), Ordering::Release);
+    }
+
+    /// Whether it has a place among those in flight.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.placed.load(Ordering::Acquire)
     }
 
     /// Keeps the run in memory until the hold is dropped.

@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -19,8 +16,6 @@ const SHARDS: usize = 64;
 
 pub(crate) struct Registry {
     shards: [Shard; SHARDS],
-    /// How many runs there are in all shards.
-    len: AtomicUsize,
 }
 
 // The std locks: nothing awaits and nothing panics while one is held.
@@ -37,7 +32,6 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Shard::default()),
-            len: AtomicUsize::new(0),
         }
     }
 }
@@ -47,11 +41,6 @@ impl Registry {
         // The end of an id is random, the beginning the time.
         let [.., last] = id.0.into_bytes();
         &self.shards[usize::from(last) % SHARDS]
-    }
-
-    /// How many runs there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<LiveRun>> {
@@ -65,27 +54,7 @@ impl Registry {
             .runs
             .write()
             .expect("no panic under this lock");
-        if runs.insert(live.id, live.clone()).is_none() {
-            self.len.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    /// Takes a new run in if there are fewer than `limit`. Answers whether it did.
-    pub(crate) fn insert_below(&self, limit: usize, live: &Arc<LiveRun>) -> bool {
-        let place = |len: usize| (len < limit).then_some(len + 1);
-        let free = self
-            .len
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, place)
-            .is_ok();
-        if free {
-            let mut runs = self
-                .shard(live.id)
-                .runs
-                .write()
-                .expect("no panic under this lock");
-            runs.insert(live.id, live.clone());
-        }
-        free
+        runs.insert(live.id, live.clone());
     }
 
     /// Takes a run out if `really`, which is asked while nobody can look the run up.
@@ -100,7 +69,6 @@ impl Registry {
         let gone = this && really();
         if gone {
             runs.remove(&live.id);
-            self.len.fetch_sub(1, Ordering::AcqRel);
         }
         gone
     }

@@ -13,6 +13,7 @@ use heddle_kernel::{Input, Refusal, RunId, Status, Timestamp};
 use tokio::sync::Notify;
 
 use crate::{
+    admission::Seat,
     answer::ReadError,
     inner::Inner,
     live::{LiveRun, Stopped},
@@ -67,6 +68,10 @@ impl Inner {
         if let Some(live) = self.live(id) {
             return Ok(Some(live));
         }
+        self.rouse_resting(id).await.map_err(|error| error.of_run(id))
+    }
+
+    async fn rouse_resting(self: &Arc<Self>, id: RunId) -> Result<Option<Arc<LiveRun>>, ReadError> {
         let _alone = self.live.alone(id).await;
         if let Some(live) = self.live(id) {
             return Ok(Some(live));
@@ -75,9 +80,11 @@ impl Inner {
             return Ok(None);
         };
         self.register_pinned(&loaded.run).await?;
-        let input = (loaded.run.shown_status() != Status::Queued).then_some(Input::TakenUp);
+        let status = loaded.run.shown_status();
+        let seat = self.seat_of(id, status).await?;
+        let input = (status != Status::Queued).then_some(Input::TakenUp);
         let (live, _) = self
-            .take_up(loaded, input)
+            .take_up(loaded, input, seat)
             .expect("a run that is not over can be taken up");
         Ok(Some(live))
     }
@@ -88,6 +95,7 @@ impl Inner {
         self: &Arc<Self>,
         loaded: Loaded,
         input: Option<Input>,
+        seat: Seat,
     ) -> Result<(Arc<LiveRun>, u64), Refusal> {
         let Loaded { run, pace } = loaded;
         let mut outbox = Outbox::of_loaded(&run, pace);
@@ -97,7 +105,11 @@ impl Inner {
         if let Some(input) = input {
             outbox.put(live.change(|run| heddle_kernel::decide(run, input, now))?);
         }
-        let last = live.read(|run| run.seq);
+        live.sit(|of_live| *of_live = seat);
+        let (last, status) = live.read(|run| (run.seq, run.shown_status()));
+        if status == Status::Running {
+            self.occupy(&live);
+        }
         self.adopt(&live);
         self.spawn(live.clone(), outbox);
         Ok((live, last))

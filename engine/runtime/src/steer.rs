@@ -188,7 +188,8 @@ impl Engine {
                 return Ok(None);
             }
             inner.register_pinned(&loaded.run).await?;
-            inner.take_up(loaded, Some(input.clone()))?
+            let seat = inner.seat_of(id, loaded.run.shown_status()).await?;
+            inner.take_up(loaded, Some(input.clone()), seat)?
         };
         live.durable_to(last).await.map_err(not_taken)?;
         Ok(Some(last))
