@@ -245,6 +245,7 @@ impl Engine {
         inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
         kept(&live, last, claim).await?;
         Ok(StartedRun {
+            replayed: false,
             hold: Some(hold),
             ..self.started(id)
         })
@@ -261,36 +262,6 @@ impl Engine {
     ) -> Result<StartedRun, StartError> {
         let inner = &self.inner;
         let (id, last) = (run.id, run.seq);
-<<<<<<< HEAD
-        let live = Arc::new(LiveRun::new(run, 0, &events));
-        let hold = live.hold();
-        inner.admit(&live)?;
-        let request = claim.as_ref().map(|claim| claim.answered(id, last));
-        inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
-        if let Some(claim) = &claim {
-            claim.clone().keep_until_durable(live.clone(), last);
-        }
-        let durable = live.durable_to(last).await;
-        // Who is answered may send it again at once.
-        claim.inspect(|claim| claim.give_back());
-        match durable {
-            Ok(()) => Ok(StartedRun {
-                replayed: false,
-                hold: Some(hold),
-                ..self.started(id)
-            }),
-            Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
-            Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
-                Err(StartError::Draining)
-            }
-            Err(Stopped::Lost(error @ AppendError::Damaged { .. })) => {
-                Err(StartError::Store(StoreError::Damaged(error.to_string())))
-            }
-            Err(Stopped::Lost(error @ AppendError::Conflict { .. })) => {
-                Err(StartError::Store(StoreError::Failed(error.to_string())))
-            }
-        }
-=======
         let live = Arc::new(LiveRun::new(run, 0, &[]));
         let queued = QueuedRun {
             run: id,
@@ -313,8 +284,10 @@ impl Engine {
             ack: Arc::new(ack),
         });
         kept(&live, last, claim).await?;
-        Ok(self.started(id))
->>>>>>> drive
+        Ok(StartedRun {
+            replayed: false,
+            ..self.started(id)
+        })
     }
 
     /// A run that the same request started before.
