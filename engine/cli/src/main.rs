@@ -14,6 +14,7 @@ mod history;
 mod paint;
 mod serve;
 mod steer;
+mod store;
 mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -70,6 +71,9 @@ enum Command {
     Export(history::Export),
     /// Keep a run that was exported, and print its id
     Import(history::Import),
+    /// Check, copy or migrate the store that a server keeps everything in
+    #[command(subcommand)]
+    Store(store::Store),
 }
 
 #[derive(Subcommand)]
@@ -218,6 +222,7 @@ fn main() -> ExitCode {
         Command::Diff(diff) => diff.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Store(command) => store::run(command),
     };
     done.unwrap_or_else(|error| {
         eprintln!(
