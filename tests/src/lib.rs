@@ -2,6 +2,10 @@
 //! WebSocket client. What is missing (the binary, a component) is a failure that says what to run.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+pub mod appends;
+pub mod fault;
+pub mod lot;
+
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},

@@ -1,0 +1,204 @@
+//! Every kind of fault at every write and sync of a store: what was acknowledged is there afterwards, each append
+//! whole or not at all, nothing that was refused, and the store goes on.
+//!
+//! `HEDDLE_SWEEP_SEED=N` repeats one sweep, and `HEDDLE_SWEEP_CASES=N` tries more (or, with a number above all
+//! of them, every one).
+
+use std::{
+    io::Read,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use heddle_runtime::ports::{Ack, AppendError, Journal};
+use heddle_store::{SqliteJournal, SqliteSettings};
+use heddle_tests::{
+    appends::{Account, Workload},
+    fault::{Does, Errno, Faults, Of},
+    lot::{Lot, seed},
+};
+use tokio::sync::mpsc;
+
+/// How many of the faults are tried where nothing is said: about half a minute on two slow cores.
+const CASES: usize = 150;
+
+/// How many tries of a store must have failed before its disk is well again.
+const TRIES: u64 = 3;
+
+/// One fault.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    of: Of,
+    n: u64,
+    does: Does,
+    /// It happens once; else from there on, until the disk is well again.
+    once: bool,
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_whatever_fails_at_which_write_or_sync() {
+    let seed = seed("HEDDLE_SWEEP_SEED");
+    let workload = Workload::of(seed);
+    let (writes, syncs) = without_faults(seed, &workload);
+    let mut lot = Lot::new(seed);
+    let mut cases = cases(writes, syncs);
+    lot.shuffle(&mut cases);
+    let wanted = std::env::var("HEDDLE_SWEEP_CASES").map(|count| count.parse().expect("a number"));
+    cases.truncate(wanted.unwrap_or(CASES));
+    eprintln!("{} faults among {writes} writes and {syncs} syncs", cases.len());
+    let cases = Mutex::new(cases.into_iter());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let case = cases.lock().unwrap().next();
+                    let Some(case) = case else { break };
+                    try_case(seed, &workload, case);
+                }
+            });
+        }
+    });
+}
+
+/// Every fault that there can be among so many writes and syncs.
+fn cases(writes: u64, syncs: u64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |of: Of, count: u64, does: Does, once: bool| {
+        cases.extend((1..=count).map(|n| Case { of, n, does, once }));
+    };
+    for does in [Does::DieBefore, Does::DieAfter, Does::Tear] {
+        add(Of::Writes, writes, does, true);
+    }
+    for does in [Does::DieBefore, Does::DieAfter, Does::Freeze] {
+        add(Of::Syncs, syncs, does, true);
+    }
+    for once in [true, false] {
+        for errno in [Errno::Full, Errno::Broken, Errno::ReadOnly] {
+            add(Of::Writes, writes, Does::Fail(errno), once);
+        }
+        add(Of::Syncs, syncs, Does::Fail(Errno::Broken), once);
+    }
+    cases
+}
+
+/// Runs the workload on a disk that is well, and answers how many writes and syncs it makes.
+fn without_faults(seed: u64, workload: &Workload) -> (u64, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heddle.db");
+    let faults = Faults::under(&path);
+    let (text, died) = told(start(&faults, &path, seed));
+    assert!(!died);
+    let account = Account::of(&text);
+    assert!(account.done && !account.refused(), "{text}");
+    let counts = (faults.writes(), faults.syncs());
+    // All of it is on the disk, and so the layer sees every write and every sync.
+    let disk = tempfile::tempdir().unwrap();
+    check(
+        workload,
+        &account,
+        &faults.after_power_failure(disk.path(), None),
+        false,
+    );
+    counts
+}
+
+fn start(faults: &Faults, path: &Path, seed: u64) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_appends"))
+        .arg(path)
+        .arg(seed.to_string())
+        .envs(faults.environment(true))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the process that appends starts")
+}
+
+/// What a process tells until it ends, and whether it was killed. It must not fail by itself.
+fn told(mut child: Child) -> (String, bool) {
+    let mut text = String::new();
+    let mut stdout = child.stdout.take().expect("its stdout is piped");
+    stdout.read_to_string(&mut text).expect("it tells text");
+    let status = child.wait().expect("it can be waited for");
+    assert!(
+        status.success() || status.code().is_none(),
+        "it failed ({status}) after:\n{text}"
+    );
+    (text, !status.success())
+}
+
+fn try_case(seed: u64, workload: &Workload, case: Case) {
+    // A check that fails says in which case, and under which seed.
+    let _failing = Failing(seed, case);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heddle.db");
+    let faults = Faults::under(&path);
+    let last = if case.once { case.n } else { u64::MAX };
+    faults.plan(case.of, case.n..=last, case.does);
+    let child = start(&faults, &path, seed);
+    let reading = std::thread::spawn(|| told(child));
+    if case.does == Does::Freeze {
+        faults.wait_until("it stands still, or is over", |faults| {
+            faults.frozen() > 0 || reading.is_finished()
+        });
+    } else if !case.once {
+        faults.wait_until("the store tries again and again, or is over", |faults| {
+            faults.hit() >= TRIES || reading.is_finished()
+        });
+    }
+    if !case.once || case.does == Does::Freeze {
+        faults.heal();
+    }
+    let (text, died) = reading.join().expect("it tells what it does");
+    let account = Account::of(&text);
+    assert_eq!(account.done, !died, "{text}");
+    let mut lot = Lot::new(seed ^ case.n);
+    let (synced, mixed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let synced = faults.after_power_failure(synced.path(), None);
+    let mixed = faults.after_power_failure(mixed.path(), Some(&mut lot));
+    for left in [&path, &synced, &mixed] {
+        check(workload, &account, left, false);
+    }
+}
+
+/// Checks what a store holds, has the workload go on from there to its end, and checks again.
+fn check(workload: &Workload, account: &Account, path: &Path, doubt: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let journal = SqliteJournal::open(SqliteSettings::new(path)).expect("the store opens");
+        let held = account.check(workload, &journal, doubt).await;
+        let (done, mut all) = mpsc::unbounded_channel();
+        for (run, held) in held.iter().enumerate() {
+            for planned in &workload.runs[run][*held..] {
+                journal.append(planned.append(run, Arc::new(Taken(done.clone()))));
+            }
+        }
+        drop(done);
+        assert!(all.recv().await.is_none());
+        let whole = Account::of_all(workload);
+        whole.check(workload, &journal, false).await;
+    });
+}
+
+/// An append that must be taken. Dropped when it was told.
+struct Taken(#[expect(dead_code, reason = "its end is what is waited for")] mpsc::UnboundedSender<()>);
+
+impl Ack for Taken {
+    fn durable(&self, _seq: u64) {}
+
+    fn failed(&self, error: AppendError) {
+        eprintln!("the store does not go on: {error}");
+        std::process::abort();
+    }
+}
+
+/// Says which case it was where a check in it fails.
+struct Failing(u64, Case);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in this case of HEDDLE_SWEEP_SEED={}: {:?}", self.0, self.1);
+        }
+    }
+}
