@@ -136,15 +136,14 @@ impl Workload {
                     runs.push(Growing::new(runs.len(), session));
                     appending.push(runs.len() - 1);
                 }
+                appending.iter().for_each(|run| runs[*run].grow(&mut lot));
                 for _ in 0..lot.within(1..6) {
                     // Once in a while one run appends twice in a turn.
                     let run = lot.within(0..runs.len() as u64) as usize;
                     if !runs[run].over {
+                        runs[run].grow(&mut lot);
                         appending.push(run);
                     }
-                }
-                for run in &appending {
-                    runs[*run].grow(&mut lot);
                 }
                 turns.push(appending);
             }
@@ -207,8 +206,6 @@ impl Growing {
             2 => Leaves::Waiting(RunWait {
                 until: lot.once_in(2).then(|| Timestamp(lot.within(1..1_000) as i64)),
             }),
-            3 => Leaves::Paused,
-            4 if begins => Leaves::Queued,
             _ => Leaves::Running,
         };
         let first = self.seq + 1;
@@ -223,14 +220,14 @@ impl Growing {
             reopens,
             events: events.collect(),
             leaves,
-            request: lot.once_in(3).then(|| Request {
+            request: false.then(|| Request {
                 to: (!begins).then_some(run),
                 key: format!("key-{}-{first}", self.number).into(),
                 digest: Digest::of(&first.to_be_bytes()),
                 run,
                 seq: self.seq,
             }),
-            snapshot: lot.once_in(4).then(|| RunSnapshot {
+            snapshot: false.then(|| RunSnapshot {
                 seq: self.seq,
                 body: json(&format!(
                     "{{\"seq\":{},\"fill\":\"{}\"}}",
@@ -244,8 +241,9 @@ impl Growing {
 
     fn ends(&mut self, events: &mut Vec<Event>, lot: &mut Lot) -> Leaves {
         self.failed = lot.once_in(2);
-        self.over = !self.failed;
-        let (status, error) = match self.failed {
+        self.over = true;
+        let f = std::mem::take(&mut self.failed);
+        let (status, error) = match f {
             true => (Status::Failed, Some(error())),
             false => (Status::Finished, None),
         };

@@ -174,13 +174,18 @@ impl Faults {
         self.get(word::FROZEN)
     }
 
-    /// Waits until this holds. What it waits for happens in another process, so it looks again and again.
-    pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    /// Waits until this holds; false where that takes too long. What it waits for happens in another process,
+    /// so it looks again and again.
+    #[must_use]
+    pub fn wait_for(&self, holds: impl Fn(&Self) -> bool) -> bool {
         let began = Instant::now();
         while !holds(self) {
-            assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
+            if began.elapsed() >= PATIENCE {
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
+        true
     }
 
     /// Puts into another folder what a power failure could have left of the store: of every sector, either what

@@ -6,9 +6,11 @@
 
 use std::{
     io::Read,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
 use heddle_runtime::ports::{Ack, AppendError, Journal};
@@ -87,7 +89,7 @@ fn without_faults(seed: u64, workload: &Workload) -> (u64, u64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heddle.db");
     let faults = Faults::under(&path);
-    let (text, died) = told(start(&faults, &path, seed));
+    let (text, died) = Appending::start(&faults, &path, seed).end(&faults);
     assert!(!died);
     let account = Account::of(&text);
     assert!(account.done && !account.refused(), "{text}");
@@ -103,28 +105,47 @@ fn without_faults(seed: u64, workload: &Workload) -> (u64, u64) {
     counts
 }
 
-fn start(faults: &Faults, path: &Path, seed: u64) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_appends"))
-        .arg(path)
-        .arg(seed.to_string())
-        .envs(faults.environment(true))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the process that appends starts")
+/// The process that appends, and what it tells.
+struct Appending {
+    child: Child,
+    told: JoinHandle<String>,
 }
 
-/// What a process tells until it ends, and whether it was killed. It must not fail by itself.
-fn told(mut child: Child) -> (String, bool) {
-    let mut text = String::new();
-    let mut stdout = child.stdout.take().expect("its stdout is piped");
-    stdout.read_to_string(&mut text).expect("it tells text");
-    let status = child.wait().expect("it can be waited for");
-    assert!(
-        status.success() || status.code().is_none(),
-        "it failed ({status}) after:\n{text}"
-    );
-    (text, !status.success())
+impl Appending {
+    fn start(faults: &Faults, path: &Path, seed: u64) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_appends"))
+            .arg(path)
+            .arg(seed.to_string())
+            .envs(faults.environment(true))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the process that appends starts");
+        let mut stdout = child.stdout.take().expect("its stdout is piped");
+        let told = std::thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).expect("it tells text");
+            text
+        });
+        Self { child, told }
+    }
+
+    fn is_over(&self) -> bool {
+        self.told.is_finished()
+    }
+
+    /// Everything that it tells until its end, and whether it was killed. It must not fail by itself.
+    fn end(mut self, faults: &Faults) -> (String, bool) {
+        let ends = faults.wait_for(|_| self.is_over());
+        if !ends {
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().expect("it can be waited for");
+        let text = self.told.join().expect("it tells what it does");
+        assert!(ends, "it stands still after:\n{text}");
+        let killed = status.signal().is_some();
+        assert!(status.success() || killed, "it failed ({status}) after:\n{text}");
+        (text, killed)
+    }
 }
 
 fn try_case(seed: u64, workload: &Workload, case: Case) {
@@ -135,21 +156,16 @@ fn try_case(seed: u64, workload: &Workload, case: Case) {
     let faults = Faults::under(&path);
     let last = if case.once { case.n } else { u64::MAX };
     faults.plan(case.of, case.n..=last, case.does);
-    let child = start(&faults, &path, seed);
-    let reading = std::thread::spawn(|| told(child));
+    let appending = Appending::start(&faults, &path, seed);
     if case.does == Does::Freeze {
-        faults.wait_until("it stands still, or is over", |faults| {
-            faults.frozen() > 0 || reading.is_finished()
-        });
+        assert!(faults.wait_for(|faults| faults.frozen() > 0 || appending.is_over()));
+        faults.heal();
     } else if !case.once {
-        faults.wait_until("the store tries again and again, or is over", |faults| {
-            faults.hit() >= TRIES || reading.is_finished()
-        });
-    }
-    if !case.once || case.does == Does::Freeze {
+        // The store tries again and again.
+        assert!(faults.wait_for(|faults| faults.hit() >= TRIES || appending.is_over()));
         faults.heal();
     }
-    let (text, died) = reading.join().expect("it tells what it does");
+    let (text, died) = appending.end(&faults);
     let account = Account::of(&text);
     assert_eq!(account.done, !died, "{text}");
     let mut lot = Lot::new(seed ^ case.n);
