@@ -206,6 +206,8 @@ impl Growing {
             2 => Leaves::Waiting(RunWait {
                 until: lot.once_in(2).then(|| Timestamp(lot.within(1..1_000) as i64)),
             }),
+            3 => Leaves::Paused,
+            4 if begins => Leaves::Queued,
             _ => Leaves::Running,
         };
         let first = self.seq + 1;
@@ -220,14 +222,14 @@ impl Growing {
             reopens,
             events: events.collect(),
             leaves,
-            request: false.then(|| Request {
+            request: lot.once_in(3).then(|| Request {
                 to: (!begins).then_some(run),
                 key: format!("key-{}-{first}", self.number).into(),
                 digest: Digest::of(&first.to_be_bytes()),
                 run,
                 seq: self.seq,
             }),
-            snapshot: false.then(|| RunSnapshot {
+            snapshot: lot.once_in(4).then(|| RunSnapshot {
                 seq: self.seq,
                 body: json(&format!(
                     "{{\"seq\":{},\"fill\":\"{}\"}}",
@@ -241,9 +243,8 @@ impl Growing {
 
     fn ends(&mut self, events: &mut Vec<Event>, lot: &mut Lot) -> Leaves {
         self.failed = lot.once_in(2);
-        self.over = true;
-        let f = std::mem::take(&mut self.failed);
-        let (status, error) = match f {
+        self.over = !self.failed;
+        let (status, error) = match self.failed {
             true => (Status::Failed, Some(error())),
             false => (Status::Finished, None),
         };
