@@ -225,6 +225,21 @@ impl Event {
             Self::RunFinished | Self::RunFailed { .. } | Self::RunCancelled { .. }
         )
     }
+
+    /// The step that is over with it, for good or ill. A run that is folded up to and with it is as it was
+    /// right after the step. Where an item fails and its map goes on, that is the item's end, not its failure.
+    pub fn ends_step(&self) -> Option<u64> {
+        match self {
+            Self::StepFinished { step, .. }
+            | Self::ItemFinished { step, .. }
+            | Self::StepFailed {
+                step,
+                then: Then::Raise | Then::Goto(_),
+                ..
+            } => Some(*step),
+            _ => None,
+        }
+    }
 }
 
 /// One item of a map.

@@ -10,7 +10,9 @@ pub mod graph;
 pub mod ids;
 pub mod object;
 pub mod picture;
+pub mod retention;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 
 pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};

@@ -109,8 +109,12 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /state/a/merge: expected one of append, add, max, min, union, deep, last, got "sum"
         Error /state/b: what is said of a key must be a JSON object, got a number
         Error /state/to/reduce: unknown key `reduce`; known here: merge, description
+        Error /limits/at_once: misplaced key `at_once`; it belongs in `map`, or in `group` of `limits`
         Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
         Error /limits/time: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "-1s"
+        Error /limits/group/key: unknown key `key`; known here: by, at_once
+        Error /limits/group/by: column 7: the expression ends too early: the `:` of `… ? … : …` is missing
+        Error /limits/group/at_once: expected a whole number from 1 to 10000, got 0
         Error /nodes/y: no registered plugin has a function `y`"#]].assert_eq(&found(
         r#"{"nodes": {
              "extract": {"sleep": "10 parsecs", "config": 1},
@@ -122,7 +126,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
              "null": {"graph": null}, "nulls": {"map": {"over": "state.x", "uses": "extract", "into": null}}, "ask": {"wait": {"signal": null}}},
            "edges": {"extract": [], "gate": ["x", "x"], "analyze": [{"to": "x"}, {"when": "true"}, "y"], "x": {"when": 1, "to": "y"}},
            "state": {"a": {"merge": "sum"}, "b": 1, "to": {"reduce": "add"}},
-           "limits": {"time": "-1s", "steps": 1.5}}"#,
+           "limits": {"time": "-1s", "steps": 1.5, "group": {"by": "state.", "at_once": 0, "key": "x"}, "at_once": 1}}"#,
     ));
 }
 

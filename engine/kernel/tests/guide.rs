@@ -196,8 +196,7 @@ impl Page {
         }
     }
 
-    /// Runs an example to its end; time passes at once, and signals come when the run waits for them.
-    fn run(&self, example: &str, state: Object, signals: &mut Vec<Value>) -> Value {
+    fn start(&self, example: &str, state: Object, now: Timestamp) -> Run {
         let graph = self.examples[example].clone();
         let mut graphs = Graphs::new();
         self.under(&graph, &mut graphs);
@@ -214,10 +213,15 @@ impl Page {
             .chain([&graph])
             .flat_map(|graph| graph.functions());
         let functions = all.map(|uses| (uses.clone(), function(uses))).collect();
+        let id = RunId(uuid::Uuid::nil());
+        Run::start(id, graph, Arc::new(graphs), state, functions, false, now).0
+    }
+
+    /// Runs an example to its end; time passes at once, and signals come when the run waits for them.
+    fn run(&self, example: &str, state: Object, signals: &mut Vec<Value>) -> Value {
         // A day like any other: sleeps until the past are over at once.
         let mut now = Timestamp(1_790_000_000_000);
-        let id = RunId(uuid::Uuid::nil());
-        let (mut run, _) = Run::start(id, graph, Arc::new(graphs), state, functions, false, now);
+        let mut run = self.start(example, state, now);
         while !run.status.is_over() {
             let call = run.owed().find_map(|owed| match owed {
                 Owed::Call { step, attempt } => Some((step, attempt)),
@@ -298,6 +302,11 @@ fn every_example_of_the_guide_ends_as_it_says() {
             }
             "state" => state = object(value),
             "signal" => signals.push(value),
+            "group" => {
+                let group = page.start(example, state.clone(), Timestamp(0)).group();
+                let group = group.unwrap().unwrap_or_else(|| panic!("{example} has no group"));
+                assert_eq!(json!({"name": &*group.name, "at_once": group.at_once}), value);
+            }
             "ends" => {
                 let ended = page.run(example, std::mem::take(&mut state), &mut signals);
                 assert!(signals.is_empty(), "{example} does not take {signals:?}");

@@ -75,6 +75,10 @@ fn forms() -> Vec<(Value, &'static str)> {
             "/state/x",
         ),
         (json!({"nodes": {"a": {}}, "limits": {"steps": 5}}), "/limits"),
+        (
+            json!({"nodes": {"a": {}}, "limits": {"group": {}}}),
+            "/limits/group",
+        ),
     ]
 }
 
@@ -87,7 +91,8 @@ fn values() -> Value {
         "retry": {"attempts": 2}, "timeout": "1s", "on_error": "a", "compensate": "a", "over": "state.x", "as": "i",
         "at_once": 2, "into": "x", "on_item_error": "skip", "until": "state.x", "for": "1", "signal": "s",
         "schema": {}, "on_timeout": "a", "prompt": "p", "attempts": 2, "backoff": "1s", "factor": 1.5, "max": "1s",
-        "jitter": 0.5, "on": ["trap"], "when": "true", "to": "a", "merge": "max", "steps": 5, "time": "1s"
+        "jitter": 0.5, "on": ["trap"], "when": "true", "to": "a", "merge": "max", "steps": 5, "time": "1s",
+        "group": {"at_once": 3}, "by": "input.x"
     }"#;
     serde_json::from_str(text).unwrap()
 }
@@ -185,6 +190,11 @@ fn what_is_wrong_for_one_is_wrong_for_both() {
         json!({"nodes": {"a": {}}, "limits": {"steps": 1.5}}),
         json!({"nodes": {"a": {}}, "limits": {"time": "1 parsec"}}),
         json!({"nodes": {"a": {}}, "limits": {"time": 10}}),
+        json!({"nodes": {"a": {}}, "limits": {"group": "customer"}}),
+        json!({"nodes": {"a": {}}, "limits": {"group": {"by": 1}}}),
+        json!({"nodes": {"a": {}}, "limits": {"group": {"by": ""}}}),
+        json!({"nodes": {"a": {}}, "limits": {"group": {"at_once": 0}}}),
+        json!({"nodes": {"a": {}}, "limits": {"group": {"at_once": 10_001}}}),
         node(json!(null)),
         node(json!({"uses": 1})),
         node(json!({"input": ["state.x"]})),
@@ -250,6 +260,7 @@ fn what_is_good_for_one_is_good_for_both() {
     let good = [
         json!({"nodes": {"a": {}, "b c.d-e_f:g/h é": {}}, "edges": {"a": null}}),
         json!({"nodes": {"a": {}}, "edges": {"a": "end"}, "limits": {"steps": 1, "time": " 1h 30m "}}),
+        json!({"nodes": {"a": {}}, "limits": {"group": {"by": "input.customer + state.x", "at_once": 10_000}}}),
         json!({"nodes": {"a": {}, "b": {}}, "edges": {"a": ["b", "end"], "b": {"when": "node.x > 1", "to": ["end"]}}}),
         json!({"nodes": {"a": {}}, "edges": {"a": [{"when": "state.x", "to": "a"}, {"to": null}]}}),
         json!({"nodes": {"a": {"next": "a", "output": {"x": "node"}, "config": null}}}),

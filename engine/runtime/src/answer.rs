@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Diagnostic, Digest, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError, RunId,
-    Severity, Status, Timestamp, run::Waiting,
+    Diagnostic, Digest, Failure, Graph, GraphId, Json, Level, Object, Recorded, Refusal, Run, RunError,
+    RunId, Severity, Status, Timestamp, run::Waiting,
 };
 
 use crate::{
-    live::{Hold, LiveRun},
+    engine::Engine,
+    live::Hold,
     ports::{RegisterError, ResolveError, StoreError},
 };
 
@@ -17,6 +18,8 @@ use crate::{
 pub struct Recovered {
     /// How many runs go on.
     pub runs: usize,
+    /// How many runs are queued: they begin as places come free.
+    pub queued: usize,
     /// Runs that cannot go on, each with the reason: their journals are damaged.
     pub damaged: Vec<(RunId, String)>,
     /// Kept plugins that could not be registered, each with the reason.
@@ -63,10 +66,12 @@ pub enum StartError {
         limit: usize,
     },
     /// Too many runs are queued.
-    #[error("{limit} runs are queued, the limit (max_queued): try again later")]
+    #[error("{limit} runs are queued, the limit (max_queued): try again in {retry_after_s} s")]
     Busy {
         /// The limit.
         limit: usize,
+        /// In how many seconds a part of the queue is probably free.
+        retry_after_s: u32,
     },
     /// The group of the graph has no value for this state.
     #[error("the run's group (`limits.group`) cannot be told: {0}")]
@@ -111,7 +116,8 @@ pub struct Start {
     pub graph: String,
     /// The state that the run begins with.
     pub state: Object,
-    /// Which of the queued ones is taken up first: the one with the highest.
+    /// Which of the queued ones is taken up first: the one with the highest, from -100 to 100. What is outside
+    /// of that is taken for the nearest.
     pub priority: i32,
     /// Set where the request may be sent again.
     pub key: Option<RequestKey>,
@@ -173,6 +179,9 @@ pub enum StepError {
         /// What is the matter with it.
         what: &'static str,
     },
+    /// Nothing can go on from there.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The run cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -257,6 +266,15 @@ pub struct RunView {
     pub waits: Vec<Waiting>,
 }
 
+/// Some of a run's events. All of them are durable.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The events, in order.
+    pub events: Vec<Arc<Recorded>>,
+    /// Whether the run is over and nothing follows them: it may still be retried later, where it failed.
+    pub over: bool,
+}
+
 /// Why something that was sent to a run was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -278,6 +296,24 @@ pub enum SendError {
     /// The engine is stopping, or could not keep it.
     #[error("it was not taken, since {0}: send it again later")]
     Unavailable(String),
+}
+
+impl From<StoreError> for SendError {
+    fn from(error: StoreError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+impl From<KeyError> for StepError {
+    fn from(error: KeyError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Start(error.into())
+    }
 }
 
 /// Why a plugin was not registered.
@@ -323,30 +359,41 @@ pub enum CallToolError {
 pub struct StartedRun {
     /// Its id.
     pub id: RunId,
-    pub(crate) live: Arc<LiveRun>,
-    /// Whoever waits for the run's end is told by the driver that has it now.
-    pub(crate) _hold: Hold,
+    pub(crate) engine: Engine,
+    /// Set where it began just now: whoever waits for the run's end is told by the driver that has it.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl StartedRun {
-    /// The run as it is now; what it tells is durable. `None` where this engine drives it no
-    /// longer and it is not over: the journal knows how far it came.
+    /// The run as it is now; what it tells is durable. `None` where it cannot be read.
     pub async fn view(&self) -> Option<RunView> {
-        let view = self.live.read(RunView::of);
-        self.live.durable_to(view.last_seq).await.is_ok().then_some(view)
+        if let Some(Hold(live)) = &self.hold {
+            let view = live.read(RunView::of);
+            if live.durable_to(view.last_seq).await.is_ok() {
+                return Some(view);
+            }
+        }
+        self.engine.run(self.id).await.ok().flatten()
     }
 
     /// Waits until the run is over, or this engine drives it no longer.
     pub async fn over(&self) {
         // Either way there is nothing more to wait for; `view` tells which it was.
-        let _ = self.live.over().await;
+        let _ = match &self.hold {
+            Some(Hold(live)) => live.over().await,
+            None => match self.engine.held(self.id).await {
+                Ok(Some(hold)) => hold.0.over().await,
+                // It is over, or cannot be read.
+                Ok(None) | Err(_) => Ok(()),
+            },
+        };
     }
 }
 
 /// Numbers about the engine now.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
-    /// How many runs are under way.
+    /// How many runs are under way: those that wait or stand still are not.
     pub runs_in_flight: usize,
     /// How many wait for their turn.
     pub runs_queued: usize,

@@ -9,9 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{
-    Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Recorded, Status, Timestamp, decide,
-};
+use heddle_kernel::{Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Timestamp, decide};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{
@@ -36,11 +34,18 @@ type Answered = Result<Answer, Failure>;
 
 /// Drives a run to its end, until it only waits, or until the engine stops.
 pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, outbox: Outbox) {
+    let (ready, held) = live.read(|run| {
+        let held = run.is_held() || run.status.is_over();
+        // Of a run that stands still it is not known which calls were made: all are when it goes on.
+        let owed = run.owed().filter(|_| !held);
+        (owed.filter_map(call_of).collect(), held)
+    });
     let mut driver = Driver {
-        ready: live.read(|run| run.owed().filter_map(call_of).collect()),
         engine,
         live,
         outbox,
+        ready,
+        held,
         calls: JoinSet::new(),
         flying: HashMap::new(),
     };
@@ -61,6 +66,8 @@ struct Driver {
     outbox: Outbox,
     /// Calls that are owed and not made: step and attempt.
     ready: VecDeque<(u64, u32)>,
+    /// Whether the run stands still: no call is made meanwhile.
+    held: bool,
     /// Calls under way that did not answer at once.
     calls: JoinSet<(u64, u32, Answered)>,
     /// The same, by step.
@@ -81,25 +88,26 @@ impl Driver {
             if draining && self.flying.is_empty() {
                 return self.live.stop(Stopped::Draining);
             }
-            if !draining && let Some((step, attempt)) = self.ready.pop_front() {
+            if !draining && !self.held && !self.ready.is_empty() {
                 if !self.keep_pace().await {
                     return;
                 }
-                self.call(step, attempt);
+                // Something may have come meanwhile that has the run stand still.
+                if !self.held
+                    && let Some((step, attempt)) = self.ready.pop_front()
+                {
+                    self.call(step, attempt);
+                }
                 continue;
             }
-            if let Some(Letter { input, reply }) = self.live.letter() {
-                let answer = self.take(input);
-                // Who sent it may be gone: it happened all the same.
-                let _ = reply.send(answer);
+            if self.look_up() {
                 continue;
             }
             let (over, due) = self.live.read(|run| (run.status.is_over(), run.due()));
             if over {
                 return;
             }
-            let now = self.engine.ports.clock.now();
-            if !draining && due.is_some_and(|due| due <= now) && self.take(Input::Due) != Ok(0) {
+            if self.held && self.flying.is_empty() && self.give_up() {
                 continue;
             }
             self.flush();
@@ -111,6 +119,54 @@ impl Driver {
                 return;
             }
         }
+    }
+
+    /// Takes what was sent to the run, and what is due. Answers whether anything happened.
+    fn look_up(&mut self) -> bool {
+        let mut happened = false;
+        while let Some(letter) = self.live.letter() {
+            self.open(letter);
+            happened = true;
+        }
+        let due = self.live.read(|run| run.due().filter(|_| !run.status.is_over()));
+        let now = self.engine.ports.clock.now();
+        if due.is_some_and(|due| due <= now) && !self.engine.is_draining() {
+            happened |= self.take(Input::Due).is_ok_and(|last| last > 0);
+        }
+        happened
+    }
+
+    /// Takes what somebody sent.
+    fn open(&mut self, letter: Letter) {
+        let Letter { input, claim, reply } = letter;
+        // Which calls are under way is known here alone.
+        let input = match input {
+            Input::Resume { .. } => Input::Resume {
+                under_way: self.under_way(),
+            },
+            Input::Cancel { reason, .. } if self.flying.is_empty() => Input::Cancel { reason, grace_ms: 0 },
+            input => input,
+        };
+        let answer = self.take(input);
+        if let (Some(claim), Ok(seq)) = (claim, &answer) {
+            self.outbox.answers(claim.answered(self.live.id, *seq));
+            claim.keep_until_durable(self.live.clone(), *seq);
+        }
+        // Who sent it may be gone: it happened all the same.
+        let _ = reply.send(answer);
+    }
+
+    /// Ends a run that is being cancelled and of which no call is under way, though it may owe some. False
+    /// where it is not being cancelled.
+    fn give_up(&mut self) -> bool {
+        let cancelling = self.live.read(|run| run.is_held() && !run.is_paused());
+        cancelling && self.take(Input::TakenUp).is_ok_and(|last| last > 0)
+    }
+
+    /// The steps whose calls are under way, or were never made.
+    fn under_way(&self) -> Vec<u64> {
+        let ready = self.ready.iter().map(|(step, _)| *step);
+        self.flying.keys().copied().chain(ready).collect()
     }
 
     /// Waits for what comes next. False where the run was lost meanwhile.
@@ -169,8 +225,21 @@ impl Driver {
                 sink: sink.clone(),
             },
         };
+        self.engine.occupy(&self.live);
+        // A call that may have an effect outside follows from nothing that could still be lost.
+        let granted = self.engine.ports.functions.is_granted(&call.function);
+        let durable = granted.then(|| {
+            self.outbox.send(&self.engine, &self.live);
+            self.live.clone().durable_so_far()
+        });
         let engine = self.engine.clone();
         let mut answer: BoxFuture<'static, Answered> = Box::pin(async move {
+            if let Some(durable) = durable
+                && durable.await.is_err()
+            {
+                // The run is given up, and with it this call.
+                return std::future::pending().await;
+            }
             let call = AssertUnwindSafe(engine.ports.functions.call(call)).catch_unwind();
             call.await.unwrap_or_else(|_| {
                 let message = "the engine failed while it called the function: see its log";
@@ -187,7 +256,11 @@ impl Driver {
     }
 
     fn answered(&mut self, step: u64, attempt: u32, result: Answered) {
-        if let Some(flying) = self.flying.remove(&step) {
+        let known = self
+            .flying
+            .get(&step)
+            .is_some_and(|flying| flying.attempt == attempt);
+        if known && let Some(flying) = self.flying.remove(&step) {
             self.log(step, attempt, &flying.sink);
         }
         // Nothing follows from an answer that came too late.
@@ -238,15 +311,17 @@ impl Driver {
                     event => ended |= event.ends_run(),
                 }
             }
+            let over = run.status.is_over();
+            self.held = over || run.is_held();
             if ended {
                 // What a failure or a cancellation ended is not waited for.
                 self.flying.retain(|step, flying| {
                     let attempt = flying.attempt;
                     let owed = run.owed_at(*step) == Some(Owed::Call { step: *step, attempt });
-                    if !owed {
+                    if over || !owed {
                         flying.abort.abort();
                     }
-                    owed
+                    owed && !over
                 });
             }
         });
@@ -255,11 +330,15 @@ impl Driver {
         Ok(last)
     }
 
-    /// Lets others have a turn, and the disk keep up. False where the run was lost meanwhile.
+    /// Lets others have a turn, looks up, and lets the disk keep up. False where the run was lost meanwhile.
     async fn keep_pace(&mut self) -> bool {
         if self.outbox.held_for() >= HOLD {
             self.outbox.send(&self.engine, &self.live);
             tokio::task::yield_now().await;
+            while let Some(Ok((step, attempt, answer))) = self.calls.try_join_next() {
+                self.answered(step, attempt, answer);
+            }
+            self.look_up();
         }
         // What runs ahead of the disk is held in memory, so it has a limit.
         if self.outbox.ahead() > self.engine.settings.run_ahead_bytes {
@@ -271,15 +350,16 @@ impl Driver {
     }
 
     async fn durable(&self) -> bool {
-        let seq = self.live.read(|run| run.seq);
-        self.live.durable_to(seq).await.is_ok()
+        self.live.clone().durable_so_far().await.is_ok()
     }
 
-    /// Gives a run up that only waits, if nobody holds it: the store wakes it.
+    /// Gives a run up that rests, if nobody holds it: the store wakes it, or somebody who asks for it.
     async fn park(&mut self) -> bool {
-        if !self.outbox.waits() || !self.durable().await {
+        if !self.outbox.rests() || !self.durable().await {
             return false;
         }
+        // Also where somebody holds it: it uses nothing up while it rests.
+        self.engine.vacate(&self.live);
         let due = self.live.read(|run| run.due());
         self.engine.park(&self.live, due)
     }
@@ -287,11 +367,16 @@ impl Driver {
     /// Ends the driving: everything is handed over, and nothing is taken any more.
     async fn leave(&mut self) {
         self.outbox.send(&self.engine, &self.live);
-        let seq = self.live.read(|run| run.seq);
-        if let Err(Stopped::Lost(error)) = self.live.durable_to(seq).await {
+        let durable = self.live.clone().durable_so_far().await;
+        if let Err(Stopped::Lost(error)) = &durable {
             tracing::error!(run = %self.live.id, %error, "the run is given up by this engine");
         }
         self.engine.forget(&self.live);
+        self.engine.vacate(&self.live);
+        let over = durable.is_ok() && self.live.read(|run| run.status.is_over());
+        if over || self.live.progress().borrow().seq == 0 {
+            self.engine.done_with(&self.live);
+        }
         self.live.close();
     }
 }
@@ -321,19 +406,4 @@ impl Sink for StepSink {
             });
         }
     }
-}
-
-/// How a run ended, by its last event.
-pub(crate) fn end_of(last: &Recorded) -> Option<crate::ports::RunEnd> {
-    let (status, error) = match &last.event {
-        Event::RunFinished => (Status::Finished, None),
-        Event::RunFailed { error } => (Status::Failed, Some(error.clone())),
-        Event::RunCancelled { .. } => (Status::Cancelled, None),
-        _ => return None,
-    };
-    Some(crate::ports::RunEnd {
-        status,
-        at: last.at,
-        error,
-    })
 }

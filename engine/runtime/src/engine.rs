@@ -6,24 +6,23 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Object, Recorded, Refusal, Run, RunId,
-    graph,
+    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Recorded, Run, RunId, decide, graph,
 };
-use tokio::sync::oneshot;
 
 use crate::{
+    admission::{Enqueues, Entry, PRIORITIES, Seat},
     answer::{
-        CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, ReadError, Recovered,
-        RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats, StepError,
-        StepView, ToolAnswer,
+        CallToolError, CreateGraphError, CreatedGraph, Page, ReadError, Recovered, RegisterPluginError,
+        RunView, Start, StartError, StartedRun, Stats, ToolAnswer,
     },
     inner::Inner,
-    live::{Hold, Letter, LiveRun, Stopped},
+    live::{LiveRun, Stopped},
     outbox::Outbox,
     ports::{
-        AppendError, Clock, Functions, GraphRow, Ids, Journal, NewRun, PluginInfo, ResolveError, Resolved,
-        RunFilter, RunRow, Sink, StoreError, ToolCall,
+        Append, AppendError, Clock, Functions, GraphRow, Ids, Journal, Leaves, NewRun, PluginInfo, QueuedRun,
+        ResolveError, Resolved, RunFilter, RunRow, Sink, StoreError, ToolCall,
     },
+    requests::{Claim, Keyed},
     watch::Watch,
 };
 
@@ -70,7 +69,7 @@ impl Default for Settings {
 /// The engine; a clone is another handle on the same one.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl Engine {
@@ -94,6 +93,12 @@ impl Engine {
                 recovered.plugins.push((name, error.to_string()));
             }
         }
+        let (groups, queued) = (
+            inner.ports.journal.groups().await?,
+            inner.ports.journal.queued().await?,
+        );
+        recovered.queued = queued.len();
+        inner.admission.restore(groups, queued);
         for id in inner.ports.journal.unfinished().await? {
             match inner.rouse(id).await {
                 Ok(Some(_)) => recovered.runs += 1,
@@ -102,7 +107,7 @@ impl Engine {
                 Err(error) => recovered.damaged.push((id, error.to_string())),
             }
         }
-        inner.spawn_waking();
+        inner.spawn_keepers();
         Ok(recovered)
     }
 
@@ -159,52 +164,134 @@ impl Engine {
     /// # Errors
     /// Where it was not started: nothing of it is kept then.
     pub async fn start_run(&self, start: Start) -> Result<StartedRun, StartError> {
-        let Start { graph, state, .. } = start;
-        let graph = graph.as_str();
         let inner = &self.inner;
+        let claim = match inner.claim::<StartError>(None, start.key).await? {
+            Keyed::Known(request) => return Ok(self.started(request.run)),
+            Keyed::New(claim) => claim,
+        };
         if inner.is_draining() {
             return Err(StartError::Draining);
         }
-        let (size, limit) = (state.size(), inner.settings.max_state_bytes);
+        let (size, limit) = (start.state.size(), inner.settings.max_state_bytes);
         if size > limit {
             return Err(StartError::TooLarge { size, limit });
         }
-        let pinned = inner.pin(graph).await?;
+        let pinned = inner.pin(&start.graph).await?;
         let id = inner.ports.ids.run_id();
-        let (mut run, events) = Run::start(
+        let now = inner.ports.clock.now();
+        let (mut run, mut events) = Run::start(
             id,
             pinned.graph,
             pinned.graphs,
-            state,
+            start.state,
             pinned.functions,
-            false,
-            inner.ports.clock.now(),
+            true,
+            now,
         );
         run.max_state_bytes = limit;
+        let group = run.group().map_err(StartError::Group)?;
+        let (least, most) = PRIORITIES.into_inner();
         let begins = NewRun {
             graph: run.graph.id.clone(),
             created_at: run.started_at,
-            priority: start.priority,
-            group: None,
+            priority: start.priority.clamp(least, most),
+            group: group.as_ref().map(|group| group.name.clone()),
             origin: start.origin,
         };
+        match inner.admission.enter(begins.priority, group.as_ref(), now) {
+            Ok(Entry::Begins) => {
+                let begun = decide(&mut run, Input::TakenUp, now);
+                events.extend(begun.expect("a run that is queued can be taken up"));
+                let seat = Seat::taken(begins.group.clone());
+                self.drive(run, events, begins, claim, seat).await
+            }
+            Ok(Entry::Queued) => self.queue(run, events, begins, claim).await,
+            Err(retry_after_s) => Err(StartError::Busy {
+                limit: inner.settings.max_queued,
+                retry_after_s,
+            }),
+        }
+    }
+
+    /// Drives a new run that is let in whatever else is under way. The answer comes when its start is durable.
+    pub(crate) async fn begin(
+        &self,
+        run: Run,
+        events: Vec<Arc<Recorded>>,
+        begins: NewRun,
+        claim: Option<Arc<Claim>>,
+    ) -> Result<StartedRun, StartError> {
+        let seat = Seat::to_take(begins.group.clone());
+        self.drive(run, events, begins, claim, seat).await
+    }
+
+    /// Drives a new run.
+    async fn drive(
+        &self,
+        run: Run,
+        events: Vec<Arc<Recorded>>,
+        begins: NewRun,
+        claim: Option<Arc<Claim>>,
+        seat: Seat,
+    ) -> Result<StartedRun, StartError> {
+        let inner = &self.inner;
+        let (id, last) = (run.id, run.seq);
         let live = Arc::new(LiveRun::new(run, 0, &events));
         let hold = live.hold();
-        inner.admit(&live)?;
-        inner.spawn(live.clone(), Outbox::of_start(begins, events));
-        match live.durable_to(1).await {
-            Ok(()) => Ok(StartedRun {
-                id,
-                live,
-                _hold: hold,
-            }),
-            Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
-            Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
-                Err(StartError::Draining)
-            }
-            Err(Stopped::Lost(error @ (AppendError::Conflict { .. } | AppendError::Damaged { .. }))) => {
-                Err(StartError::Store(StoreError::Failed(error.to_string())))
-            }
+        live.sit(|of_live| *of_live = seat);
+        inner.occupy(&live);
+        inner.adopt(&live);
+        let request = claim.as_ref().map(|claim| claim.answered(id, last));
+        inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
+        kept(&live, last, claim).await?;
+        Ok(StartedRun {
+            hold: Some(hold),
+            ..self.started(id)
+        })
+    }
+
+    /// Keeps a new run for which there is no room yet. When that is durable, nothing of it stays in memory but its
+    /// place in the queue.
+    async fn queue(
+        &self,
+        run: Run,
+        events: Vec<Arc<Recorded>>,
+        begins: NewRun,
+        claim: Option<Arc<Claim>>,
+    ) -> Result<StartedRun, StartError> {
+        let inner = &self.inner;
+        let (id, last) = (run.id, run.seq);
+        let live = Arc::new(LiveRun::new(run, 0, &[]));
+        let queued = QueuedRun {
+            run: id,
+            priority: begins.priority,
+            group: begins.group.clone(),
+        };
+        let ack = Enqueues {
+            engine: inner.clone(),
+            live: live.clone(),
+            queued,
+        };
+        inner.ports.journal.append(Append {
+            run: id,
+            begins: Some(begins),
+            reopens: false,
+            events,
+            leaves: Leaves::Queued,
+            requests: claim.iter().map(|claim| claim.answered(id, last)).collect(),
+            snapshot: None,
+            ack: Arc::new(ack),
+        });
+        kept(&live, last, claim).await?;
+        Ok(self.started(id))
+    }
+
+    /// A run that was started before.
+    pub(crate) fn started(&self, id: RunId) -> StartedRun {
+        StartedRun {
+            id,
+            engine: self.clone(),
+            hold: None,
         }
     }
 
@@ -220,7 +307,7 @@ impl Engine {
                 return Ok(Some(view));
             }
         }
-        Ok(self.inner.load(id).await?.as_ref().map(RunView::of))
+        Ok(self.inner.load(id).await?.map(|loaded| RunView::of(&loaded.run)))
     }
 
     /// Runs that fit the filter, newest first, before `before`.
@@ -249,6 +336,20 @@ impl Engine {
         self.inner.ports.journal.events(id, after, limit).await
     }
 
+    /// The same, and whether they reach to the end of a run that is over. `None` where there is no such run.
+    ///
+    /// # Errors
+    /// Where the store gives no answer.
+    pub async fn page(&self, id: RunId, after: u64, limit: usize) -> Result<Option<Page>, StoreError> {
+        let Some(row) = self.inner.ports.journal.run(id).await? else {
+            return Ok(None);
+        };
+        let events = self.events(id, after, limit).await?;
+        let last = events.last().map_or(after, |last| last.seq);
+        let over = row.status.is_over() && last >= row.last_seq;
+        Ok(Some(Page { events, over }))
+    }
+
     /// Watches a run from after the event `after`. `None` where there is no such run.
     ///
     /// # Errors
@@ -259,178 +360,13 @@ impl Engine {
         let Some(row) = journal.run(id).await? else {
             return Ok(None);
         };
+        if row.status.is_over() {
+            return Ok(Some(Watch::of_past(journal.clone(), id, after, row.last_seq)));
+        }
         // A run that waits is taken up, so that the watcher hears when it goes on. One that is damaged
         // is told as far as its journal goes.
-        let live = match row.status.is_over() {
-            true => None,
-            false => self.held(id).await.ok().flatten(),
-        };
+        let live = self.held(id).await.ok().flatten();
         Ok(Some(Watch::new(journal.clone(), id, after, live)))
-    }
-
-    /// The run, driven by this engine until the hold is dropped. `None` where it is over.
-    async fn held(&self, id: RunId) -> Result<Option<Hold>, ReadError> {
-        loop {
-            let Some(live) = self.inner.rouse(id).await? else {
-                return Ok(None);
-            };
-            let hold = live.hold();
-            // One that was parked in between is loaded again.
-            if !live.is_closed() {
-                return Ok(Some(hold));
-            }
-        }
-    }
-
-    /// Sends a signal to a run: a wait for it goes on, or it is kept for the next one. The answer
-    /// comes when it is durable, with the number of its last event.
-    ///
-    /// # Errors
-    /// Where there is no such run, nothing in it takes such a signal, or it could not be kept.
-    pub async fn signal(
-        &self,
-        id: RunId,
-        name: &str,
-        payload: Json,
-        _key: Option<RequestKey>,
-    ) -> Result<u64, SendError> {
-        let name = name.into();
-        self.send(id, Input::Signal { name, payload }).await
-    }
-
-    /// Cancels a run: what it does is given up, and what can be undone is undone before it is over.
-    ///
-    /// # Errors
-    /// Where there is no such run, or it is over or ending.
-    pub async fn cancel(&self, id: RunId, reason: &str, grace: Option<Duration>) -> Result<u64, SendError> {
-        let reason = reason.into();
-        let grace = grace.unwrap_or(self.inner.settings.cancel_grace);
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.send(id, Input::Cancel { reason, grace_ms }).await
-    }
-
-    /// Has a run stand still: calls under way may finish, and no step begins until it is resumed. Answers
-    /// the number of the last event that it led to.
-    ///
-    /// # Errors
-    /// Where there is no such run, or it is over, ending, queued or paused.
-    pub async fn pause(&self, _id: RunId, _reason: &str) -> Result<u64, SendError> {
-        unimplemented!()
-    }
-
-    /// Has a run that is paused go on.
-    ///
-    /// # Errors
-    /// Where there is no such run, or it is not paused.
-    pub async fn resume(&self, _id: RunId) -> Result<u64, SendError> {
-        unimplemented!()
-    }
-
-    /// Has a run that failed go on from where it failed.
-    ///
-    /// # Errors
-    /// Where there is no such run, it did not fail, or what it did was undone.
-    pub async fn retry(&self, _id: RunId) -> Result<u64, SendError> {
-        unimplemented!()
-    }
-
-    /// Has a run keep to the newest versions of its plugins from here on; with `graph`, to that graph
-    /// (an id or a name), too.
-    ///
-    /// # Errors
-    /// Where there is no such run, it neither waits nor is paused nor failed, or it is at a place that the
-    /// graph does not have.
-    pub async fn upgrade(&self, _id: RunId, _graph: Option<&str>) -> Result<u64, SendError> {
-        unimplemented!()
-    }
-
-    /// Starts a run that begins as another one was right after a step, with some keys of its state set
-    /// anew; step 0 is its beginning.
-    ///
-    /// # Errors
-    /// Where there is no such run or step, or the new one cannot be started.
-    pub async fn fork(
-        &self,
-        _id: RunId,
-        _step: u64,
-        _edits: Object,
-        _key: Option<RequestKey>,
-    ) -> Result<StartedRun, StepError> {
-        unimplemented!()
-    }
-
-    /// A step of a run that is over, with the run's state right after it; step 0 is the run's beginning.
-    ///
-    /// # Errors
-    /// Where there is no such run or step.
-    pub async fn step(&self, _id: RunId, _step: u64) -> Result<StepView, StepError> {
-        unimplemented!()
-    }
-
-    /// The whole of a run as one text: JSON lines, the first of which says what it is. `None` where there is
-    /// no such run.
-    ///
-    /// # Errors
-    /// Where it cannot be read.
-    pub async fn export(&self, _id: RunId) -> Result<Option<Vec<u8>>, ReadError> {
-        unimplemented!()
-    }
-
-    /// Keeps a run that was exported. One that is not over is paused here.
-    ///
-    /// # Errors
-    /// Where it is malformed, there is such a run, or it could not be kept.
-    pub async fn import(&self, _export: &[u8]) -> Result<RunId, ImportError> {
-        unimplemented!()
-    }
-
-    /// Forgets a run that is over, with all that belongs to it.
-    ///
-    /// # Errors
-    /// Where there is no such run, or it is not over.
-    pub async fn forget(&self, _id: RunId) -> Result<(), ForgetError> {
-        unimplemented!()
-    }
-
-    async fn send(&self, id: RunId, input: Input) -> Result<u64, SendError> {
-        loop {
-            if self.inner.is_draining() {
-                return Err(SendError::Unavailable("the engine is stopping".to_owned()));
-            }
-            let Some(hold) = self.held(id).await? else {
-                return Err(
-                    match self.inner.ports.journal.run(id).await.map_err(ReadError::from)? {
-                        Some(_) => Refusal::Over.into(),
-                        None => SendError::NoSuchRun(id),
-                    },
-                );
-            };
-            let live = &hold.0;
-            // Nobody was told of a run whose start is not durable.
-            let unavailable = |stopped: Stopped| match stopped {
-                Stopped::Lost(error) => SendError::Unavailable(error.to_string()),
-                Stopped::Draining | Stopped::Parked => {
-                    SendError::Unavailable("the engine is stopping".to_owned())
-                }
-            };
-            live.durable_to(1).await.map_err(unavailable)?;
-            let (reply, answer) = oneshot::channel();
-            let input = input.clone();
-            if live.post(Letter { input, reply }).is_err() {
-                // Its driver has just let go of it: it is over, or parked.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            match answer.await {
-                Ok(answer) => {
-                    let seq = answer?;
-                    live.durable_to(seq).await.map_err(unavailable)?;
-                    return Ok(seq);
-                }
-                // The driver let go of it before it took the letter.
-                Err(_) => continue,
-            }
-        }
     }
 
     /// Registers a plugin and keeps it, so that it is there after a restart.
@@ -512,8 +448,8 @@ impl Engine {
     /// Numbers about the engine now.
     pub fn stats(&self) -> Stats {
         Stats {
-            runs_in_flight: self.inner.runs_in_flight(),
-            runs_queued: 0,
+            runs_in_flight: self.inner.admission.in_flight(),
+            runs_queued: self.inner.admission.queued(),
         }
     }
 
@@ -523,6 +459,29 @@ impl Engine {
         self.inner.drain(within).await;
         if let Err(error) = self.inner.ports.journal.close().await {
             tracing::error!(%error, "the journal did not close");
+        }
+    }
+}
+
+/// Waits until the start of a run is durable: its events up to `last`.
+async fn kept(live: &Arc<LiveRun>, last: u64, claim: Option<Arc<Claim>>) -> Result<(), StartError> {
+    if let Some(claim) = &claim {
+        claim.clone().keep_until_durable(live.clone(), last);
+    }
+    let durable = live.durable_to(last).await;
+    // Who is answered may send it again at once.
+    claim.inspect(|claim| claim.give_back());
+    match durable {
+        Ok(()) => Ok(()),
+        Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(StartError::Store(error)),
+        Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
+            Err(StartError::Draining)
+        }
+        Err(Stopped::Lost(error @ AppendError::Damaged { .. })) => {
+            Err(StartError::Store(StoreError::Damaged(error.to_string())))
+        }
+        Err(Stopped::Lost(error @ AppendError::Conflict { .. })) => {
+            Err(StartError::Store(StoreError::Failed(error.to_string())))
         }
     }
 }

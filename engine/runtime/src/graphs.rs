@@ -6,7 +6,7 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, Event, Function, FunctionKind, Graph, GraphId, Recorded, RunId, Severity,
+    Definition, Diagnostic, Event, Function, FunctionKind, Graph, GraphId, RunId, Severity,
     event::FunctionRef, graph, run::Graphs,
 };
 
@@ -152,6 +152,25 @@ impl Inner {
                 open.push(named);
             }
         }
+        self.with_functions(graph, graphs)
+    }
+
+    /// What a run keeps to that goes on with this graph, and with these for the names in it, on the newest
+    /// versions of its plugins.
+    pub(crate) async fn repin(
+        &self,
+        graph: &GraphId,
+        graphs: &BTreeMap<Arc<str>, GraphId>,
+    ) -> Result<Pinned, StartError> {
+        let graph = self.graph_to_run(&graph.0).await?;
+        let mut named = Graphs::new();
+        for (name, id) in graphs {
+            named.insert(name.clone(), self.graph_to_run(&id.0).await?);
+        }
+        self.with_functions(graph, named)
+    }
+
+    fn with_functions(&self, graph: Arc<Graph>, graphs: Graphs) -> Result<Pinned, StartError> {
         let mut functions: BTreeMap<Arc<str>, FunctionRef> = BTreeMap::new();
         for node in graphs.values().chain([&graph]).flat_map(|graph| &graph.nodes) {
             let Some(uses) = node.uses().filter(|uses| !functions.contains_key(*uses)) else {
@@ -168,26 +187,16 @@ impl Inner {
         })
     }
 
-    /// The graphs that a run keeps to, by its first event.
-    pub(crate) async fn pinned(
+    /// The graphs that a run keeps to.
+    pub(crate) async fn kept_graphs(
         &self,
         run: RunId,
-        first: &Recorded,
+        pins: &Pins<'_>,
     ) -> Result<(Arc<Graph>, Arc<Graphs>), ReadError> {
-        let Event::RunStarted {
-            graph,
-            graphs,
-            functions,
-            ..
-        } = &first.event
-        else {
-            let message = "the journal does not begin with the run's start".to_owned();
-            return Err(ReadError::Damaged { run, message });
-        };
-        let own = self.kept_graph(run, graph, functions).await?;
+        let own = self.kept_graph(run, pins.graph, pins.functions).await?;
         let mut named = Graphs::new();
-        for (name, id) in graphs {
-            named.insert(name.clone(), self.kept_graph(run, id, functions).await?);
+        for (name, id) in pins.graphs {
+            named.insert(name.clone(), self.kept_graph(run, id, pins.functions).await?);
         }
         Ok((own, Arc::new(named)))
     }
@@ -196,7 +205,7 @@ impl Inner {
         &self,
         run: RunId,
         id: &GraphId,
-        functions: &BTreeMap<Arc<str>, FunctionRef>,
+        functions: &Functions,
     ) -> Result<Arc<Graph>, ReadError> {
         let damaged = |message: String| ReadError::Damaged { run, message };
         let routes = |uses: &str| Some(functions.get(uses)?.routes.clone());
@@ -205,24 +214,65 @@ impl Inner {
         }
         let kept = self.ports.journal.graph(id).await?;
         let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
-        // The run keeps its own functions: that the registry lacks some now is no matter.
-        let find = |uses: &str| {
-            Ok(Function {
-                kind: FunctionKind::Tool,
-                routes: routes(uses)
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|route| route.to_string())
-                    .collect(),
-                input: serde_json::Value::Null,
-            })
-        };
-        let definition = Definition::parse(&kept.definition);
-        let checked = definition.and_then(|definition| graph::check(&definition, find, |_| Ok(())));
-        let graph = Arc::new(checked.map_err(|found| damaged(summary(&found)))?.0);
+        let graph = graph_of(&kept.definition, functions).map_err(|found| damaged(summary(&found)))?;
+        let graph = Arc::new(graph);
         self.graphs.keep(graph.clone(), routes);
         Ok(graph)
     }
+}
+
+type Functions = BTreeMap<Arc<str>, FunctionRef>;
+
+/// What an event has its run keep to.
+pub(crate) struct Pins<'e> {
+    pub(crate) graph: &'e GraphId,
+    pub(crate) graphs: &'e BTreeMap<Arc<str>, GraphId>,
+    pub(crate) functions: &'e Functions,
+}
+
+impl<'e> Pins<'e> {
+    pub(crate) fn of(event: &'e Event) -> Option<Self> {
+        let (Event::RunStarted {
+            graph,
+            graphs,
+            functions,
+            ..
+        }
+        | Event::RunForked {
+            graph,
+            graphs,
+            functions,
+            ..
+        }
+        | Event::RunUpgraded {
+            graph,
+            graphs,
+            functions,
+        }) = event
+        else {
+            return None;
+        };
+        Some(Self {
+            graph,
+            graphs,
+            functions,
+        })
+    }
+}
+
+/// A graph that was checked when it was created, for a run that keeps to these functions: that the
+/// registry lacks some now is no matter.
+pub(crate) fn graph_of(definition: &str, functions: &Functions) -> Result<Graph, Vec<Diagnostic>> {
+    let find = |uses: &str| {
+        let routes = functions.get(uses).map_or(&[][..], |function| &function.routes);
+        Ok(Function {
+            kind: FunctionKind::Tool,
+            routes: routes.iter().map(|route| route.to_string()).collect(),
+            input: serde_json::Value::Null,
+        })
+    };
+    let definition = Definition::parse(definition)?;
+    Ok(graph::check(&definition, find, |_| Ok(()))?.0)
 }
 
 fn broken(pointer: &str, message: String) -> StartError {

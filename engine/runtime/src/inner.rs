@@ -1,163 +1,107 @@
 //! The engine's inside: which runs are live, which graphs are at hand, and how both are come by.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, RwLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use heddle_kernel::{Digest, Run, RunId};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{
-    answer::{ReadError, RegisterPluginError, StartError},
+    admission::Admission,
+    answer::RegisterPluginError,
     drive::drive,
     engine::{Ports, Settings},
     graphs::AtHand,
     live::{LiveRun, Stopped},
     outbox::Outbox,
     ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
+    registry::Registry,
+    requests::Claimed,
     sleepers::Sleepers,
 };
-
-/// How many events are read at once where a run is folded from its journal.
-const FOLD_PAGE: usize = 2_000;
 
 pub(crate) struct Inner {
     pub(crate) ports: Ports,
     pub(crate) settings: Settings,
-    live: RwLock<HashMap<RunId, Arc<LiveRun>>>,
+    pub(crate) live: Registry,
+    pub(crate) claimed: Claimed,
     pub(crate) graphs: AtHand,
     pub(crate) sleepers: Sleepers,
-    drivers: Mutex<JoinSet<()>>,
-    draining: watch::Sender<bool>,
+    pub(crate) admission: Admission,
+    /// Whether the engine is stopping: looked at before every step.
+    draining: AtomicBool,
+    /// Tells those who wait that it is.
+    drains: watch::Sender<bool>,
 }
 
 impl Inner {
     pub(crate) fn new(ports: Ports, settings: Settings) -> Self {
         Self {
+            admission: Admission::new(settings.max_runs_in_flight, settings.max_queued),
             ports,
             settings,
-            live: RwLock::default(),
+            live: Registry::default(),
+            claimed: Claimed::default(),
             graphs: AtHand::default(),
             sleepers: Sleepers::default(),
-            drivers: Mutex::default(),
-            draining: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
+            drains: watch::Sender::new(false),
         }
-    }
-
-    pub(crate) fn runs_in_flight(&self) -> usize {
-        self.live.read().expect("no panic under this lock").len()
     }
 
     /// Has every driver end before its next step, and gives them this long for the one under way.
     pub(crate) async fn drain(&self, within: Duration) {
-        self.draining.send_replace(true);
-        let mut drivers = std::mem::take(&mut *self.drivers.lock().expect("no panic under this lock"));
-        let all = async { while drivers.join_next().await.is_some() {} };
-        if tokio::time::timeout(within, all).await.is_err() {
-            drivers.shutdown().await;
-        }
-        for live in self.live.read().expect("no panic under this lock").values() {
+        self.draining.store(true, Ordering::Release);
+        self.drains.send_replace(true);
+        self.live.join(within).await;
+        for live in self.live.all() {
             live.stop(Stopped::Draining);
         }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Waits until the engine stops.
     pub(crate) async fn drains(&self) {
-        let mut draining = self.draining.subscribe();
+        let mut drains = self.drains.subscribe();
         // The sender lives as long as the engine.
-        let _ = draining.wait_for(|draining| *draining).await;
+        let _ = drains.wait_for(|drains| *drains).await;
     }
 
     pub(crate) fn live(&self, id: RunId) -> Option<Arc<LiveRun>> {
-        self.live
-            .read()
-            .expect("no panic under this lock")
-            .get(&id)
-            .cloned()
+        self.live.get(id)
     }
 
-    /// Takes a new run in, if there is room.
-    pub(crate) fn admit(&self, live: &Arc<LiveRun>) -> Result<(), StartError> {
-        let mut all = self.live.write().expect("no panic under this lock");
-        let limit = self.settings.max_runs_in_flight;
-        if all.len() >= limit {
-            return Err(StartError::Busy { limit });
-        }
-        all.insert(live.id, live.clone());
-        Ok(())
-    }
-
-    /// Takes a run in that was acknowledged before: there is always room for it.
+    /// Takes a run in.
     pub(crate) fn adopt(&self, live: &Arc<LiveRun>) {
-        self.live
-            .write()
-            .expect("no panic under this lock")
-            .insert(live.id, live.clone());
+        self.live.insert(live);
     }
 
     pub(crate) fn forget(&self, live: &Arc<LiveRun>) {
-        self.forget_if(live, || true);
-    }
-
-    /// Takes a run out if `really`, which is asked while nobody can look the run up.
-    pub(crate) fn forget_if(&self, live: &Arc<LiveRun>, really: impl FnOnce() -> bool) -> bool {
-        let mut all = self.live.write().expect("no panic under this lock");
-        // A run that was parked may have been taken up again: that is another one.
-        let this = all.get(&live.id).is_some_and(|known| Arc::ptr_eq(known, live));
-        let gone = this && really();
-        if gone {
-            all.remove(&live.id);
-        }
-        gone
+        self.live.remove_if(live, || true);
     }
 
     pub(crate) fn spawn(self: &Arc<Self>, live: Arc<LiveRun>, outbox: Outbox) {
-        let mut drivers = self.drivers.lock().expect("no panic under this lock");
-        while drivers.try_join_next().is_some() {}
-        drivers.spawn(drive(self.clone(), live, outbox));
+        self.live.spawn(live.id, drive(self.clone(), live, outbox));
     }
 
     /// Begins what goes on beside the runs.
-    pub(crate) fn spawn_waking(self: &Arc<Self>) {
-        let mut drivers = self.drivers.lock().expect("no panic under this lock");
-        drivers.spawn(self.clone().keep_waking());
+    pub(crate) fn spawn_keepers(self: &Arc<Self>) {
+        self.spawn_beside(self.clone().keep_waking());
+        self.spawn_beside(self.clone().keep_taking_up());
     }
 
-    /// Folds a run from its journal; `None` where there is none.
-    pub(crate) async fn load(&self, id: RunId) -> Result<Option<Run>, ReadError> {
-        let damaged = |message: String| ReadError::Damaged { run: id, message };
-        let journal = &self.ports.journal;
-        if journal.run(id).await?.is_none() {
-            return Ok(None);
-        }
-        let mut run: Option<Run> = None;
-        loop {
-            let after = run.as_ref().map_or(0, |run| run.seq);
-            let events = journal.events(id, after, FOLD_PAGE).await?;
-            if events.is_empty() {
-                break;
-            }
-            for event in events {
-                match &mut run {
-                    None => {
-                        let (graph, graphs) = self.pinned(id, &event).await?;
-                        let first = Run::from_first(id, graph, graphs, &event);
-                        let mut first = first.map_err(|error| damaged(error.to_string()))?;
-                        first.max_state_bytes = self.settings.max_state_bytes;
-                        run = Some(first);
-                    }
-                    Some(run) => run.fold(&event).map_err(|error| damaged(error.to_string()))?,
-                }
-            }
-        }
-        run.map(Some)
-            .ok_or_else(|| damaged("it has no events".to_owned()))
+    /// Begins a task that belongs to no run, and is joined with the tasks of those that do.
+    fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.live.spawn(RunId(Uuid::nil()), task);
     }
 
     /// Makes sure that the plugins which a run keeps to can be called.

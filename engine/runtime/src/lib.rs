@@ -6,22 +6,30 @@
 //! of the world comes through the ports in [`ports`]; nothing here names a database, a wasm
 //! runtime or a web server.
 
+mod admission;
 mod answer;
 mod drive;
 mod engine;
+mod export;
 mod graphs;
+mod history;
 mod inner;
 mod live;
+mod load;
 mod outbox;
 pub mod ports;
+mod registry;
+mod requests;
 mod sleepers;
+mod steer;
 mod system;
 mod watch;
 
+pub use admission::PRIORITIES;
 pub use answer::{
-    CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, ReadError, Recovered,
-    RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats, StepError,
-    StepView, ToolAnswer,
+    CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, Page, ReadError,
+    Recovered, RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats,
+    StepError, StepView, ToolAnswer,
 };
 pub use engine::{Engine, Ports, Settings};
 pub use system::{RandomIds, SystemClock};

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -13,7 +13,9 @@ use heddle_kernel::{Input, Recorded, Refusal, Run, RunId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
+    admission::Seat,
     ports::{Ack, AppendError, Durable},
+    requests::Claim,
     watch::Chunk,
 };
 
@@ -33,6 +35,10 @@ pub(crate) struct LiveRun {
     /// Told when something came into the inbox, or nobody holds the run any more.
     pub(crate) stirred: Notify,
     holds: AtomicUsize,
+    /// What it takes of what there is for all.
+    seat: Mutex<Seat>,
+    /// Whether that is a place among those in flight.
+    placed: AtomicBool,
 }
 
 /// What was sent to a run from outside, and its driver has not taken.
@@ -46,6 +52,8 @@ struct Inbox {
 /// Something that happens to a run from outside.
 pub(crate) struct Letter {
     pub(crate) input: Input,
+    /// The key of the request that sent it, where it has one.
+    pub(crate) claim: Option<Arc<Claim>>,
     /// Told the number of the event that followed last.
     pub(crate) reply: oneshot::Sender<Result<u64, Refusal>>,
 }
@@ -104,7 +112,21 @@ impl LiveRun {
             inbox: Mutex::default(),
             stirred: Notify::new(),
             holds: AtomicUsize::new(0),
+            seat: Mutex::default(),
+            placed: AtomicBool::new(false),
         }
+    }
+
+    /// Changes what the run takes of what there is for all.
+    pub(crate) fn sit(&self, change: impl FnOnce(&mut Seat)) {
+        let mut seat = self.seat.lock().expect("nothing panics while it holds a seat");
+        change(&mut seat);
+        self.placed.store(seat.is_placed(), Ordering::Release);
+    }
+
+    /// Whether it has a place among those in flight.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.placed.load(Ordering::Acquire)
     }
 
     /// Keeps the run in memory until the hold is dropped.
@@ -217,6 +239,12 @@ impl LiveRun {
             Some(stopped) if reached.seq < seq => Err(stopped.clone()),
             _ => Ok(()),
         }
+    }
+
+    /// Waits until every event that the run has at this moment is durable.
+    pub(crate) fn durable_so_far(self: Arc<Self>) -> impl Future<Output = Result<(), Stopped>> + Send {
+        let seq = self.read(|run| run.seq);
+        async move { self.durable_to(seq).await }
     }
 
     /// Waits until the run is over and its last event durable.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -10,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Input, RunId, Timestamp};
-use tokio::sync::{Mutex, Notify};
+use heddle_kernel::{Input, Refusal, RunId, Status, Timestamp};
+use tokio::sync::Notify;
 
 use crate::{
+    admission::Seat,
     answer::ReadError,
     inner::Inner,
     live::{LiveRun, Stopped},
+    load::Loaded,
     outbox::Outbox,
 };
 
@@ -28,8 +29,6 @@ const WAKE_PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long to wait where the store gives no answer.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// How many runs can be loaded beside each other without waiting for one another.
-const SHARDS: usize = 64;
 
 /// What is known of the runs that wait.
 pub(crate) struct Sleepers {
@@ -37,8 +36,6 @@ pub(crate) struct Sleepers {
     next: AtomicI64,
     /// Told when one is to be woken before that.
     sooner: Notify,
-    /// Held while a run is loaded, so that it is loaded once.
-    loading: [Mutex<()>; SHARDS],
 }
 
 impl Default for Sleepers {
@@ -46,7 +43,6 @@ impl Default for Sleepers {
         Self {
             next: AtomicI64::new(i64::MAX),
             sooner: Notify::new(),
-            loading: std::array::from_fn(|_| Mutex::default()),
         }
     }
 }
@@ -54,7 +50,7 @@ impl Default for Sleepers {
 impl Inner {
     /// Gives a run up that waits, unless something came for it or somebody holds it.
     pub(crate) fn park(&self, live: &Arc<LiveRun>, due: Option<Timestamp>) -> bool {
-        if !self.forget_if(live, || live.close_if_idle()) {
+        if !self.live.remove_if(live, || live.close_if_idle()) {
             return false;
         }
         live.stop(Stopped::Parked);
@@ -66,37 +62,53 @@ impl Inner {
         true
     }
 
-    /// The run with this id, driven by this engine: loaded if it waits. `None` where there is none or it is over.
+    /// The run with this id, driven by this engine: loaded if it rests. `None` where there is none or it is
+    /// over. One that is queued is only looked at: it begins when it is told to.
     pub(crate) async fn rouse(self: &Arc<Self>, id: RunId) -> Result<Option<Arc<LiveRun>>, ReadError> {
         if let Some(live) = self.live(id) {
             return Ok(Some(live));
         }
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let shard = hasher.finish() as usize % SHARDS;
-        let _alone = self.sleepers.loading[shard].lock().await;
+        let _alone = self.live.alone(id).await;
         if let Some(live) = self.live(id) {
             return Ok(Some(live));
         }
-        let Some(run) = self.load(id).await?.filter(|run| !run.status.is_over()) else {
+        let Some(loaded) = self.load(id).await?.filter(|loaded| !loaded.run.status.is_over()) else {
             return Ok(None);
         };
-        self.register_pinned(&run).await?;
-        let (durable, waits) = (run.seq, run.is_waiting());
+        self.register_pinned(&loaded.run).await?;
+        let status = loaded.run.shown_status();
+        let seat = self.seat_of(id, status).await?;
+        let input = (status != Status::Queued).then_some(Input::TakenUp);
+        let (live, _) = self
+            .take_up(loaded, input, seat)
+            .expect("a run that is not over can be taken up");
+        Ok(Some(live))
+    }
+
+    /// Drives a run that was loaded, and on which this input comes first. Answers the number of the last event that
+    /// followed.
+    pub(crate) fn take_up(
+        self: &Arc<Self>,
+        loaded: Loaded,
+        input: Option<Input>,
+        seat: Seat,
+    ) -> Result<(Arc<LiveRun>, u64), Refusal> {
+        let Loaded { run, pace } = loaded;
+        let mut outbox = Outbox::of_loaded(&run, pace);
+        let durable = run.seq;
         let live = Arc::new(LiveRun::new(run, durable, &[]));
-        let mut outbox = if waits {
-            Outbox::of_waiting()
-        } else {
-            Outbox::default()
-        };
         let now = self.ports.clock.now();
-        // A run that is not over takes this always.
-        if let Ok(events) = live.change(|run| heddle_kernel::decide(run, Input::TakenUp, now)) {
-            outbox.put(events);
+        if let Some(input) = input {
+            outbox.put(live.change(|run| heddle_kernel::decide(run, input, now))?);
+        }
+        live.sit(|of_live| *of_live = seat);
+        let (last, status) = live.read(|run| (run.seq, run.shown_status()));
+        if status == Status::Running {
+            self.occupy(&live);
         }
         self.adopt(&live);
         self.spawn(live.clone(), outbox);
-        Ok(Some(live))
+        Ok((live, last))
     }
 
     /// Wakes runs when their time comes, until the engine stops.

@@ -43,6 +43,8 @@ pub struct Watch {
     run: RunId,
     after: u64,
     read: VecDeque<Arc<Recorded>>,
+    /// Set where it is known that no event follows this one.
+    last: Option<u64>,
     over: bool,
     live: Option<Live>,
 }
@@ -67,8 +69,17 @@ impl Watch {
             run,
             after,
             read: VecDeque::new(),
+            last: None,
             over: false,
             live,
+        }
+    }
+
+    /// A watch on a run that is over with its event `last`.
+    pub(crate) fn of_past(journal: Arc<dyn Journal>, run: RunId, after: u64, last: u64) -> Self {
+        Self {
+            last: Some(last),
+            ..Self::new(journal, run, after, None)
         }
     }
 
@@ -79,9 +90,10 @@ impl Watch {
     /// Where the journal cannot be read, or this engine stopped driving a run that is not over.
     pub async fn next(&mut self) -> Option<Result<Watched, StoreError>> {
         loop {
+            // An event that ends the run does not end the watch: a run that failed may have been retried.
             if let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
-                self.over |= event.event.ends_run();
+                self.over |= self.last.is_some_and(|last| event.seq >= last);
                 return Some(Ok(Watched::Event(event)));
             }
             if self.over {

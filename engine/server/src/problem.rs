@@ -330,7 +330,9 @@ impl From<StartError> for Problem {
             StartError::TooLarge { .. } => Self::new(Kind::TOO_LARGE, error.to_string()),
             StartError::Group(_) => Self::new(Kind::INVALID_REQUEST, error.to_string()),
             StartError::Key(error) => error.into(),
-            StartError::Busy { .. } => Self::new(Kind::BUSY, error.to_string()).retry_after(1),
+            StartError::Busy { retry_after_s, .. } => {
+                Self::new(Kind::BUSY, error.to_string()).retry_after(retry_after_s)
+            }
             StartError::Draining => Self::new(Kind::STOPPING, error.to_string()).retry_after(5),
             StartError::Store(error) => error.into(),
         }
@@ -476,8 +478,8 @@ mod tests {
     #[tokio::test]
     async fn a_busy_engine_says_when_to_come_again() {
         check(
-            StartError::Busy { limit: 3 }.into(),
-            expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:busy","title":"Too many runs are queued","status":429,"detail":"3 runs are queued, the limit (max_queued): try again later"}"#]],
+            StartError::Busy { limit: 3, retry_after_s: 7 }.into(),
+            expect![[r#"429 application/problem+json "7" {"type":"urn:heddle:problem:busy","title":"Too many runs are queued","status":429,"detail":"3 runs are queued, the limit (max_queued): try again in 7 s"}"#]],
         )
         .await;
     }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use heddle_kernel::{Event, GraphId, Level, Recorded, RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunEnd};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, Leaves, NewRun, RunEnd};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::sync::oneshot;
 
@@ -109,14 +109,22 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
             begins: (seq == 1).then(|| NewRun {
                 graph: graph.clone(),
                 created_at: at,
+                priority: 0,
+                group: None,
+                origin: None,
             }),
+            reopens: false,
             events: vec![Arc::new(Recorded { seq, at, event })],
-            ends: over.then_some(RunEnd {
-                status: Status::Finished,
-                at,
-                error: None,
-            }),
-            waits: None,
+            leaves: match over {
+                true => Leaves::Over(RunEnd {
+                    status: Status::Finished,
+                    at,
+                    error: None,
+                }),
+                false => Leaves::Running,
+            },
+            requests: Vec::new(),
+            snapshot: None,
             ack: Arc::new(Told(Mutex::new(Some(sender)))),
         });
         durable.await.unwrap();

@@ -1,11 +1,12 @@
 //! Events as bytes: JSON, one event after the other, in chunks of consecutive numbers.
 //!
 //! A JSON text that came from outside is kept as it was written and may hold line breaks, so
-//! the bytes are read as a stream of values and not as lines.
+//! the bytes are read as a stream of values and not as lines. A sum is kept with them, so that whatever
+//! changes them on the disk is found when they are read.
 
 use std::sync::Arc;
 
-use heddle_kernel::Recorded;
+use heddle_kernel::{Recorded, RunId};
 
 /// Events of one run with consecutive numbers, encoded.
 #[derive(Debug)]
@@ -46,6 +47,24 @@ pub(crate) fn encode(events: &[Arc<Recorded>]) -> Result<Vec<Chunk>, String> {
         Err("an append without events".to_owned())
     } else {
         Ok(chunks)
+    }
+}
+
+/// The sum that is kept with what belongs to a run: the CRC-32 of the run's id and of the body.
+pub(crate) fn sum(run: RunId, body: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(run.0.as_bytes());
+    sum.update(body);
+    sum.finalize()
+}
+
+/// Compares a body with the sum that was kept with it; rows of older formats have none.
+pub(crate) fn verify(run: RunId, body: &[u8], kept: Option<i64>) -> Result<(), String> {
+    match kept {
+        Some(kept) if kept != i64::from(sum(run, body)) => {
+            Err("its bytes are not those that were written".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 

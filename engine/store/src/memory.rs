@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, Journal, Leaves, PluginRow, QueuedRun, Request, RunFilter, RunRow,
     RunSnapshot, ScheduleRow, StoreError,
@@ -45,11 +45,16 @@ struct State {
     dropped: bool,
 }
 
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
 enum Job {
     Append(Box<Append>, Vec<String>),
-    Graph(GraphRow, oneshot::Sender<Result<bool, StoreError>>),
-    Plugin(PluginRow, oneshot::Sender<Result<bool, StoreError>>),
-    Close(oneshot::Sender<Result<bool, StoreError>>),
+    Graph(GraphRow, Answer<bool>),
+    Plugin(PluginRow, Answer<bool>),
+    Schedule(ScheduleRow, Answer<bool>),
+    DeleteSchedule(Arc<str>, Answer<bool>),
+    Forget(Vec<RunId>, Answer<usize>),
+    Close(Answer<bool>),
 }
 
 /// What is durable.
@@ -60,12 +65,17 @@ struct Kept {
     /// The waiting runs that have a time, by that.
     due: BTreeSet<(Timestamp, RunId)>,
     plugins: Vec<PluginRow>,
+    /// The requests that were answered, by where they went and their key.
+    requests: BTreeMap<(Option<RunId>, Arc<str>), Request>,
+    schedules: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 #[derive(Clone)]
 struct KeptRun {
     row: RunRow,
     events: Vec<String>,
+    /// As text, by the number of the event.
+    snapshots: BTreeMap<u64, String>,
 }
 
 impl Default for MemoryJournal {
@@ -130,10 +140,10 @@ impl MemoryJournal {
         Box::pin(async { answer })
     }
 
-    fn ask(
+    fn ask<T: Send + 'static>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<bool, StoreError>>) -> Job,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        job: impl FnOnce(Answer<T>) -> Job,
+    ) -> BoxFuture<'_, Result<T, StoreError>> {
         let (answer, answered) = oneshot::channel();
         self.shared.change(|state| state.queue.push_back(job(answer)));
         answered
@@ -285,45 +295,93 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
+        self.read(|kept| {
+            let taken = kept
+                .runs
+                .get(&run)
+                .and_then(|run| run.snapshots.range(..=until).next_back());
+            let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
+            let read = |(seq, text): (&u64, &String)| {
+                let body = json(text).map_err(damaged)?;
+                Ok(RunSnapshot { seq: *seq, body })
+            };
+            taken.map(read).transpose()
+        })
     }
 
-    fn request(&self, _: Option<RunId>, _: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
+        self.read(|kept| Ok(kept.requests.get(&(run, key.into())).cloned()))
     }
 
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.read(|kept| {
+            let rows = kept.runs.values().map(|run| &run.row);
+            let queued = rows.filter(|row| row.status == Status::Queued);
+            let mut queued: Vec<_> = queued
+                .map(|row| QueuedRun {
+                    run: row.id,
+                    priority: row.priority,
+                    group: row.group.clone(),
+                })
+                .collect();
+            // Those of one priority stay in the order of their ids.
+            queued.sort_by_key(|queued| std::cmp::Reverse(queued.priority));
+            Ok(queued)
+        })
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.read(|kept| {
+            let mut groups: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+            for row in kept.runs.values().map(|run| &run.row) {
+                if let Some(group) = &row.group
+                    && matches!(row.status, Status::Running | Status::Waiting | Status::Paused)
+                {
+                    *groups.entry(group.clone()).or_default() += 1;
+                }
+            }
+            Ok(groups.into_iter().collect())
+        })
     }
 
     fn runs_before(
         &self,
-        _: Timestamp,
-        _: Option<RunId>,
-        _: usize,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
-        unimplemented!()
+        self.read(|kept| {
+            let rows = kept.runs.values().map(|run| &run.row);
+            let began = rows
+                .filter(|row| row.created_at < before && after.is_none_or(|after| row.id > after))
+                .take(limit);
+            Ok(began.cloned().collect())
+        })
     }
 
-    fn forget(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
-        unimplemented!()
+    fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.ask(|answer| Job::Forget(runs, answer))
     }
 
-    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        unimplemented!()
+    fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ask(|answer| Job::Schedule(schedule, answer))
+            .map(|kept| kept.map(|_| ()))
+            .boxed()
     }
 
-    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        unimplemented!()
+    fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::DeleteSchedule(name.into(), answer))
     }
 
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.read(|kept| {
+            let rows = kept.schedules.iter().map(|(name, body)| ScheduleRow {
+                name: name.clone(),
+                body: body.clone(),
+            });
+            Ok(rows.collect())
+        })
     }
 
     fn health(&self) -> Result<(), StoreError> {
@@ -359,6 +417,8 @@ fn check(append: &Append) -> Vec<String> {
         Event::RunFinished => Some(Status::Finished),
         Event::RunFailed { .. } => Some(Status::Failed),
         Event::RunCancelled { .. } => Some(Status::Cancelled),
+        // One that failed is still over then.
+        Event::RunUpgraded { .. } if append.reopens => Some(Status::Failed),
         _ => None,
     };
     let ends = match &append.leaves {
@@ -370,6 +430,31 @@ fn check(append: &Append) -> Vec<String> {
         over,
         "a run ends with its last event and no other"
     );
+    if matches!(append.leaves, Leaves::Queued) {
+        // Signals may be sent to it, and that is all.
+        let rests = |event: &Event| matches!(event, Event::RunStarted { .. } | Event::SignalReceived { .. });
+        assert!(
+            append.events.iter().all(|event| rests(&event.event)),
+            "a run that has begun is not queued"
+        );
+    }
+    if append.reopens {
+        assert!(
+            matches!(first.event, Event::RunRetried | Event::RunUpgraded { .. }),
+            "a run is reopened by a retry or an upgrade"
+        );
+    }
+    if let Some(taken) = &append.snapshot {
+        assert_eq!(taken.seq, last.seq, "a snapshot is of the last event");
+    }
+    for request in &append.requests {
+        assert_eq!(request.run, append.run, "a request is answered by its run");
+        assert!(
+            request.to.is_none_or(|to| to == append.run),
+            "a request is answered by the run that it was sent to"
+        );
+        assert!(request.seq <= last.seq, "a request leads to no later event");
+    }
     if let Some(ends) = ends {
         assert_eq!(
             ends.error.is_some(),
@@ -472,6 +557,18 @@ impl State {
                 }
                 Box::new(move || drop(answer.send(Ok(new))))
             }
+            (Job::Schedule(schedule, answer), None) => {
+                self.kept.schedules.insert(schedule.name, schedule.body);
+                Box::new(move || drop(answer.send(Ok(true))))
+            }
+            (Job::DeleteSchedule(name, answer), None) => {
+                let was_there = self.kept.schedules.remove(&name).is_some();
+                Box::new(move || drop(answer.send(Ok(was_there))))
+            }
+            (Job::Forget(runs, answer), None) => {
+                let count = self.kept.forget(&runs);
+                Box::new(move || drop(answer.send(Ok(count))))
+            }
             (Job::Plugin(plugin, answer), None) => {
                 self.kept.put_plugin(plugin);
                 Box::new(move || drop(answer.send(Ok(true))))
@@ -490,6 +587,14 @@ impl Kept {
     ) -> Result<u64, String> {
         if broken.contains(&append.run) {
             return Err("an append before this one was refused".to_owned());
+        }
+        for request in &append.requests {
+            if self.requests.contains_key(&(request.to, request.key.clone())) {
+                return Err(format!(
+                    "a request with the key `{}` was answered before",
+                    request.key
+                ));
+            }
         }
         if let Some(begins) = &append.begins {
             if self.runs.contains_key(&append.run) {
@@ -513,6 +618,7 @@ impl Kept {
                 KeptRun {
                     row,
                     events: Vec::new(),
+                    snapshots: BTreeMap::new(),
                 },
             );
         }
@@ -521,7 +627,7 @@ impl Kept {
             .get_mut(&append.run)
             .ok_or("the store has no such run")?;
         let first = append.events[0].seq;
-        if run.row.status.is_over() {
+        if run.row.status.is_over() && !(run.row.status == Status::Failed && append.reopens) {
             return Err("the run is over".to_owned());
         }
         if first != run.row.last_seq + 1 {
@@ -536,6 +642,7 @@ impl Kept {
             self.due.remove(&(at, append.run));
         }
         run.row.status = append.leaves.status();
+        (run.row.finished_at, run.row.error) = (None, None);
         match &append.leaves {
             Leaves::Waiting(waits) => {
                 run.row.wake_at = waits.until;
@@ -547,7 +654,25 @@ impl Kept {
             }
             Leaves::Queued | Leaves::Running | Leaves::Paused => {}
         }
+        let snapshot = append.snapshot.as_ref();
+        run.snapshots
+            .extend(snapshot.map(|taken| (taken.seq, taken.body.get().to_owned())));
+        for request in &append.requests {
+            let key = (request.to, request.key.clone());
+            self.requests.insert(key, request.clone());
+        }
         Ok(run.row.last_seq)
+    }
+
+    fn forget(&mut self, runs: &[RunId]) -> usize {
+        let before = self.runs.len();
+        for id in runs {
+            if self.runs.get(id).is_some_and(|run| run.row.status.is_over()) {
+                self.runs.remove(id);
+                self.requests.retain(|_, request| request.run != *id);
+            }
+        }
+        before - self.runs.len()
     }
 
     fn put_plugin(&mut self, plugin: PluginRow) {
@@ -566,7 +691,14 @@ impl Kept {
 fn fail(job: Job, append: &AppendError, other: &StoreError) {
     match job {
         Job::Append(pending, _) => pending.ack.failed(append.clone()),
-        Job::Graph(_, answer) | Job::Plugin(_, answer) | Job::Close(answer) => {
+        Job::Graph(_, answer)
+        | Job::Plugin(_, answer)
+        | Job::Schedule(_, answer)
+        | Job::DeleteSchedule(_, answer)
+        | Job::Close(answer) => {
+            let _ = answer.send(Err(other.clone()));
+        }
+        Job::Forget(_, answer) => {
             let _ = answer.send(Err(other.clone()));
         }
     }

@@ -1,7 +1,14 @@
 //! The engine over a journal that a test can hold back, and functions that a test scripts.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod commit;
+mod damage;
+mod exports;
+mod history;
 mod parallel;
+mod requests;
 mod running;
 mod script;
+mod steering;
 mod waiting;
+mod wrapped;

@@ -5,22 +5,23 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Answer, Digest, Failure, FailureKind, FunctionKind, Json, Level, Object, Outcome, Route, RunId,
+    Answer, Digest, Event, Failure, FailureKind, FunctionKind, Json, Level, Object, Outcome, Route, RunId,
     event::FunctionRef,
     object::{json, to_json},
 };
 use heddle_runtime::{
-    Engine, Ports, RandomIds, Settings, SystemClock, Watched,
+    Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, Watched,
     ports::{
-        Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, ToolCall,
+        Call, FunctionInfo, Functions, Journal, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved,
+        ToolCall,
     },
 };
 use heddle_store::MemoryJournal;
@@ -31,14 +32,23 @@ use tokio::{
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Functions by name: `count` adds one to `n` until 300, `gate` waits for the test, `panic`
-/// panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice, `twice`
-/// doubles an item, and any other adds a key of its name.
+/// Functions by name: `count` adds one to `n` until `to` of the state, or 300, `gate` waits for the test,
+/// `panic` panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice,
+/// `mend` fails until the test has mended it, `twice` doubles an item, `block` keeps its thread until the
+/// test lets go, `version` tells which version was called, `mail` has an effect outside, and any other adds
+/// a key of its name.
 pub(crate) struct Scripted {
     pub(crate) gate: Semaphore,
     pub(crate) calls: watch::Sender<usize>,
     pub(crate) by_step: Mutex<HashMap<(RunId, u64), usize>>,
     pub(crate) registered: AtomicUsize,
+    /// How often `mail` was called.
+    pub(crate) mails: watch::Sender<usize>,
+    pub(crate) mended: AtomicBool,
+    /// The version of the one plugin that there is.
+    pub(crate) version: AtomicUsize,
+    /// While it is set, `block` does not let go.
+    pub(crate) blocked: AtomicBool,
     /// How many calls are at the gate.
     waits: AtomicUsize,
 }
@@ -66,6 +76,10 @@ impl Default for Scripted {
             calls: watch::Sender::new(0),
             by_step: Mutex::default(),
             registered: AtomicUsize::new(0),
+            mails: watch::Sender::new(0),
+            mended: AtomicBool::new(false),
+            version: AtomicUsize::new(1),
+            blocked: AtomicBool::new(false),
             waits: AtomicUsize::new(0),
         }
     }
@@ -86,6 +100,11 @@ impl Scripted {
             .unwrap();
     }
 
+    /// Waits until this many calls are at the gate.
+    pub(crate) async fn at_gate(&self, calls: usize) {
+        until("the calls come to the gate", || self.waiting() == calls).await;
+    }
+
     async fn answer(&self, call: &Call) -> Result<Outcome, Failure> {
         let mut update = Object::default();
         let mut route = Route::Edges;
@@ -104,11 +123,27 @@ impl Scripted {
             "count" => {
                 let n = call.input.get("n").map_or(0, |n| n.get().parse().unwrap()) + 1;
                 update.insert("n", to_json(&n));
-                if n < 300 {
+                let to = call.input.get("to").map_or(300, |to| to.get().parse().unwrap());
+                if n < to {
                     route = Route::Again;
                 }
             }
             "broken" => return Err(Failure::new(FailureKind::Permanent, "it broke")),
+            "mend" if !self.mended.load(Ordering::SeqCst) => {
+                return Err(Failure::new(FailureKind::Permanent, "it is broken"));
+            }
+            "block" => {
+                // At least as long as it takes for a driver to look up.
+                let began = Instant::now();
+                while self.blocked.load(Ordering::SeqCst) || began.elapsed() < Duration::from_millis(1) {
+                    std::thread::yield_now();
+                }
+            }
+            "version" => update.insert("version", to_json(&call.function.version)),
+            "mail" => {
+                self.mails.send_modify(|mails| *mails += 1);
+                update.insert("mail", to_json(&call.attempt));
+            }
             "flaky" if call.attempt < 3 => return Err(Failure::new(FailureKind::Retryable, "busy")),
             "twice" => {
                 let item: u32 = call.input.get("item").unwrap().get().parse().unwrap();
@@ -135,10 +170,11 @@ impl Functions for Scripted {
     }
 
     fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError> {
+        let version = format!("{}.0.0", self.version.load(Ordering::SeqCst));
         let function = FunctionRef {
-            digest: Digest::of(b"script"),
+            digest: Digest::of(version.as_bytes()),
             plugin: "script".into(),
-            version: "1.0.0".into(),
+            version: version.into(),
             function: uses.into(),
             routes: Vec::new(),
             granted: false,
@@ -158,8 +194,8 @@ impl Functions for Scripted {
         Ok(Resolved { function, info })
     }
 
-    fn is_granted(&self, _: &FunctionRef) -> bool {
-        false
+    fn is_granted(&self, function: &FunctionRef) -> bool {
+        &*function.function == "mail"
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
@@ -178,14 +214,17 @@ impl Functions for Scripted {
     }
 }
 
-pub(crate) fn engine(journal: &Arc<MemoryJournal>, functions: &Arc<Scripted>, settings: Settings) -> Engine {
-    let ports = Ports {
+pub(crate) fn engine<J: Journal>(journal: &Arc<J>, functions: &Arc<Scripted>, settings: Settings) -> Engine {
+    Engine::new(ports(journal, functions), settings)
+}
+
+pub(crate) fn ports<J: Journal>(journal: &Arc<J>, functions: &Arc<Scripted>) -> Ports {
+    Ports {
         journal: journal.clone(),
         functions: functions.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
-    };
-    Engine::new(ports, settings)
+    }
 }
 
 pub(crate) fn fresh() -> (Arc<MemoryJournal>, Arc<Scripted>, Engine) {
@@ -253,12 +292,39 @@ pub(crate) async fn graph(engine: &Engine, definition: &str) -> String {
 
 /// Waits until the engine has no run in memory.
 pub(crate) async fn idle(engine: &Engine) {
-    let idle = async {
-        while engine.stats().runs_in_flight > 0 {
+    until("the engine lets go of its runs", || {
+        engine.stats().runs_in_flight == 0
+    })
+    .await;
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waits = async {
+        while !holds() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, idle)
-        .await
-        .expect("the engine lets go of its runs");
+    timeout(PATIENCE, waits).await.expect(what);
+}
+
+/// Starts a run on a state.
+pub(crate) async fn start(engine: &Engine, graph: &str, state: &str) -> RunId {
+    let state = Object::parse(state).unwrap();
+    engine.start_run(Start::of(graph, state)).await.unwrap().id
+}
+
+/// A run as the engine tells it.
+pub(crate) async fn view(engine: &Engine, run: RunId) -> RunView {
+    engine.run(run).await.unwrap().expect("the run is known")
+}
+
+/// The names of a run's events, in order.
+pub(crate) async fn names(engine: &Engine, run: RunId) -> Vec<String> {
+    let events = engine.events(run, 0, 10_000).await.unwrap();
+    let name = |event: &Event| match serde_json::to_value(event).unwrap() {
+        serde_json::Value::Object(named) => named.keys().next().unwrap().clone(),
+        name => name.as_str().unwrap().to_owned(),
+    };
+    events.iter().map(|recorded| name(&recorded.event)).collect()
 }

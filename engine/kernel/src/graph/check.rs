@@ -66,6 +66,7 @@ pub fn check(
             .collect(),
         max_steps: definition.limits.steps,
         max_time_ms: definition.limits.time_ms,
+        group: definition.limits.group.clone(),
         definition: definition.text.clone(),
         by_name,
     };

@@ -28,6 +28,10 @@ pub(crate) const MAX_STEPS: u64 = 100_000_000;
 pub(crate) const DEFAULT_AT_ONCE: u32 = 16;
 /// The most that `at_once` may be.
 pub(crate) const MAX_AT_ONCE: u32 = 1_000;
+/// How many runs of a group are under way at once where `limits.group.at_once` is not set.
+pub(crate) const DEFAULT_GROUP_AT_ONCE: u32 = 1;
+/// The most that `limits.group.at_once` may be.
+pub(crate) const MAX_GROUP_AT_ONCE: u32 = 10_000;
 /// The most that `retry.attempts` may be.
 pub(crate) const MAX_ATTEMPTS: u32 = 1_000;
 
@@ -248,13 +252,24 @@ impl Policy {
     }
 }
 
-/// What a run may use up.
-#[derive(Clone, Copy, Debug)]
+/// What a run may use up, and how many may be under way.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Steps.
     pub steps: u64,
     /// Time from its start, in milliseconds.
     pub time_ms: Option<u64>,
+    /// How many runs may be under way together.
+    pub group: Option<GroupLimit>,
+}
+
+/// How many runs of a graph may be under way together.
+#[derive(Clone, Debug)]
+pub struct GroupLimit {
+    /// What the runs are told apart by; without it, all of the graph are together.
+    pub by: Option<Expr>,
+    /// So many of each group.
+    pub at_once: u32,
 }
 
 impl Definition {

@@ -17,8 +17,8 @@ use std::{
 
 pub use check::{check, with_form};
 pub use definition::{
-    CaseDefinition, Definition, Does, Each, Limits, Map, NodeDefinition, OnItemError, Output, PayloadSchema,
-    Policy, Retry, Sleep, Wait,
+    CaseDefinition, Definition, Does, Each, GroupLimit, Limits, Map, NodeDefinition, OnItemError, Output,
+    PayloadSchema, Policy, Retry, Sleep, Wait,
 };
 pub(crate) use duration::{MAX_DURATION_MS, parse as duration, text as duration_text};
 pub(crate) use nearest::{did_you_mean, nearest};
@@ -77,6 +77,8 @@ pub struct Graph {
     pub max_steps: u64,
     /// How long a run may take, in milliseconds.
     pub max_time_ms: Option<u64>,
+    /// How many runs of it may be under way together.
+    pub group: Option<GroupLimit>,
     /// Which node can still come to which.
     pub reach: Reach,
     /// The definition as it was written, compact.

@@ -7,8 +7,8 @@ use serde_json::{Map as Members, Value};
 use super::{
     Diagnostic, END,
     definition::{
-        CaseDefinition, DEFAULT_MAX_STEPS, Definition, Limits, MAX_FORK, MAX_NAME_LEN, MAX_NODES, MAX_STEPS,
-        Policy, part,
+        CaseDefinition, DEFAULT_GROUP_AT_ONCE, DEFAULT_MAX_STEPS, Definition, GroupLimit, Limits, MAX_FORK,
+        MAX_GROUP_AT_ONCE, MAX_NAME_LEN, MAX_NODES, MAX_STEPS, Policy, part,
     },
     duration,
     nearest::nearest,
@@ -35,7 +35,7 @@ const TOP: [&str; 8] = [
 ];
 
 /// Where a key that is known elsewhere belongs.
-const PLACES: [(&str, &str); 16] = [
+const PLACES: [(&str, &str); 18] = [
     ("start", "at the top of the graph"),
     ("nodes", "at the top of the graph"),
     ("edges", "at the top of the graph"),
@@ -51,7 +51,9 @@ const PLACES: [(&str, &str); 16] = [
     ("when", "in a case of `edges`"),
     ("to", "in a case of `edges`"),
     ("merge", "in `state`, under the name of a key"),
-    ("at_once", "in `map`"),
+    ("at_once", "in `map`, or in `group` of `limits`"),
+    ("group", "in `limits`"),
+    ("by", "in `group` of `limits`"),
 ];
 
 /// Reads values and keeps what is wrong with them.
@@ -272,6 +274,7 @@ impl Reader {
         let mut limits = Limits {
             steps: DEFAULT_MAX_STEPS,
             time_ms: None,
+            group: None,
         };
         let Some(value) = map.get("limits") else {
             return limits;
@@ -279,12 +282,27 @@ impl Reader {
         let Some(value) = self.object(value, "/limits", "`limits`") else {
             return limits;
         };
-        self.known_keys(value, "/limits", &["steps", "time"]);
+        self.known_keys(value, "/limits", &["steps", "time", "group"]);
         limits.steps = self
             .whole(value, "/limits", "steps", 1, MAX_STEPS)
             .unwrap_or(limits.steps);
         limits.time_ms = self.duration(value, "/limits", "time");
+        limits.group = self.group(value);
         limits
+    }
+
+    fn group(&mut self, limits: &Members<String, Value>) -> Option<GroupLimit> {
+        let pointer = "/limits/group";
+        let value = self.object(limits.get("group")?, pointer, "`group`")?;
+        self.known_keys(value, pointer, &["by", "at_once"]);
+        let by = value.get("by");
+        let by = by.and_then(|by| self.expression(by, &format!("{pointer}/by"), &BEFORE, Want::Any));
+        let at_once = self.whole(value, pointer, "at_once", 1, MAX_GROUP_AT_ONCE.into());
+        let at_once = at_once.and_then(|at_once| u32::try_from(at_once).ok());
+        Some(GroupLimit {
+            by,
+            at_once: at_once.unwrap_or(DEFAULT_GROUP_AT_ONCE),
+        })
     }
 
     pub(super) fn expression(

@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::value::RawValue;
-
-use super::{At, Doing, Ending, Execution, Items, Line, ROOT, Run, Status, Task, Undo, View};
+use super::{At, Doing, Ending, Execution, Items, Kept, Line, ROOT, Run, Status, Task, Undo, View};
 use crate::{
     event::{Event, Item, Next, Recorded, Then},
     graph::{Does, Graph, NodeIx, Place},
@@ -26,9 +24,12 @@ pub enum FoldError {
         /// The number that was found.
         found: u64,
     },
-    /// The first event is another than `RunStarted`.
+    /// The first event is another than `RunStarted` or `RunForked`.
     #[error("the journal does not begin with the run's start")]
     NoStart,
+    /// A snapshot cannot be read, or does not fit the graphs.
+    #[error("the snapshot cannot be used: {0}")]
+    Snapshot(String),
     /// An event does not fit what came before it, or the graph.
     #[error("event {seq} does not fit: {problem}")]
     Misfit {
@@ -39,7 +40,7 @@ pub enum FoldError {
     },
 }
 
-type Fold<T = ()> = Result<T, String>;
+pub(super) type Fold<T = ()> = Result<T, String>;
 
 /// The graphs that a run's graphs name, by how they name them.
 pub type Graphs = BTreeMap<Arc<str>, Arc<Graph>>;
@@ -48,7 +49,7 @@ impl Run {
     /// Folds a run from its first event on. `graphs` are those that the event names.
     ///
     /// # Errors
-    /// Where the event is not the start of a run.
+    /// Where the event is not the start of a run, or does not fit the graphs.
     pub fn from_first(
         id: RunId,
         graph: Arc<Graph>,
@@ -56,7 +57,7 @@ impl Run {
         first: &Recorded,
     ) -> Result<Self, FoldError> {
         match (&first.event, first.seq) {
-            (Event::RunStarted { .. }, 1) => {
+            (Event::RunStarted { .. } | Event::RunForked { .. }, 1) => {
                 let mut run = Self::empty(id, graph, graphs, first.at);
                 run.fold(first)?;
                 Ok(run)
@@ -82,7 +83,8 @@ impl Run {
         })
     }
 
-    /// Has the graphs at hand that the next event names, which is a `RunUpgraded`.
+    /// Has the graphs at hand that the next event names, which is a `RunUpgraded`: without them it does not
+    /// fold.
     pub fn stage(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>) {
         self.staged = Some((graph, graphs));
     }
@@ -101,6 +103,9 @@ impl Run {
             signals: BTreeMap::new(),
             undo: Vec::new(),
             ending: None,
+            paused: None,
+            cancelling: None,
+            kept: None,
             last: Object::default(),
             branches: 0,
             steps: 0,
@@ -119,21 +124,29 @@ impl Run {
         match &recorded.event {
             Event::RunStarted { state, functions, .. } => {
                 self.functions = Arc::new(functions.clone());
-                self.begin(ROOT, self.graph.clone(), 0, state.clone());
-                self.due
-                    .extend(time_limit(&self.graph, recorded.at).map(|at| (at, ROOT)));
+                self.begin(ROOT, (self.graph.clone(), None), 0, state.clone());
             }
+            Event::RunForked {
+                functions,
+                edits,
+                run,
+                ..
+            } => self.forked(run, functions, edits, recorded.at)?,
             Event::StepStarted { .. } => self.step_started(recorded)?,
-            Event::GraphStarted { step, graph, state } => {
+            Event::GraphStarted {
+                step,
+                graph: name,
+                state,
+            } => {
                 let graph = self
                     .graphs
-                    .get(graph)
+                    .get(name)
                     .ok_or("it names a graph that is not the run's")?;
                 let within = self.tasks.get(step).ok_or("it names no step under way")?.within;
                 let depth = self.executions.get(&within).map_or(0, |of| of.depth) + 1;
                 let graph = graph.clone();
                 let until = time_limit(&graph, recorded.at);
-                self.begin(*step, graph, depth, state.clone());
+                self.begin(*step, (graph, Some(name.clone())), depth, state.clone());
                 self.wait_for(*step, Doing::Graph(until))?;
             }
             Event::MapStarted { step, items } => {
@@ -173,7 +186,6 @@ impl Run {
             } => {
                 if let Some(ending) = self.ending.as_mut().filter(|_| *then == Then::Raise) {
                     ending.problems.push(format!("`{node}` failed: {failure}").into());
-                    self.close(*step);
                 }
                 self.step_failed(*step, then, || super::fail::told(failure, node))?;
             }
@@ -182,19 +194,22 @@ impl Run {
             }
             Event::UndoStarted { error, reason } => {
                 self.last = self.state();
-                self.stop();
+                self.stop(false);
                 self.ending = Some(Ending {
                     error: error.clone(),
                     reason: reason.clone(),
                     problems: Vec::new(),
                 });
             }
-            Event::RunForked { .. }
-            | Event::RunPaused { .. }
-            | Event::RunResumed
-            | Event::RunRetried
-            | Event::RunUpgraded { .. }
-            | Event::CancelRequested { .. } => unimplemented!(),
+            Event::RunPaused { reason } => self.paused_at(reason, recorded.at)?,
+            Event::RunResumed => self.resumed_at(recorded.at)?,
+            Event::RunRetried => self.retried_at(recorded.at)?,
+            Event::RunUpgraded {
+                graph,
+                functions,
+                graphs,
+            } => self.upgraded(graph, functions, graphs, recorded.at)?,
+            Event::CancelRequested { reason, until } => self.cancelling_until(reason, *until)?,
             Event::RunFinished => self.end(Status::Finished),
             Event::RunFailed { error } => {
                 self.error = Some(error.clone());
@@ -206,7 +221,8 @@ impl Run {
     }
 
     /// An execution begins, with one branch before its start.
-    fn begin(&mut self, number: u64, graph: Arc<Graph>, depth: u32, state: Object) {
+    fn begin(&mut self, number: u64, graph: (Arc<Graph>, Option<Arc<str>>), depth: u32, state: Object) {
+        let (graph, name) = graph;
         let line = Line {
             id: self.branches,
             view: View::new(state.clone()),
@@ -215,6 +231,7 @@ impl Run {
         self.branches += 1;
         let execution = Execution {
             graph,
+            name,
             depth,
             input: state,
             lines: vec![line],
@@ -238,10 +255,14 @@ impl Run {
         else {
             return Ok(());
         };
+        if self.steps == 0 {
+            // The time that the run stood in a queue is not its own.
+            self.limit(time_limit(&self.graph, recorded.at));
+        }
         self.steps = self.steps.max(*step);
         if let Some(task) = self.tasks.get(step) {
             // The same step again.
-            let doing = task.begins(self.graph_of(task), None);
+            let doing = task.begins(self.graph_of(task), *until);
             self.wait_for(*step, doing)?.attempt = *attempt;
             return Ok(());
         }
@@ -252,6 +273,7 @@ impl Run {
             item: *item,
             attempt: *attempt,
             failures: 0,
+            failed: false,
             started_at: recorded.at,
             error: None,
             undo: None,
@@ -326,6 +348,7 @@ impl Run {
                 step,
                 within: task.within,
                 graph: graph.clone(),
+                name: execution.name.clone(),
                 node: undo,
                 view: View::new(line.view.state.clone()),
                 input: execution.input.clone(),
@@ -382,14 +405,22 @@ impl Run {
                     execution.gather_ends();
                 }
             }
+            // Where the run ends anyway, it fails nothing else.
+            Then::Raise if self.ending.is_some() || self.cancelling.is_some() => {
+                self.close(step);
+            }
             // What the failure does to the rest is told by the events that follow.
-            Then::Raise | Then::Item => {}
+            Then::Raise => {
+                let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
+                task.failed = true;
+            }
+            Then::Item => {}
         }
         Ok(())
     }
 
     /// Changes what a step waits for, and with it when it wants to be woken.
-    fn wait_for(&mut self, step: u64, doing: Doing) -> Fold<&mut Task> {
+    pub(super) fn wait_for(&mut self, step: u64, doing: Doing) -> Fold<&mut Task> {
         let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
         if let Some(until) = task.until() {
             self.due.remove(&(until, step));
@@ -439,25 +470,38 @@ impl Run {
         }
     }
 
-    fn stop(&mut self) {
-        self.tasks.clear();
-        self.due.clear();
-        self.executions.clear();
-        self.signals.clear();
+    /// Nothing goes on any more. What was under way may be kept for a retry.
+    pub(super) fn stop(&mut self, keep: bool) {
+        let kept = Kept {
+            executions: std::mem::take(&mut self.executions),
+            tasks: std::mem::take(&mut self.tasks),
+            due: std::mem::take(&mut self.due),
+            signals: std::mem::take(&mut self.signals),
+        };
+        self.kept = keep.then(|| Box::new(kept));
+        self.paused = None;
+        self.cancelling = None;
     }
 
     fn end(&mut self, status: Status) {
-        if self.ending.take().is_none() {
+        let undone = self.ending.take().is_some();
+        if !undone {
             self.last = self.state();
         }
-        self.stop();
+        self.stop(status == Status::Failed && !undone);
         self.undo = Vec::new();
         self.status = status;
+    }
+
+    /// Sets when the run's time is over.
+    pub(super) fn limit(&mut self, until: Option<Timestamp>) {
+        self.due.retain(|(_, step)| *step != ROOT);
+        self.due.extend(until.map(|until| (until, ROOT)));
     }
 }
 
 /// When the time of an execution is over that began then.
-fn time_limit(graph: &Graph, began: Timestamp) -> Option<Timestamp> {
+pub(super) fn time_limit(graph: &Graph, began: Timestamp) -> Option<Timestamp> {
     let limit = i64::try_from(graph.max_time_ms?).unwrap_or(i64::MAX);
     Some(Timestamp(began.0.saturating_add(limit)))
 }
@@ -482,110 +526,5 @@ impl Task {
             Does::Graph { .. } => Doing::Graph(None),
             Does::Map(_) | Does::Call { .. } => Doing::Call,
         }
-    }
-}
-
-impl Execution {
-    fn position(&self, branch: u32) -> Fold<usize> {
-        let at = self.lines.iter().position(|line| line.id == branch);
-        at.ok_or_else(|| format!("branch {branch} is not under way"))
-    }
-
-    /// Branches that came to a node become one, which takes the step. Gives the error that led there.
-    fn join(&mut self, branch: u32, joined: &[u32], node: NodeIx) -> Fold<Option<Json>> {
-        let at = self.position(branch)?;
-        if !joined.is_empty() {
-            let views: Vec<&View> = self
-                .lines
-                .iter()
-                .filter(|line| line.id == branch || joined.contains(&line.id))
-                .map(|line| &line.view)
-                .collect();
-            let view = View::merge(&views, &self.graph.policies)
-                .map_err(|conflict| format!("key `{}` does not merge", conflict.key))?;
-            self.lines[at].view = view;
-        }
-        let mut error = None;
-        for line in self
-            .lines
-            .iter()
-            .filter(|line| line.id == branch || joined.contains(&line.id))
-        {
-            if let At::Before(_, Some(told)) = &line.at {
-                error = error.or(Some(told.clone()));
-            }
-        }
-        self.lines[at].at = At::Step(node);
-        self.lines.retain(|line| !joined.contains(&line.id));
-        self.settle();
-        Ok(error)
-    }
-
-    /// Branches that ended next to each other become one: the state at the end is folded in the
-    /// order of the branches, so it does not matter when. Those that do not fit together are kept for
-    /// the end, which tells.
-    fn gather_ends(&mut self) {
-        if self.lines.len() < 2 {
-            return;
-        }
-        let mut at = 1;
-        while at < self.lines.len() {
-            let pair = [&self.lines[at - 1], &self.lines[at]];
-            if pair.iter().all(|line| matches!(line.at, At::End))
-                && let Ok(view) = View::merge(&pair.map(|line| &line.view), &self.graph.policies)
-            {
-                self.lines[at - 1].view = view;
-                self.lines.remove(at);
-            } else {
-                at += 1;
-            }
-        }
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        if let [line] = self.lines.as_mut_slice() {
-            line.view.settle();
-        }
-    }
-}
-
-impl Default for Items {
-    fn default() -> Self {
-        Self {
-            keys: None,
-            all: Arc::new([]),
-            begun: 0,
-            open: 0,
-            bytes: 0,
-            results: Vec::new(),
-        }
-    }
-}
-
-impl Items {
-    /// The items of a list, or the values of an object.
-    pub(super) fn read(text: &Json) -> Fold<Self> {
-        let wrong = |error: serde_json::Error| error.to_string();
-        let (keys, all): (Option<Arc<[String]>>, Vec<Json>) = if text.get().trim_start().starts_with('{') {
-            let object: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(text.get()).map_err(wrong)?;
-            let (keys, values): (Vec<String>, Vec<Json>) = object
-                .into_iter()
-                .map(|(key, value)| (key, crate::object::to_json(&value)))
-                .unzip();
-            (Some(keys.into()), values)
-        } else {
-            let values: Vec<Box<RawValue>> = serde_json::from_str(text.get()).map_err(wrong)?;
-            (None, values.into_iter().map(Json::from).collect())
-        };
-        Ok(Self {
-            keys,
-            results: vec![None; all.len()],
-            all: all.into(),
-            begun: 0,
-            open: 0,
-            bytes: 0,
-        })
     }
 }

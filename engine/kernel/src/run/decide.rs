@@ -29,12 +29,7 @@ impl Run {
             graph: events.run.graph.id.clone(),
             state,
             functions,
-            graphs: events
-                .run
-                .graphs
-                .iter()
-                .map(|(name, graph)| (name.clone(), graph.id.clone()))
-                .collect(),
+            graphs: events.run.graph_ids(),
         };
         events.push(started);
         if !queued {
@@ -51,7 +46,7 @@ impl Run {
 /// # Errors
 /// A refusal where the input speaks for something that the run is not at; the run is as it was.
 pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Recorded>>, Refusal> {
-    if run.status.is_over() {
+    if run.status.is_over() && !input.steers() {
         return Err(Refusal::Over);
     }
     let mut events = Events::new(run, now);
@@ -63,6 +58,9 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
         } => {
             events.latest(step, attempt)?;
             events.answered(step, result);
+            if events.run.cancelling.is_some() && !events.run.calls() {
+                events.give_up();
+            }
         }
         Input::Logged { step, attempt, lines } => {
             events.latest(step, attempt)?;
@@ -70,9 +68,12 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
         }
         Input::Due => events.time_passed(),
         Input::Signal { name, payload } => events.signal(name, payload)?,
-        Input::Cancel { reason, grace_ms: _ } => events.cancel(reason)?,
-        Input::TakenUp => events.resumed(),
-        Input::Pause { .. } | Input::Resume { .. } | Input::Retry | Input::Upgrade(_) => unimplemented!(),
+        Input::Cancel { reason, grace_ms } => events.cancel(reason, grace_ms)?,
+        Input::TakenUp => events.taken_up(),
+        Input::Pause { reason } => events.pause(reason)?,
+        Input::Resume { under_way } => events.resume(&under_way)?,
+        Input::Retry => events.retry()?,
+        Input::Upgrade(upgrade) => events.upgrade(*upgrade)?,
     }
     events.settle();
     Ok(events.made)
@@ -90,7 +91,7 @@ pub(super) struct Events<'r> {
 }
 
 impl<'r> Events<'r> {
-    fn new(run: &'r mut Run, now: Timestamp) -> Self {
+    pub(super) fn new(run: &'r mut Run, now: Timestamp) -> Self {
         Self {
             run,
             now,
@@ -98,6 +99,11 @@ impl<'r> Events<'r> {
             moved: Vec::new(),
             mapped: Vec::new(),
         }
+    }
+
+    /// The events in order.
+    pub(super) fn made(self) -> Vec<Arc<Recorded>> {
+        self.made
     }
 
     pub(super) fn push(&mut self, event: Event) {
@@ -146,22 +152,8 @@ impl<'r> Events<'r> {
         }
     }
 
-    /// Calls that were under way are made again, under the next attempt's number.
-    fn resumed(&mut self) {
-        let calls = self
-            .run
-            .tasks
-            .iter()
-            .filter(|(_, task)| matches!(task.doing, Doing::Call));
-        for step in calls.map(|(step, _)| *step).collect::<Vec<_>>() {
-            self.again(step);
-        }
-        let executions: Vec<u64> = self.run.executions.keys().copied().collect();
-        executions.into_iter().for_each(|execution| self.moved(execution));
-    }
-
-    /// The next attempt of a step.
-    pub(super) fn again(&mut self, step: u64) {
+    /// The next attempt of a step; `until` as it has it where time alone can end it.
+    pub(super) fn again(&mut self, step: u64, until: Option<Timestamp>) {
         let task = self.task(step);
         let started = Event::StepStarted {
             step,
@@ -171,7 +163,7 @@ impl<'r> Events<'r> {
             within: task.within,
             joined: Vec::new(),
             item: task.item,
-            until: None,
+            until,
             undoes: task.undo.as_ref().map(|undo| undo.step),
         };
         self.push(started);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use sha2::Digest as _;
 
-use super::{Ending, ROOT, Refusal, Run, decide::Events, view::Conflict};
+use super::{Ending, ROOT, Run, decide::Events, view::Conflict};
 use crate::{
     event::{Event, Failure, FailureKind, Item, RunError, Then},
     graph::{Does, MAX_DURATION_MS, OnItemError, Retry},
@@ -17,6 +17,10 @@ use crate::{
 impl Events<'_> {
     /// An attempt of a step failed.
     pub(super) fn failed(&mut self, step: u64, failure: Failure) {
+        if self.run.cancelling.is_some() {
+            // It ends anyway, and other calls under way may still answer.
+            return self.step_failed(step, failure, Then::Raise);
+        }
         let task = self.task(step);
         let graph = self.run.graph_of(&task).clone();
         let node = graph.node(task.node);
@@ -123,14 +127,6 @@ impl Events<'_> {
         }
         self.push(Event::UndoStarted { error, reason });
         self.undo_next();
-    }
-
-    pub(super) fn cancel(&mut self, reason: Arc<str>) -> Result<(), Refusal> {
-        if self.run.ending.is_some() {
-            return Err(Refusal::Ending);
-        }
-        self.end(None, Some(reason));
-        Ok(())
     }
 
     /// Undoes the last step that is not undone, or ends the run.

@@ -13,6 +13,11 @@ use crate::{
 impl Events<'_> {
     /// Has every branch that may go on do so, in every execution in which one moved.
     pub(super) fn settle(&mut self) {
+        if self.run.is_held() {
+            // What could go on is looked for again when the run does.
+            self.moved.clear();
+            return self.mapped.clear();
+        }
         loop {
             if let Some(map) = self.mapped.pop() {
                 self.go_on(map);
@@ -55,10 +60,7 @@ impl Events<'_> {
             Err(conflict) => return self.execution_failed(number, &name, conflict.failure(&name)),
         };
         let step = self.run.steps + 1;
-        let (until, problem) = match self.until(execution, view.state, &graph.node(node).does) {
-            Ok(until) => (until, None),
-            Err(failure) => (Some(self.now), Some(failure)),
-        };
+        let (until, problem) = self.lasts(execution, view.state, &graph.node(node).does);
         self.push(Event::StepStarted {
             step,
             branch,
@@ -70,6 +72,11 @@ impl Events<'_> {
             until,
             undoes: None,
         });
+        self.open_unless(step, problem);
+    }
+
+    /// Opens a step, or has it fail where that is known.
+    pub(super) fn open_unless(&mut self, step: u64, problem: Option<Failure>) {
         match problem {
             Some(failure) => self.failed(step, failure),
             None => self.open(step),

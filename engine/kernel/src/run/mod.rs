@@ -2,18 +2,25 @@
 //! into the run, `owed` says what the run waits for. No other code decides anything.
 
 mod apply;
+mod branches;
 mod call;
 mod decide;
 mod fail;
 mod flow;
+mod fork;
+mod input;
+mod items;
+mod look;
 mod outcome;
 mod policy;
 mod snapshot;
+mod steer;
+mod upgrade;
 mod view;
 mod wait;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -22,12 +29,14 @@ use serde::{Deserialize, Serialize};
 pub use apply::{FoldError, Graphs};
 pub use call::Prepared;
 pub use decide::decide;
+pub use input::{Input, Refusal, Upgrade};
+pub use look::{Group, Owed, Waiting};
 pub use outcome::{Answer, Outcome, Route};
 pub use snapshot::Snapshot;
 pub use view::View;
 
 use crate::{
-    event::{Failure, FunctionRef, Item, Level, RunError},
+    event::{FunctionRef, Item, RunError},
     graph::{Graph, NodeIx},
     ids::{RunId, Timestamp},
     object::{Json, Object},
@@ -69,6 +78,12 @@ pub struct Run {
     undo: Vec<Undo>,
     /// How the run ends once everything is undone.
     ending: Option<Ending>,
+    /// Set while it is paused.
+    paused: Option<Paused>,
+    /// Set while it is being cancelled and calls under way may still answer.
+    cancelling: Option<Cancelling>,
+    /// Set where it failed and may be retried.
+    kept: Option<Box<Kept>>,
     /// The state when there are no branches any more.
     last: Object,
     /// How many branches there were.
@@ -94,6 +109,8 @@ pub struct Run {
 #[derive(Clone, Debug)]
 struct Execution {
     graph: Arc<Graph>,
+    /// What the graph is called by the node that runs it; nothing for the run's own.
+    name: Option<Arc<str>>,
     /// How many executions it is in.
     depth: u32,
     /// The state that it began with.
@@ -137,8 +154,10 @@ pub struct Task {
     pub item: Option<Item>,
     /// The latest attempt: only that one may speak.
     pub attempt: u32,
-    /// How many attempts failed.
+    /// How many attempts failed, of those after which it is tried again.
     failures: u32,
+    /// Whether it failed for good, and what it belongs to with it.
+    failed: bool,
     /// When the first attempt began.
     pub started_at: Timestamp,
     /// The error that led here.
@@ -188,6 +207,8 @@ struct Undo {
     step: u64,
     within: u64,
     graph: Arc<Graph>,
+    /// As in its execution.
+    name: Option<Arc<str>>,
     /// The node that undoes it.
     node: NodeIx,
     /// The state after it.
@@ -196,11 +217,34 @@ struct Undo {
 }
 
 /// How a run ends once everything is undone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ending {
     error: Option<RunError>,
     reason: Option<Arc<str>>,
     problems: Vec<Arc<str>>,
+}
+
+/// Why a run stands still, and since when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Paused {
+    reason: Arc<str>,
+    since: Timestamp,
+}
+
+/// Why a run is being cancelled, and until when calls under way may still answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Cancelling {
+    reason: Arc<str>,
+    until: Timestamp,
+}
+
+/// What a run was at when it failed: from there it goes on if it is retried.
+#[derive(Clone, Debug)]
+struct Kept {
+    executions: BTreeMap<u64, Execution>,
+    tasks: BTreeMap<u64, Task>,
+    due: BTreeSet<(Timestamp, u64)>,
+    signals: BTreeMap<u64, (Arc<str>, Json)>,
 }
 
 /// Whether a run is over, and how.
@@ -254,246 +298,7 @@ impl Status {
     }
 }
 
-/// Something that happened to a run.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A function answered.
-    Answered {
-        /// The step that it was called for.
-        step: u64,
-        /// The attempt.
-        attempt: u32,
-        /// What it answered.
-        result: Result<Answer, Failure>,
-    },
-    /// A function wrote to its log.
-    Logged {
-        /// The step that it was called for.
-        step: u64,
-        /// The attempt.
-        attempt: u32,
-        /// The lines, in order.
-        lines: VecDeque<(Level, Arc<str>)>,
-    },
-    /// Time went by: what is due now goes on.
-    Due,
-    /// A signal came.
-    Signal {
-        /// Its name.
-        name: Arc<str>,
-        /// What came with it.
-        payload: Json,
-    },
-    /// Somebody wants the run to end.
-    Cancel {
-        /// Why.
-        reason: Arc<str>,
-        /// How long calls under way may still take, in milliseconds.
-        grace_ms: u64,
-    },
-    /// An engine took the run up: calls that were under way are made again, and a queued run begins.
-    TakenUp,
-    /// Somebody wants the run to stand still.
-    Pause {
-        /// Why.
-        reason: Arc<str>,
-    },
-    /// A run that was paused goes on: calls that were under way and are not any more are made again.
-    Resume {
-        /// The steps whose calls are under way, or were never made.
-        under_way: Vec<u64>,
-    },
-    /// A run that failed goes on from where it failed.
-    Retry,
-    /// The run keeps to other versions from here on.
-    Upgrade(Box<Upgrade>),
-}
-
-/// The runs of which so many may be under way together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The name or id of the graph, and the key where there is one: `review/customer-7`.
-    pub name: Arc<str>,
-    /// How many of its runs may be under way: begun, and not over.
-    pub at_once: u32,
-}
-
-/// What a run is to keep to from now on.
-#[derive(Clone, Debug)]
-pub struct Upgrade {
-    /// The graph: another version of the run's own, or the same.
-    pub graph: Arc<Graph>,
-    /// For each graph that it and its subgraphs name, the one to keep to.
-    pub graphs: Arc<Graphs>,
-    /// For each function that they name, the one to keep to.
-    pub functions: BTreeMap<Arc<str>, FunctionRef>,
-}
-
-/// What a run waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owed {
-    /// A call of a function: [`Run::prepare`] says which.
-    Call {
-        /// The step.
-        step: u64,
-        /// The attempt.
-        attempt: u32,
-    },
-    /// A signal or a time.
-    Wait {
-        /// The step.
-        step: u64,
-        /// When it wants to be woken, at the latest.
-        until: Option<Timestamp>,
-    },
-}
-
-/// A wait for a signal, as it is shown.
-#[derive(Clone, Debug)]
-pub struct Waiting {
-    /// The step.
-    pub step: u64,
-    /// The node.
-    pub node: Arc<str>,
-    /// The signal that it waits for; nothing where only time has to pass.
-    pub signal: Option<Arc<str>>,
-    /// What a person is asked.
-    pub prompt: Option<Arc<str>>,
-    /// The JSON Schema of the signal's payload.
-    pub schema: Option<Json>,
-    /// Until when.
-    pub until: Option<Timestamp>,
-}
-
-/// Why an input was not taken. The run is as it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The run is over.
-    #[error("the run is over")]
-    Over,
-    /// It speaks for a step or an attempt that is not the latest.
-    #[error("this attempt is not the latest of a step that the run is at")]
-    Stale,
-    /// No node of the run's graphs waits for such a signal.
-    #[error("no node of the run's graph waits for a signal `{name}`{hint}")]
-    NoSuchSignal {
-        /// The signal.
-        name: Arc<str>,
-        /// Which one was probably meant.
-        hint: String,
-    },
-    /// The payload is not what any wait for the signal takes.
-    #[error("the payload of `{name}` does not fit: {}", told(.problems))]
-    Payload {
-        /// The signal.
-        name: Arc<str>,
-        /// What is wrong with it: a JSON pointer into it, and the problem there.
-        problems: Vec<(String, String)>,
-    },
-    /// The run keeps as many signals as it may.
-    #[error("the run keeps {MAX_SIGNALS} signals that nothing has taken, the limit: send again later")]
-    TooManySignals,
-    /// It is being cancelled, or ends because of an error.
-    #[error("the run is ending: what it did is being undone")]
-    Ending,
-    /// It is in no state for this.
-    #[error("{0}")]
-    NotNow(String),
-}
-
-fn told(problems: &[(String, String)]) -> String {
-    let told = problems.iter().map(|(at, problem)| match at.as_str() {
-        "" => problem.clone(),
-        at => format!("at {at}: {problem}"),
-    });
-    told.collect::<Vec<_>>().join("; ")
-}
-
 impl Run {
-    /// The group that the run counts in, by its graph's `limits.group` and the state that it began with.
-    ///
-    /// # Errors
-    /// Why the expression has no value.
-    pub fn group(&self) -> Result<Option<Group>, Failure> {
-        unimplemented!()
-    }
-
-    /// What the run waits for, derived from its state alone, in the order of the steps.
-    pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
-        self.tasks.iter().filter_map(|(step, task)| task.owed(*step))
-    }
-
-    /// What the run waits for at one step.
-    pub fn owed_at(&self, step: u64) -> Option<Owed> {
-        self.tasks.get(&step)?.owed(step)
-    }
-
-    /// When the run wants [`Input::Due`], at the latest.
-    pub fn due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
-    /// Whether only time or a signal can take the run further.
-    pub fn is_waiting(&self) -> bool {
-        !self.status.is_over() && !self.owed().any(|owed| matches!(owed, Owed::Call { .. }))
-    }
-
-    /// The status as it is shown.
-    pub fn shown_status(&self) -> Status {
-        if self.is_waiting() {
-            Status::Waiting
-        } else {
-            self.status
-        }
-    }
-
-    /// The steps under way that wait for a signal or for time to pass.
-    pub fn waits(&self) -> impl Iterator<Item = Waiting> + '_ {
-        self.tasks
-            .iter()
-            .filter_map(|(step, task)| self.waiting(*step, task))
-    }
-
-    /// A step under way.
-    pub fn task(&self, step: u64) -> Option<&Task> {
-        self.tasks.get(&step)
-    }
-
-    /// The name of the node of a step under way.
-    pub fn node_of(&self, step: u64) -> Option<Arc<str>> {
-        let task = self.tasks.get(&step)?;
-        Some(self.graph_of(task).node(task.node).name.clone())
-    }
-
-    /// The nodes at which the run is, each once, in the order of the steps.
-    pub fn nodes(&self) -> Vec<Arc<str>> {
-        let mut nodes: Vec<Arc<str>> = Vec::new();
-        for task in self.tasks.values().filter(|task| task.item.is_none()) {
-            let name = &self.graph_of(task).node(task.node).name;
-            if !nodes.contains(name) {
-                nodes.push(name.clone());
-            }
-        }
-        nodes
-    }
-
-    /// The state: of several branches, what they have in common and what each changed; where they
-    /// changed the same, the last one's.
-    pub fn state(&self) -> Object {
-        let Some(own) = self.executions.get(&ROOT) else {
-            return self.last.clone();
-        };
-        let views: Vec<&View> = own.lines.iter().map(|line| &line.view).collect();
-        match View::merge(&views, &own.graph.policies) {
-            Ok(view) => view.state,
-            Err(_) => {
-                let mut state = Object::default();
-                views.iter().for_each(|view| state.merge(&view.state));
-                state
-            }
-        }
-    }
-
     fn graph_of<'r>(&'r self, task: &'r Task) -> &'r Arc<Graph> {
         match (&task.undo, self.executions.get(&task.within)) {
             (Some(undo), _) => &undo.graph,
@@ -516,26 +321,6 @@ impl Task {
             undo: self.undo.clone(),
             doing: Doing::Call,
             ..*self
-        }
-    }
-
-    fn owed(&self, step: u64) -> Option<Owed> {
-        let (attempt, until) = (self.attempt, self.until());
-        match &self.doing {
-            Doing::Call => Some(Owed::Call { step, attempt }),
-            Doing::Signal(_) => Some(Owed::Wait { step, until }),
-            _ => until.map(|_| Owed::Wait { step, until }),
-        }
-    }
-
-    /// When time alone takes it further.
-    fn until(&self) -> Option<Timestamp> {
-        match &self.doing {
-            Doing::Pause(until) | Doing::Sleep(until) => Some(*until),
-            Doing::Signal(until) | Doing::Graph(until) => *until,
-            // Without items, nothing else does.
-            Doing::Map(items) if items.all.is_empty() => Some(self.started_at),
-            Doing::Map(_) | Doing::Call => None,
         }
     }
 }

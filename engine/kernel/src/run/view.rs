@@ -26,19 +26,22 @@ pub struct View {
     /// The state.
     pub state: Object,
     /// For each key that was changed since the branches parted, its last update.
-    changed: Option<Arc<BTreeMap<Arc<str>, Arc<Update>>>>,
+    pub(super) changes: Option<Arc<Changes>>,
 }
 
+/// For each key its last update.
+pub(super) type Changes = BTreeMap<Arc<str>, Arc<Update>>;
+
 /// One step's update of one key, after those before it.
-struct Update {
-    step: u64,
-    node: Arc<str>,
+pub(super) struct Update {
+    pub(super) step: u64,
+    pub(super) node: Arc<str>,
     /// What the step contributed: kept where a policy may have to fold it again.
-    value: Option<Json>,
+    pub(super) value: Option<Json>,
     /// How long the chain is up to here.
     len: u32,
     /// The one before it since the branches parted.
-    before: Option<Arc<Update>>,
+    pub(super) before: Option<Arc<Update>>,
 }
 
 /// Two branches changed a key in ways that do not fit together.
@@ -53,8 +56,8 @@ pub(super) struct Conflict {
 
 impl View {
     pub(super) fn new(state: Object) -> Self {
-        let changed = None;
-        Self { state, changed }
+        let changes = None;
+        Self { state, changes }
     }
 
     /// Takes a step's update in. With `parted`, what changed is kept for a merge.
@@ -82,24 +85,32 @@ impl View {
             };
             self.state.insert(key.clone(), new);
             if parted {
-                let changed = Arc::make_mut(self.changed.get_or_insert_default());
+                let changed = Arc::make_mut(self.changes.get_or_insert_default());
                 let before = changed.remove(key);
-                let update = Update {
-                    step: by.0,
-                    node: by.1.clone(),
-                    value: policy.map(|_| value.clone()),
-                    len: before.as_ref().map_or(0, |before| before.len) + 1,
-                    before,
-                };
+                let value = policy.map(|_| value.clone());
+                let update = Update::new(by.0, by.1.clone(), value, before);
                 changed.insert(key.clone(), Arc::new(update));
             }
         }
         Ok(())
     }
 
+    /// Sets a key as if it had been so before the branches parted.
+    pub(super) fn set(&mut self, key: &Arc<str>, value: &Json) {
+        self.state.insert(key.clone(), value.clone());
+        if let Some(changes) = self.changes.as_mut().filter(|changes| changes.contains_key(key)) {
+            Arc::make_mut(changes).remove(key);
+        }
+    }
+
+    /// The keys that were changed since the branches parted.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.changes.iter().flat_map(|changes| changes.keys())
+    }
+
     /// Forgets how it came to be: there is no other branch that it could meet.
     pub(super) fn settle(&mut self) {
-        self.changed = None;
+        self.changes = None;
     }
 
     /// The view of the branches that had these, in their order.
@@ -116,7 +127,7 @@ impl View {
         }
         let mut keys: BTreeMap<&Arc<str>, Vec<(&Self, &Arc<Update>)>> = BTreeMap::new();
         for view in views {
-            for (key, last) in view.changed.iter().flat_map(|changed| changed.iter()) {
+            for (key, last) in view.changes.iter().flat_map(|changes| changes.iter()) {
                 keys.entry(key).or_default().push((view, last));
             }
         }
@@ -128,7 +139,7 @@ impl View {
             if let Some(value) = value {
                 merged.state.insert(key.clone(), value);
             }
-            Arc::make_mut(merged.changed.get_or_insert_default()).insert(key.clone(), last);
+            Arc::make_mut(merged.changes.get_or_insert_default()).insert(key.clone(), last);
         }
         Ok(merged)
     }
@@ -171,13 +182,8 @@ fn folded(key: &Arc<str>, policy: Policy, chains: &[(&View, &Arc<Update>)]) -> R
             .take_while(|update| shared.insert(Arc::as_ptr(update)));
         let new: Vec<_> = own.filter(|update| seen.insert(update.step)).collect();
         for update in new.into_iter().rev() {
-            last = Arc::new(Update {
-                step: update.step,
-                node: update.node.clone(),
-                value: update.value.clone(),
-                len: last.len + 1,
-                before: Some(last),
-            });
+            let (node, value) = (update.node.clone(), update.value.clone());
+            last = Arc::new(Update::new(update.step, node, value, Some(last)));
             more.extend(update.value.as_ref());
         }
     }
@@ -193,6 +199,17 @@ fn folded(key: &Arc<str>, policy: Policy, chains: &[(&View, &Arc<Update>)]) -> R
 }
 
 impl Update {
+    pub(super) fn new(step: u64, node: Arc<str>, value: Option<Json>, before: Option<Arc<Self>>) -> Self {
+        let len = before.as_ref().map_or(0, |before| before.len) + 1;
+        Self {
+            step,
+            node,
+            value,
+            len,
+            before,
+        }
+    }
+
     /// Whether this chain begins with that one, or is it.
     fn follows(self: &Arc<Self>, other: &Arc<Self>) -> bool {
         let mut at = self;

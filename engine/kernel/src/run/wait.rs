@@ -5,19 +5,28 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    At, Doing, Execution, Items, MAX_ITEMS, MAX_SIGNALS, Outcome, ROOT, Refusal, Route, Run, Task, Waiting,
+    At, Doing, Execution, Items, MAX_ITEMS, MAX_SIGNALS, Outcome, ROOT, Refusal, Route, Run, Task,
     decide::Events,
 };
 use crate::{
     event::{Event, Failure, FailureKind, Item},
-    graph::{self, Does, Graph, Map, OnItemError, Sleep, Wait, did_you_mean},
+    graph::{self, Does, Graph, Map, Sleep, Wait, did_you_mean},
     ids::Timestamp,
-    object::{Json, Object, kind_of, to_json},
+    object::{Json, Object, kind_of},
 };
 
 impl Events<'_> {
     /// What is due goes on.
     pub(super) fn time_passed(&mut self) {
+        if self.run.is_paused() {
+            return;
+        }
+        if let Some(cancelling) = &self.run.cancelling {
+            if cancelling.until <= self.now {
+                self.give_up();
+            }
+            return;
+        }
         let due: Vec<u64> = self
             .run
             .due
@@ -34,7 +43,7 @@ impl Events<'_> {
             };
             match &task.doing {
                 Doing::Pause(_) => {
-                    self.again(step);
+                    self.again(step, None);
                     self.open(step);
                 }
                 Doing::Sleep(_) => self.pass(step, &task, Object::default(), None, None),
@@ -95,7 +104,7 @@ impl Events<'_> {
     }
 
     pub(super) fn signal(&mut self, name: Arc<str>, payload: Json) -> Result<(), Refusal> {
-        if self.run.ending.is_some() {
+        if self.run.ending.is_some() || self.run.cancelling.is_some() {
             return Err(Refusal::Ending);
         }
         self.run.takes(&name, &payload)?;
@@ -107,20 +116,26 @@ impl Events<'_> {
             payload,
         };
         self.push(signal);
-        let waiting = self
-            .run
-            .tasks
-            .iter()
-            .filter(|(_, task)| matches!(task.doing, Doing::Signal(_)));
-        for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
-            self.deliver(step);
+        if !self.run.is_paused() {
+            self.deliver_all();
         }
         Ok(())
     }
 
-    /// Gives a waiting step the first signal that it takes, if one is there.
+    /// Gives every waiting step the first signal that it takes, if one is there.
+    pub(super) fn deliver_all(&mut self) {
+        let waiting = self.run.tasks.iter();
+        let waiting = waiting.filter(|(_, task)| matches!(task.doing, Doing::Signal(_)));
+        for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
+            self.deliver(step);
+        }
+    }
+
     pub(super) fn deliver(&mut self, step: u64) {
-        let task = self.task(step);
+        // One that took its signal may have ended another.
+        let Some(task) = self.run.tasks.get(&step).cloned() else {
+            return;
+        };
         let graph = self.run.graph_of(&task).clone();
         let node = graph.node(task.node);
         let Does::Wait(wait) = &node.does else { return };
@@ -143,13 +158,21 @@ impl Events<'_> {
         }
     }
 
-    /// Until when a step that begins lasts, if time alone can end it.
-    pub(super) fn until(
+    /// Until when a step that begins lasts, if time alone can end it. Where its expression has no value, it
+    /// fails at once with what is given besides.
+    pub(super) fn lasts(
         &self,
         execution: &Execution,
         state: Object,
         does: &Does,
-    ) -> Result<Option<Timestamp>, Failure> {
+    ) -> (Option<Timestamp>, Option<Failure>) {
+        match self.until(execution, state, does) {
+            Ok(until) => (until, None),
+            Err(failure) => (Some(self.now), Some(failure)),
+        }
+    }
+
+    fn until(&self, execution: &Execution, state: Object, does: &Does) -> Result<Option<Timestamp>, Failure> {
         let sleep = match does {
             Does::Wait(wait) => return Ok(wait.timeout_ms.map(|ms| self.after(ms))),
             Does::Sleep(sleep) => sleep,
@@ -284,41 +307,6 @@ impl Events<'_> {
     }
 }
 
-impl Items {
-    /// The results: a list in the order of the items, or an object with their keys.
-    fn result(&self, on_item_error: OnItemError) -> Json {
-        let there = |result: &Option<Json>| on_item_error != OnItemError::Skip || result.is_some();
-        let results = self
-            .results
-            .iter()
-            .enumerate()
-            .filter(|(_, result)| there(result));
-        match &self.keys {
-            None => to_json(&results.map(|(_, result)| result).collect::<Vec<_>>()),
-            Some(keys) => {
-                let mut object = indexed(results.map(|(at, result)| (&keys[at], result)));
-                object.insert(0, '{');
-                object.push('}');
-                crate::object::json(&object).expect("keys and values are JSON")
-            }
-        }
-    }
-}
-
-/// The members of an object as text, in this order.
-fn indexed<'i>(members: impl Iterator<Item = (&'i String, &'i Option<Json>)>) -> String {
-    let mut text = String::new();
-    for (key, value) in members {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(to_json(key).get());
-        text.push(':');
-        text.push_str(value.as_ref().map_or("null", |value| value.get()));
-    }
-    text
-}
-
 impl Wait {
     /// What is wrong with a payload, each with a JSON pointer; a few at most.
     fn problems(&self, payload: &Json) -> Vec<(String, String)> {
@@ -364,27 +352,5 @@ impl Run {
                 name,
             },
         })
-    }
-
-    pub(super) fn waiting(&self, step: u64, task: &Task) -> Option<Waiting> {
-        let node = self.graph_of(task).node(task.node);
-        let mut waiting = Waiting {
-            step,
-            node: node.name.clone(),
-            signal: None,
-            prompt: None,
-            schema: None,
-            until: task.until(),
-        };
-        match (&task.doing, &node.does) {
-            (Doing::Signal(_), Does::Wait(wait)) => {
-                waiting.signal = Some(wait.signal.clone());
-                waiting.prompt = wait.prompt.clone();
-                waiting.schema = wait.schema.as_ref().map(|schema| schema.text.clone());
-            }
-            (Doing::Sleep(_) | Doing::Pause(_), _) => {}
-            _ => return None,
-        }
-        Some(waiting)
     }
 }

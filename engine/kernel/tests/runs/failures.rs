@@ -123,7 +123,7 @@ fn what_cannot_be_undone_is_told_and_the_rest_is_undone() {
             4 step 2 at pay, attempt 1
             5 undo, since not wanted
             6 step 3 at unbook, attempt 1, undoes 1
-            - refused: the run is ending: what it did is being undone
+            - refused: the run is ending: it is being cancelled, or what it did is being undone
             7 step 3 fails (permanent): gone
             8 run cancelled: not wanted; `unbook` failed: gone
             cancelled {}"#]],

@@ -1,10 +1,15 @@
 //! The kernel's rules as text: scripts of what happens, and the events that must follow.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod again;
 mod failures;
+mod groups;
 mod line;
 mod maps;
 mod parallel;
 mod script;
+mod snapshots;
+mod steering;
 mod subgraphs;
+mod upgrades;
 mod waits;

@@ -1,5 +1,5 @@
-//! Plays a script: its first line is the graph, the second the state to begin with; lines `with NAME GRAPH`
-//! before them are graphs that nodes run. Each further line is something that happens:
+//! Plays a script: its first line is the graph, the second the state to begin with, after `queued` for a run that
+//! is; lines `with NAME GRAPH` before them are graphs that nodes run. Each further line is something that happens:
 //!
 //!     answer UPDATE              the function answers and the edges lead on
 //!     again UPDATE               … and the node is repeated
@@ -13,6 +13,13 @@
 //!     at MS                      time goes by: it is so many milliseconds after the start
 //!     signal NAME PAYLOAD        a signal comes
 //!     cancel REASON              somebody wants the run to end
+//!     cancel within MS REASON    … and calls under way may take so long
+//!     pause REASON               somebody wants the run to stand still
+//!     go on                      it goes on, and all its calls are under way
+//!     go on without NODE,NODE    … but for those at these nodes
+//!     retry                      a run that failed goes on
+//!     upgrade GRAPH              the run keeps to another graph
+//!     fork STEP EDITS            from here on, it is about a run that was forked from this one after the step
 //!
 //! `b: answer …` speaks for the call at node `b`, `each#2: …` for item 2 of a map; without a name, the
 //! first call under way is meant.
@@ -26,7 +33,7 @@ use heddle_kernel::{
     event::{FunctionRef, Then},
     graph,
     object::json,
-    run::Graphs,
+    run::{Graphs, Snapshot, Upgrade},
 };
 
 /// Two nodes in a line.
@@ -144,6 +151,19 @@ fn show(recorded: &Recorded) -> String {
             )
         }
         Event::SignalReceived { name, payload } => format!("{seq} signal {name} {payload}"),
+        Event::RunForked {
+            from, step, edits, ..
+        } => format!("{seq} run forked from {from} after step {step} with {edits:?}"),
+        Event::RunPaused { reason } => format!("{seq} run paused: {reason}"),
+        Event::RunResumed => format!("{seq} run resumed"),
+        Event::RunRetried => format!("{seq} run retried"),
+        Event::RunUpgraded { .. } => format!("{seq} run upgraded"),
+        Event::CancelRequested { reason, until } => {
+            format!(
+                "{seq} cancel requested, calls may answer until {}: {reason}",
+                until.0
+            )
+        }
         Event::UndoStarted { error, reason } => match (error, reason) {
             (Some(error), _) => format!("{seq} undo, since {}", error.message),
             (None, reason) => format!("{seq} undo, since {}", reason.as_deref().unwrap_or_default()),
@@ -236,10 +256,42 @@ fn happens(run: &Run, line: &str) -> Input {
             };
         }
         "cancel" => {
-            return Input::Cancel {
-                reason: rest.into(),
-                grace_ms: 0,
+            let (grace_ms, reason) = match rest.strip_prefix("within ").map(split) {
+                Some((ms, reason)) => (ms.parse().expect("milliseconds"), reason),
+                None => (0, rest),
             };
+            return Input::Cancel {
+                reason: reason.into(),
+                grace_ms,
+            };
+        }
+        "pause" => return Input::Pause { reason: rest.into() },
+        "go" => {
+            let lost: Vec<&str> = rest
+                .strip_prefix("on without ")
+                .map_or(Vec::new(), |rest| rest.split(',').collect());
+            let calls = run.owed().filter_map(|owed| match owed {
+                Owed::Call { step, .. } => Some(step),
+                Owed::Wait { .. } => None,
+            });
+            let there = calls.filter(|step| !lost.contains(&&*run.node_of(*step).expect("a step under way")));
+            return Input::Resume {
+                under_way: there.collect(),
+            };
+        }
+        "retry" => return Input::Retry,
+        "upgrade" => {
+            let graph = Arc::new(make(rest));
+            // The graphs that it runs stay those that they are, but for itself.
+            let mut graphs = (*run.graphs).clone();
+            if let Some(own) = graph.name.as_ref().and_then(|name| graphs.get_mut(name)) {
+                *own = graph.clone();
+            }
+            return Input::Upgrade(Box::new(Upgrade {
+                functions: functions(graphs.values().chain([&graph])),
+                graph,
+                graphs: Arc::new(graphs),
+            }));
         }
         other => panic!("no such verb: {other}"),
     };
@@ -258,6 +310,57 @@ fn earliest(run: &Run) -> Option<Timestamp> {
         Owed::Call { .. } => None,
     });
     waits.min()
+}
+
+/// A run from its events, with the graphs that it had: upgrades name those in `later`.
+fn fold(
+    first: (Arc<Graph>, Arc<Graphs>),
+    later: &[(Arc<Graph>, Arc<Graphs>)],
+    journal: &[Arc<Recorded>],
+) -> Run {
+    let mut later = later.iter();
+    let mut run = Run::from_first(RunId(uuid::Uuid::nil()), first.0, first.1, &journal[0]).unwrap();
+    for event in &journal[1..] {
+        if matches!(event.event, Event::RunUpgraded { .. }) {
+            let (graph, graphs) = later.next().expect("an upgrade's graphs").clone();
+            run.stage(graph, graphs);
+        }
+        run.fold(event).unwrap();
+    }
+    run
+}
+
+/// What a snapshot of a run makes of it.
+pub(crate) fn restored(run: &Run) -> Run {
+    let snapshot = run.snapshot();
+    let read = Snapshot::read(snapshot.get()).unwrap();
+    assert_eq!((read.seq, &read.graph), (run.seq, &run.graph.id));
+    let back = read
+        .restore(run.id, run.graph.clone(), run.graphs.clone())
+        .unwrap();
+    assert_eq!(format!("{run:?}"), format!("{back:?}"));
+    assert_eq!(snapshot.get(), back.snapshot().get());
+    back
+}
+
+/// The run as it was right after a step.
+fn after(
+    step: u64,
+    first: &(Arc<Graph>, Arc<Graphs>),
+    later: &[(Arc<Graph>, Arc<Graphs>)],
+    journal: &[Arc<Recorded>],
+) -> Run {
+    let end = match step {
+        0 => Some(0),
+        step => journal
+            .iter()
+            .position(|event| event.event.ends_step() == Some(step)),
+    };
+    fold(
+        first.clone(),
+        later,
+        &journal[..=end.expect("a step that is over")],
+    )
 }
 
 /// Plays a script and compares what follows.
@@ -279,19 +382,18 @@ pub(crate) fn check(script: &str, expected: Expect) {
         .flat_map(|graph| graph.graphs().cloned())
         .collect();
     graphs.retain(|name, _| named.contains(name));
-    let state = Object::parse(lines.next().expect("a state")).expect("an object");
+    let mut state = lines.next().expect("a state");
+    let queued = state
+        .strip_prefix("queued ")
+        .inspect(|rest| state = rest)
+        .is_some();
+    let state = Object::parse(state).expect("an object");
     let id = RunId(uuid::Uuid::nil());
     let functions = functions(graphs.values().chain([&graph]));
-    let graphs = Arc::new(graphs);
-    let (mut run, mut journal) = Run::start(
-        id,
-        graph.clone(),
-        graphs.clone(),
-        state,
-        functions,
-        false,
-        Timestamp(0),
-    );
+    let mut first = (graph.clone(), Arc::new(graphs));
+    let mut later = Vec::new();
+    let (mut run, mut journal) =
+        Run::start(id, graph, first.1.clone(), state, functions, queued, Timestamp(0));
     let mut told: Vec<String> = journal.iter().map(|event| show(event)).collect();
     let mut now = 0;
     for line in lines {
@@ -299,23 +401,49 @@ pub(crate) fn check(script: &str, expected: Expect) {
             Some(ms) => ms.parse().expect("milliseconds"),
             None => now + 1,
         };
-        let input = happens(&run, line);
-        match decide(&mut run, input, Timestamp(now)) {
+        let made = if let Some((step, edits)) = line.strip_prefix("fork ").map(split) {
+            let of = after(step.parse().expect("a step"), &first, &later, &journal);
+            let edits = Object::parse(if edits.is_empty() { "{}" } else { edits }).unwrap();
+            Run::fork(id, &of, step.parse().unwrap(), edits, Timestamp(now)).map(|(fork, events)| {
+                first = (fork.graph.clone(), fork.graphs.clone());
+                later.clear();
+                journal.clear();
+                run = fork;
+                events
+            })
+        } else {
+            let input = happens(&run, line);
+            decide(&mut run, input, Timestamp(now))
+        };
+        match made {
             Ok(events) => {
                 told.extend(events.iter().map(|event| show(event)));
+                let upgraded = |event: &Arc<Recorded>| matches!(event.event, Event::RunUpgraded { .. });
+                later.extend(
+                    events
+                        .iter()
+                        .any(upgraded)
+                        .then(|| (run.graph.clone(), run.graphs.clone())),
+                );
                 journal.extend(events);
             }
             Err(refusal) => told.push(format!("- refused: {refusal}")),
         }
-        if graph.max_time_ms.is_none() {
+        if run.graph.max_time_ms.is_none() && !run.is_held() {
             assert_eq!(run.due(), earliest(&run), "after {line}");
         }
+        // At every moment, a run may go on from a snapshot.
+        run = restored(&run);
     }
     told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
     expected.assert_eq(&told.join("\n"));
 
-    // Whatever happened, the run is the fold of its journal.
-    let mut folded = Run::from_first(id, graph, graphs, &journal[0]).unwrap();
-    journal[1..].iter().for_each(|event| folded.fold(event).unwrap());
+    // Whatever happened, the run is the fold of its journal, also where that was stored as text.
+    let stored: Vec<Arc<Recorded>> = journal
+        .iter()
+        .map(|event| Arc::new(serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()))
+        .collect();
+    let folded = fold(first, &later, &stored);
     assert_eq!(format!("{run:?}"), format!("{folded:?}"));
+    assert_eq!(run.snapshot().get(), folded.snapshot().get());
 }

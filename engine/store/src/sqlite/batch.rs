@@ -6,24 +6,32 @@
 use std::collections::{HashMap, HashSet};
 
 use heddle_kernel::{RunId, Status};
-use heddle_runtime::ports::NewRun;
+use heddle_runtime::ports::{NewRun, Request, RunSnapshot};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::writer::{Job, Leaves, Pending};
-use crate::codec::{CHUNK_BYTES, Chunk};
+use super::{
+    job::{Job, Leaves, Pending},
+    read::status_of,
+    trash,
+};
+use crate::codec::{self, CHUNK_BYTES, Chunk};
 
 /// How many running runs are remembered; beyond that their positions are read again.
 const POSITIONS: usize = 65_536;
 
 /// What became of a job that was in a batch.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is durable; of a graph, it is new.
+    /// It is durable; of a graph, it is new; of a schedule to delete, it was there.
     Durable,
-    /// It was there before.
+    /// It was there before, or, to be deleted, was not.
     Known,
+    /// So many runs were forgotten.
+    Forgotten(usize),
     /// It does not follow the run's last event.
     Conflict(String),
+    /// What it is to be written to is damaged.
+    Damaged(String),
 }
 
 /// Where running runs stand, so that few appends must look it up. Runs that wait or are over
@@ -31,17 +39,23 @@ pub(super) enum Verdict {
 #[derive(Default)]
 pub(super) struct Positions {
     last: HashMap<RunId, u64>,
-    /// Runs of which an append did not fit: nothing that follows it is taken. Another writer
-    /// would have to be on the file for this to grow, and the lock forbids that.
-    broken: HashSet<RunId>,
+    /// Runs of which an append was refused, and how: nothing that follows it is taken. For one to be at
+    /// another position, another writer would have to be on the file, and the lock forbids that.
+    broken: HashMap<RunId, Verdict>,
+    /// Whether runs that were forgotten are still being deleted: one of them may begin again.
+    pub(super) has_trash: bool,
 }
 
 /// Where a run stands at some point of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     Absent,
+    /// It goes on, after so many events.
     Running(u64),
-    Waiting(u64),
+    /// It is queued, waits or is paused.
+    Resting(u64),
+    /// It failed, and may be taken up again.
+    Failed(u64),
     Over,
     Broken,
 }
@@ -54,6 +68,8 @@ struct RunWrite<'a> {
     at: At,
     begins: Option<&'a NewRun>,
     chunks: Vec<&'a Chunk>,
+    requests: Vec<&'a Request>,
+    snapshots: Vec<&'a RunSnapshot>,
     /// How the last append that was taken leaves it.
     leaves: &'a Leaves,
 }
@@ -94,42 +110,13 @@ fn write<'a>(
         positions,
         runs: Vec::new(),
         slots: HashMap::new(),
+        keys: HashSet::new(),
     };
     let mut verdicts = Vec::with_capacity(jobs.len());
     for job in jobs {
         verdicts.push(match job {
             Job::Append(append) => plan.place(append)?,
-            Job::Graph(graph, _) => {
-                let sql = "INSERT INTO graphs (id, name, definition, created_at) VALUES (?1, ?2, ?3, ?4)
-                           ON CONFLICT (id) DO NOTHING";
-                let row = params![
-                    &*graph.id.0,
-                    graph.name.as_deref(),
-                    &*graph.definition,
-                    graph.created_at.0
-                ];
-                match connection.prepare_cached(sql)?.execute(row)? {
-                    0 => Verdict::Known,
-                    _ => Verdict::Durable,
-                }
-            }
-            Job::Plugin(plugin, _) => {
-                let sql = "INSERT INTO plugins (digest, name, version, active, added_at, component)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                           ON CONFLICT (digest) DO UPDATE
-                           SET active = 1, name = excluded.name, version = excluded.version
-                           WHERE excluded.active = 1 AND active = 0";
-                connection.prepare_cached(sql)?.execute(params![
-                    &*plugin.digest.0,
-                    &*plugin.name,
-                    &*plugin.version,
-                    plugin.active,
-                    plugin.added_at.0,
-                    &*plugin.component,
-                ])?;
-                Verdict::Durable
-            }
-            Job::Close(_) | Job::MaxPages(..) => unreachable!("the writer keeps these out of its queue"),
+            other => write_other(connection, other)?,
         });
     }
     let runs = plan.runs;
@@ -139,12 +126,64 @@ fn write<'a>(
     Ok((verdicts, runs))
 }
 
+/// Writes what is of no run.
+fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> {
+    let changed = match job {
+        Job::Graph(graph, _) => {
+            let sql = "INSERT INTO graphs (id, name, definition, created_at) VALUES (?1, ?2, ?3, ?4)
+                       ON CONFLICT (id) DO NOTHING";
+            let (id, name) = (&*graph.id.0, graph.name.as_deref());
+            connection.prepare_cached(sql)?.execute(params![
+                id,
+                name,
+                &*graph.definition,
+                graph.created_at.0
+            ])?
+        }
+        Job::Plugin(plugin, _) => {
+            let sql = "INSERT INTO plugins (digest, name, version, active, added_at, component)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                       ON CONFLICT (digest) DO UPDATE
+                       SET active = 1, name = excluded.name, version = excluded.version
+                       WHERE excluded.active = 1 AND active = 0";
+            connection.prepare_cached(sql)?.execute(params![
+                &*plugin.digest.0,
+                &*plugin.name,
+                &*plugin.version,
+                plugin.active,
+                plugin.added_at.0,
+                &*plugin.component,
+            ])?
+        }
+        Job::Schedule(schedule, _) => {
+            let sql = "INSERT INTO schedules (name, body) VALUES (?1, ?2)
+                       ON CONFLICT (name) DO UPDATE SET body = excluded.body";
+            let row = params![&*schedule.name, &*schedule.body];
+            connection.prepare_cached(sql)?.execute(row)?
+        }
+        Job::DeleteSchedule(name, _) => {
+            let sql = "DELETE FROM schedules WHERE name = ?1";
+            connection.prepare_cached(sql)?.execute([&**name])?
+        }
+        Job::Forget(runs, _) => return Ok(Verdict::Forgotten(trash::forget(connection, runs)?)),
+        Job::Append(_) | Job::Close(_) | Job::Hinder(..) => {
+            unreachable!("the writer keeps these out of its queue, and appends are planned")
+        }
+    };
+    Ok(match changed {
+        0 => Verdict::Known,
+        _ => Verdict::Durable,
+    })
+}
+
 /// Sorts a batch's appends by run, and checks that each follows what is there.
 struct Plan<'a, 'c> {
     connection: &'c Connection,
     positions: &'c Positions,
     runs: Vec<RunWrite<'a>>,
     slots: HashMap<RunId, usize>,
+    /// The requests that the batch answers.
+    keys: HashSet<(Option<RunId>, &'a str)>,
 }
 
 impl<'a> Plan<'a, '_> {
@@ -153,6 +192,9 @@ impl<'a> Plan<'a, '_> {
             Some(slot) => *slot,
             None => {
                 let at = self.positions.of(append.run, self.connection)?;
+                if at == At::Absent && self.positions.has_trash {
+                    trash::empty_of(self.connection, append.run)?;
+                }
                 let slot = self.runs.len();
                 self.runs.push(RunWrite {
                     run: append.run,
@@ -160,27 +202,59 @@ impl<'a> Plan<'a, '_> {
                     at,
                     begins: None,
                     chunks: Vec::new(),
+                    requests: Vec::new(),
+                    snapshots: Vec::new(),
                     leaves: &Leaves::Running,
                 });
                 self.slots.insert(append.run, slot);
                 slot
             }
         };
+        let misfit = match misfit(self.runs[slot].at, append) {
+            None => self.answered(&append.requests)?,
+            some => some,
+        };
         let run = &mut self.runs[slot];
-        if let Some(message) = misfit(run.at, append) {
+        if let Some(message) = misfit {
             run.at = At::Broken;
-            return Ok(Verdict::Conflict(message));
+            let before = self.positions.broken.get(&append.run);
+            return Ok(before.cloned().unwrap_or(Verdict::Conflict(message)));
         }
         run.begins = run.begins.or(append.begins.as_ref());
         run.chunks.extend(&append.chunks);
+        run.requests.extend(&append.requests);
+        run.snapshots.extend(&append.snapshot);
         run.leaves = &append.leaves;
-        run.at = match append.leaves {
+        run.at = match &append.leaves {
             Leaves::Running => At::Running(append.last),
-            Leaves::Waiting(_) => At::Waiting(append.last),
+            Leaves::Queued | Leaves::Waiting(_) | Leaves::Paused => At::Resting(append.last),
+            Leaves::Over(end) if end.status == Status::Failed => At::Failed(append.last),
             Leaves::Over(_) => At::Over,
         };
         Ok(Verdict::Durable)
     }
+
+    /// Why requests cannot be answered: one of them was.
+    fn answered(&mut self, requests: &'a [Request]) -> rusqlite::Result<Option<String>> {
+        for request in requests {
+            let sql = "SELECT 1 FROM requests WHERE scope = ?1 AND key = ?2";
+            let mut found = self.connection.prepare_cached(sql)?;
+            if !self.keys.insert((request.to, &request.key))
+                || found.exists(params![scope(request.to.as_ref()), &*request.key])?
+            {
+                return Ok(Some(format!(
+                    "a request with the key `{}` was answered before",
+                    request.key
+                )));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where a request went, as it is stored.
+pub(super) fn scope(to: Option<&RunId>) -> &[u8] {
+    to.map_or(&[], |run| run.0.as_bytes().as_slice())
 }
 
 /// Why an append cannot be taken where its run is here.
@@ -194,13 +268,17 @@ fn misfit(at: At, append: &Pending) -> Option<String> {
         (At::Absent, Some(_)) if append.first != 1 => {
             Some(format!("a run begins with event 1 and not {}", append.first))
         }
-        (At::Over | At::Running(_) | At::Waiting(_), Some(_)) => Some("the store has this run".to_owned()),
+        (At::Absent, Some(_)) => None,
+        (_, Some(_)) => Some("the store has this run".to_owned()),
         (At::Over, None) => Some("the run is over".to_owned()),
-        (At::Running(last) | At::Waiting(last), None) if append.first != last + 1 => Some(format!(
-            "its last event is {last} and the append begins with {}",
-            append.first
-        )),
-        _ => None,
+        (At::Failed(_), None) if !append.reopens => Some("the run is over".to_owned()),
+        (At::Running(last) | At::Resting(last) | At::Failed(last), None) if append.first != last + 1 => {
+            Some(format!(
+                "its last event is {last} and the append begins with {}",
+                append.first
+            ))
+        }
+        (At::Running(_) | At::Resting(_) | At::Failed(_), None) => None,
     }
 }
 
@@ -210,13 +288,17 @@ impl RunWrite<'_> {
             return Ok(());
         }
         self.write_row(connection)?;
-        self.write_events(connection)
+        self.write_events(connection)?;
+        self.write_snapshots(connection)?;
+        self.write_requests(connection)
     }
 
     fn write_row(&self, connection: &Connection) -> rusqlite::Result<()> {
         let id = self.run.0.as_bytes().as_slice();
         let (status, wake_at, ended) = match self.leaves {
+            Leaves::Queued => (Status::Queued, None, None),
             Leaves::Running => (Status::Running, None, None),
+            Leaves::Paused => (Status::Paused, None, None),
             Leaves::Waiting(wait) => (Status::Waiting, wait.until, None),
             Leaves::Over(ended) => (ended.status, None, Some(ended)),
         };
@@ -224,9 +306,11 @@ impl RunWrite<'_> {
         let finished_at = ended.map(|ended| ended.at.0);
         let error = ended.and_then(|ended| ended.error.as_deref());
         if let Some(begins) = self.begins {
-            let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error, wake_at)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error, wake_at,
+                                         priority, grp, origin)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
             let (graph, created_at) = (&*begins.graph.0, begins.created_at.0);
+            let (group, origin) = (begins.group.as_deref(), begins.origin.as_deref());
             connection.prepare_cached(sql)?.execute(params![
                 id,
                 graph,
@@ -234,7 +318,10 @@ impl RunWrite<'_> {
                 created_at,
                 finished_at,
                 error,
-                wake_at
+                wake_at,
+                begins.priority,
+                group,
+                origin
             ])?;
             return Ok(());
         }
@@ -260,11 +347,12 @@ impl RunWrite<'_> {
 
     fn write_events(&self, connection: &Connection) -> rusqlite::Result<()> {
         let id = self.run.0.as_bytes().as_slice();
-        let sql = "INSERT INTO events (run, first_seq, last_seq, body) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT INTO events (run, first_seq, last_seq, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut insert = connection.prepare_cached(sql)?;
         let mut add = |first: u64, last: u64, body: &[u8]| {
+            let sum = codec::sum(self.run, body);
             insert
-                .execute(params![id, first as i64, last as i64, body])
+                .execute(params![id, first as i64, last as i64, body, sum])
                 .map(|_| ())
         };
         let mut rest = self.chunks.as_slice();
@@ -290,11 +378,35 @@ impl RunWrite<'_> {
         }
         Ok(())
     }
+
+    fn write_snapshots(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for taken in &self.snapshots {
+            let sql = "INSERT INTO snapshots (run, seq, sum, body) VALUES (?1, ?2, ?3, ?4)";
+            let (id, body) = (self.run.0.as_bytes().as_slice(), taken.body.get().as_bytes());
+            let row = params![id, taken.seq as i64, codec::sum(self.run, body), body];
+            connection.prepare_cached(sql)?.execute(row)?;
+        }
+        Ok(())
+    }
+
+    fn write_requests(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for request in &self.requests {
+            let sql = "INSERT INTO requests (scope, key, digest, run, seq) VALUES (?1, ?2, ?3, ?4, ?5)";
+            connection.prepare_cached(sql)?.execute(params![
+                scope(request.to.as_ref()),
+                &*request.key,
+                &*request.digest.0,
+                self.run.0.as_bytes().as_slice(),
+                request.seq as i64
+            ])?;
+        }
+        Ok(())
+    }
 }
 
 impl Positions {
     fn of(&self, run: RunId, connection: &Connection) -> rusqlite::Result<At> {
-        if self.broken.contains(&run) {
+        if self.broken.contains_key(&run) {
             return Ok(At::Broken);
         }
         if let Some(last) = self.last.get(&run) {
@@ -307,14 +419,21 @@ impl Positions {
         let row = found
             .query_row([run.0.as_bytes().as_slice()], |row| {
                 let last = row.get::<_, Option<i64>>(1)?.unwrap_or(0) as u64;
-                Ok(match row.get_ref(0)?.as_str()? {
-                    "running" => At::Running(last),
-                    "waiting" => At::Waiting(last),
-                    _ => At::Over,
+                Ok(match status_of(row, 0)? {
+                    Status::Running => At::Running(last),
+                    Status::Queued | Status::Waiting | Status::Paused => At::Resting(last),
+                    Status::Failed => At::Failed(last),
+                    Status::Finished | Status::Cancelled => At::Over,
                 })
             })
             .optional()?;
         Ok(row.unwrap_or(At::Absent))
+    }
+
+    /// From here on every append of this run is answered so.
+    pub(super) fn refuse(&mut self, run: RunId, verdict: Verdict) {
+        self.last.remove(&run);
+        self.broken.entry(run).or_insert(verdict);
     }
 
     fn take_over(&mut self, runs: &[RunWrite<'_>]) {
@@ -326,13 +445,13 @@ impl Positions {
                 At::Running(last) => {
                     self.last.insert(write.run, last);
                 }
-                At::Waiting(_) | At::Over => {
+                At::Resting(_) | At::Failed(_) | At::Over => {
                     self.last.remove(&write.run);
                 }
-                At::Broken => {
-                    self.last.remove(&write.run);
-                    self.broken.insert(write.run);
-                }
+                At::Broken => self.refuse(
+                    write.run,
+                    Verdict::Conflict("an append before this one was refused".to_owned()),
+                ),
                 At::Absent => {}
             }
         }
@@ -347,7 +466,7 @@ mod tests {
     use heddle_runtime::ports::{Ack, AppendError, RunWait};
 
     use super::{super::open, *};
-    use crate::sqlite::writer::Ended;
+    use crate::sqlite::job::Ended;
 
     struct Nobody;
 
@@ -364,7 +483,7 @@ mod tests {
             last: seq,
             body: b"{}\n".to_vec(),
         };
-        Job::Append(Pending {
+        let pending = Pending {
             run: RunId(uuid::Uuid::from_u128(number)),
             begins: (seq == 1).then_some(NewRun {
                 graph,
@@ -373,13 +492,17 @@ mod tests {
                 group: None,
                 origin: None,
             }),
+            reopens: false,
             chunks: vec![chunk],
             first: seq,
             last: seq,
             leaves,
+            requests: Vec::new(),
+            snapshot: None,
             fault: None,
             ack: Arc::new(Nobody),
-        })
+        };
+        Job::Append(pending.into())
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! waits. Reads go through other connections and see what is committed.
 
 mod batch;
+mod job;
 mod open;
 mod read;
+mod trash;
 mod writer;
 
 use std::{
@@ -19,18 +21,18 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    self, Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow,
-    RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot,
+    ScheduleRow, StoreError,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 pub use self::open::OpenError;
 use self::{
+    job::{Answer, Hindrance, Job, Pending, closed},
     read::Readers,
-    writer::{Ended, Health, Job, Leaves, Pending, Writer, closed},
+    writer::{Health, Writer},
 };
-use crate::codec;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -73,10 +75,10 @@ impl SqliteJournal {
         let readers = Arc::new(Readers::new(store.path.clone(), settings.readers));
         let health = Arc::new(Health::default());
         let (sender, inbox) = mpsc::channel();
-        let writer = Writer::new(inbox, health.clone(), settings.retry);
+        let writer = Writer::new(store, inbox, health.clone(), settings.retry);
         let spawned = std::thread::Builder::new()
             .name("heddle-store".to_owned())
-            .spawn(|| writer.run(store));
+            .spawn(|| writer.run());
         let writer = spawned.map_err(|source| OpenError::Access {
             path: settings.path,
             source,
@@ -92,8 +94,19 @@ impl SqliteJournal {
     /// Lets the file have at most so many pages, which is what a full disk looks like. For tests.
     #[doc(hidden)]
     pub async fn limit_pages(&self, pages: u32) {
+        self.hinder(Hindrance::Pages(pages)).await;
+    }
+
+    /// Has the store write through a connection that cannot, as one that was opened while the file could
+    /// only be read. For tests.
+    #[doc(hidden)]
+    pub async fn lose_the_right_to_write(&self) {
+        self.hinder(Hindrance::ReadOnly).await;
+    }
+
+    async fn hinder(&self, hindrance: Hindrance) {
         let (answer, done) = oneshot::channel();
-        self.send(Job::MaxPages(pages, answer));
+        self.send(Job::Hinder(hindrance, answer));
         let _ = done.await;
     }
 
@@ -108,7 +121,7 @@ impl SqliteJournal {
     /// Hands a job to the writer and waits for its answer.
     fn ask<T: Send + 'static>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+        job: impl FnOnce(Answer<T>) -> Job,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let (answer, answered) = oneshot::channel();
         // Sent before anything awaits, so that calls reach the writer in the order in which they are made.
@@ -136,40 +149,7 @@ impl Drop for SqliteJournal {
 
 impl Journal for SqliteJournal {
     fn append(&self, append: Append) {
-        let Append {
-            run,
-            begins,
-            events,
-            leaves,
-            ack,
-            ..
-        } = append;
-        let (chunks, mut fault) = match codec::encode(&events) {
-            Ok(chunks) => (chunks, None),
-            Err(fault) => (Vec::new(), Some(fault)),
-        };
-        let first = chunks.first().map_or(0, |chunk| chunk.first);
-        let last = chunks.last().map_or(0, |chunk| chunk.last);
-        let leaves = match leaves {
-            ports::Leaves::Waiting(wait) => Leaves::Waiting(wait),
-            ports::Leaves::Over(ends) => {
-                if !ends.status.is_over() {
-                    fault = Some("an append that ends its run and lets it go on".to_owned());
-                }
-                Leaves::Over(Ended::of(ends))
-            }
-            _ => Leaves::Running,
-        };
-        let pending = Pending {
-            run,
-            begins,
-            chunks,
-            first,
-            last,
-            leaves,
-            fault,
-            ack,
-        };
+        let pending = Box::new(Pending::of(append));
         if let Some(Job::Append(pending)) = self.send(Job::Append(pending)) {
             pending.ack.failed(AppendError::Closed);
         }
@@ -263,45 +243,84 @@ impl Journal for SqliteJournal {
         Box::pin(self.readers.with(read::active_plugins))
     }
 
-    fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
+        Box::pin(
+            self.readers
+                .with(move |connection| read::snapshot(connection, run, until)),
+        )
     }
 
-    fn request(&self, _: Option<RunId>, _: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
-        Box::pin(async { Ok(None) })
+    fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
+        let key = key.to_owned();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::request(connection, run, &key)),
+        )
     }
 
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(self.readers.with(read::queued))
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(self.readers.with(read::groups))
     }
 
     fn runs_before(
         &self,
-        _: Timestamp,
-        _: Option<RunId>,
-        _: usize,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
-        unimplemented!()
+        Box::pin(
+            self.readers
+                .with(move |connection| read::runs_before(connection, before, after, limit)),
+        )
     }
 
-    fn forget(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
-        unimplemented!()
+    fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        let parts = runs.chunks(trash::FORGET_RUNS).map(|part| {
+            (
+                part.to_vec(),
+                self.ask(|answer| Job::Forget(part.to_vec(), answer)),
+            )
+        });
+        let parts: Vec<_> = parts.collect();
+        Box::pin(async move {
+            let mut count = 0;
+            for (part, forgotten) in parts {
+                match forgotten.await {
+                    Ok(some) => count += some,
+                    // One of them cannot be forgotten: the others can.
+                    Err(StoreError::Damaged(_)) => {
+                        for run in part {
+                            match self.ask(|answer| Job::Forget(vec![run], answer)).await {
+                                Ok(some) => count += some,
+                                Err(error @ StoreError::Damaged(_)) => {
+                                    tracing::error!(%run, %error, "the run cannot be forgotten")
+                                }
+                                Err(error) => return Err(error),
+                            }
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(count)
+        })
     }
 
-    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        unimplemented!()
+    fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        let kept = self.ask(|answer| Job::Schedule(schedule, answer));
+        Box::pin(async move { kept.await.map(|_| ()) })
     }
 
-    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        unimplemented!()
+    fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::DeleteSchedule(name.into(), answer))
     }
 
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(self.readers.with(read::schedules))
     }
 
     fn health(&self) -> Result<(), StoreError> {
@@ -329,6 +348,7 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::CannotOpen
                 | ErrorCode::PermissionDenied
+                | ErrorCode::FileLockingProtocolFailed
                 | ErrorCode::OutOfMemory,
             ),
         ) => StoreError::Unavailable(error.to_string()),

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x4864_646c;
 
 /// The newest format that is known: the number of the last migration.
-pub(super) const FORMAT: i32 = 2;
+pub(super) const FORMAT: i32 = 3;
 
 /// The write-ahead log is copied into the file when it has this many pages. A commit that does
 /// so takes longer by two syncs; the log's size on disk follows from it (16 MiB).
@@ -29,7 +29,7 @@ const WRITER_WAITS: Duration = Duration::from_secs(1);
 const READER_WAITS: Duration = Duration::from_secs(5);
 
 /// Statements that a connection keeps prepared: more than there are.
-const STATEMENTS: usize = 32;
+const STATEMENTS: usize = 64;
 
 refinery::embed_migrations!("migrations");
 
@@ -209,7 +209,8 @@ fn private() -> OpenOptions {
     options
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
+/// The connection that writes, to a file that is there: an older format is brought to the newest.
+pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotAStore {
             path: path.to_owned(),
@@ -224,6 +225,13 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(WRITER_WAITS).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // SQLite takes what it gets where a file cannot be written.
+    if connection.is_readonly("main").map_err(failed)? {
+        return Err(OpenError::Access {
+            path: path.to_owned(),
+            source: io::ErrorKind::ReadOnlyFilesystem.into(),
+        });
+    }
     let format = format(&connection, path, failed)?;
     settle(&connection).map_err(failed)?;
     if format < FORMAT {

@@ -5,22 +5,44 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{Digest, FailureKind, GraphId, Recorded, RunError, RunId, Status, Timestamp};
-use heddle_runtime::ports::{GraphRow, PluginRow, RunFilter, RunRow, StoreError};
+use heddle_kernel::{
+    Digest, FailureKind, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, object::json,
+};
+use heddle_runtime::ports::{
+    GraphRow, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot, ScheduleRow, StoreError,
+};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
 
-use super::{open, store_error};
+use super::{batch::scope, open, store_error};
 use crate::codec;
 
 /// One answer's events take no further one from this many bytes on.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-const RUN: &str = "id, graph, status, created_at, finished_at, error, wake_at,
+/// Ids of runs sort by when they began, but for runs of another clock. So whoever looks for runs that
+/// began before some time looks no further after so many in a row that did not.
+const LATER_IN_A_ROW: usize = 10_000;
+
+const RUN: &str = "id, graph, status, created_at, finished_at, error, wake_at, priority, grp, origin,
     (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1)";
 const UNFINISHED: &str = "SELECT id FROM runs WHERE status = 'running' AND status <> 'finished' ORDER BY id";
 const DUE: &str = "SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
 const NEXT_DUE: &str = "SELECT wake_at FROM runs WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
+// All that are queued, sorted: an engine asks for them when it starts.
+const QUEUED: &str = "SELECT id, priority, grp FROM runs WHERE status = 'queued' AND status <> 'finished'
+    ORDER BY priority DESC, id";
+const GROUPS: &str = "SELECT grp, count(*) FROM runs
+    WHERE grp IS NOT NULL AND status IN ('running', 'waiting', 'paused') GROUP BY grp";
+const SNAPSHOTS: &str = "SELECT seq FROM snapshots WHERE run = ?1 AND seq <= ?2
+    AND NOT EXISTS (SELECT 1 FROM trash WHERE run = ?1) ORDER BY seq DESC";
+const REQUEST: &str = "SELECT digest, run, seq FROM requests WHERE scope = ?1 AND key = ?2";
+const BEGAN: &str = "SELECT id, created_at FROM runs WHERE id > ?1 ORDER BY id";
+const EVENTS: &str = "SELECT first_seq, last_seq, body, sum FROM events
+    WHERE run = ?1 AND last_seq > ?2 AND first_seq >= coalesce(
+        (SELECT max(first_seq) FROM events WHERE run = ?1 AND first_seq <= ?2 + 1), 0)
+    AND NOT EXISTS (SELECT 1 FROM trash WHERE run = ?1)
+    ORDER BY first_seq";
 const GRAPH: &str = "position, id, name, definition, created_at";
 const PLUGIN: &str = "digest, name, version, active, added_at, component";
 
@@ -127,7 +149,15 @@ pub(super) fn graphs(
 
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<Option<RunRow>, StoreError> {
     let sql = format!("SELECT {RUN} FROM runs WHERE id = ?1");
-    row(connection, &sql, params![id.0.as_bytes().as_slice()], run_row)
+    row(connection, &sql, params![id.0.as_bytes().as_slice()], run_row).map_err(|error| of_run(id, error))
+}
+
+/// Says which run it is that cannot be read.
+fn of_run(run: RunId, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(message) => StoreError::Damaged(format!("run {run}: {message}")),
+        other => other,
+    }
 }
 
 pub(super) fn runs(
@@ -144,7 +174,18 @@ pub(super) fn runs(
     if graph.is_some() {
         values.push(&graph);
     }
-    rows(connection, &runs_sql(filter), &values, run_row)
+    let listed = rows(connection, &runs_sql(filter), &values, |row| Ok(listed(row)))?;
+    Ok(listed.into_iter().flatten().collect())
+}
+
+/// A row of a list. One that cannot be read is told in the log and left out: the others still list.
+fn listed(row: &Row<'_>) -> Option<RunRow> {
+    let read = run_row(row);
+    if let Err(error) = &read {
+        let run = run_id(row).map_or_else(|_| "of an unreadable id".to_owned(), |run| run.to_string());
+        tracing::error!(%run, %error, "the row of the run is damaged");
+    }
+    read.ok()
 }
 
 /// The query for a list: of the runs before ?1, at most ?2, of the graph ?3 where there is one.
@@ -161,7 +202,7 @@ fn runs_sql(filter: &RunFilter) -> String {
     if filter.graph.is_some() {
         // Of most statuses there are fewer runs than of a graph: the sign hides the graph's index.
         conditions.push_str(match filter.status {
-            Some(Status::Running | Status::Failed | Status::Cancelled) => " AND +graph = ?3",
+            Some(Status::Running | Status::Paused | Status::Failed | Status::Cancelled) => " AND +graph = ?3",
             None | Some(_) => " AND graph = ?3",
         });
     }
@@ -169,15 +210,164 @@ fn runs_sql(filter: &RunFilter) -> String {
 }
 
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<RunId>, StoreError> {
-    rows(connection, UNFINISHED, &[], run_id)
+    indexed(connection, UNFINISHED, &[], run_id)
+}
+
+pub(super) fn queued(connection: &Connection) -> Result<Vec<QueuedRun>, StoreError> {
+    indexed(connection, QUEUED, &[], |row| {
+        Ok(QueuedRun {
+            run: run_id(row)?,
+            priority: row.get(1)?,
+            group: row.get(2)?,
+        })
+    })
+}
+
+pub(super) fn groups(connection: &Connection) -> Result<Vec<(Arc<str>, usize)>, StoreError> {
+    indexed(connection, GROUPS, &[], |row| {
+        Ok((row.get(0)?, row.get::<_, i64>(1)? as usize))
+    })
 }
 
 pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<RunId>, StoreError> {
-    rows(connection, DUE, params![now.0, count(limit)], run_id)
+    indexed(connection, DUE, params![now.0, count(limit)], run_id)
 }
 
 pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
-    row(connection, NEXT_DUE, &[], |row| row.get(0).map(Timestamp))
+    let first = indexed(connection, NEXT_DUE, &[], |row| row.get(0).map(Timestamp))?;
+    Ok(first.into_iter().next())
+}
+
+/// Every row that a query of `runs` gives by one of its indexes; where that is damaged, by the table itself.
+fn indexed<T>(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    rows(connection, sql, values, read).or_else(|error| match error {
+        StoreError::Damaged(message) => {
+            tracing::error!(%message, "an index is damaged: `heddle store check` says more");
+            rows(connection, &unindexed(sql), values, read)
+        }
+        other => Err(other),
+    })
+}
+
+/// A query of `runs` that no index is taken for: in a function a column is hidden from them.
+fn unindexed(sql: &str) -> String {
+    sql.replace(" status ", " ifnull(status, NULL) ")
+        .replace(" wake_at ", " ifnull(wake_at, NULL) ")
+}
+
+pub(super) fn runs_before(
+    connection: &Connection,
+    before: Timestamp,
+    after: Option<RunId>,
+    limit: usize,
+) -> Result<Vec<RunRow>, StoreError> {
+    let after = after.as_ref().map_or([].as_slice(), |run| run.0.as_bytes());
+    let began = || -> rusqlite::Result<Vec<RunId>> {
+        let mut query = connection.prepare_cached(BEGAN)?;
+        let (mut found, mut rows, mut later) = (Vec::new(), query.query([after])?, 0);
+        while found.len() < limit
+            && later < LATER_IN_A_ROW
+            && let Some(row) = rows.next()?
+        {
+            match row.get::<_, i64>(1)? < before.0 {
+                true => {
+                    found.push(run_id(row)?);
+                    later = 0;
+                }
+                false => later += 1,
+            }
+        }
+        Ok(found)
+    };
+    let began = began().map_err(|error| store_error(&error))?;
+    let sql = format!("SELECT {RUN} FROM runs WHERE id = ?1");
+    let mut found = Vec::with_capacity(began.len());
+    for id in began {
+        let read = row(connection, &sql, params![id.0.as_bytes().as_slice()], |row| {
+            Ok(listed(row))
+        })?;
+        found.extend(read.flatten());
+    }
+    Ok(found)
+}
+
+pub(super) fn snapshot(
+    connection: &Connection,
+    run: RunId,
+    until: u64,
+) -> Result<Option<RunSnapshot>, StoreError> {
+    let id = run.0.as_bytes().as_slice();
+    let until = until.min(i64::MAX as u64) as i64;
+    let taken = rows(connection, SNAPSHOTS, params![id, until], |row| {
+        row.get::<_, i64>(0)
+    });
+    for seq in readable(run, taken)?.unwrap_or_default() {
+        let sql = "SELECT body, sum FROM snapshots WHERE run = ?1 AND seq = ?2";
+        let read = row(connection, sql, params![id, seq], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
+        });
+        let read = read.and_then(|found| found.map(|(body, sum)| body_of(run, body, sum)).transpose());
+        if let Some(body) = readable(run, read)?.flatten() {
+            let seq = seq as u64;
+            return Ok(Some(RunSnapshot { seq, body }));
+        }
+    }
+    Ok(None)
+}
+
+fn body_of(run: RunId, body: Vec<u8>, sum: i64) -> Result<Json, StoreError> {
+    codec::verify(run, &body, Some(sum)).map_err(StoreError::Damaged)?;
+    let text = String::from_utf8(body).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    json(&text).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// A snapshot that is damaged is told in the log: the run has its events.
+fn readable<T>(run: RunId, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(StoreError::Damaged(message)) => {
+            tracing::warn!(%run, %message, "a snapshot of the run is damaged: an older one is taken");
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+pub(super) fn request(
+    connection: &Connection,
+    to: Option<RunId>,
+    key: &str,
+) -> Result<Option<Request>, StoreError> {
+    let found = row(connection, REQUEST, params![scope(to.as_ref()), key], |row| {
+        let run = RunId(uuid::Uuid::from_bytes(row.get(1)?));
+        Ok((Digest(row.get(0)?), run, row.get::<_, i64>(2)?))
+    })?;
+    Ok(found.map(|(digest, run, seq)| Request {
+        to,
+        key: key.into(),
+        digest,
+        run,
+        seq: seq as u64,
+    }))
+}
+
+pub(super) fn schedules(connection: &Connection) -> Result<Vec<ScheduleRow>, StoreError> {
+    rows(
+        connection,
+        "SELECT name, body FROM schedules ORDER BY name",
+        &[],
+        |row| {
+            Ok(ScheduleRow {
+                name: row.get(0)?,
+                body: row.get(1)?,
+            })
+        },
+    )
 }
 
 pub(super) fn events(
@@ -190,17 +380,10 @@ pub(super) fn events(
     if limit == 0 {
         return Ok(events);
     }
-    let damaged = |message: String| StoreError::Damaged(format!("run {run}: {message}"));
-    let failed = |error: rusqlite::Error| match store_error(&error) {
-        StoreError::Damaged(message) => damaged(message),
-        other => other,
-    };
+    let damaged = |message: String| of_run(run, StoreError::Damaged(message));
+    let failed = |error: rusqlite::Error| of_run(run, store_error(&error));
     // From the row that holds the next event, or else the one after it: then there is a gap.
-    let sql = "SELECT first_seq, last_seq, body FROM events
-               WHERE run = ?1 AND last_seq > ?2 AND first_seq >= coalesce(
-                   (SELECT max(first_seq) FROM events WHERE run = ?1 AND first_seq <= ?2 + 1), 0)
-               ORDER BY first_seq";
-    let mut query = connection.prepare_cached(sql).map_err(failed)?;
+    let mut query = connection.prepare_cached(EVENTS).map_err(failed)?;
     let after = after.min(i64::MAX as u64 - 1);
     let mut chunks = query
         .query(params![run.0.as_bytes().as_slice(), after as i64])
@@ -217,6 +400,8 @@ pub(super) fn events(
             .map_err(failed)?
             .as_blob()
             .map_err(|error| damaged(error.to_string()))?;
+        codec::verify(run, body, chunk.get(3).map_err(failed)?)
+            .map_err(|problem| damaged(format!("events {first} to {last}: {problem}")))?;
         let mut full = false;
         codec::decode(first, last, body, |event, size| {
             if event.seq < next {
@@ -274,22 +459,18 @@ fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId(uuid::Uuid::from_bytes(row.get(0)?)))
 }
 
+/// The status in a row.
+pub(super) fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
+    let name = row.get_ref(column)?.as_str()?;
+    let known = Status::ALL.into_iter().find(|status| status.as_str() == name);
+    known.ok_or_else(|| {
+        let message = format!("no run has the status `{name}`").into();
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, message)
+    })
+}
+
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let status = match row.get_ref(2)?.as_str()? {
-        "running" => Status::Running,
-        "waiting" => Status::Waiting,
-        "finished" => Status::Finished,
-        "failed" => Status::Failed,
-        "cancelled" => Status::Cancelled,
-        other => {
-            let message = format!("no run has the status `{other}`").into();
-            return Err(rusqlite::Error::FromSqlConversionFailure(
-                2,
-                rusqlite::types::Type::Text,
-                message,
-            ));
-        }
-    };
+    let status = status_of(row, 2)?;
     let error: Option<String> = row.get(5)?;
     Ok(RunRow {
         id: run_id(row)?,
@@ -297,11 +478,11 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         status,
         created_at: Timestamp(row.get(3)?),
         finished_at: row.get::<_, Option<i64>>(4)?.map(Timestamp),
-        priority: 0,
-        group: None,
-        origin: None,
         wake_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
-        last_seq: row.get::<_, Option<i64>>(7)?.unwrap_or(0) as u64,
+        priority: row.get(7)?,
+        group: row.get(8)?,
+        origin: row.get(9)?,
+        last_seq: row.get::<_, Option<i64>>(10)?.unwrap_or(0) as u64,
         error: error.map(|text| serde_json::from_str(&text).unwrap_or_else(|error| unreadable(&error))),
     })
 }
@@ -334,7 +515,7 @@ mod tests {
     use super::*;
 
     /// How SQLite would find the runs of a query, in a store that was never analysed.
-    fn plan(sql: &str) -> String {
+    fn steps(sql: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder for the store");
         let store = open::open(&folder.path().join("store.db")).expect("a new store");
         let mut query = store
@@ -342,7 +523,12 @@ mod tests {
             .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
             .expect("a query");
         let steps = query.raw_query().mapped(|row| row.get::<_, String>(3));
-        let steps: Vec<String> = steps.map(|step| step.expect("a step of the plan")).collect();
+        steps.map(|step| step.expect("a step of the plan")).collect()
+    }
+
+    /// The first step, of a plan that sorts nothing.
+    fn plan(sql: &str) -> String {
+        let steps = steps(sql);
         assert!(
             !steps.iter().any(|step| step.contains("TEMP B-TREE")),
             "{steps:?}"
@@ -361,20 +547,60 @@ mod tests {
             plan(UNFINISHED),
             "SEARCH runs USING COVERING INDEX runs_by_status (status=?)"
         );
+        assert_eq!(
+            plan(GROUPS),
+            "SEARCH runs USING COVERING INDEX runs_in_group (grp>?)"
+        );
+        // Sorted once, when an engine starts: an index for it would cost every run that is queued.
+        let queued = steps(QUEUED);
+        assert_eq!(queued[0], "SEARCH runs USING INDEX runs_by_status (status=?)");
+        assert_eq!(queued[1..], ["USE TEMP B-TREE FOR ORDER BY"]);
+    }
+
+    #[test]
+    fn what_waits_and_what_runs_is_found_without_its_index_too() {
+        for sql in [UNFINISHED, QUEUED, GROUPS, DUE, NEXT_DUE] {
+            let found = steps(&unindexed(sql));
+            assert_eq!(found[0], "SCAN runs", "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_a_run_is_found_by_its_index() {
+        assert_eq!(
+            plan(EVENTS),
+            "SEARCH events USING INDEX events_of_run (run=? AND first_seq>?)"
+        );
+        assert_eq!(
+            plan(SNAPSHOTS),
+            "SEARCH snapshots USING COVERING INDEX snapshots_of_run (run=? AND seq<?)"
+        );
+        assert_eq!(
+            plan(REQUEST),
+            "SEARCH requests USING PRIMARY KEY (scope=? AND key=?)"
+        );
+        assert_eq!(plan(BEGAN), "SEARCH runs USING PRIMARY KEY (id>?)");
+        let of_run = "DELETE FROM requests WHERE run = ?1";
+        assert_eq!(
+            plan(of_run),
+            "SEARCH requests USING INDEX requests_of_run (run=?)"
+        );
     }
 
     #[test]
     fn a_list_is_found_by_what_it_is_filtered_by() {
-        use Status::{Cancelled, Failed, Finished, Running, Waiting};
+        use Status::{Cancelled, Failed, Finished, Paused, Queued, Running, Waiting};
         let by_status = "INDEX runs_by_status (status=? AND id<?)";
         let by_graph = "INDEX runs_of_graph (graph=? AND id<?)";
-        let waiting = "INDEX runs_waiting_of_graph (graph=? AND id<?)";
+        let held = "INDEX runs_held_of_graph (graph=? AND status=? AND id<?)";
         let by_id = "PRIMARY KEY (id<?)";
         for (status, alone, with_graph) in [
             (None, by_id, by_graph),
             (Some(Finished), by_id, by_graph),
             (Some(Running), by_status, by_status),
-            (Some(Waiting), by_status, waiting),
+            (Some(Queued), by_status, held),
+            (Some(Waiting), by_status, held),
+            (Some(Paused), by_status, by_status),
             (Some(Failed), by_status, by_status),
             (Some(Cancelled), by_status, by_status),
         ] {

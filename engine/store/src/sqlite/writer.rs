@@ -2,12 +2,13 @@
 //! tells everyone.
 //!
 //! While the file cannot be written the queue is kept in its order and tried again and again.
-//! What would take up new work (a run that begins, a graph, a plugin) is refused meanwhile.
+//! What would take up new work (a run that begins, a graph, a plugin) is refused meanwhile. What cannot be
+//! written because the file is damaged where it belongs is refused alone, and the rest goes on.
 
 use std::{
     collections::{HashSet, VecDeque},
     fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError},
@@ -15,17 +16,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heddle_kernel::{RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, AppendError, GraphRow, NewRun, PluginRow, RunEnd, RunWait, StoreError};
-use rusqlite::Connection;
-use tokio::sync::oneshot;
+use heddle_kernel::RunId;
+use heddle_runtime::ports::{AppendError, StoreError};
+use rusqlite::{Connection, ErrorCode};
 
 use super::{
     batch::{self, Positions, Verdict},
-    open::{FORMAT, Opened},
+    job::{Answer, Hindrance, Job, answer, closed, fail, size},
+    open::{self, FORMAT, Opened},
     store_error,
+    trash::Trash,
 };
-use crate::codec::Chunk;
 
 /// A transaction takes no further job from this many bytes on: it bounds what a commit takes of
 /// memory and of time.
@@ -33,58 +34,6 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Jobs that a transaction takes at most, for the same reason.
 const BATCH_JOBS: usize = 8_192;
-
-/// What an append costs beside its events.
-const APPEND_BYTES: usize = 128;
-
-/// Something that the thread is to do.
-pub(super) enum Job {
-    Append(Pending),
-    Graph(GraphRow, oneshot::Sender<Result<bool, StoreError>>),
-    Plugin(PluginRow, oneshot::Sender<Result<bool, StoreError>>),
-    /// Commit everything that came before, then write no more.
-    Close(oneshot::Sender<Result<(), StoreError>>),
-    /// Limit the file to so many pages: a full disk, for tests.
-    MaxPages(u32, oneshot::Sender<()>),
-}
-
-/// An append with its events encoded.
-pub(super) struct Pending {
-    pub(super) run: RunId,
-    pub(super) begins: Option<NewRun>,
-    pub(super) chunks: Vec<Chunk>,
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) leaves: Leaves,
-    /// Why it cannot be written, whatever the store holds.
-    pub(super) fault: Option<String>,
-    pub(super) ack: Arc<dyn Ack>,
-}
-
-/// How an append leaves its run.
-pub(super) enum Leaves {
-    Running,
-    Waiting(RunWait),
-    Over(Ended),
-}
-
-/// How a run ended, with its error encoded.
-pub(super) struct Ended {
-    pub(super) status: Status,
-    pub(super) at: Timestamp,
-    pub(super) error: Option<String>,
-}
-
-impl Ended {
-    pub(super) fn of(ends: RunEnd) -> Self {
-        let encode = |error| heddle_kernel::object::to_json(&error).get().to_owned();
-        Self {
-            status: ends.status,
-            at: ends.at,
-            error: ends.error.map(encode),
-        }
-    }
-}
 
 /// What holds writes up, as others may ask.
 #[derive(Default)]
@@ -102,17 +51,23 @@ impl Health {
 
 /// The thread's own things.
 pub(super) struct Writer {
+    connection: Connection,
+    lock: File,
+    path: PathBuf,
     inbox: Receiver<Job>,
     health: Arc<Health>,
     retry: Duration,
     queue: VecDeque<Job>,
     positions: Positions,
+    trash: Trash,
     stall: Option<Stall>,
 }
 
 /// The file could not be written.
 struct Stall {
     error: StoreError,
+    /// Whether the connection may be what is wrong: one that could open the file only to read it stays so.
+    reopen: bool,
     since: Instant,
     next: Instant,
     /// Runs that were refused to begin: nothing that follows is taken either.
@@ -122,54 +77,59 @@ struct Stall {
 /// What the thread goes on with.
 enum Told {
     Work,
-    Close(oneshot::Sender<Result<(), StoreError>>),
+    Close(Answer<()>),
     /// Nobody is left to send anything.
     Left,
 }
 
 impl Writer {
-    pub(super) fn new(inbox: Receiver<Job>, health: Arc<Health>, retry: Duration) -> Self {
-        let (queue, positions) = (VecDeque::new(), Positions::default());
+    pub(super) fn new(store: Opened, inbox: Receiver<Job>, health: Arc<Health>, retry: Duration) -> Self {
+        let mut positions = Positions::default();
+        // Until the trash was looked into.
+        positions.has_trash = true;
         Self {
+            connection: store.connection,
+            lock: store.lock,
+            path: store.path,
             inbox,
             health,
             retry,
-            queue,
+            queue: VecDeque::new(),
             positions,
+            trash: Trash::new(),
             stall: None,
         }
     }
 
     /// Writes until it is told to close or nobody is left, and then refuses whatever comes.
-    pub(super) fn run(mut self, store: Opened) {
-        let Opened {
-            connection,
-            lock,
-            path,
-        } = store;
+    pub(super) fn run(mut self) {
         let _gone = Gone(self.health.clone());
         let closer = loop {
-            let told = self.receive(&connection);
+            let told = self.receive();
             let due = self
                 .stall
                 .as_ref()
                 .is_none_or(|stall| Instant::now() >= stall.next);
             match told {
-                Told::Work if due => self.commit(&connection),
+                Told::Work if due => {
+                    let idle = self.queue.is_empty();
+                    self.commit();
+                    self.tidy(idle);
+                }
                 Told::Work => {}
                 Told::Close(closer) => break Some(closer),
                 Told::Left => break None,
             }
         };
-        self.commit(&connection);
+        self.commit();
         let lost = self.stall.take().filter(|_| !self.queue.is_empty());
         let result = lost.map_or(Ok(()), |stall| Err(stall.error));
         self.queue
             .drain(..)
             .for_each(|job| fail(job, &AppendError::Closed, &closed()));
-        finish(connection, lock);
+        finish(self.connection, self.lock);
         if let Err(error) = &result {
-            tracing::error!(store = %path.display(), %error, "closed without writing everything");
+            tracing::error!(store = %self.path.display(), %error, "closed without writing everything");
         }
         self.health.set(Some(closed()));
         if let Some(closer) = closer {
@@ -182,12 +142,14 @@ impl Writer {
     }
 
     /// Takes what the inbox holds, up to a batch; waits where there is nothing to do.
-    fn receive(&mut self, connection: &Connection) -> Told {
-        let first = match &self.stall {
+    fn receive(&mut self) -> Told {
+        let wait = match &self.stall {
+            Some(stall) => Some(stall.next.saturating_duration_since(Instant::now())),
+            None => self.trash.waits(),
+        };
+        let first = match wait {
             None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(stall) => self
-                .inbox
-                .recv_timeout(stall.next.saturating_duration_since(Instant::now())),
+            Some(wait) => self.inbox.recv_timeout(wait),
         };
         let mut job = match first {
             Ok(job) => job,
@@ -200,8 +162,8 @@ impl Writer {
             bytes += size(&job);
             match job {
                 Job::Close(closer) => return Told::Close(closer),
-                Job::MaxPages(pages, answer) => {
-                    let _ = connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+                Job::Hinder(hindrance, answer) => {
+                    hinder(&self.connection, hindrance);
                     let _ = answer.send(());
                 }
                 job => self.take(job),
@@ -237,50 +199,119 @@ impl Writer {
     }
 
     /// Commits the queue, in as many transactions as it takes, until one fails.
-    fn commit(&mut self, connection: &Connection) {
+    fn commit(&mut self) {
+        if self.stall.as_ref().is_some_and(|stall| stall.reopen) {
+            self.reopen();
+        }
         if self.queue.is_empty() && self.stall.is_some() {
             // Nothing waits, so a write that changes nothing tells whether writes go through.
-            if let Err(error) = connection.pragma_update(None, "user_version", FORMAT) {
+            if let Err(error) = self.connection.pragma_update(None, "user_version", FORMAT) {
                 return self.stalled(&error);
             }
         }
         while !self.queue.is_empty() {
-            let mut bytes = 0;
-            let fits = self.queue.iter().take(BATCH_JOBS).take_while(|job| {
-                let fits = bytes < BATCH_BYTES;
-                bytes += size(job);
-                fits
-            });
-            let count = fits.count();
-            match batch::commit(
-                connection,
-                &mut self.positions,
-                &self.queue.make_contiguous()[..count],
-            ) {
-                Ok(verdicts) => {
-                    self.recover();
-                    for (job, verdict) in self.queue.drain(..count).zip(verdicts) {
-                        answer(job, verdict);
-                    }
-                }
-                Err(error) => return self.stalled(&error),
+            if let Err(error) = self.commit_first(self.next_batch()) {
+                return self.stalled(&error);
             }
         }
         self.recover();
     }
 
+    /// How many jobs go into the next transaction.
+    fn next_batch(&self) -> usize {
+        let mut bytes = 0;
+        let fits = self.queue.iter().take(BATCH_JOBS).take_while(|job| {
+            // What is forgotten is looked for in the file: the appends before it must be there.
+            let fits = bytes < BATCH_BYTES && (bytes == 0 || !matches!(job, Job::Forget(..)));
+            bytes += size(job).max(1);
+            fits
+        });
+        match self.queue.front() {
+            Some(Job::Forget(..)) => 1,
+            _ => fits.count(),
+        }
+    }
+
+    /// Commits the first jobs of the queue together. Where that fails for good, each half of them by
+    /// itself, down to the job that fails alone: that one is refused.
+    fn commit_first(&mut self, count: usize) -> rusqlite::Result<()> {
+        let jobs = &self.queue.make_contiguous()[..count];
+        let error = match batch::commit(&self.connection, &mut self.positions, jobs) {
+            Ok(verdicts) => {
+                self.recover();
+                for (job, verdict) in self.queue.drain(..count).zip(verdicts) {
+                    if matches!(verdict, Verdict::Forgotten(1..)) {
+                        self.positions.has_trash = true;
+                        self.trash.filled();
+                    }
+                    answer(job, verdict);
+                }
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if matches!(store_error(&error), StoreError::Unavailable(_)) {
+            return Err(error);
+        }
+        if count > 1 {
+            self.commit_first(count / 2)?;
+            return self.commit_first(count - count / 2);
+        }
+        let verdict = Verdict::Damaged(error.to_string());
+        if let Some(job) = self.queue.pop_front() {
+            if let Job::Append(append) = &job {
+                self.positions.refuse(append.run, verdict.clone());
+            }
+            answer(job, verdict);
+        }
+        Ok(())
+    }
+
+    /// Does a piece of what is left of forgotten runs, where it is time.
+    fn tidy(&mut self, idle: bool) {
+        if self.stall.is_some() || !self.trash.is_due(idle) {
+            return;
+        }
+        match self.trash.piece(&self.connection) {
+            Ok(()) => self.positions.has_trash = self.trash.is_deleting(),
+            Err(error) => match store_error(&error) {
+                error @ StoreError::Unavailable(_) => {
+                    tracing::warn!(%error, "what was forgotten is deleted later");
+                    self.trash.rest();
+                }
+                error => {
+                    tracing::error!(%error, "what was forgotten cannot be deleted: `heddle store check` says more");
+                    self.trash.give_up();
+                }
+            },
+        }
+    }
+
+    /// Takes a new connection instead of one that could only read, if there is one to have.
+    fn reopen(&mut self) {
+        match open::connect(&self.path) {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::debug!(%error, "the store cannot be opened anew"),
+        }
+    }
+
     fn stalled(&mut self, error: &rusqlite::Error) {
+        let reopen = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+        );
         let error = store_error(error);
         self.health.set(Some(error.clone()));
         let now = Instant::now();
         let next = now + self.retry;
         if let Some(stall) = &mut self.stall {
-            (stall.next, stall.error) = (next, error);
+            (stall.next, stall.error, stall.reopen) = (next, error, reopen);
             return;
         }
         tracing::error!(%error, "the store cannot be written: runs wait, and none begins");
         self.stall = Some(Stall {
             error,
+            reopen,
             since: now,
             next,
             refused: HashSet::new(),
@@ -311,60 +342,13 @@ fn finish(connection: Connection, lock: File) {
     drop(lock);
 }
 
-fn answer(job: Job, verdict: Verdict) {
-    match (job, verdict) {
-        (Job::Append(append), Verdict::Conflict(message)) => {
-            let error = AppendError::Conflict {
-                run: append.run,
-                message,
-            };
-            tracing::warn!(%error, "an append was refused");
-            tell(|| append.ack.failed(error));
+fn hinder(connection: &Connection, hindrance: Hindrance) {
+    let _ = match hindrance {
+        Hindrance::Pages(pages) => {
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
         }
-        (Job::Append(append), _) => tell(|| append.ack.durable(append.last)),
-        (Job::Graph(_, answer) | Job::Plugin(_, answer), verdict) => {
-            let _ = answer.send(Ok(verdict == Verdict::Durable));
-        }
-        (Job::Close(_) | Job::MaxPages(..), _) => {}
-    }
-}
-
-fn fail(job: Job, append: &AppendError, other: &StoreError) {
-    match job {
-        Job::Append(pending) => tell(|| pending.ack.failed(append.clone())),
-        Job::Graph(_, answer) | Job::Plugin(_, answer) => {
-            let _ = answer.send(Err(other.clone()));
-        }
-        Job::Close(answer) => {
-            let _ = answer.send(Ok(()));
-        }
-        Job::MaxPages(_, answer) => {
-            let _ = answer.send(());
-        }
-    }
-}
-
-/// Calls somebody's ack. One that panics must not take the store with it.
-fn tell(call: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(call)).is_err() {
-        tracing::error!("an ack panicked");
-    }
-}
-
-fn size(job: &Job) -> usize {
-    match job {
-        Job::Append(append) => {
-            APPEND_BYTES + append.chunks.iter().map(|chunk| chunk.body.len()).sum::<usize>()
-        }
-        Job::Graph(graph, _) => graph.definition.len(),
-        Job::Plugin(plugin, _) => plugin.component.len(),
-        Job::Close(_) | Job::MaxPages(..) => 0,
-    }
-}
-
-/// What a closed store answers.
-pub(super) fn closed() -> StoreError {
-    StoreError::Failed("it is closed".to_owned())
+        Hindrance::ReadOnly => connection.pragma_update(None, "query_only", true),
+    };
 }
 
 /// Says so where the thread went away by a panic.

@@ -6,7 +6,12 @@
 mod world;
 
 mod contract;
+mod crash;
+mod damage;
+mod forgetting;
 mod memory;
+mod size;
 mod sqlite;
+mod steering;
 mod upgrade;
 mod waiting;

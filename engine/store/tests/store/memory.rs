@@ -1,12 +1,12 @@
 //! What only the journal in memory offers: durability that a test steers, and strictness.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::panic::AssertUnwindSafe;
 
-use heddle_kernel::{Event, Recorded, Timestamp};
-use heddle_runtime::ports::{Append, AppendError, Journal, StoreError};
+use heddle_kernel::{Digest, Event, Timestamp, object::json};
+use heddle_runtime::ports::{Append, AppendError, Journal, Leaves, Request, RunSnapshot, StoreError};
 use heddle_store::MemoryJournal;
 
-use crate::world::{Line, ack, log, recorded, run_id};
+use crate::world::{Line, draft, log, recorded, run_id};
 
 #[tokio::test]
 async fn nothing_is_durable_while_it_is_held() {
@@ -73,19 +73,49 @@ async fn what_is_held_when_the_journal_goes_is_never_durable() {
 #[test]
 fn a_caller_that_breaks_the_rules_panics() {
     let journal = MemoryJournal::new();
-    let breaks = |events: Vec<Arc<Recorded>>| {
-        let append = Append {
-            run: run_id(1),
-            begins: None,
-            events,
-            ends: None,
-            waits: None,
-            ack: ack().0,
-        };
+    let breaks = |append: Append| {
         assert!(std::panic::catch_unwind(AssertUnwindSafe(|| journal.append(append))).is_err());
     };
-    breaks(vec![]);
-    breaks(vec![recorded(2, log("a")), recorded(4, log("b"))]);
-    breaks(vec![recorded(1, log("it does not say that the run begins"))]);
-    breaks(vec![recorded(2, Event::RunFinished)]);
+    let append = |events, leaves| draft(run_id(1), events, leaves).0;
+    let grows = || {
+        append(
+            vec![recorded(2, log("a")), recorded(3, log("b"))],
+            Leaves::Running,
+        )
+    };
+    breaks(append(vec![], Leaves::Running));
+    breaks(append(
+        vec![recorded(2, log("a")), recorded(4, log("b"))],
+        Leaves::Running,
+    ));
+    let unbegun = log("it does not say that the run begins");
+    breaks(append(vec![recorded(1, unbegun)], Leaves::Running));
+    breaks(append(vec![recorded(2, Event::RunFinished)], Leaves::Running));
+    breaks(append(vec![recorded(2, log("it has begun"))], Leaves::Queued));
+    breaks(Append {
+        reopens: true,
+        ..grows()
+    });
+    let body = json("{}").unwrap();
+    breaks(Append {
+        snapshot: Some(RunSnapshot { seq: 2, body }),
+        ..grows()
+    });
+    let request = |to: Option<u64>, run, seq| Request {
+        to: to.map(run_id),
+        key: "key".into(),
+        digest: Digest::of(b"body"),
+        run: run_id(run),
+        seq,
+    };
+    for request in [
+        request(None, 2, 3),
+        request(Some(2), 1, 3),
+        request(Some(1), 1, 4),
+    ] {
+        breaks(Append {
+            requests: vec![request],
+            ..grows()
+        });
+    }
 }

@@ -3,11 +3,11 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use heddle_kernel::{Digest, Event, Timestamp};
-use heddle_runtime::ports::{Append, AppendError, GraphRow, Journal, PluginRow, StoreError};
+use heddle_runtime::ports::{Append, AppendError, GraphRow, Journal, Leaves, PluginRow, StoreError};
 use heddle_store::{OpenError, SqliteJournal, SqliteSettings};
 use rusqlite::Connection;
 
-use crate::world::{Line, Sqlite, Told, ack, all_events, graph_id, log, recorded, run_id};
+use crate::world::{Line, Sqlite, Told, all_events, damaged, draft, graph_id, log, recorded, run_id};
 
 fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, OpenError> {
     SqliteJournal::open(SqliteSettings::new(path.as_ref()))
@@ -121,7 +121,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 7,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
@@ -266,15 +266,8 @@ async fn an_append_with_a_gap_in_it_is_refused() {
         vec![recorded(2), recorded(2)],
         vec![recorded(0)],
     ] {
-        let (ack, told) = ack();
-        journal.append(Append {
-            run: run_id(1),
-            begins: None,
-            events,
-            ends: None,
-            waits: None,
-            ack,
-        });
+        let (append, told) = draft(run_id(1), events, Leaves::Running);
+        journal.append(append);
         let told = told.await.unwrap();
         assert!(matches!(told, Err(AppendError::Conflict { .. })), "{told:?}");
     }
@@ -395,39 +388,63 @@ async fn a_begin_that_met_the_full_disk_takes_its_followers_with_it_and_no_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_other_error_holds_writes_up_too_and_loses_nothing() {
+async fn a_connection_that_cannot_write_holds_writes_up_until_there_is_another() {
     let world = Sqlite::new();
     let settings = SqliteSettings {
-        retry: Duration::from_millis(5),
+        retry: Duration::from_millis(200),
         ..SqliteSettings::new(world.path())
     };
     let journal = SqliteJournal::open(settings).unwrap();
-    let (mut one, mut two) = (Line::new(1), Line::new(2));
-    one.begin(&journal).await.unwrap().unwrap();
-    two.begin(&journal).await.unwrap().unwrap();
-    // Fails in the midst of a transaction, which stays open.
-    let other = Connection::open(world.path()).unwrap();
-    other.busy_timeout(Duration::from_secs(10)).unwrap();
-    let sql = "CREATE TRIGGER stop BEFORE INSERT ON events WHEN NEW.run = (SELECT max(id) FROM runs)
-               BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
-    other.execute_batch(sql).unwrap();
-    let told = [one.grow(&journal, 1), two.grow(&journal, 1), two.finish(&journal)];
+    let mut line = Line::new(1);
+    line.begin(&journal).await.unwrap().unwrap();
+    journal.lose_the_right_to_write().await;
+    let told = [line.grow(&journal, 1), line.grow(&journal, 1)];
     let error = stalled(&journal).await;
     assert!(
-        matches!(&error, StoreError::Failed(message) if message.contains("on purpose")),
+        matches!(&error, StoreError::Unavailable(message) if message.contains("readonly")),
         "{error:?}"
     );
-    let refused = Line::new(3).begin(&journal).await.unwrap();
-    assert!(
-        matches!(refused, Err(AppendError::Unavailable(StoreError::Failed(_)))),
-        "{refused:?}"
-    );
-    other.execute_batch("DROP TRIGGER stop").unwrap();
-    for (told, seq) in told.into_iter().zip([2, 2, 3]) {
+    for (told, seq) in told.into_iter().zip([2, 3]) {
         assert_eq!(told.await.unwrap().unwrap(), seq);
     }
     assert!(journal.health().is_ok());
-    assert_eq!(all_events(&journal, two.run, 10).await.len(), 3);
+    Line::new(2).begin(&journal).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_for_good_is_refused_alone() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let mut lines: Vec<Line> = (1..=9).map(Line::new).collect();
+    for line in &mut lines {
+        line.begin(&journal).await.unwrap().unwrap();
+    }
+    // Fails in the midst of a transaction, which stays open.
+    let other = Connection::open(world.path()).unwrap();
+    other.busy_timeout(Duration::from_secs(10)).unwrap();
+    let sql = "CREATE TRIGGER stop BEFORE INSERT ON events WHEN hex(NEW.run) LIKE '%4'
+               BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
+    other.execute_batch(sql).unwrap();
+    // So many at once that most share a commit with the one that fails.
+    let mut told = Vec::new();
+    for _ in 0..20 {
+        for line in &mut lines {
+            told.push((line.run, line.grow(&journal, 1)));
+        }
+    }
+    for (run, told) in told {
+        match run == run_id(4) {
+            true => damaged(told.await.unwrap(), run),
+            false => drop(told.await.unwrap().unwrap()),
+        }
+    }
+    assert!(journal.health().is_ok());
+    // The run stands where it did, and takes nothing until the store is opened again.
+    assert_eq!(all_events(&journal, run_id(4), 10).await.len(), 1);
+    other.execute_batch("DROP TRIGGER stop").unwrap();
+    damaged(Line::at(4, 1).grow(&journal, 1).await.unwrap(), run_id(4));
+    drop(journal);
+    Line::at(4, 1).grow(&world.journal(), 1).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -486,15 +503,10 @@ async fn an_ack_that_panics_does_not_stop_the_store() {
     let journal = world.journal();
     let mut line = Line::new(1);
     line.begin(&journal).await.unwrap().unwrap();
-    let events = vec![recorded(2, log("a line"))];
+    let (append, _) = line.draft(vec![log("a line")], Leaves::Running);
     journal.append(Append {
-        run: line.run,
-        begins: None,
-        events,
-        ends: None,
-        waits: None,
         ack: Arc::new(Panics),
+        ..append
     });
-    line.seq += 1;
     assert_eq!(line.grow(&journal, 1).await.unwrap().unwrap(), 3);
 }

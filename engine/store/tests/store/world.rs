@@ -136,14 +136,29 @@ impl Line {
 
     /// Appends the first event.
     pub(crate) fn begin(&mut self, journal: &dyn Journal) -> Told {
+        let event = self.started();
+        self.append(journal, vec![event])
+    }
+
+    /// Appends the first event, of a run that waits for its turn, with a priority and maybe in a group.
+    pub(crate) fn queue(&mut self, journal: &dyn Journal, priority: i32, group: Option<&str>) -> Told {
+        let event = self.started();
+        let (mut append, told) = self.draft(vec![event], Leaves::Queued);
+        let begins = append.begins.as_mut().unwrap();
+        (begins.priority, begins.group) = (priority, group.map(Into::into));
+        journal.append(append);
+        told
+    }
+
+    /// The first event.
+    pub(crate) fn started(&self) -> Event {
         let state = Object::parse("{\"text\": \"a line\",\n \"n\": 1.50}").unwrap();
-        let event = Event::RunStarted {
+        Event::RunStarted {
             graph: self.graph.clone(),
             state,
             functions: BTreeMap::new(),
             graphs: BTreeMap::new(),
-        };
-        self.append(journal, vec![event])
+        }
     }
 
     /// Appends so many lines of a log, as one append.
@@ -160,6 +175,22 @@ impl Line {
     pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> Told {
         let until = until.map(Timestamp);
         self.write(journal, vec![log("waits")], Leaves::Waiting(RunWait { until }))
+    }
+
+    /// Appends an event after which the run stands still.
+    pub(crate) fn pause(&mut self, journal: &dyn Journal) -> Told {
+        let reason = "somebody wants to look".into();
+        self.write(journal, vec![Event::RunPaused { reason }], Leaves::Paused)
+    }
+
+    /// Appends an event by which the run, which failed, goes on.
+    pub(crate) fn retry(&mut self, journal: &dyn Journal) -> Told {
+        let (append, told) = self.draft(vec![Event::RunRetried], Leaves::Running);
+        journal.append(Append {
+            reopens: true,
+            ..append
+        });
+        told
     }
 
     /// Appends the last event, of a run that is cancelled.
@@ -194,8 +225,15 @@ impl Line {
         self.write(journal, events, leaves)
     }
 
-    fn write(&mut self, journal: &dyn Journal, events: Vec<Event>, leaves: Leaves) -> Told {
-        let (ack, told) = ack();
+    /// Appends these events, as one append that leaves the run so.
+    pub(crate) fn write(&mut self, journal: &dyn Journal, events: Vec<Event>, leaves: Leaves) -> Told {
+        let (append, told) = self.draft(events, leaves);
+        journal.append(append);
+        told
+    }
+
+    /// An append of these events, which a test may change before it makes it.
+    pub(crate) fn draft(&mut self, events: Vec<Event>, leaves: Leaves) -> (Append, Told) {
         let begins = (self.seq == 0).then(|| NewRun {
             graph: self.graph.clone(),
             created_at: Timestamp(1_000),
@@ -208,24 +246,39 @@ impl Line {
             recorded(self.seq, event)
         });
         let events = events.collect();
-        journal.append(Append {
-            run: self.run,
-            begins,
-            reopens: false,
-            events,
-            leaves,
-            requests: Vec::new(),
-            snapshot: None,
-            ack,
-        });
-        told
+        let (append, told) = draft(self.run, events, leaves);
+        (Append { begins, ..append }, told)
     }
+}
+
+/// An append to a run that has begun.
+pub(crate) fn draft(run: RunId, events: Vec<Arc<Recorded>>, leaves: Leaves) -> (Append, Told) {
+    let (ack, told) = ack();
+    let append = Append {
+        run,
+        begins: None,
+        reopens: false,
+        events,
+        leaves,
+        requests: Vec::new(),
+        snapshot: None,
+        ack,
+    };
+    (append, told)
 }
 
 /// Checks that an append of this run was refused for where it stands.
 pub(crate) fn conflict(told: Result<u64, AppendError>, expected: RunId) {
     match told {
         Err(AppendError::Conflict { run, .. }) => assert_eq!(run, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Checks that an append of this run was given up because of damage.
+pub(crate) fn damaged(told: Result<u64, AppendError>, expected: RunId) {
+    match told {
+        Err(AppendError::Damaged { run, .. }) => assert_eq!(run, expected),
         other => panic!("{other:?}"),
     }
 }

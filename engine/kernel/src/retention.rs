@@ -1,0 +1,246 @@
+//! How long runs are kept after they are over.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    graph::{duration, duration_text},
+    ids::{GraphId, Timestamp},
+    run::Status,
+};
+
+/// How long a run is kept where no rule says otherwise: 7 days.
+pub const DEFAULT_KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// How long runs are kept: of the rules that fit a run, the most particular one stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// The graph, by its id or name.
+    graph: Option<Arc<str>>,
+    status: Option<Status>,
+    keep: Keep,
+}
+
+/// How long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// So many milliseconds after its end.
+    For(u64),
+    /// It is never forgotten.
+    Forever,
+}
+
+impl Default for Retention {
+    /// Every run for [`DEFAULT_KEEP_MS`].
+    fn default() -> Self {
+        Self {
+            rules: vec![Rule {
+                graph: None,
+                status: None,
+                keep: Keep::For(DEFAULT_KEEP_MS),
+            }],
+        }
+    }
+}
+
+impl Retention {
+    /// Reads rules as they are written: `7d` for every run, `failed=30d`, `graph:NAME=1d`,
+    /// `graph:NAME/failed=90d`; the time may be `forever`.
+    ///
+    /// # Errors
+    /// What is wrong with the first rule that is.
+    pub fn read<'r>(rules: impl IntoIterator<Item = &'r str>) -> Result<Self, String> {
+        let mut retention = Self::default();
+        for text in rules {
+            let rule = Rule::read(text)?;
+            let same = |other: &&mut Rule| other.graph == rule.graph && other.status == rule.status;
+            match retention.rules.iter_mut().find(same) {
+                // The default alone may be said anew.
+                Some(default) if rule.rank() == 0 && *default == Self::default().rules[0] => *default = rule,
+                Some(_) => return Err(format!("`{text}` says again what another rule says")),
+                None => retention.rules.push(rule),
+            }
+        }
+        Ok(retention)
+    }
+
+    /// How long a run of this graph is kept that ended so.
+    pub fn keep(&self, graph: &GraphId, name: Option<&str>, status: Status) -> Keep {
+        let fits = self.rules.iter().filter(|rule| {
+            rule.status.is_none_or(|wanted| wanted == status)
+                && rule
+                    .graph
+                    .as_deref()
+                    .is_none_or(|wanted| wanted == &*graph.0 || Some(wanted) == name)
+        });
+        fits.max_by_key(|rule| rule.rank())
+            .map_or(Keep::Forever, |rule| rule.keep)
+    }
+
+    /// Whether a run of this graph that ended so at `ended` is to be forgotten at `now`.
+    pub fn forgets(
+        &self,
+        graph: &GraphId,
+        name: Option<&str>,
+        status: Status,
+        ended: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        match self.keep(graph, name, status) {
+            Keep::For(ms) => status.is_over() && now.0.saturating_sub(ended.0) >= as_ms(ms),
+            Keep::Forever => false,
+        }
+    }
+
+    /// Whether any rule is about a graph.
+    pub fn asks_for_graphs(&self) -> bool {
+        self.rules.iter().any(|rule| rule.graph.is_some())
+    }
+
+    /// The shortest time for which any run is kept; None where every run is kept forever.
+    pub fn shortest_ms(&self) -> Option<u64> {
+        let times = self.rules.iter().filter_map(|rule| match rule.keep {
+            Keep::For(ms) => Some(ms),
+            Keep::Forever => None,
+        });
+        times.min()
+    }
+}
+
+fn as_ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+impl Rule {
+    fn read(text: &str) -> Result<Self, String> {
+        let wrong = |what: String| format!("`{text}`: {what}");
+        // A graph's name may have any sign in it: the time comes last.
+        let (of, keep) = match text.rsplit_once('=') {
+            Some((of, keep)) => (Some(of), keep),
+            None => (None, text),
+        };
+        let keep = match keep {
+            "forever" => Keep::Forever,
+            keep => Keep::For(duration(keep).map_err(|error| wrong(format!("{error}, or `forever`")))?),
+        };
+        let (graph, status) = match of {
+            None => (None, None),
+            Some(of) => match of.strip_prefix("graph:") {
+                None => (None, Some(status(of).map_err(wrong)?)),
+                Some(of) => match of.rsplit_once('/') {
+                    // A slash may be part of the name, too: then no status follows it.
+                    Some((graph, ended)) if status(ended).is_ok() => (Some(graph), status(ended).ok()),
+                    _ => (Some(of), None),
+                },
+            },
+        };
+        if graph == Some("") {
+            return Err(wrong(
+                "after `graph:` a graph's name or id is expected".to_owned(),
+            ));
+        }
+        Ok(Self {
+            graph: graph.map(Into::into),
+            status,
+            keep,
+        })
+    }
+
+    /// How particular it is: a graph says more than a status.
+    fn rank(&self) -> u8 {
+        u8::from(self.graph.is_some()) * 2 + u8::from(self.status.is_some())
+    }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    let over = Status::ALL.into_iter().filter(|status| status.is_over());
+    over.into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| {
+            format!("`{text}` is not how a run ends: `finished`, `failed`, `cancelled` or `graph:NAME` are expected")
+        })
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For(ms) => f.write_str(&duration_text(*ms)),
+            Self::Forever => f.write_str("forever"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keep(rules: &[&str], name: Option<&str>, status: Status) -> String {
+        let retention = Retention::read(rules.iter().copied()).unwrap_or_else(|error| panic!("{error}"));
+        retention.keep(&GraphId("0123".into()), name, status).to_string()
+    }
+
+    #[test]
+    fn the_most_particular_rule_stands_wherever_it_was_written() {
+        let rules = [
+            "graph:review/failed=90d",
+            "failed=30d",
+            "graph:review=1d",
+            "finished=forever",
+            "2d",
+        ];
+        assert_eq!(keep(&rules, Some("review"), Status::Failed), "90d");
+        assert_eq!(keep(&rules, Some("review"), Status::Finished), "1d");
+        assert_eq!(keep(&rules, Some("other"), Status::Failed), "30d");
+        assert_eq!(keep(&rules, None, Status::Finished), "forever");
+        assert_eq!(keep(&rules, None, Status::Cancelled), "2d");
+        assert_eq!(keep(&[], None, Status::Cancelled), "1w");
+        assert_eq!(
+            keep(&["graph:0123=1h"], None, Status::Failed),
+            "1h",
+            "a graph is found by its id"
+        );
+        assert_eq!(
+            keep(&["graph:a/b=1h"], Some("a/b"), Status::Failed),
+            "1h",
+            "a name may have a slash"
+        );
+    }
+
+    #[test]
+    fn a_run_is_forgotten_when_its_time_is_up_and_only_if_it_is_over() {
+        let retention = Retention::read(["1s"]).unwrap();
+        let forgets = |status, now| {
+            retention.forgets(&GraphId("g".into()), None, status, Timestamp(500), Timestamp(now))
+        };
+        assert!(!forgets(Status::Finished, 1_499));
+        assert!(forgets(Status::Finished, 1_500));
+        assert!(!forgets(Status::Waiting, 1_500));
+        assert_eq!(retention.shortest_ms(), Some(1_000));
+        assert_eq!(Retention::read(["forever"]).unwrap().shortest_ms(), None);
+    }
+
+    #[test]
+    fn a_rule_that_is_wrong_says_what_is_wrong_with_it() {
+        let wrong = |rules: &[&str]| Retention::read(rules.iter().copied()).unwrap_err();
+        assert_eq!(
+            wrong(&["soon"]),
+            "`soon`: expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got \"soon\", or `forever`"
+        );
+        assert_eq!(
+            wrong(&["running=1d"]),
+            "`running=1d`: `running` is not how a run ends: `finished`, `failed`, `cancelled` or `graph:NAME` are expected"
+        );
+        assert_eq!(
+            wrong(&["graph:=1d"]),
+            "`graph:=1d`: after `graph:` a graph's name or id is expected"
+        );
+        assert_eq!(
+            wrong(&["failed=1d", "failed=2d"]),
+            "`failed=2d` says again what another rule says"
+        );
+    }
+}

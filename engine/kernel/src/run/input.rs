@@ -1,0 +1,124 @@
+//! What can happen to a run, and why it may not happen now.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{Answer, Graphs, MAX_SIGNALS};
+use crate::{
+    event::{Failure, FunctionRef, Level},
+    graph::Graph,
+    object::Json,
+};
+
+/// Something that happened to a run.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A function answered.
+    Answered {
+        /// The step that it was called for.
+        step: u64,
+        /// The attempt.
+        attempt: u32,
+        /// What it answered.
+        result: Result<Answer, Failure>,
+    },
+    /// A function wrote to its log.
+    Logged {
+        /// The step that it was called for.
+        step: u64,
+        /// The attempt.
+        attempt: u32,
+        /// The lines, in order.
+        lines: VecDeque<(Level, Arc<str>)>,
+    },
+    /// Time went by: what is due now goes on.
+    Due,
+    /// A signal came.
+    Signal {
+        /// Its name.
+        name: Arc<str>,
+        /// What came with it.
+        payload: Json,
+    },
+    /// Somebody wants the run to end.
+    Cancel {
+        /// Why.
+        reason: Arc<str>,
+        /// How long calls under way may still take, in milliseconds.
+        grace_ms: u64,
+    },
+    /// An engine took the run up: calls that were under way are made again, and a queued run begins. Of one
+    /// that is paused nothing follows, and one that is being cancelled ends: no call of it is under way.
+    TakenUp,
+    /// Somebody wants the run to stand still.
+    Pause {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A run that was paused goes on: calls that were under way and are not any more are made again.
+    Resume {
+        /// The steps whose calls are under way, or were never made.
+        under_way: Vec<u64>,
+    },
+    /// A run that failed goes on from where it failed.
+    Retry,
+    /// The run keeps to other versions from here on.
+    Upgrade(Box<Upgrade>),
+}
+
+/// What a run is to keep to from now on.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// The graph: another version of the run's own, or the same.
+    pub graph: Arc<Graph>,
+    /// For each graph that it and its subgraphs name, the one to keep to.
+    pub graphs: Arc<Graphs>,
+    /// For each function that they name, the one to keep to.
+    pub functions: BTreeMap<Arc<str>, FunctionRef>,
+}
+
+/// Why an input was not taken. The run is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The run is over.
+    #[error("the run is over")]
+    Over,
+    /// It speaks for a step or an attempt that is not the latest.
+    #[error("this attempt is not the latest of a step that the run is at")]
+    Stale,
+    /// No node of the run's graphs waits for such a signal.
+    #[error("no node of the run's graph waits for a signal `{name}`{hint}")]
+    NoSuchSignal {
+        /// The signal.
+        name: Arc<str>,
+        /// Which one was probably meant.
+        hint: String,
+    },
+    /// The payload is not what any wait for the signal takes.
+    #[error("the payload of `{name}` does not fit: {}", told(.problems))]
+    Payload {
+        /// The signal.
+        name: Arc<str>,
+        /// What is wrong with it: a JSON pointer into it, and the problem there.
+        problems: Vec<(String, String)>,
+    },
+    /// The run keeps as many signals as it may.
+    #[error("the run keeps {MAX_SIGNALS} signals that nothing has taken, the limit: send again later")]
+    TooManySignals,
+    /// It is being cancelled, or ends because of an error.
+    #[error("the run is ending: it is being cancelled, or what it did is being undone")]
+    Ending,
+    /// It is in no state for this.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+fn told(problems: &[(String, String)]) -> String {
+    let told = problems.iter().map(|(at, problem)| match at.as_str() {
+        "" => problem.clone(),
+        at => format!("at {at}: {problem}"),
+    });
+    told.collect::<Vec<_>>().join("; ")
+}

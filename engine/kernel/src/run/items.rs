@@ -1,0 +1,86 @@
+//! The items of a map, and what came of them.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::{Items, apply::Fold};
+use crate::{
+    graph::OnItemError,
+    object::{Json, json, to_json},
+};
+
+impl Default for Items {
+    fn default() -> Self {
+        Self {
+            keys: None,
+            all: Arc::new([]),
+            begun: 0,
+            open: 0,
+            bytes: 0,
+            results: Vec::new(),
+        }
+    }
+}
+
+impl Items {
+    /// The items of a list, or the values of an object.
+    pub(super) fn read(text: &Json) -> Fold<Self> {
+        let wrong = |error: serde_json::Error| error.to_string();
+        let (keys, all): (Option<Arc<[String]>>, Vec<Json>) = if text.get().trim_start().starts_with('{') {
+            let object: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(text.get()).map_err(wrong)?;
+            let (keys, values): (Vec<String>, Vec<Json>) = object
+                .into_iter()
+                .map(|(key, value)| (key, to_json(&value)))
+                .unzip();
+            (Some(keys.into()), values)
+        } else {
+            let values: Vec<Box<RawValue>> = serde_json::from_str(text.get()).map_err(wrong)?;
+            (None, values.into_iter().map(Json::from).collect())
+        };
+        Ok(Self {
+            keys,
+            results: vec![None; all.len()],
+            all: all.into(),
+            begun: 0,
+            open: 0,
+            bytes: 0,
+        })
+    }
+}
+
+impl Items {
+    /// The results: a list in the order of the items, or an object with their keys.
+    pub(super) fn result(&self, on_item_error: OnItemError) -> Json {
+        let there = |result: &Option<Json>| on_item_error != OnItemError::Skip || result.is_some();
+        let results = self
+            .results
+            .iter()
+            .enumerate()
+            .filter(|(_, result)| there(result));
+        match &self.keys {
+            None => to_json(&results.map(|(_, result)| result).collect::<Vec<_>>()),
+            Some(keys) => {
+                let mut object = indexed(results.map(|(at, result)| (&keys[at], result)));
+                object.insert(0, '{');
+                object.push('}');
+                json(&object).expect("keys and values are JSON")
+            }
+        }
+    }
+}
+
+/// The members of an object as text, in this order.
+fn indexed<'i>(members: impl Iterator<Item = (&'i String, &'i Option<Json>)>) -> String {
+    let mut text = String::new();
+    for (key, value) in members {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(to_json(key).get());
+        text.push(':');
+        text.push_str(value.as_ref().map_or("null", |value| value.get()));
+    }
+    text
+}

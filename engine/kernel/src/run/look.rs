@@ -1,0 +1,255 @@
+//! What can be seen of a run: what it waits for, how it stands, and its state.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Doing, ROOT, Run, Status, Task, View};
+use crate::{
+    event::{Failure, FailureKind},
+    graph::Does,
+    ids::Timestamp,
+    object::{Json, Object},
+};
+
+/// The runs of which so many may be under way together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The name or id of the graph, and the key where there is one: `review/customer-7`.
+    pub name: Arc<str>,
+    /// How many of its runs may be under way: begun, and not over.
+    pub at_once: u32,
+}
+
+/// What a run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// A call of a function: [`Run::prepare`] says which.
+    Call {
+        /// The step.
+        step: u64,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// A signal or a time.
+    Wait {
+        /// The step.
+        step: u64,
+        /// When it wants to be woken, at the latest.
+        until: Option<Timestamp>,
+    },
+}
+
+/// A wait for a signal, as it is shown.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The step.
+    pub step: u64,
+    /// The node.
+    pub node: Arc<str>,
+    /// The signal that it waits for; nothing where only time has to pass.
+    pub signal: Option<Arc<str>>,
+    /// What a person is asked.
+    pub prompt: Option<Arc<str>>,
+    /// The JSON Schema of the signal's payload.
+    pub schema: Option<Json>,
+    /// Until when.
+    pub until: Option<Timestamp>,
+}
+
+/// The longest name of a group, in bytes.
+const MAX_GROUP_LEN: usize = 200;
+
+impl Run {
+    /// The group that the run counts in, by its graph's `limits.group` and the state that it began with. It
+    /// is asked for at the run's start: once the run is over, what it began with is not kept.
+    ///
+    /// # Errors
+    /// Why the expression has no value, or that its value is too long for a name.
+    pub fn group(&self) -> Result<Option<Group>, Failure> {
+        let Some(limit) = &self.graph.group else {
+            return Ok(None);
+        };
+        let mut name = self.graph.title().to_owned();
+        if let Some(by) = &limit.by {
+            let input = self.executions.get(&ROOT).map_or(&self.last, |own| &own.input);
+            let key = self
+                .look(input.clone(), input)
+                .evaluate(by, "`limits.group.by`")?;
+            name.push('/');
+            match serde_json::from_str(key.get()) {
+                Ok(Value::String(key)) => name.push_str(&key),
+                Ok(key) => name.push_str(&key.to_string()),
+                Err(_) => name.push_str(key.get()),
+            }
+        }
+        if name.len() > MAX_GROUP_LEN {
+            let message = format!(
+                "the name of the run's group takes {} bytes, more than {MAX_GROUP_LEN}: have `limits.group.by` give \
+                 something shorter, such as an id",
+                name.len()
+            );
+            return Err(Failure::new(FailureKind::Limit, message));
+        }
+        Ok(Some(Group {
+            name: name.into(),
+            at_once: limit.at_once,
+        }))
+    }
+
+    /// What the run waits for, derived from its state alone, in the order of the steps. While the run
+    /// [is held](Self::is_held), a call that is owed may be under way, and is not to be made.
+    pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
+        self.tasks.iter().filter_map(|(step, task)| task.owed(*step))
+    }
+
+    /// What the run waits for at one step.
+    pub fn owed_at(&self, step: u64) -> Option<Owed> {
+        self.tasks.get(&step)?.owed(step)
+    }
+
+    /// When the run wants [`Input::Due`](super::Input::Due), at the latest. One that is paused does not, and one
+    /// that is being cancelled does once calls under way have had their time.
+    pub fn due(&self) -> Option<Timestamp> {
+        if self.is_paused() {
+            return None;
+        }
+        match &self.cancelling {
+            Some(cancelling) => Some(cancelling.until),
+            None => self.due.first().map(|(at, _)| *at),
+        }
+    }
+
+    /// Whether it has not begun: it does with [`Input::TakenUp`](super::Input::TakenUp).
+    pub fn is_queued(&self) -> bool {
+        self.steps == 0 && !self.status.is_over() && !self.is_paused()
+    }
+
+    /// Whether it stands still until it is resumed.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Why it stands still, in the words of who paused it.
+    pub fn pause_reason(&self) -> Option<&Arc<str>> {
+        self.paused.as_ref().map(|paused| &paused.reason)
+    }
+
+    /// Whether no call may begin: it is paused, or being cancelled.
+    ///
+    /// Who drives the run makes no call then, lets those that are under way answer, and goes on taking what
+    /// comes. A paused run can be given up once no call of it is under way. With
+    /// [`Input::Resume`](super::Input::Resume) it names the calls that are, and those that it has yet to make:
+    /// all others that the run owes are made again. A run that is being cancelled ends by itself when the
+    /// last call has answered, or with [`Input::Due`](super::Input::Due) at [`due`](Self::due).
+    pub fn is_held(&self) -> bool {
+        self.is_paused() || self.cancelling.is_some()
+    }
+
+    /// Whether only time or a signal can take the run further.
+    pub fn is_waiting(&self) -> bool {
+        !self.status.is_over() && !self.is_held() && !self.is_queued() && !self.calls()
+    }
+
+    /// The status as it is shown.
+    pub fn shown_status(&self) -> Status {
+        match self.status {
+            over if over.is_over() => over,
+            _ if self.is_paused() => Status::Paused,
+            _ if self.is_queued() => Status::Queued,
+            _ if self.is_waiting() => Status::Waiting,
+            status => status,
+        }
+    }
+
+    /// The steps under way that wait for a signal or for time to pass.
+    pub fn waits(&self) -> impl Iterator<Item = Waiting> + '_ {
+        self.tasks
+            .iter()
+            .filter_map(|(step, task)| self.waiting(*step, task))
+    }
+
+    /// A step under way.
+    pub fn task(&self, step: u64) -> Option<&Task> {
+        self.tasks.get(&step)
+    }
+
+    /// The name of the node of a step under way.
+    pub fn node_of(&self, step: u64) -> Option<Arc<str>> {
+        let task = self.tasks.get(&step)?;
+        Some(self.graph_of(task).node(task.node).name.clone())
+    }
+
+    /// The nodes at which the run is, each once, in the order of the steps.
+    pub fn nodes(&self) -> Vec<Arc<str>> {
+        let mut nodes: Vec<Arc<str>> = Vec::new();
+        for task in self.tasks.values().filter(|task| task.item.is_none()) {
+            let name = &self.graph_of(task).node(task.node).name;
+            if !nodes.contains(name) {
+                nodes.push(name.clone());
+            }
+        }
+        nodes
+    }
+
+    /// The state: of several branches, what they have in common and what each changed; where they
+    /// changed the same, the last one's.
+    pub fn state(&self) -> Object {
+        let Some(own) = self.executions.get(&ROOT) else {
+            return self.last.clone();
+        };
+        let views: Vec<&View> = own.lines.iter().map(|line| &line.view).collect();
+        match View::merge(&views, &own.graph.policies) {
+            Ok(view) => view.state,
+            Err(_) => {
+                let mut state = Object::default();
+                views.iter().for_each(|view| state.merge(&view.state));
+                state
+            }
+        }
+    }
+
+    fn waiting(&self, step: u64, task: &Task) -> Option<Waiting> {
+        let node = self.graph_of(task).node(task.node);
+        let mut waiting = Waiting {
+            step,
+            node: node.name.clone(),
+            signal: None,
+            prompt: None,
+            schema: None,
+            until: task.until(),
+        };
+        match (&task.doing, &node.does) {
+            (Doing::Signal(_), Does::Wait(wait)) => {
+                waiting.signal = Some(wait.signal.clone());
+                waiting.prompt = wait.prompt.clone();
+                waiting.schema = wait.schema.as_ref().map(|schema| schema.text.clone());
+            }
+            (Doing::Sleep(_) | Doing::Pause(_), _) => {}
+            _ => return None,
+        }
+        Some(waiting)
+    }
+}
+
+impl Task {
+    pub(super) fn owed(&self, step: u64) -> Option<Owed> {
+        let (attempt, until) = (self.attempt, self.until());
+        match &self.doing {
+            Doing::Call => Some(Owed::Call { step, attempt }),
+            Doing::Signal(_) => Some(Owed::Wait { step, until }),
+            _ => until.map(|_| Owed::Wait { step, until }),
+        }
+    }
+
+    /// When time alone takes it further.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        match &self.doing {
+            Doing::Pause(until) | Doing::Sleep(until) => Some(*until),
+            Doing::Signal(until) | Doing::Graph(until) => *until,
+            // Without items, nothing else does.
+            Doing::Map(items) if items.all.is_empty() => Some(self.started_at),
+            Doing::Map(_) | Doing::Call => None,
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! The parts of a snapshot, and how they become a run again.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        At, Cancelling, Doing, Ending, Execution, Graphs, Items, Line, MAX_DEPTH, Paused, ROOT, Run, Status,
+        Task, Undo, apply::Fold,
+    },
+    FORMAT,
+    tables::{Reader, StoredView, Tables, Writer},
+};
+use crate::{
+    event::{FunctionRef, Item, RunError},
+    graph::{Graph, NodeIx},
+    ids::{GraphId, RunId, Timestamp},
+};
+
+/// A run as text. Where a number stands for something, it is its place in a table.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) format: u32,
+    pub(super) seq: u64,
+    pub(super) graph: GraphId,
+    pub(super) graphs: BTreeMap<Arc<str>, GraphId>,
+    pub(super) functions: BTreeMap<Arc<str>, FunctionRef>,
+    started_at: Timestamp,
+    updated_at: Timestamp,
+    status: Status,
+    error: Option<RunError>,
+    steps: u64,
+    branches: u32,
+    paused: Option<Paused>,
+    cancelling: Option<Cancelling>,
+    ending: Option<Ending>,
+    /// When the run's time is over.
+    until: Option<Timestamp>,
+    /// Whether it failed and may be retried.
+    kept: bool,
+    last: u32,
+    executions: BTreeMap<u64, StoredExecution>,
+    tasks: BTreeMap<u64, StoredTask>,
+    /// Name and payload, by the number of the event.
+    signals: BTreeMap<u64, (u32, u32)>,
+    undo: Vec<StoredUndo>,
+    tables: Tables,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredExecution {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    graph: Option<u32>,
+    depth: u32,
+    input: u32,
+    steps: u64,
+    lines: Vec<(u32, StoredView, StoredAt)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredAt {
+    Before(u32, Option<u32>),
+    Step(u32),
+    End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredTask {
+    within: u64,
+    branch: u32,
+    node: u32,
+    attempt: u32,
+    failures: u32,
+    failed: bool,
+    started_at: Timestamp,
+    doing: StoredDoing,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    item: Option<Item>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    undo: Option<StoredUndo>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredDoing {
+    Call,
+    Pause(Timestamp),
+    Sleep(Timestamp),
+    Signal(Option<Timestamp>),
+    Graph(Option<Timestamp>),
+    Map(StoredItems),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredItems {
+    keys: Option<Arc<[String]>>,
+    all: Vec<u32>,
+    begun: u32,
+    open: u32,
+    bytes: usize,
+    results: Vec<Option<u32>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredUndo {
+    step: u64,
+    within: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    graph: Option<u32>,
+    node: u32,
+    view: StoredView,
+    input: u32,
+}
+
+impl Stored {
+    pub(super) fn of(run: &Run) -> Self {
+        let kept = run.kept.is_some();
+        let mut run = Cow::Borrowed(run);
+        if kept {
+            run.to_mut().take_back();
+        }
+        let run = &*run;
+        let mut writer = Writer::default();
+        let last = writer.object(&run.last);
+        let executions = run.executions.iter();
+        let executions = executions.map(|(number, of)| (*number, execution(&mut writer, of)));
+        let executions = executions.collect();
+        let tasks = run.tasks.iter();
+        let tasks = tasks.map(|(step, of)| (*step, task(&mut writer, of, run.graph_of(of))));
+        let tasks = tasks.collect();
+        let signals = run.signals.iter();
+        let signals =
+            signals.map(|(seq, (name, payload))| (*seq, (writer.name(name), writer.value(payload))));
+        let signals = signals.collect();
+        let undone = run.undo.iter().map(|of| undo(&mut writer, of)).collect();
+        Self {
+            format: FORMAT,
+            seq: run.seq,
+            graph: run.graph.id.clone(),
+            graphs: run.graph_ids(),
+            functions: (*run.functions).clone(),
+            started_at: run.started_at,
+            updated_at: run.updated_at,
+            status: run.status,
+            error: run.error.clone(),
+            steps: run.steps,
+            branches: run.branches,
+            paused: run.paused.clone(),
+            cancelling: run.cancelling.clone(),
+            ending: run.ending.clone(),
+            until: run.due.iter().find(|(_, step)| *step == ROOT).map(|(at, _)| *at),
+            kept,
+            last,
+            executions,
+            tasks,
+            signals,
+            undo: undone,
+            tables: writer.done(),
+        }
+    }
+
+    pub(super) fn restore(self, id: RunId, graph: Arc<Graph>, graphs: Arc<Graphs>) -> Fold<Run> {
+        let read = Reader::new(self.tables)?;
+        let mut run = Run::empty(id, graph, graphs, self.started_at);
+        if run.graph.id != self.graph || run.graph_ids() != self.graphs {
+            return Err("it is of a run of other graphs".to_owned());
+        }
+        for (number, stored) in self.executions {
+            let graph = named(&run, &read, stored.graph)?;
+            run.executions.insert(number, stored.read(&read, graph)?);
+        }
+        for (step, stored) in self.tasks {
+            let task = stored.read(&read, &run)?;
+            run.due.extend(task.until().map(|until| (until, step)));
+            run.tasks.insert(step, task);
+        }
+        run.due.extend(self.until.map(|until| (until, ROOT)));
+        for (seq, (name, payload)) in self.signals {
+            run.signals.insert(seq, (read.name(name)?, read.value(payload)?));
+        }
+        let undo = self.undo.into_iter().map(|undo| undo.read(&read, &run));
+        run.undo = undo.collect::<Fold<_>>()?;
+        run.functions = Arc::new(self.functions);
+        run.updated_at = self.updated_at;
+        run.last = read.object(self.last)?;
+        run.branches = self.branches;
+        run.steps = self.steps;
+        run.seq = self.seq;
+        consistent(&run)?;
+        if self.kept {
+            run.stop(true);
+        }
+        run.status = self.status;
+        run.error = self.error;
+        run.paused = self.paused;
+        run.cancelling = self.cancelling;
+        run.ending = self.ending;
+        Ok(run)
+    }
+}
+
+fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution {
+    let lines = of.lines.iter().map(|line| {
+        let at = match &line.at {
+            At::Before(node, error) => {
+                let error = error.as_ref().map(|error| writer.value(error));
+                StoredAt::Before(writer.name(&of.graph.node(*node).name), error)
+            }
+            At::Step(node) => StoredAt::Step(writer.name(&of.graph.node(*node).name)),
+            At::End => StoredAt::End,
+        };
+        (line.id, writer.view(&line.view), at)
+    });
+    let lines = lines.collect();
+    StoredExecution {
+        graph: of.name.as_ref().map(|name| writer.name(name)),
+        depth: of.depth,
+        input: writer.object(&of.input),
+        steps: of.steps,
+        lines,
+    }
+}
+
+fn task<'r>(writer: &mut Writer<'r>, of: &'r Task, graph: &'r Graph) -> StoredTask {
+    let doing = match &of.doing {
+        Doing::Call => StoredDoing::Call,
+        Doing::Pause(until) => StoredDoing::Pause(*until),
+        Doing::Sleep(until) => StoredDoing::Sleep(*until),
+        Doing::Signal(until) => StoredDoing::Signal(*until),
+        Doing::Graph(until) => StoredDoing::Graph(*until),
+        Doing::Map(items) => StoredDoing::Map(StoredItems {
+            keys: items.keys.clone(),
+            all: items.all.iter().map(|item| writer.value(item)).collect(),
+            begun: items.begun,
+            open: items.open,
+            bytes: items.bytes,
+            results: items
+                .results
+                .iter()
+                .map(|result| result.as_ref().map(|result| writer.value(result)))
+                .collect(),
+        }),
+    };
+    StoredTask {
+        within: of.within,
+        branch: of.branch,
+        node: writer.name(&graph.node(of.node).name),
+        attempt: of.attempt,
+        failures: of.failures,
+        failed: of.failed,
+        started_at: of.started_at,
+        doing,
+        item: of.item,
+        error: of.error.as_ref().map(|error| writer.value(error)),
+        undo: of.undo.as_ref().map(|of| undo(writer, of)),
+    }
+}
+
+fn undo<'r>(writer: &mut Writer<'r>, of: &'r Undo) -> StoredUndo {
+    StoredUndo {
+        step: of.step,
+        within: of.within,
+        graph: of.name.as_ref().map(|name| writer.name(name)),
+        node: writer.name(&of.graph.node(of.node).name),
+        view: writer.view(&of.view),
+        input: writer.object(&of.input),
+    }
+}
+
+/// A graph by its name: without one, the run's own.
+fn named(run: &Run, read: &Reader, name: Option<u32>) -> Fold<(Arc<Graph>, Option<Arc<str>>)> {
+    let Some(name) = name else {
+        return Ok((run.graph.clone(), None));
+    };
+    let name = read.name(name)?;
+    let graph = run.graphs.get(&name).cloned();
+    let graph = graph.ok_or_else(|| format!("graph `{name}` is not the run's"))?;
+    Ok((graph, Some(name)))
+}
+
+fn node(graph: &Graph, read: &Reader, name: u32) -> Fold<NodeIx> {
+    let name = read.name(name)?;
+    let found = graph.find(&name);
+    found.ok_or_else(|| format!("node `{name}` is not in graph `{}`", graph.title()))
+}
+
+impl StoredExecution {
+    fn read(self, read: &Reader, (graph, name): (Arc<Graph>, Option<Arc<str>>)) -> Fold<Execution> {
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for (id, view, at) in self.lines {
+            let at = match at {
+                StoredAt::Before(at, error) => {
+                    let error = error.map(|error| read.value(error)).transpose()?;
+                    At::Before(node(&graph, read, at)?, error)
+                }
+                StoredAt::Step(at) => At::Step(node(&graph, read, at)?),
+                StoredAt::End => At::End,
+            };
+            let view = read.view(view)?;
+            lines.push(Line { id, view, at });
+        }
+        Ok(Execution {
+            graph,
+            name,
+            depth: self.depth,
+            input: read.object(self.input)?,
+            lines,
+            steps: self.steps,
+        })
+    }
+}
+
+impl StoredTask {
+    fn read(self, read: &Reader, run: &Run) -> Fold<Task> {
+        let undo = self.undo.map(|undo| undo.read(read, run)).transpose()?;
+        let graph = match (&undo, run.executions.get(&self.within)) {
+            (Some(undo), _) => &undo.graph,
+            (None, Some(execution)) => &execution.graph,
+            (None, None) => {
+                return Err(format!(
+                    "a step is within {}, which is not under way",
+                    self.within
+                ));
+            }
+        };
+        let doing = match self.doing {
+            StoredDoing::Call => Doing::Call,
+            StoredDoing::Pause(until) => Doing::Pause(until),
+            StoredDoing::Sleep(until) => Doing::Sleep(until),
+            StoredDoing::Signal(until) => Doing::Signal(until),
+            StoredDoing::Graph(until) => Doing::Graph(until),
+            StoredDoing::Map(items) => Doing::Map(items.read(read)?),
+        };
+        Ok(Task {
+            within: self.within,
+            branch: self.branch,
+            node: node(graph, read, self.node)?,
+            item: self.item,
+            attempt: self.attempt,
+            failures: self.failures,
+            failed: self.failed,
+            started_at: self.started_at,
+            error: self.error.map(|error| read.value(error)).transpose()?,
+            undo: undo.map(Arc::new),
+            doing,
+        })
+    }
+}
+
+impl StoredItems {
+    fn read(self, read: &Reader) -> Fold<Items> {
+        let all = self.all.into_iter().map(|item| read.value(item));
+        let results = self.results.into_iter();
+        let results = results.map(|result| result.map(|result| read.value(result)).transpose());
+        Ok(Items {
+            keys: self.keys,
+            all: all.collect::<Fold<Vec<_>>>()?.into(),
+            begun: self.begun,
+            open: self.open,
+            bytes: self.bytes,
+            results: results.collect::<Fold<_>>()?,
+        })
+    }
+}
+
+impl StoredUndo {
+    fn read(self, read: &Reader, run: &Run) -> Fold<Undo> {
+        let (graph, name) = named(run, read, self.graph)?;
+        Ok(Undo {
+            step: self.step,
+            within: self.within,
+            node: node(&graph, read, self.node)?,
+            graph,
+            name,
+            view: read.view(self.view)?,
+            input: read.object(self.input)?,
+        })
+    }
+}
+
+/// Whether everything is there that something in the run speaks of.
+fn consistent(run: &Run) -> Fold {
+    let check = |holds: bool, problem: &str| match holds {
+        true => Ok(()),
+        false => Err(problem.to_owned()),
+    };
+    for (number, execution) in &run.executions {
+        let known = *number == ROOT || run.tasks.contains_key(number);
+        check(known, "an execution belongs to no step under way")?;
+        check(execution.depth <= MAX_DEPTH, "graphs run graphs too deep")?;
+        let ids: BTreeSet<u32> = execution.lines.iter().map(|line| line.id).collect();
+        check(
+            ids.len() == execution.lines.len() && !ids.is_empty(),
+            "the branches of an execution are not told apart",
+        )?;
+    }
+    for (step, task) in &run.tasks {
+        check(
+            *step != ROOT && *step <= run.steps,
+            "a step's number is not among those begun",
+        )?;
+        if let Some(item) = task.item {
+            let of = run.tasks.get(&item.of).filter(|_| item.of < *step);
+            let fits = of.is_some_and(|of| match &of.doing {
+                Doing::Map(items) => (item.index as usize) < items.all.len(),
+                _ => false,
+            });
+            check(fits, "an item's map is not under way")?;
+        } else if task.undo.is_none() {
+            let line = run.line(task.within, task.branch);
+            check(
+                line.is_some_and(|line| matches!(line.at, At::Step(node) if node == task.node)),
+                "a step's branch is not at its node",
+            )?;
+        }
+        if let Doing::Map(items) = &task.doing {
+            let keys = items.keys.as_ref().map_or(items.all.len(), |keys| keys.len());
+            check(
+                items.results.len() == items.all.len() && keys == items.all.len(),
+                "a map's items and results are not as many",
+            )?;
+        }
+    }
+    Ok(())
+}

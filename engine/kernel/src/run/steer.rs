@@ -1,0 +1,263 @@
+//! Steering: a run that is taken up, paused, resumed, cancelled, or retried after it failed.
+//!
+//! While a run is paused or being cancelled, nothing begins: calls under way may answer, their outcomes
+//! enter the state, and what would follow from them waits until the run goes on.
+
+use std::sync::Arc;
+
+use super::{
+    Cancelling, Doing, Input, Kept, Paused, ROOT, Refusal, Run, Status,
+    apply::{Fold, time_limit},
+    decide::Events,
+};
+use crate::{event::Event, graph::Graph, ids::Timestamp};
+
+impl Events<'_> {
+    /// An engine took the run up: no call of it is under way.
+    pub(super) fn taken_up(&mut self) {
+        if self.run.is_paused() {
+            return;
+        }
+        if !self.give_up() {
+            self.go_on_from(&[], Vec::new());
+        }
+    }
+
+    pub(super) fn pause(&mut self, reason: Arc<str>) -> Result<(), Refusal> {
+        let run = &self.run;
+        if run.status.is_over() || run.ending.is_some() || run.cancelling.is_some() {
+            return Err(run.refuse("there is nothing to pause any more"));
+        }
+        if run.is_paused() {
+            return Err(run.refuse("resume it to have it go on"));
+        }
+        if run.is_queued() {
+            return Err(run.refuse("pause it once it has begun, or cancel it"));
+        }
+        self.push(Event::RunPaused { reason });
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, under_way: &[u64]) -> Result<(), Refusal> {
+        if !self.run.is_paused() {
+            return Err(self.run.refuse(match self.run.status {
+                Status::Failed => "retry it instead",
+                _ => "only a paused run can be resumed",
+            }));
+        }
+        self.push(Event::RunResumed);
+        if self.run.cancelling.is_none() || !self.give_up() {
+            self.go_on_from(under_way, Vec::new());
+            self.time_passed();
+        }
+        Ok(())
+    }
+
+    pub(super) fn retry(&mut self) -> Result<(), Refusal> {
+        let Some(kept) = &self.run.kept else {
+            return Err(self.run.refuse(match self.run.status {
+                Status::Failed => "what it did was undone, so fork it from a step instead",
+                status if status.is_over() => {
+                    "only a failed run can be retried, so fork it from a step instead"
+                }
+                _ => "only a failed run can be retried",
+            }));
+        };
+        let failed = failed(kept.tasks.iter());
+        self.push(Event::RunRetried);
+        self.go_on_from(&[], failed);
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, reason: Arc<str>, grace_ms: u64) -> Result<(), Refusal> {
+        if self.run.ending.is_some() || (self.run.cancelling.is_some() && grace_ms > 0) {
+            return Err(Refusal::Ending);
+        }
+        if grace_ms > 0 && self.run.calls() {
+            let until = self.after(grace_ms);
+            self.push(Event::CancelRequested { reason, until });
+        } else {
+            self.end(None, Some(reason));
+        }
+        Ok(())
+    }
+
+    /// Ends a run that is being cancelled. False where it is not.
+    pub(super) fn give_up(&mut self) -> bool {
+        let Some(Cancelling { reason, .. }) = self.run.cancelling.clone() else {
+            return false;
+        };
+        self.end(None, Some(reason));
+        true
+    }
+
+    /// Goes on wherever that is possible: calls that are not under way are made again as the next
+    /// attempt, steps that failed before they did anything are opened again, and what waited for this is
+    /// looked at anew.
+    pub(super) fn go_on_from(&mut self, under_way: &[u64], failed: Vec<u64>) {
+        let tasks = self.run.tasks.iter();
+        let calls =
+            tasks.filter(|(step, task)| matches!(task.doing, Doing::Call) && !under_way.contains(step));
+        for step in calls.map(|(step, _)| *step).collect::<Vec<_>>() {
+            self.again(step, None);
+        }
+        failed.into_iter().for_each(|step| self.reopen(step));
+        self.deliver_all();
+        let maps = self.run.tasks.iter();
+        let maps = maps.filter(|(_, task)| matches!(task.doing, Doing::Map(_)));
+        self.mapped.extend(maps.map(|(step, _)| *step));
+        let executions: Vec<u64> = self.run.executions.keys().copied().collect();
+        executions.into_iter().for_each(|execution| self.moved(execution));
+    }
+
+    /// Opens a step again that failed by itself: a sleep, a wait, or what has nothing under way below it.
+    fn reopen(&mut self, step: u64) {
+        let Some(task) = self.run.tasks.get(&step).cloned() else {
+            return;
+        };
+        let below = match &task.doing {
+            Doing::Call | Doing::Pause(_) => return,
+            Doing::Sleep(_) | Doing::Signal(_) => false,
+            Doing::Map(items) => !items.all.is_empty(),
+            Doing::Graph(_) => self.run.executions.contains_key(&step),
+        };
+        let (Some(execution), Some(line)) = (
+            self.run.executions.get(&task.within),
+            self.run.line(task.within, task.branch),
+        ) else {
+            return;
+        };
+        if !below {
+            let does = &execution.graph.node(task.node).does;
+            let (until, problem) = self.lasts(execution, line.view.state.clone(), does);
+            self.again(step, until);
+            self.open_unless(step, problem);
+        }
+    }
+}
+
+/// The steps that failed for good, and of which the run did not.
+pub(super) fn failed<'t>(tasks: impl Iterator<Item = (&'t u64, &'t super::Task)>) -> Vec<u64> {
+    tasks
+        .filter(|(_, task)| task.failed)
+        .map(|(step, _)| *step)
+        .collect()
+}
+
+impl Run {
+    /// A refusal that says how the run stands, and what to do instead.
+    pub(super) fn refuse(&self, instead: &str) -> Refusal {
+        let stands = match self.status {
+            Status::Finished => "has finished",
+            Status::Failed => "has failed",
+            Status::Cancelled => "was cancelled",
+            _ if self.ending.is_some() => "is undoing what it did",
+            _ if self.cancelling.is_some() => "is being cancelled",
+            _ if self.is_paused() => "is paused",
+            _ if self.is_queued() => "is queued and has not begun",
+            _ if self.is_waiting() => "is waiting",
+            _ => "is running",
+        };
+        Refusal::NotNow(format!("the run {stands}: {instead}"))
+    }
+
+    /// Whether it is at a step whose function was called.
+    pub(super) fn calls(&self) -> bool {
+        self.tasks.values().any(|task| matches!(task.doing, Doing::Call))
+    }
+
+    /// The fold of `RunPaused`.
+    pub(super) fn paused_at(&mut self, reason: &Arc<str>, at: Timestamp) -> Fold {
+        if self.status.is_over() {
+            return Err("the run is over".to_owned());
+        }
+        let since = self.paused.as_ref().map_or(at, |paused| paused.since);
+        let reason = reason.clone();
+        self.paused = Some(Paused { reason, since });
+        Ok(())
+    }
+
+    /// The fold of `RunResumed`: the time that it stood still does not count for the limits of its graphs.
+    pub(super) fn resumed_at(&mut self, at: Timestamp) -> Fold {
+        let paused = self.paused.take().ok_or("the run is not paused")?;
+        let stood = at.0.saturating_sub(paused.since.0).max(0);
+        self.set_limits(|_, _, until| Some(Timestamp(until?.0.saturating_add(stood))))
+    }
+
+    /// The fold of `CancelRequested`.
+    pub(super) fn cancelling_until(&mut self, reason: &Arc<str>, until: Timestamp) -> Fold {
+        if self.status.is_over() || self.ending.is_some() {
+            return Err("the run is over, or ending".to_owned());
+        }
+        let reason = reason.clone();
+        self.cancelling = Some(Cancelling { reason, until });
+        self.paused = None;
+        Ok(())
+    }
+
+    /// The fold of `RunRetried`.
+    pub(super) fn retried_at(&mut self, at: Timestamp) -> Fold {
+        if !self.take_back() {
+            return Err("the run did not fail, or what it did was undone".to_owned());
+        }
+        self.status = Status::Running;
+        self.error = None;
+        self.begin_anew(at)
+    }
+
+    /// Has a run that failed be where it was then. False where that is not kept.
+    pub(super) fn take_back(&mut self) -> bool {
+        let Some(kept) = self.kept.take() else {
+            return false;
+        };
+        let Kept {
+            executions,
+            tasks,
+            due,
+            signals,
+        } = *kept;
+        self.executions = executions;
+        self.tasks = tasks;
+        self.due = due;
+        self.signals = signals;
+        true
+    }
+
+    /// Forgets what failed, and has the time limits count from here.
+    pub(super) fn begin_anew(&mut self, at: Timestamp) -> Fold {
+        for task in self.tasks.values_mut() {
+            if task.failed || matches!(task.doing, Doing::Call) {
+                task.failures = 0;
+            }
+            task.failed = false;
+        }
+        self.set_limits(|_, graph, _| time_limit(graph, at))
+    }
+
+    /// Sets the time limit of every execution, from its graph and what it was.
+    pub(super) fn set_limits(
+        &mut self,
+        limit: impl Fn(u64, &Graph, Option<Timestamp>) -> Option<Timestamp>,
+    ) -> Fold {
+        let own = self.due.iter().find(|(_, step)| *step == ROOT);
+        self.limit(limit(ROOT, &self.graph, own.map(|(at, _)| *at)));
+        let nested = self.executions.iter().filter(|(number, _)| **number != ROOT);
+        let nested: Vec<(u64, Arc<Graph>)> = nested.map(|(number, of)| (*number, of.graph.clone())).collect();
+        for (step, graph) in nested {
+            if let Some(Doing::Graph(until)) = self.tasks.get(&step).map(|task| &task.doing) {
+                self.wait_for(step, Doing::Graph(limit(step, &graph, *until)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    /// Whether it may mean something to a run that is over, or says why not.
+    pub(super) fn steers(&self) -> bool {
+        matches!(
+            self,
+            Self::Pause { .. } | Self::Resume { .. } | Self::Retry | Self::Upgrade(_)
+        )
+    }
+}

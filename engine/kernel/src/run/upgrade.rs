@@ -1,0 +1,230 @@
+//! A run that keeps to other versions from here on: another graph in the place of its own, and other plugins.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    At, Doing, Graphs, ROOT, Refusal, Run, Status, Upgrade,
+    apply::{Fold, time_limit},
+    decide::Events,
+};
+use crate::{
+    event::{Event, FunctionRef},
+    graph::{Does, Each, Graph, Map, NodeIx},
+    ids::{GraphId, Timestamp},
+};
+
+impl Events<'_> {
+    pub(super) fn upgrade(&mut self, upgrade: Upgrade) -> Result<(), Refusal> {
+        let Upgrade {
+            graph,
+            graphs,
+            functions,
+        } = upgrade;
+        let run = &self.run;
+        let over = run.status.is_over();
+        if over && run.kept.is_none() {
+            return Err(run.refuse(match run.status {
+                Status::Failed => "what it did was undone, so fork it from a step instead",
+                _ => "only a run that goes on, or one that failed, can be upgraded",
+            }));
+        }
+        if run.ending.is_some() || run.cancelling.is_some() {
+            return Err(run.refuse("there is nothing to upgrade any more"));
+        }
+        if run.is_queued() {
+            return Err(run.refuse("cancel it and start another, or upgrade it once it has begun"));
+        }
+        let mut calls = run
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.doing, Doing::Call));
+        if let Some(node) = calls.find_map(|(step, _)| run.node_of(*step)) {
+            let pause = if run.is_paused() { "" } else { "pause it, and " };
+            return Err(run.refuse(&format!(
+                "node `{node}` is being called, so {pause}upgrade it once that has answered"
+            )));
+        }
+        if let Err(problem) = (*run).clone().keep_to(graph.clone(), graphs.clone(), self.now) {
+            return Err(run.refuse(&format!(
+                "it cannot be upgraded to graph `{}`: {problem}",
+                graph.title()
+            )));
+        }
+        self.run.stage(graph.clone(), graphs.clone());
+        self.push(Event::RunUpgraded {
+            graph: graph.id.clone(),
+            functions,
+            graphs: ids(&graphs),
+        });
+        if !over && !self.run.is_held() {
+            self.go_on_from(&[], Vec::new());
+        }
+        Ok(())
+    }
+}
+
+/// For each name the id of its graph.
+fn ids(graphs: &Graphs) -> BTreeMap<Arc<str>, GraphId> {
+    let ids = graphs
+        .iter()
+        .map(|(name, graph)| (name.clone(), graph.id.clone()));
+    ids.collect()
+}
+
+impl Run {
+    /// For each graph that the run's graphs name, the one that it keeps to.
+    pub(super) fn graph_ids(&self) -> BTreeMap<Arc<str>, GraphId> {
+        ids(&self.graphs)
+    }
+
+    /// The fold of `RunUpgraded`.
+    pub(super) fn upgraded(
+        &mut self,
+        graph: &GraphId,
+        functions: &BTreeMap<Arc<str>, FunctionRef>,
+        graphs: &BTreeMap<Arc<str>, GraphId>,
+        at: Timestamp,
+    ) -> Fold {
+        let staged = self.staged.take();
+        let (to, all) = staged
+            .filter(|(to, all)| to.id == *graph && ids(all) == *graphs)
+            .ok_or("the graphs that it names are not at hand")?;
+        self.keep_to(to, all, at)?;
+        self.functions = Arc::new(functions.clone());
+        Ok(())
+    }
+
+    /// Has the run be in other graphs where it is in its own.
+    fn keep_to(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>, at: Timestamp) -> Fold {
+        let failed = self.take_back();
+        let limits = self
+            .executions
+            .iter()
+            .map(|(number, of)| (*number, of.graph.max_time_ms));
+        let limits: BTreeMap<u64, Option<u64>> = limits.collect();
+        let new = self.successors(&graph, &graphs)?;
+        for task in self.tasks.values_mut() {
+            let (old, new) = match (self.executions.get(&task.within), new.get(&task.within)) {
+                (Some(execution), Some(new)) => (&execution.graph, new),
+                _ => return Err("a step belongs to no execution under way".to_owned()),
+            };
+            task.node = same(old, new, task.node, "is at")?;
+        }
+        for (number, execution) in &mut self.executions {
+            let new = &new[number];
+            for line in &mut execution.lines {
+                line.at = match &line.at {
+                    At::End => At::End,
+                    At::Step(node) => At::Step(same(&execution.graph, new, *node, "is at")?),
+                    At::Before(node, error) => At::Before(
+                        there(&execution.graph, new, *node, "waits before")?,
+                        error.clone(),
+                    ),
+                };
+                let policies = (&execution.graph.policies, &new.policies);
+                if let Some(key) = line
+                    .view
+                    .changed()
+                    .find(|key| policies.0.get(*key) != policies.1.get(*key))
+                {
+                    return Err(format!(
+                        "branches changed `{key}` and have not met, and the new graph merges it in another way"
+                    ));
+                }
+            }
+            execution.graph = new.clone();
+        }
+        for undo in &mut self.undo {
+            let new = match &undo.name {
+                None => &graph,
+                Some(name) => graphs.get(name).ok_or_else(|| {
+                    format!(
+                        "the run may have to undo a step of graph `{name}`, which the new one does not run"
+                    )
+                })?,
+            };
+            undo.node = same(&undo.graph, new, undo.node, "may have to undo a step with")?;
+            undo.graph = new.clone();
+        }
+        self.graph = graph;
+        self.graphs = graphs;
+        // The time that a run stands still is added when it goes on.
+        let at = self.paused.as_ref().map_or(at, |paused| paused.since);
+        self.set_limits(|number, graph, until| match (limits.get(&number), until) {
+            (Some(Some(old)), Some(until)) => longer(until, graph.max_time_ms?, *old),
+            _ => time_limit(graph, at),
+        })?;
+        if failed {
+            self.stop(true);
+        }
+        Ok(())
+    }
+
+    /// For each execution the graph that takes the place of its own.
+    fn successors(&mut self, graph: &Arc<Graph>, graphs: &Graphs) -> Fold<BTreeMap<u64, Arc<Graph>>> {
+        let mut new = BTreeMap::from([(ROOT, graph.clone())]);
+        let mut names = Vec::new();
+        // An execution has a higher number than the one that it is in.
+        for number in self.executions.keys().filter(|number| **number != ROOT) {
+            let task = self.tasks.get(number).ok_or("an execution belongs to no step")?;
+            let outer = new.get(&task.within).cloned();
+            let outer: Arc<Graph> = outer.ok_or("a step belongs to no execution")?;
+            let at = same(self.graph_of(task), &outer, task.node, "is at")?;
+            let name = outer.node(at).does.graph().ok_or("its node runs no graph")?;
+            let inner = graphs
+                .get(name)
+                .ok_or_else(|| format!("graph `{name}` is missing"))?;
+            names.push((*number, name.clone()));
+            new.insert(*number, inner.clone());
+        }
+        for (number, name) in names {
+            if let Some(execution) = self.executions.get_mut(&number) {
+                execution.name = Some(name);
+            }
+        }
+        Ok(new)
+    }
+}
+
+/// A time limit where a limit of so many milliseconds took the place of another.
+fn longer(until: Timestamp, new_ms: u64, old_ms: u64) -> Option<Timestamp> {
+    let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    Some(Timestamp(
+        until.0.saturating_sub(ms(old_ms)).saturating_add(ms(new_ms)),
+    ))
+}
+
+/// The node of the same name in another graph.
+fn there(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
+    let name = &old.node(node).name;
+    new.find(name)
+        .ok_or_else(|| format!("the run {what} node `{name}`, which the new graph does not have"))
+}
+
+/// The same, where it does the same sort of thing.
+fn same(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
+    let at = there(old, new, node, what)?;
+    let (before, after) = (sort(&old.node(node).does), sort(&new.node(at).does));
+    if before == after {
+        return Ok(at);
+    }
+    let name = &old.node(node).name;
+    Err(format!(
+        "the run {what} node `{name}`, which {before} in its graph and {after} in the new one"
+    ))
+}
+
+/// What a visit does, as far as a run that is at it depends on it.
+fn sort(does: &Does) -> String {
+    match does {
+        Does::Call { .. } => "calls a function".to_owned(),
+        Does::Map(Map {
+            each: Each::Call { .. },
+            ..
+        }) => "maps with a function".to_owned(),
+        Does::Map(_) => "maps with a graph".to_owned(),
+        Does::Graph { .. } => "runs a graph".to_owned(),
+        Does::Sleep(_) => "sleeps".to_owned(),
+        Does::Wait(wait) => format!("waits for signal `{}`", wait.signal),
+    }
+}

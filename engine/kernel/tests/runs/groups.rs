@@ -1,0 +1,50 @@
+//! The groups of runs of which so many may be under way together.
+
+use std::sync::Arc;
+
+use heddle_kernel::{Object, Run, RunId, Timestamp, run::Graphs};
+
+use crate::script::{functions, make};
+
+/// The name and the limit of the group of a run of this graph on this state, or why it has none.
+fn group(limits: &str, state: &str) -> String {
+    let graph = format!(r#"{{"name": "sync", "nodes": {{"a": {{}}}}, "limits": {limits}}}"#);
+    let graph = Arc::new(make(&graph));
+    let functions = functions([&graph].into_iter());
+    let (id, state) = (RunId(uuid::Uuid::nil()), Object::parse(state).unwrap());
+    let graphs = Arc::new(Graphs::new());
+    let (run, _) = Run::start(id, graph, graphs, state, functions, true, Timestamp(0));
+    match run.group() {
+        Ok(Some(group)) => format!("{} at once {}", group.name, group.at_once),
+        Ok(None) => "none".to_owned(),
+        Err(failure) => format!("{}: {failure}", failure.kind.as_str()),
+    }
+}
+
+#[test]
+fn a_group_is_named_by_the_graph_and_the_value_of_its_expression() {
+    assert_eq!(group("{}", "{}"), "none");
+    assert_eq!(group(r#"{"group": {}}"#, "{}"), "sync at once 1");
+    assert_eq!(
+        group(r#"{"group": {"at_once": 10000}}"#, "{}"),
+        "sync at once 10000"
+    );
+    let by = r#"{"group": {"by": "input.customer", "at_once": 2}}"#;
+    assert_eq!(group(by, r#"{"customer": "acme"}"#), "sync/acme at once 2");
+    assert_eq!(group(by, r#"{"customer": 7}"#), "sync/7 at once 2");
+    assert_eq!(
+        group(by, r#"{"customer": {"id": [1, 2]}}"#),
+        r#"sync/{"id":[1,2]} at once 2"#
+    );
+    let by = r#"{"group": {"by": "state.a + '-' + run.graph"}}"#;
+    assert_eq!(group(by, r#"{"a": "x"}"#), "sync/x-sync at once 1");
+}
+
+#[test]
+fn a_group_without_a_value_or_with_a_long_name_is_an_error() {
+    let by = r#"{"group": {"by": "input.customer"}}"#;
+    assert!(group(by, "{}").starts_with("expression: `limits.group.by` has no value: "));
+    let long = |len: usize| group(by, &format!(r#"{{"customer": "{}"}}"#, "x".repeat(len)));
+    assert!(long(195).starts_with("sync/xxx"));
+    assert!(long(196).starts_with("limit: the name of the run's group takes 201 bytes"));
+}

@@ -1,0 +1,146 @@
+//! Snapshots: what they cost, and what is no snapshot. That they are right is seen by every script and by the laws.
+
+use std::sync::Arc;
+
+use heddle_kernel::{
+    Answer, Graph, Input, Object, Outcome, Owed, Route, Run, RunId, Timestamp, decide,
+    object::json,
+    run::{Graphs, Snapshot},
+};
+
+use crate::script::{functions, make, restored};
+
+fn start(graph: &str, state: Object) -> Run {
+    let graph = Arc::new(make(graph));
+    let functions = functions([&graph].into_iter());
+    let graphs = Arc::new(Graphs::new());
+    Run::start(
+        RunId(uuid::Uuid::nil()),
+        graph,
+        graphs,
+        state,
+        functions,
+        false,
+        Timestamp(0),
+    )
+    .0
+}
+
+fn answer(run: &mut Run, update: &str) {
+    let owed = run.owed().next();
+    let Some(Owed::Call { step, attempt }) = owed else {
+        panic!("no call is owed: {owed:?}")
+    };
+    let outcome = Outcome {
+        update: Object::parse(update).unwrap(),
+        route: Route::Edges,
+    };
+    let result = Ok(Answer::Outcome(outcome));
+    let answered = Input::Answered {
+        step,
+        attempt,
+        result,
+    };
+    decide(run, answered, Timestamp(0)).unwrap();
+}
+
+/// A state of 100 keys and 10 kB.
+fn ten_kilobytes() -> Object {
+    let mut state = Object::default();
+    for key in 0..100 {
+        let value = format!("\"{key}{}\"", "x".repeat(90));
+        state.insert(format!("key{key}"), json(&value).unwrap());
+    }
+    state
+}
+
+#[test]
+fn what_branches_share_is_written_once() {
+    let arms: Vec<String> = (0..100).map(|arm| format!("\"arm{arm}\"")).collect();
+    let nodes: Vec<String> = arms.iter().map(|arm| format!("{arm}: {{}}")).collect();
+    let graph = format!(
+        r#"{{"nodes": {{"fork": {{}}, {}}}, "edges": {{"fork": [{}]}}}}"#,
+        nodes.join(","),
+        arms.join(",")
+    );
+    let mut run = start(&graph, ten_kilobytes());
+    let alone = run.snapshot().get().len();
+    answer(&mut run, "{}");
+    let together = run.snapshot().get().len();
+    assert!(together < alone + 100 * 400, "{alone} bytes became {together}");
+    restored(&run);
+}
+
+#[test]
+fn what_is_to_be_undone_costs_what_its_step_changed() {
+    let graph = r#"{"nodes": {"book": {"compensate": "unbook"}, "unbook": {}}, "edges": {"book": "book"}}"#;
+    let mut run = start(graph, ten_kilobytes());
+    let alone = run.snapshot().get().len();
+    for step in 0..1_000 {
+        answer(&mut run, &format!("{{\"key{}\": {step}}}", step % 100));
+    }
+    let together = run.snapshot().get().len();
+    assert!(together < alone + 1_000 * 150, "{alone} bytes became {together}");
+    restored(&run);
+}
+
+#[test]
+fn chains_of_updates_are_written_once_however_long_they_are() {
+    let graph = r#"{"nodes": {"fork": {}, "a": {}, "b": {}, "c": {}}, "edges": {"fork": ["a", "b"], "a": "a", "b": "c"},
+        "state": {"n": {"merge": "add"}}, "limits": {"steps": 100000}}"#;
+    let mut run = start(graph, Object::default());
+    answer(&mut run, "{}");
+    for _ in 0..20_000 {
+        answer(&mut run, r#"{"n": 1}"#);
+    }
+    let back = restored(&run);
+    assert_eq!(back.state().to_text(), r#"{"n":20000}"#);
+}
+
+/// What is said of a snapshot that cannot be used.
+fn wrong(text: &str, graph: &Arc<Graph>) -> String {
+    let read = Snapshot::read(text);
+    let restored =
+        read.and_then(|read| read.restore(RunId(uuid::Uuid::nil()), graph.clone(), Arc::default()));
+    restored.map(|run| run.seq).expect_err(text).to_string()
+}
+
+#[test]
+fn what_is_no_snapshot_is_an_error() {
+    let run = start(r#"{"nodes": {"a": {}}}"#, Object::default());
+    let (text, graph) = (run.snapshot(), &run.graph);
+    assert!(wrong("", graph).starts_with("the snapshot cannot be used: EOF"));
+    assert!(wrong("{}", graph).contains("missing field `format`"));
+    assert!(wrong(r#"{"format": 2}"#, graph).contains("it has format 2, and this version of Heddle reads 1"));
+    assert!(wrong(r#"{"format": 1}"#, graph).contains("missing field"));
+    let other = Arc::new(make(r#"{"nodes": {"b": {}}}"#));
+    assert!(wrong(text.get(), &other).contains("it is of a run of other graphs"));
+    // Whatever is changed in it, it is read or refused.
+    let changes = [
+        (
+            r#""executions":{"0""#,
+            r#""executions":{"7""#,
+            "within 0, which is not under way",
+        ),
+        (r#""names":["a"]"#, r#""names":["b"]"#, "node `b` is not in graph"),
+        (r#""node":0"#, r#""node":5"#, "it names name 5, and has 1"),
+        (
+            r#""branch":0"#,
+            r#""branch":5"#,
+            "a step's branch is not at its node",
+        ),
+        (
+            r#""within":0"#,
+            r#""within":5"#,
+            "within 5, which is not under way",
+        ),
+        (r#""tasks":{"1""#, r#""tasks":{"2""#, "not among those begun"),
+        (r#""last":0"#, r#""last":9"#, "it names object 9"),
+        (r#""depth":0"#, r#""depth":99"#, "graphs run graphs too deep"),
+    ];
+    for (from, to, says) in changes {
+        assert!(text.get().contains(from), "{from} is not in {text}");
+        let said = wrong(&text.get().replace(from, to), graph);
+        assert!(said.contains(says), "{to}: {said}");
+    }
+}

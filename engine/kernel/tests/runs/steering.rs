@@ -1,0 +1,411 @@
+//! Runs that are queued, paused, resumed, and cancelled with a grace.
+
+use expect_test::expect;
+
+use crate::script::{LINE, check};
+
+/// Two arms that join.
+const DIAMOND: &str =
+    r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"}}"#;
+
+#[test]
+fn a_queued_run_begins_when_an_engine_takes_it_up() {
+    check(
+        r#"{"nodes": {"ask": {"wait": {"signal": "yes"}}, "a": {}}, "edges": {"a": "ask"}}
+           queued {}
+           signal yes 1
+           pause not yet
+           upgrade {"nodes": {"a": {}}}
+           at 60000
+           resume
+           answer"#,
+        expect![[r#"
+            1 run started {}
+            2 signal yes 1
+            - refused: the run is queued and has not begun: pause it once it has begun, or cancel it
+            - refused: the run is queued and has not begun: cancel it and start another, or upgrade it once it has begun
+            3 step 1 at a, attempt 1
+            4 step 1 gives {}, next ask
+            5 step 2 at ask, attempt 1
+            6 step 2 gives {"yes":1} by signal 2, end
+            7 run finished
+            finished {"yes":1}"#]],
+    );
+    check(
+        &format!(
+            "{LINE}
+             queued {{}}
+             cancel not wanted"
+        ),
+        expect![[r#"
+            1 run started {}
+            2 run cancelled: not wanted
+            cancelled {}"#]],
+    );
+}
+
+#[test]
+fn the_time_of_a_queued_run_begins_with_its_first_step() {
+    check(
+        r#"{"nodes": {"a": {}}, "limits": {"time": "1s"}}
+           queued {}
+           at 60000
+           resume
+           at 60999
+           at 61001"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 run failed (time_limit) at a: the run took longer than its limit of 1000 ms (`limits.time` in the graph)
+            failed {}"#]],
+    );
+}
+
+#[test]
+fn while_a_run_is_paused_calls_may_answer_and_nothing_begins() {
+    check(
+        &format!(
+            "{DIAMOND}
+             {{}}
+             answer
+             pause look at it
+             pause again
+             b: answer {{\"b\": 1}}
+             log info still there
+             at 60000
+             go on
+             c: answer
+             go on
+             d: answer"
+        ),
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 step 1 gives {}, fork 1 to b, 2 to c
+            4 step 2 at b, attempt 1
+            5 step 3 at c, attempt 1
+            6 run paused: look at it
+            - refused: the run is paused: resume it to have it go on
+            7 step 2 gives {"b":1}, next d
+            8 step 3 logs info: still there
+            9 run resumed
+            10 step 3 gives {}, next d
+            11 step 4 at d, attempt 1, branch 1 joins [2]
+            - refused: the run is running: only a paused run can be resumed
+            12 step 4 gives {}, end
+            13 run finished
+            finished {"b":1}"#]],
+    );
+}
+
+#[test]
+fn a_paused_run_ends_when_it_is_resumed() {
+    check(
+        r#"{"nodes": {"a": {}}}
+           {}
+           pause stop
+           answer {"a": 1}
+           go on"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 run paused: stop
+            4 step 1 gives {"a":1}, end
+            5 run resumed
+            6 run finished
+            finished {"a":1}"#]],
+    );
+}
+
+#[test]
+fn calls_that_are_not_under_way_any_more_are_made_again() {
+    check(
+        &format!(
+            "{DIAMOND}
+             {{}}
+             answer
+             pause stop
+             resume
+             go on without c
+             c: stale
+             c: answer
+             b: answer
+             d: answer"
+        ),
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 step 1 gives {}, fork 1 to b, 2 to c
+            4 step 2 at b, attempt 1
+            5 step 3 at c, attempt 1
+            6 run paused: stop
+            7 run resumed
+            8 step 3 at c, attempt 2
+            - refused: this attempt is not the latest of a step that the run is at
+            9 step 3 gives {}, next d
+            10 step 2 gives {}, next d
+            11 step 4 at d, attempt 1, branch 1 joins [2]
+            12 step 4 gives {}, end
+            13 run finished
+            finished {}"#]],
+    );
+}
+
+#[test]
+fn signals_are_kept_and_what_is_due_waits_while_a_run_is_paused() {
+    check(
+        r#"{"nodes": {"ask": {"wait": {"signal": "yes", "timeout": "1s"}}, "rest": {"sleep": "10s"}, "fork": {}}, "start": "fork", "edges": {"fork": ["ask", "rest"]}}
+           {}
+           answer
+           pause stop
+           signal yes 1
+           at 10001
+           go on"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at fork, attempt 1
+            3 step 1 gives {}, fork 1 to ask, 2 to rest
+            4 step 2 at ask, attempt 1, until 1001
+            5 step 3 at rest, attempt 1, until 10001
+            6 run paused: stop
+            7 signal yes 1
+            8 run resumed
+            9 step 2 gives {"yes":1} by signal 7, end
+            10 step 3 gives {}, end
+            11 run finished
+            finished {"yes":1}"#]],
+    );
+}
+
+#[test]
+fn a_retry_is_made_when_the_run_goes_on() {
+    check(
+        r#"{"nodes": {"a": {"retry": {"attempts": 3, "backoff": "1s"}}}}
+           {}
+           pause stop
+           fail retryable busy
+           at 5000
+           go on
+           answer"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 run paused: stop
+            4 step 1 fails (retryable), again at 1002: busy
+            5 run resumed
+            6 step 1 at a, attempt 2
+            7 step 1 gives {}, end
+            8 run finished
+            finished {}"#]],
+    );
+}
+
+#[test]
+fn a_failure_while_it_is_paused_fails_the_run() {
+    check(
+        r#"{"nodes": {"book": {"compensate": "unbook"}, "pay": {}, "unbook": {}}, "edges": {"book": "pay"}}
+           {}
+           answer
+           pause stop
+           fail permanent broke
+           pause stop
+           answer
+           go on"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at book, attempt 1
+            3 step 1 gives {}, next pay
+            4 step 2 at pay, attempt 1
+            5 run paused: stop
+            6 step 2 fails (permanent): broke
+            7 undo, since broke
+            8 step 3 at unbook, attempt 1, undoes 1
+            - refused: the run is undoing what it did: there is nothing to pause any more
+            9 step 3 gives {}, end
+            10 run failed (permanent) at pay: broke
+            - refused: the run has failed: retry it instead
+            failed {}"#]],
+    );
+}
+
+#[test]
+fn the_items_of_a_map_go_on_when_the_run_does() {
+    check(
+        r#"{"nodes": {"each": {"map": {"over": "state.all", "uses": "f", "into": "out", "at_once": 1}}}}
+           {"all": [1, 2]}
+           tool 10
+           pause stop
+           each#1: tool 20
+           go on"#,
+        expect![[r#"
+            1 run started {"all":[1, 2]}
+            2 step 1 at each, attempt 1
+            3 step 1 maps [1, 2]
+            4 step 2 at each, attempt 1, item 0 of 1
+            5 step 2 gives item 0 of 1: 10
+            6 step 3 at each, attempt 1, item 1 of 1
+            7 run paused: stop
+            8 step 3 gives item 1 of 1: 20
+            9 run resumed
+            10 step 1 gives {"out":[10,20]}, end
+            11 run finished
+            finished {"all":[1, 2],"out":[10,20]}"#]],
+    );
+    check(
+        r#"{"nodes": {"each": {"map": {"over": "state.all", "uses": "f", "into": "out", "at_once": 1}}}}
+           {"all": [1, 2]}
+           pause stop
+           each#0: tool 10
+           go on
+           each#1: tool 20"#,
+        expect![[r#"
+            1 run started {"all":[1, 2]}
+            2 step 1 at each, attempt 1
+            3 step 1 maps [1, 2]
+            4 step 2 at each, attempt 1, item 0 of 1
+            5 run paused: stop
+            6 step 2 gives item 0 of 1: 10
+            7 run resumed
+            8 step 3 at each, attempt 1, item 1 of 1
+            9 step 3 gives item 1 of 1: 20
+            10 step 1 gives {"out":[10,20]}, end
+            11 run finished
+            finished {"all":[1, 2],"out":[10,20]}"#]],
+    );
+}
+
+#[test]
+fn the_time_in_which_a_run_stands_still_does_not_count() {
+    check(
+        r#"with child {"nodes": {"in": {}}, "limits": {"time": "2s"}}
+           {"nodes": {"child": {"graph": "child", "on_error": "late"}, "late": {}}, "limits": {"time": "5s"}}
+           {}
+           at 1000
+           pause stop
+           at 60000
+           go on
+           at 60990
+           at 61002
+           at 64002"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at child, attempt 1
+            3 step 1 runs child with {}
+            4 step 2 at in, attempt 1, within 1
+            5 run paused: stop
+            6 run resumed
+            7 step 1 fails (time_limit), next late: graph `fd58bf6a8d654132321cda010d352801`, node `in`: the graph took longer than its limit of 2000 ms (`limits.time` in the graph)
+            8 step 3 at late, attempt 1
+            9 run failed (time_limit) at late: the run took longer than its limit of 5000 ms (`limits.time` in the graph)
+            failed {}"#]],
+    );
+}
+
+#[test]
+fn calls_under_way_may_answer_while_a_run_is_being_cancelled() {
+    check(
+        r#"{"nodes": {"fork": {}, "book": {"compensate": "unbook"}, "pay": {}, "more": {}, "unbook": {}}, "edges": {"fork": ["book", "pay"], "book": "more"}}
+           {}
+           answer
+           cancel within 5000 not wanted
+           signal go
+           pause stop
+           cancel within 100 again
+           book: answer {"booked": 7}
+           pay: fail permanent broke
+           unbook: answer"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at fork, attempt 1
+            3 step 1 gives {}, fork 1 to book, 2 to pay
+            4 step 2 at book, attempt 1
+            5 step 3 at pay, attempt 1
+            6 cancel requested, calls may answer until 5002: not wanted
+            - refused: the run is ending: it is being cancelled, or what it did is being undone
+            - refused: the run is being cancelled: there is nothing to pause any more
+            - refused: the run is ending: it is being cancelled, or what it did is being undone
+            7 step 2 gives {"booked":7}, next more
+            8 step 3 fails (permanent): broke
+            9 undo, since not wanted
+            10 step 4 at unbook, attempt 1, undoes 2
+            11 step 4 gives {}, end
+            12 run cancelled: not wanted
+            cancelled {"booked":7}"#]],
+    );
+}
+
+#[test]
+fn calls_that_do_not_answer_in_the_grace_are_given_up() {
+    check(
+        &format!(
+            "{DIAMOND}
+             {{}}
+             answer
+             cancel within 5000 not wanted
+             b: answer {{\"b\": 1}}
+             at 5000
+             at 5002
+             c: answer"
+        ),
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 step 1 gives {}, fork 1 to b, 2 to c
+            4 step 2 at b, attempt 1
+            5 step 3 at c, attempt 1
+            6 cancel requested, calls may answer until 5002: not wanted
+            7 step 2 gives {"b":1}, next d
+            8 run cancelled: not wanted
+            - refused: the run is over
+            cancelled {"b":1}"#]],
+    );
+    check(
+        &format!(
+            "{DIAMOND}
+             {{}}
+             answer
+             pause stop
+             cancel within 5000 not wanted
+             cancel now"
+        ),
+        expect![[r#"
+            1 run started {}
+            2 step 1 at a, attempt 1
+            3 step 1 gives {}, fork 1 to b, 2 to c
+            4 step 2 at b, attempt 1
+            5 step 3 at c, attempt 1
+            6 run paused: stop
+            7 cancel requested, calls may answer until 5003: not wanted
+            8 run cancelled: now
+            cancelled {}"#]],
+    );
+}
+
+#[test]
+fn without_calls_under_way_a_cancelled_run_ends_at_once() {
+    check(
+        r#"{"nodes": {"ask": {"wait": {"signal": "yes"}}}}
+           {}
+           cancel within 5000 not wanted"#,
+        expect![[r#"
+            1 run started {}
+            2 step 1 at ask, attempt 1
+            3 run cancelled: not wanted
+            cancelled {}"#]],
+    );
+    // After a crash, no call is.
+    check(
+        &format!(
+            "{LINE}
+             {{}}
+             cancel within 5000 not wanted
+             resume"
+        ),
+        expect![[r#"
+            1 run started {}
+            2 step 1 at extract, attempt 1
+            3 cancel requested, calls may answer until 5001: not wanted
+            4 run cancelled: not wanted
+            cancelled {}"#]],
+    );
+}

@@ -1,0 +1,785 @@
+//! Which run begins when: how many may be under way, in all and in a group, and which one is next.
+//!
+//! A run that finds no room is durable, and of it nothing is in memory but its place in the queue. The one
+//! with the highest priority is taken up first, and of these the oldest; one whose group is full is passed over.
+//! What was acknowledged and goes on (a timer, a signal, a resumption, a fork) is always let in.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use heddle_kernel::{Input, RunId, Status, Timestamp, run::Group};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    answer::ReadError,
+    inner::Inner,
+    live::{Letter, LiveRun},
+    ports::{Ack, AppendError, QueuedRun, StoreError},
+};
+
+/// The priorities that a run may have.
+pub const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
+/// How many queued runs are taken up beside each other: each is read from the store.
+const TAKE_UP_AT_ONCE: usize = 64;
+/// How long to wait where the store gives no answer.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// From how many of the latest runs that were taken up it is told how fast the queue moves.
+const PACE_LEN: usize = 256;
+/// What part of the queue is to be free before who was refused comes again.
+const FREE_PART: usize = 10;
+/// When to come again, in seconds: at the earliest, at the latest, and while nothing is known.
+const RETRY_S: (u32, u32, u32) = (1, 60, 5);
+
+/// What one run takes of what there is for all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seat {
+    /// Where it stands in the queue, and the group that it counts in.
+    priority: i32,
+    group: Option<Arc<str>>,
+    /// It has a place among those in flight.
+    placed: bool,
+    /// It counts in its group: it has begun.
+    counted: bool,
+    /// It is in the queue.
+    queued: bool,
+}
+
+/// Where a new run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// It begins at once, and has its place.
+    Begins,
+    /// It waits for its turn. A place in the queue is reserved for it.
+    Queued,
+}
+
+/// The order of the queue.
+type Turn = (Reverse<i32>, RunId);
+
+/// The runs of a group.
+#[derive(Debug, Default)]
+struct Members {
+    /// How many have begun and are not over.
+    begun: usize,
+    /// How many may, as the run that came last said. None until one did.
+    at_once: Option<u32>,
+    /// Of a group of which nothing is known, one run is taken up to see.
+    asked: bool,
+    /// Those that are queued.
+    queued: BTreeSet<Turn>,
+    /// The first of them, if it may begin: the one that is among those that are ready.
+    ready: Option<Turn>,
+}
+
+impl Members {
+    fn has_room(&self) -> bool {
+        match self.at_once {
+            Some(at_once) => self.begun < at_once as usize,
+            None => !self.asked,
+        }
+    }
+}
+
+/// Who is in flight, and who is next. It knows neither tasks nor time.
+#[derive(Debug)]
+pub(crate) struct Places {
+    max_in_flight: usize,
+    max_queued: usize,
+    in_flight: usize,
+    /// How many are in the queue, or have a place reserved in it.
+    queued: usize,
+    /// Those that may begin as soon as there is a place: every one without a group, and the first one of
+    /// each group that has room.
+    ready: BTreeMap<Turn, Option<Arc<str>>>,
+    groups: HashMap<Arc<str>, Members>,
+    /// When the latest ones were taken from the queue.
+    taken: VecDeque<Timestamp>,
+}
+
+impl Places {
+    pub(crate) fn new(max_in_flight: usize, max_queued: usize) -> Self {
+        Self {
+            max_in_flight,
+            max_queued,
+            in_flight: 0,
+            queued: 0,
+            ready: BTreeMap::new(),
+            groups: HashMap::new(),
+            taken: VecDeque::new(),
+        }
+    }
+
+    /// Finds a place for a new run. None where there is none, not even in the queue.
+    fn enter(&mut self, priority: i32, group: Option<&Group>) -> Option<Entry> {
+        if let Some(group) = group {
+            self.say(&group.name, group.at_once);
+        }
+        let room = group.is_none_or(|group| self.groups[&group.name].has_room());
+        // Whoever is before it in the queue goes first.
+        let first = self
+            .ready
+            .first_key_value()
+            .is_none_or(|((Reverse(first), _), _)| priority > *first);
+        if room && first && self.in_flight < self.max_in_flight {
+            self.in_flight += 1;
+            self.count(group.map(|group| &group.name));
+            return Some(Entry::Begins);
+        }
+        if self.queued >= self.max_queued {
+            if let Some(group) = group {
+                self.forget_if_empty(&group.name);
+            }
+            return None;
+        }
+        self.queued += 1;
+        Some(Entry::Queued)
+    }
+
+    /// Puts a run into the queue, where a place is reserved for it.
+    fn enqueue(&mut self, run: QueuedRun) {
+        let turn = (Reverse(run.priority), run.run);
+        match run.group {
+            None => {
+                self.ready.insert(turn, None);
+            }
+            Some(group) => {
+                self.groups.entry(group.clone()).or_default().queued.insert(turn);
+                self.surface(&group);
+            }
+        }
+    }
+
+    /// Gives a place back that was reserved in the queue.
+    fn unreserve(&mut self, group: Option<&Arc<str>>) {
+        self.queued = self.queued.saturating_sub(1);
+        if let Some(group) = group {
+            self.forget_if_empty(group);
+        }
+    }
+
+    /// Takes a run out of the queue.
+    fn dequeue(&mut self, run: &QueuedRun) {
+        let turn = (Reverse(run.priority), run.run);
+        let there = match &run.group {
+            None => self.ready.remove(&turn).is_some(),
+            Some(group) => {
+                let members = self.groups.get_mut(group);
+                let there = members.is_some_and(|members| members.queued.remove(&turn));
+                self.surface(group);
+                there
+            }
+        };
+        if there {
+            self.unreserve(run.group.as_ref());
+        }
+    }
+
+    /// The run whose turn it is, if there is a place: it has it then.
+    fn next(&mut self, now: Timestamp) -> Option<QueuedRun> {
+        if self.in_flight >= self.max_in_flight {
+            return None;
+        }
+        let ((Reverse(priority), run), group) = self.ready.first_key_value()?;
+        let run = QueuedRun {
+            run: *run,
+            priority: *priority,
+            group: group.clone(),
+        };
+        self.in_flight += 1;
+        if let Some(members) = run.group.as_ref().and_then(|group| self.groups.get_mut(group)) {
+            members.begun += 1;
+            members.asked |= members.at_once.is_none();
+        }
+        self.dequeue(&run);
+        self.taken.push_back(now);
+        if self.taken.len() > PACE_LEN {
+            self.taken.pop_front();
+        }
+        Some(run)
+    }
+
+    /// Whether the group of a run that was given a place has room for it, now that the group is known. Where it has
+    /// none, the run is in the queue again.
+    fn confirm(&mut self, run: &QueuedRun, group: Option<Group>) -> bool {
+        let Some(name) = &run.group else {
+            return true;
+        };
+        let at_once = group.map_or(u32::MAX, |group| group.at_once);
+        self.say(name, at_once);
+        if self.groups[name].begun <= at_once as usize {
+            return true;
+        }
+        self.put_back(run.clone());
+        false
+    }
+
+    /// Takes a run's place from it, and puts it back into the queue.
+    fn put_back(&mut self, run: QueuedRun) {
+        self.give_back(&run);
+        self.queued += 1;
+        self.enqueue(run);
+    }
+
+    /// Takes a run's place from it, which it did not need.
+    fn give_back(&mut self, run: &QueuedRun) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(group) = &run.group {
+            self.uncount(group);
+        }
+    }
+
+    /// How many runs of a group may be under way.
+    fn say(&mut self, group: &Arc<str>, at_once: u32) {
+        let members = self.groups.entry(group.clone()).or_default();
+        members.at_once = Some(at_once);
+        members.asked = false;
+        self.surface(group);
+    }
+
+    /// A run of a group has begun.
+    fn count(&mut self, group: Option<&Arc<str>>) {
+        if let Some(group) = group {
+            self.groups.entry(group.clone()).or_default().begun += 1;
+            self.surface(group);
+        }
+    }
+
+    /// A run of a group is over.
+    fn uncount(&mut self, group: &Arc<str>) {
+        if let Some(members) = self.groups.get_mut(group) {
+            members.begun = members.begun.saturating_sub(1);
+            members.asked = false;
+        }
+        self.surface(group);
+        self.forget_if_empty(group);
+    }
+
+    /// Sees to it that the first run of a group is ready if the group has room, and no other.
+    fn surface(&mut self, group: &Arc<str>) {
+        let Some(members) = self.groups.get_mut(group) else {
+            return;
+        };
+        let first = members.queued.first().copied().filter(|_| members.has_room());
+        if members.ready != first {
+            if let Some(turn) = members.ready.take() {
+                self.ready.remove(&turn);
+            }
+            if let Some(turn) = first {
+                self.ready.insert(turn, Some(group.clone()));
+                members.ready = Some(turn);
+            }
+        }
+    }
+
+    fn forget_if_empty(&mut self, group: &Arc<str>) {
+        let empty = |members: &Members| members.begun == 0 && members.queued.is_empty();
+        if self.groups.get(group).is_some_and(empty) {
+            self.groups.remove(group);
+        }
+    }
+
+    /// Whether somebody may begin.
+    fn may_begin(&self) -> bool {
+        self.in_flight < self.max_in_flight && !self.ready.is_empty()
+    }
+
+    /// In how many seconds a part of the queue is probably free, so that it is no use to come before.
+    fn retry_after_s(&self, now: Timestamp) -> u32 {
+        let (least, most, unknown) = RETRY_S;
+        let Some(first) = self.taken.front().filter(|_| self.taken.len() > 1) else {
+            return unknown;
+        };
+        let took_ms = now.0.saturating_sub(first.0).max(1).unsigned_abs();
+        let runs = (self.max_queued / FREE_PART).max(1) as u64;
+        let ms = took_ms.saturating_mul(runs) / self.taken.len() as u64;
+        u32::try_from(ms.div_ceil(1_000))
+            .unwrap_or(most)
+            .clamp(least, most)
+    }
+}
+
+/// The places of an engine.
+pub(crate) struct Admission {
+    places: Mutex<Places>,
+    /// Told when a queued run may begin.
+    room: Notify,
+}
+
+impl Admission {
+    pub(crate) fn new(max_in_flight: usize, max_queued: usize) -> Self {
+        Self {
+            places: Mutex::new(Places::new(max_in_flight, max_queued)),
+            room: Notify::new(),
+        }
+    }
+
+    // A std mutex: nothing awaits while it is held.
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places
+            .lock()
+            .expect("nothing panics while it holds the places")
+    }
+
+    /// Changes something by which a queued run may begin.
+    fn change<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
+        let mut places = self.lock();
+        let changed = change(&mut places);
+        if places.may_begin() {
+            self.room.notify_one();
+        }
+        changed
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().in_flight
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().queued
+    }
+
+    /// Finds a place for a new run.
+    ///
+    /// # Errors
+    /// Where there is none, not even in the queue: in how many seconds to come again.
+    pub(crate) fn enter(&self, priority: i32, group: Option<&Group>, now: Timestamp) -> Result<Entry, u32> {
+        let mut places = self.lock();
+        places
+            .enter(priority, group)
+            .ok_or_else(|| places.retry_after_s(now))
+    }
+
+    /// Takes over what the store has: how many of each group have begun, and who is queued.
+    pub(crate) fn restore(&self, groups: Vec<(Arc<str>, usize)>, queued: Vec<QueuedRun>) {
+        self.change(|places| {
+            for (group, begun) in groups {
+                places.groups.entry(group).or_default().begun += begun;
+            }
+            for run in queued {
+                places.queued += 1;
+                places.enqueue(run);
+            }
+        });
+    }
+
+    /// A run of a group was added that has begun.
+    pub(crate) fn count(&self, group: Option<&Arc<str>>) {
+        self.lock().count(group);
+    }
+
+    /// It was not added after all.
+    pub(crate) fn uncount(&self, group: &Arc<str>) {
+        self.change(|places| places.uncount(group));
+    }
+}
+
+impl Seat {
+    /// That of a run which has been given a place.
+    pub(crate) fn taken(group: Option<Arc<str>>) -> Self {
+        Self {
+            group,
+            placed: true,
+            counted: true,
+            ..Self::default()
+        }
+    }
+
+    /// That of a run which is let in when it goes on.
+    pub(crate) fn to_take(group: Option<Arc<str>>) -> Self {
+        Self {
+            group,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it has a place among those in flight.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.placed
+    }
+}
+
+impl Inner {
+    /// The seat of a run that was read from the journal and stands so.
+    pub(crate) async fn seat_of(&self, run: RunId, status: Status) -> Result<Seat, StoreError> {
+        let seat = Seat {
+            queued: status == Status::Queued,
+            counted: status != Status::Queued && !status.is_over(),
+            ..Seat::default()
+        };
+        // Where no run of any group is under way, this one is in none.
+        if seat.counted && self.admission.lock().groups.is_empty() {
+            return Ok(seat);
+        }
+        let row = self.ports.journal.run(run).await?;
+        Ok(match row {
+            Some(row) => Seat {
+                priority: row.priority,
+                group: row.group,
+                ..seat
+            },
+            None => seat,
+        })
+    }
+
+    /// The run goes on: it takes a place, above the limit where it must.
+    pub(crate) fn occupy(&self, live: &LiveRun) {
+        if live.is_placed() {
+            return;
+        }
+        live.sit(|seat| {
+            let mut places = self.admission.lock();
+            if !std::mem::replace(&mut seat.placed, true) {
+                places.in_flight += 1;
+            }
+            if !std::mem::replace(&mut seat.counted, true) {
+                places.count(seat.group.as_ref());
+            }
+        });
+    }
+
+    /// The run rests, or is given up: its place is free. It still counts in its group.
+    pub(crate) fn vacate(&self, live: &LiveRun) {
+        live.sit(|seat| {
+            if std::mem::take(&mut seat.placed) {
+                self.admission.change(|places| places.in_flight -= 1);
+            }
+        });
+    }
+
+    /// The run is over, or was never kept: it counts nowhere any more.
+    pub(crate) fn done_with(&self, live: &LiveRun) {
+        live.sit(|seat| {
+            self.admission.change(|places| {
+                if std::mem::take(&mut seat.queued) {
+                    places.dequeue(&QueuedRun {
+                        run: live.id,
+                        priority: seat.priority,
+                        group: seat.group.clone(),
+                    });
+                }
+                if std::mem::take(&mut seat.counted)
+                    && let Some(group) = &seat.group
+                {
+                    places.uncount(group);
+                }
+            });
+        });
+    }
+
+    /// Takes up runs that are queued as places come free, until the engine stops.
+    pub(crate) async fn keep_taking_up(self: Arc<Self>) {
+        while !self.is_draining() {
+            // From here on, whoever makes room says so.
+            let room = self.admission.room.notified();
+            let now = self.ports.clock.now();
+            let next: Vec<QueuedRun> = {
+                let mut places = self.admission.lock();
+                std::iter::from_fn(|| places.next(now))
+                    .take(TAKE_UP_AT_ONCE)
+                    .collect()
+            };
+            if next.is_empty() {
+                tokio::select! {
+                    () = room => {}
+                    () = self.drains() => {}
+                }
+                continue;
+            }
+            let next = stream::iter(next);
+            next.for_each_concurrent(None, |run| self.take_turn(run)).await;
+        }
+    }
+
+    /// Has a run begin whose turn it is.
+    async fn take_turn(self: &Arc<Self>, run: QueuedRun) {
+        match self.begin_queued(&run).await {
+            Ok(true) => {}
+            // It was cancelled in the meantime.
+            Ok(false) => self.admission.change(|places| places.give_back(&run)),
+            Err(ReadError::Store(error)) => {
+                tracing::error!(run = %run.run, %error, "a queued run cannot be read: it is tried again");
+                tokio::time::sleep(STORE_PAUSE).await;
+                self.admission.change(|places| places.put_back(run));
+            }
+            Err(error) => {
+                tracing::error!(run = %run.run, %error, "a queued run cannot begin");
+                self.admission.change(|places| places.give_back(&run));
+            }
+        }
+    }
+
+    /// Has a queued run begin, which has its place. False where it is not queued any more.
+    async fn begin_queued(self: &Arc<Self>, queued: &QueuedRun) -> Result<bool, ReadError> {
+        let taken = Seat::taken(queued.group.clone());
+        loop {
+            let _alone = self.live.alone(queued.run).await;
+            // Somebody looks at it.
+            if let Some(live) = self.live(queued.run) {
+                let (is_queued, group) = live.read(|run| (run.is_queued(), run.group()));
+                if !is_queued {
+                    return Ok(false);
+                }
+                if !self.has_room(queued, group) {
+                    return Ok(true);
+                }
+                live.sit(|seat| *seat = taken.clone());
+                let (reply, answer) = oneshot::channel();
+                let (input, claim) = (Input::TakenUp, None);
+                let posted = live.post(Letter { input, claim, reply }).is_ok();
+                if posted && let Ok(taken) = answer.await {
+                    return Ok(taken.is_ok());
+                }
+                // Its driver has let go of it, maybe with its place: it is read again.
+                self.reclaim(&live);
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let Some(loaded) = self.load(queued.run).await? else {
+                return Ok(false);
+            };
+            if !loaded.run.is_queued() {
+                return Ok(false);
+            }
+            if !self.has_room(queued, loaded.run.group()) {
+                return Ok(true);
+            }
+            self.register_pinned(&loaded.run).await?;
+            self.take_up(loaded, Some(Input::TakenUp), taken)
+                .expect("a queued run can be taken up");
+            return Ok(true);
+        }
+    }
+
+    /// Takes back what a run was given and its driver may have given up already.
+    fn reclaim(&self, live: &LiveRun) {
+        live.sit(|seat| {
+            let mut places = self.admission.lock();
+            if !seat.placed {
+                places.in_flight += 1;
+            }
+            if !seat.counted {
+                places.count(seat.group.as_ref());
+            }
+            *seat = Seat::default();
+        });
+    }
+
+    /// Whether the group has room for a run whose turn it is; else it is in the queue again.
+    fn has_room(&self, queued: &QueuedRun, group: Result<Option<Group>, heddle_kernel::Failure>) -> bool {
+        // It had a value when the run was started.
+        let group = group.ok().flatten();
+        self.admission.change(|places| places.confirm(queued, group))
+    }
+}
+
+/// Puts a run into the queue when its start is durable, whether or not somebody still waits for that.
+pub(crate) struct Enqueues {
+    pub(crate) engine: Arc<Inner>,
+    pub(crate) live: Arc<LiveRun>,
+    pub(crate) queued: QueuedRun,
+}
+
+impl Ack for Enqueues {
+    fn durable(&self, seq: u64) {
+        let queued = self.queued.clone();
+        self.engine.admission.change(|places| places.enqueue(queued));
+        self.live.durable(seq);
+    }
+
+    fn failed(&self, error: AppendError) {
+        let group = self.queued.group.as_ref();
+        self.engine.admission.change(|places| places.unreserve(group));
+        self.live.failed(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(0);
+
+    fn run(n: u128) -> RunId {
+        RunId(uuid::Uuid::from_u128(n))
+    }
+
+    fn group(name: &str, at_once: u32) -> Group {
+        Group {
+            name: name.into(),
+            at_once,
+        }
+    }
+
+    /// Lets a run in, or queues it.
+    fn enter(places: &mut Places, n: u128, priority: i32, group: Option<&Group>) -> Option<Entry> {
+        let entry = places.enter(priority, group);
+        if entry == Some(Entry::Queued) {
+            places.enqueue(QueuedRun {
+                run: run(n),
+                priority,
+                group: group.map(|group| group.name.clone()),
+            });
+        }
+        entry
+    }
+
+    /// The runs whose turn it is, as long as there are places.
+    fn turns(places: &mut Places) -> Vec<u128> {
+        let next = std::iter::from_fn(|| places.next(NOW));
+        next.map(|run| run.run.0.as_u128()).collect()
+    }
+
+    /// A run is over.
+    fn over(places: &mut Places, group: Option<&str>) {
+        places.in_flight -= 1;
+        if let Some(group) = group {
+            places.uncount(&group.into());
+        }
+    }
+
+    #[test]
+    fn the_queue_goes_by_priority_and_then_by_arrival() {
+        let mut places = Places::new(1, 10);
+        assert_eq!(enter(&mut places, 1, 0, None), Some(Entry::Begins));
+        for (n, priority) in [(2, 0), (3, 5), (4, -1), (5, 5)] {
+            assert_eq!(enter(&mut places, n, priority, None), Some(Entry::Queued));
+        }
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            assert!(turns(&mut places).is_empty(), "the place is taken");
+            over(&mut places, None);
+            order.extend(turns(&mut places));
+        }
+        assert_eq!(order, [3, 5, 2, 4]);
+        assert_eq!(places.queued, 0);
+    }
+
+    #[test]
+    fn who_comes_later_does_not_pass_who_waits_unless_it_matters_more() {
+        let mut places = Places::new(1, 10);
+        enter(&mut places, 1, 0, None);
+        enter(&mut places, 2, 0, None);
+        over(&mut places, None);
+        // The place is free, and nobody has taken up the one that waits.
+        assert_eq!(enter(&mut places, 3, 0, None), Some(Entry::Queued));
+        assert_eq!(enter(&mut places, 4, 1, None), Some(Entry::Begins));
+    }
+
+    #[test]
+    fn a_full_queue_takes_nobody_more() {
+        let mut places = Places::new(1, 2);
+        for n in 1..=3 {
+            assert!(enter(&mut places, n, 0, None).is_some());
+        }
+        assert_eq!(enter(&mut places, 4, 100, None), None);
+        assert_eq!(enter(&mut places, 4, 0, Some(&group("g", 1))), None);
+        assert!(places.groups.is_empty(), "nothing is kept of who was refused");
+        over(&mut places, None);
+        assert_eq!(turns(&mut places), [2]);
+        assert_eq!(enter(&mut places, 4, 0, None), Some(Entry::Queued));
+    }
+
+    #[test]
+    fn a_run_whose_group_is_full_is_passed_over_and_blocks_nobody() {
+        let mut places = Places::new(10, 100);
+        let (a, b) = (group("a", 2), group("b", 1));
+        for n in 1..=2 {
+            assert_eq!(enter(&mut places, n, 0, Some(&a)), Some(Entry::Begins));
+        }
+        for n in 3..=5 {
+            assert_eq!(enter(&mut places, n, 9, Some(&a)), Some(Entry::Queued));
+        }
+        assert_eq!(enter(&mut places, 6, 0, Some(&b)), Some(Entry::Begins));
+        assert_eq!(enter(&mut places, 7, 0, None), Some(Entry::Begins));
+        assert!(turns(&mut places).is_empty());
+        over(&mut places, Some("a"));
+        assert_eq!(turns(&mut places), [3]);
+        over(&mut places, Some("b"));
+        assert!(turns(&mut places).is_empty());
+        over(&mut places, Some("a"));
+        over(&mut places, Some("a"));
+        assert_eq!(turns(&mut places), [4, 5]);
+    }
+
+    #[test]
+    fn in_a_group_too_the_highest_priority_goes_first() {
+        let mut places = Places::new(10, 100);
+        let a = group("a", 1);
+        enter(&mut places, 1, 0, Some(&a));
+        enter(&mut places, 2, 0, Some(&a));
+        enter(&mut places, 3, 7, Some(&a));
+        places.dequeue(&QueuedRun {
+            run: run(2),
+            priority: 0,
+            group: Some("a".into()),
+        });
+        enter(&mut places, 4, 8, Some(&a));
+        assert_eq!(places.queued, 2);
+        over(&mut places, Some("a"));
+        assert_eq!(turns(&mut places), [4]);
+        over(&mut places, Some("a"));
+        assert_eq!(turns(&mut places), [3]);
+        over(&mut places, Some("a"));
+        assert!(places.groups.is_empty(), "a group without runs is forgotten");
+    }
+
+    #[test]
+    fn after_a_restart_one_run_of_a_group_tells_how_many_may() {
+        let mut places = Places::new(10, 100);
+        places.groups.entry("a".into()).or_default().begun = 1;
+        for n in 1..=4 {
+            places.queued += 1;
+            places.enqueue(QueuedRun {
+                run: run(n),
+                priority: 0,
+                group: Some("a".into()),
+            });
+        }
+        let first = places.next(NOW).expect("there is room");
+        assert_eq!(places.next(NOW), None, "one is asked at a time");
+        assert!(places.confirm(&first, Some(group("a", 3))));
+        let second = places.next(NOW).expect("there is room for three");
+        assert!(places.confirm(&second, Some(group("a", 3))));
+        assert_eq!(places.next(NOW), None);
+
+        // Another one, for which there is no room after all, keeps its turn.
+        let mut full = Places::new(10, 100);
+        full.groups.entry("a".into()).or_default().begun = 1;
+        for n in [8, 9] {
+            full.queued += 1;
+            full.enqueue(QueuedRun {
+                run: run(n),
+                priority: 0,
+                group: Some("a".into()),
+            });
+        }
+        let first = full.next(NOW).expect("it is not known that there is no room");
+        assert!(!full.confirm(&first, Some(group("a", 1))));
+        assert_eq!((full.next(NOW), full.in_flight, full.queued), (None, 0, 2));
+        full.uncount(&"a".into());
+        assert_eq!(turns(&mut full), [8]);
+    }
+
+    #[test]
+    fn when_to_come_again_follows_from_how_fast_the_queue_moves() {
+        let mut places = Places::new(1_000, 100);
+        assert_eq!(places.retry_after_s(NOW), 5, "nothing is known yet");
+        for n in 0..21 {
+            places.queued += 1;
+            places.enqueue(QueuedRun {
+                run: run(n),
+                priority: 0,
+                group: None,
+            });
+            places.next(Timestamp(1_000 * n as i64)).expect("there is room");
+        }
+        // About one a second: ten places are free in ten seconds.
+        assert_eq!(places.retry_after_s(Timestamp(20_000)), 10);
+        assert_eq!(places.retry_after_s(Timestamp(2_000_000)), 60);
+    }
+}

@@ -1,0 +1,281 @@
+//! What a run was at any of its steps: to be shown, and for another run to go on from there.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use heddle_kernel::{Event, Object, Recorded, Run, RunId, Timestamp, event::Then};
+
+use crate::{
+    answer::{ForgetError, RequestKey, StartError, StartedRun, StepError, StepView},
+    engine::Engine,
+    inner::Inner,
+    load::{ALL, Loaded},
+    ports::NewRun,
+    requests::Keyed,
+};
+
+impl Engine {
+    /// A step of a run that is over, with the run's state right after it; step 0 is the run's beginning.
+    ///
+    /// # Errors
+    /// Where there is no such run or step.
+    pub async fn step(&self, id: RunId, step: u64) -> Result<StepView, StepError> {
+        let Past { run, mut view } = self.inner.past(id, step).await?;
+        view.state = run.state();
+        Ok(view)
+    }
+
+    /// Starts a run that begins as another one was right after a step, with some keys of its state set
+    /// anew; step 0 is its beginning.
+    ///
+    /// # Errors
+    /// Where there is no such run or step, or the new one cannot be started.
+    pub async fn fork(
+        &self,
+        id: RunId,
+        step: u64,
+        edits: Object,
+        key: Option<RequestKey>,
+    ) -> Result<StartedRun, StepError> {
+        let inner = &self.inner;
+        let claim = match inner.claim::<StepError>(None, key).await? {
+            Keyed::Known(request) => return Ok(self.started(request.run)),
+            Keyed::New(claim) => claim,
+        };
+        if inner.is_draining() {
+            return Err(StartError::Draining.into());
+        }
+        let row = inner.ports.journal.run(id).await?;
+        let row = row.ok_or(StepError::NoSuchRun(id))?;
+        let Past { run, .. } = inner.past(id, step).await?;
+        let now = inner.ports.clock.now();
+        let (mut run, events) = Run::fork(inner.ports.ids.run_id(), &run, step, edits, now)?;
+        run.max_state_bytes = inner.settings.max_state_bytes;
+        let (size, limit) = (run.state().size(), run.max_state_bytes);
+        if size > limit {
+            return Err(StartError::TooLarge { size, limit }.into());
+        }
+        inner.register_pinned(&run).await?;
+        let begins = NewRun {
+            graph: run.graph.id.clone(),
+            created_at: now,
+            priority: row.priority,
+            group: row.group,
+            origin: Some(format!("fork:{id}").into()),
+        };
+        Ok(self.begin(run, events, begins, claim).await?)
+    }
+
+    /// Forgets a run that is over, with all that belongs to it.
+    ///
+    /// # Errors
+    /// Where there is no such run, or it is not over.
+    pub async fn forget(&self, id: RunId) -> Result<(), ForgetError> {
+        let inner = &self.inner;
+        // Nobody has it go on meanwhile.
+        let _alone = inner.live.alone(id).await;
+        let row = inner.ports.journal.run(id).await?;
+        let row = row.ok_or(ForgetError::NoSuchRun(id))?;
+        let live = inner.live(id);
+        let goes_on = live.is_some_and(|live| live.read(|run| !run.status.is_over()));
+        if goes_on || !row.status.is_over() {
+            return Err(ForgetError::NotOver(id));
+        }
+        match inner.ports.journal.forget(vec![id]).await? {
+            0 => Err(ForgetError::NoSuchRun(id)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A run right after one of its steps.
+struct Past {
+    run: Run,
+    /// The step, without the state.
+    view: StepView,
+}
+
+impl Inner {
+    async fn past(&self, id: RunId, step: u64) -> Result<Past, StepError> {
+        if step == 0 {
+            return self.beginning(id).await;
+        }
+        let from = self.before_end_of(id, step).await?;
+        let mut search = Search::new(step, from.as_ref().map(|from| &from.run));
+        let folded = self.fold(id, from, ALL, |run, event| search.see(run, event));
+        let Loaded { run, .. } = folded.await?.ok_or(StepError::NoSuchRun(id))?;
+        search.found().ok_or_else(|| {
+            let what = match () {
+                () if step > run.steps => "is none yet",
+                () if run.task(step).is_some() => "is under way",
+                () => "was over in the run that it was forked from",
+            };
+            no_such_step(&run, step, what)
+        })
+    }
+
+    async fn beginning(&self, id: RunId) -> Result<Past, StepError> {
+        let loaded = self.load_to(id, 1).await?;
+        let Loaded { run, .. } = loaded.ok_or(StepError::NoSuchRun(id))?;
+        let view = StepView {
+            step: 0,
+            node: "".into(),
+            attempts: 0,
+            finished: true,
+            seq: run.seq,
+            started_at: run.started_at,
+            finished_at: run.started_at,
+            update: Object::default(),
+            state: Object::default(),
+        };
+        Ok(Past { run, view })
+    }
+
+    /// The run at its last snapshot before the step was over; `None` where none was. A step that is over
+    /// stays so, so the snapshots are halved until it is found.
+    async fn before_end_of(&self, id: RunId, step: u64) -> Result<Option<Loaded>, StepError> {
+        let row = self.ports.journal.run(id).await?;
+        let mut high = row.ok_or(StepError::NoSuchRun(id))?.last_seq;
+        // Snapshots up to `low` need no look any more, nor those after `high`.
+        let (mut low, mut found) = (0, None);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match self.restored(id, middle).await? {
+                Some(loaded) if loaded.run.seq > low => {
+                    let run = &loaded.run;
+                    if run.steps >= step && run.task(step).is_none() {
+                        high = run.seq - 1;
+                    } else {
+                        (low, found) = (middle, Some(loaded));
+                    }
+                }
+                _ => low = middle,
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Looks for the event by which a step was over, while its run is folded.
+struct Search {
+    step: u64,
+    /// The latest attempt of the step.
+    attempt: Option<Attempt>,
+    under_way: bool,
+    /// Whether that attempt failed.
+    failed: bool,
+    /// Where it was over unless the run is retried.
+    maybe: Option<Past>,
+    past: Option<Past>,
+}
+
+struct Attempt {
+    node: Arc<str>,
+    number: u32,
+    started_at: Timestamp,
+}
+
+impl Search {
+    fn new(step: u64, run: Option<&Run>) -> Self {
+        let mut search = Self {
+            step,
+            attempt: None,
+            under_way: false,
+            failed: false,
+            maybe: None,
+            past: None,
+        };
+        if let Some(run) = run {
+            search.note(run);
+        }
+        search
+    }
+
+    /// Notes what the step is at. Answers whether it was under way before, and is not any more.
+    fn note(&mut self, run: &Run) -> bool {
+        let task = run.task(self.step);
+        if let Some(task) = task
+            && self
+                .attempt
+                .as_ref()
+                .is_none_or(|known| known.number != task.attempt)
+        {
+            self.attempt = run.node_of(self.step).map(|node| Attempt {
+                node,
+                number: task.attempt,
+                started_at: task.started_at,
+            });
+        }
+        let was = std::mem::replace(&mut self.under_way, task.is_some());
+        was && task.is_none()
+    }
+
+    fn see(&mut self, run: &Run, recorded: &Recorded) -> ControlFlow<()> {
+        let ended = self.note(run);
+        match &recorded.event {
+            Event::StepStarted { step, .. } if *step == self.step => {
+                (self.failed, self.maybe) = (false, None)
+            }
+            Event::RunRetried => self.maybe = None,
+            Event::StepFailed { step, then, .. } if *step == self.step => {
+                self.failed = true;
+                if ended {
+                    self.past = self.past(run, recorded, false, Object::default());
+                } else if *then == Then::Raise {
+                    // What it is part of fails by the events that follow, and the step may go with that.
+                    self.maybe = self.past(run, recorded, false, Object::default());
+                }
+            }
+            // A run that failed may be retried: then the step is under way again.
+            Event::RunFailed { .. } if ended => {
+                let given_up = self.past(run, recorded, false, Object::default());
+                self.maybe = self.maybe.take().or(given_up);
+            }
+            event if ended => {
+                let (finished, update) = match event {
+                    Event::StepFinished { step, update, .. } if *step == self.step => (true, update.clone()),
+                    Event::ItemFinished { step, .. } => {
+                        (*step == self.step && !self.failed, Object::default())
+                    }
+                    _ => (false, Object::default()),
+                };
+                let past = self.past(run, recorded, finished, update);
+                self.past = self.maybe.take().or(past);
+            }
+            _ => {}
+        }
+        match &self.past {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn past(&self, run: &Run, recorded: &Recorded, finished: bool, update: Object) -> Option<Past> {
+        let attempt = self.attempt.as_ref()?;
+        let view = StepView {
+            step: self.step,
+            node: attempt.node.clone(),
+            attempts: attempt.number,
+            finished,
+            seq: recorded.seq,
+            started_at: attempt.started_at,
+            finished_at: recorded.at,
+            update,
+            state: Object::default(),
+        };
+        let run = run.clone();
+        Some(Past { run, view })
+    }
+
+    fn found(self) -> Option<Past> {
+        self.past.or(self.maybe)
+    }
+}
+
+fn no_such_step(run: &Run, step: u64, what: &'static str) -> StepError {
+    StepError::NoSuchStep {
+        run: run.id,
+        step,
+        steps: run.steps,
+        what,
+    }
+}

@@ -1,0 +1,96 @@
+//! How large a long run gets: its store grows with what changed, and not with the steps times the state.
+
+use std::{fs, time::Instant};
+
+use heddle_kernel::{Event, Object, event::Next, object::json};
+use heddle_runtime::ports::{Journal, Leaves, RunSnapshot};
+
+use crate::{
+    damage::Random,
+    world::{Line, Sqlite},
+};
+
+const STEPS: u64 = 100_000;
+const STATE_BYTES: usize = 11_000;
+const SNAPSHOT_EVERY: usize = 256 * 1024;
+const MOST_BYTES: u64 = 50_000_000;
+
+/// The events of one step that changes 100 bytes of the state.
+fn step(step: u64) -> [Event; 2] {
+    let (node, attempt) = ("change", 1);
+    let mut update = Object::default();
+    let value = format!("\"{step:0>88}\"");
+    update.insert(format!("key{:02}", step % 100), json(&value).unwrap());
+    let started = Event::StepStarted {
+        step,
+        branch: 0,
+        node: node.into(),
+        attempt,
+        within: 0,
+        joined: Vec::new(),
+        item: None,
+        until: None,
+        undoes: None,
+    };
+    let finished = Event::StepFinished {
+        step,
+        node: node.into(),
+        attempt,
+        update,
+        next: Next::Node(node.into()),
+        signal: None,
+    };
+    [started, finished]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
+    let world = Sqlite::new();
+    let journal = world.journal();
+    let mut line = Line::new(1);
+    line.begin(&journal).await.unwrap().unwrap();
+    let body = json(&format!("\"{}\"", "s".repeat(STATE_BYTES))).unwrap();
+    let (mut number, mut bytes, mut last_snapshot) = (0, 0, 0);
+    let mut random = Random(1);
+    while number < STEPS {
+        // As many as gather while the disk is busy: from one step to forty events.
+        let events: Vec<Event> = (0..1 + random.below(20))
+            .flat_map(|_| {
+                number += 1;
+                step(number)
+            })
+            .collect();
+        let size: usize = events
+            .iter()
+            .map(|event| serde_json::to_string(event).unwrap().len() + 35)
+            .sum();
+        bytes += size;
+        let (mut append, told) = line.draft(events, Leaves::Running);
+        if bytes >= SNAPSHOT_EVERY {
+            (bytes, last_snapshot) = (0, line.seq);
+            append.snapshot = Some(RunSnapshot {
+                seq: line.seq,
+                body: body.clone(),
+            });
+        }
+        journal.append(append);
+        // Each has a row of its own.
+        told.await.unwrap().unwrap();
+    }
+    let began = Instant::now();
+    let taken = journal.snapshot(line.run, u64::MAX).await.unwrap().unwrap();
+    let mut after = taken.seq;
+    assert_eq!(after, last_snapshot);
+    loop {
+        let events = journal.events(line.run, after, 1_000).await.unwrap();
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+    }
+    let took = began.elapsed();
+    assert_eq!(after, line.seq);
+    // A few milliseconds; what else the machine does at the time may take its part.
+    assert!(took.as_millis() < 500, "the end of the run was read in {took:?}");
+    journal.close().await.unwrap();
+    let size = fs::metadata(world.path()).unwrap().len();
+    assert!(size < MOST_BYTES, "{size} bytes");
+}

@@ -1,0 +1,531 @@
+//! Runs that are queued, paused, reopened, snapshotted and forgotten; requests and schedules.
+
+use std::sync::Arc;
+
+use heddle_kernel::{Digest, Event, RunId, Status, Timestamp, object::json};
+use heddle_runtime::ports::{
+    Append, Journal, Leaves, QueuedRun, Request, RunFilter, RunSnapshot, RunWait, ScheduleRow,
+};
+
+use crate::world::{Line, World, all_events, conflict, failed, log, run_id};
+
+contract! {
+    a_queued_run_waits_for_its_turn_and_begins,
+    queued_runs_come_by_priority_and_then_by_age,
+    a_group_counts_what_has_begun_and_is_not_over,
+    a_run_keeps_its_priority_group_and_origin,
+    a_paused_run_is_not_running_and_never_due,
+    a_failed_run_is_reopened_and_no_other,
+    a_run_may_fail_and_be_reopened_in_one_commit,
+    the_newest_snapshot_up_to_an_event_is_found,
+    an_answered_request_is_found_where_it_went,
+    a_request_is_answered_once,
+    runs_that_began_before_a_time_are_found_oldest_first,
+    what_is_forgotten_is_gone_with_all_that_belongs_to_it,
+    what_is_not_over_is_not_forgotten,
+    a_forgotten_run_may_begin_anew,
+    a_schedule_is_kept_until_it_is_deleted,
+}
+
+async fn stands(journal: &dyn Journal, run: RunId) -> Status {
+    journal.run(run).await.unwrap().unwrap().status
+}
+
+async fn queued(journal: &dyn Journal) -> Vec<RunId> {
+    let queued = journal.queued().await.unwrap();
+    queued.into_iter().map(|queued| queued.run).collect()
+}
+
+async fn a_queued_run_waits_for_its_turn_and_begins(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.queue(&*journal, 3, Some("g")).await.unwrap().unwrap();
+    let expected = QueuedRun {
+        run: line.run,
+        priority: 3,
+        group: Some("g".into()),
+    };
+    assert_eq!(journal.queued().await.unwrap(), [expected]);
+    assert_eq!(stands(&*journal, line.run).await, Status::Queued);
+    assert_eq!(journal.unfinished().await.unwrap(), []);
+    assert_eq!(all_events(&*journal, line.run, 10).await.len(), 1);
+    drop(journal);
+
+    let journal = world.open();
+    assert_eq!(queued(&*journal).await, [line.run]);
+    assert_eq!(line.grow(&*journal, 2).await.unwrap().unwrap(), 3);
+    assert_eq!(queued(&*journal).await, []);
+    assert_eq!(journal.unfinished().await.unwrap(), [line.run]);
+    line.finish(&*journal).await.unwrap().unwrap();
+    // What has begun is never queued again; what waits may be cancelled.
+    let mut begun = Line::new(2);
+    begun.begin(&*journal).await.unwrap().unwrap();
+    let mut waits = Line::new(3);
+    waits.queue(&*journal, 0, None).await.unwrap().unwrap();
+    waits.cancel(&*journal).await.unwrap().unwrap();
+    assert_eq!(queued(&*journal).await, []);
+    assert_eq!(stands(&*journal, waits.run).await, Status::Cancelled);
+}
+
+async fn queued_runs_come_by_priority_and_then_by_age(mut world: impl World) {
+    let journal = world.open();
+    for (number, priority) in [
+        (6, 0),
+        (2, 5),
+        (9, 5),
+        (1, -1),
+        (4, 0),
+        (3, i32::MAX),
+        (5, i32::MIN),
+    ] {
+        Line::new(number)
+            .queue(&*journal, priority, None)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    Line::new(7).begin(&*journal).await.unwrap().unwrap();
+    assert_eq!(queued(&*journal).await, [3, 2, 9, 4, 6, 1, 5].map(run_id));
+    let filter = RunFilter {
+        graph: None,
+        status: Some(Status::Queued),
+    };
+    assert_eq!(journal.runs(filter, None, 100).await.unwrap().len(), 7);
+}
+
+async fn a_group_counts_what_has_begun_and_is_not_over(mut world: impl World) {
+    let journal = world.open();
+    assert_eq!(journal.groups().await.unwrap(), []);
+    let mut lines: Vec<Line> = (1..=6).map(Line::new).collect();
+    for (number, line) in lines.iter_mut().enumerate() {
+        let group = ["a", "b/7"][number % 2];
+        line.queue(&*journal, 0, Some(group)).await.unwrap().unwrap();
+    }
+    Line::new(7).begin(&*journal).await.unwrap().unwrap();
+    assert_eq!(journal.groups().await.unwrap(), []);
+    lines[0].grow(&*journal, 1).await.unwrap().unwrap();
+    lines[2].park(&*journal, Some(9)).await.unwrap().unwrap();
+    lines[4].pause(&*journal).await.unwrap().unwrap();
+    lines[1].grow(&*journal, 1).await.unwrap().unwrap();
+    let counts: Vec<(Arc<str>, usize)> = vec![("a".into(), 3), ("b/7".into(), 1)];
+    assert_eq!(journal.groups().await.unwrap(), counts);
+    for line in &mut lines[..2] {
+        line.finish(&*journal).await.unwrap().unwrap();
+    }
+    lines[2].append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    assert_eq!(journal.groups().await.unwrap(), [("a".into(), 1)]);
+    // One that is retried counts again.
+    lines[2].retry(&*journal).await.unwrap().unwrap();
+    assert_eq!(journal.groups().await.unwrap(), [("a".into(), 2)]);
+}
+
+async fn a_run_keeps_its_priority_group_and_origin(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    let (mut append, told) = line.draft(vec![line.started()], Leaves::Running);
+    let begins = append.begins.as_mut().unwrap();
+    (begins.priority, begins.group) = (-7, Some("review/ä".into()));
+    begins.origin = Some("schedule:nightly".into());
+    journal.append(append);
+    told.await.unwrap().unwrap();
+    for _ in 0..2 {
+        let row = journal.run(line.run).await.unwrap().unwrap();
+        assert_eq!(
+            (row.priority, row.group.as_deref(), row.origin.as_deref()),
+            (-7, Some("review/ä"), Some("schedule:nightly"))
+        );
+        line.park(&*journal, None).await.unwrap().unwrap();
+        line.pause(&*journal).await.unwrap().unwrap();
+    }
+    Line::new(2).begin(&*journal).await.unwrap().unwrap();
+    let listed = journal.runs(RunFilter::default(), None, 10).await.unwrap();
+    assert_eq!(
+        (listed[0].priority, &listed[0].group, &listed[0].origin),
+        (0, &None, &None)
+    );
+    assert_eq!(listed[1].origin.as_deref(), Some("schedule:nightly"));
+}
+
+async fn a_paused_run_is_not_running_and_never_due(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    line.park(&*journal, Some(5)).await.unwrap().unwrap();
+    line.pause(&*journal).await.unwrap().unwrap();
+    let row = journal.run(line.run).await.unwrap().unwrap();
+    assert_eq!((row.status, row.wake_at), (Status::Paused, None));
+    assert_eq!(journal.unfinished().await.unwrap(), []);
+    assert_eq!(journal.due(Timestamp(i64::MAX), 10).await.unwrap(), []);
+    assert_eq!(journal.next_due().await.unwrap(), None);
+    drop(journal);
+
+    let journal = world.open();
+    assert_eq!(stands(&*journal, line.run).await, Status::Paused);
+    // Signals come to it, and it stays as it is.
+    line.pause(&*journal).await.unwrap().unwrap();
+    line.park(&*journal, Some(7)).await.unwrap().unwrap();
+    assert_eq!(journal.due(Timestamp(7), 10).await.unwrap(), [line.run]);
+    line.pause(&*journal).await.unwrap().unwrap();
+    line.grow(&*journal, 1).await.unwrap().unwrap();
+    assert_eq!(journal.unfinished().await.unwrap(), [line.run]);
+}
+
+async fn a_failed_run_is_reopened_and_no_other(mut world: impl World) {
+    let journal = world.open();
+    let mut line = Line::new(1);
+    line.begin(&*journal);
+    line.append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    assert_eq!(line.retry(&*journal).await.unwrap().unwrap(), 3);
+    let row = journal.run(line.run).await.unwrap().unwrap();
+    assert_eq!(
+        (row.status, row.finished_at, row.last_seq),
+        (Status::Running, None, 3)
+    );
+    assert!(row.error.is_none());
+    assert_eq!(journal.unfinished().await.unwrap(), [line.run]);
+    line.append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    drop(journal);
+
+    // After a restart too, and to end otherwise.
+    let journal = world.open();
+    assert_eq!(stands(&*journal, line.run).await, Status::Failed);
+    line.retry(&*journal).await.unwrap().unwrap();
+    line.finish(&*journal).await.unwrap().unwrap();
+    let row = journal.run(line.run).await.unwrap().unwrap();
+    assert_eq!((row.status, row.last_seq), (Status::Finished, 6));
+    assert!(row.error.is_none());
+
+    // One that finished is over, and so is one that was cancelled; a failed one is not grown by accident.
+    conflict(line.retry(&*journal).await.unwrap(), line.run);
+    let mut line = Line::new(2);
+    line.begin(&*journal);
+    line.cancel(&*journal).await.unwrap().unwrap();
+    conflict(line.retry(&*journal).await.unwrap(), line.run);
+    let mut line = Line::new(3);
+    line.begin(&*journal);
+    line.append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    conflict(line.grow(&*journal, 1).await.unwrap(), line.run);
+    // One that is elsewhere is not reopened there.
+    let mut line = Line::new(4);
+    line.begin(&*journal);
+    line.append(&*journal, vec![failed()]).await.unwrap().unwrap();
+    conflict(Line::at(4, 3).retry(&*journal).await.unwrap(), line.run);
+    assert_eq!(stands(&*journal, line.run).await, Status::Failed);
+}
+
+async fn a_run_may_fail_and_be_reopened_in_one_commit(mut world: impl World) {
+    let journal = world.open();
+    for number in 1..=30 {
+        let mut line = Line::new(number);
+        line.begin(&*journal);
+        line.append(&*journal, vec![failed()]);
+        line.retry(&*journal);
+        line.append(&*journal, vec![failed()]);
+        let told = match number % 3 {
+            0 => line.retry(&*journal),
+            1 => {
+                line.retry(&*journal);
+                line.park(&*journal, Some(5))
+            }
+            _ => {
+                line.retry(&*journal);
+                line.append(&*journal, vec![failed()])
+            }
+        };
+        told.await.unwrap().unwrap();
+        let row = journal.run(line.run).await.unwrap().unwrap();
+        let expected = [Status::Running, Status::Waiting, Status::Failed][number as usize % 3];
+        assert_eq!((row.status, row.last_seq), (expected, line.seq));
+        assert_eq!(row.error.is_some(), expected == Status::Failed);
+        assert_eq!(row.finished_at.is_some(), expected == Status::Failed);
+    }
+}
+
+async fn the_newest_snapshot_up_to_an_event_is_found(mut world: impl World) {
+    let journal = world.open();
+    let (mut line, mut other) = (Line::new(1), Line::new(2));
+    other.begin(&*journal).await.unwrap().unwrap();
+    line.begin(&*journal).await.unwrap().unwrap();
+    let taken = async |journal: &dyn Journal, run, until| {
+        let found = journal.snapshot(run, until).await.unwrap();
+        found.map(|found| (found.seq, found.body.get().to_owned()))
+    };
+    assert_eq!(taken(&*journal, line.run, u64::MAX).await, None);
+    for count in [2, 3, 4] {
+        let events = (0..count).map(|_| log("a line")).collect();
+        let (append, told) = line.draft(events, Leaves::Running);
+        let seq = line.seq;
+        let body = json(&format!("{{\"at\": {seq},\n \"täglich\": 1.50}}")).unwrap();
+        journal.append(Append {
+            snapshot: Some(RunSnapshot { seq, body }),
+            ..append
+        });
+        told.await.unwrap().unwrap();
+    }
+    let expected = |seq| Some((seq, format!("{{\"at\": {seq},\n \"täglich\": 1.50}}")));
+    drop(journal);
+    let journal = world.open();
+    for (until, seq) in [(u64::MAX, 10), (10, 10), (9, 6), (6, 6), (5, 3), (3, 3)] {
+        assert_eq!(taken(&*journal, line.run, until).await, expected(seq), "{until}");
+    }
+    assert_eq!(taken(&*journal, line.run, 2).await, None);
+    assert_eq!(taken(&*journal, other.run, u64::MAX).await, None);
+    assert_eq!(taken(&*journal, run_id(9), u64::MAX).await, None);
+    assert_eq!(all_events(&*journal, line.run, 3).await.len(), 10);
+}
+
+fn request(to: Option<RunId>, key: &str, line: &Line) -> Request {
+    Request {
+        to,
+        key: key.into(),
+        digest: Digest::of(key.as_bytes()),
+        run: line.run,
+        seq: line.seq,
+    }
+}
+
+/// Starts a run by a request with this key.
+async fn start(
+    journal: &dyn Journal,
+    line: &mut Line,
+    key: &str,
+) -> Result<u64, heddle_runtime::ports::AppendError> {
+    let (append, told) = line.draft(vec![line.started()], Leaves::Running);
+    let requests = vec![request(None, key, line)];
+    journal.append(Append { requests, ..append });
+    told.await.unwrap()
+}
+
+/// Sends a run something with this key.
+async fn send(
+    journal: &dyn Journal,
+    line: &mut Line,
+    key: &str,
+) -> Result<u64, heddle_runtime::ports::AppendError> {
+    let (append, told) = line.draft(vec![log("it came")], Leaves::Running);
+    let requests = vec![request(Some(line.run), key, line)];
+    journal.append(Append { requests, ..append });
+    told.await.unwrap()
+}
+
+async fn an_answered_request_is_found_where_it_went(mut world: impl World) {
+    let journal = world.open();
+    let (mut one, mut two) = (Line::new(1), Line::new(2));
+    assert_eq!(journal.request(None, "key").await.unwrap(), None);
+    start(&*journal, &mut one, "key").await.unwrap();
+    start(&*journal, &mut two, "another key").await.unwrap();
+    // The same key, sent elsewhere, is another request.
+    send(&*journal, &mut one, "key").await.unwrap();
+    send(&*journal, &mut two, "key").await.unwrap();
+    one.grow(&*journal, 5).await.unwrap().unwrap();
+    drop(journal);
+
+    let journal = world.open();
+    let found = |to, key: &'static str| {
+        let journal = journal.clone();
+        async move { journal.request(to, key).await.unwrap() }
+    };
+    let began = |line: &Line, key| {
+        Some(Request {
+            seq: 1,
+            ..request(None, key, line)
+        })
+    };
+    let sent = |line: &Line| {
+        Some(Request {
+            seq: 2,
+            ..request(Some(line.run), "key", line)
+        })
+    };
+    assert_eq!(found(None, "key").await, began(&one, "key"));
+    assert_eq!(found(None, "another key").await, began(&two, "another key"));
+    assert_eq!(found(Some(one.run), "key").await, sent(&one));
+    assert_eq!(found(Some(two.run), "key").await, sent(&two));
+    assert_eq!(found(Some(two.run), "another key").await, None);
+    assert_eq!(found(None, "Key").await, None);
+}
+
+async fn a_request_is_answered_once(mut world: impl World) {
+    let journal = world.open();
+    let (mut one, mut two) = (Line::new(1), Line::new(2));
+    start(&*journal, &mut one, "key").await.unwrap();
+    conflict(start(&*journal, &mut two, "key").await, two.run);
+    assert!(journal.run(two.run).await.unwrap().is_none());
+    // In one commit, too.
+    let lines = [3, 4].map(|number| {
+        let mut line = Line::new(number);
+        let (append, told) = line.draft(vec![line.started()], Leaves::Running);
+        let requests = vec![request(None, "other", &line)];
+        journal.append(Append { requests, ..append });
+        (line.run, told)
+    });
+    let [(first, one_told), (second, two_told)] = lines;
+    one_told.await.unwrap().unwrap();
+    conflict(two_told.await.unwrap(), second);
+    assert_eq!(journal.request(None, "other").await.unwrap().unwrap().run, first);
+}
+
+async fn runs_that_began_before_a_time_are_found_oldest_first(mut world: impl World) {
+    let journal = world.open();
+    for (number, began) in [(1, 10), (2, 20), (3, 15), (4, 40), (5, 30)] {
+        let mut line = Line::new(number);
+        let (mut append, told) = line.draft(vec![line.started()], Leaves::Running);
+        append.begins.as_mut().unwrap().created_at = Timestamp(began);
+        journal.append(append);
+        told.await.unwrap().unwrap();
+        match number {
+            1 => drop(line.finish(&*journal).await.unwrap().unwrap()),
+            2 => drop(line.park(&*journal, None).await.unwrap().unwrap()),
+            _ => {}
+        }
+    }
+    let before = async |before, after: Option<u64>, limit| {
+        let rows = journal
+            .runs_before(Timestamp(before), after.map(run_id), limit)
+            .await
+            .unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!(before(100, None, 10).await, [1, 2, 3, 4, 5].map(run_id));
+    assert_eq!(before(40, None, 10).await, [1, 2, 3, 5].map(run_id));
+    assert_eq!(before(20, None, 10).await, [1, 3].map(run_id));
+    assert_eq!(before(40, Some(1), 2).await, [2, 3].map(run_id));
+    assert_eq!(before(40, Some(3), 2).await, [5].map(run_id));
+    assert_eq!(before(10, None, 10).await, []);
+    assert_eq!(before(100, None, 0).await, []);
+    let rows = journal.runs_before(Timestamp(11), None, 10).await.unwrap();
+    assert_eq!((rows[0].status, rows[0].last_seq), (Status::Finished, 2));
+}
+
+async fn what_is_forgotten_is_gone_with_all_that_belongs_to_it(mut world: impl World) {
+    let journal = world.open();
+    let mut lines: Vec<Line> = (1..=4).map(Line::new).collect();
+    for line in &mut lines {
+        let key = line.run.to_string();
+        start(&*journal, line, &key).await.unwrap();
+        send(&*journal, line, &key).await.unwrap();
+        let (append, told) = line.draft(vec![failed()], Leaves::Running);
+        let (seq, body) = (line.seq, json("{}").unwrap());
+        let Event::RunFailed { error } = failed() else {
+            unreachable!()
+        };
+        journal.append(Append {
+            snapshot: Some(RunSnapshot { seq, body }),
+            leaves: Leaves::Over(heddle_runtime::ports::RunEnd {
+                status: Status::Failed,
+                at: Timestamp(5),
+                error: Some(error),
+            }),
+            ..append
+        });
+        told.await.unwrap().unwrap();
+    }
+    let ids = |numbers: &[u64]| numbers.iter().copied().map(run_id).collect::<Vec<_>>();
+    assert_eq!(journal.forget(ids(&[2, 4, 4, 9])).await.unwrap(), 2);
+    for restarted in [false, true] {
+        let journal = match restarted {
+            true => world.open(),
+            false => journal.clone(),
+        };
+        for line in &lines {
+            let forgotten = line.run == run_id(2) || line.run == run_id(4);
+            let key = line.run.to_string();
+            assert_eq!(journal.run(line.run).await.unwrap().is_none(), forgotten);
+            assert_eq!(
+                journal.events(line.run, 0, 10).await.unwrap().is_empty(),
+                forgotten
+            );
+            assert_eq!(
+                journal.events(line.run, 2, 10).await.unwrap().is_empty(),
+                forgotten
+            );
+            assert_eq!(journal.snapshot(line.run, 9).await.unwrap().is_none(), forgotten);
+            assert_eq!(journal.request(None, &key).await.unwrap().is_none(), forgotten);
+            let sent = journal.request(Some(line.run), &key).await.unwrap();
+            assert_eq!(sent.is_none(), forgotten);
+        }
+        assert_eq!(
+            journal.runs(RunFilter::default(), None, 10).await.unwrap().len(),
+            2
+        );
+        if !restarted {
+            conflict(Line::at(2, 3).retry(&*journal).await.unwrap(), run_id(2));
+            assert_eq!(journal.forget(ids(&[2])).await.unwrap(), 0);
+            journal.close().await.unwrap();
+        }
+    }
+}
+
+async fn what_is_not_over_is_not_forgotten(mut world: impl World) {
+    let journal = world.open();
+    for number in 1..=6 {
+        let mut line = Line::new(number);
+        let told = match number {
+            1 => line.begin(&*journal),
+            2 => line.park(&*journal, Some(3)),
+            3 => line.queue(&*journal, 0, None),
+            4 => line.pause(&*journal),
+            // Over a moment ago, and then not any more.
+            5 => {
+                line.begin(&*journal);
+                line.append(&*journal, vec![failed()]).await.unwrap().unwrap();
+                line.retry(&*journal)
+            }
+            _ => {
+                line.begin(&*journal);
+                line.finish(&*journal)
+            }
+        };
+        if number == 5 {
+            // Whatever shares a commit with it.
+            drop(told);
+            assert_eq!(journal.forget(vec![run_id(5)]).await.unwrap(), 0);
+        } else {
+            told.await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(journal.forget((1..=6).map(run_id).collect()).await.unwrap(), 1);
+    for number in 1..=5 {
+        let row = journal.run(run_id(number)).await.unwrap().unwrap();
+        assert_eq!(all_events(&*journal, row.id, 10).await.len() as u64, row.last_seq);
+        let leaves = Leaves::Waiting(RunWait::default());
+        let told = Line::at(number, row.last_seq).write(&*journal, vec![log("on")], leaves);
+        told.await.unwrap().unwrap();
+    }
+}
+
+async fn a_forgotten_run_may_begin_anew(mut world: impl World) {
+    let journal = world.open();
+    for round in 0..20 {
+        let mut line = Line::new(1);
+        line.begin(&*journal).await.unwrap().unwrap();
+        line.grow(&*journal, 1 + round % 3).await.unwrap().unwrap();
+        line.finish(&*journal).await.unwrap().unwrap();
+        assert_eq!(all_events(&*journal, line.run, 10).await.len() as u64, line.seq);
+        assert_eq!(journal.forget(vec![line.run]).await.unwrap(), 1);
+    }
+    assert!(journal.events(run_id(1), 0, 10).await.unwrap().is_empty());
+}
+
+async fn a_schedule_is_kept_until_it_is_deleted(mut world: impl World) {
+    let journal = world.open();
+    let schedule = |name: &str, body: &str| ScheduleRow {
+        name: name.into(),
+        body: body.into(),
+    };
+    assert_eq!(journal.schedules().await.unwrap(), []);
+    for (name, body) in [("nightly", "{}"), ("hourly", "[1]"), ("nightly", "{\"n\": 2}")] {
+        journal.put_schedule(schedule(name, body)).await.unwrap();
+    }
+    drop(journal);
+    let journal = world.open();
+    let all = [schedule("hourly", "[1]"), schedule("nightly", "{\"n\": 2}")];
+    assert_eq!(journal.schedules().await.unwrap(), all);
+    assert!(journal.delete_schedule("hourly").await.unwrap());
+    assert!(!journal.delete_schedule("hourly").await.unwrap());
+    assert_eq!(journal.schedules().await.unwrap(), all[1..]);
+    journal.close().await.unwrap();
+    assert!(journal.put_schedule(schedule("late", "{}")).await.is_err());
+    assert!(journal.delete_schedule("nightly").await.is_err());
+    assert!(journal.forget(vec![run_id(1)]).await.is_err());
+}

@@ -1,0 +1,137 @@
+//! A run leaves as one text and comes in elsewhere.
+
+use std::sync::atomic::Ordering;
+
+use heddle_kernel::{Status, object::json};
+use heddle_runtime::{ImportError, ports::Journal};
+
+use crate::script::{all, fresh, graph, idle, line, names, start, view};
+
+#[tokio::test]
+async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
+    let (_, _, here) = fresh();
+    let graph = line(&here, &["a", "b"]).await;
+    let run = start(&here, &graph, r#"{"x": [1, 2]}"#).await;
+    all(&here, run).await;
+    let text = here.export(run).await.unwrap().unwrap();
+    let (journal, functions, there) = fresh();
+    assert_eq!(there.import(&text).await.unwrap(), run);
+    assert_eq!(names(&there, run).await, names(&here, run).await);
+    assert_eq!(view(&there, run).await.state, view(&here, run).await.state);
+    assert_eq!(
+        there.step(run, 1).await.unwrap().state.to_text(),
+        r#"{"a":1,"x":[1, 2]}"#
+    );
+    assert!(there.graph(&graph).await.unwrap().is_some());
+    let row = journal.run(run).await.unwrap().unwrap();
+    assert_eq!(
+        (row.status, row.origin.as_deref()),
+        (Status::Finished, Some("import"))
+    );
+    assert_eq!(*functions.calls.borrow(), 0);
+    // What comes out again is what came in, but for where it came from.
+    let again = there.export(run).await.unwrap().unwrap();
+    let events = |text: &[u8]| text.splitn(2, |byte| *byte == b'\n').nth(1).unwrap().to_vec();
+    assert_eq!(events(&again), events(&text));
+    assert!(matches!(there.import(&text).await, Err(ImportError::Known(_))));
+    let nobody = heddle_kernel::RunId(uuid::Uuid::nil());
+    assert!(there.export(nobody).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_over_stands_still_elsewhere_until_it_is_resumed() {
+    let (_, functions, here) = fresh();
+    let graph = line(&here, &["a", "gate", "c"]).await;
+    let run = start(&here, &graph, "{}").await;
+    functions.at_gate(1).await;
+    here.pause(run, "to take it elsewhere").await.unwrap();
+    let text = here.export(run).await.unwrap().unwrap();
+    here.resume(run).await.unwrap();
+    let running = here.export(run).await.unwrap().unwrap();
+    for (text, pauses) in [(text, 1), (running, 2)] {
+        let (_, functions, there) = fresh();
+        there.import(&text).await.unwrap();
+        assert_eq!(there.recover().await.unwrap().runs, 0);
+        let told = names(&there, run).await;
+        assert_eq!(told.iter().filter(|name| *name == "run_paused").count(), pauses);
+        assert_eq!(view(&there, run).await.status, Status::Paused);
+        functions.gate.add_permits(1);
+        there.resume(run).await.unwrap();
+        all(&there, run).await;
+        assert_eq!(view(&there, run).await.state.to_text(), r#"{"a":1,"c":3}"#);
+    }
+}
+
+#[tokio::test]
+async fn a_run_takes_every_graph_along_that_it_ever_kept_to() {
+    let (_, functions, here) = fresh();
+    let inner = graph(&here, r#"{"name": "inner", "nodes": {"i": {}}}"#).await;
+    let first = graph(&here, r#"{"name": "g", "nodes": {"ask": {"wait": {"signal": "s"}}, "sub": {"graph": "inner"}}, "edges": {"ask": "sub"}}"#).await;
+    let run = start(&here, &first, "{}").await;
+    idle(&here).await;
+    let second = graph(&here, r#"{"name": "g", "nodes": {"ask": {"wait": {"signal": "s"}}, "sub": {"graph": "inner"}, "z": {}}, "edges": {"ask": "sub", "sub": "z"}}"#).await;
+    functions.version.store(2, Ordering::SeqCst);
+    here.upgrade(run, Some(&second)).await.unwrap();
+    here.signal(run, "s", json("1").unwrap(), None).await.unwrap();
+    all(&here, run).await;
+    let text = here.export(run).await.unwrap().unwrap();
+    let (_, _, there) = fresh();
+    there.import(&text).await.unwrap();
+    for graph in [inner, first, second] {
+        assert!(there.graph(&graph).await.unwrap().is_some());
+    }
+    assert_eq!(view(&there, run).await.state, view(&here, run).await.state);
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept() {
+    let (_, _, here) = fresh();
+    let graph = line(&here, &["a", "b"]).await;
+    let run = start(&here, &graph, "{}").await;
+    all(&here, run).await;
+    let text = String::from_utf8(here.export(run).await.unwrap().unwrap()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let without = |left_out: usize| {
+        let kept = lines.iter().enumerate().filter(|(number, _)| *number != left_out);
+        kept.map(|(_, line)| *line).collect::<Vec<_>>().join("\n")
+    };
+    let (journal, _, there) = fresh();
+    for (text, line, message) in [
+        (String::new(), 1, "EOF"),
+        ("{}".to_owned(), 1, "missing field `heddle_run`"),
+        (
+            text.replace("\"heddle_run\":1", "\"heddle_run\":2"),
+            1,
+            "its form is 2",
+        ),
+        (lines[0].to_owned(), 2, "events are not there"),
+        (without(1), 2, "not the run's start"),
+        (without(3), 4, "event 4 follows event 2"),
+        (without(lines.len() - 1), 6, "line 1 says that it has 6"),
+        (
+            text.replace("\"b\":{}", "\"b\":{\"uses\":\"other\"}"),
+            1,
+            "is another one",
+        ),
+        (
+            text.replace("\"node\":\"b\"", "\"node\":\"q\""),
+            4,
+            "`q` is not in the graph",
+        ),
+    ] {
+        match there.import(text.as_bytes()).await {
+            Err(ImportError::Malformed {
+                line: found,
+                message: told,
+            }) => {
+                assert!(told.contains(message), "{told}");
+                assert_eq!(found, line, "{told}");
+            }
+            other => panic!("{message}: {other:?}"),
+        }
+    }
+    assert!(journal.run(run).await.unwrap().is_none());
+    assert!(there.graph(&graph).await.unwrap().is_none());
+    // The end of the last line may be left out.
+    there.import(text.trim_end().as_bytes()).await.unwrap();
+}

@@ -1,0 +1,170 @@
+//! A journal around another one: it counts what is read, and can be made to find a run damaged.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::future::BoxFuture;
+use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
+use heddle_runtime::ports::{
+    Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot,
+    ScheduleRow, StoreError,
+};
+
+pub(crate) struct Wrapped<J> {
+    pub(crate) journal: J,
+    /// How many events were read.
+    pub(crate) events: AtomicUsize,
+    /// Runs of which the store finds the rows damaged, whenever it reads or writes them.
+    pub(crate) damaged: Mutex<HashSet<RunId>>,
+    /// Whether every snapshot is damaged.
+    pub(crate) no_snapshots: bool,
+}
+
+impl<J: Journal> Wrapped<J> {
+    pub(crate) fn of(journal: J) -> Self {
+        Self {
+            journal,
+            events: AtomicUsize::new(0),
+            damaged: Mutex::default(),
+            no_snapshots: false,
+        }
+    }
+
+    /// How many events were read since this was asked last.
+    pub(crate) fn events_read(&self) -> usize {
+        self.events.swap(0, Ordering::SeqCst)
+    }
+
+    fn is_damaged(&self, run: RunId) -> bool {
+        self.damaged.lock().unwrap().contains(&run)
+    }
+}
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+fn damaged() -> StoreError {
+    StoreError::Damaged("the sum of a row is another".to_owned())
+}
+
+impl<J: Journal> Journal for Wrapped<J> {
+    fn append(&self, append: Append) {
+        match self.is_damaged(append.run) {
+            true => append.ack.failed(AppendError::Damaged {
+                run: append.run,
+                message: damaged().to_string(),
+            }),
+            false => self.journal.append(append),
+        }
+    }
+
+    fn events(&self, run: RunId, after: u64, limit: usize) -> Answer<'_, Vec<Arc<Recorded>>> {
+        Box::pin(async move {
+            if self.is_damaged(run) {
+                return Err(damaged());
+            }
+            let events = self.journal.events(run, after, limit).await?;
+            self.events.fetch_add(events.len(), Ordering::SeqCst);
+            Ok(events)
+        })
+    }
+
+    fn snapshot(&self, run: RunId, until: u64) -> Answer<'_, Option<RunSnapshot>> {
+        match self.no_snapshots {
+            true => Box::pin(async { Err(damaged()) }),
+            false => self.journal.snapshot(run, until),
+        }
+    }
+
+    fn request(&self, run: Option<RunId>, key: &str) -> Answer<'_, Option<Request>> {
+        self.journal.request(run, key)
+    }
+
+    fn put_graph(&self, graph: GraphRow) -> Answer<'_, bool> {
+        self.journal.put_graph(graph)
+    }
+
+    fn graph(&self, id: &GraphId) -> Answer<'_, Option<GraphRow>> {
+        self.journal.graph(id)
+    }
+
+    fn graph_named(&self, name: &str) -> Answer<'_, Option<GraphRow>> {
+        self.journal.graph_named(name)
+    }
+
+    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphRow)>> {
+        self.journal.graphs(after, limit)
+    }
+
+    fn run(&self, id: RunId) -> Answer<'_, Option<RunRow>> {
+        self.journal.run(id)
+    }
+
+    fn runs(&self, filter: RunFilter, before: Option<RunId>, limit: usize) -> Answer<'_, Vec<RunRow>> {
+        self.journal.runs(filter, before, limit)
+    }
+
+    fn unfinished(&self) -> Answer<'_, Vec<RunId>> {
+        self.journal.unfinished()
+    }
+
+    fn queued(&self) -> Answer<'_, Vec<QueuedRun>> {
+        self.journal.queued()
+    }
+
+    fn groups(&self) -> Answer<'_, Vec<(Arc<str>, usize)>> {
+        self.journal.groups()
+    }
+
+    fn runs_before(&self, before: Timestamp, after: Option<RunId>, limit: usize) -> Answer<'_, Vec<RunRow>> {
+        self.journal.runs_before(before, after, limit)
+    }
+
+    fn forget(&self, runs: Vec<RunId>) -> Answer<'_, usize> {
+        self.journal.forget(runs)
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<RunId>> {
+        self.journal.due(now, limit)
+    }
+
+    fn next_due(&self) -> Answer<'_, Option<Timestamp>> {
+        self.journal.next_due()
+    }
+
+    fn put_plugin(&self, plugin: PluginRow) -> Answer<'_, ()> {
+        self.journal.put_plugin(plugin)
+    }
+
+    fn plugin(&self, digest: &Digest) -> Answer<'_, Option<PluginRow>> {
+        self.journal.plugin(digest)
+    }
+
+    fn active_plugins(&self) -> Answer<'_, Vec<PluginRow>> {
+        self.journal.active_plugins()
+    }
+
+    fn put_schedule(&self, schedule: ScheduleRow) -> Answer<'_, ()> {
+        self.journal.put_schedule(schedule)
+    }
+
+    fn delete_schedule(&self, name: &str) -> Answer<'_, bool> {
+        self.journal.delete_schedule(name)
+    }
+
+    fn schedules(&self) -> Answer<'_, Vec<ScheduleRow>> {
+        self.journal.schedules()
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.journal.health()
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.journal.close()
+    }
+}
