@@ -4,4 +4,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod damage;
+mod disk;
+mod held;
+mod kills;
 mod sweep;

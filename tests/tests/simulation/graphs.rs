@@ -8,7 +8,8 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Failure, FailureKind, Function, FunctionKind, Graph, Object, Outcome, Route, graph, object::to_json,
+    Definition, Failure, FailureKind, Function, FunctionKind, Graph, Object, Outcome, Route, graph,
+    object::to_json,
 };
 use heddle_tests::lot::Lot;
 use serde_json::{Value, json};
@@ -55,7 +56,8 @@ struct Place {
 
 impl Place {
     fn drawn(lot: &mut Lot) -> Self {
-        let mut some = |most: u64| -> Vec<u64> { (0..lot.within(0..most)).map(|_| lot.within(0..10)).collect() };
+        let mut some =
+            |most: u64| -> Vec<u64> { (0..lot.within(0..most)).map(|_| lot.within(0..10)).collect() };
         let (edges, next) = (some(4), some(3));
         Self {
             edges,
@@ -69,16 +71,30 @@ impl Place {
 /// A random graph with the name `root-NUMBER` and a way to its end.
 pub(crate) fn pair(lot: &mut Lot, number: usize) -> Pair {
     loop {
-        let mut places = |most: u64| -> Vec<Place> { (0..lot.within(1..most)).map(|_| Place::drawn(lot)).collect() };
+        let mut places =
+            |most: u64| -> Vec<Place> { (0..lot.within(1..most)).map(|_| Place::drawn(lot)).collect() };
         let (inner, outer) = (places(4), places(9));
         let forward = lot.once_in(2);
         let child_name = format!("child-{number}");
         let child = definition(&inner, &child_name, &format!("c{number}n"), true, None);
-        let root = definition(&outer, &format!("root-{number}"), &format!("r{number}n"), forward, Some(&child_name));
-        let (Some(child), Some(root)) = (make(&child), make(&root)) else { continue };
+        let root = definition(
+            &outer,
+            &format!("root-{number}"),
+            &format!("r{number}n"),
+            forward,
+            Some(&child_name),
+        );
+        let (Some(child), Some(root)) = (make(&child), make(&root)) else {
+            continue;
+        };
         let mut nodes = HashMap::new();
         for (graph, outer) in [(&child, false), (&root, true)] {
-            nodes.extend(graph.nodes.iter().map(|node| (node.name.to_string(), facts(graph, node, outer))));
+            nodes.extend(
+                graph
+                    .nodes
+                    .iter()
+                    .map(|node| (node.name.to_string(), facts(graph, node, outer))),
+            );
         }
         return Pair {
             child: child.definition.to_string(),
@@ -126,7 +142,9 @@ fn definition(places: &[Place], name: &str, prefix: &str, forward: bool, child: 
             (0, Some(_)) => {
                 json!({"map": {"over": "state.append", "uses": "pure", "into": "last", "at_once": 2, "on_item_error": "collect"}})
             }
-            (1, Some(child)) => json!({"graph": child, "input": {"append": "state.append"}, "output": "last"}),
+            (1, Some(child)) => {
+                json!({"graph": child, "input": {"append": "state.append"}, "output": "last"})
+            }
             (2, Some(child)) => json!({"map": {"over": "state.append", "graph": child, "into": "union"}}),
             (3, _) => json!({"sleep": "15ms"}),
             (4, Some(_)) => json!({"wait": {"signal": format!("go-{prefix}{at}")}, "output": "max"}),
@@ -147,8 +165,10 @@ fn definition(places: &[Place], name: &str, prefix: &str, forward: bool, child: 
             edges.insert(format!("{prefix}{at}"), json!(to(&place.edges)));
         }
     }
-    let state: serde_json::Map<_, _> =
-        KEYS.iter().map(|(key, merge)| ((*key).to_owned(), json!({"merge": merge}))).collect();
+    let state: serde_json::Map<_, _> = KEYS
+        .iter()
+        .map(|(key, merge)| ((*key).to_owned(), json!({"merge": merge})))
+        .collect();
     json!({
         "name": name, "start": format!("{prefix}0"), "nodes": nodes, "edges": edges, "state": state, "limits": {"steps": 40},
     })
