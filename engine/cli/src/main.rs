@@ -11,6 +11,7 @@ mod draw;
 mod events;
 mod paint;
 mod serve;
+mod store;
 mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -47,6 +48,9 @@ enum Command {
     Signal(Signal),
     /// Cancel a run: what it does is given up, and what can be undone is undone
     Cancel(Cancel),
+    /// Check, copy or migrate the store that a server keeps everything in
+    #[command(subcommand)]
+    Store(store::Store),
 }
 
 #[derive(Subcommand)]
@@ -203,6 +207,7 @@ fn main() -> ExitCode {
             client::signal(&signal.server.url, &signal.run, &signal.name, &signal.payload)
         }
         Command::Cancel(cancel) => client::cancel(&cancel.server.url, &cancel.run, &cancel.reason),
+        Command::Store(command) => store::run(command),
     };
     done.unwrap_or_else(|error| {
         eprintln!(

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use heddle_host::{Host, HostSettings};
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
@@ -67,7 +67,7 @@ impl Serve {
     async fn run(self) -> anyhow::Result<()> {
         // First: a stop that is asked for while the engine starts is honoured too.
         let stop = stop_asked()?;
-        let path = self.store_path()?;
+        let path = crate::store::path(&self.store)?;
         let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
         let cache = self.cache.clone().unwrap_or_else(|| {
             let mut beside = path.clone().into_os_string();
@@ -112,16 +112,6 @@ impl Serve {
         engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
-    }
-
-    fn store_path(&self) -> anyhow::Result<PathBuf> {
-        match self.store.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
-            _ => bail!(
-                "--store {}: expected sqlite:PATH, as in sqlite:heddle.db",
-                self.store
-            ),
-        }
     }
 
     async fn bind(&self) -> anyhow::Result<TcpListener> {

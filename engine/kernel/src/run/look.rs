@@ -140,7 +140,8 @@ impl Run {
     /// Who drives the run makes no call then, lets those that are under way answer, and goes on taking what
     /// comes. A paused run can be given up once no call of it is under way. With
     /// [`Input::Resume`](super::Input::Resume) it names the calls that are, and those that it has yet to make:
-    /// all others that the run owes are made again. A run that is being cancelled ends by itself when the
+    /// all others that the run owes are made again. It cancels a run with a grace only while a call is under
+    /// way, which a run that was taken up while it was paused may owe without. A run that is being cancelled ends by itself when the
     /// last call has answered, or with [`Input::Due`](super::Input::Due) at [`due`](Self::due).
     pub fn is_held(&self) -> bool {
         self.is_paused() || self.cancelling.is_some()
