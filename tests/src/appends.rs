@@ -210,6 +210,10 @@ impl Growing {
             4 if begins => Leaves::Queued,
             _ => Leaves::Running,
         };
+        if matches!(leaves, Leaves::Queued) {
+            // Nothing of it has begun.
+            events.truncate(1);
+        }
         let first = self.seq + 1;
         self.seq += events.len() as u64;
         let events = events.into_iter().zip(first..).map(|(event, seq)| {

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::mpsc,
-    time::Duration,
 };
 
 use heddle_tests::{
@@ -45,7 +44,10 @@ fn busy(server: &Server) -> String {
     let sleep = json!({"uses": "hostile/sleep", "config": {"ms": 25}});
     let names: Vec<String> = (0..20).map(|at| format!("s{at}")).collect();
     let nodes: serde_json::Map<_, _> = names.iter().map(|name| (name.clone(), sleep.clone())).collect();
-    let edges: serde_json::Map<_, _> = names.windows(2).map(|pair| (pair[0].clone(), pair[1].clone().into())).collect();
+    let edges: serde_json::Map<_, _> = names
+        .windows(2)
+        .map(|pair| (pair[0].clone(), pair[1].clone().into()))
+        .collect();
     server.create(&json!({"start": "s0", "nodes": nodes, "edges": edges}))
 }
 
@@ -78,7 +80,10 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     assert!(told["detail"].as_str().unwrap().contains(word), "{told}");
     server.post("/graph/run", &json!({"graph_id": busy})).problem(503);
     server
-        .post("/graph/create", &json!({"nodes": {"n": {"uses": "bench/echo", "config": {"of": word}}}}))
+        .post(
+            "/graph/create",
+            &json!({"nodes": {"n": {"uses": "bench/echo", "config": {"of": word}}}}),
+        )
         .problem(503);
     // What is known can be read, and tells nothing that is not durable.
     let row = server.get(&format!("/v1/runs/{asked}")).ok();
@@ -87,15 +92,26 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     let (answered, answer) = mpsc::channel();
     let (address, path) = (server.address.clone(), format!("/v1/runs/{asked}/signal"));
     std::thread::spawn(move || {
-        let _ = answered.send(try_post(&address, &path, &json!({"name": "go", "payload": 7}), "key"));
+        let _ = answered.send(try_post(
+            &address,
+            &path,
+            &json!({"name": "go", "payload": 7}),
+            "key",
+        ));
     });
     server.post("/v1/runs", &start).problem(503);
-    assert!(answer.try_recv().is_err(), "a signal was acknowledged that is not durable");
+    assert!(
+        answer.try_recv().is_err(),
+        "a signal was acknowledged that is not durable"
+    );
     let log = server.log.lock().unwrap().clone();
     assert!(log.contains("the store cannot be written"), "{log}");
 
     disk.mend();
-    let answer = answer.recv_timeout(PATIENCE).expect("it is answered now").expect("by an answer");
+    let answer = answer
+        .recv_timeout(PATIENCE)
+        .expect("it is answered now")
+        .expect("by an answer");
     assert!((200..300).contains(&answer.status), "{answer:?}");
     let began = std::time::Instant::now();
     while server.get("/readyz").status != 200 {
@@ -104,14 +120,20 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     let new = server.start_run(&busy, &json!({}));
     for run in under_way.iter().chain([&new]) {
         let end = server.wait(run);
-        assert_eq!((&end["status"], &end["state"]), (&json!("finished"), &json!({"slept_ms": 25})));
+        assert_eq!(
+            (&end["status"], &end["state"]),
+            (&json!("finished"), &json!({"slept_ms": 25}))
+        );
         whole(end["logs"].as_array().unwrap(), 20);
     }
     let end = server.wait(&asked);
     assert_eq!(end["state"], json!({"went": 7, "z": 1}));
     whole(end["logs"].as_array().unwrap(), 2);
     // Nothing that was refused is there.
-    assert_eq!(server.get("/v1/runs").ok()["runs"].as_array().unwrap().len(), before + 1);
+    assert_eq!(
+        server.get("/v1/runs").ok()["runs"].as_array().unwrap().len(),
+        before + 1
+    );
 }
 
 /// Checks that a journal has every number, and an outcome of every step.
@@ -145,7 +167,7 @@ fn a_full_disk_refuses_new_runs_and_loses_nothing() {
 
 #[test]
 fn a_disk_that_can_only_be_read_refuses_new_runs_and_loses_nothing() {
-    with_faults(Of::Writes, Errno::ReadOnly, "");
+    with_faults(Of::Writes, Errno::ReadOnly, "disk I/O error");
 }
 
 #[test]
@@ -176,7 +198,10 @@ impl Small {
     }
 
     fn remount(&self, how: &str) {
-        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.folder.path()).status();
+        let done = Command::new("mount")
+            .args(["-o", &format!("remount,{how}")])
+            .arg(self.folder.path())
+            .status();
         assert!(done.unwrap().success());
     }
 }
@@ -234,7 +259,10 @@ fn a_store_that_can_only_be_read_is_refused_at_the_start_and_says_why() {
     }
     let told = start_in_vain(&store, &faults, small.mounted);
     assert!(told.contains("heddle.db"), "{told}");
-    assert!(told.to_lowercase().contains("read-only") || told.contains("readonly") || told.contains("disk I/O"), "{told}");
+    assert!(
+        told.to_lowercase().contains("read-only") || told.contains("readonly") || told.contains("disk I/O"),
+        "{told}"
+    );
     if small.mounted {
         small.remount("rw");
     } else {
@@ -246,7 +274,9 @@ fn a_store_that_can_only_be_read_is_refused_at_the_start_and_says_why() {
 /// What a server says that does not come up.
 fn start_in_vain(store: &Path, faults: &Faults, mounted: bool) -> String {
     let mut command = Command::new(heddle());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--store"]).arg(format!("sqlite:{}", store.display()));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+        .arg(format!("sqlite:{}", store.display()));
     if !mounted {
         command.envs(faults.environment(false));
     }

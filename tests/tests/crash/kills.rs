@@ -167,14 +167,20 @@ impl Load {
 
     /// Watches runs from many tasks, each until its run is over: what it saw of each.
     fn watch(self: &Arc<Self>, mut runs: mpsc::UnboundedReceiver<String>) -> BTreeMap<String, Vec<Value>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let mut watching = tokio::task::JoinSet::new();
             while let Some(run) = runs.recv().await {
                 let load = self.clone();
                 watching.spawn(async move {
                     let seen = tokio::time::timeout(PATIENCE, load.watch_one(&run)).await;
-                    (run.clone(), seen.unwrap_or_else(|_| panic!("run {run} is never over")))
+                    (
+                        run.clone(),
+                        seen.unwrap_or_else(|_| panic!("run {run} is never over")),
+                    )
                 });
             }
             watching.join_all().await.into_iter().collect()
@@ -228,7 +234,15 @@ fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
             server.kill();
         } else {
             let n = faults.writes() + lot.within(1..40);
-            faults.plan(Of::Writes, n..=n, if lot.once_in(2) { Does::Tear } else { Does::DieAfter });
+            faults.plan(
+                Of::Writes,
+                n..=n,
+                if lot.once_in(2) {
+                    Does::Tear
+                } else {
+                    Does::DieAfter
+                },
+            );
             server.wait_for_end();
             power_failure(&faults, server.place(), &mut lot);
         }
@@ -244,7 +258,11 @@ fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
     let runs = std::mem::take(&mut *load.runs.lock().unwrap());
     assert_eq!(runs.len() as u64, CLIENTS * RUNS, "two starts gave one run");
     let ends: BTreeMap<&String, Value> = runs.keys().map(|run| (run, server.wait(run))).collect();
-    let wanted = load.wanted.iter().map(|wanted| wanted.state.clone()).collect::<Vec<_>>();
+    let wanted = load
+        .wanted
+        .iter()
+        .map(|wanted| wanted.state.clone())
+        .collect::<Vec<_>>();
     let seen = watcher.join().expect("a watcher sees its runs end");
     let mut taken_up = 0;
     for (run, end) in &ends {
@@ -259,7 +277,11 @@ fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
         }
     }
     assert!(taken_up > 0, "no kill came in the midst of a step");
-    assert_eq!(all_runs(&server), runs.into_keys().collect(), "a key gave another number of runs than one");
+    assert_eq!(
+        all_runs(&server),
+        runs.into_keys().collect(),
+        "a key gave another number of runs than one"
+    );
 }
 
 fn start(mut place: Place, faults: &Faults) -> Server {
@@ -293,7 +315,10 @@ fn sound(run: &str, events: &[Value]) {
         assert_eq!(event["seq"], position + 1, "run {run}: a gap or a repeat");
         match event["type"].as_str() {
             Some("step_finished" | "item_finished") => {
-                assert!(over.insert(event["step"].as_u64()), "run {run}: a step has two outcomes: {events:?}");
+                assert!(
+                    over.insert(event["step"].as_u64()),
+                    "run {run}: a step has two outcomes: {events:?}"
+                );
             }
             Some("signal_received") => signals += 1,
             _ => {}

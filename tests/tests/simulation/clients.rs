@@ -195,7 +195,7 @@ impl Client {
             }
             self.known().signals.insert(step, (name, true));
         }
-        let (paused, cancelled) = (self.known().paused, self.known().cancelled);
+        let paused = self.known().paused;
         if self.pauses_at.is_some_and(|at| at <= seen) && paused == Steering::Not {
             match sent(engine.pause(run, "a break").await) {
                 Sent::Later => return false,
@@ -210,6 +210,7 @@ impl Client {
                 Sent::Taken | Sent::Refused(_) => self.known().paused = Steering::Done,
             }
         }
+        let cancelled = self.known().cancelled;
         if self.cancels_at.is_some_and(|at| at <= seen) && cancelled == Steering::Not {
             match sent(
                 engine
