@@ -1,0 +1,261 @@
+//! Runs of random graphs are played to their ends, whatever goes wrong around them.
+
+use std::sync::Arc;
+
+use heddle_kernel::{
+    Answer, Event, Failure, FailureKind, Graph, Input, Object, Owed, Recorded, Run, RunId, Status, Timestamp,
+    decide,
+    event::Then,
+    run::{Graphs, Snapshot, Upgrade},
+};
+use serde_json::json;
+
+use crate::drawn::{Luck, Place, definition, drawn, functions, make, outcome};
+
+pub(crate) struct World {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) graphs: Arc<Graphs>,
+    conflicts: bool,
+}
+
+impl World {
+    pub(crate) fn new(root: &[Place], child: &[Place], forward: bool, conflicts: bool) -> Option<Self> {
+        let child = make(&definition(child, "child", true, None))?;
+        let graph = make(&definition(root, "root", forward, Some("child")))?;
+        let graphs = if graph.graphs().next().is_some() {
+            Graphs::from([("child".into(), child)])
+        } else {
+            Graphs::new()
+        };
+        Some(Self {
+            graph,
+            graphs: Arc::new(graphs),
+            conflicts,
+        })
+    }
+
+    pub(crate) fn fold(&self, journal: &[Arc<Recorded>]) -> Run {
+        let id = RunId(uuid::Uuid::nil());
+        let mut run = Run::from_first(id, self.graph.clone(), self.graphs.clone(), &journal[0]).unwrap();
+        for event in &journal[1..] {
+            run.stage(self.graph.clone(), self.graphs.clone());
+            run.fold(event).unwrap();
+        }
+        run.stage(self.graph.clone(), self.graphs.clone());
+        run
+    }
+
+    /// The run as its snapshot has it.
+    pub(crate) fn restore(&self, run: &Run) -> Run {
+        let snapshot = run.snapshot();
+        let read = Snapshot::read(snapshot.get()).unwrap();
+        let mut back = read
+            .restore(run.id, self.graph.clone(), self.graphs.clone())
+            .unwrap();
+        back.stage(self.graph.clone(), self.graphs.clone());
+        assert_eq!(snapshot.get(), back.snapshot().get());
+        back
+    }
+
+    fn start(&self, queued: bool) -> (Run, Vec<Arc<Recorded>>) {
+        let state: Object = serde_json::from_value(json!({"append": [1, 2]})).unwrap();
+        let id = RunId(uuid::Uuid::nil());
+        let (graph, graphs) = (self.graph.clone(), self.graphs.clone());
+        let (mut run, journal) = Run::start(id, graph, graphs, state, functions(), queued, Timestamp(0));
+        run.stage(self.graph.clone(), self.graphs.clone());
+        (run, journal)
+    }
+
+    /// Runs the graph to its end. What comes first is a matter of luck, and so are crashes, answers that
+    /// come twice, and steering.
+    pub(crate) fn play(&self, luck: &Luck) -> (Run, Vec<Arc<Recorded>>) {
+        let queued = luck.strikes(0, 1, 4);
+        let (mut run, mut journal) = self.start(queued);
+        if queued {
+            assert_eq!(run.shown_status(), Status::Queued);
+            journal.extend(decide(&mut run, Input::TakenUp, Timestamp(0)).unwrap());
+        }
+        self.go_on(&mut run, &mut journal, luck);
+        (run, journal)
+    }
+
+    /// Plays a run to its end.
+    pub(crate) fn go_on(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, luck: &Luck) {
+        let mut turn = 0;
+        while !run.status.is_over() {
+            turn += 1;
+            assert!(turn < 20_000, "the run does not end");
+            let now = Timestamp(turn * 5);
+            if luck.crashes >> (turn % 64) & 3 == 3 {
+                // What was in memory is gone; the journal is all there is.
+                *run = self.fold(journal);
+                journal.extend(decide(run, Input::TakenUp, now).unwrap());
+            }
+            if luck.strikes(turn, 2, 5) {
+                self.pause(run, journal, luck, turn);
+            }
+            if luck.strikes(turn, 3, 4) {
+                self.fail(run, journal, luck, turn);
+            }
+            if luck.strikes(turn, 4, 4) {
+                self.upgrade(run, journal, now);
+            }
+            if run.status.is_over() {
+                return;
+            }
+            let owed: Vec<Owed> = run.owed().collect();
+            assert!(!owed.is_empty(), "nothing can go on, and the run is not over");
+            let input = match luck.pick(turn, &owed) {
+                Owed::Wait { .. } => Input::Due,
+                Owed::Call { step, attempt } => self.answered(run, step, attempt),
+            };
+            let back = luck.strikes(turn, 5, 6).then(|| self.restore(run));
+            let made = decide(run, input.clone(), now).unwrap();
+            if let Some(mut back) = back {
+                let same = decide(&mut back, input.clone(), now).unwrap();
+                assert_eq!(format!("{made:?}"), format!("{same:?}"));
+                assert_eq!(format!("{run:?}"), format!("{back:?}"));
+                *run = back;
+            }
+            journal.extend(made);
+            if luck.twice && matches!(input, Input::Answered { .. }) {
+                assert!(decide(run, input, now).is_err(), "an answer counted twice");
+            }
+        }
+    }
+
+    pub(crate) fn answered(&self, run: &Run, step: u64, attempt: u32) -> Input {
+        let result = self.answer(run, step);
+        Input::Answered {
+            step,
+            attempt,
+            result,
+        }
+    }
+
+    /// The run stands still; some calls answer, and maybe it crashes; then it goes on.
+    fn pause(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, luck: &Luck, turn: i64) {
+        let now = Timestamp(turn * 5);
+        let Ok(made) = decide(run, Input::Pause { reason: "".into() }, now) else {
+            return;
+        };
+        journal.extend(made);
+        for more in 0..drawn(&luck.steers, turn as u8) % 4 {
+            let calls: Vec<(u64, u32)> = calls(run).collect();
+            if calls.is_empty() || !run.is_paused() {
+                break;
+            }
+            let (step, attempt) = luck.pick(turn + more as i64, &calls);
+            let input = self.answered(run, step, attempt);
+            journal.extend(decide(run, input, now).unwrap());
+            assert_eq!(
+                decide(run, Input::Due, now).map(|made| made.len()).unwrap_or(0),
+                0
+            );
+        }
+        if !run.is_paused() {
+            return;
+        }
+        assert_eq!((run.shown_status(), run.due()), (Status::Paused, None));
+        let mut under_way: Vec<u64> = calls(run).map(|(step, _)| step).collect();
+        under_way.retain(|step| luck.strikes(turn + *step as i64, 8, 2));
+        if luck.strikes(turn, 6, 2) {
+            *run = self.fold(journal);
+            assert_eq!(decide(run, Input::TakenUp, now).unwrap().len(), 0);
+            under_way.clear();
+        }
+        *run = self.restore(run);
+        let later = Timestamp(now.0 + 3);
+        journal.extend(decide(run, Input::Resume { under_way }, later).unwrap());
+    }
+
+    /// A call fails that should not have; where that fails the run, it is retried.
+    fn fail(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, luck: &Luck, turn: i64) {
+        let now = Timestamp(turn * 5);
+        let calls: Vec<(u64, u32)> = calls(run).collect();
+        if calls.is_empty() {
+            return;
+        }
+        let (step, attempt) = luck.pick(turn, &calls);
+        let result = Err(Failure::new(FailureKind::Unavailable, "bad luck"));
+        let input = Input::Answered {
+            step,
+            attempt,
+            result,
+        };
+        let mut failed = run.clone();
+        let made = decide(&mut failed, input, now).unwrap();
+        let raises = |event: &Arc<Recorded>| match &event.event {
+            Event::StepFailed { then, .. } => *then == Then::Raise,
+            _ => true,
+        };
+        // Otherwise its failure is part of what the run does.
+        if failed.status == Status::Failed && made.iter().all(raises) && !undoes(journal) {
+            assert_eq!((failed.owed().count(), failed.due()), (0, None));
+            assert_eq!(failed.state(), run.state());
+            journal.extend(made);
+            *run = self.restore(&failed);
+            self.upgrade(run, journal, now);
+            journal.extend(decide(run, Input::Retry, now).unwrap());
+        }
+    }
+
+    /// The run is upgraded to what it is, where that is possible.
+    fn upgrade(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, now: Timestamp) {
+        let upgrade = Upgrade {
+            graph: self.graph.clone(),
+            graphs: self.graphs.clone(),
+            functions: functions(),
+        };
+        let possible = run.is_waiting() || run.status == Status::Failed;
+        let made = decide(run, Input::Upgrade(Box::new(upgrade)), now);
+        assert_eq!(made.is_ok(), possible && !undoes(journal), "{made:?}");
+        journal.extend(made.into_iter().flatten());
+        run.stage(self.graph.clone(), self.graphs.clone());
+    }
+
+    fn answer(&self, run: &Run, step: u64) -> Result<Answer, Failure> {
+        let call = run.prepare(step).unwrap()?;
+        let graphs = std::iter::once(&self.graph).chain(self.graphs.values());
+        let node = graphs
+            .filter_map(|graph| Some((graph, graph.find(&call.node)?)))
+            .next();
+        let (graph, at) = node.unwrap();
+        let leads = graph
+            .node(at)
+            .leads
+            .iter()
+            .map(|to| graph.node(*to).name.to_string());
+        let leads: Vec<String> =
+            match run.task(step).is_some_and(|task| task.item.is_some()) || within(run, step) {
+                true => Vec::new(),
+                false => leads.collect(),
+            };
+        // An arm that fails cancels the others where they happen to be: in a graph that a node runs, what
+        // that node then makes of it would be a matter of luck. So functions only fail outside of it.
+        let inner = within(run, step);
+        outcome(&call.node, &call.input, &leads, self.conflicts && !inner, !inner).map(Answer::Outcome)
+    }
+}
+
+/// The calls that a run owes.
+pub(crate) fn calls(run: &Run) -> impl Iterator<Item = (u64, u32)> {
+    run.owed().filter_map(|owed| match owed {
+        Owed::Call { step, attempt } => Some((step, attempt)),
+        Owed::Wait { .. } => None,
+    })
+}
+
+/// Whether a run undoes what it did, or did so.
+pub(crate) fn undoes(journal: &[Arc<Recorded>]) -> bool {
+    let mut events = journal.iter();
+    events.any(|event| matches!(event.event, Event::UndoStarted { .. }))
+}
+
+/// Whether a step belongs to a graph that a node runs.
+pub(crate) fn within(run: &Run, step: u64) -> bool {
+    format!("{:?}", run.task(step))
+        .split("within: ")
+        .nth(1)
+        .is_some_and(|rest| !rest.starts_with('0'))
+}
