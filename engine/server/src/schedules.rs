@@ -444,9 +444,14 @@ mod tests {
             r#"{"at": "2026-12-01T09:00:00Z"}"#,
             expect![[r#"{"at":"2026-12-01T09:00:00.000Z"}"#]],
         );
-        let one = "/when: expected one of `cron`, `every` and `at`, as in {\"every\": \"15m\"}";
-        check("{}", expect![one]);
-        check(r#"{"every": "1h", "at": "2026-12-01T09:00:00Z"}"#, expect![one]);
+        check(
+            "{}",
+            expect![[r#"/when: expected one of `cron`, `every` and `at`, as in {"every": "15m"}"#]],
+        );
+        check(
+            r#"{"every": "1h", "at": "2026-12-01T09:00:00Z"}"#,
+            expect![[r#"/when: expected one of `cron`, `every` and `at`, as in {"every": "15m"}"#]],
+        );
         check(
             r#"{"every": "1h", "time_zone": "UTC"}"#,
             expect!["/when/time_zone: this goes with `cron` alone"],
