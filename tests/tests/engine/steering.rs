@@ -11,7 +11,8 @@ use heddle_store::MemoryJournal;
 use tokio::time::timeout;
 
 use crate::script::{
-    PATIENCE, Scripted, all, engine, fresh, graph, idle, is_pending, line, names, seq, start, until, view,
+    FOREVER, PATIENCE, Scripted, all, engine, fresh, graph, idle, is_pending, line, names, seq, start, until,
+    view,
 };
 
 const HOUR: Option<Duration> = Some(Duration::from_secs(3_600));
@@ -113,7 +114,7 @@ async fn a_signal_to_a_paused_run_is_kept_and_a_watcher_hears_what_follows_later
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_never_stops_by_itself_is_paused_between_two_steps() {
     let (_, functions, engine) = fresh();
-    let graph = line(&engine, &["count"]).await;
+    let graph = graph(&engine, FOREVER).await;
     let run = start(&engine, &graph, r#"{"to": 1000000000}"#).await;
     functions.called(100).await;
     engine.pause(run, "").await.unwrap();
