@@ -6,13 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{Event, Graph, GraphId, Json, Recorded, Run, RunId, Status, Timestamp, run::Graphs};
+use heddle_kernel::{
+    Event, Graph, GraphId, Json, Recorded, Run, RunId, Status, Timestamp, graph::Pins, run::Graphs,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     answer::{ImportError, ReadError, summary},
     engine::Engine,
-    graphs::{Pins, graph_of},
     live::{LiveRun, Stopped},
     outbox::{Pace, leaves},
     ports::{Append, AppendError, GraphRow, Leaves, NewRun, RunSnapshot, StoreError},
@@ -225,7 +226,7 @@ impl Import {
                     format!("it names the graph {id}, which line 1 does not hold"),
                 )
             })?;
-            let graph = graph_of(held.definition.get(), pins.functions);
+            let graph = pins.rebuild(held.definition.get());
             let graph = graph.map_err(|found| malformed(1, format!("graph {id}: {}", summary(&found))))?;
             if graph.id != *id {
                 return Err(malformed(
