@@ -318,7 +318,12 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_runs_go_on_at_once() {
-    let (_, functions, engine) = fresh();
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let settings = Settings {
+        max_runs_in_flight: 3_000,
+        ..Settings::default()
+    };
+    let engine = engine(&journal, &functions, settings);
     let graph = line(&engine, &["a", "gate", "z"]).await;
     let starts = (0..3_000).map(|_| engine.start_run(Start::of(&graph, Object::default())));
     let runs: Vec<RunId> = join_all(starts)
