@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use heddle_host::{Host, HostSettings};
 use heddle_kernel::retention::Retention;
 use heddle_runtime::ports::Archive;
@@ -85,7 +85,7 @@ impl Serve {
             .map_err(|error| anyhow!("--keep {error}"))?;
         let archive = self.export_before_forgetting.as_deref().map(Folder::open);
         let archive = archive.transpose()?;
-        let path = self.store_path()?;
+        let path = crate::store::path(&self.store)?;
         let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
         let cache = self.cache.clone().unwrap_or_else(|| {
             let mut beside = path.clone().into_os_string();
@@ -135,16 +135,6 @@ impl Serve {
         engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
-    }
-
-    fn store_path(&self) -> anyhow::Result<PathBuf> {
-        match self.store.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
-            _ => bail!(
-                "--store {}: expected sqlite:PATH, as in sqlite:heddle.db",
-                self.store
-            ),
-        }
     }
 
     async fn bind(&self) -> anyhow::Result<TcpListener> {

@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     contract::{self, Invocation},
-    failure::{TimeOver, timeout, too_large, unusable},
+    failure::{NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
     host::Inner,
     json,
     registry::Plugin,
-    sandbox::{Frame, Sandbox},
+    sandbox::{Frame, Ground, Sandbox},
 };
 
 impl Inner {
@@ -23,9 +23,20 @@ impl Inner {
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
         let now = self.registry.now();
         let (plugin, kind) = self.find(&now, &call.function)?;
+        // Who waits for its plugin's turn takes no place of the others.
+        let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
-        let frame = self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink);
+        // The runtime waits before it calls a function that is granted something.
+        let ground = match plugin.rules.is_granted() {
+            true => Ground::firm(call.durable),
+            false => Ground::open(call.durable),
+        };
+        let frame = Frame {
+            is_keyed: true,
+            ground,
+            ..self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink)
+        };
         let name = call.function.to_string();
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
@@ -48,7 +59,9 @@ impl Inner {
         };
         let contract = &plugin.contract;
         let answer = self
-            .within(&name, frame, async |store| contract.run(store, invocation).await)
+            .within(&name, &plugin.rules, frame, async |store| {
+                contract.run(store, invocation).await
+            })
             .await?;
         Ok(Answer::Outcome(self.outcome(&name, answer)?))
     }
@@ -60,6 +73,7 @@ impl Inner {
         if kind != FunctionKind::Tool {
             return Err(no_tool(&call.function.to_string()));
         }
+        let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let input = call.input.get().to_owned();
         // The same tool with the same input draws the same randomness: there is no step to draw it from.
@@ -91,7 +105,7 @@ impl Inner {
     ) -> Result<Json, Failure> {
         let contract = &plugin.contract;
         let result = self
-            .within(name, frame, async |store| {
+            .within(name, &plugin.rules, frame, async |store| {
                 contract.call(store, function, input).await
             })
             .await?;
@@ -126,7 +140,7 @@ impl Sandbox {
     /// Calls a tool for the guest: by its name at this moment, in a fresh instance that has its
     /// own limits and grants, with the time and the output that the guest itself has.
     ///
-    /// The outer error ends the guest: it has no time left either.
+    /// The outer error ends the guest: it has no time left either, or will not have been called.
     pub(crate) fn call_tool_by_name(
         &mut self,
         name: String,
@@ -134,9 +148,11 @@ impl Sandbox {
     ) -> BoxFuture<'_, wasmtime::Result<Result<String, Failure>>> {
         let host = self.host.clone();
         let frame = self.frame.nested();
+        let ground = frame.ground.clone();
         Box::pin(async move {
             match host.nested(&name, input, frame).await {
                 Err(failure) if failure.kind == FailureKind::Timeout => Err(TimeOver.into()),
+                Err(_) if ground.is_lost() => Err(NotDurable.into()),
                 result => Ok(result.map(|result| result.get().to_owned())),
             }
         })
@@ -168,7 +184,19 @@ impl Inner {
         }
         let function = function.name.as_ref().to_owned();
         let input = check_input(plugin, &name, &function, input, &frame).await?;
+        if plugin.rules.is_granted() {
+            settle(&name, &frame).await?;
+        }
         self.tool(plugin, &name, function, input, frame).await
+    }
+}
+
+/// Waits until all that the call follows from is durable: what it leads to may have an effect outside.
+async fn settle(name: &str, frame: &Frame) -> Result<(), Failure> {
+    match tokio::time::timeout_at(frame.deadline.into(), frame.ground.settle()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_durable(name)),
+        Err(_) => Err(timeout(name, &frame.limit)),
     }
 }
 

@@ -22,6 +22,18 @@ const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted"
 #[error("the time of the call is over")]
 pub(crate) struct TimeOver;
 
+/// What the call follows from will never be durable: it ends the callers too, since nothing outside may
+/// be done for any of them.
+#[derive(Debug, thiserror::Error)]
+#[error("what the call follows from cannot be stored")]
+pub(crate) struct NotDurable;
+
+/// The call may have no effect outside.
+pub(crate) fn not_durable(function: &str) -> Failure {
+    let message = format!("`{function}` was ended before it had an effect outside: {NotDurable}");
+    Failure::new(FailureKind::Unavailable, message)
+}
+
 /// The call ran longer than it may.
 pub(crate) fn timeout(function: &str, limit: &TimeLimit) -> Failure {
     let (span, name) = match limit {
@@ -49,6 +61,9 @@ pub(crate) fn of_error(
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) || error.is::<TimeOver>() {
         return timeout(function, limit);
+    }
+    if error.is::<NotDurable>() {
+        return not_durable(function);
     }
     if error.is::<PoolConcurrencyLimitError>() {
         let message =

@@ -7,8 +7,8 @@ use heddle_kernel::{
     Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef, schema::Schema,
 };
 use heddle_runtime::ports::{
-    Call, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved, Sink,
-    ToolCall,
+    Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError,
+    Resolved, Sink, ToolCall,
 };
 use tokio::sync::Semaphore;
 use wasmtime::{Engine, component::Linker};
@@ -20,9 +20,11 @@ use crate::{
     describe,
     engine::{self, Ticker},
     failure,
+    outgoing::Tls,
     output::{Nobody, Output, held},
+    policy::Rules,
     registry::{Plugin, Registry, Snapshot},
-    sandbox::{self, Frame, Sandbox, TimeLimit},
+    sandbox::{self, Frame, Ground, Sandbox, TimeLimit},
     settings::{HostSettings, MEMORY_CEILING},
 };
 
@@ -57,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) places: Semaphore,
     pub(crate) ticker: Ticker,
+    pub(crate) tls: Tls,
 }
 
 impl Host {
@@ -68,9 +71,10 @@ impl Host {
         let inner = Inner {
             linker: sandbox::linker(&engine).map_err(failed)?,
             cache: Cache::open(settings.cache_dir.as_deref(), &engine).map_err(HostError::Cache)?,
-            registry: Registry::default(),
+            registry: Registry::new(&settings.policy),
             places: Semaphore::new(settings.calls_at_once),
             ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
+            tls: Tls::new(settings.http_authorities.clone()),
             engine,
             settings,
         };
@@ -91,6 +95,7 @@ fn check(settings: &HostSettings) -> Result<(), HostError> {
         calls_at_once,
         call_depth,
         json_depth,
+        http_at_once,
         ..
     } = *settings;
     let most_calls = Semaphore::MAX_PERMITS.min(1 << 20);
@@ -102,6 +107,9 @@ fn check(settings: &HostSettings) -> Result<(), HostError> {
             format!("calls_at_once must be above 0 and at most {most_calls}")
         }
         () if call_depth == 0 || call_depth > 100 => "call_depth must be above 0 and at most 100".to_owned(),
+        () if http_at_once == 0 || http_at_once > most_calls => {
+            format!("http_at_once must be above 0 and at most {most_calls}")
+        }
         () if json_depth == 0 => "json_depth must be above 0".to_owned(),
         () => return Ok(()),
     };
@@ -135,8 +143,8 @@ impl Functions for Host {
         })
     }
 
-    fn is_granted(&self, _: &FunctionRef) -> bool {
-        false
+    fn is_granted(&self, function: &FunctionRef) -> bool {
+        self.inner.registry.is_granted(function)
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
@@ -167,6 +175,7 @@ impl Inner {
             Prepared::New(new) => *new,
         };
         let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
+        let rules = self.registry.rules(&name);
         let info = PluginInfo {
             name,
             version,
@@ -174,8 +183,11 @@ impl Inner {
             size,
             imports: found.imports,
             functions,
+            grants: rules.lines(),
+            at_once: rules.at_once,
         };
-        self.registry.add(Plugin::new(info, inputs, contract, hidden))
+        self.registry
+            .add(Plugin::new(info, inputs, contract, rules, hidden))
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
@@ -225,7 +237,9 @@ impl Inner {
         for kind in contract.kinds() {
             let frame = self.frame(Timestamp(0), digest.0.clone(), None, Arc::new(Nobody));
             let function = format!("{name}/describe");
-            let of_kind = self.within(&function, frame, async |store| {
+            // What a component says of itself depends on nothing outside.
+            let rules = Rules::none(name.into());
+            let of_kind = self.within(&function, &rules, frame, async |store| {
                 Ok(Ok(contract.describe(store, kind).await?))
             });
             let of_kind = of_kind.await.map_err(|failure| {
@@ -247,7 +261,8 @@ impl Inner {
         )))
     }
 
-    /// The place of a call that nobody's guest makes; its time begins with this.
+    /// The place of a call that nobody's guest makes; its time begins with this. It follows from
+    /// nothing, and its seed is no key.
     pub(crate) fn frame(
         &self,
         started_at: Timestamp,
@@ -262,8 +277,10 @@ impl Inner {
             depth: 1,
             started_at,
             seed,
+            is_keyed: false,
             called: 0,
             output: Arc::new(Output::new(sink, &self.settings)),
+            ground: Ground::firm(Arc::new(FollowsFromNothing)),
         }
     }
 
@@ -298,12 +315,13 @@ impl Inner {
     pub(crate) async fn within<T>(
         self: &Arc<Self>,
         function: &str,
+        rules: &Arc<Rules>,
         frame: Frame,
         call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, contract::Said>>,
     ) -> Result<T, Failure> {
         let Frame { deadline, limit, .. } = frame;
         let guarded = async {
-            let mut store = Sandbox::store(self, frame);
+            let mut store = Sandbox::store(self, rules, frame);
             match call(&mut store).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(said)) => Err(failure::of_said(said, &self.settings)),

@@ -1,5 +1,5 @@
 //! Heddle's functions port: plugins are wasm components, and each call of one of their functions
-//! gets a fresh instance in a sandbox with nothing granted.
+//! gets a fresh instance in a sandbox with nothing but what the operator's policy grants.
 //!
 //! [`Host`] implements [`Functions`](heddle_runtime::ports::Functions). This is the one crate that
 //! names wasmtime. It holds no state of runs: what it is given and what it answers are plain data,
@@ -15,11 +15,14 @@ mod engine;
 mod failure;
 mod host;
 mod json;
+mod outgoing;
 mod output;
+mod policy;
 mod random;
 mod registry;
 mod sandbox;
 mod settings;
 
 pub use host::{Host, HostError};
+pub use policy::{Policy, PolicyError};
 pub use settings::HostSettings;

@@ -39,6 +39,7 @@ pub(crate) struct Output {
     log_bytes: usize,
     log_line_bytes: usize,
     emit_bytes: usize,
+    http_requests: usize,
     spent: Mutex<Spent>,
 }
 
@@ -48,6 +49,7 @@ struct Spent {
     log_cut: bool,
     emit: usize,
     emit_cut: bool,
+    requests: usize,
 }
 
 impl Output {
@@ -57,6 +59,7 @@ impl Output {
             log_bytes: settings.log_bytes,
             log_line_bytes: settings.log_line_bytes,
             emit_bytes: settings.emit_bytes,
+            http_requests: settings.http_requests,
             spent: Mutex::default(),
         }
     }
@@ -89,6 +92,31 @@ impl Output {
                 &format!("{kept}… (cut at the limit of {limit}, log_line_bytes)"),
             );
         }
+    }
+
+    /// Passes on a line of the host's own, about what the call did outside. It does not count as the
+    /// guest's output, so that no flood of that hides it: what leads to such lines has its own limit.
+    pub(crate) fn note(&self, level: Level, line: &str) {
+        self.sink.log(level, line);
+    }
+
+    /// Counts one more request of the call. False where it may make no more, which is told once.
+    pub(crate) fn may_request(&self) -> bool {
+        let requests = {
+            let mut spent = held(&self.spent);
+            spent.requests = spent.requests.saturating_add(1);
+            spent.requests
+        };
+        if requests == self.http_requests.saturating_add(1) {
+            let limit = self.http_requests;
+            self.note(
+                Level::Warn,
+                &format!(
+                    "this call made more requests than its limit of {limit} (http_requests): the rest fail"
+                ),
+            );
+        }
+        requests <= self.http_requests
     }
 
     /// Passes a chunk on to who watches, if it is JSON and within the call's share.

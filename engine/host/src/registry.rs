@@ -11,7 +11,12 @@ use std::{
 use heddle_kernel::{Digest, event::FunctionRef, schema::Schema};
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveError};
 
-use crate::{component::version_of, contract::Contract, output::held};
+use crate::{
+    component::version_of,
+    contract::Contract,
+    output::held,
+    policy::{Policy, Rules},
+};
 
 /// A registered plugin, ready to be called.
 pub(crate) struct Plugin {
@@ -21,12 +26,20 @@ pub(crate) struct Plugin {
     inputs: Arc<[Schema]>,
     /// Where each function is in `info.functions`.
     functions: Arc<HashMap<Arc<str>, usize>>,
+    /// What holds for all that have its name.
+    pub(crate) rules: Arc<Rules>,
     hidden: bool,
 }
 
 impl Plugin {
     /// `inputs` has a schema for each of the functions, in their order.
-    pub(crate) fn new(info: PluginInfo, inputs: Vec<Schema>, contract: Contract, hidden: bool) -> Self {
+    pub(crate) fn new(
+        info: PluginInfo,
+        inputs: Vec<Schema>,
+        contract: Contract,
+        rules: Arc<Rules>,
+        hidden: bool,
+    ) -> Self {
         let functions = info
             .functions
             .iter()
@@ -37,18 +50,23 @@ impl Plugin {
             info: Arc::new(info),
             contract: Arc::new(contract),
             inputs: inputs.into(),
+            rules,
             hidden,
         }
     }
 
-    /// The same component in sight of everyone, under the name that it has from now on.
-    fn shown_as(&self, name: Arc<str>, version: Arc<str>) -> Self {
+    /// The same component in sight of everyone, under the name that it has from now on, with the rules
+    /// of that name.
+    fn shown_as(&self, name: Arc<str>, version: Arc<str>, rules: Arc<Rules>) -> Self {
         Self {
             info: Arc::new(PluginInfo {
                 name,
                 version,
+                grants: rules.lines(),
+                at_once: rules.at_once,
                 ..(*self.info).clone()
             }),
+            rules,
             contract: self.contract.clone(),
             inputs: self.inputs.clone(),
             functions: self.functions.clone(),
@@ -89,7 +107,7 @@ impl Plugin {
                 .iter()
                 .map(|route| route.as_str().into())
                 .collect(),
-            granted: false,
+            granted: self.rules.is_granted(),
         }
     }
 }
@@ -105,14 +123,42 @@ pub(crate) struct Snapshot {
 }
 
 /// The plugins.
-#[derive(Default)]
 pub(crate) struct Registry {
+    /// By the name of the plugins that they are for.
+    rules: HashMap<Arc<str>, Arc<Rules>>,
     current: RwLock<Arc<Snapshot>>,
     /// Held while a snapshot is made from the one before. Nothing awaits while it is held.
     writing: Mutex<()>,
 }
 
 impl Registry {
+    /// Without any plugin.
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let rules = policy.rules().map(|rules| (rules.plugin.clone(), rules));
+        Self {
+            rules: rules.collect(),
+            current: RwLock::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// What holds for the plugins of this name.
+    pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
+        let rules = self.rules.get(name).cloned();
+        rules.unwrap_or_else(|| Rules::none(name.clone()))
+    }
+
+    /// Whether the function's plugin is granted anything, by the name that it is registered under.
+    pub(crate) fn is_granted(&self, function: &FunctionRef) -> bool {
+        if self.rules.is_empty() {
+            return false;
+        }
+        match self.now().by_digest(&function.digest) {
+            Some(plugin) => plugin.rules.is_granted(),
+            None => self.rules(&function.plugin).is_granted(),
+        }
+    }
+
     /// The plugins as they are at this moment.
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         self.current
@@ -146,7 +192,10 @@ impl Registry {
             return Some(Ok(known.info.clone()));
         }
         Some(identity().and_then(|(name, version)| match known.hidden {
-            true => self.put(&now, known.shown_as(name, version)),
+            true => {
+                let rules = self.rules(&name);
+                self.put(&now, known.shown_as(name, version, rules))
+            }
             false => known.is_named(&name, &version),
         }))
     }

@@ -1,5 +1,5 @@
 //! What surrounds one instance: its memory limit, its place among nested calls, and a WASI in
-//! which nothing is granted.
+//! which nothing is granted but outgoing requests, where the policy says so.
 //!
 //! Most guests touch little of WASI, so its parts are made when they are first asked for.
 
@@ -9,6 +9,8 @@ use std::{
 };
 
 use heddle_kernel::Timestamp;
+use heddle_runtime::ports::Durable;
+use tokio::sync::OnceCell;
 use wasmtime::{
     ResourceLimiter, Store, UpdateDeadline,
     component::{HasData, Linker, ResourceTable},
@@ -25,7 +27,9 @@ use crate::{
     clock::Ticks,
     contract,
     host::Inner,
+    outgoing::Outgoing,
     output::{Lines, LogStream, Output, Stream},
+    policy::Rules,
     random::Random,
 };
 
@@ -37,8 +41,10 @@ pub(crate) struct Sandbox {
     pub(crate) lines: Arc<Mutex<Lines>>,
     pub(crate) clock: Ticks,
     pub(crate) table: ResourceTable,
+    rules: Arc<Rules>,
     random: Option<Random>,
     wasi: Option<WasiCtx>,
+    outgoing: Option<Outgoing>,
 }
 
 /// A call's place: when it must end, how deep it is nested, and what makes it repeatable.
@@ -54,10 +60,49 @@ pub(crate) struct Frame {
     pub(crate) started_at: Timestamp,
     /// What randomness is drawn from: the same for every attempt of a step.
     pub(crate) seed: Arc<str>,
+    /// Whether the seed is a key, by which who is asked twice knows that it is one request. A call from
+    /// outside of any run has none: the same call made again is meant to be another.
+    pub(crate) is_keyed: bool,
     /// How many tools this call has called.
     pub(crate) called: u64,
     /// Where its output goes.
     pub(crate) output: Arc<Output>,
+    /// What to wait for before something outside is done.
+    pub(crate) ground: Arc<Ground>,
+}
+
+/// What a call follows from, and whether that is known to be durable.
+pub(crate) struct Ground {
+    durable: Arc<dyn Durable>,
+    is_durable: OnceCell<bool>,
+}
+
+impl Ground {
+    /// What is to be waited for first.
+    pub(crate) fn open(durable: Arc<dyn Durable>) -> Arc<Self> {
+        Arc::new(Self {
+            durable,
+            is_durable: OnceCell::new(),
+        })
+    }
+
+    /// What was waited for, or where there is nothing to wait for.
+    pub(crate) fn firm(durable: Arc<dyn Durable>) -> Arc<Self> {
+        Arc::new(Self {
+            durable,
+            is_durable: OnceCell::new_with(Some(true)),
+        })
+    }
+
+    /// Waits, once for all calls that one call leads to. False where it will never be durable.
+    pub(crate) async fn settle(&self) -> bool {
+        *self.is_durable.get_or_init(|| self.durable.wait()).await
+    }
+
+    /// Whether it is known that it will never be durable.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_durable.get() == Some(&false)
+    }
 }
 
 /// How long a call may take, and who says so.
@@ -94,6 +139,7 @@ impl Frame {
             seed: format!("{}/{}", self.seed, self.called).into(),
             called: 0,
             output: self.output.clone(),
+            ground: self.ground.clone(),
             ..*self
         }
     }
@@ -151,9 +197,9 @@ impl ResourceLimiter for Memory {
 }
 
 impl Sandbox {
-    /// A store for one call. Each time the epoch moves on the guest makes room for others, and
-    /// it ends at its deadline.
-    pub(crate) fn store(host: &Arc<Inner>, frame: Frame) -> Store<Self> {
+    /// A store for one call of a plugin with these rules. Each time the epoch moves on the guest makes
+    /// room for others, and it ends at its deadline.
+    pub(crate) fn store(host: &Arc<Inner>, rules: &Arc<Rules>, frame: Frame) -> Store<Self> {
         let deadline = frame.deadline;
         let lines = Arc::new(Mutex::new(Lines::new(frame.output.clone())));
         let memory = Memory {
@@ -173,8 +219,10 @@ impl Sandbox {
                 lines,
                 clock: Ticks::default(),
                 table,
+                rules: rules.clone(),
                 random: None,
                 wasi: None,
+                outgoing: None,
             },
         );
         store.limiter(|sandbox| &mut sandbox.memory);
@@ -194,6 +242,16 @@ impl Sandbox {
     pub(crate) fn random(&mut self) -> &mut Random {
         self.random.get_or_insert_with(|| Random::new(&self.frame.seed))
     }
+
+    /// The guest's requests, and the table that it has its handles in.
+    pub(crate) fn outgoing(&mut self) -> (&mut Outgoing, &mut ResourceTable) {
+        let frame = &self.frame;
+        let outgoing = self.outgoing.get_or_insert_with(|| {
+            let key = frame.is_keyed.then(|| frame.seed.clone());
+            Outgoing::new(&self.host, &self.rules, key, &frame.output)
+        });
+        (outgoing, &mut self.table)
+    }
 }
 
 impl WasiView for Sandbox {
@@ -207,7 +265,7 @@ impl WasiView for Sandbox {
     }
 }
 
-/// No files, no environment, no arguments, no network, an empty stdin. Clocks and randomness are
+/// No files, no environment, no arguments, no sockets, an empty stdin. Clocks and randomness are
 /// the sandbox's own.
 fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtx {
     let stream = |stream| LogStream {
@@ -234,6 +292,8 @@ impl HasData for Own {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // Every component may ask; whether it is granted is looked at for each request.
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     // These stand in for the real clocks and the real randomness.
     linker.allow_shadowing(true);
     wall_clock::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;

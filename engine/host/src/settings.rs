@@ -3,6 +3,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::policy::Policy;
+
 /// The settings of a [`Host`](crate::Host).
 #[derive(Clone, Debug)]
 pub struct HostSettings {
@@ -30,6 +32,18 @@ pub struct HostSettings {
     pub log_line_bytes: usize,
     /// What one call may emit, the tools that it calls included. Default: 4 MiB.
     pub emit_bytes: usize,
+    /// What is granted, to which plugins. Default: nothing to any.
+    pub policy: Policy,
+    /// How many requests one call may make, the tools that it calls included. Default: 1,000.
+    pub http_requests: usize,
+    /// How many requests of one instance may be under way at once. Default: 16.
+    pub http_at_once: usize,
+    /// The body of one request. Default: 8 MiB.
+    pub http_request_bytes: usize,
+    /// The body of one answer to a request. Default: 8 MiB.
+    pub http_response_bytes: usize,
+    /// A PEM file of the certificate authorities that are trusted in place of the machine's own.
+    pub http_authorities: Option<PathBuf>,
 }
 
 impl Default for HostSettings {
@@ -46,6 +60,12 @@ impl Default for HostSettings {
             log_bytes: 256 << 10,
             log_line_bytes: 8 << 10,
             emit_bytes: 4 << 20,
+            policy: Policy::default(),
+            http_requests: 1000,
+            http_at_once: 16,
+            http_request_bytes: 8 << 20,
+            http_response_bytes: 8 << 20,
+            http_authorities: None,
         }
     }
 }

@@ -227,7 +227,8 @@ impl Event {
     }
 
     /// The step that is over with it, for good or ill. A run that is folded up to and with it is as it was
-    /// right after the step. Where an item fails and its map goes on, that is the item's end, not its failure.
+    /// right after the step. Where an item fails and its map goes on, that is the item's end, not its failure;
+    /// and a step that failed and was retried has several.
     pub fn ends_step(&self) -> Option<u64> {
         match self {
             Self::StepFinished { step, .. }

@@ -212,7 +212,8 @@ impl Inner {
         if let Some(graph) = self.graphs.get(id, routes) {
             return Ok(graph);
         }
-        let kept = self.ports.journal.graph(id).await?;
+        let kept = self.ports.journal.graph(id).await;
+        let kept = kept.map_err(|error| ReadError::from(error).of_run(run))?;
         let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
         let graph = graph_of(&kept.definition, functions).map_err(|found| damaged(summary(&found)))?;
         let graph = Arc::new(graph);

@@ -153,8 +153,5 @@ fn damaged(run: RunId, message: impl ToString) -> ReadError {
 
 /// What the store answered about one run: what it cannot read of it is the run's own trouble.
 fn known<T>(run: RunId, answer: Result<T, StoreError>) -> Result<T, ReadError> {
-    answer.map_err(|error| match error {
-        StoreError::Damaged(message) => damaged(run, message),
-        error => error.into(),
-    })
+    answer.map_err(|error| ReadError::from(error).of_run(run))
 }

@@ -31,7 +31,7 @@ pub(crate) struct Outbox {
     requests: Vec<Request>,
     /// When the first of them was put in.
     since: Option<Instant>,
-    /// How many bytes were handed over since the run last waited for the disk.
+    /// How many bytes were put in since the run last waited for the disk.
     ahead: usize,
     /// Whether the journal was told last that nothing happens to the run by itself, until a time comes.
     rests: bool,
@@ -41,13 +41,13 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// What begins a run, and answers this request.
     pub(crate) fn of_start(begins: NewRun, events: Vec<Arc<Recorded>>, request: Option<Request>) -> Self {
-        Self {
+        let mut outbox = Self {
             begins: Some(begins),
-            events,
             requests: request.into_iter().collect(),
-            since: Some(Instant::now()),
             ..Self::default()
-        }
+        };
+        outbox.put(events);
+        outbox
     }
 
     /// That of a run that was read from the journal.
@@ -63,6 +63,9 @@ impl Outbox {
     pub(crate) fn put(&mut self, events: Vec<Arc<Recorded>>) {
         if !events.is_empty() {
             self.since.get_or_insert_with(Instant::now);
+            for event in &events {
+                self.ahead += self.pace.count(&event.event);
+            }
             self.events.extend(events);
         }
     }
@@ -94,9 +97,6 @@ impl Outbox {
         self.since = None;
         if self.events.is_empty() {
             return;
-        }
-        for event in &self.events {
-            self.ahead += self.pace.count(&event.event);
         }
         let (leaves, due) = live.read(|run| {
             let leaves = leaves(run);

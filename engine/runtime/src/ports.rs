@@ -420,6 +420,11 @@ pub struct PluginInfo {
     pub imports: Vec<String>,
     /// Its functions.
     pub functions: Vec<FunctionInfo>,
+    /// What it is granted, a line for each grant.
+    pub grants: Vec<String>,
+    /// How many of its calls may be under way at once, all its versions together; none where only the
+    /// engine's own limit stands.
+    pub at_once: Option<usize>,
 }
 
 /// The description of a function.

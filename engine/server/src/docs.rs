@@ -34,6 +34,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         (name = "original", description = "The original engine's routes, in their shapes: they stay for good"),
         (name = "graphs", description = "Definitions of nodes and edges, checked as a whole and kept"),
         (name = "runs", description = "Executions of graphs, and their events"),
+        (name = "steering", description = "Runs that are stopped, resumed, retried, upgraded and forked"),
+        (name = "history", description = "What a run did, step by step, and the whole of it as a file"),
         (name = "schedules", description = "Runs that are started when their time comes"),
         (name = "plugins", description = "Components and their functions"),
         (name = "tools", description = "Functions that take JSON and give JSON, called by hand"),

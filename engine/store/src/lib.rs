@@ -5,6 +5,7 @@
 //! contract suite. No database is named outside of this crate.
 
 mod codec;
+pub mod maintenance;
 mod memory;
 mod sqlite;
 

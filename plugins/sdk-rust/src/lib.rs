@@ -35,6 +35,8 @@
 mod call;
 mod error;
 mod function;
+#[cfg(feature = "http")]
+pub mod http;
 mod json;
 mod outcome;
 

@@ -81,6 +81,14 @@ pub mod testing {
         parsed(tool, &function::call(tool, input.to_string())?)
     }
 
+    /// Answers the requests that functions make on this thread from now on.
+    #[cfg(feature = "http")]
+    pub fn answer_requests(
+        answer: impl Fn(&crate::http::Request) -> Result<crate::http::Response> + 'static,
+    ) {
+        crate::http::native::answer(Box::new(answer));
+    }
+
     /// What the plugin says of itself, as `{name, kind, summary, input, output, config, hints, routes}`.
     pub fn describe() -> Vec<Value> {
         let mut functions = function::all(true);

@@ -1,7 +1,9 @@
 //! The load driver: the workloads W1 (ten nodes in a line), W2 (one node that loops 100
 //! times, then branches) and W3 (a fork of 100 nodes and its join; beside it the same 100 in a
 //! line) over HTTP, from the start of a run to its known end. With `--waiting`, instead, so many
-//! runs that wait for a signal or a time: what they take of memory, and how late they wake.
+//! runs that wait for a signal or a time: what they take of memory, and how late they wake. With
+//! `--flood`, instead, so many starts that nobody waits for, as fast as they are taken: whether each one
+//! that was acknowledged is finished, and what the server took of memory.
 //!
 //! It starts a server of its own on a fresh store with full durability and prints, for each
 //! workload and number of clients: the median and 99th percentile of a run in milliseconds,
@@ -9,6 +11,7 @@
 #![allow(clippy::print_stdout)] // it is a report
 
 use std::{
+    collections::HashSet,
     io::Read,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -41,6 +44,9 @@ struct Arguments {
     /// Measure so many runs that wait, instead
     #[arg(long)]
     waiting: Option<usize>,
+    /// Start so many runs as fast as they are taken, instead
+    #[arg(long)]
+    flood: Option<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,6 +55,9 @@ fn main() -> anyhow::Result<()> {
     println!("idle: {} MB resident", server.resident_mb()?);
     if let Some(runs) = arguments.waiting {
         return server.wait(runs);
+    }
+    if let Some(runs) = arguments.flood {
+        return server.flood(runs, arguments.clients.iter().copied().max().unwrap_or(1));
     }
     println!(
         "{:<9} {:>7} {:>9} {:>9} {:>9} {:>11}",
@@ -256,7 +265,63 @@ impl Server {
         Ok(())
     }
 
+    /// Starts `runs` runs by `clients` clients that wait for no end, and sees that each is finished.
+    fn flood(&self, runs: usize, clients: usize) -> anyhow::Result<()> {
+        let graph = self.create(&std::fs::read_to_string("plugins/bench/w1.json")?)?;
+        let body = json!({"graph": graph, "state": {"filler": "x".repeat(1000)}}).to_string();
+        let began = Instant::now();
+        let started = self.start_by(&body, runs, clients)?;
+        let took = began.elapsed().as_secs_f64();
+        println!(
+            "{} starts acknowledged in {took:.1} s ({:.0}/s); {} MB resident, {} at most",
+            started.len(),
+            started.len() as f64 / took,
+            self.resident_mb()?,
+            self.memory_mb("VmHWM:")?
+        );
+        let agent = agent();
+        for status in ["queued", "running"] {
+            while !list(
+                &agent,
+                &format!("{}/v1/runs?status={status}&page_size=1", self.url),
+            )?
+            .0
+            .is_empty()
+            {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        println!(
+            "nothing is queued or running after {:.1} s",
+            began.elapsed().as_secs_f64()
+        );
+        let mut lost: HashSet<&str> = started.iter().map(String::as_str).collect();
+        let mut page = String::new();
+        loop {
+            let url = format!("{}/v1/runs?status=finished&page_size=500{page}", self.url);
+            let (listed, next) = list(&agent, &url)?;
+            listed.iter().for_each(|run| drop(lost.remove(run.as_str())));
+            match next {
+                Some(token) => page = format!("&page_token={token}"),
+                None => break,
+            }
+        }
+        println!(
+            "{} of them are finished, {} are not; {} MB resident, {} at most",
+            started.len() - lost.len(),
+            lost.len(),
+            self.resident_mb()?,
+            self.memory_mb("VmHWM:")?
+        );
+        ensure!(lost.is_empty(), "acknowledged runs were lost");
+        Ok(())
+    }
+
     fn start_all(&self, body: &str, runs: usize) -> anyhow::Result<Vec<String>> {
+        self.start_by(body, runs, 16)
+    }
+
+    fn start_by(&self, body: &str, runs: usize, clients: usize) -> anyhow::Result<Vec<String>> {
         let url = format!("{}/v1/runs", self.url);
         let left = AtomicUsize::new(runs);
         let client = || -> anyhow::Result<Vec<String>> {
@@ -272,7 +337,7 @@ impl Server {
             Ok(started)
         };
         std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..runs.min(16)).map(|_| scope.spawn(client)).collect();
+            let clients: Vec<_> = (0..runs.min(clients)).map(|_| scope.spawn(client)).collect();
             let mut all = Vec::with_capacity(runs);
             for client in clients {
                 all.extend(client.join().expect("a client does not panic")?);
@@ -292,15 +357,19 @@ impl Server {
     }
 
     fn resident_mb(&self) -> anyhow::Result<u64> {
+        self.memory_mb("VmRSS:")
+    }
+
+    fn memory_mb(&self, what: &str) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
+            .find(|line| line.starts_with(what))
             .context("a process has memory")?;
         let kb: u64 = line
             .split_whitespace()
             .nth(1)
-            .context("VmRSS has a value")?
+            .context("it has a value")?
             .parse()?;
         Ok(kb / 1024)
     }
@@ -338,6 +407,14 @@ fn read(agent: &ureq::Agent, url: &str) -> anyhow::Result<Value> {
         .as_reader()
         .read_to_string(&mut text)?;
     Ok(serde_json::from_str(&text)?)
+}
+
+/// A page of a list of runs, and what leads to the next one.
+fn list(agent: &ureq::Agent, url: &str) -> anyhow::Result<(Vec<String>, Option<String>)> {
+    let page = read(agent, url)?;
+    let runs = page["runs"].as_array().context("a list of runs")?.iter();
+    let ids = runs.filter_map(|run| run["run_id"].as_str()).map(str::to_owned);
+    Ok((ids.collect(), page["next_page_token"].as_str().map(str::to_owned)))
 }
 
 fn post(agent: &ureq::Agent, url: &str, body: &str) -> anyhow::Result<Value> {

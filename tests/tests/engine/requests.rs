@@ -97,6 +97,9 @@ async fn a_key_stays_claimed_while_its_run_is_not_durable_though_nobody_waits_an
     let mut starting = Box::pin(engine.start_run(keyed(&graph, key("k", "x"))));
     assert!(is_pending(&mut starting).await);
     drop(starting);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     assert!(matches!(
         engine.start_run(keyed(&graph, key("k", "x"))).await,
         Err(StartError::Key(KeyError::InFlight(_)))

@@ -55,6 +55,7 @@ async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
         .await
         .unwrap()
         .id;
+    functions.called(1).await;
     journal.hold();
     functions.gate.add_permits(1);
     for _ in 0..1_000 {

@@ -32,6 +32,9 @@ use tokio::{
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A graph whose runs count up to what their state says.
+pub(crate) const FOREVER: &str = r#"{"nodes": {"count": {}}, "limits": {"steps": 1000000}}"#;
+
 /// Functions by name: `count` adds one to `n` until `to` of the state, or 300, `gate` waits for the test,
 /// `busy` counts how many of it are under way, `panic` panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice,
 /// `mend` fails until the test has mended it, `twice` doubles an item, `block` keeps its thread until the

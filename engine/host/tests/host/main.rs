@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod at_once;
 mod cache;
 mod calls;
 mod inputs;
 mod limits;
+mod outgoing;
 mod purity;
 mod registration;
+mod server;
+mod settled;
 mod tools;
 
 use std::{
@@ -15,7 +19,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use heddle_host::{Host, HostSettings};
+use heddle_host::{Host, HostSettings, Policy};
 use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, RunId, Timestamp, object};
 use heddle_runtime::ports::{
     Call, FollowsFromNothing, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
@@ -42,6 +46,14 @@ fn settings() -> HostSettings {
         cache_dir: Some(folder),
         calls_at_once: 64,
         ..HostSettings::default()
+    }
+}
+
+/// The same with a policy, in YAML.
+fn granting(policy: &str) -> HostSettings {
+    HostSettings {
+        policy: Policy::parse(policy).unwrap(),
+        ..settings()
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod definition;
 mod duration;
 mod json;
+mod kept;
 mod nearest;
 mod node;
 mod reach;
@@ -21,6 +22,7 @@ pub use definition::{
     PayloadSchema, Policy, Retry, Sleep, Wait,
 };
 pub(crate) use duration::{MAX_DURATION_MS, parse as duration, text as duration_text};
+pub use kept::Pins;
 pub(crate) use nearest::{did_you_mean, nearest};
 pub use reach::Reach;
 use serde::Serialize;

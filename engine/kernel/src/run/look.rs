@@ -140,7 +140,8 @@ impl Run {
     /// Who drives the run makes no call then, lets those that are under way answer, and goes on taking what
     /// comes. A paused run can be given up once no call of it is under way. With
     /// [`Input::Resume`](super::Input::Resume) it names the calls that are, and those that it has yet to make:
-    /// all others that the run owes are made again. A run that is being cancelled ends by itself when the
+    /// all others that the run owes are made again. It cancels a run with a grace only while a call is under
+    /// way, which a run that was taken up while it was paused may owe without. A run that is being cancelled ends by itself when the
     /// last call has answered, or with [`Input::Due`](super::Input::Due) at [`due`](Self::due).
     pub fn is_held(&self) -> bool {
         self.is_paused() || self.cancelling.is_some()
@@ -172,6 +173,11 @@ impl Run {
     /// A step under way.
     pub fn task(&self, step: u64) -> Option<&Task> {
         self.tasks.get(&step)
+    }
+
+    /// The numbers of the steps that were begun and are neither over nor given up, in order.
+    pub fn under_way(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tasks.keys().copied()
     }
 
     /// The name of the node of a step under way.

@@ -217,7 +217,7 @@ struct Undo {
 }
 
 /// How a run ends once everything is undone.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Ending {
     error: Option<RunError>,
     reason: Option<Arc<str>>,
@@ -225,14 +225,14 @@ struct Ending {
 }
 
 /// Why a run stands still, and since when.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Paused {
     reason: Arc<str>,
     since: Timestamp,
 }
 
 /// Why a run is being cancelled, and until when calls under way may still answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Cancelling {
     reason: Arc<str>,
     until: Timestamp,

@@ -46,7 +46,7 @@ impl Events<'_> {
             }));
         }
         self.push(Event::RunResumed);
-        if self.run.cancelling.is_none() || !self.give_up() {
+        if !self.give_up() {
             self.go_on_from(under_way, Vec::new());
             self.time_passed();
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use expect_test::expect;
 use heddle_kernel::{
     Answer, Graph, Input, Object, Outcome, Owed, Route, Run, RunId, Timestamp, decide,
     object::json,
@@ -143,4 +144,43 @@ fn what_is_no_snapshot_is_an_error() {
         let said = wrong(&text.get().replace(from, to), graph);
         assert!(said.contains(says), "{to}: {said}");
     }
+}
+
+#[test]
+fn the_format_is_this_one() {
+    let graph = r#"{"nodes": {"a": {"compensate": "u"}, "b": {}, "c": {"wait": {"signal": "s", "timeout": "1s"}}, "u": {}, "d": {}},
+        "edges": {"a": ["b", "c"], "b": "d", "c": "d"}, "state": {"n": {"merge": "add"}}, "limits": {"time": "1h"}}"#;
+    let mut run = start(graph, Object::parse(r#"{"n": 1, "x": "one"}"#).unwrap());
+    answer(&mut run, r#"{"n": 2}"#);
+    answer(&mut run, r#"{"n": 3}"#);
+    let value: serde_json::Value = serde_json::from_str(run.snapshot().get()).unwrap();
+    let mut text = String::new();
+    for (key, value) in value.as_object().unwrap() {
+        text += &format!("{key}: {value}\n");
+    }
+    // Another one needs another number, and a reader of this one.
+    expect![[r#"
+        format: 1
+        seq: 6
+        graph: "005a7271f9fcf98aa2f511c06161e1c0"
+        graphs: {}
+        functions: {"a":{"digest":"6985ca1f4daa5a584a28eae043a239cb96689af1337ea13afb63e00c2bf512fa","plugin":"p","version":"1.0.0","function":"a"},"b":{"digest":"6985ca1f4daa5a584a28eae043a239cb96689af1337ea13afb63e00c2bf512fa","plugin":"p","version":"1.0.0","function":"b"},"d":{"digest":"6985ca1f4daa5a584a28eae043a239cb96689af1337ea13afb63e00c2bf512fa","plugin":"p","version":"1.0.0","function":"d"},"u":{"digest":"6985ca1f4daa5a584a28eae043a239cb96689af1337ea13afb63e00c2bf512fa","plugin":"p","version":"1.0.0","function":"u"}}
+        started_at: 0
+        updated_at: 0
+        status: "running"
+        error: null
+        steps: 3
+        branches: 3
+        paused: null
+        cancelling: null
+        ending: null
+        until: 3600000
+        kept: false
+        last: 0
+        executions: {"0":{"depth":0,"input":3,"steps":3,"lines":[[1,[1,0],{"before":[0,null]}],[2,[2,null],{"step":4}]]}}
+        tasks: {"3":{"within":0,"branch":2,"node":4,"attempt":1,"failures":0,"failed":false,"started_at":0,"doing":{"signal":1000}}}
+        signals: {}
+        undo: [{"step":1,"within":0,"node":5,"view":[2,null],"input":3}]
+        tables: {"names":["d","n","x","b","c","u"],"values":[6,"one",3,1],"objects":[{"set":[]},{"set":[[1,0],[2,1]]},{"set":[[1,2],[2,1]]},{"set":[[1,3],[2,1]]}],"updates":[[2,3,2,null]],"changes":[{"set":[[1,0]]}]}
+    "#]].assert_eq(&text);
 }

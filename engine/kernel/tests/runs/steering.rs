@@ -1,8 +1,13 @@
 //! Runs that are queued, paused, resumed, and cancelled with a grace.
 
-use expect_test::expect;
+use std::sync::Arc;
 
-use crate::script::{LINE, check};
+use expect_test::expect;
+use heddle_kernel::{
+    Event, Input, Object, Owed, Recorded, Run, RunId, Status, Timestamp, decide, run::Graphs,
+};
+
+use crate::script::{LINE, check, functions, make};
 
 /// Two arms that join.
 const DIAMOND: &str =
@@ -408,4 +413,43 @@ fn without_calls_under_way_a_cancelled_run_ends_at_once() {
             4 run cancelled: not wanted
             cancelled {}"#]],
     );
+}
+
+/// A run to whose events one was added by which it is paused, as an import does, and that is then resumed.
+fn resumed_after(graph: &str, queued: bool, inputs: Vec<Input>) -> Run {
+    let graph = Arc::new(make(graph));
+    let functions = functions([&graph].into_iter());
+    let (id, graphs, now) = (RunId(uuid::Uuid::nil()), Arc::new(Graphs::new()), Timestamp(0));
+    let (mut run, _) = Run::start(id, graph, graphs, Object::default(), functions, queued, now);
+    for input in inputs {
+        decide(&mut run, input, now).unwrap();
+    }
+    let event = Event::RunPaused {
+        reason: "imported".into(),
+    };
+    let (seq, at) = (run.seq + 1, now);
+    run.fold(&Recorded { seq, at, event }).unwrap();
+    assert_eq!(run.shown_status(), Status::Paused);
+    assert_eq!(run.pause_reason().map(|reason| &**reason), Some("imported"));
+    assert!(decide(&mut run, Input::TakenUp, now).unwrap().is_empty());
+    let resume = Input::Resume {
+        under_way: Vec::new(),
+    };
+    decide(&mut run, resume, now).unwrap();
+    run
+}
+
+#[test]
+fn a_run_goes_on_in_whatever_state_it_was_imported() {
+    let cancel = |grace_ms: u64| Input::Cancel {
+        reason: "not wanted".into(),
+        grace_ms,
+    };
+    let run = resumed_after(LINE, true, Vec::new());
+    assert_eq!(run.owed().next(), Some(Owed::Call { step: 1, attempt: 1 }));
+    let run = resumed_after(LINE, false, vec![cancel(5)]);
+    assert_eq!(run.status, Status::Cancelled);
+    let graph = r#"{"nodes": {"book": {"sleep": "0s", "compensate": "unbook"}, "ask": {"wait": {"signal": "yes"}}, "unbook": {}}, "edges": {"book": "ask"}}"#;
+    let run = resumed_after(graph, false, vec![Input::Due, cancel(0)]);
+    assert_eq!(run.owed().next(), Some(Owed::Call { step: 3, attempt: 2 }));
 }

@@ -33,6 +33,10 @@ use self::{
     read::Readers,
     writer::{Health, Writer},
 };
+pub(crate) use self::{
+    open::{Exclusive, FORMAT, look, private},
+    read::{run_id, status_of},
+};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]

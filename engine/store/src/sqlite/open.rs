@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x4864_646c;
 
 /// The newest format that is known: the number of the last migration.
-pub(super) const FORMAT: i32 = 3;
+pub(crate) const FORMAT: i32 = 3;
 
 /// The write-ahead log is copied into the file when it has this many pages. A commit that does
 /// so takes longer by two syncs; the log's size on disk follows from it (16 MiB).
@@ -116,6 +116,59 @@ pub(super) fn open(given: &Path) -> Result<Opened, OpenError> {
     })
 }
 
+/// A store that no engine has open, and none can open.
+pub(crate) struct Exclusive {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Exclusive {
+    /// The store at this path, which is there.
+    pub(crate) fn of(given: &Path) -> Result<Self, OpenError> {
+        let path = existing(given)?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Brings it to the newest format.
+    pub(crate) fn migrate(self) -> Result<(), OpenError> {
+        let connection = connect(&self.path)?;
+        // The log is copied into the file, and goes with the connection.
+        let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        copied.map_err(|error| failed(&self.path, &error))
+    }
+}
+
+/// A connection to a store that is there, through which nothing can be changed, beside whoever has it open;
+/// with the path of the file and its format.
+pub(crate) fn look(given: &Path) -> Result<(Connection, PathBuf, i32), OpenError> {
+    let path = existing(given)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| failed(&path, &error);
+    let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+    connection.busy_timeout(READER_WAITS).map_err(failed)?;
+    let format = format(&connection, &path, failed)?;
+    if format == 0 {
+        return Err(OpenError::NotAStore {
+            path,
+            message: "it is empty".to_owned(),
+        });
+    }
+    Ok((connection, path, format))
+}
+
+/// The absolute path of a store that is there.
+fn existing(given: &Path) -> Result<PathBuf, OpenError> {
+    let path = locate(given)?;
+    match path.exists() {
+        true => Ok(path),
+        false => Err(OpenError::Path {
+            path: given.to_owned(),
+            message: "there is no such file".to_owned(),
+        }),
+    }
+}
+
 /// A connection that only reads.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     // Not opened read-only: the last connection to go tidies the log up, and must be able to.
@@ -202,7 +255,8 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-fn private() -> OpenOptions {
+/// How a file is made that only its owner can read.
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -211,16 +265,7 @@ fn private() -> OpenOptions {
 
 /// The connection that writes, to a file that is there: an older format is brought to the newest.
 pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => OpenError::NotAStore {
-            path: path.to_owned(),
-            message: "it is no SQLite file".to_owned(),
-        },
-        _ => OpenError::Failed {
-            path: path.to_owned(),
-            message: error.to_string(),
-        },
-    };
+    let failed = |error: rusqlite::Error| failed(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(WRITER_WAITS).map_err(failed)?;
@@ -243,6 +288,20 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
             })?;
     }
     Ok(connection)
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NotAStore {
+            path,
+            message: "it is no SQLite file".to_owned(),
+        },
+        _ => OpenError::Failed {
+            path,
+            message: error.to_string(),
+        },
+    }
 }
 
 /// The format of the file, 0 where it is new. Looks at it only.

@@ -455,12 +455,12 @@ fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
     ))
 }
 
-fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
+pub(crate) fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId(uuid::Uuid::from_bytes(row.get(0)?)))
 }
 
 /// The status in a row.
-pub(super) fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
+pub(crate) fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
     let name = row.get_ref(column)?.as_str()?;
     let known = Status::ALL.into_iter().find(|status| status.as_str() == name);
     known.ok_or_else(|| {

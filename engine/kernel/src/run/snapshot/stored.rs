@@ -36,9 +36,11 @@ pub(super) struct Stored {
     error: Option<RunError>,
     steps: u64,
     branches: u32,
-    paused: Option<Paused>,
-    cancelling: Option<Cancelling>,
-    ending: Option<Ending>,
+    /// The reason, and since when.
+    paused: Option<(Arc<str>, Timestamp)>,
+    /// The reason, and until when.
+    cancelling: Option<(Arc<str>, Timestamp)>,
+    ending: Option<StoredEnding>,
     /// When the run's time is over.
     until: Option<Timestamp>,
     /// Whether it failed and may be retried.
@@ -50,6 +52,13 @@ pub(super) struct Stored {
     signals: BTreeMap<u64, (u32, u32)>,
     undo: Vec<StoredUndo>,
     tables: Tables,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredEnding {
+    error: Option<RunError>,
+    reason: Option<Arc<str>>,
+    problems: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,9 +162,13 @@ impl Stored {
             error: run.error.clone(),
             steps: run.steps,
             branches: run.branches,
-            paused: run.paused.clone(),
-            cancelling: run.cancelling.clone(),
-            ending: run.ending.clone(),
+            paused: run.paused.clone().map(|of| (of.reason, of.since)),
+            cancelling: run.cancelling.clone().map(|of| (of.reason, of.until)),
+            ending: run.ending.clone().map(|of| StoredEnding {
+                error: of.error,
+                reason: of.reason,
+                problems: of.problems,
+            }),
             until: run.due.iter().find(|(_, step)| *step == ROOT).map(|(at, _)| *at),
             kept,
             last,
@@ -200,9 +213,15 @@ impl Stored {
         }
         run.status = self.status;
         run.error = self.error;
-        run.paused = self.paused;
-        run.cancelling = self.cancelling;
-        run.ending = self.ending;
+        run.paused = self.paused.map(|(reason, since)| Paused { reason, since });
+        run.cancelling = self
+            .cancelling
+            .map(|(reason, until)| Cancelling { reason, until });
+        run.ending = self.ending.map(|of| Ending {
+            error: of.error,
+            reason: of.reason,
+            problems: of.problems,
+        });
         Ok(run)
     }
 }

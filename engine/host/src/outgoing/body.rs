@@ -1,0 +1,132 @@
+//! Bodies that may not be larger than a limit, nor keep their reader waiting longer than it wants to.
+
+use std::{
+    any::Any,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use heddle_kernel::Level;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+use wasmtime_wasi_http::Error;
+
+use super::internal;
+use crate::output::Output;
+
+/// How large a body may be, and what is told of one that is larger.
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    pub(super) told: String,
+}
+
+/// A body within a limit.
+pub(super) struct Capped<B> {
+    body: B,
+    left: usize,
+    told: String,
+    is_over: bool,
+    /// Where it is told that the limit was reached, besides to the reader.
+    output: Option<Arc<Output>>,
+    quiet: Option<(Duration, Pin<Box<Sleep>>)>,
+    /// What is held until the body is done with.
+    held: Option<Box<dyn Any + Send>>,
+}
+
+impl<B> Capped<B> {
+    pub(super) fn new(body: B, limit: Limit) -> Self {
+        Self {
+            body,
+            left: limit.bytes,
+            told: limit.told,
+            is_over: false,
+            output: None,
+            quiet: None,
+            held: None,
+        }
+    }
+
+    pub(super) fn noting(self, output: Arc<Output>) -> Self {
+        Self {
+            output: Some(output),
+            ..self
+        }
+    }
+
+    pub(super) fn holding(self, held: impl Any + Send) -> Self {
+        Self {
+            held: Some(Box::new(held)),
+            ..self
+        }
+    }
+
+    /// Ends the body where nothing of it comes for so long.
+    pub(super) fn within(self, quiet: Option<Duration>) -> Self {
+        Self {
+            quiet: quiet.map(|span| (span, Box::pin(sleep(span)))),
+            ..self
+        }
+    }
+
+    fn end<T>(&mut self, error: Error) -> Poll<Option<Result<T, Error>>> {
+        self.is_over = true;
+        self.held = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl<B> Body for Capped<B>
+where
+    B: Body<Data = Bytes, Error: Into<Error>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let size = frame.data_ref().map_or(0, Bytes::len);
+                if size > this.left {
+                    let told = std::mem::take(&mut this.told);
+                    if let Some(output) = &this.output {
+                        output.note(Level::Warn, &told);
+                    }
+                    return this.end(internal(told));
+                }
+                this.left -= size;
+                if let Some((span, sleep)) = &mut this.quiet {
+                    sleep.as_mut().reset(Instant::now() + *span);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => this.end(error.into()),
+            Poll::Ready(None) => {
+                this.is_over = true;
+                this.held = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let quiet = this.quiet.as_mut();
+                match quiet.is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready()) {
+                    true => this.end(Error::ConnectionReadTimeout),
+                    false => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,292 @@
+//! The HTTP requests that a guest makes: each is checked against what its plugin was granted, carries
+//! the call's key, and is told of in a log line of its step.
+//!
+//! A request that is not granted fails as a request, with an error that says what to add to the
+//! policy. Redirects are answers: who follows one makes a new request, which is checked anew.
+
+mod body;
+mod send;
+mod tls;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use heddle_kernel::{Level, object::clip};
+use http::{
+    HeaderName, HeaderValue, Request, Response,
+    header::{CONNECTION, HOST},
+};
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::{
+    host::Inner,
+    output::{Output, held},
+    policy::{Asked, Rules},
+    sandbox::Sandbox,
+};
+
+pub(crate) use self::tls::Tls;
+
+/// By it, who is asked twice knows that it is one request.
+const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How much of a request is shown in a line.
+const SHOWN_LEN: usize = 400;
+
+/// What wasi:http asks of a host to send a request.
+type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Over), Error>> + Send>;
+type Over = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// A guest's side of HTTP.
+pub(crate) struct Outgoing {
+    ctx: WasiHttpCtx,
+    requests: Requests,
+}
+
+/// The requests of one instance.
+struct Requests {
+    host: Arc<Inner>,
+    rules: Arc<Rules>,
+    /// The call's own key; none outside of a run.
+    key: Option<Arc<str>>,
+    /// How many were asked for so far.
+    made: u64,
+    /// How many may be under way at once.
+    places: Arc<Semaphore>,
+    diary: Arc<Diary>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(
+        host: &Arc<Inner>,
+        rules: &Arc<Rules>,
+        key: Option<Arc<str>>,
+        output: &Arc<Output>,
+    ) -> Self {
+        let requests = Requests {
+            host: host.clone(),
+            rules: rules.clone(),
+            key,
+            made: 0,
+            places: Arc::new(Semaphore::new(host.settings.http_at_once)),
+            diary: Arc::new(Diary {
+                output: output.clone(),
+                under_way: Mutex::default(),
+            }),
+        };
+        Self {
+            ctx: WasiHttpCtx::new(),
+            requests,
+        }
+    }
+}
+
+impl WasiHttpView for Sandbox {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (outgoing, table) = self.outgoing();
+        WasiHttpCtxView {
+            ctx: &mut outgoing.ctx,
+            hooks: &mut outgoing.requests,
+            table,
+        }
+    }
+}
+
+impl WasiHttpHooks for Requests {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Over,
+    ) -> Sending {
+        self.made += 1;
+        let begun = self.begin(request, options.unwrap_or_default());
+        Box::new(async move {
+            let (exchange, request) = begun?;
+            let response = exchange.send(request).await?;
+            // What is left of the connection goes with the response's body.
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Over))
+        })
+    }
+
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+}
+
+impl Requests {
+    /// Checks a request and makes it ready to be sent.
+    fn begin(
+        &self,
+        mut request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<(send::Exchange, Request<WasiBody>), Error> {
+        let Self {
+            host, rules, diary, ..
+        } = self;
+        let settings = &host.settings;
+        let plugin = &rules.plugin;
+        if !diary.output.may_request() {
+            let limit = settings.http_requests;
+            return Err(internal(format!(
+                "plugin `{plugin}` made more requests in one call than its limit of {limit} (http_requests)"
+            )));
+        }
+        let asked = Asked::new(request.method(), request.uri()).map_err(|problem| {
+            diary.refuse(format!(
+                "a request of plugin `{plugin}` cannot be made: {problem}"
+            ))
+        })?;
+        let Some(grant) = rules.http.iter().find(|grant| grant.covers(&asked)) else {
+            let (shown, to_add) = (shown(&asked), asked.to_add(plugin, &rules.http));
+            return Err(diary.refuse(format!(
+                "plugin `{plugin}` was not granted the request {shown}. {to_add}"
+            )));
+        };
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let (shown, limit) = (shown(&asked), settings.http_at_once);
+            return Err(diary.refuse(format!(
+                "plugin `{plugin}` asked for {shown} with {limit} requests of this call under way, which is the limit \
+                 (http_at_once)"
+            )));
+        };
+        let headers = request.headers_mut();
+        headers.insert(HOST, asked.origin.header());
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if let (Some(key), false) = (&self.key, headers.contains_key(KEY_HEADER)) {
+            let key = nth(key, self.made);
+            let key = HeaderValue::try_from(key).map_err(|error| internal(error.to_string()))?;
+            headers.insert(KEY_HEADER, key);
+        }
+        let entry = diary.begin(self.made, shown(&asked));
+        let exchange = send::Exchange {
+            host: host.clone(),
+            plugin: plugin.clone(),
+            grant: grant.clone(),
+            asked,
+            options,
+            place,
+            entry,
+        };
+        Ok((exchange, request))
+    }
+}
+
+/// The key of a call's n-th request. A tool that the call makes has a key with `/` and a number, so that
+/// the two are never the same.
+fn nth(key: &str, n: u64) -> String {
+    match n {
+        1 => key.to_owned(),
+        n => format!("{key}:{n}"),
+    }
+}
+
+/// A request as a line shows it: with neither its query nor its headers, which may hold secrets.
+fn shown(asked: &Asked) -> String {
+    let text = asked.to_string();
+    match clip(&text, SHOWN_LEN) {
+        kept if kept.len() < text.len() => format!("{kept}…"),
+        _ => text,
+    }
+}
+
+/// An error that carries its words to the guest.
+fn internal(message: String) -> Error {
+    Error::InternalError(Some(message))
+}
+
+/// The lines that tell of an instance's requests. What is under way when the instance ends is told
+/// of then.
+struct Diary {
+    output: Arc<Output>,
+    under_way: Mutex<BTreeMap<u64, Begun>>,
+}
+
+struct Begun {
+    shown: String,
+    at: Instant,
+}
+
+/// One request under way.
+struct Entry {
+    diary: Arc<Diary>,
+    n: u64,
+    shown: String,
+}
+
+impl Diary {
+    /// Tells that a request was not made, and why.
+    fn refuse(&self, message: String) -> Error {
+        self.output.note(Level::Warn, &message);
+        internal(message)
+    }
+
+    fn begin(self: &Arc<Self>, n: u64, shown: String) -> Entry {
+        let begun = Begun {
+            shown: shown.clone(),
+            at: Instant::now(),
+        };
+        held(&self.under_way).insert(n, begun);
+        Entry {
+            diary: self.clone(),
+            n,
+            shown,
+        }
+    }
+
+    /// Tells what was left without an answer.
+    fn close(&self) {
+        // The lock is held over the lines: who ends at the same moment tells nothing more.
+        for Begun { shown, at } in std::mem::take(&mut *held(&self.under_way)).into_values() {
+            let ms = at.elapsed().as_millis();
+            self.output.note(
+                Level::Warn,
+                &format!("{shown} had no answer after {ms} ms, when the call ended"),
+            );
+        }
+    }
+}
+
+impl Entry {
+    /// Tells that the host put an end to the request, and why.
+    fn refuse(&self, message: &str) {
+        let mut under_way = held(&self.diary.under_way);
+        if under_way.remove(&self.n).is_some() {
+            self.diary.output.note(Level::Warn, message);
+        }
+    }
+
+    /// Tells how the request ended, once.
+    fn end(&self, level: Level, what: impl std::fmt::Display) {
+        let mut under_way = held(&self.diary.under_way);
+        if let Some(Begun { shown, at }) = under_way.remove(&self.n) {
+            let ms = at.elapsed().as_millis();
+            self.diary
+                .output
+                .note(level, &format!("{shown} {what} in {ms} ms"));
+        }
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.diary.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_requests_of_one_call_have_keys_of_their_own() {
+        let keys: Vec<_> = (1..=3).map(|n| nth("run-7", n)).collect();
+        assert_eq!(keys, ["run-7", "run-7:2", "run-7:3"]);
+    }
+}

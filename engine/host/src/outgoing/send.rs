@@ -1,0 +1,275 @@
+//! One request on its way: the host's name becomes addresses, those that the grant allows are tried,
+//! and the request goes over a connection of its own.
+
+use std::{
+    error::Error as _,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use heddle_kernel::Level;
+use http::{Request, Response, Uri};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    sync::OwnedSemaphorePermit,
+    time::timeout,
+};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use super::{
+    Entry,
+    body::{Capped, Limit},
+    internal,
+};
+use crate::{
+    host::Inner,
+    policy::{Asked, HttpGrant},
+    settings::Bytes,
+};
+
+/// How long one address of several is tried before the next one is.
+const NEXT_ADDRESS: Duration = Duration::from_secs(3);
+
+/// How long the head of an answer may be.
+const HEAD_BYTES: usize = 128 << 10;
+
+/// How many headers an answer may have.
+const HEADERS: usize = 200;
+
+/// A request that is granted.
+pub(super) struct Exchange {
+    pub(super) host: Arc<Inner>,
+    pub(super) plugin: Arc<str>,
+    pub(super) grant: HttpGrant,
+    pub(super) asked: Asked,
+    pub(super) options: RequestOptions,
+    /// Its place among those of its call, which is free when the answer's body is done with.
+    pub(super) place: OwnedSemaphorePermit,
+    pub(super) entry: Entry,
+}
+
+/// Why there is no answer.
+pub(super) enum Failed {
+    /// The host put an end to it, and says why in the same words to the guest and in the line.
+    Refused(String),
+    /// It did not go well.
+    Broken { error: Error, said: String },
+}
+
+impl Failed {
+    fn broken(error: Error, said: impl std::fmt::Display) -> Self {
+        Self::Broken {
+            error,
+            said: said.to_string(),
+        }
+    }
+}
+
+/// What bytes go over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Exchange {
+    /// Sends the request. The answer's body is read as the guest reads it.
+    pub(super) async fn send(self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+        let settings = &self.host.settings;
+        let for_request = self.limit("body", "http_request_bytes", settings.http_request_bytes);
+        let for_answer = self.limit("answer", "http_response_bytes", settings.http_response_bytes);
+        let request = request.map(|body| Capped::new(body, for_request));
+        let answered = self.exchange(request).await.and_then(|(response, connection)| {
+            match response.body().size_hint().lower() > for_answer.bytes as u64 {
+                true => Err(Failed::Refused(for_answer.told.clone())),
+                false => Ok((response, connection)),
+            }
+        });
+        match answered {
+            Ok((response, connection)) => {
+                let status = response.status().as_u16();
+                self.entry.end(Level::Info, format_args!("answered {status}"));
+                let output = self.entry.diary.output.clone();
+                let quiet = self.options.between_bytes_timeout;
+                let held = (self.place, connection);
+                Ok(response.map(|body| {
+                    let body = Capped::new(body, for_answer).noting(output).holding(held);
+                    body.within(quiet).boxed_unsync()
+                }))
+            }
+            Err(Failed::Refused(message)) => {
+                self.entry.refuse(&message);
+                Err(internal(message))
+            }
+            Err(Failed::Broken { error, said }) => {
+                self.entry.end(Level::Warn, format_args!("failed ({said})"));
+                Err(error)
+            }
+        }
+    }
+
+    fn limit(&self, what: &str, name: &str, bytes: usize) -> Limit {
+        let (plugin, shown, limit) = (&self.plugin, &self.entry.shown, Bytes(bytes));
+        Limit {
+            bytes,
+            told: format!(
+                "the {what} of {shown}, a request of plugin `{plugin}`, is larger than its limit of {limit} ({name})"
+            ),
+        }
+    }
+
+    /// Connects, sends, and waits for the head of the answer.
+    async fn exchange(
+        &self,
+        request: Request<Capped<WasiBody>>,
+    ) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), Failed> {
+        let stream = within(self.options.connect_timeout, self.connect(), || {
+            Failed::broken(
+                Error::ConnectionTimeout,
+                "the guest waited no longer for a connection",
+            )
+        })
+        .await?;
+        within(self.options.first_byte_timeout, send(stream, request), || {
+            Failed::broken(
+                Error::ConnectionReadTimeout,
+                "the guest waited no longer for an answer",
+            )
+        })
+        .await
+    }
+
+    /// A connection to an address of the host that the grant allows.
+    async fn connect(&self) -> Result<Box<dyn Stream>, Failed> {
+        let origin = &self.asked.origin;
+        let mut last = None;
+        let addresses = self.addresses().await?;
+        let tries = addresses.len();
+        for (at, address) in addresses.into_iter().enumerate() {
+            let connecting = TcpStream::connect(address);
+            let connected = match at + 1 < tries {
+                true => timeout(NEXT_ADDRESS, connecting)
+                    .await
+                    .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())),
+                false => connecting.await,
+            };
+            match connected {
+                Ok(stream) if origin.is_https => {
+                    let stream = self.host.tls.connect(&origin.host, stream).await?;
+                    return Ok(Box::new(stream));
+                }
+                Ok(stream) => return Ok(Box::new(stream)),
+                Err(error) => last = Some((address, error)),
+            }
+        }
+        let (address, error) = last.expect("there is at least one address");
+        let told = match error.kind() {
+            ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+            ErrorKind::TimedOut => Error::ConnectionTimeout,
+            _ => Error::DestinationUnavailable,
+        };
+        Err(Failed::broken(told, format_args!("{}: {error}", address.ip())))
+    }
+
+    /// The addresses of the host, without those that may not be connected to; at least one.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Failed> {
+        let origin = &self.asked.origin;
+        let found: Vec<SocketAddr> = match origin.address() {
+            Some(address) => vec![(address, origin.port).into()],
+            None => {
+                let found = lookup_host((origin.host.as_str(), origin.port)).await;
+                found.map(Iterator::collect).map_err(|error| {
+                    let said = format!("`{}` has no address: {error}", origin.host);
+                    let (rcode, info_code) = (Some(said.clone()), None);
+                    Failed::broken(Error::DnsError { rcode, info_code }, said)
+                })?
+            }
+        };
+        let mut refused = None;
+        let allowed: Vec<_> = found
+            .into_iter()
+            .filter(|address| match self.grant.check(address.ip()) {
+                Ok(()) => true,
+                Err(what) => {
+                    refused.get_or_insert((address.ip(), what));
+                    false
+                }
+            })
+            .collect();
+        match (allowed.is_empty(), refused) {
+            (false, _) => Ok(allowed),
+            (true, Some((address, what))) => Err(Failed::Refused(format!(
+                "plugin `{}` was not granted the request {}: `{}` is at {address}, {what}, which its grant does not \
+                 name. To allow it, add `private: [\"{address}\"]` to the grant of {origin} in the policy",
+                self.plugin, self.entry.shown, origin.host
+            ))),
+            (true, None) => Err(Failed::broken(
+                Error::DestinationNotFound,
+                format_args!("`{}` has no address", origin.host),
+            )),
+        }
+    }
+}
+
+/// Waits as long as the guest wants to.
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Failed>>,
+    over: impl FnOnce() -> Failed,
+) -> Result<T, Failed> {
+    match limit {
+        None => work.await,
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(over())),
+    }
+}
+
+/// Sends a request over a connection that is for it alone.
+async fn send(
+    stream: Box<dyn Stream>,
+    mut request: Request<Capped<WasiBody>>,
+) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), Failed> {
+    // A server is asked for a path, a proxy for all of it.
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = match path.starts_with('/') {
+        true => path.to_owned(),
+        false => format!("/{path}"),
+    };
+    *request.uri_mut() =
+        Uri::try_from(path).map_err(|error| Failed::broken(Error::HttpRequestUriInvalid, error))?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(of_hyper)?;
+    let connection = spawn(async move {
+        // How it ends is seen by who sends, and by who reads the answer.
+        let _ = connection.await;
+    });
+    let response = sender.send_request(request).await.map_err(of_hyper)?;
+    Ok((response, connection))
+}
+
+fn of_hyper(error: hyper::Error) -> Failed {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // The body's own error, where it is the guest's body that ended the request.
+        if let Some(Error::InternalError(Some(message))) = cause.downcast_ref() {
+            return Failed::Refused(message.clone());
+        }
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            said = format!("{said}: {cause}");
+        }
+        source = cause.source();
+    }
+    let told = match () {
+        () if error.is_parse_too_large() => Error::HttpResponseHeaderSectionSize(None),
+        () if error.is_parse() => Error::HttpProtocolError,
+        () if error.is_incomplete_message() => Error::HttpResponseIncomplete,
+        () => Error::ConnectionTerminated,
+    };
+    Failed::broken(told, said)
+}

@@ -1,0 +1,88 @@
+//! TLS to the hosts that guests make requests to.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::{net::TcpStream, sync::OnceCell, task::spawn_blocking};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use wasmtime_wasi_http::Error;
+
+use super::{internal, send::Failed};
+
+/// Whom to trust, found out when the first request needs it.
+pub(crate) struct Tls {
+    authorities: Option<PathBuf>,
+    config: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Tls {
+    /// With the certificate authorities of this file, or with those of the machine.
+    pub(crate) fn new(authorities: Option<PathBuf>) -> Self {
+        Self {
+            authorities,
+            config: OnceCell::new(),
+        }
+    }
+
+    /// Makes a connection to a host a secret one. Who is at its other end must be who the name says.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Failed> {
+        let failed = |error: Error, said: String| Failed::Broken { error, said };
+        let config = self.config.get_or_try_init(|| self.load()).await;
+        let config = config.map_err(|message| failed(internal(message.clone()), message))?;
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| failed(Error::TlsProtocolError, format!("`{host}`: {error}")))?;
+        let connecting = TlsConnector::from(config.clone()).connect(name, stream);
+        connecting.await.map_err(|error| {
+            let told = match error.get_ref().and_then(|error| error.downcast_ref()) {
+                Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+                Some(_) => Error::TlsProtocolError,
+                None if error.kind() == io::ErrorKind::UnexpectedEof => Error::ConnectionTerminated,
+                None => Error::TlsProtocolError,
+            };
+            failed(told, format!("TLS: {error}"))
+        })
+    }
+
+    async fn load(&self) -> Result<Arc<ClientConfig>, String> {
+        let authorities = self.authorities.clone();
+        let loaded = spawn_blocking(move || config(authorities)).await;
+        loaded.map_err(|error| error.to_string())?.map(Arc::new)
+    }
+}
+
+fn config(authorities: Option<PathBuf>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    let from = match authorities {
+        Some(file) => {
+            let failed = |error| format!("no certificate authorities in {}: {error}", file.display());
+            let certificates = CertificateDer::pem_file_iter(&file).map_err(failed)?;
+            roots.add_parsable_certificates(certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?);
+            file.display().to_string()
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            "this machine".to_owned()
+        }
+    };
+    if roots.is_empty() {
+        return Err(format!(
+            "there is no certificate authority to trust in {from}: install the package ca-certificates, or name a \
+             file of them by SSL_CERT_FILE"
+        ));
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,247 @@
+//! What an operator grants to plugins and how much of each may be under way: nothing and any number,
+//! unless the policy says so.
+//!
+//! What is said of a plugin belongs to its name, and so to every version of it. The policy is read
+//! once, at the start; each registered plugin then holds what is said of it.
+
+mod address;
+mod http;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{
+    Deserialize,
+    de::{Deserializer, Error},
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub(crate) use self::http::{Asked, HttpGrant};
+
+/// The most that `at_once` may be: more is the same as no limit.
+const MOST_AT_ONCE: usize = 1 << 20;
+
+/// The largest policy that is read, in bytes.
+const MOST_BYTES: usize = 1 << 20;
+
+/// What an operator grants and limits, by the name of the plugin. The default grants nothing and
+/// limits nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    plugins: BTreeMap<String, PluginPolicy>,
+}
+
+/// What is said of one plugin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PluginPolicy {
+    /// The outgoing HTTP requests that it may make.
+    #[serde(default)]
+    http: Vec<HttpGrant>,
+    /// How many of its calls may be under way at once. Default: no limit of its own.
+    #[serde(default, deserialize_with = "at_once")]
+    at_once: Option<usize>,
+}
+
+/// Why a policy cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", place(.line, .column))]
+pub struct PolicyError {
+    /// The line of what is wrong, from 1; 0 where it is the whole.
+    pub line: u64,
+    /// The column of what is wrong, from 1; 0 where it is the whole.
+    pub column: u64,
+    /// What is wrong there, and what to do.
+    pub message: String,
+}
+
+fn place(line: &u64, column: &u64) -> String {
+    match line {
+        0 => String::new(),
+        _ => format!("line {line}, column {column}: "),
+    }
+}
+
+impl Policy {
+    /// Reads a policy, which is YAML or JSON:
+    ///
+    /// ```
+    /// # use heddle_host::Policy;
+    /// let policy = Policy::parse(r#"
+    /// plugins:
+    ///   http:
+    ///     at_once: 4
+    ///     http:
+    ///       - https://api.example.org
+    ///       - {host: "http://10.0.0.7:8080", methods: [GET, POST], paths: [/v1/]}
+    /// "#)?;
+    /// assert_eq!(policy.names().collect::<Vec<_>>(), ["http"]);
+    /// # Ok::<(), heddle_host::PolicyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first thing in it that is not known, or has a value that cannot be.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > MOST_BYTES {
+            return Err(PolicyError {
+                line: 0,
+                column: 0,
+                message: format!(
+                    "this is larger than a policy may be, which is {} MiB",
+                    MOST_BYTES >> 20
+                ),
+            });
+        }
+        let options = serde_saphyr::options! {
+            strict_booleans: true,
+            with_snippet: false,
+        };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let place = error.location();
+            let text = error.to_string();
+            let said = text.split(" at line ").next().unwrap_or(&text);
+            let said = said.split(", set Duplicate").next().unwrap_or(said);
+            PolicyError {
+                line: place.map_or(0, |place| place.line()),
+                column: place.map_or(0, |place| place.column()),
+                message: said.to_owned(),
+            }
+        })
+    }
+
+    /// The names of the plugins that it says something of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.plugins.keys().map(String::as_str)
+    }
+
+    /// What holds for each plugin that it says something of.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = Arc<Rules>> {
+        self.plugins.iter().map(|(name, policy)| {
+            Arc::new(Rules {
+                plugin: name.as_str().into(),
+                http: policy.http.clone(),
+                at_once: policy.at_once,
+                places: policy.at_once.map(Semaphore::new),
+            })
+        })
+    }
+}
+
+fn at_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
+    let number =
+        usize::deserialize(input).map_err(|_| D::Error::custom("`at_once` is a whole number, as in 4"))?;
+    match number {
+        0 => Err(D::Error::custom(
+            "`at_once` is at least 1: with 0, no call would ever begin",
+        )),
+        n if n > MOST_AT_ONCE => Err(D::Error::custom(format!(
+            "`at_once` is at most {MOST_AT_ONCE}: leave it out for no limit"
+        ))),
+        n => Ok(Some(n)),
+    }
+}
+
+/// What holds for the plugins of one name, while the host runs.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The name.
+    pub(crate) plugin: Arc<str>,
+    /// The outgoing HTTP requests that they may make.
+    pub(crate) http: Vec<HttpGrant>,
+    /// How many of their calls may be under way at once.
+    pub(crate) at_once: Option<usize>,
+    places: Option<Semaphore>,
+}
+
+impl Rules {
+    /// Nothing is granted, and nothing of its own limited.
+    pub(crate) fn none(plugin: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            plugin,
+            http: Vec::new(),
+            at_once: None,
+            places: None,
+        })
+    }
+
+    /// Whether anything is granted, so that a call may have an effect outside.
+    pub(crate) fn is_granted(&self) -> bool {
+        !self.http.is_empty()
+    }
+
+    /// What is granted, a line for each grant.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.http.iter().map(|grant| format!("http: {grant}")).collect()
+    }
+
+    /// Waits until one more call may begin, in the order of arrival. The call's place is free again
+    /// when what is returned is dropped.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let places = self.places.as_ref()?;
+        Some(places.acquire().await.expect("these places are never closed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Policy::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_policy_is_read_from_yaml_and_from_json() {
+        let yaml = "plugins:\n  a:\n    at_once: 4\n    http: [https://api.example.org]\n  b: {}\n";
+        let json = r#"{"plugins": {"a": {"at_once": 4, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
+        for text in [yaml, json] {
+            let rules: Vec<_> = Policy::parse(text).unwrap().rules().collect();
+            assert_eq!((&*rules[0].plugin, rules[0].at_once), ("a", Some(4)));
+            assert_eq!(rules[0].lines(), ["http: https://api.example.org"]);
+            assert!(rules[0].is_granted() && !rules[1].is_granted());
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_place() {
+        let cases = [
+            (
+                "plugin: {}",
+                "line 1, column 1: unknown field `plugin`, expected one of plugins",
+            ),
+            (
+                "plugins:\n  a:\n    htp: []",
+                "line 3, column 5: unknown field `htp`, expected one of http, at_once",
+            ),
+            (
+                "plugins:\n  a:\n    at_once: 0",
+                "line 3, column 14: `at_once` is at least 1",
+            ),
+            (
+                "plugins:\n  a:\n    at_once: many",
+                "line 3, column 14: `at_once` is a whole number, as in 4",
+            ),
+            (
+                "plugins:\n  a: {}\n  a: {}",
+                "line 3, column 3: duplicate mapping key: a",
+            ),
+            (
+                "plugins:\n  a:\n    http:\n      - host: a.org\n        method: [GET]",
+                "line 5, column 9: unknown field `method`, expected one of host, methods, paths, private",
+            ),
+            (
+                "plugins:\n  a:\n    http:\n      - https://a.org/v1",
+                "line 4, column 9: `https://a.org/v1` has more than a host in it",
+            ),
+            (
+                "plugins:\n  a:\n    http: [{methods: [GET]}]",
+                "line 3, column 13: missing field `host`",
+            ),
+        ];
+        for (text, expected) in cases {
+            let refusal = refusal(text);
+            assert!(refusal.starts_with(expected), "{text:?}: {refusal}");
+        }
+        assert!(refusal(&" ".repeat(MOST_BYTES + 1)).contains("1 MiB"));
+    }
+}

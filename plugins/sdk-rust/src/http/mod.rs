@@ -1,0 +1,293 @@
+//! HTTP requests to hosts that the operator granted to the plugin.
+//!
+//! ```no_run
+//! # use heddle_plugin::{Result, http::Request};
+//! # #[derive(serde::Deserialize)] struct Order { id: u64 }
+//! # fn order() -> Result<Order> {
+//! let answer = Request::get("https://api.example.org/v1/orders/7").header("accept", "application/json").send()?;
+//! let order: Order = answer.checked()?.json()?;
+//! # Ok(order) }
+//! ```
+//!
+//! A request that the operator did not grant fails with an error that says what to add to the policy.
+//! The engine gives each request of a call an `idempotency-key` that is the same on every attempt of the
+//! step, unless the request has one. It follows no redirect.
+
+#[cfg(target_arch = "wasm32")]
+mod guest;
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, Result, json};
+
+/// A request to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method, in capitals.
+    pub method: String,
+    /// The whole of it: `https://host/path?query`.
+    pub url: String,
+    /// In the order in which they were added.
+    pub headers: Vec<(String, String)>,
+    /// Empty for none.
+    pub body: Vec<u8>,
+}
+
+/// What was answered, whatever its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The headers, their names in lower case. Those whose value is no text are left out.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// A request without headers or a body.
+    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// A request to read something.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self::new("GET", url)
+    }
+
+    /// A request to do something.
+    pub fn post(url: impl Into<String>) -> Self {
+        Self::new("POST", url)
+    }
+
+    /// The same with one more header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with this body.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            body: body.into(),
+            ..self
+        }
+    }
+
+    /// The same with a body in JSON, which it says of itself.
+    pub fn json<T: Serialize + ?Sized>(self, body: &T) -> Result<Self> {
+        let body = json::to_text(body, format_args!("the body of a request"))?;
+        Ok(self.header("content-type", "application/json").body(body))
+    }
+
+    /// Sends it and waits for the whole answer.
+    ///
+    /// # Errors
+    /// Permanent where it cannot be sent as it is, or was not granted; retryable where the host was not
+    /// reached or did not answer. An answer with a status that tells of an error is an answer.
+    pub fn send(&self) -> Result<Response> {
+        let url = Url::parse(&self.url)?;
+        #[cfg(target_arch = "wasm32")]
+        return guest::send(self, &url);
+        #[cfg(not(target_arch = "wasm32"))]
+        return native::send(self, &url);
+    }
+
+    /// What it is called in errors. A query may hold a secret.
+    fn shown(&self) -> String {
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        format!("{} {url}", self.method)
+    }
+}
+
+impl Response {
+    /// The value of the first header with this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The answer, if its status tells of no error.
+    ///
+    /// # Errors
+    /// Retryable for the statuses that may go well another time (408, 425, 429, 500, 502, 503, 504),
+    /// permanent for every other from 400; with the status and the beginning of the body.
+    pub fn checked(self) -> Result<Self> {
+        let status = self.status;
+        if status < 400 {
+            return Ok(self);
+        }
+        let said: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+        let message = format!("the answer has status {status}: {said}");
+        let error = match self.is_passing() {
+            true => Error::retryable(message),
+            false => Error::permanent(message),
+        };
+        Err(error.with_data(serde_json::json!({ "status": status })))
+    }
+
+    /// Whether its status tells of something that may go well another time.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> Result<&str> {
+        Ok(std::str::from_utf8(&self.body)?)
+    }
+
+    /// The body as a type that it has in JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        json::parse(self.text()?).map_err(|malformed| {
+            Error::permanent(format!(
+                "the answer has another body than was expected: {malformed}"
+            ))
+        })
+    }
+}
+
+/// The parts of an URL.
+#[derive(Debug, PartialEq, Eq)]
+struct Url<'a> {
+    is_https: bool,
+    authority: &'a str,
+    /// With the query; begins with `/`, `?` or nothing.
+    path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn parse(url: &'a str) -> Result<Self> {
+        let wrong =
+            |what: fmt::Arguments<'_>| Error::permanent(format!("`{url}` is no URL for a request: {what}"));
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| wrong(format_args!("write it like https://api.example.org/v1")))?;
+        let is_https = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(wrong(format_args!("its scheme is neither http nor https"))),
+        };
+        let rest = rest.split('#').next().unwrap_or_default();
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.is_empty() {
+            return Err(wrong(format_args!("it names no host")));
+        }
+        Ok(Self {
+            is_https,
+            authority,
+            path,
+        })
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod native {
+    //! Outside of the engine, the author's test answers.
+
+    use std::cell::RefCell;
+
+    use super::{Error, Request, Response, Result, Url};
+
+    type Answer = Box<dyn Fn(&Request) -> Result<Response>>;
+
+    thread_local! {
+        static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn answer(answer: Answer) {
+        ANSWER.set(Some(answer));
+    }
+
+    pub(super) fn send(request: &Request, _: &Url<'_>) -> Result<Response> {
+        ANSWER.with_borrow(|answer| match answer {
+            Some(answer) => answer(request),
+            None => Err(Error::permanent(format!(
+                "{} was not sent: outside of the engine, `testing::answer_requests` says what is answered",
+                request.shown()
+            ))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    #[test]
+    fn an_url_is_taken_apart() {
+        let url = Url::parse("HTTPS://me@a.org:81/b?c=/d#e").expect("it is one");
+        assert_eq!(
+            (url.is_https, url.authority, url.path),
+            (true, "me@a.org:81", "/b?c=/d")
+        );
+        let url = Url::parse("http://a.org?b").expect("it is one");
+        assert_eq!((url.is_https, url.authority, url.path), (false, "a.org", "?b"));
+        for (odd, said) in [
+            ("a.org", "like https://"),
+            ("ftp://a", "neither http nor https"),
+            ("http:///a", "no host"),
+        ] {
+            let error = Url::parse(odd).expect_err("it is none");
+            assert!(error.message.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_status_says_whether_to_try_again() {
+        let answer = |status| Response {
+            status,
+            headers: vec![("a".into(), "b".into())],
+            body: b"{\"n\": 1}".to_vec(),
+        };
+        let ok = answer(204).checked().expect("no error");
+        assert_eq!((ok.header("a"), ok.header("c")), (Some("b"), None));
+        assert_eq!(ok.json::<serde_json::Value>().expect("it is JSON")["n"], 1);
+        for (status, kind) in [
+            (404, Kind::Permanent),
+            (429, Kind::Retryable),
+            (503, Kind::Retryable),
+            (501, Kind::Permanent),
+        ] {
+            let error = answer(status).checked().expect_err("an error");
+            assert_eq!(error.kind, kind, "{status}");
+            assert_eq!(
+                error.message,
+                format!("the answer has status {status}: {{\"n\": 1}}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_test_answers_requests() {
+        let request = Request::post("https://a.org/b?secret")
+            .json(&[1])
+            .expect("it is JSON");
+        let refused = request.send().expect_err("nobody answers");
+        assert!(
+            refused.message.starts_with("POST https://a.org/b was not sent"),
+            "{refused}"
+        );
+        crate::testing::answer_requests(|request| {
+            assert_eq!(request.body, b"[1]");
+            Ok(Response {
+                status: 201,
+                headers: request.headers.clone(),
+                body: Vec::new(),
+            })
+        });
+        let answer = request.send().expect("it is answered");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (201, Some("application/json"))
+        );
+    }
+}
