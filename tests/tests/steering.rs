@@ -125,7 +125,7 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
     let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
     assert_eq!(steps["steps"][1]["attempts"], 2, "{steps}");
     let refused = tell(&server, &run, "retry", &json!({})).problem(409);
-    assert_eq!(refused["type"], "urn:heddle:problem:run-over");
+    assert_eq!(refused["type"], "urn:heddle:problem:not-now");
 }
 
 #[test]
@@ -212,6 +212,47 @@ fn a_fork_goes_on_from_a_step_with_another_state() {
 }
 
 #[test]
+fn a_fork_makes_again_what_was_under_way_beside_its_step() {
+    let server = Server::start();
+    let graph = server.create(&json!({
+        "start": "a",
+        "nodes": {
+            "a": set(&json!({"a": 1})), "slow": {"uses": "hostile/sleep", "config": {"ms": 300}},
+            "quick": set(&json!({"quick": 1})), "join": set(&json!({"joined": true})),
+        },
+        "edges": {"a": ["slow", "quick"], "slow": "join", "quick": "join"},
+    }));
+    let run = server.start_run(&graph, &json!({}));
+    server.wait(&run);
+    let steps = |run: &str, query: &str| -> Vec<(u64, String, u64)> {
+        let page = server.get(&format!("/v1/runs/{run}/steps{query}")).ok();
+        let steps = page["steps"].as_array().unwrap().iter();
+        steps
+            .map(|step| {
+                assert_eq!(step["status"], "finished", "{step}");
+                let node = step["node"].as_str().unwrap().to_owned();
+                (
+                    step["step"].as_u64().unwrap(),
+                    node,
+                    step["attempts"].as_u64().unwrap(),
+                )
+            })
+            .collect()
+    };
+    assert_eq!(steps(&run, "").len(), 4);
+    let fork = tell(&server, &run, "fork", &json!({"step": 3})).ok();
+    let fork = fork["run_id"].as_str().unwrap();
+    assert_eq!(server.wait(fork)["state"]["joined"], true);
+    let slow = (2, "slow".to_owned(), 2);
+    let join = (4, "join".to_owned(), 1);
+    assert_eq!(steps(fork, ""), [slow.clone(), join.clone()]);
+    assert_eq!(
+        (steps(fork, "?limit=1"), steps(fork, "?after=2")),
+        (vec![slow], vec![join])
+    );
+}
+
+#[test]
 fn the_steps_of_a_run_are_listed_and_looked_back_at() {
     let server = Server::start();
     server.create(&json!({"name": "inner", "nodes": {"x": set(&json!({"x": 1}))}}));
@@ -282,7 +323,7 @@ fn the_steps_of_a_run_are_listed_and_looked_back_at() {
     );
     assert_eq!(
         late["state"],
-        json!({"list": [1, 2, 3], "n": 2, "out": [1, 2], "inner": {"x": 1}})
+        json!({"list": [1, 2, 3], "n": 2, "out": [{"text": 1}, {"text": 2}], "inner": {"x": 1}})
     );
     server.get(&format!("/v1/runs/{run}/steps/10")).problem(404);
 
@@ -293,7 +334,7 @@ fn the_steps_of_a_run_are_listed_and_looked_back_at() {
             {"key": "inner", "op": "add", "after": {"x": 1}},
             {"key": "list", "op": "replace", "before": [1, 2], "after": [1, 2, 3]},
             {"key": "n", "op": "replace", "before": 1, "after": 2},
-            {"key": "out", "op": "add", "after": [1, 2]},
+            {"key": "out", "op": "add", "after": [{"text": 1}, {"text": 2}]},
         ])
     );
     assert!(
@@ -519,6 +560,11 @@ fn a_cancelled_run_lets_a_call_finish_within_its_grace() {
     begun(&run);
     tell(&server, &run, "cancel", &json!({"grace": "0s"})).ok();
     let state = server.wait(&run);
+    let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
+    assert_eq!(
+        (&steps["steps"][0]["status"], &steps["steps"][0]["finished_at"]),
+        (&json!("given_up"), &Value::Null)
+    );
     assert!(
         !kinds(state["logs"].as_array().unwrap()).contains(&"step_finished"),
         "{state}"

@@ -261,10 +261,6 @@ pub(crate) fn post_keyed(server: &str, path: &str, body: &str, key: Option<&str>
     answer(request.send(body), server)
 }
 
-pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
-    body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
-}
-
 /// Posts bytes of a content type.
 pub(crate) fn upload(server: &str, path: &str, kind: &str, bytes: &[u8]) -> anyhow::Result<Value> {
     let request = agent()
@@ -281,6 +277,10 @@ pub(crate) fn download(server: &str, path: &str) -> anyhow::Result<impl Read> {
         true => Ok(response.into_body().into_reader()),
         false => Err(problem(response)),
     }
+}
+
+pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
+    body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
 }
 
 /// The JSON of an answer, or the problem that it tells of.

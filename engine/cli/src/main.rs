@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)] // a command's stdout is its interface
 
 mod archive;
+mod backtest;
 mod check;
 mod client;
 mod definition;
@@ -76,6 +77,8 @@ enum Command {
     Export(history::Export),
     /// Keep a run that was exported, and print its id
     Import(history::Import),
+    /// Make the calls of recorded steps again with a new version of a plugin, and print what differs
+    Backtest(backtest::Arguments),
     /// Check, copy or migrate the store that a server keeps everything in
     #[command(subcommand)]
     Store(store::Store),
@@ -228,6 +231,7 @@ fn main() -> ExitCode {
         Command::Diff(diff) => diff.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Backtest(backtest) => backtest.run(),
         Command::Store(command) => store::run(command),
     };
     done.unwrap_or_else(|error| {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use heddle_host::{Host, HostSettings};
+use heddle_host::{Host, HostSettings, Policy};
 use heddle_kernel::retention::Retention;
 use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
@@ -36,6 +36,9 @@ pub(crate) struct Serve {
     /// Where compiled plugins are cached [default: beside the store, PATH.cache]
     #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// The file that says what plugins are granted, and how many of their calls may be under way at once
+    #[arg(long, env = "HEDDLE_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// A Host that requests may name besides loopback, as in heddle.example.org; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
@@ -92,8 +95,11 @@ impl Serve {
             beside.push(".cache");
             beside.into()
         });
+        let policy = self.policy()?;
+        let named: Vec<String> = policy.names().map(str::to_owned).collect();
         let host = Host::new(HostSettings {
             cache_dir: Some(cache),
+            policy,
             call_timeout: Duration::from_secs(self.call_timeout.max(1)),
             max_memory_bytes: self.call_memory.max(1) << 20,
             ..HostSettings::default()
@@ -112,6 +118,7 @@ impl Serve {
         let engine = Engine::new(ports, settings);
         self.register_folder(&engine).await?;
         recover(&engine).await?;
+        warn_of_unknown(&named, &engine);
         engine.forget_old(
             retention,
             archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
@@ -135,6 +142,20 @@ impl Serve {
         engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
+    }
+
+    /// What the policy file grants; nothing without one.
+    fn policy(&self) -> anyhow::Result<Policy> {
+        let Some(file) = &self.policy else {
+            return Ok(Policy::default());
+        };
+        let text = std::fs::read_to_string(file).with_context(|| format!("--policy {}", file.display()))?;
+        Policy::parse(&text).map_err(|error| {
+            anyhow::anyhow!(
+                "--policy {}: {error}; docs/permissions.md says what a policy may have",
+                file.display()
+            )
+        })
     }
 
     async fn bind(&self) -> anyhow::Result<TcpListener> {
@@ -208,6 +229,16 @@ impl Serve {
             }
         }
         Ok(())
+    }
+}
+
+/// A name in the policy that no plugin has may be misspelt.
+fn warn_of_unknown(named: &[String], engine: &Engine) {
+    let plugins = engine.plugins();
+    for name in named {
+        if !plugins.iter().any(|plugin| *plugin.name == **name) {
+            tracing::warn!("the policy names `{name}`, and no plugin has that name yet");
+        }
     }
 }
 
