@@ -106,7 +106,7 @@ fn a_schedule_that_is_wrong_is_refused_with_the_place() {
         (with("name", json!("a b")), "/name", "letters, digits"),
         (with("graph", json!("nothing")), "/graph", "no graph `nothing`"),
         (with("priority", json!(101)), "/priority", "-100 to 100"),
-        (with("state", json!(1)), "/state", "an object"),
+        (with("state", json!(1)), "/state", "JSON object"),
         (
             with("when", json!({})),
             "/when",
