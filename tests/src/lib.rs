@@ -281,6 +281,11 @@ impl Server {
         read(request.send(body))
     }
 
+    /// DELETEs a path.
+    pub fn delete(&self, path: &str) -> Answer {
+        read(agent().delete(self.url(path)).call())
+    }
+
     /// Creates a graph and gives its id.
     pub fn create(&self, graph: &Value) -> String {
         let answer = self.post("/graph/create", graph).ok();

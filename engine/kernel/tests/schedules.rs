@@ -99,25 +99,29 @@ fn what_is_wrong_with_an_expression_is_told_with_the_part() {
     check(
         zurich("0 24 * * *"),
         now,
-        expect!["the hour, `24`, is wrong: Number out of bounds."],
+        expect![
+            "the hour, `24`, is wrong: expected `*`, or numbers from 0 to 23, as in `5`, `1,15`, `2-6` or `*/2`"
+        ],
     );
     check(
         zurich("61 9 * * 1-5"),
         now,
-        expect!["the minute, `61`, is wrong: Number out of bounds."],
+        expect![
+            "the minute, `61`, is wrong: expected `*`, or numbers from 0 to 59, as in `5`, `1,15`, `2-6` or `*/2`"
+        ],
     );
     check(
         zurich("0 9 * * mondays"),
         now,
         expect![
-            "the day of the week, `mondays`, is wrong: CronPattern contains illegal character 'D' in part '1DAYS'"
+            "the day of the week, `mondays`, is wrong: expected `*`, or numbers from 0 to 7 (both are Sunday), or SUN to SAT, as in `5`, `1,15`, `2-6` or `*/2`"
         ],
     );
     check(
         zurich("@fortnightly"),
         now,
         expect![
-            "`@fortnightly` is no cron expression: Pattern must have 5 fields when seconds are disallowed."
+            "there is no `@fortnightly`: @yearly, @annually, @monthly, @weekly, @daily, @hourly are known"
         ],
     );
     check(

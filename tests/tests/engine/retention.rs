@@ -53,6 +53,12 @@ async fn left(engine: &Engine, expected: &[RunId]) {
 
 const HOUR: i64 = 3_600_000;
 
+/// Moves the clock once whoever forgets runs has done what was to be done until then.
+async fn later(clock: &ManualClock, ms: i64) {
+    clock.watched_by(1).await;
+    clock.forward(ms);
+}
+
 #[tokio::test]
 async fn runs_are_forgotten_by_how_they_ended_and_by_their_graph() {
     let (journal, clock, functions, engine) = world().await;
@@ -73,20 +79,20 @@ async fn runs_are_forgotten_by_how_they_ended_and_by_their_graph() {
     engine.forget_old(Retention::read(rules).unwrap(), None);
     clock.watched_by(1).await;
     left(&engine, &[first, failed, kept, going]).await;
-    clock.forward(HOUR);
+    later(&clock, HOUR).await;
     left(&engine, &[failed, kept, going]).await;
     assert!(engine.run(first).await.unwrap().is_none());
     assert!(journal.events(first, 0, 10).await.unwrap().is_empty());
-    clock.forward(HOUR);
+    later(&clock, HOUR).await;
     left(&engine, &[kept, going]).await;
     // One that is not over is never old, and counts from its end.
-    clock.forward(100 * HOUR);
+    later(&clock, 100 * HOUR).await;
     functions.gate.add_permits(1);
     all(&engine, going).await;
     idle(&engine).await;
-    clock.forward(HOUR - 1);
+    later(&clock, HOUR - 1).await;
     left(&engine, &[kept, going]).await;
-    clock.forward(HOUR);
+    later(&clock, HOUR).await;
     left(&engine, &[kept]).await;
 }
 
@@ -119,13 +125,12 @@ async fn a_run_is_forgotten_once_it_was_exported_and_not_before() {
     let shelf = Arc::new(Shelf::default());
     shelf.full.store(true, Ordering::SeqCst);
     engine.forget_old(Retention::read(["1h"]).unwrap(), Some(shelf.clone()));
-    clock.watched_by(1).await;
-    clock.forward(HOUR);
+    later(&clock, HOUR).await;
     crate::script::until("it is exported", || shelf.asked.load(Ordering::SeqCst)).await;
     clock.watched_by(1).await;
     left(&engine, &[run]).await;
     shelf.full.store(false, Ordering::SeqCst);
-    clock.forward(HOUR);
+    later(&clock, HOUR).await;
     left(&engine, &[]).await;
     let (exported, export) = shelf.runs.lock().unwrap().remove(0);
     assert_eq!(exported, run);
@@ -142,8 +147,7 @@ async fn thousands_of_old_runs_are_forgotten_while_others_go_on() {
     futures_util::future::join_all(started).await;
     idle(&engine).await;
     engine.forget_old(Retention::read(["1h"]).unwrap(), None);
-    clock.watched_by(1).await;
-    clock.forward(HOUR);
+    later(&clock, HOUR).await;
     let run = start(&engine, &good, "{}").await;
     assert_eq!(all(&engine, run).await.len(), 4);
     left(&engine, &[run]).await;

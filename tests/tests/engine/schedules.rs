@@ -154,7 +154,7 @@ async fn a_schedule_starts_a_run_at_each_of_its_times() {
     assert_eq!(run.origin.as_deref(), Some("schedule:report"));
     all(&world.engine, run.id).await;
     let state = world.engine.run(run.id).await.unwrap().unwrap().state;
-    assert_eq!(state.to_text(), r#"{"from":"the schedule","a":1}"#);
+    assert_eq!(state.to_text(), r#"{"a":1,"from":"the schedule"}"#);
     let view = world.view("report", |view| view.last_run == Some(run.id)).await;
     assert_eq!(view.last_at, Some(moment("2026-11-20T08:00:00Z")));
     assert_eq!(view.next.first(), Some(&moment("2026-11-23T08:00:00Z")));

@@ -244,7 +244,10 @@ impl Keeper {
         let now = self.now();
         let (name, entry) = self.find(name)?;
         let name = name.clone();
-        let run = self.engine.fire(&name, &entry.kept.spec, now).await?;
+        let run = self
+            .engine
+            .fire(&name, &entry.kept.spec, format!("{}:by-hand", now.0))
+            .await?;
         let entry = self.all.get_mut(&name).expect("it was just found");
         entry.started(now, run);
         if let Err(error) = self.engine.save(&name, &entry.kept).await {
@@ -295,7 +298,7 @@ impl Engine {
         entry.look_at = decision.wake_at;
         let mut due = decision.fire.into_iter();
         while let Some(at) = due.next() {
-            match self.fire(name, &entry.kept.spec, at).await {
+            match self.fire(name, &entry.kept.spec, at.0.to_string()).await {
                 Ok(run) => entry.started(at, run),
                 // Another start of the engine finds the schedule as it was.
                 Err(StartError::Draining) => return,
@@ -345,9 +348,9 @@ impl Engine {
         Ok(!entry.over)
     }
 
-    /// Starts the run of a schedule for a time, once.
-    async fn fire(&self, name: &str, spec: &ScheduleSpec, at: Timestamp) -> Result<RunId, StartError> {
-        let key = format!("schedule:{name}:{}", at.0);
+    /// Starts the run of a schedule, once for what it is started for.
+    async fn fire(&self, name: &str, spec: &ScheduleSpec, what: String) -> Result<RunId, StartError> {
+        let key = format!("schedule:{name}:{what}");
         let start = Start {
             graph: spec.graph.clone(),
             state: spec.state.clone(),
