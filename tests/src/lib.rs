@@ -2,7 +2,12 @@
 //! WebSocket client. What is missing (the binary, a component) is a failure that says what to run.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+pub mod appends;
+pub mod fault;
+pub mod lot;
+
 use std::{
+    ffi::OsString,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -25,8 +30,19 @@ pub struct Server {
     pub address: String,
     /// What it wrote to stderr.
     pub log: Arc<Mutex<String>>,
+    place: Place,
+}
+
+/// Where a server's things are, and what it is started with.
+#[derive(Clone)]
+pub struct Place {
     folder: Arc<TempDir>,
-    arguments: Vec<String>,
+    /// The store's file.
+    pub store: PathBuf,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Further variables of its environment.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 /// An answer: its status, its content type and its body.
@@ -128,40 +144,21 @@ impl Server {
 
     /// Starts a server with further arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
-        let folder = Arc::new(TempDir::new().expect("a folder for the store"));
-        let plugins = folder.path().join("plugins");
-        std::fs::create_dir(&plugins).unwrap();
-        for name in [
-            "starter",
-            "bench",
-            "basics",
-            "code-review",
-            "data-quality",
-            "summarize",
-        ] {
-            std::fs::copy(component(name), plugins.join(format!("{name}.wasm"))).unwrap();
-        }
-        for name in ["hostile", "raw"] {
-            std::fs::copy(
-                component(&format!("fixtures/{name}")),
-                plugins.join(format!("{name}.wasm")),
-            )
-            .unwrap();
-        }
-        // The tests share one cache of compiled plugins, as the servers of one machine would.
-        let cache = target().join("test-cache").display().to_string();
-        let mut all = vec!["--cache".to_owned(), cache];
-        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        Self::spawn(folder, all)
+        let mut place = Place::default();
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        place.arguments.extend(arguments);
+        Self::start_at(place)
     }
 
-    fn spawn(folder: Arc<TempDir>, arguments: Vec<String>) -> Self {
+    /// Starts a server in a place.
+    pub fn start_at(place: Place) -> Self {
         let mut child = Command::new(heddle())
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-            .arg(format!("sqlite:{}", folder.path().join("heddle.db").display()))
+            .arg(format!("sqlite:{}", place.store.display()))
             .arg("--plugins")
-            .arg(folder.path().join("plugins"))
-            .args(&arguments)
+            .arg(place.folder.path().join("plugins"))
+            .args(&place.arguments)
+            .envs(place.environment.iter().map(|(name, value)| (name, value)))
             .env("NO_COLOR", "1")
             .stderr(Stdio::piped())
             .spawn()
@@ -188,14 +185,18 @@ impl Server {
             child,
             address,
             log,
-            folder,
-            arguments,
+            place,
         }
     }
 
     /// The folder with the store and the plugins.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.place.folder.path()
+    }
+
+    /// Where it was started.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The id of the server's process.
@@ -209,11 +210,22 @@ impl Server {
         self.child.wait().expect("the process can be waited for");
     }
 
+    /// Waits until the process has ended by itself, or by a fault.
+    pub fn wait_for_end(&mut self) {
+        self.child.wait().expect("the process can be waited for");
+    }
+
     /// Starts the server again on the same store; it must have ended.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        let place = self.place.clone();
+        self.restart_at(place)
+    }
+
+    /// Starts the server again in another place; it must have ended.
+    pub fn restart_at(mut self, place: Place) -> Self {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        Self::spawn(self.folder.clone(), self.arguments.clone())
+        Self::start_at(place)
     }
 
     /// Sends a signal (`TERM`, `INT`) and waits for the end: the exit code, and how long it took.
@@ -317,6 +329,40 @@ impl Server {
     }
 }
 
+impl Default for Place {
+    /// A folder with the samples and the fixtures among its plugins, and no store yet.
+    fn default() -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder for the store"));
+        let plugins = folder.path().join("plugins");
+        std::fs::create_dir(&plugins).unwrap();
+        for name in [
+            "starter",
+            "bench",
+            "basics",
+            "code-review",
+            "data-quality",
+            "summarize",
+        ] {
+            std::fs::copy(component(name), plugins.join(format!("{name}.wasm"))).unwrap();
+        }
+        for name in ["hostile", "raw"] {
+            std::fs::copy(
+                component(&format!("fixtures/{name}")),
+                plugins.join(format!("{name}.wasm")),
+            )
+            .unwrap();
+        }
+        // The tests share one cache of compiled plugins, as the servers of one machine would.
+        let cache = target().join("test-cache").display().to_string();
+        Self {
+            store: folder.path().join("heddle.db"),
+            folder,
+            arguments: vec!["--cache".to_owned(), cache],
+            environment: Vec::new(),
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -355,21 +401,32 @@ pub fn until(url: &str, wanted: impl Fn(&Value) -> bool) {
 
 /// Reads a WebSocket to its close.
 pub async fn watch(url: &str) -> (Vec<Value>, (u16, String)) {
-    let (mut socket, _) = tokio_tungstenite::connect_async(url)
-        .await
-        .expect("the socket opens");
     let mut events = Vec::new();
+    let close = follow(url, &mut events).await.expect("the socket opens");
+    (events, close)
+}
+
+/// Reads a WebSocket to its close, and adds to `seen` what it sends. Nothing where it does not open.
+pub async fn follow(url: &str, seen: &mut Vec<Value>) -> Option<(u16, String)> {
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
     while let Some(message) = socket.next().await {
         match message {
-            Ok(Message::Text(text)) => events.push(serde_json::from_str(&text).expect("a message is JSON")),
-            Ok(Message::Close(Some(frame))) => {
-                return (events, (frame.code.into(), frame.reason.to_string()));
-            }
+            Ok(Message::Text(text)) => seen.push(serde_json::from_str(&text).expect("a message is JSON")),
+            Ok(Message::Close(Some(frame))) => return Some((frame.code.into(), frame.reason.to_string())),
             Ok(Message::Close(None)) | Err(_) => break,
             Ok(_) => {}
         }
     }
-    (events, (1006, "the connection broke".to_owned()))
+    Some((1006, "the connection broke".to_owned()))
+}
+
+/// POSTs JSON to a server that may be gone, with an idempotency key. Nothing where no whole answer came.
+pub fn try_post(address: &str, path: &str, body: &Value, key: &str) -> Option<Answer> {
+    let request = agent()
+        .post(format!("http://{address}{path}"))
+        .header("content-type", "application/json")
+        .header("idempotency-key", key);
+    try_read(request.send(body.to_string().as_bytes())).ok()
 }
 
 fn agent() -> ureq::Agent {
@@ -381,22 +438,22 @@ fn agent() -> ureq::Agent {
 }
 
 fn read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
-    let mut response = result.expect("the server answers");
+    try_read(result).expect("the server answers")
+}
+
+fn try_read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, ureq::Error> {
+    let mut response = result?;
     let header = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     let (content_type, location) = (header("content-type"), header("location"));
     let mut text = String::new();
-    response
-        .body_mut()
-        .as_reader()
-        .read_to_string(&mut text)
-        .expect("the body can be read");
-    Answer {
+    response.body_mut().as_reader().read_to_string(&mut text)?;
+    Ok(Answer {
         status: response.status().as_u16(),
         content_type,
         location,
         text,
-    }
+    })
 }

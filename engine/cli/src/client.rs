@@ -279,6 +279,10 @@ pub(crate) fn download(server: &str, path: &str) -> anyhow::Result<impl Read> {
     }
 }
 
+pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
+    body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
+}
+
 /// The JSON of an answer, or the problem that it tells of.
 fn answer(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<Value> {
     let body = body(result, server)?;

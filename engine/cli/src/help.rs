@@ -10,8 +10,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &["pause", "resume", "retry", "cancel", "upgrade", "fork"],
     ),
     ("History of runs", &["show", "steps", "diff", "export", "import"]),
-    ("Graphs and plugins", &["graph", "plugin"]),
-    ("The server", &["serve", "help"]),
+    ("Graphs and plugins", &["graph", "plugin", "backtest"]),
+    ("The server", &["serve", "store", "help"]),
 ];
 
 /// The command with a help that lists its subcommands in groups.

@@ -4,6 +4,8 @@
 //! failed or was cancelled included), 2 wrong usage.
 #![allow(clippy::print_stdout)] // a command's stdout is its interface
 
+mod archive;
+mod backtest;
 mod check;
 mod client;
 mod definition;
@@ -12,6 +14,7 @@ mod events;
 mod help;
 mod history;
 mod paint;
+mod schedule;
 mod serve;
 mod steer;
 mod store;
@@ -43,6 +46,9 @@ enum Command {
     /// Check, create and draw graphs, or list them
     #[command(subcommand)]
     Graph(Graph),
+    /// Create schedules, which start runs when their time comes, or list and change them
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     /// Start a run of a graph and print its id
     Run(Run),
     /// Print a run's events from the beginning, then live, until it is over
@@ -71,6 +77,8 @@ enum Command {
     Export(history::Export),
     /// Keep a run that was exported, and print its id
     Import(history::Import),
+    /// Make the calls of recorded steps again with a new version of a plugin, and print what differs
+    Backtest(backtest::Arguments),
     /// Check, copy or migrate the store that a server keeps everything in
     #[command(subcommand)]
     Store(store::Store),
@@ -208,6 +216,7 @@ fn main() -> ExitCode {
         }) => draw::run(&server.url, &graph, format, out),
         Command::Graph(Graph::Create { file, server }) => client::create_graph(&server.url, &file),
         Command::Graph(Graph::List { server }) => client::list_graphs(&server.url),
+        Command::Schedule(schedule) => schedule.run(),
         Command::Run(run) => client::run(&run),
         Command::Watch(watch) => client::watch(&watch.server.url, &watch.run, watch.after, watch.json),
         Command::Signal(signal) => signal.run(),
@@ -222,6 +231,7 @@ fn main() -> ExitCode {
         Command::Diff(diff) => diff.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Backtest(backtest) => backtest.run(),
         Command::Store(command) => store::run(command),
     };
     done.unwrap_or_else(|error| {

@@ -108,6 +108,7 @@ impl Engine {
             }
         }
         inner.spawn_keepers();
+        inner.spawn_beside(self.clone().keep_schedules());
         Ok(recovered)
     }
 

@@ -23,6 +23,7 @@ use crate::{
     ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
     registry::Registry,
     requests::Claimed,
+    schedules::Schedules,
     sleepers::Sleepers,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) graphs: AtHand,
     pub(crate) sleepers: Sleepers,
     pub(crate) admission: Admission,
+    pub(crate) schedules: Schedules,
     /// Whether the engine is stopping: looked at before every step.
     draining: AtomicBool,
     /// Tells those who wait that it is.
@@ -50,6 +52,7 @@ impl Inner {
             claimed: Claimed::default(),
             graphs: AtHand::default(),
             sleepers: Sleepers::default(),
+            schedules: Schedules::default(),
             draining: AtomicBool::new(false),
             drains: watch::Sender::new(false),
         }
@@ -103,7 +106,7 @@ impl Inner {
     }
 
     /// Begins a task that belongs to no run, and is joined with the tasks of those that do.
-    fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.live.spawn(RunId(Uuid::nil()), task);
     }
 

@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use heddle_kernel::{Recorded, Run, RunId, run::Snapshot};
+use heddle_kernel::{Recorded, Run, RunId, graph::Pins, run::Snapshot};
 
 use crate::{
     answer::ReadError,
-    graphs::Pins,
     inner::Inner,
     outbox::Pace,
     ports::{RunSnapshot, StoreError},

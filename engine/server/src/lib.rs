@@ -11,6 +11,7 @@ mod connections;
 mod docs;
 mod export;
 mod extract;
+mod forget;
 mod graphs;
 mod guard;
 mod health;
@@ -22,6 +23,7 @@ mod page_token;
 mod plugins;
 mod problem;
 mod runs;
+mod schedules;
 mod settings;
 mod signals;
 mod socket;
@@ -118,7 +120,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(graphs::get))
         .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))
-        .routes(routes!(runs::get))
+        .routes(routes!(runs::get, forget::forget))
         .routes(routes!(runs::events))
         .routes(routes!(signals::signal))
         .routes(routes!(steering::cancel))
@@ -132,6 +134,11 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(history::diff))
         .routes(routes!(export::export))
         .routes(routes!(export::import))
+        .routes(routes!(schedules::put, schedules::list))
+        .routes(routes!(schedules::get, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::run))
         .routes(routes!(plugins::list, plugins::register))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::tools))

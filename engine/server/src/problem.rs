@@ -64,6 +64,8 @@ kinds! {
     RUN_OVER: CONFLICT, "run-over", "The run is over";
     RUN_ENDING: CONFLICT, "run-ending", "The run is ending";
     NOT_NOW: CONFLICT, "not-now", "The run is in no state for this";
+    RUN_NOT_OVER: CONFLICT, "run-not-over", "The run is not over";
+    TOO_MANY_SCHEDULES: CONFLICT, "too-many-schedules", "There are too many schedules";
     KEY_REUSED: UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used for another request";
     KEY_IN_FLIGHT: CONFLICT, "key-in-flight", "A request with this idempotency key is being carried out";
     WRONG_HOST: MISDIRECTED_REQUEST, "host-not-allowed", "The request is for another host";
@@ -73,6 +75,7 @@ kinds! {
     NO_SUCH_STEP: NOT_FOUND, "no-such-step", "The run has no such step that is over";
     NO_SUCH_GRAPH: NOT_FOUND, "no-such-graph", "There is no such graph";
     NO_SUCH_SIGNAL: NOT_FOUND, "no-such-signal", "The run takes no such signal";
+    NO_SUCH_SCHEDULE: NOT_FOUND, "no-such-schedule", "There is no such schedule";
     NO_SUCH_PLUGIN: NOT_FOUND, "no-such-plugin", "There is no such plugin";
     NO_SUCH_TOOL: NOT_FOUND, "no-such-tool", "There is no such tool";
     WRONG_METHOD: METHOD_NOT_ALLOWED, "method-not-allowed", "This address takes other methods";

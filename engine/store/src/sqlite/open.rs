@@ -280,7 +280,10 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let format = format(&connection, path, failed)?;
     settle(&connection).map_err(failed)?;
     if format < FORMAT {
+        // All of them in one transaction, each with its entry in their history: a start that is cut short
+        // leaves the format that was there.
         migrations::runner()
+            .set_grouped(true)
             .run(&mut connection)
             .map_err(|error| OpenError::Failed {
                 path: path.to_owned(),
@@ -317,7 +320,7 @@ fn format(
     };
     let application = number("PRAGMA application_id")?;
     let found = number("PRAGMA user_version")?;
-    let tables = number("SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'refinery%'")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema WHERE tbl_name NOT LIKE 'refinery%'")?;
     if application == 0 && found == 0 && tables == 0 {
         return Ok(0);
     }

@@ -156,6 +156,19 @@ fn what_is_no_store_is_refused_and_left_alone() {
     assert!(at(":memory:").exists());
 }
 
+#[test]
+fn a_store_whose_first_start_was_cut_short_is_made_at_the_next() {
+    let world = Sqlite::new();
+    // What was durable right before the first of the migrations.
+    let history = "CREATE TABLE refinery_schema_history (
+        version INT4 PRIMARY KEY, name VARCHAR(255), applied_on VARCHAR(255), checksum VARCHAR(255))";
+    Connection::open(world.path())
+        .unwrap()
+        .execute_batch(history)
+        .unwrap();
+    drop(world.journal());
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_path_that_cannot_be_written_is_refused() {

@@ -1,0 +1,210 @@
+//! The commit rule on the real file: while a sync stands still nothing leaves the server, and an ungranted chain
+//! goes on all the same.
+
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use heddle_tests::{
+    PATIENCE, Place, Server,
+    fault::{Does, Faults, Of},
+    try_post,
+};
+use serde_json::{Value, json};
+
+fn server() -> (Faults, Server) {
+    let mut place = Place::default();
+    let faults = Faults::under(&place.store);
+    place.environment = faults.environment(false);
+    (faults, Server::start_at(place))
+}
+
+/// Has every sync from here on stand still.
+fn freeze(faults: &Faults) {
+    faults.plan(Of::Syncs, 1..=u64::MAX, Does::Freeze);
+}
+
+/// Waits until the process uses no more time, as it does when all in it wait.
+fn idle(server: &Server) {
+    let used = || {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the process is there");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+        (fields[12].to_owned(), fields[13].to_owned())
+    };
+    let began = Instant::now();
+    let mut before = used();
+    let mut same = 0;
+    // It counts in hundredths of a second.
+    while same < 20 {
+        std::thread::sleep(Duration::from_millis(10));
+        let now = used();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        assert!(began.elapsed() < PATIENCE, "the server is never idle");
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+#[test]
+fn while_a_sync_stands_still_no_start_is_answered_and_its_steps_go_on() {
+    let (faults, server) = server();
+    let names: Vec<String> = (0..30).map(|at| format!("s{at}")).collect();
+    let nodes: serde_json::Map<_, _> = names
+        .iter()
+        .map(|name| {
+            (
+                name.clone(),
+                json!({"uses": "bench/touch", "config": {"key": name}}),
+            )
+        })
+        .collect();
+    let edges: serde_json::Map<_, _> = names
+        .windows(2)
+        .map(|pair| (pair[0].clone(), pair[1].clone().into()))
+        .collect();
+    let graph = server.create(&json!({"start": "s0", "nodes": nodes, "edges": edges}));
+    server.run(&graph, &json!({}));
+
+    freeze(&faults);
+    let (answered, answer) = mpsc::channel();
+    let (address, body) = (server.address.clone(), json!({"graph": graph, "state": {}}));
+    std::thread::spawn(move || answered.send(try_post(&address, "/v1/runs", &body, "held")));
+    assert!(faults.wait_for(|faults| faults.frozen() > 0));
+    idle(&server);
+    assert!(
+        answer.try_recv().is_err(),
+        "a start was acknowledged that is not durable"
+    );
+    let listed = server.get("/v1/runs").ok();
+    assert_eq!(
+        listed["runs"].as_array().unwrap().len(),
+        1,
+        "a run is shown that is not durable"
+    );
+    let thawed = now_ms();
+    faults.heal();
+
+    let answer = answer
+        .recv_timeout(PATIENCE)
+        .expect("it is answered now")
+        .expect("by an answer");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let run = answer.json()["run_id"].as_str().unwrap().to_owned();
+    let end = server.wait(&run);
+    assert_eq!(end["status"], "finished");
+    let events = end["logs"].as_array().unwrap();
+    assert_eq!(events.len(), 62);
+    // The whole chain was called while the disk stood still.
+    for event in events {
+        assert!(at_ms(event) <= thawed, "it came after the thaw: {event}");
+    }
+}
+
+/// When an event was decided.
+fn at_ms(event: &Value) -> i64 {
+    let text = event["at"]
+        .as_str()
+        .unwrap_or_else(|| panic!("an event has a time: {event}"));
+    let at: jiff::Timestamp = text.parse().expect("a time");
+    at.as_millisecond()
+}
+
+#[test]
+fn while_a_sync_stands_still_a_watcher_is_told_nothing_new() {
+    let (faults, server) = server();
+    let graph = server.create(&json!({
+        "start": "ask",
+        "nodes": {"ask": {"wait": {"signal": "go"}, "output": "went"}, "z": {"uses": "bench/touch", "config": {"key": "z"}}},
+        "edges": {"ask": "z"},
+    }));
+    let run = server.start_run(&graph, &json!({}));
+    let before = server.get(&format!("/v1/runs/{run}/events")).ok();
+    let known = before["events"].as_array().unwrap().len();
+    let url = format!("ws://{}/ws/logs/{run}?after={known}", server.address);
+    let (told, tells) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        told.send(runtime.block_on(heddle_tests::watch(&url)))
+    });
+    freeze(&faults);
+    let (answered, answer) = mpsc::channel();
+    let (address, path) = (server.address.clone(), format!("/v1/runs/{run}/signal"));
+    std::thread::spawn(move || {
+        answered.send(try_post(
+            &address,
+            &path,
+            &json!({"name": "go", "payload": 7}),
+            "held",
+        ))
+    });
+    assert!(faults.wait_for(|faults| faults.frozen() > 0));
+    idle(&server);
+    assert!(
+        answer.try_recv().is_err(),
+        "a signal was acknowledged that is not durable"
+    );
+    assert!(
+        tells.try_recv().is_err(),
+        "a watcher was told the end of a run that is not durable"
+    );
+    let still = server.get(&format!("/v1/runs/{run}/events")).ok();
+    assert_eq!(
+        still["events"].as_array().unwrap().len(),
+        known,
+        "events are shown that are not durable"
+    );
+    faults.heal();
+    let answer = answer
+        .recv_timeout(PATIENCE)
+        .expect("it is answered now")
+        .expect("by an answer");
+    assert!((200..300).contains(&answer.status), "{answer:?}");
+    let (events, (code, _)) = tells.recv_timeout(PATIENCE).expect("the watch ends");
+    assert_eq!(code, 1000);
+    assert_eq!(events[0]["seq"], known + 1);
+    assert_eq!(server.wait(&run)["state"], json!({"went": 7, "z": 1}));
+}
+
+#[test]
+fn what_was_not_synced_when_the_power_failed_was_told_to_nobody() {
+    // The sync stands still for good: whoever was answered was answered before.
+    let mut place = Place::default();
+    let faults = Faults::under(&place.store);
+    place.environment = faults.environment(true);
+    let mut server = Server::start_at(place);
+    let graph = server.create(&json!({"nodes": {"z": {"uses": "bench/touch", "config": {"key": "z"}}}}));
+    let runs: Vec<String> = (0..20).map(|_| server.start_run(&graph, &json!({}))).collect();
+    freeze(&faults);
+    let (address, body) = (server.address.clone(), json!({"graph": graph, "state": {}}));
+    let lost = std::thread::spawn(move || try_post(&address, "/v1/runs", &body, "lost"));
+    assert!(faults.wait_for(|faults| faults.frozen() > 0));
+    server.kill();
+    assert!(
+        lost.join().unwrap().is_none(),
+        "a start was acknowledged that was never durable"
+    );
+    let left = tempfile::tempdir().unwrap();
+    let mut place = server.place().clone();
+    place.store = faults.after_power_failure(left.path(), None);
+    place.environment.clear();
+    let server = server.restart_at(place);
+    for run in &runs {
+        assert_eq!(
+            server.wait(run)["state"],
+            json!({"z": 1}),
+            "{run} was acknowledged"
+        );
+    }
+    assert_eq!(
+        server.get("/v1/runs").ok()["runs"].as_array().unwrap().len(),
+        runs.len()
+    );
+}

@@ -1,0 +1,343 @@
+//! The real binary under load, killed again and again while its clients go on: every acknowledged run ends as it
+//! should, and watchers see each event once.
+//!
+//! Every second time it is not the process alone that dies but its machine: what was not synced is lost, in some
+//! mixture. `HEDDLE_KILL_SEED=N` repeats the choice of graphs and of moments.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use heddle_tests::{
+    PATIENCE, Place, Server,
+    fault::{Does, Faults, Of},
+    follow,
+    lot::{Lot, seed},
+    try_post,
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// How many clients start runs at once.
+const CLIENTS: u64 = 4;
+/// How many runs each of them starts.
+const RUNS: u64 = 60;
+/// How often the server dies.
+const KILLS: u64 = 6;
+/// How long a client waits before it sends again what was not answered.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// A graph, and what a run of it must come to.
+struct Wanted {
+    name: &'static str,
+    state: Value,
+    /// Its run waits for the signal `go`.
+    signal: bool,
+}
+
+/// The graphs of the load, by name.
+fn graphs(server: &Server) -> Vec<Wanted> {
+    let touch = |key: &str| json!({"uses": "bench/touch", "config": {"key": key}});
+    let slow = |ms: u32| json!({"uses": "hostile/sleep", "config": {"ms": ms}});
+    let set = |step: &str| json!({"uses": "basics/set", "config": {"steps": [step]}});
+    let items = json!([{"text": 1}, {"text": 2}, {"text": 3}, {"text": 4}, {"text": 5}]);
+    server.create(&json!({"name": "inner", "start": "x", "nodes": {"x": slow(30), "y": touch("y")}, "edges": {"x": "y"}}));
+    let all = [
+        (
+            json!({
+                "name": "line", "start": "a",
+                "nodes": {"a": touch("a"), "s": slow(40), "count": {"uses": "bench/count", "config": {"until": 30}}, "even": touch("even"), "odd": touch("odd")},
+                "edges": {"a": "s", "s": "count", "even": "end", "odd": "end"},
+            }),
+            json!({"a": 1, "slept_ms": 40, "n": 30, "even": 1}),
+            false,
+        ),
+        (
+            json!({
+                "name": "fork", "start": "a",
+                "nodes": {"a": touch("a"), "b": set("b"), "c": slow(50), "d": set("d"), "e": touch("e"), "join": set("join")},
+                "edges": {"a": ["b", "c", "e"], "b": "d", "c": "join", "d": "join", "e": "join"},
+                "state": {"steps": {"merge": "append"}},
+            }),
+            json!({"a": 1, "steps": ["b", "d", "join"], "slept_ms": 50, "e": 1}),
+            false,
+        ),
+        (
+            json!({
+                "name": "map", "start": "each",
+                "nodes": {
+                    "each": {"map": {"over": "[1, 2, 3, 4, 5]", "as": "text", "uses": "bench/echo", "at_once": 2, "into": "items"}},
+                    "inner": {"graph": "inner", "input": {}, "output": "inner"},
+                },
+                "edges": {"each": "inner"},
+            }),
+            json!({"items": items, "inner": {"slept_ms": 30, "y": 1}}),
+            false,
+        ),
+        (
+            json!({
+                "name": "waits", "start": "nap",
+                "nodes": {
+                    "nap": {"sleep": "60ms"},
+                    "flaky": {"uses": "basics/fail", "config": {"kind": "retryable", "times": 2}, "retry": {"attempts": 99, "backoff": "20ms", "factor": 1}},
+                    "ask": {"wait": {"signal": "go"}, "output": "went"},
+                    "z": touch("z"),
+                },
+                "edges": {"nap": "flaky", "flaky": "ask", "ask": "z"},
+            }),
+            json!({"went": 7, "z": 1}),
+            true,
+        ),
+    ];
+    let wanted = all.into_iter().map(|(graph, state, signal)| {
+        server.create(&graph);
+        let name = match graph["name"].as_str().expect("it has a name") {
+            "line" => "line",
+            "fork" => "fork",
+            "map" => "map",
+            _ => "waits",
+        };
+        Wanted { name, state, signal }
+    });
+    wanted.collect()
+}
+
+/// What the clients share.
+struct Load {
+    seed: u64,
+    wanted: Vec<Wanted>,
+    /// Where the server is, or was.
+    address: Mutex<String>,
+    /// How many runs were acknowledged.
+    acknowledged: AtomicUsize,
+    /// Each acknowledged run, and which graph it is of.
+    runs: Mutex<BTreeMap<String, usize>>,
+    /// Who watches runs is told of them here, until all are started.
+    watched: Mutex<Option<mpsc::UnboundedSender<String>>>,
+}
+
+impl Load {
+    fn address(&self) -> String {
+        self.address.lock().unwrap().clone()
+    }
+
+    /// Sends something until it is answered well.
+    fn send(&self, path: &str, body: &Value, key: &str) -> Value {
+        let began = std::time::Instant::now();
+        loop {
+            match try_post(&self.address(), path, body, key) {
+                Some(answer) if (200..300).contains(&answer.status) => return answer.json(),
+                // The engine is stopping, starting, or still at work on the same request.
+                Some(answer) if [409, 429, 503].contains(&answer.status) => {}
+                Some(answer) => panic!("{path} with {key}: {answer:?}"),
+                None => {}
+            }
+            assert!(began.elapsed() < PATIENCE, "{path} with {key} was never answered");
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    /// One client: starts its runs one after the other, and sends each its signal.
+    fn client(&self, number: u64) {
+        let mut lot = Lot::new(self.seed ^ (number + 1) << 20);
+        for run in 0..RUNS {
+            let graph = lot.within(0..self.wanted.len() as u64) as usize;
+            let wanted = &self.wanted[graph];
+            let body = json!({"graph": wanted.name, "state": {}});
+            let started = self.send("/v1/runs", &body, &format!("start-{number}-{run}"));
+            let id = started["run_id"].as_str().expect("a run has an id").to_owned();
+            self.runs.lock().unwrap().insert(id.clone(), graph);
+            self.acknowledged.fetch_add(1, Ordering::SeqCst);
+            if lot.once_in(4)
+                && let Some(watched) = &*self.watched.lock().unwrap()
+            {
+                let _ = watched.send(id.clone());
+            }
+            if wanted.signal {
+                let signal = json!({"name": "go", "payload": 7});
+                self.send(&format!("/v1/runs/{id}/signal"), &signal, "the-signal");
+            }
+        }
+    }
+
+    /// Watches runs from many tasks, each until its run is over: what it saw of each.
+    fn watch(self: &Arc<Self>, mut runs: mpsc::UnboundedReceiver<String>) -> BTreeMap<String, Vec<Value>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut watching = tokio::task::JoinSet::new();
+            while let Some(run) = runs.recv().await {
+                let load = self.clone();
+                watching.spawn(async move {
+                    let seen = tokio::time::timeout(PATIENCE, load.watch_one(&run)).await;
+                    (
+                        run.clone(),
+                        seen.unwrap_or_else(|_| panic!("run {run} is never over")),
+                    )
+                });
+            }
+            watching.join_all().await.into_iter().collect()
+        })
+    }
+
+    async fn watch_one(&self, run: &str) -> Vec<Value> {
+        let mut seen: Vec<Value> = Vec::new();
+        loop {
+            let url = format!("ws://{}/ws/logs/{run}?after={}", self.address(), seen.len());
+            match follow(&url, &mut seen).await {
+                Some((1000, _)) => return seen,
+                // It is gone, or stopping: watch again where the next one is.
+                _ => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+}
+
+#[test]
+fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
+    let seed = seed("HEDDLE_KILL_SEED");
+    let mut lot = Lot::new(seed);
+    let place = Place::default();
+    let mut faults = Faults::under(&place.store);
+    let mut server = start(place, &faults);
+    let (watched, watching) = mpsc::unbounded_channel();
+    let load = Arc::new(Load {
+        seed,
+        wanted: graphs(&server),
+        address: Mutex::new(server.address.clone()),
+        acknowledged: AtomicUsize::new(0),
+        runs: Mutex::default(),
+        watched: Mutex::new(Some(watched)),
+    });
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let load = load.clone();
+            std::thread::spawn(move || load.client(number))
+        })
+        .collect();
+    let watcher = std::thread::spawn({
+        let load = load.clone();
+        move || load.watch(watching)
+    });
+    for kill in 0..KILLS {
+        // While the clients are at work, and not twice at the same place.
+        let at = (CLIENTS * RUNS * kill / KILLS + lot.within(1..CLIENTS * RUNS / KILLS / 2)) as usize;
+        assert!(faults.wait_for(|_| load.acknowledged.load(Ordering::SeqCst) >= at));
+        if kill % 2 == 0 {
+            server.kill();
+        } else {
+            let n = faults.writes() + lot.within(1..40);
+            faults.plan(
+                Of::Writes,
+                n..=n,
+                if lot.once_in(2) {
+                    Does::Tear
+                } else {
+                    Does::DieAfter
+                },
+            );
+            server.wait_for_end();
+            power_failure(&faults, server.place(), &mut lot);
+        }
+        let place = server.place().clone();
+        faults = Faults::under(&place.store);
+        server = restart(server, place, &faults);
+        *load.address.lock().unwrap() = server.address.clone();
+    }
+    for client in clients {
+        client.join().expect("a client gets its answers");
+    }
+    load.watched.lock().unwrap().take();
+    let runs = std::mem::take(&mut *load.runs.lock().unwrap());
+    assert_eq!(runs.len() as u64, CLIENTS * RUNS, "two starts gave one run");
+    let ends: BTreeMap<&String, Value> = runs.keys().map(|run| (run, server.wait(run))).collect();
+    let wanted = load
+        .wanted
+        .iter()
+        .map(|wanted| wanted.state.clone())
+        .collect::<Vec<_>>();
+    let seen = watcher.join().expect("a watcher sees its runs end");
+    let mut taken_up = 0;
+    for (run, end) in &ends {
+        let state = &wanted[runs[*run]];
+        assert_eq!(end["status"], "finished", "{end}");
+        assert_eq!(&end["state"], state, "{end}");
+        let events = end["logs"].as_array().expect("it has events");
+        sound(run, events);
+        taken_up += usize::from(events.iter().any(|event| event["attempt"].as_u64() > Some(1)));
+        if let Some(seen) = seen.get(*run) {
+            assert_eq!(seen, events, "run {run}: what its watcher saw");
+        }
+    }
+    assert!(taken_up > 0, "no kill came in the midst of a step");
+    assert_eq!(
+        all_runs(&server),
+        runs.into_keys().collect(),
+        "a key gave another number of runs than one"
+    );
+}
+
+fn start(mut place: Place, faults: &Faults) -> Server {
+    place.environment = faults.environment(true);
+    Server::start_at(place)
+}
+
+fn restart(server: Server, mut place: Place, faults: &Faults) -> Server {
+    place.environment = faults.environment(true);
+    server.restart_at(place)
+}
+
+/// Leaves of the store what a power failure leaves.
+fn power_failure(faults: &Faults, place: &Place, lot: &mut Lot) {
+    let left = tempfile::tempdir().unwrap();
+    let store = faults.after_power_failure(left.path(), Some(lot));
+    for suffix in ["", "-wal", "-journal", "-shm"] {
+        let with = |path: &std::path::Path| format!("{}{suffix}", path.display());
+        let _ = std::fs::remove_file(with(&place.store));
+        if std::fs::exists(with(&store)).unwrap() {
+            std::fs::copy(with(&store), with(&place.store)).unwrap();
+        }
+    }
+}
+
+/// Checks that a journal has every number once, every step at most one outcome, and signals once.
+fn sound(run: &str, events: &[Value]) {
+    let mut over = HashSet::new();
+    let mut signals = 0;
+    for (position, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], position + 1, "run {run}: a gap or a repeat");
+        match event["type"].as_str() {
+            Some("step_finished" | "item_finished") => {
+                assert!(
+                    over.insert(event["step"].as_u64()),
+                    "run {run}: a step has two outcomes: {events:?}"
+                );
+            }
+            Some("signal_received") => signals += 1,
+            _ => {}
+        }
+    }
+    assert!(signals <= 1, "run {run}: a signal was taken twice");
+}
+
+/// Every run that the server lists.
+fn all_runs(server: &Server) -> HashSet<String> {
+    let mut all = HashSet::new();
+    let mut query = String::new();
+    loop {
+        let page = server.get(&format!("/v1/runs?page_size=500{query}")).ok();
+        let runs = page["runs"].as_array().expect("a list").iter();
+        all.extend(runs.map(|run| run["run_id"].as_str().expect("a run has an id").to_owned()));
+        match page["next_page_token"].as_str() {
+            Some(token) => query = format!("&page_token={token}"),
+            None => return all,
+        }
+    }
+}

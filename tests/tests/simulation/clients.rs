@@ -1,0 +1,279 @@
+//! Clients of the engine: each starts a run, watches it to its end, sends it the signals that it waits for, and
+//! steers it. What a client was told outlives the engine; what it sends again after a crash has the same key.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use heddle_kernel::{Digest, Event, Object, Recorded, Refusal, RunId, Status, object::to_json};
+use heddle_runtime::{
+    Engine, KeyError, ReadError, RequestKey, RunView, SendError, Start, StartError, Watch, Watched,
+    ports::StoreError,
+};
+use heddle_tests::lot::Lot;
+use tokio::time::sleep;
+
+use crate::{graphs::MEND, world::World};
+
+/// How long a client waits before it tries again what did not go through.
+const AGAIN: Duration = Duration::from_millis(7);
+
+/// How often a client has its run retried before it takes no for an answer.
+const RETRIES: u32 = 12;
+
+/// A client: what it means to do, and what it was told.
+pub(crate) struct Client {
+    pub(crate) number: usize,
+    pub(crate) world: Arc<World>,
+    /// After so many events it has its run stand still for a while.
+    pauses_at: Option<usize>,
+    /// After so many events it has its run end.
+    pub(crate) cancels_at: Option<usize>,
+    known: Mutex<Known>,
+}
+
+/// What a client knows.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Its run, once it was told of it.
+    pub(crate) run: Option<RunId>,
+    /// What it saw of it, in order.
+    pub(crate) seen: Vec<Arc<Recorded>>,
+    /// For each step that waited for a signal: its name, and whether the client was told that it came.
+    pub(crate) signals: BTreeMap<u64, (String, bool)>,
+    paused: Steering,
+    cancelled: Steering,
+    retries: u32,
+    /// How its run ended.
+    pub(crate) end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Steering {
+    #[default]
+    Not,
+    /// It was taken, or the run did not take it.
+    Sent,
+    Done,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) status: Status,
+    pub(crate) state: String,
+}
+
+/// What came of something that was sent.
+enum Sent {
+    Taken,
+    Refused(Refusal),
+    /// Try again.
+    Later,
+}
+
+impl Client {
+    pub(crate) fn new(number: usize, world: Arc<World>, lot: &mut Lot) -> Self {
+        let at = |lot: &mut Lot| Some(lot.within(1..30) as usize);
+        Self {
+            number,
+            world,
+            pauses_at: lot.once_in(3).then(|| at(lot)).flatten(),
+            cancels_at: lot.once_in(8).then(|| at(lot)).flatten(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The same client, who steers nothing.
+    pub(crate) fn calm(self) -> Self {
+        Self {
+            pauses_at: None,
+            cancels_at: None,
+            ..self
+        }
+    }
+
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap()
+    }
+
+    /// Does all that is left to do, with this engine.
+    pub(crate) async fn go(self: Arc<Self>, engine: Engine) {
+        while self.known().end.is_none() {
+            let known = self.known().run;
+            match known {
+                None => self.start(&engine).await,
+                Some(run) => self.follow(&engine, run).await,
+            }
+        }
+    }
+
+    async fn start(&self, engine: &Engine) {
+        let key = format!("start-{}", self.number);
+        let start = Start {
+            key: Some(RequestKey {
+                digest: Digest::of(key.as_bytes()),
+                key: key.into(),
+            }),
+            ..Start::of(format!("root-{}", self.number), state())
+        };
+        match engine.start_run(start).await {
+            Ok(started) => self.known().run = Some(started.id),
+            Err(
+                StartError::Store(StoreError::Unavailable(_))
+                | StartError::Draining
+                | StartError::Busy { .. }
+                | StartError::Key(KeyError::InFlight(_)),
+            ) => sleep(AGAIN).await,
+            Err(error) => panic!("client {}: {error:?}", self.number),
+        }
+    }
+
+    /// Watches the run from where it has seen it, until its end or until the watch breaks.
+    async fn follow(&self, engine: &Engine, run: RunId) {
+        let after = self.known().seen.len() as u64;
+        match engine.watch(run, after).await {
+            Ok(Some(watch)) => self.watch(engine, run, watch).await,
+            Ok(None) => panic!("client {}: run {run} was acknowledged and is lost", self.number),
+            Err(StoreError::Unavailable(_)) => sleep(AGAIN).await,
+            Err(error) => panic!("client {}: {error:?}", self.number),
+        }
+    }
+
+    async fn watch(&self, engine: &Engine, run: RunId, mut watch: Watch) {
+        loop {
+            if !self.steer(engine, run).await {
+                sleep(AGAIN).await;
+                continue;
+            }
+            match watch.next().await {
+                Some(Ok(Watched::Event(event))) => {
+                    let mut known = self.known();
+                    let expected = known.seen.len() as u64 + 1;
+                    assert_eq!(event.seq, expected, "client {}: a gap or a repeat", self.number);
+                    if let Event::StepStarted { step, node, .. } = &event.event
+                        && let Some(signal) = &self.world.nodes[&**node].signal
+                    {
+                        known.signals.entry(*step).or_insert((signal.clone(), false));
+                    }
+                    known.seen.push(event);
+                }
+                Some(Ok(Watched::Chunk(_))) => {}
+                Some(Err(StoreError::Unavailable(_))) => return sleep(AGAIN).await,
+                Some(Err(error)) => panic!("client {}: {error:?}", self.number),
+                None => return self.ended(engine, run).await,
+            }
+        }
+    }
+
+    /// Sends what is to be sent now. False where it did not go through.
+    async fn steer(&self, engine: &Engine, run: RunId) -> bool {
+        let seen = self.known().seen.len();
+        let owed = self
+            .known()
+            .signals
+            .iter()
+            .find(|(_, (_, told))| !told)
+            .map(|(step, (name, _))| (*step, name.clone()));
+        if let Some((step, name)) = owed {
+            let key = format!("signal-{}-{step}", self.number);
+            let key = RequestKey {
+                digest: Digest::of(key.as_bytes()),
+                key: key.into(),
+            };
+            match sent(engine.signal(run, &name, to_json(&3), Some(key)).await) {
+                Sent::Later => return false,
+                Sent::Taken => {}
+                // What it was for is over meanwhile, and so it is for nothing.
+                Sent::Refused(Refusal::Over | Refusal::Ending) => {
+                    self.known().signals.remove(&step);
+                    return true;
+                }
+                Sent::Refused(refusal) => panic!("client {}: {refusal:?}", self.number),
+            }
+            self.known().signals.insert(step, (name, true));
+        }
+        let paused = self.known().paused;
+        if self.pauses_at.is_some_and(|at| at <= seen) && paused == Steering::Not {
+            match sent(engine.pause(run, "a break").await) {
+                Sent::Later => return false,
+                Sent::Taken | Sent::Refused(_) => self.known().paused = Steering::Sent,
+            }
+            sleep(Duration::from_millis(30)).await;
+        }
+        let paused = self.known().paused;
+        if paused == Steering::Sent {
+            match sent(engine.resume(run).await) {
+                Sent::Later => return false,
+                Sent::Taken | Sent::Refused(_) => self.known().paused = Steering::Done,
+            }
+        }
+        let cancelled = self.known().cancelled;
+        if self.cancels_at.is_some_and(|at| at <= seen) && cancelled == Steering::Not {
+            match sent(
+                engine
+                    .cancel(run, "not wanted", Some(Duration::from_millis(10)))
+                    .await,
+            ) {
+                Sent::Later => return false,
+                Sent::Taken | Sent::Refused(_) => self.known().cancelled = Steering::Done,
+            }
+        }
+        true
+    }
+
+    /// Looks at a run of which nothing follows.
+    async fn ended(&self, engine: &Engine, run: RunId) {
+        let view = match engine.run(run).await {
+            Ok(Some(view)) => view,
+            Ok(None) => panic!("client {}: run {run} was acknowledged and is lost", self.number),
+            Err(ReadError::Store(StoreError::Unavailable(_))) => return sleep(AGAIN).await,
+            Err(error) => panic!("client {}: {error:?}", self.number),
+        };
+        if self.is_to_mend(&view) {
+            match sent(engine.retry(run).await) {
+                Sent::Later => sleep(AGAIN).await,
+                Sent::Taken => self.known().retries += 1,
+                // A crash came between, and the run goes on.
+                Sent::Refused(refusal) => {
+                    assert!(
+                        matches!(refusal, Refusal::NotNow(_)),
+                        "client {}: {refusal:?}",
+                        self.number
+                    );
+                    sleep(AGAIN).await;
+                }
+            }
+        } else if view.status.is_over() {
+            self.known().end = Some(End {
+                status: view.status,
+                state: view.state.to_text(),
+            });
+        }
+    }
+
+    fn is_to_mend(&self, view: &RunView) -> bool {
+        let mend = view.error.as_ref().is_some_and(|error| &*error.message == MEND);
+        view.status == Status::Failed && mend && self.known().retries < RETRIES
+    }
+}
+
+/// What every run begins with.
+fn state() -> Object {
+    Object::parse(r#"{"append": [1, 2]}"#).unwrap()
+}
+
+fn sent(answer: Result<u64, SendError>) -> Sent {
+    match answer {
+        Ok(_) => Sent::Taken,
+        Err(SendError::Refused(refusal)) => Sent::Refused(refusal),
+        Err(
+            SendError::Unavailable(_)
+            | SendError::Read(ReadError::Store(StoreError::Unavailable(_)))
+            | SendError::Key(KeyError::InFlight(_)),
+        ) => Sent::Later,
+        Err(error) => panic!("{error:?}"),
+    }
+}

@@ -1,0 +1,427 @@
+//! The engine on a disk with a fate, under a seeded simulation: random graphs, clients that start, watch, signal,
+//! pause, cancel and retry their runs, and an engine that dies and begins again. Time is the simulation's own and
+//! jumps ahead whenever all wait.
+//!
+//! `HEDDLE_SIM_SEED=N` repeats one plan, `HEDDLE_SIM_SEEDS=A..B` runs those from A up to B; without either as many
+//! as fit into some seconds.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+
+mod clients;
+mod graphs;
+mod journal;
+mod world;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use heddle_kernel::{Event, Next, Recorded, RunId, Status};
+use heddle_runtime::{Engine, Ports, Settings, ports::Clock};
+use heddle_tests::lot::{Lot, seed};
+use tokio::task::JoinSet;
+
+use crate::{
+    clients::{Client, End},
+    graphs::{Pair, pair},
+    journal::{Disk, Fate},
+    world::{LifeClock, Scripted, World},
+};
+
+/// How long seeds are tried where none is named.
+const SECONDS: u64 = 20;
+
+/// How many clients there are.
+const CLIENTS: usize = 6;
+
+/// How many lives of an engine something may go wrong in; the one after them is calm.
+const LIVES: u64 = 6;
+
+/// How long a life may take by its own clock. A run that is not over by then never is.
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A plan: everything in it follows from the seed.
+struct Plan {
+    seed: u64,
+    pairs: Vec<Pair>,
+    /// Without it, nothing goes wrong and nobody steers.
+    faults: bool,
+}
+
+/// What a simulation comes to: for each client, how its run ended and what it did.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    ends: Vec<End>,
+    routes: Vec<Vec<String>>,
+    /// Every event of every run, as text. Not all of it is the same in another simulation of the plan.
+    journals: Vec<String>,
+    cancelled: Vec<bool>,
+    lives: u64,
+}
+
+#[test]
+fn whatever_the_disk_does_and_whenever_the_engine_dies_every_run_ends_as_it_should() {
+    let named = std::env::var("HEDDLE_SIM_SEEDS").ok().map(|text| range(&text));
+    let one = std::env::var("HEDDLE_SIM_SEED").is_ok();
+    let first = match &named {
+        Some(range) => range.start,
+        None => seed("HEDDLE_SIM_SEED"),
+    };
+    let last = match (&named, one) {
+        (Some(range), _) => range.end,
+        (None, true) => first + 1,
+        (None, false) => u64::MAX,
+    };
+    let began = std::time::Instant::now();
+    let next = AtomicU64::new(first);
+    let lives = AtomicU64::new(0);
+    let exact = AtomicU64::new(0);
+    let goes_on = |seed: u64| seed < last && (last < u64::MAX || began.elapsed().as_secs() < SECONDS);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if !goes_on(seed) {
+                        break;
+                    }
+                    let (lived, same) = try_seed(seed);
+                    lives.fetch_add(lived, Ordering::SeqCst);
+                    exact.fetch_add(u64::from(same), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    let tried = next.into_inner() - first - 2;
+    let (lives, exact) = (lives.into_inner(), exact.into_inner());
+    eprintln!(
+        "{tried} plans, each twice; {lives} lives of an engine; {exact} were the same to the last event"
+    );
+    assert!(lives > tried, "nothing went wrong");
+}
+
+fn range(text: &str) -> Range<u64> {
+    let ends = text
+        .split_once("..")
+        .and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    ends.unwrap_or_else(|| panic!("HEDDLE_SIM_SEEDS={text}: expected A..B"))
+}
+
+/// Simulates a plan without faults and twice with, and compares. Answers how many lives there were, and whether
+/// both were the same to the last event.
+fn try_seed(seed: u64) -> (u64, bool) {
+    let _failing = Failing(seed);
+    let pairs = || (0..CLIENTS).map(|number| pair(&mut Lot::new(seed ^ (number as u64 + 1) << 32), number));
+    let plan = |faults| Plan {
+        seed,
+        pairs: pairs().collect(),
+        faults,
+    };
+    let calm = simulate(&plan(false));
+    let one = simulate(&plan(true));
+    let two = simulate(&plan(true));
+    for (client, end) in one.ends.iter().enumerate() {
+        if one.cancelled[client] || two.cancelled[client] {
+            continue;
+        }
+        for (other, what) in [(&calm, "a run without faults"), (&two, "the same run again")] {
+            let expected = &other.ends[client];
+            assert_eq!(end.status, expected.status, "client {client}, against {what}");
+            // A run that fails is cancelled where its other arms happen to be.
+            if end.status == Status::Finished {
+                assert_eq!(end.state, expected.state, "client {client}, against {what}");
+                assert_eq!(
+                    one.routes[client], other.routes[client],
+                    "client {client}, against {what}"
+                );
+            }
+        }
+    }
+    (one.lives + two.lives, one.journals == two.journals)
+}
+
+struct Failing(u64);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in this plan: HEDDLE_SIM_SEED={}", self.0);
+        }
+    }
+}
+
+/// How a life of the engine ended.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    /// All clients have what they want.
+    Done,
+    /// It died, or was stopped, or did not come up.
+    Early,
+}
+
+fn simulate(plan: &Plan) -> Outcome {
+    let mut lot = Lot::new(plan.seed);
+    let nodes: HashMap<_, _> = plan.pairs.iter().flat_map(|pair| pair.nodes.clone()).collect();
+    let world = Arc::new(World::new(nodes));
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let drawn = Client::new(number, world.clone(), &mut lot);
+        clients.push(Arc::new(if plan.faults { drawn } else { drawn.calm() }));
+    }
+    let mut disk: Option<Arc<Disk>> = None;
+    let mut lives = 0;
+    loop {
+        let fate = match plan.faults && lives < LIVES {
+            true => fate(&mut lot),
+            false => Fate::CALM,
+        };
+        let next = Arc::new(Disk::after(disk.as_deref(), fate, Lot::new(lot.draw())));
+        let stops = (fate.dies_at.is_none() && plan.faults && lives < LIVES).then(|| lot.within(1..2_000));
+        disk = Some(next.clone());
+        lives += 1;
+        let life = Life {
+            plan,
+            world: world.clone(),
+            clients: &clients,
+            disk: next,
+            stops,
+        };
+        if life.live() == Ended::Done {
+            break;
+        }
+        world.now.fetch_add(lot.within(0..200) as i64, Ordering::SeqCst);
+    }
+    let disk = disk.expect("there was a life");
+    check(&world, &clients, &disk, lives)
+}
+
+fn fate(lot: &mut Lot) -> Fate {
+    Fate {
+        dies_at: (!lot.once_in(5)).then(|| lot.within(1..80)),
+        full: lot.once_in(2).then_some(12),
+        frozen: lot.once_in(2).then_some(10),
+        unreadable: lot.once_in(3).then_some(40),
+    }
+}
+
+/// One life of an engine, from its start to its death.
+struct Life<'p> {
+    plan: &'p Plan,
+    world: Arc<World>,
+    clients: &'p [Arc<Client>],
+    disk: Arc<Disk>,
+    /// When it is stopped gracefully.
+    stops: Option<u64>,
+}
+
+impl Life<'_> {
+    fn live(self) -> Ended {
+        // With the runtime everything ends that the engine had going, wherever it is: so does a process that dies.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let clock = Arc::new(LifeClock::from(self.world.now.load(Ordering::SeqCst)));
+            let ended = tokio::time::timeout(LIFETIME, self.run(clock.clone())).await;
+            self.world.now.store(clock.now().0, Ordering::SeqCst);
+            ended.unwrap_or_else(|_| {
+                let open = self.clients.iter().filter(|client| client.known().end.is_none());
+                let open: Vec<_> = open
+                    .map(|client| (client.number, client.known().run, self.rows(client)))
+                    .collect();
+                panic!("some runs are never over: {open:?}")
+            })
+        })
+    }
+
+    fn rows(&self, client: &Client) -> Option<Vec<Arc<Recorded>>> {
+        client.known().run.map(|run| self.disk.events_of(run))
+    }
+
+    async fn run(&self, clock: Arc<LifeClock>) -> Ended {
+        tokio::spawn(self.disk.clone().work());
+        let engine = Engine::new(
+            Ports {
+                journal: self.disk.clone(),
+                functions: Arc::new(Scripted {
+                    world: self.world.clone(),
+                    disk: self.disk.clone(),
+                }),
+                clock,
+                ids: self.world.clone(),
+            },
+            // So few that some runs are queued.
+            Settings {
+                max_runs_in_flight: CLIENTS / 2,
+                ..Settings::default()
+            },
+        );
+        match engine.recover().await {
+            Ok(recovered) => assert!(recovered.damaged.is_empty(), "{:?}", recovered.damaged),
+            // Whoever starts it tries again.
+            Err(_) => return Ended::Early,
+        }
+        let all = async {
+            for text in self.plan.pairs.iter().flat_map(|pair| [&pair.child, &pair.root]) {
+                while engine.create_graph(text).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            let mut going: JoinSet<()> = JoinSet::new();
+            for client in self.clients {
+                going.spawn(client.clone().go(engine.clone()));
+            }
+            while let Some(gone) = going.join_next().await {
+                if let Err(error) = gone {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.disk.death() => Ended::Early,
+            () = all => Ended::Done,
+            () = tokio::time::sleep(Duration::from_millis(self.stops.unwrap_or_default())), if self.stops.is_some() => {
+                engine.drain(Duration::from_millis(50)).await;
+                Ended::Early
+            }
+        }
+    }
+}
+
+/// Holds what was told, what was called and what is kept against what was promised.
+fn check(world: &World, clients: &[Arc<Client>], disk: &Disk, lives: u64) -> Outcome {
+    let wrongs = world.wrongs.lock().unwrap();
+    assert!(wrongs.is_empty(), "{wrongs:#?}");
+    let rows = disk.all_runs();
+    let theirs: BTreeSet<RunId> = clients.iter().filter_map(|client| client.known().run).collect();
+    assert_eq!(theirs.len(), clients.len(), "two clients have one run");
+    let kept: BTreeSet<RunId> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(
+        kept, theirs,
+        "a key gave another number of runs than one, or something refused was kept"
+    );
+    let mut outcome = Outcome {
+        ends: Vec::new(),
+        routes: Vec::new(),
+        journals: Vec::new(),
+        cancelled: Vec::new(),
+        lives,
+    };
+    for client in clients {
+        let known = client.known();
+        let run = known.run.expect("every client has a run");
+        let journal = disk.events_of(run);
+        let end = known.end.clone().expect("every client saw its run end");
+        sound(client.number, &journal);
+        let text = |events: &[Arc<Recorded>]| -> Vec<String> {
+            events
+                .iter()
+                .map(|event| serde_json::to_string(event).unwrap())
+                .collect()
+        };
+        assert_eq!(
+            text(&known.seen),
+            text(&journal),
+            "client {}: what a watcher saw is not what is kept",
+            client.number
+        );
+        let row = rows.iter().find(|row| row.id == run).expect("it is kept");
+        assert_eq!(row.status, end.status, "client {}", client.number);
+        signals_once(client.number, &known.signals, &journal);
+        outcome.ends.push(end);
+        outcome.routes.push(route(&journal));
+        outcome.journals.push(text(&journal).join("\n"));
+        outcome.cancelled.push(client.cancels_at.is_some());
+    }
+    outcome
+}
+
+/// Checks that a journal has every number once, every step at most one outcome, and attempts in their order.
+fn sound(client: usize, journal: &[Arc<Recorded>]) {
+    let mut attempts: BTreeMap<u64, u32> = BTreeMap::new();
+    let mut over = BTreeSet::new();
+    for (position, recorded) in journal.iter().enumerate() {
+        assert_eq!(
+            recorded.seq,
+            position as u64 + 1,
+            "client {client}: a gap or a repeat"
+        );
+        match &recorded.event {
+            Event::StepStarted { step, attempt, .. } => {
+                let before = attempts.insert(*step, *attempt).unwrap_or_default();
+                assert_eq!(*attempt, before + 1, "client {client}: step {step}: its attempts");
+                assert!(!over.contains(step), "client {client}: step {step} was over");
+            }
+            Event::StepFinished { step, attempt, .. } | Event::ItemFinished { step, attempt, .. } => {
+                assert_eq!(
+                    attempts.get(step),
+                    Some(attempt),
+                    "client {client}: step {step}: an earlier attempt spoke"
+                );
+                assert!(
+                    over.insert(*step),
+                    "client {client}: step {step} has two outcomes"
+                );
+            }
+            _ => {}
+        }
+    }
+    assert!(
+        journal.last().is_some_and(|last| last.event.ends_run()),
+        "client {client}: its run is not over"
+    );
+}
+
+/// Checks that each signal that a client was told of came once.
+fn signals_once(client: usize, sent: &BTreeMap<u64, (String, bool)>, journal: &[Arc<Recorded>]) {
+    let mut came: BTreeMap<&str, usize> = BTreeMap::new();
+    for recorded in journal {
+        if let Event::SignalReceived { name, .. } = &recorded.event {
+            *came.entry(name).or_default() += 1;
+        }
+    }
+    let mut meant: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, _) in sent.values().filter(|(_, told)| *told) {
+        *meant.entry(name).or_default() += 1;
+    }
+    assert_eq!(came, meant, "client {client}: signals");
+}
+
+/// What a run did, without numbers, attempts and times: what every visit gave and where it led.
+fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for recorded in journal {
+        match &recorded.event {
+            Event::StepFinished {
+                node, update, next, ..
+            } => {
+                let next: Vec<&str> = match next {
+                    Next::Node(node) => vec![node],
+                    Next::Fork(arms) => arms.iter().map(|arm| &*arm.to).collect(),
+                    Next::End => vec!["end"],
+                };
+                told.push(format!("{node} {} {next:?}", update.to_text()));
+            }
+            Event::ItemFinished {
+                node, item, result, ..
+            } => {
+                told.push(format!(
+                    "{node} item {} {:?}",
+                    item.index,
+                    result.as_ref().map(|json| json.get())
+                ));
+            }
+            _ => {}
+        }
+    }
+    told.sort();
+    told
+}
