@@ -10,7 +10,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &["pause", "resume", "retry", "cancel", "upgrade", "fork"],
     ),
     ("History of runs", &["show", "steps", "diff", "export", "import"]),
-    ("Graphs and plugins", &["graph", "plugin", "backtest"]),
+    (
+        "Graphs, plugins and schedules",
+        &["graph", "plugin", "backtest", "schedule"],
+    ),
     ("The server", &["serve", "store", "help"]),
 ];
 

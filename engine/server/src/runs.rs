@@ -1,6 +1,6 @@
 //! `/v1/runs`: runs, started, listed, shown and followed.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_kernel::{RunId, Status};
-use heddle_runtime::{Page, RunView, Start, StartedRun, ports::RunFilter};
+use heddle_runtime::{PRIORITIES, Page, RunView, Start, StartedRun, ports::RunFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -29,9 +29,6 @@ use crate::{
 const DEFAULT_EVENTS: usize = 500;
 /// How many it may have.
 const MAX_EVENTS: usize = 5_000;
-
-/// What a priority may be.
-const PRIORITIES: RangeInclusive<i32> = -100..=100;
 
 /// What to run.
 #[derive(Deserialize, ToSchema)]
