@@ -374,13 +374,13 @@ fn help_tells_every_command_in_a_group() {
         "Runs:",
         "Steering runs:",
         "History of runs:",
-        "Graphs and plugins:",
+        "Graphs, plugins and schedules:",
         "The server:",
     ] {
         assert!(help.contains(&format!("\n{line}\n")), "{help}");
     }
     for command in [
-        "run", "watch", "retry", "fork", "diff", "import", "graph", "serve", "help",
+        "run", "watch", "retry", "fork", "diff", "import", "graph", "schedule", "serve", "help",
     ] {
         assert_eq!(
             help.matches(&format!("\n  {command} ")).count(),

@@ -23,6 +23,8 @@ pub(crate) struct Readiness {
     status: &'static str,
     /// How many runs are under way.
     runs_in_flight: usize,
+    /// How many wait for their turn.
+    runs_queued: usize,
 }
 
 /// Is the process there?
@@ -52,8 +54,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Pr
         ));
     }
     app.engine.health()?;
+    let stats = app.engine.stats();
     Ok(Json(Readiness {
         status: "ready",
-        runs_in_flight: app.engine.stats().runs_in_flight,
+        runs_in_flight: stats.runs_in_flight,
+        runs_queued: stats.runs_queued,
     }))
 }

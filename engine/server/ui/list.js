@@ -54,14 +54,18 @@ export async function listRuns() {
 function makeRun(list) {
   const link = document.createElement("a");
   for (const kind of ["dot", "name", "when", "short"]) link.appendChild(document.createElement("span")).className = kind;
-  link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    shown.go(link.dataset.run);
-  });
+  link.addEventListener("click", follow);
   const item = list.appendChild(document.createElement("li"));
   item.append(link);
   return item;
+}
+
+/** Goes to the run of a link without leaving the page. */
+function follow(event) {
+  const { run } = event.currentTarget.dataset;
+  if (!run || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  shown.go(run);
 }
 
 function showRun(link, one) {
@@ -113,7 +117,10 @@ async function listSchedules() {
 
 function makeSchedule(list) {
   const item = list.appendChild(document.createElement("li"));
-  for (const kind of ["name", "when"]) item.appendChild(document.createElement("span")).className = kind;
+  const name = item.appendChild(document.createElement("a"));
+  name.className = "name";
+  name.addEventListener("click", follow);
+  item.appendChild(document.createElement("span")).className = "when";
   const button = item.appendChild(document.createElement("button"));
   button.type = "button";
   button.className = "quiet";
@@ -133,10 +140,13 @@ function showSchedule(item, one) {
   item.dataset.name = one.name;
   item.classList.toggle("paused", one.paused);
   name.textContent = one.name;
-  name.title = [one.graph, one.cron ?? one.every ?? one.at, one.time_zone].filter(Boolean).join(", ");
+  if (one.last_run) { name.href = `/?run=${one.last_run}`; name.dataset.run = one.last_run; }
+  const rule = one.when.cron ?? (one.when.every ? `every ${one.when.every}` : "once");
+  name.title = [`${one.graph}, ${rule}`, one.when.time_zone, one.last_run ? "to its last run" : ""].filter(Boolean).join(", ");
   const next = Date.parse(one.next_at);
-  when.textContent = one.paused ? "paused" : Number.isFinite(next) ? ahead(next - Date.now()) : "no more";
-  when.title = one.paused || !Number.isFinite(next) ? "" : moment(next);
+  when.textContent = one.paused ? "paused" : one.last_error ? "failed" : Number.isFinite(next) ? ahead(next - Date.now()) : "no more";
+  when.classList.toggle("bad", !one.paused && Boolean(one.last_error));
+  when.title = [one.last_error?.message, Number.isFinite(next) ? moment(next) : ""].filter(Boolean).join("; next ");
   button.dataset.what = one.paused ? "resume" : "pause";
   button.textContent = one.paused ? "Resume" : "Pause";
   button.setAttribute("aria-label", `${button.textContent} ${one.name}`);
