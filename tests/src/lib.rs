@@ -373,6 +373,32 @@ impl Drop for Server {
     }
 }
 
+/// Reads a WebSocket until an event comes that is looked for.
+pub fn until(url: &str, wanted: impl Fn(&Value) -> bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let found = async {
+        let (mut socket, _) = tokio_tungstenite::connect_async(url)
+            .await
+            .expect("the socket opens");
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Text(text) = message
+                && wanted(&serde_json::from_str(&text).expect("a message is JSON"))
+            {
+                return true;
+            }
+        }
+        false
+    };
+    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, found).await });
+    assert!(
+        found.unwrap_or_else(|_| panic!("{url} hung")),
+        "{url} closed before it came"
+    );
+}
+
 /// Reads a WebSocket to its close.
 pub async fn watch(url: &str) -> (Vec<Value>, (u16, String)) {
     let mut events = Vec::new();

@@ -279,3 +279,113 @@ fn a_graph_is_drawn_from_its_file_without_a_server_and_by_its_name_with_one() {
         mermaid
     );
 }
+
+#[test]
+fn a_run_is_steered_shown_and_carried_over_by_commands() {
+    let (server, other) = (Server::start(), Server::start());
+    let path = server.folder().join("ask.yaml").display().to_string();
+    std::fs::write(
+        &path,
+        "name: ask\nstart: a\nnodes:\n  a: {uses: basics/set, config: {n: 1}}\n  \
+         b: {uses: basics/fail, config: {message: no luck, times: 1}}\n  \
+         ask: {wait: {signal: on}}\n  c: {uses: basics/set, config: {n: 2, list: [1]}}\n\
+         edges: {a: b, b: ask, ask: c}\n",
+    )
+    .unwrap();
+    stdout(&run(&server, &["graph", "create", &path]));
+    let start = ["run", "ask", "--priority", "-3", "--idempotency-key", "once"];
+    let id = stdout(&run(&server, &start)).trim().to_owned();
+    assert_eq!(stdout(&run(&server, &start)).trim(), id);
+    assert_eq!(run(&server, &["watch", &id]).status.code(), Some(1), "it fails");
+    let refused = run(&server, &["resume", &id]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).starts_with("error: "),
+        "{refused:?}"
+    );
+    let steps = stdout(&run(&server, &["steps", &id]));
+    assert!(steps.lines().nth(1).unwrap().ends_with("no luck"), "{steps}");
+
+    let seq = stdout(&run(&server, &["upgrade", &id]));
+    assert!(
+        stdout(&run(&server, &["retry", &id]))
+            .trim()
+            .parse::<u64>()
+            .unwrap()
+            > seq.trim().parse().unwrap()
+    );
+    stdout(&run(&server, &["pause", &id, "--reason", "not now"]));
+    let shown = stdout(&run(&server, &["show", &id]));
+    assert!(
+        shown.contains("status       paused\n") && shown.contains("priority     -3\n"),
+        "{shown}"
+    );
+    let signal = ["signal", &id, "on", "--payload", "7", "--idempotency-key", "yes"];
+    assert_eq!(stdout(&run(&server, &signal)), stdout(&run(&server, &signal)));
+    stdout(&run(&server, &["resume", &id]));
+    assert_eq!(run(&server, &["watch", &id]).status.code(), Some(0));
+
+    let step: Value =
+        serde_json::from_str(&stdout(&run(&server, &["show", &id, "--step", "1", "--json"]))).unwrap();
+    assert_eq!((&step["node"], &step["state"]["n"]), (&"a".into(), &1.into()));
+    let lines = stdout(&run(&server, &["steps", &id, "--json"]));
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["step"], &last["status"]), (&4.into(), &"finished".into()));
+    assert_eq!(
+        stdout(&run(&server, &["diff", &id, "1", "4"])),
+        "+ list: [1]\n~ n: 1 → 2\n+ on: 7\n"
+    );
+
+    let fork = ["fork", &id, "--step", "3", "--state", r#"{"extra": true}"#];
+    let fork = stdout(&run(&server, &fork));
+    assert_eq!(run(&server, &["watch", fork.trim()]).status.code(), Some(0));
+    let shown: Value =
+        serde_json::from_str(&stdout(&run(&server, &["show", fork.trim(), "--json"]))).unwrap();
+    assert_eq!(
+        (&shown["state"]["extra"], &shown["origin"]),
+        (&true.into(), &format!("fork:{id}").into())
+    );
+
+    let file = server.folder().join("run.jsonl").display().to_string();
+    stdout(&run(&server, &["export", &id, "--out", &file]));
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        stdout(&run(&server, &["export", &id]))
+    );
+    assert_eq!(stdout(&run(&other, &["import", &file])).trim(), id);
+    assert_eq!(
+        stdout(&run(&other, &["steps", &id])),
+        stdout(&run(&server, &["steps", &id]))
+    );
+    let paused = stdout(&run(&server, &["run", "ask"]));
+    assert_eq!(
+        run(&server, &["cancel", paused.trim(), "--grace", "soon"])
+            .status
+            .code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn help_tells_every_command_in_a_group() {
+    let help = Command::new(heddle()).arg("--help").output().unwrap();
+    let help = stdout(&help);
+    for line in [
+        "Runs:",
+        "Steering runs:",
+        "History of runs:",
+        "Graphs and plugins:",
+        "The server:",
+    ] {
+        assert!(help.contains(&format!("\n{line}\n")), "{help}");
+    }
+    for command in [
+        "run", "watch", "retry", "fork", "diff", "import", "graph", "serve", "help",
+    ] {
+        assert_eq!(
+            help.matches(&format!("\n  {command} ")).count(),
+            1,
+            "{command} in {help}"
+        );
+    }
+}

@@ -10,9 +10,13 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json, value::RawValue};
-use ureq::{Agent, Body, http::Response};
+use ureq::{
+    Agent, Body,
+    http::{Response, StatusCode},
+};
 
 use crate::{
+    Run,
     definition::Source,
     events::{Printer, Wait},
     paint::Paint,
@@ -94,26 +98,26 @@ pub(crate) fn list_graphs(server: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-pub(crate) fn run(
-    server: &str,
-    graph: &str,
-    state: &str,
-    follow: bool,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let state = given("--state", state)?;
-    let run = post(
+pub(crate) fn run(run: &Run) -> anyhow::Result<ExitCode> {
+    let server = &run.server.url;
+    let state = given("--state", &run.state)?;
+    let body = json!({"graph": run.graph, "state": state, "priority": run.priority});
+    let started = post_keyed(
         server,
         "/v1/runs",
-        &json!({"graph": graph, "state": state}).to_string(),
+        &body.to_string(),
+        run.idempotency_key.as_deref(),
     )?;
-    let id = text(&run, "run_id");
-    if !follow {
+    let id = text(&started, "run_id");
+    if !run.follow {
         println!("{id}");
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("run {id}");
-    watch(server, id, 0, json)
+    if text(&started, "status") == "queued" {
+        eprintln!("it is queued, and begins when its turn comes");
+    }
+    watch(server, id, 0, run.json)
 }
 
 /// Asks the server what is wrong with a definition.
@@ -129,23 +133,8 @@ pub(crate) fn picture(server: &str, graph: &str, format: &str) -> anyhow::Result
     body(request.call(), server)
 }
 
-pub(crate) fn signal(server: &str, run: &str, name: &str, payload: &str) -> anyhow::Result<ExitCode> {
-    let payload = given("--payload", payload)?;
-    let body = json!({"name": name, "payload": payload}).to_string();
-    let sent = post(server, &format!("/v1/runs/{}/signal", escape(run)), &body)?;
-    println!("{}", sent["seq"]);
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn cancel(server: &str, run: &str, reason: &str) -> anyhow::Result<ExitCode> {
-    let body = json!({"reason": reason}).to_string();
-    let sent = post(server, &format!("/v1/runs/{}/cancel", escape(run)), &body)?;
-    println!("{}", sent["seq"]);
-    Ok(ExitCode::SUCCESS)
-}
-
 /// The JSON that an argument is, or that is in the file that it names.
-fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
+pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
     let text = match text.strip_prefix('@') {
         Some(file) => read(Path::new(file))?,
         None => text.to_owned(),
@@ -177,7 +166,7 @@ pub(crate) fn watch(server: &str, run: &str, after: u64, json: bool) -> anyhow::
     let mut printer = Printer::new(json, run, waits);
     let mut last = after;
     let mut broken = 0;
-    while !printer.is_over() {
+    loop {
         match stream(server, run, &mut last, &mut printer) {
             Ok(()) => break,
             Err(Broken::ByNetwork) if broken < RECONNECTS => {
@@ -204,7 +193,7 @@ enum Broken {
     ForGood(anyhow::Error),
 }
 
-/// Reads a run's server-sent events until the stream ends.
+/// Reads a run's server-sent events until the run is over.
 fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Result<(), Broken> {
     let request = agent()
         .get(format!("{server}/v1/runs/{run}/events"))
@@ -216,18 +205,24 @@ fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Res
         Err(_) if *last > 0 => return Err(Broken::ByNetwork),
         Err(error) => return Err(Broken::ForGood(unreachable(server, &error))),
     };
+    if response.status() == StatusCode::NO_CONTENT {
+        return Ok(());
+    }
     let reader = BufReader::new(response.body_mut().as_reader());
     for line in reader.lines() {
         let line = line.map_err(|_| Broken::ByNetwork)?;
+        if line
+            .strip_prefix("event:")
+            .is_some_and(|kind| kind.trim() == "end")
+        {
+            return Ok(());
+        }
         let Some(data) = line.strip_prefix("data:") else {
             continue;
         };
         let Ok(event) = serde_json::from_str::<Value>(data) else {
             continue;
         };
-        if event["type"].is_null() {
-            continue; // what ends the stream is no event
-        }
         if let Some(seq) = event["seq"].as_u64() {
             *last = seq;
         }
@@ -235,26 +230,57 @@ fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Res
             .event(&event)
             .map_err(|error| Broken::ForGood(error.into()))?;
     }
-    if printer.is_over() {
-        Ok(())
-    } else {
-        Err(Broken::ByNetwork)
-    }
+    Err(Broken::ByNetwork)
 }
 
 fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).build().into()
 }
 
-fn get(server: &str, path: &str) -> anyhow::Result<Value> {
+pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<Value> {
     answer(agent().get(format!("{server}{path}")).call(), server)
 }
 
-fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
-    let request = agent()
+/// The answer as it is written: numbers stay exact.
+pub(crate) fn get_text(server: &str, path: &str) -> anyhow::Result<String> {
+    body(agent().get(format!("{server}{path}")).call(), server)
+}
+
+pub(crate) fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
+    post_keyed(server, path, body, None)
+}
+
+/// Posts JSON, with the key by which the request is known when it is sent again.
+pub(crate) fn post_keyed(server: &str, path: &str, body: &str, key: Option<&str>) -> anyhow::Result<Value> {
+    let mut request = agent()
         .post(format!("{server}{path}"))
         .header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
     answer(request.send(body), server)
+}
+
+/// Posts bytes of a content type.
+pub(crate) fn upload(server: &str, path: &str, kind: &str, bytes: &[u8]) -> anyhow::Result<Value> {
+    let request = agent()
+        .post(format!("{server}{path}"))
+        .header("content-type", kind);
+    answer(request.send(bytes), server)
+}
+
+/// The body of an answer, to be read as it comes.
+pub(crate) fn download(server: &str, path: &str) -> anyhow::Result<impl Read> {
+    let response = agent().get(format!("{server}{path}")).call();
+    let response = response.map_err(|error| unreachable(server, &error))?;
+    match response.status().is_success() {
+        true => Ok(response.into_body().into_reader()),
+        false => Err(problem(response)),
+    }
+}
+
+pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
+    body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
 }
 
 /// The JSON of an answer, or the problem that it tells of.
@@ -275,7 +301,7 @@ fn body(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Re
 }
 
 /// A name as one part of a path (RFC 3986, 2.3).
-fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
@@ -323,10 +349,10 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+pub(crate) fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
     value[key].as_array().into_iter().flatten()
 }

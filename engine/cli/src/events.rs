@@ -26,7 +26,6 @@ pub(crate) struct Printer {
     waits: HashMap<String, Wait>,
     /// The place of each step under way, as in `parcels[2]/label`: the nodes and items that it is in.
     places: HashMap<u64, String>,
-    over: bool,
     /// Why it was cancelled.
     reason: Option<String>,
 }
@@ -39,19 +38,12 @@ impl Printer {
             run: run.to_owned(),
             waits,
             places: HashMap::new(),
-            over: false,
             reason: None,
         }
     }
 
-    /// Whether the run's last event was printed.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
-    }
-
     pub(crate) fn event(&mut self, event: &Value) -> std::io::Result<()> {
         let kind = event["type"].as_str().unwrap_or_default();
-        self.over |= matches!(kind, "run_finished" | "run_failed" | "run_cancelled");
         if kind == "run_cancelled" {
             self.reason = event["reason"].as_str().map(str::to_owned);
         }
@@ -175,9 +167,11 @@ fn mark(event: &Value) -> (&'static str, &'static str) {
         event["type"].as_str().unwrap_or_default(),
         event["level"].as_str(),
     ) {
-        ("run_started", _) => ("●", "36"),
+        ("run_started" | "run_forked", _) => ("●", "36"),
+        ("run_paused", _) => ("‖", "33"),
+        ("run_resumed" | "run_retried" | "run_upgraded", _) => ("▶", "36"),
         ("run_finished", _) => ("●", "32"),
-        ("run_cancelled", _) => ("■", "33"),
+        ("run_cancelled" | "cancel_requested", _) => ("■", "33"),
         ("run_failed", _) => ("✗", "31"),
         ("step_failed", _) => match event["then"].as_str() {
             Some("retry") => ("↻", "33"),
@@ -197,7 +191,7 @@ fn mark(event: &Value) -> (&'static str, &'static str) {
 }
 
 /// A value with long strings and lists cut, so that a terminal can show it. The API has the whole.
-fn shorten(value: &Value) -> Value {
+pub(crate) fn shorten(value: &Value) -> Value {
     match value {
         Value::String(text) => match text.char_indices().nth(STRING_LEN) {
             Some((end, _)) => Value::String(format!("{}… ({} bytes)", &text[..end], text.len())),

@@ -4,19 +4,25 @@
 //! failed or was cancelled included), 2 wrong usage.
 #![allow(clippy::print_stdout)] // a command's stdout is its interface
 
+mod archive;
+mod backtest;
 mod check;
 mod client;
 mod definition;
 mod draw;
 mod events;
+mod help;
+mod history;
 mod paint;
+mod schedule;
 mod serve;
+mod steer;
 mod store;
 mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
@@ -40,14 +46,39 @@ enum Command {
     /// Check, create and draw graphs, or list them
     #[command(subcommand)]
     Graph(Graph),
+    /// Create schedules, which start runs when their time comes, or list and change them
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     /// Start a run of a graph and print its id
     Run(Run),
     /// Print a run's events from the beginning, then live, until it is over
     Watch(Watch),
     /// Send a signal to a run, so that a wait for it goes on
-    Signal(Signal),
+    Signal(steer::Signal),
+    /// Have a run stand still: calls under way may finish, and no step begins
+    Pause(steer::Pause),
+    /// Have a run that is paused go on
+    Resume(steer::Resume),
+    /// Have a run that failed go on from where it failed
+    Retry(steer::Retry),
     /// Cancel a run: what it does is given up, and what can be undone is undone
-    Cancel(Cancel),
+    Cancel(steer::Cancel),
+    /// Have a run keep to the newest versions of its plugins, or to another version of its graph
+    Upgrade(steer::Upgrade),
+    /// Start a run that begins as another one was right after a step, and print its id
+    Fork(steer::Fork),
+    /// Print a run, or what it was after a step
+    Show(history::Show),
+    /// Print a run's steps
+    Steps(history::Steps),
+    /// Print what is other in a run's state between two steps
+    Diff(history::Diff),
+    /// Write a run as one file
+    Export(history::Export),
+    /// Keep a run that was exported, and print its id
+    Import(history::Import),
+    /// Make the calls of recorded steps again with a new version of a plugin, and print what differs
+    Backtest(backtest::Arguments),
     /// Check, copy or migrate the store that a server keeps everything in
     #[command(subcommand)]
     Store(store::Store),
@@ -121,6 +152,12 @@ struct Run {
     /// The state to begin with: JSON, or @FILE, or @- for stdin
     #[arg(long, default_value = "{}")]
     state: String,
+    /// Which of the queued runs is taken up first, the one with the highest: -100 to 100
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// A key of your own: sent again with it, the request answers the same run
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// Print the run's events as they come, then its final state
     #[arg(long, short)]
     follow: bool,
@@ -146,30 +183,6 @@ struct Watch {
 }
 
 #[derive(Args)]
-struct Signal {
-    /// The run's id
-    run: String,
-    /// The signal's name, as the graph's `wait` has it
-    name: String,
-    /// What comes with it: JSON, or @FILE, or @- for stdin
-    #[arg(long, default_value = "null")]
-    payload: String,
-    #[command(flatten)]
-    server: Server,
-}
-
-#[derive(Args)]
-struct Cancel {
-    /// The run's id
-    run: String,
-    /// Why, for whoever reads the run's events
-    #[arg(long, default_value = "")]
-    reason: String,
-    #[command(flatten)]
-    server: Server,
-}
-
-#[derive(Args)]
 struct Server {
     /// Where the server is
     #[arg(
@@ -181,7 +194,9 @@ struct Server {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let mut matches = help::in_groups(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
+    let done = match arguments.command {
         Command::Serve(serve) => serve::run(serve).map(|()| ExitCode::SUCCESS),
         Command::Plugin(Plugin::Add { file, name, server }) => {
             client::add_plugin(&server.url, &file, name.as_deref())
@@ -201,12 +216,22 @@ fn main() -> ExitCode {
         }) => draw::run(&server.url, &graph, format, out),
         Command::Graph(Graph::Create { file, server }) => client::create_graph(&server.url, &file),
         Command::Graph(Graph::List { server }) => client::list_graphs(&server.url),
-        Command::Run(run) => client::run(&run.server.url, &run.graph, &run.state, run.follow, run.json),
+        Command::Schedule(schedule) => schedule.run(),
+        Command::Run(run) => client::run(&run),
         Command::Watch(watch) => client::watch(&watch.server.url, &watch.run, watch.after, watch.json),
-        Command::Signal(signal) => {
-            client::signal(&signal.server.url, &signal.run, &signal.name, &signal.payload)
-        }
-        Command::Cancel(cancel) => client::cancel(&cancel.server.url, &cancel.run, &cancel.reason),
+        Command::Signal(signal) => signal.run(),
+        Command::Pause(pause) => pause.run(),
+        Command::Resume(resume) => resume.run(),
+        Command::Retry(retry) => retry.run(),
+        Command::Cancel(cancel) => cancel.run(),
+        Command::Upgrade(upgrade) => upgrade.run(),
+        Command::Fork(fork) => fork.run(),
+        Command::Show(show) => show.run(),
+        Command::Steps(steps) => steps.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
+        Command::Backtest(backtest) => backtest.run(),
         Command::Store(command) => store::run(command),
     };
     done.unwrap_or_else(|error| {

@@ -7,13 +7,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
-use heddle_host::{Host, HostSettings};
+use anyhow::{Context, anyhow};
+use heddle_host::{Host, HostSettings, Policy};
+use heddle_kernel::retention::Retention;
+use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
+
+use crate::archive::Folder;
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -32,15 +36,28 @@ pub(crate) struct Serve {
     /// Where compiled plugins are cached [default: beside the store, PATH.cache]
     #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// The file that says what plugins are granted, and how many of their calls may be under way at once
+    #[arg(long, env = "HEDDLE_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// A Host that requests may name besides loopback, as in heddle.example.org; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
     /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allow_origins: Vec<String>,
-    /// How many runs may be under way at once
+    /// How many runs may be under way at once; a further one is queued
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight)]
     max_runs: usize,
+    /// How many runs may be queued; a further start is refused
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_queued)]
+    max_queued: usize,
+    /// How long runs are kept after their end, as in 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d,
+    /// finished=forever; the most particular one stands; repeatable [default: 7d]
+    #[arg(long = "keep", value_name = "RULE")]
+    keep: Vec<String>,
+    /// A folder that gets the export of every run, as RUN.ndjson, before it is forgotten
+    #[arg(long, value_name = "DIR")]
+    export_before_forgetting: Option<PathBuf>,
     /// How many seconds one call of a function may take
     #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().call_timeout.as_secs())]
     call_timeout: u64,
@@ -67,6 +84,10 @@ impl Serve {
     async fn run(self) -> anyhow::Result<()> {
         // First: a stop that is asked for while the engine starts is honoured too.
         let stop = stop_asked()?;
+        let retention = Retention::read(self.keep.iter().map(String::as_str))
+            .map_err(|error| anyhow!("--keep {error}"))?;
+        let archive = self.export_before_forgetting.as_deref().map(Folder::open);
+        let archive = archive.transpose()?;
         let path = crate::store::path(&self.store)?;
         let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
         let cache = self.cache.clone().unwrap_or_else(|| {
@@ -74,8 +95,11 @@ impl Serve {
             beside.push(".cache");
             beside.into()
         });
+        let policy = self.policy()?;
+        let named: Vec<String> = policy.names().map(str::to_owned).collect();
         let host = Host::new(HostSettings {
             cache_dir: Some(cache),
+            policy,
             call_timeout: Duration::from_secs(self.call_timeout.max(1)),
             max_memory_bytes: self.call_memory.max(1) << 20,
             ..HostSettings::default()
@@ -88,11 +112,17 @@ impl Serve {
         };
         let settings = Settings {
             max_runs_in_flight: self.max_runs.max(1),
+            max_queued: self.max_queued,
             ..Settings::default()
         };
         let engine = Engine::new(ports, settings);
         self.register_folder(&engine).await?;
         recover(&engine).await?;
+        warn_of_unknown(&named, &engine);
+        engine.forget_old(
+            retention,
+            archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
+        );
         let listener = self.bind().await?;
         let settings = ServerSettings {
             allowed_hosts: self.allow_hosts,
@@ -112,6 +142,20 @@ impl Serve {
         engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
+    }
+
+    /// What the policy file grants; nothing without one.
+    fn policy(&self) -> anyhow::Result<Policy> {
+        let Some(file) = &self.policy else {
+            return Ok(Policy::default());
+        };
+        let text = std::fs::read_to_string(file).with_context(|| format!("--policy {}", file.display()))?;
+        Policy::parse(&text).map_err(|error| {
+            anyhow::anyhow!(
+                "--policy {}: {error}; docs/permissions.md says what a policy may have",
+                file.display()
+            )
+        })
     }
 
     async fn bind(&self) -> anyhow::Result<TcpListener> {
@@ -188,6 +232,16 @@ impl Serve {
     }
 }
 
+/// A name in the policy that no plugin has may be misspelt.
+fn warn_of_unknown(named: &[String], engine: &Engine) {
+    let plugins = engine.plugins();
+    for name in named {
+        if !plugins.iter().any(|plugin| *plugin.name == **name) {
+            tracing::warn!("the policy names `{name}`, and no plugin has that name yet");
+        }
+    }
+}
+
 async fn recover(engine: &Engine) -> anyhow::Result<()> {
     let recovered = engine
         .recover()
@@ -198,6 +252,9 @@ async fn recover(engine: &Engine) -> anyhow::Result<()> {
     }
     for (run, error) in &recovered.damaged {
         tracing::error!("run {run} cannot go on: {error}");
+    }
+    if recovered.queued > 0 {
+        tracing::info!("{} runs are queued", recovered.queued);
     }
     if recovered.runs > 0 {
         tracing::info!("going on with {} runs that were under way", recovered.runs);

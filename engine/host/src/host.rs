@@ -20,7 +20,7 @@ use crate::{
     describe,
     engine::{self, Ticker},
     failure,
-    outgoing::Tls,
+    outgoing::{LOOKUPS, Tls},
     output::{Nobody, Output, held},
     policy::Rules,
     registry::{Plugin, Registry, Snapshot},
@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) places: Semaphore,
     pub(crate) ticker: Ticker,
     pub(crate) tls: Tls,
+    pub(crate) lookups: Arc<Semaphore>,
 }
 
 impl Host {
@@ -74,6 +75,7 @@ impl Host {
             registry: Registry::new(&settings.policy),
             places: Semaphore::new(settings.calls_at_once),
             ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             tls: Tls::new(settings.http_authorities.clone()),
             engine,
             settings,

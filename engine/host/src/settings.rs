@@ -34,7 +34,7 @@ pub struct HostSettings {
     pub emit_bytes: usize,
     /// What is granted, to which plugins. Default: nothing to any.
     pub policy: Policy,
-    /// How many requests one call may make, the tools that it calls included. Default: 1,000.
+    /// How many requests one call may make, the tools that it calls included. Default: 256.
     pub http_requests: usize,
     /// How many requests of one instance may be under way at once. Default: 16.
     pub http_at_once: usize,
@@ -61,7 +61,7 @@ impl Default for HostSettings {
             log_line_bytes: 8 << 10,
             emit_bytes: 4 << 20,
             policy: Policy::default(),
-            http_requests: 1000,
+            http_requests: 256,
             http_at_once: 16,
             http_request_bytes: 8 << 20,
             http_response_bytes: 8 << 20,

@@ -239,6 +239,16 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// What came of reading this run: what the store cannot read for it is the run's own trouble.
+    pub(crate) fn of_run(self, run: RunId) -> Self {
+        match self {
+            Self::Store(StoreError::Damaged(message)) => Self::Damaged { run, message },
+            other => other,
+        }
+    }
+}
+
 /// A run as it is told: all of it is durable.
 #[derive(Clone, Debug)]
 pub struct RunView {
@@ -264,6 +274,8 @@ pub struct RunView {
     pub nodes: Vec<Arc<str>>,
     /// What it waits for, where it waits for a signal or for time to pass.
     pub waits: Vec<Waiting>,
+    /// The steps that were begun and are neither over nor given up, in order.
+    pub under_way: Vec<u64>,
 }
 
 /// Some of a run's events. All of them are durable.
@@ -359,6 +371,8 @@ pub enum CallToolError {
 pub struct StartedRun {
     /// Its id.
     pub id: RunId,
+    /// Whether it was started by the same request before.
+    pub replayed: bool,
     pub(crate) engine: Engine,
     /// Set where it began just now: whoever waits for the run's end is told by the driver that has it.
     pub(crate) hold: Option<Hold>,
@@ -413,6 +427,10 @@ impl RunView {
             finished_at: run.status.is_over().then_some(run.updated_at),
             nodes: run.nodes(),
             waits: run.waits().collect(),
+            under_way: match run.status.is_over() {
+                true => Vec::new(),
+                false => run.under_way().collect(),
+            },
         }
     }
 }

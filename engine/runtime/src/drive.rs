@@ -171,7 +171,6 @@ impl Driver {
 
     /// Waits for what comes next. False where the run was lost meanwhile.
     async fn wait(&mut self, due: Option<Timestamp>) -> bool {
-        let draining = self.engine.is_draining();
         let sleep = due.map(|due| {
             let left = due.0.saturating_sub(self.engine.ports.clock.now().0);
             Duration::from_millis(left.clamp(0, LONGEST_SLEEP_MS).unsigned_abs())
@@ -187,7 +186,6 @@ impl Driver {
             }
             () = live.lost() => return false,
             () = live.stirred.notified() => {}
-            () = self.engine.drains(), if !draining => {}
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             () = tokio::time::sleep(LOG_FLUSH), if flying => {}
         }

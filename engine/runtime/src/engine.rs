@@ -108,6 +108,7 @@ impl Engine {
             }
         }
         inner.spawn_keepers();
+        inner.spawn_beside(self.clone().keep_schedules());
         Ok(recovered)
     }
 
@@ -245,6 +246,7 @@ impl Engine {
         inner.spawn(live.clone(), Outbox::of_start(begins, events, request));
         kept(&live, last, claim).await?;
         Ok(StartedRun {
+            replayed: false,
             hold: Some(hold),
             ..self.started(id)
         })
@@ -283,13 +285,17 @@ impl Engine {
             ack: Arc::new(ack),
         });
         kept(&live, last, claim).await?;
-        Ok(self.started(id))
+        Ok(StartedRun {
+            replayed: false,
+            ..self.started(id)
+        })
     }
 
-    /// A run that was started before.
+    /// A run that the same request started before.
     pub(crate) fn started(&self, id: RunId) -> StartedRun {
         StartedRun {
             id,
+            replayed: true,
             engine: self.clone(),
             hold: None,
         }
@@ -308,6 +314,14 @@ impl Engine {
             }
         }
         Ok(self.inner.load(id).await?.map(|loaded| RunView::of(&loaded.run)))
+    }
+
+    /// A run as it is listed: without its state, and so without reading its events.
+    ///
+    /// # Errors
+    /// Where the store gives no answer.
+    pub async fn row(&self, id: RunId) -> Result<Option<RunRow>, StoreError> {
+        self.inner.ports.journal.run(id).await
     }
 
     /// Runs that fit the filter, newest first, before `before`.

@@ -1,52 +1,24 @@
 //! A run as one text: JSON lines, of which the first says what the run is and holds its graphs, and each
 //! further one is an event as it is stored.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use heddle_kernel::{Event, Graph, GraphId, Json, Recorded, Run, RunId, Status, Timestamp, run::Graphs};
-use serde::{Deserialize, Serialize};
+use heddle_kernel::{Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins};
+use serde::Serialize;
 
 use crate::{
-    answer::{ImportError, ReadError, summary},
+    answer::{ImportError, ReadError},
     engine::Engine,
-    graphs::{Pins, graph_of},
     live::{LiveRun, Stopped},
     outbox::{Pace, leaves},
-    ports::{Append, AppendError, GraphRow, Leaves, NewRun, RunSnapshot, StoreError},
+    ports::{Append, AppendError, Leaves, NewRun, RunSnapshot, StoreError},
+    replay::{FORM, Head, HeadGraph, Replay, malformed},
 };
 
-/// The version of the form.
-const FORM: u32 = 1;
 /// How many events are read or checked before others get a turn.
 const PAGE_LEN: usize = 1_000;
 /// Why an imported run stands still.
 const PAUSED: &str = "imported: resume it to go on here";
-
-/// The first line.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    heddle_run: u32,
-    run_id: RunId,
-    graph_id: GraphId,
-    created_at: Timestamp,
-    status: Status,
-    last_seq: u64,
-    priority: i32,
-    group: Option<Arc<str>>,
-    origin: Option<Arc<str>>,
-    graphs: Vec<HeadGraph>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct HeadGraph {
-    id: GraphId,
-    name: Option<Arc<str>>,
-    definition: Json,
-    created_at: Timestamp,
-}
 
 impl Engine {
     /// The whole of a run as one text: JSON lines, the first of which says what it is. `None` where there is
@@ -113,32 +85,26 @@ impl Engine {
     pub async fn import(&self, export: &[u8]) -> Result<RunId, ImportError> {
         let inner = &self.inner;
         let journal = &inner.ports.journal;
-        let mut lines = (1..).zip(export.split(|byte| *byte == b'\n'));
-        let head = lines.next().map_or(&[][..], |(_, text)| text);
-        let head: Head = read(1, head)?;
-        if head.heddle_run != FORM {
-            let found = head.heddle_run;
-            return Err(malformed(
-                1,
-                format!("its form is {found}, and this Heddle reads {FORM}"),
-            ));
-        }
-        let id = head.run_id;
+        let mut replay = Replay::open(export)?;
+        let id = replay.head.run_id;
         if journal.run(id).await?.is_some() {
             return Err(ImportError::Known(id));
         }
-        let mut import = Import::new(head);
-        for (number, text) in lines.filter(|(_, text)| !text.is_empty()) {
-            import.event(number, read(number, text)?)?;
-            if number % PAGE_LEN == 0 {
+        let (mut events, mut pace) = (Vec::new(), Pace::default());
+        while let Some(event) = replay.read()? {
+            replay.fold(&event)?;
+            pace.count(&event.event);
+            events.push(Arc::new(event));
+            if events.len() % PAGE_LEN == 0 {
                 tokio::task::yield_now().await;
             }
         }
+        let mut import = Import { replay, events, pace };
         let now = inner.ports.clock.now();
-        let group = import.head.group.clone();
+        let group = import.replay.head.group.clone();
         let (run, append) = import.finish(now)?;
         let group = group.filter(|_| !run.status.is_over());
-        for graph in import.used.into_values() {
+        for graph in import.replay.used.into_values() {
             journal.put_graph(graph).await?;
         }
         // It tells when the run is durable, and is not driven.
@@ -163,106 +129,28 @@ impl Engine {
     }
 }
 
-/// A run that is read from its export: it is folded, so that what is kept can go on.
-struct Import {
-    head: Head,
-    run: Option<Run>,
-    /// The graph that it began with.
-    graph: Option<GraphId>,
+/// A run that was read from its export and folded, so that what is kept can go on.
+struct Import<'e> {
+    replay: Replay<'e>,
     events: Vec<Arc<Recorded>>,
-    /// The graphs that it keeps to, or did.
-    used: BTreeMap<GraphId, GraphRow>,
     pace: Pace,
 }
 
-impl Import {
-    fn new(head: Head) -> Self {
-        Self {
-            head,
-            run: None,
-            graph: None,
-            events: Vec::new(),
-            used: BTreeMap::new(),
-            pace: Pace::default(),
-        }
-    }
-
-    fn event(&mut self, number: usize, event: Recorded) -> Result<(), ImportError> {
-        let wrong = |error: heddle_kernel::run::FoldError| malformed(number, error.to_string());
-        let graphs = match Pins::of(&event.event) {
-            Some(pins) => Some(self.graphs(number, &pins)?),
-            None => None,
-        };
-        match (&mut self.run, graphs) {
-            (Some(run), graphs) => {
-                if let Some((graph, graphs)) = graphs {
-                    run.stage(graph, graphs);
-                }
-                run.fold(&event).map_err(wrong)?;
-            }
-            (None, Some((graph, graphs))) => {
-                self.graph = Some(graph.id.clone());
-                let first = Run::from_first(self.head.run_id, graph, graphs, &event);
-                self.run = Some(first.map_err(wrong)?);
-            }
-            (None, None) => {
-                let message = "the first event is not the run's start".to_owned();
-                return Err(malformed(number, message));
-            }
-        }
-        self.pace.count(&event.event);
-        self.events.push(Arc::new(event));
-        Ok(())
-    }
-
-    /// The graphs that an event names.
-    fn graphs(&mut self, number: usize, pins: &Pins<'_>) -> Result<(Arc<Graph>, Arc<Graphs>), ImportError> {
-        let mut graph = |id: &GraphId| {
-            let held = self.head.graphs.iter().find(|held| held.id == *id);
-            let held = held.ok_or_else(|| {
-                malformed(
-                    number,
-                    format!("it names the graph {id}, which line 1 does not hold"),
-                )
-            })?;
-            let graph = graph_of(held.definition.get(), pins.functions);
-            let graph = graph.map_err(|found| malformed(1, format!("graph {id}: {}", summary(&found))))?;
-            if graph.id != *id {
-                return Err(malformed(
-                    1,
-                    format!("graph {id} is another one, of the id {}", graph.id),
-                ));
-            }
-            let row = GraphRow {
-                id: id.clone(),
-                name: graph.name.clone(),
-                definition: graph.definition.clone(),
-                created_at: held.created_at,
-            };
-            self.used.insert(id.clone(), row);
-            Ok(Arc::new(graph))
-        };
-        let own = graph(pins.graph)?;
-        let mut named = Graphs::new();
-        for (name, id) in pins.graphs {
-            named.insert(name.clone(), graph(id)?);
-        }
-        Ok((own, Arc::new(named)))
-    }
-
+impl Import<'_> {
     /// The run as it is kept: one that is not over stands still until somebody wants it to go on here.
     fn finish(
         &mut self,
         now: Timestamp,
     ) -> Result<(Run, impl FnOnce(Arc<LiveRun>) -> Append + use<>), ImportError> {
-        let (id, last) = (self.head.run_id, self.events.len());
-        let (Some(mut run), Some(graph)) = (self.run.take(), self.graph.take()) else {
+        let head = &mut self.replay.head;
+        let (id, last) = (head.run_id, self.events.len());
+        let (Some(mut run), Some(graph)) = (self.replay.run.take(), self.replay.graph.take()) else {
             return Err(malformed(2, "the run's events are not there".to_owned()));
         };
-        if run.seq != self.head.last_seq {
+        if run.seq != head.last_seq {
             let message = format!(
                 "it ends with event {}, and line 1 says that it has {}",
-                run.seq, self.head.last_seq
+                run.seq, head.last_seq
             );
             return Err(malformed(last + 1, message));
         }
@@ -289,8 +177,8 @@ impl Import {
         let begins = NewRun {
             graph,
             created_at: run.started_at,
-            priority: self.head.priority,
-            group: self.head.group.take(),
+            priority: head.priority,
+            group: head.group.take(),
             origin: Some("import".into()),
         };
         let events = std::mem::take(&mut self.events);
@@ -311,12 +199,4 @@ impl Import {
 fn line(text: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(&mut *text, value).expect("Heddle's own types serialize");
     text.push(b'\n');
-}
-
-fn read<'a, T: Deserialize<'a>>(line: usize, text: &'a [u8]) -> Result<T, ImportError> {
-    serde_json::from_slice(text).map_err(|error| malformed(line, error.to_string()))
-}
-
-fn malformed(line: usize, message: String) -> ImportError {
-    ImportError::Malformed { line, message }
 }

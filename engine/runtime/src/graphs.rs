@@ -6,8 +6,10 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, Event, Function, FunctionKind, Graph, GraphId, RunId, Severity,
-    event::FunctionRef, graph, run::Graphs,
+    Definition, Diagnostic, Function, Graph, GraphId, RunId, Severity,
+    event::FunctionRef,
+    graph::{self, Pins},
+    run::Graphs,
 };
 
 use crate::{
@@ -193,86 +195,28 @@ impl Inner {
         run: RunId,
         pins: &Pins<'_>,
     ) -> Result<(Arc<Graph>, Arc<Graphs>), ReadError> {
-        let own = self.kept_graph(run, pins.graph, pins.functions).await?;
+        let own = self.kept_graph(run, pins.graph, pins).await?;
         let mut named = Graphs::new();
         for (name, id) in pins.graphs {
-            named.insert(name.clone(), self.kept_graph(run, id, pins.functions).await?);
+            named.insert(name.clone(), self.kept_graph(run, id, pins).await?);
         }
         Ok((own, Arc::new(named)))
     }
 
-    async fn kept_graph(
-        &self,
-        run: RunId,
-        id: &GraphId,
-        functions: &Functions,
-    ) -> Result<Arc<Graph>, ReadError> {
+    async fn kept_graph(&self, run: RunId, id: &GraphId, pins: &Pins<'_>) -> Result<Arc<Graph>, ReadError> {
         let damaged = |message: String| ReadError::Damaged { run, message };
-        let routes = |uses: &str| Some(functions.get(uses)?.routes.clone());
+        let routes = |uses: &str| Some(pins.functions.get(uses)?.routes.clone());
         if let Some(graph) = self.graphs.get(id, routes) {
             return Ok(graph);
         }
-        let kept = self.ports.journal.graph(id).await?;
+        let kept = self.ports.journal.graph(id).await;
+        let kept = kept.map_err(|error| ReadError::from(error).of_run(run))?;
         let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
-        let graph = graph_of(&kept.definition, functions).map_err(|found| damaged(summary(&found)))?;
-        let graph = Arc::new(graph);
+        let graph = pins.rebuild(&kept.definition);
+        let graph = Arc::new(graph.map_err(|found| damaged(summary(&found)))?);
         self.graphs.keep(graph.clone(), routes);
         Ok(graph)
     }
-}
-
-type Functions = BTreeMap<Arc<str>, FunctionRef>;
-
-/// What an event has its run keep to.
-pub(crate) struct Pins<'e> {
-    pub(crate) graph: &'e GraphId,
-    pub(crate) graphs: &'e BTreeMap<Arc<str>, GraphId>,
-    pub(crate) functions: &'e Functions,
-}
-
-impl<'e> Pins<'e> {
-    pub(crate) fn of(event: &'e Event) -> Option<Self> {
-        let (Event::RunStarted {
-            graph,
-            graphs,
-            functions,
-            ..
-        }
-        | Event::RunForked {
-            graph,
-            graphs,
-            functions,
-            ..
-        }
-        | Event::RunUpgraded {
-            graph,
-            graphs,
-            functions,
-        }) = event
-        else {
-            return None;
-        };
-        Some(Self {
-            graph,
-            graphs,
-            functions,
-        })
-    }
-}
-
-/// A graph that was checked when it was created, for a run that keeps to these functions: that the
-/// registry lacks some now is no matter.
-pub(crate) fn graph_of(definition: &str, functions: &Functions) -> Result<Graph, Vec<Diagnostic>> {
-    let find = |uses: &str| {
-        let routes = functions.get(uses).map_or(&[][..], |function| &function.routes);
-        Ok(Function {
-            kind: FunctionKind::Tool,
-            routes: routes.iter().map(|route| route.to_string()).collect(),
-            input: serde_json::Value::Null,
-        })
-    };
-    let definition = Definition::parse(definition)?;
-    Ok(graph::check(&definition, find, |_| Ok(()))?.0)
 }
 
 fn broken(pointer: &str, message: String) -> StartError {

@@ -23,6 +23,7 @@ use crate::{
     ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
     registry::Registry,
     requests::Claimed,
+    schedules::Schedules,
     sleepers::Sleepers,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) graphs: AtHand,
     pub(crate) sleepers: Sleepers,
     pub(crate) admission: Admission,
+    pub(crate) schedules: Schedules,
     /// Whether the engine is stopping: looked at before every step.
     draining: AtomicBool,
     /// Tells those who wait that it is.
@@ -50,6 +52,7 @@ impl Inner {
             claimed: Claimed::default(),
             graphs: AtHand::default(),
             sleepers: Sleepers::default(),
+            schedules: Schedules::default(),
             draining: AtomicBool::new(false),
             drains: watch::Sender::new(false),
         }
@@ -59,6 +62,9 @@ impl Inner {
     pub(crate) async fn drain(&self, within: Duration) {
         self.draining.store(true, Ordering::Release);
         self.drains.send_replace(true);
+        for live in self.live.all() {
+            live.stirred.notify_one();
+        }
         self.live.join(within).await;
         for live in self.live.all() {
             live.stop(Stopped::Draining);
@@ -100,7 +106,7 @@ impl Inner {
     }
 
     /// Begins a task that belongs to no run, and is joined with the tasks of those that do.
-    fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.live.spawn(RunId(Uuid::nil()), task);
     }
 
@@ -110,12 +116,19 @@ impl Inner {
             if self.ports.functions.has(&function.digest) {
                 continue;
             }
-            if let Some(plugin) = self.ports.journal.plugin(&function.digest).await? {
-                let name = plugin.name.clone();
-                if let Err(error) = self.register_kept(plugin, true).await {
-                    // The step that needs it fails with a clear error of its own.
-                    tracing::error!(run = %run.id, plugin = %name, %error, "a plugin that a run keeps to is gone");
+            // Where it cannot be had, the step that needs it fails with a clear error of its own.
+            let error = match self.ports.journal.plugin(&function.digest).await {
+                Ok(Some(plugin)) => {
+                    let registered = self.register_kept(plugin, true).await;
+                    registered.err().map(|error| error.to_string())
                 }
+                Ok(None) => None,
+                Err(StoreError::Damaged(error)) => Some(error),
+                Err(error) => return Err(error),
+            };
+            if let Some(error) = error {
+                let plugin = &function.plugin;
+                tracing::error!(run = %run.id, %plugin, %error, "a plugin that a run keeps to is gone");
             }
         }
         Ok(())

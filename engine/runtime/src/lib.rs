@@ -8,6 +8,7 @@
 
 mod admission;
 mod answer;
+mod backtest;
 mod drive;
 mod engine;
 mod export;
@@ -19,7 +20,10 @@ mod load;
 mod outbox;
 pub mod ports;
 mod registry;
+mod replay;
 mod requests;
+mod retention;
+mod schedules;
 mod sleepers;
 mod steer;
 mod system;
@@ -31,6 +35,8 @@ pub use answer::{
     Recovered, RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats,
     StepError, StepView, ToolAnswer,
 };
+pub use backtest::{Backtest, Difference};
 pub use engine::{Engine, Ports, Settings};
+pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};

@@ -32,7 +32,7 @@ pub(crate) struct LiveRun {
     progress: watch::Sender<Progress>,
     chunks: OnceLock<broadcast::Sender<Chunk>>,
     inbox: Mutex<Inbox>,
-    /// Told when something came into the inbox, or nobody holds the run any more.
+    /// Told when something came into the inbox, nobody holds the run any more, or the engine stops.
     pub(crate) stirred: Notify,
     holds: AtomicUsize,
     /// What it takes of what there is for all.

@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use heddle_kernel::{Recorded, Run, RunId, run::Snapshot};
+use heddle_kernel::{Recorded, Run, RunId, graph::Pins, run::Snapshot};
 
 use crate::{
     answer::ReadError,
-    graphs::Pins,
     inner::Inner,
     outbox::Pace,
     ports::{RunSnapshot, StoreError},
@@ -153,8 +152,5 @@ fn damaged(run: RunId, message: impl ToString) -> ReadError {
 
 /// What the store answered about one run: what it cannot read of it is the run's own trouble.
 fn known<T>(run: RunId, answer: Result<T, StoreError>) -> Result<T, ReadError> {
-    answer.map_err(|error| match error {
-        StoreError::Damaged(message) => damaged(run, message),
-        error => error.into(),
-    })
+    answer.map_err(|error| ReadError::from(error).of_run(run))
 }

@@ -22,6 +22,14 @@ pub trait Ids: Send + Sync + 'static {
     fn run_id(&self) -> RunId;
 }
 
+/// Takes the exports of runs before they are forgotten.
+pub trait Archive: Send + Sync + 'static {
+    /// Keeps the export of a run, for good when this answers. Of one that is there the new one stays.
+    ///
+    /// The error is for whoever runs the engine.
+    fn put(&self, run: RunId, export: Vec<u8>) -> BoxFuture<'_, Result<(), String>>;
+}
+
 // ---------------------------------------------------------------------------------- journal
 
 /// Keeps graphs, runs, their events and the plugins that were registered, across crashes.

@@ -68,6 +68,10 @@ impl Inner {
         if let Some(live) = self.live(id) {
             return Ok(Some(live));
         }
+        self.rouse_resting(id).await.map_err(|error| error.of_run(id))
+    }
+
+    async fn rouse_resting(self: &Arc<Self>, id: RunId) -> Result<Option<Arc<LiveRun>>, ReadError> {
         let _alone = self.live.alone(id).await;
         if let Some(live) = self.live(id) {
             return Ok(Some(live));

@@ -34,6 +34,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         (name = "original", description = "The original engine's routes, in their shapes: they stay for good"),
         (name = "graphs", description = "Definitions of nodes and edges, checked as a whole and kept"),
         (name = "runs", description = "Executions of graphs, and their events"),
+        (name = "steering", description = "Runs that are stopped, resumed, retried, upgraded and forked"),
+        (name = "history", description = "What a run did, step by step, and the whole of it as a file"),
+        (name = "schedules", description = "Runs that are started when their time comes"),
         (name = "plugins", description = "Components and their functions"),
         (name = "tools", description = "Functions that take JSON and give JSON, called by hand"),
         (name = "health", description = "For whoever starts, watches and routes to the server"),
@@ -101,7 +104,7 @@ fn every_operation_may_fail(api: &mut openapi::OpenApi) {
         .content(problem::MEDIA_TYPE, problem)
         .build();
     for path in api.paths.paths.values_mut() {
-        let operations = [&mut path.get, &mut path.post];
+        let operations = [&mut path.get, &mut path.post, &mut path.delete];
         for operation in operations.into_iter().flatten() {
             operation
                 .responses

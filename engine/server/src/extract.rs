@@ -26,6 +26,9 @@ const MAX_DISCARDED: usize = 64 << 20;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The media type of JSON lines.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
 /// A JSON body, as text.
 pub(crate) struct JsonText(pub(crate) String);
 
@@ -34,14 +37,41 @@ impl FromRequest<App> for JsonText {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         expect_type(request.headers(), "application/json")?;
+        Self::of(read(request, app, app.settings.max_body_bytes).await?)
+    }
+}
+
+/// A JSON body that may be left out.
+pub(crate) struct JsonOrNothing(JsonText);
+
+impl FromRequest<App> for JsonOrNothing {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let typed = expect_type(request.headers(), "application/json");
         let bytes = read(request, app, app.settings.max_body_bytes).await?;
-        String::from_utf8(bytes)
-            .map(Self)
-            .map_err(|error| Problem::new(Kind::BAD_JSON, format!("the body is not UTF-8: {error}")))
+        if bytes.is_empty() {
+            return Ok(Self(JsonText("{}".to_owned())));
+        }
+        typed?;
+        JsonText::of(bytes).map(Self)
+    }
+}
+
+impl JsonOrNothing {
+    /// Reads the text as a `T`; of nothing as of `{}`.
+    pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(&'t self) -> Result<T, Problem> {
+        self.0.parse()
     }
 }
 
 impl JsonText {
+    fn of(bytes: Vec<u8>) -> Result<Self, Problem> {
+        String::from_utf8(bytes)
+            .map(Self)
+            .map_err(|error| Problem::new(Kind::BAD_JSON, format!("the body is not UTF-8: {error}")))
+    }
+
     /// Checks that the text is JSON, whatever it says.
     pub(crate) fn check(&self) -> Result<&RawValue, Problem> {
         self.parse()
@@ -79,6 +109,18 @@ impl FromRequest<App> for Component {
         read(request, app, app.settings.max_component_bytes)
             .await
             .map(Self)
+    }
+}
+
+/// A run as it was exported.
+pub(crate) struct Exported(pub(crate) Vec<u8>);
+
+impl FromRequest<App> for Exported {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        expect_type(request.headers(), NDJSON)?;
+        read(request, app, app.settings.max_import_bytes).await.map(Self)
     }
 }
 

@@ -5,23 +5,31 @@
 //! or a wasm runtime. [`guard`] decides who may call; [`problem`] is how every error looks;
 //! [`view`] is how everything else does.
 
+mod changes;
 mod closing;
 mod connections;
 mod docs;
+mod export;
 mod extract;
+mod forget;
 mod graphs;
 mod guard;
 mod health;
+mod history;
+mod idempotency;
 mod original;
 mod page;
 mod page_token;
 mod plugins;
 mod problem;
 mod runs;
+mod schedules;
 mod settings;
 mod signals;
 mod socket;
 mod sse;
+mod steering;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -112,10 +120,25 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(graphs::get))
         .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))
-        .routes(routes!(runs::get))
+        .routes(routes!(runs::get, forget::forget))
         .routes(routes!(runs::events))
         .routes(routes!(signals::signal))
-        .routes(routes!(signals::cancel))
+        .routes(routes!(steering::cancel))
+        .routes(routes!(steering::pause))
+        .routes(routes!(steering::resume))
+        .routes(routes!(steering::retry))
+        .routes(routes!(steering::upgrade))
+        .routes(routes!(steering::fork))
+        .routes(routes!(history::list))
+        .routes(routes!(history::step))
+        .routes(routes!(history::diff))
+        .routes(routes!(export::export))
+        .routes(routes!(export::import))
+        .routes(routes!(schedules::put, schedules::list))
+        .routes(routes!(schedules::get, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::run))
         .routes(routes!(plugins::list, plugins::register))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::tools))

@@ -2,7 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderValue,
+    response::{IntoResponse, Response},
+};
 use heddle_kernel::{Object, RunId, Status};
 use heddle_runtime::{RunView, Start};
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     App,
     extract::{JsonText, Parted, no_such_run, run_id, state_at},
+    idempotency::{self, Keyed},
     problem::{Finding, Kind, Problem, ProblemBody},
     view::{ErrorView, EventView},
 };
@@ -147,21 +153,30 @@ pub(crate) struct Started {
 /// server. Watch it at `/ws/logs/{run_id}`, or ask at `/graph/state/{run_id}`.
 #[utoipa::path(
     post, path = "/graph/run", tag = "original", operation_id = "graph_run",
+    params(("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run")),
     request_body = RunRequest,
     responses(
         (status = 200, description = "The run goes on in the background", body = Started),
         (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "A function that the graph needs is gone", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many runs are under way", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A function that the graph needs is gone, or a request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The body does not have the right form, or the key was used for another request", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many runs are queued", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn run(State(app): State<App>, body: JsonText) -> Result<Json<Started>, Problem> {
+pub(crate) async fn run(State(app): State<App>, Keyed { body, key }: Keyed) -> Result<Response, Problem> {
     let request: RunRequest<'_> = body.parse()?;
-    let run = app
-        .engine
-        .start_run(Start::of(request.graph_id.clone(), request.state()?))
-        .await?;
-    Ok(Json(Started { run_id: run.id }))
+    let start = Start {
+        key,
+        ..Start::of(request.graph_id.clone(), request.state()?)
+    };
+    let run = app.engine.start_run(start).await?;
+    let mut answer = Json(Started { run_id: run.id }).into_response();
+    if run.replayed {
+        answer
+            .headers_mut()
+            .insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(answer)
 }
 
 /// A run with its state and its log.
@@ -184,7 +199,7 @@ pub(crate) struct StateBody {
     /// The run's newest events, oldest first: at most 10,000, and at most 32 MiB of them.
     #[schema(value_type = Vec<EventView>)]
     logs: VecDeque<Box<RawValue>>,
-    /// `running`, `waiting`, `finished`, `failed` or `cancelled`.
+    /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
     /// Why the run failed.

@@ -11,27 +11,24 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let html = "text/html; charset=utf-8";
     let css = "text/css; charset=utf-8";
     let js = "text/javascript; charset=utf-8";
-    Router::new()
-        .route("/", get(async || file(html, include_str!("../ui/index.html"))))
-        .route(
-            "/style.css",
-            get(async || file(css, include_str!("../ui/style.css"))),
-        )
-        .route("/app.js", get(async || file(js, include_str!("../ui/app.js"))))
-        .route(
-            "/graph.js",
-            get(async || file(js, include_str!("../ui/graph.js"))),
-        )
-        .route(
-            "/waits.js",
-            get(async || file(js, include_str!("../ui/waits.js"))),
-        )
-        .route("/rows.js", get(async || file(js, include_str!("../ui/rows.js"))))
-        .route("/json.js", get(async || file(js, include_str!("../ui/json.js"))))
-        .route(
-            "/favicon.svg",
-            get(async || file("image/svg+xml", include_str!("../ui/favicon.svg"))),
-        )
+    let files = [
+        ("/", html, include_str!("../ui/index.html")),
+        ("/style.css", css, include_str!("../ui/style.css")),
+        ("/app.js", js, include_str!("../ui/app.js")),
+        ("/graph.js", js, include_str!("../ui/graph.js")),
+        ("/json.js", js, include_str!("../ui/json.js")),
+        ("/list.js", js, include_str!("../ui/list.js")),
+        ("/rows.js", js, include_str!("../ui/rows.js")),
+        ("/server.js", js, include_str!("../ui/server.js")),
+        ("/state.js", js, include_str!("../ui/state.js")),
+        ("/steer.js", js, include_str!("../ui/steer.js")),
+        ("/waits.js", js, include_str!("../ui/waits.js")),
+        ("/favicon.svg", "image/svg+xml", include_str!("../ui/favicon.svg")),
+    ];
+    let router = Router::new();
+    files.into_iter().fold(router, |router, (path, kind, text)| {
+        router.route(path, get(async move || file(kind, text)))
+    })
 }
 
 fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {

@@ -84,6 +84,11 @@ pub(crate) struct PluginBody {
     imports: Vec<String>,
     /// Its functions.
     functions: Vec<FunctionBody>,
+    /// What the operator's policy grants it, a line for each grant; empty for nothing.
+    grants: Vec<String>,
+    /// How many of its calls may be under way at once, all its versions together, where the policy says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_once: Option<usize>,
 }
 
 impl From<&PluginInfo> for PluginBody {
@@ -95,6 +100,8 @@ impl From<&PluginInfo> for PluginBody {
             size: info.size,
             imports: info.imports.clone(),
             functions: info.functions.iter().map(FunctionBody::from).collect(),
+            grants: info.grants.clone(),
+            at_once: info.at_once,
         }
     }
 }

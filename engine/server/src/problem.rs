@@ -11,7 +11,8 @@ use axum::{
 };
 use heddle_kernel::{Diagnostic, Failure, Level, Refusal, Severity};
 use heddle_runtime::{
-    CallToolError, CreateGraphError, KeyError, ReadError, RegisterPluginError, SendError, StartError,
+    CallToolError, CreateGraphError, ImportError, KeyError, ReadError, RegisterPluginError, SendError,
+    StartError, StepError,
     ports::{RegisterError, ResolveError, StoreError},
 };
 use serde::Serialize;
@@ -48,26 +49,33 @@ kinds! {
     BAD_BODY: BAD_REQUEST, "bad-body", "The body could not be read";
     BAD_QUERY: BAD_REQUEST, "bad-query", "A query parameter is wrong";
     BAD_ID: BAD_REQUEST, "bad-id", "This is not an id";
+    BAD_KEY: BAD_REQUEST, "bad-key", "This is no idempotency key";
     BAD_REQUEST: BAD_REQUEST, "bad-request", "The request is wrong";
     NOT_A_WEB_SOCKET: UPGRADE_REQUIRED, "web-socket-expected", "This address is a WebSocket";
     INVALID_REQUEST: UNPROCESSABLE_ENTITY, "invalid-request", "The body does not have the right form";
     INVALID_GRAPH: UNPROCESSABLE_ENTITY, "invalid-graph", "The graph has errors";
     INVALID_INPUT: UNPROCESSABLE_ENTITY, "invalid-input", "The tool does not take this input";
     INVALID_PAYLOAD: UNPROCESSABLE_ENTITY, "invalid-payload", "The signal does not take this payload";
+    MALFORMED_EXPORT: UNPROCESSABLE_ENTITY, "malformed-export", "This is no export of a run";
     PLUGIN_REFUSED: UNPROCESSABLE_ENTITY, "plugin-refused", "The component cannot be a plugin";
     VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
+    RUN_KNOWN: CONFLICT, "run-known", "The run is here already";
     RUN_OVER: CONFLICT, "run-over", "The run is over";
     RUN_ENDING: CONFLICT, "run-ending", "The run is ending";
     NOT_NOW: CONFLICT, "not-now", "The run is in no state for this";
+    RUN_NOT_OVER: CONFLICT, "run-not-over", "The run is not over";
+    TOO_MANY_SCHEDULES: CONFLICT, "too-many-schedules", "There are too many schedules";
     KEY_REUSED: UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used for another request";
     KEY_IN_FLIGHT: CONFLICT, "key-in-flight", "A request with this idempotency key is being carried out";
     WRONG_HOST: MISDIRECTED_REQUEST, "host-not-allowed", "The request is for another host";
     WRONG_ORIGIN: FORBIDDEN, "origin-not-allowed", "A page of another origin may not do this";
     NO_SUCH_PATH: NOT_FOUND, "no-such-path", "There is nothing at this address";
     NO_SUCH_RUN: NOT_FOUND, "no-such-run", "There is no such run";
+    NO_SUCH_STEP: NOT_FOUND, "no-such-step", "The run has no such step that is over";
     NO_SUCH_GRAPH: NOT_FOUND, "no-such-graph", "There is no such graph";
     NO_SUCH_SIGNAL: NOT_FOUND, "no-such-signal", "The run takes no such signal";
+    NO_SUCH_SCHEDULE: NOT_FOUND, "no-such-schedule", "There is no such schedule";
     NO_SUCH_PLUGIN: NOT_FOUND, "no-such-plugin", "There is no such plugin";
     NO_SUCH_TOOL: NOT_FOUND, "no-such-tool", "There is no such tool";
     WRONG_METHOD: METHOD_NOT_ALLOWED, "method-not-allowed", "This address takes other methods";
@@ -358,6 +366,28 @@ impl From<SendError> for Problem {
             SendError::Upgrade(error) => error.into(),
             SendError::Read(error) => error.into(),
             SendError::Unavailable(_) => Self::new(Kind::NOT_TAKEN, error.to_string()).retry_after(5),
+        }
+    }
+}
+
+impl From<StepError> for Problem {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::NoSuchRun(id) => no_such_run(id),
+            StepError::NoSuchStep { .. } => Self::new(Kind::NO_SUCH_STEP, error.to_string()),
+            StepError::Refused(refusal) => refusal.into(),
+            StepError::Read(error) => error.into(),
+            StepError::Start(error) => error.into(),
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Malformed { .. } => Self::new(Kind::MALFORMED_EXPORT, error.to_string()),
+            ImportError::Known(_) => Self::new(Kind::RUN_KNOWN, error.to_string()),
+            ImportError::Store(error) => error.into(),
         }
     }
 }

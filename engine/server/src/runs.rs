@@ -1,24 +1,25 @@
 //! `/v1/runs`: runs, started, listed, shown and followed.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use heddle_kernel::{RunId, Status};
-use heddle_runtime::{RunView, Start, ports::RunFilter};
+use heddle_runtime::{Page, RunView, Start, StartedRun, ports::RunFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     App,
-    extract::{JsonText, Params, RunPath, no_such_run, span, state_at},
+    extract::{Params, RunPath, no_such_run, span, state_at},
     graphs,
-    page_token::{self, Page},
+    idempotency::{self, Keyed},
+    page_token,
     problem::{Kind, Problem, ProblemBody},
     sse,
     view::{EventView, RunBody, RunSummary},
@@ -28,6 +29,9 @@ use crate::{
 const DEFAULT_EVENTS: usize = 500;
 /// How many it may have.
 const MAX_EVENTS: usize = 5_000;
+
+/// What a priority may be.
+const PRIORITIES: RangeInclusive<i32> = -100..=100;
 
 /// What to run.
 #[derive(Deserialize, ToSchema)]
@@ -40,6 +44,9 @@ pub(crate) struct StartBody<'b> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<Object>)]
     state: Option<&'b RawValue>,
+    /// Which of the queued runs is taken up first: the one with the highest. -100 to 100; 0 where it is left out.
+    #[serde(default)]
+    priority: i32,
 }
 
 /// Whether to wait for the end.
@@ -56,54 +63,79 @@ pub(crate) struct StartParams {
 /// Start a run
 ///
 /// Answers once the start is durable: from then on the run finishes whatever happens to the
-/// server. With `wait`, the answer comes when the run is over, or when the time is up.
+/// server. With `wait`, the answer comes when the run is over, or when the time is up. Where as many runs are
+/// under way as may be, it is `queued` and begins when its turn comes.
 #[utoipa::path(
-    post, path = "/v1/runs", tag = "runs", operation_id = "start_run", params(StartParams),
+    post, path = "/v1/runs", tag = "runs", operation_id = "start_run",
+    params(
+        StartParams,
+        ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run"),
+    ),
     request_body = StartBody,
     responses(
-        (status = 202, description = "The run goes on in the background", body = RunBody, headers(("location" = String))),
+        (status = 202, description = "The run goes on in the background, or is queued", body = RunBody, headers(("location" = String))),
         (status = 200, description = "The run is over (with `wait`)", body = RunBody, headers(("location" = String))),
         (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "A function that the graph needs is gone", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The body does not have the right form", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "Too many runs are under way", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A function that the graph needs is gone, or a request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The body does not have the right form, or the key was used for another request", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many runs are queued", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn start(
     State(app): State<App>,
     Params(params): Params<StartParams>,
-    body: JsonText,
+    Keyed { body, key }: Keyed,
 ) -> Result<Response, Problem> {
     let request: StartBody<'_> = body.parse()?;
     let state = request.state.map(|state| state_at("/state", state)).transpose()?;
-    let run = app
-        .engine
-        .start_run(Start::of(request.graph, state.unwrap_or_default()))
-        .await?;
-    if let Some(wait) = params.wait {
+    if !PRIORITIES.contains(&request.priority) {
+        let message = format!("a priority is -100 to 100, got {}", request.priority);
+        return Err(Problem::invalid_at("/priority", message));
+    }
+    let start = Start {
+        priority: request.priority,
+        key,
+        ..Start::of(request.graph, state.unwrap_or_default())
+    };
+    let run = app.engine.start_run(start).await?;
+    tell_started(&app, &run, params.wait).await
+}
+
+/// The answer to whoever started a run; with `wait` once it is over, or the time is up.
+pub(crate) async fn tell_started(
+    app: &App,
+    run: &StartedRun,
+    wait: Option<Duration>,
+) -> Result<Response, Problem> {
+    if let Some(wait) = wait {
         let mut closing = app.closing.listen();
         tokio::select! {
             _ = tokio::time::timeout(wait.min(app.settings.max_wait), run.over()) => {}
             () = closing.begun() => {}
         }
     }
-    let location = [(header::LOCATION, format!("/v1/runs/{}", run.id))];
+    let mut headers = HeaderMap::new();
+    let location = HeaderValue::from_str(&format!("/v1/runs/{}", run.id)).expect("an id is ASCII");
+    headers.insert(header::LOCATION, location);
+    if run.replayed {
+        headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
     let view = match run.view().await {
         Some(view) => view,
-        None => match find(&app, run.id).await {
+        None => match find(app, run.id).await {
             Ok(view) => view,
             // The run was started, so whoever did learns where it is even so.
-            Err(problem) => return Ok((location, problem).into_response()),
+            Err(problem) => return Ok((headers, problem).into_response()),
         },
     };
-    let status = match params.wait {
+    let status = match wait {
         Some(_) if view.status.is_over() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    Ok((status, location, Json(RunBody::from(view))).into_response())
+    Ok((status, headers, Json(RunBody::from(view))).into_response())
 }
 
-async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
+pub(crate) async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
     app.engine.run(id).await?.ok_or_else(|| no_such_run(id))
 }
 
@@ -114,7 +146,7 @@ async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
 pub(crate) struct ListParams {
     /// Only runs of this graph, by its id, or of the newest one with this name.
     graph: Option<String>,
-    /// Only runs with this status: `running`, `waiting`, `finished`, `failed` or `cancelled`.
+    /// Only runs with this status: `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// How many to list: 1 to 500; 50 where it is left out.
@@ -146,7 +178,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<RunList>, Problem> {
-    let page = Page::new(params.page_size)?;
+    let page = page_token::Page::new(params.page_size)?;
     let before = params
         .page_token
         .as_deref()
@@ -180,7 +212,9 @@ pub(crate) async fn list(
     )
 )]
 pub(crate) async fn get(State(app): State<App>, RunPath(id): RunPath) -> Result<Json<RunBody>, Problem> {
-    find(&app, id).await.map(|run| Json(run.into()))
+    let row = app.engine.row(id).await?.ok_or_else(|| no_such_run(id))?;
+    let run = find(&app, id).await?;
+    Ok(Json(RunBody::from(run).with(&row)))
 }
 
 /// Which events.
@@ -201,7 +235,8 @@ pub(crate) struct EventList {
     events: Vec<EventView>,
     /// What to give as `after` to go on: the number of the last event here.
     next_after: u64,
-    /// Whether the run's last event is among these, or came before them: then nothing follows.
+    /// Whether the run is over and its last event is among these, or came before them: then nothing follows,
+    /// unless it failed and is retried.
     over: bool,
 }
 
@@ -240,11 +275,8 @@ pub(crate) async fn events(
         }
     };
     let after = params.after.unwrap_or_default();
-    let events = app.engine.events(id, after, limit).await?;
-    let over = match events.last() {
-        Some(last) => last.event.ends_run(),
-        None => find(&app, id).await?.status.is_over(),
-    };
+    let page = app.engine.page(id, after, limit).await?;
+    let Page { events, over } = page.ok_or_else(|| no_such_run(id))?;
     let body = EventList {
         next_after: events.last().map_or(after, |last| last.seq),
         events: events.iter().map(|event| EventView::of(id, event)).collect(),

@@ -15,6 +15,8 @@ pub struct ServerSettings {
     pub max_body_bytes: usize,
     /// The largest component that may be uploaded, in bytes. Default: 64 MiB.
     pub max_component_bytes: usize,
+    /// The largest export of a run that may be imported, in bytes. Default: 256 MiB.
+    pub max_import_bytes: usize,
     /// How many connections may be open; the next one waits to be accepted. Default: 10,000.
     pub max_connections: usize,
     /// How many of a run's newest events `GET /graph/state` answers as `logs`. Default: 10,000.
@@ -43,6 +45,7 @@ impl Default for ServerSettings {
             allowed_origins: Vec::new(),
             max_body_bytes: 16 << 20,
             max_component_bytes: 64 << 20,
+            max_import_bytes: 256 << 20,
             max_connections: 10_000,
             max_log_events: 10_000,
             max_log_bytes: 32 << 20,

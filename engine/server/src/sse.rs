@@ -36,8 +36,8 @@ pub(crate) async fn stream(
     let watch = app.engine.watch(run, after).await?;
     let watch = watch.ok_or_else(|| no_such_run(run))?;
     if let Some(seen) = seen {
-        let view = app.engine.run(run).await?;
-        if view.is_some_and(|view| view.status.is_over() && seen >= view.last_seq) {
+        let row = app.engine.row(run).await?;
+        if row.is_some_and(|row| row.status.is_over() && seen >= row.last_seq) {
             // This status, and no other, tells a browser's EventSource not to come back.
             return Ok(StatusCode::NO_CONTENT.into_response());
         }

@@ -1,6 +1,8 @@
 //! The server on a real socket, over an engine that has nothing: who may call, what every wrong
 //! request is answered, and how connections end. Real runs are for the end-to-end tests.
 
+mod steering;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};

@@ -4,12 +4,18 @@
 // tells what it waits for, and its state where several branches made it.
 
 import { clear as clearPicture, draw, fit, mark } from "./graph.js";
-import { brief, parse, print, show } from "./json.js";
+import { parse } from "./json.js";
+import { begin as beginLists, graphs, listRuns, markCurrent } from "./list.js";
 import { Rows, moment, since } from "./rows.js";
-import { post, showWaits } from "./waits.js";
+import { get, getText } from "./server.js";
+import { begin as beginState, comeBack, lookAt, lookedAt, showState, shownState } from "./state.js";
+import { askToFork, begin as beginSteering, showSteering } from "./steer.js";
+import { showWaits } from "./waits.js";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
-const LIST_EVERY = 4000; // ms between looks for recent runs
+const OVER = new Set(["finished", "failed", "cancelled"]);
+const ENDS = new Set(["step_finished", "item_finished", "step_failed"]); // what a step is over with
+const NOTABLE = new Set(["run_started", "run_forked", "run_retried", "run_upgraded", "run_finished", "run_failed", "run_cancelled"]);
 const RETRY = [500, 1000, 2000, 4000, 8000]; // ms before each try to connect again
 const PAGE = 1000; // events that are read at once
 const QUIET = 250; // ms without an event after which the run itself is asked
@@ -17,22 +23,22 @@ const PER_FRAME = 2000; // messages that are taken in between two frames
 const FINAL = { 1000: "", 1008: "closed by the server", 4400: "not a run's id", 4404: "no such run" };
 
 const $ = (id) => document.getElementById(id);
-const rows = new Rows($("events"), showCounts);
+const rows = new Rows($("events"), showCounts, lookAtRow);
 
 /** The run that is watched. */
 let run = null;
-/** Names and definitions of graphs, by id. */
-const graphs = new Map();
 
 // ------------------------------------------------------------------------------ connection
 
 function watch(id) {
   leave();
   rows.clear();
+  comeBack();
   run = {
     id, socket: null, after: 0, tries: 0, timer: null, queue: [], frame: null,
     status: null, graph: null, started: null, ended: null, steps: 0, count: 0, at: new Map(), visits: new Map(), failedAt: null,
     state: new Map(), changed: new Set(), under: new Map(), marks: new Map(), waits: [], parted: false, asking: null,
+    over: new Map(), forked: null, told: null,
   };
   $("welcome").hidden = true;
   $("watch").hidden = false;
@@ -43,10 +49,11 @@ function watch(id) {
   $("nodes").replaceChildren();
   $("state").replaceChildren();
   showWaits($("waits"), id, []);
+  showOrigin();
   clearPicture($("picture"));
   setFollow(true);
   showHead();
-  showState();
+  showState(run);
   markCurrent();
   catchUp();
 }
@@ -141,14 +148,25 @@ async function ask() {
   const told = parse(text);
   // It has gone on: the next pause comes.
   if (told.last_seq < mine.after) return;
+  mine.told = told;
   mine.status = told.status;
   mine.waits = told.waits;
+  mine.steps = told.steps;
+  showOrigin();
   showWaits($("waits"), mine.id, told.waits);
   if (mine.parted || mine.ended) {
     mine.state = new Map(Object.entries(told.state));
-    showState();
+    showState(mine);
   }
   showHead();
+}
+
+/** The run goes on although it was over: what comes is read from where it was left. */
+function goOn() {
+  if (!run || !run.ended) { clearTimeout(run?.asking); if (run) ask(); return; }
+  if (run.socket?.readyState < WebSocket.CLOSING) return;
+  run.tries = 0;
+  connect();
 }
 
 /** What an event says about the run. Gives its place, as in `parcels[2]/label`: the nodes and items that it is in. */
@@ -156,6 +174,11 @@ function learn(event, at) {
   const step = run.under.get(event.step);
   let place = step?.place ?? event.node;
   switch (event.type) {
+    case "run_forked":
+      run.forked = { ...event.forked_from, edits: Object.keys(event.edits ?? {}) };
+      // What it begins with, the run itself tells.
+      run.parted = true;
+      // falls through
     case "run_started":
       run.status = "running";
       run.started = at;
@@ -171,7 +194,7 @@ function learn(event, at) {
       const own = event.within === undefined && event.item === undefined;
       run.under.set(event.step, { place, own, undoes: event.undoes !== undefined });
       run.steps = Math.max(run.steps, event.step);
-      if (run.status === "waiting") run.status = "running";
+      if (run.status === "waiting" || run.status === "queued") run.status = "running";
       if (!own) break;
       run.at.set(event.step, event.node);
       run.latest = event.node;
@@ -198,6 +221,21 @@ function learn(event, at) {
       run.at.delete(event.step);
       settle(event.node, event.then === "goto" ? "mended" : "failed");
       break;
+    case "run_paused":
+      run.status = "paused";
+      run.reason = event.reason;
+      break;
+    case "run_retried":
+      Object.assign(run, { ended: null, error: undefined, failedAt: null, status: "running" });
+      for (const [node, mark] of run.marks) if (mark === "failed" || mark === "left") run.marks.set(node, "idle");
+      listRuns();
+      break;
+    case "run_resumed":
+      run.status = "running";
+      break;
+    case "run_upgraded":
+      if (event.graph_id !== run.graph) { run.graph = event.graph_id; nameGraph(event.graph_id); }
+      break;
     case "undo_started":
       run.parted = true;
       run.error = event.error;
@@ -218,7 +256,39 @@ function learn(event, at) {
       listRuns();
       break;
   }
+  if (ENDS.has(event.type) && event.then !== "retry") {
+    // A step that failed may be over again: then this is when.
+    run.over.delete(event.step);
+    run.over.set(event.step, place);
+  }
   return place;
+}
+
+/** Where the run came from, and what it was started with. */
+function showOrigin() {
+  const { forked, told } = run;
+  const parts = [];
+  if (forked) {
+    const link = document.createElement("a");
+    link.href = `/?run=${forked.run_id}`;
+    link.className = "mono";
+    link.textContent = forked.run_id;
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      go(forked.run_id);
+    });
+    const what = [forked.step === 0 ? " at its beginning" : ` after step ${forked.step}`];
+    if (forked.edits.length > 0) what.push(`, with ${forked.edits.join(", ")} set anew`);
+    parts.push(["Forked from ", link, ...what]);
+  }
+  const [kind, name] = told?.origin?.split(/:(.*)/s) ?? [];
+  if (kind === "schedule") parts.push([`Started by the schedule ${name}`]);
+  if (kind === "import") parts.push(["Imported"]);
+  if (told?.group) parts.push([`Group ${told.group}`]);
+  if (told?.priority) parts.push([`Priority ${told.priority}`]);
+  $("origin").hidden = parts.length === 0;
+  $("origin").replaceChildren(...parts.flatMap((part, position) => (position > 0 ? ["  ·  ", ...part] : part)));
 }
 
 /** A step of a node is over: it is what the others that are there say, else what became of this one. */
@@ -257,10 +327,10 @@ function showHead() {
   say("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
   $("error").hidden = !run.error;
   if (run.error) say("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
-  const cancelled = run.status === "cancelled";
-  $("error").classList.toggle("calm", cancelled);
-  if (cancelled) { $("error").hidden = false; say("error", run.reason ? `Cancelled: ${run.reason}` : "Cancelled"); }
-  $("cancel").hidden = run.status === null || run.ended !== null;
+  const stands = { cancelled: "Cancelled", paused: "Paused" }[run.status];
+  $("error").classList.toggle("calm", stands !== undefined);
+  if (stands) { $("error").hidden = false; say("error", run.reason ? `${stands}: ${run.reason}` : stands); }
+  showSteering(run);
   showElapsed();
   showNodes(graph, here);
   const waiting = new Set(run.waits.map((wait) => wait.node));
@@ -320,46 +390,15 @@ let stateTimer = null;
 
 /** Shows the state, but not for each of many changes. */
 function showStateSoon() {
-  if (run.ended) { clearTimeout(stateTimer); stateTimer = null; showState(); }
-  else stateTimer ??= setTimeout(() => { stateTimer = null; if (run) showState(); }, 200);
+  if (run.ended) { clearTimeout(stateTimer); stateTimer = null; showState(run); }
+  else stateTimer ??= setTimeout(() => { stateTimer = null; if (run) showState(run); }, 200);
 }
 
-function showState() {
-  const list = $("state");
-  const keys = [...run.state.keys()].sort();
-  $("state-note").textContent = run.status === null ? "" : `${run.ended ? "final" : "so far"}, ${keys.length} ${keys.length === 1 ? "key" : "keys"}`;
-  const there = new Map([...list.children].map((element) => [element.key, element]));
-  for (const [key, element] of there) if (!run.state.has(key)) element.remove();
-  keys.forEach((key, position) => {
-    let element = there.get(key);
-    if (!element) {
-      element = document.createElement("details");
-      element.key = key;
-      const summary = element.appendChild(document.createElement("summary"));
-      summary.append(document.createElement("b"), document.createElement("span"));
-      summary.firstChild.textContent = key;
-      summary.firstChild.title = key;
-      element.addEventListener("toggle", () => open(element));
-    }
-    if (list.children[position] !== element) list.insertBefore(element, list.children[position] ?? null);
-    const value = run.state.get(key);
-    if (element.value === value && element.shown) return;
-    element.value = value;
-    element.shown = true;
-    element.querySelector("span").textContent = brief(value);
-    if (element.open) open(element);
-    if (run.changed.has(key) && !run.ended) {
-      element.classList.remove("changed");
-      void element.offsetWidth; // lets the animation begin again
-      element.classList.add("changed");
-    }
-  });
-  run.changed.clear();
-}
-
-function open(element) {
-  element.querySelector(".json")?.remove();
-  if (element.open) element.append(show(element.value));
+/** A row was opened: where a step was over by its event, the state after it is shown; `closed` ends that. */
+function lookAtRow({ event }, open) {
+  if (!ENDS.has(event.type) || event.then === "retry" || !run) return;
+  if (open) lookAt(run, event.step);
+  else if (lookedAt()?.step === event.step) comeBack();
 }
 
 // ------------------------------------------------------------------------------ tools
@@ -380,10 +419,11 @@ function setFollow(follow) {
 
 function filter() {
   const least = Number($("level").value);
-  const logs = $("logs-only").checked;
+  const what = $("what").value;
   const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
   rows.filter(({ event, hay }) =>
-    (!logs || event.type === "log" || event.type === "chunk") &&
+    (what !== "logs" || event.type === "log" || event.type === "chunk") &&
+    (what !== "steps" || NOTABLE.has(event.type) || (ENDS.has(event.type) && event.then !== "retry")) &&
     LEVELS.indexOf(event.level ?? "info") >= least &&
     words.every((word) => hay.includes(word)));
 }
@@ -399,27 +439,12 @@ async function copy(button, text) {
   setTimeout(() => { button.textContent = button.id === "copy-id" && run ? run.id : before; }, 1200);
 }
 
-for (const id of ["level", "logs-only"]) $(id).addEventListener("change", filter);
+for (const id of ["level", "what"]) $(id).addEventListener("change", filter);
 $("text").addEventListener("input", filter);
 $("follow").addEventListener("change", () => setFollow($("follow").checked));
 $("latest").addEventListener("click", () => setFollow(true));
 $("copy-id").addEventListener("click", () => copy($("copy-id"), run.id));
-$("copy-state").addEventListener("click", () => {
-  copy($("copy-state"), print(Object.fromEntries([...run.state].sort(([a], [b]) => (a < b ? -1 : 1))), "  "));
-});
-$("cancel").addEventListener("click", () => {
-  $("cancel-problem").hidden = true;
-  $("reason").value = "";
-  $("cancelling").showModal();
-});
-$("cancel-not").addEventListener("click", () => $("cancelling").close());
-$("cancel-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const problem = await post(`/v1/runs/${encodeURIComponent(run.id)}/cancel`, JSON.stringify({ reason: $("reason").value }));
-  if (problem === null) { $("cancelling").close(); return; }
-  $("cancel-problem").textContent = problem;
-  $("cancel-problem").hidden = false;
-});
+$("copy-state").addEventListener("click", () => copy($("copy-state"), shownState(run)));
 $("enlarge").addEventListener("click", () => {
   const svg = $("picture").querySelector("svg");
   if (!svg) return;
@@ -446,98 +471,13 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea");
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && event.target === $("text")) { $("text").value = ""; filter(); $("events").focus(); }
-  if (typing || !run) return;
+  if (typing || !run || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") comeBack();
   if (event.key === "/") { event.preventDefault(); $("text").focus(); }
   if (event.key === "f") setFollow(!rows.follow);
 });
 setInterval(() => { if (run && !run.ended) showElapsed(); }, 200);
 
-// ------------------------------------------------------------------------------ recent runs
-
-async function getText(path, accept = "application/json") {
-  try {
-    const response = await fetch(path, { headers: { accept } });
-    return response.ok ? await response.text() : null;
-  } catch {
-    return null;
-  }
-}
-
-async function get(path) {
-  const text = await getText(path);
-  return text === null ? null : JSON.parse(text);
-}
-
-let listing = false;
-
-async function listRuns() {
-  if (listing) return;
-  listing = true;
-  const found = await get("/v1/runs?page_size=50");
-  if (found && found.runs.some((one) => !graphs.has(one.graph_id))) {
-    const page = await get("/v1/graphs?page_size=500");
-    for (const graph of page?.graphs ?? []) {
-      if (!graphs.has(graph.graph_id)) graphs.set(graph.graph_id, { name: graph.name, nodes: null });
-    }
-    // A graph that is on no page yet is not asked for again and again.
-    for (const one of found.runs) if (!graphs.has(one.graph_id)) graphs.set(one.graph_id, { name: null, nodes: null });
-  }
-  listing = false;
-  const note = $("run-list-note");
-  note.hidden = found?.runs.length > 0;
-  note.textContent = found ? "None yet." : "The server does not answer.";
-  if (!found) return;
-  const list = $("run-list");
-  while (list.children.length > found.runs.length) list.lastChild.remove();
-  found.runs.forEach((one, position) => {
-    const item = list.children[position] ?? makeRun(list);
-    showRun(item.firstChild, one);
-  });
-  markCurrent();
-}
-
-function makeRun(list) {
-  const link = document.createElement("a");
-  for (const kind of ["dot", "name", "when", "short"]) link.appendChild(document.createElement("span")).className = kind;
-  link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    go(link.dataset.run);
-  });
-  const item = list.appendChild(document.createElement("li"));
-  item.append(link);
-  return item;
-}
-
-function showRun(link, one) {
-  const [dot, name, when, short] = link.children;
-  link.href = `/?run=${one.run_id}`;
-  link.dataset.run = one.run_id;
-  link.title = `${one.status}, started ${moment(Date.parse(one.started_at))}`;
-  dot.className = `dot ${one.status}`;
-  name.textContent = graphs.get(one.graph_id)?.name ?? one.graph_id.slice(0, 12);
-  when.textContent = ago(Date.now() - Date.parse(one.started_at));
-  short.textContent = one.run_id;
-  link.setAttribute("aria-label", `${name.textContent}, ${one.status}, ${when.textContent}`);
-}
-
-function ago(ms) {
-  const s = ms / 1000;
-  if (s < 5) return "now";
-  if (s < 60) return `${Math.floor(s)} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86_400) return `${Math.floor(s / 3600)} h`;
-  return `${Math.floor(s / 86_400)} d`;
-}
-
-function markCurrent() {
-  for (const link of document.querySelectorAll("#run-list a")) {
-    if (link.dataset.run === run?.id) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-}
-
-setInterval(() => { if (!document.hidden) listRuns(); }, LIST_EVERY);
 $("show-runs").addEventListener("click", () => openRuns(!$("runs").classList.contains("open")));
 
 function openRuns(wanted) {
@@ -558,6 +498,7 @@ function arrive() {
   const id = new URLSearchParams(location.search).get("run")?.trim();
   if (id) { watch(id); return; }
   leave();
+  comeBack();
   $("watch").hidden = true;
   $("welcome").hidden = false;
   document.title = "Heddle";
@@ -588,5 +529,12 @@ $("welcome-code").textContent = `curl ${location.origin}/graph/create -H 'conten
 
 curl ${location.origin}/graph/run -H 'content-type: application/json' -d '
   {"graph_id": "…", "initial_state": {"input": "some data"}}'`;
-listRuns();
+beginState(() => { if (run) showState(run); }, askToFork);
+beginSteering(goOn, go);
+beginLists({
+  go,
+  current: () => run?.id,
+  // Somebody else had the run go on.
+  seen: (one) => { if (one.run_id === run?.id && run.ended && !OVER.has(one.status)) goOn(); },
+});
 arrive();

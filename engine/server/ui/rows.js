@@ -10,13 +10,14 @@ const KEPT = 100_000; // events; past that the oldest are forgotten
 const NAMES = {
   run_started: "run started", step_started: "started", log: "log", step_finished: "finished", step_failed: "failed",
   run_finished: "run finished", run_failed: "run failed", run_cancelled: "cancelled", chunk: "chunk", graph_started: "graph",
-  map_started: "map", item_finished: "item", signal_received: "signal", undo_started: "undoing",
+  map_started: "map", item_finished: "item", signal_received: "signal", undo_started: "undoing", run_forked: "run forked",
+  run_paused: "paused", run_resumed: "resumed", run_retried: "retried", run_upgraded: "upgraded", cancel_requested: "cancelling",
 };
 const PLAIN = new Set(["seq", "at", "run_id", "type", "level", "message", "node", "step", "attempt", "kept"]);
 
 export class Rows {
-  /** `view` scrolls; `changed` is called when what is shown or followed changed. */
-  constructor(view, changed) {
+  /** `view` scrolls; `changed` is called when what is shown or followed changed, `toggled` when a row is opened or closed. */
+  constructor(view, changed, toggled) {
     this.view = view;
     this.space = view.querySelector(".space");
     this.changed = () => {}; // not before there is something to look at
@@ -24,6 +25,7 @@ export class Rows {
     this.follow = true;
     this.clear();
     this.changed = changed;
+    this.toggled = toggled;
     view.addEventListener("scroll", () => this.scrolled(), { passive: true });
     view.addEventListener("keydown", (event) => this.key(event));
     view.addEventListener("click", (event) => this.click(event));
@@ -203,6 +205,7 @@ export class Rows {
     this.redraw(item);
     this.draw();
     if (this.open.has(item)) this.reveal(this.shown.indexOf(item));
+    this.toggled(item, this.open.has(item));
   }
 
   reveal(position) {

@@ -1,20 +1,9 @@
 // What a run waits for, with a form for each signal.
 
 import { moment } from "./rows.js";
+import { send } from "./server.js";
 
 const DEPTH = 4; // how deep a payload is prefilled
-
-/** Sends JSON. Gives null, or what is wrong. */
-export async function post(path, body) {
-  try {
-    const response = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body });
-    if (response.ok) return null;
-    const problem = await response.json().catch(() => null);
-    return problem?.detail ?? `the server answered ${response.status}`;
-  } catch {
-    return "the server does not answer";
-  }
-}
 
 /** Shows the waits in a list; a form that is there already is left as it is. */
 export function showWaits(list, run, waits) {
@@ -52,12 +41,12 @@ function form(run, wait) {
   problem.className = "problem";
   problem.setAttribute("role", "alert");
   problem.hidden = true;
-  const send = part("button", "Send");
-  send.type = "submit";
+  const button = part("button", "Send");
+  button.type = "submit";
   const choices = document.createElement("div");
   choices.className = "choices";
   if (wait.schema) choices.append(hint(wait.schema));
-  choices.append(send);
+  choices.append(button);
   form.append(title, about, label, text, problem, choices);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -68,11 +57,12 @@ function form(run, wait) {
       tell(`The payload is not JSON: ${error.message}`);
       return;
     }
-    send.disabled = true;
+    button.disabled = true;
     // The text goes as it is written: exact numbers stay exact.
     const body = `{"name": ${JSON.stringify(wait.signal)}, "payload": ${text.value}}`;
-    tell(await post(`/v1/runs/${encodeURIComponent(run)}/signal`, body));
-    send.disabled = false;
+    const { problem: refused } = await send(`/v1/runs/${encodeURIComponent(run)}/signal`, body);
+    tell(refused ?? null);
+    button.disabled = false;
   });
   return form;
 }

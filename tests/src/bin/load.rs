@@ -300,7 +300,9 @@ impl Server {
         loop {
             let url = format!("{}/v1/runs?status=finished&page_size=500{page}", self.url);
             let (listed, next) = list(&agent, &url)?;
-            listed.iter().for_each(|run| drop(lost.remove(run.as_str())));
+            for run in &listed {
+                lost.remove(run.as_str());
+            }
             match next {
                 Some(token) => page = format!("&page_token={token}"),
                 None => break,

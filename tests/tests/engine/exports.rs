@@ -135,3 +135,24 @@ async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept()
     // The end of the last line may be left out.
     there.import(text.trim_end().as_bytes()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_long_run_that_comes_in_has_a_snapshot_to_go_on_from() {
+    let (_, _, here) = fresh();
+    let graph = graph(
+        &here,
+        r#"{"nodes": {"count": {}, "ask": {"wait": {"signal": "s"}}}, "edges": {"count": "ask"}}"#,
+    )
+    .await;
+    let run = start(&here, &graph, r#"{"to": 1000}"#).await;
+    idle(&here).await;
+    let text = here.export(run).await.unwrap().unwrap();
+    let (journal, _, there) = fresh();
+    there.import(&text).await.unwrap();
+    let last = view(&there, run).await.last_seq;
+    assert_eq!(journal.snapshot(run, last).await.unwrap().unwrap().seq, last);
+    there.resume(run).await.unwrap();
+    there.signal(run, "s", json("1").unwrap(), None).await.unwrap();
+    all(&there, run).await;
+    assert_eq!(view(&there, run).await.status, Status::Finished);
+}

@@ -1,13 +1,17 @@
 //! The engine over a journal that a test can hold back, and functions that a test scripts.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod admission;
+mod clock;
 mod commit;
 mod damage;
 mod exports;
 mod history;
 mod parallel;
 mod requests;
+mod retention;
 mod running;
+mod schedules;
 mod script;
 mod steering;
 mod waiting;

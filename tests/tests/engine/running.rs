@@ -181,6 +181,7 @@ async fn the_engines_limits_refuse_by_name() {
     let journal = Arc::new(MemoryJournal::new());
     let settings = Settings {
         max_runs_in_flight: 1,
+        max_queued: 0,
         max_state_bytes: 1_000,
         ..Settings::default()
     };
@@ -198,7 +199,7 @@ async fn the_engines_limits_refuse_by_name() {
         .id;
     assert!(matches!(
         engine.start_run(Start::of(&gate, Object::default())).await,
-        Err(StartError::Busy { limit: 1 })
+        Err(StartError::Busy { limit: 0, .. })
     ));
     functions.gate.add_permits(1);
     all(&engine, run).await;
@@ -317,7 +318,12 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_runs_go_on_at_once() {
-    let (_, functions, engine) = fresh();
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let settings = Settings {
+        max_runs_in_flight: 3_000,
+        ..Settings::default()
+    };
+    let engine = engine(&journal, &functions, settings);
     let graph = line(&engine, &["a", "gate", "z"]).await;
     let starts = (0..3_000).map(|_| engine.start_run(Start::of(&graph, Object::default())));
     let runs: Vec<RunId> = join_all(starts)

@@ -33,7 +33,7 @@ use tokio::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Functions by name: `count` adds one to `n` until `to` of the state, or 300, `gate` waits for the test,
-/// `panic` panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice,
+/// `busy` counts how many of it are under way, `panic` panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice,
 /// `mend` fails until the test has mended it, `twice` doubles an item, `block` keeps its thread until the
 /// test lets go, `version` tells which version was called, `mail` has an effect outside, and any other adds
 /// a key of its name.
@@ -51,6 +51,11 @@ pub(crate) struct Scripted {
     pub(crate) blocked: AtomicBool,
     /// How many calls are at the gate.
     waits: AtomicUsize,
+    /// The runs in the order in which they came to the gate, or were at `busy`.
+    pub(crate) order: Mutex<Vec<RunId>>,
+    /// For each `group` of the state, and for "" all together: how many calls of `busy` are under way, and how
+    /// many were at most.
+    pub(crate) busy: Mutex<HashMap<String, (usize, usize)>>,
 }
 
 /// A call at the gate, until it is dropped.
@@ -81,6 +86,8 @@ impl Default for Scripted {
             version: AtomicUsize::new(1),
             blocked: AtomicBool::new(false),
             waits: AtomicUsize::new(0),
+            order: Mutex::default(),
+            busy: Mutex::default(),
         }
     }
 }
@@ -109,7 +116,25 @@ impl Scripted {
         let mut update = Object::default();
         let mut route = Route::Edges;
         match &*call.function.function {
+            "busy" => {
+                let group = call.input.get("group").map_or("none", |group| group.get());
+                self.order.lock().unwrap().push(call.run);
+                let change = |by: isize| {
+                    let mut busy = self.busy.lock().unwrap();
+                    for key in ["", group] {
+                        let (now, most) = busy.entry(key.to_owned()).or_default();
+                        *now = now.strict_add_signed(by);
+                        *most = (*most).max(*now);
+                    }
+                };
+                change(1);
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                change(-1);
+            }
             "gate" => {
+                self.order.lock().unwrap().push(call.run);
                 let _waits = Waits::begin(&self.waits);
                 self.gate.acquire().await.unwrap().forget();
             }

@@ -7,6 +7,7 @@ use std::{
 
 use heddle_kernel::{Refusal, RunId, Status, object::json};
 use heddle_runtime::{Engine, SendError, Settings, ports::Journal};
+use heddle_store::MemoryJournal;
 use tokio::time::timeout;
 
 use crate::script::{
@@ -362,4 +363,37 @@ async fn a_run_that_runs_is_not_upgraded_and_one_that_is_unknown_is_not_steered(
     }
     functions.gate.add_permits(1);
     all(&engine, run).await;
+}
+
+#[tokio::test]
+async fn a_queued_run_keeps_its_signals_is_watched_and_begins_in_its_turn() {
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let settings = Settings {
+        max_runs_in_flight: 1,
+        ..Settings::default()
+    };
+    let engine = engine(&journal, &functions, settings);
+    engine.recover().await.unwrap();
+    let gate = line(&engine, &["gate"]).await;
+    let asks = graph(&engine, r#"{"nodes": {"w": {"wait": {"signal": "s"}}}}"#).await;
+    start(&engine, &gate, "{}").await;
+    functions.at_gate(1).await;
+    let (run, unwanted) = (
+        start(&engine, &asks, "{}").await,
+        start(&engine, &asks, "{}").await,
+    );
+    engine.signal(run, "s", json("7").unwrap(), None).await.unwrap();
+    assert_eq!(status(&engine, run).await, Status::Queued);
+    assert_eq!(journal.run(run).await.unwrap().unwrap().status, Status::Queued);
+    assert!(not_now(engine.pause(run, "").await).contains("queued"));
+    engine.cancel(unwanted, "", None).await.unwrap();
+    assert_eq!(names(&engine, unwanted).await, ["run_started", "run_cancelled"]);
+    let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
+    functions.gate.add_permits(1);
+    assert_eq!(
+        seq(&timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap()),
+        Some(3)
+    );
+    all(&engine, run).await;
+    assert_eq!(view(&engine, run).await.state.to_text(), r#"{"s":7}"#);
 }

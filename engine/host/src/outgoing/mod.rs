@@ -39,6 +39,12 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// How much of a request is shown in a line.
 const SHOWN_LEN: usize = 400;
 
+/// How much is told of why a request was not made: a guest may ask for a path of any length.
+const TOLD_LEN: usize = 1000;
+
+/// How many hosts' names are looked up at once: each holds a thread until the system answers.
+pub(crate) const LOOKUPS: usize = 64;
+
 /// What wasi:http asks of a host to send a request.
 type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Over), Error>> + Send>;
 type Over = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -143,12 +149,12 @@ impl Requests {
                 "a request of plugin `{plugin}` cannot be made: {problem}"
             ))
         })?;
-        let Some(grant) = rules.http.iter().find(|grant| grant.covers(&asked)) else {
+        if !rules.http.iter().any(|grant| grant.covers(&asked)) {
             let (shown, to_add) = (shown(&asked), asked.to_add(plugin, &rules.http));
             return Err(diary.refuse(format!(
                 "plugin `{plugin}` was not granted the request {shown}. {to_add}"
             )));
-        };
+        }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             let (shown, limit) = (shown(&asked), settings.http_at_once);
             return Err(diary.refuse(format!(
@@ -167,8 +173,7 @@ impl Requests {
         let entry = diary.begin(self.made, shown(&asked));
         let exchange = send::Exchange {
             host: host.clone(),
-            plugin: plugin.clone(),
-            grant: grant.clone(),
+            rules: rules.clone(),
             asked,
             options,
             place,
@@ -222,7 +227,8 @@ struct Entry {
 
 impl Diary {
     /// Tells that a request was not made, and why.
-    fn refuse(&self, message: String) -> Error {
+    fn refuse(&self, mut message: String) -> Error {
+        message.truncate(clip(&message, TOLD_LEN).len());
         self.output.note(Level::Warn, &message);
         internal(message)
     }

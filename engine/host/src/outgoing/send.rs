@@ -4,7 +4,7 @@
 use std::{
     error::Error as _,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::Arc,
     time::Duration,
 };
@@ -17,8 +17,9 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     sync::OwnedSemaphorePermit,
+    task::spawn_blocking,
     time::timeout,
 };
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     host::Inner,
-    policy::{Asked, HttpGrant},
+    policy::{Asked, Rules},
     settings::Bytes,
 };
 
@@ -47,8 +48,7 @@ const HEADERS: usize = 200;
 /// A request that is granted.
 pub(super) struct Exchange {
     pub(super) host: Arc<Inner>,
-    pub(super) plugin: Arc<str>,
-    pub(super) grant: HttpGrant,
+    pub(super) rules: Arc<Rules>,
     pub(super) asked: Asked,
     pub(super) options: RequestOptions,
     /// Its place among those of its call, which is free when the answer's body is done with.
@@ -114,7 +114,7 @@ impl Exchange {
     }
 
     fn limit(&self, what: &str, name: &str, bytes: usize) -> Limit {
-        let (plugin, shown, limit) = (&self.plugin, &self.entry.shown, Bytes(bytes));
+        let (plugin, shown, limit) = (&self.rules.plugin, &self.entry.shown, Bytes(bytes));
         Limit {
             bytes,
             told: format!(
@@ -182,8 +182,8 @@ impl Exchange {
         let found: Vec<SocketAddr> = match origin.address() {
             Some(address) => vec![(address, origin.port).into()],
             None => {
-                let found = lookup_host((origin.host.as_str(), origin.port)).await;
-                found.map(Iterator::collect).map_err(|error| {
+                let found = self.look_up().await;
+                found.map_err(|error| {
                     let said = format!("`{}` has no address: {error}", origin.host);
                     let (rcode, info_code) = (Some(said.clone()), None);
                     Failed::broken(Error::DnsError { rcode, info_code }, said)
@@ -193,7 +193,7 @@ impl Exchange {
         let mut refused = None;
         let allowed: Vec<_> = found
             .into_iter()
-            .filter(|address| match self.grant.check(address.ip()) {
+            .filter(|address| match self.check(address.ip()) {
                 Ok(()) => true,
                 Err(what) => {
                     refused.get_or_insert((address.ip(), what));
@@ -206,13 +206,34 @@ impl Exchange {
             (true, Some((address, what))) => Err(Failed::Refused(format!(
                 "plugin `{}` was not granted the request {}: `{}` is at {address}, {what}, which its grant does not \
                  name. To allow it, add `private: [\"{address}\"]` to the grant of {origin} in the policy",
-                self.plugin, self.entry.shown, origin.host
+                self.rules.plugin, self.entry.shown, origin.host
             ))),
             (true, None) => Err(Failed::broken(
                 Error::DestinationNotFound,
                 format_args!("`{}` has no address", origin.host),
             )),
         }
+    }
+
+    /// Asks the system, on a thread that waits for the answer even where nobody else does.
+    async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
+        let place = self.host.lookups.clone().acquire_owned().await;
+        let place = place.map_err(io::Error::other)?;
+        let (host, port) = (self.asked.origin.host.clone(), self.asked.origin.port);
+        let found = spawn_blocking(move || {
+            let found = (host, port).to_socket_addrs().map(Iterator::collect);
+            drop(place);
+            found
+        });
+        found.await.map_err(io::Error::other)?
+    }
+
+    /// Whether some grant that covers the request allows a connection to this address.
+    fn check(&self, address: IpAddr) -> Result<(), &'static str> {
+        let covering = self.rules.http.iter().filter(|grant| grant.covers(&self.asked));
+        let checked = covering.map(|grant| grant.check(address));
+        let either = |one: Result<_, _>, other| if one.is_ok() { one } else { other };
+        checked.reduce(either).unwrap_or(Err("an address"))
     }
 }
 

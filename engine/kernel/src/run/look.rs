@@ -175,6 +175,11 @@ impl Run {
         self.tasks.get(&step)
     }
 
+    /// The numbers of the steps that were begun and are neither over nor given up, in order.
+    pub fn under_way(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tasks.keys().copied()
+    }
+
     /// The name of the node of a step under way.
     pub fn node_of(&self, step: u64) -> Option<Arc<str>> {
         let task = self.tasks.get(&step)?;

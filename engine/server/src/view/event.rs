@@ -93,17 +93,24 @@ pub(crate) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<ItemView>,
     /// `step_started`: until when a sleep or a wait lasts, at the longest. `step_failed`: when the step is
-    /// tried again.
+    /// tried again. `cancel_requested`: until when calls under way may still answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Moment>,
     /// `step_started`: the step that this one undoes.
     #[serde(skip_serializing_if = "Option::is_none")]
     undoes: Option<u64>,
-    /// `run_started`: the graph.
+    /// `run_started`, `run_forked`, `run_upgraded`: the graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     graph_id: Option<Arc<str>>,
+    /// `run_forked`: the run and the step that it was forked from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forked_from: Option<ForkedFrom>,
+    /// `run_forked`: the keys of the state that are other than they were there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    edits: Option<Object>,
     /// `graph_started`: the graph, as the node names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -112,11 +119,13 @@ pub(crate) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     state: Option<Object>,
-    /// `run_started`: for each function that the graph names, the one that the run keeps to.
+    /// `run_started`, `run_forked`, `run_upgraded`: for each function that the graph names, the one that the
+    /// run keeps to.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, FunctionRefView>>)]
     functions: Option<BTreeMap<Arc<str>, FunctionRefView>>,
-    /// `run_started`: for each graph that the graph names, the id of the one that the run keeps to.
+    /// `run_started`, `run_forked`, `run_upgraded`: for each graph that the graph names, the id of the one that
+    /// the run keeps to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     graphs: BTreeMap<Arc<str>, Arc<str>>,
@@ -157,7 +166,7 @@ pub(crate) struct EventView {
     /// `run_failed`, `undo_started`: why the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorView>,
-    /// `run_cancelled`, `undo_started`: why the run was cancelled.
+    /// `run_paused`: why. `cancel_requested`, `run_cancelled`, `undo_started`: why the run is cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reason: Option<Arc<str>>,
@@ -165,6 +174,16 @@ pub(crate) struct EventView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     problems: Vec<Arc<str>>,
+}
+
+/// Where a run was forked from.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct ForkedFrom {
+    /// The run.
+    #[schema(value_type = String, format = "uuid")]
+    run_id: RunId,
+    /// The step after which it goes on; 0 for the run's beginning.
+    step: u64,
 }
 
 /// One item of a map.
@@ -247,6 +266,8 @@ impl EventView {
             until: None,
             undoes: None,
             graph_id: None,
+            forked_from: None,
+            edits: None,
             graph: None,
             state: None,
             functions: None,
@@ -302,7 +323,17 @@ impl EventView {
                 reason: reason.clone(),
                 ..self
             },
-            Event::RunForked { .. } | Event::RunUpgraded { .. } => self.tell_pins(event),
+            Event::RunForked {
+                from, step, edits, ..
+            } => Self {
+                forked_from: Some(ForkedFrom {
+                    run_id: *from,
+                    step: *step,
+                }),
+                edits: Some(edits.clone()).filter(|edits| !edits.is_empty()),
+                ..self.tell_pins(event)
+            },
+            Event::RunUpgraded { .. } => self.tell_pins(event),
             Event::RunPaused { reason } => Self {
                 reason: Some(reason.clone()),
                 ..self
@@ -482,7 +513,10 @@ fn level(event: &Event) -> Level {
             then: Then::Raise, ..
         }
         | Event::RunFailed { .. } => Level::Error,
-        Event::StepFailed { .. } | Event::UndoStarted { .. } | Event::RunCancelled { .. } => Level::Warn,
+        Event::StepFailed { .. }
+        | Event::UndoStarted { .. }
+        | Event::CancelRequested { .. }
+        | Event::RunCancelled { .. } => Level::Warn,
         _ => Level::Info,
     }
 }
@@ -543,6 +577,9 @@ pub(crate) struct FunctionRefView {
     /// The SHA-256 of the plugin's component.
     #[schema(value_type = String)]
     digest: Arc<str>,
+    /// Whether the plugin was granted anything: then a call may have an effect outside. Left out where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    granted: bool,
 }
 
 impl From<&FunctionRef> for FunctionRefView {
@@ -552,6 +589,7 @@ impl From<&FunctionRef> for FunctionRefView {
             version: at.version.clone(),
             function: at.function.clone(),
             digest: at.digest.0.clone(),
+            granted: at.granted,
         }
     }
 }

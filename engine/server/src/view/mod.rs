@@ -12,7 +12,7 @@ use heddle_runtime::{RunView, ports::RunRow};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-pub(crate) use self::event::{ChunkView, EventView};
+pub(crate) use self::event::{ChunkView, EventView, ItemView};
 
 /// A moment, written as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +127,7 @@ pub(crate) struct RunBody {
     /// Its graph.
     #[schema(value_type = String)]
     graph_id: Arc<str>,
-    /// `running`, `waiting`, `finished`, `failed` or `cancelled`.
+    /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
     /// When it began.
@@ -150,11 +150,48 @@ pub(crate) struct RunBody {
     state: Object,
     /// Why it failed.
     error: Option<ErrorView>,
+    /// What it was started with; left out in the answer to its start.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    beginning: Option<Beginning>,
+}
+
+/// How a run came to be.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Beginning {
+    /// Which of the queued runs is taken up first: the one with the highest.
+    priority: i32,
+    /// The group that it counts in, by its graph's `limits.group`.
+    #[schema(value_type = Option<String>)]
+    group: Option<Arc<str>>,
+    /// What started it, where that was no request of its own: `fork:RUN`, `schedule:NAME` or `import`.
+    #[schema(value_type = Option<String>)]
+    origin: Option<Arc<str>>,
+}
+
+impl RunBody {
+    /// With what its row tells.
+    pub(crate) fn with(self, row: &RunRow) -> Self {
+        Self {
+            beginning: Some(row.into()),
+            ..self
+        }
+    }
+}
+
+impl From<&RunRow> for Beginning {
+    fn from(row: &RunRow) -> Self {
+        Self {
+            priority: row.priority,
+            group: row.group.clone(),
+            origin: row.origin.clone(),
+        }
+    }
 }
 
 impl From<RunView> for RunBody {
     fn from(run: RunView) -> Self {
         Self {
+            beginning: None,
             run_id: run.id,
             graph_id: run.graph.0,
             status: run.status,
@@ -215,7 +252,7 @@ pub(crate) struct RunSummary {
     /// Its graph.
     #[schema(value_type = String)]
     graph_id: Arc<str>,
-    /// `running`, `waiting`, `finished`, `failed` or `cancelled`.
+    /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
     /// When it began.
@@ -228,11 +265,15 @@ pub(crate) struct RunSummary {
     last_seq: u64,
     /// Why it failed.
     error: Option<ErrorView>,
+    /// What it was started with.
+    #[serde(flatten)]
+    beginning: Beginning,
 }
 
 impl From<RunRow> for RunSummary {
     fn from(run: RunRow) -> Self {
         Self {
+            beginning: Beginning::from(&run),
             run_id: run.id,
             graph_id: run.graph.0,
             status: run.status,

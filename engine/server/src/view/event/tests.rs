@@ -318,3 +318,62 @@ fn a_chunk_has_no_number_and_says_that_it_is_not_kept() {
     };
     expect![[r#"{"type":"chunk","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","node":"write","step":4,"data":"tok","kept":false}"#]].assert_eq(&ChunkView::of(RUN, &chunk).text());
 }
+
+#[test]
+fn events_of_steering_say_what_was_wanted() {
+    check(
+        Event::RunForked {
+            from: RUN,
+            step: 3,
+            graph: GraphId("5f0c".into()),
+            functions: BTreeMap::new(),
+            graphs: BTreeMap::new(),
+            edits: object(r#"{"score": 90}"#),
+            run: json("{}").expect("JSON"),
+        },
+        expect![[r#""#]],
+    );
+    check(
+        Event::RunForked {
+            from: RUN,
+            step: 0,
+            graph: GraphId("5f0c".into()),
+            functions: BTreeMap::new(),
+            graphs: BTreeMap::new(),
+            edits: Object::default(),
+            run: json("{}").expect("JSON"),
+        },
+        expect![[r#""#]],
+    );
+    let function = FunctionRef {
+        digest: Digest("abc".into()),
+        plugin: "mail".into(),
+        version: "0.2.0".into(),
+        function: "send".into(),
+        routes: Vec::new(),
+        granted: true,
+    };
+    check(
+        Event::RunUpgraded {
+            graph: GraphId("77aa".into()),
+            functions: BTreeMap::from([("mail/send".into(), function)]),
+            graphs: BTreeMap::new(),
+        },
+        expect![[r#""#]],
+    );
+    check(
+        Event::RunPaused {
+            reason: "the supplier is down".into(),
+        },
+        expect![[r#""#]],
+    );
+    check(Event::RunResumed, expect![[r#""#]]);
+    check(Event::RunRetried, expect![[r#""#]]);
+    check(
+        Event::CancelRequested {
+            reason: "".into(),
+            until: Timestamp(1_795_375_985_000),
+        },
+        expect![[r#""#]],
+    );
+}

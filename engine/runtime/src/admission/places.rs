@@ -1,53 +1,21 @@
-//! Which run begins when: how many may be under way, in all and in a group, and which one is next.
-//!
-//! A run that finds no room is durable, and of it nothing is in memory but its place in the queue. The one
-//! with the highest priority is taken up first, and of these the oldest; one whose group is full is passed over.
-//! What was acknowledged and goes on (a timer, a signal, a resumption, a fork) is always let in.
+//! Who is in flight, and who is next: a queue that knows neither tasks nor the store.
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    sync::Arc,
 };
 
-use futures_util::{StreamExt, stream};
-use heddle_kernel::{Input, RunId, Status, Timestamp, run::Group};
-use tokio::sync::{Notify, oneshot};
+use heddle_kernel::{RunId, Timestamp, run::Group};
 
-use crate::{
-    answer::ReadError,
-    inner::Inner,
-    live::{Letter, LiveRun},
-    ports::{Ack, AppendError, QueuedRun, StoreError},
-};
+use crate::ports::QueuedRun;
 
-/// The priorities that a run may have.
-pub const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
-/// How many queued runs are taken up beside each other: each is read from the store.
-const TAKE_UP_AT_ONCE: usize = 64;
-/// How long to wait where the store gives no answer.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// From how many of the latest runs that were taken up it is told how fast the queue moves.
 const PACE_LEN: usize = 256;
 /// What part of the queue is to be free before who was refused comes again.
 const FREE_PART: usize = 10;
 /// When to come again, in seconds: at the earliest, at the latest, and while nothing is known.
 const RETRY_S: (u32, u32, u32) = (1, 60, 5);
-
-/// What one run takes of what there is for all.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seat {
-    /// Where it stands in the queue, and the group that it counts in.
-    priority: i32,
-    group: Option<Arc<str>>,
-    /// It has a place among those in flight.
-    placed: bool,
-    /// It counts in its group: it has begun.
-    counted: bool,
-    /// It is in the queue.
-    queued: bool,
-}
 
 /// Where a new run goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +31,9 @@ type Turn = (Reverse<i32>, RunId);
 
 /// The runs of a group.
 #[derive(Debug, Default)]
-struct Members {
+pub(super) struct Members {
     /// How many have begun and are not over.
-    begun: usize,
+    pub(super) begun: usize,
     /// How many may, as the run that came last said. None until one did.
     at_once: Option<u32>,
     /// Of a group of which nothing is known, one run is taken up to see.
@@ -87,22 +55,22 @@ impl Members {
 
 /// Who is in flight, and who is next. It knows neither tasks nor time.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(super) struct Places {
     max_in_flight: usize,
     max_queued: usize,
-    in_flight: usize,
+    pub(super) in_flight: usize,
     /// How many are in the queue, or have a place reserved in it.
-    queued: usize,
+    pub(super) queued: usize,
     /// Those that may begin as soon as there is a place: every one without a group, and the first one of
     /// each group that has room.
     ready: BTreeMap<Turn, Option<Arc<str>>>,
-    groups: HashMap<Arc<str>, Members>,
+    pub(super) groups: HashMap<Arc<str>, Members>,
     /// When the latest ones were taken from the queue.
     taken: VecDeque<Timestamp>,
 }
 
 impl Places {
-    pub(crate) fn new(max_in_flight: usize, max_queued: usize) -> Self {
+    pub(super) fn new(max_in_flight: usize, max_queued: usize) -> Self {
         Self {
             max_in_flight,
             max_queued,
@@ -115,7 +83,7 @@ impl Places {
     }
 
     /// Finds a place for a new run. None where there is none, not even in the queue.
-    fn enter(&mut self, priority: i32, group: Option<&Group>) -> Option<Entry> {
+    pub(super) fn enter(&mut self, priority: i32, group: Option<&Group>) -> Option<Entry> {
         if let Some(group) = group {
             self.say(&group.name, group.at_once);
         }
@@ -141,7 +109,7 @@ impl Places {
     }
 
     /// Puts a run into the queue, where a place is reserved for it.
-    fn enqueue(&mut self, run: QueuedRun) {
+    pub(super) fn enqueue(&mut self, run: QueuedRun) {
         let turn = (Reverse(run.priority), run.run);
         match run.group {
             None => {
@@ -155,7 +123,7 @@ impl Places {
     }
 
     /// Gives a place back that was reserved in the queue.
-    fn unreserve(&mut self, group: Option<&Arc<str>>) {
+    pub(super) fn unreserve(&mut self, group: Option<&Arc<str>>) {
         self.queued = self.queued.saturating_sub(1);
         if let Some(group) = group {
             self.forget_if_empty(group);
@@ -163,7 +131,7 @@ impl Places {
     }
 
     /// Takes a run out of the queue.
-    fn dequeue(&mut self, run: &QueuedRun) {
+    pub(super) fn dequeue(&mut self, run: &QueuedRun) {
         let turn = (Reverse(run.priority), run.run);
         let there = match &run.group {
             None => self.ready.remove(&turn).is_some(),
@@ -180,7 +148,7 @@ impl Places {
     }
 
     /// The run whose turn it is, if there is a place: it has it then.
-    fn next(&mut self, now: Timestamp) -> Option<QueuedRun> {
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<QueuedRun> {
         if self.in_flight >= self.max_in_flight {
             return None;
         }
@@ -205,7 +173,7 @@ impl Places {
 
     /// Whether the group of a run that was given a place has room for it, now that the group is known. Where it has
     /// none, the run is in the queue again.
-    fn confirm(&mut self, run: &QueuedRun, group: Option<Group>) -> bool {
+    pub(super) fn confirm(&mut self, run: &QueuedRun, group: Option<Group>) -> bool {
         let Some(name) = &run.group else {
             return true;
         };
@@ -219,14 +187,14 @@ impl Places {
     }
 
     /// Takes a run's place from it, and puts it back into the queue.
-    fn put_back(&mut self, run: QueuedRun) {
+    pub(super) fn put_back(&mut self, run: QueuedRun) {
         self.give_back(&run);
         self.queued += 1;
         self.enqueue(run);
     }
 
     /// Takes a run's place from it, which it did not need.
-    fn give_back(&mut self, run: &QueuedRun) {
+    pub(super) fn give_back(&mut self, run: &QueuedRun) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(group) = &run.group {
             self.uncount(group);
@@ -234,7 +202,7 @@ impl Places {
     }
 
     /// How many runs of a group may be under way.
-    fn say(&mut self, group: &Arc<str>, at_once: u32) {
+    pub(super) fn say(&mut self, group: &Arc<str>, at_once: u32) {
         let members = self.groups.entry(group.clone()).or_default();
         members.at_once = Some(at_once);
         members.asked = false;
@@ -242,7 +210,7 @@ impl Places {
     }
 
     /// A run of a group has begun.
-    fn count(&mut self, group: Option<&Arc<str>>) {
+    pub(super) fn count(&mut self, group: Option<&Arc<str>>) {
         if let Some(group) = group {
             self.groups.entry(group.clone()).or_default().begun += 1;
             self.surface(group);
@@ -250,7 +218,7 @@ impl Places {
     }
 
     /// A run of a group is over.
-    fn uncount(&mut self, group: &Arc<str>) {
+    pub(super) fn uncount(&mut self, group: &Arc<str>) {
         if let Some(members) = self.groups.get_mut(group) {
             members.begun = members.begun.saturating_sub(1);
             members.asked = false;
@@ -276,7 +244,7 @@ impl Places {
         }
     }
 
-    fn forget_if_empty(&mut self, group: &Arc<str>) {
+    pub(super) fn forget_if_empty(&mut self, group: &Arc<str>) {
         let empty = |members: &Members| members.begun == 0 && members.queued.is_empty();
         if self.groups.get(group).is_some_and(empty) {
             self.groups.remove(group);
@@ -284,12 +252,12 @@ impl Places {
     }
 
     /// Whether somebody may begin.
-    fn may_begin(&self) -> bool {
+    pub(super) fn may_begin(&self) -> bool {
         self.in_flight < self.max_in_flight && !self.ready.is_empty()
     }
 
     /// In how many seconds a part of the queue is probably free, so that it is no use to come before.
-    fn retry_after_s(&self, now: Timestamp) -> u32 {
+    pub(super) fn retry_after_s(&self, now: Timestamp) -> u32 {
         let (least, most, unknown) = RETRY_S;
         let Some(first) = self.taken.front().filter(|_| self.taken.len() > 1) else {
             return unknown;
@@ -300,301 +268,6 @@ impl Places {
         u32::try_from(ms.div_ceil(1_000))
             .unwrap_or(most)
             .clamp(least, most)
-    }
-}
-
-/// The places of an engine.
-pub(crate) struct Admission {
-    places: Mutex<Places>,
-    /// Told when a queued run may begin.
-    room: Notify,
-}
-
-impl Admission {
-    pub(crate) fn new(max_in_flight: usize, max_queued: usize) -> Self {
-        Self {
-            places: Mutex::new(Places::new(max_in_flight, max_queued)),
-            room: Notify::new(),
-        }
-    }
-
-    // A std mutex: nothing awaits while it is held.
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places
-            .lock()
-            .expect("nothing panics while it holds the places")
-    }
-
-    /// Changes something by which a queued run may begin.
-    fn change<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
-        let mut places = self.lock();
-        let changed = change(&mut places);
-        if places.may_begin() {
-            self.room.notify_one();
-        }
-        changed
-    }
-
-    pub(crate) fn in_flight(&self) -> usize {
-        self.lock().in_flight
-    }
-
-    pub(crate) fn queued(&self) -> usize {
-        self.lock().queued
-    }
-
-    /// Finds a place for a new run.
-    ///
-    /// # Errors
-    /// Where there is none, not even in the queue: in how many seconds to come again.
-    pub(crate) fn enter(&self, priority: i32, group: Option<&Group>, now: Timestamp) -> Result<Entry, u32> {
-        let mut places = self.lock();
-        places
-            .enter(priority, group)
-            .ok_or_else(|| places.retry_after_s(now))
-    }
-
-    /// Takes over what the store has: how many of each group have begun, and who is queued.
-    pub(crate) fn restore(&self, groups: Vec<(Arc<str>, usize)>, queued: Vec<QueuedRun>) {
-        self.change(|places| {
-            for (group, begun) in groups {
-                places.groups.entry(group).or_default().begun += begun;
-            }
-            for run in queued {
-                places.queued += 1;
-                places.enqueue(run);
-            }
-        });
-    }
-
-    /// A run of a group was added that has begun.
-    pub(crate) fn count(&self, group: Option<&Arc<str>>) {
-        self.lock().count(group);
-    }
-
-    /// It was not added after all.
-    pub(crate) fn uncount(&self, group: &Arc<str>) {
-        self.change(|places| places.uncount(group));
-    }
-}
-
-impl Seat {
-    /// That of a run which has been given a place.
-    pub(crate) fn taken(group: Option<Arc<str>>) -> Self {
-        Self {
-            group,
-            placed: true,
-            counted: true,
-            ..Self::default()
-        }
-    }
-
-    /// That of a run which is let in when it goes on.
-    pub(crate) fn to_take(group: Option<Arc<str>>) -> Self {
-        Self {
-            group,
-            ..Self::default()
-        }
-    }
-
-    /// Whether it has a place among those in flight.
-    pub(crate) fn is_placed(&self) -> bool {
-        self.placed
-    }
-}
-
-impl Inner {
-    /// The seat of a run that was read from the journal and stands so.
-    pub(crate) async fn seat_of(&self, run: RunId, status: Status) -> Result<Seat, StoreError> {
-        let seat = Seat {
-            queued: status == Status::Queued,
-            counted: status != Status::Queued && !status.is_over(),
-            ..Seat::default()
-        };
-        // Where no run of any group is under way, this one is in none.
-        if seat.counted && self.admission.lock().groups.is_empty() {
-            return Ok(seat);
-        }
-        let row = self.ports.journal.run(run).await?;
-        Ok(match row {
-            Some(row) => Seat {
-                priority: row.priority,
-                group: row.group,
-                ..seat
-            },
-            None => seat,
-        })
-    }
-
-    /// The run goes on: it takes a place, above the limit where it must.
-    pub(crate) fn occupy(&self, live: &LiveRun) {
-        if live.is_placed() {
-            return;
-        }
-        live.sit(|seat| {
-            let mut places = self.admission.lock();
-            if !std::mem::replace(&mut seat.placed, true) {
-                places.in_flight += 1;
-            }
-            if !std::mem::replace(&mut seat.counted, true) {
-                places.count(seat.group.as_ref());
-            }
-        });
-    }
-
-    /// The run rests, or is given up: its place is free. It still counts in its group.
-    pub(crate) fn vacate(&self, live: &LiveRun) {
-        live.sit(|seat| {
-            if std::mem::take(&mut seat.placed) {
-                self.admission.change(|places| places.in_flight -= 1);
-            }
-        });
-    }
-
-    /// The run is over, or was never kept: it counts nowhere any more.
-    pub(crate) fn done_with(&self, live: &LiveRun) {
-        live.sit(|seat| {
-            self.admission.change(|places| {
-                if std::mem::take(&mut seat.queued) {
-                    places.dequeue(&QueuedRun {
-                        run: live.id,
-                        priority: seat.priority,
-                        group: seat.group.clone(),
-                    });
-                }
-                if std::mem::take(&mut seat.counted)
-                    && let Some(group) = &seat.group
-                {
-                    places.uncount(group);
-                }
-            });
-        });
-    }
-
-    /// Takes up runs that are queued as places come free, until the engine stops.
-    pub(crate) async fn keep_taking_up(self: Arc<Self>) {
-        while !self.is_draining() {
-            // From here on, whoever makes room says so.
-            let room = self.admission.room.notified();
-            let now = self.ports.clock.now();
-            let next: Vec<QueuedRun> = {
-                let mut places = self.admission.lock();
-                std::iter::from_fn(|| places.next(now))
-                    .take(TAKE_UP_AT_ONCE)
-                    .collect()
-            };
-            if next.is_empty() {
-                tokio::select! {
-                    () = room => {}
-                    () = self.drains() => {}
-                }
-                continue;
-            }
-            let next = stream::iter(next);
-            next.for_each_concurrent(None, |run| self.take_turn(run)).await;
-        }
-    }
-
-    /// Has a run begin whose turn it is.
-    async fn take_turn(self: &Arc<Self>, run: QueuedRun) {
-        match self.begin_queued(&run).await {
-            Ok(true) => {}
-            // It was cancelled in the meantime.
-            Ok(false) => self.admission.change(|places| places.give_back(&run)),
-            Err(ReadError::Store(error)) => {
-                tracing::error!(run = %run.run, %error, "a queued run cannot be read: it is tried again");
-                tokio::time::sleep(STORE_PAUSE).await;
-                self.admission.change(|places| places.put_back(run));
-            }
-            Err(error) => {
-                tracing::error!(run = %run.run, %error, "a queued run cannot begin");
-                self.admission.change(|places| places.give_back(&run));
-            }
-        }
-    }
-
-    /// Has a queued run begin, which has its place. False where it is not queued any more.
-    async fn begin_queued(self: &Arc<Self>, queued: &QueuedRun) -> Result<bool, ReadError> {
-        let taken = Seat::taken(queued.group.clone());
-        loop {
-            let _alone = self.live.alone(queued.run).await;
-            // Somebody looks at it.
-            if let Some(live) = self.live(queued.run) {
-                let (is_queued, group) = live.read(|run| (run.is_queued(), run.group()));
-                if !is_queued {
-                    return Ok(false);
-                }
-                if !self.has_room(queued, group) {
-                    return Ok(true);
-                }
-                live.sit(|seat| *seat = taken.clone());
-                let (reply, answer) = oneshot::channel();
-                let (input, claim) = (Input::TakenUp, None);
-                let posted = live.post(Letter { input, claim, reply }).is_ok();
-                if posted && let Ok(taken) = answer.await {
-                    return Ok(taken.is_ok());
-                }
-                // Its driver has let go of it, maybe with its place: it is read again.
-                self.reclaim(&live);
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let Some(loaded) = self.load(queued.run).await? else {
-                return Ok(false);
-            };
-            if !loaded.run.is_queued() {
-                return Ok(false);
-            }
-            if !self.has_room(queued, loaded.run.group()) {
-                return Ok(true);
-            }
-            self.register_pinned(&loaded.run).await?;
-            self.take_up(loaded, Some(Input::TakenUp), taken)
-                .expect("a queued run can be taken up");
-            return Ok(true);
-        }
-    }
-
-    /// Takes back what a run was given and its driver may have given up already.
-    fn reclaim(&self, live: &LiveRun) {
-        live.sit(|seat| {
-            let mut places = self.admission.lock();
-            if !seat.placed {
-                places.in_flight += 1;
-            }
-            if !seat.counted {
-                places.count(seat.group.as_ref());
-            }
-            *seat = Seat::default();
-        });
-    }
-
-    /// Whether the group has room for a run whose turn it is; else it is in the queue again.
-    fn has_room(&self, queued: &QueuedRun, group: Result<Option<Group>, heddle_kernel::Failure>) -> bool {
-        // It had a value when the run was started.
-        let group = group.ok().flatten();
-        self.admission.change(|places| places.confirm(queued, group))
-    }
-}
-
-/// Puts a run into the queue when its start is durable, whether or not somebody still waits for that.
-pub(crate) struct Enqueues {
-    pub(crate) engine: Arc<Inner>,
-    pub(crate) live: Arc<LiveRun>,
-    pub(crate) queued: QueuedRun,
-}
-
-impl Ack for Enqueues {
-    fn durable(&self, seq: u64) {
-        let queued = self.queued.clone();
-        self.engine.admission.change(|places| places.enqueue(queued));
-        self.live.durable(seq);
-    }
-
-    fn failed(&self, error: AppendError) {
-        let group = self.queued.group.as_ref();
-        self.engine.admission.change(|places| places.unreserve(group));
-        self.live.failed(error);
     }
 }
 

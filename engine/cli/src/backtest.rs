@@ -1,0 +1,202 @@
+//! `heddle backtest`: a new version of a plugin on what runs did with an older one.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use heddle_host::{Host, HostSettings};
+use heddle_runtime::{
+    Backtest, Difference,
+    ports::{Functions, NewPlugin, PluginInfo, RegisterError},
+};
+use serde_json::Value;
+
+use crate::{
+    Server,
+    client::{download, escape, get, list, text},
+    paint::Paint,
+};
+
+/// How many differences are printed as text; `--json` has all.
+const SHOWN: usize = 50;
+/// How much of an outcome is printed as text, in bytes.
+const SHOWN_BYTES: usize = 160;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The new version: a .wasm file
+    plugin: PathBuf,
+    /// The runs to take recorded steps from: ids, or files that `heddle export` wrote
+    #[arg(long, num_args = 1.., value_name = "RUN")]
+    runs: Vec<String>,
+    /// Take the newest runs of the server, so many
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "runs")]
+    last: usize,
+    /// With --last: only runs of this graph, by its id or name
+    #[arg(long, conflicts_with = "runs")]
+    graph: Option<String>,
+    /// The name of the plugin, where the file has none of its own or another one
+    #[arg(long)]
+    name: Option<String>,
+    /// A folder with the plugins whose tools it calls
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Print what was found as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Arguments {
+    /// Exits with 0 where every outcome is the same, and with 1 where one differs.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let report = runtime.block_on(self.backtest())?;
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(&report)?),
+            false => print(&report),
+        }
+        Ok(match report.differences.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+
+    async fn backtest(&self) -> anyhow::Result<Backtest> {
+        let host = Host::new(HostSettings::default())?;
+        let plugin = self.register(&host).await?;
+        let mut report = Backtest::default();
+        for run in self.chosen()? {
+            let export = self.export(&run)?;
+            report
+                .run(&host, &plugin, &export)
+                .await
+                .with_context(|| format!("run {run}"))?;
+        }
+        if report.attempts == 0 && report.granted == 0 {
+            bail!(
+                "of the {} runs none called a function of `{}`: name others with --runs, or --graph and --last",
+                report.runs,
+                plugin.name
+            );
+        }
+        Ok(report)
+    }
+
+    /// Registers the new version, and whatever else it may call.
+    async fn register(&self, host: &Host) -> anyhow::Result<PluginInfo> {
+        let new = |file: &Path, name: Option<String>| -> anyhow::Result<NewPlugin> {
+            let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Ok(NewPlugin {
+                component: bytes.into(),
+                name,
+                fallback_name: file.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+                hidden: false,
+            })
+        };
+        let plugin = host.register(new(&self.plugin, self.name.clone())?).await;
+        let plugin = plugin.with_context(|| self.plugin.display().to_string())?;
+        let Some(folder) = &self.plugins else {
+            return Ok(plugin);
+        };
+        let entries = fs::read_dir(folder).with_context(|| format!("--plugins {}", folder.display()))?;
+        for entry in entries {
+            let file = entry
+                .with_context(|| format!("--plugins {}", folder.display()))?
+                .path();
+            if file.extension().is_none_or(|ending| ending != "wasm") {
+                continue;
+            }
+            match host.register(new(&file, None)?).await {
+                // The new version stands for the one that is there.
+                Ok(_) | Err(RegisterError::VersionTaken { .. }) => {}
+                Err(error) => eprintln!("{} is left out: {error}", file.display()),
+            }
+        }
+        Ok(plugin)
+    }
+
+    /// The runs that were asked for.
+    fn chosen(&self) -> anyhow::Result<Vec<String>> {
+        if !self.runs.is_empty() {
+            return Ok(self.runs.clone());
+        }
+        let graph = self.graph.as_ref();
+        let graph = graph.map_or_else(String::new, |graph| format!("&graph={}", escape(graph)));
+        let (mut chosen, mut page) = (Vec::new(), String::new());
+        while chosen.len() < self.last {
+            let size = (self.last - chosen.len()).min(500);
+            let url = format!("/v1/runs?page_size={size}{graph}{page}");
+            let answer = get(&self.server.url, &url)?;
+            chosen.extend(list(&answer, "runs").map(|run| text(run, "run_id").to_owned()));
+            match answer["next_page_token"].as_str() {
+                Some(token) => page = format!("&page_token={token}"),
+                None => break,
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// A run as one file: the file, or the server's.
+    fn export(&self, run: &str) -> anyhow::Result<Vec<u8>> {
+        if Path::new(run).is_file() {
+            return fs::read(run).with_context(|| format!("cannot read {run}"));
+        }
+        let mut export = Vec::new();
+        let path = format!("/v1/runs/{}/export", escape(run));
+        download(&self.server.url, &path)?.read_to_end(&mut export)?;
+        Ok(export)
+    }
+}
+
+fn print(report: &Backtest) {
+    let paint = Paint::for_stdout();
+    for difference in report.differences.iter().take(SHOWN) {
+        let Difference {
+            run_id,
+            step,
+            attempt,
+            node,
+            function,
+            version,
+            recorded,
+            now,
+        } = difference;
+        let attempt = match attempt {
+            1 => String::new(),
+            attempt => format!(", attempt {attempt}"),
+        };
+        println!("run {run_id}, step {step}{attempt}, node {node} ({function}, was {version})");
+        println!("  {} {}", paint.in_colour("31", "-"), clipped(recorded));
+        println!("  {} {}", paint.in_colour("32", "+"), clipped(now));
+    }
+    let more = report.differences.len().saturating_sub(SHOWN);
+    if more > 0 {
+        println!("… and {more} more: --json has all of them");
+    }
+    let granted = match report.granted {
+        0 => String::new(),
+        granted => format!("; {granted} were left out, since they may have an effect outside"),
+    };
+    println!(
+        "{} of {} calls in {} runs have another outcome{granted}",
+        report.differences.len(),
+        report.attempts,
+        report.runs
+    );
+}
+
+fn clipped(outcome: &Value) -> String {
+    let mut text = outcome.to_string();
+    if text.len() > SHOWN_BYTES {
+        text.truncate(text.floor_char_boundary(SHOWN_BYTES));
+        text.push('…');
+    }
+    text
+}

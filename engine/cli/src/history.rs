@@ -1,0 +1,344 @@
+//! The commands that tell what a run did: `show`, `steps`, `diff`, and `export` and `import`, by which a run goes
+//! from one server to another.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    Server,
+    client::{download, escape, get, get_text, list, text, upload},
+    events::shorten,
+    paint::Paint,
+};
+
+/// How many steps are asked for at once.
+const PAGE_LEN: usize = 500;
+/// How long a value may be in a line, in characters.
+const VALUE_LEN: usize = 100;
+/// How many lines tell of the inside of one key.
+const MAX_LINES: usize = 20;
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The run's id
+    run: String,
+    /// Show it as it was right after this step; 0 for its beginning
+    #[arg(long, value_name = "N")]
+    step: Option<u64>,
+    /// Print the whole as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Steps {
+    /// The run's id
+    run: String,
+    /// Print the steps as JSON lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Diff {
+    /// The run's id
+    run: String,
+    /// The step to begin with; 0 for the run's beginning
+    from: u64,
+    /// The step to come to
+    to: u64,
+    /// Print the whole as JSON, with a JSON Patch (RFC 6902)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Export {
+    /// The run's id
+    run: String,
+    /// Where to write it [default: stdout]
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Import {
+    /// What `export` wrote, or `-` for stdin
+    file: PathBuf,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Show {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let path = format!("/v1/runs/{}", escape(&self.run));
+        let path = match self.step {
+            Some(step) => format!("{path}/steps/{step}"),
+            None => path,
+        };
+        let answer = get_text(&self.server.url, &path)?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{answer}")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let shown: Value = serde_json::from_str(&answer)?;
+        let names = [
+            "run_id",
+            "step",
+            "node",
+            "graph_id",
+            "status",
+            "attempts",
+            "started_at",
+            "finished_at",
+            "steps",
+            "nodes",
+            "seq",
+            "last_seq",
+            "priority",
+            "group",
+            "origin",
+        ];
+        let paint = Paint::for_stdout();
+        for name in names {
+            let value = &shown[name];
+            if !is_nothing(value) {
+                let label = paint.in_colour("2", &format!("{:<12}", name.replace('_', " ")));
+                writeln!(out, "{label} {}", bare(value))?;
+            }
+        }
+        for wait in list(&shown, "waits") {
+            let label = paint.in_colour("33", &format!("{:<12}", "waits"));
+            let what = match wait["signal"].as_str() {
+                Some(signal) => format!("at {} for the signal {signal}", text(wait, "node")),
+                None => format!("at {}", text(wait, "node")),
+            };
+            let until = match wait["until"].as_str() {
+                Some(until) => format!(" until {until}"),
+                None => String::new(),
+            };
+            writeln!(out, "{label} {what}{until}")?;
+        }
+        if let Some(message) = shown["error"]["message"].as_str() {
+            let label = paint.in_colour("31", &format!("{:<12}", "error"));
+            writeln!(out, "{label} {message} ({})", text(&shown["error"], "code"))?;
+        }
+        for key in ["update", "state"] {
+            if shown[key].is_object() {
+                let state = serde_json::to_string_pretty(&shorten(&shown[key]))?;
+                writeln!(out, "\n{}\n{state}", paint.in_colour("1", key))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Steps {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let path = format!("/v1/runs/{}/steps", escape(&self.run));
+        let mut out = io::stdout().lock();
+        let mut after = 0;
+        loop {
+            let page = get(
+                &self.server.url,
+                &format!("{path}?after={after}&limit={PAGE_LEN}"),
+            )?;
+            for step in list(&page, "steps") {
+                match self.json {
+                    true => writeln!(out, "{step}")?,
+                    false => writeln!(out, "{}", line(step))?,
+                }
+            }
+            match page["next_after"].as_u64() {
+                Some(next) => after = next,
+                None => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+}
+
+/// One step, in one line.
+fn line(step: &Value) -> String {
+    let paint = Paint::for_stdout();
+    let status = text(step, "status");
+    let colour = match status {
+        "finished" => "32",
+        "failed" => "31",
+        "running" => "34",
+        _ => "2",
+    };
+    let mut more = Vec::new();
+    if step["attempts"].as_u64() > Some(1) {
+        more.push(format!("{} attempts", step["attempts"]));
+    }
+    if let Some(around) = step["within"].as_u64() {
+        more.push(format!("within step {around}"));
+    }
+    if step["item"].is_object() {
+        more.push(format!(
+            "item {} of step {}",
+            step["item"]["index"], step["item"]["of"]
+        ));
+    }
+    if let Some(undone) = step["undoes"].as_u64() {
+        more.push(format!("undoes step {undone}"));
+    }
+    if let Some(message) = step["failure"]["message"].as_str() {
+        more.push(message.to_owned());
+    }
+    let began = text(step, "started_at");
+    let line = format!(
+        "{:>6}  {}  {}  {:<24}  {}",
+        step["step"].as_u64().unwrap_or_default(),
+        // The time of day is enough beside the others, as in `heddle watch`.
+        paint.in_colour("2", began.get(11..23).unwrap_or(began)),
+        paint.in_colour(colour, &format!("{:<8}", status.replace('_', " "))),
+        text(step, "node"),
+        more.join(", ")
+    );
+    line.trim_end().to_owned()
+}
+
+impl Diff {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let path = format!(
+            "/v1/runs/{}/diff?from={}&to={}",
+            escape(&self.run),
+            self.from,
+            self.to
+        );
+        let answer = get_text(&self.server.url, &path)?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{answer}")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let diff: Value = serde_json::from_str(&answer)?;
+        for change in list(&diff, "changes") {
+            let key = text(change, "key");
+            let (before, after) = (&change["before"], &change["after"]);
+            writeln!(out, "{}", told(text(change, "op"), key, before, after))?;
+            let of_key = format!("/{}/", key.replace('~', "~0").replace('/', "~1"));
+            let inside = |patch: &&Value| text(patch, "path").starts_with(&of_key);
+            let inner: Vec<&Value> = list(&diff, "patch").filter(inside).collect();
+            for patch in inner.iter().take(MAX_LINES) {
+                let nothing = Value::Null;
+                let path = text(patch, "path");
+                let line = match text(patch, "op") {
+                    "remove" => told("remove", path, &nothing, &nothing),
+                    op => told(op, path, &nothing, &patch["value"]),
+                };
+                writeln!(out, "    {line}")?;
+            }
+            if inner.len() > MAX_LINES {
+                writeln!(out, "    … {} more", inner.len() - MAX_LINES)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What became of a place, in one line.
+fn told(op: &str, place: &str, before: &Value, after: &Value) -> String {
+    let paint = Paint::for_stdout();
+    match (op, before) {
+        ("add", _) => format!("{} {place}: {}", paint.in_colour("32", "+"), cut(after)),
+        ("remove", Value::Null) => format!("{} {place}", paint.in_colour("31", "-")),
+        ("remove", _) => format!("{} {place}: {}", paint.in_colour("31", "-"), cut(before)),
+        (_, Value::Null) => format!("{} {place}: {}", paint.in_colour("33", "~"), cut(after)),
+        _ => format!(
+            "{} {place}: {} → {}",
+            paint.in_colour("33", "~"),
+            cut(before),
+            cut(after)
+        ),
+    }
+}
+
+fn cut(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(VALUE_LEN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// A value without the quotes of a text, and a list as a line.
+fn bare(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(bare).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+impl Export {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let path = format!("/v1/runs/{}/export", escape(&self.run));
+        let mut export = download(&self.server.url, &path)?;
+        match &self.out {
+            Some(file) if file != Path::new("-") => {
+                let name = file.display();
+                let mut out = File::create(file).with_context(|| format!("cannot write {name}"))?;
+                io::copy(&mut export, &mut out).with_context(|| format!("{name} is not complete"))?;
+                out.sync_all()
+                    .with_context(|| format!("{name} is not complete"))?;
+            }
+            _ => {
+                io::copy(&mut export, &mut io::stdout().lock())?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Import {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut export = Vec::new();
+        let mut reader: Box<dyn io::Read> = if self.file == Path::new("-") {
+            Box::new(io::stdin())
+        } else {
+            let file = File::open(&self.file);
+            Box::new(file.with_context(|| format!("cannot read {}", self.file.display()))?)
+        };
+        reader.read_to_end(&mut export)?;
+        let run = upload(
+            &self.server.url,
+            "/v1/runs:import",
+            "application/x-ndjson",
+            &export,
+        )?;
+        let id = text(&run, "run_id");
+        println!("{id}");
+        if text(&run, "status") == "paused" {
+            eprintln!("it is paused here: `heddle resume {id}` has it go on");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

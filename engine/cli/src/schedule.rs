@@ -1,0 +1,185 @@
+//! `heddle schedule`: schedules of a running server.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::{
+    Server,
+    client::{delete, escape, get, given, list, post, text},
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Schedule {
+    /// Create a schedule, or put it in the place of the one with its name
+    Create(Create),
+    /// List the schedules, each with when it is due next
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Print a schedule: its next times, its last run, and what went wrong
+    Show(Named),
+    /// Have a schedule stand still
+    Pause(Named),
+    /// Have a schedule go on, with the next time that comes
+    Resume(Named),
+    /// Delete a schedule; runs that it started go on
+    Delete(Named),
+    /// Start a schedule's run now, and print its id
+    Run(Named),
+}
+
+#[derive(Args)]
+pub(crate) struct Named {
+    /// The schedule's name
+    name: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("when").required(true).args(["cron", "every", "at"])))]
+pub(crate) struct Create {
+    /// Its name: letters, digits and `_-.`
+    name: String,
+    /// The graph: its id, or its name for the newest with it at every start
+    graph: String,
+    /// A cron expression: minute, hour, day of the month, month, day of the week
+    #[arg(long, value_name = "EXPRESSION")]
+    cron: Option<String>,
+    /// The time zone whose clocks the cron expression means, as in Europe/Zurich [default: UTC]
+    #[arg(long, value_name = "NAME", requires = "cron")]
+    time_zone: Option<String>,
+    /// An interval: 15m, 1h30m, 7d
+    #[arg(long, value_name = "TIME")]
+    every: Option<String>,
+    /// The first time of the interval, as in 2026-12-01T09:00:00Z [default: one interval from now]
+    #[arg(long, value_name = "MOMENT", requires = "every")]
+    from: Option<String>,
+    /// One time, as in 2026-12-01T09:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<String>,
+    /// The state that its runs begin with: JSON, or @FILE, or @- for stdin
+    #[arg(long, default_value = "{}")]
+    state: String,
+    /// Which of the queued runs is taken up first, the one with the highest: -100 to 100
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// What if its last run is not over
+    #[arg(long, value_enum, default_value_t = Overlap::Skip)]
+    overlap: Overlap,
+    /// What of times that were missed while no server ran
+    #[arg(long, value_enum, default_value_t = CatchUp::One)]
+    catch_up: CatchUp,
+    /// Create it standing still
+    #[arg(long)]
+    paused: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Overlap {
+    /// The start is left out
+    Skip,
+    /// One start waits until it is over
+    Queue,
+    /// The run is started all the same
+    Allow,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CatchUp {
+    /// They are left out
+    None,
+    /// One start is made for all of them
+    One,
+    /// One start is made for each, at most 100
+    All,
+}
+
+impl Schedule {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut out = std::io::stdout().lock();
+        match self {
+            Self::Create(create) => writeln!(out, "{}", next(&create.send()?))?,
+            Self::List { server } => {
+                for schedule in list(&get(&server.url, "/v1/schedules")?, "schedules") {
+                    writeln!(out, "{}  {}", text(schedule, "name"), next(schedule))?;
+                }
+            }
+            Self::Show(named) => {
+                let schedule = get(&named.server.url, &named.path(""))?;
+                writeln!(out, "{}", serde_json::to_string_pretty(&schedule)?)?;
+            }
+            Self::Pause(named) => writeln!(out, "{}", next(&named.post("/pause")?))?,
+            Self::Resume(named) => writeln!(out, "{}", next(&named.post("/resume")?))?,
+            Self::Delete(named) => delete(&named.server.url, &named.path(""))?,
+            Self::Run(named) => writeln!(out, "{}", text(&named.post("/run")?, "run_id"))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Named {
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/schedules/{}{rest}", escape(&self.name))
+    }
+
+    fn post(&self, rest: &str) -> anyhow::Result<Value> {
+        post(&self.server.url, &self.path(rest), "{}")
+    }
+}
+
+impl Create {
+    fn send(&self) -> anyhow::Result<Value> {
+        let mut when = serde_json::Map::new();
+        let parts = [
+            ("cron", &self.cron),
+            ("time_zone", &self.time_zone),
+            ("every", &self.every),
+            ("from", &self.from),
+            ("at", &self.at),
+        ];
+        for (key, value) in parts {
+            if let Some(value) = value {
+                when.insert(key.to_owned(), json!(value));
+            }
+        }
+        let body = json!({
+            "name": self.name,
+            "graph": self.graph,
+            "state": given("--state", &self.state)?,
+            "priority": self.priority,
+            "when": when,
+            "overlap": match self.overlap {
+                Overlap::Skip => "skip",
+                Overlap::Queue => "queue",
+                Overlap::Allow => "allow",
+            },
+            "catch_up": match self.catch_up {
+                CatchUp::None => "none",
+                CatchUp::One => "one",
+                CatchUp::All => "all",
+            },
+            "paused": self.paused,
+        });
+        post(&self.server.url, "/v1/schedules", &body.to_string())
+    }
+}
+
+/// When a schedule is due next, in words.
+fn next(schedule: &Value) -> String {
+    let mut told = match schedule["next_at"].as_str() {
+        Some(at) => format!("next at {at}"),
+        None if schedule["paused"] == true => "paused".to_owned(),
+        None => "nothing follows".to_owned(),
+    };
+    let error = text(&schedule["last_error"], "message");
+    if !error.is_empty() {
+        told.push_str(&format!("; the last start failed: {error}"));
+    }
+    told
+}

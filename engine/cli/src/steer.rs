@@ -1,0 +1,170 @@
+//! The commands that steer a run: `pause`, `resume`, `retry`, `cancel`, `upgrade`, `fork` and `signal`. Each prints
+//! the number of the last event that it led to; `fork` prints the new run's id.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    Server,
+    client::{escape, given, post, post_keyed, text},
+};
+
+#[derive(Args)]
+pub(crate) struct Signal {
+    /// The run's id
+    run: String,
+    /// The signal's name, as the graph's `wait` has it
+    name: String,
+    /// What comes with it: JSON, or @FILE, or @- for stdin
+    #[arg(long, default_value = "null")]
+    payload: String,
+    /// A key of your own: sent again with it, the signal counts once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Pause {
+    /// The run's id
+    run: String,
+    /// Why, for whoever reads the run's events
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Resume {
+    /// The run's id
+    run: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Retry {
+    /// The run's id
+    run: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Cancel {
+    /// The run's id
+    run: String,
+    /// Why, for whoever reads the run's events
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// How long calls under way may still take: 0s, 500ms, 10s [default: the server's, 5s]
+    #[arg(long, value_name = "TIME")]
+    grace: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Upgrade {
+    /// The run's id
+    run: String,
+    /// Another version of its graph: an id, or a name for the newest [default: the graph stays as it is]
+    #[arg(long)]
+    graph: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Fork {
+    /// The run's id
+    run: String,
+    /// The step right after which the new run goes on; 0 for the run's beginning
+    #[arg(long, value_name = "N")]
+    step: u64,
+    /// The keys of the state that are to be other than they were: JSON, or @FILE, or @- for stdin
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    state: String,
+    /// A key of your own: sent again with it, the request answers the same run
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Signal {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let payload = given("--payload", &self.payload)?;
+        let body = json!({"name": self.name, "payload": payload});
+        let path = format!("/v1/runs/{}/signal", escape(&self.run));
+        let sent = post_keyed(
+            &self.server.url,
+            &path,
+            &body.to_string(),
+            self.idempotency_key.as_deref(),
+        )?;
+        println!("{}", sent["seq"]);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Pause {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        send(&self.server, &self.run, "pause", &json!({"reason": self.reason}))
+    }
+}
+
+impl Resume {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        send(&self.server, &self.run, "resume", &json!({}))
+    }
+}
+
+impl Retry {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        send(&self.server, &self.run, "retry", &json!({}))
+    }
+}
+
+impl Cancel {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut body = json!({"reason": self.reason});
+        if let Some(grace) = &self.grace {
+            body["grace"] = json!(grace);
+        }
+        send(&self.server, &self.run, "cancel", &body)
+    }
+}
+
+impl Upgrade {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        send(&self.server, &self.run, "upgrade", &json!({"graph": self.graph}))
+    }
+}
+
+impl Fork {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let state = given("--state", &self.state)?;
+        let body = json!({"step": self.step, "state": state});
+        let path = format!("/v1/runs/{}/fork", escape(&self.run));
+        let fork = post_keyed(
+            &self.server.url,
+            &path,
+            &body.to_string(),
+            self.idempotency_key.as_deref(),
+        )?;
+        println!("{}", text(&fork, "run_id"));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn send(server: &Server, run: &str, what: &str, body: &Value) -> anyhow::Result<ExitCode> {
+    let path = format!("/v1/runs/{}/{what}", escape(run));
+    let sent = post(&server.url, &path, &body.to_string())?;
+    println!("{}", sent["seq"]);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,283 @@
+//! What is other between two states: by key, and in depth as a JSON Patch (RFC 6902).
+//!
+//! Values are compared and shown as their texts, so that numbers stay as exact as they are in the state.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use heddle_kernel::{Json, Object};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// How deep a patch looks into a value; what is other below that is replaced as a whole.
+const MAX_DEPTH: usize = 64;
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Op {
+    /// It was not there before.
+    Add,
+    /// It is not there any more.
+    Remove,
+    /// It is another.
+    Replace,
+}
+
+/// A key of the state that is other than it was.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Change {
+    /// The key.
+    #[schema(value_type = String)]
+    key: Arc<str>,
+    /// What became of it.
+    op: Op,
+    /// Its value before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    before: Option<Json>,
+    /// Its value after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    after: Option<Json>,
+}
+
+/// One operation of a JSON Patch.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Patch<'s> {
+    /// What to do.
+    op: Op,
+    /// Where: a JSON pointer (RFC 6901) into the state.
+    path: String,
+    /// The value to put there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    value: Option<&'s RawValue>,
+}
+
+/// Every key that is other, in order.
+pub(crate) fn by_key(before: &Object, after: &Object) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
+    for (key, old) in before.iter() {
+        let new = after.get(key);
+        if new.is_none_or(|new| !same(old, new)) {
+            changes.push(Change {
+                key: key.clone(),
+                op: if new.is_some() { Op::Replace } else { Op::Remove },
+                before: Some(old.clone()),
+                after: new.cloned(),
+            });
+        }
+    }
+    for (key, new) in after.iter().filter(|(key, _)| before.get(key).is_none()) {
+        changes.push(Change {
+            key: key.clone(),
+            op: Op::Add,
+            before: None,
+            after: Some(new.clone()),
+        });
+    }
+    changes.sort_by(|a, b| a.key.cmp(&b.key));
+    changes
+}
+
+/// Operations that make one state of the other: in objects by key; of a list, what its ends do not share.
+pub(crate) fn in_depth<'s>(before: &'s Object, after: &'s Object) -> Vec<Patch<'s>> {
+    let keys = |state: &'s Object| {
+        let keys = state.iter();
+        keys.map(|(key, value)| (Cow::Borrowed(&**key), &**value))
+            .collect()
+    };
+    let mut patches = Vec::new();
+    objects(String::new(), &keys(before), &keys(after), &mut patches);
+    patches
+}
+
+type Keys<'s> = BTreeMap<Cow<'s, str>, &'s RawValue>;
+
+/// Whether two values have the same text. One that is only written otherwise counts as another.
+fn same(a: &RawValue, b: &RawValue) -> bool {
+    std::ptr::eq(a, b) || a.get() == b.get()
+}
+
+fn objects<'s>(path: String, before: &Keys<'s>, after: &Keys<'s>, patches: &mut Vec<Patch<'s>>) {
+    let at = |key: &str| format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+    for (key, old) in before {
+        match after.get(key) {
+            Some(new) => values(at(key), old, new, patches),
+            None => patches.push(Patch {
+                op: Op::Remove,
+                path: at(key),
+                value: None,
+            }),
+        }
+    }
+    for (key, new) in after.iter().filter(|(key, _)| !before.contains_key(*key)) {
+        patches.push(Patch {
+            op: Op::Add,
+            path: at(key),
+            value: Some(new),
+        });
+    }
+}
+
+fn values<'s>(path: String, before: &'s RawValue, after: &'s RawValue, patches: &mut Vec<Patch<'s>>) {
+    if same(before, after) {
+        return;
+    }
+    // A slash of a key is written otherwise.
+    let depth = path.bytes().filter(|byte| *byte == b'/').count();
+    if depth < MAX_DEPTH {
+        if let (Some(before), Some(after)) = (keys(before), keys(after)) {
+            return objects(path, &before, &after, patches);
+        }
+        if let (Some(before), Some(after)) = (items(before), items(after)) {
+            return lists(&path, &before, &after, patches);
+        }
+    }
+    patches.push(Patch {
+        op: Op::Replace,
+        path,
+        value: Some(after),
+    });
+}
+
+/// What both lists begin and end with stays; what is between is compared place by place, and then the rest of
+/// the longer one is put in or taken out.
+fn lists<'s>(path: &str, before: &[&'s RawValue], after: &[&'s RawValue], patches: &mut Vec<Patch<'s>>) {
+    let both = before.iter().zip(after);
+    let head = both.take_while(|(a, b)| same(a, b)).count();
+    let (before, after) = (&before[head..], &after[head..]);
+    let both = before.iter().rev().zip(after.iter().rev());
+    let tail = both.take_while(|(a, b)| same(a, b)).count();
+    let (before, after) = (&before[..before.len() - tail], &after[..after.len() - tail]);
+    for (index, (old, new)) in before.iter().zip(after).enumerate() {
+        values(format!("{path}/{}", head + index), old, new, patches);
+    }
+    let both = before.len().min(after.len());
+    // From the end on, so that the places of the others stay as they are.
+    patches.extend((both..before.len()).rev().map(|index| Patch {
+        op: Op::Remove,
+        path: format!("{path}/{}", head + index),
+        value: None,
+    }));
+    patches.extend((both..after.len()).map(|index| Patch {
+        op: Op::Add,
+        path: format!("{path}/{}", head + index),
+        value: Some(after[index]),
+    }));
+}
+
+fn keys(value: &RawValue) -> Option<Keys<'_>> {
+    let text = value.get();
+    text.starts_with('{').then(|| serde_json::from_str(text).ok())?
+}
+
+fn items(value: &RawValue) -> Option<Vec<&RawValue>> {
+    let text = value.get();
+    text.starts_with('[').then(|| serde_json::from_str(text).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn check(before: &str, after: &str, expect: Expect) {
+        let state = |text| Object::parse(text).expect("a state");
+        let (old, new) = (state(before), state(after));
+        let patches = in_depth(&old, &new);
+        let told: Vec<String> = patches
+            .iter()
+            .map(|patch| serde_json::to_string(patch).expect("JSON"))
+            .collect();
+        expect.assert_eq(&told.join("\n"));
+        // What it says is so: carried out, it makes the one of the other.
+        let mut made: Value = serde_json::from_str(before).expect("JSON");
+        let patch = serde_json::from_value(serde_json::to_value(&patches).expect("JSON"));
+        json_patch::patch(&mut made, &patch.expect("a JSON Patch")).expect("it can be carried out");
+        assert_eq!(made, serde_json::from_str::<Value>(after).expect("JSON"));
+    }
+
+    #[test]
+    fn a_patch_goes_as_deep_as_the_change() {
+        check(
+            r#"{"a": 1, "b": {"c": [1, 2]}}"#,
+            r#"{"a": 1, "b": {"c": [1, 2]}}"#,
+            expect![""],
+        );
+        check(
+            r#"{"gone": 1, "n": 1.0, "in": {"a/b": 1, "x~y": {"deep": true}}}"#,
+            r#"{"n": 1.50, "in": {"a/b": 2, "x~y": {"deep": null, "more": []}}, "new": "x"}"#,
+            expect![[r#"
+                {"op":"remove","path":"/gone"}
+                {"op":"replace","path":"/in/a~1b","value":2}
+                {"op":"replace","path":"/in/x~0y/deep","value":null}
+                {"op":"add","path":"/in/x~0y/more","value":[]}
+                {"op":"replace","path":"/n","value":1.50}
+                {"op":"add","path":"/new","value":"x"}"#]],
+        );
+    }
+
+    #[test]
+    fn a_list_keeps_what_its_ends_share() {
+        check(
+            r#"{"l": [1, 2, 3]}"#,
+            r#"{"l": [1, 2, 3, 4, 5]}"#,
+            expect![[r#"
+                {"op":"add","path":"/l/3","value":4}
+                {"op":"add","path":"/l/4","value":5}"#]],
+        );
+        check(
+            r#"{"l": [1, 2, 3, 4, 5]}"#,
+            r#"{"l": [1, {"a": 1}, 5]}"#,
+            expect![[r#"
+                {"op":"replace","path":"/l/1","value":{"a": 1}}
+                {"op":"remove","path":"/l/3"}
+                {"op":"remove","path":"/l/2"}"#]],
+        );
+        check(
+            r#"{"l": [{"a": 1, "b": 1}, 2]}"#,
+            r#"{"l": [{"a": 1, "b": 2}, 2]}"#,
+            expect![[r#"{"op":"replace","path":"/l/0/b","value":2}"#]],
+        );
+        check(
+            r#"{"l": [2, 3]}"#,
+            r#"{"l": [1, 2, 3]}"#,
+            expect![[r#"{"op":"add","path":"/l/0","value":1}"#]],
+        );
+        check(
+            r#"{"l": []}"#,
+            r#"{"l": {}}"#,
+            expect![[r#"{"op":"replace","path":"/l","value":{}}"#]],
+        );
+    }
+
+    #[test]
+    fn what_is_too_deep_is_replaced_as_a_whole() {
+        let nested = |value: &str| format!("{{\"l\": {}{value}{}}}", "[".repeat(100), "]".repeat(100));
+        let (old, new) = (nested("1"), nested("2"));
+        let state = |text: &str| Object::parse(text).expect("a state");
+        let (old, new) = (state(&old), state(&new));
+        let patches = in_depth(&old, &new);
+        assert_eq!(patches.len(), 1);
+        assert_eq!(patches[0].path, format!("/l{}", "/0".repeat(MAX_DEPTH - 1)));
+        assert_eq!(
+            patches[0].value.map(RawValue::get),
+            Some(&*format!("{}2{}", "[".repeat(37), "]".repeat(37)))
+        );
+    }
+
+    #[test]
+    fn keys_are_told_with_their_values_before_and_after() {
+        let state = |text| Object::parse(text).expect("a state");
+        let changes = by_key(
+            &state(r#"{"b": 1, "c": 1.0, "same": [1]}"#),
+            &state(r#"{"a": {}, "c": 1.00, "same": [1]}"#),
+        );
+        expect![[r#"[{"key":"a","op":"add","after":{}},{"key":"b","op":"remove","before":1},{"key":"c","op":"replace","before":1.0,"after":1.00}]"#]]
+            .assert_eq(&serde_json::to_string(&changes).expect("JSON"));
+    }
+}

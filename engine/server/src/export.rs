@@ -1,0 +1,67 @@
+//! A run as one file: given here, and taken by another Heddle.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+
+use crate::{
+    App,
+    extract::{Exported, NDJSON, RunPath, no_such_run},
+    problem::{Problem, ProblemBody},
+    runs,
+    view::RunBody,
+};
+
+/// Export a run
+///
+/// The whole of it as JSON lines: first what it is, with its graphs, then each of its events. Another Heddle
+/// imports that and shows the same.
+#[utoipa::path(
+    get, path = "/v1/runs/{run_id}/export", tag = "history", operation_id = "export_run",
+    params(("run_id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The run as a file", body = String, content_type = "application/x-ndjson"),
+        (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn export(
+    State(app): State<App>,
+    RunPath(id): RunPath,
+) -> Result<impl IntoResponse, Problem> {
+    let export = app.engine.export(id).await?.ok_or_else(|| no_such_run(id))?;
+    let headers = [
+        (header::CONTENT_TYPE, NDJSON.to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"run-{id}.jsonl\""),
+        ),
+    ];
+    Ok((headers, export))
+}
+
+/// Import a run
+///
+/// The body is an export. It is checked by doing what its events say, and kept under its own id. A run that
+/// was not over is paused here: resume it to have it go on.
+#[utoipa::path(
+    post, path = "/v1/runs:import", tag = "history", operation_id = "import_run",
+    request_body(content = String, content_type = "application/x-ndjson", description = "The export"),
+    responses(
+        (status = 201, description = "The run is here", body = RunBody, headers(("location" = String))),
+        (status = 409, description = "The run is here already", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The export is too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "This is no export of a run", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn import(
+    State(app): State<App>,
+    Exported(export): Exported,
+) -> Result<impl IntoResponse, Problem> {
+    let id = app.engine.import(&export).await?;
+    let location = [(header::LOCATION, format!("/v1/runs/{id}"))];
+    let run = runs::find(&app, id).await?;
+    Ok((StatusCode::CREATED, location, Json(RunBody::from(run))))
+}

@@ -1,0 +1,206 @@
+//! What a run did, step by step: the list of its steps, its state after each, and what is other between two.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use heddle_kernel::{Object, RunId};
+use heddle_runtime::StepView;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    App,
+    changes::{self, Change, Patch},
+    extract::{Params, Parted, RunPath, json_body, run_id},
+    problem::{Kind, Problem, ProblemBody},
+    runs,
+    steps::{self, StepStatus, StepSummary},
+    view::Moment,
+};
+
+/// How many steps a page has where nothing is said.
+const DEFAULT_STEPS: usize = 100;
+/// How many it may have.
+const MAX_STEPS: usize = 1_000;
+
+/// Which steps.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StepParams {
+    /// Only steps with a number above this one.
+    after: Option<u64>,
+    /// How many at most: 1 to 1,000; 100 where it is left out.
+    limit: Option<usize>,
+}
+
+/// Steps of a run, in the order in which they began.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StepList {
+    /// The steps.
+    steps: Vec<StepSummary>,
+    /// What to give as `after` to go on: the number of the last step here. Null where no step follows yet.
+    next_after: Option<u64>,
+}
+
+/// List a run's steps
+///
+/// In the order in which they began. A run that was forked has only the steps since then.
+#[utoipa::path(
+    get, path = "/v1/runs/{run_id}/steps", tag = "history", operation_id = "list_steps",
+    params(("run_id" = String, Path, description = "The run"), StepParams),
+    responses(
+        (status = 200, description = "A page of steps", body = StepList),
+        (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    RunPath(id): RunPath,
+    Params(params): Params<StepParams>,
+) -> Result<Response, Problem> {
+    let limit = match params.limit.unwrap_or(DEFAULT_STEPS) {
+        limit @ 1..=MAX_STEPS => limit,
+        limit => {
+            let detail = format!("`limit` is 1 to {MAX_STEPS}, got {limit}");
+            return Err(Problem::new(Kind::BAD_QUERY, detail));
+        }
+    };
+    let run = runs::find(&app, id).await?;
+    let steps = steps::read(&app.engine, &run, params.after.unwrap_or_default(), limit).await?;
+    let last = steps.last().map(StepSummary::number);
+    let next_after = last.filter(|last| steps.len() == limit && *last < run.steps);
+    Ok(axum::Json(StepList { steps, next_after }).into_response())
+}
+
+/// A run after one of its steps.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RunAtStep)]
+pub(crate) struct StepBody {
+    /// The run.
+    #[schema(value_type = String, format = "uuid")]
+    run_id: RunId,
+    /// The step; 0 for the run's beginning.
+    step: u64,
+    /// Its node; empty for the run's beginning.
+    #[schema(value_type = String)]
+    node: std::sync::Arc<str>,
+    /// How it ended.
+    status: StepStatus,
+    /// How many attempts there were.
+    attempts: u32,
+    /// When its first attempt began.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Moment,
+    /// When it was over.
+    #[schema(value_type = String, format = DateTime)]
+    finished_at: Moment,
+    /// The number of the event by which it was over.
+    seq: u64,
+    /// The keys of the state that it changed.
+    #[schema(value_type = Object)]
+    update: Object,
+    /// The run's state right after it.
+    #[schema(value_type = Object)]
+    state: Object,
+}
+
+impl StepBody {
+    fn of(run: RunId, step: StepView) -> Self {
+        Self {
+            run_id: run,
+            step: step.step,
+            node: step.node,
+            status: match step.finished {
+                true => StepStatus::Finished,
+                false => StepStatus::Failed,
+            },
+            attempts: step.attempts,
+            started_at: Moment(step.started_at),
+            finished_at: Moment(step.finished_at),
+            seq: step.seq,
+            update: step.update,
+            state: step.state,
+        }
+    }
+}
+
+/// Get a run as it was after a step
+///
+/// Its state right after the step was over, and what the step changed. Step 0 is the run's beginning.
+#[utoipa::path(
+    get, path = "/v1/runs/{run_id}/steps/{step}", tag = "history", operation_id = "get_step",
+    params(
+        ("run_id" = String, Path, description = "The run"),
+        ("step" = u64, Path, description = "The number of a step that is over; 0 for the run's beginning"),
+    ),
+    responses(
+        (status = 200, description = "The run after the step", body = StepBody),
+        (status = 404, description = "There is no such run, or no such step that is over", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn step(
+    State(app): State<App>,
+    Parted((run, step)): Parted<(String, u64)>,
+) -> Result<Response, Problem> {
+    let run = run_id(&run)?;
+    let view = app.engine.step(run, step).await?;
+    Ok(axum::Json(StepBody::of(run, view)).into_response())
+}
+
+/// Between which steps.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DiffParams {
+    /// The step after which the state is the one to begin with; 0 for the run's beginning.
+    from: u64,
+    /// The step after which it is the one to come to.
+    to: u64,
+}
+
+/// What is other between two steps.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Diff<'s> {
+    /// The run.
+    #[schema(value_type = String, format = "uuid")]
+    run_id: RunId,
+    /// The step to begin with.
+    from: u64,
+    /// The step to come to.
+    to: u64,
+    /// The keys of the state that are other.
+    changes: Vec<Change>,
+    /// The same in depth: a JSON Patch (RFC 6902) that makes the one state of the other.
+    patch: Vec<Patch<'s>>,
+}
+
+/// Compare a run after two of its steps
+///
+/// The state after the step `from` with the one after the step `to`, whichever of them came first.
+#[utoipa::path(
+    get, path = "/v1/runs/{run_id}/diff", tag = "history", operation_id = "diff_steps",
+    params(("run_id" = String, Path, description = "The run"), DiffParams),
+    responses(
+        (status = 200, description = "What is other", body = Diff),
+        (status = 404, description = "There is no such run, or no such step that is over", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn diff(
+    State(app): State<App>,
+    RunPath(run): RunPath,
+    Params(DiffParams { from, to }): Params<DiffParams>,
+) -> Result<Response, Problem> {
+    let before = app.engine.step(run, from).await?.state;
+    let after = app.engine.step(run, to).await?.state;
+    let diff = Diff {
+        run_id: run,
+        from,
+        to,
+        changes: changes::by_key(&before, &after),
+        patch: changes::in_depth(&before, &after),
+    };
+    let text = serde_json::to_string(&diff).expect("a difference's keys are strings");
+    Ok(json_body(text).into_response())
+}

@@ -1,0 +1,461 @@
+//! `/v1/schedules`: runs that are started when their time comes.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use heddle_kernel::{
+    Object, RunId, Timestamp,
+    schedule::{CatchUp, Overlap},
+};
+use heddle_runtime::{PRIORITIES, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::{
+    App,
+    extract::{JsonText, Parted, state_at},
+    problem::{Kind, Problem, ProblemBody},
+    view::Moment,
+};
+
+/// A schedule to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PutSchedule, example = json!({
+    "name": "morning-report", "graph": "report", "state": {"of": "yesterday"},
+    "when": {"cron": "0 9 * * 1-5", "time_zone": "Europe/Zurich"}, "overlap": "skip", "catch_up": "one"
+}))]
+pub(crate) struct PutBody<'b> {
+    /// Its name: up to 100 letters, digits and `_-.`.
+    name: String,
+    /// The graph's id, or its name: then each run is of the newest graph with it.
+    graph: String,
+    /// The state that its runs begin with: an object; `{}` where it is left out.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<Object>)]
+    state: Option<&'b RawValue>,
+    /// The priority of its runs: -100 to 100; 0 where it is left out.
+    #[serde(default)]
+    priority: i32,
+    /// When it is due.
+    when: WhenBody,
+    /// What if its last run is not over: `skip` leaves the start out, `queue` has one wait until it is, `allow`
+    /// starts all the same. `skip` where it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "skip")]
+    overlap: Overlap,
+    /// What of times that were missed while no engine ran: `none` of them is made up for, `one` start is made for all,
+    /// or one for each (`all`, at most 100). `one` where it is left out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "one")]
+    catch_up: CatchUp,
+    /// Whether it stands still.
+    #[serde(default)]
+    paused: bool,
+}
+
+/// When a schedule is due: `cron`, `every` or `at`.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = When, example = json!({"cron": "0 9 * * 1-5", "time_zone": "Europe/Zurich"}))]
+pub(crate) struct WhenBody {
+    /// A cron expression: minute, hour, day of the month, month, day of the week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0 9 * * 1-5")]
+    cron: Option<String>,
+    /// With `cron`: the time zone whose clocks it means, by its IANA name; `UTC` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Europe/Zurich")]
+    time_zone: Option<String>,
+    /// An interval: `15m`, `1h30m`, `7d`; at least `1s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "15m")]
+    every: Option<String>,
+    /// With `every`: the first time; else the schedule is first due one interval after it was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    from: Option<String>,
+    /// One time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    at: Option<String>,
+}
+
+impl WhenBody {
+    fn read(self) -> Result<WhenSpec, Problem> {
+        let alone = |pointer: &str, given: Option<&String>, with: &str| match given {
+            Some(_) => Err(Problem::invalid_at(
+                pointer,
+                format!("this goes with `{with}` alone"),
+            )),
+            None => Ok(()),
+        };
+        if self.cron.is_none() {
+            alone("/when/time_zone", self.time_zone.as_ref(), "cron")?;
+        }
+        if self.every.is_none() {
+            alone("/when/from", self.from.as_ref(), "every")?;
+        }
+        match (self.cron, self.every, self.at) {
+            (Some(cron), None, None) => Ok(WhenSpec::Cron {
+                cron,
+                time_zone: self.time_zone.unwrap_or_else(|| "UTC".to_owned()),
+            }),
+            (None, Some(every), None) => Ok(WhenSpec::Every {
+                every,
+                from: self.from.map(|from| moment("/when/from", &from)).transpose()?,
+            }),
+            (None, None, Some(at)) => Ok(WhenSpec::At(moment("/when/at", &at)?)),
+            _ => Err(Problem::invalid_at(
+                "/when",
+                "expected one of `cron`, `every` and `at`, as in {\"every\": \"15m\"}",
+            )),
+        }
+    }
+
+    fn of(when: WhenSpec) -> Self {
+        let moment = |at| Moment(at).to_string();
+        match when {
+            WhenSpec::Cron { cron, time_zone } => Self {
+                cron: Some(cron),
+                time_zone: Some(time_zone),
+                ..Self::default()
+            },
+            WhenSpec::Every { every, from } => Self {
+                every: Some(every),
+                from: from.map(moment),
+                ..Self::default()
+            },
+            WhenSpec::At(at) => Self {
+                at: Some(moment(at)),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+fn moment(pointer: &str, text: &str) -> Result<Timestamp, Problem> {
+    let moment = text.parse::<jiff::Timestamp>().map_err(|_| {
+        Problem::invalid_at(
+            pointer,
+            format!("expected a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {text:?}"),
+        )
+    })?;
+    Ok(Timestamp(moment.as_millisecond()))
+}
+
+/// A schedule.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Schedule)]
+pub(crate) struct ScheduleBody {
+    /// Its name.
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// The graph that it runs: an id or a name.
+    graph: String,
+    /// The state that its runs begin with.
+    #[schema(value_type = Object)]
+    state: Object,
+    /// The priority of its runs.
+    priority: i32,
+    /// When it is due.
+    when: WhenBody,
+    /// `skip`, `queue` or `allow`.
+    #[schema(value_type = String)]
+    overlap: Overlap,
+    /// `none`, `one` or `all`.
+    #[schema(value_type = String)]
+    catch_up: CatchUp,
+    /// Whether it stands still.
+    paused: bool,
+    /// When it is due next; null while it is paused, and once nothing follows.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_at: Option<Moment>,
+    /// The next times, at most five of them.
+    #[schema(value_type = Vec<String>)]
+    next: Vec<Moment>,
+    /// How many starts wait: for the end of its last run, or to be tried again.
+    waiting: usize,
+    /// The latest time for which a run was started.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_at: Option<Moment>,
+    /// That run.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    last_run: Option<RunId>,
+    /// Why the latest start did not go well.
+    last_error: Option<LastError>,
+    /// How many times were left out, for whatever reason.
+    skipped: u64,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+    /// When it was changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Moment,
+}
+
+/// Why a start did not go well.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ScheduleError)]
+pub(crate) struct LastError {
+    /// When it was tried.
+    #[schema(value_type = String, format = DateTime)]
+    at: Moment,
+    /// What was wrong.
+    #[schema(value_type = String)]
+    message: Arc<str>,
+}
+
+/// Schedules, by name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ScheduleList {
+    /// All of them.
+    schedules: Vec<ScheduleBody>,
+}
+
+/// A run that a schedule started.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ScheduledRun)]
+pub(crate) struct RunOf {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    run_id: RunId,
+}
+
+impl From<ScheduleView> for ScheduleBody {
+    fn from(view: ScheduleView) -> Self {
+        let ScheduleView { spec, .. } = view;
+        Self {
+            name: view.name,
+            graph: spec.graph,
+            state: spec.state,
+            priority: spec.priority,
+            when: WhenBody::of(spec.when),
+            overlap: spec.overlap,
+            catch_up: spec.catch_up,
+            paused: spec.paused,
+            next_at: view.next.first().copied().map(Moment),
+            next: view.next.into_iter().map(Moment).collect(),
+            waiting: view.waiting,
+            last_at: view.last_at.map(Moment),
+            last_run: view.last_run,
+            last_error: view.last_error.map(|(at, message)| LastError {
+                at: Moment(at),
+                message,
+            }),
+            skipped: view.skipped,
+            created_at: Moment(view.created_at),
+            updated_at: Moment(view.updated_at),
+        }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::NoSuchSchedule(_) => Self::new(Kind::NO_SUCH_SCHEDULE, error.to_string()),
+            ScheduleError::Invalid { pointer, message } => Self::invalid_at(pointer, message),
+            ScheduleError::TooMany => Self::new(Kind::TOO_MANY_SCHEDULES, error.to_string()),
+            ScheduleError::Start(error) => error.into(),
+            ScheduleError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Create a schedule
+///
+/// Or put this one in the place of the one with its name, which goes on where it was if it is due at the same times.
+#[utoipa::path(
+    post, path = "/v1/schedules", tag = "schedules", operation_id = "put_schedule",
+    request_body = PutBody,
+    responses(
+        (status = 201, description = "The schedule is new", body = ScheduleBody, headers(("location" = String))),
+        (status = 200, description = "It is in the place of another one", body = ScheduleBody),
+        (status = 409, description = "There are too many schedules", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Something is wrong with it: `errors` says where", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn put(State(app): State<App>, body: JsonText) -> Result<impl IntoResponse, Problem> {
+    let request: PutBody<'_> = body.parse()?;
+    let state = request.state.map(|state| state_at("/state", state)).transpose()?;
+    if !PRIORITIES.contains(&request.priority) {
+        let (least, most) = PRIORITIES.into_inner();
+        let message = format!("a priority is {least} to {most}, got {}", request.priority);
+        return Err(Problem::invalid_at("/priority", message));
+    }
+    let spec = ScheduleSpec {
+        graph: request.graph,
+        state: state.unwrap_or_default(),
+        priority: request.priority,
+        when: request.when.read()?,
+        overlap: request.overlap,
+        catch_up: request.catch_up,
+        paused: request.paused,
+    };
+    let (view, new) = app.engine.put_schedule(&request.name, spec).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    let location = format!("/v1/schedules/{}", view.name);
+    Ok((
+        status,
+        [(header::LOCATION, location)],
+        Json(ScheduleBody::from(view)),
+    ))
+}
+
+/// List schedules
+///
+/// All of them, by name.
+#[utoipa::path(
+    get, path = "/v1/schedules", tag = "schedules", operation_id = "list_schedules",
+    responses((status = 200, description = "The schedules", body = ScheduleList))
+)]
+pub(crate) async fn list(State(app): State<App>) -> Result<Json<ScheduleList>, Problem> {
+    let schedules = app.engine.schedules().await?;
+    let schedules = schedules.into_iter().map(ScheduleBody::from).collect();
+    Ok(Json(ScheduleList { schedules }))
+}
+
+/// Get a schedule
+///
+/// With its next times, its last run, and why the latest start did not go well, if so.
+#[utoipa::path(
+    get, path = "/v1/schedules/{name}", tag = "schedules", operation_id = "get_schedule",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The schedule", body = ScheduleBody),
+        (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Parted(name): Parted<String>,
+) -> Result<Json<ScheduleBody>, Problem> {
+    Ok(Json(app.engine.schedule(&name).await?.into()))
+}
+
+/// Delete a schedule
+///
+/// Runs that it started go on.
+#[utoipa::path(
+    delete, path = "/v1/schedules/{name}", tag = "schedules", operation_id = "delete_schedule",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Parted(name): Parted<String>,
+) -> Result<StatusCode, Problem> {
+    app.engine.delete_schedule(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Pause a schedule
+///
+/// Nothing is started until it is resumed.
+#[utoipa::path(
+    post, path = "/v1/schedules/{name}/pause", tag = "schedules", operation_id = "pause_schedule",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The schedule stands still", body = ScheduleBody),
+        (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn pause(
+    State(app): State<App>,
+    Parted(name): Parted<String>,
+) -> Result<Json<ScheduleBody>, Problem> {
+    Ok(Json(app.engine.pause_schedule(&name).await?.into()))
+}
+
+/// Resume a schedule
+///
+/// It goes on with the next time that comes: those that came while it was paused were not missed.
+#[utoipa::path(
+    post, path = "/v1/schedules/{name}/resume", tag = "schedules", operation_id = "resume_schedule",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The schedule goes on", body = ScheduleBody),
+        (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn resume(
+    State(app): State<App>,
+    Parted(name): Parted<String>,
+) -> Result<Json<ScheduleBody>, Problem> {
+    Ok(Json(app.engine.resume_schedule(&name).await?.into()))
+}
+
+/// Start a schedule's run now
+///
+/// Also where it is paused, or its last run is not over. Its times stay as they are.
+#[utoipa::path(
+    post, path = "/v1/schedules/{name}/run", tag = "schedules", operation_id = "run_schedule",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 202, description = "The run goes on in the background", body = RunOf, headers(("location" = String))),
+        (status = 404, description = "There is no such schedule, or its graph is gone", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "A function that the graph needs is gone", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many runs are queued", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn run(
+    State(app): State<App>,
+    Parted(name): Parted<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let run_id = app.engine.run_schedule(&name).await?;
+    let location = [(header::LOCATION, format!("/v1/runs/{run_id}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(RunOf { run_id })))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(when: &str, expect: Expect) {
+        let body: WhenBody = serde_json::from_str(when).expect("a body");
+        expect.assert_eq(&match body.read() {
+            Ok(when) => serde_json::to_string(&WhenBody::of(when)).expect("it serializes"),
+            Err(problem) => problem.detail().to_owned(),
+        });
+    }
+
+    #[test]
+    fn a_schedule_is_due_in_one_of_three_ways() {
+        check(
+            r#"{"cron": "0 9 * * *"}"#,
+            expect![[r#"{"cron":"0 9 * * *","time_zone":"UTC"}"#]],
+        );
+        check(
+            r#"{"every": "15m", "from": "2026-12-01T09:00:00+01:00"}"#,
+            expect![[r#"{"every":"15m","from":"2026-12-01T08:00:00.000Z"}"#]],
+        );
+        check(
+            r#"{"at": "2026-12-01T09:00:00Z"}"#,
+            expect![[r#"{"at":"2026-12-01T09:00:00.000Z"}"#]],
+        );
+        let one = "/when: expected one of `cron`, `every` and `at`, as in {\"every\": \"15m\"}";
+        check("{}", expect![one]);
+        check(r#"{"every": "1h", "at": "2026-12-01T09:00:00Z"}"#, expect![one]);
+        check(
+            r#"{"every": "1h", "time_zone": "UTC"}"#,
+            expect!["/when/time_zone: this goes with `cron` alone"],
+        );
+        check(
+            r#"{"at": "tomorrow"}"#,
+            expect![[
+                r#"/when/at: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "tomorrow""#
+            ]],
+        );
+    }
+}

@@ -1,0 +1,346 @@
+//! Runs that find no room: they are queued, and begin in order as places come free.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use heddle_kernel::{Event, Object, RunId, Status, object::json};
+use heddle_runtime::{Engine, SendError, Settings, Start, StartError, Watched};
+use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
+use tokio::time::timeout;
+
+use crate::script::{PATIENCE, Scripted, all, engine, graph, is_pending, line, until};
+
+/// A graph whose runs of one `group` are under way two at a time.
+const GROUPED: &str = r#"{"name": "grouped", "nodes": {"gate": {}},
+    "limits": {"group": {"by": "state.group", "at_once": 2}}}"#;
+
+fn settings(max_runs_in_flight: usize, max_queued: usize) -> Settings {
+    Settings {
+        max_runs_in_flight,
+        max_queued,
+        ..Settings::default()
+    }
+}
+
+/// An engine that has recovered, so that it takes up what is queued.
+async fn world(settings: Settings) -> (Arc<MemoryJournal>, Arc<Scripted>, Engine) {
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let engine = engine(&journal, &functions, settings);
+    engine.recover().await.unwrap();
+    (journal, functions, engine)
+}
+
+async fn start(engine: &Engine, graph: &str, state: &str, priority: i32) -> RunId {
+    let start = Start {
+        priority,
+        ..Start::of(graph, Object::parse(state).unwrap())
+    };
+    engine.start_run(start).await.unwrap().id
+}
+
+async fn status(engine: &Engine, run: RunId) -> Status {
+    engine.run(run).await.unwrap().unwrap().status
+}
+
+/// How many runs are in flight and how many queued.
+fn stats(engine: &Engine) -> (usize, usize) {
+    let stats = engine.stats();
+    (stats.runs_in_flight, stats.runs_queued)
+}
+
+#[tokio::test]
+async fn runs_beyond_the_limit_are_queued_and_begin_by_priority_and_arrival() {
+    let (_, functions, engine) = world(settings(1, 10)).await;
+    let graph = line(&engine, &["gate"]).await;
+    let mut runs = Vec::new();
+    for priority in [0, 0, 5, -100, 5] {
+        runs.push(start(&engine, &graph, "{}", priority).await);
+    }
+    functions.at_gate(1).await;
+    assert_eq!(stats(&engine), (1, 4));
+    assert_eq!(status(&engine, runs[0]).await, Status::Running);
+    assert_eq!(status(&engine, runs[1]).await, Status::Queued);
+    functions.gate.add_permits(5);
+    for run in &runs {
+        // Of a queued run a watcher is told from its beginning, too.
+        assert_eq!(all(&engine, *run).await.len(), 4);
+    }
+    let order = functions.order.lock().unwrap().clone();
+    assert_eq!(order, [runs[0], runs[2], runs[4], runs[1], runs[3]]);
+    until("nothing is left", || stats(&engine) == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_with_the_time_to_come_again() {
+    let (_, functions, engine) = world(settings(1, 2)).await;
+    let graph = line(&engine, &["gate"]).await;
+    for _ in 0..3 {
+        start(&engine, &graph, "{}", 0).await;
+    }
+    let refused = engine.start_run(Start::of(&graph, Object::default())).await;
+    let Err(StartError::Busy { limit, retry_after_s }) = refused else {
+        panic!("a fourth was taken");
+    };
+    assert_eq!((limit, (1..=60).contains(&retry_after_s)), (2, true));
+    functions.gate.add_permits(1);
+    until("one is taken from the queue", || stats(&engine).1 == 1).await;
+    start(&engine, &graph, "{}", 0).await;
+}
+
+#[tokio::test]
+async fn a_group_has_no_more_runs_under_way_than_it_may_and_blocks_no_other() {
+    let (_, functions, engine) = world(settings(100, 100)).await;
+    let grouped = graph(&engine, GROUPED).await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(start(&engine, &grouped, r#"{"group": "a"}"#, 0).await);
+    }
+    let other = start(&engine, &grouped, r#"{"group": "b"}"#, 0).await;
+    functions.at_gate(3).await;
+    assert_eq!(stats(&engine), (3, 2));
+    assert_eq!(status(&engine, other).await, Status::Running);
+    let row = engine.runs(Default::default(), None, 1).await.unwrap().remove(0);
+    assert_eq!(row.group.as_deref(), Some("grouped/b"));
+    // A run that stands still counts in its group, though it uses nothing up.
+    engine.cancel(runs[0], "to make room", None).await.unwrap();
+    all(&engine, runs[0]).await;
+    functions.called(4).await;
+    assert_eq!(status(&engine, runs[2]).await, Status::Running);
+    assert_eq!(status(&engine, runs[3]).await, Status::Queued);
+    functions.gate.add_permits(10);
+    for run in runs {
+        all(&engine, run).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_counts_in_its_group_and_takes_no_place() {
+    let (_, functions, engine) = world(settings(1, 10)).await;
+    let asks = graph(
+        &engine,
+        r#"{"name": "asks", "nodes": {"ask": {"wait": {"signal": "go"}}}, "limits": {"group": {}}}"#,
+    )
+    .await;
+    let gate = line(&engine, &["gate"]).await;
+    let first = start(&engine, &asks, "{}", 0).await;
+    // Somebody looks at it, so it is in memory.
+    let watch = engine.watch(first, 0).await.unwrap().unwrap();
+    let second = start(&engine, &asks, "{}", 0).await;
+    let other = start(&engine, &gate, "{}", 0).await;
+    functions.at_gate(1).await;
+    assert_eq!(status(&engine, other).await, Status::Running);
+    assert_eq!(status(&engine, second).await, Status::Queued, "its group is full");
+    // What is woken is let in, also above the limit.
+    engine
+        .signal(first, "go", json("1").unwrap(), None)
+        .await
+        .unwrap();
+    all(&engine, first).await;
+    drop(watch);
+    functions.gate.add_permits(1);
+    all(&engine, other).await;
+    until_waiting(&engine, second).await;
+}
+
+/// Waits until a run waits for its signal.
+async fn until_waiting(engine: &Engine, run: RunId) {
+    let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
+    loop {
+        let next = timeout(PATIENCE, watch.next()).await.expect("it begins").unwrap();
+        if let Watched::Event(event) = next.unwrap()
+            && matches!(event.event, Event::StepStarted { .. })
+        {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_the_queue_and_the_groups_are_as_they_were() {
+    let (journal, functions, first) = world(settings(3, 100)).await;
+    let grouped = graph(&first, GROUPED).await;
+    let free = line(&first, &["gate"]).await;
+    let mut group = Vec::new();
+    for _ in 0..4 {
+        group.push(start(&first, &grouped, r#"{"group": "a"}"#, 0).await);
+    }
+    let begun = start(&first, &free, "{}", 0).await;
+    functions.at_gate(3).await;
+    let low = start(&first, &free, "{}", 0).await;
+    let high = start(&first, &free, "{}", 9).await;
+    let left = Arc::new(journal.after_crash());
+    drop(first);
+
+    let functions = Arc::new(Scripted::default());
+    let second = engine(&left, &functions, settings(3, 100));
+    let recovered = second.recover().await.unwrap();
+    assert_eq!((recovered.runs, recovered.queued), (3, 4));
+    functions.at_gate(3).await;
+    assert_eq!(stats(&second), (3, 4));
+    // The place of the run that has no group goes to the one that matters most, and the group stays full.
+    second.cancel(begun, "to make room", None).await.unwrap();
+    functions.called(4).await;
+    assert_eq!(status(&second, high).await, Status::Running);
+    assert_eq!(status(&second, group[2]).await, Status::Queued);
+    functions.gate.add_permits(10);
+    for run in [low, high].into_iter().chain(group) {
+        all(&second, run).await;
+        assert_eq!(status(&second, run).await, Status::Finished);
+    }
+    until("nothing is left", || stats(&second) == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_queued_run_that_is_cancelled_leaves_the_queue_and_its_group() {
+    let (journal, functions, engine) = world(settings(10, 10)).await;
+    let grouped = graph(&engine, GROUPED).await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(start(&engine, &grouped, r#"{"group": "a"}"#, 0).await);
+    }
+    functions.at_gate(2).await;
+    engine.cancel(runs[2], "not wanted", None).await.unwrap();
+    until("it is out of the queue", || stats(&engine) == (2, 1)).await;
+    assert_eq!(status(&engine, runs[2]).await, Status::Cancelled);
+    assert_eq!(all(&engine, runs[2]).await.len(), 2, "no step of it began");
+    functions.gate.add_permits(4);
+    for run in [runs[0], runs[1], runs[3]] {
+        all(&engine, run).await;
+    }
+    let order = functions.order.lock().unwrap().clone();
+    assert_eq!(order, [runs[0], runs[1], runs[3]]);
+    // Another engine finds nothing of it in the queue either.
+    let left = Arc::new(journal.after_crash());
+    let other = crate::script::engine(&left, &functions, Settings::default());
+    assert_eq!(other.recover().await.unwrap().queued, 0);
+}
+
+#[tokio::test]
+async fn a_signal_to_a_queued_run_is_kept_until_it_has_begun() {
+    let (_, functions, engine) = world(settings(1, 10)).await;
+    let gate = line(&engine, &["gate"]).await;
+    let asks = graph(
+        &engine,
+        r#"{"nodes": {"ask": {"wait": {"signal": "go"}, "output": "got"}}}"#,
+    )
+    .await;
+    start(&engine, &gate, "{}", 0).await;
+    let run = start(&engine, &asks, "{}", 0).await;
+    engine.signal(run, "go", json("7").unwrap(), None).await.unwrap();
+    assert_eq!(status(&engine, run).await, Status::Queued);
+    assert!(
+        matches!(engine.pause(run, "").await, Err(SendError::Refused(_))),
+        "it has not begun, so there is nothing to pause"
+    );
+    functions.gate.add_permits(1);
+    all(&engine, run).await;
+    let view = engine.run(run).await.unwrap().unwrap();
+    assert_eq!(view.state.to_text(), r#"{"got":7}"#);
+}
+
+#[tokio::test]
+async fn a_watcher_of_a_queued_run_does_not_begin_it_and_hears_when_it_begins() {
+    let (_, functions, engine) = world(settings(1, 10)).await;
+    let graph = line(&engine, &["gate"]).await;
+    start(&engine, &graph, "{}", 0).await;
+    let run = start(&engine, &graph, "{}", 0).await;
+    let mut watch = engine.watch(run, 1).await.unwrap().unwrap();
+    functions.at_gate(1).await;
+    assert!(is_pending(&mut Box::pin(watch.next())).await);
+    assert_eq!(stats(&engine), (1, 1));
+    functions.gate.add_permits(1);
+    let next = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(next, Watched::Event(event) if matches!(event.event, Event::StepStarted { .. })));
+    functions.gate.add_permits(1);
+    all(&engine, run).await;
+    until("nothing is left", || stats(&engine) == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn who_starts_a_run_and_waits_for_its_end_waits_in_the_queue_too() {
+    let (_, functions, engine) = world(settings(1, 10)).await;
+    let graph = line(&engine, &["gate"]).await;
+    start(&engine, &graph, "{}", 0).await;
+    let run = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap();
+    functions.gate.add_permits(2);
+    timeout(PATIENCE, run.over()).await.unwrap();
+    assert_eq!(run.view().await.unwrap().status, Status::Finished);
+}
+
+#[tokio::test]
+async fn a_start_whose_client_is_gone_is_queued_all_the_same_once_it_is_durable() {
+    let (journal, functions, engine) = world(settings(1, 10)).await;
+    let graph = line(&engine, &["gate"]).await;
+    start(&engine, &graph, "{}", 0).await;
+    journal.hold();
+    let mut starting = Box::pin(engine.start_run(Start::of(&graph, Object::default())));
+    assert!(is_pending(&mut starting).await);
+    drop(starting);
+    functions.gate.add_permits(2);
+    journal.release();
+    functions.called(2).await;
+    until("nothing is left", || stats(&engine) == (0, 0)).await;
+    // One that could not be kept has no place in the queue.
+    start(&engine, &graph, "{}", 0).await;
+    journal.stall(heddle_runtime::ports::StoreError::Unavailable(
+        "the disk is full".to_owned(),
+    ));
+    let refused = engine.start_run(Start::of(&graph, Object::default())).await;
+    assert!(matches!(refused, Err(StartError::Store(_))));
+    assert_eq!(stats(&engine).1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_starts_loses_nothing_and_passes_no_limit() {
+    const RUNS: usize = 100_000;
+    const GROUPS: usize = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(SqliteSettings::new(folder.path().join("flood.db"))).unwrap();
+    let (journal, functions) = (Arc::new(journal), Arc::new(Scripted::default()));
+    let engine = engine(&journal, &functions, settings(100, RUNS));
+    engine.recover().await.unwrap();
+    let graph = graph(
+        &engine,
+        r#"{"name": "flood", "nodes": {"busy": {}},
+            "limits": {"group": {"by": "state.group", "at_once": 3}}}"#,
+    )
+    .await;
+    // As many clients as a server would have, each of which waits for its answers.
+    let clients = (0..500).map(|client| {
+        let (engine, graph) = (engine.clone(), graph.clone());
+        tokio::spawn(async move {
+            for n in 0..RUNS / 500 {
+                let group = (client + n) % GROUPS;
+                let state = Object::parse(&format!("{{\"group\":\"{group}\"}}")).unwrap();
+                engine.start_run(Start::of(&graph, state)).await.unwrap();
+            }
+        })
+    });
+    for client in join_all(clients).await {
+        client.unwrap();
+    }
+    let drained = async {
+        while stats(&engine) != (0, 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), drained)
+        .await
+        .expect("all are over");
+    assert_eq!(functions.order.lock().unwrap().len(), RUNS, "each has begun once");
+    for (group, (now, most)) in functions.busy.lock().unwrap().iter() {
+        let limit = if group.is_empty() { 100 } else { 3 };
+        assert!(
+            *now == 0 && *most <= limit,
+            "{group}: {most} at once, more than {limit}"
+        );
+    }
+    let finished = heddle_runtime::ports::RunFilter {
+        status: Some(Status::Finished),
+        ..Default::default()
+    };
+    assert_eq!(engine.runs(finished, None, RUNS + 1).await.unwrap().len(), RUNS);
+}

@@ -1,0 +1,150 @@
+//! Runs are forgotten when they were kept long enough, with a clock that the test moves.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::future::BoxFuture;
+use heddle_kernel::{RunId, retention::Retention};
+use heddle_runtime::{
+    Engine, Ports, Settings,
+    ports::{Archive, Journal},
+};
+use heddle_store::MemoryJournal;
+use tokio::time::timeout;
+
+use crate::{
+    clock::ManualClock,
+    script::{PATIENCE, Scripted, all, graph, idle, ports, start},
+};
+
+async fn world() -> (Arc<MemoryJournal>, Arc<ManualClock>, Arc<Scripted>, Engine) {
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let clock = ManualClock::at("2026-11-20T00:00:00Z");
+    let ports = Ports {
+        clock: clock.clone(),
+        ..ports(&journal, &functions)
+    };
+    let engine = Engine::new(ports, Settings::default());
+    engine.recover().await.unwrap();
+    (journal, clock, functions, engine)
+}
+
+/// Waits until these runs and no others are there.
+async fn left(engine: &Engine, expected: &[RunId]) {
+    let found = async {
+        loop {
+            let rows = engine.runs(Default::default(), None, 1_000).await.unwrap();
+            let mut ids: Vec<RunId> = rows.iter().map(|row| row.id).collect();
+            ids.sort_unstable();
+            if ids == expected {
+                return;
+            }
+            assert!(
+                expected.iter().all(|run| ids.contains(run)),
+                "a run was forgotten too soon"
+            );
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, found).await.expect("what is old is forgotten");
+}
+
+const HOUR: i64 = 3_600_000;
+
+#[tokio::test]
+async fn runs_are_forgotten_by_how_they_ended_and_by_their_graph() {
+    let (journal, clock, functions, engine) = world().await;
+    let good = graph(&engine, r#"{"name": "good", "nodes": {"a": {}}}"#).await;
+    let bad = graph(&engine, r#"{"name": "bad", "nodes": {"broken": {}}}"#).await;
+    let dear = graph(&engine, r#"{"name": "dear", "nodes": {"a": {}}}"#).await;
+    let open = graph(&engine, r#"{"name": "open", "nodes": {"gate": {}}}"#).await;
+    let mut runs = Vec::new();
+    for graph in [&good, &bad, &dear] {
+        let run = start(&engine, graph, "{}").await;
+        all(&engine, run).await;
+        runs.push(run);
+    }
+    let going = start(&engine, &open, "{}").await;
+    functions.at_gate(1).await;
+    let [first, failed, kept] = runs[..] else { panic!() };
+    let rules = ["1h", "failed=2h", "graph:dear=forever"];
+    engine.forget_old(Retention::read(rules).unwrap(), None);
+    clock.watched_by(1).await;
+    left(&engine, &[first, failed, kept, going]).await;
+    clock.forward(HOUR);
+    left(&engine, &[failed, kept, going]).await;
+    assert!(engine.run(first).await.unwrap().is_none());
+    assert!(journal.events(first, 0, 10).await.unwrap().is_empty());
+    clock.forward(HOUR);
+    left(&engine, &[kept, going]).await;
+    // One that is not over is never old, and counts from its end.
+    clock.forward(100 * HOUR);
+    functions.gate.add_permits(1);
+    all(&engine, going).await;
+    idle(&engine).await;
+    clock.forward(HOUR - 1);
+    left(&engine, &[kept, going]).await;
+    clock.forward(HOUR);
+    left(&engine, &[kept]).await;
+}
+
+/// Takes runs, or does not.
+#[derive(Default)]
+struct Shelf {
+    runs: Mutex<Vec<(RunId, Vec<u8>)>>,
+    full: AtomicBool,
+    asked: AtomicBool,
+}
+
+impl Archive for Shelf {
+    fn put(&self, run: RunId, export: Vec<u8>) -> BoxFuture<'_, Result<(), String>> {
+        self.asked.store(true, Ordering::SeqCst);
+        let taken = match self.full.load(Ordering::SeqCst) {
+            true => Err("the disk is full".to_owned()),
+            false => Ok(self.runs.lock().unwrap().push((run, export))),
+        };
+        Box::pin(async { taken })
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_forgotten_once_it_was_exported_and_not_before() {
+    let (_, clock, _, engine) = world().await;
+    let good = graph(&engine, r#"{"name": "good", "nodes": {"a": {}}}"#).await;
+    let run = start(&engine, &good, "{}").await;
+    all(&engine, run).await;
+    idle(&engine).await;
+    let shelf = Arc::new(Shelf::default());
+    shelf.full.store(true, Ordering::SeqCst);
+    engine.forget_old(Retention::read(["1h"]).unwrap(), Some(shelf.clone()));
+    clock.watched_by(1).await;
+    clock.forward(HOUR);
+    crate::script::until("it is exported", || shelf.asked.load(Ordering::SeqCst)).await;
+    clock.watched_by(1).await;
+    left(&engine, &[run]).await;
+    shelf.full.store(false, Ordering::SeqCst);
+    clock.forward(HOUR);
+    left(&engine, &[]).await;
+    let (exported, export) = shelf.runs.lock().unwrap().remove(0);
+    assert_eq!(exported, run);
+    // Another engine can take it from there.
+    let (_, _, _, other) = world().await;
+    assert_eq!(other.import(&export).await.unwrap(), run);
+}
+
+#[tokio::test]
+async fn thousands_of_old_runs_are_forgotten_while_others_go_on() {
+    let (_, clock, _, engine) = world().await;
+    let good = graph(&engine, r#"{"name": "good", "nodes": {"a": {}}}"#).await;
+    let started = (0..1_200).map(|_| start(&engine, &good, "{}"));
+    futures_util::future::join_all(started).await;
+    idle(&engine).await;
+    engine.forget_old(Retention::read(["1h"]).unwrap(), None);
+    clock.watched_by(1).await;
+    clock.forward(HOUR);
+    let run = start(&engine, &good, "{}").await;
+    assert_eq!(all(&engine, run).await.len(), 4);
+    left(&engine, &[run]).await;
+}

@@ -1,0 +1,420 @@
+//! Schedules, with a clock that the test moves.
+
+use std::sync::Arc;
+
+use heddle_kernel::{
+    Object, RunId, Status,
+    schedule::{CatchUp, Overlap},
+};
+use heddle_runtime::{
+    Engine, Ports, ScheduleError, ScheduleSpec, ScheduleView, Settings, WhenSpec,
+    ports::{Journal, RunRow},
+};
+use heddle_store::MemoryJournal;
+use tokio::time::timeout;
+
+use crate::{
+    clock::{ManualClock, moment, show},
+    script::{PATIENCE, Scripted, all, line, ports, until},
+};
+
+struct World {
+    journal: Arc<MemoryJournal>,
+    functions: Arc<Scripted>,
+    clock: Arc<ManualClock>,
+    engine: Engine,
+    graph: String,
+}
+
+impl World {
+    /// At this time, with a graph of one node.
+    async fn at(now: &str, node: &str, settings: Settings) -> Self {
+        let journal = Arc::new(MemoryJournal::new());
+        let mut world = Self::over(journal, ManualClock::at(now), settings).await;
+        world.graph = line(&world.engine, &[node]).await;
+        world
+    }
+
+    /// An engine over what a journal has.
+    async fn over(journal: Arc<MemoryJournal>, clock: Arc<ManualClock>, settings: Settings) -> Self {
+        let functions = Arc::new(Scripted::default());
+        let ports = Ports {
+            clock: clock.clone(),
+            ..ports(&journal, &functions)
+        };
+        let engine = Engine::new(ports, settings);
+        engine.recover().await.unwrap();
+        let graph = String::new();
+        Self {
+            journal,
+            functions,
+            clock,
+            engine,
+            graph,
+        }
+    }
+
+    /// The engine is gone without a word, and another one begins at this time.
+    async fn after_crash(self, now: &str) -> Self {
+        let journal = Arc::new(self.journal.after_crash());
+        let (clock, graph) = (self.clock, self.graph);
+        drop(self.engine);
+        clock.set(now);
+        let world = Self::over(journal, clock, Settings::default()).await;
+        Self { graph, ..world }
+    }
+
+    fn spec(&self, when: WhenSpec, overlap: Overlap, catch_up: CatchUp) -> ScheduleSpec {
+        ScheduleSpec {
+            graph: self.graph.clone(),
+            state: Object::parse(r#"{"from": "the schedule"}"#).unwrap(),
+            priority: 0,
+            when,
+            overlap,
+            catch_up,
+            paused: false,
+        }
+    }
+
+    async fn put(&self, name: &str, spec: ScheduleSpec) -> ScheduleView {
+        self.engine.put_schedule(name, spec).await.unwrap().0
+    }
+
+    /// The schedule's runs, oldest first, once there are so many.
+    async fn runs(&self, many: usize) -> Vec<RunRow> {
+        let found = async {
+            loop {
+                let mut runs = self.engine.runs(Default::default(), None, 1_000).await.unwrap();
+                if runs.len() >= many {
+                    runs.reverse();
+                    return runs;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let runs = timeout(PATIENCE, found).await.expect("the runs begin");
+        assert_eq!(runs.len(), many, "more runs than expected");
+        runs
+    }
+
+    /// The schedule once it is as expected.
+    async fn view(&self, name: &str, holds: impl Fn(&ScheduleView) -> bool) -> ScheduleView {
+        let found = async {
+            loop {
+                let view = self.engine.schedule(name).await.unwrap();
+                if holds(&view) {
+                    return view;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, found).await.expect("the schedule gets there")
+    }
+
+    async fn over_with(&self, run: RunId) {
+        self.functions.gate.add_permits(1);
+        all(&self.engine, run).await;
+    }
+}
+
+fn every(text: &str) -> WhenSpec {
+    WhenSpec::Every {
+        every: text.to_owned(),
+        from: None,
+    }
+}
+
+fn cron(text: &str) -> WhenSpec {
+    WhenSpec::Cron {
+        cron: text.to_owned(),
+        time_zone: "Europe/Zurich".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_starts_a_run_at_each_of_its_times() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = world.spec(cron("0 9 * * 1-5"), Overlap::Skip, CatchUp::One);
+    let view = world.put("report", spec).await;
+    let next: Vec<String> = view.next.iter().map(|at| show(*at)).collect();
+    assert_eq!(
+        next,
+        [
+            "2026-11-20T08:00:00Z",
+            "2026-11-23T08:00:00Z",
+            "2026-11-24T08:00:00Z",
+            "2026-11-25T08:00:00Z",
+            "2026-11-26T08:00:00Z"
+        ]
+    );
+    world.clock.set("2026-11-20T07:59:59.999Z");
+    world.runs(0).await;
+    world.clock.set("2026-11-20T08:00:00Z");
+    let run = world.runs(1).await.remove(0);
+    assert_eq!(run.origin.as_deref(), Some("schedule:report"));
+    all(&world.engine, run.id).await;
+    let state = world.engine.run(run.id).await.unwrap().unwrap().state;
+    assert_eq!(state.to_text(), r#"{"from":"the schedule","a":1}"#);
+    let view = world.view("report", |view| view.last_run == Some(run.id)).await;
+    assert_eq!(view.last_at, Some(moment("2026-11-20T08:00:00Z")));
+    assert_eq!(view.next.first(), Some(&moment("2026-11-23T08:00:00Z")));
+    world.clock.set("2026-11-23T08:00:00Z");
+    world.runs(2).await;
+}
+
+#[tokio::test]
+async fn a_single_time_is_done_once() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let at = WhenSpec::At(moment("2026-11-20T08:00:00Z"));
+    let spec = world.spec(at, Overlap::Skip, CatchUp::One);
+    world.put("once", spec.clone()).await;
+    world.clock.set("2026-11-21T08:00:00Z");
+    world.runs(1).await;
+    let view = world.view("once", |view| view.last_run.is_some()).await;
+    assert!(view.next.is_empty());
+    // To say it again changes nothing; as a new one it would never start anything.
+    world.put("once", spec.clone()).await;
+    let refused = world.engine.put_schedule("other", spec).await;
+    assert!(matches!(
+        refused,
+        Err(ScheduleError::Invalid {
+            pointer: "/when/at",
+            ..
+        })
+    ));
+    world.runs(1).await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_start_and_what_is_kept_of_it_starts_nothing_twice() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
+    world.put("hourly", spec).await;
+    let before = world.journal.schedules().await.unwrap().remove(0);
+    world.clock.set("2026-11-20T08:00:00Z");
+    let run = world.runs(1).await.remove(0);
+    world.view("hourly", |view| view.last_run.is_some()).await;
+    // As if the engine had stopped before it kept how far the schedule is.
+    world.journal.put_schedule(before).await.unwrap();
+    let world = world.after_crash("2026-11-20T08:00:30Z").await;
+    let view = world.view("hourly", |view| view.last_run.is_some()).await;
+    assert_eq!(view.last_run, Some(run.id));
+    world.runs(1).await;
+}
+
+#[tokio::test]
+async fn what_was_missed_is_left_out_made_up_for_once_or_for_each() {
+    for (catch_up, expected, skipped) in [(CatchUp::None, 0, 3), (CatchUp::One, 1, 2), (CatchUp::All, 3, 0)] {
+        let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+        let spec = world.spec(every("1h"), Overlap::Allow, catch_up);
+        world.put("hourly", spec).await;
+        let world = world.after_crash("2026-11-20T10:30:00Z").await;
+        world.runs(expected).await;
+        world.view("hourly", |view| view.skipped == skipped).await;
+        world.clock.set("2026-11-20T11:00:00Z");
+        world.runs(expected + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_finds_the_last_run_under_way_is_left_out_or_waits_or_is_made() {
+    let settings = Settings::default();
+    let world = World::at("2026-11-20T07:00:00Z", "gate", settings).await;
+    let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
+    world.put("hourly", spec.clone()).await;
+    world.clock.set("2026-11-20T08:00:00Z");
+    let first = world.runs(1).await.remove(0);
+    world.functions.at_gate(1).await;
+    world.clock.set("2026-11-20T09:00:00Z");
+    world.view("hourly", |view| view.skipped == 1).await;
+    world.runs(1).await;
+
+    let spec = ScheduleSpec {
+        overlap: Overlap::Queue,
+        ..spec
+    };
+    world.put("hourly", spec.clone()).await;
+    world.clock.set("2026-11-20T10:00:00Z");
+    world.view("hourly", |view| view.waiting == 1).await;
+    world.clock.set("2026-11-20T11:00:00Z");
+    world.view("hourly", |view| view.skipped == 2).await;
+    world.runs(1).await;
+    // The end of the run is what it waits for, and no time.
+    world.over_with(first.id).await;
+    let second = world.runs(2).await.remove(1);
+    let view = world.view("hourly", |view| view.waiting == 0).await;
+    assert_eq!(view.last_at, Some(moment("2026-11-20T10:00:00Z")));
+
+    let spec = ScheduleSpec {
+        overlap: Overlap::Allow,
+        ..spec
+    };
+    world.put("hourly", spec).await;
+    world.clock.set("2026-11-20T12:00:00Z");
+    let third = world.runs(3).await.remove(2);
+    world.functions.gate.add_permits(2);
+    for run in [second, third] {
+        all(&world.engine, run.id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_a_run_is_made_after_a_restart_too() {
+    let world = World::at("2026-11-20T07:00:00Z", "gate", Settings::default()).await;
+    let spec = world.spec(every("1h"), Overlap::Queue, CatchUp::One);
+    world.put("hourly", spec).await;
+    world.clock.set("2026-11-20T08:00:00Z");
+    let first = world.runs(1).await.remove(0);
+    world.view("hourly", |view| view.last_run.is_some()).await;
+    world.clock.set("2026-11-20T09:00:00Z");
+    world.view("hourly", |view| view.waiting == 1).await;
+    let world = world.after_crash("2026-11-20T09:00:01Z").await;
+    world.view("hourly", |view| view.waiting == 1).await;
+    world.over_with(first.id).await;
+    world.runs(2).await;
+    world.view("hourly", |view| view.waiting == 0).await;
+}
+
+#[tokio::test]
+async fn a_paused_schedule_starts_nothing_and_misses_nothing() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::All);
+    world.put("hourly", spec).await;
+    assert!(
+        world
+            .engine
+            .pause_schedule("hourly")
+            .await
+            .unwrap()
+            .next
+            .is_empty()
+    );
+    world.clock.set("2026-11-20T09:30:00Z");
+    let view = world.engine.resume_schedule("hourly").await.unwrap();
+    assert_eq!(view.next[0], moment("2026-11-20T10:00:00Z"));
+    world.runs(0).await;
+    world.clock.set("2026-11-20T10:00:00Z");
+    world.runs(1).await;
+    assert_eq!(world.view("hourly", |_| true).await.skipped, 0);
+}
+
+#[tokio::test]
+async fn a_schedule_is_run_by_hand_and_its_times_stay_as_they_are() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = ScheduleSpec {
+        paused: true,
+        ..world.spec(every("1h"), Overlap::Skip, CatchUp::One)
+    };
+    world.put("hourly", spec).await;
+    let run = world.engine.run_schedule("hourly").await.unwrap();
+    all(&world.engine, run).await;
+    assert_eq!(world.view("hourly", |_| true).await.last_run, Some(run));
+    world.engine.resume_schedule("hourly").await.unwrap();
+    world.clock.set("2026-11-20T08:00:00Z");
+    world.runs(2).await;
+}
+
+#[tokio::test]
+async fn a_start_that_does_not_go_well_is_told_and_made_later_where_that_helps() {
+    let full = Settings {
+        max_runs_in_flight: 1,
+        max_queued: 0,
+        ..Settings::default()
+    };
+    let world = World::at("2026-11-20T07:00:00Z", "gate", full).await;
+    let spec = world.spec(every("1h"), Overlap::Allow, CatchUp::One);
+    world.put("hourly", spec.clone()).await;
+    let by_hand = world.engine.run_schedule("hourly").await.unwrap();
+    world.functions.at_gate(1).await;
+    world.clock.set("2026-11-20T08:00:00Z");
+    let view = world.view("hourly", |view| view.last_error.is_some()).await;
+    assert!(view.last_error.unwrap().1.contains("max_queued"));
+    assert_eq!((view.waiting, view.skipped), (1, 0));
+    world.over_with(by_hand).await;
+    until("its place is free", || world.engine.stats().runs_in_flight == 0).await;
+    // Not before the time that it was told.
+    world.clock.forward(60_000);
+    world.runs(2).await;
+    let view = world.view("hourly", |view| view.waiting == 0).await;
+    assert_eq!(view.last_error, None);
+    assert_eq!(view.last_at, Some(moment("2026-11-20T08:00:00Z")));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_schedule_is_told_with_its_place() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let good = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
+    let zone = WhenSpec::Cron {
+        cron: "0 9 * * *".to_owned(),
+        time_zone: "Zurich".to_owned(),
+    };
+    let with = |when| ScheduleSpec { when, ..good.clone() };
+    let lost = ScheduleSpec {
+        graph: "nothing".to_owned(),
+        ..good.clone()
+    };
+    for (name, spec, place) in [
+        ("a b", good.clone(), "/name"),
+        ("a", lost, "/graph"),
+        ("a", with(cron("0 25 * * *")), "/when/cron"),
+        ("a", with(zone), "/when/time_zone"),
+        ("a", with(every("often")), "/when/every"),
+    ] {
+        match world.engine.put_schedule(name, spec).await {
+            Err(ScheduleError::Invalid { pointer, .. }) => assert_eq!(pointer, place),
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+    assert!(world.engine.schedules().await.unwrap().is_empty());
+    world.put("a", good).await;
+    world.engine.delete_schedule("a").await.unwrap();
+    assert!(matches!(
+        world.engine.delete_schedule("a").await,
+        Err(ScheduleError::NoSuchSchedule(_))
+    ));
+    assert!(world.journal.schedules().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_interval_that_is_said_again_does_not_begin_anew() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
+    world.put("hourly", spec.clone()).await;
+    world.clock.set("2026-11-20T07:45:00Z");
+    let again = ScheduleSpec {
+        priority: 7,
+        ..spec.clone()
+    };
+    let view = world.put("hourly", again).await;
+    assert_eq!(view.next[0], moment("2026-11-20T08:00:00Z"));
+    let other = ScheduleSpec {
+        when: every("2h"),
+        ..spec
+    };
+    assert_eq!(
+        world.put("hourly", other).await.next[0],
+        moment("2026-11-20T09:45:00Z")
+    );
+    world.runs(0).await;
+}
+
+#[tokio::test]
+async fn the_runs_of_a_schedule_go_through_the_queue_as_others_do() {
+    let narrow = Settings {
+        max_runs_in_flight: 1,
+        ..Settings::default()
+    };
+    let world = World::at("2026-11-20T07:00:00Z", "gate", narrow).await;
+    for name in ["a", "b", "c"] {
+        let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
+        world.put(name, spec).await;
+    }
+    world.clock.set("2026-11-20T08:00:00Z");
+    let runs = world.runs(3).await;
+    let queued = runs.iter().filter(|run| run.status == Status::Queued);
+    assert_eq!(queued.count(), 2);
+    world.functions.gate.add_permits(3);
+    for run in runs {
+        all(&world.engine, run.id).await;
+    }
+}
