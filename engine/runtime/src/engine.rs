@@ -379,7 +379,11 @@ impl Engine {
         }
         // A run that waits is taken up, so that the watcher hears when it goes on. One that is damaged
         // is told as far as its journal goes.
-        let live = self.held(id).await.ok().flatten();
+        let live = match self.held(id).await {
+            Ok(live) => live,
+            Err(ReadError::Damaged { .. }) => None,
+            Err(ReadError::Store(error)) => return Err(error),
+        };
         Ok(Some(Watch::new(journal.clone(), id, after, live)))
     }
 

@@ -327,18 +327,30 @@ fn check(world: &World, clients: &[Arc<Client>], disk: &Disk, lives: u64) -> Out
                 .map(|event| serde_json::to_string(event).unwrap())
                 .collect()
         };
+        let (seen, journal_text) = (text(&known.seen), text(&journal));
+        for (at, (seen, kept)) in seen.iter().zip(&journal_text).enumerate() {
+            assert_eq!(
+                seen,
+                kept,
+                "client {}: what its watcher saw, and what is kept, of event {}",
+                client.number,
+                at + 1
+            );
+        }
         assert_eq!(
-            text(&known.seen),
-            text(&journal),
-            "client {}: what a watcher saw is not what is kept",
-            client.number
+            seen.len(),
+            journal_text.len(),
+            "client {}: how much its watcher saw, and how much is kept: {:?}, {:?}",
+            client.number,
+            seen.last(),
+            journal_text.last()
         );
         let row = rows.iter().find(|row| row.id == run).expect("it is kept");
         assert_eq!(row.status, end.status, "client {}", client.number);
         signals_once(client.number, &known.signals, &journal);
         outcome.ends.push(end);
         outcome.routes.push(route(&journal));
-        outcome.journals.push(text(&journal).join("\n"));
+        outcome.journals.push(journal_text.join("\n"));
         outcome.cancelled.push(client.cancels_at.is_some());
     }
     outcome
