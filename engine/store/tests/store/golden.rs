@@ -275,7 +275,7 @@ async fn told(journal: &SqliteJournal) -> String {
 fn dump(path: &Path) -> String {
     let store = Connection::open(path).unwrap();
     let mut text = String::new();
-    let mut rows = |text: &mut String, sql: &str| {
+    let rows = |text: &mut String, sql: &str| {
         let mut query = store.prepare(sql).unwrap();
         let columns = query.column_count();
         let mut rows = query.query([]).unwrap();

@@ -9,6 +9,7 @@ mod contract;
 mod crash;
 mod damage;
 mod forgetting;
+mod golden;
 mod memory;
 mod size;
 mod sqlite;

@@ -1,5 +1,7 @@
 //! Files that an older version wrote are opened, with all that is in them.
 
+use std::path::Path;
+
 use heddle_kernel::{Digest, Status, Timestamp};
 use heddle_runtime::ports::Journal;
 use rusqlite::{Connection, params};
@@ -9,8 +11,12 @@ use crate::world::{Line, Sqlite, all_events, graph_id, log, recorded, run_id};
 refinery::embed_migrations!("migrations");
 
 /// Makes the file with the formats up to this one.
-fn of_format(world: &Sqlite, format: i32) -> Connection {
-    let mut connection = Connection::open(world.path()).unwrap();
+pub(crate) fn migrated(path: &Path, format: i32) -> Connection {
+    let mut connection = Connection::open(path).unwrap();
+    // As the versions of its time made it.
+    connection
+        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .unwrap();
     migrations::runner()
         .set_target(refinery::Target::Version(format))
         .run(&mut connection)
@@ -25,7 +31,7 @@ fn of_format(world: &Sqlite, format: i32) -> Connection {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_format_1_is_opened_with_everything_in_it() {
     let world = Sqlite::new();
-    let old = of_format(&world, 1);
+    let old = migrated(&world.path(), 1);
     let error = r#"{"code":"permanent","message":"it broke","node":"node","step":7,"attempt":2,"data":null}"#;
     for (number, status, finished_at, error) in [
         (1, "running", None, None),

@@ -36,9 +36,9 @@ fn golden(format: i32) -> (TempDir, PathBuf) {
 #[test]
 fn a_store_is_checked_and_copied_while_its_server_runs() {
     let mut server = Server::start();
-    let graph = server.post("/v1/graphs", &json!({"nodes": {"extract": {}}})).ok();
-    let run = json!({"graph": graph["id"], "state": {"input": "one two"}});
-    let started = server.post("/v1/runs?wait=30s", &run).ok();
+    let graph = server.create(&json!({"nodes": {"extract": {}}}));
+    let run = server.start_run(&graph, &json!({"input": "one two"}));
+    server.wait(&run);
     let path = server.folder().join("heddle.db");
 
     let checked = store(&path, &["check", "--json"]);
