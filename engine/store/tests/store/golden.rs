@@ -32,8 +32,6 @@ const FORMATS: [i32; 3] = [1, 2, NEWEST];
 const COMPONENT: &[u8] = b"component";
 
 /// A line of the content: a graph, or a run.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Content {
     Graph(ContentGraph),
     Run(Box<ContentRun>),
@@ -81,7 +79,10 @@ fn golden(name: &str) -> PathBuf {
 
 fn content(format: i32) -> Vec<Content> {
     let text = fs::read_to_string(golden("content.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines = text.lines().map(|line| match line.contains("\"events\"") {
+        true => Content::Run(Box::new(serde_json::from_str(line).unwrap())),
+        false => Content::Graph(serde_json::from_str(line).unwrap()),
+    });
     let known = |content: &Content| match content {
         Content::Graph(graph) => graph.format <= format,
         Content::Run(run) => run.format <= format,
@@ -394,7 +395,7 @@ fn a_file_of_each_format_is_sound_and_has_every_status_and_event_of_it() {
             .collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds.len(), [7, 15, 21][format as usize - 1], "{kinds:?}");
+        assert_eq!(kinds.len(), [7, 13, 19][format as usize - 1], "{kinds:?}");
     }
 }
 
