@@ -312,7 +312,7 @@ fn a_run_is_steered_shown_and_carried_over_by_commands() {
             .trim()
             .parse::<u64>()
             .unwrap()
-            > seq.trim().parse().unwrap()
+            > seq.trim().parse::<u64>().unwrap()
     );
     stdout(&run(&server, &["pause", &id, "--reason", "not now"]));
     let shown = stdout(&run(&server, &["show", &id]));

@@ -196,9 +196,9 @@ mod tests {
         expect.assert_eq(&told.join("\n"));
         // What it says is so: carried out, it makes the one of the other.
         let mut made: Value = serde_json::from_str(before).expect("JSON");
-        let patch: Result<json_patch::Patch, _> =
-            serde_json::from_value(serde_json::to_value(&patches).expect("JSON"));
-        json_patch::patch(&mut made, &patch.expect("a JSON Patch")).expect("it can be carried out");
+        let patch: json_patch::Patch =
+            serde_json::from_str(&format!("[{}]", told.join(","))).expect("a JSON Patch");
+        json_patch::patch(&mut made, &patch.0).expect("it can be carried out");
         assert_eq!(made, serde_json::from_str::<Value>(after).expect("JSON"));
     }
 

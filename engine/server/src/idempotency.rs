@@ -91,14 +91,15 @@ mod tests {
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[b"order-7:a/b~!"]), Ok(Some("order-7:a/b~!".to_owned())));
         assert!(read(&[&[b'k'; 255]]).is_ok());
-        for wrong in [
-            &[b"".as_slice()][..],
+        let others: [&[&[u8]]; 6] = [
+            &[b""],
             &[&[b'k'; 256]],
             &[b"two words"],
             &["kéy".as_bytes()],
             &[b"\xff"],
             &[b"a", b"a"],
-        ] {
+        ];
+        for wrong in others {
             let told = read(wrong).expect_err("this is no key");
             assert!(told.contains("1 to 255 visible ASCII"), "{told}");
         }

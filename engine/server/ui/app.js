@@ -178,6 +178,7 @@ function learn(event, at) {
       run.forked = { ...event.forked_from, edits: Object.keys(event.edits ?? {}) };
       // What it begins with, the run itself tells.
       run.parted = true;
+      showOrigin();
       // falls through
     case "run_started":
       run.status = "running";

@@ -14,7 +14,7 @@ const REFUSED: &str = r#"
 404 no-such-run         POST /v1/runs/RUN/resume   none
 422 invalid-request     POST /v1/runs/RUN/resume   json   {"now":1}
 404 no-such-run         POST /v1/runs/RUN/retry    json   {}
-422 invalid-request     POST /v1/runs/RUN/retry    json   [1]
+422 invalid-request     POST /v1/runs/RUN/retry    json   7
 404 no-such-run         POST /v1/runs/RUN/upgrade  none
 422 invalid-request     POST /v1/runs/RUN/upgrade  json   {"graph":7}
 400 bad-id              POST /v1/runs/7/retry      none
@@ -36,7 +36,7 @@ const REFUSED: &str = r#"
 415 wrong-content-type  POST /v1/runs:import       json   {}
 422 malformed-export    POST /v1/runs:import       lines
 422 malformed-export    POST /v1/runs:import       lines  {"heddle_run":1}
-413 too-large           POST /v1/runs:import       lines  {"a body of more than a hundred and fifty bytes":"which is more than the setting allows, and so is read to its end and thrown away, whatever it is"}
+413 too-large           POST /v1/runs:import       lines  {"a body of more than a hundred bytes":"which is more than the setting allows, and so is read to its end and thrown away, whatever it is"}
 422 invalid-request     POST /v1/runs              json   {"graph":"g","priority":101}
 422 invalid-request     POST /v1/runs              json   {"graph":"g","priority":"high"}
 404 no-such-graph       POST /v1/runs              key    {"graph":"g","priority":-100}
@@ -49,7 +49,7 @@ const REFUSED: &str = r#"
 #[tokio::test]
 async fn every_wrong_request_to_a_run_is_answered_with_a_problem() {
     let server = Server::start(ServerSettings {
-        max_import_bytes: 150,
+        max_import_bytes: 100,
         ..ServerSettings::default()
     })
     .await;

@@ -331,7 +331,9 @@ fn events_of_steering_say_what_was_wanted() {
             edits: object(r#"{"score": 90}"#),
             run: json("{}").expect("JSON"),
         },
-        expect![[r#""#]],
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_forked","level":"info","message":"run forked from run 019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10 after step 3","graph_id":"5f0c","forked_from":{"run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","step":3},"edits":{"score":90},"functions":{}}"#
+        ]],
     );
     check(
         Event::RunForked {
@@ -343,7 +345,9 @@ fn events_of_steering_say_what_was_wanted() {
             edits: Object::default(),
             run: json("{}").expect("JSON"),
         },
-        expect![[r#""#]],
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_forked","level":"info","message":"run forked from the beginning of run 019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","graph_id":"5f0c","forked_from":{"run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","step":0},"functions":{}}"#
+        ]],
     );
     let function = FunctionRef {
         digest: Digest("abc".into()),
@@ -359,21 +363,37 @@ fn events_of_steering_say_what_was_wanted() {
             functions: BTreeMap::from([("mail/send".into(), function)]),
             graphs: BTreeMap::new(),
         },
-        expect![[r#""#]],
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_upgraded","level":"info","message":"run upgraded, on graph 77aa","graph_id":"77aa","functions":{"mail/send":{"plugin":"mail","version":"0.2.0","function":"send","digest":"abc","granted":true}}}"#
+        ]],
     );
     check(
         Event::RunPaused {
             reason: "the supplier is down".into(),
         },
-        expect![[r#""#]],
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_paused","level":"info","message":"run paused: the supplier is down","reason":"the supplier is down"}"#
+        ]],
     );
-    check(Event::RunResumed, expect![[r#""#]]);
-    check(Event::RunRetried, expect![[r#""#]]);
+    check(
+        Event::RunResumed,
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_resumed","level":"info","message":"run resumed"}"#
+        ]],
+    );
+    check(
+        Event::RunRetried,
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_retried","level":"info","message":"run retried from where it failed"}"#
+        ]],
+    );
     check(
         Event::CancelRequested {
             reason: "".into(),
             until: Timestamp(1_795_375_985_000),
         },
-        expect![[r#""#]],
+        expect![[
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"cancel_requested","level":"warn","message":"cancelling, calls under way get until 2026-11-22T19:33:05.000Z","until":"2026-11-22T19:33:05.000Z","reason":""}"#
+        ]],
     );
 }
