@@ -106,6 +106,12 @@ impl Heard {
     }
 }
 
+/// What must come, or the test fails rather than waits for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, what).await.expect("it came")
+}
+
 /// A call of a function as the first attempt of step 3 of a run.
 fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
     Call {

@@ -130,7 +130,7 @@ impl Server {
 
     /// Waits for the next request that nobody waited for.
     pub(crate) async fn next(&self) {
-        self.arrived.acquire().await.unwrap().forget();
+        crate::soon(self.arrived.acquire()).await.unwrap().forget();
     }
 }
 

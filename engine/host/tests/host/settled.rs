@@ -25,7 +25,8 @@ impl Held {
     }
 
     async fn is_asked(&self) {
-        self.asked.subscribe().wait_for(|&asked| asked > 0).await.unwrap();
+        let mut asked = self.asked.subscribe();
+        soon(asked.wait_for(|&asked| asked > 0)).await.unwrap();
     }
 }
 
