@@ -27,7 +27,7 @@ use heddle_tests::lot::{Lot, seed};
 use tokio::task::JoinSet;
 
 use crate::{
-    clients::{Client, End},
+    clients::{Client, End, Signal},
     graphs::{Pair, pair},
     journal::{Disk, Fate},
     world::{LifeClock, Scripted, World},
@@ -239,17 +239,17 @@ impl Life<'_> {
             let ended = tokio::time::timeout(LIFETIME, self.run(clock.clone())).await;
             self.world.now.store(clock.now().0, Ordering::SeqCst);
             ended.unwrap_or_else(|_| {
-                let open = self.clients.iter().filter(|client| client.known().end.is_none());
-                let open: Vec<_> = open
-                    .map(|client| (client.number, client.known().run, self.rows(client)))
-                    .collect();
-                panic!("some runs are never over: {open:?}")
+                for client in self.clients {
+                    let known = client.known();
+                    let Some(run) = known.run.filter(|_| known.end.is_none()) else {
+                        continue;
+                    };
+                    let events = self.disk.events_of(run);
+                    eprintln!("client {}: run {run} is never over: {events:#?}", client.number);
+                }
+                panic!("some runs are never over")
             })
         })
-    }
-
-    fn rows(&self, client: &Client) -> Option<Vec<Arc<Recorded>>> {
-        client.known().run.map(|run| self.disk.events_of(run))
     }
 
     async fn run(&self, clock: Arc<LifeClock>) -> Ended {
@@ -400,7 +400,7 @@ fn sound(client: usize, journal: &[Arc<Recorded>]) {
 }
 
 /// Checks that each signal that a client was told of came once.
-fn signals_once(client: usize, sent: &BTreeMap<u64, (String, bool)>, journal: &[Arc<Recorded>]) {
+fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: &[Arc<Recorded>]) {
     let mut came: BTreeMap<&str, usize> = BTreeMap::new();
     for recorded in journal {
         if let Event::SignalReceived { name, .. } = &recorded.event {
@@ -408,7 +408,7 @@ fn signals_once(client: usize, sent: &BTreeMap<u64, (String, bool)>, journal: &[
         }
     }
     let mut meant: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, _) in sent.values().filter(|(_, told)| *told) {
+    for (name, _) in sent.values().filter(|(_, came)| *came == Signal::Told) {
         *meant.entry(name).or_default() += 1;
     }
     assert_eq!(came, meant, "client {client}: signals");
