@@ -334,6 +334,13 @@ impl Server {
     }
 }
 
+impl Place {
+    /// The folder with the plugins.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
 impl Default for Place {
     /// A folder with the samples and the fixtures among its plugins, and no store yet.
     fn default() -> Self {

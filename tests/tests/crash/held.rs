@@ -2,12 +2,14 @@
 //! goes on all the same.
 
 use std::{
+    io::{BufRead, BufReader, ErrorKind, Write},
+    net::TcpListener,
     sync::mpsc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use heddle_tests::{
-    PATIENCE, Place, Server,
+    PATIENCE, Place, Server, component,
     fault::{Does, Faults, Of},
     try_post,
 };
@@ -206,5 +208,71 @@ fn what_was_not_synced_when_the_power_failed_was_told_to_nobody() {
     assert_eq!(
         server.get("/v1/runs").ok()["runs"].as_array().unwrap().len(),
         runs.len()
+    );
+}
+
+#[test]
+fn while_a_sync_stands_still_no_granted_function_is_called() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let outside = listener.local_addr().unwrap();
+    let mut place = Place::default();
+    let policy = place.folder().join("policy.json");
+    let granted = json!({"plugins": {"outgoing": {"http": [format!("http://{outside}")]}}});
+    std::fs::write(&policy, granted.to_string()).unwrap();
+    std::fs::copy(
+        component("fixtures/outgoing"),
+        place.folder().join("plugins/outgoing.wasm"),
+    )
+    .unwrap();
+    place
+        .arguments
+        .extend(["--policy".to_owned(), policy.display().to_string()]);
+    let faults = Faults::under(&place.store);
+    place.environment = faults.environment(false);
+    let server = Server::start_at(place);
+    let graph = server.create(&json!({
+        "start": "before",
+        "nodes": {
+            "before": {"uses": "bench/touch", "config": {"key": "before"}},
+            "fetch": {"uses": "outgoing/fetch", "config": {"urls": [format!("http://{outside}/once")]}},
+        },
+        "edges": {"before": "fetch"},
+    }));
+
+    freeze(&faults);
+    let (answered, answer) = mpsc::channel();
+    let (address, body) = (server.address.clone(), json!({"graph": graph, "state": {}}));
+    std::thread::spawn(move || answered.send(try_post(&address, "/v1/runs", &body, "held")));
+    assert!(faults.wait_for(|faults| faults.frozen() > 0));
+    idle(&server);
+    listener.set_nonblocking(true).unwrap();
+    let called = listener.accept();
+    assert!(
+        called.is_err_and(|error| error.kind() == ErrorKind::WouldBlock),
+        "a granted function was called before what it follows from was durable"
+    );
+    listener.set_nonblocking(false).unwrap();
+    faults.heal();
+
+    let (mut caller, _) = listener.accept().unwrap();
+    let mut lines = BufReader::new(caller.try_clone().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert_eq!(lines.next().as_deref(), Some("GET /once HTTP/1.1"));
+    let _: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    caller
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+        .unwrap();
+    drop((lines, caller));
+    let answer = answer
+        .recv_timeout(PATIENCE)
+        .expect("it is answered now")
+        .expect("by an answer");
+    let run = answer.json()["run_id"].as_str().unwrap().to_owned();
+    let end = server.wait(&run);
+    assert_eq!(
+        (&end["status"], &end["state"]["answers"]),
+        (&json!("finished"), &json!(["ok"])),
+        "{end}"
     );
 }

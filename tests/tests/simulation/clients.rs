@@ -41,8 +41,8 @@ pub(crate) struct Known {
     pub(crate) run: Option<RunId>,
     /// What it saw of it, in order.
     pub(crate) seen: Vec<Arc<Recorded>>,
-    /// For each step that waited for a signal: its name, and whether the client was told that it came.
-    pub(crate) signals: BTreeMap<u64, (String, bool)>,
+    /// For each step that waited for a signal: its name, and what came of it.
+    pub(crate) signals: BTreeMap<u64, (String, Signal)>,
     paused: Steering,
     cancelled: Steering,
     retries: u32,
@@ -57,6 +57,17 @@ enum Steering {
     /// It was taken, or the run did not take it.
     Sent,
     Done,
+}
+
+/// What came of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// It is to be sent.
+    Owed,
+    /// The client was told that it is durable.
+    Told,
+    /// The run was over: it is for nothing, unless the run is retried.
+    Refused,
 }
 
 /// How a run ended.
@@ -156,7 +167,10 @@ impl Client {
                     if let Event::StepStarted { step, node, .. } = &event.event
                         && let Some(signal) = &self.world.nodes[&**node].signal
                     {
-                        known.signals.entry(*step).or_insert((signal.clone(), false));
+                        known
+                            .signals
+                            .entry(*step)
+                            .or_insert((signal.clone(), Signal::Owed));
                     }
                     known.seen.push(event);
                 }
@@ -175,7 +189,7 @@ impl Client {
             .known()
             .signals
             .iter()
-            .find(|(_, (_, told))| !told)
+            .find(|(_, (_, came))| *came == Signal::Owed)
             .map(|(step, (name, _))| (*step, name.clone()));
         if let Some((step, name)) = owed {
             let key = format!("signal-{}-{step}", self.number);
@@ -183,17 +197,13 @@ impl Client {
                 digest: Digest::of(key.as_bytes()),
                 key: key.into(),
             };
-            match sent(engine.signal(run, &name, to_json(&3), Some(key)).await) {
+            let came = match sent(engine.signal(run, &name, to_json(&3), Some(key)).await) {
                 Sent::Later => return false,
-                Sent::Taken => {}
-                // What it was for is over meanwhile, and so it is for nothing.
-                Sent::Refused(Refusal::Over | Refusal::Ending) => {
-                    self.known().signals.remove(&step);
-                    return true;
-                }
+                Sent::Taken => Signal::Told,
+                Sent::Refused(Refusal::Over | Refusal::Ending) => Signal::Refused,
                 Sent::Refused(refusal) => panic!("client {}: {refusal:?}", self.number),
-            }
-            self.known().signals.insert(step, (name, true));
+            };
+            self.known().signals.insert(step, (name, came));
         }
         let paused = self.known().paused;
         if self.pauses_at.is_some_and(|at| at <= seen) && paused == Steering::Not {
@@ -233,6 +243,12 @@ impl Client {
             Err(error) => panic!("client {}: {error:?}", self.number),
         };
         if self.is_to_mend(&view) {
+            // A wait that goes on when the run does is sent its signal after all.
+            for (_, came) in self.known().signals.values_mut() {
+                if *came == Signal::Refused {
+                    *came = Signal::Owed;
+                }
+            }
             match sent(engine.retry(run).await) {
                 Sent::Later => sleep(AGAIN).await,
                 Sent::Taken => self.known().retries += 1,

@@ -16,7 +16,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,7 +27,7 @@ use heddle_tests::lot::{Lot, seed};
 use tokio::task::JoinSet;
 
 use crate::{
-    clients::{Client, End},
+    clients::{Client, End, Signal},
     graphs::{Pair, pair},
     journal::{Disk, Fate},
     world::{LifeClock, Scripted, World},
@@ -81,7 +81,12 @@ fn whatever_the_disk_does_and_whenever_the_engine_dies_every_run_ends_as_it_shou
     let next = AtomicU64::new(first);
     let lives = AtomicU64::new(0);
     let exact = AtomicU64::new(0);
-    let goes_on = |seed: u64| seed < last && (last < u64::MAX || began.elapsed().as_secs() < SECONDS);
+    let failed = AtomicBool::new(false);
+    let goes_on = |seed: u64| {
+        !failed.load(Ordering::SeqCst)
+            && seed < last
+            && (last < u64::MAX || began.elapsed().as_secs() < SECONDS)
+    };
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -90,7 +95,7 @@ fn whatever_the_disk_does_and_whenever_the_engine_dies_every_run_ends_as_it_shou
                     if !goes_on(seed) {
                         break;
                     }
-                    let (lived, same) = try_seed(seed);
+                    let (lived, same) = try_seed(seed, &failed);
                     lives.fetch_add(lived, Ordering::SeqCst);
                     exact.fetch_add(u64::from(same), Ordering::SeqCst);
                 }
@@ -114,8 +119,8 @@ fn range(text: &str) -> Range<u64> {
 
 /// Simulates a plan without faults and twice with, and compares. Answers how many lives there were, and whether
 /// both were the same to the last event.
-fn try_seed(seed: u64) -> (u64, bool) {
-    let _failing = Failing(seed);
+fn try_seed(seed: u64, failed: &AtomicBool) -> (u64, bool) {
+    let _failing = Failing(seed, failed);
     let pairs = || (0..CLIENTS).map(|number| pair(&mut Lot::new(seed ^ (number as u64 + 1) << 32), number));
     let plan = |faults| Plan {
         seed,
@@ -145,11 +150,13 @@ fn try_seed(seed: u64) -> (u64, bool) {
     (one.lives + two.lives, one.journals == two.journals)
 }
 
-struct Failing(u64);
+/// Says which plan it was where a check in it fails, and has the others end.
+struct Failing<'f>(u64, &'f AtomicBool);
 
-impl Drop for Failing {
+impl Drop for Failing<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.1.store(true, Ordering::SeqCst);
             eprintln!("in this plan: HEDDLE_SIM_SEED={}", self.0);
         }
     }
@@ -232,17 +239,17 @@ impl Life<'_> {
             let ended = tokio::time::timeout(LIFETIME, self.run(clock.clone())).await;
             self.world.now.store(clock.now().0, Ordering::SeqCst);
             ended.unwrap_or_else(|_| {
-                let open = self.clients.iter().filter(|client| client.known().end.is_none());
-                let open: Vec<_> = open
-                    .map(|client| (client.number, client.known().run, self.rows(client)))
-                    .collect();
-                panic!("some runs are never over: {open:?}")
+                for client in self.clients {
+                    let known = client.known();
+                    let Some(run) = known.run.filter(|_| known.end.is_none()) else {
+                        continue;
+                    };
+                    let events = self.disk.events_of(run);
+                    eprintln!("client {}: run {run} is never over: {events:#?}", client.number);
+                }
+                panic!("some runs are never over")
             })
         })
-    }
-
-    fn rows(&self, client: &Client) -> Option<Vec<Arc<Recorded>>> {
-        client.known().run.map(|run| self.disk.events_of(run))
     }
 
     async fn run(&self, clock: Arc<LifeClock>) -> Ended {
@@ -393,7 +400,7 @@ fn sound(client: usize, journal: &[Arc<Recorded>]) {
 }
 
 /// Checks that each signal that a client was told of came once.
-fn signals_once(client: usize, sent: &BTreeMap<u64, (String, bool)>, journal: &[Arc<Recorded>]) {
+fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: &[Arc<Recorded>]) {
     let mut came: BTreeMap<&str, usize> = BTreeMap::new();
     for recorded in journal {
         if let Event::SignalReceived { name, .. } = &recorded.event {
@@ -401,7 +408,7 @@ fn signals_once(client: usize, sent: &BTreeMap<u64, (String, bool)>, journal: &[
         }
     }
     let mut meant: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, _) in sent.values().filter(|(_, told)| *told) {
+    for (name, _) in sent.values().filter(|(_, came)| *came == Signal::Told) {
         *meant.entry(name).or_default() += 1;
     }
     assert_eq!(came, meant, "client {client}: signals");
