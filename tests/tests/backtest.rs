@@ -80,7 +80,8 @@ fn recorded_steps_are_taken_from_an_exported_file_without_a_server() {
     let run = server.start_run(&graph, &json!({}));
     assert_eq!(server.wait(&run)["status"], "finished");
     let export = server.get(&format!("/v1/runs/{run}/export"));
-    let file = server.folder().join("run.ndjson");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.ndjson");
     std::fs::write(&file, export.text).unwrap();
     let file = file.display().to_string();
     drop(server);
