@@ -274,6 +274,10 @@ impl Inner {
                 let (input, claim) = (Input::TakenUp, None);
                 let posted = live.post(Letter { input, claim, reply }).is_ok();
                 if posted && let Ok(taken) = answer.await {
+                    if taken.is_err() {
+                        // It ended before its turn: its place is nobody's, and its driver must not give it back, too.
+                        self.reclaim(&live);
+                    }
                     return Ok(taken.is_ok());
                 }
                 // Its driver has let go of it, maybe with its place: it is read again.
