@@ -210,9 +210,10 @@ impl Server {
         self.child.wait().expect("the process can be waited for");
     }
 
-    /// Waits until the process has ended by itself, or by a fault.
-    pub fn wait_for_end(&mut self) {
-        self.child.wait().expect("the process can be waited for");
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("the process can be waited for");
+        ended.is_some()
     }
 
     /// Starts the server again on the same store; it must have ended.

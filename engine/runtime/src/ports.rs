@@ -77,7 +77,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Every run that is queued: the one of the highest priority first, and of these the oldest.
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>>;
     /// For every group that has one, how many of its runs are running, waiting or paused.
-    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>>;
+    fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>>;
     /// Runs of any status that began before `before`, oldest first by id, after `after`; at most `limit`.
     fn runs_before(
         &self,
@@ -199,6 +199,9 @@ pub struct QueuedRun {
     /// The group that it counts in.
     pub group: Option<Arc<str>>,
 }
+
+/// Groups, each with how many of its runs have begun and are not over.
+pub type GroupCounts = Vec<(Arc<str>, usize)>;
 
 /// A run as text, at one of its events.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use heddle_kernel::{Answer, Digest, Failure, GraphId, Json, Recorded, RunId, Tim
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
-        Append, AppendError, Call, Functions, GraphRow, Journal, NewPlugin, PluginInfo, PluginRow, QueuedRun,
-        RegisterError, Request, ResolveError, Resolved, RunFilter, RunRow, RunSnapshot, ScheduleRow,
-        StoreError, ToolCall,
+        Append, AppendError, Call, Functions, GraphRow, GroupCounts, Journal, NewPlugin, PluginInfo,
+        PluginRow, QueuedRun, RegisterError, Request, ResolveError, Resolved, RunFilter, RunRow, RunSnapshot,
+        ScheduleRow, StoreError, ToolCall,
     },
 };
 use tokio::{
@@ -89,7 +89,7 @@ impl Journal for Nothing {
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
         now(Ok(Vec::new()))
     }
-    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
+    fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
         now(Ok(Vec::new()))
     }
     fn runs_before(

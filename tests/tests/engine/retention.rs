@@ -107,11 +107,11 @@ struct Shelf {
 impl Archive for Shelf {
     fn put(&self, run: RunId, export: Vec<u8>) -> BoxFuture<'_, Result<(), String>> {
         self.asked.store(true, Ordering::SeqCst);
-        let taken = match self.full.load(Ordering::SeqCst) {
-            true => Err("the disk is full".to_owned()),
-            false => Ok(self.runs.lock().unwrap().push((run, export))),
-        };
-        Box::pin(async { taken })
+        if self.full.load(Ordering::SeqCst) {
+            return Box::pin(async { Err("the disk is full".to_owned()) });
+        }
+        self.runs.lock().unwrap().push((run, export));
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     answer::ReadError,
     inner::Inner,
     live::{Letter, LiveRun},
-    ports::{Ack, AppendError, QueuedRun, StoreError},
+    ports::{Ack, AppendError, GroupCounts, QueuedRun, StoreError},
 };
 
 /// The priorities that a run may have.
@@ -96,7 +96,7 @@ impl Admission {
     }
 
     /// Takes over what the store has: how many of each group have begun, and who is queued.
-    pub(crate) fn restore(&self, groups: Vec<(Arc<str>, usize)>, queued: Vec<QueuedRun>) {
+    pub(crate) fn restore(&self, groups: GroupCounts, queued: Vec<QueuedRun>) {
         self.change(|places| {
             for (group, begun) in groups {
                 places.groups.entry(group).or_default().begun += begun;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     job::{Job, Leaves, Pending},
-    read::status_of,
+    rows::status_of,
     trash,
 };
 use crate::codec::{self, CHUNK_BYTES, Chunk};

@@ -8,6 +8,7 @@ mod batch;
 mod job;
 mod open;
 mod read;
+mod rows;
 mod trash;
 mod writer;
 
@@ -21,8 +22,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot,
-    ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GroupCounts, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow,
+    RunSnapshot, ScheduleRow, StoreError,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
@@ -35,7 +36,7 @@ use self::{
 };
 pub(crate) use self::{
     open::{Exclusive, FORMAT, look, private},
-    read::{run_id, status_of},
+    rows::{run_id, status_of},
 };
 
 /// How a store is opened.
@@ -266,7 +267,7 @@ impl Journal for SqliteJournal {
         Box::pin(self.readers.with(read::queued))
     }
 
-    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
+    fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
         Box::pin(self.readers.with(read::groups))
     }
 

@@ -5,16 +5,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{
-    Digest, FailureKind, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, object::json,
-};
+use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    GraphRow, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot, ScheduleRow, StoreError,
+    GraphRow, GroupCounts, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot, ScheduleRow,
+    StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
 
-use super::{batch::scope, open, store_error};
+use super::{
+    batch::scope,
+    open,
+    rows::{graph_row, plugin_row, run_id, run_row},
+    store_error,
+};
 use crate::codec;
 
 /// One answer's events take no further one from this many bytes on.
@@ -223,7 +227,7 @@ pub(super) fn queued(connection: &Connection) -> Result<Vec<QueuedRun>, StoreErr
     })
 }
 
-pub(super) fn groups(connection: &Connection) -> Result<Vec<(Arc<str>, usize)>, StoreError> {
+pub(super) fn groups(connection: &Connection) -> Result<GroupCounts, StoreError> {
     indexed(connection, GROUPS, &[], |row| {
         Ok((row.get(0)?, row.get::<_, i64>(1)? as usize))
     })
@@ -441,73 +445,6 @@ pub(super) fn active_plugins(connection: &Connection) -> Result<Vec<PluginRow>, 
 
 fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
-    Ok((
-        row.get(0)?,
-        GraphRow {
-            id: GraphId(row.get(1)?),
-            name: row.get(2)?,
-            definition: row.get(3)?,
-            created_at: Timestamp(row.get(4)?),
-        },
-    ))
-}
-
-pub(crate) fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
-    Ok(RunId(uuid::Uuid::from_bytes(row.get(0)?)))
-}
-
-/// The status in a row.
-pub(crate) fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
-    let name = row.get_ref(column)?.as_str()?;
-    let known = Status::ALL.into_iter().find(|status| status.as_str() == name);
-    known.ok_or_else(|| {
-        let message = format!("no run has the status `{name}`").into();
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, message)
-    })
-}
-
-fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let status = status_of(row, 2)?;
-    let error: Option<String> = row.get(5)?;
-    Ok(RunRow {
-        id: run_id(row)?,
-        graph: GraphId(row.get(1)?),
-        status,
-        created_at: Timestamp(row.get(3)?),
-        finished_at: row.get::<_, Option<i64>>(4)?.map(Timestamp),
-        wake_at: row.get::<_, Option<i64>>(6)?.map(Timestamp),
-        priority: row.get(7)?,
-        group: row.get(8)?,
-        origin: row.get(9)?,
-        last_seq: row.get::<_, Option<i64>>(10)?.unwrap_or(0) as u64,
-        error: error.map(|text| serde_json::from_str(&text).unwrap_or_else(|error| unreadable(&error))),
-    })
-}
-
-/// Stands for an error that was damaged: the row still lists, and so do the others.
-fn unreadable(error: &serde_json::Error) -> RunError {
-    RunError {
-        kind: FailureKind::Unreadable,
-        message: format!("why the run failed can no longer be read in the store: {error}").into(),
-        node: "".into(),
-        step: 0,
-        attempt: 0,
-        data: None,
-    }
-}
-
-fn plugin_row(row: &Row<'_>) -> rusqlite::Result<PluginRow> {
-    Ok(PluginRow {
-        digest: Digest(row.get(0)?),
-        name: row.get(1)?,
-        version: row.get(2)?,
-        active: row.get(3)?,
-        component: row.get_ref(5)?.as_blob()?.into(),
-        added_at: Timestamp(row.get(4)?),
-    })
 }
 
 #[cfg(test)]

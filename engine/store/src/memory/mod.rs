@@ -4,8 +4,10 @@
 //! text and parsed again for every reader, so nothing passes that would not survive a restart.
 //! Acks come from a thread of the journal's own, as they do from a real store.
 
+mod kept;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
@@ -13,10 +15,12 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, Leaves, PluginRow, QueuedRun, Request, RunFilter, RunRow,
-    RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GroupCounts, Journal, Leaves, PluginRow, QueuedRun, Request, RunFilter,
+    RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 use tokio::sync::oneshot;
+
+use self::kept::Kept;
 
 /// One answer's events take no further one from this many bytes on: few, so that callers must go on asking.
 const PAGE_BYTES: usize = 16 * 1024;
@@ -55,27 +59,6 @@ enum Job {
     DeleteSchedule(Arc<str>, Answer<bool>),
     Forget(Vec<RunId>, Answer<usize>),
     Close(Answer<bool>),
-}
-
-/// What is durable.
-#[derive(Clone, Default)]
-struct Kept {
-    graphs: Vec<GraphRow>,
-    runs: BTreeMap<RunId, KeptRun>,
-    /// The waiting runs that have a time, by that.
-    due: BTreeSet<(Timestamp, RunId)>,
-    plugins: Vec<PluginRow>,
-    /// The requests that were answered, by where they went and their key.
-    requests: BTreeMap<(Option<RunId>, Arc<str>), Request>,
-    schedules: BTreeMap<Arc<str>, Arc<str>>,
-}
-
-#[derive(Clone)]
-struct KeptRun {
-    row: RunRow,
-    events: Vec<String>,
-    /// As text, by the number of the event.
-    snapshots: BTreeMap<u64, String>,
 }
 
 impl Default for MemoryJournal {
@@ -331,7 +314,7 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn groups(&self) -> BoxFuture<'_, Result<Vec<(Arc<str>, usize)>, StoreError>> {
+    fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
         self.read(|kept| {
             let mut groups: BTreeMap<Arc<str>, usize> = BTreeMap::new();
             for row in kept.runs.values().map(|run| &run.row) {
@@ -574,117 +557,6 @@ impl State {
                 Box::new(move || drop(answer.send(Ok(true))))
             }
         })
-    }
-}
-
-impl Kept {
-    /// Keeps events, and answers the number of the last; or says why they do not fit.
-    fn append(
-        &mut self,
-        append: &Append,
-        texts: Vec<String>,
-        broken: &HashSet<RunId>,
-    ) -> Result<u64, String> {
-        if broken.contains(&append.run) {
-            return Err("an append before this one was refused".to_owned());
-        }
-        for request in &append.requests {
-            if self.requests.contains_key(&(request.to, request.key.clone())) {
-                return Err(format!(
-                    "a request with the key `{}` was answered before",
-                    request.key
-                ));
-            }
-        }
-        if let Some(begins) = &append.begins {
-            if self.runs.contains_key(&append.run) {
-                return Err("the store has this run".to_owned());
-            }
-            let row = RunRow {
-                id: append.run,
-                graph: begins.graph.clone(),
-                status: Status::Running,
-                created_at: begins.created_at,
-                wake_at: None,
-                finished_at: None,
-                priority: begins.priority,
-                group: begins.group.clone(),
-                origin: begins.origin.clone(),
-                last_seq: 0,
-                error: None,
-            };
-            self.runs.insert(
-                append.run,
-                KeptRun {
-                    row,
-                    events: Vec::new(),
-                    snapshots: BTreeMap::new(),
-                },
-            );
-        }
-        let run = self
-            .runs
-            .get_mut(&append.run)
-            .ok_or("the store has no such run")?;
-        let first = append.events[0].seq;
-        if run.row.status.is_over() && !(run.row.status == Status::Failed && append.reopens) {
-            return Err("the run is over".to_owned());
-        }
-        if first != run.row.last_seq + 1 {
-            return Err(format!(
-                "its last event is {} and the append begins with {first}",
-                run.row.last_seq
-            ));
-        }
-        run.row.last_seq += texts.len() as u64;
-        run.events.extend(texts);
-        if let Some(at) = run.row.wake_at.take() {
-            self.due.remove(&(at, append.run));
-        }
-        run.row.status = append.leaves.status();
-        (run.row.finished_at, run.row.error) = (None, None);
-        match &append.leaves {
-            Leaves::Waiting(waits) => {
-                run.row.wake_at = waits.until;
-                self.due.extend(waits.until.map(|at| (at, append.run)));
-            }
-            Leaves::Over(ends) => {
-                run.row.finished_at = Some(ends.at);
-                run.row.error = ends.error.clone();
-            }
-            Leaves::Queued | Leaves::Running | Leaves::Paused => {}
-        }
-        let snapshot = append.snapshot.as_ref();
-        run.snapshots
-            .extend(snapshot.map(|taken| (taken.seq, taken.body.get().to_owned())));
-        for request in &append.requests {
-            let key = (request.to, request.key.clone());
-            self.requests.insert(key, request.clone());
-        }
-        Ok(run.row.last_seq)
-    }
-
-    fn forget(&mut self, runs: &[RunId]) -> usize {
-        let before = self.runs.len();
-        for id in runs {
-            if self.runs.get(id).is_some_and(|run| run.row.status.is_over()) {
-                self.runs.remove(id);
-                self.requests.retain(|_, request| request.run != *id);
-            }
-        }
-        before - self.runs.len()
-    }
-
-    fn put_plugin(&mut self, plugin: PluginRow) {
-        match self.plugins.iter_mut().find(|kept| kept.digest == plugin.digest) {
-            None => self.plugins.push(plugin),
-            Some(kept) if plugin.active && !kept.active => {
-                kept.active = true;
-                kept.name = plugin.name;
-                kept.version = plugin.version;
-            }
-            Some(_) => {}
-        }
     }
 }
 
