@@ -236,15 +236,13 @@ fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
             server.kill();
         } else {
             let n = faults.writes() + lot.within(1..40);
-            faults.plan(
-                Of::Writes,
-                n..=n,
-                if lot.once_in(2) {
-                    Does::Tear
-                } else {
-                    Does::DieAfter
-                },
-            );
+            let does = if lot.once_in(2) {
+                Does::Tear
+            } else {
+                Does::DieAfter
+            };
+            // At that write, or at the next one if the server is past it by now.
+            faults.plan(Of::Writes, n..=u64::MAX, does);
             let began = Instant::now();
             while !server.has_ended() {
                 // The clients may be done before that write comes.
