@@ -350,7 +350,8 @@ impl Engine {
 
     /// Starts the run of a schedule, once for what it is started for.
     async fn fire(&self, name: &str, spec: &ScheduleSpec, what: String) -> Result<RunId, StartError> {
-        let key = format!("schedule:{name}:{what}");
+        // No request has such a key: those have no blanks.
+        let key = format!("schedule {name} {what}");
         let start = Start {
             graph: spec.graph.clone(),
             state: spec.state.clone(),
