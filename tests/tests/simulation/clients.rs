@@ -20,8 +20,8 @@ use crate::{graphs::MEND, world::World};
 /// How long a client waits before it tries again what did not go through.
 const AGAIN: Duration = Duration::from_millis(7);
 
-/// How often a client has its run retried before it takes no for an answer.
-const RETRIES: u32 = 12;
+/// How often a client has its run retried before it takes no for an answer: more often than a run takes steps.
+const RETRIES: u32 = 50;
 
 /// A client: what it means to do, and what it was told.
 pub(crate) struct Client {
@@ -75,6 +75,7 @@ pub(crate) enum Signal {
 pub(crate) struct End {
     pub(crate) status: Status,
     pub(crate) state: String,
+    pub(crate) error: Option<String>,
 }
 
 /// What came of something that was sent.
@@ -266,6 +267,7 @@ impl Client {
             self.known().end = Some(End {
                 status: view.status,
                 state: view.state.to_text(),
+                error: view.error.map(|error| error.message.to_string()),
             });
         }
     }

@@ -136,7 +136,11 @@ fn try_seed(seed: u64, failed: &AtomicBool) -> (u64, bool) {
         }
         for (other, what) in [(&calm, "a run without faults"), (&two, "the same run again")] {
             let expected = &other.ends[client];
-            assert_eq!(end.status, expected.status, "client {client}, against {what}");
+            assert_eq!(
+                end.status, expected.status,
+                "client {client}, against {what}: {:?}, {:?}",
+                end.error, expected.error
+            );
             // A run that fails is cancelled where its other arms happen to be.
             if end.status == Status::Finished {
                 assert_eq!(end.state, expected.state, "client {client}, against {what}");
