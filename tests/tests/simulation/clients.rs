@@ -20,8 +20,12 @@ use crate::{graphs::MEND, world::World};
 /// How long a client waits before it tries again what did not go through.
 const AGAIN: Duration = Duration::from_millis(7);
 
-/// How often a client has its run retried before it takes no for an answer.
-const RETRIES: u32 = 12;
+/// How often a client has its run retried before it takes no for an answer: more often than a run takes steps.
+const RETRIES: u32 = 50;
+
+/// How large the state of a large run is, in bytes: its events soon take more than the engine folds without a
+/// snapshot.
+const LARGE: usize = 300_000;
 
 /// A client: what it means to do, and what it was told.
 pub(crate) struct Client {
@@ -31,6 +35,8 @@ pub(crate) struct Client {
     pauses_at: Option<usize>,
     /// After so many events it has its run end.
     pub(crate) cancels_at: Option<usize>,
+    /// Its run has a state so large that snapshots of it are taken.
+    large: bool,
     known: Mutex<Known>,
 }
 
@@ -75,6 +81,7 @@ pub(crate) enum Signal {
 pub(crate) struct End {
     pub(crate) status: Status,
     pub(crate) state: String,
+    pub(crate) error: Option<String>,
 }
 
 /// What came of something that was sent.
@@ -93,6 +100,7 @@ impl Client {
             world,
             pauses_at: lot.once_in(3).then(|| at(lot)).flatten(),
             cancels_at: lot.once_in(8).then(|| at(lot)).flatten(),
+            large: lot.once_in(12),
             known: Mutex::default(),
         }
     }
@@ -128,7 +136,7 @@ impl Client {
                 digest: Digest::of(key.as_bytes()),
                 key: key.into(),
             }),
-            ..Start::of(format!("root-{}", self.number), state())
+            ..Start::of(format!("root-{}", self.number), self.state())
         };
         match engine.start_run(start).await {
             Ok(started) => self.known().run = Some(started.id),
@@ -140,6 +148,15 @@ impl Client {
             ) => sleep(AGAIN).await,
             Err(error) => panic!("client {}: {error:?}", self.number),
         }
+    }
+
+    /// What its run begins with.
+    fn state(&self) -> Object {
+        let mut state = Object::parse(r#"{"append": [1, 2]}"#).unwrap();
+        if self.large {
+            state.insert("fill", to_json(&"x".repeat(LARGE)));
+        }
+        state
     }
 
     /// Watches the run from where it has seen it, until its end or until the watch breaks.
@@ -266,6 +283,7 @@ impl Client {
             self.known().end = Some(End {
                 status: view.status,
                 state: view.state.to_text(),
+                error: view.error.map(|error| error.message.to_string()),
             });
         }
     }
@@ -274,11 +292,6 @@ impl Client {
         let mend = view.error.as_ref().is_some_and(|error| &*error.message == MEND);
         view.status == Status::Failed && mend && self.known().retries < RETRIES
     }
-}
-
-/// What every run begins with.
-fn state() -> Object {
-    Object::parse(r#"{"append": [1, 2]}"#).unwrap()
 }
 
 fn sent(answer: Result<u64, SendError>) -> Sent {

@@ -64,6 +64,8 @@ struct State {
     full: bool,
     /// Runs of which something was refused.
     refused: HashSet<RunId>,
+    /// How many snapshots were handed over.
+    snapshots: u64,
     dead: bool,
 }
 
@@ -79,6 +81,7 @@ impl Disk {
                 taken: 0,
                 full: false,
                 refused: HashSet::new(),
+                snapshots: 0,
                 dead: false,
             }),
             work: Notify::new(),
@@ -93,6 +96,11 @@ impl Disk {
     /// Waits until the process is to die.
     pub(crate) async fn death(&self) {
         self.death.notified().await;
+    }
+
+    /// How many snapshots were handed over in this life.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.state().snapshots
     }
 
     /// Whether it died.
@@ -296,6 +304,7 @@ impl Journal for Disk {
     fn append(&self, append: Append) {
         let mut state = self.state();
         if !state.dead {
+            state.snapshots += u64::from(append.snapshot.is_some());
             state.queue.push_back(append);
             self.work.notify_one();
         }
