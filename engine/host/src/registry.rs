@@ -14,14 +14,17 @@ use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveErro
 use crate::{
     component::version_of,
     contract::Contract,
+    metered::Metered,
     output::held,
-    policy::{Policy, Rules},
+    policy::{CallLimits, Policy, Rules},
 };
 
 /// A registered plugin, ready to be called.
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
+    /// The same, compiled so that what it computes is counted.
+    pub(crate) metered: Arc<Metered>,
     /// What each function's input is checked against, in the order of `info.functions`.
     inputs: Arc<[Schema]>,
     /// Where each function is in `info.functions`.
@@ -37,6 +40,7 @@ impl Plugin {
         info: PluginInfo,
         inputs: Vec<Schema>,
         contract: Contract,
+        metered: Metered,
         rules: Arc<Rules>,
         hidden: bool,
     ) -> Self {
@@ -49,6 +53,7 @@ impl Plugin {
             functions: Arc::new(functions.collect()),
             info: Arc::new(info),
             contract: Arc::new(contract),
+            metered: Arc::new(metered),
             inputs: inputs.into(),
             rules,
             hidden,
@@ -63,11 +68,12 @@ impl Plugin {
                 name,
                 version,
                 grants: rules.lines(),
-                at_once: rules.at_once,
+                limits: rules.limited(),
                 ..(*self.info).clone()
             }),
             rules,
             contract: self.contract.clone(),
+            metered: self.metered.clone(),
             inputs: self.inputs.clone(),
             functions: self.functions.clone(),
             hidden: false,
@@ -126,6 +132,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Registry {
     /// By the name of the plugins that they are for.
     rules: HashMap<Arc<str>, Arc<Rules>>,
+    /// What limits plugins of which the policy says nothing.
+    limits: Arc<CallLimits>,
     current: RwLock<Arc<Snapshot>>,
     /// Held while a snapshot is made from the one before. Nothing awaits while it is held.
     writing: Mutex<()>,
@@ -133,10 +141,11 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Without any plugin.
-    pub(crate) fn new(policy: &Policy) -> Self {
-        let rules = policy.rules().map(|rules| (rules.plugin.clone(), rules));
+    pub(crate) fn new(policy: &Policy, own: CallLimits) -> Self {
+        let rules = policy.rules(&own).map(|rules| (rules.plugin.clone(), rules));
         Self {
             rules: rules.collect(),
+            limits: Arc::new(own),
             current: RwLock::default(),
             writing: Mutex::default(),
         }
@@ -145,7 +154,7 @@ impl Registry {
     /// What holds for the plugins of this name.
     pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
         let rules = self.rules.get(name).cloned();
-        rules.unwrap_or_else(|| Rules::none(name.clone()))
+        rules.unwrap_or_else(|| Rules::none(name.clone(), self.limits.clone()))
     }
 
     /// Whether the function's plugin is granted anything, by the name that it is registered under.

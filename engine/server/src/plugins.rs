@@ -86,9 +86,8 @@ pub(crate) struct PluginBody {
     functions: Vec<FunctionBody>,
     /// What the operator's policy grants it, a line for each grant; empty for nothing.
     grants: Vec<String>,
-    /// How many of its calls may be under way at once, all its versions together, where the policy says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at_once: Option<usize>,
+    /// What the operator's policy limits for it in place of the server's own limits, a line for each.
+    limits: Vec<String>,
 }
 
 impl From<&PluginInfo> for PluginBody {
@@ -101,7 +100,7 @@ impl From<&PluginInfo> for PluginBody {
             imports: info.imports.clone(),
             functions: info.functions.iter().map(FunctionBody::from).collect(),
             grants: info.grants.clone(),
-            at_once: info.at_once,
+            limits: info.limits.clone(),
         }
     }
 }
