@@ -8,7 +8,7 @@ use heddle_runtime::ports::{Functions, ResolveError};
 use super::*;
 
 /// The component with a custom section that names it.
-fn named(component: &[u8], identity: &str) -> Arc<[u8]> {
+pub(crate) fn named(component: &[u8], identity: &str) -> Arc<[u8]> {
     let section = "heddle-plugin";
     let len = |len: usize| {
         u8::try_from(len)
@@ -34,7 +34,7 @@ async fn refusal(component: &[u8]) -> String {
     error.to_string()
 }
 
-async fn refusal_of_text(text: &str) -> String {
+pub(crate) async fn refusal_of_text(text: &str) -> String {
     refusal(&wat::parse_str(text).unwrap()).await
 }
 
@@ -116,7 +116,7 @@ async fn an_interface_without_its_functions_is_refused() {
 }
 
 /// A component whose functions have other types than the contract's, and whose start does `start`.
-fn with_start(start: &str) -> String {
+pub(crate) fn with_start(start: &str) -> String {
     format!(
         r#"(component
             (core module $m (func $start {start}) (start $start) (func (export "f")))
