@@ -310,6 +310,7 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
             Watched::Event(event) => {
                 line |= matches!(&event.event, Event::Log { message, .. } if &**message == "hello");
             }
+            Watched::Missed(count) => panic!("{count} were missed"),
         }
     }
     functions.gate.add_permits(1);
