@@ -3,7 +3,6 @@
 use heddle_kernel::{Json, RunId};
 use heddle_runtime::Chunk;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 /// What a function sends out while it runs, as a watcher sees it: not kept, and without a number.
