@@ -117,12 +117,7 @@ async fn started() -> Host {
         let path = target.join(format!("plugins/{name}.wasm"));
         let component = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()));
-        let plugin = NewPlugin {
-            component: component.into(),
-            name: None,
-            fallback_name: None,
-            hidden: false,
-        };
+        let plugin = NewPlugin::of(component.into());
         host.register(plugin).await.expect("it is a plugin");
     }
     host

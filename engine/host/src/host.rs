@@ -127,6 +127,10 @@ impl Functions for Host {
         self.inner.registry.now().by_digest(digest).is_some()
     }
 
+    fn remove(&self, digest: &Digest) -> bool {
+        self.inner.registry.remove(digest)
+    }
+
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {
         self.inner
             .registry
@@ -172,6 +176,7 @@ impl Inner {
             found,
             contract,
             hidden,
+            renumbered,
         } = match prepared? {
             Prepared::Known(info) => return Ok(info),
             Prepared::New(new) => *new,
@@ -189,17 +194,23 @@ impl Inner {
             at_once: rules.at_once,
         };
         self.registry
-            .add(Plugin::new(info, inputs, contract, rules, hidden))
+            .add(Plugin::new(info, inputs, contract, rules, hidden), renumbered)
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
     fn prepare(&self, new: NewPlugin) -> Result<Prepared, RegisterError> {
         let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
         let identity = || {
-            component::identity(&found, new.name.as_deref(), new.fallback_name.as_deref()).map_err(refused)
+            component::identity(
+                &found,
+                new.name.as_deref(),
+                new.version.as_deref(),
+                new.fallback_name.as_deref(),
+            )
+            .map_err(refused)
         };
         let digest = Digest::of(&new.component);
-        if let Some(known) = self.registry.again(&digest, new.hidden, identity) {
+        if let Some(known) = self.registry.again(&digest, new.hidden, new.renumbered, identity) {
             return known.map(Prepared::Known);
         }
         is_plugin(&found)?;
@@ -225,6 +236,7 @@ impl Inner {
             found,
             contract,
             hidden: new.hidden,
+            renumbered: new.renumbered,
         })))
     }
 
@@ -360,6 +372,7 @@ struct New {
     found: Inspected,
     contract: Contract,
     hidden: bool,
+    renumbered: bool,
 }
 
 enum Prepared {

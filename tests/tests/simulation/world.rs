@@ -122,6 +122,10 @@ impl Functions for Scripted {
         true
     }
 
+    fn remove(&self, _: &Digest) -> bool {
+        false
+    }
+
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {
         Vec::new()
     }

@@ -75,10 +75,8 @@ async fn register(
 ) -> Result<PluginInfo, RegisterError> {
     let fallback_name = fallback_name.map(str::to_owned);
     host.register(NewPlugin {
-        component,
-        name: None,
         fallback_name,
-        hidden: false,
+        ..NewPlugin::of(component)
     })
     .await
 }

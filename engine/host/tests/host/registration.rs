@@ -247,10 +247,8 @@ async fn a_hidden_plugin_is_called_by_digest_alone_until_it_is_shown() {
     let host = host_with(settings(), &["fixtures/raw"]).await;
     let old = named(&component("fixtures/raw-tool"), "raw@0.0.0");
     let add = |hidden| NewPlugin {
-        component: old.clone(),
-        name: None,
-        fallback_name: None,
         hidden,
+        ..NewPlugin::of(old.clone())
     };
     let info = host.register(add(true)).await.unwrap();
     assert!(host.has(&info.digest));
