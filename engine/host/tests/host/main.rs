@@ -13,6 +13,7 @@ mod registration;
 mod server;
 mod settled;
 mod tools;
+mod versions;
 
 use std::{
     path::Path,
