@@ -123,6 +123,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_123),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Heard::default()),
