@@ -17,6 +17,7 @@ mod host;
 mod json;
 mod outgoing;
 mod output;
+mod plain;
 mod policy;
 mod random;
 mod registry;

@@ -468,6 +468,8 @@ pub struct PluginInfo {
     pub imports: Vec<String>,
     /// Its functions.
     pub functions: Vec<FunctionInfo>,
+    /// What it exports that could not be made a function, each with the reason.
+    pub left_out: Vec<String>,
     /// What it is granted, a line for each grant.
     pub grants: Vec<String>,
     /// How many of its calls may be under way at once, all its versions together; none where only the
