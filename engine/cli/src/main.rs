@@ -18,6 +18,7 @@ mod schedule;
 mod serve;
 mod steer;
 mod store;
+mod watch;
 mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
