@@ -1,11 +1,6 @@
 //! `heddle serve`: opens the store, registers the plugins, takes up the runs, and serves.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use heddle_host::{Host, HostSettings, Policy};

@@ -16,6 +16,7 @@ mod failure;
 mod host;
 mod json;
 mod outgoing;
+mod outline;
 mod output;
 mod policy;
 mod random;
@@ -24,5 +25,6 @@ mod sandbox;
 mod settings;
 
 pub use host::{Host, HostError};
+pub use outline::Outline;
 pub use policy::{Policy, PolicyError};
 pub use settings::HostSettings;
