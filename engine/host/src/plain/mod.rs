@@ -10,6 +10,8 @@ mod lower;
 mod names;
 mod schema;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::docs::{DOCS_LEN, SECTION as DOCS_SECTION};
 

@@ -8,6 +8,7 @@ mod calls;
 mod inputs;
 mod limits;
 mod outgoing;
+mod plain;
 mod purity;
 mod registration;
 mod server;
