@@ -138,7 +138,10 @@ impl Draw {
             Value::Object(entries) if inner && !entries.is_empty() => {
                 let at = self.below(entries.len());
                 match self.below(6) {
-                    0 => drop(entries.shift_remove_index(at)),
+                    0 => {
+                        let key = entries.keys().nth(at).unwrap().clone();
+                        entries.shift_remove(&key);
+                    }
                     1 => drop(entries.insert("extra".to_owned(), Value::Null)),
                     _ => self.disturb(entries.values_mut().nth(at).unwrap()),
                 }
@@ -211,11 +214,9 @@ fn what_goes_in_comes_out_the_same() {
             .unwrap_or_else(|misfit| panic!("{seed}: {misfit}"));
         let read = lower::params(&fields, &input.to_string(), false, 1 << 20);
         let read = read.unwrap_or_else(|misfit| panic!("{seed}: {misfit}"));
-        assert_eq!(
-            lift::json(&read[0], shape, 1 << 20).unwrap(),
-            value.to_string(),
-            "{seed}"
-        );
+        // Compared as numbers: the shortest digits of an f32 are written in another way than those of an f64.
+        let text = lift::json(&read[0], shape, 1 << 20).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value, "{seed}");
     }
 }
 
@@ -267,10 +268,9 @@ fn an_integer_is_read_from_its_digits() {
         ("1e3", Some(1000)),
         ("-0", Some(0)),
         ("-0.0", Some(0)),
-        ("9007199254740992.0", Some(1 << 53)),
+        ("9007199254740991.0", Some((1 << 53) - 1)),
         // A floating-point number cannot tell it from its neighbours.
-        ("9007199254740993.0", Some(1 << 53)),
-        ("9007199254740994.0", None),
+        ("9007199254740993.0", None),
         ("1e19", None),
         ("0.1", None),
     ] {

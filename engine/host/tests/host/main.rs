@@ -5,6 +5,7 @@
 mod at_once;
 mod cache;
 mod calls;
+mod compatibility;
 mod inputs;
 mod limits;
 mod outgoing;
