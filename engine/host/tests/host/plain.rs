@@ -815,15 +815,50 @@ async fn a_component_that_traps_when_it_starts_is_refused() {
     );
 }
 
+/// The section in which WIT tools keep the doc comments of a package, as WebAssembly text.
+fn documentation(wit: &str) -> String {
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("math.wit", wit).unwrap();
+    let section = wit_parser::PackageMetadata::extract(&resolve, package)
+        .encode()
+        .unwrap();
+    let bytes: String = section.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    format!(r#"(@custom "package-docs" "{bytes}")"#)
+}
+
 #[tokio::test]
 async fn documentation_that_a_component_carries_describes_its_tools() {
-    let docs = r#"\01{\"worlds\":{\"any\":{\"func_exports\":{\"add\":{\"docs\":\"Adds two numbers.\\n\\nThey wrap.\"}}}},\"interfaces\":{\"math\":{\"funcs\":{\"add\":{\"docs\":\"Adds,\\n  too.\"}}}}}"#;
+    let docs = documentation(
+        r#"
+        package acme:one@1.0.0;
+
+        interface math {
+            /// Adds,
+            /// too.
+            add: func(a: u32, b: u32) -> u32;
+        }
+
+        world calculator {
+            export math;
+            export inner: interface {
+                /// Adds inside.
+                add: func(a: u32, b: u32) -> u32;
+            }
+
+            /// Adds two numbers.
+            ///
+            /// They wrap.
+            export add: func(a: u32, b: u32) -> u32;
+        }
+        "#,
+    );
     let (_, info) = of_text(&format!(
         r#"(component {ADDS}
             (instance $i (export "add" (func $add)))
             (export "add" (func $add))
+            (export "inner" (instance $i))
             (export "acme:one/math@1.0.0" (instance $i))
-            (@custom "package-docs" "{docs}"))"#
+            {docs})"#
     ))
     .await
     .unwrap();
@@ -832,6 +867,7 @@ async fn documentation_that_a_component_carries_describes_its_tools() {
     let input: Value = serde_json::from_str(add.input.get()).unwrap();
     assert_eq!(input["description"], "Adds two numbers.\n\nThey wrap.");
     assert_eq!(function(&info, "math.add").summary, "Adds, too.");
+    assert_eq!(function(&info, "inner.add").summary, "Adds inside.");
     for damaged in [r"\01{", r"\07{}", r"\01[]", r"\01{\22worlds\22:1}", ""] {
         let (_, info) = of_text(&format!(
             r#"(component {ADDS} (export "add" (func $add)) (@custom "package-docs" "{damaged}"))"#
