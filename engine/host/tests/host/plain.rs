@@ -893,3 +893,19 @@ async fn a_component_of_the_contract_is_called_by_it_alone() {
         "\"Hello, you!\""
     );
 }
+
+#[tokio::test]
+async fn a_component_that_others_published_is_a_plugin() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/elsewhere/adder.wasm");
+    let host = Host::new(settings()).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let info = register(&host, bytes.into(), Some("adder")).await.unwrap();
+    let names: Vec<_> = info.functions.iter().map(|function| &*function.name).collect();
+    assert_eq!(names, ["add.add"]);
+    let input: Value = serde_json::from_str(info.functions[0].input.get()).unwrap();
+    assert_eq!(input["required"], json!(["x", "y"]));
+    let sum = call_tool(&host, "adder/add.add", r#"{"x": 40, "y": 2}"#)
+        .await
+        .unwrap();
+    assert_eq!(sum.get(), "42");
+}
