@@ -101,7 +101,7 @@ async fn version_0_1_0_is_told_its_place_and_the_state() {
             .await
             .unwrap();
         let told = parsed(outcome.update.get("context").unwrap());
-        let run_id = uuid::Uuid::from_u128(7).to_string();
+        let run_id = Uuid::from_u128(7).to_string();
         assert_eq!(
             told,
             json!({

@@ -797,6 +797,44 @@ async fn a_function_whose_types_are_too_many_is_left_out_and_the_others_stay() {
 }
 
 #[tokio::test]
+async fn the_schemas_of_all_functions_together_have_a_limit_and_so_has_what_is_told() {
+    let mut types = String::from(r#"(type $t0 (record (field "a" u8)))(export $e0 "t0" (type $t0))"#);
+    for at in 1..11 {
+        let before = at - 1;
+        types.push_str(&format!(
+            r#"(type $t{at} (record (field "a" $e{before}) (field "b" $e{before})))
+               (export $e{at} "t{at}" (type $t{at}))"#
+        ));
+    }
+    let exports: String = (0..200)
+        .map(|at| format!(r#"(export "f{at}" (func $f))"#))
+        .collect();
+    let (_, info) = of_text(&format!(
+        r#"(component {types}
+            (core module $n (memory (export "m") 1) (func (export "f") (result i32) (i32.const 0)))
+            (core instance $d (instantiate $n))
+            (func $f (result $e10) (canon lift (core func $d "f") (memory (core memory $d "m"))))
+            {exports})"#
+    ))
+    .await
+    .unwrap();
+    let bytes: usize = info
+        .functions
+        .iter()
+        .map(|function| function.output.get().len())
+        .sum();
+    assert!((3 << 20..=4 << 20).contains(&bytes), "{bytes}");
+    assert_eq!(info.left_out.len(), 101);
+    assert!(
+        info.left_out[0].ends_with("the schemas of all functions would take more than 4 MiB"),
+        "{}",
+        info.left_out[0]
+    );
+    let more = 200 - info.functions.len() - 100;
+    assert_eq!(info.left_out[100], format!("{more} more"));
+}
+
+#[tokio::test]
 async fn a_component_that_traps_when_it_starts_is_refused() {
     let refused = of_text(
         r#"(component
