@@ -1,4 +1,4 @@
-//! Each function through JSON. What is right was worked out with Python's zoneinfo and datetime.
+//! Each function through JSON. What is right in UTC and in Berlin was worked out with Python's zoneinfo.
 
 use heddle_plugin::{Kind, prelude::*, testing::call};
 
