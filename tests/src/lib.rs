@@ -5,6 +5,7 @@
 pub mod appends;
 pub mod fault;
 pub mod lot;
+pub mod registry;
 
 use std::{
     ffi::OsString,

@@ -62,7 +62,7 @@ impl Watched {
     /// Lets a run go on to its end, and gives its state.
     fn finish(&self, run: &str) -> Value {
         let signal = json!({"name": "go"});
-        let sent = self.server.post(&format!("/v1/runs/{run}/signals"), &signal);
+        let sent = self.server.post(&format!("/v1/runs/{run}/signal"), &signal);
         assert!(sent.status < 300, "{sent:?}");
         let over = self.server.wait(run);
         assert_eq!(over["status"], "finished", "{over}");
@@ -86,7 +86,11 @@ fn a_changed_file_is_a_new_version_for_new_runs_and_for_no_run_in_flight() {
     assert_eq!(versions.len(), 2, "{versions:?}");
     assert!(versions[0].starts_with("1.0.0+") && versions[1] == "1.0.0");
     let after = server.start_run(&graph, &json!({}));
-    assert_eq!(watched.finish(&before)["went"], true, "a run in flight is untouched");
+    assert_eq!(
+        watched.finish(&before)["went"],
+        true,
+        "a run in flight is untouched"
+    );
     assert_eq!(watched.finish(&after)["more"], true);
 
     // And a version that is raised is that version.
