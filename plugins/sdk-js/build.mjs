@@ -14,6 +14,8 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const SDK = dirname(fileURLToPath(import.meta.url));
+// The contract, two folders up: so it stands in a project, and in the repository of Heddle.
+const WIT = join(SDK, "..", "..", "wit", "0.1.0");
 
 if (Number(process.versions.node.split(".")[0]) < 18) {
   fail(`Node.js 18 or newer is needed to build a plugin; this is ${process.versions.node}`);
@@ -88,15 +90,14 @@ async function componentize() {
     const file = join(scratch, "plugin.js");
     writeFileSync(file, bundled);
     const { componentize } = load("componentize-qjs");
-    const own = join(SDK, "wit");
     const made = await componentize({
-      witPath: existsSync(own) ? own : join(SDK, "..", "..", "wit", "0.1.0"),
+      witPath: WIT,
       jsSource: bundled,
       jsPath: file,
       world: "plugin",
       sync: true,
     });
-    return Buffer.concat([made.component ?? made, section("heddle-plugin", `${plugin.name}@${plugin.version}`)]);
+    return Buffer.concat([made.component, section("heddle-plugin", `${plugin.name}@${plugin.version}`)]);
   } catch (error) {
     return fail(`the plugin did not become a component: ${error.message ?? error}`);
   } finally {

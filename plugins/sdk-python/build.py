@@ -19,6 +19,8 @@ import tomllib
 import venv
 
 SDK = pathlib.Path(__file__).resolve().parent
+# The contract, two folders up: so it stands in a project, and in the repository of Heddle.
+WIT = SDK.parent.parent / "wit" / "0.1.0"
 # The component starts the interpreter once, when it is built; then the order of sets is settled for good.
 ENTRY = "import app\nfrom heddle.guest import Node, Tool\n"
 
@@ -38,7 +40,7 @@ def main() -> None:
         pathlib.Path(scratch, "heddle_entry.py").write_text(ENTRY)
         made = pathlib.Path(scratch, "made.wasm")
         paths = [path for at in (scratch, folder, SDK) for path in ("-p", str(at))]
-        run([componentize, "--quiet", "-d", wit(), "-w", "plugin", "componentize", *paths, "heddle_entry", "-o", made])
+        run([componentize, "--quiet", "-d", WIT, "-w", "plugin", "componentize", *paths, "heddle_entry", "-o", made])
         component = made.read_bytes() + section("heddle-plugin", f"{name}@{version}")
     part = output.with_suffix(".part")
     part.write_bytes(component)
@@ -55,12 +57,6 @@ def identity(folder: pathlib.Path) -> tuple[str, str]:
     if not project.get("name") or not project.get("version"):
         sys.exit(f"{manifest}: [project] must have a name and a version, which are the plugin's")
     return project["name"], project["version"]
-
-
-def wit() -> pathlib.Path:
-    """The contract: beside this file in a project, at the root in Heddle's own repository."""
-    own = SDK / "wit"
-    return own if own.is_dir() else SDK.parent.parent / "wit" / "0.1.0"
 
 
 def installed(tools: pathlib.Path) -> pathlib.Path:

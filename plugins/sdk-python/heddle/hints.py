@@ -21,9 +21,10 @@ _NAMES = {str: "a text", bool: "true or false", int: "an integer", float: "a num
 class Mismatch(Exception):
     """A value that its type does not fit, and where it is."""
 
-    def __init__(self, path: str, problem: str):
+    def __init__(self, path: str, problem: str, wanted: str = ""):
         super().__init__(f"at `{path}`: {problem}" if path else problem)
         self.path = path
+        self.wanted = wanted
 
 
 def schema_of(hint: Any) -> dict:
@@ -124,15 +125,17 @@ def _read_plain(hint: type, value: Any, path: str) -> Any:
 
 
 def _read_union(arguments: tuple, value: Any, path: str) -> Any:
-    problem = None
+    problems = []
     for of in arguments:
         try:
             return read(of, value, path)
         except Mismatch as mismatch:
-            # The deepest one is of the alternative that was meant.
-            if problem is None or len(mismatch.path) > len(problem.path):
-                problem = mismatch
-    raise problem
+            problems.append(mismatch)
+    # The deepest one is of the alternative that was meant; if none goes deeper, any of them was.
+    deepest = max(problems, key=lambda problem: len(problem.path))
+    if deepest.path != path:
+        raise deepest
+    _expect(False, value, " or ".join(problem.wanted for problem in problems if problem.wanted), path)
 
 
 def _read_list(hint: Any, value: Any, path: str) -> Any:
@@ -235,7 +238,7 @@ def _one_of(value: Any, choices: Any, path: str) -> Any:
 def _expect(fits: bool, value: Any, wanted: str, path: str) -> None:
     if not fits:
         shown = json.dumps(value, ensure_ascii=False)
-        raise Mismatch(path, f"{shown if len(shown) <= 40 else shown[:37] + '...'} is not {wanted}")
+        raise Mismatch(path, f"{shown if len(shown) <= 40 else shown[:37] + '...'} is not {wanted}", wanted)
 
 
 def _at(path: str, field: str) -> str:
