@@ -6,6 +6,7 @@ mod at_once;
 mod cache;
 mod calls;
 mod inputs;
+mod inspection;
 mod limits;
 mod outgoing;
 mod purity;
@@ -13,6 +14,7 @@ mod registration;
 mod server;
 mod settled;
 mod tools;
+mod versions;
 
 use std::{
     path::Path,
@@ -75,10 +77,8 @@ async fn register(
 ) -> Result<PluginInfo, RegisterError> {
     let fallback_name = fallback_name.map(str::to_owned);
     host.register(NewPlugin {
-        component,
-        name: None,
         fallback_name,
-        hidden: false,
+        ..NewPlugin::of(component)
     })
     .await
 }
@@ -124,6 +124,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_123),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Heard::default()),
