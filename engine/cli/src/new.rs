@@ -99,10 +99,7 @@ impl Language {
         match self {
             Self::Rust => (
                 "cargo build --release --target wasm32-wasip2",
-                format!(
-                    "target/wasm32-wasip2/release/{}.wasm",
-                    name.replace('-', "_")
-                ),
+                format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
             ),
             Self::Python => ("python3 sdk/python/build.py", format!("build/{name}.wasm")),
             Self::Js => ("npm run build", format!("build/{name}.wasm")),
@@ -151,7 +148,18 @@ fn check(name: &str) -> anyhow::Result<()> {
     }
     // Names of Rust's own, of which cargo makes no package, and those of what a project carries.
     const TAKEN: [&str; 12] = [
-        "alloc", "build", "core", "deps", "fn", "heddle-plugin", "mod", "proc-macro", "self", "std", "super", "test",
+        "alloc",
+        "build",
+        "core",
+        "deps",
+        "fn",
+        "heddle-plugin",
+        "mod",
+        "proc-macro",
+        "self",
+        "std",
+        "super",
+        "test",
     ];
     if TAKEN.contains(&name) {
         bail!("{name:?} is a name that compilers have taken: give the plugin another one");
@@ -180,7 +188,17 @@ mod tests {
         for good in ["a", "word-count", "w2_x"] {
             check(good).unwrap();
         }
-        for bad in ["", "Words", "2words", "-a", "a b", "a/b", "..", "std", &"a".repeat(65)] {
+        for bad in [
+            "",
+            "Words",
+            "2words",
+            "-a",
+            "a b",
+            "a/b",
+            "..",
+            "std",
+            &"a".repeat(65),
+        ] {
             check(bad).unwrap_err();
         }
     }

@@ -31,9 +31,10 @@ pub(crate) struct Wrap {
 
 impl Wrap {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let module = fs::read(&self.module).with_context(|| format!("cannot read {}", self.module.display()))?;
-        let component =
-            component(module).with_context(|| format!("no component can be made of {}", self.module.display()))?;
+        let module =
+            fs::read(&self.module).with_context(|| format!("cannot read {}", self.module.display()))?;
+        let component = component(module)
+            .with_context(|| format!("no component can be made of {}", self.module.display()))?;
         fs::write(&self.out, component).with_context(|| format!("cannot write {}", self.out.display()))?;
         Ok(ExitCode::SUCCESS)
     }
