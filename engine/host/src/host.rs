@@ -242,7 +242,7 @@ impl Inner {
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
     fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
-        let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
+        let (found, digest) = self.read(&new.component)?;
         let identity = || {
             component::identity(
                 &found,
@@ -252,7 +252,6 @@ impl Inner {
             )
             .map_err(refused)
         };
-        let digest = Digest::of(&new.component);
         let known = match purpose {
             Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
             Purpose::Look => self.registry.shown(&digest, identity),
@@ -281,6 +280,16 @@ impl Inner {
             metered: Metered::of(source),
             hidden: new.hidden,
         })))
+    }
+
+    /// What a component says of itself, and its digest: side by side, as either takes a while for a large one.
+    fn read(&self, component: &[u8]) -> Result<(Inspected, Digest), RegisterError> {
+        let (found, digest) = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| Digest::of(component));
+            let found = component::inspect(component, self.settings.max_component_bytes);
+            (found, digest.join().expect("a sum does not panic"))
+        });
+        Ok((found.map_err(refused)?, digest))
     }
 
     /// Has the component describe itself, within the limits of any call.
