@@ -211,8 +211,7 @@ impl Inner {
         }
         let (name, version) = identity()?;
         let compiled = self.cache.load(&self.engine, &digest, &new.component);
-        let component =
-            compiled.map_err(|error| refused(format!("the component cannot be compiled: {error:#}")))?;
+        let component = compiled.map_err(|error| refused(not_compiled(&error)))?;
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             refused(format!(
                 "the component needs what this host does not have: {}",
@@ -382,6 +381,19 @@ fn no_plugin(reason: &str) -> RegisterError {
          or it exports functions of its own whose values can be JSON"
     ))
 }
+
+/// Why a component does not compile.
+fn not_compiled(error: &wasmtime::Error) -> String {
+    let error = chain(error);
+    let advice = match error.contains(ASYNC_FEATURE) {
+        true => ". Asynchronous functions, streams and futures are of WASI 0.3: build it for WASI 0.2",
+        false => "",
+    };
+    format!("the component cannot be compiled: {error}{advice}")
+}
+
+/// How wasmtime's error reads where a component needs what comes with WASI 0.3; it has no type of its own.
+const ASYNC_FEATURE: &str = "component model async feature";
 
 /// The whole of an error, without a backtrace.
 fn chain(error: &wasmtime::Error) -> String {
