@@ -35,6 +35,7 @@ fn call(host: &Host, uses: &str, state: &Object, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_000),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Nobody),
@@ -124,10 +125,8 @@ async fn started() -> Host {
         let component = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()));
         let plugin = NewPlugin {
-            component: component.into(),
-            name: None,
             fallback_name: name.rsplit('/').next().map(str::to_owned),
-            hidden: false,
+            ..NewPlugin::of(component.into())
         };
         host.register(plugin).await.expect("it is a plugin");
     }

@@ -157,13 +157,14 @@ impl Reader {
 pub(crate) fn identity(
     found: &Inspected,
     asked: Option<&str>,
+    asked_version: Option<&str>,
     fallback: Option<&str>,
 ) -> Result<(Arc<str>, Arc<str>), String> {
     let name = asked.or(found.name.as_deref()).or(fallback).ok_or_else(|| {
         format!("the component carries no name: give it one, or build it with a custom section `{NAME_SECTION}` (`name@version`)")
     })?;
     check_plugin_name(name)?;
-    let version = found.version.as_deref().unwrap_or("0.0.0");
+    let version = asked_version.or(found.version.as_deref()).unwrap_or("0.0.0");
     version_of(version).map_err(|error| {
         format!("the version {version:?} of plugin `{name}` is no semantic version (like 1.2.0): {error}")
     })?;
@@ -222,9 +223,9 @@ mod tests {
         .unwrap();
         let found = inspect(&bytes, 1000).unwrap();
         assert_eq!(found.imports, ["a:b/c"]);
-        let (name, version) = identity(&found, None, Some("file")).unwrap();
+        let (name, version) = identity(&found, None, None, Some("file")).unwrap();
         assert_eq!((&*name, &*version), ("code-review", "1.2.3"));
-        let (name, _) = identity(&found, Some("other"), None).unwrap();
+        let (name, _) = identity(&found, Some("other"), None, None).unwrap();
         assert_eq!(&*name, "other");
     }
 
@@ -235,15 +236,15 @@ mod tests {
             1000,
         )
         .unwrap();
-        let (name, version) = identity(&found, None, Some("file")).unwrap();
+        let (name, version) = identity(&found, None, None, Some("file")).unwrap();
         assert_eq!((&*name, &*version), ("file", "2.0.0"));
         assert!(
-            identity(&found, None, None)
+            identity(&found, None, None, None)
                 .unwrap_err()
                 .contains("carries no name")
         );
         assert!(
-            identity(&found, Some("A b"), None)
+            identity(&found, Some("A b"), None, None)
                 .unwrap_err()
                 .contains("lower-case")
         );
@@ -252,7 +253,7 @@ mod tests {
             ..Inspected::default()
         };
         assert!(
-            identity(&odd, Some("a"), None)
+            identity(&odd, Some("a"), None, None)
                 .unwrap_err()
                 .contains("semantic version")
         );

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use wasmtime::{Engine, component::Linker};
 
 use crate::{
+    asks,
     cache::Cache,
     component::{self, Inspected},
     contract::{self, Contract, Described},
@@ -123,8 +124,16 @@ impl Functions for Host {
         Box::pin(async move { Ok((*self.inner.clone().register(plugin).await?).clone()) })
     }
 
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        Box::pin(async move { Ok((*self.inner.clone().inspect(plugin).await?).clone()) })
+    }
+
     fn has(&self, digest: &Digest) -> bool {
         self.inner.registry.now().by_digest(digest).is_some()
+    }
+
+    fn remove(&self, digest: &Digest) -> bool {
+        self.inner.registry.remove(digest)
     }
 
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {
@@ -149,6 +158,15 @@ impl Functions for Host {
         self.inner.registry.is_granted(function)
     }
 
+    fn check_bounds(
+        &self,
+        _uses: &str,
+        _limits: Option<&Json>,
+        _grants: Option<&Json>,
+    ) -> Result<(), Vec<(String, String)>> {
+        Ok(())
+    }
+
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(self.inner.call(call))
     }
@@ -160,8 +178,25 @@ impl Functions for Host {
 
 impl Inner {
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Register).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => self.registry.add(plugin, renumbered),
+        }
+    }
+
+    async fn inspect(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Look).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => self.registry.would_add(plugin, renumbered),
+        }
+    }
+
+    /// Everything of a registration but making the plugin visible.
+    async fn made(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Made, RegisterError> {
         let host = self.clone();
-        let prepared = tokio::task::spawn_blocking(move || host.prepare(new)).await;
+        let prepared = tokio::task::spawn_blocking(move || host.prepare(new, purpose)).await;
         let prepared =
             prepared.map_err(|error| refused(format!("the component could not be compiled: {error}")))?;
         let New {
@@ -173,7 +208,7 @@ impl Inner {
             contract,
             hidden,
         } = match prepared? {
-            Prepared::Known(info) => return Ok(info),
+            Prepared::Known(info) => return Ok(Made::Known(info)),
             Prepared::New(new) => *new,
         };
         let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
@@ -186,24 +221,34 @@ impl Inner {
             version,
             digest,
             size,
+            asks: asks::of(&found.imports),
             imports: found.imports,
             functions,
             left_out: contract.left_out().to_vec(),
             grants: rules.lines(),
             at_once: rules.at_once,
         };
-        self.registry
-            .add(Plugin::new(info, inputs, contract, rules, hidden))
+        Ok(Made::New(Plugin::new(info, inputs, contract, rules, hidden)))
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
-    fn prepare(&self, new: NewPlugin) -> Result<Prepared, RegisterError> {
+    fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
         let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
         let identity = || {
-            component::identity(&found, new.name.as_deref(), new.fallback_name.as_deref()).map_err(refused)
+            component::identity(
+                &found,
+                new.name.as_deref(),
+                new.version.as_deref(),
+                new.fallback_name.as_deref(),
+            )
+            .map_err(refused)
         };
         let digest = Digest::of(&new.component);
-        if let Some(known) = self.registry.again(&digest, new.hidden, identity) {
+        let known = match purpose {
+            Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
+            Purpose::Look => self.registry.shown(&digest, identity),
+        };
+        if let Some(known) = known {
             return known.map(Prepared::Known);
         }
         if found.exports.is_empty() {
@@ -368,6 +413,21 @@ struct New {
 enum Prepared {
     Known(Arc<PluginInfo>),
     New(Box<New>),
+}
+
+/// What a component was made into.
+enum Made {
+    /// It is registered.
+    Known(Arc<PluginInfo>),
+    /// It could be.
+    New(Plugin),
+}
+
+/// What a component is made into a plugin for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Register,
+    Look,
 }
 
 fn refused(reason: impl Into<String>) -> RegisterError {

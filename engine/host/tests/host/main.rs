@@ -7,6 +7,7 @@ mod cache;
 mod calls;
 mod compatibility;
 mod inputs;
+mod inspection;
 mod limits;
 mod outgoing;
 mod plain;
@@ -15,6 +16,7 @@ mod registration;
 mod server;
 mod settled;
 mod tools;
+mod versions;
 
 use std::{
     path::Path,
@@ -77,10 +79,8 @@ async fn register(
 ) -> Result<PluginInfo, RegisterError> {
     let fallback_name = fallback_name.map(str::to_owned);
     host.register(NewPlugin {
-        component,
-        name: None,
         fallback_name,
-        hidden: false,
+        ..NewPlugin::of(component)
     })
     .await
 }
@@ -126,6 +126,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_123),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Heard::default()),

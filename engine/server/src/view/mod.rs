@@ -12,7 +12,7 @@ use heddle_runtime::{RunView, ports::RunRow};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-pub(crate) use self::event::{ChunkView, EventView, ItemView};
+pub(crate) use self::event::{ChunkView, EventView, FunctionRefView, ItemView};
 
 /// A moment, written as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug)]
