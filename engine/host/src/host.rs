@@ -181,7 +181,13 @@ impl Inner {
         let renumbered = new.renumbered;
         match self.made(new, Purpose::Register).await? {
             Made::Known(info) => Ok(info),
-            Made::New(plugin) => self.registry.add(plugin, renumbered),
+            Made::New(plugin) => {
+                let info = self.registry.add(plugin, renumbered)?;
+                for left_out in &info.left_out {
+                    tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
+                }
+                Ok(info)
+            }
         }
     }
 
@@ -213,9 +219,6 @@ impl Inner {
         };
         let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
         let rules = self.registry.rules(&name);
-        for left_out in contract.left_out() {
-            tracing::warn!("plugin {name}: no tool was made of {left_out}");
-        }
         let info = PluginInfo {
             name,
             version,
