@@ -165,7 +165,7 @@ impl Plain {
         let mut results = vec![Val::Bool(false); function.returned.count()];
         let call = called.call_async(&mut *store, input, &mut results).await;
         call.map_err(|error| match failure::is_too_much_at_once(&error) {
-            true => TooManyValues.into(),
+            true => TooManyValues(room.values).into(),
             false => error,
         })?;
         function.answer(name, results.pop(), room)
