@@ -183,7 +183,13 @@ impl Inner {
         let renumbered = new.renumbered;
         match self.made(new, Purpose::Register).await? {
             Made::Known(info) => Ok(info),
-            Made::New(plugin) => self.registry.add(plugin, renumbered),
+            Made::New(plugin) => {
+                let info = self.registry.add(plugin, renumbered)?;
+                for left_out in &info.left_out {
+                    tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
+                }
+                Ok(info)
+            }
         }
     }
 
@@ -215,9 +221,6 @@ impl Inner {
             Prepared::New(new) => *new,
         };
         let rules = self.registry.rules(&name);
-        for left_out in contract.left_out() {
-            tracing::warn!("plugin {name}: no tool was made of {left_out}");
-        }
         let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
         if rules.limits.fuel.is_some() {
             let compiled = self.compile_metered(&metered, &digest).await;
