@@ -118,8 +118,16 @@ impl Functions for Scripted {
         Box::pin(async { Err(RegisterError::Refused("this is a script".to_owned())) })
     }
 
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        self.register(plugin)
+    }
+
     fn has(&self, _: &Digest) -> bool {
         true
+    }
+
+    fn remove(&self, _: &Digest) -> bool {
+        false
     }
 
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {
@@ -148,6 +156,10 @@ impl Functions for Scripted {
             routes: Vec::new(),
         };
         Ok(Resolved { function, info })
+    }
+
+    fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {
+        Ok(())
     }
 
     fn is_granted(&self, function: &FunctionRef) -> bool {

@@ -5,14 +5,18 @@
 mod at_once;
 mod cache;
 mod calls;
+mod compatibility;
 mod inputs;
+mod inspection;
 mod limits;
 mod outgoing;
+mod plain;
 mod purity;
 mod registration;
 mod server;
 mod settled;
 mod tools;
+mod versions;
 
 use std::{
     path::Path,
@@ -75,10 +79,8 @@ async fn register(
 ) -> Result<PluginInfo, RegisterError> {
     let fallback_name = fallback_name.map(str::to_owned);
     host.register(NewPlugin {
-        component,
-        name: None,
         fallback_name,
-        hidden: false,
+        ..NewPlugin::of(component)
     })
     .await
 }
@@ -124,6 +126,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_123),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Heard::default()),
