@@ -24,7 +24,7 @@ struct Asked {
     /// What is added to the URL behind a `?`, by name; a list is added once for each of its items, and a null not at all.
     #[serde(default)]
     query: BTreeMap<String, Value>,
-    /// The headers, by name. One may name a secret that the operator granted: `Bearer {{secret:NAME}}`.
+    /// The headers, by name. One may name a secret that the operator granted: `Bearer ${secret.NAME}`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// A body in JSON.

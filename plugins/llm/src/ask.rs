@@ -25,7 +25,7 @@ pub(crate) struct Ask {
     #[serde(default = "base_url")]
     base_url: String,
     /// The header `authorization`, whole. It may name a secret that the operator granted, which the plugin never
-    /// sees: `Bearer {{secret:NAME}}`.
+    /// sees: `Bearer ${secret.NAME}`.
     authorization: Option<String>,
     /// More headers, by name.
     #[serde(default)]

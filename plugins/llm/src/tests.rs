@@ -97,7 +97,7 @@ fn the_request_is_what_the_api_takes() {
     let tools =
         json!([{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]);
     ask(json!({
-        "base_url": "http://127.0.0.1:1/v1/", "authorization": "Bearer {{secret:KEY}}", "headers": {"x-team": "loom"},
+        "base_url": "http://127.0.0.1:1/v1/", "authorization": "Bearer ${secret.KEY}", "headers": {"x-team": "loom"},
         "system": "Be brief.", "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}],
         "temperature": 0.5, "max_tokens": 20, "schema": {"type": "object"}, "tools": tools, "tool_choice": "auto",
         "extra": {"seed": 7, "model": "ignored"},
@@ -116,7 +116,7 @@ fn the_request_is_what_the_api_takes() {
             .find(|(other, _)| other == name)
             .map(|(_, value)| value.as_str())
     };
-    assert_eq!(header("authorization"), Some("Bearer {{secret:KEY}}"));
+    assert_eq!(header("authorization"), Some("Bearer ${secret.KEY}"));
     assert_eq!(header("content-type"), Some("application/json"));
     assert_eq!(header("x-team"), Some("loom"));
     let body: Value = heddle_plugin::serde_json::from_slice(&request.body).unwrap();

@@ -28,7 +28,7 @@ struct Counts {
 
 /// Counts the characters, words, lines and bytes of a text.
 #[tool(read_only, idempotent)]
-fn count(input: Counted) -> Counts {
+fn size(input: Counted) -> Counts {
     let text = &input.text;
     Counts {
         characters: text.chars().count(),

@@ -182,7 +182,7 @@ fn a_text_is_shortened_without_taking_a_character_apart() {
 #[test]
 fn a_text_is_counted_and_tidied() {
     assert_eq!(
-        call("count", json!({"text": "één two\nthree\n"})).unwrap(),
+        call("size", json!({"text": "één two\nthree\n"})).unwrap(),
         json!({"characters": 14, "words": 3, "lines": 2, "bytes": 16})
     );
     let tidied = |input: Value| call("tidy", input).unwrap()["text"].take();
