@@ -12,10 +12,16 @@ use serde_json::{Value, json};
 
 /// Runs a program to its good end.
 fn done(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let told = String::from_utf8_lossy(&output.stderr);
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{command:?}: {}\n{printed}{told}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{printed}{told}",
+        output.status
+    );
     output
 }
 
@@ -23,18 +29,31 @@ fn done(command: &mut Command) -> Output {
 fn made_built_and_run(language: &str, build: &mut Command, component: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let name = format!("fresh-{language}");
-    done(Command::new(heddle()).args(["plugin", "new", "--lang", language, &name, "--in"]).arg(scratch.path()));
+    done(
+        Command::new(heddle())
+            .args(["plugin", "new", "--lang", language, &name, "--in"])
+            .arg(scratch.path()),
+    );
     let project = scratch.path().join(&name);
     done(build.current_dir(&project).env("HEDDLE", heddle()));
 
     let server = Server::start();
     let address = format!("http://{}", server.address);
-    let add = done(Command::new(heddle()).args(["plugin", "add"]).arg(project.join(component)).env("HEDDLE_SERVER", address));
+    let add = done(
+        Command::new(heddle())
+            .args(["plugin", "add"])
+            .arg(project.join(component))
+            .env("HEDDLE_SERVER", address),
+    );
     assert_eq!(String::from_utf8_lossy(&add.stdout), format!("{name}@0.1.0\n"));
     let graph = std::fs::read_to_string(project.join("graph.json")).unwrap();
     let graph = server.create(&serde_json::from_str(&graph).unwrap());
     let greeted = server.run(&graph, &json!({"name": "Ada"}));
-    assert_eq!(greeted["state"]["greeting"], "Good morning, Ada!", "{}", greeted["error"]);
+    assert_eq!(
+        greeted["state"]["greeting"], "Good morning, Ada!",
+        "{}",
+        greeted["error"]
+    );
     let logged = |event: &Value| event["type"] == "log" && event["message"] == "greeting Ada";
     assert!(greeted["logs"].as_array().unwrap().iter().any(logged));
     let nobody = server.run(&graph, &json!({"name": ""}));
@@ -44,7 +63,9 @@ fn made_built_and_run(language: &str, build: &mut Command, component: &str) {
 /// The build program of an SDK, with the tools that `cargo xtask plugins` installed.
 fn build(program: &str, words: &[&str], language: &str) -> Command {
     let mut build = Command::new(program);
-    build.args(words).env("HEDDLE_TOOLS", target().join("languages").join(language));
+    build
+        .args(words)
+        .env("HEDDLE_TOOLS", target().join("languages").join(language));
     build
 }
 
@@ -73,11 +94,16 @@ fn a_project_in_rust_builds_at_once() {
     // The engine's own cargo and its flags are none of the project's.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name.ends_with("RUSTFLAGS") {
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || name.ends_with("RUSTFLAGS")
+        {
             build.env_remove(name);
         }
     }
-    build.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
+    build
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER");
     // The packages that the guests were built of are not compiled again.
     let shared = target().join("guests");
     build.env("CARGO_TARGET_DIR", &shared);
@@ -92,7 +118,10 @@ fn a_project_in_rust_builds_at_once() {
 fn wasm_compiler() -> Option<String> {
     let script = repository().join("engine/xtask/ensure-wasm-target.sh");
     let mut ensure = Command::new("bash");
-    ensure.args(["-c", r#"answer=$("$0") && eval "$answer" && printf %s "$WASM_RUSTC""#]);
+    ensure.args([
+        "-c",
+        r#"answer=$("$0") && eval "$answer" && printf %s "$WASM_RUSTC""#,
+    ]);
     let output = done(ensure.arg(script).env("WASM_TARGET", "wasm32-wasip2"));
     Some(String::from_utf8(output.stdout).unwrap()).filter(|path| !path.is_empty())
 }
@@ -102,12 +131,17 @@ fn a_folder_that_is_there_and_a_name_that_no_plugin_has_are_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let new = |name: &str| {
         let mut new = Command::new(heddle());
-        new.args(["plugin", "new", "--lang", "c", name, "--in"]).arg(scratch.path());
+        new.args(["plugin", "new", "--lang", "c", name, "--in"])
+            .arg(scratch.path());
         new.output().unwrap()
     };
     assert!(new("mine").status.success());
     std::fs::write(scratch.path().join("mine/plugin.c"), "of my own").unwrap();
-    for (name, says) in [("mine", "is there already"), ("Not Mine", "no name for a plugin"), ("std", "taken")] {
+    for (name, says) in [
+        ("mine", "is there already"),
+        ("Not Mine", "no name for a plugin"),
+        ("std", "taken"),
+    ] {
         let refused = new(name);
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -86,7 +86,11 @@ fn languages(criterion: &mut Criterion, runtime: &Runtime, host: &Host) {
     let mut state = state();
     state.insert("to".to_owned(), object::to_json(&"left"));
     let mut group = criterion.benchmark_group("language");
-    for uses in ["probe-c/route_c", "probe-js/route_js", "probe-python/route_python"] {
+    for uses in [
+        "probe-c/route_c",
+        "probe-js/route_js",
+        "probe-python/route_python",
+    ] {
         group.bench_function(uses, |bencher| {
             bencher.iter(|| {
                 let (host, call) = (host.clone(), call(host, uses, &state, "null"));
@@ -104,7 +108,12 @@ fn languages(criterion: &mut Criterion, runtime: &Runtime, host: &Host) {
 fn registrations(criterion: &mut Criterion, runtime: &Runtime) {
     let mut group = criterion.benchmark_group("registration from the cache");
     group.sample_size(20);
-    for name in ["starter", "languages/histogram", "languages/report", "languages/measure"] {
+    for name in [
+        "starter",
+        "languages/histogram",
+        "languages/report",
+        "languages/measure",
+    ] {
         let component: Arc<[u8]> = component(name).into();
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {
@@ -179,7 +188,8 @@ fn target() -> PathBuf {
 
 fn component(name: &str) -> Vec<u8> {
     let path = target().join(format!("plugins/{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()))
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()))
 }
 
 criterion_group!(benches, calls);

@@ -75,13 +75,24 @@ async fn a_call_gives_the_same_bytes_in_every_language() {
         let other = host_with(settings(), &[&name]).await;
         let first = seen_in(&one, language, 3, 1).await;
         assert!(first.len() > 50, "{first}");
-        assert_eq!(seen_in(&one, language, 3, 2).await, first, "{language}: the next attempt");
-        assert_eq!(seen_in(&other, language, 3, 1).await, first, "{language}: another host");
+        assert_eq!(
+            seen_in(&one, language, 3, 2).await,
+            first,
+            "{language}: the next attempt"
+        );
+        assert_eq!(
+            seen_in(&other, language, 3, 1).await,
+            first,
+            "{language}: another host"
+        );
         let seen: Value = serde_json::from_str(&first).unwrap();
         let later: Value = serde_json::from_str(&seen_in(&one, language, 4, 1).await).unwrap();
         // C has no system to ask for a seed: its `rand` is the same in every call.
         if language != "c" {
-            assert_ne!(seen["random"], later["random"], "{language}: another step draws other numbers");
+            assert_ne!(
+                seen["random"], later["random"],
+                "{language}: another step draws other numbers"
+            );
         }
     }
 }
