@@ -18,6 +18,8 @@ SDK = pathlib.Path(__file__).resolve().parent
 FLAGS = ["--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu17", "-Os", "-Wall", "-Wextra"]
 # Functions have parameters that they do not use, and WASI's pointers are numbers.
 FLAGS += ["-Wno-unused-parameter", "-Wno-int-to-pointer-cast"]
+# The stack is a part of the memory that a call is limited to; the compiler's own default is 16 MiB.
+FLAGS += ["-Wl,-z,stack-size=1048576"]
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 //! Plugins in every language there is an SDK for, in graphs with each other, on the real binary.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::{cell::RefCell, sync::Once, thread};
+use std::{cell::RefCell, process::Command, sync::Once, thread};
 
-use heddle_tests::{Place, Server, component, until};
+use heddle_tests::{Place, Server, component, repository, until};
 use serde_json::{Value, json};
 
 /// The languages with an SDK beside Rust, each with a plugin that does what a plugin may do.
@@ -268,4 +268,32 @@ fn many_calls_of_an_interpreter_go_on_at_once() {
             assert_eq!(call.join().unwrap().unwrap(), json!(expected));
         }
     });
+}
+
+/// Runs tests that are written in another language, and shows what they say where one fails.
+fn own_tests(program: &str, words: &[&str], folder: &str) {
+    let folder = repository().join(folder);
+    let mut tests = Command::new(program);
+    tests
+        .args(words)
+        .current_dir(&folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    tests.env("PYTHONPATH", repository().join("plugins/sdk-python"));
+    let output = tests
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let told = [&output.stdout[..], &output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        folder.display(),
+        String::from_utf8_lossy(&told)
+    );
+}
+
+#[test]
+fn the_sdks_and_samples_are_tested_without_a_component() {
+    own_tests("python3", &["-m", "unittest"], "plugins/sdk-python");
+    own_tests("python3", &["-m", "unittest"], "plugins/measure");
+    own_tests("node", &["--test"], "plugins/sdk-js");
 }
