@@ -222,8 +222,17 @@ static const heddle_function *find(bool node, plugin_string_t name) {
   return NULL;
 }
 
-static bool failed(heddle_answer *answer, const char *function, failure_t *err) {
+// Of wasi.c: what was printed and waits for the end of its line.
+void heddle_print_rest(void);
+
+// Brings everything that was printed into the journal.
+static void print_all(void) {
   fflush(NULL);
+  heddle_print_rest();
+}
+
+static bool failed(heddle_answer *answer, const char *function, failure_t *err) {
+  print_all();
   if (!answer->failed) heddle_permanent(answer, "`%s` failed without saying why", function);
   *err = answer->failure;
   return false;
@@ -249,7 +258,7 @@ bool exports_heddle_plugin_node_run(exports_heddle_plugin_node_invocation_t *cal
       .idempotency_key = ended(call->context.idempotency_key),
   };
   if (!function->node(&given, &answer)) return failed(&answer, name, err);
-  fflush(NULL);
+  print_all();
   ret->update = answer.len ? (plugin_string_t){(uint8_t *)answer.text, answer.len} : owned_text("{}");
   ret->route = answer.route;
   return true;
@@ -265,7 +274,7 @@ bool exports_heddle_plugin_tool_call(plugin_string_t *name, exports_heddle_plugi
     return failed(&answer, ended(*name), err);
   }
   if (!function->tool(view(*input), &answer)) return failed(&answer, function->name, err);
-  fflush(NULL);
+  print_all();
   *ret = answer.len ? (plugin_string_t){(uint8_t *)answer.text, answer.len} : owned_text("null");
   return true;
 }

@@ -45,6 +45,13 @@ static void write_lines(int stream, const char *text, size_t len) {
   add(stream, text, len);
 }
 
+// Writes what was printed since the last line ended, when the call ends.
+void heddle_print_rest(void) {
+  for (int stream = 0; stream < 2; stream++) {
+    if (waiting[stream].len) write_lines(stream, "\n", 1);
+  }
+}
+
 ANSWERS(fd_write)(int32_t file, int32_t pieces, int32_t count, int32_t written) {
   if (file != 1 && file != 2) return BAD_FILE;
   const struct piece *piece = (const struct piece *)pieces;
