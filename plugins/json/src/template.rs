@@ -1,10 +1,12 @@
 //! Texts with places that are filled in from JSON, in the language of Jinja.
 
 use heddle_plugin::prelude::*;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
 
 /// How much work a template may do, in instructions. The call's time and memory bound it, too.
 const FUEL: u64 = 5_000_000;
+/// How much is shown of what is undefined.
+const NAME_LEN: usize = 80;
 /// The name under which the template is known; nobody sees it.
 const NAME: &str = "template";
 
@@ -69,9 +71,18 @@ fn told(source: &str, error: &minijinja::Error) -> String {
         (None, Some(line)) => told += &format!(", line {line}"),
         (None, None) => {}
     }
-    told += &format!(": {}", error.kind());
-    if let Some(detail) = error.detail() {
-        told += &format!(": {detail}");
+    // The crate names what is undefined only in a debug build.
+    match (error.kind(), range.map(|range| &source[range])) {
+        (ErrorKind::UndefinedError, Some(name)) => {
+            let name: String = name.chars().take(NAME_LEN).collect();
+            told += &format!(": `{name}` is undefined");
+        }
+        (kind, _) => {
+            told += &format!(": {kind}");
+            if let Some(detail) = error.detail() {
+                told += &format!(": {detail}");
+            }
+        }
     }
     told
 }

@@ -138,13 +138,10 @@ fn a_name_that_stands_for_nothing_is_an_error_with_its_place() {
     let error = fill("Dear\n  {{ user.nmae }}", json!({"user": {"name": "Ada"}})).unwrap_err();
     assert_eq!(
         error.message,
-        "the template, line 2, column 6: undefined value: `user.nmae` is undefined"
+        "the template, line 2, column 6: `user.nmae` is undefined"
     );
     let error = fill("{{ a }}", json!({})).unwrap_err();
-    assert_eq!(
-        error.message,
-        "the template, line 1, column 4: undefined value: `a` is undefined"
-    );
+    assert_eq!(error.message, "the template, line 1, column 4: `a` is undefined");
     let error = fill("é {% for x in y %}", json!({"y": []})).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
     assert!(error.message.starts_with("the template, line 1"), "{error}");

@@ -300,7 +300,7 @@ fn the_shelf_gives_in_the_sandbox_what_its_own_tests_say() {
     assert!(
         wrong
             .text
-            .contains("line 1, column 4: undefined value: `x` is undefined"),
+            .contains("line 1, column 4: `x` is undefined"),
         "{wrong:?}"
     );
 }
