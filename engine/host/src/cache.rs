@@ -13,6 +13,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crc32fast::Hasher;
@@ -26,6 +27,56 @@ const SUM_LEN: u64 = 4;
 
 /// How much of a file is read at once to sum it.
 const PIECE: usize = 256 << 10;
+
+/// The folder, in the cache's own, of components as they are, for other machines to compile.
+const SOURCES: &str = "components";
+
+/// Where the bytes of a component are found again.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// In a file of the cache.
+    File(PathBuf),
+    /// Here: there is no cache.
+    Memory(Arc<[u8]>),
+}
+
+impl Source {
+    /// Keeps a component's bytes in the cache's folder, where there is one.
+    pub(crate) fn keep(folder: Option<&Path>, digest: &Digest, bytes: &Arc<[u8]>) -> Self {
+        let Some(folder) = folder else {
+            return Self::Memory(bytes.clone());
+        };
+        let folder = folder.join(SOURCES);
+        let path = folder.join(format!("{digest}.wasm"));
+        let is_kept = fs::metadata(&path).is_ok_and(|file| file.len() == bytes.len() as u64);
+        let kept = match is_kept {
+            true => Ok(()),
+            false => private_folder(&folder).and_then(|()| write(&folder, &path, &[bytes])),
+        };
+        match kept {
+            Ok(()) => Self::File(path),
+            Err(error) => {
+                tracing::warn!("a component could not be kept as {}: {error}", path.display());
+                Self::Memory(bytes.clone())
+            }
+        }
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// What became of them.
+    pub(crate) fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, String> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.clone()),
+            Self::File(path) => match fs::read(path) {
+                Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes.into()),
+                Ok(_) => Err(format!("{} is damaged: start the server again", path.display())),
+                Err(error) => Err(format!("{}: {error}: start the server again", path.display())),
+            },
+        }
+    }
+}
 
 /// A folder of compiled components.
 pub(crate) struct Cache {
@@ -58,9 +109,13 @@ impl Cache {
             }
         }
         let component = Component::from_binary(engine, bytes)?;
-        let kept = component
-            .serialize()
-            .and_then(|code| Ok(write(folder, &path, &code)?));
+        let kept = component.serialize().and_then(|code| {
+            Ok(write(
+                folder,
+                &path,
+                &[&code, &crc32fast::hash(&code).to_le_bytes()],
+            )?)
+        });
         if let Err(error) = kept {
             // A full disk costs a compilation at the next start, and nothing else.
             tracing::warn!(
@@ -82,7 +137,7 @@ fn read(engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
     }
     // SAFETY: `deserialize_file` trusts that the file came from `Component::serialize`, was not
     // changed since, and is not changed while it is mapped, as it is mapped as machine code.
-    // - Only `write` below puts files into this folder: what `serialize` gave, under its name at once
+    // - Only `load` above puts such files into this folder: what `serialize` gave, under its name at once
     //   and as a whole, and it never opens one again. A file that is replaced or removed stays as it
     //   was for those that have it mapped.
     // - The CRC-32 behind the code was compared just before, so neither a half-written file nor
@@ -118,10 +173,11 @@ fn is_whole(path: &Path) -> io::Result<bool> {
 }
 
 /// Puts the file in its place as a whole: under its name is nothing, the old file or the new one.
-fn write(folder: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(code)?;
-    file.write_all(&crc32fast::hash(code).to_le_bytes())?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.persist(path)?;
     Ok(())
 }

@@ -5,10 +5,12 @@
 mod at_once;
 mod cache;
 mod calls;
+mod compatibility;
 mod inputs;
 mod inspection;
 mod limits;
 mod outgoing;
+mod plain;
 mod purity;
 mod registration;
 mod server;
