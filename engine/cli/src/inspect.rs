@@ -105,12 +105,13 @@ impl Inspect {
     }
 }
 
-/// Tells on stderr what a plugin asks for and has, once it was added.
+/// Tells on stderr what a plugin asks for and has, and what could not be made a function, once it was added.
 pub(crate) fn tell_permissions(plugin: &Value) {
     let mut out = io::stderr().lock();
     let paint = Paint::for_stderr();
+    let mut screen = Screen::painted(&mut out, paint);
     // Where nobody reads it, nothing is lost.
-    let _ = Screen::painted(&mut out, paint).permissions(plugin);
+    let _ = screen.permissions(plugin).and_then(|()| screen.left_out(plugin));
 }
 
 /// How wide the terminal is, where stdout is one.
@@ -193,12 +194,18 @@ impl<'o, W: Write> Screen<'o, W> {
         self.missing(plugin)?;
         let imports: Vec<&str> = list(plugin, "imports").filter_map(Value::as_str).collect();
         self.painted_field("imports", &grouped(&imports), "2")?;
-        for (position, reason) in list(plugin, "left_out").filter_map(Value::as_str).enumerate() {
-            self.painted_field(if position == 0 { "left out" } else { "" }, reason, "33")?;
-        }
+        self.left_out(plugin)?;
         for function in list(plugin, "functions") {
             writeln!(self.out)?;
             self.function(function)?;
+        }
+        Ok(())
+    }
+
+    /// What it exports that is no function of the plugin.
+    fn left_out(&mut self, plugin: &Value) -> io::Result<()> {
+        for (position, reason) in list(plugin, "left_out").filter_map(Value::as_str).enumerate() {
+            self.field(if position == 0 { "left out" } else { "" }, reason)?;
         }
         Ok(())
     }

@@ -16,12 +16,18 @@ use crate::{
     client::{self, escape, list, text},
     inspect,
     lock::{Lock, Pin},
+    new,
     oci::{self, Pulled, Reference, Registry},
     paint::Paint,
+    wrap,
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Plugin {
+    /// Make a project for a plugin of your own, with all that it needs to be built
+    New(new::New),
+    /// Make a component of a core module that was compiled against the contract, as C compilers leave it
+    Wrap(wrap::Wrap),
     /// Register components with a running server, which keeps them: files, folders, or from a registry
     Add(Add),
     /// Push a component to a registry, and print the reference by which it is the same for ever
@@ -93,6 +99,8 @@ struct Transport {
 impl Plugin {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::New(new) => new.run(),
+            Self::Wrap(wrap) => wrap.run(),
             Self::Add(add) => add.run(),
             Self::Push(push) => push.run(),
             Self::Inspect(inspect) => inspect.run(),

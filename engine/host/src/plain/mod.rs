@@ -165,7 +165,7 @@ impl Plain {
         let mut results = vec![Val::Bool(false); function.returned.count()];
         let call = called.call_async(&mut *store, input, &mut results).await;
         call.map_err(|error| match failure::is_too_much_at_once(&error) {
-            true => TooManyValues.into(),
+            true => TooManyValues(room.values).into(),
             false => error,
         })?;
         function.answer(name, results.pop(), room)
@@ -231,6 +231,16 @@ fn said(name: &str, error: &Val) -> Option<String> {
         Val::String(text) => Some(text.clone()),
         _ => None,
     }
+}
+
+/// Every component of componentize-py exports this beside its own functions; no one can make use of it.
+fn is_of_componentize_py(interface: Option<&str>, export: &str, ty: &ComponentFunc) -> bool {
+    let is_named = (interface, export) == (Some("exports"), "init");
+    is_named
+        && ty
+            .params()
+            .map(|(name, _)| name)
+            .eq(["app-name", "symbols", "stub-wasi"])
 }
 
 /// Looks through what a component exports.
@@ -310,6 +320,9 @@ impl Finder<'_> {
         name: &str,
         ty: &ComponentFunc,
     ) -> Result<Function, String> {
+        if is_of_componentize_py(interface, export, ty) {
+            return Err("componentize-py calls it once, when it builds the component".to_owned());
+        }
         let mut reader = Reader::default();
         let params = reader.params(ty.params())?;
         let returned = reader.returned(ty.results())?;

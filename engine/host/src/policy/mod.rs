@@ -6,19 +6,19 @@
 
 mod address;
 mod http;
+mod limits;
+mod narrowed;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{
-    Deserialize,
-    de::{Deserializer, Error},
-};
+use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub(crate) use self::http::{Asked, HttpGrant};
-
-/// The most that `at_once` may be: more is the same as no limit.
-const MOST_AT_ONCE: usize = 1 << 20;
+pub(crate) use self::{
+    http::{Asked, HttpGrant},
+    limits::{By, CallLimits, Limit, Limits},
+    narrowed::{Narrowed, Narrowing},
+};
 
 /// The largest policy that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
@@ -38,9 +38,9 @@ struct PluginPolicy {
     /// The outgoing HTTP requests that it may make.
     #[serde(default)]
     http: Vec<HttpGrant>,
-    /// How many of its calls may be under way at once. Default: no limit of its own.
-    #[serde(default, deserialize_with = "at_once")]
-    at_once: Option<usize>,
+    /// What its calls may use up. Default: the host's own limits.
+    #[serde(default)]
+    limits: Limits,
 }
 
 /// Why a policy cannot be read.
@@ -70,7 +70,7 @@ impl Policy {
     /// let policy = Policy::parse(r#"
     /// plugins:
     ///   http:
-    ///     at_once: 4
+    ///     limits: {at_once: 4, memory: 128MiB}
     ///     http:
     ///       - https://api.example.org
     ///       - {host: "http://10.0.0.7:8080", methods: [GET, POST], paths: [/v1/]}
@@ -114,30 +114,17 @@ impl Policy {
         self.plugins.keys().map(String::as_str)
     }
 
-    /// What holds for each plugin that it says something of.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = Arc<Rules>> {
+    /// What holds for each plugin that it says something of, where these are the host's own limits.
+    pub(crate) fn rules(&self, own: &CallLimits) -> impl Iterator<Item = Arc<Rules>> {
         self.plugins.iter().map(|(name, policy)| {
             Arc::new(Rules {
                 plugin: name.as_str().into(),
                 http: policy.http.clone(),
-                at_once: policy.at_once,
-                places: policy.at_once.map(Semaphore::new),
+                limits: Arc::new(own.with_policy(&policy.limits)),
+                places: policy.limits.at_once().map(Semaphore::new),
+                said: policy.limits.clone(),
             })
         })
-    }
-}
-
-fn at_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
-    let number =
-        usize::deserialize(input).map_err(|_| D::Error::custom("`at_once` is a whole number, as in 4"))?;
-    match number {
-        0 => Err(D::Error::custom(
-            "`at_once` is at least 1: with 0, no call would ever begin",
-        )),
-        n if n > MOST_AT_ONCE => Err(D::Error::custom(format!(
-            "`at_once` is at most {MOST_AT_ONCE}: leave it out for no limit"
-        ))),
-        n => Ok(Some(n)),
     }
 }
 
@@ -148,18 +135,22 @@ pub(crate) struct Rules {
     pub(crate) plugin: Arc<str>,
     /// The outgoing HTTP requests that they may make.
     pub(crate) http: Vec<HttpGrant>,
-    /// How many of their calls may be under way at once.
-    pub(crate) at_once: Option<usize>,
+    /// What one of their calls may use up.
+    pub(crate) limits: Arc<CallLimits>,
+    /// What the policy says of that.
+    said: Limits,
+    /// How many of their calls may still begin, where that is limited.
     places: Option<Semaphore>,
 }
 
 impl Rules {
-    /// Nothing is granted, and nothing of its own limited.
-    pub(crate) fn none(plugin: Arc<str>) -> Arc<Self> {
+    /// Nothing is granted, and these limits hold.
+    pub(crate) fn none(plugin: Arc<str>, limits: Arc<CallLimits>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
             http: Vec::new(),
-            at_once: None,
+            limits,
+            said: Limits::default(),
             places: None,
         })
     }
@@ -174,6 +165,11 @@ impl Rules {
         self.http.iter().map(|grant| format!("http: {grant}")).collect()
     }
 
+    /// What the policy limits, a line for each limit.
+    pub(crate) fn limited(&self) -> Vec<String> {
+        self.said.lines()
+    }
+
     /// Waits until one more call may begin, in the order of arrival. The call's place is free again
     /// when what is returned is dropped.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
@@ -185,6 +181,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::HostSettings;
 
     fn refusal(text: &str) -> String {
         Policy::parse(text).unwrap_err().to_string()
@@ -192,11 +189,15 @@ mod tests {
 
     #[test]
     fn a_policy_is_read_from_yaml_and_from_json() {
-        let yaml = "plugins:\n  a:\n    at_once: 4\n    http: [https://api.example.org]\n  b: {}\n";
-        let json = r#"{"plugins": {"a": {"at_once": 4, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
+        let yaml = "plugins:\n  a:\n    limits: {at_once: 4}\n    http: [https://api.example.org]\n  b: {}\n";
+        let json = r#"{"plugins": {"a": {"limits": {"at_once": 4}, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
         for text in [yaml, json] {
-            let rules: Vec<_> = Policy::parse(text).unwrap().rules().collect();
-            assert_eq!((&*rules[0].plugin, rules[0].at_once), ("a", Some(4)));
+            let own = CallLimits::of(&HostSettings::default());
+            let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own).collect();
+            assert_eq!(
+                (&*rules[0].plugin, rules[0].limited()),
+                ("a", vec!["at_once: 4".to_owned()])
+            );
             assert_eq!(rules[0].lines(), ["http: https://api.example.org"]);
             assert!(rules[0].is_granted() && !rules[1].is_granted());
         }
@@ -211,15 +212,15 @@ mod tests {
             ),
             (
                 "plugins:\n  a:\n    htp: []",
-                "line 3, column 5: unknown field `htp`, expected one of http, at_once",
+                "line 3, column 5: unknown field `htp`, expected one of http, limits",
             ),
             (
-                "plugins:\n  a:\n    at_once: 0",
-                "line 3, column 14: `at_once` is at least 1",
+                "plugins:\n  a:\n    limits: {at_once: 0}",
+                "line 3, column 23: expected a whole number from 1",
             ),
             (
-                "plugins:\n  a:\n    at_once: many",
-                "line 3, column 14: `at_once` is a whole number, as in 4",
+                "plugins:\n  a:\n    limits: {memory: many}",
+                "line 3, column 22: expected a number of bytes of at most 4096 MiB",
             ),
             (
                 "plugins:\n  a: {}\n  a: {}",

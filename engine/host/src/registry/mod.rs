@@ -20,8 +20,9 @@ use self::uses::{Uses, Wanted};
 use crate::{
     component::version_of,
     contract::Contract,
+    metered::Metered,
     output::held,
-    policy::{Policy, Rules},
+    policy::{CallLimits, Policy, Rules},
 };
 
 /// How much of its digest a component gets as build metadata, where its version is taken.
@@ -32,6 +33,8 @@ const BUILD_LEN: usize = 12;
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
+    /// The same, compiled so that what it computes is counted.
+    pub(crate) metered: Arc<Metered>,
     /// What each function's input is checked against, in the order of `info.functions`.
     inputs: Arc<[Schema]>,
     /// Where each function is in `info.functions`.
@@ -51,6 +54,7 @@ impl Plugin {
         info: PluginInfo,
         inputs: Vec<Schema>,
         contract: Contract,
+        metered: Metered,
         rules: Arc<Rules>,
         hidden: bool,
     ) -> Self {
@@ -65,6 +69,7 @@ impl Plugin {
             version: version_of(&info.version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(info),
             contract: Arc::new(contract),
+            metered: Arc::new(metered),
             inputs: inputs.into(),
             rules,
             hidden,
@@ -81,7 +86,7 @@ impl Plugin {
                 name,
                 version,
                 grants: rules.lines(),
-                at_once: rules.at_once,
+                limits: rules.limited(),
                 ..(*self.info).clone()
             }),
             rules,
@@ -170,6 +175,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Registry {
     /// By the name of the plugins that they are for.
     rules: HashMap<Arc<str>, Arc<Rules>>,
+    /// What limits plugins of which the policy says nothing.
+    limits: Arc<CallLimits>,
     current: RwLock<Arc<Snapshot>>,
     /// Held while a snapshot is made from the one before. Nothing awaits while it is held.
     writing: Mutex<()>,
@@ -177,10 +184,11 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Without any plugin.
-    pub(crate) fn new(policy: &Policy) -> Self {
-        let rules = policy.rules().map(|rules| (rules.plugin.clone(), rules));
+    pub(crate) fn new(policy: &Policy, own: CallLimits) -> Self {
+        let rules = policy.rules(&own).map(|rules| (rules.plugin.clone(), rules));
         Self {
             rules: rules.collect(),
+            limits: Arc::new(own),
             current: RwLock::default(),
             writing: Mutex::default(),
         }
@@ -189,7 +197,7 @@ impl Registry {
     /// What holds for the plugins of this name.
     pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
         let rules = self.rules.get(name).cloned();
-        rules.unwrap_or_else(|| Rules::none(name.clone()))
+        rules.unwrap_or_else(|| Rules::none(name.clone(), self.limits.clone()))
     }
 
     /// Whether the function's plugin is granted anything, by the name that it is registered under.

@@ -142,7 +142,7 @@ async fn a_component_that_traps_or_never_ends_when_asked_is_refused() {
     assert!(recurses.contains("call stack exhausted"), "{recurses}");
     let loops = refusal_of_text(&with_start("(loop (br 0))")).await;
     assert!(
-        loops.contains("ran longer than its limit of 200 ms (call_timeout)"),
+        loops.contains("ran longer than its limit of 200 ms (time, the server's default)"),
         "{loops}"
     );
 }
@@ -151,7 +151,8 @@ async fn a_component_that_traps_or_never_ends_when_asked_is_refused() {
 async fn a_component_that_begins_with_too_much_memory_is_refused() {
     let text = with_start("").replace("(func $start", "(memory 1600) (func $start");
     let refused = refusal_of_text(&text).await;
-    assert!(refused.contains("memory"), "{refused}");
+    let limit = "needed more memory than its limit of 64 MiB (memory, the server's default)";
+    assert!(refused.contains(limit), "{refused}");
 }
 
 #[tokio::test]
