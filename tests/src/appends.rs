@@ -118,6 +118,7 @@ pub fn graph(number: usize) -> GraphRow {
         name: Some(format!("graph-{number}").into()),
         definition: r#"{"nodes":{"node":{}}}"#.into(),
         created_at: Timestamp(number as i64),
+        functions: Default::default(),
     }
 }
 

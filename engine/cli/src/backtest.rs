@@ -94,10 +94,9 @@ impl Arguments {
         let new = |file: &Path, name: Option<String>| -> anyhow::Result<NewPlugin> {
             let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
             Ok(NewPlugin {
-                component: bytes.into(),
                 name,
                 fallback_name: file.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
-                hidden: false,
+                ..NewPlugin::of(bytes.into())
             })
         };
         let plugin = host.register(new(&self.plugin, self.name.clone())?).await;

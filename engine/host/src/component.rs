@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmparser::{ComponentName, Encoding, KnownCustom, Parser, Payload};
 
-use crate::settings::Bytes;
+use crate::{contract, plain, settings::Bytes};
 
 /// The custom section in which a plugin carries `name@version`.
 const NAME_SECTION: &str = "heddle-plugin";
@@ -23,6 +23,17 @@ pub(crate) struct Inspected {
     pub(crate) imports: Vec<String>,
     /// What it exports, as it names it.
     pub(crate) exports: Vec<String>,
+    /// The documentation that it carries, a section each, as far as it is read.
+    pub(crate) docs: Vec<Box<[u8]>>,
+}
+
+impl Inspected {
+    /// Whether it was built against some version of the contract.
+    pub(crate) fn is_of_contract(&self) -> bool {
+        self.exports
+            .iter()
+            .any(|export| export.starts_with(contract::PACKAGE))
+    }
 }
 
 /// Reads a component. The error says what the bytes are instead, and what to do.
@@ -70,6 +81,7 @@ struct Reader {
     is_module: bool,
     component_name: Option<String>,
     version_section: Option<String>,
+    docs_len: usize,
 }
 
 impl Reader {
@@ -118,6 +130,12 @@ impl Reader {
                 let version = String::from_utf8_lossy(section.data()).into_owned();
                 self.version_section = Some(version).filter(|version| version_of(version).is_ok());
             }
+            Payload::CustomSection(section) if section.name() == plain::DOCS_SECTION && self.depth == 1 => {
+                self.docs_len += section.data().len();
+                if self.docs_len <= plain::DOCS_LEN {
+                    self.found.docs.push(section.data().into());
+                }
+            }
             Payload::CustomSection(section) if self.depth == 1 => {
                 if let KnownCustom::ComponentName(names) = section.as_known() {
                     // The names are for people who debug: where they are damaged, they are not there.
@@ -139,13 +157,14 @@ impl Reader {
 pub(crate) fn identity(
     found: &Inspected,
     asked: Option<&str>,
+    asked_version: Option<&str>,
     fallback: Option<&str>,
 ) -> Result<(Arc<str>, Arc<str>), String> {
     let name = asked.or(found.name.as_deref()).or(fallback).ok_or_else(|| {
         format!("the component carries no name: give it one, or build it with a custom section `{NAME_SECTION}` (`name@version`)")
     })?;
     check_plugin_name(name)?;
-    let version = found.version.as_deref().unwrap_or("0.0.0");
+    let version = asked_version.or(found.version.as_deref()).unwrap_or("0.0.0");
     version_of(version).map_err(|error| {
         format!("the version {version:?} of plugin `{name}` is no semantic version (like 1.2.0): {error}")
     })?;
@@ -204,9 +223,9 @@ mod tests {
         .unwrap();
         let found = inspect(&bytes, 1000).unwrap();
         assert_eq!(found.imports, ["a:b/c"]);
-        let (name, version) = identity(&found, None, Some("file")).unwrap();
+        let (name, version) = identity(&found, None, None, Some("file")).unwrap();
         assert_eq!((&*name, &*version), ("code-review", "1.2.3"));
-        let (name, _) = identity(&found, Some("other"), None).unwrap();
+        let (name, _) = identity(&found, Some("other"), None, None).unwrap();
         assert_eq!(&*name, "other");
     }
 
@@ -217,15 +236,15 @@ mod tests {
             1000,
         )
         .unwrap();
-        let (name, version) = identity(&found, None, Some("file")).unwrap();
+        let (name, version) = identity(&found, None, None, Some("file")).unwrap();
         assert_eq!((&*name, &*version), ("file", "2.0.0"));
         assert!(
-            identity(&found, None, None)
+            identity(&found, None, None, None)
                 .unwrap_err()
                 .contains("carries no name")
         );
         assert!(
-            identity(&found, Some("A b"), None)
+            identity(&found, Some("A b"), None, None)
                 .unwrap_err()
                 .contains("lower-case")
         );
@@ -234,7 +253,7 @@ mod tests {
             ..Inspected::default()
         };
         assert!(
-            identity(&odd, Some("a"), None)
+            identity(&odd, Some("a"), None, None)
                 .unwrap_err()
                 .contains("semantic version")
         );

@@ -8,13 +8,13 @@ use heddle_runtime::ports::FunctionInfo;
 use crate::{component::NAME_LEN, contract::Described, json};
 
 /// How many functions one plugin may have.
-const MOST_FUNCTIONS: usize = 1000;
+pub(crate) const MOST_FUNCTIONS: usize = 1000;
 
 /// How many nodes one function may name.
 const MOST_ROUTES: usize = 1000;
 
 /// How long a summary may be, in bytes.
-const SUMMARY_LEN: usize = 1000;
+pub(crate) const SUMMARY_LEN: usize = 1000;
 
 /// How large one schema may be, in bytes.
 const SCHEMA_LEN: usize = 256 << 10;

@@ -10,8 +10,8 @@ use crate::{
     contract::Said,
     json,
     policy::{CallLimits, Limit},
-    sandbox::{HANDLES, Refused},
-    settings::HostSettings,
+    sandbox::{ELEMENTS, HANDLES, Refused},
+    settings::{Bytes, HostSettings},
 };
 
 /// How much of a message is passed on.
@@ -33,6 +33,16 @@ pub(crate) struct TimeOver;
 #[derive(Debug, thiserror::Error)]
 #[error("what the call follows from cannot be stored")]
 pub(crate) struct NotDurable;
+
+/// A typed function gave values that take more memory than they may while they become JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("too many values were handed over")]
+pub(crate) struct TooManyValues(pub(crate) usize);
+
+/// An answer that was not kept: it would be this long.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has {0} bytes")]
+pub(crate) struct TooLarge(pub(crate) usize);
 
 /// The call may have no effect outside.
 pub(crate) fn not_durable(function: &str) -> Failure {
@@ -82,7 +92,16 @@ pub(crate) fn of_error(
             format!("`{function}` could not be called: every place for an instance is taken ({error})");
         return Failure::new(FailureKind::Unavailable, message);
     }
-    if format!("{error:#}").contains(TOO_MUCH_AT_ONCE) {
+    if let Some(TooLarge(size)) = error.downcast_ref() {
+        return too_large(function, *size, &limits.result);
+    }
+    if let Some(TooManyValues(limit)) = error.downcast_ref() {
+        let limit = Bytes(*limit);
+        let message =
+            format!("`{function}` handed over more values than its limit of {limit} holds (value_bytes)");
+        return Failure::new(FailureKind::Limit, message);
+    }
+    if is_too_much_at_once(error) {
         let limit = limits.result.bytes("result");
         let message = format!("`{function}` handed over more at once than its limit of {limit}");
         return Failure::new(FailureKind::Limit, message);
@@ -132,6 +151,11 @@ pub(crate) fn of_error(
         ),
     };
     Failure::new(FailureKind::Trap, clip(&message, MESSAGE_LEN))
+}
+
+/// Whether the guest handed over more at once than was set for its store.
+pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains(TOO_MUCH_AT_ONCE)
 }
 
 /// Makes a failure of what a guest said went wrong.

@@ -16,11 +16,12 @@ use heddle_runtime::ports::{
 use tokio::sync::Semaphore;
 
 use crate::{
+    asks,
     cache::Source,
     component::{self, Inspected},
     contract::{self, Contract, Described},
     describe, failure,
-    machine::Machine,
+    machine::{Machine, Unfit},
     metered::Metered,
     outgoing::{LOOKUPS, Tls},
     output::{Nobody, Output, held},
@@ -125,8 +126,16 @@ impl Functions for Host {
         Box::pin(async move { Ok((*self.inner.clone().register(plugin).await?).clone()) })
     }
 
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        Box::pin(async move { Ok((*self.inner.clone().inspect(plugin).await?).clone()) })
+    }
+
     fn has(&self, digest: &Digest) -> bool {
         self.inner.registry.now().by_digest(digest).is_some()
+    }
+
+    fn remove(&self, digest: &Digest) -> bool {
+        self.inner.registry.remove(digest)
     }
 
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {
@@ -171,8 +180,31 @@ impl Functions for Host {
 
 impl Inner {
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Register).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => {
+                let info = self.registry.add(plugin, renumbered)?;
+                for left_out in &info.left_out {
+                    tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
+                }
+                Ok(info)
+            }
+        }
+    }
+
+    async fn inspect(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Look).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => self.registry.would_add(plugin, renumbered),
+        }
+    }
+
+    /// Everything of a registration but making the plugin visible.
+    async fn made(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Made, RegisterError> {
         let host = self.clone();
-        let prepared = tokio::task::spawn_blocking(move || host.prepare(new)).await;
+        let prepared = tokio::task::spawn_blocking(move || host.prepare(new, purpose)).await;
         let prepared =
             prepared.map_err(|error| refused(format!("the component could not be compiled: {error}")))?;
         let New {
@@ -185,7 +217,7 @@ impl Inner {
             metered,
             hidden,
         } = match prepared? {
-            Prepared::Known(info) => return Ok(info),
+            Prepared::Known(info) => return Ok(Made::Known(info)),
             Prepared::New(new) => *new,
         };
         let rules = self.registry.rules(&name);
@@ -199,29 +231,46 @@ impl Inner {
             version,
             digest,
             size,
+            asks: asks::of(&found.imports),
             imports: found.imports,
             functions,
+            left_out: contract.left_out().to_vec(),
             grants: rules.lines(),
             limits: rules.limited(),
         };
-        self.registry
-            .add(Plugin::new(info, inputs, contract, metered, rules, hidden))
+        Ok(Made::New(Plugin::new(
+            info, inputs, contract, metered, rules, hidden,
+        )))
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
-    fn prepare(&self, new: NewPlugin) -> Result<Prepared, RegisterError> {
-        let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
+    fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
+        let (found, digest) = self.read(&new.component)?;
         let identity = || {
-            component::identity(&found, new.name.as_deref(), new.fallback_name.as_deref()).map_err(refused)
+            component::identity(
+                &found,
+                new.name.as_deref(),
+                new.version.as_deref(),
+                new.fallback_name.as_deref(),
+            )
+            .map_err(refused)
         };
-        let digest = Digest::of(&new.component);
-        if let Some(known) = self.registry.again(&digest, new.hidden, identity) {
+        let known = match purpose {
+            Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
+            Purpose::Look => self.registry.shown(&digest, identity),
+        };
+        if let Some(known) = known {
             return known.map(Prepared::Known);
         }
-        is_plugin(&found)?;
+        if found.exports.is_empty() {
+            return Err(no_plugin("it exports nothing"));
+        }
         let (name, version) = identity()?;
-        let compiled = self.machine.compile(&digest, &new.component);
-        let contract = compiled.map_err(refused)?.ok_or_else(|| no_plugin(&found))?;
+        let compiled = self.machine.compile(&digest, &new.component, &found);
+        let contract = compiled.map_err(|reason| match reason {
+            Unfit::Engine(reason) => refused(reason),
+            Unfit::Plugin(reason) => no_plugin(&reason),
+        })?;
         let source = Source::keep(self.settings.cache_dir.as_deref(), &digest, &new.component);
         let size = new.component.len() as u64;
         Ok(Prepared::New(Box::new(New {
@@ -234,6 +283,16 @@ impl Inner {
             metered: Metered::of(source),
             hidden: new.hidden,
         })))
+    }
+
+    /// What a component says of itself, and its digest: side by side, as either takes a while for a large one.
+    fn read(&self, component: &[u8]) -> Result<(Inspected, Digest), RegisterError> {
+        let (found, digest) = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| Digest::of(component));
+            let found = component::inspect(component, self.settings.max_component_bytes);
+            (found, digest.join().expect("a sum does not panic"))
+        });
+        Ok((found.map_err(refused)?, digest))
     }
 
     /// Has the component describe itself, within the limits of any call.
@@ -403,52 +462,29 @@ enum Prepared {
     New(Box<New>),
 }
 
+/// What a component was made into.
+enum Made {
+    /// It is registered.
+    Known(Arc<PluginInfo>),
+    /// It could be.
+    New(Plugin),
+}
+
+/// What a component is made into a plugin for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Register,
+    Look,
+}
+
 fn refused(reason: impl Into<String>) -> RegisterError {
     RegisterError::Refused(reason.into())
 }
 
-/// Tells early, before minutes of compiling, that a component is no plugin.
-fn is_plugin(found: &Inspected) -> Result<(), RegisterError> {
-    match found
-        .exports
-        .iter()
-        .any(|export| export.starts_with(contract::PACKAGE))
-    {
-        true => Ok(()),
-        false => Err(no_plugin(found)),
-    }
-}
-
-fn no_plugin(found: &Inspected) -> RegisterError {
-    let [node, tool] = contract::INTERFACES;
-    let exports = match &found.exports[..] {
-        [] => "nothing".to_owned(),
-        exports => {
-            let shown: Vec<_> = exports
-                .iter()
-                .take(20)
-                .map(|export| format!("`{export}`"))
-                .collect();
-            let more = exports.len().saturating_sub(shown.len());
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            format!("{}{more}", shown.join(", "))
-        }
-    };
-    let other = found
-        .exports
-        .iter()
-        .any(|export| export.starts_with(contract::PACKAGE));
-    let advice = match other {
-        true => {
-            "it was built against another version of the contract: build it against one that this engine has"
-        }
-        false => "build it with a Heddle SDK, or against wit/0.1.0",
-    };
+/// The reason, and what makes a plugin of a component.
+fn no_plugin(reason: &str) -> RegisterError {
     refused(format!(
-        "the component exports neither `{node}` nor `{tool}`, so it has no functions for a graph; it exports {exports}. To mend it, {advice}"
+        "the component cannot be a plugin: {reason}. A plugin is built with a Heddle SDK or against wit/0.1.0, \
+         or it exports functions of its own whose values can be JSON"
     ))
 }

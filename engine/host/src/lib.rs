@@ -5,6 +5,7 @@
 //! names wasmtime. It holds no state of runs: what it is given and what it answers are plain data,
 //! and a call that is made again with the same data does the same.
 
+mod asks;
 mod cache;
 mod call;
 mod clock;
@@ -18,7 +19,9 @@ mod json;
 mod machine;
 mod metered;
 mod outgoing;
+mod outline;
 mod output;
+mod plain;
 mod policy;
 mod random;
 mod registry;
@@ -26,5 +29,6 @@ mod sandbox;
 mod settings;
 
 pub use host::{Host, HostError};
+pub use outline::Outline;
 pub use policy::{Policy, PolicyError};
 pub use settings::HostSettings;

@@ -9,12 +9,24 @@ use wasmtime::{Engine, component::Linker};
 
 use crate::{
     cache::Cache,
+    component::Inspected,
     contract::Contract,
     engine::{self, Ticker},
     host::HostError,
     sandbox::{self, Sandbox},
     settings::HostSettings,
 };
+
+/// Why a component cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// It does not run here.
+    #[error("{0}")]
+    Engine(String),
+    /// It has no functions for a graph.
+    #[error("{0}")]
+    Plugin(String),
+}
 
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
@@ -36,17 +48,37 @@ impl Machine {
         })
     }
 
-    /// Compiles a component, or finds it compiled; none where it is no plugin. It takes seconds where it
-    /// compiles, so call it where blocking is allowed.
+    /// Compiles a component, or finds it compiled. It takes seconds where it compiles, so call it where
+    /// blocking is allowed.
     ///
     /// # Errors
     /// Why it cannot be called.
-    pub(crate) fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Option<Contract>, String> {
+    pub(crate) fn compile(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        found: &Inspected,
+    ) -> Result<Contract, Unfit> {
         let compiled = self.cache.load(&self.engine, digest, bytes);
-        let component = compiled.map_err(|error| format!("the component cannot be compiled: {error:#}"))?;
-        let pre = self.linker.instantiate_pre(&component);
-        let pre =
-            pre.map_err(|error| format!("the component needs what this host does not have: {error:#}"))?;
-        Contract::find(pre)
+        let component = compiled.map_err(|error| Unfit::Engine(not_compiled(&error)))?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+            Unfit::Engine(format!(
+                "the component needs what this host does not have: {error:#}"
+            ))
+        })?;
+        Contract::find(pre, found).map_err(Unfit::Plugin)
     }
+}
+
+/// How wasmtime's error reads where a component needs what comes with WASI 0.3; it has no type of its own.
+const ASYNC_FEATURE: &str = "component model async feature";
+
+/// Why a component does not compile.
+fn not_compiled(error: &wasmtime::Error) -> String {
+    let error = format!("{error:#}");
+    let advice = match error.contains(ASYNC_FEATURE) {
+        true => ". Asynchronous functions, streams and futures are of WASI 0.3: build it for WASI 0.2",
+        false => "",
+    };
+    format!("the component cannot be compiled: {error}{advice}")
 }

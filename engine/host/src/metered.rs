@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     cache::Source,
+    component,
     contract::Contract,
     host::{HostError, Inner},
     machine::Machine,
@@ -72,9 +73,10 @@ impl Inner {
             let compiled = tokio::task::spawn_blocking(move || {
                 let machine = host.metered_machine().map_err(|error| error.to_string())?;
                 let bytes = source.read(&digest)?;
-                let contract = machine.compile(&digest, &bytes)?;
-                let contract = contract.ok_or("the component exports no function for a graph")?;
-                Ok::<_, String>(Arc::new(contract))
+                // It was looked at before, when it was compiled for calls that are not counted.
+                let found = component::inspect(&bytes, usize::MAX)?;
+                let contract = machine.compile(&digest, &bytes, &found);
+                contract.map(Arc::new).map_err(|error| error.to_string())
             });
             compiled.await.map_err(|error| error.to_string())?
         });

@@ -10,6 +10,7 @@ use heddle_kernel::{
 use crate::{
     engine::Engine,
     live::Hold,
+    plugins::Needs,
     ports::{RegisterError, ResolveError, StoreError},
 };
 
@@ -337,6 +338,56 @@ pub enum RegisterPluginError {
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a plugin was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovePluginError {
+    /// No plugin has this name.
+    #[error("there is no plugin `{0}`: GET /v1/plugins lists those that there are")]
+    NoSuchPlugin(String),
+    /// It has no such version.
+    #[error("plugin `{name}` has no version {version}: it has {}", .versions.join(", "))]
+    NoSuchVersion {
+        /// The plugin.
+        name: String,
+        /// The version.
+        version: String,
+        /// The versions that there are, newest first.
+        versions: Vec<String>,
+    },
+    /// Something needs it.
+    #[error("{}", needed(.plugin, .needs))]
+    Needed {
+        /// The plugin, with its version where one was named.
+        plugin: String,
+        /// What needs it.
+        needs: Needs,
+    },
+    /// The store gives no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn needed(plugin: &str, needs: &Needs) -> String {
+    let list = |what: &str, ids: Vec<String>| match ids.is_empty() {
+        true => None,
+        false => Some(format!("{what} {}", ids.join(", "))),
+    };
+    let graphs = needs.graphs.iter().map(ToString::to_string).collect();
+    let runs = needs.runs.iter().map(ToString::to_string).collect();
+    let cut = "some of the runs that are not over, which are too many to look through".to_owned();
+    let by = [
+        list("the graphs", graphs),
+        list("the runs", runs),
+        (needs.is_cut && needs.runs.is_empty()).then_some(cut),
+    ];
+    let by: Vec<_> = by.into_iter().flatten().collect();
+    format!(
+        "plugin {plugin} is needed by {}: create these graphs again with another version and let these runs end, \
+         or remove it by force, and they fail where they call it",
+        by.join(" and by ")
+    )
 }
 
 /// What a tool answered.

@@ -12,8 +12,8 @@ use heddle_kernel::{
 use crate::{
     admission::{Enqueues, Entry, PRIORITIES, Seat},
     answer::{
-        CallToolError, CreateGraphError, CreatedGraph, Page, ReadError, Recovered, RegisterPluginError,
-        RunView, Start, StartError, StartedRun, Stats, ToolAnswer,
+        CallToolError, CreateGraphError, CreatedGraph, Page, ReadError, Recovered, RunView, Start,
+        StartError, StartedRun, Stats, ToolAnswer,
     },
     inner::Inner,
     live::{LiveRun, Stopped},
@@ -52,6 +52,10 @@ pub struct Settings {
     pub run_ahead_bytes: usize,
     /// How large a run's state may be as JSON. Default: 16 MiB.
     pub max_state_bytes: usize,
+    /// Whether a new run calls the newest versions of its plugins that fit, whatever its graph was created
+    /// with, and a component of the plugins folder becomes a version of its own where its version is taken.
+    /// For those who write plugins. Default: no.
+    pub follow_plugins: bool,
 }
 
 impl Default for Settings {
@@ -62,6 +66,7 @@ impl Default for Settings {
             cancel_grace: Duration::from_secs(5),
             run_ahead_bytes: 256 << 10,
             max_state_bytes: 16 << 20,
+            follow_plugins: false,
         }
     }
 }
@@ -125,21 +130,24 @@ impl Engine {
         graph::with_form(found, checked).map_err(CreateGraphError::Invalid)
     }
 
-    /// Checks a definition and keeps it as a graph; the same definition is the same graph.
+    /// Checks a definition and keeps it as a graph; the same definition is the same graph. The functions that
+    /// it names are looked up here: runs of it call these until it is created again.
     ///
     /// # Errors
     /// Everything that is wrong with it, or that it could not be kept.
     pub async fn create_graph(&self, definition: &str) -> Result<CreatedGraph, CreateGraphError> {
         let (graph, warnings) = self.check_graph(definition).await?;
+        let functions = self.inner.found(&graph);
         let row = GraphRow {
             id: graph.id.clone(),
             name: graph.name.clone(),
             definition: graph.definition.clone(),
             created_at: self.inner.ports.clock.now(),
+            functions: functions.clone(),
         };
         let graph = Arc::new(graph);
         let new = self.inner.ports.journal.put_graph(row).await?;
-        self.inner.keep_at_hand(graph.clone());
+        self.inner.keep_at_hand(graph.clone(), functions);
         Ok(CreatedGraph { graph, warnings, new })
     }
 
@@ -385,31 +393,6 @@ impl Engine {
             Err(ReadError::Store(error)) => return Err(error),
         };
         Ok(Some(Watch::new(journal.clone(), id, after, live)))
-    }
-
-    /// Registers a plugin and keeps it, so that it is there after a restart.
-    ///
-    /// # Errors
-    /// Where it was refused, or could not be kept.
-    pub async fn register_plugin(
-        &self,
-        component: Arc<[u8]>,
-        name: Option<String>,
-    ) -> Result<PluginInfo, RegisterPluginError> {
-        self.inner.register(component, name, None, true).await
-    }
-
-    /// Registers a component of the plugins folder, whose file is named `stem`. It is kept for
-    /// the runs that hold to it, and registered again only while its file is there.
-    ///
-    /// # Errors
-    /// Where it was refused, or could not be kept.
-    pub async fn register_from_folder(
-        &self,
-        component: Arc<[u8]>,
-        stem: String,
-    ) -> Result<PluginInfo, RegisterPluginError> {
-        self.inner.register(component, None, Some(stem), false).await
     }
 
     /// Every registered plugin.

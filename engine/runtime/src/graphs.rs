@@ -26,31 +26,51 @@ const MAX_GRAPHS: usize = 1_000;
 /// For each function that a graph names, the routes that it may take.
 type Routes = BTreeMap<Arc<str>, Vec<Arc<str>>>;
 
+/// For each function that a graph names, the exact one.
+pub(crate) type Functions = BTreeMap<Arc<str>, FunctionRef>;
+
 /// Checked graphs. A check depends on the routes that the functions declare, which a run keeps to:
 /// so each is kept with those.
 #[derive(Default)]
-pub(crate) struct AtHand(RwLock<HashMap<GraphId, (Arc<Graph>, Routes)>>);
+pub(crate) struct AtHand {
+    graphs: RwLock<HashMap<GraphId, (Arc<Graph>, Routes)>>,
+    /// What the functions of a graph were found to be when it was created last.
+    functions: RwLock<HashMap<GraphId, Arc<Functions>>>,
+}
 
 impl AtHand {
-    fn get(&self, id: &GraphId, routes: impl Fn(&str) -> Option<Vec<Arc<str>>>) -> Option<Arc<Graph>> {
-        let graphs = self.0.read().expect("no panic under this lock");
+    fn get(&self, id: &GraphId, functions: &Functions) -> Option<Arc<Graph>> {
+        let graphs = self.graphs.read().expect("no panic under this lock");
         let (graph, known) = graphs.get(id)?;
-        known
-            .iter()
-            .all(|(uses, known)| routes(uses).as_ref() == Some(known))
-            .then(|| graph.clone())
+        let same = |(uses, known): (&Arc<str>, &Vec<Arc<str>>)| {
+            functions.get(uses).is_some_and(|found| found.routes == *known)
+        };
+        known.iter().all(same).then(|| graph.clone())
     }
 
-    fn keep(&self, graph: Arc<Graph>, routes: impl Fn(&str) -> Option<Vec<Arc<str>>>) {
-        let known = graph
-            .functions()
-            .filter_map(|uses| Some((uses.clone(), routes(uses)?)))
-            .collect();
-        let mut graphs = self.0.write().expect("no panic under this lock");
+    fn keep(&self, graph: Arc<Graph>, functions: &Functions) {
+        let routes = |uses: &Arc<str>| Some((uses.clone(), functions.get(uses)?.routes.clone()));
+        let known = graph.functions().filter_map(routes).collect();
+        let mut graphs = self.graphs.write().expect("no panic under this lock");
         if graphs.len() >= GRAPHS_AT_HAND {
             graphs.clear();
         }
         graphs.insert(graph.id.clone(), (graph, known));
+    }
+
+    fn created(&self, id: GraphId, with: Arc<Functions>) {
+        let mut functions = self.functions.write().expect("no panic under this lock");
+        if functions.len() >= GRAPHS_AT_HAND {
+            functions.clear();
+        }
+        functions.insert(id, with);
+    }
+
+    /// A graph as it was created last.
+    fn as_created(&self, id: &GraphId) -> Option<(Arc<Graph>, Arc<Functions>)> {
+        let functions = self.functions.read().expect("no panic under this lock");
+        let functions = functions.get(id)?.clone();
+        Some((self.get(id, &functions)?, functions))
     }
 }
 
@@ -58,7 +78,7 @@ impl AtHand {
 pub(crate) struct Pinned {
     pub(crate) graph: Arc<Graph>,
     pub(crate) graphs: Arc<Graphs>,
-    pub(crate) functions: BTreeMap<Arc<str>, FunctionRef>,
+    pub(crate) functions: Functions,
 }
 
 impl Inner {
@@ -108,13 +128,21 @@ impl Inner {
         }
     }
 
-    fn routes(&self, uses: &str) -> Option<Vec<Arc<str>>> {
-        let found = self.ports.functions.resolve(uses).ok()?;
-        Some(found.function.routes)
+    /// What each function that a graph names is found to be at this moment. What is not found is left
+    /// out: who starts a run is told.
+    pub(crate) fn found(&self, graph: &Graph) -> Functions {
+        let found = |uses: &Arc<str>| {
+            let found = self.ports.functions.resolve(uses).ok()?;
+            Some((uses.clone(), found.function))
+        };
+        graph.functions().filter_map(found).collect()
     }
 
-    pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>) {
-        self.graphs.keep(graph, |uses| self.routes(uses));
+    /// Keeps a graph at hand, as it was created last.
+    pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>, functions: Functions) {
+        let id = graph.id.clone();
+        self.graphs.keep(graph, &functions);
+        self.graphs.created(id, Arc::new(functions));
     }
 
     /// The graph with this id, else the newest with this name.
@@ -126,29 +154,46 @@ impl Inner {
         }
     }
 
-    /// A graph by id or name, ready for a new run.
-    async fn graph_to_run(&self, id_or_name: &str) -> Result<Arc<Graph>, StartError> {
-        let routes = |uses: &str| self.routes(uses);
-        if let Some(graph) = self.graphs.get(&GraphId(id_or_name.into()), routes) {
-            return Ok(graph);
+    /// A graph by id or name, and what its functions were found to be when it was created last.
+    async fn graph_to_run(&self, id_or_name: &str) -> Result<(Arc<Graph>, Arc<Functions>), StartError> {
+        if !self.settings.follow_plugins
+            && let Some(at_hand) = self.graphs.as_created(&GraphId(id_or_name.into()))
+        {
+            return Ok(at_hand);
         }
         let row = self.graph_row(id_or_name).await?;
         let row = row.ok_or_else(|| StartError::NoSuchGraph(id_or_name.to_owned()))?;
-        if let Some(graph) = self.graphs.get(&row.id, routes) {
-            return Ok(graph);
+        if self.settings.follow_plugins || row.functions.is_empty() {
+            return self.as_found(&row).await;
         }
-        let checked = match Definition::parse(&row.definition) {
-            Ok(definition) => self.check(&definition).await?,
-            Err(found) => Err(found),
+        if let Some(at_hand) = self.graphs.as_created(&row.id) {
+            return Ok(at_hand);
+        }
+        let pins = Pins {
+            graph: &row.id,
+            graphs: &BTreeMap::new(),
+            functions: &row.functions,
         };
-        let graph = Arc::new(checked.map_err(StartError::Broken)?.0);
-        self.keep_at_hand(graph.clone());
-        Ok(graph)
+        let graph = Arc::new(pins.rebuild(&row.definition).map_err(StartError::Broken)?);
+        self.keep_at_hand(graph.clone(), row.functions.clone());
+        Ok((graph, Arc::new(row.functions)))
     }
 
-    /// The exact graphs and functions that a run of this graph keeps to from now on.
+    /// A graph with what its functions are found to be at this moment.
+    async fn as_found(&self, row: &GraphRow) -> Result<(Arc<Graph>, Arc<Functions>), StartError> {
+        let definition = Definition::parse(&row.definition).map_err(StartError::Broken)?;
+        let graph = self.check(&definition).await?.map_err(StartError::Broken)?.0;
+        let functions = self.found(&graph);
+        let graph = Arc::new(graph);
+        self.graphs.keep(graph.clone(), &functions);
+        Ok((graph, Arc::new(functions)))
+    }
+
+    /// The exact graphs and functions that a run of this graph keeps to from now on. Where a graph and one
+    /// that it runs name the same function, what the graph was created with stands.
     pub(crate) async fn pin(&self, id_or_name: &str) -> Result<Pinned, StartError> {
-        let graph = self.graph_to_run(id_or_name).await?;
+        let (graph, found) = self.graph_to_run(id_or_name).await?;
+        let mut functions = (*found).clone();
         let mut graphs = Graphs::new();
         let mut open = vec![graph.clone()];
         while let Some(of) = open.pop() {
@@ -159,7 +204,13 @@ impl Inner {
                 // A graph that runs itself by its name means itself, and no other version.
                 let named = match of.name.as_ref() == Some(name) {
                     true => of.clone(),
-                    false => self.graph_to_run(name).await?,
+                    false => {
+                        let (named, found) = self.graph_to_run(name).await?;
+                        for (uses, function) in &*found {
+                            functions.entry(uses.clone()).or_insert_with(|| function.clone());
+                        }
+                        named
+                    }
                 };
                 graphs.insert(name.clone(), named.clone());
                 if graphs.len() > MAX_GRAPHS {
@@ -171,27 +222,23 @@ impl Inner {
                 open.push(named);
             }
         }
-        self.with_functions(graph, graphs)
+        self.keeping_to(graph, graphs, functions).await
     }
 
     /// What a run keeps to that goes on with this graph, and with these for the names in it, on the newest
-    /// versions of its plugins.
+    /// versions of its plugins that fit.
     pub(crate) async fn repin(
         &self,
         graph: &GraphId,
         graphs: &BTreeMap<Arc<str>, GraphId>,
     ) -> Result<Pinned, StartError> {
-        let graph = self.graph_to_run(&graph.0).await?;
+        let (graph, _) = self.graph_to_run(&graph.0).await?;
         let mut named = Graphs::new();
         for (name, id) in graphs {
-            named.insert(name.clone(), self.graph_to_run(&id.0).await?);
+            named.insert(name.clone(), self.graph_to_run(&id.0).await?.0);
         }
-        self.with_functions(graph, named)
-    }
-
-    fn with_functions(&self, graph: Arc<Graph>, graphs: Graphs) -> Result<Pinned, StartError> {
-        let mut functions: BTreeMap<Arc<str>, FunctionRef> = BTreeMap::new();
-        for node in graphs.values().chain([&graph]).flat_map(|graph| &graph.nodes) {
+        let mut functions = Functions::new();
+        for node in named.values().chain([&graph]).flat_map(|graph| &graph.nodes) {
             let Some(uses) = node.uses().filter(|uses| !functions.contains_key(*uses)) else {
                 continue;
             };
@@ -199,11 +246,49 @@ impl Inner {
             let found = found.map_err(|error| broken(&format!("/nodes/{}", node.name), error.to_string()))?;
             functions.insert(uses.clone(), found.function);
         }
+        self.keeping_to(graph, named, functions).await
+    }
+
+    /// What a run keeps to, when it can: every function is there, and every graph is as these functions
+    /// make it.
+    async fn keeping_to(
+        &self,
+        graph: Arc<Graph>,
+        mut graphs: Graphs,
+        mut functions: Functions,
+    ) -> Result<Pinned, StartError> {
+        for (uses, function) in &mut functions {
+            if !self.ports.functions.has(&function.digest)
+                && let Some(error) = self.register_exact(function).await?
+            {
+                return Err(broken("", gone(uses, function, &error)));
+            }
+            function.granted = self.ports.functions.is_granted(function);
+        }
+        let graph = self.with_routes(graph, &functions)?;
+        for named in graphs.values_mut() {
+            *named = self.with_routes(named.clone(), &functions)?;
+        }
         Ok(Pinned {
             graph,
             graphs: Arc::new(graphs),
             functions,
         })
+    }
+
+    /// The same graph, as these functions make it.
+    fn with_routes(&self, graph: Arc<Graph>, functions: &Functions) -> Result<Arc<Graph>, StartError> {
+        if let Some(graph) = self.graphs.get(&graph.id, functions) {
+            return Ok(graph);
+        }
+        let pins = Pins {
+            graph: &graph.id,
+            graphs: &BTreeMap::new(),
+            functions,
+        };
+        let graph = Arc::new(pins.rebuild(&graph.definition).map_err(StartError::Broken)?);
+        self.graphs.keep(graph.clone(), functions);
+        Ok(graph)
     }
 
     /// The graphs that a run keeps to.
@@ -222,8 +307,7 @@ impl Inner {
 
     async fn kept_graph(&self, run: RunId, id: &GraphId, pins: &Pins<'_>) -> Result<Arc<Graph>, ReadError> {
         let damaged = |message: String| ReadError::Damaged { run, message };
-        let routes = |uses: &str| Some(pins.functions.get(uses)?.routes.clone());
-        if let Some(graph) = self.graphs.get(id, routes) {
+        if let Some(graph) = self.graphs.get(id, pins.functions) {
             return Ok(graph);
         }
         let kept = self.ports.journal.graph(id).await;
@@ -231,9 +315,23 @@ impl Inner {
         let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
         let graph = pins.rebuild(&kept.definition);
         let graph = Arc::new(graph.map_err(|found| damaged(summary(&found)))?);
-        self.graphs.keep(graph.clone(), routes);
+        self.graphs.keep(graph.clone(), pins.functions);
         Ok(graph)
     }
+}
+
+/// Why a run cannot begin whose graph was created with a function that is not there any more.
+fn gone(uses: &str, function: &FunctionRef, error: &str) -> String {
+    let FunctionRef {
+        digest,
+        plugin,
+        version,
+        ..
+    } = function;
+    format!(
+        "the graph was created with `{uses}` of {plugin}@{version} (sha256 {digest}), and {error}: \
+         create the graph again, so that it takes a version that there is"
+    )
 }
 
 fn broken(pointer: &str, message: String) -> StartError {

@@ -8,19 +8,17 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Digest, Run, RunId};
+use heddle_kernel::RunId;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
     admission::Admission,
-    answer::RegisterPluginError,
     drive::drive,
     engine::{Ports, Settings},
     graphs::AtHand,
     live::{LiveRun, Stopped},
     outbox::Outbox,
-    ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, StoreError},
     registry::Registry,
     requests::Claimed,
     schedules::Schedules,
@@ -108,73 +106,5 @@ impl Inner {
     /// Begins a task that belongs to no run, and is joined with the tasks of those that do.
     pub(crate) fn spawn_beside(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.live.spawn(RunId(Uuid::nil()), task);
-    }
-
-    /// Makes sure that the plugins which a run keeps to can be called.
-    pub(crate) async fn register_pinned(&self, run: &Run) -> Result<(), StoreError> {
-        for function in run.functions.values() {
-            if self.ports.functions.has(&function.digest) {
-                continue;
-            }
-            // Where it cannot be had, the step that needs it fails with a clear error of its own.
-            let error = match self.ports.journal.plugin(&function.digest).await {
-                Ok(Some(plugin)) => {
-                    let registered = self.register_kept(plugin, true).await;
-                    registered.err().map(|error| error.to_string())
-                }
-                Ok(None) => None,
-                Err(StoreError::Damaged(error)) => Some(error),
-                Err(error) => return Err(error),
-            };
-            if let Some(error) = error {
-                let plugin = &function.plugin;
-                tracing::error!(run = %run.id, %plugin, %error, "a plugin that a run keeps to is gone");
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn register_kept(
-        &self,
-        plugin: PluginRow,
-        hidden: bool,
-    ) -> Result<PluginInfo, RegisterError> {
-        let PluginRow { name, component, .. } = plugin;
-        let name = Some(name.to_string());
-        self.ports
-            .functions
-            .register(NewPlugin {
-                component,
-                name,
-                fallback_name: None,
-                hidden,
-            })
-            .await
-    }
-
-    pub(crate) async fn register(
-        &self,
-        component: Arc<[u8]>,
-        name: Option<String>,
-        fallback_name: Option<String>,
-        active: bool,
-    ) -> Result<PluginInfo, RegisterPluginError> {
-        let plugin = NewPlugin {
-            component: component.clone(),
-            name,
-            fallback_name,
-            hidden: false,
-        };
-        let info = self.ports.functions.register(plugin).await?;
-        let row = PluginRow {
-            digest: Digest::of(&component),
-            name: info.name.clone(),
-            version: info.version.clone(),
-            active,
-            component,
-            added_at: self.ports.clock.now(),
-        };
-        self.ports.journal.put_plugin(row).await?;
-        Ok(info)
     }
 }

@@ -18,6 +18,7 @@ mod inner;
 mod live;
 mod load;
 mod outbox;
+mod plugins;
 pub mod ports;
 mod registry;
 mod replay;
@@ -32,11 +33,12 @@ mod watch;
 pub use admission::PRIORITIES;
 pub use answer::{
     CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, Page, ReadError,
-    Recovered, RegisterPluginError, RequestKey, RunView, SendError, Start, StartError, StartedRun, Stats,
-    StepError, StepView, ToolAnswer,
+    Recovered, RegisterPluginError, RemovePluginError, RequestKey, RunView, SendError, Start, StartError,
+    StartedRun, Stats, StepError, StepView, ToolAnswer,
 };
 pub use backtest::{Backtest, Difference};
 pub use engine::{Engine, Ports, Settings};
+pub use plugins::Needs;
 pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 pub use system::{RandomIds, SystemClock};
 pub use watch::{Chunk, Watch, Watched};

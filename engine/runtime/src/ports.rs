@@ -1,6 +1,6 @@
 //! What the runtime needs of the world: a journal, functions, a clock and ids.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
@@ -49,7 +49,8 @@ pub trait Journal: Send + Sync + 'static {
     /// that run.
     fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>>;
 
-    /// Makes a graph durable, if it is new. Answers whether it was.
+    /// Makes a graph durable, if it is new; of one that is there, only what its functions are, where that
+    /// is told. Answers whether it was new.
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>>;
     /// The graph with this id.
     fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
@@ -61,6 +62,9 @@ pub trait Journal: Send + Sync + 'static {
         after: Option<i64>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>>;
+
+    /// The graphs whose functions are of this component, oldest first; at most `limit`.
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>>;
 
     /// The run with this id.
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>>;
@@ -111,6 +115,15 @@ pub trait Journal: Send + Sync + 'static {
     fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>>;
     /// Every plugin with `active` set, in the order in which they were first kept.
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>>;
+    /// Forgets the component with this digest. Answers whether there was one.
+    fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Makes durable what a plugin is granted, instead of what was kept under its name.
+    fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Forgets what the plugin with this name is granted. Answers whether there was anything.
+    fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Every policy of a plugin, by its name.
+    fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>>;
 
     /// Makes a schedule durable, instead of the one with its name.
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -236,6 +249,15 @@ pub struct ScheduleRow {
     pub body: Arc<str>,
 }
 
+/// What one plugin is granted, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRow {
+    /// The plugin's name.
+    pub name: Arc<str>,
+    /// JSON of whoever grants it.
+    pub body: Arc<str>,
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
@@ -300,6 +322,9 @@ pub struct GraphRow {
     pub definition: Arc<str>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// What each function that it names was found to be when it was created last. Empty where it was
+    /// created before that was kept.
+    pub functions: BTreeMap<Arc<str>, FunctionRef>,
 }
 
 /// A run as it is listed.
@@ -378,11 +403,18 @@ pub trait Functions: Send + Sync + 'static {
     /// makes it visible. The newest version of a name is the one that a bare reference finds.
     /// With `hidden` it can be called by digest and is neither listed nor found by name.
     fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
+    /// Does all of a registration but making the component visible, and says what it would be, with what
+    /// is granted under its name.
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
     /// Whether a component with this digest is registered, hidden or not.
     fn has(&self, digest: &Digest) -> bool;
-    /// Every plugin that is not hidden, by name and then newest first.
+    /// Takes the component with this digest out: it can be called no more. Answers whether it was there.
+    fn remove(&self, digest: &Digest) -> bool;
+    /// Every plugin that is not hidden, by name and then newest first, with pre-releases after the rest.
     fn plugins(&self) -> Vec<Arc<PluginInfo>>;
-    /// Finds what a graph or a caller names: `plugin/function`, or `function` where exactly one plugin has it.
+    /// Finds what a graph or a caller names: `plugin/function`, or `function` where exactly one plugin has it,
+    /// of the newest version; with `@` and a version, a range of versions or a digest behind it, of the
+    /// newest version that fits.
     fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError>;
     /// Whether the function's plugin was granted anything, so that a call may have an effect outside. Then
     /// the call is made when all that it follows from is durable. Where a plugin without grants calls a
@@ -413,8 +445,13 @@ pub struct NewPlugin {
     pub component: Arc<[u8]>,
     /// A name that stands before the one in the component.
     pub name: Option<String>,
+    /// A version that stands before the one in the component.
+    pub version: Option<String>,
     /// What to name it where the component has no name: a file's stem.
     pub fallback_name: Option<String>,
+    /// Where its version is taken by another component, it gets one of its own that counts as newer:
+    /// `1.2.0+` and the beginning of its digest.
+    pub renumbered: bool,
     /// Callable by digest only.
     pub hidden: bool,
 }
@@ -432,8 +469,13 @@ pub struct PluginInfo {
     pub size: u64,
     /// What it imports, as the component names it.
     pub imports: Vec<String>,
+    /// What these imports mean, in the words of permissions: `clock`, `environment`, `files`, `http`,
+    /// `random`, `sockets`, `tools`. Most toolchains import more than their guests use.
+    pub asks: Vec<String>,
     /// Its functions.
     pub functions: Vec<FunctionInfo>,
+    /// What it exports that could not be made a function, each with the reason.
+    pub left_out: Vec<String>,
     /// What it is granted, a line for each grant.
     pub grants: Vec<String>,
     /// What the operator limits for it in place of the engine's own limits, a line for each.
@@ -482,6 +524,24 @@ pub enum ResolveError {
         uses: String,
         /// Names that are near it.
         similar: Vec<String>,
+    },
+    /// What stands behind the `@` is no version.
+    #[error("`{uses}`: {problem}")]
+    Version {
+        /// The name.
+        uses: String,
+        /// What is wrong with its version, and what to write.
+        problem: String,
+    },
+    /// A plugin has it, and no version of that plugin that fits.
+    #[error("no version of `{plugin}` with that function fits `{uses}`: there is {}", .versions.join(", "))]
+    NoVersion {
+        /// The name.
+        uses: String,
+        /// The plugin.
+        plugin: String,
+        /// Its versions, newest first.
+        versions: Vec<String>,
     },
     /// Several plugins have it.
     #[error("several plugins have a function `{uses}`: say which with `uses`: {}", .candidates.join(", "))]

@@ -143,6 +143,8 @@ impl<'e> Replay<'e> {
                 name: graph.name.clone(),
                 definition: graph.definition.clone(),
                 created_at: held.created_at,
+                // Whoever starts a run of it has these looked up.
+                functions: BTreeMap::new(),
             };
             self.used.insert(id.clone(), row);
             Ok(Arc::new(graph))

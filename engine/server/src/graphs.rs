@@ -1,6 +1,6 @@
 //! `/v1/graphs`: graphs, created, listed and shown.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -23,7 +23,7 @@ use crate::{
     original::DefinitionDoc,
     page_token::{self, Page},
     problem::{Finding, Kind, Problem, ProblemBody},
-    view::Moment,
+    view::{FunctionRefView, Moment},
 };
 
 /// A graph that was created.
@@ -62,6 +62,10 @@ pub(crate) struct GraphBody {
     /// The definition as it was written.
     #[schema(value_type = DefinitionDoc)]
     definition: Box<RawValue>,
+    /// For each function that it names, the one that new runs of it call: the newest that fitted when it was
+    /// created last. Creating it again looks again.
+    #[schema(value_type = BTreeMap<String, FunctionRefView>)]
+    functions: BTreeMap<Arc<str>, FunctionRefView>,
 }
 
 /// Graphs, newest first.
@@ -85,7 +89,8 @@ impl From<GraphRow> for GraphSummary {
 
 /// Create a graph
 ///
-/// Checks the definition as a whole and keeps it. Creating the same definition again answers the same id.
+/// Checks the definition as a whole and keeps it. Creating the same definition again answers the same id,
+/// and looks up anew which versions of its functions runs of it call.
 #[utoipa::path(
     post, path = "/v1/graphs", tag = "graphs", operation_id = "create_graph",
     request_body = DefinitionDoc,
@@ -211,7 +216,10 @@ pub(crate) async fn get(
     let row = find(&app, &graph).await?;
     let definition = RawValue::from_string(row.definition.to_string())
         .map_err(|error| StoreError::Damaged(error.to_string()))?;
+    let functions = row.functions.iter();
+    let functions = functions.map(|(uses, at)| (uses.clone(), at.into())).collect();
     let body = GraphBody {
+        functions,
         summary: row.into(),
         definition,
     };

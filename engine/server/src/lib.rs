@@ -32,6 +32,7 @@ mod steering;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod view;
 
 use std::{any::Any, io, sync::Arc};
@@ -140,7 +141,9 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(schedules::resume))
         .routes(routes!(schedules::run))
         .routes(routes!(plugins::list, plugins::register))
-        .routes(routes!(plugins::get))
+        .routes(routes!(plugins::inspect))
+        .routes(routes!(plugins::get, versions::remove_all))
+        .routes(routes!(versions::get, versions::remove_one))
         .routes(routes!(plugins::tools))
         .routes(routes!(plugins::tool))
         .routes(routes!(plugins::call))

@@ -59,6 +59,7 @@ kinds! {
     MALFORMED_EXPORT: UNPROCESSABLE_ENTITY, "malformed-export", "This is no export of a run";
     PLUGIN_REFUSED: UNPROCESSABLE_ENTITY, "plugin-refused", "The component cannot be a plugin";
     VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
+    PLUGIN_NEEDED: CONFLICT, "plugin-needed", "Something needs this plugin";
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
     RUN_KNOWN: CONFLICT, "run-known", "The run is here already";
     RUN_OVER: CONFLICT, "run-over", "The run is over";

@@ -11,8 +11,8 @@ use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
         Append, AppendError, Call, Functions, GraphRow, GroupCounts, Journal, NewPlugin, PluginInfo,
-        PluginRow, QueuedRun, RegisterError, Request, ResolveError, Resolved, RunFilter, RunRow, RunSnapshot,
-        ScheduleRow, StoreError, ToolCall,
+        PluginRow, PolicyRow, QueuedRun, RegisterError, Request, ResolveError, Resolved, RunFilter, RunRow,
+        RunSnapshot, ScheduleRow, StoreError, ToolCall,
     },
 };
 use tokio::{
@@ -112,6 +112,21 @@ impl Journal for Nothing {
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
         now(Ok(Vec::new()))
     }
+    fn graphs_with(&self, _: &Digest, _: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
+    fn delete_plugin(&self, _: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
+        now(Ok(false))
+    }
+    fn put_policy(&self, _: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        now(Ok(()))
+    }
+    fn delete_policy(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        now(Ok(false))
+    }
+    fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
     fn health(&self) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("the disk is full".to_owned()))
     }
@@ -124,7 +139,13 @@ impl Functions for Nothing {
     fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
         now(Err(RegisterError::Refused("this is no component".to_owned())))
     }
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        self.register(plugin)
+    }
     fn has(&self, _: &Digest) -> bool {
+        false
+    }
+    fn remove(&self, _: &Digest) -> bool {
         false
     }
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {

@@ -11,8 +11,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot,
-    ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunRow,
+    RunSnapshot, ScheduleRow, StoreError,
 };
 
 pub(crate) struct Wrapped<J> {
@@ -146,6 +146,26 @@ impl<J: Journal> Journal for Wrapped<J> {
 
     fn active_plugins(&self) -> Answer<'_, Vec<PluginRow>> {
         self.journal.active_plugins()
+    }
+
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> Answer<'_, Vec<GraphRow>> {
+        self.journal.graphs_with(digest, limit)
+    }
+
+    fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {
+        self.journal.delete_plugin(digest)
+    }
+
+    fn put_policy(&self, policy: PolicyRow) -> Answer<'_, ()> {
+        self.journal.put_policy(policy)
+    }
+
+    fn delete_policy(&self, name: &str) -> Answer<'_, bool> {
+        self.journal.delete_policy(name)
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyRow>> {
+        self.journal.policies()
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> Answer<'_, ()> {

@@ -14,7 +14,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, GraphRow, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow,
+    Ack, Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunRow,
     RunSnapshot, ScheduleRow, StoreError,
 };
 use heddle_store::MemoryJournal;
@@ -388,6 +388,29 @@ impl Journal for Disk {
 
     fn active_plugins(&self) -> Answer<'_, Vec<PluginRow>> {
         self.read(|kept| kept.active_plugins())
+    }
+
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> Answer<'_, Vec<GraphRow>> {
+        let digest = digest.clone();
+        self.read(move |kept| kept.graphs_with(&digest, limit))
+    }
+
+    fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {
+        let digest = digest.clone();
+        self.write(move |kept| kept.delete_plugin(&digest))
+    }
+
+    fn put_policy(&self, policy: PolicyRow) -> Answer<'_, ()> {
+        self.write(move |kept| kept.put_policy(policy))
+    }
+
+    fn delete_policy(&self, name: &str) -> Answer<'_, bool> {
+        let name = name.to_owned();
+        self.write(move |kept| kept.delete_policy(&name))
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyRow>> {
+        self.read(|kept| kept.policies())
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> Answer<'_, ()> {

@@ -6,16 +6,20 @@ mod at_once;
 mod bounds;
 mod cache;
 mod calls;
+mod compatibility;
 mod garbled;
 mod greedy;
 mod inputs;
+mod inspection;
 mod limits;
 mod outgoing;
+mod plain;
 mod purity;
 mod registration;
 mod server;
 mod settled;
 mod tools;
+mod versions;
 
 use std::{
     path::Path,
@@ -78,10 +82,8 @@ async fn register(
 ) -> Result<PluginInfo, RegisterError> {
     let fallback_name = fallback_name.map(str::to_owned);
     host.register(NewPlugin {
-        component,
-        name: None,
         fallback_name,
-        hidden: false,
+        ..NewPlugin::of(component)
     })
     .await
 }

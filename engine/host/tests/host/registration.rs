@@ -82,17 +82,12 @@ async fn what_is_no_plugin_is_refused_with_the_reason() {
             .await
             .contains("core WebAssembly module, not a component")
     );
-    let other = refusal(&component("fixtures/other")).await;
-    assert!(
-        other.contains("`heddle:plugin/node@0.1.0` nor `heddle:plugin/tool@0.1.0`"),
-        "{other}"
-    );
-    assert!(other.contains("it exports `greet`"), "{other}");
     let newer = r#"(component (instance $i) (export "heddle:plugin/node@9.0.0" (instance $i)))"#;
+    let newer = refusal_of_text(newer).await;
     assert!(
-        refusal_of_text(newer)
-            .await
-            .contains("another version of the contract")
+        newer.contains("another version of the contract")
+            && newer.contains("neither `heddle:plugin/node@0.1.0` nor `heddle:plugin/tool@0.1.0`"),
+        "{newer}"
     );
 }
 
@@ -194,29 +189,6 @@ async fn a_version_belongs_to_one_component() {
 }
 
 #[tokio::test]
-async fn the_newest_version_of_a_name_is_found_and_all_are_listed() {
-    let host = Host::new(settings()).unwrap();
-    let raw = component("fixtures/raw");
-    for version in ["1.9.0", "1.10.0", "1.10.0-rc.1"] {
-        register(&host, named(&raw, &format!("many@{version}")), None)
-            .await
-            .unwrap();
-    }
-    let versions: Vec<_> = host
-        .plugins()
-        .iter()
-        .map(|plugin| plugin.version.to_string())
-        .collect();
-    assert_eq!(versions, ["1.10.0", "1.10.0-rc.1", "1.9.0"]);
-    assert_eq!(&*host.resolve("many/array").unwrap().function.version, "1.10.0");
-    assert_eq!(
-        &*host.resolve("array").unwrap().function.version,
-        "1.10.0",
-        "older versions do not make it ambiguous"
-    );
-}
-
-#[tokio::test]
 async fn a_bare_name_finds_the_function_that_only_one_plugin_has() {
     let host = host_with(settings(), &["bench", "fixtures/hostile"]).await;
     assert_eq!(host.resolve("touch").unwrap().function.to_string(), "bench/touch");
@@ -248,10 +220,8 @@ async fn a_hidden_plugin_is_called_by_digest_alone_until_it_is_shown() {
     let host = host_with(settings(), &["fixtures/raw"]).await;
     let old = named(&component("fixtures/raw-tool"), "raw@0.0.0");
     let add = |hidden| NewPlugin {
-        component: old.clone(),
-        name: None,
-        fallback_name: None,
         hidden,
+        ..NewPlugin::of(old.clone())
     };
     let info = host.register(add(true)).await.unwrap();
     assert!(host.has(&info.digest));

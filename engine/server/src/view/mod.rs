@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 pub(crate) use self::{
     chunk::{ChunkView, MissedView},
-    event::{EventView, ItemView},
+    event::{EventView, FunctionRefView, ItemView},
 };
 
 /// A moment, written as RFC 3339 in UTC with milliseconds.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{RunId, Status, Timestamp};
+use heddle_kernel::{Digest, RunId, Status, Timestamp};
 use heddle_runtime::ports::{Append, GraphRow, Leaves, PluginRow, Request, RunRow};
 
 /// What is durable.
@@ -19,6 +19,7 @@ pub(super) struct Kept {
     /// The requests that were answered, by where they went and their key.
     pub(super) requests: BTreeMap<(Option<RunId>, Arc<str>), Request>,
     pub(super) schedules: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) policies: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -125,6 +126,25 @@ impl Kept {
             }
         }
         before - self.runs.len()
+    }
+
+    /// Answers whether it is new.
+    pub(super) fn put_graph(&mut self, graph: GraphRow) -> bool {
+        match self.graphs.iter_mut().find(|kept| kept.id == graph.id) {
+            Some(_) if graph.functions.is_empty() => {}
+            Some(kept) => kept.functions = graph.functions,
+            None => {
+                self.graphs.push(graph);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn delete_plugin(&mut self, digest: &Digest) -> bool {
+        let before = self.plugins.len();
+        self.plugins.retain(|plugin| plugin.digest != *digest);
+        self.plugins.len() < before
     }
 
     pub(super) fn put_plugin(&mut self, plugin: PluginRow) {

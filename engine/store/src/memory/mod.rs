@@ -15,8 +15,8 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GroupCounts, Journal, Leaves, PluginRow, QueuedRun, Request, RunFilter,
-    RunRow, RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GroupCounts, Journal, Leaves, PluginRow, PolicyRow, QueuedRun, Request,
+    RunFilter, RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 use tokio::sync::oneshot;
 
@@ -53,10 +53,8 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Append(Box<Append>, Vec<String>),
-    Graph(GraphRow, Answer<bool>),
-    Plugin(PluginRow, Answer<bool>),
-    Schedule(ScheduleRow, Answer<bool>),
-    DeleteSchedule(Arc<str>, Answer<bool>),
+    /// What is of no run; it answers whether there was something to change.
+    Change(Box<dyn FnOnce(&mut Kept) -> bool + Send>, Answer<bool>),
     Forget(Vec<RunId>, Answer<usize>),
     Close(Answer<bool>),
 }
@@ -123,6 +121,21 @@ impl MemoryJournal {
         Box::pin(async { answer })
     }
 
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Kept) -> bool + Send + 'static,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::Change(Box::new(change), answer))
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Kept) + Send + 'static) -> BoxFuture<'_, Result<(), StoreError>> {
+        let changed = self.change(|kept| {
+            change(kept);
+            true
+        });
+        changed.map(|kept| kept.map(|_| ())).boxed()
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         job: impl FnOnce(Answer<T>) -> Job,
@@ -154,7 +167,7 @@ impl Journal for MemoryJournal {
     }
 
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::Graph(graph, answer))
+        self.change(|kept| kept.put_graph(graph))
     }
 
     fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
@@ -252,9 +265,7 @@ impl Journal for MemoryJournal {
     }
 
     fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(|answer| Job::Plugin(plugin, answer))
-            .map(|kept| kept.map(|_| ()))
-            .boxed()
+        self.put(|kept| kept.put_plugin(plugin))
     }
 
     fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
@@ -265,6 +276,18 @@ impl Journal for MemoryJournal {
                 .find(|plugin| plugin.digest == *digest)
                 .cloned())
         })
+    }
+
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>> {
+        self.read(|kept| {
+            let has = |graph: &&GraphRow| graph.functions.values().any(|at| at.digest == *digest);
+            Ok(kept.graphs.iter().filter(has).take(limit).cloned().collect())
+        })
+    }
+
+    fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let digest = digest.clone();
+        self.change(move |kept| kept.delete_plugin(&digest))
     }
 
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
@@ -348,18 +371,36 @@ impl Journal for MemoryJournal {
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(|answer| Job::Schedule(schedule, answer))
-            .map(|kept| kept.map(|_| ()))
-            .boxed()
+        self.put(|kept| drop(kept.schedules.insert(schedule.name, schedule.body)))
     }
 
     fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::DeleteSchedule(name.into(), answer))
+        let name: Arc<str> = name.into();
+        self.change(move |kept| kept.schedules.remove(&name).is_some())
     }
 
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
         self.read(|kept| {
             let rows = kept.schedules.iter().map(|(name, body)| ScheduleRow {
+                name: name.clone(),
+                body: body.clone(),
+            });
+            Ok(rows.collect())
+        })
+    }
+
+    fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.put(|kept| drop(kept.policies.insert(policy.name, policy.body)))
+    }
+
+    fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let name: Arc<str> = name.into();
+        self.change(move |kept| kept.policies.remove(&name).is_some())
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
+        self.read(|kept| {
+            let rows = kept.policies.iter().map(|(name, body)| PolicyRow {
                 name: name.clone(),
                 body: body.clone(),
             });
@@ -533,28 +574,13 @@ impl State {
                     Box::new(move || append.ack.failed(error))
                 }
             },
-            (Job::Graph(graph, answer), None) => {
-                let new = self.kept.graphs.iter().all(|kept| kept.id != graph.id);
-                if new {
-                    self.kept.graphs.push(graph);
-                }
-                Box::new(move || drop(answer.send(Ok(new))))
-            }
-            (Job::Schedule(schedule, answer), None) => {
-                self.kept.schedules.insert(schedule.name, schedule.body);
-                Box::new(move || drop(answer.send(Ok(true))))
-            }
-            (Job::DeleteSchedule(name, answer), None) => {
-                let was_there = self.kept.schedules.remove(&name).is_some();
-                Box::new(move || drop(answer.send(Ok(was_there))))
+            (Job::Change(change, answer), None) => {
+                let changed = change(&mut self.kept);
+                Box::new(move || drop(answer.send(Ok(changed))))
             }
             (Job::Forget(runs, answer), None) => {
                 let count = self.kept.forget(&runs);
                 Box::new(move || drop(answer.send(Ok(count))))
-            }
-            (Job::Plugin(plugin, answer), None) => {
-                self.kept.put_plugin(plugin);
-                Box::new(move || drop(answer.send(Ok(true))))
             }
         })
     }
@@ -563,11 +589,7 @@ impl State {
 fn fail(job: Job, append: &AppendError, other: &StoreError) {
     match job {
         Job::Append(pending, _) => pending.ack.failed(append.clone()),
-        Job::Graph(_, answer)
-        | Job::Plugin(_, answer)
-        | Job::Schedule(_, answer)
-        | Job::DeleteSchedule(_, answer)
-        | Job::Close(answer) => {
+        Job::Change(_, answer) | Job::Close(answer) => {
             let _ = answer.send(Err(other.clone()));
         }
         Job::Forget(_, answer) => {

@@ -10,7 +10,7 @@ use heddle_runtime::ports::{NewRun, Request, RunSnapshot};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    job::{Job, Leaves, Pending},
+    job::{Entry, Job, Leaves, Pending},
     rows::status_of,
     trash,
 };
@@ -130,15 +130,26 @@ fn write<'a>(
 fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> {
     let changed = match job {
         Job::Graph(graph, _) => {
-            let sql = "INSERT INTO graphs (id, name, definition, created_at) VALUES (?1, ?2, ?3, ?4)
+            let sql =
+                "INSERT INTO graphs (id, name, definition, created_at, functions) VALUES (?1, ?2, ?3, ?4, ?5)
                        ON CONFLICT (id) DO NOTHING";
             let (id, name) = (&*graph.id.0, graph.name.as_deref());
-            connection.prepare_cached(sql)?.execute(params![
+            let functions = (!graph.functions.is_empty()).then(|| serde_json::to_string(&graph.functions));
+            let functions = functions.transpose();
+            let functions =
+                functions.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let new = connection.prepare_cached(sql)?.execute(params![
                 id,
                 name,
                 &*graph.definition,
-                graph.created_at.0
-            ])?
+                graph.created_at.0,
+                functions,
+            ])?;
+            if new == 0 && functions.is_some() {
+                let sql = "UPDATE graphs SET functions = ?2 WHERE id = ?1 AND functions IS NOT ?2";
+                connection.prepare_cached(sql)?.execute(params![id, functions])?;
+            }
+            new
         }
         Job::Plugin(plugin, _) => {
             let sql = "INSERT INTO plugins (digest, name, version, active, added_at, component)
@@ -155,15 +166,23 @@ fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> 
                 &*plugin.component,
             ])?
         }
-        Job::Schedule(schedule, _) => {
-            let sql = "INSERT INTO schedules (name, body) VALUES (?1, ?2)
-                       ON CONFLICT (name) DO UPDATE SET body = excluded.body";
-            let row = params![&*schedule.name, &*schedule.body];
-            connection.prepare_cached(sql)?.execute(row)?
+        Job::DeletePlugin(digest, _) => {
+            let sql = "DELETE FROM plugins WHERE digest = ?1";
+            connection.prepare_cached(sql)?.execute([&*digest.0])?
         }
-        Job::DeleteSchedule(name, _) => {
-            let sql = "DELETE FROM schedules WHERE name = ?1";
-            connection.prepare_cached(sql)?.execute([&**name])?
+        Job::Put(table, Entry { name, body }, _) => {
+            let sql = format!(
+                "INSERT INTO {} (name, body) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                table.name()
+            );
+            connection
+                .prepare_cached(&sql)?
+                .execute(params![&**name, &**body])?
+        }
+        Job::Delete(table, name, _) => {
+            let sql = format!("DELETE FROM {} WHERE name = ?1", table.name());
+            connection.prepare_cached(&sql)?.execute([&**name])?
         }
         Job::Forget(runs, _) => return Ok(Verdict::Forgotten(trash::forget(connection, runs)?)),
         Job::Append(_) | Job::Close(_) | Job::Hinder(..) => {

@@ -5,10 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{Event, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    self, Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunSnapshot, RunWait, ScheduleRow,
-    StoreError,
+    self, Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunSnapshot, RunWait, StoreError,
 };
 use tokio::sync::oneshot;
 
@@ -26,13 +25,37 @@ pub(super) enum Job {
     Append(Box<Pending>),
     Graph(GraphRow, Answer<bool>),
     Plugin(PluginRow, Answer<bool>),
-    Schedule(ScheduleRow, Answer<bool>),
-    DeleteSchedule(Arc<str>, Answer<bool>),
+    DeletePlugin(Digest, Answer<bool>),
+    Put(Table, Entry, Answer<bool>),
+    Delete(Table, Arc<str>, Answer<bool>),
     Forget(Vec<RunId>, Answer<usize>),
     /// Commit everything that came before, then write no more.
     Close(Answer<()>),
     /// Make the connection one that cannot write, or limit the file to so many pages: for tests.
     Hinder(Hindrance, oneshot::Sender<()>),
+}
+
+/// A table of texts by their names.
+#[derive(Clone, Copy)]
+pub(super) enum Table {
+    Schedules,
+    Policies,
+}
+
+impl Table {
+    /// As it is in the file.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Schedules => "schedules",
+            Self::Policies => "policies",
+        }
+    }
+}
+
+/// A row of such a table.
+pub(super) struct Entry {
+    pub(super) name: Arc<str>,
+    pub(super) body: Arc<str>,
 }
 
 /// What keeps a test's store from writing.
@@ -160,8 +183,9 @@ pub(super) fn answer(job: Job, verdict: Verdict) {
         (
             Job::Graph(_, answer)
             | Job::Plugin(_, answer)
-            | Job::Schedule(_, answer)
-            | Job::DeleteSchedule(_, answer),
+            | Job::DeletePlugin(_, answer)
+            | Job::Put(_, _, answer)
+            | Job::Delete(_, _, answer),
             verdict,
         ) => {
             let _ = answer.send(Ok(verdict == Verdict::Durable));
@@ -184,8 +208,9 @@ pub(super) fn fail(job: Job, append: &AppendError, other: &StoreError) {
         Job::Append(pending) => tell(|| pending.ack.failed(append.clone())),
         Job::Graph(_, answer)
         | Job::Plugin(_, answer)
-        | Job::Schedule(_, answer)
-        | Job::DeleteSchedule(_, answer) => {
+        | Job::DeletePlugin(_, answer)
+        | Job::Put(_, _, answer)
+        | Job::Delete(_, _, answer) => {
             let _ = answer.send(Err(other.clone()));
         }
         Job::Forget(_, answer) => {
@@ -217,9 +242,9 @@ pub(super) fn size(job: &Job) -> usize {
         }
         Job::Graph(graph, _) => graph.definition.len(),
         Job::Plugin(plugin, _) => plugin.component.len(),
-        Job::Schedule(schedule, _) => schedule.body.len(),
+        Job::Put(_, entry, _) => entry.body.len(),
         Job::Forget(runs, _) => runs.len() * APPEND_BYTES,
-        Job::DeleteSchedule(..) | Job::Close(_) | Job::Hinder(..) => 0,
+        Job::DeletePlugin(..) | Job::Delete(..) | Job::Close(_) | Job::Hinder(..) => 0,
     }
 }
 

@@ -22,15 +22,15 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GroupCounts, Journal, PluginRow, QueuedRun, Request, RunFilter, RunRow,
-    RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GroupCounts, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter,
+    RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 pub use self::open::OpenError;
 use self::{
-    job::{Answer, Hindrance, Job, Pending, closed},
+    job::{Answer, Entry, Hindrance, Job, Pending, Table, closed},
     read::Readers,
     writer::{Health, Writer},
 };
@@ -244,6 +244,18 @@ impl Journal for SqliteJournal {
         )
     }
 
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>> {
+        let digest = digest.clone();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::graphs_with(connection, &digest, limit)),
+        )
+    }
+
+    fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::DeletePlugin(digest.clone(), answer))
+    }
+
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
         Box::pin(self.readers.with(read::active_plugins))
     }
@@ -316,16 +328,31 @@ impl Journal for SqliteJournal {
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        let kept = self.ask(|answer| Job::Schedule(schedule, answer));
+        let ScheduleRow { name, body } = schedule;
+        let kept = self.ask(|answer| Job::Put(Table::Schedules, Entry { name, body }, answer));
         Box::pin(async move { kept.await.map(|_| ()) })
     }
 
     fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::DeleteSchedule(name.into(), answer))
+        self.ask(|answer| Job::Delete(Table::Schedules, name.into(), answer))
     }
 
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
         Box::pin(self.readers.with(read::schedules))
+    }
+
+    fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        let PolicyRow { name, body } = policy;
+        let kept = self.ask(|answer| Job::Put(Table::Policies, Entry { name, body }, answer));
+        Box::pin(async move { kept.await.map(|_| ()) })
+    }
+
+    fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::Delete(Table::Policies, name.into(), answer))
+    }
+
+    fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
+        Box::pin(self.readers.with(read::policies))
     }
 
     fn health(&self) -> Result<(), StoreError> {

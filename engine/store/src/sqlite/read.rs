@@ -7,8 +7,8 @@ use std::{
 
 use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    GraphRow, GroupCounts, PluginRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot, ScheduleRow,
-    StoreError,
+    GraphRow, GroupCounts, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot,
+    ScheduleRow, StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
@@ -47,7 +47,7 @@ const EVENTS: &str = "SELECT first_seq, last_seq, body, sum FROM events
         (SELECT max(first_seq) FROM events WHERE run = ?1 AND first_seq <= ?2 + 1), 0)
     AND NOT EXISTS (SELECT 1 FROM trash WHERE run = ?1)
     ORDER BY first_seq";
-const GRAPH: &str = "position, id, name, definition, created_at";
+const GRAPH: &str = "position, id, name, definition, created_at, functions";
 const PLUGIN: &str = "digest, name, version, active, added_at, component";
 
 /// The connections that read.
@@ -358,6 +358,27 @@ pub(super) fn request(
         run,
         seq: seq as u64,
     }))
+}
+
+/// The graphs whose functions are of this component.
+pub(super) fn graphs_with(
+    connection: &Connection,
+    digest: &Digest,
+    limit: usize,
+) -> Result<Vec<GraphRow>, StoreError> {
+    let sql = format!("SELECT {GRAPH} FROM graphs WHERE instr(functions, ?1) ORDER BY position LIMIT ?2");
+    let found = rows(connection, &sql, &[&&*digest.0, &count(limit)], graph_row)?;
+    Ok(found.into_iter().map(|(_, graph)| graph).collect())
+}
+
+pub(super) fn policies(connection: &Connection) -> Result<Vec<PolicyRow>, StoreError> {
+    let sql = "SELECT name, body FROM policies ORDER BY name";
+    rows(connection, sql, &[], |row| {
+        Ok(PolicyRow {
+            name: row.get(0)?,
+            body: row.get(1)?,
+        })
+    })
 }
 
 pub(super) fn schedules(connection: &Connection) -> Result<Vec<ScheduleRow>, StoreError> {

@@ -6,6 +6,11 @@ use heddle_runtime::ports::{GraphRow, PluginRow, RunRow};
 use rusqlite::Row;
 
 pub(super) fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
+    let functions: Option<String> = row.get(5)?;
+    let functions = functions.map(|text| serde_json::from_str(&text)).transpose();
+    let damaged = |error: serde_json::Error| {
+        rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into())
+    };
     Ok((
         row.get(0)?,
         GraphRow {
@@ -13,6 +18,7 @@ pub(super) fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
             name: row.get(2)?,
             definition: row.get(3)?,
             created_at: Timestamp(row.get(4)?),
+            functions: functions.map_err(damaged)?.unwrap_or_default(),
         },
     ))
 }

@@ -1,8 +1,10 @@
 //! The contract of the port, for every implementation.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
-use heddle_kernel::{Digest, Event, Status, Timestamp};
-use heddle_runtime::ports::{AppendError, GraphRow, PluginRow, RunFilter};
+use heddle_kernel::{Digest, Event, Status, Timestamp, event::FunctionRef};
+use heddle_runtime::ports::{AppendError, GraphRow, PluginRow, PolicyRow, RunFilter};
 
 use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, run_id};
 
@@ -25,6 +27,9 @@ contract! {
     a_graph_is_kept_once,
     the_newest_graph_of_a_name_is_found,
     graphs_are_listed_newest_first_by_pages,
+    the_functions_of_a_graph_are_those_that_it_was_put_with_last,
+    policies_are_kept_by_name,
+    a_plugin_that_is_deleted_is_gone,
     a_plugin_is_kept_once_and_may_become_active,
     active_plugins_keep_their_order,
     closing_makes_everything_durable_and_refuses_the_rest,
@@ -332,7 +337,73 @@ fn graph(number: u64, name: Option<&str>, created_at: i64) -> GraphRow {
         name: name.map(Into::into),
         definition: "{\"nodes\":{}}".into(),
         created_at,
+        functions: BTreeMap::new(),
     }
+}
+
+fn function(digest: &str) -> FunctionRef {
+    FunctionRef {
+        digest: Digest(digest.into()),
+        plugin: "p".into(),
+        version: "1.0.0".into(),
+        function: "f".into(),
+        routes: vec!["a".into()],
+        granted: false,
+    }
+}
+
+async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world: impl World) {
+    let journal = world.open();
+    let with = |number, digests: &[&str]| GraphRow {
+        functions: digests
+            .iter()
+            .map(|digest| ((*digest).into(), function(digest)))
+            .collect(),
+        ..graph(number, None, 1)
+    };
+    assert!(journal.put_graph(with(1, &["aa", "bb"])).await.unwrap());
+    assert!(journal.put_graph(with(2, &["bb"])).await.unwrap());
+    assert!(journal.put_graph(with(3, &["cc"])).await.unwrap());
+    // Who does not know what they are changes nothing.
+    assert!(!journal.put_graph(with(1, &[])).await.unwrap());
+    let ids = async |digest: &str, limit| {
+        let found = journal.graphs_with(&Digest(digest.into()), limit).await.unwrap();
+        found.into_iter().map(|graph| graph.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("bb", 10).await, [graph_id(1), graph_id(2)]);
+    assert_eq!(ids("bb", 1).await, [graph_id(1)]);
+    assert!(!journal.put_graph(with(1, &["cc"])).await.unwrap());
+    assert_eq!(ids("bb", 10).await, [graph_id(2)]);
+    let kept = journal.graph(&graph_id(1)).await.unwrap().unwrap();
+    assert_eq!(kept.functions, with(1, &["cc"]).functions);
+}
+
+async fn policies_are_kept_by_name(mut world: impl World) {
+    let journal = world.open();
+    let policy = |name: &str, body: &str| PolicyRow {
+        name: name.into(),
+        body: body.into(),
+    };
+    journal.put_policy(policy("b", "1")).await.unwrap();
+    journal.put_policy(policy("a", "2")).await.unwrap();
+    journal.put_policy(policy("b", "3")).await.unwrap();
+    assert_eq!(
+        journal.policies().await.unwrap(),
+        [policy("a", "2"), policy("b", "3")]
+    );
+    assert!(journal.delete_policy("a").await.unwrap());
+    assert!(!journal.delete_policy("a").await.unwrap());
+    assert_eq!(journal.policies().await.unwrap(), [policy("b", "3")]);
+}
+
+async fn a_plugin_that_is_deleted_is_gone(mut world: impl World) {
+    let journal = world.open();
+    let plugin = plugin(b"one", true);
+    journal.put_plugin(plugin.clone()).await.unwrap();
+    assert!(journal.delete_plugin(&plugin.digest).await.unwrap());
+    assert!(!journal.delete_plugin(&plugin.digest).await.unwrap());
+    assert!(journal.plugin(&plugin.digest).await.unwrap().is_none());
+    assert!(journal.active_plugins().await.unwrap().is_empty());
 }
 
 async fn a_graph_is_kept_once(mut world: impl World) {

@@ -1,6 +1,7 @@
 //! Files of each format, kept as they were written: `tests/golden/README.md` says how one is made.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -9,11 +10,12 @@ use std::{
 
 use expect_test::expect_file;
 use heddle_kernel::{
-    Digest, Event, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, object::to_json,
+    Digest, Event, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, event::FunctionRef,
+    object::to_json,
 };
 use heddle_runtime::ports::{
-    Append, GraphRow, Journal, Leaves, NewRun, PluginRow, Request, RunEnd, RunFilter, RunSnapshot, RunWait,
-    ScheduleRow,
+    Append, GraphRow, Journal, Leaves, NewRun, PluginRow, PolicyRow, Request, RunEnd, RunFilter, RunSnapshot,
+    RunWait, ScheduleRow,
 };
 use heddle_store::{SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::{Connection, params, types::ValueRef};
@@ -26,8 +28,8 @@ use crate::{
 };
 
 /// The newest format.
-const NEWEST: i32 = 3;
-const FORMATS: [i32; 3] = [1, 2, NEWEST];
+const NEWEST: i32 = 4;
+const FORMATS: [i32; 4] = [1, 2, 3, NEWEST];
 
 const COMPONENT: &[u8] = b"component";
 
@@ -180,7 +182,22 @@ fn graph_row(graph: &ContentGraph) -> GraphRow {
         name: graph.name.clone(),
         definition: graph.definition.clone(),
         created_at: Timestamp(5),
+        functions: BTreeMap::new(),
     }
+}
+
+/// A graph with what its functions are.
+fn created_again(mut graph: GraphRow) -> GraphRow {
+    let at = FunctionRef {
+        digest: Digest::of(COMPONENT),
+        plugin: "p".into(),
+        version: "1.0.0".into(),
+        function: "extract".into(),
+        routes: vec!["analyze".into()],
+        granted: true,
+    };
+    graph.functions.insert("extract".into(), at);
+    graph
 }
 
 fn plugin() -> PluginRow {
@@ -207,6 +224,10 @@ async fn write(format: i32, path: &Path) {
         journal.put_plugin(plugin()).await.unwrap();
         let (name, body) = ("nightly".into(), "{\"cron\": \"0 3 * * *\"}".into());
         journal.put_schedule(ScheduleRow { name, body }).await.unwrap();
+        let first = journal.graphs(None, 100).await.unwrap().pop();
+        journal.put_graph(created_again(first.unwrap().1)).await.unwrap();
+        let (name, body) = ("p".into(), "{\"http\": [\"https://api.example.org\"]}".into());
+        journal.put_policy(PolicyRow { name, body }).await.unwrap();
         journal.close().await.unwrap();
         return;
     }
@@ -264,6 +285,7 @@ async fn told(journal: &SqliteJournal) -> String {
         writeln!(text, "{} {} {}", plugin.name, plugin.version, component).unwrap();
     }
     writeln!(text, "{:?}", journal.schedules().await.unwrap()).unwrap();
+    writeln!(text, "{:?}", journal.policies().await.unwrap()).unwrap();
     writeln!(text, "unfinished {:?}", journal.unfinished().await.unwrap()).unwrap();
     writeln!(text, "queued {:?}", journal.queued().await.unwrap()).unwrap();
     writeln!(text, "groups {:?}", journal.groups().await.unwrap()).unwrap();
@@ -301,6 +323,7 @@ fn dump(path: &Path) -> String {
         "SELECT * FROM snapshots ORDER BY rowid",
         "SELECT * FROM requests",
         "SELECT * FROM schedules",
+        "SELECT * FROM policies",
         "SELECT * FROM graphs",
         "SELECT * FROM plugins",
         "SELECT * FROM trash",
@@ -395,7 +418,7 @@ fn a_file_of_each_format_is_sound_and_has_every_status_and_event_of_it() {
             .collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds.len(), [7, 13, 19][format as usize - 1], "{kinds:?}");
+        assert_eq!(kinds.len(), [7, 13, 19, 19][format as usize - 1], "{kinds:?}");
     }
 }
 

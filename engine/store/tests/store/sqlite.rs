@@ -1,6 +1,6 @@
 //! What only a file can show: crashes, locks, formats, damage, and a disk that is full.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use heddle_kernel::{Digest, Event, Timestamp};
 use heddle_runtime::ports::{Append, AppendError, GraphRow, Journal, Leaves, PluginRow, StoreError};
@@ -121,7 +121,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 7,
-                known: 3,
+                known: 4,
                 ..
             }
         ),
@@ -348,6 +348,7 @@ async fn a_full_disk_refuses_new_runs_loses_nothing_and_goes_on_when_there_is_sp
         name: None,
         definition: "{}".into(),
         created_at: Timestamp(0),
+        functions: BTreeMap::new(),
     };
     assert!(matches!(
         journal.put_graph(graph.clone()).await,

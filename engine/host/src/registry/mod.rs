@@ -3,7 +3,10 @@
 //! Readers take a snapshot that never changes, so a name is looked up in a few steps however
 //! many plugins there are, and a registration is seen as a whole or not at all.
 
+mod uses;
+
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -11,6 +14,9 @@ use std::{
 use heddle_kernel::{Digest, event::FunctionRef, schema::Schema};
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveError};
 
+use semver::Version;
+
+use self::uses::{Uses, Wanted};
 use crate::{
     component::version_of,
     contract::Contract,
@@ -19,7 +25,11 @@ use crate::{
     policy::{CallLimits, Policy, Rules},
 };
 
+/// How much of its digest a component gets as build metadata, where its version is taken.
+const BUILD_LEN: usize = 12;
+
 /// A registered plugin, ready to be called.
+#[derive(Clone)]
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
@@ -32,6 +42,10 @@ pub(crate) struct Plugin {
     /// What holds for all that have its name.
     pub(crate) rules: Arc<Rules>,
     hidden: bool,
+    /// As in `info`.
+    version: Version,
+    /// Of two builds of one version, the one with the higher number was registered later, and is newer.
+    order: u64,
 }
 
 impl Plugin {
@@ -51,12 +65,15 @@ impl Plugin {
             .map(|(at, function)| (function.name.clone(), at));
         Self {
             functions: Arc::new(functions.collect()),
+            // Every version was checked before its component was compiled.
+            version: version_of(&info.version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(info),
             contract: Arc::new(contract),
             metered: Arc::new(metered),
             inputs: inputs.into(),
             rules,
             hidden,
+            order: 0,
         }
     }
 
@@ -64,6 +81,7 @@ impl Plugin {
     /// of that name.
     fn shown_as(&self, name: Arc<str>, version: Arc<str>, rules: Arc<Rules>) -> Self {
         Self {
+            version: version_of(&version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(PluginInfo {
                 name,
                 version,
@@ -72,12 +90,35 @@ impl Plugin {
                 ..(*self.info).clone()
             }),
             rules,
-            contract: self.contract.clone(),
-            metered: self.metered.clone(),
-            inputs: self.inputs.clone(),
-            functions: self.functions.clone(),
             hidden: false,
+            ..self.clone()
         }
+    }
+
+    /// The same component as a version of its own, where the version that it carries is another's.
+    fn renumbered(mut self) -> Self {
+        let digest = &self.info.digest.0;
+        let build = semver::BuildMetadata::new(&digest[..digest.len().min(BUILD_LEN)]);
+        self.version.build = build.unwrap_or(semver::BuildMetadata::EMPTY);
+        let version = self.version.to_string().into();
+        self.info = Arc::new(PluginInfo {
+            version,
+            ..(*self.info).clone()
+        });
+        self
+    }
+
+    /// The newest version comes first, and of one version the build that was registered last.
+    /// Pre-releases stand behind the rest, since nobody gets one who did not ask for it.
+    fn rank(&self) -> impl Ord + use<> {
+        let Version {
+            major,
+            minor,
+            patch,
+            pre,
+            ..
+        } = &self.version;
+        Reverse((pre.is_empty(), (*major, *minor, *patch), pre.clone(), self.order))
     }
 
     /// A component has one name: a run is pinned to its digest, and its errors must name it.
@@ -126,6 +167,8 @@ pub(crate) struct Snapshot {
     by_name: BTreeMap<Arc<str>, Vec<Arc<Plugin>>>,
     /// For each function, the plugins whose newest version has it, by name.
     by_function: HashMap<Arc<str>, Vec<Arc<Plugin>>>,
+    /// How many were registered until this moment.
+    registered: u64,
 }
 
 /// The plugins.
@@ -176,22 +219,71 @@ impl Registry {
             .clone()
     }
 
-    /// Makes a plugin known, as a whole. If its digest is known, what is known stands.
-    pub(crate) fn add(&self, plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
+    /// Makes a plugin known, as a whole. If its digest is known, what is known stands. With `renumbered` it
+    /// gets a version of its own where its version is taken.
+    pub(crate) fn add(&self, plugin: Plugin, renumbered: bool) -> Result<Arc<PluginInfo>, RegisterError> {
         let _writing = held(&self.writing);
         let now = self.now();
         match now.by_digest.get(&plugin.info.digest) {
             Some(known) if plugin.hidden || !known.hidden => Ok(known.info.clone()),
+            _ if renumbered && now.has_version(&plugin.info) => self.put(&now, plugin.renumbered()),
             _ => self.put(&now, plugin),
         }
     }
 
+    /// What a plugin would be made known as, or why it would not.
+    pub(crate) fn would_add(
+        &self,
+        plugin: Plugin,
+        renumbered: bool,
+    ) -> Result<Arc<PluginInfo>, RegisterError> {
+        let now = self.now();
+        let plugin = match renumbered && now.has_version(&plugin.info) {
+            true => plugin.renumbered(),
+            false => plugin,
+        };
+        let info = plugin.info.clone();
+        now.with(Arc::new(plugin))?;
+        Ok(info)
+    }
+
+    /// What is shown with this digest, if it is shown under this name.
+    pub(crate) fn shown(
+        &self,
+        digest: &Digest,
+        identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
+    ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
+        let now = self.now();
+        let known = now.by_digest.get(digest).filter(|known| !known.hidden)?;
+        Some(identity().and_then(|(name, version)| known.is_named(&name, &version)))
+    }
+
+    /// Takes a plugin out. Answers whether it was there.
+    pub(crate) fn remove(&self, digest: &Digest) -> bool {
+        let _writing = held(&self.writing);
+        let now = self.now();
+        let Some(plugin) = now.by_digest.get(digest) else {
+            return false;
+        };
+        let mut next = (*now).clone();
+        next.by_digest.remove(digest);
+        if let Some(versions) = next.by_name.get_mut(&plugin.info.name) {
+            versions.retain(|version| version.info.digest != *digest);
+        }
+        next.by_name.retain(|_, versions| !versions.is_empty());
+        next.list_functions();
+        self.show(next);
+        true
+    }
+
     /// Takes up that the digest is registered again: it is shown, if it was hidden and is to be
-    /// hidden no more. None where the digest is not known.
+    /// hidden no more; with `renumbered` it is the newest of its version from here on. None where the digest
+    /// is not known.
     pub(crate) fn again(
         &self,
         digest: &Digest,
         hidden: bool,
+        renumbered: bool,
         identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
     ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
         let _writing = held(&self.writing);
@@ -200,32 +292,47 @@ impl Registry {
         if hidden {
             return Some(Ok(known.info.clone()));
         }
-        Some(identity().and_then(|(name, version)| match known.hidden {
-            true => {
-                let rules = self.rules(&name);
-                self.put(&now, known.shown_as(name, version, rules))
+        Some(identity().and_then(|(name, version)| {
+            let is_named_so = known.info.name == name;
+            match known.hidden {
+                true => {
+                    let rules = self.rules(&name);
+                    let mut shown = known.shown_as(name, version, rules);
+                    if renumbered && now.has_version(&shown.info) {
+                        shown = shown.renumbered();
+                    }
+                    self.put(&now, shown)
+                }
+                // Whoever brings back what there was before means to use that.
+                false if renumbered && is_named_so => self.put(&now, (**known).clone()),
+                false => known.is_named(&name, &version),
             }
-            false => known.is_named(&name, &version),
         }))
     }
 
-    fn put(&self, now: &Snapshot, plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
+    fn put(&self, now: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        plugin.order = now.registered;
         let info = plugin.info.clone();
-        let next = Arc::new(now.with(Arc::new(plugin))?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.show(now.with(Arc::new(plugin))?);
         Ok(info)
+    }
+
+    fn show(&self, next: Snapshot) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }
 
 impl Snapshot {
     fn with(&self, plugin: Arc<Plugin>) -> Result<Self, RegisterError> {
         let mut next = self.clone();
+        next.registered += 1;
         let info = &plugin.info;
         next.by_digest.insert(info.digest.clone(), plugin.clone());
         if plugin.hidden {
             return Ok(next);
         }
         let versions = next.by_name.entry(info.name.clone()).or_default();
+        versions.retain(|other| other.info.digest != info.digest);
         if let Some(other) = versions.iter().find(|other| other.info.version == info.version) {
             return Err(RegisterError::VersionTaken {
                 name: info.name.to_string(),
@@ -234,18 +341,24 @@ impl Snapshot {
             });
         }
         versions.push(plugin.clone());
-        // Every version was checked when it was registered.
-        versions.sort_by_key(|plugin| std::cmp::Reverse(version_of(&plugin.info.version).ok()));
-        next.by_function = HashMap::new();
-        for newest in next.by_name.values().filter_map(|versions| versions.first()) {
+        versions.sort_by_key(|plugin| plugin.rank());
+        next.list_functions();
+        Ok(next)
+    }
+
+    fn list_functions(&mut self) {
+        self.by_function = HashMap::new();
+        for newest in self.by_name.values().filter_map(|versions| versions.first()) {
             for function in &newest.info.functions {
-                next.by_function
-                    .entry(function.name.clone())
-                    .or_default()
-                    .push(newest.clone());
+                let plugins = self.by_function.entry(function.name.clone()).or_default();
+                plugins.push(newest.clone());
             }
         }
-        Ok(next)
+    }
+
+    fn has_version(&self, of: &PluginInfo) -> bool {
+        let versions = self.by_name.get(&of.name).into_iter().flatten();
+        versions.into_iter().any(|known| known.info.version == of.version)
     }
 
     /// The plugin with this digest, hidden or not.
@@ -258,20 +371,40 @@ impl Snapshot {
         self.by_name.values().flatten()
     }
 
-    /// What `plugin/function` or `function` finds.
+    /// What `plugin/function` or `function` finds, with or without a version behind it.
     pub(crate) fn find(&self, uses: &str) -> Result<(&Arc<Plugin>, &FunctionInfo), ResolveError> {
-        let plugins: &[Arc<Plugin>] = match uses.split_once('/') {
-            Some((plugin, _)) => self.by_name.get(plugin).map_or(&[], |versions| &versions[..1]),
-            None => self.by_function.get(uses).map_or(&[], Vec::as_slice),
+        let read = Uses::parse(uses)?;
+        let name = read.function;
+        let plugins: Vec<&Arc<Plugin>> = match (read.plugin, &read.wanted) {
+            (Some(plugin), Wanted::Newest) => {
+                let versions = self.by_name.get(plugin);
+                versions
+                    .and_then(|versions| versions.first())
+                    .into_iter()
+                    .collect()
+            }
+            (None, Wanted::Newest) => self.by_function.get(name).into_iter().flatten().collect(),
+            (Some(plugin), wanted) => {
+                let Some(versions) = self.by_name.get(plugin) else {
+                    return Err(self.unknown(uses, name));
+                };
+                let found = newest_with(versions, name, wanted);
+                vec![found.ok_or_else(|| no_version(uses, plugin, versions))?]
+            }
+            (None, wanted) => {
+                let of_each = self.by_name.values();
+                of_each
+                    .filter_map(|versions| newest_with(versions, name, wanted))
+                    .collect()
+            }
         };
-        let name = uses.split_once('/').map_or(uses, |(_, function)| function);
-        match plugins {
+        match plugins[..] {
             [plugin] => {
-                let function = plugin.function(name).ok_or_else(|| self.unknown(uses))?;
+                let function = plugin.function(name).ok_or_else(|| self.unknown(uses, name))?;
                 Ok((plugin, function))
             }
-            [] => Err(self.unknown(uses)),
-            several => Err(ResolveError::Ambiguous {
+            [] => Err(self.unknown(uses, name)),
+            ref several => Err(ResolveError::Ambiguous {
                 uses: uses.to_owned(),
                 candidates: several
                     .iter()
@@ -281,7 +414,14 @@ impl Snapshot {
         }
     }
 
-    fn unknown(&self, uses: &str) -> ResolveError {
+    fn unknown(&self, uses: &str, function: &str) -> ResolveError {
+        // Where a plugin is of another version than what is asked for, that is what is wrong.
+        let bare = uses.split('@').next().unwrap_or(uses);
+        let having = self.by_function.get(function).into_iter().flatten();
+        if let ([plugin], true) = (&having.collect::<Vec<_>>()[..], bare == function && bare != uses) {
+            let name = &plugin.info.name;
+            return no_version(uses, name, self.by_name.get(name).map_or(&[], Vec::as_slice));
+        }
         let newest = self.by_name.values().filter_map(|versions| versions.first());
         let names = newest.flat_map(|plugin| {
             let function = |function: &FunctionInfo| (plugin.info.name.clone(), function.name.clone());
@@ -289,8 +429,29 @@ impl Snapshot {
         });
         ResolveError::Unknown {
             uses: uses.to_owned(),
-            similar: similar(uses, names),
+            similar: similar(bare, names),
         }
+    }
+}
+
+/// The newest of these that has the function and fits.
+fn newest_with<'a>(versions: &'a [Arc<Plugin>], function: &str, wanted: &Wanted) -> Option<&'a Arc<Plugin>> {
+    let has = |plugin: &&Arc<Plugin>| wanted.fits(plugin) && plugin.function(function).is_some();
+    let newest = |a: &&Arc<Plugin>, b: &&Arc<Plugin>| {
+        let by_version = a.version.cmp_precedence(&b.version);
+        by_version.then(a.order.cmp(&b.order))
+    };
+    versions.iter().filter(has).max_by(newest)
+}
+
+fn no_version(uses: &str, plugin: &str, versions: &[Arc<Plugin>]) -> ResolveError {
+    ResolveError::NoVersion {
+        uses: uses.to_owned(),
+        plugin: plugin.to_owned(),
+        versions: versions
+            .iter()
+            .map(|plugin| plugin.info.version.to_string())
+            .collect(),
     }
 }
 

@@ -1,0 +1,160 @@
+//! What a graph or a caller names: a function, of a plugin, of a version.
+//!
+//! `function` · `plugin/function` · and behind either, `@` and what the version must be:
+//! `1.2.0` that version · `1.2` or `1` one that begins so · `^1.2`, `~1.2.3`, `>=1, <3`, `*` a range as
+//! Cargo has them · `sha256:2c26b46b` the component whose digest begins so.
+
+use heddle_runtime::ports::ResolveError;
+use semver::{Version, VersionReq};
+
+use super::Plugin;
+
+/// How much of a digest must be given at least.
+const DIGEST_LEN: usize = 8;
+
+/// What is named.
+#[derive(Debug)]
+pub(super) struct Uses<'t> {
+    pub(super) plugin: Option<&'t str>,
+    pub(super) function: &'t str,
+    pub(super) wanted: Wanted,
+}
+
+/// Which version is wanted. A range has pre-releases only where it names one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The newest that is no pre-release, where there is one.
+    Newest,
+    /// This one. Without build metadata, any build of it.
+    Exactly(Version),
+    /// The newest of a range.
+    Range(VersionReq),
+    /// The one whose digest begins so, in lower-case hexadecimal digits.
+    Digest(String),
+}
+
+impl<'t> Uses<'t> {
+    /// Reads a name. What comes before the `@` is looked up as it is.
+    pub(super) fn parse(uses: &'t str) -> Result<Self, ResolveError> {
+        let (name, version) = match uses.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (uses, None),
+        };
+        let wanted = match version {
+            None => Wanted::Newest,
+            Some(version) => wanted(version).map_err(|problem| ResolveError::Version {
+                uses: heddle_kernel::object::clip(uses, 200).to_owned(),
+                problem,
+            })?,
+        };
+        let (plugin, function) = match name.split_once('/') {
+            Some((plugin, function)) => (Some(plugin), function),
+            None => (None, name),
+        };
+        Ok(Self {
+            plugin,
+            function,
+            wanted,
+        })
+    }
+}
+
+fn wanted(text: &str) -> Result<Wanted, String> {
+    if let Some(digest) = text.strip_prefix("sha256:") {
+        let digest = digest.to_ascii_lowercase();
+        let is_hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return match is_hex && (DIGEST_LEN..=64).contains(&digest.len()) {
+            true => Ok(Wanted::Digest(digest)),
+            false => Err(format!(
+                "behind `sha256:` stand the first {DIGEST_LEN} to 64 hexadecimal digits of the component's digest"
+            )),
+        };
+    }
+    if let Some((version, function)) = text.split_once('/') {
+        return Err(format!(
+            "the version stands at the end, as in plugin/{function}@{version}"
+        ));
+    }
+    if let Ok(version) = Version::parse(text) {
+        return Ok(Wanted::Exactly(version));
+    }
+    // `1.2` is any 1.2 here, as it reads; Cargo would take it for `^1.2`.
+    let begins = text.bytes().next().is_some_and(|first| first.is_ascii_digit());
+    let range = match begins {
+        true => VersionReq::parse(&format!("~{text}")),
+        false => VersionReq::parse(text),
+    };
+    range.map(Wanted::Range).map_err(|error| {
+        format!(
+            "`{}` is no version, as in 1.2.0, no range, as in ^1.2, and no digest, as in sha256:2c26b46b… ({error})",
+            heddle_kernel::object::clip(text, 100)
+        )
+    })
+}
+
+impl Wanted {
+    /// Whether this version of a plugin will do.
+    pub(super) fn fits(&self, plugin: &Plugin) -> bool {
+        match self {
+            Self::Newest => true,
+            Self::Exactly(version) => {
+                let at = &plugin.version;
+                (at.major, at.minor, at.patch, &at.pre)
+                    == (version.major, version.minor, version.patch, &version.pre)
+                    && (version.build.is_empty() || at.build == version.build)
+            }
+            Self::Range(range) => range.matches(&plugin.version),
+            Self::Digest(begin) => plugin.info.digest.0.starts_with(begin.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(uses: &str) -> Uses<'_> {
+        Uses::parse(uses).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_read_from_left_to_right() {
+        let uses = read("starter/count-words@^1.2");
+        assert_eq!((uses.plugin, uses.function), (Some("starter"), "count-words"));
+        assert_eq!(uses.wanted, Wanted::Range(VersionReq::parse("^1.2").unwrap()));
+        let uses = read("analyze");
+        assert_eq!(
+            (uses.plugin, uses.function, uses.wanted),
+            (None, "analyze", Wanted::Newest)
+        );
+        let uses = read("shop/orders.list@sha256:2C26B46B");
+        assert_eq!(uses.function, "orders.list");
+        assert_eq!(uses.wanted, Wanted::Digest("2c26b46b".to_owned()));
+    }
+
+    #[test]
+    fn a_whole_version_is_meant_exactly_and_a_part_is_what_it_begins_with() {
+        assert_eq!(read("a@1.2.3").wanted, Wanted::Exactly(Version::new(1, 2, 3)));
+        let Wanted::Range(range) = read("a@1.2").wanted else {
+            panic!("it is a range")
+        };
+        let matches = |version: &str| range.matches(&version.parse().unwrap());
+        assert!(matches("1.2.9") && !matches("1.3.0") && !matches("1.2.0-rc.1"));
+        let Wanted::Range(range) = read("a@>=1, <3").wanted else {
+            panic!("it is a range")
+        };
+        assert!(range.matches(&Version::new(2, 9, 0)) && !range.matches(&Version::new(3, 0, 0)));
+    }
+
+    #[test]
+    fn what_is_no_version_is_refused_with_what_to_write() {
+        let refusal = |uses: &str| Uses::parse(uses).unwrap_err().to_string();
+        assert!(refusal("a@").contains("as in ^1.2"));
+        assert!(refusal("a@latest").contains("`latest` is no version"));
+        assert!(refusal("a@sha256:12").contains("8 to 64 hexadecimal digits"));
+        assert_eq!(
+            refusal("shop@1.2/list"),
+            "`shop@1.2/list`: the version stands at the end, as in plugin/list@1.2"
+        );
+    }
+}
