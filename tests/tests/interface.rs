@@ -207,8 +207,15 @@ fn a_plugin_that_is_uploaded_can_be_used_at_once_and_is_there_after_a_restart() 
             &[("content-type", "application/wasm")],
         )
     };
+    let inspected = upload(&server, ":inspect?name=echoes", &bytes).ok();
+    server.get("/v1/plugins/echoes").problem(404);
     let added = upload(&server, "?name=echoes", &bytes);
     assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(
+        added.json(),
+        inspected,
+        "what was inspected is what is registered"
+    );
     assert_eq!(
         upload(&server, "?name=echoes", &bytes).status,
         200,

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use wasmtime::{Engine, component::Linker};
 
 use crate::{
+    asks,
     cache::Cache,
     component::{self, Inspected},
     contract::{self, Contract, Described},
@@ -123,6 +124,10 @@ impl Functions for Host {
         Box::pin(async move { Ok((*self.inner.clone().register(plugin).await?).clone()) })
     }
 
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        Box::pin(async move { Ok((*self.inner.clone().inspect(plugin).await?).clone()) })
+    }
+
     fn has(&self, digest: &Digest) -> bool {
         self.inner.registry.now().by_digest(digest).is_some()
     }
@@ -164,8 +169,25 @@ impl Functions for Host {
 
 impl Inner {
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Register).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => self.registry.add(plugin, renumbered),
+        }
+    }
+
+    async fn inspect(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Look).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => self.registry.would_add(plugin, renumbered),
+        }
+    }
+
+    /// Everything of a registration but making the plugin visible.
+    async fn made(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Made, RegisterError> {
         let host = self.clone();
-        let prepared = tokio::task::spawn_blocking(move || host.prepare(new)).await;
+        let prepared = tokio::task::spawn_blocking(move || host.prepare(new, purpose)).await;
         let prepared =
             prepared.map_err(|error| refused(format!("the component could not be compiled: {error}")))?;
         let New {
@@ -176,9 +198,8 @@ impl Inner {
             found,
             contract,
             hidden,
-            renumbered,
         } = match prepared? {
-            Prepared::Known(info) => return Ok(info),
+            Prepared::Known(info) => return Ok(Made::Known(info)),
             Prepared::New(new) => *new,
         };
         let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
@@ -188,17 +209,17 @@ impl Inner {
             version,
             digest,
             size,
+            asks: asks::of(&found.imports),
             imports: found.imports,
             functions,
             grants: rules.lines(),
             at_once: rules.at_once,
         };
-        self.registry
-            .add(Plugin::new(info, inputs, contract, rules, hidden), renumbered)
+        Ok(Made::New(Plugin::new(info, inputs, contract, rules, hidden)))
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
-    fn prepare(&self, new: NewPlugin) -> Result<Prepared, RegisterError> {
+    fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
         let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
         let identity = || {
             component::identity(
@@ -210,7 +231,11 @@ impl Inner {
             .map_err(refused)
         };
         let digest = Digest::of(&new.component);
-        if let Some(known) = self.registry.again(&digest, new.hidden, new.renumbered, identity) {
+        let known = match purpose {
+            Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
+            Purpose::Look => self.registry.shown(&digest, identity),
+        };
+        if let Some(known) = known {
             return known.map(Prepared::Known);
         }
         is_plugin(&found)?;
@@ -236,7 +261,6 @@ impl Inner {
             found,
             contract,
             hidden: new.hidden,
-            renumbered: new.renumbered,
         })))
     }
 
@@ -372,12 +396,26 @@ struct New {
     found: Inspected,
     contract: Contract,
     hidden: bool,
-    renumbered: bool,
 }
 
 enum Prepared {
     Known(Arc<PluginInfo>),
     New(Box<New>),
+}
+
+/// What a component was made into.
+enum Made {
+    /// It is registered.
+    Known(Arc<PluginInfo>),
+    /// It could be.
+    New(Plugin),
+}
+
+/// What a component is made into a plugin for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Register,
+    Look,
 }
 
 fn refused(reason: impl Into<String>) -> RegisterError {

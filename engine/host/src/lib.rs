@@ -5,6 +5,7 @@
 //! names wasmtime. It holds no state of runs: what it is given and what it answers are plain data,
 //! and a call that is made again with the same data does the same.
 
+mod asks;
 mod cache;
 mod call;
 mod clock;

@@ -72,6 +72,22 @@ impl Engine {
         self.inner.register(new, false).await
     }
 
+    /// Does all of a registration but keeping the plugin and making it visible, and says what it would be.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub async fn inspect_plugin(
+        &self,
+        component: Arc<[u8]>,
+        name: Option<String>,
+    ) -> Result<PluginInfo, RegisterPluginError> {
+        let new = NewPlugin {
+            name,
+            ..NewPlugin::of(component)
+        };
+        Ok(self.inner.ports.functions.inspect(new).await?)
+    }
+
     /// Removes a version of a plugin, or all of them where `version` is none. What needs it keeps it there,
     /// unless the removal is forced: then that fails when it next calls it. A component of the plugins
     /// folder comes back at the next start if its file is still there.

@@ -403,6 +403,9 @@ pub trait Functions: Send + Sync + 'static {
     /// makes it visible. The newest version of a name is the one that a bare reference finds.
     /// With `hidden` it can be called by digest and is neither listed nor found by name.
     fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
+    /// Does all of a registration but making the component visible, and says what it would be, with what
+    /// is granted under its name.
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
     /// Whether a component with this digest is registered, hidden or not.
     fn has(&self, digest: &Digest) -> bool;
     /// Takes the component with this digest out: it can be called no more. Answers whether it was there.
@@ -455,6 +458,9 @@ pub struct PluginInfo {
     pub size: u64,
     /// What it imports, as the component names it.
     pub imports: Vec<String>,
+    /// What these imports mean, in the words of permissions: `clock`, `environment`, `files`, `http`,
+    /// `random`, `sockets`, `tools`. Most toolchains import more than their guests use.
+    pub asks: Vec<String>,
     /// Its functions.
     pub functions: Vec<FunctionInfo>,
     /// What it is granted, a line for each grant.

@@ -141,6 +141,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(schedules::resume))
         .routes(routes!(schedules::run))
         .routes(routes!(plugins::list, plugins::register))
+        .routes(routes!(plugins::inspect))
         .routes(routes!(plugins::get, versions::remove_all))
         .routes(routes!(versions::get, versions::remove_one))
         .routes(routes!(plugins::tools))

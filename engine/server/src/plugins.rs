@@ -82,6 +82,9 @@ pub(crate) struct PluginBody {
     size: u64,
     /// What it imports, as the component names it.
     imports: Vec<String>,
+    /// What these imports mean: `clock`, `environment`, `files`, `http`, `random`, `sockets`, `tools`. A
+    /// component may import more than it uses, since most toolchains do for it.
+    asks: Vec<String>,
     /// Its functions.
     functions: Vec<FunctionBody>,
     /// What the operator's policy grants it, a line for each grant; empty for nothing.
@@ -99,6 +102,7 @@ impl From<&PluginInfo> for PluginBody {
             digest: info.digest.0.clone(),
             size: info.size,
             imports: info.imports.clone(),
+            asks: info.asks.clone(),
             functions: info.functions.iter().map(FunctionBody::from).collect(),
             grants: info.grants.clone(),
             at_once: info.at_once,
@@ -171,6 +175,29 @@ pub(crate) async fn register(
         [(header::LOCATION, location)],
         Json(PluginBody::from(&info)),
     ))
+}
+
+/// Inspect a plugin
+///
+/// The body is the component. All of a registration is done but keeping it: it is compiled, asked to
+/// describe itself and checked, and the answer is what it would be registered as, with what it asks for
+/// and what its name is granted.
+#[utoipa::path(
+    post, path = "/v1/plugins:inspect", tag = "plugins", operation_id = "inspect_plugin", params(RegisterParams),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+    responses(
+        (status = 200, description = "What it would be", body = PluginBody),
+        (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn inspect(
+    State(app): State<App>,
+    Params(params): Params<RegisterParams>,
+    Component(bytes): Component,
+) -> Result<Json<PluginBody>, Problem> {
+    let info = app.engine.inspect_plugin(bytes.into(), params.name).await?;
+    Ok(Json(PluginBody::from(&info)))
 }
 
 /// Every version of a plugin.

@@ -189,6 +189,10 @@ impl Functions for Scripted {
         Box::pin(async { Err(RegisterError::Refused("this is a script".to_owned())) })
     }
 
+    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        self.register(plugin)
+    }
+
     fn has(&self, _: &Digest) -> bool {
         true
     }

@@ -223,6 +223,33 @@ impl Registry {
         }
     }
 
+    /// What a plugin would be made known as, or why it would not.
+    pub(crate) fn would_add(
+        &self,
+        plugin: Plugin,
+        renumbered: bool,
+    ) -> Result<Arc<PluginInfo>, RegisterError> {
+        let now = self.now();
+        let plugin = match renumbered && now.has_version(&plugin.info) {
+            true => plugin.renumbered(),
+            false => plugin,
+        };
+        let info = plugin.info.clone();
+        now.with(Arc::new(plugin))?;
+        Ok(info)
+    }
+
+    /// What is shown with this digest, if it is shown under this name.
+    pub(crate) fn shown(
+        &self,
+        digest: &Digest,
+        identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
+    ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
+        let now = self.now();
+        let known = now.by_digest.get(digest).filter(|known| !known.hidden)?;
+        Some(identity().and_then(|(name, version)| known.is_named(&name, &version)))
+    }
+
     /// Takes a plugin out. Answers whether it was there.
     pub(crate) fn remove(&self, digest: &Digest) -> bool {
         let _writing = held(&self.writing);

@@ -6,6 +6,7 @@ mod at_once;
 mod cache;
 mod calls;
 mod inputs;
+mod inspection;
 mod limits;
 mod outgoing;
 mod purity;

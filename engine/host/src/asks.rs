@@ -1,0 +1,68 @@
+//! What a component asks for, in the words that permissions have, by what it imports.
+//!
+//! To import is not to use: what is built with a common toolchain imports the environment, clocks
+//! and folders for its standard library, whether its own code looks at them or not.
+
+use crate::contract::PACKAGE;
+
+/// The words, each with the WASI packages and interfaces that it stands for.
+const WORDS: [(&str, &[&str]); 6] = [
+    ("clock", &["wasi:clocks/"]),
+    ("environment", &["wasi:cli/environment@"]),
+    ("files", &["wasi:filesystem/"]),
+    ("http", &["wasi:http/"]),
+    ("random", &["wasi:random/"]),
+    ("sockets", &["wasi:sockets/"]),
+];
+
+/// What calling tools of other plugins is called. A component that logs imports the same interface.
+const TOOLS: &str = "tools";
+
+/// The words for these imports, in the order of the alphabet. What nobody grants, as stdout and exits, has none.
+pub(crate) fn of(imports: &[String]) -> Vec<String> {
+    let has = |starts: &[&str]| {
+        let begins = |import: &String| starts.iter().any(|start| import.starts_with(start));
+        imports.iter().any(begins)
+    };
+    let words = WORDS.iter().filter(|(_, starts)| has(starts));
+    let host = format!("{PACKAGE}host@");
+    let tools = has(&[&host]).then_some(TOOLS);
+    words
+        .map(|(word, _)| *word)
+        .chain(tools)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn imports_are_told_in_the_words_of_permissions() {
+        let of = |imports: &[&str]| {
+            let imports: Vec<_> = imports.iter().map(|&import| import.to_owned()).collect();
+            super::of(&imports)
+        };
+        assert_eq!(of(&["wasi:cli/stdout@0.2.3", "wasi:io/streams@0.2.3"]), [""; 0]);
+        assert_eq!(
+            of(&[
+                "wasi:random/insecure-seed@0.2.4",
+                "heddle:plugin/host@0.1.0",
+                "wasi:cli/environment@0.2.0",
+                "wasi:http/types@0.2.4",
+                "wasi:clocks/wall-clock@0.2.0",
+                "wasi:filesystem/preopens@0.2.0",
+                "wasi:sockets/tcp@0.2.0",
+                "wasi:random/random@0.2.4",
+            ]),
+            [
+                "clock",
+                "environment",
+                "files",
+                "http",
+                "random",
+                "sockets",
+                "tools"
+            ]
+        );
+    }
+}

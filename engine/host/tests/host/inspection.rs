@@ -1,0 +1,55 @@
+//! A component is looked at as it would be registered, and nothing of it is there afterwards.
+
+use heddle_runtime::ports::{Functions, NewPlugin, RegisterError};
+
+use super::*;
+
+#[tokio::test]
+async fn a_component_is_inspected_with_what_it_asks_for_and_has_and_is_not_registered() {
+    let host = Host::new(granting("plugins: {http: {http: [api.example.org]}}")).unwrap();
+    let look = |name: &str| host.inspect(NewPlugin::of(component(name)));
+    let info = look("http").await.unwrap();
+    assert_eq!(&*info.name, "http");
+    assert_eq!(info.grants, ["http: https://api.example.org"]);
+    let hostile = look("fixtures/hostile").await.unwrap();
+    for (asks, words) in [
+        (&info.asks, &["http", "tools"][..]),
+        (
+            &hostile.asks,
+            &["clock", "environment", "files", "random", "sockets"],
+        ),
+    ] {
+        let asked = |word: &&str| asks.iter().any(|asks| asks == *word);
+        assert!(words.iter().all(asked), "{asks:?}");
+    }
+    assert!(info.functions.iter().any(|function| &*function.name == "request"));
+    assert!(host.plugins().is_empty() && !host.has(&info.digest));
+    assert_eq!(look("fixtures/raw-tool").await.unwrap_err().to_string(), {
+        let refused = register(&host, component("fixtures/raw-tool"), None).await;
+        refused.unwrap_err().to_string()
+    });
+}
+
+#[tokio::test]
+async fn what_would_be_refused_is_refused_when_it_is_inspected() {
+    let host = host_with(settings(), &["bench"]).await;
+    let known = host.inspect(NewPlugin::of(component("bench"))).await.unwrap();
+    assert_eq!(known.digest, host.plugins()[0].digest);
+    let other = NewPlugin {
+        name: Some("other".to_owned()),
+        ..NewPlugin::of(component("bench"))
+    };
+    let refused = host.inspect(other).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("a component has one name"),
+        "{refused}"
+    );
+    let taken = NewPlugin {
+        name: Some("bench".to_owned()),
+        version: Some(known.version.to_string()),
+        ..NewPlugin::of(component("starter"))
+    };
+    let refused = host.inspect(taken).await.unwrap_err();
+    assert!(matches!(refused, RegisterError::VersionTaken { .. }), "{refused}");
+    assert_eq!(host.plugins().len(), 1);
+}
