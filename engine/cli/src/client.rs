@@ -27,45 +27,6 @@ const RECONNECTS: u32 = 10;
 /// The pause before an event stream is taken up again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-pub(crate) fn add_plugin(server: &str, file: &Path, name: Option<&str>) -> anyhow::Result<ExitCode> {
-    let component = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let request = agent()
-        .post(format!("{server}/v1/plugins"))
-        .header("content-type", "application/wasm");
-    let request = match name {
-        Some(name) => request.query("name", name),
-        None => request,
-    };
-    let plugin = answer(request.send(&component[..]), server)?;
-    println!("{}@{}", text(&plugin, "name"), text(&plugin, "version"));
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn list_plugins(server: &str) -> anyhow::Result<ExitCode> {
-    let answer = get(server, "/v1/plugins")?;
-    let mut out = std::io::stdout().lock();
-    for plugin in list(&answer, "plugins") {
-        let digest = text(plugin, "digest");
-        writeln!(
-            out,
-            "{}@{}  {}",
-            text(plugin, "name"),
-            text(plugin, "version"),
-            &digest[..digest.len().min(12)]
-        )?;
-        for function in list(plugin, "functions") {
-            writeln!(
-                out,
-                "  {:<4}  {:<24}  {}",
-                text(function, "kind"),
-                text(function, "name"),
-                text(function, "summary")
-            )?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 pub(crate) fn create_graph(server: &str, file: &Path) -> anyhow::Result<ExitCode> {
     let source = Source::read(file)?;
     let graph = post(server, "/v1/graphs", source.json()?)?;

@@ -8,16 +8,23 @@ mod archive;
 mod backtest;
 mod check;
 mod client;
+mod credentials;
 mod definition;
 mod draw;
 mod events;
 mod help;
 mod history;
+mod inspect;
+mod lock;
+mod oci;
 mod paint;
+mod plugins;
 mod schedule;
 mod serve;
+mod shape;
 mod steer;
 mod store;
+mod watch;
 mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -40,9 +47,9 @@ struct Arguments {
 enum Command {
     /// Run the engine and its HTTP server until Ctrl-C or SIGTERM
     Serve(serve::Serve),
-    /// Register plugins, or list them
+    /// Register plugins from files and registries, look at them, and push them
     #[command(subcommand)]
-    Plugin(Plugin),
+    Plugin(plugins::Plugin),
     /// Check, create and draw graphs, or list them
     #[command(subcommand)]
     Graph(Graph),
@@ -82,25 +89,6 @@ enum Command {
     /// Check, copy or migrate the store that a server keeps everything in
     #[command(subcommand)]
     Store(store::Store),
-}
-
-#[derive(Subcommand)]
-enum Plugin {
-    /// Register a component with a running server; it is kept there
-    Add {
-        /// The component: a .wasm file
-        file: PathBuf,
-        /// A name to register it under, instead of its own
-        #[arg(long)]
-        name: Option<String>,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// List the registered plugins and their functions
-    List {
-        #[command(flatten)]
-        server: Server,
-    },
 }
 
 #[derive(Subcommand)]
@@ -198,10 +186,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
     let done = match arguments.command {
         Command::Serve(serve) => serve::run(serve).map(|()| ExitCode::SUCCESS),
-        Command::Plugin(Plugin::Add { file, name, server }) => {
-            client::add_plugin(&server.url, &file, name.as_deref())
-        }
-        Command::Plugin(Plugin::List { server }) => client::list_plugins(&server.url),
+        Command::Plugin(plugin) => plugin.run(),
         Command::Graph(Graph::Check {
             file,
             offline,

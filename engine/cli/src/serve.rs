@@ -1,11 +1,6 @@
 //! `heddle serve`: opens the store, registers the plugins, takes up the runs, and serves.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use heddle_host::{Host, HostSettings, Policy};
@@ -14,10 +9,10 @@ use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tracing_subscriber::EnvFilter;
 
-use crate::archive::Folder;
+use crate::{archive::Folder, watch::PluginsFolder};
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -33,6 +28,9 @@ pub(crate) struct Serve {
     /// The folder whose .wasm files are registered at the start [default: plugins]
     #[arg(long, env = "HEDDLE_PLUGINS", value_name = "DIR")]
     plugins: Option<PathBuf>,
+    /// Follow the plugins folder: a file that is changed or added is a new version within a second, for new runs
+    #[arg(long, env = "HEDDLE_WATCH")]
+    watch: bool,
     /// Where compiled plugins are cached [default: beside the store, PATH.cache]
     #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -116,7 +114,8 @@ impl Serve {
             ..Settings::default()
         };
         let engine = Engine::new(ports, settings);
-        self.register_folder(&engine).await?;
+        let mut folder = PluginsFolder::new(self.plugins.as_deref());
+        folder.register_all(&engine).await?;
         recover(&engine).await?;
         warn_of_unknown(&named, &engine);
         engine.forget_old(
@@ -124,6 +123,11 @@ impl Serve {
             archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
         );
         let listener = self.bind().await?;
+        // It ends with this set, before the engine stops.
+        let mut beside = JoinSet::new();
+        if self.watch {
+            beside.spawn(folder.follow(engine.clone()));
+        }
         let settings = ServerSettings {
             allowed_hosts: self.allow_hosts,
             allowed_origins: self.allow_origins,
@@ -139,6 +143,7 @@ impl Serve {
             tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
         };
         heddle_server::serve(listener, engine.clone(), settings, stop).await?;
+        beside.shutdown().await;
         engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
@@ -174,61 +179,6 @@ impl Serve {
                 self.listen
             )
         })
-    }
-
-    /// Registers every .wasm file of the plugins folder. One that is refused is told and left out.
-    async fn register_folder(&self, engine: &Engine) -> anyhow::Result<()> {
-        let folder = self.plugins.as_deref().unwrap_or(Path::new("plugins"));
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if self.plugins.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                tracing::warn!(
-                    "there is no folder ./plugins: --plugins DIR names one, `heddle plugin add` adds one"
-                );
-                return Ok(());
-            }
-            Err(error) => return Err(error).with_context(|| format!("--plugins {}", folder.display())),
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let file = entry
-                .with_context(|| format!("--plugins {}", folder.display()))?
-                .path();
-            if file.extension().is_some_and(|extension| extension == "wasm") && file.is_file() {
-                files.push(file);
-            }
-        }
-        files.sort();
-        if files.is_empty() {
-            tracing::warn!(
-                "no .wasm file in {}: nothing to register from there",
-                folder.display()
-            );
-        }
-        for file in files {
-            let stem = file
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let component = match std::fs::read(&file) {
-                Ok(bytes) => bytes.into(),
-                Err(error) => {
-                    tracing::error!("{} is left out: {error}", file.display());
-                    continue;
-                }
-            };
-            match engine.register_from_folder(component, stem).await {
-                Ok(plugin) => tracing::info!(
-                    "registered {}@{} with {} functions",
-                    plugin.name,
-                    plugin.version,
-                    plugin.functions.len()
-                ),
-                Err(error) => tracing::error!("{} is left out: {error}", file.display()),
-            }
-        }
-        Ok(())
     }
 }
 

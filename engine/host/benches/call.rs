@@ -34,6 +34,7 @@ fn call(host: &Host, uses: &str, state: &Object, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_000),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Nobody),

@@ -10,13 +10,25 @@ use heddle_runtime::ports::{Call, ToolCall};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    contract::{self, Invocation},
+    contract::{self, Input, Invocation},
     failure::{NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
     host::Inner,
     json,
+    plain::Room,
     registry::Plugin,
     sandbox::{Frame, Ground, Sandbox},
 };
+
+/// From which length on an input is read on a thread of its own, so that it holds up no other run.
+const LONG_INPUT: usize = 256 << 10;
+
+/// What a tool is given, as text.
+enum Given {
+    /// The state of a run, in which more may stand than the tool takes.
+    State(String),
+    /// What somebody made for this tool.
+    Input(String),
+}
 
 impl Inner {
     /// Calls a function as a node of a graph.
@@ -40,12 +52,17 @@ impl Inner {
         let name = call.function.to_string();
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
-        if call.mapped {
-            input = check_input(plugin, &name, &function, input, &frame).await?;
-        }
         if kind == FunctionKind::Tool {
+            let given = match call.mapped {
+                true => Given::Input(input),
+                false => Given::State(input),
+            };
+            let input = self.input(plugin, &name, &function, given, &frame).await?;
             let result = self.tool(plugin, &name, function, input, frame).await?;
             return Ok(Answer::Result(result));
+        }
+        if call.mapped {
+            input = check_input(plugin, &name, &function, input, &frame).await?;
         }
         let invocation = Invocation {
             function,
@@ -90,8 +107,52 @@ impl Inner {
             call.function.to_string(),
             call.function.function.as_ref().to_owned(),
         );
-        let input = check_input(plugin, &name, &function, input, &frame).await?;
+        let input = self
+            .input(plugin, &name, &function, Given::Input(input), &frame)
+            .await?;
         self.tool(plugin, &name, function, input, frame).await
+    }
+
+    /// Reads a tool's input: checked where somebody made it for the tool, and in any case where its
+    /// functions have types, to which it is converted. What may take long has a thread for itself.
+    async fn input(
+        &self,
+        plugin: &Plugin,
+        name: &str,
+        function: &str,
+        given: Given,
+        frame: &Frame,
+    ) -> Result<Input, Failure> {
+        let (text, is_state) = match given {
+            Given::State(text) => (text, true),
+            Given::Input(text) => (text, false),
+        };
+        if plugin.contract.plain().is_none() {
+            return Ok(Input::Text(match is_state {
+                true => text,
+                false => check_input(plugin, name, function, text, frame).await?,
+            }));
+        }
+        let room = self.room();
+        let is_long = text.len() > LONG_INPUT;
+        let (contract, function) = (plugin.contract.clone(), function.to_owned());
+        let read = move || match contract.plain() {
+            Some(plain) => plain.read(&function, &text, is_state, room).map(Input::Values),
+            None => Ok(Input::Text(text)),
+        };
+        let read = match is_long {
+            true => in_time(name, frame, read).await?,
+            false => read(),
+        };
+        read.map_err(|misfit| misfits(name, &misfit))
+    }
+
+    /// What values may take up on their way in and out.
+    fn room(&self) -> Room {
+        Room {
+            values: self.settings.value_bytes,
+            result: self.settings.result_bytes,
+        }
     }
 
     /// Calls a tool in a fresh instance.
@@ -100,13 +161,13 @@ impl Inner {
         plugin: &Plugin,
         name: &str,
         function: String,
-        input: String,
+        input: Input,
         frame: Frame,
     ) -> Result<Json, Failure> {
-        let contract = &plugin.contract;
+        let (contract, room) = (&plugin.contract, self.room());
         let result = self
             .within(name, &plugin.rules, frame, async |store| {
-                contract.call(store, function, input).await
+                contract.call(store, function, input, room).await
             })
             .await?;
         self.check(name, "a result", &result, 0)?;
@@ -183,7 +244,9 @@ impl Inner {
             return Err(Failure::new(FailureKind::InvalidInput, message));
         }
         let function = function.name.as_ref().to_owned();
-        let input = check_input(plugin, &name, &function, input, &frame).await?;
+        let input = self
+            .input(plugin, &name, &function, Given::Input(input), &frame)
+            .await?;
         if plugin.rules.is_granted() {
             settle(&name, &frame).await?;
         }
@@ -219,9 +282,19 @@ async fn check_input(
             .map_err(|misfit| misfits(name, &misfit));
     }
     let schema = schema.clone();
-    let checked = tokio::task::spawn_blocking(move || schema.check(&input).map(|()| input));
-    match tokio::time::timeout_at(frame.deadline.into(), checked).await {
-        Ok(Ok(checked)) => checked.map_err(|misfit| misfits(name, &misfit)),
+    let checked = in_time(name, frame, move || schema.check(&input).map(|()| input));
+    checked.await?.map_err(|misfit| misfits(name, &misfit))
+}
+
+/// Looks at an input on a thread of its own, for as long as the call may take.
+async fn in_time<T: Send + 'static>(
+    name: &str,
+    frame: &Frame,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let looked = tokio::task::spawn_blocking(look);
+    match tokio::time::timeout_at(frame.deadline.into(), looked).await {
+        Ok(Ok(looked)) => Ok(looked),
         Ok(Err(error)) => Err(Failure::new(
             FailureKind::Unavailable,
             format!("`{name}` was not called: its input could not be checked: {error}"),

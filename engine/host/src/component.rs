@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmparser::{ComponentName, Encoding, KnownCustom, Parser, Payload};
 
-use crate::settings::Bytes;
+use crate::{contract, plain, settings::Bytes};
 
 /// The custom section in which a plugin carries `name@version`.
 const NAME_SECTION: &str = "heddle-plugin";
@@ -23,6 +23,17 @@ pub(crate) struct Inspected {
     pub(crate) imports: Vec<String>,
     /// What it exports, as it names it.
     pub(crate) exports: Vec<String>,
+    /// The documentation that it carries, a section each, as far as it is read.
+    pub(crate) docs: Vec<Box<[u8]>>,
+}
+
+impl Inspected {
+    /// Whether it was built against some version of the contract.
+    pub(crate) fn is_of_contract(&self) -> bool {
+        self.exports
+            .iter()
+            .any(|export| export.starts_with(contract::PACKAGE))
+    }
 }
 
 /// Reads a component. The error says what the bytes are instead, and what to do.
@@ -70,6 +81,7 @@ struct Reader {
     is_module: bool,
     component_name: Option<String>,
     version_section: Option<String>,
+    docs_len: usize,
 }
 
 impl Reader {
@@ -117,6 +129,12 @@ impl Reader {
             Payload::CustomSection(section) if section.name() == "version" && self.depth == 1 => {
                 let version = String::from_utf8_lossy(section.data()).into_owned();
                 self.version_section = Some(version).filter(|version| version_of(version).is_ok());
+            }
+            Payload::CustomSection(section) if section.name() == plain::DOCS_SECTION && self.depth == 1 => {
+                self.docs_len += section.data().len();
+                if self.docs_len <= plain::DOCS_LEN {
+                    self.found.docs.push(section.data().into());
+                }
             }
             Payload::CustomSection(section) if self.depth == 1 => {
                 if let KnownCustom::ComponentName(names) = section.as_known() {

@@ -14,7 +14,7 @@ const MOST_FUNCTIONS: usize = 1000;
 const MOST_ROUTES: usize = 1000;
 
 /// How long a summary may be, in bytes.
-const SUMMARY_LEN: usize = 1000;
+pub(crate) const SUMMARY_LEN: usize = 1000;
 
 /// How large one schema may be, in bytes.
 const SCHEMA_LEN: usize = 256 << 10;

@@ -28,6 +28,16 @@ pub(crate) struct TimeOver;
 #[error("what the call follows from cannot be stored")]
 pub(crate) struct NotDurable;
 
+/// A typed function gave values that take more memory than they may while they become JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("too many values were handed over")]
+pub(crate) struct TooManyValues;
+
+/// An answer that was not kept: it would be this long.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has {0} bytes")]
+pub(crate) struct TooLarge(pub(crate) usize);
+
 /// The call may have no effect outside.
 pub(crate) fn not_durable(function: &str) -> Failure {
     let message = format!("`{function}` was ended before it had an effect outside: {NotDurable}");
@@ -70,7 +80,16 @@ pub(crate) fn of_error(
             format!("`{function}` could not be called: every place for an instance is taken ({error})");
         return Failure::new(FailureKind::Unavailable, message);
     }
-    if format!("{error:#}").contains(TOO_MUCH_AT_ONCE) {
+    if let Some(TooLarge(size)) = error.downcast_ref() {
+        return too_large(function, *size, settings);
+    }
+    if error.is::<TooManyValues>() {
+        let limit = Bytes(settings.value_bytes);
+        let message =
+            format!("`{function}` handed over more values than its limit of {limit} holds (value_bytes)");
+        return Failure::new(FailureKind::Limit, message);
+    }
+    if is_too_much_at_once(error) {
         let limit = Bytes(settings.result_bytes);
         let message =
             format!("`{function}` handed over more at once than its limit of {limit} (result_bytes)");
@@ -109,6 +128,11 @@ pub(crate) fn of_error(
         ),
     };
     Failure::new(FailureKind::Trap, clip(&message, MESSAGE_LEN))
+}
+
+/// Whether the guest handed over more at once than was set for its store.
+pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains(TOO_MUCH_AT_ONCE)
 }
 
 /// Makes a failure of what a guest said went wrong.

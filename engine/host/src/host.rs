@@ -158,6 +158,15 @@ impl Functions for Host {
         self.inner.registry.is_granted(function)
     }
 
+    fn check_bounds(
+        &self,
+        _uses: &str,
+        _limits: Option<&Json>,
+        _grants: Option<&Json>,
+    ) -> Result<(), Vec<(String, String)>> {
+        Ok(())
+    }
+
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
         Box::pin(self.inner.call(call))
     }
@@ -204,6 +213,9 @@ impl Inner {
         };
         let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
         let rules = self.registry.rules(&name);
+        for left_out in contract.left_out() {
+            tracing::warn!("plugin {name}: no tool was made of {left_out}");
+        }
         let info = PluginInfo {
             name,
             version,
@@ -212,6 +224,7 @@ impl Inner {
             asks: asks::of(&found.imports),
             imports: found.imports,
             functions,
+            left_out: contract.left_out().to_vec(),
             grants: rules.lines(),
             at_once: rules.at_once,
         };
@@ -238,7 +251,9 @@ impl Inner {
         if let Some(known) = known {
             return known.map(Prepared::Known);
         }
-        is_plugin(&found)?;
+        if found.exports.is_empty() {
+            return Err(no_plugin("it exports nothing"));
+        }
         let (name, version) = identity()?;
         let compiled = self.cache.load(&self.engine, &digest, &new.component);
         let component =
@@ -249,9 +264,7 @@ impl Inner {
                 chain(&error)
             ))
         })?;
-        let contract = Contract::find(pre)
-            .map_err(refused)?
-            .ok_or_else(|| no_plugin(&found))?;
+        let contract = Contract::find(pre, &found).map_err(|reason| no_plugin(&reason))?;
         let size = new.component.len() as u64;
         Ok(Prepared::New(Box::new(New {
             digest,
@@ -422,49 +435,11 @@ fn refused(reason: impl Into<String>) -> RegisterError {
     RegisterError::Refused(reason.into())
 }
 
-/// Tells early, before minutes of compiling, that a component is no plugin.
-fn is_plugin(found: &Inspected) -> Result<(), RegisterError> {
-    match found
-        .exports
-        .iter()
-        .any(|export| export.starts_with(contract::PACKAGE))
-    {
-        true => Ok(()),
-        false => Err(no_plugin(found)),
-    }
-}
-
-fn no_plugin(found: &Inspected) -> RegisterError {
-    let [node, tool] = contract::INTERFACES;
-    let exports = match &found.exports[..] {
-        [] => "nothing".to_owned(),
-        exports => {
-            let shown: Vec<_> = exports
-                .iter()
-                .take(20)
-                .map(|export| format!("`{export}`"))
-                .collect();
-            let more = exports.len().saturating_sub(shown.len());
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            format!("{}{more}", shown.join(", "))
-        }
-    };
-    let other = found
-        .exports
-        .iter()
-        .any(|export| export.starts_with(contract::PACKAGE));
-    let advice = match other {
-        true => {
-            "it was built against another version of the contract: build it against one that this engine has"
-        }
-        false => "build it with a Heddle SDK, or against wit/0.1.0",
-    };
+/// The reason, and what makes a plugin of a component.
+fn no_plugin(reason: &str) -> RegisterError {
     refused(format!(
-        "the component exports neither `{node}` nor `{tool}`, so it has no functions for a graph; it exports {exports}. To mend it, {advice}"
+        "the component cannot be a plugin: {reason}. A plugin is built with a Heddle SDK or against wit/0.1.0, \
+         or it exports functions of its own whose values can be JSON"
     ))
 }
 

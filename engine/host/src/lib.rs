@@ -17,7 +17,9 @@ mod failure;
 mod host;
 mod json;
 mod outgoing;
+mod outline;
 mod output;
+mod plain;
 mod policy;
 mod random;
 mod registry;
@@ -25,5 +27,6 @@ mod sandbox;
 mod settings;
 
 pub use host::{Host, HostError};
+pub use outline::Outline;
 pub use policy::{Policy, PolicyError};
 pub use settings::HostSettings;

@@ -23,6 +23,9 @@ pub struct HostSettings {
     pub call_depth: usize,
     /// What one call may answer, as text. Default: 8 MiB.
     pub result_bytes: usize,
+    /// What the values of a typed function's input may take in the host's memory while they cross, and
+    /// what those of its result may. A number takes 40 bytes there, whatever its type. Default: 32 MiB.
+    pub value_bytes: usize,
     /// How deep the JSON of an answer may be nested: common parsers stop at 128. Default: 120.
     pub json_depth: usize,
     /// What one call may log, the tools that it calls included. Each line counts 64 bytes on top,
@@ -56,6 +59,7 @@ impl Default for HostSettings {
             calls_at_once: 256,
             call_depth: 8,
             result_bytes: 8 << 20,
+            value_bytes: 32 << 20,
             json_depth: 120,
             log_bytes: 256 << 10,
             log_line_bytes: 8 << 10,

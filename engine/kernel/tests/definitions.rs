@@ -96,6 +96,8 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /nodes/y/output: expected a key of the state, or keys with expressions over `node`, got a number
         Error /nodes/y/next: expected the names of the nodes that the function may go to
         Error /nodes/y/timeout: expected a string, got a number
+        Error /nodes/y/limits: `limits` must be a JSON object, got a string
+        Error /nodes/z/limits: `limits` means nothing in a node with `sleep`
         Error /nodes/z/sleep: a sleep has either `until` or `for`
         Error /nodes/null: `graph` is missing: the name or id of a graph
         Error /nodes/nulls/map: `into` is missing: the key of the state that takes the results
@@ -121,8 +123,8 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
              "gate": {"map": {"over": "state.x", "as": "state"}, "output": "x"},
              "analyze": {"wait": {"signal": "s", "schema": {"type": 7}, "on_timeout": "gate"}, "timeout": "1s"},
              "x": {"uses": "extract", "graph": "child", "retry": {"attempts": 0, "jitter": 2, "on": ["never"]}, "when": "true"},
-             "y": {"input": {"a": 1}, "output": 3, "next": [1], "timeout": 5},
-             "z": {"sleep": {"until": "state.a", "for": "1"}},
+             "y": {"input": {"a": 1}, "output": 3, "next": [1], "timeout": 5, "limits": "16MiB"},
+             "z": {"sleep": {"until": "state.a", "for": "1"}, "limits": {}},
              "null": {"graph": null}, "nulls": {"map": {"over": "state.x", "uses": "extract", "into": null}}, "ask": {"wait": {"signal": null}}},
            "edges": {"extract": [], "gate": ["x", "x"], "analyze": [{"to": "x"}, {"when": "true"}, "y"], "x": {"when": 1, "to": "y"}},
            "state": {"a": {"merge": "sum"}, "b": 1, "to": {"reduce": "add"}},
@@ -284,4 +286,34 @@ fn a_graph_in_which_everything_leads_everywhere_is_refused_soon() {
     let edges: serde_json::Map<_, _> = all.iter().map(|node| (node.clone(), json!(all))).collect();
     let found = found(&json!({"nodes": nodes, "edges": edges}).to_string());
     assert!(found.contains("split the graph"), "{found}");
+}
+
+#[test]
+fn what_a_node_narrows_is_kept_as_it_is_written_and_known_by_its_place() {
+    let any = |_: &str| {
+        Ok(Function {
+            kind: FunctionKind::Tool,
+            routes: Vec::new(),
+            input: json!(null),
+        })
+    };
+    let text = r#"{"nodes": {
+        "a/b": {"uses": "f", "limits": {"fuel": 10}, "grants": {"http": []}},
+        "m": {"map": {"over": "input.x", "uses": "g", "into": "y"}, "grants": {}},
+        "n": {"limits": {"memory": "1MiB"}},
+        "p": {}}}"#;
+    let definition = Definition::parse(text).unwrap();
+    let narrowed: Vec<_> = definition.narrowed().map(|(at, uses, _)| (at, uses)).collect();
+    let places = ["/nodes/a~1b", "/nodes/m", "/nodes/n"].map(str::to_owned);
+    assert_eq!(
+        narrowed,
+        places.into_iter().zip(["f", "g", "n"]).collect::<Vec<_>>()
+    );
+    let (graph, _) = graph::check(&definition, any, |_| Ok(())).unwrap();
+    let bounds: Vec<_> = graph.nodes.iter().map(|node| node.bounds.as_ref()).collect();
+    let first = bounds[0].unwrap();
+    assert_eq!(*first.of, *format!("{}/a/b", graph.id));
+    assert_eq!(first.limits.as_ref().unwrap().get(), r#"{"fuel":10}"#);
+    assert_eq!(first.grants.as_ref().unwrap().get(), r#"{"http":[]}"#);
+    assert!(bounds[1].unwrap().limits.is_none() && bounds[3].is_none());
 }

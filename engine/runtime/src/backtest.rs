@@ -122,6 +122,7 @@ impl Backtest {
             step,
             attempt,
             timeout: call.timeout_ms.map(Duration::from_millis),
+            bounds: call.bounds,
             started_at: call.started_at,
             durable: Arc::new(FollowsFromNothing),
             sink: Arc::new(Nobody),

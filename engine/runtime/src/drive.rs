@@ -218,6 +218,7 @@ impl Driver {
                 step,
                 attempt,
                 timeout: call.timeout_ms.map(Duration::from_millis),
+                bounds: call.bounds,
                 started_at: call.started_at,
                 durable: self.live.clone(),
                 sink: sink.clone(),

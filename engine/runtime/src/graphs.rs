@@ -97,7 +97,24 @@ impl Inner {
                 "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
             )),
         };
-        Ok(graph::check(definition, |uses| self.function(uses), find_graph))
+        let checked = graph::check(definition, |uses| self.function(uses), find_graph);
+        Ok(graph::with_form(self.check_bounds(definition), checked))
+    }
+
+    /// What is wrong with how nodes narrow their functions.
+    fn check_bounds(&self, definition: &Definition) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for (node, uses, bounds) in definition.narrowed() {
+            let (limits, grants) = (bounds.limits.as_ref(), bounds.grants.as_ref());
+            if let Err(problems) = self.ports.functions.check_bounds(uses, limits, grants) {
+                found.extend(problems.into_iter().map(|(pointer, message)| Diagnostic {
+                    severity: Severity::Error,
+                    pointer: format!("{node}{pointer}"),
+                    message,
+                }));
+            }
+        }
+        found
     }
 
     fn function(&self, uses: &str) -> Result<Function, String> {

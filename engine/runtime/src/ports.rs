@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
     Answer, Digest, Failure, FunctionKind, GraphId, Json, Level, Object, Recorded, RunError, RunId, Status,
-    Timestamp, event::FunctionRef,
+    Timestamp, event::FunctionRef, graph::Bounds,
 };
 
 /// Tells the time.
@@ -420,6 +420,17 @@ pub trait Functions: Send + Sync + 'static {
     /// the call is made when all that it follows from is durable. Where a plugin without grants calls a
     /// tool of one with grants, the implementation itself waits, by [`Call::durable`].
     fn is_granted(&self, function: &FunctionRef) -> bool;
+    /// Looks at how a node narrows a function that it names, before its graph is created. The function may
+    /// not be there: then what can be told without it is.
+    ///
+    /// # Errors
+    /// Each thing that is wrong, with its JSON pointer from the node on, as in `/limits/memory`.
+    fn check_bounds(
+        &self,
+        uses: &str,
+        limits: Option<&Json>,
+        grants: Option<&Json>,
+    ) -> Result<(), Vec<(String, String)>>;
     /// Calls a node function or a tool as a node: a fresh instance, within the limits. A mapped
     /// input is checked against the function's schema first; one that does not fit is a failure
     /// of kind `InvalidInput`, and the function is not called.
@@ -463,6 +474,8 @@ pub struct PluginInfo {
     pub asks: Vec<String>,
     /// Its functions.
     pub functions: Vec<FunctionInfo>,
+    /// What it exports that could not be made a function, each with the reason.
+    pub left_out: Vec<String>,
     /// What it is granted, a line for each grant.
     pub grants: Vec<String>,
     /// How many of its calls may be under way at once, all its versions together; none where only the
@@ -569,6 +582,9 @@ pub struct Call {
     /// How long this attempt may take, from when the function is called: the node's `timeout`.
     /// Where the operator's limit is smaller, that one stands.
     pub timeout: Option<Duration>,
+    /// How the graph narrows what the function may use up and do: checked when the graph was created, and
+    /// the same `Arc` for every call of the node as long as the graph is at hand.
+    pub bounds: Option<Arc<Bounds>>,
     /// When the step's first attempt began: what an ungranted clock shows.
     pub started_at: Timestamp,
     /// What to wait for before something outside is done for the call: all that it follows from is durable.

@@ -87,6 +87,10 @@ pub(crate) struct PluginBody {
     asks: Vec<String>,
     /// Its functions.
     functions: Vec<FunctionBody>,
+    /// What it exports that could not be made a function, each with the reason. Only a component that was
+    /// built without Heddle's WIT may have such exports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
     /// What the operator's policy grants it, a line for each grant; empty for nothing.
     grants: Vec<String>,
     /// How many of its calls may be under way at once, all its versions together, where the policy says so.
@@ -104,6 +108,7 @@ impl From<&PluginInfo> for PluginBody {
             imports: info.imports.clone(),
             asks: info.asks.clone(),
             functions: info.functions.iter().map(FunctionBody::from).collect(),
+            left_out: info.left_out.clone(),
             grants: info.grants.clone(),
             at_once: info.at_once,
         }

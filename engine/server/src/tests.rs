@@ -157,6 +157,9 @@ impl Functions for Nothing {
             similar: Vec::new(),
         })
     }
+    fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {
+        Ok(())
+    }
     fn is_granted(&self, _: &FunctionRef) -> bool {
         false
     }

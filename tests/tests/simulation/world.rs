@@ -158,6 +158,10 @@ impl Functions for Scripted {
         Ok(Resolved { function, info })
     }
 
+    fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {
+        Ok(())
+    }
+
     fn is_granted(&self, function: &FunctionRef) -> bool {
         &*function.function == "granted"
     }

@@ -1,4 +1,4 @@
-//! The contract between host and plugins, whatever its version.
+//! The contract between host and plugins, whatever its version, or none.
 //!
 //! Each released version of `wit/` has a module of bindings here, which stays as it is. Which one
 //! a component was built against is found once, when it is registered; the rest of the host
@@ -9,10 +9,14 @@ mod v0_1_0;
 use heddle_kernel::{FailureKind, FunctionKind, Route};
 use wasmtime::{
     Store,
-    component::{InstancePre, Linker},
+    component::{InstancePre, Linker, Val},
 };
 
-use crate::sandbox::Sandbox;
+use crate::{
+    component::Inspected,
+    plain::{Plain, Room},
+    sandbox::Sandbox,
+};
 
 /// The interfaces that make a component a plugin.
 pub(crate) const INTERFACES: [&str; 2] = [v0_1_0::NODE, v0_1_0::TOOL];
@@ -23,6 +27,14 @@ pub(crate) const PACKAGE: &str = "heddle:plugin/";
 /// A component's side of the contract.
 pub(crate) enum Contract {
     V0_1_0(v0_1_0::Exports),
+    /// It was built without a contract: its functions have types of their own.
+    Plain(Plain),
+}
+
+/// A tool's input, as it is handed over.
+pub(crate) enum Input {
+    Text(String),
+    Values(Vec<Val>),
 }
 
 /// A function as its plugin describes it.
@@ -69,17 +81,46 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
 }
 
 impl Contract {
-    /// Finds the version that a component was built against; none where it is no plugin.
-    pub(crate) fn find(pre: InstancePre<Sandbox>) -> Result<Option<Self>, String> {
-        Ok(v0_1_0::Exports::find(pre)?.map(Self::V0_1_0))
+    /// Finds the version that a component was built against. One that exports interfaces of a version
+    /// is called by them alone, whatever else it exports.
+    pub(crate) fn find(pre: InstancePre<Sandbox>, found: &Inspected) -> Result<Self, String> {
+        if !found.is_of_contract() {
+            let docs = found.docs.iter().map(|section| &**section);
+            return Ok(Self::Plain(Plain::find(pre, docs)?));
+        }
+        v0_1_0::Exports::find(pre)?.map(Self::V0_1_0).ok_or_else(|| {
+            let [node, tool] = INTERFACES;
+            format!(
+                "it was built against another version of the contract, and exports neither `{node}` nor `{tool}`: \
+                 build it against a version that this engine has"
+            )
+        })
     }
 
     /// The kinds of function that the component exports.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = FunctionKind> {
-        let Self::V0_1_0(exports) = self;
         [FunctionKind::Node, FunctionKind::Tool]
             .into_iter()
-            .filter(|&kind| exports.has(kind))
+            .filter(move |&kind| match self {
+                Self::V0_1_0(exports) => exports.has(kind),
+                Self::Plain(_) => kind == FunctionKind::Tool,
+            })
+    }
+
+    /// What the component exports that is no function of the plugin, each with the reason.
+    pub(crate) fn left_out(&self) -> &[String] {
+        match self {
+            Self::V0_1_0(_) => &[],
+            Self::Plain(plain) => plain.left_out(),
+        }
+    }
+
+    /// The component's own reading of inputs, where its functions have types.
+    pub(crate) fn plain(&self) -> Option<&Plain> {
+        match self {
+            Self::V0_1_0(_) => None,
+            Self::Plain(plain) => Some(plain),
+        }
     }
 
     /// Has the component describe its functions of one kind, which it must have.
@@ -90,6 +131,7 @@ impl Contract {
     ) -> wasmtime::Result<Vec<Described>> {
         match self {
             Self::V0_1_0(exports) => exports.describe(store, kind).await,
+            Self::Plain(plain) => plain.describe(store).await,
         }
     }
 
@@ -101,6 +143,7 @@ impl Contract {
     ) -> wasmtime::Result<Result<Answer, Said>> {
         match self {
             Self::V0_1_0(exports) => exports.run(store, call).await,
+            Self::Plain(_) => wasmtime::bail!("a component that was built without the contract has no nodes"),
         }
     }
 
@@ -109,10 +152,13 @@ impl Contract {
         &self,
         store: &mut Store<Sandbox>,
         name: String,
-        input: String,
+        input: Input,
+        room: Room,
     ) -> wasmtime::Result<Result<String, Said>> {
-        match self {
-            Self::V0_1_0(exports) => exports.call(store, name, input).await,
+        match (self, input) {
+            (Self::V0_1_0(exports), Input::Text(input)) => exports.call(store, name, input).await,
+            (Self::Plain(plain), Input::Values(input)) => plain.call(store, &name, &input, room).await,
+            _ => wasmtime::bail!("the input of `{name}` was read for a component of another kind"),
         }
     }
 }

@@ -14,6 +14,7 @@ mod registration;
 mod server;
 mod settled;
 mod tools;
+mod versions;
 
 use std::{
     path::Path,
@@ -123,6 +124,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         step: 3,
         attempt: 1,
         timeout: None,
+        bounds: None,
         started_at: Timestamp(1_700_000_000_123),
         durable: Arc::new(FollowsFromNothing),
         sink: Arc::new(Heard::default()),

@@ -8,7 +8,7 @@ use heddle_runtime::ports::{Functions, ResolveError};
 use super::*;
 
 /// The component with a custom section that names it.
-fn named(component: &[u8], identity: &str) -> Arc<[u8]> {
+pub(crate) fn named(component: &[u8], identity: &str) -> Arc<[u8]> {
     let section = "heddle-plugin";
     let len = |len: usize| {
         u8::try_from(len)
@@ -190,29 +190,6 @@ async fn a_version_belongs_to_one_component() {
         ("twice", "1.0.0", Digest::of(&raw))
     );
     assert_eq!(host.plugins().len(), 1);
-}
-
-#[tokio::test]
-async fn the_newest_version_of_a_name_is_found_and_all_are_listed() {
-    let host = Host::new(settings()).unwrap();
-    let raw = component("fixtures/raw");
-    for version in ["1.9.0", "1.10.0", "1.10.0-rc.1"] {
-        register(&host, named(&raw, &format!("many@{version}")), None)
-            .await
-            .unwrap();
-    }
-    let versions: Vec<_> = host
-        .plugins()
-        .iter()
-        .map(|plugin| plugin.version.to_string())
-        .collect();
-    assert_eq!(versions, ["1.10.0", "1.10.0-rc.1", "1.9.0"]);
-    assert_eq!(&*host.resolve("many/array").unwrap().function.version, "1.10.0");
-    assert_eq!(
-        &*host.resolve("array").unwrap().function.version,
-        "1.10.0",
-        "older versions do not make it ambiguous"
-    );
 }
 
 #[tokio::test]

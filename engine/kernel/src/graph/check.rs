@@ -8,7 +8,6 @@ use super::{
     Definition, Diagnostic, Function, Graph, Node, NodeIx, Reach, Severity,
     definition::{MAX_LOOP_DEPTH, MAX_LOOP_EDGES},
 };
-use crate::ids::{GraphId, hex};
 
 /// Checks a definition and makes the graph of it.
 ///
@@ -39,7 +38,10 @@ pub fn check(
         .collect();
     let start = names.start(&nodes);
     let Names {
-        by_name, mut found, ..
+        id,
+        by_name,
+        mut found,
+        ..
     } = names;
     let Some(start) = start.filter(|_| !has_errors(&found)) else {
         return Err(found);
@@ -54,7 +56,7 @@ pub fn check(
         return Err(found);
     };
     let graph = Graph {
-        id: GraphId(hex(definition.text.as_bytes(), 16).into()),
+        id,
         name: definition.name.as_deref().map(Into::into),
         start,
         reach,

@@ -75,6 +75,10 @@ pub struct NodeDefinition {
     pub on_error: Option<String>,
     /// The node that undoes it.
     pub compensate: Option<String>,
+    /// What its calls may use up, of what they may anyway: an object.
+    pub limits: Option<Json>,
+    /// What its function may do outside, of what its plugin may anyway: an object.
+    pub grants: Option<Json>,
 }
 
 /// What a visit of a node does.
@@ -294,6 +298,16 @@ impl Definition {
         (definition, reader.found)
     }
 
+    /// The nodes that narrow what their function may use up or do, each with its JSON pointer and the
+    /// function that it names.
+    pub fn narrowed(&self) -> impl Iterator<Item = (String, &str, &NodeDefinition)> {
+        self.nodes.iter().filter_map(|(name, node)| {
+            let narrows = node.limits.is_some() || node.grants.is_some();
+            let uses = node.uses(name).filter(|_| narrows)?;
+            Some((format!("/nodes/{}", part(name)), uses, node))
+        })
+    }
+
     /// The names and ids of the graphs that its nodes run, each once.
     pub fn graphs(&self) -> Vec<&Arc<str>> {
         let mut all: Vec<&Arc<str>> = self
@@ -308,6 +322,18 @@ impl Definition {
 }
 
 impl NodeDefinition {
+    /// The function that a node of this name calls, if it calls one.
+    pub fn uses<'d>(&'d self, name: &'d str) -> Option<&'d str> {
+        match &self.does {
+            Does::Call { uses } => Some(uses.as_deref().unwrap_or(name)),
+            Does::Map(Map {
+                each: Each::Call { uses },
+                ..
+            }) => Some(uses),
+            _ => None,
+        }
+    }
+
     /// What stands where a node could not be read: its name is known to the others.
     pub(super) fn nothing() -> Self {
         Self {
@@ -320,6 +346,8 @@ impl NodeDefinition {
             timeout_ms: None,
             on_error: None,
             compensate: None,
+            limits: None,
+            grants: None,
         }
     }
 }

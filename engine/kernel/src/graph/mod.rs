@@ -171,6 +171,20 @@ pub struct Node {
     pub on_timeout: Option<Place>,
     /// The node that undoes it.
     pub compensate: Option<NodeIx>,
+    /// How the graph narrows what its function may do, where it does.
+    pub bounds: Option<Arc<Bounds>>,
+}
+
+/// How a node narrows what its calls may use up and do. Both parts are objects, kept as they were written:
+/// what their keys mean is for who makes the calls.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// The graph's id and the node's name: no other node's bounds have the same.
+    pub of: Arc<str>,
+    /// `limits` of the node.
+    pub limits: Option<Json>,
+    /// `grants` of the node.
+    pub grants: Option<Json>,
 }
 
 impl Node {

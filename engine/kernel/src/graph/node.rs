@@ -12,7 +12,12 @@ use super::{
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Reader, kind},
 };
-use crate::{event::FailureKind, expr::Want, object, schema::Schema};
+use crate::{
+    event::FailureKind,
+    expr::Want,
+    object::{self, Json},
+    schema::Schema,
+};
 
 /// The keys that say what a node does; without one, it calls the function of its name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
@@ -59,6 +64,8 @@ impl Reader {
                 "timeout",
                 "on_error",
                 "compensate",
+                "limits",
+                "grants",
             ],
             _ => &[
                 "uses",
@@ -71,6 +78,8 @@ impl Reader {
                 "timeout",
                 "on_error",
                 "compensate",
+                "limits",
+                "grants",
                 "map",
                 "graph",
                 "sleep",
@@ -98,11 +107,27 @@ impl Reader {
             timeout_ms: self.duration(map, pointer, "timeout"),
             on_error: self.text(map, pointer, "on_error").map(str::to_owned),
             compensate: self.text(map, pointer, "compensate").map(str::to_owned),
+            limits: self.bounds(map, pointer, "limits"),
+            grants: self.bounds(map, pointer, "grants"),
         })
     }
 
+    /// One half of how a node narrows its calls, as it is written.
+    fn bounds(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<Json> {
+        let value = map.get(key)?;
+        let place = format!("{pointer}/{key}");
+        if map.get("map").is_some_and(|map| map.get("graph").is_some()) {
+            let message =
+                format!("`{key}` means nothing where a map runs a graph: put it into that graph's nodes");
+            self.error(place, message);
+            return None;
+        }
+        self.object(value, &place, &format!("`{key}`"))?;
+        Some(object::to_json(value))
+    }
+
     fn node_keys(&mut self, map: &Members<String, Value>, pointer: &str, does: &str, known: &[&str]) {
-        const NODE: [&str; 8] = [
+        const NODE: [&str; 10] = [
             "config",
             "input",
             "output",
@@ -111,6 +136,8 @@ impl Reader {
             "timeout",
             "on_error",
             "compensate",
+            "limits",
+            "grants",
         ];
         let mut unknown = map.clone();
         for key in NODE.into_iter().filter(|key| !known.contains(key)) {
@@ -119,6 +146,7 @@ impl Reader {
                     ("map", "output") => ": `map.into` says where its results go",
                     ("wait", "timeout") => ": `wait.timeout` says how long it waits",
                     ("graph", "timeout") => ": `limits.time` of that graph says how long it may take",
+                    ("graph", "limits" | "grants") => ": put it into that graph's nodes",
                     _ => "",
                 };
                 self.error(

@@ -35,12 +35,13 @@ const TOP: [&str; 8] = [
 ];
 
 /// Where a key that is known elsewhere belongs.
-const PLACES: [(&str, &str); 18] = [
+const PLACES: [(&str, &str); 19] = [
     ("start", "at the top of the graph"),
     ("nodes", "at the top of the graph"),
     ("edges", "at the top of the graph"),
     ("state", "at the top of the graph"),
-    ("limits", "at the top of the graph"),
+    ("limits", "at the top of the graph, or in a node"),
+    ("grants", "in a node"),
     ("uses", "in a node"),
     ("config", "in a node"),
     ("input", "in a node"),

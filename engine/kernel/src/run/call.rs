@@ -8,7 +8,7 @@ use super::{Doing, Run, Task};
 use crate::{
     event::{Failure, FailureKind, FunctionRef},
     expr::{Bound, Expr},
-    graph::{Does, Node},
+    graph::{Bounds, Does, Node},
     ids::Timestamp,
     object::{Json, Object, to_json},
 };
@@ -28,6 +28,8 @@ pub struct Prepared {
     pub node: Arc<str>,
     /// How long the attempt may take, in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// How the graph narrows what the function may do, where it does.
+    pub bounds: Option<Arc<Bounds>>,
     /// When the step's first attempt began.
     pub started_at: Timestamp,
 }
@@ -55,6 +57,7 @@ impl Run {
                 config: node.config.clone(),
                 node: node.name.clone(),
                 timeout_ms: node.timeout_ms,
+                bounds: node.bounds.clone(),
                 started_at: task.started_at,
             })
         })

@@ -4,13 +4,17 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
-use crate::graph::{
-    Case, Definition, Diagnostic, Does, END, Each, Function, FunctionKind, Map, Node, NodeDefinition, NodeIx,
-    Place, definition::part, did_you_mean, nearest, start_of,
+use crate::{
+    graph::{
+        Bounds, Case, Definition, Diagnostic, Does, END, Function, FunctionKind, Node, NodeDefinition,
+        NodeIx, Place, definition::part, did_you_mean, nearest, start_of,
+    },
+    ids::{GraphId, hex},
 };
 
 pub(super) struct Names<'d> {
     definition: &'d Definition,
+    pub(super) id: GraphId,
     pub(super) by_name: HashMap<Arc<str>, NodeIx>,
     pub(super) found: Vec<Diagnostic>,
 }
@@ -20,6 +24,7 @@ impl<'d> Names<'d> {
         let nodes = definition.nodes.iter().enumerate();
         Self {
             definition,
+            id: GraphId(hex(definition.text.as_bytes(), 16).into()),
             by_name: nodes
                 .map(|(position, (name, _))| (name.as_str().into(), NodeIx(position as u32)))
                 .collect(),
@@ -38,14 +43,11 @@ impl<'d> Names<'d> {
         node: &NodeDefinition,
         find: impl Fn(&str) -> Result<Function, String>,
     ) -> Option<Function> {
-        let (uses, key) = match &node.does {
-            Does::Call { uses: None } => (name, ""),
-            Does::Call { uses: Some(uses) } => (uses.as_ref(), "/uses"),
-            Does::Map(Map {
-                each: Each::Call { uses },
-                ..
-            }) => (uses.as_ref(), "/map/uses"),
-            _ => return None,
+        let uses = node.uses(name)?;
+        let key = match &node.does {
+            Does::Call { uses: None } => "",
+            Does::Call { uses: Some(_) } => "/uses",
+            _ => "/map/uses",
         };
         match find(uses) {
             Ok(function) => {
@@ -195,7 +197,16 @@ impl<'d> Names<'d> {
             on_error,
             on_timeout,
             compensate,
+            bounds: self.bounds(name, node),
         }
+    }
+
+    fn bounds(&self, name: &str, node: &NodeDefinition) -> Option<Arc<Bounds>> {
+        let (limits, grants) = (node.limits.clone(), node.grants.clone());
+        (limits.is_some() || grants.is_some()).then(|| {
+            let of = format!("{}/{name}", self.id).into();
+            Arc::new(Bounds { of, limits, grants })
+        })
     }
 
     /// Where a node's function may go by itself. What is no node of the graph is only a warning:

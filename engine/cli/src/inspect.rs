@@ -1,0 +1,355 @@
+//! `heddle plugin inspect`, and what other commands show of a plugin: what it asks for, has and does.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    Server,
+    client::{self, escape, list, text},
+    paint::Paint,
+    plugins::read_component,
+    shape::shape,
+};
+
+/// How wide the screen is taken to be where COLUMNS does not say: then lines fit everywhere.
+const WIDTH: usize = 80;
+/// No wider, since long lines are hard to read.
+const MOST_WIDE: usize = 100;
+
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// A .wasm file, which is not registered by this, or the name of a registered plugin, as NAME or NAME@VERSION
+    #[arg(value_name = "FILE|NAME[@VERSION]")]
+    what: String,
+    /// A name that the file is to be registered under, in place of its own: grants belong to names
+    #[arg(long)]
+    name: Option<String>,
+    /// Print what the server tells, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Inspect {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let file = Path::new(&self.what);
+        let is_file = file.is_file() || self.what.contains('/') || self.what.ends_with(".wasm");
+        let (plugin, others) = match is_file {
+            true => (self.of_file(file)?, Vec::new()),
+            false => self.of_name()?,
+        };
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&plugin)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Screen::new(&mut out).plugin(&plugin, is_file, &others)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What a file would be if it were registered.
+    fn of_file(&self, file: &Path) -> anyhow::Result<Value> {
+        let component = read_component(file)?;
+        let path = match &self.name {
+            Some(name) => format!("/v1/plugins:inspect?name={}", escape(name)),
+            None => "/v1/plugins:inspect".to_owned(),
+        };
+        client::upload(&self.server.url, &path, "application/wasm", &component)
+    }
+
+    /// A registered plugin, and the other versions that there are of it.
+    fn of_name(&self) -> anyhow::Result<(Value, Vec<String>)> {
+        if self.name.is_some() {
+            bail!("--name is for a file that is to be registered");
+        }
+        let (name, version) = match self.what.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (&*self.what, None),
+        };
+        let mut answer = client::get(&self.server.url, &format!("/v1/plugins/{}", escape(name)))?;
+        let versions = answer["versions"].as_array_mut().map(std::mem::take);
+        let mut versions = versions.unwrap_or_default();
+        let is_it = |plugin: &Value| version.is_none_or(|version| text(plugin, "version") == version);
+        let there_are = || {
+            let versions = versions.iter().map(|plugin| text(plugin, "version"));
+            versions.collect::<Vec<_>>().join(", ")
+        };
+        let Some(at) = versions.iter().position(is_it) else {
+            bail!(
+                "plugin {name} has no version {}: there is {}",
+                version.unwrap_or_default(),
+                there_are()
+            );
+        };
+        let plugin = versions.remove(at);
+        let others = versions
+            .iter()
+            .map(|plugin| text(plugin, "version").to_owned())
+            .collect();
+        Ok((plugin, others))
+    }
+}
+
+/// Tells on stderr what a plugin asks for and has, once it was added.
+pub(crate) fn tell_permissions(plugin: &Value) {
+    let mut out = io::stderr().lock();
+    let paint = Paint::for_stderr();
+    // Where nobody reads it, nothing is lost.
+    let _ = Screen::painted(&mut out, paint).permissions(plugin);
+}
+
+/// Writes a plugin and its functions, in a line each.
+pub(crate) fn write_briefly(out: &mut impl Write, plugin: &Value) -> io::Result<()> {
+    let paint = Paint::for_stdout();
+    let name = format!("{}@{}", text(plugin, "name"), text(plugin, "version"));
+    let digest = text(plugin, "digest");
+    let digest = &digest[..digest.len().min(12)];
+    writeln!(
+        out,
+        "{}  {}",
+        paint.in_colour("1", &name),
+        paint.in_colour("2", digest)
+    )?;
+    for grant in list(plugin, "grants").filter_map(Value::as_str) {
+        writeln!(out, "  {}  {grant}", paint.in_colour("33", "granted"))?;
+    }
+    for function in list(plugin, "functions") {
+        writeln!(
+            out,
+            "  {:<4}  {:<24}  {}",
+            text(function, "kind"),
+            text(function, "name"),
+            text(function, "summary")
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes lines that fit the screen.
+struct Screen<'o, W> {
+    out: &'o mut W,
+    paint: Paint,
+    width: usize,
+}
+
+impl<'o, W: Write> Screen<'o, W> {
+    fn new(out: &'o mut W) -> Self {
+        Self::painted(out, Paint::for_stdout())
+    }
+
+    fn painted(out: &'o mut W, paint: Paint) -> Self {
+        let columns = std::env::var("COLUMNS").ok();
+        let columns = columns.and_then(|columns| columns.parse().ok());
+        Self {
+            out,
+            paint,
+            width: columns.unwrap_or(WIDTH).clamp(40, MOST_WIDE),
+        }
+    }
+
+    fn plugin(&mut self, plugin: &Value, is_file: bool, others: &[String]) -> io::Result<()> {
+        let name = self.paint.in_colour("1", text(plugin, "name"));
+        let version = self
+            .paint
+            .in_colour("1", &format!("@{}", text(plugin, "version")));
+        let registered = match is_file {
+            true => self.paint.in_colour("2", "  a file, not registered by this"),
+            false => String::new(),
+        };
+        writeln!(self.out, "{name}{version}{registered}")?;
+        self.field("sha256", text(plugin, "digest"))?;
+        self.field("size", &size(plugin["size"].as_u64().unwrap_or_default()))?;
+        if !others.is_empty() {
+            self.field("versions", &format!("also {}", others.join(", ")))?;
+        }
+        self.permissions(plugin)?;
+        if let Some(at_once) = plugin["at_once"].as_u64() {
+            self.field("at once", &format!("{at_once} calls, all versions together"))?;
+        }
+        let imports: Vec<&str> = list(plugin, "imports").filter_map(Value::as_str).collect();
+        self.field("imports", &grouped(&imports))?;
+        for function in list(plugin, "functions") {
+            writeln!(self.out)?;
+            self.function(function)?;
+        }
+        Ok(())
+    }
+
+    /// What it asks for, and what it has.
+    fn permissions(&mut self, plugin: &Value) -> io::Result<()> {
+        let strings =
+            |key| -> Vec<&str> { list(plugin, key).filter_map(Value::as_str).collect::<Vec<&str>>() };
+        match (plugin["asks"].is_array(), &*strings("asks")) {
+            (false, _) => {}
+            (true, []) => self.field("asks for", "nothing")?,
+            (true, asks) => self.field("asks for", &asks.join(", "))?,
+        }
+        let grants = strings("grants");
+        if grants.is_empty() {
+            return self.field("granted", "nothing: what it does follows from its input alone");
+        }
+        for (position, grant) in grants.iter().enumerate() {
+            self.painted_field(if position == 0 { "granted" } else { "" }, grant, "33")?;
+        }
+        Ok(())
+    }
+
+    fn function(&mut self, function: &Value) -> io::Result<()> {
+        let kind = self
+            .paint
+            .in_colour("2", &format!("{:<4}", text(function, "kind")));
+        let name = self.paint.in_colour("1", text(function, "name"));
+        let mut hints = Vec::new();
+        if function["read_only"] == true {
+            hints.push("changes nothing".to_owned());
+        }
+        if function["idempotent"] == true {
+            hints.push("may be repeated".to_owned());
+        }
+        let routes: Vec<&str> = list(function, "routes").filter_map(Value::as_str).collect();
+        if !routes.is_empty() {
+            hints.push(format!("may go to {}", routes.join(", ")));
+        }
+        let hints = match hints.is_empty() {
+            true => String::new(),
+            false => self.paint.in_colour("2", &format!("  {}", hints.join(", "))),
+        };
+        writeln!(self.out, "{kind}  {name}{hints}")?;
+        for line in wrapped(text(function, "summary"), self.width - 6) {
+            writeln!(self.out, "      {line}")?;
+        }
+        for (label, key) in [("in", "input"), ("out", "output"), ("config", "config")] {
+            if function.get(key).is_some() {
+                self.indented(6, label, 8, &shape(&function[key]), "36")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, label: &str, value: &str) -> io::Result<()> {
+        self.painted_field(label, value, "")
+    }
+
+    fn painted_field(&mut self, label: &str, value: &str, colour: &str) -> io::Result<()> {
+        self.indented(2, label, 10, value, colour)
+    }
+
+    /// A label, and beside it a text in as many lines as it takes.
+    fn indented(
+        &mut self,
+        before: usize,
+        label: &str,
+        room: usize,
+        value: &str,
+        colour: &str,
+    ) -> io::Result<()> {
+        let mut label = self.paint.in_colour("2", &format!("{label:<room$}"));
+        for line in wrapped(value, self.width.saturating_sub(before + room)) {
+            let line = match colour {
+                "" => line,
+                colour => self.paint.in_colour(colour, &line),
+            };
+            writeln!(self.out, "{:before$}{label}{line}", "")?;
+            label = " ".repeat(room);
+        }
+        Ok(())
+    }
+}
+
+/// What is imported, packages together: `wasi:cli@0.2.6 (environment, exit)`.
+fn grouped(imports: &[&str]) -> String {
+    let mut packages: Vec<(String, Vec<&str>)> = Vec::new();
+    for import in imports {
+        let (path, version) = import.split_once('@').unwrap_or((import, ""));
+        let Some((package, interface)) = path.split_once('/') else {
+            packages.push(((*import).to_owned(), Vec::new()));
+            continue;
+        };
+        let package = match version {
+            "" => package.to_owned(),
+            version => format!("{package}@{version}"),
+        };
+        match packages.iter_mut().find(|(known, _)| *known == package) {
+            Some((_, interfaces)) => interfaces.push(interface),
+            None => packages.push((package, vec![interface])),
+        }
+    }
+    let shown = packages.iter().map(|(package, interfaces)| match &**interfaces {
+        [] => package.clone(),
+        interfaces => format!("{package} ({})", interfaces.join(", ")),
+    });
+    match packages.is_empty() {
+        true => "nothing".to_owned(),
+        false => shown.collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A size in the unit that people use.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..1_000_000 => format!("{} kB", (bytes + 500) / 1000),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+/// A text in lines of at most so many characters, broken at blanks; a longer word has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_grouped_by_package() {
+        let imports = [
+            "wasi:cli/exit@0.2.6",
+            "wasi:io/error@0.2.6",
+            "wasi:cli/stdin@0.2.6",
+            "clock",
+            "a:b/c",
+        ];
+        assert_eq!(
+            grouped(&imports),
+            "wasi:cli@0.2.6 (exit, stdin), wasi:io@0.2.6 (error), clock, a:b (c)"
+        );
+        assert_eq!(grouped(&[]), "nothing");
+    }
+
+    #[test]
+    fn lines_break_at_blanks() {
+        assert_eq!(
+            wrapped("one two three-four five", 8),
+            ["one two", "three-four", "five"]
+        );
+        assert_eq!(wrapped("", 8), [""; 0]);
+        assert_eq!(
+            [size(9_999), size(108_300), size(18_040_000)],
+            ["9999 bytes", "108 kB", "18.0 MB"]
+        );
+    }
+}

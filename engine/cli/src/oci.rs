@@ -1,0 +1,526 @@
+//! Components in OCI registries: what `oci://registry/repository:tag` names is pulled, and pushed.
+//!
+//! They are kept as the CNCF's Wasm OCI artifact layout says
+//! (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>): a manifest whose config is of the type
+//! [`CONFIG_TYPE`] and whose one layer, of the type [`LAYER_TYPE`], is the component. Whatever comes from a registry is
+//! checked against the digest by which it was asked for, so a pin holds however little the registry is trusted.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+use futures_util::StreamExt;
+use heddle_host::{HostSettings, Outline};
+use heddle_kernel::{Digest, object::clip};
+use oci_client::{
+    Client, RegistryOperation,
+    client::{ClientConfig, ClientProtocol},
+    errors::{DigestError, OciDistributionError, OciErrorCode},
+    manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest},
+};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::credentials::Credentials;
+
+/// The type of a component in a registry.
+const LAYER_TYPE: &str = "application/wasm";
+/// The type of the config that stands beside it.
+const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
+/// The manifests that are understood, and those that are told from them for the sake of a clear error.
+const MANIFEST_TYPES: [&str; 2] = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
+/// When every artifact was made, as its config says: then the same component has the same digest whoever pushes it.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+/// How long a connection to a registry may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a registry may send nothing.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one pull or push may take in all.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What begins a reference to a registry.
+pub(crate) const SCHEME: &str = "oci://";
+
+/// Names an artifact in a registry by its tag, its digest or both.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference(oci_client::Reference);
+
+impl Reference {
+    /// Reads `oci://registry/repository:tag`, or with `@sha256:…`.
+    ///
+    /// # Errors
+    /// Where it is none, with the form that it must have.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let form = "it must have the form oci://REGISTRY/REPOSITORY:TAG, or …@sha256:DIGEST";
+        let rest = text.strip_prefix(SCHEME).unwrap_or(text);
+        let registry = rest.split_once('/').map(|(registry, _)| registry);
+        // Without this, `oci://tools/shout` would be looked for in the registry of Docker.
+        if !registry.is_some_and(|host| host == "localhost" || host.contains(['.', ':'])) {
+            bail!("{text} names no registry: {form}");
+        }
+        let last = rest.rsplit('/').next().unwrap_or_default();
+        if !last.contains([':', '@']) {
+            bail!("{text} names neither a tag nor a digest: {form}");
+        }
+        let reference = rest.parse().map_err(|error| anyhow!("{text}: {error}; {form}"))?;
+        Ok(Self(reference))
+    }
+
+    /// The same repository, at a digest.
+    pub(crate) fn at(&self, digest: &str) -> Self {
+        Self(self.0.clone_with_digest(digest.to_owned()))
+    }
+
+    /// The digest that it names.
+    pub(crate) fn digest(&self) -> Option<&str> {
+        self.0.digest()
+    }
+
+    fn registry(&self) -> &str {
+        self.0.resolve_registry()
+    }
+
+    /// Whether the registry is on this machine, so that nobody can listen on the way.
+    fn is_loopback(&self) -> bool {
+        let registry = self.registry();
+        let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+        let host = host.trim_matches(['[', ']']);
+        host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}", self.0)
+    }
+}
+
+/// What was pulled.
+pub(crate) struct Pulled {
+    /// The component, whose digest was checked.
+    pub(crate) component: Vec<u8>,
+    /// Its digest, as `sha256:…`.
+    pub(crate) digest: String,
+    /// The digest of the manifest that names it, as `sha256:…`.
+    pub(crate) manifest: String,
+}
+
+/// The registry of a reference.
+pub(crate) struct Registry {
+    client: Client,
+    reference: Reference,
+    credentials: Credentials,
+    runtime: Runtime,
+}
+
+impl Registry {
+    /// Gets ready to talk to the registry of a reference: in plain HTTP where it is on this machine, or where it is asked for.
+    ///
+    /// # Errors
+    /// Where the credentials cannot be read.
+    pub(crate) fn of(reference: &Reference, plain_http: bool) -> anyhow::Result<Self> {
+        // Of the two cryptography providers that may be linked, one must be chosen before the first connection;
+        // that it was chosen before is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let credentials = Credentials::of(reference.registry())?;
+        let protocol = match plain_http || reference.is_loopback() {
+            true => ClientProtocol::Http,
+            false => ClientProtocol::Https,
+        };
+        let client = Client::try_from(ClientConfig {
+            protocol,
+            // One request for a component: it fits in memory anyway.
+            use_monolithic_push: true,
+            platform_resolver: None,
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            read_timeout: Some(READ_TIMEOUT),
+            user_agent: concat!("heddle/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        })
+        .context("no client for registries can be made")?;
+        Ok(Self {
+            client,
+            reference: reference.clone(),
+            credentials,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+        })
+    }
+
+    /// The digest that the reference's tag has at present.
+    ///
+    /// # Errors
+    /// Where the registry does not say.
+    pub(crate) fn digest(&self) -> anyhow::Result<String> {
+        let asked = async {
+            let auth = self.authenticated(RegistryOperation::Pull).await?;
+            let digest = self.client.fetch_manifest_digest(&self.reference.0, auth).await;
+            digest.map_err(|error| self.explained(error, "pull"))
+        };
+        self.within(asked)
+    }
+
+    /// Pulls the component.
+    ///
+    /// # Errors
+    /// Where it is not there, may not be had, is no component, or is not what its digest says.
+    pub(crate) fn pull(&self) -> anyhow::Result<Pulled> {
+        self.within(async {
+            let auth = self.authenticated(RegistryOperation::Pull).await?;
+            let pulled = self
+                .client
+                .pull_manifest_raw(&self.reference.0, auth, &MANIFEST_TYPES)
+                .await;
+            let (manifest, _) = pulled.map_err(|error| self.explained(error, "pull"))?;
+            let layer = layer_of(&manifest).with_context(|| format!("{} is no plugin", self.reference))?;
+            Ok(Pulled {
+                component: self.component(&layer).await?,
+                digest: layer.digest,
+                manifest: digest_of(&manifest),
+            })
+        })
+    }
+
+    /// Pushes a component under the reference, and gives the digest of its manifest.
+    ///
+    /// # Errors
+    /// Where the registry does not take it.
+    pub(crate) fn push(&self, component: Vec<u8>, outline: &Outline) -> anyhow::Result<String> {
+        let config = config_of(&component, outline);
+        let manifest = manifest_of(&component, &config, outline);
+        self.within(async {
+            self.authenticated(RegistryOperation::Push).await?;
+            for blob in [component, config] {
+                let digest = digest_of(&blob);
+                let sent = match self.client.blob_exists(&self.reference.0, &digest).await {
+                    Ok(true) => continue,
+                    _ => self.client.push_blob(&self.reference.0, blob, &digest).await,
+                };
+                sent.map_err(|error| self.explained(error, "push to"))?;
+            }
+            let digest = digest_of(&manifest);
+            let kind = OCI_IMAGE_MEDIA_TYPE.parse().context("a media type is a header")?;
+            let sent = self
+                .client
+                .push_manifest_raw(&self.reference.0, manifest, kind)
+                .await;
+            sent.map_err(|error| self.explained(error, "push to"))?;
+            Ok(digest)
+        })
+    }
+
+    /// Signs in for what is to be done, as far as the registry wants that.
+    async fn authenticated(
+        &self,
+        operation: RegistryOperation,
+    ) -> anyhow::Result<&oci_client::secrets::RegistryAuth> {
+        let auth = self.credentials.auth();
+        let signed_in = self.client.auth(&self.reference.0, auth, operation).await;
+        signed_in.map_err(|error| self.explained(error, "sign in at"))?;
+        Ok(auth)
+    }
+
+    /// Reads the component that a manifest names, no further than its size, and checks its digest.
+    async fn component(&self, layer: &OciDescriptor) -> anyhow::Result<Vec<u8>> {
+        let most = HostSettings::default().max_component_bytes;
+        let size = usize::try_from(layer.size).unwrap_or(usize::MAX);
+        if size > most {
+            bail!(
+                "{} has a component of {} bytes, more than the limit of {most} (max_component_bytes)",
+                self.reference,
+                layer.size
+            );
+        }
+        let stream = self
+            .client
+            .pull_blob_stream(&self.reference.0, layer.digest.as_str())
+            .await;
+        let mut stream = stream.map_err(|error| self.explained(error, "pull"))?.stream;
+        let mut component = Vec::with_capacity(size);
+        while let Some(chunk) = stream.next().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => break,
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("{} broke off in the component", self.registry()));
+                }
+            };
+            if component.len() + chunk.len() > size {
+                return Err(self.is_other(&layer.digest, &format!("has more than the {size} bytes")));
+            }
+            component.extend_from_slice(&chunk);
+        }
+        match digest_of(&component) {
+            digest if digest == layer.digest => Ok(component),
+            digest => Err(self.is_other(&layer.digest, &format!("has the digest {digest} and not the one"))),
+        }
+    }
+
+    fn is_other(&self, digest: &str, how: &str) -> anyhow::Error {
+        anyhow!(
+            "what {} sent as {digest} {how} that the manifest of {} says: it was changed in the registry or on its way, \
+             and nothing of it was taken",
+            self.registry(),
+            self.reference
+        )
+    }
+
+    fn registry(&self) -> &str {
+        self.reference.registry()
+    }
+
+    /// Runs something to its end, in bounded time.
+    fn within<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let bounded = async { tokio::time::timeout(TRANSFER_TIMEOUT, work).await };
+        self.runtime.block_on(bounded).unwrap_or_else(|_| {
+            let limit = TRANSFER_TIMEOUT.as_secs();
+            Err(anyhow!(
+                "{} took longer than {limit} s: it was given up",
+                self.registry()
+            ))
+        })
+    }
+
+    /// What an error means for whoever gave the command.
+    fn explained(&self, error: OciDistributionError, doing: &str) -> anyhow::Error {
+        let (registry, reference) = (self.registry(), &self.reference);
+        match Trouble::of(&error) {
+            Trouble::Refused => anyhow!(
+                "{registry} does not let {} {doing} {reference}: {}",
+                self.credentials,
+                self.credentials.advice()
+            ),
+            Trouble::Missing => anyhow!("there is no {reference}: {registry} does not know it"),
+            Trouble::Unreachable(error) => anyhow!(
+                "no answer from {registry} ({}): is it the right registry, and can it be reached from here? \
+                 One that speaks plain HTTP needs --plain-http",
+                innermost(error)
+            ),
+            Trouble::Changed { expected, actual } => anyhow!(
+                "what {registry} sent for {reference} has the digest {actual} and not {expected}: it was changed in \
+                 the registry or on its way, and nothing of it was taken"
+            ),
+            Trouble::Answered(code, message) => {
+                anyhow!(
+                    "cannot {doing} {reference}: {registry} answered {code}: {}",
+                    clip(message.trim(), 300)
+                )
+            }
+            Trouble::Other => anyhow!(error).context(format!("cannot {doing} {reference}")),
+        }
+    }
+}
+
+/// The kinds of trouble with a registry, by what one does about them.
+enum Trouble<'e> {
+    /// Other credentials are needed.
+    Refused,
+    Missing,
+    Unreachable(&'e dyn std::error::Error),
+    Changed {
+        expected: &'e str,
+        actual: &'e str,
+    },
+    Answered(u16, &'e str),
+    Other,
+}
+
+impl<'e> Trouble<'e> {
+    fn of(error: &'e OciDistributionError) -> Self {
+        match error {
+            OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_) => Self::Refused,
+            OciDistributionError::ServerError { code, message, .. } => Self::of_status(*code, message),
+            OciDistributionError::RegistryError { envelope, .. } => {
+                match envelope.errors.first().map(|error| &error.code) {
+                    Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => Self::Refused,
+                    Some(
+                        OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound,
+                    ) => Self::Missing,
+                    _ => Self::Other,
+                }
+            }
+            OciDistributionError::ImageManifestNotFoundError(_) => Self::Missing,
+            OciDistributionError::DigestError(DigestError::VerificationError { expected, actual }) => {
+                Self::Changed { expected, actual }
+            }
+            OciDistributionError::RequestError(error) => match error.status() {
+                Some(status) => {
+                    Self::of_status(status.as_u16(), status.canonical_reason().unwrap_or_default())
+                }
+                None if error.is_connect() || error.is_timeout() || error.is_request() => {
+                    Self::Unreachable(error)
+                }
+                None => Self::Other,
+            },
+            _ => Self::Other,
+        }
+    }
+
+    fn of_status(code: u16, message: &'e str) -> Self {
+        match code {
+            401 | 403 => Self::Refused,
+            404 => Self::Missing,
+            code => Self::Answered(code, message),
+        }
+    }
+}
+
+/// The cause of causes: what the system said.
+fn innermost(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+/// The one component that a manifest names.
+fn layer_of(manifest: &[u8]) -> anyhow::Result<OciDescriptor> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Kind {
+        media_type: Option<String>,
+        manifests: Option<serde::de::IgnoredAny>,
+    }
+    let kind: Kind = serde_json::from_slice(manifest).context("its manifest cannot be read")?;
+    if kind.manifests.is_some() || kind.media_type.as_deref() == Some(OCI_IMAGE_INDEX_MEDIA_TYPE) {
+        bail!("it is an index of several artifacts: name one of them by its digest");
+    }
+    let manifest: OciImageManifest =
+        serde_json::from_slice(manifest).context("its manifest cannot be read")?;
+    let [layer] = <[OciDescriptor; 1]>::try_from(manifest.layers)
+        .map_err(|layers| anyhow!("it has {} layers, and a component is one", layers.len()))?;
+    for (what, is, should_be) in [
+        ("layer", &layer.media_type, LAYER_TYPE),
+        ("config", &manifest.config.media_type, CONFIG_TYPE),
+    ] {
+        if is != should_be {
+            bail!(
+                "its {what} is of the type {} and not {should_be}; `heddle plugin push` and `wkg oci push` make \
+                 components what they must be",
+                clip(is, 100)
+            );
+        }
+    }
+    if !layer.digest.starts_with("sha256:") {
+        bail!(
+            "its component is named by {}, which is no SHA-256",
+            clip(&layer.digest, 100)
+        );
+    }
+    Ok(layer)
+}
+
+fn config_of(component: &[u8], outline: &Outline) -> Vec<u8> {
+    let config = json!({
+        "created": CREATED,
+        "architecture": "wasm",
+        "os": "wasip2",
+        "layerDigests": [digest_of(component)],
+        "component": {"exports": outline.exports, "imports": outline.imports, "target": null},
+    });
+    config.to_string().into_bytes()
+}
+
+fn manifest_of(component: &[u8], config: &[u8], outline: &Outline) -> Vec<u8> {
+    let annotations: BTreeMap<&str, &str> = [
+        ("org.opencontainers.image.title", &*outline.name),
+        ("org.opencontainers.image.version", &*outline.version),
+    ]
+    .into();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_IMAGE_MEDIA_TYPE,
+        "config": {"mediaType": CONFIG_TYPE, "digest": digest_of(config), "size": config.len()},
+        "layers": [{"mediaType": LAYER_TYPE, "digest": digest_of(component), "size": component.len()}],
+        "annotations": annotations,
+    });
+    manifest.to_string().into_bytes()
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", Digest::of(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Reference::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_reference_names_a_registry_and_a_tag_or_a_digest() {
+        let reference = Reference::parse("oci://ghcr.io/acme/shout:1.2").unwrap();
+        assert_eq!(reference.to_string(), "oci://ghcr.io/acme/shout:1.2");
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(
+            reference.at(&digest).to_string(),
+            format!("oci://ghcr.io/acme/shout@{digest}")
+        );
+        assert!(refusal("oci://acme/shout:1").contains("names no registry"));
+        assert!(refusal("oci://ghcr.io/acme/shout").contains("neither a tag nor a digest"));
+        assert!(refusal("oci://ghcr.io:443/shout").contains("neither a tag nor a digest"));
+        assert!(refusal("oci://ghcr.io/Acme:1").contains("form oci://"));
+        assert!(refusal("oci://ghcr.io/acme@sha256:abc").contains("length"));
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine() {
+        let is_loopback = |registry: &str| {
+            Reference::parse(&format!("oci://{registry}/a:1"))
+                .unwrap()
+                .is_loopback()
+        };
+        assert!(is_loopback("localhost:5000") && is_loopback("127.0.0.1:5000") && is_loopback("localhost"));
+        assert!(
+            !is_loopback("ghcr.io") && !is_loopback("10.0.0.1:5000") && !is_loopback("localhost.example")
+        );
+    }
+
+    #[test]
+    fn what_is_no_component_is_refused_by_its_types() {
+        let layer = |layers: serde_json::Value, config: &str| {
+            let config = json!({"mediaType": config, "digest": "sha256:0", "size": 1});
+            let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
+            format!(
+                "{:#}",
+                layer_of(manifest.to_string().as_bytes()).map_or_else(|error| error, |_| anyhow!("fits"))
+            )
+        };
+        let of_type = |kind: &str| json!([{"mediaType": kind, "digest": "sha256:0", "size": 1}]);
+        assert_eq!(layer(of_type(LAYER_TYPE), CONFIG_TYPE), "fits");
+        assert!(
+            layer(of_type("application/zip"), CONFIG_TYPE).contains("layer is of the type application/zip")
+        );
+        assert!(layer(of_type(LAYER_TYPE), "text/plain").contains("config is of the type text/plain"));
+        assert!(layer(json!([]), CONFIG_TYPE).contains("0 layers"));
+        let index = br#"{"schemaVersion": 2, "manifests": []}"#;
+        assert!(layer_of(index).unwrap_err().to_string().contains("index"));
+        assert!(
+            layer_of(b"<html>")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be read")
+        );
+    }
+
+    #[test]
+    fn the_same_component_has_the_same_manifest_always() {
+        let outline = Outline {
+            name: "shout".to_owned(),
+            version: "1.2.0".to_owned(),
+            imports: vec!["wasi:cli/environment@0.2.0".to_owned()],
+            exports: vec!["heddle:plugin/tool@0.1.0".to_owned()],
+        };
+        let config = config_of(b"component", &outline);
+        let manifest = manifest_of(b"component", &config, &outline);
+        assert_eq!(layer_of(&manifest).unwrap().digest, digest_of(b"component"));
+        expect_test::expect!["sha256:?"].assert_eq(&digest_of(&manifest));
+    }
+}

@@ -1,0 +1,333 @@
+//! `heddle plugin`: where plugins come from, and what they ask for, have and do.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use heddle_host::Outline;
+use serde_json::Value;
+
+use crate::{
+    Server,
+    client::{self, escape, list, text},
+    inspect,
+    lock::{Lock, Pin},
+    oci::{self, Pulled, Reference, Registry},
+    paint::Paint,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Plugin {
+    /// Register components with a running server, which keeps them: files, folders, or from a registry
+    Add(Add),
+    /// Push a component to a registry, and print the reference by which it is the same for ever
+    Push(Push),
+    /// Show what a component or a registered plugin is, asks for, is granted and does
+    Inspect(inspect::Inspect),
+    /// List the registered plugins, what they are granted, and their functions
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Add {
+    /// A .wasm file, a folder of them, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:DIGEST)
+    #[arg(value_name = "SOURCE", required_unless_present = "locked")]
+    sources: Vec<String>,
+    /// A name to register it under, instead of its own
+    #[arg(long, conflicts_with = "locked")]
+    name: Option<String>,
+    /// Add what the lock file names, exactly
+    #[arg(long, conflicts_with_all = ["sources", "update"])]
+    locked: bool,
+    /// Follow tags that were moved in the registry since they were pinned
+    #[arg(long)]
+    update: bool,
+    /// The file that pins what comes from a registry by its digest
+    #[arg(long, value_name = "FILE", default_value = "heddle.lock")]
+    lock: PathBuf,
+    #[command(flatten)]
+    transport: Transport,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(crate) struct Push {
+    /// The component: a .wasm file
+    file: PathBuf,
+    /// Where to: oci://REGISTRY/REPOSITORY:TAG
+    #[arg(value_name = "REFERENCE")]
+    to: String,
+    #[command(flatten)]
+    transport: Transport,
+}
+
+#[derive(Args)]
+struct Transport {
+    /// Talk to the registry in plain HTTP, as is done anyway if it is on this machine
+    #[arg(long)]
+    plain_http: bool,
+}
+
+impl Plugin {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Add(add) => add.run(),
+            Self::Push(push) => push.run(),
+            Self::Inspect(inspect) => inspect.run(),
+            Self::List { server } => list_plugins(&server.url),
+        }
+    }
+}
+
+/// Where a component is.
+enum Source {
+    File(PathBuf),
+    Registry(Reference),
+    Pinned(Pin),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Registry(reference) => write!(f, "{reference}"),
+            Self::Pinned(pin) => f.write_str(&pin.reference),
+        }
+    }
+}
+
+impl Add {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let mut lock = Lock::read(&self.lock)?;
+        let sources = match self.locked {
+            true => lock.pins().cloned().map(Source::Pinned).collect(),
+            false => self.sources()?,
+        };
+        match (&*sources, &self.name) {
+            ([], _) => bail!(
+                "{} pins nothing: `heddle plugin add oci://…` writes it",
+                lock.file().display()
+            ),
+            ([source], _) => {
+                self.add(source, &mut lock)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            (several, Some(name)) => {
+                bail!(
+                    "--name {name} is for one plugin, and {} are to be added",
+                    several.len()
+                )
+            }
+            (several, None) => self.add_all(several, &mut lock),
+        }
+    }
+
+    /// What the arguments name; of a folder, each component in it.
+    fn sources(&self) -> anyhow::Result<Vec<Source>> {
+        let mut sources = Vec::new();
+        for source in &self.sources {
+            if source.starts_with(oci::SCHEME) {
+                sources.push(Source::Registry(Reference::parse(source)?));
+                continue;
+            }
+            if source.contains("://") {
+                bail!("{source}: a plugin comes from a file, a folder or oci://…, so download it first");
+            }
+            let path = PathBuf::from(source);
+            match path.is_dir() {
+                true => sources.extend(components_in(&path)?.into_iter().map(Source::File)),
+                false => sources.push(Source::File(path)),
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Adds one after the other; one that is refused is told, and holds up none.
+    fn add_all(&self, sources: &[Source], lock: &mut Lock) -> anyhow::Result<ExitCode> {
+        let mut refused = 0;
+        for source in sources {
+            if let Err(error) = self.add(source, lock) {
+                refused += 1;
+                let sign = Paint::for_stderr().in_colour("1;31", "error");
+                eprintln!("{sign}: {source}: {error:#}");
+            }
+        }
+        if refused == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        bail!("{refused} of {} were not added", sources.len())
+    }
+
+    fn add(&self, source: &Source, lock: &mut Lock) -> anyhow::Result<()> {
+        match source {
+            Source::File(file) => {
+                let component =
+                    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+                self.upload(&component, self.name.as_deref())?;
+                Ok(())
+            }
+            Source::Registry(reference) => {
+                let known = lock.pin(&reference.to_string()).cloned();
+                match known {
+                    Some(pin) if !self.update => {
+                        self.add_pinned(&pin, lock)?;
+                        self.tell_if_moved(reference, &pin);
+                        Ok(())
+                    }
+                    known => self.add_new(reference, known, lock),
+                }
+            }
+            Source::Pinned(pin) => self.add_pinned(pin, lock),
+        }
+    }
+
+    /// Adds what a reference stands for at present, and pins it.
+    fn add_new(&self, reference: &Reference, known: Option<Pin>, lock: &mut Lock) -> anyhow::Result<()> {
+        let pulled = Registry::of(reference, self.transport.plain_http)?.pull()?;
+        if let Some(pin) = known.as_ref().filter(|pin| pin.manifest != pulled.manifest) {
+            eprintln!(
+                "{reference} was moved from {} to {}",
+                pin.manifest, pulled.manifest
+            );
+        }
+        let given = self.name.clone().or(known.and_then(|pin| pin.given));
+        let plugin = self.upload_pulled(&pulled, given.as_deref())?;
+        lock.keep(Pin {
+            reference: reference.to_string(),
+            manifest: pulled.manifest,
+            component: pulled.digest,
+            plugin: named(&plugin),
+            given,
+        })
+    }
+
+    /// Adds exactly what was pinned.
+    fn add_pinned(&self, pin: &Pin, lock: &mut Lock) -> anyhow::Result<()> {
+        let in_lock = || format!("in {}", lock.file().display());
+        let reference = Reference::parse(&pin.reference).with_context(in_lock)?;
+        let at = Reference::parse(&reference.at(&pin.manifest).to_string()).with_context(in_lock)?;
+        let pulled = Registry::of(&at, self.transport.plain_http)?.pull()?;
+        if pulled.digest != pin.component {
+            bail!(
+                "{} pins the component {} for {reference}, and its manifest names {}: one of the two was changed by hand",
+                lock.file().display(),
+                pin.component,
+                pulled.digest
+            );
+        }
+        let given = self.name.clone().or_else(|| pin.given.clone());
+        let plugin = self.upload_pulled(&pulled, given.as_deref())?;
+        lock.keep(Pin {
+            plugin: named(&plugin),
+            given,
+            ..pin.clone()
+        })
+    }
+
+    /// Tells of a tag that stands for something else than it was pinned to.
+    fn tell_if_moved(&self, reference: &Reference, pin: &Pin) {
+        if reference.digest().is_some() {
+            return;
+        }
+        let now = Registry::of(reference, self.transport.plain_http).and_then(|registry| registry.digest());
+        let sign = Paint::for_stderr().in_colour("1;33", "warning");
+        match now {
+            Ok(now) if now == pin.manifest => {}
+            Ok(now) => eprintln!(
+                "{sign}: {reference} was moved to {now}; {} was added, as {} pins it, and --update follows the tag",
+                pin.manifest,
+                self.lock.display()
+            ),
+            Err(error) => eprintln!("{sign}: whether {reference} was moved is not known: {error:#}"),
+        }
+    }
+
+    fn upload_pulled(&self, pulled: &Pulled, name: Option<&str>) -> anyhow::Result<Value> {
+        let plugin = self.upload(&pulled.component, name)?;
+        let digest = text(&plugin, "digest");
+        if pulled.digest != format!("sha256:{digest}") {
+            bail!(
+                "the server registered {digest}, and {} was sent to it",
+                pulled.digest
+            );
+        }
+        Ok(plugin)
+    }
+
+    fn upload(&self, component: &[u8], name: Option<&str>) -> anyhow::Result<Value> {
+        let path = match name {
+            Some(name) => format!("/v1/plugins?name={}", escape(name)),
+            None => "/v1/plugins".to_owned(),
+        };
+        let plugin = client::upload(&self.server.url, &path, "application/wasm", component)?;
+        println!("{}", named(&plugin));
+        inspect::tell_permissions(&plugin);
+        Ok(plugin)
+    }
+}
+
+impl Push {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let reference = Reference::parse(&self.to)?;
+        if reference.digest().is_some() {
+            bail!(
+                "{reference}: a digest follows from what is pushed; name a tag, as in oci://REGISTRY/REPOSITORY:TAG"
+            );
+        }
+        let component = read_component(&self.file)?;
+        let stem = self.file.file_stem().and_then(|stem| stem.to_str());
+        let outline = Outline::of(&component, stem)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", self.file.display()))?;
+        let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &outline)?;
+        eprintln!(
+            "pushed {}@{} to {reference}, which is from here on:",
+            outline.name, outline.version
+        );
+        println!("{}", reference.at(&digest));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Reads a component from a file.
+pub(crate) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The components in a folder, in the order of their names.
+fn components_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "wasm") && file.is_file() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        bail!("there is no .wasm file in {}", folder.display());
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A plugin as `name@version`.
+fn named(plugin: &Value) -> String {
+    format!("{}@{}", text(plugin, "name"), text(plugin, "version"))
+}
+
+fn list_plugins(server: &str) -> anyhow::Result<ExitCode> {
+    let answer = client::get(server, "/v1/plugins")?;
+    let mut out = std::io::stdout().lock();
+    for plugin in list(&answer, "plugins") {
+        inspect::write_briefly(&mut out, plugin)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

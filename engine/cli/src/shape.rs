@@ -1,0 +1,140 @@
+//! JSON Schemas in short, for people: `{files: [File], limit?: integer}`.
+
+use serde_json::{Map, Value};
+
+/// How many levels of types are told; what is in deeper ones is left out.
+const DEPTH: usize = 2;
+/// How many keys or choices of a type are told.
+const MOST: usize = 12;
+
+/// What a schema allows, in short. A type that the schema names is told by its name.
+pub(crate) fn shape(schema: &Value) -> String {
+    told(schema, DEPTH)
+}
+
+fn told(schema: &Value, depth: usize) -> String {
+    let Value::Object(schema) = schema else {
+        return if *schema == Value::Bool(false) {
+            "nothing"
+        } else {
+            "any"
+        }
+        .to_owned();
+    };
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        return reference.rsplit('/').next().unwrap_or_default().to_owned();
+    }
+    if let Some(constant) = schema.get("const") {
+        return constant.to_string();
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return some_of(values.iter().map(Value::to_string), " | ");
+    }
+    for key in ["anyOf", "oneOf"] {
+        if let Some(choices) = schema.get(key).and_then(Value::as_array) {
+            return some_of(
+                choices.iter().map(|choice| told(choice, depth.saturating_sub(1))),
+                " | ",
+            );
+        }
+    }
+    if let Some([only]) = schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+        return told(only, depth);
+    }
+    match schema.get("type") {
+        Some(Value::String(kind)) => of_type(kind, schema, depth),
+        Some(Value::Array(kinds)) => {
+            let kinds = kinds.iter().filter_map(Value::as_str);
+            some_of(kinds.map(|kind| of_type(kind, schema, depth)), " | ")
+        }
+        _ if schema.contains_key("properties") => of_type("object", schema, depth),
+        _ => "any".to_owned(),
+    }
+}
+
+fn of_type(kind: &str, schema: &Map<String, Value>, depth: usize) -> String {
+    match kind {
+        "object" => object(schema, depth),
+        "array" => match (schema.get("items"), schema.get("prefixItems")) {
+            (_, Some(Value::Array(items))) => {
+                let items = items.iter().map(|item| told(item, depth.saturating_sub(1)));
+                format!("[{}]", some_of(items, ", "))
+            }
+            (Some(items), _) => format!("[{}]", told(items, depth.saturating_sub(1))),
+            (None, _) => "[any]".to_owned(),
+        },
+        kind => kind.to_owned(),
+    }
+}
+
+fn object(schema: &Map<String, Value>, depth: usize) -> String {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let Some(properties) = properties.filter(|properties| !properties.is_empty()) else {
+        return match schema.get("additionalProperties") {
+            Some(values @ Value::Object(_)) => format!("{{…: {}}}", told(values, depth.saturating_sub(1))),
+            Some(Value::Bool(false)) => "{}".to_owned(),
+            _ => "object".to_owned(),
+        };
+    };
+    if depth == 0 {
+        return "{…}".to_owned();
+    }
+    let required = schema.get("required").and_then(Value::as_array);
+    let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|known| known == name));
+    let keys = properties.iter().map(|(name, schema)| {
+        let sign = if is_required(name) { "" } else { "?" };
+        format!("{name}{sign}: {}", told(schema, depth - 1))
+    });
+    format!("{{{}}}", some_of(keys, ", "))
+}
+
+/// The first of several, and a sign where there are more.
+fn some_of(all: impl Iterator<Item = String>, between: &str) -> String {
+    let mut told: Vec<String> = all.take(MOST + 1).collect();
+    if told.len() > MOST {
+        told[MOST] = "…".to_owned();
+    }
+    told.join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_is_told_in_short() {
+        for (schema, told) in [
+            (json!({}), "any"),
+            (json!(true), "any"),
+            (json!({"type": "object"}), "object"),
+            (json!({"type": "object", "additionalProperties": false}), "{}"),
+            (
+                json!({"type": "object", "additionalProperties": {"type": "integer"}}),
+                "{…: integer}",
+            ),
+            (
+                json!({"type": "object", "required": ["files"], "properties": {
+                    "files": {"type": "array", "items": {"$ref": "#/$defs/File"}},
+                    "limit": {"type": ["integer", "null"]}}}),
+                "{files: [File], limit?: integer | null}",
+            ),
+            (
+                json!({"anyOf": [{"$ref": "#/$defs/Metrics"}, {"type": "null"}]}),
+                "Metrics | null",
+            ),
+            (json!({"enum": ["a", 1]}), "\"a\" | 1"),
+            (
+                json!({"type": "array", "prefixItems": [{"type": "string"}, {"const": 2}]}),
+                "[string, 2]",
+            ),
+            (
+                json!({"properties": {"a": {"properties": {"b": {"properties": {"c": {}}}}}}}),
+                "{a?: {b?: {…}}}",
+            ),
+        ] {
+            assert_eq!(shape(&schema), told, "{schema}");
+        }
+    }
+}

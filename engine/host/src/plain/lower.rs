@@ -1,0 +1,470 @@
+//! JSON to values: a typed function's input.
+//!
+//! Every problem of an input is told with its JSON pointer, a few at most, and numbers are exact:
+//! they are read from their digits, never by way of a number of another type. A value is read from
+//! its text when its shape is known, so what it holds is never kept in another form.
+
+use std::{collections::BTreeMap, fmt};
+
+use heddle_kernel::{
+    object::{clip, kind_of},
+    schema::Misfit,
+};
+use serde_json::value::RawValue;
+use wasmtime::component::Val;
+
+use super::shape::{Fields, Integer, Payload, Shape};
+use crate::settings::Bytes;
+
+/// How many problems of an input are named.
+const MOST_PROBLEMS: usize = 5;
+
+/// How long a pointer, and how long what is wrong there, may be told, in bytes.
+const PROBLEM_LEN: usize = 200;
+
+/// How much of a value that does not fit is shown, in bytes.
+const SHOWN_LEN: usize = 40;
+
+/// Up to here every integer has a floating-point number of its own.
+const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Reads the parameters of a function, in their order, from an object that has them by name.
+///
+/// Where `among_others`, other keys may stand beside them: they are a state's. The values may take
+/// `limit` bytes.
+pub(super) fn params(
+    params: &Fields,
+    input: &str,
+    among_others: bool,
+    limit: usize,
+) -> Result<Vec<Val>, Misfit> {
+    let refused = |message: String| Misfit {
+        message,
+        problems: Vec::new(),
+    };
+    // The one look at all of the syntax: what is read later is known to be JSON.
+    let text: &RawValue =
+        serde_json::from_str(input).map_err(|error| refused(format!("is not JSON: {error}")))?;
+    let mut walk = Walk {
+        left: limit,
+        ..Walk::default()
+    };
+    match walk.fields(params, text.get(), "parameter", among_others) {
+        Err(Stop::TooMany) => {
+            let limit = Bytes(limit);
+            Err(refused(format!(
+                "has more values than its limit of {limit} holds (value_bytes)"
+            )))
+        }
+        Ok(values) if walk.problems.is_empty() => Ok(values.into_iter().map(|(_, value)| value).collect()),
+        Ok(_) | Err(Stop::NoValue) => Err(walk.misfit()),
+    }
+}
+
+/// Why a value is not read.
+enum Stop {
+    /// What is wrong with it was taken up; the others are looked at all the same.
+    NoValue,
+    /// Values would take more memory than they may.
+    TooMany,
+}
+
+type Read<T> = Result<T, Stop>;
+
+/// What was found on the way through an input.
+#[derive(Default)]
+struct Walk {
+    /// A JSON pointer to where the walk is.
+    at: String,
+    problems: Vec<(String, String)>,
+    more: usize,
+    /// How many bytes values may still take.
+    left: usize,
+}
+
+impl Walk {
+    fn value(&mut self, shape: &Shape, text: &str) -> Read<Val> {
+        match shape {
+            Shape::List(of) => {
+                let items = self.array(shape, text)?;
+                self.spend(items.len())?;
+                let items = items.iter().enumerate();
+                let values = self.all(items.map(|(at, item)| (at, &**of, item.get())))?;
+                Ok(Val::List(values))
+            }
+            Shape::Tuple(shapes) => {
+                let items = self.array(shape, text)?;
+                if items.len() != shapes.len() {
+                    let (wanted, got) = (shapes.len(), items.len());
+                    return Err(self.problem(format_args!("expected an array of {wanted}, got one of {got}")));
+                }
+                self.spend(items.len())?;
+                let items = shapes.iter().zip(&items).enumerate();
+                let values = self.all(items.map(|(at, (shape, item))| (at, shape, item.get())))?;
+                Ok(Val::Tuple(values))
+            }
+            Shape::Record(fields) => Ok(Val::Record(self.fields(fields, text, "field", false)?)),
+            Shape::Variant(cases) => self.variant(cases, text),
+            Shape::Option(_) if text == "null" => Ok(Val::Option(None)),
+            Shape::Option(inner) => {
+                self.spend(1)?;
+                let value = match **inner {
+                    // The inner one is null in its own right.
+                    Shape::Option(_) => {
+                        let (_, carried) = self.case(text, &["some"])?;
+                        self.within("some", |walk| walk.value(inner, carried))?
+                    }
+                    _ => self.value(inner, text)?,
+                };
+                Ok(Val::Option(Some(Box::new(value))))
+            }
+            Shape::Result(ok, error) => match self.case(text, &["ok", "error"])? {
+                ("ok", carried) => Ok(Val::Result(Ok(self.payload("ok", ok, carried)?))),
+                (_, carried) => Ok(Val::Result(Err(self.payload("error", error, carried)?))),
+            },
+            Shape::Flags(names) => self.flags(names, shape, text),
+            _ => {
+                self.take(text.len())?;
+                scalar(shape, text).ok_or_else(|| self.unfit(shape, text))
+            }
+        }
+    }
+
+    /// Reads values at their places. All are looked at, so that all problems are found.
+    fn all<'a>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = (usize, &'a Shape, &'a str)>,
+    ) -> Read<Vec<Val>> {
+        let mut read = Vec::with_capacity(values.len());
+        let mut fit = true;
+        for (at, shape, text) in values {
+            match self.within(at, |walk| walk.value(shape, text)) {
+                Ok(value) if fit => read.push(value),
+                Ok(_) => {}
+                Err(Stop::NoValue) => fit = false,
+                Err(stop) => return Err(stop),
+            }
+        }
+        if fit { Ok(read) } else { Err(Stop::NoValue) }
+    }
+
+    fn fields(
+        &mut self,
+        fields: &Fields,
+        text: &str,
+        what: &str,
+        among_others: bool,
+    ) -> Read<Vec<(String, Val)>> {
+        let known = fields.as_slice();
+        let mut given = self.object(format_args!("an object of {what}s"), text)?;
+        if !among_others {
+            for (key, _) in given.iter().filter(|(key, _)| fields.find(key).is_none()) {
+                let _ = self.within(key, |walk| {
+                    walk.problem(format_args!(
+                        "there is no such {what}: expected {}",
+                        Names::of(known)
+                    ))
+                });
+            }
+        }
+        let mut read = Vec::with_capacity(known.len());
+        for (name, shape) in known {
+            self.spend(1)?;
+            self.take(name.len())?;
+            let value = match (given.remove(name), shape) {
+                (Some(value), _) => self.within(name, |walk| walk.value(shape, value.get())),
+                (None, Shape::Option(_)) => Ok(Val::Option(None)),
+                (None, _) => Err(self.problem(format_args!("the {what} `{name}` ({shape}) is missing"))),
+            };
+            match value {
+                Ok(value) => read.push((name.clone(), value)),
+                Err(Stop::NoValue) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        if read.len() == known.len() {
+            Ok(read)
+        } else {
+            Err(Stop::NoValue)
+        }
+    }
+
+    fn variant(&mut self, cases: &[(String, Option<Shape>)], text: &str) -> Read<Val> {
+        if let Some(name) = string(text) {
+            let found = cases.iter().find(|(case, _)| *case == name);
+            return match found {
+                Some((_, None)) => {
+                    self.take(name.len())?;
+                    Ok(Val::Variant(name, None))
+                }
+                Some((_, Some(_))) => Err(self.problem(format_args!(
+                    "the case `{name}` carries a value: expected {{\"{name}\": …}}"
+                ))),
+                None => Err(self.problem(format_args!(
+                    "there is no case {}: expected {}",
+                    Shown(text),
+                    Names::of(cases)
+                ))),
+            };
+        }
+        let carrying = cases.iter().filter(|(_, carried)| carried.is_some());
+        let carrying: Vec<_> = carrying.map(|(name, _)| name.as_str()).collect();
+        let (name, carried) = self.case(text, &carrying)?;
+        let shape = cases
+            .iter()
+            .find_map(|(case, shape)| shape.as_ref().filter(|_| case == name));
+        let Some(shape) = shape else {
+            return Err(Stop::NoValue);
+        };
+        self.spend(1)?;
+        self.take(name.len())?;
+        let value = self.within(name, |walk| walk.value(shape, carried))?;
+        Ok(Val::Variant(name.to_owned(), Some(Box::new(value))))
+    }
+
+    /// The case that an object with one key is, and what it carries.
+    fn case<'t, 'n>(&mut self, text: &'t str, names: &[&'n str]) -> Read<(&'n str, &'t str)> {
+        let wanted = format!("an object with one key of {}", Names(names));
+        let given = self.object(&wanted, text)?;
+        let mut given = given.iter();
+        let (Some((key, carried)), None) = (given.next(), given.next()) else {
+            return Err(self.problem(format_args!("expected {wanted}, got {}", Shown(text))));
+        };
+        match names.iter().find(|name| *name == key) {
+            Some(name) => Ok((name, carried.get())),
+            None => {
+                let names = Names(names);
+                let unknown =
+                    |walk: &mut Self| walk.problem(format_args!("there is no such case: expected {names}"));
+                Err(self.within(key, unknown))
+            }
+        }
+    }
+
+    fn payload(&mut self, name: &str, shape: &Payload, text: &str) -> Read<Option<Box<Val>>> {
+        self.within(name, |walk| match shape {
+            Some(shape) => {
+                walk.spend(1)?;
+                Ok(Some(Box::new(walk.value(shape, text)?)))
+            }
+            None if text == "null" => Ok(None),
+            None => Err(walk.problem(format_args!(
+                "it carries nothing: expected null, got {}",
+                Shown(text)
+            ))),
+        })
+    }
+
+    fn flags(&mut self, names: &[String], shape: &Shape, text: &str) -> Read<Val> {
+        let items = self.array(shape, text)?;
+        let mut set: Vec<String> = Vec::new();
+        let mut fit = true;
+        for (at, item) in items.iter().enumerate() {
+            let name = string(item.get()).filter(|name| names.contains(name));
+            let problem = match name {
+                Some(name) if !set.contains(&name) => {
+                    self.spend(1)?;
+                    set.push(name);
+                    continue;
+                }
+                Some(name) => format!("the flag `{name}` is given twice"),
+                None => {
+                    let got = Shown(item.get());
+                    format!("there is no flag {got}: expected {}", Names(names))
+                }
+            };
+            fit = false;
+            let _ = self.within(at, |walk| walk.problem(problem));
+        }
+        if fit {
+            Ok(Val::Flags(set))
+        } else {
+            Err(Stop::NoValue)
+        }
+    }
+
+    fn array<'t>(&mut self, shape: &Shape, text: &'t str) -> Read<Vec<&'t RawValue>> {
+        // The text is JSON, so what it can be is another kind of it.
+        serde_json::from_str(text).map_err(|_| self.unfit(shape, text))
+    }
+
+    /// Of a key that is given twice the last value counts.
+    fn object<'t>(
+        &mut self,
+        wanted: impl fmt::Display,
+        text: &'t str,
+    ) -> Read<BTreeMap<String, &'t RawValue>> {
+        serde_json::from_str(text)
+            .map_err(|_| self.problem(format_args!("expected {wanted}, got {}", Shown(text))))
+    }
+
+    /// Goes one step in and back out.
+    fn within<T>(&mut self, step: impl fmt::Display, walk: impl FnOnce(&mut Self) -> T) -> T {
+        let len = self.at.len();
+        let step = step.to_string();
+        self.at.push('/');
+        match step.contains(['~', '/']) {
+            true => self.at.push_str(&step.replace('~', "~0").replace('/', "~1")),
+            false => self.at.push_str(&step),
+        }
+        let result = walk(self);
+        self.at.truncate(len);
+        result
+    }
+
+    fn unfit(&mut self, shape: &Shape, text: &str) -> Stop {
+        self.problem(format_args!("expected {}, got {}", Wanted(shape), Shown(text)))
+    }
+
+    fn problem(&mut self, problem: impl fmt::Display) -> Stop {
+        if self.problems.len() == MOST_PROBLEMS {
+            self.more += 1;
+        } else {
+            let at = clip(&self.at, PROBLEM_LEN).to_owned();
+            let problem = clip(&problem.to_string(), PROBLEM_LEN).to_owned();
+            self.problems.push((at, problem));
+        }
+        Stop::NoValue
+    }
+
+    /// Takes up that there will be so many values.
+    fn spend(&mut self, values: usize) -> Read<()> {
+        self.take(values.saturating_mul(size_of::<Val>()))
+    }
+
+    fn take(&mut self, bytes: usize) -> Read<()> {
+        self.left = self.left.checked_sub(bytes).ok_or(Stop::TooMany)?;
+        Ok(())
+    }
+
+    fn misfit(self) -> Misfit {
+        let mut message = "does not fit its schema".to_owned();
+        for (nth, (at, problem)) in self.problems.iter().enumerate() {
+            message.push_str(if nth == 0 { ": " } else { "; " });
+            if !at.is_empty() {
+                message.push_str(&format!("at {at}: "));
+            }
+            message.push_str(problem);
+        }
+        if self.more > 0 {
+            message.push_str(&format!("; and {} more", self.more));
+        }
+        let problems = self.problems;
+        Misfit { message, problems }
+    }
+}
+
+/// Reads what has no parts.
+fn scalar(shape: &Shape, text: &str) -> Option<Val> {
+    let is_number = kind_of(text) == Some("a number");
+    Some(match shape {
+        Shape::Bool => Val::Bool(text.parse().ok()?),
+        Shape::Integer(integer) => whole(*integer, text)?,
+        Shape::Float32 if is_number => Val::Float32(text.parse().ok().filter(|n: &f32| n.is_finite())?),
+        Shape::Float64 if is_number => Val::Float64(text.parse().ok().filter(|n: &f64| n.is_finite())?),
+        Shape::Float32 => match no_number(text)? {
+            number if number.is_nan() => Val::Float32(f32::NAN),
+            number => Val::Float32(f32::INFINITY.copysign(number.signum() as f32)),
+        },
+        Shape::Float64 => Val::Float64(no_number(text)?),
+        Shape::Char => {
+            let text = string(text)?;
+            let mut chars = text.chars();
+            Val::Char(chars.next().filter(|_| chars.next().is_none())?)
+        }
+        Shape::String => Val::String(string(text)?),
+        Shape::Enum(names) => Val::Enum(string(text).filter(|name| names.contains(name))?),
+        _ => return None,
+    })
+}
+
+/// A string that JSON allows may still not be one: half of a surrogate pair.
+fn string(text: &str) -> Option<String> {
+    text.starts_with('"')
+        .then(|| serde_json::from_str(text).ok())
+        .flatten()
+}
+
+/// What JSON has no number for, as the schema says.
+fn no_number(text: &str) -> Option<f64> {
+    match text {
+        r#""NaN""# => Some(f64::NAN),
+        r#""Infinity""# => Some(f64::INFINITY),
+        r#""-Infinity""# => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
+
+/// Reads an integer: its digits, or a number like `1e3` that is one and is exact.
+fn whole(integer: Integer, text: &str) -> Option<Val> {
+    let number = text.parse::<i128>().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        // Without a fraction, and small enough: the conversion is exact.
+        (number.fract() == 0.0 && number.abs() <= MOST_EXACT).then_some(number as i128)
+    });
+    integer.value(number?)
+}
+
+/// What a shape takes, for a person.
+struct Wanted<'a>(&'a Shape);
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Shape::Bool => f.write_str("true or false"),
+            Shape::Integer(integer) => {
+                let (least, most) = integer.range();
+                write!(f, "a whole number from {least} to {most} ({integer})")
+            }
+            shape @ (Shape::Float32 | Shape::Float64) => {
+                write!(f, "a number ({shape}), \"NaN\", \"Infinity\" or \"-Infinity\"")
+            }
+            Shape::Char => f.write_str("a string of one character"),
+            Shape::String => f.write_str("a string"),
+            Shape::Enum(names) => Names(names).fmt(f),
+            shape => write!(f, "an array ({shape})"),
+        }
+    }
+}
+
+/// The beginning of a text.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text) = self;
+        match kind_of(text) {
+            Some(kind @ ("an object" | "an array")) => f.write_str(kind),
+            _ if text.len() > SHOWN_LEN => write!(f, "{}…", clip(text, SHOWN_LEN)),
+            _ => f.write_str(text),
+        }
+    }
+}
+
+/// Names to choose from. Where there are many, what is wrong is cut anyway.
+struct Names<'a, T>(&'a [T]);
+
+impl<'a> Names<'a, &'a str> {
+    fn of<T>(named: &'a [(String, T)]) -> String {
+        let names: Vec<_> = named.iter().map(|(name, _)| name.as_str()).collect();
+        match names[..] {
+            [] => "none".to_owned(),
+            _ => Names(&names).to_string(),
+        }
+    }
+}
+
+impl<T: AsRef<str>> fmt::Display for Names<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.0.len().saturating_sub(1);
+        for (nth, name) in self.0.iter().enumerate() {
+            let before = match nth {
+                0 => "",
+                _ if nth == last => " or ",
+                _ => ", ",
+            };
+            write!(f, "{before}`{}`", name.as_ref())?;
+        }
+        Ok(())
+    }
+}

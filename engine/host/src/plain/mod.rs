@@ -1,0 +1,297 @@
+//! Plain components: those that were built without the contract, whose exported functions become tools.
+//!
+//! A function's parameters come by name from a JSON object, and its result goes out as JSON; the
+//! schemas of both are made of its WIT types. A call gets a fresh instance in the same sandbox as
+//! any other, and all that is said of types is found out once, when the component is registered.
+
+mod docs;
+mod lift;
+mod lower;
+mod names;
+mod schema;
+mod shape;
+
+pub(crate) use self::docs::{DOCS_LEN, SECTION as DOCS_SECTION};
+
+use std::collections::HashMap;
+
+use heddle_kernel::{FailureKind, FunctionKind, object::clip, schema::Misfit};
+use wasmtime::{
+    Store,
+    component::{
+        Component, ComponentExportIndex, InstancePre, Val,
+        types::{ComponentFunc, ComponentItem},
+    },
+};
+
+use self::{
+    docs::Docs,
+    shape::{Fields, Payload, Reader, Returned},
+};
+use crate::{
+    contract::{Described, Said},
+    describe,
+    failure::{self, TooManyValues},
+    sandbox::Sandbox,
+};
+
+/// How much of an error's text a failure's message shows, in bytes; its data has the whole.
+const ERROR_LEN: usize = 600;
+
+/// A component whose functions are typed.
+pub(crate) struct Plain {
+    pre: InstancePre<Sandbox>,
+    functions: HashMap<String, Function>,
+    left_out: Vec<String>,
+}
+
+/// An exported function.
+struct Function {
+    export: ComponentExportIndex,
+    params: Fields,
+    returned: Returned,
+    /// How much more memory the result may take than wasmtime counts for it.
+    uncounted: usize,
+    summary: String,
+    input: String,
+    output: String,
+}
+
+/// What one call may use up of the host's memory while its values cross.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    /// The values of the input, and those of the result.
+    pub(crate) values: usize,
+    /// The result as text.
+    pub(crate) result: usize,
+}
+
+impl Plain {
+    /// Finds the functions that can be tools. The error says why none can.
+    pub(crate) fn find<'a>(
+        pre: InstancePre<Sandbox>,
+        docs: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, String> {
+        let mut found = Finder {
+            component: pre.component(),
+            docs: Docs::read(docs),
+            functions: HashMap::new(),
+            left_out: Vec::new(),
+        };
+        found.look();
+        let Finder {
+            functions, left_out, ..
+        } = found;
+        match (functions.is_empty(), left_out.is_empty()) {
+            (true, true) => Err("it exports no function".to_owned()),
+            (true, false) => Err(format!(
+                "no function that it exports can be a tool: {}",
+                left_out.join("; ")
+            )),
+            (false, _) => Ok(Self {
+                pre,
+                functions,
+                left_out,
+            }),
+        }
+    }
+
+    /// What it exports that is no tool, each with the reason.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// Makes an instance, so that one that cannot be is found out, and describes every function.
+    pub(crate) async fn describe(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Vec<Described>> {
+        self.pre.instantiate_async(store).await?;
+        let mut described: Vec<_> = self
+            .functions
+            .iter()
+            .map(|(name, function)| function.described(name))
+            .collect();
+        described.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(described)
+    }
+
+    /// Reads the input of a function, which must be one of those that were found.
+    pub(crate) fn read(
+        &self,
+        function: &str,
+        input: &str,
+        among_others: bool,
+        room: Room,
+    ) -> Result<Vec<Val>, Misfit> {
+        match self.functions.get(function) {
+            Some(function) => lower::params(&function.params, input, among_others, room.values),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Calls a function in a fresh instance.
+    pub(crate) async fn call(
+        &self,
+        store: &mut Store<Sandbox>,
+        name: &str,
+        input: &[Val],
+        room: Room,
+    ) -> wasmtime::Result<Result<String, Said>> {
+        let function = self.functions.get(name);
+        let function =
+            function.ok_or_else(|| wasmtime::format_err!("the component has no function `{name}`"))?;
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let called = instance
+            .get_func(&mut *store, function.export)
+            .ok_or_else(|| wasmtime::format_err!("the instance has no function `{name}`"))?;
+        store.set_hostcall_fuel(room.values / function.uncounted);
+        let mut results = vec![Val::Bool(false); function.returned.count()];
+        let call = called.call_async(&mut *store, input, &mut results).await;
+        call.map_err(|error| match failure::is_too_much_at_once(&error) {
+            true => TooManyValues.into(),
+            false => error,
+        })?;
+        function.answer(name, results.pop(), room)
+    }
+}
+
+impl Function {
+    fn described(&self, name: &str) -> Described {
+        Described {
+            name: name.to_owned(),
+            kind: FunctionKind::Tool,
+            summary: self.summary.clone(),
+            input: self.input.clone(),
+            output: self.output.clone(),
+            config: None,
+            // Nothing in a WIT type says so.
+            read_only: false,
+            idempotent: false,
+            routes: Vec::new(),
+        }
+    }
+
+    /// Makes an answer of what the function gave.
+    fn answer(&self, name: &str, value: Option<Val>, room: Room) -> wasmtime::Result<Result<String, Said>> {
+        let carried = |carried: Option<Box<Val>>, shape: &Payload| match (carried, shape) {
+            (Some(value), Some(shape)) => lift::json(&value, shape, room.result),
+            _ => Ok("null".to_owned()),
+        };
+        Ok(match (value, &self.returned) {
+            (None, _) => Ok("null".to_owned()),
+            (Some(value), Returned::Value(shape)) => Ok(lift::json(&value, shape, room.result)?),
+            (Some(Val::Result(Ok(value))), Returned::Result(ok, _)) => Ok(carried(value, ok)?),
+            (Some(Val::Result(Err(value))), Returned::Result(_, error)) => {
+                let message = match &value {
+                    Some(value) => said(name, value),
+                    None => None,
+                };
+                let data = carried(value, error)?;
+                let message = message.unwrap_or_else(|| match error {
+                    Some(_) => format!("`{name}` answered the error {}", clip(&data, ERROR_LEN)),
+                    None => format!("`{name}` answered an error, and says no more of it"),
+                });
+                let data = error.is_some().then_some(data);
+                Err(Said {
+                    kind: FailureKind::Permanent,
+                    message,
+                    data,
+                })
+            }
+            (Some(_), _) => wasmtime::bail!("`{name}` answered a value of another type than its own"),
+        })
+    }
+}
+
+/// An error that is a text speaks for itself.
+fn said(name: &str, error: &Val) -> Option<String> {
+    match error {
+        Val::String(text) if text.trim().is_empty() => Some(format!("`{name}` answered an empty error")),
+        Val::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Looks through what a component exports.
+struct Finder<'a> {
+    component: &'a Component,
+    docs: Docs,
+    functions: HashMap<String, Function>,
+    left_out: Vec<String>,
+}
+
+impl Finder<'_> {
+    fn look(&mut self) {
+        let engine = self.component.engine();
+        let exports = self.component.component_type();
+        let exports: Vec<_> = exports.exports(engine).collect();
+        let instances = exports
+            .iter()
+            .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)));
+        let instances: Vec<_> = instances.map(|(name, _)| *name).collect();
+        let names = names::of_interfaces(&instances);
+        for (export, item) in &exports {
+            match &item.ty {
+                ComponentItem::ComponentFunc(ty) => self.function(None, export, export.to_string(), ty),
+                ComponentItem::ComponentInstance(instance) => {
+                    let interface = names.get(export).and_then(Option::as_deref);
+                    let Some(interface) = interface else {
+                        let reason = "a newer version of it, or another of its name, has the name in tools";
+                        self.left_out.push(format!("`{export}`: {reason}"));
+                        continue;
+                    };
+                    for (name, item) in instance.exports(engine) {
+                        if let ComponentItem::ComponentFunc(ty) = &item.ty {
+                            let tool = format!("{interface}.{}", names::of_function(name));
+                            self.function(Some(export), name, tool, ty);
+                        }
+                    }
+                }
+                // Types and modules are nothing to call.
+                _ => {}
+            }
+        }
+    }
+
+    fn function(&mut self, interface: Option<&str>, export: &str, name: String, ty: &ComponentFunc) {
+        match self.read(interface, export, &name, ty) {
+            Ok(function) => drop(self.functions.insert(name, function)),
+            Err(reason) => {
+                let place = interface.map_or_else(String::new, |interface| format!("{interface}#"));
+                self.left_out.push(format!("`{place}{export}`: {reason}"));
+            }
+        }
+    }
+
+    /// Reads a function; the error says why it can be no tool.
+    fn read(
+        &self,
+        interface: Option<&str>,
+        export: &str,
+        name: &str,
+        ty: &ComponentFunc,
+    ) -> Result<Function, String> {
+        let mut reader = Reader::default();
+        let params = reader.params(ty.params())?;
+        let returned = reader.returned(ty.results())?;
+        let component = self.component;
+        let instance = interface.map(|interface| component.get_export_index(None, interface));
+        let index = component.get_export_index(instance.flatten().as_ref(), export);
+        let docs = self.docs.of(interface, export).unwrap_or_default();
+        let mut input = schema::of_params(&params);
+        let summary = docs::summary(docs, describe::SUMMARY_LEN);
+        if docs.trim() != summary {
+            input["description"] = docs.trim().into();
+        }
+        let function = Function {
+            export: index.ok_or("it is not found by its name")?,
+            uncounted: returned.uncounted(),
+            input: input.to_string(),
+            output: schema::of_returned(&returned).to_string(),
+            params,
+            returned,
+            summary,
+        };
+        // What a plugin's own description must hold to holds here; one function that does not is left out alone.
+        describe::check(vec![(FunctionKind::Tool, function.described(name))])?;
+        Ok(function)
+    }
+}

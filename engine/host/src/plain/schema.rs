@@ -1,0 +1,123 @@
+//! JSON Schemas of shapes: they say what [`lower`](super::lower) takes and [`lift`](super::lift) gives.
+
+use serde_json::{Map, Value, json};
+
+use super::shape::{Fields, Payload, Returned, Shape};
+
+/// What JSON has no numbers for crosses as one of these strings, as in the JSON form of protocol buffers.
+const NO_NUMBERS: &str = "^(NaN|-?Infinity)$";
+
+/// The schema of a function's input: an object with its parameters.
+pub(super) fn of_params(params: &Fields) -> Value {
+    object(params)
+}
+
+/// The schema of a function's result.
+pub(super) fn of_returned(returned: &Returned) -> Value {
+    match returned {
+        Returned::Nothing => json!({"type": "null"}),
+        Returned::Value(shape) => of(shape),
+        Returned::Result(ok, _) => payload(ok),
+    }
+}
+
+fn of(shape: &Shape) -> Value {
+    match shape {
+        Shape::Bool => json!({"type": "boolean"}),
+        Shape::Integer(integer) => {
+            let (least, most) = integer.range();
+            json!({"type": "integer", "minimum": number(least), "maximum": number(most)})
+        }
+        Shape::Float32 => {
+            let most = f64::from(f32::MAX);
+            json!({"type": ["number", "string"], "minimum": -most, "maximum": most, "pattern": NO_NUMBERS})
+        }
+        Shape::Float64 => json!({"type": ["number", "string"], "pattern": NO_NUMBERS}),
+        Shape::Char => json!({"type": "string", "minLength": 1, "maxLength": 1}),
+        Shape::String => json!({"type": "string"}),
+        Shape::List(of_items) => json!({"type": "array", "items": of(of_items)}),
+        Shape::Record(fields) => object(fields),
+        Shape::Tuple(shapes) => {
+            let items: Vec<_> = shapes.iter().map(of).collect();
+            let len = items.len();
+            json!({"type": "array", "prefixItems": items, "minItems": len, "maxItems": len})
+        }
+        Shape::Variant(cases) => variant(cases),
+        Shape::Enum(names) => json!({"type": "string", "enum": names}),
+        Shape::Option(inner) => match **inner {
+            // The inner one is null in its own right.
+            Shape::Option(_) => or_null(case("some", of(inner))),
+            _ => or_null(of(inner)),
+        },
+        Shape::Result(ok, error) => {
+            json!({"anyOf": [case("ok", payload(ok)), case("error", payload(error))]})
+        }
+        Shape::Flags(names) => json!({
+            "type": "array", "items": {"type": "string", "enum": names}, "uniqueItems": true,
+        }),
+    }
+}
+
+fn object(fields: &Fields) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, shape) in fields.as_slice() {
+        properties.insert(name.clone(), of(shape));
+        if !matches!(shape, Shape::Option(_)) {
+            required.push(name.as_str());
+        }
+    }
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema["additionalProperties"] = json!(false);
+    schema
+}
+
+/// A case that carries nothing is its name, one that carries something is an object with its name.
+fn variant(cases: &[(String, Option<Shape>)]) -> Value {
+    let empty = cases.iter().filter(|(_, carried)| carried.is_none());
+    let empty: Vec<_> = empty.map(|(name, _)| name.as_str()).collect();
+    let mut any = Vec::new();
+    if !empty.is_empty() {
+        any.push(json!({"type": "string", "enum": empty}));
+    }
+    let carrying = cases
+        .iter()
+        .filter_map(|(name, carried)| Some((name, carried.as_ref()?)));
+    any.extend(carrying.map(|(name, carried)| case(name, of(carried))));
+    match &mut any[..] {
+        [only] => only.take(),
+        _ => json!({ "anyOf": any }),
+    }
+}
+
+fn case(name: &str, carried: Value) -> Value {
+    json!({
+        "type": "object", "properties": {name: carried}, "required": [name], "additionalProperties": false,
+    })
+}
+
+fn payload(carried: &Payload) -> Value {
+    carried
+        .as_ref()
+        .map_or_else(|| json!({"type": "null"}), |shape| of(shape))
+}
+
+/// The same, or null. Where the schema says its type, null becomes one: then what does not fit
+/// is told with its own place, not with that of the alternatives.
+fn or_null(mut schema: Value) -> Value {
+    let is_enum = schema.get("enum").is_some();
+    match schema.get_mut("type") {
+        Some(ty @ Value::String(_)) if !is_enum => *ty = json!([ty.take(), "null"]),
+        Some(Value::Array(types)) if !is_enum => types.push(json!("null")),
+        _ => return json!({"anyOf": [schema, {"type": "null"}]}),
+    }
+    schema
+}
+
+/// Every integer type fits one of JSON's.
+fn number(number: i128) -> Value {
+    u64::try_from(number).map_or_else(|_| json!(i64::try_from(number).unwrap_or(i64::MIN)), Value::from)
+}

@@ -1,0 +1,148 @@
+//! Several versions of one plugin: which one a name finds, new builds of a version, and removal.
+
+use heddle_host::Host;
+use heddle_kernel::Digest;
+use heddle_runtime::ports::{Functions, NewPlugin, RegisterError, ResolveError};
+
+use crate::{component, register, registration::named, settings};
+
+/// A host with these versions of `many`.
+async fn host_of(versions: &[&str]) -> Host {
+    let host = Host::new(settings()).unwrap();
+    let raw = component("fixtures/raw");
+    for version in versions {
+        register(&host, named(&raw, &format!("many@{version}")), None)
+            .await
+            .unwrap();
+    }
+    host
+}
+
+fn versions(host: &Host) -> Vec<String> {
+    let plugins = host.plugins();
+    plugins.iter().map(|plugin| plugin.version.to_string()).collect()
+}
+
+/// The version that a name finds, or why it finds none.
+fn found(host: &Host, uses: &str) -> String {
+    match host.resolve(uses) {
+        Ok(resolved) => resolved.function.version.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn the_newest_version_of_a_name_is_found_and_all_are_listed() {
+    let host = host_of(&["1.9.0", "1.10.0", "1.11.0-rc.1"]).await;
+    assert_eq!(versions(&host), ["1.10.0", "1.9.0", "1.11.0-rc.1"]);
+    assert_eq!(found(&host, "many/array"), "1.10.0");
+    let bare = found(&host, "array");
+    assert_eq!(bare, "1.10.0", "older versions do not make it ambiguous");
+    let host = host_of(&["1.0.0-rc.1", "1.0.0-rc.2"]).await;
+    assert_eq!(
+        found(&host, "many/array"),
+        "1.0.0-rc.2",
+        "where there is nothing else"
+    );
+}
+
+#[tokio::test]
+async fn a_version_a_range_and_a_digest_find_the_newest_that_fits() {
+    let host = host_of(&["1.2.0", "1.2.7", "1.3.0", "2.0.0-rc.1", "2.1.0"]).await;
+    for (wanted, version) in [
+        ("1.2.0", "1.2.0"),
+        ("1.2", "1.2.7"),
+        ("1", "1.3.0"),
+        ("^1.2", "1.3.0"),
+        ("~1.2", "1.2.7"),
+        (">=1.2.5, <1.3", "1.2.7"),
+        ("*", "2.1.0"),
+        (">=2.0.0-rc.0, <2.1", "2.0.0-rc.1"),
+        ("2.0.0-rc.1", "2.0.0-rc.1"),
+    ] {
+        assert_eq!(found(&host, &format!("many/array@{wanted}")), version, "{wanted}");
+        assert_eq!(found(&host, &format!("array@{wanted}")), version, "{wanted}");
+    }
+    let plugins = host.plugins();
+    let old = plugins.iter().find(|plugin| &*plugin.version == "1.2.0").unwrap();
+    assert_eq!(
+        found(&host, &format!("many/array@sha256:{}", &old.digest.0[..8])),
+        "1.2.0"
+    );
+    assert_eq!(
+        found(&host, &format!("many/array@sha256:{}", old.digest)),
+        "1.2.0"
+    );
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_there_is_told_with_those_that_are() {
+    let host = host_of(&["1.2.0", "1.3.0"]).await;
+    let error = host.resolve("many/array@^2").unwrap_err();
+    let versions = vec!["1.3.0".to_owned(), "1.2.0".to_owned()];
+    assert_eq!(
+        error,
+        ResolveError::NoVersion {
+            uses: "many/array@^2".to_owned(),
+            plugin: "many".to_owned(),
+            versions
+        }
+    );
+    let told = "no version of `many` with that function fits `array@^2`: there is 1.3.0, 1.2.0";
+    assert_eq!(found(&host, "array@^2"), told);
+    assert!(found(&host, "many/aray@^1").contains("no version of `many` with that function"));
+    assert!(found(&host, "meny/array@^1").contains("did you mean many/array?"));
+    assert!(found(&host, "many/array@newest").contains("`newest` is no version"));
+}
+
+#[tokio::test]
+async fn another_build_of_a_version_is_a_version_of_its_own_where_that_is_asked_for() {
+    let host = host_of(&["1.2.0"]).await;
+    let build = named(&component("fixtures/raw-tool"), "many@1.2.0");
+    let plain = NewPlugin::of(build.clone());
+    let taken = host.register(plain).await.unwrap_err();
+    assert!(matches!(taken, RegisterError::VersionTaken { .. }), "{taken}");
+    let renumbered = |component| NewPlugin {
+        renumbered: true,
+        ..NewPlugin::of(component)
+    };
+    let info = host.register(renumbered(build.clone())).await.unwrap();
+    let own = format!("1.2.0+{}", &Digest::of(&build).0[..12]);
+    assert_eq!(&*info.version, own);
+    assert_eq!(versions(&host), [own.as_str(), "1.2.0"], "it is the newer one");
+    assert_eq!(found(&host, "many/as-given"), own);
+    assert_eq!(
+        found(&host, "many/as-given@1.2.0"),
+        own,
+        "any build of the version"
+    );
+    assert_eq!(
+        found(&host, "many/array@1.2.0"),
+        "1.2.0",
+        "the one that has the function"
+    );
+    assert_eq!(found(&host, &format!("many/as-given@{own}")), own);
+    // What there was before is built again: that is what is meant from here on.
+    let first = named(&component("fixtures/raw"), "many@1.2.0");
+    host.register(renumbered(first)).await.unwrap();
+    assert_eq!(versions(&host), ["1.2.0", own.as_str()]);
+    // A higher version stands before any build of a lower one.
+    let higher = named(&component("fixtures/raw"), "many@1.2.1");
+    host.register(renumbered(higher)).await.unwrap();
+    host.register(renumbered(build)).await.unwrap();
+    assert_eq!(versions(&host), ["1.2.1", own.as_str(), "1.2.0"]);
+}
+
+#[tokio::test]
+async fn what_is_removed_is_found_no_more_and_the_rest_is() {
+    let host = host_of(&["1.0.0", "2.0.0"]).await;
+    let newest = host.resolve("many/array").unwrap().function.digest;
+    assert!(host.remove(&newest));
+    assert!(!host.remove(&newest));
+    assert!(!host.has(&newest));
+    assert_eq!(found(&host, "array"), "1.0.0");
+    let last = host.resolve("many/array").unwrap().function.digest;
+    assert!(host.remove(&last));
+    assert_eq!(host.plugins().len(), 0);
+    assert!(found(&host, "array").contains("no registered plugin"));
+}
