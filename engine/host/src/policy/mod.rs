@@ -5,7 +5,12 @@
 //! once, at the start; each registered plugin then holds what is said of it.
 
 mod address;
+mod dirs;
+mod env;
+mod grants;
 mod http;
+mod node_grants;
+mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +20,14 @@ use serde::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub(crate) use self::http::{Asked, HttpGrant};
+pub(crate) use self::{
+    dirs::{DirGrant, to_add as dir_to_add},
+    grants::{Grants, Missing},
+    http::{Asked, HttpGrant, Origin},
+    node_grants::NodeGrants,
+    secrets::{Secret, names_one as names_secret, put_in as put_secrets_in, to_add as secret_to_add},
+};
+use self::{env::EnvEntries, secrets::SecretEntries};
 
 /// The most that `at_once` may be: more is the same as no limit.
 const MOST_AT_ONCE: usize = 1 << 20;
@@ -38,6 +50,21 @@ struct PluginPolicy {
     /// The outgoing HTTP requests that it may make.
     #[serde(default)]
     http: Vec<HttpGrant>,
+    /// The environment that it has.
+    #[serde(default)]
+    env: EnvEntries,
+    /// The secrets that it may put into the headers of requests.
+    #[serde(default)]
+    secrets: SecretEntries,
+    /// The folders that it has.
+    #[serde(default)]
+    dirs: Vec<DirGrant>,
+    /// Whether it has the real clocks.
+    #[serde(default)]
+    clock: bool,
+    /// Whether it has real randomness.
+    #[serde(default)]
+    random: bool,
     /// How many of its calls may be under way at once. Default: no limit of its own.
     #[serde(default, deserialize_with = "at_once")]
     at_once: Option<usize>,
@@ -82,31 +109,7 @@ impl Policy {
     /// # Errors
     /// The first thing in it that is not known, or has a value that cannot be.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        if text.len() > MOST_BYTES {
-            return Err(PolicyError {
-                line: 0,
-                column: 0,
-                message: format!(
-                    "this is larger than a policy may be, which is {} MiB",
-                    MOST_BYTES >> 20
-                ),
-            });
-        }
-        let options = serde_saphyr::options! {
-            strict_booleans: true,
-            with_snippet: false,
-        };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let place = error.location();
-            let text = error.to_string();
-            let said = text.split(" at line ").next().unwrap_or(&text);
-            let said = said.split(", set Duplicate").next().unwrap_or(said);
-            PolicyError {
-                line: place.map_or(0, |place| place.line()),
-                column: place.map_or(0, |place| place.column()),
-                message: said.to_owned(),
-            }
-        })
+        parse(text)
     }
 
     /// The names of the plugins that it says something of.
@@ -114,17 +117,78 @@ impl Policy {
         self.plugins.keys().map(String::as_str)
     }
 
-    /// What holds for each plugin that it says something of.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = Arc<Rules>> {
-        self.plugins.iter().map(|(name, policy)| {
-            Arc::new(Rules {
-                plugin: name.as_str().into(),
-                http: policy.http.clone(),
-                at_once: policy.at_once,
-                places: policy.at_once.map(Semaphore::new),
-            })
-        })
+    /// What holds for each plugin that it says something of. Values that are elsewhere are read.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(crate) fn rules(&self) -> Result<Vec<Arc<Rules>>, String> {
+        let rules = |(name, policy): (&String, &PluginPolicy)| {
+            let rules = policy.rules(name.as_str().into());
+            rules.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))
+        };
+        self.plugins.iter().map(rules).collect()
     }
+}
+
+impl PluginPolicy {
+    /// Reads what is said of one plugin, which is YAML or JSON like its entry in a policy.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
+        parse(text)
+    }
+
+    /// What holds for a plugin with this name. Values that are elsewhere are read.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(crate) fn rules(&self, plugin: Arc<str>) -> Result<Arc<Rules>, String> {
+        dirs::check(&self.dirs)?;
+        let grants = Grants {
+            http: self.http.clone(),
+            env: self.env.read()?,
+            secrets: self.secrets.read()?,
+            dirs: self.dirs.clone(),
+            clock: self.clock,
+            random: self.random,
+            ..Grants::default()
+        };
+        Ok(Arc::new(Rules {
+            plugin,
+            grants,
+            at_once: self.at_once,
+            places: self.at_once.map(Semaphore::new),
+        }))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
+    if text.len() > MOST_BYTES {
+        return Err(PolicyError {
+            line: 0,
+            column: 0,
+            message: format!(
+                "this is larger than a policy may be, which is {} MiB",
+                MOST_BYTES >> 20
+            ),
+        });
+    }
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location();
+        let text = error.to_string();
+        let said = text.split(" at line ").next().unwrap_or(&text);
+        let said = said.split(", set Duplicate").next().unwrap_or(said);
+        PolicyError {
+            line: place.map_or(0, |place| place.line()),
+            column: place.map_or(0, |place| place.column()),
+            message: said.to_owned(),
+        }
+    })
 }
 
 fn at_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
@@ -146,8 +210,8 @@ fn at_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Erro
 pub(crate) struct Rules {
     /// The name.
     pub(crate) plugin: Arc<str>,
-    /// The outgoing HTTP requests that they may make.
-    pub(crate) http: Vec<HttpGrant>,
+    /// What they may do outside of their sandboxes.
+    pub(crate) grants: Grants,
     /// How many of their calls may be under way at once.
     pub(crate) at_once: Option<usize>,
     places: Option<Semaphore>,
@@ -158,20 +222,30 @@ impl Rules {
     pub(crate) fn none(plugin: Arc<str>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
-            http: Vec::new(),
+            grants: Grants::default(),
             at_once: None,
+            places: None,
+        })
+    }
+
+    /// What holds for the calls of a node that leaves only some of the grants.
+    pub(crate) fn narrowed(&self, to: &NodeGrants) -> Arc<Self> {
+        Arc::new(Self {
+            plugin: self.plugin.clone(),
+            grants: self.grants.narrowed(to),
+            at_once: self.at_once,
             places: None,
         })
     }
 
     /// Whether anything is granted, so that a call may have an effect outside.
     pub(crate) fn is_granted(&self) -> bool {
-        !self.http.is_empty()
+        !self.grants.is_empty()
     }
 
     /// What is granted, a line for each grant.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.http.iter().map(|grant| format!("http: {grant}")).collect()
+        self.grants.lines()
     }
 
     /// Waits until one more call may begin, in the order of arrival. The call's place is free again
@@ -195,7 +269,7 @@ mod tests {
         let yaml = "plugins:\n  a:\n    at_once: 4\n    http: [https://api.example.org]\n  b: {}\n";
         let json = r#"{"plugins": {"a": {"at_once": 4, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
         for text in [yaml, json] {
-            let rules: Vec<_> = Policy::parse(text).unwrap().rules().collect();
+            let rules: Vec<_> = Policy::parse(text).unwrap().rules().unwrap();
             assert_eq!((&*rules[0].plugin, rules[0].at_once), ("a", Some(4)));
             assert_eq!(rules[0].lines(), ["http: https://api.example.org"]);
             assert!(rules[0].is_granted() && !rules[1].is_granted());
@@ -211,7 +285,7 @@ mod tests {
             ),
             (
                 "plugins:\n  a:\n    htp: []",
-                "line 3, column 5: unknown field `htp`, expected one of http, at_once",
+                "line 3, column 5: unknown field `htp`, expected one of http, env",
             ),
             (
                 "plugins:\n  a:\n    at_once: 0",
