@@ -111,6 +111,7 @@ impl Serve {
         let settings = Settings {
             max_runs_in_flight: self.max_runs.max(1),
             max_queued: self.max_queued,
+            follow_plugins: self.watch,
             ..Settings::default()
         };
         let engine = Engine::new(ports, settings);

@@ -25,7 +25,7 @@ impl Outline {
     /// Where the bytes are no component, or one that cannot be registered as it is named; says what they are instead.
     pub fn of(component: &[u8], stem: Option<&str>) -> Result<Self, String> {
         let found = inspect(component, HostSettings::default().max_component_bytes)?;
-        let (name, version) = identity(&found, None, stem)?;
+        let (name, version) = identity(&found, None, None, stem)?;
         Ok(Self {
             name: name.to_string(),
             version: version.to_string(),
