@@ -4,7 +4,8 @@ use std::{fmt::Write, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object, schema::Misfit,
+    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, graph::Bounds, object,
+    schema::Misfit,
 };
 use heddle_runtime::ports::{Call, ToolCall};
 use sha2::{Digest, Sha256};
@@ -15,6 +16,7 @@ use crate::{
     host::Inner,
     json,
     plain::Room,
+    policy::{NodeGrants, Rules},
     registry::Plugin,
     sandbox::{Frame, Ground, Sandbox},
 };
@@ -39,17 +41,18 @@ impl Inner {
         let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
-        // The runtime waits before it calls a function that is granted something.
-        let ground = match plugin.rules.is_granted() {
-            true => Ground::firm(call.durable),
-            false => Ground::open(call.durable),
-        };
+        let ground = Ground::open(call.durable);
         let frame = Frame {
             is_keyed: true,
             ground,
             ..self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink)
         };
         let name = call.function.to_string();
+        let rules = narrowed(&plugin.rules, call.bounds.as_deref())?;
+        // The runtime waited if the plugin was granted something when it asked.
+        if rules.is_granted() {
+            settle(&name, &frame).await?;
+        }
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
         if kind == FunctionKind::Tool {
@@ -58,7 +61,7 @@ impl Inner {
                 false => Given::State(input),
             };
             let input = self.input(plugin, &name, &function, given, &frame).await?;
-            let result = self.tool(plugin, &name, function, input, frame).await?;
+            let result = self.tool(plugin, &rules, &name, function, input, frame).await?;
             return Ok(Answer::Result(result));
         }
         if call.mapped {
@@ -76,7 +79,7 @@ impl Inner {
         };
         let contract = &plugin.contract;
         let answer = self
-            .within(&name, &plugin.rules, frame, async |store| {
+            .within(&name, &rules, frame, async |store| {
                 contract.run(store, invocation).await
             })
             .await?;
@@ -110,7 +113,8 @@ impl Inner {
         let input = self
             .input(plugin, &name, &function, Given::Input(input), &frame)
             .await?;
-        self.tool(plugin, &name, function, input, frame).await
+        self.tool(plugin, &plugin.rules, &name, function, input, frame)
+            .await
     }
 
     /// Reads a tool's input: checked where somebody made it for the tool, and in any case where its
@@ -159,6 +163,7 @@ impl Inner {
     async fn tool(
         self: &Arc<Self>,
         plugin: &Plugin,
+        rules: &Arc<Rules>,
         name: &str,
         function: String,
         input: Input,
@@ -166,7 +171,7 @@ impl Inner {
     ) -> Result<Json, Failure> {
         let (contract, room) = (&plugin.contract, self.room());
         let result = self
-            .within(name, &plugin.rules, frame, async |store| {
+            .within(name, rules, frame, async |store| {
                 contract.call(store, function, input, room).await
             })
             .await?;
@@ -250,8 +255,24 @@ impl Inner {
         if plugin.rules.is_granted() {
             settle(&name, &frame).await?;
         }
-        self.tool(plugin, &name, function, input, frame).await
+        self.tool(plugin, &plugin.rules, &name, function, input, frame)
+            .await
     }
+}
+
+/// What holds for a call of a node: what holds for its plugin, without the grants that the node leaves out.
+fn narrowed(rules: &Arc<Rules>, bounds: Option<&Bounds>) -> Result<Arc<Rules>, Failure> {
+    let Some(grants) = bounds.and_then(|bounds| bounds.grants.as_ref()) else {
+        return Ok(rules.clone());
+    };
+    let grants = NodeGrants::of_node(grants).map_err(|problems| {
+        let told: Vec<_> = problems
+            .iter()
+            .map(|(at, problem)| format!("{at}: {problem}"))
+            .collect();
+        Failure::new(FailureKind::Unavailable, told.join("; "))
+    })?;
+    Ok(rules.narrowed(&grants))
 }
 
 /// Waits until all that the call follows from is durable: what it leads to may have an effect outside.

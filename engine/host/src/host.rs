@@ -7,8 +7,8 @@ use heddle_kernel::{
     Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef, schema::Schema,
 };
 use heddle_runtime::ports::{
-    Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError,
-    Resolved, Sink, ToolCall,
+    Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, PluginPolicyInfo,
+    PolicyRefused, RegisterError, ResolveError, Resolved, Sink, ToolCall,
 };
 use tokio::sync::Semaphore;
 use wasmtime::{Engine, component::Linker};
@@ -23,7 +23,7 @@ use crate::{
     failure,
     outgoing::{LOOKUPS, Tls},
     output::{Nobody, Output, held},
-    policy::Rules,
+    policy::{self, NodeGrants, Rules, SetPolicies},
     registry::{Plugin, Registry, Snapshot},
     sandbox::{self, Frame, Ground, Sandbox, TimeLimit},
     settings::{HostSettings, MEMORY_CEILING},
@@ -43,6 +43,9 @@ pub enum HostError {
     /// A setting has a value that cannot be.
     #[error("{0}")]
     Setting(String),
+    /// The policy grants what is not there.
+    #[error("{0}")]
+    Policy(String),
     /// The folder for compiled components cannot be used.
     #[error("the folder for compiled components cannot be used: {0}")]
     Cache(#[source] std::io::Error),
@@ -58,6 +61,7 @@ pub(crate) struct Inner {
     linker: Linker<Sandbox>,
     cache: Cache,
     pub(crate) registry: Registry,
+    set_policies: SetPolicies,
     pub(crate) places: Semaphore,
     pub(crate) ticker: Ticker,
     pub(crate) tls: Tls,
@@ -73,7 +77,8 @@ impl Host {
         let inner = Inner {
             linker: sandbox::linker(&engine).map_err(failed)?,
             cache: Cache::open(settings.cache_dir.as_deref(), &engine).map_err(HostError::Cache)?,
-            registry: Registry::new(&settings.policy),
+            registry: Registry::new(settings.policy.rules().map_err(HostError::Policy)?),
+            set_policies: SetPolicies::default(),
             places: Semaphore::new(settings.calls_at_once),
             ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
@@ -160,11 +165,39 @@ impl Functions for Host {
 
     fn check_bounds(
         &self,
-        _uses: &str,
-        _limits: Option<&Json>,
-        _grants: Option<&Json>,
+        _: &str,
+        _: Option<&Json>,
+        grants: Option<&Json>,
     ) -> Result<(), Vec<(String, String)>> {
-        Ok(())
+        grants.map_or(Ok(()), |grants| NodeGrants::of_node(grants).map(drop))
+    }
+
+    fn policy(&self, name: &str) -> PluginPolicyInfo {
+        let Inner {
+            settings,
+            registry,
+            set_policies,
+            ..
+        } = &*self.inner;
+        set_policies.of(name, &settings.policy, &registry.rules(&name.into()))
+    }
+
+    fn check_policy(&self, name: &str, body: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        let (host, name) = (self.inner.clone(), Arc::from(name));
+        Box::pin(async move { host.rules(name, body).await.map(drop) })
+    }
+
+    fn set_policy(&self, name: &str, body: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        let (host, name): (_, Arc<str>) = (self.inner.clone(), Arc::from(name));
+        Box::pin(async move {
+            let rules = match body.clone() {
+                Some(body) => Some(host.clone().rules(name.clone(), body).await?),
+                None => policy::may_be_set(&name, &host.settings.policy).map(|()| None)?,
+            };
+            host.set_policies.remember(&name, body);
+            host.registry.set_rules(&name, rules);
+            Ok(())
+        })
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
@@ -177,6 +210,14 @@ impl Functions for Host {
 }
 
 impl Inner {
+    /// The rules that a plugin would have by what somebody sets.
+    async fn rules(self: Arc<Self>, name: Arc<str>, body: Json) -> Result<Arc<Rules>, PolicyRefused> {
+        self.set_policies.has_room_for(&name)?;
+        let read = move || policy::rules_of(&name, &body, &self.settings.policy);
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|error| Err(PolicyRefused::Invalid(error.to_string())))
+    }
+
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
         let renumbered = new.renumbered;
         match self.made(new, Purpose::Register).await? {
@@ -373,8 +414,8 @@ impl Inner {
         let Frame { deadline, limit, .. } = frame;
         let guarded = async {
             let mut store = Sandbox::store(self, rules, frame);
-            match call(&mut store).await {
-                Ok(Ok(answer)) => Ok(answer),
+            let result = match call(&mut store).await {
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(said)) => Err(failure::of_said(said, &self.settings)),
                 Err(error) => {
                     let mut lines = held(&store.data().lines);
@@ -390,7 +431,8 @@ impl Inner {
                         &self.settings,
                     ))
                 }
-            }
+            };
+            result.map_err(|failure| store.data().explain(failure))
         };
         let _ticking = self.ticker.tick();
         match tokio::time::timeout_at(deadline.into(), guarded).await {

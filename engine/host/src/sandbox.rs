@@ -254,7 +254,9 @@ impl WasiView for Sandbox {
         let (lines, rules, output) = (&self.lines, &self.rules, &self.frame.output);
         let ctx = self.wasi.get_or_insert_with(|| {
             let mut ctx = nothing_granted(lines);
-            wasi::open_folders(&mut ctx, &rules.grants.dirs, |level, line| output.note(level, line));
+            wasi::open_folders(&mut ctx, &rules.grants.dirs, |level, line| {
+                output.note(level, line)
+            });
             ctx.build()
         });
         WasiCtxView {

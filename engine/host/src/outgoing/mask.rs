@@ -52,7 +52,10 @@ impl<B> Masked<B> {
     fn pass(&mut self, part: &[u8]) -> Bytes {
         self.held.extend_from_slice(part);
         hide(&mut self.held, &self.secrets);
-        let kept = self.secrets.iter().map(|secret| begun(&self.held, secret.bytes()));
+        let kept = self
+            .secrets
+            .iter()
+            .map(|secret| begun(&self.held, secret.bytes()));
         let kept = kept.max().unwrap_or(0);
         self.held.split_to(self.held.len() - kept).freeze()
     }
@@ -62,7 +65,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Masked<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         if this.secrets.is_empty() {
             return Pin::new(&mut this.body).poll_frame(cx);
@@ -196,7 +202,10 @@ mod tests {
     #[tokio::test]
     async fn only_what_may_be_the_beginning_of_a_secret_is_held_back() {
         assert_eq!(masked("token s", 6, &["sk-12345678"]).await, ["token ", "s"]);
-        assert_eq!(masked("data: {}\n\nx", 10, &["sk-12345678"]).await, ["data: {}\n\n", "x"]);
+        assert_eq!(
+            masked("data: {}\n\nx", 10, &["sk-12345678"]).await,
+            ["data: {}\n\n", "x"]
+        );
         assert_eq!(masked("any", 1, &[]).await, ["a", "n", "y"]);
     }
 
@@ -206,6 +215,9 @@ mod tests {
         map.insert("x-echo", HeaderValue::from_static("Bearer sk-12345678"));
         map.insert("x-other", HeaderValue::from_static("sk"));
         headers(&mut map, &[Secret::of_test("sk-12345678")]);
-        assert_eq!((map["x-echo"].as_bytes(), map["x-other"].as_bytes()), (&b"Bearer ***********"[..], &b"sk"[..]));
+        assert_eq!(
+            (map["x-echo"].as_bytes(), map["x-other"].as_bytes()),
+            (&b"Bearer ***********"[..], &b"sk"[..])
+        );
     }
 }

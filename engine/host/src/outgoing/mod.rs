@@ -172,7 +172,9 @@ impl Requests {
         let secrets = put_secrets(rules, &asked, headers).map_err(|problem| diary.refuse(problem))?;
         for secret in &secrets {
             let (name, origin) = (&secret.name, &asked.origin);
-            diary.output.note(Level::Info, &format!("the secret `{name}` goes to {origin}"));
+            diary
+                .output
+                .note(Level::Info, &format!("the secret `{name}` goes to {origin}"));
         }
         let entry = diary.begin(self.made, shown(&asked));
         let exchange = send::Exchange {
@@ -212,8 +214,12 @@ fn put_secrets(rules: &Rules, asked: &Asked, headers: &mut HeaderMap) -> Result<
         if !names_secret(value.as_bytes()) {
             continue;
         }
-        let failed =
-            |problem: String| format!("the request {} cannot be made: its header `{name}`: {problem}", shown(asked));
+        let failed = |problem: String| {
+            format!(
+                "the request {} cannot be made: its header `{name}`: {problem}",
+                shown(asked)
+            )
+        };
         let text = value.to_str().map_err(|error| failed(error.to_string()))?;
         let put = put_secrets_in(text, |name| {
             let secret = secret(rules, asked, name)?;

@@ -234,7 +234,12 @@ impl Exchange {
 
     /// Whether some grant that covers the request allows a connection to this address.
     fn check(&self, address: IpAddr) -> Result<(), &'static str> {
-        let covering = self.rules.grants.http.iter().filter(|grant| grant.covers(&self.asked));
+        let covering = self
+            .rules
+            .grants
+            .http
+            .iter()
+            .filter(|grant| grant.covers(&self.asked));
         let checked = covering.map(|grant| grant.check(address));
         let either = |one: Result<_, _>, other| if one.is_ok() { one } else { other };
         checked.reduce(either).unwrap_or(Err("an address"))

@@ -42,7 +42,10 @@ pub(super) struct GuestPath(pub(super) String);
 /// Checks that the folders are there, and that no two stand in one place.
 pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
     if dirs.len() > MOST {
-        return Err(format!("dirs: there are {} of them; the most is {MOST}", dirs.len()));
+        return Err(format!(
+            "dirs: there are {} of them; the most is {MOST}",
+            dirs.len()
+        ));
     }
     for (n, dir) in dirs.iter().enumerate() {
         let path = dir.path.display();
@@ -111,7 +114,9 @@ impl<'de> Deserialize<'de> for DirGrant {
 fn granted(path: PathBuf, at: Option<GuestPath>, write: bool) -> Result<DirGrant, String> {
     let shown = path.display().to_string();
     if !Path::new(&path).is_absolute() {
-        return Err(format!("`{shown}` is no absolute path: a folder is named from `/` on"));
+        return Err(format!(
+            "`{shown}` is no absolute path: a folder is named from `/` on"
+        ));
     }
     let GuestPath(at) = match at {
         Some(at) => at,
@@ -142,11 +147,17 @@ mod tests {
     fn a_folder_is_read_only_and_at_its_own_place_unless_it_is_said_otherwise() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
-        let dirs = read(&format!("[\"{path}\", {{path: \"{path}\", at: /data/, write: true}}]")).unwrap();
+        let dirs = read(&format!(
+            "[\"{path}\", {{path: \"{path}\", at: /data/, write: true}}]"
+        ))
+        .unwrap();
         let shown: Vec<_> = dirs.iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
-            [format!("{path} is {path}, read only"), format!("/data is {path}, read and write")]
+            [
+                format!("{path} is {path}, read only"),
+                format!("/data is {path}, read and write")
+            ]
         );
     }
 
@@ -158,7 +169,10 @@ mod tests {
             ("[/dev/null]", "/dev/null is no folder"),
             ("[{path: /, at: data}]", "`data` is no place for a folder"),
             ("[{path: /, at: /a/../b}]", "is no place for a folder"),
-            ("[{path: /, at: /a}, {path: /, at: /a}]", "two folders stand at /a"),
+            (
+                "[{path: /, at: /a}, {path: /, at: /a}]",
+                "two folders stand at /a",
+            ),
             ("[{path: /, writ: true}]", "unknown field `writ`"),
             ("[3]", "a folder's path, as in /srv/data"),
         ] {

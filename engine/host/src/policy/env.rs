@@ -75,7 +75,9 @@ impl<'de> Deserialize<'de> for Value {
             type Value = Value;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text (a number in quotes), or {from: NAME} for a variable of the server's environment")
+                f.write_str(
+                    "a text (a number in quotes), or {from: NAME} for a variable of the server's environment",
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
@@ -108,7 +110,8 @@ mod tests {
     fn values_are_written_out_or_taken_from_the_servers_environment() {
         let own = ("DIR".to_owned(), env!("CARGO_MANIFEST_DIR").to_owned());
         let read = read("{LANG: C.UTF-8, N: \"3\", DIR: {from: CARGO_MANIFEST_DIR}}").unwrap();
-        let written = [("LANG", "C.UTF-8"), ("N", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let written =
+            [("LANG", "C.UTF-8"), ("N", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(read[0], own);
         assert_eq!(read[1..], written);
     }
@@ -116,7 +119,10 @@ mod tests {
     #[test]
     fn what_cannot_be_an_environment_is_refused() {
         for (yaml, said) in [
-            ("{A: {from: HEDDLE_NOT_SET_ANYWHERE}}", "env: A: the server's environment has no HEDDLE_NOT_SET"),
+            (
+                "{A: {from: HEDDLE_NOT_SET_ANYWHERE}}",
+                "env: A: the server's environment has no HEDDLE_NOT_SET",
+            ),
             ("{\"A=B\": x}", "is no name of a variable"),
             ("{\"\": x}", "is no name of a variable"),
             ("{A: 3}", "a number in quotes"),

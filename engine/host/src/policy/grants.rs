@@ -2,7 +2,7 @@
 
 use super::{
     dirs::DirGrant,
-    http::{Asked, HttpGrant, Origin},
+    http::{Asked, HttpGrant},
     node_grants::NodeGrants,
     secrets::Secret,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Grants {
     pub(crate) random: bool,
     /// What a node leaves of these, where it narrows them: of requests and secrets, those that it names as
     /// well. The rest is left out above.
-    narrowed: Option<NodeGrants>,
+    pub(super) narrowed: Option<NodeGrants>,
 }
 
 /// Why a request or a secret is refused.
@@ -100,11 +100,6 @@ impl Grants {
             (Some(_), Some(to)) if !to.secrets.iter().any(|named| named == name) => Err(Missing::InNode),
             (Some(secret), _) => Ok(secret),
         }
-    }
-
-    /// The grants for a host.
-    pub(crate) fn of_host<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = &'a HttpGrant> {
-        self.http.iter().filter(|grant| grant.is_for(origin))
     }
 
     /// Whether a node's `grants` narrow them.

@@ -499,7 +499,10 @@ mod tests {
         for line in [nothing, more] {
             let (_, policy) = line.split_once("policy: ").unwrap();
             let policy = crate::Policy::parse(policy).unwrap();
-            assert!(policy.rules().unwrap()[0].grants.http[0].covers(&wanted), "{line}");
+            assert!(
+                policy.rules().unwrap()[0].grants.http[0].covers(&wanted),
+                "{line}"
+            );
         }
     }
 }

@@ -11,9 +11,11 @@ mod grants;
 mod http;
 mod node_grants;
 mod secrets;
+mod set;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_kernel::{Json, object};
 use serde::{
     Deserialize,
     de::{Deserializer, Error},
@@ -23,9 +25,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(crate) use self::{
     dirs::{DirGrant, to_add as dir_to_add},
     grants::{Grants, Missing},
-    http::{Asked, HttpGrant, Origin},
+    http::{Asked, HttpGrant},
     node_grants::NodeGrants,
     secrets::{Secret, names_one as names_secret, put_in as put_secrets_in, to_add as secret_to_add},
+    set::{SetPolicies, may_be_set, rules as rules_of},
 };
 use self::{env::EnvEntries, secrets::SecretEntries};
 
@@ -37,16 +40,24 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// What an operator grants and limits, by the name of the plugin. The default grants nothing and
 /// limits nothing.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     plugins: BTreeMap<String, PluginPolicy>,
+    /// The same as it was written.
+    written: BTreeMap<String, Json>,
+}
+
+/// A policy, with something read of each plugin.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole<T> {
+    plugins: BTreeMap<String, T>,
 }
 
 /// What is said of one plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PluginPolicy {
+pub(crate) struct PluginPolicy {
     /// The outgoing HTTP requests that it may make.
     #[serde(default)]
     http: Vec<HttpGrant>,
@@ -109,7 +120,20 @@ impl Policy {
     /// # Errors
     /// The first thing in it that is not known, or has a value that cannot be.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        parse(text)
+        let Whole { plugins } = parse::<Whole<PluginPolicy>>(text)?;
+        let Whole { plugins: written } = parse::<Whole<serde_json::Value>>(text)?;
+        let written = written
+            .iter()
+            .map(|(name, policy)| (name.clone(), object::to_json(policy)));
+        Ok(Self {
+            plugins,
+            written: written.collect(),
+        })
+    }
+
+    /// What it says of the plugin with this name, as it was written.
+    pub(crate) fn written(&self, name: &str) -> Option<&Json> {
+        self.written.get(name)
     }
 
     /// The names of the plugins that it says something of.
@@ -152,7 +176,7 @@ impl PluginPolicy {
             dirs: self.dirs.clone(),
             clock: self.clock,
             random: self.random,
-            ..Grants::default()
+            narrowed: None,
         };
         Ok(Arc::new(Rules {
             plugin,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use heddle_kernel::Json;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -40,12 +41,20 @@ const KEYS: &str = "`http`, `env`, `secrets`, `dirs`, `clock` and `random`";
 
 impl NodeGrants {
     /// Reads the `grants` of a node. The errors are everything that is wrong, each with its JSON pointer
-    /// from `grants` on.
-    pub(crate) fn read(json: &str) -> Result<Self, Vec<(String, String)>> {
+    /// within the node.
+    pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
+        let within = |(pointer, problem)| (format!("/grants{pointer}"), problem);
+        Self::read(json.get()).map_err(|problems| problems.into_iter().map(within).collect())
+    }
+
+    fn read(json: &str) -> Result<Self, Vec<(String, String)>> {
         let at = |pointer: &str, error: String| vec![(pointer.to_owned(), error)];
         let value: Value = serde_json::from_str(json).map_err(|error| at("", error.to_string()))?;
         let Value::Object(keys) = value else {
-            return Err(at("", format!("`grants` is an object with {KEYS}; `{{}}` leaves nothing")));
+            return Err(at(
+                "",
+                format!("`grants` is an object with {KEYS}; `{{}}` leaves nothing"),
+            ));
         };
         let mut left = Self::default();
         let mut problems = Vec::new();
@@ -86,7 +95,10 @@ fn dirs(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Ve
             Ok(DirLeft { at, write: true })
         }
         value => {
-            let DirEntry { at: GuestPath(at), write } = read(value)?;
+            let DirEntry {
+                at: GuestPath(at),
+                write,
+            } = read(value)?;
             Ok(DirLeft { at, write })
         }
     })
@@ -140,15 +152,29 @@ mod tests {
         let found: Vec<_> = problems.iter().map(|(pointer, _)| pointer.as_str()).collect();
         assert_eq!(
             found,
-            ["/http/0", "/env", "/dirs/0", "/dirs/1", "/clock", "/sockets", "/secrets/0"]
+            [
+                "/http/0",
+                "/env",
+                "/dirs/0",
+                "/dirs/1",
+                "/clock",
+                "/sockets",
+                "/secrets/0"
+            ]
         );
-        assert!(problems[5].1.contains("it may have `http`, `env`"), "{problems:?}");
+        assert!(
+            problems[5].1.contains("it may have `http`, `env`"),
+            "{problems:?}"
+        );
         assert!(NodeGrants::read("[]").is_err());
     }
 
     #[test]
     fn a_folder_is_left_as_it_is_or_read_only() {
         let left = NodeGrants::read(r#"{"dirs": ["/a/", {"at": "/b"}]}"#).unwrap();
-        assert_eq!(["/a", "/b", "/c"].map(|at| left.leaves_dir(at)), [Some(true), Some(false), None]);
+        assert_eq!(
+            ["/a", "/b", "/c"].map(|at| left.leaves_dir(at)),
+            [Some(true), Some(false), None]
+        );
     }
 }

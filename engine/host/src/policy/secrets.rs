@@ -77,9 +77,8 @@ impl Entry {
         }
         let text = match (&self.from_env, &self.file) {
             (Some(name), None) => variable(name)?,
-            (None, Some(file)) => {
-                read_file(file).map_err(|error| format!("the file {} cannot be read: {error}", file.display()))?
-            }
+            (None, Some(file)) => read_file(file)
+                .map_err(|error| format!("the file {} cannot be read: {error}", file.display()))?,
             _ => return Err("it has either `from_env`, a variable's name, or `file`, a path".to_owned()),
         };
         // Editors and `echo` end a file with a newline, which is no part of it.
@@ -167,7 +166,9 @@ pub(crate) fn put_in<'s>(
 /// What to add to the policy for a secret that is not there.
 pub(crate) fn to_add(plugin: &str, name: &str, origin: &Origin) -> String {
     let variable = name.to_ascii_uppercase().replace(['-', '.'], "_");
-    format!("plugins: {{\"{plugin}\": {{secrets: {{\"{name}\": {{from_env: {variable}, hosts: [\"{origin}\"]}}}}}}}}")
+    format!(
+        "plugins: {{\"{plugin}\": {{secrets: {{\"{name}\": {{from_env: {variable}, hosts: [\"{origin}\"]}}}}}}}}"
+    )
 }
 
 impl TryFrom<String> for SecretName {
@@ -199,11 +200,21 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "correct horse\n").unwrap();
         let path = file.path().display();
-        let secrets = read(&format!("{{key: {{file: \"{path}\", hosts: [a.org, \"http://b.org\"]}}}}")).unwrap();
+        let secrets = read(&format!(
+            "{{key: {{file: \"{path}\", hosts: [a.org, \"http://b.org\"]}}}}"
+        ))
+        .unwrap();
         let secret = &secrets[0];
         assert_eq!(secret.to_string(), "key for https://a.org, http://b.org");
         assert!(!format!("{secret:?}").contains("horse"));
-        let put = |header: &str| put_in(header, |name| secrets.iter().find(|one| one.name == name).ok_or(format!("no {name}")));
+        let put = |header: &str| {
+            put_in(header, |name| {
+                secrets
+                    .iter()
+                    .find(|one| one.name == name)
+                    .ok_or(format!("no {name}"))
+            })
+        };
         let value = put("Bearer ${secret.key}, ${secret.key}").unwrap();
         assert_eq!(value.as_bytes(), b"Bearer correct horse, correct horse");
         assert!(value.is_sensitive());
@@ -216,14 +227,29 @@ mod tests {
     #[test]
     fn what_cannot_be_a_secret_is_refused() {
         for (yaml, said) in [
-            ("{a: {from_env: HEDDLE_NOT_SET_ANYWHERE, hosts: [a.org]}}", "secrets: a: the server's environment has no"),
-            ("{a: {file: /no/such/file, hosts: [a.org]}}", "the file /no/such/file cannot be read"),
-            ("{a: {from_env: CARGO_MANIFEST_DIR, hosts: []}}", "at least to one"),
+            (
+                "{a: {from_env: HEDDLE_NOT_SET_ANYWHERE, hosts: [a.org]}}",
+                "secrets: a: the server's environment has no",
+            ),
+            (
+                "{a: {file: /no/such/file, hosts: [a.org]}}",
+                "the file /no/such/file cannot be read",
+            ),
+            (
+                "{a: {from_env: CARGO_MANIFEST_DIR, hosts: []}}",
+                "at least to one",
+            ),
             ("{a: {from_env: CARGO_MANIFEST_DIR}}", "missing field `hosts`"),
             ("{a: {hosts: [a.org]}}", "it has either `from_env`"),
-            ("{a: {from_env: A, file: b, hosts: [a.org]}}", "it has either `from_env`"),
+            (
+                "{a: {from_env: A, file: b, hosts: [a.org]}}",
+                "it has either `from_env`",
+            ),
             ("{a: {file: /dev/null, hosts: [a.org]}}", "it is no regular file"),
-            ("{\"a b\": {from_env: A, hosts: [a.org]}}", "is no name of a secret"),
+            (
+                "{\"a b\": {from_env: A, hosts: [a.org]}}",
+                "is no name of a secret",
+            ),
             ("{a: {from_env: A, hosts: [\"https://*.a.org\"]}}", "name each"),
         ] {
             let refusal = read(yaml).unwrap_err();
@@ -233,8 +259,15 @@ mod tests {
 
     #[test]
     fn the_line_to_add_is_a_policy() {
-        let line = to_add("llm", "open-ai", &"https://api.openai.com".to_owned().try_into().unwrap());
-        assert!(line.contains("from_env: OPEN_AI, hosts: [\"https://api.openai.com\"]"), "{line}");
+        let line = to_add(
+            "llm",
+            "open-ai",
+            &"https://api.openai.com".to_owned().try_into().unwrap(),
+        );
+        assert!(
+            line.contains("from_env: OPEN_AI, hosts: [\"https://api.openai.com\"]"),
+            "{line}"
+        );
         crate::Policy::parse(&line).unwrap();
     }
 }

@@ -17,7 +17,10 @@ impl environment::Host for Sandbox {
             |rules| {
                 let names = rules.grants.env.iter().map(|(name, _)| name.as_str());
                 let names: Vec<_> = names.collect();
-                (Level::Info, format!("the environment was read: {}", names.join(", ")))
+                (
+                    Level::Info,
+                    format!("the environment was read: {}", names.join(", ")),
+                )
             },
         );
         Ok(self.rules.grants.env.clone())

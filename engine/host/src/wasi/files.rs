@@ -4,7 +4,10 @@
 //! every path beneath the folder that it is asked of.
 
 use heddle_kernel::{Level, object::clip};
-use wasmtime::{StoreContextMut, component::{Linker, Resource}};
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource},
+};
 use wasmtime_wasi::{
     filesystem::{Descriptor, WasiFilesystemView},
     p2::{
@@ -29,7 +32,13 @@ const OPEN: &str = "[method]descriptor.open-at";
 const SHOWN_LEN: usize = 400;
 
 /// What opening takes: the folder, how links are followed, the path in it, and how it is opened.
-type Asked = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
+type Asked = (
+    Resource<Descriptor>,
+    PathFlags,
+    String,
+    OpenFlags,
+    DescriptorFlags,
+);
 
 impl preopens::Host for Sandbox {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
@@ -47,9 +56,9 @@ impl preopens::Host for Sandbox {
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    linker.instance(TYPES)?.func_wrap_async(
-        OPEN,
-        |mut store: StoreContextMut<'_, Sandbox>, asked: Asked| {
+    linker
+        .instance(TYPES)?
+        .func_wrap_async(OPEN, |mut store: StoreContextMut<'_, Sandbox>, asked: Asked| {
             Box::new(async move {
                 let sandbox = store.data_mut();
                 let opened = sandbox.open(asked).await;
@@ -58,8 +67,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
                     Err(error) => Ok((Err(sandbox.filesystem().convert_error_code(error)?),)),
                 }
             })
-        },
-    )
+        })
 }
 
 impl Sandbox {
@@ -82,7 +90,9 @@ impl Sandbox {
             Err(error) => {
                 let why = match error.downcast_ref() {
                     Some(ErrorCode::NoEntry) => "is not there",
-                    Some(ErrorCode::ReadOnly | ErrorCode::NotPermitted | ErrorCode::Access) => "is not permitted",
+                    Some(ErrorCode::ReadOnly | ErrorCode::NotPermitted | ErrorCode::Access) => {
+                        "is not permitted"
+                    }
                     _ => "failed",
                 };
                 self.tell(Level::Warn, &format!("{shown} was not opened to {to}: it {why}"));

@@ -9,7 +9,7 @@ mod sockets;
 
 use std::{collections::HashMap, time::Instant};
 
-use heddle_kernel::Level;
+use heddle_kernel::{Failure, Level};
 use wasmtime::component::Linker;
 use wasmtime_wasi::{
     FsPerms, WasiCtxBuilder,
@@ -120,12 +120,24 @@ const NO_SOCKETS: &str = "asked for a socket, which no policy grants: requests o
 
 impl Sandbox {
     /// Tells of a use of a grant, the first time in a call.
-    fn told(&mut self, used: impl FnOnce(&mut Used) -> &mut bool, line: impl FnOnce(&Rules) -> (Level, String)) {
+    fn told(
+        &mut self,
+        used: impl FnOnce(&mut Used) -> &mut bool,
+        line: impl FnOnce(&Rules) -> (Level, String),
+    ) {
         let told = used(&mut self.world.used);
         if !std::mem::replace(told, true) {
             let (level, line) = line(&self.rules);
             self.frame.output.note(level, &line);
         }
+    }
+
+    /// Adds to a failure what the guest lacked, where that may be why it failed.
+    pub(crate) fn explain(&self, mut failure: Failure) -> Failure {
+        if let Some(hint) = self.world.hint(&self.rules, &failure.message) {
+            failure.message = format!("{}; {hint}", failure.message).into();
+        }
+        failure
     }
 
     /// Tells of a use of something that may not be granted.
@@ -135,14 +147,21 @@ impl Sandbox {
 }
 
 /// Gives the folders to the guest. What cannot be opened is told, and not there.
-pub(crate) fn open_folders(builder: &mut WasiCtxBuilder, dirs: &[DirGrant], mut note: impl FnMut(Level, &str)) {
+pub(crate) fn open_folders(
+    builder: &mut WasiCtxBuilder,
+    dirs: &[DirGrant],
+    mut note: impl FnMut(Level, &str),
+) {
     for dir in dirs {
         let perms = match dir.write {
             true => FsPerms::ReadWrite,
             false => FsPerms::ReadOnly,
         };
         if let Err(error) = builder.preopened_dir(&dir.path, &dir.at, perms) {
-            note(Level::Warn, &format!("the folder {dir} cannot be opened: {error:#}"));
+            note(
+                Level::Warn,
+                &format!("the folder {dir} cannot be opened: {error:#}"),
+            );
         }
     }
 }

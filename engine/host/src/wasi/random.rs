@@ -142,10 +142,7 @@ mod tests {
     fn a_seed_gives_one_stream_however_it_is_drawn() {
         let whole = Random::new("run-1").bytes(100);
         let mut parts = Random::new("run-1");
-        let drawn: Vec<u8> = [3, 40, 57]
-            .iter()
-            .flat_map(|&len| parts.bytes(len))
-            .collect();
+        let drawn: Vec<u8> = [3, 40, 57].iter().flat_map(|&len| parts.bytes(len)).collect();
         assert_eq!(whole, drawn);
         assert_ne!(whole, Random::new("run-2").bytes(100));
     }

@@ -1,7 +1,10 @@
 //! Sockets, which are never granted: who asks for one is told so, in a line of the step.
 
 use heddle_kernel::Level;
-use wasmtime::{StoreContextMut, component::{Linker, Resource}};
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource},
+};
 use wasmtime_wasi::p2::{
     Network, TcpSocket, UdpSocket,
     bindings::sockets::{
@@ -40,7 +43,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
     linker
         .instance(LOOKUP.0)?
         .func_wrap(LOOKUP.1, |mut store: Store<'_>, _: Name| {
-            Ok((Err::<Resource<ResolveAddressStream>, _>(store.data_mut().no_socket()),))
+            Ok((Err::<Resource<ResolveAddressStream>, _>(
+                store.data_mut().no_socket(),
+            ),))
         })
 }
 
