@@ -5,6 +5,7 @@
 mod at_once;
 mod cache;
 mod calls;
+mod grants;
 mod inputs;
 mod inspection;
 mod limits;
