@@ -5,13 +5,14 @@
 pub mod appends;
 pub mod fault;
 pub mod lot;
+pub mod registry;
 
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,8 @@ pub struct Server {
     pub address: String,
     /// What it wrote to stderr.
     pub log: Arc<Mutex<String>>,
+    /// Told when there is more in the log.
+    logged: Arc<Condvar>,
     place: Place,
 }
 
@@ -166,7 +169,8 @@ impl Server {
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let (told, address) = std::sync::mpsc::channel();
-        let kept = log.clone();
+        let logged = Arc::new(Condvar::new());
+        let (kept, tell) = (log.clone(), logged.clone());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on http://") {
@@ -175,6 +179,7 @@ impl Server {
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
                 kept.push('\n');
+                tell.notify_all();
             }
         });
         let address = address.recv_timeout(PATIENCE).unwrap_or_else(|_| {
@@ -185,8 +190,19 @@ impl Server {
             child,
             address,
             log,
+            logged,
             place,
         }
+    }
+
+    /// Waits until the log has a text.
+    pub fn until_logged(&self, text: &str) {
+        let log = self.log.lock().unwrap();
+        let not_yet = |log: &mut String| !log.contains(text);
+        let (log, waited) = self.logged.wait_timeout_while(log, PATIENCE, not_yet).unwrap();
+        // Dropping the server shows the log.
+        drop(log);
+        assert!(!waited.timed_out(), "`{text}` is not in the log");
     }
 
     /// The folder with the store and the plugins.
@@ -280,6 +296,14 @@ impl Server {
             request = request.header(*name, *value);
         }
         read(request.send(body))
+    }
+
+    /// PUTs JSON.
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        let request = agent()
+            .put(self.url(path))
+            .header("content-type", "application/json");
+        read(request.send(body.to_string()))
     }
 
     /// DELETEs a path.

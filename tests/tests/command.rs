@@ -42,12 +42,12 @@ fn a_plugin_is_added_and_listed() {
         "{listed}"
     );
 
-    let other = component("fixtures/other").display().to_string();
-    let refused = run(&server, &["plugin", "add", &other]);
+    let elsewhere = component("fixtures/elsewhere").display().to_string();
+    let refused = run(&server, &["plugin", "add", &elsewhere]);
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        told.starts_with("error: ") && told.contains("heddle:plugin/node"),
+        told.starts_with("error: ") && told.contains("nothing is fetched"),
         "{told}"
     );
 }

@@ -238,9 +238,9 @@ fn a_plugin_that_is_uploaded_can_be_used_at_once_and_is_there_after_a_restart() 
         ("text", b"hello".to_vec(), "wasm"),
         ("a core module", b"\0asm\x01\0\0\0".to_vec(), "component"),
         (
-            "a component that exports something else",
-            std::fs::read(component("fixtures/other")).unwrap(),
-            "heddle:plugin",
+            "a component without a function",
+            b"\0asm\x0d\0\x01\0".to_vec(),
+            "it exports nothing",
         ),
     ] {
         let problem = upload(&server, "?name=bad", &bytes).problem(422);

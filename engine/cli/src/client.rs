@@ -244,6 +244,11 @@ pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
     body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
 }
 
+/// Deletes, and gives what the server tells of what is gone.
+pub(crate) fn remove(server: &str, path: &str) -> anyhow::Result<Value> {
+    answer(agent().delete(format!("{server}{path}")).call(), server)
+}
+
 /// The JSON of an answer, or the problem that it tells of.
 fn answer(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<Value> {
     let body = body(result, server)?;

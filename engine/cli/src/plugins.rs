@@ -28,6 +28,8 @@ pub(crate) enum Plugin {
     Push(Push),
     /// Show what a component or a registered plugin is, asks for, is granted and does
     Inspect(inspect::Inspect),
+    /// Remove a plugin, or one version of it, that no graph and no run needs
+    Remove(Remove),
     /// List the registered plugins, what they are granted, and their functions
     List {
         #[command(flatten)]
@@ -70,6 +72,18 @@ pub(crate) struct Push {
 }
 
 #[derive(Args)]
+pub(crate) struct Remove {
+    /// The plugin, as NAME, which is every version of it, or NAME@VERSION
+    #[arg(value_name = "NAME[@VERSION]")]
+    plugin: String,
+    /// Remove it even where graphs or runs need it: they fail when they next call it
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
 struct Transport {
     /// Talk to the registry in plain HTTP, as is done anyway if it is on this machine
     #[arg(long)]
@@ -82,6 +96,7 @@ impl Plugin {
             Self::Add(add) => add.run(),
             Self::Push(push) => push.run(),
             Self::Inspect(inspect) => inspect.run(),
+            Self::Remove(remove) => remove.run(),
             Self::List { server } => list_plugins(&server.url),
         }
     }
@@ -169,9 +184,7 @@ impl Add {
     fn add(&self, source: &Source, lock: &mut Lock) -> anyhow::Result<()> {
         match source {
             Source::File(file) => {
-                let component =
-                    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-                self.upload(&component, self.name.as_deref())?;
+                self.upload(&read_component(file)?, self.name.as_deref())?;
                 Ok(())
             }
             Source::Registry(reference) => {
@@ -292,6 +305,23 @@ impl Push {
             outline.name, outline.version
         );
         println!("{}", reference.at(&digest));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Remove {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let mut path = match self.plugin.split_once('@') {
+            Some((name, version)) => format!("/v1/plugins/{}/{}", escape(name), escape(version)),
+            None => format!("/v1/plugins/{}", escape(&self.plugin)),
+        };
+        if self.force {
+            path += "?force=true";
+        }
+        let answer = client::remove(&self.server.url, &path)?;
+        for version in list(&answer, "removed") {
+            println!("{}", named(version));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,6 +8,7 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use heddle_kernel::Digest;
@@ -16,6 +17,56 @@ use wasmtime::{Engine, component::Component};
 
 /// How many bytes of a cache file stand before the machine code.
 const SUM_LEN: usize = 32;
+
+/// The folder, in the cache's own, of components as they are, for other machines to compile.
+const SOURCES: &str = "components";
+
+/// Where the bytes of a component are found again.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// In a file of the cache.
+    File(PathBuf),
+    /// Here: there is no cache.
+    Memory(Arc<[u8]>),
+}
+
+impl Source {
+    /// Keeps a component's bytes in the cache's folder, where there is one.
+    pub(crate) fn keep(folder: Option<&Path>, digest: &Digest, bytes: &Arc<[u8]>) -> Self {
+        let Some(folder) = folder else {
+            return Self::Memory(bytes.clone());
+        };
+        let folder = folder.join(SOURCES);
+        let path = folder.join(format!("{digest}.wasm"));
+        let is_kept = fs::metadata(&path).is_ok_and(|file| file.len() == bytes.len() as u64);
+        let kept = match is_kept {
+            true => Ok(()),
+            false => private_folder(&folder).and_then(|()| write(&folder, &path, &[bytes])),
+        };
+        match kept {
+            Ok(()) => Self::File(path),
+            Err(error) => {
+                tracing::warn!("a component could not be kept as {}: {error}", path.display());
+                Self::Memory(bytes.clone())
+            }
+        }
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// What became of them.
+    pub(crate) fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, String> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.clone()),
+            Self::File(path) => match fs::read(path) {
+                Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes.into()),
+                Ok(_) => Err(format!("{} is damaged: start the server again", path.display())),
+                Err(error) => Err(format!("{}: {error}: start the server again", path.display())),
+            },
+        }
+    }
+}
 
 /// A folder of compiled components.
 pub(crate) struct Cache {
@@ -50,7 +101,7 @@ impl Cache {
         let component = Component::from_binary(engine, bytes)?;
         let kept = component
             .serialize()
-            .and_then(|code| Ok(write(folder, &path, &code)?));
+            .and_then(|code| Ok(write(folder, &path, &[&Sha256::digest(&code), &code])?));
         if let Err(error) = kept {
             // A full disk costs a compilation at the next start, and nothing else.
             tracing::warn!(
@@ -75,7 +126,7 @@ fn read(engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
     };
     // SAFETY: `deserialize` trusts that these bytes came from `Component::serialize` and were not
     // changed since, as they are mapped as machine code.
-    // - Only `write` below puts files into this folder, and it puts there what `serialize` gave.
+    // - Only `load` above puts files into this folder, and it puts there what `serialize` gave.
     // - The SHA-256 in front was compared with the very bytes that are passed on, so no damage
     //   of the disk and no half-written file gets here. Nothing reads the file again after that.
     // - The folder belongs to this user and lets nobody else in (`private_folder`). Who can write
@@ -87,10 +138,11 @@ fn read(engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
 }
 
 /// Puts the file in its place as a whole: under its name is nothing, the old file or the new one.
-fn write(folder: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&Sha256::digest(code))?;
-    file.write_all(code)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.persist(path)?;
     Ok(())
 }

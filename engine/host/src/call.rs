@@ -1,24 +1,23 @@
 //! One call of a function: what the guest is given, and what its answer becomes.
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, graph::Bounds, object,
-    schema::Misfit,
+    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object, schema::Misfit,
 };
 use heddle_runtime::ports::{Call, ToolCall};
 use sha2::{Digest, Sha256};
 
 use crate::{
     contract::{self, Input, Invocation},
-    failure::{NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
+    failure::{Exceeded, NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
     host::Inner,
     json,
     plain::Room,
-    policy::{NodeGrants, Rules},
+    policy::{By, CallLimits, Narrowed, Rules},
     registry::Plugin,
-    sandbox::{Frame, Ground, Sandbox},
+    sandbox::{Frame, Ground, Link, Sandbox},
 };
 
 /// From which length on an input is read on a thread of its own, so that it holds up no other run.
@@ -37,7 +36,17 @@ impl Inner {
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
         let now = self.registry.now();
         let (plugin, kind) = self.find(&now, &call.function)?;
-        // Who waits for its plugin's turn takes no place of the others.
+        let narrowed = self.narrowed(&call)?;
+        let limits = match &narrowed {
+            Some(narrowed) => Arc::new(plugin.rules.limits.narrowed(&narrowed.limits)),
+            None => plugin.rules.limits.clone(),
+        };
+        let contract = self.callable(plugin, &limits).await?;
+        // Who waits for its node's turn takes no place of its plugin, and who waits for that none of the others.
+        let _turn_of_node = match &narrowed {
+            Some(narrowed) => narrowed.turn().await,
+            None => None,
+        };
         let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
@@ -45,10 +54,19 @@ impl Inner {
         let frame = Frame {
             is_keyed: true,
             ground,
-            ..self.frame(call.started_at, key.as_str().into(), call.timeout, call.sink)
+            ..self.frame(
+                call.started_at,
+                key.as_str().into(),
+                (limits.clone(), call.timeout),
+                Link::first(plugin, &call.function.function),
+                call.sink,
+            )
         };
         let name = call.function.to_string();
-        let rules = narrowed(&plugin.rules, call.bounds.as_deref())?;
+        let rules = match &narrowed {
+            Some(narrowed) => narrowed.rules(&plugin.rules),
+            None => plugin.rules.clone(),
+        };
         // The runtime waited if the plugin was granted something when it asked.
         if rules.is_granted() {
             settle(&name, &frame).await?;
@@ -61,7 +79,9 @@ impl Inner {
                 false => Given::State(input),
             };
             let input = self.input(plugin, &name, &function, given, &frame).await?;
-            let result = self.tool(plugin, &rules, &name, function, input, frame).await?;
+            let result = self
+                .tool(&contract, &rules, &name, function, input, frame)
+                .await?;
             return Ok(Answer::Result(result));
         }
         if call.mapped {
@@ -77,13 +97,12 @@ impl Inner {
             attempt: call.attempt,
             key,
         };
-        let contract = &plugin.contract;
         let answer = self
             .within(&name, &rules, frame, async |store| {
                 contract.run(store, invocation).await
             })
             .await?;
-        Ok(Answer::Outcome(self.outcome(&name, answer)?))
+        Ok(Answer::Outcome(self.outcome(&name, &limits, answer)?))
     }
 
     /// Calls a tool from outside of any run.
@@ -93,6 +112,8 @@ impl Inner {
         if kind != FunctionKind::Tool {
             return Err(no_tool(&call.function.to_string()));
         }
+        let limits = plugin.rules.limits.clone();
+        let contract = self.callable(plugin, &limits).await?;
         let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let input = call.input.get().to_owned();
@@ -105,7 +126,8 @@ impl Inner {
         for byte in sum.finalize() {
             write!(seed, "{byte:02x}").expect("writing to a String does not fail");
         }
-        let frame = self.frame(call.started_at, seed.into(), None, call.sink);
+        let link = Link::first(plugin, &call.function.function);
+        let frame = self.frame(call.started_at, seed.into(), (limits, None), link, call.sink);
         let (name, function) = (
             call.function.to_string(),
             call.function.function.as_ref().to_owned(),
@@ -113,7 +135,7 @@ impl Inner {
         let input = self
             .input(plugin, &name, &function, Given::Input(input), &frame)
             .await?;
-        self.tool(plugin, &plugin.rules, &name, function, input, frame)
+        self.tool(&contract, &plugin.rules, &name, function, input, frame)
             .await
     }
 
@@ -137,7 +159,7 @@ impl Inner {
                 false => check_input(plugin, name, function, text, frame).await?,
             }));
         }
-        let room = self.room();
+        let room = self.room(&frame.limits);
         let is_long = text.len() > LONG_INPUT;
         let (contract, function) = (plugin.contract.clone(), function.to_owned());
         let read = move || match contract.plain() {
@@ -152,50 +174,58 @@ impl Inner {
     }
 
     /// What values may take up on their way in and out.
-    fn room(&self) -> Room {
+    fn room(&self, limits: &CallLimits) -> Room {
         Room {
             values: self.settings.value_bytes,
-            result: self.settings.result_bytes,
+            result: limits.result.value,
         }
     }
 
     /// Calls a tool in a fresh instance.
     async fn tool(
         self: &Arc<Self>,
-        plugin: &Plugin,
+        contract: &contract::Contract,
         rules: &Arc<Rules>,
         name: &str,
         function: String,
         input: Input,
         frame: Frame,
     ) -> Result<Json, Failure> {
-        let (contract, room) = (&plugin.contract, self.room());
+        let limits = frame.limits.clone();
+        let room = self.room(&limits);
         let result = self
             .within(name, rules, frame, async |store| {
                 contract.call(store, function, input, room).await
             })
             .await?;
-        self.check(name, "a result", &result, 0)?;
+        self.check(name, &limits, "a result", &result, 0)?;
         object::json(&result)
             .map_err(|error| unusable(name, "a result", format!("it is not JSON ({error})"), &result))
     }
 
-    fn outcome(&self, name: &str, answer: contract::Answer) -> Result<Outcome, Failure> {
+    fn outcome(&self, name: &str, limits: &CallLimits, answer: contract::Answer) -> Result<Outcome, Failure> {
         let contract::Answer { update, route } = answer;
         let named = match &route {
             Route::Goto(nodes) => nodes.iter().map(|node| node.len() + size_of::<String>()).sum(),
             _ => 0,
         };
-        self.check(name, "an update", &update, named)?;
+        self.check(name, limits, "an update", &update, named)?;
         let update = Object::parse(&update).map_err(|error| unusable(name, "an update", error, &update))?;
         Ok(Outcome { update, route })
     }
 
     /// Checks the size and the depth of an answer; `more` is what comes with it.
-    fn check(&self, name: &str, what: &str, text: &str, more: usize) -> Result<(), Failure> {
+    fn check(
+        &self,
+        name: &str,
+        limits: &CallLimits,
+        what: &str,
+        text: &str,
+        more: usize,
+    ) -> Result<(), Failure> {
         let size = text.len() + more;
-        if size > self.settings.result_bytes {
-            return Err(too_large(name, size, &self.settings));
+        if size > limits.result.value {
+            return Err(too_large(name, size, &limits.result));
         }
         json::check_depth(text, self.settings.json_depth)
             .map_err(|problem| unusable(name, what, format!("it {problem} (json_depth)"), text))
@@ -214,10 +244,15 @@ impl Sandbox {
     ) -> BoxFuture<'_, wasmtime::Result<Result<String, Failure>>> {
         let host = self.host.clone();
         let frame = self.frame.nested();
-        let ground = frame.ground.clone();
+        let (deadline, ground, output) = (frame.deadline, frame.ground.clone(), frame.output.clone());
         Box::pin(async move {
             match host.nested(&name, input, frame).await {
-                Err(failure) if failure.kind == FailureKind::Timeout => Err(TimeOver.into()),
+                // Where it was the tool's own time that was over, its caller goes on.
+                Err(failure) if failure.kind == FailureKind::Timeout && Instant::now() >= deadline => {
+                    Err(TimeOver.into())
+                }
+                // What the tool wrote was too much for its caller.
+                _ if output.exceeded().is_some() => Err(Exceeded.into()),
                 Err(_) if ground.is_lost() => Err(NotDurable.into()),
                 result => Ok(result.map(|result| result.get().to_owned())),
             }
@@ -226,15 +261,14 @@ impl Sandbox {
 }
 
 impl Inner {
-    async fn nested(self: &Arc<Self>, uses: &str, input: String, frame: Frame) -> Result<Json, Failure> {
+    async fn nested(self: &Arc<Self>, uses: &str, input: String, mut frame: Frame) -> Result<Json, Failure> {
         let limit = self.settings.call_depth;
         if frame.depth > limit {
-            return Err(Failure::new(
-                FailureKind::Limit,
-                format!(
-                    "`{uses}` was not called: calls are nested deeper than the limit of {limit} (call_depth)"
-                ),
-            ));
+            let message = format!(
+                "`{uses}` was not called: calls are nested deeper than the limit of {limit} (call_depth): {}",
+                frame.chain.shown()
+            );
+            return Err(Failure::new(FailureKind::Limit, message));
         }
         let now = self.registry.now();
         let (plugin, function) = now
@@ -249,30 +283,76 @@ impl Inner {
             return Err(Failure::new(FailureKind::InvalidInput, message));
         }
         let function = function.name.as_ref().to_owned();
+        self.enter(&mut frame, plugin, &function)?;
+        let limits = frame.limits.clone();
+        let contract = self.callable(plugin, &limits).await?;
         let input = self
             .input(plugin, &name, &function, Given::Input(input), &frame)
             .await?;
         if plugin.rules.is_granted() {
             settle(&name, &frame).await?;
         }
-        self.tool(plugin, &plugin.rules, &name, function, input, frame)
+        self.tool(&contract, &plugin.rules, &name, function, input, frame)
             .await
+    }
+
+    /// Makes the place of a nested call that of its tool: with the limits of its own plugin, within the time
+    /// and the output that its caller has left.
+    fn enter(&self, frame: &mut Frame, plugin: &Plugin, function: &str) -> Result<(), Failure> {
+        let name = &plugin.info.name;
+        let link = Link {
+            plugin: name.clone(),
+            function: function.into(),
+            caller: Some(frame.chain.clone()),
+        };
+        let limit = self.settings.call_repeats;
+        let is_same = |other: &&Link| other.plugin == link.plugin && other.function == link.function;
+        if link.all().filter(is_same).count() > limit {
+            let message = format!(
+                "`{name}/{function}` was not called: it would stand in one chain of calls more often than the limit \
+                 of {limit} (call_repeats): {}",
+                link.shown()
+            );
+            return Err(Failure::new(FailureKind::Limit, message));
+        }
+        let limits = &plugin.rules.limits;
+        // The host's own limit began with the outermost call.
+        if limits.time.by == By::Policy {
+            let deadline = Instant::now() + limits.time.value;
+            if deadline < frame.deadline {
+                (frame.deadline, frame.time) = (deadline, limits.time);
+            }
+        }
+        frame.output = frame.output.nested(limits);
+        frame.limits = limits.clone();
+        frame.chain = Arc::new(link);
+        Ok(())
+    }
+
+    /// What the graph narrows for a call.
+    fn narrowed(&self, call: &Call) -> Result<Option<Arc<Narrowed>>, Failure> {
+        let Some(bounds) = &call.bounds else {
+            return Ok(None);
+        };
+        self.narrowing.of(bounds).map(Some).map_err(|problem| {
+            let message = format!(
+                "`{}` was not called: what node `{}` narrows cannot be read: {problem}",
+                call.function, call.node
+            );
+            Failure::new(FailureKind::Unavailable, message)
+        })
     }
 }
 
-/// What holds for a call of a node: what holds for its plugin, without the grants that the node leaves out.
-fn narrowed(rules: &Arc<Rules>, bounds: Option<&Bounds>) -> Result<Arc<Rules>, Failure> {
-    let Some(grants) = bounds.and_then(|bounds| bounds.grants.as_ref()) else {
-        return Ok(rules.clone());
-    };
-    let grants = NodeGrants::of_node(grants).map_err(|problems| {
-        let told: Vec<_> = problems
-            .iter()
-            .map(|(at, problem)| format!("{at}: {problem}"))
-            .collect();
-        Failure::new(FailureKind::Unavailable, told.join("; "))
-    })?;
-    Ok(rules.narrowed(&grants))
+impl Link {
+    /// A function that nobody's guest calls.
+    fn first(plugin: &Plugin, function: &Arc<str>) -> Self {
+        Self {
+            plugin: plugin.info.name.clone(),
+            function: function.clone(),
+            caller: None,
+        }
+    }
 }
 
 /// Waits until all that the call follows from is durable: what it leads to may have an effect outside.
@@ -280,7 +360,7 @@ async fn settle(name: &str, frame: &Frame) -> Result<(), Failure> {
     match tokio::time::timeout_at(frame.deadline.into(), frame.ground.settle()).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_durable(name)),
-        Err(_) => Err(timeout(name, &frame.limit)),
+        Err(_) => Err(timeout(name, &frame.time)),
     }
 }
 
@@ -320,7 +400,7 @@ async fn in_time<T: Send + 'static>(
             FailureKind::Unavailable,
             format!("`{name}` was not called: its input could not be checked: {error}"),
         )),
-        Err(_) => Err(timeout(name, &frame.limit)),
+        Err(_) => Err(timeout(name, &frame.time)),
     }
 }
 

@@ -8,7 +8,7 @@ use heddle_runtime::ports::FunctionInfo;
 use crate::{component::NAME_LEN, contract::Described, json};
 
 /// How many functions one plugin may have.
-const MOST_FUNCTIONS: usize = 1000;
+pub(crate) const MOST_FUNCTIONS: usize = 1000;
 
 /// How many nodes one function may name.
 const MOST_ROUTES: usize = 1000;

@@ -27,9 +27,11 @@ pub(crate) const TABLE_ELEMENTS: usize = 1 << 16;
 /// system: most calls touch less, and then cost no page fault.
 const KEEP_RESIDENT: usize = 256 << 10;
 
-/// Builds the engine, with pools where the system can reserve them.
-pub(crate) fn build(settings: &HostSettings) -> wasmtime::Result<Engine> {
+/// Builds the engine, with pools where the system can reserve them; with `metered`, code counts what it
+/// computes.
+pub(crate) fn build(settings: &HostSettings, metered: bool) -> wasmtime::Result<Engine> {
     let mut config = config();
+    config.consume_fuel(metered);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pools(settings)));
     Engine::new(&config).or_else(|error| {
         tracing::warn!(
@@ -78,12 +80,8 @@ fn pools(settings: &HostSettings) -> PoolingAllocationConfig {
         .max_tables_per_module(8)
         .max_memories_per_module(4)
         .table_elements(TABLE_ELEMENTS)
-        .max_memory_size(
-            settings
-                .max_memory_bytes
-                .next_multiple_of(1 << 16)
-                .min(MEMORY_CEILING),
-        )
+        // What a memory may have is for each call's own limit: a policy may allow a plugin more than others.
+        .max_memory_size(MEMORY_CEILING)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(16 << 10)
         .pagemap_scan(Enabled::Auto);

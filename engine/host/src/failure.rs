@@ -1,5 +1,7 @@
 //! Why a call gave no result, told to a person: which function, what happened, which limit.
 
+use std::time::Duration;
+
 use heddle_kernel::{Failure, FailureKind, object, object::clip};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
@@ -7,8 +9,9 @@ use wasmtime_wasi::I32Exit;
 use crate::{
     contract::Said,
     json,
-    sandbox::TimeLimit,
-    settings::{Bytes, HostSettings, Span},
+    policy::{CallLimits, Limit},
+    sandbox::{ELEMENTS, Refused},
+    settings::{Bytes, HostSettings},
 };
 
 /// How much of a message is passed on.
@@ -31,7 +34,7 @@ pub(crate) struct NotDurable;
 /// A typed function gave values that take more memory than they may while they become JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("too many values were handed over")]
-pub(crate) struct TooManyValues;
+pub(crate) struct TooManyValues(pub(crate) usize);
 
 /// An answer that was not kept: it would be this long.
 #[derive(Debug, thiserror::Error)]
@@ -44,33 +47,39 @@ pub(crate) fn not_durable(function: &str) -> Failure {
     Failure::new(FailureKind::Unavailable, message)
 }
 
+/// A call wrote, or sent, more than it may: it ends.
+#[derive(Debug, thiserror::Error)]
+#[error("a limit of the call was exceeded")]
+pub(crate) struct Exceeded;
+
 /// The call ran longer than it may.
-pub(crate) fn timeout(function: &str, limit: &TimeLimit) -> Failure {
-    let (span, name) = match limit {
-        TimeLimit::Call(span) => (Span(*span), "call_timeout"),
-        TimeLimit::Node(span) => (Span(*span), "the node's timeout"),
-    };
+pub(crate) fn timeout(function: &str, limit: &Limit<Duration>) -> Failure {
     Failure::new(
         FailureKind::Timeout,
-        format!("`{function}` ran longer than its limit of {span} ({name})"),
+        format!("`{function}` ran longer than its limit of {}", limit.span()),
     )
+}
+
+/// The call wrote, or sent, more than it may; `what` names the limit.
+pub(crate) fn exceeded(function: &str, what: &str) -> Failure {
+    Failure::new(FailureKind::Limit, format!("`{function}` {what}"))
 }
 
 /// Makes a failure of what ended an instance.
 ///
-/// `last_words` is what the guest wrote of an error; `refused` says whether it asked for more
-/// memory than it may have.
+/// `last_words` is what the guest wrote of an error; `refused` says what it asked for more of than it
+/// may have; `time` is what its deadline comes from.
 pub(crate) fn of_error(
     function: &str,
     error: &wasmtime::Error,
     last_words: Option<&str>,
-    refused: bool,
-    limit: &TimeLimit,
-    settings: &HostSettings,
+    refused: Option<Refused>,
+    time: &Limit<Duration>,
+    limits: &CallLimits,
 ) -> Failure {
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::Interrupt) || error.is::<TimeOver>() {
-        return timeout(function, limit);
+        return timeout(function, time);
     }
     if error.is::<NotDurable>() {
         return not_durable(function);
@@ -81,18 +90,17 @@ pub(crate) fn of_error(
         return Failure::new(FailureKind::Unavailable, message);
     }
     if let Some(TooLarge(size)) = error.downcast_ref() {
-        return too_large(function, *size, settings);
+        return too_large(function, *size, &limits.result);
     }
-    if error.is::<TooManyValues>() {
-        let limit = Bytes(settings.value_bytes);
+    if let Some(TooManyValues(limit)) = error.downcast_ref() {
+        let limit = Bytes(*limit);
         let message =
             format!("`{function}` handed over more values than its limit of {limit} holds (value_bytes)");
         return Failure::new(FailureKind::Limit, message);
     }
     if is_too_much_at_once(error) {
-        let limit = Bytes(settings.result_bytes);
-        let message =
-            format!("`{function}` handed over more at once than its limit of {limit} (result_bytes)");
+        let limit = limits.result.bytes("result");
+        let message = format!("`{function}` handed over more at once than its limit of {limit}");
         return Failure::new(FailureKind::Limit, message);
     }
     let said = |text: &str| {
@@ -100,12 +108,19 @@ pub(crate) fn of_error(
             .map(|words| format!("; {text}: {words}"))
             .unwrap_or_default()
     };
-    if refused {
-        let limit = Bytes(settings.max_memory_bytes);
+    if let (Some(Trap::OutOfFuel), Some(fuel)) = (trap, limits.fuel) {
+        let message = format!("`{function}` computed more than its limit of {}", fuel.fuel());
+        return Failure::new(FailureKind::Limit, message);
+    }
+    if let Some(refused) = refused {
+        let what = match refused {
+            Refused::Memory => format!("memory than its limit of {}", limits.memory.bytes("memory")),
+            Refused::Table => format!("table elements than its limit of {ELEMENTS} (table_elements)"),
+        };
         let words = said("it said");
         return Failure::new(
             FailureKind::Limit,
-            format!("`{function}` needed more memory than its limit of {limit} (max_memory_bytes){words}"),
+            format!("`{function}` needed more {what}{words}"),
         );
     }
     let message = match (error.downcast_ref::<I32Exit>(), trap) {
@@ -136,23 +151,23 @@ pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
 }
 
 /// Makes a failure of what a guest said went wrong.
-pub(crate) fn of_said(said: Said, settings: &HostSettings) -> Failure {
+pub(crate) fn of_said(said: Said, limits: &CallLimits, settings: &HostSettings) -> Failure {
     let mut failure = Failure::new(said.kind, clip(&said.message, MESSAGE_LEN));
     failure.data = said
         .data
         .filter(|data| {
-            data.len() <= settings.result_bytes && json::check_depth(data, settings.json_depth).is_ok()
+            data.len() <= limits.result.value && json::check_depth(data, settings.json_depth).is_ok()
         })
         .and_then(|data| object::json(&data).ok());
     failure
 }
 
 /// The answer is larger than it may be.
-pub(crate) fn too_large(function: &str, size: usize, settings: &HostSettings) -> Failure {
-    let limit = Bytes(settings.result_bytes);
+pub(crate) fn too_large(function: &str, size: usize, limit: &Limit<usize>) -> Failure {
+    let limit = limit.bytes("result");
     Failure::new(
         FailureKind::Limit,
-        format!("`{function}` answered {size} bytes, more than its limit of {limit} (result_bytes)"),
+        format!("`{function}` answered {size} bytes, more than its limit of {limit}"),
     )
 }
 

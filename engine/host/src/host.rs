@@ -1,6 +1,9 @@
 //! The host: registers plugins and calls their functions.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
@@ -11,21 +14,20 @@ use heddle_runtime::ports::{
     PolicyRefused, RegisterError, ResolveError, Resolved, Sink, ToolCall,
 };
 use tokio::sync::Semaphore;
-use wasmtime::{Engine, component::Linker};
 
 use crate::{
     asks,
-    cache::Cache,
+    cache::Source,
     component::{self, Inspected},
     contract::{self, Contract, Described},
-    describe,
-    engine::{self, Ticker},
-    failure,
+    describe, failure,
+    machine::{Machine, Unfit},
+    metered::Metered,
     outgoing::{LOOKUPS, Tls},
     output::{Nobody, Output, held},
-    policy::{self, NodeGrants, Rules, SetPolicies},
+    policy::{self, By, CallLimits, Limits, Narrowing, NodeGrants, Rules, SetPolicies},
     registry::{Plugin, Registry, Snapshot},
-    sandbox::{self, Frame, Ground, Sandbox, TimeLimit},
+    sandbox::{Frame, Ground, Link, Sandbox},
     settings::{HostSettings, MEMORY_CEILING},
 };
 
@@ -56,14 +58,15 @@ pub enum HostError {
 
 /// What all clones of a host, and all calls under way, share.
 pub(crate) struct Inner {
-    pub(crate) engine: Engine,
+    /// For most calls.
+    pub(crate) machine: Machine,
+    /// For calls whose fuel is limited, once there is one.
+    pub(crate) metered: OnceLock<Machine>,
     pub(crate) settings: HostSettings,
-    linker: Linker<Sandbox>,
-    cache: Cache,
     pub(crate) registry: Registry,
     set_policies: SetPolicies,
+    pub(crate) narrowing: Narrowing,
     pub(crate) places: Semaphore,
-    pub(crate) ticker: Ticker,
     pub(crate) tls: Tls,
     pub(crate) lookups: Arc<Semaphore>,
 }
@@ -72,18 +75,17 @@ impl Host {
     /// Starts a host without any plugin.
     pub fn new(settings: HostSettings) -> Result<Self, HostError> {
         check(&settings)?;
-        let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = engine::build(&settings).map_err(failed)?;
+        let own = CallLimits::of(&settings);
+        let rules = settings.policy.rules(&own).map_err(HostError::Policy)?;
         let inner = Inner {
-            linker: sandbox::linker(&engine).map_err(failed)?,
-            cache: Cache::open(settings.cache_dir.as_deref(), &engine).map_err(HostError::Cache)?,
-            registry: Registry::new(settings.policy.rules().map_err(HostError::Policy)?),
+            machine: Machine::start(&settings, false)?,
+            metered: OnceLock::new(),
+            registry: Registry::new(rules, own),
             set_policies: SetPolicies::default(),
+            narrowing: Narrowing::default(),
             places: Semaphore::new(settings.calls_at_once),
-            ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             tls: Tls::new(settings.http_authorities.clone()),
-            engine,
             settings,
         };
         Ok(Self {
@@ -102,6 +104,7 @@ fn check(settings: &HostSettings) -> Result<(), HostError> {
         max_memory_bytes,
         calls_at_once,
         call_depth,
+        call_repeats,
         json_depth,
         http_at_once,
         ..
@@ -115,6 +118,7 @@ fn check(settings: &HostSettings) -> Result<(), HostError> {
             format!("calls_at_once must be above 0 and at most {most_calls}")
         }
         () if call_depth == 0 || call_depth > 100 => "call_depth must be above 0 and at most 100".to_owned(),
+        () if call_repeats == 0 => "call_repeats must be above 0".to_owned(),
         () if http_at_once == 0 || http_at_once > most_calls => {
             format!("http_at_once must be above 0 and at most {most_calls}")
         }
@@ -166,10 +170,18 @@ impl Functions for Host {
     fn check_bounds(
         &self,
         _: &str,
-        _: Option<&Json>,
+        limits: Option<&Json>,
         grants: Option<&Json>,
     ) -> Result<(), Vec<(String, String)>> {
-        grants.map_or(Ok(()), |grants| NodeGrants::of_node(grants).map(drop))
+        let limits = limits.map_or(Ok(()), |limits| Limits::of_node(limits).map(drop));
+        let grants = grants.map_or(Ok(()), |grants| NodeGrants::of_node(grants).map(drop));
+        match (limits, grants) {
+            (Err(mut problems), Err(more)) => {
+                problems.extend(more);
+                Err(problems)
+            }
+            (limits, grants) => limits.and(grants),
+        }
     }
 
     fn policy(&self, name: &str) -> PluginPolicyInfo {
@@ -213,7 +225,10 @@ impl Inner {
     /// The rules that a plugin would have by what somebody sets.
     async fn rules(self: Arc<Self>, name: Arc<str>, body: Json) -> Result<Arc<Rules>, PolicyRefused> {
         self.set_policies.has_room_for(&name)?;
-        let read = move || policy::rules_of(&name, &body, &self.settings.policy);
+        let read = move || {
+            let own = CallLimits::of(&self.settings);
+            policy::rules_of(&name, &body, &self.settings.policy, &own)
+        };
         let read = tokio::task::spawn_blocking(read).await;
         read.unwrap_or_else(|error| Err(PolicyRefused::Invalid(error.to_string())))
     }
@@ -247,15 +262,20 @@ impl Inner {
             version,
             found,
             contract,
+            metered,
             hidden,
         } = match prepared? {
             Prepared::Known(info) => return Ok(Made::Known(info)),
             Prepared::New(new) => *new,
         };
-        let (functions, inputs) = self.describe(&name, &digest, &contract).await?;
         let rules = self.registry.rules(&name);
         for left_out in contract.left_out() {
             tracing::warn!("plugin {name}: no tool was made of {left_out}");
+        }
+        let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
+        if rules.limits.fuel.is_some() {
+            let compiled = self.compile_metered(&metered, &digest).await;
+            compiled.map_err(refused)?;
         }
         let info = PluginInfo {
             name,
@@ -267,9 +287,11 @@ impl Inner {
             functions,
             left_out: contract.left_out().to_vec(),
             grants: rules.lines(),
-            at_once: rules.at_once,
+            limits: rules.limited(),
         };
-        Ok(Made::New(Plugin::new(info, inputs, contract, rules, hidden)))
+        Ok(Made::New(Plugin::new(
+            info, inputs, contract, metered, rules, hidden,
+        )))
     }
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
@@ -296,16 +318,12 @@ impl Inner {
             return Err(no_plugin("it exports nothing"));
         }
         let (name, version) = identity()?;
-        let compiled = self.cache.load(&self.engine, &digest, &new.component);
-        let component =
-            compiled.map_err(|error| refused(format!("the component cannot be compiled: {error:#}")))?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
-            refused(format!(
-                "the component needs what this host does not have: {}",
-                chain(&error)
-            ))
+        let compiled = self.machine.compile(&digest, &new.component, &found);
+        let contract = compiled.map_err(|reason| match reason {
+            Unfit::Engine(reason) => refused(reason),
+            Unfit::Plugin(reason) => no_plugin(&reason),
         })?;
-        let contract = Contract::find(pre, &found).map_err(|reason| no_plugin(&reason))?;
+        let source = Source::keep(self.settings.cache_dir.as_deref(), &digest, &new.component);
         let size = new.component.len() as u64;
         Ok(Prepared::New(Box::new(New {
             digest,
@@ -314,6 +332,7 @@ impl Inner {
             version,
             found,
             contract,
+            metered: Metered::of(source),
             hidden: new.hidden,
         })))
     }
@@ -321,16 +340,33 @@ impl Inner {
     /// Has the component describe itself, within the limits of any call.
     async fn describe(
         self: &Arc<Self>,
-        name: &str,
+        rules: &Rules,
         digest: &Digest,
         contract: &Contract,
     ) -> Result<(Vec<FunctionInfo>, Vec<Schema>), RegisterError> {
         let mut described: Vec<(FunctionKind, Described)> = Vec::new();
+        let name = &rules.plugin;
+        // It is not called for anybody, so what it computes is not counted.
+        let limits = Arc::new(CallLimits {
+            fuel: None,
+            ..*rules.limits
+        });
+        // What a component says of itself depends on nothing outside.
+        let rules = Rules::none(name.clone(), limits.clone());
         for kind in contract.kinds() {
-            let frame = self.frame(Timestamp(0), digest.0.clone(), None, Arc::new(Nobody));
             let function = format!("{name}/describe");
-            // What a component says of itself depends on nothing outside.
-            let rules = Rules::none(name.into());
+            let link = Link {
+                plugin: name.clone(),
+                function: "describe".into(),
+                caller: None,
+            };
+            let frame = self.frame(
+                Timestamp(0),
+                digest.0.clone(),
+                (limits.clone(), None),
+                link,
+                Arc::new(Nobody),
+            );
             let of_kind = self.within(&function, &rules, frame, async |store| {
                 Ok(Ok(contract.describe(store, kind).await?))
             });
@@ -354,24 +390,27 @@ impl Inner {
     }
 
     /// The place of a call that nobody's guest makes; its time begins with this. It follows from
-    /// nothing, and its seed is no key.
+    /// nothing, and its seed is no key. With the limits comes the node's `timeout`, where it has one.
     pub(crate) fn frame(
         &self,
         started_at: Timestamp,
         seed: Arc<str>,
-        timeout: Option<Duration>,
+        (limits, timeout): (Arc<CallLimits>, Option<Duration>),
+        link: Link,
         sink: Arc<dyn Sink>,
     ) -> Frame {
-        let limit = TimeLimit::of(self.settings.call_timeout, timeout);
+        let time = limits.time.narrow(timeout, By::Timeout);
         Frame {
-            deadline: limit.deadline(),
-            limit,
+            deadline: Instant::now() + time.value,
+            time,
+            chain: Arc::new(link),
             depth: 1,
             started_at,
             seed,
             is_keyed: false,
             called: 0,
-            output: Arc::new(Output::new(sink, &self.settings)),
+            output: Output::new(sink, limits.clone(), self.settings.log_line_bytes),
+            limits,
             ground: Ground::firm(Arc::new(FollowsFromNothing)),
         }
     }
@@ -411,15 +450,22 @@ impl Inner {
         frame: Frame,
         call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, contract::Said>>,
     ) -> Result<T, Failure> {
-        let Frame { deadline, limit, .. } = frame;
+        let Frame { deadline, time, .. } = frame;
+        let (limits, output) = (frame.limits.clone(), frame.output.clone());
         let guarded = async {
             let mut store = Sandbox::store(self, rules, frame);
-            let result = match call(&mut store).await {
+            let answered = call(&mut store).await;
+            if let Some(what) = output.exceeded() {
+                // Whatever the guest made of it.
+                return Err(failure::exceeded(function, what));
+            }
+            let result = match answered {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(said)) => Err(failure::of_said(said, &self.settings)),
+                Ok(Err(said)) => Err(failure::of_said(said, &limits, &self.settings)),
                 Err(error) => {
                     let mut lines = held(&store.data().lines);
-                    lines.flush();
+                    // What has no end yet may be its last words; whether they are too many is no matter.
+                    let _ = lines.flush();
                     let words = lines.last_words();
                     let refused = store.data().memory.refused;
                     Err(failure::of_error(
@@ -427,17 +473,17 @@ impl Inner {
                         &error,
                         words.as_deref(),
                         refused,
-                        &limit,
-                        &self.settings,
+                        &time,
+                        &limits,
                     ))
                 }
             };
             result.map_err(|failure| store.data().explain(failure))
         };
-        let _ticking = self.ticker.tick();
+        let _ticking = self.machine(&limits).ticker.tick();
         match tokio::time::timeout_at(deadline.into(), guarded).await {
             Ok(result) => result,
-            Err(_) => Err(failure::timeout(function, &limit)),
+            Err(_) => Err(failure::timeout(function, &time)),
         }
     }
 }
@@ -450,6 +496,7 @@ struct New {
     version: Arc<str>,
     found: Inspected,
     contract: Contract,
+    metered: Metered,
     hidden: bool,
 }
 
@@ -483,9 +530,4 @@ fn no_plugin(reason: &str) -> RegisterError {
         "the component cannot be a plugin: {reason}. A plugin is built with a Heddle SDK or against wit/0.1.0, \
          or it exports functions of its own whose values can be JSON"
     ))
-}
-
-/// The whole of an error, without a backtrace.
-fn chain(error: &wasmtime::Error) -> String {
-    format!("{error:#}")
 }

@@ -15,6 +15,8 @@ mod engine;
 mod failure;
 mod host;
 mod json;
+mod machine;
+mod metered;
 mod outgoing;
 mod outline;
 mod output;

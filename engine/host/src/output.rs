@@ -1,13 +1,13 @@
 //! What a guest writes while it is called: log lines, stdout, stderr and emitted chunks.
 //!
-//! It reaches the call's sink within the limits of the call. A nested call shares the sink and
-//! the limits of the one that made it, and has its own half-written lines and its own last
-//! words, from which a trap is explained.
+//! It reaches the call's sink within the limits of the call; who writes more is ended. A nested call shares
+//! the sink and the limits of the one that made it, may have smaller ones of its own besides, and has its
+//! own half-written lines and its own last words, from which a trap is explained.
 
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll},
 };
 
@@ -21,10 +21,14 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     async_trait,
     cli::{IsTerminal, StdoutStream},
-    p2::{OutputStream, Pollable, StreamResult},
+    p2::{OutputStream, Pollable, StreamError, StreamResult},
 };
 
-use crate::settings::{Bytes, HostSettings};
+use crate::{
+    failure::Exceeded,
+    policy::{By, CallLimits, Limit},
+    settings::Bytes,
+};
 
 /// What a line counts on top of its bytes: an endless row of empty lines ends too.
 const LINE_COST: usize = 64;
@@ -36,53 +40,130 @@ const LAST_LINE_BYTES: usize = 600;
 /// Where the output of one call goes, with what is left of the call's limits.
 pub(crate) struct Output {
     sink: Arc<dyn Sink>,
-    log_bytes: usize,
+    limits: Arc<CallLimits>,
     log_line_bytes: usize,
-    emit_bytes: usize,
-    http_requests: usize,
+    /// Of the call that this one is nested in, where that has limits of its own.
+    outer: Option<Arc<Self>>,
     spent: Mutex<Spent>,
+    /// Which limit was exceeded, once one was.
+    exceeded: OnceLock<String>,
 }
 
 #[derive(Default)]
 struct Spent {
     log: usize,
-    log_cut: bool,
     emit: usize,
-    emit_cut: bool,
+    outgoing: usize,
     requests: usize,
 }
 
+/// What a call spends of its limits, and how much of it.
+#[derive(Clone, Copy)]
+enum Spend {
+    Log(usize),
+    Emit(usize),
+    Outgoing(usize),
+    Request,
+}
+
 impl Output {
-    pub(crate) fn new(sink: Arc<dyn Sink>, settings: &HostSettings) -> Self {
-        Self {
+    pub(crate) fn new(sink: Arc<dyn Sink>, limits: Arc<CallLimits>, log_line_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
             sink,
-            log_bytes: settings.log_bytes,
-            log_line_bytes: settings.log_line_bytes,
-            emit_bytes: settings.emit_bytes,
-            http_requests: settings.http_requests,
+            limits,
+            log_line_bytes,
+            outer: None,
             spent: Mutex::default(),
-        }
+            exceeded: OnceLock::new(),
+        })
     }
 
-    /// Passes a line on, cut where it is too long, until the call's share is used up.
-    fn log(&self, level: Level, line: &str) {
-        let kept = clip(line, self.log_line_bytes);
+    /// The output of a call with these limits that is nested in this one's call: this one's, unless the
+    /// policy has limits for it.
+    pub(crate) fn nested(self: &Arc<Self>, limits: &Arc<CallLimits>) -> Arc<Self> {
+        let CallLimits {
+            log,
+            emit,
+            outgoing,
+            http_requests,
+            ..
+        } = **limits;
+        if [log, emit, outgoing, http_requests]
+            .iter()
+            .all(|limit| limit.by == By::Default)
         {
-            let mut spent = held(&self.spent);
-            if spent.log_cut {
-                return;
-            }
-            spent.log = spent.log.saturating_add(kept.len() + LINE_COST);
-            spent.log_cut = spent.log > self.log_bytes;
-            if spent.log_cut {
-                drop(spent);
-                let limit = Bytes(self.log_bytes);
-                let said = format!(
-                    "this call logged more than its limit of {limit} (log_bytes): the rest is dropped"
-                );
-                return self.sink.log(Level::Warn, &said);
-            }
+            return self.clone();
         }
+        // What the host has for every call stands for all of a chain together.
+        let own = |limit: Limit<usize>| match limit.by {
+            By::Default => Limit {
+                value: usize::MAX,
+                ..limit
+            },
+            _ => limit,
+        };
+        Arc::new(Self {
+            sink: self.sink.clone(),
+            limits: Arc::new(CallLimits {
+                log: own(log),
+                emit: own(emit),
+                outgoing: own(outgoing),
+                http_requests: own(http_requests),
+                ..**limits
+            }),
+            log_line_bytes: self.log_line_bytes,
+            outer: Some(self.clone()),
+            spent: Mutex::default(),
+            exceeded: OnceLock::new(),
+        })
+    }
+
+    /// Which limit the call exceeded, where it did, as a failure tells it.
+    pub(crate) fn exceeded(&self) -> Option<&str> {
+        self.exceeded.get().map(String::as_str)
+    }
+
+    /// Counts what the call, and those that it is nested in, spend.
+    fn spend(&self, spend: Spend) -> Result<(), Exceeded> {
+        let CallLimits {
+            log,
+            emit,
+            outgoing,
+            http_requests,
+            ..
+        } = &*self.limits;
+        let told = {
+            let mut spent = held(&self.spent);
+            let more = |so_far: &mut usize, by: usize, limit: &Limit<usize>| {
+                *so_far = so_far.saturating_add(by);
+                *so_far > limit.value
+            };
+            match spend {
+                Spend::Log(bytes) => more(&mut spent.log, bytes, log)
+                    .then(|| format!("logged more than its limit of {}", log.bytes("log"))),
+                Spend::Emit(bytes) => more(&mut spent.emit, bytes, emit)
+                    .then(|| format!("emitted more than its limit of {}", emit.bytes("emit"))),
+                Spend::Outgoing(bytes) => more(&mut spent.outgoing, bytes, outgoing).then(|| {
+                    let limit = outgoing.bytes("outgoing");
+                    format!("sent more in its requests than its limit of {limit}")
+                }),
+                Spend::Request => more(&mut spent.requests, 1, http_requests).then(|| {
+                    let limit = http_requests.count("http_requests");
+                    format!("made more requests than its limit of {limit}")
+                }),
+            }
+        };
+        if let Some(told) = told {
+            self.exceeded.get_or_init(|| told);
+            return Err(Exceeded);
+        }
+        self.outer.as_ref().map_or(Ok(()), |outer| outer.spend(spend))
+    }
+
+    /// Passes a line on, cut where it is too long. The line that is too much for the call is not passed on.
+    fn log(&self, level: Level, line: &str) -> Result<(), Exceeded> {
+        let kept = clip(line, self.log_line_bytes);
+        self.spend(Spend::Log(kept.len() + LINE_COST))?;
         if kept.len() == line.len() {
             self.sink.log(level, line);
         } else {
@@ -92,6 +173,7 @@ impl Output {
                 &format!("{kept}… (cut at the limit of {limit}, log_line_bytes)"),
             );
         }
+        Ok(())
     }
 
     /// Passes on a line of the host's own, about what the call did outside. It does not count as the
@@ -100,45 +182,25 @@ impl Output {
         self.sink.log(level, line);
     }
 
-    /// Counts one more request of the call. False where it may make no more, which is told once.
-    pub(crate) fn may_request(&self) -> bool {
-        let requests = {
-            let mut spent = held(&self.spent);
-            spent.requests = spent.requests.saturating_add(1);
-            spent.requests
-        };
-        if requests == self.http_requests.saturating_add(1) {
-            let limit = self.http_requests;
-            self.note(
-                Level::Warn,
-                &format!(
-                    "this call made more requests than its limit of {limit} (http_requests): the rest fail"
-                ),
-            );
-        }
-        requests <= self.http_requests
+    /// Counts one more request of the call. The call fails where it is one too many, whatever the guest
+    /// makes of it.
+    pub(crate) fn request(&self) -> Result<(), Exceeded> {
+        self.spend(Spend::Request)
     }
 
-    /// Passes a chunk on to who watches, if it is JSON and within the call's share.
-    pub(crate) fn emit(&self, chunk: &str) {
-        {
-            let mut spent = held(&self.spent);
-            if spent.emit_cut {
-                return;
-            }
-            spent.emit = spent.emit.saturating_add(chunk.len() + LINE_COST);
-            spent.emit_cut = spent.emit > self.emit_bytes;
-            if spent.emit_cut {
-                drop(spent);
-                let limit = Bytes(self.emit_bytes);
-                let said = format!(
-                    "this call emitted more than its limit of {limit} (emit_bytes): the rest is dropped"
-                );
-                return self.log(Level::Warn, &said);
-            }
-        }
+    /// Counts so many bytes of a request's body, in the same way.
+    pub(crate) fn send(&self, bytes: usize) -> Result<(), Exceeded> {
+        self.spend(Spend::Outgoing(bytes))
+    }
+
+    /// Passes a chunk on to who watches, if it is JSON.
+    pub(crate) fn emit(&self, chunk: &str) -> Result<(), Exceeded> {
+        self.spend(Spend::Emit(chunk.len() + LINE_COST))?;
         match object::json(chunk) {
-            Ok(chunk) => self.sink.emit(chunk),
+            Ok(chunk) => {
+                self.sink.emit(chunk);
+                Ok(())
+            }
             Err(error) => self.log(
                 Level::Warn,
                 &format!("a chunk was dropped that is not JSON: {error}"),
@@ -179,15 +241,15 @@ impl Lines {
     }
 
     /// Takes a line that the guest logged.
-    pub(crate) fn log(&mut self, level: Level, message: &str) {
+    pub(crate) fn log(&mut self, level: Level, message: &str) -> Result<(), Exceeded> {
         if level == Level::Error {
             message.lines().for_each(|line| self.remember(line));
         }
-        self.output.log(level, message);
+        self.output.log(level, message)
     }
 
     /// Takes what the guest wrote to a stream.
-    fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
+    fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<(), Exceeded> {
         // One byte more than a line may have: then it is seen that the line was cut.
         let room = self.output.log_line_bytes + 1;
         loop {
@@ -200,13 +262,13 @@ impl Lines {
             let take = part.len().min(room.saturating_sub(partial.bytes.len()));
             partial.bytes.extend_from_slice(&part[..take]);
             partial.begun |= !part.is_empty();
-            let Some(end) = end else { return };
+            let Some(end) = end else { return Ok(()) };
             bytes = &bytes[end + 1..];
-            self.end_line(stream);
+            self.end_line(stream)?;
         }
     }
 
-    fn end_line(&mut self, stream: Stream) {
+    fn end_line(&mut self, stream: Stream) -> Result<(), Exceeded> {
         let (partial, level) = match stream {
             Stream::Out => (&mut self.stdout, Level::Info),
             Stream::Err => (&mut self.stderr, Level::Warn),
@@ -218,17 +280,18 @@ impl Lines {
         if matches!(stream, Stream::Err) {
             self.remember(line);
         }
-        self.output.log(level, line);
+        self.output.log(level, line)
     }
 
     /// Passes on the lines that have no end.
-    pub(crate) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) -> Result<(), Exceeded> {
         if self.stdout.begun {
-            self.end_line(Stream::Out);
+            self.end_line(Stream::Out)?;
         }
         if self.stderr.begun {
-            self.end_line(Stream::Err);
+            self.end_line(Stream::Err)?;
         }
+        Ok(())
     }
 
     fn remember(&mut self, line: &str) {
@@ -266,7 +329,8 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.flush();
+        // The call is over: its answer was looked at.
+        let _ = self.flush();
     }
 }
 
@@ -281,8 +345,8 @@ impl LogStream {
     /// How much a guest may write at once.
     const PERMIT: usize = 64 << 10;
 
-    fn take(&self, bytes: &[u8]) {
-        held(&self.lines).write(self.stream, bytes);
+    fn take(&self, bytes: &[u8]) -> Result<(), Exceeded> {
+        held(&self.lines).write(self.stream, bytes)
     }
 }
 
@@ -309,8 +373,7 @@ impl Pollable for LogStream {
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Chunk) -> StreamResult<()> {
-        self.take(&bytes);
-        Ok(())
+        self.take(&bytes).map_err(|error| StreamError::Trap(error.into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -324,8 +387,10 @@ impl OutputStream for LogStream {
 
 impl AsyncWrite for LogStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(match self.take(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => Err(std::io::Error::other(error)),
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -354,6 +419,7 @@ impl Sink for Nobody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::HostSettings;
 
     #[derive(Default)]
     struct Seen(Mutex<Vec<String>>);
@@ -370,16 +436,17 @@ mod tests {
 
     fn lines(settings: HostSettings) -> (Arc<Seen>, Lines) {
         let seen = Arc::new(Seen::default());
-        let output = Output::new(seen.clone(), &settings);
-        (seen, Lines::new(Arc::new(output)))
+        let limits = Arc::new(CallLimits::of(&settings));
+        let output = Output::new(seen.clone(), limits, settings.log_line_bytes);
+        (seen, Lines::new(output))
     }
 
     #[test]
     fn streams_are_logged_line_by_line_and_a_partial_line_at_the_end() {
         let (seen, mut lines) = lines(HostSettings::default());
-        lines.write(Stream::Out, b"one\r\ntwo");
-        lines.write(Stream::Err, b"oh");
-        lines.write(Stream::Out, b"\n\nthr\xffee");
+        lines.write(Stream::Out, b"one\r\ntwo").unwrap();
+        lines.write(Stream::Err, b"oh").unwrap();
+        lines.write(Stream::Out, b"\n\nthr\xffee").unwrap();
         drop(lines);
         assert_eq!(
             *held(&seen.0),
@@ -393,8 +460,8 @@ mod tests {
             log_line_bytes: 4,
             ..HostSettings::default()
         });
-        lines.write(Stream::Out, "abcdefgh\nabcd\n".as_bytes());
-        lines.log(Level::Info, "äöü");
+        lines.write(Stream::Out, "abcdefgh\nabcd\n".as_bytes()).unwrap();
+        lines.log(Level::Info, "äöü").unwrap();
         assert_eq!(
             *held(&seen.0),
             [
@@ -406,30 +473,56 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_call_ends_with_one_line_that_says_so() {
+    fn what_is_too_much_for_a_call_is_not_passed_on_and_the_limit_is_told() {
         let (seen, mut lines) = lines(HostSettings {
             log_bytes: 200,
             emit_bytes: 80,
             ..HostSettings::default()
         });
-        lines.output.emit("[1]");
-        lines.output.emit("[2]");
-        lines.output.emit("[3]");
-        (0..5).for_each(|_| lines.log(Level::Debug, "x"));
+        assert!(lines.output.emit("[1]").is_ok() && lines.output.exceeded().is_none());
+        assert!((0..3).all(|_| lines.log(Level::Debug, "x").is_ok()));
+        assert!(lines.output.emit("[2]").is_err() && lines.log(Level::Debug, "x").is_err());
+        assert_eq!(*held(&seen.0), ["emit [1]", "debug x", "debug x", "debug x"]);
         assert_eq!(
-            *held(&seen.0),
-            [
-                "emit [1]",
-                "warn this call emitted more than its limit of 80 bytes (emit_bytes): the rest is dropped",
-                "warn this call logged more than its limit of 200 bytes (log_bytes): the rest is dropped",
-            ]
+            lines.output.exceeded(),
+            Some("emitted more than its limit of 80 bytes (emit, the server's default)")
         );
+    }
+
+    #[test]
+    fn a_nested_call_spends_what_its_caller_has_and_its_own_share_of_that() {
+        let (seen, lines) = lines(HostSettings {
+            log_bytes: 300,
+            ..HostSettings::default()
+        });
+        let outer = &lines.output;
+        let plain = Arc::new(CallLimits::of(&HostSettings::default()));
+        assert!(Arc::ptr_eq(outer, &outer.nested(&plain)), "nothing of its own");
+        let by = By::Policy;
+        let own = |value| {
+            let log = Limit { value, by };
+            Arc::new(CallLimits { log, ..*plain })
+        };
+        let small = outer.nested(&own(100));
+        assert!(small.log(Level::Info, "1").is_ok() && small.log(Level::Info, "2").is_err());
+        assert!(
+            small
+                .exceeded()
+                .unwrap()
+                .ends_with("100 bytes (log, set by the policy)")
+        );
+        assert!(outer.exceeded().is_none());
+        let large = outer.nested(&own(1000));
+        assert!(large.log(Level::Info, "3").is_ok() && large.log(Level::Info, "4").is_ok());
+        assert!(large.log(Level::Info, "5").is_ok() && large.log(Level::Info, "6").is_err());
+        assert!(large.exceeded().is_none() && outer.exceeded().is_some());
+        assert_eq!(*held(&seen.0), ["info 1", "info 3", "info 4", "info 5"]);
     }
 
     #[test]
     fn what_is_not_json_is_not_emitted() {
         let (seen, lines) = lines(HostSettings::default());
-        lines.output.emit("{nope");
+        lines.output.emit("{nope").unwrap();
         assert!(held(&seen.0)[0].starts_with("warn a chunk was dropped that is not JSON"));
     }
 
@@ -437,12 +530,16 @@ mod tests {
     fn last_words_are_the_panic_or_the_last_line() {
         let (_seen, mut lines) = lines(HostSettings::default());
         assert_eq!(lines.last_words(), None);
-        lines.write(Stream::Err, b"Traceback\nValueError: no\n\n");
+        lines
+            .write(Stream::Err, b"Traceback\nValueError: no\n\n")
+            .unwrap();
         assert_eq!(lines.last_words().as_deref(), Some("ValueError: no"));
-        lines.write(
-            Stream::Err,
-            b"\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno such row\nnote: run with it\n",
-        );
+        lines
+            .write(
+                Stream::Err,
+                b"\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno such row\nnote: run with it\n",
+            )
+            .unwrap();
         assert_eq!(
             lines.last_words().as_deref(),
             Some("no such row (panicked at src/lib.rs:3:5)")

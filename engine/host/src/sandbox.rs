@@ -19,10 +19,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
     contract,
+    engine::TABLE_ELEMENTS,
     host::Inner,
     outgoing::Outgoing,
     output::{Lines, LogStream, Output, Stream},
-    policy::Rules,
+    policy::{CallLimits, Limit, Rules},
     wasi::{self, World, clock::Ticks, random::Random},
 };
 
@@ -47,7 +48,11 @@ pub(crate) struct Frame {
     /// The same for all calls that one call leads to.
     pub(crate) deadline: Instant,
     /// What the deadline comes from.
-    pub(crate) limit: TimeLimit,
+    pub(crate) time: Limit<Duration>,
+    /// What its instance may use up.
+    pub(crate) limits: Arc<CallLimits>,
+    /// Which functions it is nested in.
+    pub(crate) chain: Arc<Link>,
     /// 1 for the outermost call.
     pub(crate) depth: usize,
     /// What an ungranted clock shows.
@@ -99,28 +104,28 @@ impl Ground {
     }
 }
 
-/// How long a call may take, and who says so.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum TimeLimit {
-    /// The operator's `call_timeout`.
-    Call(Duration),
-    /// The node's `timeout`, which is no longer than that.
-    Node(Duration),
+/// A function in a chain of nested calls.
+pub(crate) struct Link {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) function: Arc<str>,
+    /// The one that called it.
+    pub(crate) caller: Option<Arc<Self>>,
 }
 
-impl TimeLimit {
-    /// The smaller of the two limits.
-    pub(crate) fn of(call: Duration, node: Option<Duration>) -> Self {
-        match node {
-            Some(node) if node <= call => Self::Node(node),
-            _ => Self::Call(call),
-        }
+impl Link {
+    /// It and all that it is nested in, from the inside.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |link| link.caller.as_deref())
     }
 
-    /// When a call that begins at this moment must end.
-    pub(crate) fn deadline(self) -> Instant {
-        let (Self::Call(span) | Self::Node(span)) = self;
-        Instant::now() + span
+    /// The whole chain, from the outside.
+    pub(crate) fn shown(&self) -> String {
+        let mut names: Vec<_> = self
+            .all()
+            .map(|link| format!("{}/{}", link.plugin, link.function))
+            .collect();
+        names.reverse();
+        names.join(" → ")
     }
 }
 
@@ -132,6 +137,8 @@ impl Frame {
             depth: self.depth + 1,
             seed: format!("{}/{}", self.seed, self.called).into(),
             called: 0,
+            limits: self.limits.clone(),
+            chain: self.chain.clone(),
             output: self.output.clone(),
             ground: self.ground.clone(),
             ..*self
@@ -144,12 +151,21 @@ pub(crate) struct Memory {
     limit: usize,
     used: usize,
     elements: usize,
-    /// Whether the guest was refused more.
-    pub(crate) refused: bool,
+    /// What the guest was refused more of last.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// What a guest may be refused more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Linear memory.
+    Memory,
+    /// Elements of tables.
+    Table,
 }
 
 /// How many table elements one instance may have, all tables together.
-const ELEMENTS: usize = 4 * crate::engine::TABLE_ELEMENTS;
+pub(crate) const ELEMENTS: usize = 4 * TABLE_ELEMENTS;
 
 /// How many handles (streams, timers, files) one instance may hold.
 const HANDLES: usize = 10_000;
@@ -169,7 +185,7 @@ impl ResourceLimiter for Memory {
         }
         let used = self.used - now.min(self.used) + wanted;
         if used > self.limit {
-            self.refused = true;
+            self.refused = Some(Refused::Memory);
             return Ok(false);
         }
         self.used = used;
@@ -181,8 +197,8 @@ impl ResourceLimiter for Memory {
             return Ok(true);
         }
         let elements = self.elements - now.min(self.elements) + wanted;
-        if elements > ELEMENTS {
-            self.refused = true;
+        if elements > ELEMENTS || wanted > TABLE_ELEMENTS {
+            self.refused = Some(Refused::Table);
             return Ok(false);
         }
         self.elements = elements;
@@ -194,18 +210,18 @@ impl Sandbox {
     /// A store for one call of a plugin with these rules. Each time the epoch moves on the guest makes
     /// room for others, and it ends at its deadline.
     pub(crate) fn store(host: &Arc<Inner>, rules: &Arc<Rules>, frame: Frame) -> Store<Self> {
-        let deadline = frame.deadline;
+        let (deadline, limits) = (frame.deadline, frame.limits.clone());
         let lines = Arc::new(Mutex::new(Lines::new(frame.output.clone())));
         let memory = Memory {
-            limit: host.settings.max_memory_bytes,
+            limit: limits.memory.value,
             used: 0,
             elements: 0,
-            refused: false,
+            refused: None,
         };
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let mut store = Store::new(
-            &host.engine,
+            &host.machine(&limits).engine,
             Self {
                 host: host.clone(),
                 frame,
@@ -223,7 +239,11 @@ impl Sandbox {
         store.limiter(|sandbox| &mut sandbox.memory);
         // What the host holds for a guest is limited as the guest's own memory is.
         store.set_max_component_handles(HANDLES);
-        store.set_hostcall_fuel(host.settings.result_bytes.max(LEAST_AT_ONCE) + AT_ONCE_SLACK);
+        store.set_hostcall_fuel(limits.result.value.max(LEAST_AT_ONCE) + AT_ONCE_SLACK);
+        if let Some(fuel) = limits.fuel {
+            let counted = store.set_fuel(fuel.value);
+            counted.expect("this machine's code counts what it computes");
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
             Ok(match Instant::now() >= deadline {
@@ -243,7 +263,7 @@ impl Sandbox {
         let frame = &self.frame;
         let outgoing = self.outgoing.get_or_insert_with(|| {
             let key = frame.is_keyed.then(|| frame.seed.clone());
-            Outgoing::new(&self.host, &self.rules, key, &frame.output)
+            Outgoing::new(&self.host, &self.rules, key, frame)
         });
         (outgoing, &mut self.table)
     }

@@ -1,5 +1,5 @@
-//! What an operator may set, with its defaults. Every limit of a call has its name here, and a
-//! call that exceeds one says that name.
+//! What an operator may set, with its defaults. What bounds one call is what stands where neither the policy
+//! nor a node says otherwise; the words for it there, and in failures, are those of docs/limits.md.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -21,6 +21,8 @@ pub struct HostSettings {
     pub calls_at_once: usize,
     /// How many calls may be nested, the outermost included. Default: 8.
     pub call_depth: usize,
+    /// How often one tool may stand in a chain of nested calls. Default: 3.
+    pub call_repeats: usize,
     /// What one call may answer, as text. Default: 8 MiB.
     pub result_bytes: usize,
     /// What the values of a typed function's input may take in the host's memory while they cross, and
@@ -39,6 +41,8 @@ pub struct HostSettings {
     pub policy: Policy,
     /// How many requests one call may make, the tools that it calls included. Default: 256.
     pub http_requests: usize,
+    /// The bodies of all requests of one call, the tools that it calls included. Default: 64 MiB.
+    pub outgoing_bytes: usize,
     /// How many requests of one instance may be under way at once. Default: 16.
     pub http_at_once: usize,
     /// The body of one request. Default: 8 MiB.
@@ -58,6 +62,7 @@ impl Default for HostSettings {
             call_timeout: Duration::from_secs(30),
             calls_at_once: 256,
             call_depth: 8,
+            call_repeats: 3,
             result_bytes: 8 << 20,
             value_bytes: 32 << 20,
             json_depth: 120,
@@ -66,6 +71,7 @@ impl Default for HostSettings {
             emit_bytes: 4 << 20,
             policy: Policy::default(),
             http_requests: 256,
+            outgoing_bytes: 64 << 20,
             http_at_once: 16,
             http_request_bytes: 8 << 20,
             http_response_bytes: 8 << 20,

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -17,7 +17,6 @@ use crate::{
     live::{Letter, LiveRun, Stopped},
     outbox::Outbox,
     ports::{Call, Sink},
-    watch::Chunk,
 };
 
 /// How long a log line may wait for others before it is journaled, while its call goes on.
@@ -201,7 +200,7 @@ impl Driver {
         let sink = Arc::new(StepSink {
             live: self.live.clone(),
             step,
-            lines: Mutex::default(),
+            written: Mutex::default(),
         });
         let Some(prepared) = self.live.read(|run| run.prepare(step)) else {
             return;
@@ -282,13 +281,32 @@ impl Driver {
         }
     }
 
+    /// Takes what a function wrote into the journal, and tells what it sent between its lines behind them.
     fn log(&mut self, step: u64, attempt: u32, sink: &StepSink) {
-        let lines = std::mem::take(
-            &mut *sink
-                .lines
-                .lock()
-                .expect("nothing panics while it holds the lines"),
-        );
+        loop {
+            let written = {
+                let mut written = sink.lock();
+                written.is_taken = !written.parts.is_empty();
+                std::mem::take(&mut written.parts)
+            };
+            if written.is_empty() {
+                return;
+            }
+            let mut lines = VecDeque::new();
+            for part in written {
+                match part {
+                    Part::Line(level, line) => lines.push_back((level, line)),
+                    Part::Chunk(data) => {
+                        self.journal(step, attempt, std::mem::take(&mut lines));
+                        self.live.emit(step, data);
+                    }
+                }
+            }
+            self.journal(step, attempt, lines);
+        }
+    }
+
+    fn journal(&mut self, step: u64, attempt: u32, lines: VecDeque<(Level, Arc<str>)>) {
         if !lines.is_empty() {
             let _ = self.take(Input::Logged { step, attempt, lines });
         }
@@ -384,25 +402,45 @@ impl Driver {
 struct StepSink {
     live: Arc<LiveRun>,
     step: u64,
-    lines: Mutex<VecDeque<(Level, Arc<str>)>>,
+    written: Mutex<Written>,
+}
+
+/// What was written and is not in the journal yet.
+#[derive(Default)]
+struct Written {
+    parts: VecDeque<Part>,
+    /// Whether the driver is at taking parts: what comes meanwhile comes after them.
+    is_taken: bool,
+}
+
+enum Part {
+    Line(Level, Arc<str>),
+    Chunk(Json),
+}
+
+impl StepSink {
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.written
+            .lock()
+            .expect("nothing panics while it holds what was written")
+    }
 }
 
 impl Sink for StepSink {
     fn log(&self, level: Level, message: &str) {
-        let mut lines = self
-            .lines
-            .lock()
-            .expect("nothing panics while it holds the lines");
-        lines.push_back((level, message.into()));
+        self.lock().parts.push_back(Part::Line(level, message.into()));
     }
 
     fn emit(&self, data: Json) {
-        if let Some(node) = self.live.read(|run| run.node_of(self.step)) {
-            self.live.emit(Chunk {
-                node,
-                step: self.step,
-                data,
-            });
+        if !self.live.is_watched() {
+            return;
+        }
+        let mut written = self.lock();
+        match written.parts.is_empty() && !written.is_taken {
+            // Told under the lock: no line that follows comes before it.
+            true => self.live.emit(self.step, data),
+            // A line that came before it is told first.
+            false => written.parts.push_back(Part::Chunk(data)),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Input, Recorded, Refusal, Run, RunId};
+use heddle_kernel::{Input, Json, Recorded, Refusal, Run, RunId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
@@ -289,10 +289,25 @@ impl LiveRun {
             .subscribe()
     }
 
-    pub(crate) fn emit(&self, chunk: Chunk) {
-        if let Some(chunks) = self.chunks.get() {
+    /// Whether anybody watches, so that a chunk is worth sending.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.chunks
+            .get()
+            .is_some_and(|chunks| chunks.receiver_count() > 0)
+    }
+
+    /// Tells who watches what a step's function sent just now.
+    pub(crate) fn emit(&self, step: u64, data: Json) {
+        let Some(chunks) = self.chunks.get() else { return };
+        let place = self.read(|run| run.node_of(step).map(|node| (node, run.seq)));
+        if let Some((node, after)) = place {
             // An error says that nobody watches, which is fine: chunks are for who does.
-            let _ = chunks.send(chunk);
+            let _ = chunks.send(Chunk {
+                node,
+                step,
+                data,
+                after,
+            });
         }
     }
 }

@@ -524,9 +524,8 @@ pub struct PluginInfo {
     pub left_out: Vec<String>,
     /// What it is granted, a line for each grant.
     pub grants: Vec<String>,
-    /// How many of its calls may be under way at once, all its versions together; none where only the
-    /// engine's own limit stands.
-    pub at_once: Option<usize>,
+    /// What the operator limits for it in place of the engine's own limits, a line for each.
+    pub limits: Vec<String>,
 }
 
 /// The description of a function.

@@ -3,11 +3,21 @@
 //! A watcher is told only what is durable. It reads from the run's latest events in memory
 //! while it keeps up and from the journal otherwise, so it never misses one and never slows
 //! the run.
+//!
+//! What functions send while they run comes between the events, where it was sent: after all events that the
+//! run had by then, and before any that followed. It is not kept, so who is slow may miss some, and is told
+//! how much.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use heddle_kernel::{Json, Recorded, RunId};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{
+    broadcast::{
+        self,
+        error::{RecvError, TryRecvError},
+    },
+    watch,
+};
 
 use crate::{
     live::{Hold, LiveRun, Progress, Stopped},
@@ -24,6 +34,8 @@ pub enum Watched {
     Event(Arc<Recorded>),
     /// Something that a function sends out while it runs.
     Chunk(Chunk),
+    /// So many chunks were not told, since the watcher was too slow for them.
+    Missed(u64),
 }
 
 /// A piece of output that a function sends while it runs: told to who watches, and not kept.
@@ -35,6 +47,8 @@ pub struct Chunk {
     pub step: u64,
     /// What it sent.
     pub data: Json,
+    /// The number of the last event that the run had then.
+    pub after: u64,
 }
 
 /// A watch on one run.
@@ -53,7 +67,25 @@ struct Live {
     run: Arc<LiveRun>,
     progress: watch::Receiver<Progress>,
     chunks: broadcast::Receiver<Chunk>,
+    /// The next chunk, where it was taken already.
+    chunk: Option<Chunk>,
     _hold: Hold,
+}
+
+impl Live {
+    /// What comes next of the chunks, if its place is after the event `told` and before any that follows.
+    fn chunk(&mut self, told: u64) -> Option<Watched> {
+        if self.chunk.is_none() {
+            match self.chunks.try_recv() {
+                Ok(chunk) => self.chunk = Some(chunk),
+                Err(TryRecvError::Lagged(missed)) => return Some(Watched::Missed(missed)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => {}
+            }
+        }
+        self.chunk
+            .take_if(|chunk| chunk.after <= told)
+            .map(Watched::Chunk)
+    }
 }
 
 impl Watch {
@@ -61,6 +93,7 @@ impl Watch {
         let live = live.map(|hold| Live {
             progress: hold.0.progress(),
             chunks: hold.0.chunks(),
+            chunk: None,
             run: hold.0.clone(),
             _hold: hold,
         });
@@ -90,6 +123,10 @@ impl Watch {
     /// Where the journal cannot be read, or this engine stopped driving a run that is not over.
     pub async fn next(&mut self) -> Option<Result<Watched, StoreError>> {
         loop {
+            let told = self.after;
+            if let Some(chunk) = self.live.as_mut().and_then(|live| live.chunk(told)) {
+                return Some(Ok(chunk));
+            }
             // An event that ends the run does not end the watch: a run that failed may have been retried.
             if let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
@@ -138,8 +175,12 @@ impl Watch {
             tokio::select! {
                 biased;
                 changed = live.progress.changed() => changed.expect("the watch holds the run that sends"),
-                chunk = live.chunks.recv() => if let Ok(chunk) = chunk {
-                    return Some(Ok(Watched::Chunk(chunk)));
+                // One that is there already waits for an event that is not durable yet.
+                chunk = live.chunks.recv(), if live.chunk.is_none() => match chunk {
+                    Ok(chunk) => live.chunk = Some(chunk),
+                    Err(RecvError::Lagged(missed)) => return Some(Ok(Watched::Missed(missed))),
+                    // The run holds the sender, and the watch the run.
+                    Err(RecvError::Closed) => {}
                 },
             }
         }

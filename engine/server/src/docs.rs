@@ -20,7 +20,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::{
     extract::json_body,
     problem::{self, Kind, ProblemBody},
-    view::{ChunkView, EventView},
+    view::{ChunkView, EventView, MissedView},
 };
 
 /// What the docs page may do. Its framework styles elements in place.
@@ -41,7 +41,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         (name = "tools", description = "Functions that take JSON and give JSON, called by hand"),
         (name = "health", description = "For whoever starts, watches and routes to the server"),
     ),
-    components(schemas(EventView, ChunkView<'_>, ProblemBody))
+    components(schemas(EventView, ChunkView<'_>, MissedView, ProblemBody))
 )]
 struct Head;
 

@@ -93,9 +93,8 @@ pub(crate) struct PluginBody {
     left_out: Vec<String>,
     /// What the operator's policy grants it, a line for each grant; empty for nothing.
     grants: Vec<String>,
-    /// How many of its calls may be under way at once, all its versions together, where the policy says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at_once: Option<usize>,
+    /// What the operator's policy limits for it in place of the server's own limits, a line for each.
+    limits: Vec<String>,
 }
 
 impl From<&PluginInfo> for PluginBody {
@@ -110,7 +109,7 @@ impl From<&PluginInfo> for PluginBody {
             functions: info.functions.iter().map(FunctionBody::from).collect(),
             left_out: info.left_out.clone(),
             grants: info.grants.clone(),
-            at_once: info.at_once,
+            limits: info.limits.clone(),
         }
     }
 }

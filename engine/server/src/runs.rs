@@ -241,7 +241,8 @@ pub(crate) struct EventList {
 ///
 /// As a JSON page, or, asked with `Accept: text/event-stream`, as a stream: every event from
 /// the beginning (or after `Last-Event-ID`, or `after`), then live. There an event's number is
-/// its `id`, what functions send while they run comes as `event: chunk` without one, and when
+/// its `id`, what functions send while they run comes as `event: chunk` without one (one whose `type` is
+/// `chunks_missed` says how many a reader that was too slow has missed), and when
 /// the run is over a last `event: end` closes the stream.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/events", tag = "runs", operation_id = "get_events",

@@ -27,7 +27,7 @@ use crate::{
     closing::Listener,
     extract::{query_error, run_id},
     problem::{Kind, Problem, ProblemBody},
-    view::{ChunkView, EventView},
+    view::{ChunkView, EventView, MissedView},
 };
 
 /// The largest message that a client may send; whatever it says is ignored.
@@ -60,7 +60,7 @@ pub(crate) struct SocketParams {
 ///
 /// Every event from the beginning, one JSON object per message, then live; then the socket is
 /// closed. What functions send while they run comes between as objects of type `chunk`,
-/// without a number. Close codes: 1000 the run is over, 1011 the store failed, 1012 the server
+/// without a number; who is too slow for them is told by one of type `chunks_missed` how many. Close codes: 1000 the run is over, 1011 the store failed, 1012 the server
 /// stops (come back with `?after=`), 4400 the address is wrong, 4404 there is no such run.
 #[utoipa::path(
     get, path = "/ws/logs/{run_id}", tag = "original", operation_id = "ws_logs",
@@ -180,6 +180,7 @@ async fn tell(
             None => return close(OVER, "the run is over"),
             Some(Ok(Watched::Event(event))) => EventView::of(run, &event).text(),
             Some(Ok(Watched::Chunk(chunk))) => ChunkView::of(run, &chunk).text(),
+            Some(Ok(Watched::Missed(count))) => MissedView::of(run, count).text(),
             Some(Err(_)) if app.engine.is_draining() => {
                 return close(RESTART, "the engine is stopping: come back with ?after=");
             }

@@ -18,7 +18,7 @@ use crate::{
     closing::Listener,
     extract::no_such_run,
     problem::{Kind, Problem},
-    view::{ChunkView, EventView},
+    view::{ChunkView, EventView, MissedView},
 };
 
 /// How long a reader that lost the stream is asked to wait before it comes back.
@@ -113,6 +113,11 @@ impl Telling {
                 Event::default()
                     .event("chunk")
                     .data(ChunkView::of(self.run, &chunk).text()),
+            ),
+            Some(Ok(Watched::Missed(count))) => Some(
+                Event::default()
+                    .event("chunk")
+                    .data(MissedView::of(self.run, count).text()),
             ),
             Some(Err(error)) => {
                 if !self.app.engine.is_draining() {

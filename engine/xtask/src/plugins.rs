@@ -47,6 +47,8 @@ impl Built {
 struct Guest {
     /// The package's name, which is the component's.
     name: String,
+    /// How cargo knows the package: its name may be that of a crate that it depends on, too.
+    id: String,
     /// The file that cargo makes, without its folder.
     file: String,
     /// Whether it is one of the components that only tests use.
@@ -71,7 +73,7 @@ pub(crate) fn build() -> Result<Built> {
         "--lib",
     ]);
     for guest in &guests {
-        build.args(["--package", &guest.name]);
+        build.args(["--package", &guest.id]);
     }
     // Flags and wrappers that the engine's builds are given are not made for wasm or for another compiler.
     for name in [
@@ -126,6 +128,7 @@ fn guests(metadata: &Value, fixtures: &Path) -> Vec<Guest> {
             let library = targets.iter().find(cdylib)?["name"].as_str()?;
             Some(Guest {
                 name: package["name"].as_str()?.to_string(),
+                id: package["id"].as_str()?.to_string(),
                 file: format!("{}.wasm", library.replace('-', "_")),
                 fixture: Path::new(package["manifest_path"].as_str()?).starts_with(fixtures),
             })
@@ -184,7 +187,8 @@ mod tests {
     fn guests_are_the_packages_that_are_a_cdylib() {
         let package = |name: &str, folder: &str, kind: &str| {
             json!({
-                "name": name, "manifest_path": format!("/repo/plugins/{folder}/Cargo.toml"),
+                "name": name, "id": format!("path+file:///repo/plugins/{folder}#{name}@0.1.0"),
+                "manifest_path": format!("/repo/plugins/{folder}/Cargo.toml"),
                 "targets": [
                     {"name": "all", "kind": ["test"]},
                     {"name": name.replace('-', "_"), "kind": [kind]},
@@ -197,14 +201,15 @@ mod tests {
             package("code-review", "code-review", "cdylib"),
             package("raw-tool", "fixtures/raw-tool", "cdylib"),
         ]});
-        let guest = |name: &str, file: &str, fixture| Guest {
+        let guest = |name: &str, folder: &str, file: &str, fixture| Guest {
             name: name.into(),
+            id: format!("path+file:///repo/plugins/{folder}#{name}@0.1.0"),
             file: file.into(),
             fixture,
         };
         let expected = [
-            guest("code-review", "code_review.wasm", false),
-            guest("raw-tool", "raw_tool.wasm", true),
+            guest("code-review", "code-review", "code_review.wasm", false),
+            guest("raw-tool", "fixtures/raw-tool", "raw_tool.wasm", true),
         ];
         assert_eq!(guests(&metadata, Path::new("/repo/plugins/fixtures")), expected);
     }

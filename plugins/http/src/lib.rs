@@ -3,6 +3,8 @@
 //! An answer is a result whatever its status, but for the statuses that may go well another time:
 //! these fail the call as retryable, so that the graph's policy tries again, with the same key.
 
+mod query;
+
 use std::collections::BTreeMap;
 
 use heddle_plugin::{
@@ -19,13 +21,39 @@ struct Asked {
     method: String,
     /// The whole URL, as in https://api.example.org/v1/orders?open=true.
     url: String,
-    /// The headers, by name.
+    /// What is added to the URL behind a `?`, by name; a list is added once for each of its items, and a null not at all.
+    #[serde(default)]
+    query: BTreeMap<String, Value>,
+    /// The headers, by name. One may name a secret that the operator granted: `Bearer {{secret:NAME}}`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// A body in JSON.
     json: Option<Value>,
     /// A body as text, in place of `json`.
     body: Option<String>,
+    /// What the answer's body is read as.
+    #[serde(default)]
+    read: As,
+    /// How many bytes the answer's body may have; the engine has a limit of its own.
+    max_bytes: Option<usize>,
+    /// Whether a status from 400 on fails the call, and not only those that may pass.
+    #[serde(default)]
+    check: bool,
+}
+
+/// What a body is read as.
+#[derive(Deserialize, JsonSchema, Clone, Copy, Default)]
+#[serde(rename_all = "lowercase")]
+enum As {
+    /// JSON where the answer says that it is, else a text.
+    #[default]
+    Auto,
+    /// JSON, whatever the answer says.
+    Json,
+    /// A text, whatever the answer says.
+    Text,
+    /// Bytes, as a text in base64.
+    Base64,
 }
 
 fn get() -> String {
@@ -48,7 +76,8 @@ struct Answered {
 /// Sends an HTTP request and gives the answer, with its body as JSON or text.
 #[tool]
 fn request(asked: Asked) -> Result<Answered> {
-    let mut request = Request::new(asked.method, asked.url);
+    let url = query::added(asked.url, &asked.query)?;
+    let mut request = Request::new(asked.method, url);
     request = match (asked.json, asked.body) {
         (Some(_), Some(_)) => return Err(Error::invalid_input("give one of `json` and `body`, not both")),
         (Some(json), None) => {
@@ -65,29 +94,46 @@ fn request(asked: Asked) -> Result<Answered> {
         (None, None) => request,
     };
     request.headers.extend(asked.headers);
-    let response = request.send()?;
-    let is_passing = response.is_passing();
-    let answered = Answered::try_from(response)?;
-    if is_passing {
-        let message = format!("the answer has status {}, which may pass", answered.status);
-        return Err(Error::retryable(message).with_data(json!(answered)));
+    let response = request
+        .open()?
+        .read_at_most(asked.max_bytes.unwrap_or(usize::MAX))?;
+    let (status, is_passing) = (response.status, response.is_passing());
+    let wait = response.retry_after_s();
+    let is_refused = is_passing || (asked.check && status >= 400);
+    let answered = match is_refused {
+        // What a server says of an error is kept as far as it can be read.
+        true => Answered::of(response, As::Auto, true)?,
+        false => return Answered::of(response, asked.read, false),
+    };
+    let error = match is_passing {
+        true => Error::retryable(format!("the answer has status {status}, which may pass")),
+        false => Error::permanent(format!("the answer has status {status}")),
+    };
+    let mut data = json!(answered);
+    if let Some(seconds) = wait {
+        data["retry_after_s"] = seconds.into();
     }
-    Ok(answered)
+    Err(error.with_data(data))
 }
 
-impl TryFrom<Response> for Answered {
-    type Error = Error;
-
-    fn try_from(response: Response) -> Result<Self> {
-        let body = match &response.body[..] {
-            [] => Value::Null,
-            _ if is_json(response.header("content-type").unwrap_or_default()) => {
-                response.json().context("the body of the answer")?
-            }
-            _ => response
-                .text()
-                .context("the body of the answer is no text")?
-                .into(),
+impl Answered {
+    /// An answer with its body read. A lenient reader takes a text for what is not the JSON that it says it is, and null for
+    /// what is no text.
+    fn of(response: Response, read: As, is_lenient: bool) -> Result<Self> {
+        let says_json = is_json(response.header("content-type").unwrap_or_default());
+        let text = || response.text().context("the body of the answer is no text");
+        let body = match (&response.body[..], read) {
+            (bytes, As::Base64) => query::base64(bytes).into(),
+            ([], _) => Value::Null,
+            (_, As::Json) => response.json().context("the body of the answer")?,
+            (_, As::Auto) if says_json => match response.json() {
+                Err(_) if is_lenient => text().map_or(Value::Null, Value::from),
+                json => json.context("the body of the answer")?,
+            },
+            (_, As::Auto | As::Text) => match text() {
+                Err(_) if is_lenient => Value::Null,
+                text => text?.into(),
+            },
         };
         let mut headers = BTreeMap::<String, String>::new();
         for (name, value) in response.headers {
@@ -117,97 +163,4 @@ fn is_json(content_type: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use heddle_plugin::{Kind, testing};
-
-    use super::*;
-
-    fn answers(status: u16, content_type: &str, body: &str) {
-        let (headers, body) = (
-            vec![
-                ("content-type".to_owned(), content_type.to_owned()),
-                ("set-cookie".to_owned(), "a".to_owned()),
-                ("set-cookie".to_owned(), "b".to_owned()),
-            ],
-            body.as_bytes().to_vec(),
-        );
-        testing::answer_requests(move |_| {
-            Ok(Response {
-                status,
-                headers: headers.clone(),
-                body: body.clone(),
-            })
-        });
-    }
-
-    fn call(input: Value) -> Result<Value> {
-        testing::call("request", input)
-    }
-
-    #[test]
-    fn a_body_is_json_where_it_says_so_and_text_elsewhere() {
-        let url = json!({"url": "https://a.org"});
-        for (content_type, body, expected) in [
-            ("application/json; charset=utf-8", r#"{"a": 1}"#, json!({"a": 1})),
-            ("application/problem+json", "[]", json!([])),
-            ("text/plain", r#"{"a": 1}"#, json!(r#"{"a": 1}"#)),
-            ("application/json", "", Value::Null),
-        ] {
-            answers(404, content_type, body);
-            let answer = call(url.clone()).unwrap();
-            assert_eq!(answer["body"], expected);
-            assert_eq!((&answer["status"], &answer["ok"]), (&json!(404), &json!(false)));
-            assert_eq!(answer["headers"]["set-cookie"], "a, b");
-        }
-        answers(200, "application/json", "{");
-        assert!(
-            call(url)
-                .unwrap_err()
-                .message
-                .starts_with("the body of the answer")
-        );
-    }
-
-    #[test]
-    fn a_status_that_may_pass_is_a_failure_to_be_retried() {
-        for status in [429, 503] {
-            answers(status, "text/plain", "later");
-            let error = call(json!({"url": "https://a.org"})).unwrap_err();
-            assert_eq!(error.kind, Kind::Retryable);
-            assert_eq!(error.data.unwrap()["body"], "later");
-        }
-    }
-
-    #[test]
-    fn a_request_is_sent_as_it_was_asked_for() {
-        testing::answer_requests(|request| {
-            let seen = json!({
-                "method": request.method, "url": request.url, "headers": request.headers,
-                "body": String::from_utf8_lossy(&request.body),
-            });
-            Ok(Response {
-                status: 200,
-                headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-                body: seen.to_string().into_bytes(),
-            })
-        });
-        let seen = |input: Value| call(input).unwrap()["body"].take();
-        let asked =
-            json!({"method": "PUT", "url": "https://a.org/b", "headers": {"x": "y"}, "json": {"n": 1}});
-        assert_eq!(
-            seen(asked),
-            json!({
-                "method": "PUT", "url": "https://a.org/b", "body": r#"{"n":1}"#,
-                "headers": [["content-type", "application/json"], ["x", "y"]],
-            })
-        );
-        let asked = json!({"url": "https://a.org", "headers": {"Content-Type": "a/b+json"}, "json": 1});
-        assert_eq!(seen(asked)["headers"], json!([["Content-Type", "a/b+json"]]));
-        assert_eq!(
-            seen(json!({"url": "https://a.org", "body": "text"}))["body"],
-            "text"
-        );
-        let both = call(json!({"url": "https://a.org", "body": "a", "json": 1})).unwrap_err();
-        assert_eq!(both.kind, Kind::InvalidInput);
-    }
-}
+mod tests;

@@ -29,7 +29,7 @@
 //!
 //! A crate that is built for anything but wasm is an ordinary library: its functions can be called
 //! and tested where they are written. There, [`call_tool`] reaches the tools of the crates that are
-//! linked together, [`emit`] does nothing, log lines go to whichever logger the test set up, and the
+//! linked together, what [`emit`] sends is kept for the test, log lines go to whichever logger the test set up, and the
 //! module `testing` calls functions as the engine does, from JSON to JSON.
 
 mod call;

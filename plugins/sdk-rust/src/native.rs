@@ -1,7 +1,7 @@
 //! The plugin outside of the engine, in its author's tests: other tools are those of the crates
-//! that are linked together, and nobody watches.
+//! that are linked together, and chunks are kept for the test.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use crate::{
     Error, Result,
@@ -13,6 +13,7 @@ const MAX_DEPTH: u32 = 32;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static EMITTED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 pub(crate) fn call_tool(name: &str, input: String) -> Result<String> {
@@ -51,7 +52,9 @@ fn nested(call: impl FnOnce() -> Result<String>) -> Result<String> {
     result
 }
 
-pub(crate) fn emit(_: String) {}
+pub(crate) fn emit(chunk: String) {
+    EMITTED.with_borrow_mut(|chunks| chunks.push(chunk));
+}
 
 /// Calls a plugin's functions as the engine does, from JSON to JSON, in its author's tests.
 pub mod testing {
@@ -86,7 +89,21 @@ pub mod testing {
     pub fn answer_requests(
         answer: impl Fn(&crate::http::Request) -> Result<crate::http::Response> + 'static,
     ) {
-        crate::http::native::answer(Box::new(answer));
+        crate::http::guest::answer(Box::new(answer));
+    }
+
+    /// Lets the bodies of answers come in pieces of so many bytes from now on, to requests of this thread.
+    #[cfg(feature = "http")]
+    pub fn answer_in_pieces(bytes: usize) {
+        crate::http::guest::in_pieces(bytes);
+    }
+
+    /// The chunks that functions emitted on this thread since it was asked for the last time.
+    pub fn emitted() -> Vec<Value> {
+        let chunks = super::EMITTED.take().into_iter();
+        chunks
+            .map(|chunk| serde_json::from_str(&chunk).expect("a chunk is JSON"))
+            .collect()
     }
 
     /// What the plugin says of itself, as `{name, kind, summary, input, output, config, hints, routes}`.

@@ -310,11 +310,66 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
             Watched::Event(event) => {
                 line |= matches!(&event.event, Event::Log { message, .. } if &**message == "hello");
             }
+            Watched::Missed(count) => panic!("{count} were missed"),
         }
     }
     functions.gate.add_permits(1);
     let kept = all(&engine, run).await;
     assert!(kept.iter().all(|told| seq(told).is_some()), "chunks are not kept");
+}
+
+#[tokio::test]
+async fn chunks_stand_between_the_events_where_they_were_sent_and_what_is_missed_is_told() {
+    let (_, functions, engine) = fresh();
+    let graph = line(&engine, &["stream", "after"]).await;
+    let run = engine.start_run(Start::of(&graph, Object::default())).await;
+    let run = run.unwrap().id;
+    let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
+    functions.gate.add_permits(1);
+    let mut told = Vec::new();
+    while told.len() < 9 {
+        match timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap() {
+            Watched::Chunk(chunk) => told.push(format!("chunk {}", chunk.data)),
+            Watched::Event(event) => {
+                if let Event::Log { message, .. } = &event.event {
+                    told.push(format!("line {message}"));
+                }
+            }
+            Watched::Missed(count) => panic!("{count} were missed"),
+        }
+    }
+    let expected = [
+        "chunk 0", "line 1", "chunk 2", "chunk 3", "line 4", "chunk 5", "chunk 6", "line 7", "chunk 8",
+    ];
+    assert_eq!(told, expected);
+    // The run does not wait for who watches it.
+    functions.gate.add_permits(1);
+    let mut other = engine.watch(run, 0).await.unwrap().unwrap();
+    while let Some(told) = timeout(PATIENCE, other.next()).await.expect("it ends") {
+        told.unwrap();
+    }
+    let mut rest = Vec::new();
+    let mut finished = None;
+    while let Some(told) = timeout(PATIENCE, watch.next()).await.expect("it ends") {
+        match told.unwrap() {
+            Watched::Missed(count) => rest.push(count),
+            Watched::Chunk(chunk) => {
+                assert!(finished.is_none(), "a chunk of the step after its end");
+                rest.push(chunk.data.get().parse().unwrap());
+            }
+            Watched::Event(event) => {
+                finished =
+                    finished.or(matches!(event.event, Event::StepFinished { .. }).then_some(event.seq));
+            }
+        }
+    }
+    let missed = rest[0];
+    assert!(finished.is_some() && missed > 0);
+    assert_eq!(
+        rest[1..],
+        (missed..1_000).collect::<Vec<_>>(),
+        "the latest ones are there, in order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

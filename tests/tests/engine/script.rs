@@ -148,6 +148,17 @@ impl Scripted {
                 call.sink.emit(json("{\"token\":1}").unwrap());
                 self.gate.acquire().await.unwrap().forget();
             }
+            "stream" => {
+                self.gate.acquire().await.unwrap().forget();
+                for n in 0..9 {
+                    match n % 3 {
+                        1 => call.sink.log(Level::Info, &n.to_string()),
+                        _ => call.sink.emit(to_json(&n)),
+                    }
+                }
+                self.gate.acquire().await.unwrap().forget();
+                (0..1_000).for_each(|n| call.sink.emit(to_json(&n)));
+            }
             "count" => {
                 let n = call.input.get("n").map_or(0, |n| n.get().parse().unwrap()) + 1;
                 update.insert("n", to_json(&n));
@@ -330,7 +341,7 @@ pub(crate) async fn all(engine: &Engine, run: RunId) -> Vec<Watched> {
 pub(crate) fn seq(told: &Watched) -> Option<u64> {
     match told {
         Watched::Event(event) => Some(event.seq),
-        Watched::Chunk(_) => None,
+        Watched::Chunk(_) | Watched::Missed(_) => None,
     }
 }
 

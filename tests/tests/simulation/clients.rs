@@ -191,7 +191,7 @@ impl Client {
                     }
                     known.seen.push(event);
                 }
-                Some(Ok(Watched::Chunk(_))) => {}
+                Some(Ok(Watched::Chunk(_) | Watched::Missed(_))) => {}
                 Some(Err(StoreError::Unavailable(_))) => return sleep(AGAIN).await,
                 Some(Err(error)) => panic!("client {}: {error:?}", self.number),
                 None => return self.ended(engine, run).await,

@@ -31,7 +31,11 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/0.1.0",
         world: "plugin",
-        imports: { "heddle:plugin/host.call-tool": async | trappable },
+        imports: {
+            "heddle:plugin/host.log": trappable,
+            "heddle:plugin/host.emit": trappable,
+            "heddle:plugin/host.call-tool": async | trappable,
+        },
         exports: { default: async },
     });
 }
@@ -151,7 +155,7 @@ impl Exports {
 impl types::Host for Sandbox {}
 
 impl host::Host for Sandbox {
-    fn log(&mut self, level: types::Level, message: String) {
+    fn log(&mut self, level: types::Level, message: String) -> wasmtime::Result<()> {
         let level = match level {
             types::Level::Trace => Level::Trace,
             types::Level::Debug => Level::Debug,
@@ -159,11 +163,11 @@ impl host::Host for Sandbox {
             types::Level::Warn => Level::Warn,
             types::Level::Error => Level::Error,
         };
-        held(&self.lines).log(level, &message);
+        Ok(held(&self.lines).log(level, &message)?)
     }
 
-    fn emit(&mut self, chunk: String) {
-        self.frame.output.emit(&chunk);
+    fn emit(&mut self, chunk: String) -> wasmtime::Result<()> {
+        Ok(self.frame.output.emit(&chunk)?)
     }
 
     async fn call_tool(&mut self, name: String, input: String) -> wasmtime::Result<Result<String, Failure>> {

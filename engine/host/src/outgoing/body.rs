@@ -31,6 +31,8 @@ pub(super) struct Capped<B> {
     is_over: bool,
     /// Where it is told that the limit was reached, besides to the reader.
     output: Option<Arc<Output>>,
+    /// Which call's share of what it may send this is taken from.
+    sender: Option<Arc<Output>>,
     quiet: Option<(Duration, Pin<Box<Sleep>>)>,
     /// What is held until the body is done with.
     held: Option<Box<dyn Any + Send>>,
@@ -44,6 +46,7 @@ impl<B> Capped<B> {
             told: limit.told,
             is_over: false,
             output: None,
+            sender: None,
             quiet: None,
             held: None,
         }
@@ -52,6 +55,13 @@ impl<B> Capped<B> {
     pub(super) fn noting(self, output: Arc<Output>) -> Self {
         Self {
             output: Some(output),
+            ..self
+        }
+    }
+
+    pub(super) fn spending(self, sender: Arc<Output>) -> Self {
+        Self {
+            sender: Some(sender),
             ..self
         }
     }
@@ -101,6 +111,9 @@ where
                     return this.end(internal(told));
                 }
                 this.left -= size;
+                if let Some(Err(exceeded)) = this.sender.as_ref().map(|sender| sender.send(size)) {
+                    return this.end(internal(format!("{exceeded} (outgoing)")));
+                }
                 if let Some((span, sleep)) = &mut this.quiet {
                     sleep.as_mut().reset(Instant::now() + *span);
                 }

@@ -28,8 +28,8 @@ use wasmtime_wasi_http::{
 use crate::{
     host::Inner,
     output::{Output, held},
-    policy::{Asked, Missing, Rules, Secret, names_secret, put_secrets_in, secret_to_add},
-    sandbox::Sandbox,
+    policy::{Asked, CallLimits, Missing, Rules, Secret, names_secret, put_secrets_in, secret_to_add},
+    sandbox::{Frame, Sandbox},
 };
 
 pub(crate) use self::tls::Tls;
@@ -60,6 +60,7 @@ pub(crate) struct Outgoing {
 struct Requests {
     host: Arc<Inner>,
     rules: Arc<Rules>,
+    limits: Arc<CallLimits>,
     /// The call's own key; none outside of a run.
     key: Option<Arc<str>>,
     /// How many were asked for so far.
@@ -70,20 +71,16 @@ struct Requests {
 }
 
 impl Outgoing {
-    pub(crate) fn new(
-        host: &Arc<Inner>,
-        rules: &Arc<Rules>,
-        key: Option<Arc<str>>,
-        output: &Arc<Output>,
-    ) -> Self {
+    pub(crate) fn new(host: &Arc<Inner>, rules: &Arc<Rules>, key: Option<Arc<str>>, frame: &Frame) -> Self {
         let requests = Requests {
             host: host.clone(),
             rules: rules.clone(),
+            limits: frame.limits.clone(),
             key,
             made: 0,
             places: Arc::new(Semaphore::new(host.settings.http_at_once)),
             diary: Arc::new(Diary {
-                output: output.clone(),
+                output: frame.output.clone(),
                 under_way: Mutex::default(),
             }),
         };
@@ -139,10 +136,9 @@ impl Requests {
         } = self;
         let settings = &host.settings;
         let plugin = &rules.plugin;
-        if !diary.output.may_request() {
-            let limit = settings.http_requests;
+        if let Err(exceeded) = diary.output.request() {
             return Err(internal(format!(
-                "plugin `{plugin}` made more requests in one call than its limit of {limit} (http_requests)"
+                "plugin `{plugin}` may make no more requests in this call: {exceeded} (http_requests)"
             )));
         }
         let asked = Asked::new(request.method(), request.uri()).map_err(|problem| {
@@ -180,6 +176,7 @@ impl Requests {
         let exchange = send::Exchange {
             host: host.clone(),
             rules: rules.clone(),
+            limits: self.limits.clone(),
             asked,
             options,
             place,

@@ -33,8 +33,7 @@ use super::{
 };
 use crate::{
     host::Inner,
-    policy::{Asked, Rules, Secret},
-    settings::Bytes,
+    policy::{self, Asked, CallLimits, Rules, Secret},
 };
 
 /// How long one address of several is tried before the next one is.
@@ -50,6 +49,7 @@ const HEADERS: usize = 200;
 pub(super) struct Exchange {
     pub(super) host: Arc<Inner>,
     pub(super) rules: Arc<Rules>,
+    pub(super) limits: Arc<CallLimits>,
     pub(super) asked: Asked,
     pub(super) options: RequestOptions,
     /// Its place among those of its call, which is free when the answer's body is done with.
@@ -83,10 +83,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 impl Exchange {
     /// Sends the request. The answer's body is read as the guest reads it.
     pub(super) async fn send(self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
-        let settings = &self.host.settings;
-        let for_request = self.limit("body", "http_request_bytes", settings.http_request_bytes);
-        let for_answer = self.limit("answer", "http_response_bytes", settings.http_response_bytes);
-        let request = request.map(|body| Capped::new(body, for_request));
+        let limits = &self.limits;
+        let for_request = self.limit("body", "http_request_bytes", limits.http_request_bytes);
+        let for_answer = self.limit("answer", "http_response_bytes", limits.http_response_bytes);
+        let sender = self.entry.diary.output.clone();
+        let request = request.map(|body| Capped::new(body, for_request).spending(sender));
         let answered = self.exchange(request).await.and_then(|(response, connection)| {
             match response.body().size_hint().lower() > for_answer.bytes as u64 {
                 true => Err(Failed::Refused(for_answer.told.clone())),
@@ -117,12 +118,13 @@ impl Exchange {
         }
     }
 
-    fn limit(&self, what: &str, name: &str, bytes: usize) -> Limit {
-        let (plugin, shown, limit) = (&self.rules.plugin, &self.entry.shown, Bytes(bytes));
+    fn limit(&self, what: &str, name: &str, limit: policy::Limit<usize>) -> Limit {
+        let (plugin, shown) = (&self.rules.plugin, &self.entry.shown);
+        let (bytes, limit) = (limit.value, limit.bytes(name));
         Limit {
             bytes,
             told: format!(
-                "the {what} of {shown}, a request of plugin `{plugin}`, is larger than its limit of {limit} ({name})"
+                "the {what} of {shown}, a request of plugin `{plugin}`, is larger than its limit of {limit}"
             ),
         }
     }

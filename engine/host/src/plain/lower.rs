@@ -25,8 +25,8 @@ const PROBLEM_LEN: usize = 200;
 /// How much of a value that does not fit is shown, in bytes.
 const SHOWN_LEN: usize = 40;
 
-/// Up to here every integer has a floating-point number of its own.
-const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+/// Below this no two integers have the same floating-point number.
+const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 
 /// Reads the parameters of a function, in their order, from an object that has them by name.
 ///
@@ -400,7 +400,7 @@ fn whole(integer: Integer, text: &str) -> Option<Val> {
     let number = text.parse::<i128>().ok().or_else(|| {
         let number: f64 = text.parse().ok()?;
         // Without a fraction, and small enough: the conversion is exact.
-        (number.fract() == 0.0 && number.abs() <= MOST_EXACT).then_some(number as i128)
+        (number.fract() == 0.0 && number.abs() < EXACT_BELOW).then_some(number as i128)
     });
     integer.value(number?)
 }

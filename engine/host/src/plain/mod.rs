@@ -10,6 +10,8 @@ mod lower;
 mod names;
 mod schema;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::docs::{DOCS_LEN, SECTION as DOCS_SECTION};
 
@@ -33,10 +35,19 @@ use crate::{
     describe,
     failure::{self, TooManyValues},
     sandbox::Sandbox,
+    settings::Bytes,
 };
 
 /// How much of an error's text a failure's message shows, in bytes; its data has the whole.
 const ERROR_LEN: usize = 600;
+
+/// How many exports that are no tools are told, and how long each of them may be told, in bytes.
+const MOST_LEFT_OUT: usize = 100;
+const LEFT_OUT_LEN: usize = 500;
+
+/// How much the schemas of one component's functions may take, all together: types that refer to one another
+/// stand for much more than their component's bytes.
+const SCHEMAS_LEN: usize = 4 << 20;
 
 /// A component whose functions are typed.
 pub(crate) struct Plain {
@@ -77,11 +88,19 @@ impl Plain {
             docs: Docs::read(docs),
             functions: HashMap::new(),
             left_out: Vec::new(),
+            more: 0,
+            schemas: 0,
         };
         found.look();
         let Finder {
-            functions, left_out, ..
+            functions,
+            mut left_out,
+            more,
+            ..
         } = found;
+        if more > 0 {
+            left_out.push(format!("{more} more"));
+        }
         match (functions.is_empty(), left_out.is_empty()) {
             (true, true) => Err("it exports no function".to_owned()),
             (true, false) => Err(format!(
@@ -146,7 +165,7 @@ impl Plain {
         let mut results = vec![Val::Bool(false); function.returned.count()];
         let call = called.call_async(&mut *store, input, &mut results).await;
         call.map_err(|error| match failure::is_too_much_at_once(&error) {
-            true => TooManyValues.into(),
+            true => TooManyValues(room.values).into(),
             false => error,
         })?;
         function.answer(name, results.pop(), room)
@@ -154,6 +173,10 @@ impl Plain {
 }
 
 impl Function {
+    fn schemas(&self) -> usize {
+        self.input.len() + self.output.len()
+    }
+
     fn described(&self, name: &str) -> Described {
         Described {
             name: name.to_owned(),
@@ -216,6 +239,8 @@ struct Finder<'a> {
     docs: Docs,
     functions: HashMap<String, Function>,
     left_out: Vec<String>,
+    more: usize,
+    schemas: usize,
 }
 
 impl Finder<'_> {
@@ -235,7 +260,7 @@ impl Finder<'_> {
                     let interface = names.get(export).and_then(Option::as_deref);
                     let Some(interface) = interface else {
                         let reason = "a newer version of it, or another of its name, has the name in tools";
-                        self.left_out.push(format!("`{export}`: {reason}"));
+                        self.leave_out(export, reason);
                         continue;
                     };
                     for (name, item) in instance.exports(engine) {
@@ -252,13 +277,29 @@ impl Finder<'_> {
     }
 
     fn function(&mut self, interface: Option<&str>, export: &str, name: String, ty: &ComponentFunc) {
+        if self.functions.len() > describe::MOST_FUNCTIONS {
+            // The component will be refused for that.
+            return;
+        }
         match self.read(interface, export, &name, ty) {
-            Ok(function) => drop(self.functions.insert(name, function)),
+            Ok(function) => {
+                self.schemas += function.schemas();
+                self.functions.insert(name, function);
+            }
             Err(reason) => {
                 let place = interface.map_or_else(String::new, |interface| format!("{interface}#"));
-                self.left_out.push(format!("`{place}{export}`: {reason}"));
+                self.leave_out(&format!("{place}{export}"), &reason);
             }
         }
+    }
+
+    fn leave_out(&mut self, export: &str, reason: &str) {
+        if self.left_out.len() == MOST_LEFT_OUT {
+            self.more += 1;
+            return;
+        }
+        let told = format!("`{}`: {reason}", clip(export, LEFT_OUT_LEN / 2));
+        self.left_out.push(clip(&told, LEFT_OUT_LEN).to_owned());
     }
 
     /// Reads a function; the error says why it can be no tool.
@@ -290,6 +331,12 @@ impl Finder<'_> {
             returned,
             summary,
         };
+        if self.schemas + function.schemas() > SCHEMAS_LEN {
+            let limit = Bytes(SCHEMAS_LEN);
+            return Err(format!(
+                "the schemas of all functions would take more than {limit}"
+            ));
+        }
         // What a plugin's own description must hold to holds here; one function that does not is left out alone.
         describe::check(vec![(FunctionKind::Tool, function.described(name))])?;
         Ok(function)

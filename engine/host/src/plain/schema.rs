@@ -29,7 +29,8 @@ fn of(shape: &Shape) -> Value {
             json!({"type": "integer", "minimum": number(least), "maximum": number(most)})
         }
         Shape::Float32 => {
-            let most = f64::from(f32::MAX);
+            // The largest one is read from, and written as, a decimal that is a little above it.
+            let most = 3.402_823_5e38;
             json!({"type": ["number", "string"], "minimum": -most, "maximum": most, "pattern": NO_NUMBERS})
         }
         Shape::Float64 => json!({"type": ["number", "string"], "pattern": NO_NUMBERS}),

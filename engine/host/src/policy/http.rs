@@ -370,6 +370,7 @@ impl fmt::Display for HttpGrant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::CallLimits;
 
     fn grant(yaml: &str) -> HttpGrant {
         serde_saphyr::from_str(yaml).unwrap()
@@ -500,7 +501,12 @@ mod tests {
             let (_, policy) = line.split_once("policy: ").unwrap();
             let policy = crate::Policy::parse(policy).unwrap();
             assert!(
-                policy.rules().unwrap()[0].grants.http[0].covers(&wanted),
+                policy
+                    .rules(&CallLimits::of(&crate::HostSettings::default()))
+                    .unwrap()[0]
+                    .grants
+                    .http[0]
+                    .covers(&wanted),
                 "{line}"
             );
         }

@@ -9,6 +9,8 @@ mod dirs;
 mod env;
 mod grants;
 mod http;
+mod limits;
+mod narrowed;
 mod node_grants;
 mod secrets;
 mod set;
@@ -16,24 +18,20 @@ mod set;
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_kernel::{Json, object};
-use serde::{
-    Deserialize,
-    de::{Deserializer, Error},
-};
+use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub(crate) use self::{
     dirs::{DirGrant, to_add as dir_to_add},
     grants::{Grants, Missing},
     http::{Asked, HttpGrant},
+    limits::{By, CallLimits, Limit, Limits},
+    narrowed::{Narrowed, Narrowing},
     node_grants::NodeGrants,
     secrets::{Secret, names_one as names_secret, put_in as put_secrets_in, to_add as secret_to_add},
     set::{SetPolicies, may_be_set, rules as rules_of},
 };
 use self::{env::EnvEntries, secrets::SecretEntries};
-
-/// The most that `at_once` may be: more is the same as no limit.
-const MOST_AT_ONCE: usize = 1 << 20;
 
 /// The largest policy that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
@@ -76,9 +74,9 @@ pub(crate) struct PluginPolicy {
     /// Whether it has real randomness.
     #[serde(default)]
     random: bool,
-    /// How many of its calls may be under way at once. Default: no limit of its own.
-    #[serde(default, deserialize_with = "at_once")]
-    at_once: Option<usize>,
+    /// What its calls may use up. Default: the host's own limits.
+    #[serde(default)]
+    limits: Limits,
 }
 
 /// Why a policy cannot be read.
@@ -108,7 +106,7 @@ impl Policy {
     /// let policy = Policy::parse(r#"
     /// plugins:
     ///   http:
-    ///     at_once: 4
+    ///     limits: {at_once: 4, memory: 128MiB}
     ///     http:
     ///       - https://api.example.org
     ///       - {host: "http://10.0.0.7:8080", methods: [GET, POST], paths: [/v1/]}
@@ -141,13 +139,14 @@ impl Policy {
         self.plugins.keys().map(String::as_str)
     }
 
-    /// What holds for each plugin that it says something of. Values that are elsewhere are read.
+    /// What holds for each plugin that it says something of, where these are the host's own limits. Values that
+    /// are elsewhere are read.
     ///
     /// # Errors
     /// What cannot be had.
-    pub(crate) fn rules(&self) -> Result<Vec<Arc<Rules>>, String> {
+    pub(crate) fn rules(&self, own: &CallLimits) -> Result<Vec<Arc<Rules>>, String> {
         let rules = |(name, policy): (&String, &PluginPolicy)| {
-            let rules = policy.rules(name.as_str().into());
+            let rules = policy.rules(name.as_str().into(), own);
             rules.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))
         };
         self.plugins.iter().map(rules).collect()
@@ -163,11 +162,12 @@ impl PluginPolicy {
         parse(text)
     }
 
-    /// What holds for a plugin with this name. Values that are elsewhere are read.
+    /// What holds for a plugin with this name, where these are the host's own limits. Values that are elsewhere
+    /// are read.
     ///
     /// # Errors
     /// What cannot be had.
-    pub(crate) fn rules(&self, plugin: Arc<str>) -> Result<Arc<Rules>, String> {
+    pub(crate) fn rules(&self, plugin: Arc<str>, own: &CallLimits) -> Result<Arc<Rules>, String> {
         dirs::check(&self.dirs)?;
         let grants = Grants {
             http: self.http.clone(),
@@ -181,8 +181,9 @@ impl PluginPolicy {
         Ok(Arc::new(Rules {
             plugin,
             grants,
-            at_once: self.at_once,
-            places: self.at_once.map(Semaphore::new),
+            limits: Arc::new(own.with_policy(&self.limits)),
+            places: self.limits.at_once().map(Semaphore::new),
+            said: self.limits.clone(),
         }))
     }
 }
@@ -215,20 +216,6 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
     })
 }
 
-fn at_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
-    let number =
-        usize::deserialize(input).map_err(|_| D::Error::custom("`at_once` is a whole number, as in 4"))?;
-    match number {
-        0 => Err(D::Error::custom(
-            "`at_once` is at least 1: with 0, no call would ever begin",
-        )),
-        n if n > MOST_AT_ONCE => Err(D::Error::custom(format!(
-            "`at_once` is at most {MOST_AT_ONCE}: leave it out for no limit"
-        ))),
-        n => Ok(Some(n)),
-    }
-}
-
 /// What holds for the plugins of one name, while the host runs.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -236,18 +223,22 @@ pub(crate) struct Rules {
     pub(crate) plugin: Arc<str>,
     /// What they may do outside of their sandboxes.
     pub(crate) grants: Grants,
-    /// How many of their calls may be under way at once.
-    pub(crate) at_once: Option<usize>,
+    /// What one of their calls may use up.
+    pub(crate) limits: Arc<CallLimits>,
+    /// What the policy says of that.
+    said: Limits,
+    /// How many of their calls may still begin, where that is limited.
     places: Option<Semaphore>,
 }
 
 impl Rules {
-    /// Nothing is granted, and nothing of its own limited.
-    pub(crate) fn none(plugin: Arc<str>) -> Arc<Self> {
+    /// Nothing is granted, and these limits hold.
+    pub(crate) fn none(plugin: Arc<str>, limits: Arc<CallLimits>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
             grants: Grants::default(),
-            at_once: None,
+            limits,
+            said: Limits::default(),
             places: None,
         })
     }
@@ -257,7 +248,8 @@ impl Rules {
         Arc::new(Self {
             plugin: self.plugin.clone(),
             grants: self.grants.narrowed(to),
-            at_once: self.at_once,
+            limits: self.limits.clone(),
+            said: self.said.clone(),
             places: None,
         })
     }
@@ -272,6 +264,11 @@ impl Rules {
         self.grants.lines()
     }
 
+    /// What the policy limits, a line for each limit.
+    pub(crate) fn limited(&self) -> Vec<String> {
+        self.said.lines()
+    }
+
     /// Waits until one more call may begin, in the order of arrival. The call's place is free again
     /// when what is returned is dropped.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
@@ -283,6 +280,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::HostSettings;
 
     fn refusal(text: &str) -> String {
         Policy::parse(text).unwrap_err().to_string()
@@ -290,11 +288,15 @@ mod tests {
 
     #[test]
     fn a_policy_is_read_from_yaml_and_from_json() {
-        let yaml = "plugins:\n  a:\n    at_once: 4\n    http: [https://api.example.org]\n  b: {}\n";
-        let json = r#"{"plugins": {"a": {"at_once": 4, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
+        let yaml = "plugins:\n  a:\n    limits: {at_once: 4}\n    http: [https://api.example.org]\n  b: {}\n";
+        let json = r#"{"plugins": {"a": {"limits": {"at_once": 4}, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
         for text in [yaml, json] {
-            let rules: Vec<_> = Policy::parse(text).unwrap().rules().unwrap();
-            assert_eq!((&*rules[0].plugin, rules[0].at_once), ("a", Some(4)));
+            let own = CallLimits::of(&HostSettings::default());
+            let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own).unwrap();
+            assert_eq!(
+                (&*rules[0].plugin, rules[0].limited()),
+                ("a", vec!["at_once: 4".to_owned()])
+            );
             assert_eq!(rules[0].lines(), ["http: https://api.example.org"]);
             assert!(rules[0].is_granted() && !rules[1].is_granted());
         }
@@ -312,12 +314,12 @@ mod tests {
                 "line 3, column 5: unknown field `htp`, expected one of http, env",
             ),
             (
-                "plugins:\n  a:\n    at_once: 0",
-                "line 3, column 14: `at_once` is at least 1",
+                "plugins:\n  a:\n    limits: {at_once: 0}",
+                "line 3, column 23: expected a whole number from 1",
             ),
             (
-                "plugins:\n  a:\n    at_once: many",
-                "line 3, column 14: `at_once` is a whole number, as in 4",
+                "plugins:\n  a:\n    limits: {memory: many}",
+                "line 3, column 22: expected a number of bytes of at most 4096 MiB",
             ),
             (
                 "plugins:\n  a: {}\n  a: {}",

@@ -8,7 +8,7 @@ use std::{
 use heddle_kernel::Json;
 use heddle_runtime::ports::{PluginPolicyInfo, PolicyRefused, PolicySource};
 
-use super::{PluginPolicy, Policy, Rules};
+use super::{CallLimits, PluginPolicy, Policy, Rules};
 use crate::{component::check_plugin_name, output::held};
 
 /// For how many plugins something may be set.
@@ -54,11 +54,16 @@ impl SetPolicies {
 }
 
 /// The rules that a plugin would have by this. Values that are elsewhere are read: it blocks.
-pub(crate) fn rules(name: &Arc<str>, body: &Json, fixed: &Policy) -> Result<Arc<Rules>, PolicyRefused> {
+pub(crate) fn rules(
+    name: &Arc<str>,
+    body: &Json,
+    fixed: &Policy,
+    own: &CallLimits,
+) -> Result<Arc<Rules>, PolicyRefused> {
     may_be_set(name, fixed)?;
     let policy =
         PluginPolicy::parse(body.get()).map_err(|error| PolicyRefused::Invalid(error.to_string()))?;
-    policy.rules(name.clone()).map_err(PolicyRefused::Invalid)
+    policy.rules(name.clone(), own).map_err(PolicyRefused::Invalid)
 }
 
 /// Whether what a plugin is granted may be set.

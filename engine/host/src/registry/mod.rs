@@ -17,7 +17,13 @@ use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveErro
 use semver::Version;
 
 use self::uses::{Uses, Wanted};
-use crate::{component::version_of, contract::Contract, output::held, policy::Rules};
+use crate::{
+    component::version_of,
+    contract::Contract,
+    metered::Metered,
+    output::held,
+    policy::{CallLimits, Rules},
+};
 
 /// How much of its digest a component gets as build metadata, where its version is taken.
 const BUILD_LEN: usize = 12;
@@ -27,6 +33,8 @@ const BUILD_LEN: usize = 12;
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
+    /// The same, compiled so that what it computes is counted.
+    pub(crate) metered: Arc<Metered>,
     /// What each function's input is checked against, in the order of `info.functions`.
     inputs: Arc<[Schema]>,
     /// Where each function is in `info.functions`.
@@ -46,6 +54,7 @@ impl Plugin {
         info: PluginInfo,
         inputs: Vec<Schema>,
         contract: Contract,
+        metered: Metered,
         rules: Arc<Rules>,
         hidden: bool,
     ) -> Self {
@@ -60,6 +69,7 @@ impl Plugin {
             version: version_of(&info.version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(info),
             contract: Arc::new(contract),
+            metered: Arc::new(metered),
             inputs: inputs.into(),
             rules,
             hidden,
@@ -88,7 +98,7 @@ impl Plugin {
         }
         self.info = Arc::new(PluginInfo {
             grants: rules.lines(),
-            at_once: rules.at_once,
+            limits: rules.limited(),
             ..(*self.info).clone()
         });
         self.rules = rules;
@@ -160,7 +170,7 @@ impl Plugin {
 }
 
 /// Every plugin, at one moment.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     by_digest: HashMap<Digest, Arc<Plugin>>,
     /// The versions of each name that are not hidden, newest first.
@@ -171,6 +181,8 @@ pub(crate) struct Snapshot {
     registered: u64,
     /// What holds for plugins, by their name, where anything is said of that.
     rules: Arc<BTreeMap<Arc<str>, Arc<Rules>>>,
+    /// What limits the others.
+    own: Arc<CallLimits>,
 }
 
 /// The plugins.
@@ -181,12 +193,16 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Without any plugin, but with the rules for those to come.
-    pub(crate) fn new(rules: Vec<Arc<Rules>>) -> Self {
+    /// Without any plugin, but with the rules for those to come, and the limits for the others.
+    pub(crate) fn new(rules: Vec<Arc<Rules>>, own: CallLimits) -> Self {
         let rules = rules.into_iter().map(|rules| (rules.plugin.clone(), rules));
         let first = Snapshot {
+            by_digest: HashMap::new(),
+            by_name: BTreeMap::new(),
+            by_function: HashMap::new(),
+            registered: 0,
             rules: Arc::new(rules.collect()),
-            ..Snapshot::default()
+            own: Arc::new(own),
         };
         Self {
             current: RwLock::new(Arc::new(first)),
@@ -353,7 +369,7 @@ impl Registry {
 impl Snapshot {
     fn rules_of(&self, name: &Arc<str>) -> Arc<Rules> {
         let rules = self.rules.get(name).cloned();
-        rules.unwrap_or_else(|| Rules::none(name.clone()))
+        rules.unwrap_or_else(|| Rules::none(name.clone(), self.own.clone()))
     }
 
     fn with(&self, plugin: Arc<Plugin>) -> Result<Self, RegisterError> {

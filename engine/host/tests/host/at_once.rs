@@ -16,7 +16,7 @@ fn spawn(host: &Host, call: Call) -> JoinHandle<Result<Outcome, Failure>> {
 #[tokio::test]
 async fn no_more_calls_of_a_plugin_are_under_way_than_its_policy_allows() {
     let server = Server::answering(|_| Answer::Never).await;
-    let policy = json!({"plugins": {"outgoing": {"at_once": 3, "http": [server.url("")]}}});
+    let policy = json!({"plugins": {"outgoing": {"limits": {"at_once": 3}, "http": [server.url("")]}}});
     let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing", "bench"]).await;
     let config = json!({"urls": [server.url("/")]}).to_string();
     let calls: Vec<_> = (0..20)
@@ -91,7 +91,7 @@ async fn host_for_order(gate: &Arc<Semaphore>) -> Ordered {
         _ => Answer::ok(""),
     })
     .await;
-    let policy = json!({"plugins": {"outgoing": {"at_once": 1, "http": [server.url("")]}}});
+    let policy = json!({"plugins": {"outgoing": {"limits": {"at_once": 1}, "http": [server.url("")]}}});
     let settings = HostSettings {
         calls_at_once: 2,
         ..granting(&policy.to_string())

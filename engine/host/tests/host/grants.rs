@@ -2,13 +2,13 @@
 
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
-use heddle_kernel::{FailureKind, graph::Bounds};
+use heddle_kernel::graph::Bounds;
 use heddle_runtime::ports::{Functions, PolicyRefused, PolicySource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::server::{Answer, Server};
+use crate::server::{Answer, Asked, Server};
 
 /// The fixtures, with this granted to each.
 async fn host(policy: Value) -> Host {
@@ -261,7 +261,7 @@ fn secret_file() -> tempfile::NamedTempFile {
 }
 
 /// Sends back what it was sent.
-fn echo(asked: &crate::server::Asked) -> Answer {
+fn echo(asked: &Asked) -> Answer {
     Answer::ok(asked.header("authorization").unwrap_or("nothing"))
 }
 

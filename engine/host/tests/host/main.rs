@@ -5,11 +5,13 @@
 mod at_once;
 mod cache;
 mod calls;
+mod compatibility;
 mod grants;
 mod inputs;
 mod inspection;
 mod limits;
 mod outgoing;
+mod plain;
 mod purity;
 mod registration;
 mod server;

@@ -172,17 +172,23 @@ async fn a_plugin_without_a_grant_registers_and_its_requests_are_refused() {
 
 #[tokio::test]
 async fn grants_are_shown_and_make_a_function_one_that_waits() {
-    let host = host(granting("plugins: {http: {at_once: 3, http: [api.example.org]}}")).await;
+    let host = host(granting(
+        "plugins: {http: {limits: {at_once: 3}, http: [api.example.org]}}",
+    ))
+    .await;
     let plugins = host.plugins();
     let shown = |name: &str| {
         let info = plugins.iter().find(|info| *info.name == *name).unwrap();
-        (info.grants.clone(), info.at_once)
+        (info.grants.clone(), info.limits.clone())
     };
     assert_eq!(
         shown("http"),
-        (vec!["http: https://api.example.org".to_owned()], Some(3))
+        (
+            vec!["http: https://api.example.org".to_owned()],
+            vec!["at_once: 3".to_owned()]
+        )
     );
-    assert_eq!(shown("hostile"), (Vec::new(), None));
+    assert_eq!(shown("hostile"), (Vec::new(), Vec::new()));
     for (uses, granted) in [("http/request", true), ("hostile/call", false)] {
         let function = host.resolve(uses).unwrap().function;
         assert_eq!((function.granted, host.is_granted(&function)), (granted, granted));
@@ -278,9 +284,24 @@ async fn a_body_that_is_too_large_ends_the_request_with_the_limits_name() {
         "the limits are allowed"
     );
     for (path, bytes, what, limit) in [
-        ("/said", 0, "answer", "2000 bytes (http_response_bytes)"),
-        ("/unsaid", 0, "answer", "2000 bytes (http_response_bytes)"),
-        ("/", 1001, "body", "1000 bytes (http_request_bytes)"),
+        (
+            "/said",
+            0,
+            "answer",
+            "2000 bytes (http_response_bytes, the server's default)",
+        ),
+        (
+            "/unsaid",
+            0,
+            "answer",
+            "2000 bytes (http_response_bytes, the server's default)",
+        ),
+        (
+            "/",
+            1001,
+            "body",
+            "1000 bytes (http_request_bytes, the server's default)",
+        ),
     ] {
         let fetched = one(path, bytes).await;
         let url = server.url(path);
@@ -388,12 +409,13 @@ async fn requests_at_once_and_in_all_have_limits() {
         ..http(&json!([server.url("")]))
     };
     let few = host(limits).await;
-    let fetched = fetch(&few, json!({"urls": vec![server.url("/"); 4]})).await;
-    assert_eq!(fetched.answers[..2], ["yes", "yes"]);
-    for refused in &fetched.answers[2..] {
-        assert!(refused.contains("limit of 2 (http_requests)"), "{refused}");
-    }
-    assert_eq!(fetched.lines.len(), 3, "said once: {:?}", fetched.lines);
+    let config = json!({"urls": vec![server.url("/"); 4]}).to_string();
+    let failure = run(&few, "outgoing/fetch", "{}", &config).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Limit);
+    assert_eq!(
+        &*failure.message,
+        "`outgoing/fetch` made more requests than its limit of 2 (http_requests, the server's default)"
+    );
     assert_eq!(server.asked().len(), 2);
 }
 

@@ -53,7 +53,11 @@ async fn a_failure_of_a_tool_reaches_its_caller_with_its_kind() {
 
 #[tokio::test]
 async fn calls_are_nested_no_deeper_than_their_limit() {
-    let host = host_with(settings(), &["fixtures/hostile"]).await;
+    let settings = HostSettings {
+        call_repeats: 100,
+        ..settings()
+    };
+    let host = host_with(settings, &["fixtures/hostile"]).await;
     let nested = call_tool(&host, "nest", "{}").await.unwrap();
     let nested: serde_json::Value = serde_json::from_str(nested.get()).unwrap();
     assert_eq!(nested["depth"], 7, "the eighth is the last");

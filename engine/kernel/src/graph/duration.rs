@@ -13,11 +13,11 @@ const UNITS: [(&str, u64); 6] = [
     ("w", 7 * DAY),
 ];
 
-/// The milliseconds of a duration.
+/// The milliseconds of a duration as a graph writes it: `500ms`, `10s`, `1h30m`, `7d`.
 ///
 /// # Errors
 /// What a duration looks like, where this is none.
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, String> {
     let wrong =
         || format!("expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got {text:?}");
     let mut rest = text.trim();

@@ -21,7 +21,8 @@ pub use definition::{
     CaseDefinition, Definition, Does, Each, GroupLimit, Limits, Map, NodeDefinition, OnItemError, Output,
     PayloadSchema, Policy, Retry, Sleep, Wait,
 };
-pub(crate) use duration::{MAX_DURATION_MS, parse as duration, text as duration_text};
+pub use duration::parse as duration;
+pub(crate) use duration::{MAX_DURATION_MS, text as duration_text};
 pub use kept::Pins;
 pub(crate) use nearest::{did_you_mean, nearest};
 pub use reach::Reach;

@@ -1,4 +1,4 @@
-//! Events and chunks as watchers see them.
+//! Events as watchers see them.
 //!
 //! An event is projected from itself alone, so it is the same object over the WebSocket, the
 //! event stream, the JSON page and in `logs`, wherever the reading began.
@@ -13,7 +13,6 @@ use heddle_kernel::{
     Event, Json, Level, Next, Object, Recorded, RunId,
     event::{Arm, FunctionRef, Item, Then},
 };
-use heddle_runtime::Chunk;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -518,46 +517,6 @@ fn level(event: &Event) -> Level {
         | Event::CancelRequested { .. }
         | Event::RunCancelled { .. } => Level::Warn,
         _ => Level::Info,
-    }
-}
-
-/// What a function sends out while it runs, as a watcher sees it: not kept, and without a number.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Chunk)]
-pub(crate) struct ChunkView<'c> {
-    /// Always `chunk`.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    /// The run.
-    #[schema(value_type = String, format = "uuid")]
-    run_id: RunId,
-    /// The node that the function runs at.
-    node: &'c str,
-    /// The step.
-    step: u64,
-    /// What was sent.
-    #[schema(value_type = Value)]
-    data: &'c Json,
-    /// Always false: a chunk is told only to who watches at that moment.
-    kept: bool,
-}
-
-impl<'c> ChunkView<'c> {
-    /// How a chunk of a run looks.
-    pub(crate) fn of(run: RunId, chunk: &'c Chunk) -> Self {
-        Self {
-            kind: "chunk",
-            run_id: run,
-            node: &chunk.node,
-            step: chunk.step,
-            data: &chunk.data,
-            kept: false,
-        }
-    }
-
-    /// The chunk as JSON text.
-    pub(crate) fn text(&self) -> String {
-        serde_json::to_string(self).expect("a chunk's keys are strings")
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the engine's things look from outside: the one place where kernel types become the
 //! JSON that clients read.
 
+mod chunk;
 mod event;
 
 use std::{fmt, sync::Arc};
@@ -12,7 +13,10 @@ use heddle_runtime::{RunView, ports::RunRow};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-pub(crate) use self::event::{ChunkView, EventView, FunctionRefView, ItemView};
+pub(crate) use self::{
+    chunk::{ChunkView, MissedView},
+    event::{EventView, FunctionRefView, ItemView},
+};
 
 /// A moment, written as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug)]

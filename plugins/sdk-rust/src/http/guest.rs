@@ -7,18 +7,50 @@ use wasip2::{
             ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
         },
     },
-    io::streams::StreamError,
+    io::streams::{InputStream, StreamError},
 };
 
-use super::{Request, Response, Url};
+use super::{Incoming, Request, Url};
 use crate::{Error, Result};
 
 /// How much is written, and read, at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-pub(super) fn send(request: &Request, url: &Url<'_>) -> Result<Response> {
+/// Sends a request and waits for the head of its answer.
+pub(super) fn open(request: &Request, url: &Url<'_>) -> Result<Incoming> {
     let shown = request.shown();
     let invalid = |what: &str| Error::permanent(format!("{shown} cannot be sent: {what}"));
+    let outgoing = outgoing(request, url, &invalid)?;
+    let body = match request.body.is_empty() {
+        true => None,
+        false => Some(
+            outgoing
+                .body()
+                .map_err(|()| invalid("its body is not what its headers say"))?,
+        ),
+    };
+    let answer = handle(outgoing, None).map_err(|code| failed(&shown, &code))?;
+    if let Some(body) = body {
+        // Where this does not go well, the answer says why.
+        let _ = write(body, &request.body);
+    }
+    answer.subscribe().block();
+    let response = answer
+        .get()
+        .and_then(Result::ok)
+        .ok_or_else(|| Error::retryable(format!("{shown} failed: there was no answer")))?
+        .map_err(|code| failed(&shown, &code))?;
+    let headers = response.headers().entries().into_iter();
+    let headers = headers.filter_map(|(name, value)| Some((name, String::from_utf8(value).ok()?)));
+    Ok(Incoming {
+        status: response.status(),
+        headers: headers.collect(),
+        body: Body::of(shown, response)?,
+    })
+}
+
+/// A request with everything but its body.
+fn outgoing(request: &Request, url: &Url<'_>, invalid: &dyn Fn(&str) -> Error) -> Result<OutgoingRequest> {
     let headers = Fields::new();
     for (name, value) in &request.headers {
         headers
@@ -45,26 +77,44 @@ pub(super) fn send(request: &Request, url: &Url<'_>) -> Result<Response> {
     outgoing
         .set_path_with_query(Some(url.path))
         .map_err(|()| invalid("its path is none"))?;
-    let body = match request.body.is_empty() {
-        true => None,
-        false => Some(
-            outgoing
-                .body()
-                .map_err(|()| invalid("its body is not what its headers say"))?,
-        ),
-    };
-    let answer = handle(outgoing, None).map_err(|code| failed(&shown, &code))?;
-    if let Some(body) = body {
-        // Where this does not go well, the answer says why.
-        let _ = write(body, &request.body);
+    Ok(outgoing)
+}
+
+/// The body of an answer that is still coming. The fields are dropped in this order, children first.
+pub(super) struct Body {
+    stream: InputStream,
+    _incoming: IncomingBody,
+    _response: IncomingResponse,
+    shown: String,
+}
+
+impl Body {
+    fn of(shown: String, response: IncomingResponse) -> Result<Self> {
+        let taken = || Error::permanent(format!("{shown}: the answer's body was taken before"));
+        let incoming = response.consume().map_err(|()| taken())?;
+        let stream = incoming.stream().map_err(|()| taken())?;
+        Ok(Self {
+            stream,
+            _incoming: incoming,
+            _response: response,
+            shown,
+        })
     }
-    answer.subscribe().block();
-    let response = answer
-        .get()
-        .and_then(Result::ok)
-        .ok_or_else(|| Error::retryable(format!("{shown} failed: there was no answer")))?
-        .map_err(|code| failed(&shown, &code))?;
-    read(&shown, response)
+
+    /// The next bytes, as soon as there are any; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            match self.stream.blocking_read(CHUNK_BYTES as u64) {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(StreamError::Closed) => return Ok(None),
+                Err(StreamError::LastOperationFailed(error)) => {
+                    let (shown, said) = (&self.shown, error.to_debug_string());
+                    return Err(kind(format!("{shown}: the answer broke off: {said}")));
+                }
+            }
+        }
+    }
 }
 
 fn write(body: OutgoingBody, mut bytes: &[u8]) -> Result<(), ()> {
@@ -83,37 +133,6 @@ fn write(body: OutgoingBody, mut bytes: &[u8]) -> Result<(), ()> {
     stream.subscribe().block();
     drop(stream);
     OutgoingBody::finish(body, None).map_err(drop)
-}
-
-fn read(shown: &str, response: IncomingResponse) -> Result<Response> {
-    let status = response.status();
-    let headers = response.headers().entries().into_iter();
-    let headers = headers.filter_map(|(name, value)| Some((name, String::from_utf8(value).ok()?)));
-    let headers = headers.collect();
-    let incoming: IncomingBody = response
-        .consume()
-        .map_err(|()| Error::permanent(format!("{shown}: the answer's body was taken before")))?;
-    let stream = incoming
-        .stream()
-        .map_err(|()| Error::permanent(format!("{shown}: the answer's body was taken before")))?;
-    let mut body = Vec::new();
-    loop {
-        match stream.blocking_read(CHUNK_BYTES as u64) {
-            Ok(bytes) => body.extend_from_slice(&bytes),
-            Err(StreamError::Closed) => break,
-            Err(StreamError::LastOperationFailed(error)) => {
-                return Err(kind(format!(
-                    "{shown}: the answer broke off: {}",
-                    error.to_debug_string()
-                )));
-            }
-        }
-    }
-    Ok(Response {
-        status,
-        headers,
-        body,
-    })
 }
 
 fn method(name: &str) -> Method {

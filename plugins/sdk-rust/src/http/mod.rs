@@ -12,9 +12,19 @@
 //! A request that the operator did not grant fails with an error that says what to add to the policy.
 //! The engine gives each request of a call an `idempotency-key` that is the same on every attempt of the
 //! step, unless the request has one. It follows no redirect.
+//!
+//! [`Request::open`] gives the answer when its head is there; its body is read as it comes, in pieces or as
+//! [server-sent events](Incoming::events).
 
+mod date;
+mod events;
 #[cfg(target_arch = "wasm32")]
 mod guest;
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "native.rs"]
+pub(crate) mod guest;
+
+pub use events::{Event, Events};
 
 use std::fmt;
 
@@ -46,6 +56,15 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// An answer whose body is still to come.
+pub struct Incoming {
+    /// The status.
+    pub status: u16,
+    /// The headers, their names in lower case. Those whose value is no text are left out.
+    pub headers: Vec<(String, String)>,
+    body: guest::Body,
+}
+
 impl Request {
     /// A request without headers or a body.
     pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
@@ -67,7 +86,8 @@ impl Request {
         Self::new("POST", url)
     }
 
-    /// The same with one more header.
+    /// The same with one more header. In its value, `${secret.NAME}` stands for a secret of the operator's, which
+    /// is put there when the request goes out and which the plugin never has.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -93,11 +113,15 @@ impl Request {
     /// Permanent where it cannot be sent as it is, or was not granted; retryable where the host was not
     /// reached or did not answer. An answer with a status that tells of an error is an answer.
     pub fn send(&self) -> Result<Response> {
-        let url = Url::parse(&self.url)?;
-        #[cfg(target_arch = "wasm32")]
-        return guest::send(self, &url);
-        #[cfg(not(target_arch = "wasm32"))]
-        return native::send(self, &url);
+        self.open()?.read()
+    }
+
+    /// Sends it and waits for the answer's status and headers. Its body is read as it comes.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn open(&self) -> Result<Incoming> {
+        guest::open(self, &Url::parse(&self.url)?)
     }
 
     /// What it is called in errors. A query may hold a secret.
@@ -110,15 +134,15 @@ impl Request {
 impl Response {
     /// The value of the first header with this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(other, _)| other == name);
-        found.map(|(_, value)| value.as_str())
+        find(&self.headers, name)
     }
 
     /// The answer, if its status tells of no error.
     ///
     /// # Errors
     /// Retryable for the statuses that may go well another time (408, 425, 429, 500, 502, 503, 504),
-    /// permanent for every other from 400; with the status and the beginning of the body.
+    /// permanent for every other from 400; with the beginning of the body, and in its data the `status` and, where
+    /// the answer says how long to wait, `retry_after_s`.
     pub fn checked(self) -> Result<Self> {
         let status = self.status;
         if status < 400 {
@@ -130,7 +154,17 @@ impl Response {
             true => Error::retryable(message),
             false => Error::permanent(message),
         };
-        Err(error.with_data(serde_json::json!({ "status": status })))
+        let mut data = serde_json::json!({ "status": status });
+        if let Some(seconds) = self.retry_after_s() {
+            data["retry_after_s"] = seconds.into();
+        }
+        Err(error.with_data(data))
+    }
+
+    /// How many seconds the header `retry-after` says to wait. Where it names a time, they are counted
+    /// from the answer's own `date`, since a plugin's clock may stand.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        date::retry_after_s(self.header("retry-after")?, self.header("date"))
     }
 
     /// Whether its status tells of something that may go well another time.
@@ -151,6 +185,58 @@ impl Response {
             ))
         })
     }
+}
+
+impl Incoming {
+    /// The value of the first header with this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name)
+    }
+
+    /// The next bytes of the body, as soon as there are any; none once it is over.
+    ///
+    /// # Errors
+    /// Retryable where the connection broke off, permanent where the body is larger than its limit.
+    pub fn next_bytes(&mut self) -> Result<Option<Vec<u8>>> {
+        self.body.next()
+    }
+
+    /// The rest of the body as server-sent events, each as soon as it is whole.
+    pub fn events(self) -> Events {
+        Events::of(self)
+    }
+
+    /// Waits for the rest of the body.
+    pub fn read(self) -> Result<Response> {
+        self.read_at_most(usize::MAX)
+    }
+
+    /// Waits for the rest of the body, unless it is larger than so many bytes.
+    ///
+    /// # Errors
+    /// Those of [`next_bytes`](Self::next_bytes), and permanent where the body is larger.
+    pub fn read_at_most(mut self, bytes: usize) -> Result<Response> {
+        let mut body = Vec::new();
+        while let Some(more) = self.next_bytes()? {
+            if more.len() > bytes - body.len() {
+                return Err(Error::permanent(format!(
+                    "the answer has more than {bytes} bytes"
+                )));
+            }
+            body.extend_from_slice(&more);
+        }
+        Ok(Response {
+            status: self.status,
+            headers: self.headers,
+            body,
+        })
+    }
+}
+
+/// The value of the first header with this name.
+fn find<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    let found = headers.iter().find(|(other, _)| other == name);
+    found.map(|(_, value)| value.as_str())
 }
 
 /// The parts of an URL.
@@ -184,35 +270,6 @@ impl<'a> Url<'a> {
             is_https,
             authority,
             path,
-        })
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) mod native {
-    //! Outside of the engine, the author's test answers.
-
-    use std::cell::RefCell;
-
-    use super::{Error, Request, Response, Result, Url};
-
-    type Answer = Box<dyn Fn(&Request) -> Result<Response>>;
-
-    thread_local! {
-        static ANSWER: RefCell<Option<Answer>> = const { RefCell::new(None) };
-    }
-
-    pub(crate) fn answer(answer: Answer) {
-        ANSWER.set(Some(answer));
-    }
-
-    pub(super) fn send(request: &Request, _: &Url<'_>) -> Result<Response> {
-        ANSWER.with_borrow(|answer| match answer {
-            Some(answer) => answer(request),
-            None => Err(Error::permanent(format!(
-                "{} was not sent: outside of the engine, `testing::answer_requests` says what is answered",
-                request.shown()
-            ))),
         })
     }
 }

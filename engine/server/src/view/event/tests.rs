@@ -2,8 +2,10 @@
 
 use expect_test::{Expect, expect};
 use heddle_kernel::{Digest, Failure, FailureKind, GraphId, RunError, Timestamp, object::json};
+use heddle_runtime::Chunk;
 
 use super::*;
+use crate::view::{ChunkView, MissedView};
 
 const RUN: RunId = RunId(uuid::Uuid::from_u128(0x019a_b0c4_54d2_7bd1_9d4a_7a3c_3f9a_2b10));
 
@@ -315,8 +317,13 @@ fn a_chunk_has_no_number_and_says_that_it_is_not_kept() {
         node: "write".into(),
         step: 4,
         data: json("\"tok\"").expect("JSON"),
+        after: 9,
     };
     expect![[r#"{"type":"chunk","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","node":"write","step":4,"data":"tok","kept":false}"#]].assert_eq(&ChunkView::of(RUN, &chunk).text());
+    expect![[
+        r#"{"type":"chunks_missed","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","count":3,"kept":false}"#
+    ]]
+    .assert_eq(&MissedView::of(RUN, 3).text());
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! What components are compiled for and run on: an engine, what it offers them, its cache of compiled
+//! components, and the clock that ends what runs too long.
+//!
+//! A host has one for most calls. Counting what is computed makes code about a third slower, so components
+//! whose fuel is limited are compiled for another one, which is there once it is needed.
+
+use heddle_kernel::Digest;
+use wasmtime::{Engine, component::Linker};
+
+use crate::{
+    cache::Cache,
+    component::Inspected,
+    contract::Contract,
+    engine::{self, Ticker},
+    host::HostError,
+    sandbox::{self, Sandbox},
+    settings::HostSettings,
+};
+
+/// Why a component cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// It does not run here.
+    #[error("{0}")]
+    Engine(String),
+    /// It has no functions for a graph.
+    #[error("{0}")]
+    Plugin(String),
+}
+
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    linker: Linker<Sandbox>,
+    cache: Cache,
+}
+
+impl Machine {
+    /// Starts one; with `metered`, the code for it counts what it computes.
+    pub(crate) fn start(settings: &HostSettings, metered: bool) -> Result<Self, HostError> {
+        let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let engine = engine::build(settings, metered).map_err(failed)?;
+        Ok(Self {
+            linker: sandbox::linker(&engine).map_err(failed)?,
+            cache: Cache::open(settings.cache_dir.as_deref(), &engine).map_err(HostError::Cache)?,
+            ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
+            engine,
+        })
+    }
+
+    /// Compiles a component, or finds it compiled. It takes seconds where it compiles, so call it where
+    /// blocking is allowed.
+    ///
+    /// # Errors
+    /// Why it cannot be called.
+    pub(crate) fn compile(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        found: &Inspected,
+    ) -> Result<Contract, Unfit> {
+        let compiled = self.cache.load(&self.engine, digest, bytes);
+        let component = compiled
+            .map_err(|error| Unfit::Engine(format!("the component cannot be compiled: {error:#}")))?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+            Unfit::Engine(format!(
+                "the component needs what this host does not have: {error:#}"
+            ))
+        })?;
+        Contract::find(pre, found).map_err(Unfit::Plugin)
+    }
+}

@@ -1,0 +1,466 @@
+//! What one call may use up: the host's own limits, what the policy says of a plugin, and what a node of a
+//! graph says of its calls.
+//!
+//! The words are the same wherever a limit is written or told. The policy sets a plugin's limit in place of
+//! the host's own, below or above it; a node can only lower what stands then.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use heddle_kernel::{Json, graph};
+use serde::{
+    Deserialize,
+    de::{Deserializer, Error},
+};
+
+use crate::settings::{Bytes, HostSettings, MEMORY_CEILING, Span};
+
+/// The most that `at_once` may be: more is the same as no limit.
+const MOST_AT_ONCE: usize = 1 << 20;
+
+/// The most that each limit in bytes but `memory` may be: what it bounds is held in memory as a whole.
+const MOST_BYTES: usize = 1 << 30;
+
+/// The longest that `time` may be.
+const MOST_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most that `http_requests` may be.
+const MOST_REQUESTS: usize = 1 << 20;
+
+/// The limits that somebody wrote down, by their words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// The memories of one instance, together.
+    memory: Option<Size<MEMORY_CEILING>>,
+    /// How long a call may take, the tools that it calls included.
+    time: Option<Time>,
+    /// How much an instance may compute.
+    fuel: Option<Fuel>,
+    /// How many calls may be under way at once.
+    at_once: Option<Count<1, MOST_AT_ONCE>>,
+    /// What a call may log, the tools that it calls included.
+    log: Option<Size<MOST_BYTES>>,
+    /// What a call may emit, the tools that it calls included.
+    emit: Option<Size<MOST_BYTES>>,
+    /// What a call may answer.
+    result: Option<Size<MOST_BYTES>>,
+    /// The bodies of all requests of a call, the tools that it calls included.
+    outgoing: Option<Size<MOST_BYTES>>,
+    /// How many requests a call may make, the tools that it calls included.
+    http_requests: Option<Count<0, MOST_REQUESTS>>,
+    /// The body of one request.
+    http_request_bytes: Option<Size<MOST_BYTES>>,
+    /// The body of one answer.
+    http_response_bytes: Option<Size<MOST_BYTES>>,
+}
+
+impl Limits {
+    /// Reads the `limits` of a node.
+    ///
+    /// # Errors
+    /// Each key that is wrong, with its JSON pointer within the node.
+    pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
+        let wrong = |error: serde_json::Error| vec![("/limits".to_owned(), error.to_string())];
+        if let Ok(limits) = serde_json::from_str(json.get()) {
+            return Ok(limits);
+        }
+        let keys: BTreeMap<String, serde_json::Value> = serde_json::from_str(json.get()).map_err(wrong)?;
+        let mut problems = Vec::new();
+        for (key, value) in keys {
+            let one = serde_json::Value::Object([(key.clone(), value)].into_iter().collect());
+            if let Err(error) = Self::deserialize(one) {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                problems.push((format!("/limits/{key}"), error.to_string()));
+            }
+        }
+        Err(problems)
+    }
+
+    /// How many calls may be under way at once.
+    pub(crate) fn at_once(&self) -> Option<usize> {
+        self.at_once.map(|count| count.0)
+    }
+
+    /// What is said, a line for each limit.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        fn line(name: &str, value: Option<impl fmt::Display>) -> Option<String> {
+            value.map(|value| format!("{name}: {value}"))
+        }
+        let lines = [
+            line("memory", self.memory),
+            line("time", self.time),
+            line("fuel", self.fuel),
+            line("at_once", self.at_once),
+            line("log", self.log),
+            line("emit", self.emit),
+            line("result", self.result),
+            line("outgoing", self.outgoing),
+            line("http_requests", self.http_requests),
+            line("http_request_bytes", self.http_request_bytes),
+            line("http_response_bytes", self.http_response_bytes),
+        ];
+        lines.into_iter().flatten().collect()
+    }
+}
+
+/// Who set a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The host has it for every call.
+    Default,
+    /// The policy, for the plugin.
+    Policy,
+    /// The node, in its `limits`.
+    Node,
+    /// The node, by its `timeout`.
+    Timeout,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "the server's default",
+            Self::Policy => "set by the policy",
+            Self::Node => "set by the node",
+            Self::Timeout => "the node's timeout",
+        })
+    }
+}
+
+/// A limit that stands, and who set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit<T> {
+    pub(crate) value: T,
+    pub(crate) by: By,
+}
+
+impl<T: Copy + Ord> Limit<T> {
+    fn default(value: T) -> Self {
+        let by = By::Default;
+        Self { value, by }
+    }
+
+    /// The policy's stands in place of the host's own.
+    fn set(self, value: Option<T>) -> Self {
+        let by = By::Policy;
+        value.map_or(self, |value| Self { value, by })
+    }
+
+    /// The smaller one stands.
+    pub(crate) fn narrow(self, value: Option<T>, by: By) -> Self {
+        match value {
+            Some(value) if value < self.value => Self { value, by },
+            _ => self,
+        }
+    }
+}
+
+impl Limit<usize> {
+    /// As a failure tells it: `16 MiB (memory, set by the policy)`.
+    pub(crate) fn bytes(&self, name: &str) -> String {
+        format!("{} ({name}, {})", Bytes(self.value), self.by)
+    }
+
+    /// The same for a limit that counts.
+    pub(crate) fn count(&self, name: &str) -> String {
+        format!("{} ({name}, {})", self.value, self.by)
+    }
+}
+
+impl Limit<u64> {
+    /// As a failure tells it.
+    pub(crate) fn fuel(&self) -> String {
+        format!("{} (fuel, {})", self.value, self.by)
+    }
+}
+
+impl Limit<Duration> {
+    /// As a failure tells it.
+    pub(crate) fn span(&self) -> String {
+        match self.by {
+            By::Timeout => format!("{} ({})", Span(self.value), self.by),
+            by => format!("{} (time, {by})", Span(self.value)),
+        }
+    }
+}
+
+/// What stands for one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallLimits {
+    pub(crate) memory: Limit<usize>,
+    pub(crate) time: Limit<Duration>,
+    /// Without one, what is computed is not counted.
+    pub(crate) fuel: Option<Limit<u64>>,
+    pub(crate) log: Limit<usize>,
+    pub(crate) emit: Limit<usize>,
+    pub(crate) result: Limit<usize>,
+    pub(crate) outgoing: Limit<usize>,
+    pub(crate) http_requests: Limit<usize>,
+    pub(crate) http_request_bytes: Limit<usize>,
+    pub(crate) http_response_bytes: Limit<usize>,
+}
+
+impl CallLimits {
+    /// The host's own.
+    pub(crate) fn of(settings: &HostSettings) -> Self {
+        Self {
+            memory: Limit::default(settings.max_memory_bytes),
+            time: Limit::default(settings.call_timeout),
+            fuel: None,
+            log: Limit::default(settings.log_bytes),
+            emit: Limit::default(settings.emit_bytes),
+            result: Limit::default(settings.result_bytes),
+            outgoing: Limit::default(settings.outgoing_bytes),
+            http_requests: Limit::default(settings.http_requests),
+            http_request_bytes: Limit::default(settings.http_request_bytes),
+            http_response_bytes: Limit::default(settings.http_response_bytes),
+        }
+    }
+
+    /// What stands for a plugin of which the policy says this.
+    pub(crate) fn with_policy(&self, said: &Limits) -> Self {
+        let by = By::Policy;
+        Self {
+            memory: self.memory.set(value(said.memory)),
+            time: self.time.set(said.time.map(|time| time.0)),
+            fuel: said.fuel.map(|Fuel(value)| Limit { value, by }).or(self.fuel),
+            log: self.log.set(value(said.log)),
+            emit: self.emit.set(value(said.emit)),
+            result: self.result.set(value(said.result)),
+            outgoing: self.outgoing.set(value(said.outgoing)),
+            http_requests: self.http_requests.set(said.http_requests.map(|count| count.0)),
+            http_request_bytes: self.http_request_bytes.set(value(said.http_request_bytes)),
+            http_response_bytes: self.http_response_bytes.set(value(said.http_response_bytes)),
+        }
+    }
+
+    /// What stands for the calls of a node that says this.
+    pub(crate) fn narrowed(&self, said: &Limits) -> Self {
+        let by = By::Node;
+        let fuel = match (self.fuel, said.fuel) {
+            (Some(fuel), Some(said)) => Some(fuel.narrow(Some(said.0), by)),
+            (None, Some(Fuel(value))) => Some(Limit { value, by }),
+            (fuel, None) => fuel,
+        };
+        let requests = said.http_requests.map(|count| count.0);
+        let (request, response) = (said.http_request_bytes, said.http_response_bytes);
+        Self {
+            memory: self.memory.narrow(value(said.memory), by),
+            time: self.time.narrow(said.time.map(|time| time.0), by),
+            fuel,
+            log: self.log.narrow(value(said.log), by),
+            emit: self.emit.narrow(value(said.emit), by),
+            result: self.result.narrow(value(said.result), by),
+            outgoing: self.outgoing.narrow(value(said.outgoing), by),
+            http_requests: self.http_requests.narrow(requests, by),
+            http_request_bytes: self.http_request_bytes.narrow(value(request), by),
+            http_response_bytes: self.http_response_bytes.narrow(value(response), by),
+        }
+    }
+}
+
+fn value<const MOST: usize>(size: Option<Size<MOST>>) -> Option<usize> {
+    size.map(|size| size.0)
+}
+
+/// A number of bytes from 1 to `MOST`: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size<const MOST: usize>(usize);
+
+/// A whole number from `LEAST` to `MOST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count<const LEAST: usize, const MOST: usize>(usize);
+
+/// A duration, as a graph writes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Time(Duration);
+
+/// A whole number of units of fuel, at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fuel(u64);
+
+/// A value as it is written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Whole(u64),
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Size<MOST> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let bytes = match Written::deserialize(input)? {
+            Written::Whole(bytes) => Some(bytes),
+            Written::Text(text) => size(&text),
+            Written::Other(_) => None,
+        };
+        let fits = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        match fits.filter(|bytes| (1..=MOST).contains(bytes)) {
+            Some(bytes) => Ok(Self(bytes)),
+            None => Err(D::Error::custom(format!(
+                "expected a number of bytes of at most {}, such as 65536, \"64KiB\" or \"16MiB\"",
+                Bytes(MOST)
+            ))),
+        }
+    }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Count<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let count = match Written::deserialize(input)? {
+            Written::Whole(count) => usize::try_from(count).ok(),
+            Written::Text(_) | Written::Other(_) => None,
+        };
+        match count.filter(|count| (LEAST..=MOST).contains(count)) {
+            Some(count) => Ok(Self(count)),
+            None => Err(D::Error::custom(format!(
+                "expected a whole number from {LEAST} to {MOST}"
+            ))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = match Written::deserialize(input)? {
+            Written::Text(text) => text,
+            Written::Whole(number) => number.to_string(),
+            Written::Other(_) => String::new(),
+        };
+        let ms = graph::duration(&text).map_err(D::Error::custom)?;
+        match Duration::from_millis(ms) {
+            time if time > Duration::ZERO && time <= MOST_TIME => Ok(Self(time)),
+            _ => Err(D::Error::custom(format!(
+                "expected a duration of at least 1ms and at most 24h, got {text:?}"
+            ))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fuel {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        match Written::deserialize(input)? {
+            // The engine counts it as a signed number.
+            Written::Whole(fuel @ 1..=0x7fff_ffff_ffff_ffff) => Ok(Self(fuel)),
+            _ => Err(D::Error::custom(
+                "expected a whole number of at least 1, such as 1000000000",
+            )),
+        }
+    }
+}
+
+impl<const MOST: usize> fmt::Display for Size<MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Bytes(self.0).fmt(f)
+    }
+}
+
+impl<const LEAST: usize, const MOST: usize> fmt::Display for Count<LEAST, MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Span(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Fuel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(text: &str) -> Limits {
+        Limits::of_node(&heddle_kernel::object::json(text).unwrap()).unwrap()
+    }
+
+    fn refused(text: &str) -> Vec<(String, String)> {
+        Limits::of_node(&heddle_kernel::object::json(text).unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn limits_are_read_in_their_units() {
+        let limits = limits(
+            r#"{"memory": "128MiB", "time": "1m30s", "fuel": 1000000000, "at_once": 4, "log": "64 KiB", "emit": 1000,
+                "result": "1 MiB", "outgoing": "1GiB"}"#,
+        );
+        let lines = [
+            "memory: 128 MiB",
+            "time: 90 s",
+            "fuel: 1000000000",
+            "at_once: 4",
+            "log: 64 KiB",
+            "emit: 1000 bytes",
+            "result: 1 MiB",
+            "outgoing: 1024 MiB",
+        ];
+        assert_eq!(limits.lines(), lines);
+    }
+
+    #[test]
+    fn each_key_of_a_node_that_is_wrong_is_told_at_its_place() {
+        let problems = refused(
+            r#"{"memory": "5GiB", "time": "soon", "fuel": 0, "at_once": 0, "log": -1, "emit": "1MB", "http_requests": "2",
+                "memmory": 1, "result": "1MiB"}"#,
+        );
+        let told: Vec<String> = problems
+            .iter()
+            .map(|(pointer, message)| format!("{pointer}: {}", message.split(", such as").next().unwrap()))
+            .collect();
+        let expected = [
+            "/limits/at_once: expected a whole number from 1 to 1048576",
+            "/limits/emit: expected a number of bytes of at most 1024 MiB",
+            "/limits/fuel: expected a whole number of at least 1",
+            "/limits/http_requests: expected a whole number from 0 to 1048576",
+            "/limits/log: expected a number of bytes of at most 1024 MiB",
+            "/limits/memmory: unknown field `memmory`, expected one of `memory`, `time`, `fuel`, `at_once`, `log`, `emit`, \
+             `result`, `outgoing`, `http_requests`, `http_request_bytes`, `http_response_bytes`",
+            "/limits/memory: expected a number of bytes of at most 4096 MiB",
+            "/limits/time: expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got \"soon\"",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_policy_sets_and_a_node_only_narrows() {
+        let own = CallLimits::of(&HostSettings::default());
+        let plugin = own.with_policy(&limits(r#"{"memory": "128MiB", "time": "10s", "fuel": 500}"#));
+        assert_eq!(
+            plugin.memory.bytes("memory"),
+            "128 MiB (memory, set by the policy)"
+        );
+        assert_eq!(plugin.log.bytes("log"), "256 KiB (log, the server's default)");
+        let node = plugin.narrowed(&limits(
+            r#"{"memory": "256MiB", "time": "5s", "fuel": 100, "log": "1KiB"}"#,
+        ));
+        assert_eq!(node.memory.bytes("memory"), "128 MiB (memory, set by the policy)");
+        assert_eq!(node.time.span(), "5 s (time, set by the node)");
+        assert_eq!(node.fuel.unwrap().fuel(), "100 (fuel, set by the node)");
+        assert_eq!(node.log.bytes("log"), "1 KiB (log, set by the node)");
+        assert_eq!(own.narrowed(&limits(r#"{"fuel": 7}"#)).fuel.unwrap().value, 7);
+        let timeout = node.time.narrow(Some(Duration::from_secs(1)), By::Timeout);
+        assert_eq!(timeout.span(), "1 s (the node's timeout)");
+    }
+}

@@ -1,0 +1,158 @@
+//! Rows into CSV.
+
+use csv_text::{QuoteStyle, Terminator, WriterBuilder};
+use heddle_plugin::prelude::*;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::{byte, comma, quote, yes};
+
+/// Rows to write.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rows {
+    /// The rows, in order: objects with a key for each column, or lists of cells. A cell is a text, a number, a boolean or null.
+    rows: Vec<Row>,
+    /// The columns to write, in order; else those of the first row and, behind them, those that only later rows have.
+    columns: Option<Vec<String>>,
+    /// What stands between two cells: one ASCII character.
+    #[serde(default = "comma")]
+    delimiter: String,
+    /// What stands around a cell that needs it: one ASCII character.
+    #[serde(default = "quote")]
+    quote: String,
+    /// Whether the first row names the columns.
+    #[serde(default = "yes")]
+    header: bool,
+    /// Whether lines end as Windows has them, with a carriage return.
+    #[serde(default)]
+    crlf: bool,
+}
+
+/// One row.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Row {
+    /// Its cells by column.
+    Named(Named),
+    /// Its cells in the order of the columns.
+    Listed(Vec<Value>),
+}
+
+/// The cells of an object, in the order in which they stand there.
+#[derive(JsonSchema)]
+#[schemars(with = "std::collections::BTreeMap<String, Value>")]
+struct Named(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Cells;
+        impl<'de> Visitor<'de> for Cells {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object with the cells of a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Named, A::Error> {
+                let mut cells = Vec::new();
+                while let Some(cell) = map.next_entry()? {
+                    cells.push(cell);
+                }
+                Ok(Named(cells))
+            }
+        }
+        deserializer.deserialize_map(Cells)
+    }
+}
+
+/// CSV.
+#[derive(Serialize, JsonSchema)]
+struct Written {
+    /// The CSV, whole.
+    text: String,
+    /// The columns' names, in order; empty where the rows are lists and have none.
+    columns: Vec<String>,
+}
+
+/// Writes rows as CSV.
+#[tool(name = "write", read_only, idempotent)]
+fn write(input: Rows) -> Result<Written> {
+    let columns = match input.columns {
+        Some(columns) => columns,
+        None => columns_of(&input.rows),
+    };
+    let terminator = if input.crlf {
+        Terminator::CRLF
+    } else {
+        Terminator::Any(b'\n')
+    };
+    let mut writer = WriterBuilder::new()
+        .flexible(true)
+        .delimiter(byte("delimiter", &input.delimiter)?)
+        .quote(byte("quote", &input.quote)?)
+        .quote_style(QuoteStyle::Necessary)
+        .terminator(terminator)
+        .from_writer(Vec::new());
+    if input.header && !columns.is_empty() {
+        writer.write_record(&columns)?;
+    }
+    for (at, row) in input.rows.iter().enumerate() {
+        writer.write_record(cells(at, row, &columns)?)?;
+    }
+    let bytes = writer
+        .into_inner()
+        .map_err(|error| Error::permanent(error.error()))?;
+    Ok(Written {
+        text: String::from_utf8(bytes)?,
+        columns,
+    })
+}
+
+/// Every key of the rows, in the order in which they come first.
+fn columns_of(rows: &[Row]) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let named = rows.iter().filter_map(|row| match row {
+        Row::Named(Named(cells)) => Some(cells),
+        Row::Listed(_) => None,
+    });
+    let names = named.flatten().map(|(name, _)| name);
+    names.filter(|name| seen.insert(*name)).cloned().collect()
+}
+
+fn cells(at: usize, row: &Row, columns: &[String]) -> Result<Vec<String>> {
+    match row {
+        Row::Listed(cells) if !columns.is_empty() && cells.len() != columns.len() => {
+            let (has, wanted) = (cells.len(), columns.len());
+            let message = format!("`rows[{at}]` has {has} cells, and there are {wanted} columns");
+            Err(Error::invalid_input(message))
+        }
+        Row::Listed(cells) => {
+            let written = |(cell, value)| written(value).ok_or_else(|| refused(at, &format!("[{cell}]")));
+            cells.iter().enumerate().map(written).collect()
+        }
+        Row::Named(Named(cells)) => {
+            let of = |column: &String| {
+                let cell = cells.iter().find(|(name, _)| name == column);
+                let cell = cell.map_or(Some(String::new()), |(_, value)| written(value));
+                cell.ok_or_else(|| refused(at, &format!("[{column:?}]")))
+            };
+            columns.iter().map(of).collect()
+        }
+    }
+}
+
+/// A cell's text; none for a list or an object.
+fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn refused(row: usize, cell: &str) -> Error {
+    Error::invalid_input(format!(
+        "`rows[{row}]{cell}` is a list or an object, which a cell cannot hold: make a text of it, or leave it out with `columns`"
+    ))
+}

@@ -1,0 +1,160 @@
+//! Values by where they are: JSONPath (RFC 9535) and JSON Pointer (RFC 6901).
+
+use std::cell::RefCell;
+
+use heddle_plugin::prelude::*;
+use regex::Regex;
+use serde_json_path::{
+    JsonPath,
+    functions::{LogicalType, ValueType},
+};
+
+/// How large the compiled form of a pattern in a path may be.
+const PATTERN_BYTES: usize = 1 << 20;
+
+/// A value to look into.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    /// The value to look into.
+    value: Value,
+    /// A JSONPath: `$.orders[?@.total > 100].id`.
+    path: String,
+}
+
+/// What a path found.
+#[derive(Serialize, JsonSchema)]
+struct Found {
+    /// The values, in the order in which they stand.
+    values: Vec<Value>,
+    /// Where each of them stands, as a path of its own: `$['orders'][0]['id']`.
+    paths: Vec<String>,
+}
+
+/// Finds the values that a JSONPath (RFC 9535) names, with where they stand.
+#[tool(read_only, idempotent)]
+fn path(query: Query) -> Result<Found> {
+    let path = JsonPath::parse(&query.path).map_err(|error| {
+        let at = query.path.chars().count().min(error.position() + 1);
+        let message = error.message();
+        Error::invalid_input(format!(
+            "`{}` is no JSONPath: at character {at}: {message}",
+            query.path
+        ))
+    })?;
+    BAD_PATTERN.take();
+    let located = path.query_located(&query.value);
+    let found = Found {
+        paths: located.locations().map(ToString::to_string).collect(),
+        values: located.nodes().cloned().collect(),
+    };
+    // A pattern that is none matches nothing, as the RFC wants it; but nobody writes one on purpose.
+    if let Some(told) = BAD_PATTERN.take() {
+        log::warn!("{told}");
+    }
+    Ok(found)
+}
+
+thread_local! {
+    /// The pattern that was used last: a filter asks for the same one with every item.
+    static PATTERN: RefCell<Option<(String, Option<Regex>)>> = const { RefCell::new(None) };
+    static BAD_PATTERN: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The RFC's `match`: whether the whole of a text fits a pattern.
+#[serde_json_path::function(name = "match")]
+fn whole(text: ValueType, pattern: ValueType) -> LogicalType {
+    fits(&text, &pattern, |pattern| format!(r"\A(?:{pattern})\z"))
+}
+
+/// The RFC's `search`: whether a part of a text fits a pattern.
+#[serde_json_path::function(name = "search")]
+fn part(text: ValueType, pattern: ValueType) -> LogicalType {
+    fits(&text, &pattern, str::to_owned)
+}
+
+fn fits(text: &ValueType, pattern: &ValueType, written: impl Fn(&str) -> String) -> LogicalType {
+    let (Some(Value::String(text)), Some(Value::String(pattern))) = (text.as_value(), pattern.as_value())
+    else {
+        return LogicalType::False;
+    };
+    let pattern = written(pattern);
+    PATTERN.with_borrow_mut(|last| {
+        if last.as_ref().is_none_or(|(written, _)| *written != pattern) {
+            *last = Some((pattern.clone(), compile(&pattern)));
+        }
+        let compiled = last.as_ref().and_then(|(_, regex)| regex.as_ref());
+        compiled.is_some_and(|regex| regex.is_match(text)).into()
+    })
+}
+
+fn compile(pattern: &str) -> Option<Regex> {
+    // In RFC 9485's patterns, a dot is any character but the two that end a line.
+    let built = regex::RegexBuilder::new(pattern)
+        .crlf(true)
+        .size_limit(PATTERN_BYTES)
+        .build();
+    let failed = |error| BAD_PATTERN.set(Some(format!("a pattern of the path matches nothing: {error}")));
+    built.map_err(failed).ok()
+}
+
+/// A value to look into.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pointed {
+    /// The value to look into.
+    value: Value,
+    /// A JSON Pointer: `/orders/0/id`; empty for the whole value.
+    pointer: String,
+    /// What to give where nothing is there. Without it, that is an error.
+    #[serde(default, deserialize_with = "given")]
+    default: Option<Value>,
+}
+
+/// A key that is there, even if it holds null.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+/// What a pointer names.
+#[derive(Serialize, JsonSchema)]
+struct There {
+    /// The value there, or the default.
+    value: Value,
+    /// Whether it was there.
+    found: bool,
+}
+
+/// Gives the value at a JSON Pointer (RFC 6901).
+#[tool(read_only, idempotent)]
+fn pointer(mut query: Pointed) -> Result<There> {
+    let pointer = &query.pointer;
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        return Err(Error::invalid_input(format!(
+            "`{pointer}` is no JSON Pointer: it is empty or begins with `/`"
+        )));
+    }
+    if let Some(value) = query.value.pointer_mut(pointer) {
+        let value = value.take();
+        return Ok(There { value, found: true });
+    }
+    match query.default {
+        Some(value) => Ok(There { value, found: false }),
+        None => {
+            let deepest = deepest(&query.value, pointer);
+            Err(Error::permanent(format!(
+                "there is nothing at `{pointer}`: the last part of it that is there is `{deepest}`. \
+                 Give a `default` for where it may be missing"
+            )))
+        }
+    }
+}
+
+/// The longest beginning of a pointer that names a value.
+fn deepest<'p>(value: &Value, pointer: &'p str) -> &'p str {
+    let ends = pointer.match_indices('/').map(|(at, _)| at);
+    let there = ends
+        .map(|end| &pointer[..end])
+        .filter(|start| value.pointer(start).is_some());
+    there.last().unwrap_or_default()
+}

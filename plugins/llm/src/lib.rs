@@ -1,0 +1,113 @@
+//! Asks a language model behind an OpenAI-compatible API (`POST /chat/completions`).
+//!
+//! What the model says is shown to whoever watches as it comes, and given whole at the end. The key
+//! of the API is whatever the caller writes into `authorization`: the plugin only passes it on.
+
+mod answer;
+mod ask;
+mod stream;
+
+use heddle_plugin::{
+    http::{Incoming, Response},
+    prelude::*,
+};
+
+use answer::Completion;
+use ask::{Ask, Said};
+
+/// Asks a language model, and streams what it says to who watches.
+#[tool]
+fn chat(ask: Ask) -> Result<Said> {
+    let incoming = ask.request()?.open()?;
+    if incoming.status >= 400 {
+        return Err(refused(&incoming.read()?));
+    }
+    let completion = match is_events(&incoming) {
+        true => stream::read(incoming.events())?,
+        // A server that cannot stream answers at once.
+        false => answer::read(&incoming.read()?)?,
+    };
+    said(&ask, completion)
+}
+
+/// What the function gives, from what the model said.
+fn said(ask: &Ask, completion: Completion) -> Result<Said> {
+    let json = match (&ask.schema, completion.message.content.is_empty()) {
+        (Some(_), false) => Some(parsed(&completion)?),
+        _ => None,
+    };
+    let Completion {
+        id,
+        model,
+        message,
+        finish_reason,
+        usage,
+    } = completion;
+    if usage.is_none() {
+        log::debug!("the server did not say how many tokens it took");
+    }
+    Ok(Said {
+        message: message.to_json(),
+        text: message.content,
+        json,
+        refusal: message.refusal,
+        tool_calls: message.tool_calls,
+        finish_reason,
+        usage,
+        model,
+        id,
+    })
+}
+
+/// The text of an answer that was to follow a schema. A model that was cut off will be again; any other
+/// may do better another time.
+fn parsed(completion: &Completion) -> Result<Value> {
+    let text = &completion.message.content;
+    heddle_plugin::serde_json::from_str(text).map_err(|error| {
+        let data = json!({"text": text, "finish_reason": completion.finish_reason});
+        let said = "a `schema` was given, and the model's answer is not JSON";
+        let error = match completion.finish_reason.as_deref() {
+            Some("length") => Error::permanent(format!("{said}: it was cut off; raise `max_tokens`")),
+            _ => Error::retryable(format!("{said}: {error}")),
+        };
+        error.with_data(data)
+    })
+}
+
+fn is_events(incoming: &Incoming) -> bool {
+    let content_type = incoming.header("content-type").unwrap_or_default();
+    content_type
+        .trim()
+        .to_ascii_lowercase()
+        .starts_with("text/event-stream")
+}
+
+/// What a status from 400 on means: what may pass is retryable, and anything else is not.
+fn refused(response: &Response) -> Error {
+    let status = response.status;
+    let body: Value = response.json().unwrap_or_default();
+    let told = answer::Refusal::of(&body);
+    let message = match &told.message {
+        Some(message) => format!("the API refused the request with status {status}: {message}"),
+        None => {
+            let start: String = String::from_utf8_lossy(&response.body)
+                .chars()
+                .take(200)
+                .collect();
+            format!("the API refused the request with status {status}: {start}")
+        }
+    };
+    let mut data = told.data;
+    data["status"] = status.into();
+    if let Some(seconds) = response.retry_after_s() {
+        data["retry_after_s"] = seconds.into();
+    }
+    let error = match status {
+        408 | 409 | 425 | 429 | 500.. => Error::retryable(message),
+        _ => Error::permanent(message),
+    };
+    error.with_data(data)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Times reckoned with: how long it is from one to another, and what time it is so long after one.
+
+use heddle_plugin::prelude::*;
+use jiff::{Span, Unit, ZonedDifference, ZonedRound};
+
+use crate::instant::{Given, Told};
+
+/// A unit of time.
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum In {
+    /// Years, of 12 months.
+    Years,
+    /// Months, as the calendar has them.
+    Months,
+    /// Weeks, of 7 days.
+    Weeks,
+    /// Days on the clocks of the zone, most of 24 hours.
+    Days,
+    /// Hours.
+    Hours,
+    /// Minutes.
+    Minutes,
+    /// Seconds.
+    Seconds,
+}
+
+impl In {
+    fn unit(self) -> Unit {
+        match self {
+            Self::Years => Unit::Year,
+            Self::Months => Unit::Month,
+            Self::Weeks => Unit::Week,
+            Self::Days => Unit::Day,
+            Self::Hours => Unit::Hour,
+            Self::Minutes => Unit::Minute,
+            Self::Seconds => Unit::Second,
+        }
+    }
+}
+
+/// A time, and how much to add.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    /// The time.
+    time: Given,
+    /// How much to add: `1 month 2 days`, `-90m`, or as ISO 8601 has it, `P1M2DT3H`. A month after 31 January is the last day of
+    /// February; a day later is the same time on the clocks of the zone.
+    span: String,
+    /// The time zone to reckon in.
+    zone: Option<String>,
+    /// The unit to go back to the beginning of, after that: of the day, the hour.
+    floor: Option<In>,
+}
+
+/// Adds a span to a time, or takes it away, by the calendar and the clocks of a time zone.
+#[tool(read_only, idempotent)]
+fn add(input: Add) -> Result<Told> {
+    let span: Span = input.span.trim().parse().map_err(|error| {
+        let span = &input.span;
+        Error::invalid_input(format!(
+            "`{span}` is no span of time like `1 day 2 hours` or P1DT2H: {error}"
+        ))
+    })?;
+    let zoned = input.time.read(input.zone.as_deref())?;
+    let mut sum = zoned.checked_add(span).map_err(|error| {
+        Error::invalid_input(format!(
+            "`{}` from {zoned} is beyond the years -9999 to 9999: {error}",
+            input.span
+        ))
+    })?;
+    if let Some(unit) = input.floor {
+        sum = floor(&sum, unit)?;
+    }
+    Ok(Told::of(&sum))
+}
+
+fn floor(zoned: &jiff::Zoned, unit: In) -> Result<jiff::Zoned> {
+    let date = zoned.date();
+    let first = match unit {
+        In::Years => date.first_of_year(),
+        In::Months => date.first_of_month(),
+        In::Weeks => date.checked_sub(Span::new().days(date.weekday().to_monday_zero_offset()))?,
+        In::Days => date,
+        In::Hours | In::Minutes | In::Seconds => {
+            let round = ZonedRound::new()
+                .smallest(unit.unit())
+                .mode(jiff::RoundMode::Floor);
+            return Ok(zoned.round(round)?);
+        }
+    };
+    // The first moment of a day, which is not midnight where the clocks are put forward then.
+    Ok(first.to_zoned(zoned.time_zone().clone())?.start_of_day()?)
+}
+
+/// Two times.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Diff {
+    /// The time to count from.
+    from: Given,
+    /// The time to count to; before `from`, all is negative.
+    to: Given,
+    /// The largest unit in `span`.
+    #[serde(default = "days")]
+    largest: In,
+    /// The time zone to reckon in.
+    zone: Option<String>,
+}
+
+fn days() -> In {
+    In::Days
+}
+
+/// How long it is from one time to another.
+#[derive(Serialize, JsonSchema)]
+struct Between {
+    /// The whole of it in seconds.
+    seconds: f64,
+    /// The whole of it by the calendar and the clocks, as ISO 8601 has it: `P3DT4H`.
+    span: String,
+    /// The same for people: `3d 4h`.
+    text: String,
+}
+
+/// Tells how long it is from one time to another, in seconds and by the calendar.
+#[tool(read_only, idempotent)]
+fn diff(input: Diff) -> Result<Between> {
+    let zone = input.zone.as_deref();
+    let from = input.from.read(zone)?;
+    // Days are only counted within one zone: that of `from`.
+    let to = input.to.read(zone)?.with_time_zone(from.time_zone().clone());
+    let span = from.until(ZonedDifference::new(&to).largest(input.largest.unit()))?;
+    let nanoseconds = to.timestamp().as_nanosecond() - from.timestamp().as_nanosecond();
+    Ok(Between {
+        // Whole seconds and what is left of one are exact each.
+        seconds: (nanoseconds / 1_000_000_000) as f64 + (nanoseconds % 1_000_000_000) as f64 / 1e9,
+        span: span.to_string(),
+        text: format!("{span:#}"),
+    })
+}

@@ -1,0 +1,114 @@
+//! Texts into times, and times into texts.
+
+use heddle_plugin::prelude::*;
+use jiff::{Timestamp, Zoned, fmt::strtime};
+
+use crate::instant::{Given, Told, local, zone};
+
+/// A text to read.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Parse {
+    /// The time, or the seconds since 1970.
+    time: Given,
+    /// How the text is written, as in C's `strptime`: `%d/%m/%Y %H:%M`. Without it, as RFC 3339 has it.
+    format: Option<String>,
+    /// The time zone that it is told in, and is meant in where the text names none: `Europe/Berlin`.
+    zone: Option<String>,
+}
+
+/// Reads a time from a text, in RFC 3339 or a format that is given, and tells it in UTC and in a time zone.
+#[tool(read_only, idempotent)]
+fn parse(input: Parse) -> Result<Told> {
+    let zone_name = input.zone.as_deref();
+    match (&input.time, &input.format) {
+        (Given::Text(text), Some(format)) => Ok(Told::of(&read(text, format, zone_name)?)),
+        (time, None) => Ok(Told::of(&time.read(zone_name)?)),
+        (Given::Seconds(_), Some(_)) => Err(Error::invalid_input(
+            "a `format` is for a text, and `time` is a number",
+        )),
+    }
+}
+
+fn read(text: &str, format: &str, zone_name: Option<&str>) -> Result<Zoned> {
+    let wrong = |error| Error::invalid_input(format!("`{text}` is not written as `{format}`: {error}"));
+    let parts = strtime::parse(format, text).map_err(wrong)?;
+    if let Ok(zoned) = parts.to_zoned() {
+        return match zone_name {
+            Some(_) => Ok(zoned.with_time_zone(zone(zone_name)?)),
+            None => Ok(zoned),
+        };
+    }
+    if let Ok(timestamp) = parts.to_timestamp() {
+        return Ok(timestamp.to_zoned(zone(zone_name)?));
+    }
+    // A day without a time of the day is its first moment.
+    let date = parts.to_date().map_err(wrong)?;
+    let civil = match parts.hour() {
+        Some(_) => date.to_datetime(parts.to_time().map_err(wrong)?),
+        None => date.to_datetime(jiff::civil::Time::midnight()),
+    };
+    local(civil, zone_name)
+}
+
+/// A time to write.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Format {
+    /// The time.
+    time: Given,
+    /// How to write it, as in C's `strftime`: `%A, %-d %B %Y at %H:%M`.
+    format: String,
+    /// The time zone to write it in.
+    zone: Option<String>,
+}
+
+/// A time as a text.
+#[derive(Serialize, JsonSchema)]
+struct Written {
+    /// The text, in English.
+    text: String,
+}
+
+/// Writes a time as a text, in a format and a time zone.
+#[tool(read_only, idempotent)]
+fn format(input: Format) -> Result<Written> {
+    let zoned = input.time.read(input.zone.as_deref())?;
+    let written = strtime::format(&input.format, &zoned);
+    let text =
+        written.map_err(|error| Error::invalid_input(format!("`{}` is no format: {error}", input.format)))?;
+    Ok(Written { text })
+}
+
+/// A time to tell in another zone.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Convert {
+    /// The time.
+    time: Given,
+    /// The zone to tell it in: `Asia/Tokyo`.
+    zone: String,
+}
+
+/// Tells a time in another time zone.
+#[tool(read_only, idempotent)]
+fn convert(input: Convert) -> Result<Told> {
+    // A text without an offset is in UTC here: `zone` is where it goes.
+    let zoned = input.time.read(None)?;
+    Ok(Told::of(&zoned.with_time_zone(zone(Some(&input.zone))?)))
+}
+
+/// Where to tell the time of.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Now {
+    /// The time zone to tell it in.
+    zone: Option<String>,
+}
+
+/// Tells the time at which the step began; where the operator granted the real clock, the time at this moment.
+#[tool(read_only)]
+fn now(input: Now) -> Result<Told> {
+    let zone = zone(input.zone.as_deref())?;
+    Ok(Told::of(&Timestamp::now().to_zoned(zone)))
+}

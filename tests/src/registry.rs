@@ -1,0 +1,105 @@
+//! A registry of components: Debian's `docker-registry`, on loopback, with a folder of its own.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+
+/// A password file with the user `heddle` whose password is `secret` (bcrypt).
+const USERS: &str = "heddle:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+
+/// A registry's process; it is killed when it is dropped.
+pub struct Registry {
+    child: Child,
+    /// Where it listens: `127.0.0.1:PORT`.
+    pub address: String,
+    folder: TempDir,
+}
+
+impl Registry {
+    /// Starts a registry that lets anybody pull and push.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts a registry for the user `heddle` with the password `secret`.
+    pub fn start_with_users() -> Self {
+        Self::start_with("auth: {htpasswd: {realm: tests, path: USERS}}\n")
+    }
+
+    fn start_with(auth: &str) -> Self {
+        let folder = TempDir::new().expect("a folder for the registry");
+        let (users, config) = (folder.path().join("users"), folder.path().join("config.yml"));
+        std::fs::write(&users, USERS).unwrap();
+        let auth = auth.replace("USERS", &users.display().to_string());
+        let data = folder.path().join("data").display().to_string();
+        std::fs::write(
+            &config,
+            format!(
+                "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n\
+                 http: {{addr: 127.0.0.1:0}}\nlog: {{level: info, formatter: json}}\n{auth}"
+            ),
+        )
+        .unwrap();
+        let mut child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "docker-registry does not start ({error}): run `apt-get install docker-registry` first"
+                )
+            });
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let (told, address) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut log = String::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("listening on ") {
+                    let _ = told.send(rest.split(['"', ' ', ',']).next().unwrap_or_default().to_owned());
+                }
+                log += &line;
+            }
+            // Nobody waits for it any more, unless it ended before it listened.
+            let _ = told.send(format!("nowhere: {log}"));
+        });
+        let address = address.recv_timeout(PATIENCE).unwrap_or_default();
+        if !address.starts_with("127.0.0.1:") {
+            let _ = child.kill();
+            panic!("the registry did not come up: {address}");
+        }
+        Self {
+            child,
+            address,
+            folder,
+        }
+    }
+
+    /// A reference to a repository and tag of it.
+    pub fn reference(&self, rest: &str) -> String {
+        format!("oci://{}/{rest}", self.address)
+    }
+
+    /// The file in which it keeps what has this digest (`sha256:…`).
+    pub fn file(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").expect("a digest is a SHA-256");
+        let blobs = Path::new("data/docker/registry/v2/blobs/sha256");
+        let of_digest = blobs.join(&hex[..2]).join(hex).join("data");
+        self.folder.path().join(of_digest)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,314 @@
+//! Where plugins come from: files, folders and registries, through the command, against a real registry.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use heddle_tests::{Server, component, heddle, registry::Registry};
+use serde_json::{Value, json};
+
+/// A server, and a folder of one's own in which commands are run.
+struct Desk {
+    server: Server,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let server = Server::start();
+        // No credentials of whoever runs the tests.
+        let nowhere = server.folder().join("docker").display().to_string();
+        let environment = vec![("DOCKER_CONFIG", nowhere)];
+        Self { server, environment }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(heddle())
+            .args(arguments)
+            .current_dir(self.server.folder())
+            .env("HEDDLE_SERVER", format!("http://{}", self.server.address))
+            .env_remove("HEDDLE_OCI_USER")
+            .env_remove("HEDDLE_OCI_PASSWORD")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .output()
+            .expect("the command runs")
+    }
+
+    /// What a command prints that goes well.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("stdout is text")
+    }
+
+    /// What a command tells on stderr that fails.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stderr).expect("stderr is text")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.server.folder().join(name)
+    }
+
+    /// The lock file.
+    fn lock(&self) -> Value {
+        let text = std::fs::read_to_string(self.file("heddle.lock")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Writes a component named `NAME@VERSION`.
+    fn write(&self, file: &str, identity: &str) -> String {
+        let mut bytes = std::fs::read(component("fixtures/raw-tool")).unwrap();
+        let section = "heddle-plugin";
+        let len = |len: usize| u8::try_from(len).unwrap();
+        bytes.extend([0, len(1 + section.len() + identity.len()), len(section.len())]);
+        bytes.extend(section.bytes().chain(identity.bytes()));
+        let path = self.file(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    }
+}
+
+/// The digest at the end of what `push` prints.
+fn digest(pushed: &str) -> &str {
+    pushed
+        .trim()
+        .split_once('@')
+        .expect("a reference with a digest")
+        .1
+}
+
+#[test]
+fn files_and_folders_are_added_and_one_that_is_refused_holds_up_none() {
+    let desk = Desk::new();
+    desk.write("many/a.wasm", "one@1.0.0");
+    desk.write("many/b.wasm", "two@2.0.0");
+    let third = desk.write("third.wasm", "three@3.0.0");
+    assert_eq!(
+        desk.ok(&["plugin", "add", "many", &third]),
+        "one@1.0.0\ntwo@2.0.0\nthree@3.0.0\n"
+    );
+    std::fs::write(desk.file("many/aa.wasm"), "(component)").unwrap();
+    let told = desk.refused(&["plugin", "add", "many", "nowhere.wasm"]);
+    assert!(told.contains("many/aa.wasm: this is WebAssembly text"), "{told}");
+    assert!(
+        told.contains("nowhere.wasm: cannot read") && told.contains("2 of 4"),
+        "{told}"
+    );
+    let told = desk.refused(&["plugin", "add", "many", "--name", "x"]);
+    assert!(told.contains("--name x is for one plugin"), "{told}");
+    std::fs::create_dir(desk.file("empty")).unwrap();
+    assert!(
+        desk.refused(&["plugin", "add", "empty"])
+            .contains("no .wasm file")
+    );
+    assert!(
+        desk.refused(&["plugin", "add", "https://example.org/a.wasm"])
+            .contains("download it first")
+    );
+    // What a plugin asks for and has is told when it is added.
+    let told = desk.run(&["plugin", "add", &third]).stderr;
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.contains("asks for") && told.contains("granted   nothing"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_component_is_pushed_pulled_and_pinned() {
+    let (registry, desk) = (Registry::start(), Desk::new());
+    let tag = registry.reference("tools/shop:1");
+    let file = desk.write("shop.wasm", "shop@1.0.0");
+    let first = desk.ok(&["plugin", "push", &file, &tag]);
+    assert_eq!(
+        first,
+        desk.ok(&["plugin", "push", &file, &tag]),
+        "the same is the same"
+    );
+
+    assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
+    let pins = desk.lock();
+    let pin = &pins["plugins"][0];
+    let plugin = desk.server.get("/v1/plugins/shop/1.0.0").ok();
+    let expected = json!({
+        "reference": tag,
+        "manifest": digest(&first),
+        "component": format!("sha256:{}", plugin["digest"].as_str().unwrap()),
+        "plugin": "shop@1.0.0",
+    });
+    assert_eq!(*pin, expected);
+    let graph = desk
+        .server
+        .create(&json!({"nodes": {"t": {"uses": "shop/as-given"}}}));
+    assert_eq!(desk.server.run(&graph, &json!({}))["status"], "finished");
+
+    // The tag moves; what was pinned stands until somebody says otherwise.
+    let newer = desk.write("shop.wasm", "shop@1.1.0");
+    let second = desk.ok(&["plugin", "push", &newer, &tag]);
+    let again = desk.run(&["plugin", "add", &tag]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), "shop@1.0.0\n");
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(
+        told.contains(&format!("was moved to {}", digest(&second))) && told.contains("--update"),
+        "{told}"
+    );
+    assert_eq!(desk.lock(), pins);
+    assert_eq!(desk.ok(&["plugin", "add", &tag, "--update"]), "shop@1.1.0\n");
+    assert_eq!(desk.lock()["plugins"][0]["manifest"], digest(&second));
+
+    // By digest, into a lock file of its own.
+    let exact = first.trim();
+    assert_eq!(
+        desk.ok(&["plugin", "add", exact, "--lock", "other.lock"]),
+        "shop@1.0.0\n"
+    );
+}
+
+#[test]
+fn what_a_lock_file_names_is_added_to_another_server_exactly() {
+    let (registry, desk) = (Registry::start(), Desk::new());
+    let told = desk.refused(&["plugin", "add", "--locked"]);
+    assert!(told.contains("heddle.lock pins nothing"), "{told}");
+    let (one, two) = (registry.reference("one:latest"), registry.reference("two:latest"));
+    let file = desk.write("one.wasm", "one@1.0.0");
+    desk.ok(&["plugin", "push", &file, &one]);
+    let nameless = component("fixtures/raw-tool").display().to_string();
+    desk.ok(&["plugin", "push", &nameless, &two]);
+    desk.ok(&["plugin", "add", &two, "--name", "given"]);
+    desk.ok(&["plugin", "add", &one]);
+    // Both tags move meanwhile.
+    let moved = desk.write("one.wasm", "one@9.0.0");
+    desk.ok(&["plugin", "push", &moved, &one]);
+    desk.ok(&["plugin", "push", &moved, &two]);
+
+    let other = Desk::new();
+    std::fs::copy(desk.file("heddle.lock"), other.file("heddle.lock")).unwrap();
+    assert_eq!(
+        other.ok(&["plugin", "add", "--locked"]),
+        "one@1.0.0\ngiven@0.0.0\n"
+    );
+    assert_eq!(other.lock(), desk.lock());
+    let told = other.run(&["plugin", "add", "--locked", "--update"]);
+    assert_eq!(
+        told.status.code(),
+        Some(2),
+        "the two contradict one another: {told:?}"
+    );
+}
+
+#[test]
+fn what_was_changed_in_the_registry_is_refused() {
+    let (registry, desk) = (Registry::start(), Desk::new());
+    let tag = registry.reference("tools/shop:1");
+    let file = desk.write("shop.wasm", "shop@1.0.0");
+    let pushed = desk.ok(&["plugin", "push", &file, &tag]);
+    let manifest = registry.file(digest(&pushed));
+    let written: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    assert_eq!(written["layers"][0]["mediaType"], "application/wasm");
+    assert_eq!(
+        written["config"]["mediaType"],
+        "application/vnd.wasm.config.v0+json"
+    );
+    assert_eq!(
+        written["annotations"]["org.opencontainers.image.version"],
+        "1.0.0"
+    );
+    let layer = written["layers"][0]["digest"].as_str().unwrap();
+    let blob = registry.file(layer);
+    let whole = std::fs::read(&blob).unwrap();
+    let mut other = whole.clone();
+    *other.last_mut().unwrap() ^= 1;
+    let longer = [&*whole, b"\0"].concat();
+    for (tampered, told) in [
+        (&*other, "has the digest sha256:"),
+        (&*longer, "more than the"),
+        (&whole[..whole.len() - 1], "has the digest sha256:"),
+    ] {
+        std::fs::write(&blob, tampered).unwrap();
+        let refused = desk.refused(&["plugin", "add", &tag]);
+        assert!(
+            refused.contains(told) && refused.contains(layer) && refused.contains("nothing of it was taken"),
+            "{refused}"
+        );
+    }
+    std::fs::write(&blob, &whole).unwrap();
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("1.0.0", "1.0.1")).unwrap();
+    let refused = desk.refused(&["plugin", "add", pushed.trim()]);
+    assert!(refused.contains(&registry.address), "{refused}");
+    desk.server.get("/v1/plugins/shop").problem(404);
+    assert!(
+        !desk.file("heddle.lock").exists(),
+        "what was refused is not pinned"
+    );
+}
+
+#[test]
+fn a_registry_with_users_wants_to_know_who_asks() {
+    let (registry, mut desk) = (Registry::start_with_users(), Desk::new());
+    let tag = registry.reference("shop:1");
+    let file = desk.write("shop.wasm", "shop@1.0.0");
+    for arguments in [&["plugin", "push", &file, &tag][..], &["plugin", "add", &tag]] {
+        let refused = desk.refused(arguments);
+        assert!(
+            refused.contains("just anybody") && refused.contains("HEDDLE_OCI_USER"),
+            "{refused}"
+        );
+    }
+    desk.environment.push(("HEDDLE_OCI_USER", "heddle".to_owned()));
+    assert!(desk.refused(&["plugin", "add", &tag]).contains("one is set"));
+    desk.environment
+        .push(("HEDDLE_OCI_PASSWORD", "guessed".to_owned()));
+    let refused = desk.refused(&["plugin", "push", &file, &tag]);
+    assert!(
+        refused.contains("the user `heddle`") && !refused.contains("guessed"),
+        "{refused}"
+    );
+    desk.environment
+        .push(("HEDDLE_OCI_PASSWORD", "secret".to_owned()));
+    desk.ok(&["plugin", "push", &file, &tag]);
+    assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
+
+    // What `docker login` wrote is as good; this is base64 of heddle:secret.
+    desk.environment.retain(|(name, _)| *name == "DOCKER_CONFIG");
+    let config = json!({"auths": {&registry.address: {"auth": "aGVkZGxlOnNlY3JldA=="}}});
+    std::fs::create_dir(desk.file("docker")).unwrap();
+    std::fs::write(desk.file("docker/config.json"), config.to_string()).unwrap();
+    assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
+}
+
+#[test]
+fn what_cannot_be_had_from_a_registry_says_why() {
+    let (registry, desk) = (Registry::start(), Desk::new());
+    let nothing = registry.reference("nothing:1");
+    let refused = desk.refused(&["plugin", "add", &nothing]);
+    assert!(refused.contains(&format!("there is no {nothing}")), "{refused}");
+    let refused = desk.refused(&["plugin", "add", "oci://127.0.0.1:1/shop:1"]);
+    assert!(
+        refused.contains("no answer from 127.0.0.1:1") && refused.contains("refused"),
+        "{refused}"
+    );
+    let refused = desk.refused(&["plugin", "add", "oci://shop:1"]);
+    assert!(refused.contains("names no registry"), "{refused}");
+    // A registry on another machine is asked over TLS, unless it is said otherwise: that one has none.
+    let far = nothing.replace("127.0.0.1", "127.0.0.1.nip.invalid");
+    let refused = desk.refused(&["plugin", "add", &far]);
+    assert!(refused.contains("--plain-http"), "{refused}");
+    let text = desk.file("text.wasm").display().to_string();
+    std::fs::write(&text, "no component").unwrap();
+    let refused = desk.refused(&["plugin", "push", &text, &nothing]);
+    assert!(
+        refused.contains("text.wasm: this is not WebAssembly"),
+        "{refused}"
+    );
+    let file = desk.write("shop.wasm", "shop@1.0.0");
+    let pushed = desk.ok(&["plugin", "push", &file, &registry.reference("shop:1")]);
+    let refused = desk.refused(&["plugin", "push", &file, pushed.trim()]);
+    assert!(refused.contains("name a tag"), "{refused}");
+}
