@@ -8,6 +8,7 @@ mod cache;
 mod calls;
 mod compatibility;
 mod garbled;
+mod grants;
 mod greedy;
 mod inputs;
 mod inspection;
