@@ -27,8 +27,9 @@ macro_rules! files {
 type Files = &'static [(&'static str, &'static str)];
 
 const RUST_SDK: Files = files!("plugins/sdk-rust/" => "sdk/rust/":
-    "Cargo.toml", "src/call.rs", "src/error.rs", "src/function.rs", "src/guest.rs", "src/http/guest.rs",
-    "src/http/mod.rs", "src/json.rs", "src/lib.rs", "src/native.rs", "src/outcome.rs",
+    "Cargo.toml", "src/call.rs", "src/error.rs", "src/function.rs", "src/guest.rs", "src/http/date.rs",
+    "src/http/events.rs", "src/http/guest.rs", "src/http/mod.rs", "src/http/native.rs", "src/json.rs", "src/lib.rs",
+    "src/native.rs", "src/outcome.rs",
     "macros/Cargo.toml", "macros/src/lib.rs", "macros/src/options.rs", "macros/src/signature.rs",
 );
 const RUST: Files = files!("engine/cli/templates/rust/" => "":
@@ -182,6 +183,47 @@ fn write(folder: &Path, to: &str, text: &str, name: &str) -> anyhow::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The files below a folder, without those that a project does not need.
+    fn below(folder: &Path, at: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let skipped = ["tests", "target", "build", "node_modules", "__pycache__"].contains(&&*name)
+                || name.contains("test_")
+                || name.contains(".test.")
+                || name.starts_with('.');
+            let path = format!("{at}{name}");
+            match entry.file_type().unwrap().is_dir() {
+                _ if skipped => {}
+                true => below(&entry.path(), &format!("{path}/"), found),
+                false => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn a_project_has_every_file_of_its_sdk() {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+        let sdks = [
+            ("rust", RUST_SDK),
+            ("python", PYTHON_SDK),
+            ("js", JS_SDK),
+            ("c", C_SDK),
+        ];
+        for (language, files) in sdks {
+            let mut there = Vec::new();
+            below(
+                &plugins.join(format!("sdk-{language}")),
+                &format!("sdk/{language}/"),
+                &mut there,
+            );
+            let mut carried: Vec<_> = files.iter().map(|(to, _)| (*to).to_owned()).collect();
+            there.sort();
+            carried.sort();
+            assert_eq!(carried, there, "{language}: say in `new.rs` what the SDK has");
+        }
+    }
 
     #[test]
     fn names_must_suit_the_engine_and_the_compilers() {

@@ -66,6 +66,8 @@ class Function:
     idempotent: bool
     routes: list[str]
     body: Callable
+    schemas: tuple[str, str, str | None] = ("{}", "{}", None)
+    """The schemas of what it takes, what it gives and its node's config, as text: made when the plugin is built."""
 
     def run(self, state: str, config: str, call: Call) -> Outcome:
         """Calls a node function; the outcome's update is JSON text."""
@@ -97,14 +99,15 @@ class Function:
             raise Permanent(f"`{self.name}` is async, and a function of a plugin answers when it returns: write `def`")
         return answer
 
-    def schemas(self) -> tuple[str, str, str | None]:
-        """The schemas of what it takes, what it gives and its node's config, as text."""
+    def described(self) -> "Function":
+        """The same with its schemas; a hint that has none is an error."""
         gives = {} if self.gives in (Any, Outcome) else hints.schema_of(self.gives)
         if self.kind == "node" and gives.get("type") in (None, "null") and "$ref" not in gives:
             gives = {"type": "object"}
         takes = {"type": "object"} if self.kind == "node" and self.takes is Any else hints.schema_of(self.takes)
         config = None if self.config is None else hints.to_text(hints.schema_of(self.config), "a schema")
-        return hints.to_text(takes, "a schema"), hints.to_text(gives, "a schema"), config
+        self.schemas = hints.to_text(takes, "a schema"), hints.to_text(gives, "a schema"), config
+        return self
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -151,10 +154,8 @@ def _described(kind: str, body: Callable, name, routes, config, gives, read_only
         raise TypeError(f"`{name}`: the second parameter of a node is a Call; its config's type goes to @node(config=...)")
     if config is not None and not takes_call:
         raise TypeError(f"`{name}` names a config and takes no Call to find it in: add a parameter `call: Call`")
-    made = Function(
+    return Function(
         name=name, kind=kind, summary=hints.paragraph(body.__doc__ or ""), takes=hinted.get(parameters[0], Any),
         gives=gives if gives is not None else hinted.get("return", Any), config=config, takes_call=takes_call,
         read_only=read_only, idempotent=idempotent, routes=routes, body=body,
-    )
-    made.schemas()
-    return made
+    ).described()

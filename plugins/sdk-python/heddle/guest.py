@@ -49,7 +49,7 @@ def _describe(kind: str) -> list[wit.Function]:
     for function in sorted(FUNCTIONS.values(), key=lambda function: function.name):
         if function.kind != kind:
             continue
-        takes, gives, config = function.schemas()
+        takes, gives, config = function.schemas
         promises = wit.Hints(0)
         if function.read_only:
             promises |= wit.Hints.READ_ONLY
