@@ -74,7 +74,7 @@ struct Written {
     columns: Vec<String>,
 }
 
-/// Writes rows as CSV.
+/// Writes rows, which are objects or lists of cells, as the text of a CSV.
 #[tool(name = "write", read_only, idempotent)]
 fn write(input: Rows) -> Result<Written> {
     let columns = match input.columns {

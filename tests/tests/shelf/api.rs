@@ -16,10 +16,10 @@ use heddle_tests::PATIENCE;
 use serde_json::{Value, json};
 
 /// The one key that the API takes.
-pub const KEY: &str = "sk-loom-7f3a";
+pub(crate) const KEY: &str = "sk-loom-7f3a";
 
 /// What the model says, piece by piece.
-pub const PIECES: [&str; 5] = [
+pub(crate) const PIECES: [&str; 5] = [
     "Ada Lovelace and ",
     "Müller & Söhne",
     " ordered three looms 🧶",
@@ -28,32 +28,32 @@ pub const PIECES: [&str; 5] = [
 ];
 
 /// A request that came.
-pub struct Asked {
+pub(crate) struct Asked {
     /// The method and the target.
-    pub line: String,
+    pub(crate) line: String,
     /// The headers, their names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body; null where there is none.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Asked {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.as_str())
     }
 }
 
-pub struct Api {
+pub(crate) struct Api {
     /// `http://127.0.0.1:PORT`.
-    pub origin: String,
-    pub asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) origin: String,
+    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
     /// Lets the next piece of a streamed answer go. Where it is dropped, all go.
-    pub gate: Option<Sender<()>>,
+    pub(crate) gate: Option<Sender<()>>,
 }
 
 impl Api {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -80,7 +80,7 @@ impl Api {
     }
 
     /// The bodies of the chats so far.
-    pub fn chats(&self) -> Vec<Value> {
+    pub(crate) fn chats(&self) -> Vec<Value> {
         let asked = self.asked.lock().unwrap();
         asked
             .iter()

@@ -603,7 +603,7 @@ async fn a_wide_result_ends_at_a_limit() {
         (failure.kind, &*failure.message),
         (
             FailureKind::Limit,
-            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result_bytes)"
+            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result, the server's default)"
         )
     );
     for (tool, len) in [
@@ -671,13 +671,16 @@ async fn every_limit_of_a_call_holds_for_a_typed_function() {
         (spun.kind, &*spun.message),
         (
             FailureKind::Timeout,
-            "`typed/shapes.spin` ran longer than its limit of 300 ms (call_timeout)"
+            "`typed/shapes.spin` ran longer than its limit of 300 ms (time, the server's default)"
         )
     );
     let grown = ask(&host, "shapes.wide", json!({"len": 100_000_000}))
         .await
         .unwrap_err();
-    assert!(grown.message.contains("(max_memory_bytes)"), "{grown}");
+    assert!(
+        grown.message.contains("(memory, the server's default)"),
+        "{grown}"
+    );
     let heard = Arc::new(Heard::default());
     let said = ToolCall {
         function: host.resolve("typed/shapes.say").unwrap().function,
