@@ -298,9 +298,7 @@ fn the_shelf_gives_in_the_sandbox_what_its_own_tests_say() {
         &json!({"template": "{{ x }}", "values": {}}),
     );
     assert!(
-        wrong
-            .text
-            .contains("line 1, column 4: `x` is undefined"),
+        wrong.text.contains("line 1, column 4: `x` is undefined"),
         "{wrong:?}"
     );
 }
