@@ -351,6 +351,42 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Everything that the WebSocket of a run sends, where `begun` is called once it has sent something. Nothing is
+    /// read meanwhile.
+    pub fn watch_from(&self, run: &str, begun: impl FnOnce()) -> Vec<Value> {
+        let url = format!("ws://{}/ws/logs/{run}", self.address);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut told = Vec::new();
+        let mut socket = runtime.block_on(async {
+            let (mut socket, _) = tokio_tungstenite::connect_async(&url)
+                .await
+                .expect("the socket opens");
+            let first = tokio::time::timeout(PATIENCE, socket.next()).await;
+            if let Ok(Some(Ok(Message::Text(text)))) = first {
+                told.push(serde_json::from_str(&text).expect("a message is JSON"));
+            }
+            socket
+        });
+        begun();
+        runtime.block_on(async {
+            let rest = async {
+                while let Some(Ok(message)) = socket.next().await {
+                    if let Message::Text(text) = message {
+                        told.push(serde_json::from_str(&text).expect("a message is JSON"));
+                    }
+                }
+            };
+            let ended = tokio::time::timeout(PATIENCE, rest).await;
+            ended.unwrap_or_else(|_| panic!("{url} hung"));
+        });
+        told
+    }
+}
+
 impl Place {
     /// The folder with the plugins.
     pub fn folder(&self) -> &Path {

@@ -43,7 +43,7 @@ fn a_plugin_is_added_and_listed() {
     );
 
     let elsewhere = component("fixtures/elsewhere").display().to_string();
-    let refused = run(&server, &["plugin", "add", &elsewhere]);
+    let refused = run(&server, &["plugin", "add", &elsewhere, "--name", "elsewhere"]);
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(

@@ -1,7 +1,9 @@
 //! A component that was built without Heddle's WIT, over HTTP: registered, called, and a node of graphs.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{Server, component};
+use std::process::Command;
+
+use heddle_tests::{Server, component, heddle};
 use serde_json::{Value, json};
 
 /// A server with the component, as registering it answered.
@@ -34,6 +36,28 @@ fn registering_it_tells_its_tools_and_what_no_tool_was_made_of() {
     let server = server.restart();
     let again = server.get("/v1/plugins/typed").ok();
     assert_eq!(again["versions"][0], plugin, "it is kept");
+}
+
+#[test]
+fn the_command_tells_what_no_tool_was_made_of() {
+    let server = Server::start();
+    let typed = component("fixtures/typed").display().to_string();
+    for arguments in [["inspect", &typed, "--name"], ["add", &typed, "--name"]] {
+        let told = Command::new(heddle())
+            .arg("plugin")
+            .args(arguments)
+            .arg("typed")
+            .env("HEDDLE_SERVER", format!("http://{}", server.address))
+            .output()
+            .unwrap();
+        assert!(told.status.success(), "{told:?}");
+        let told = [told.stdout, told.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(
+            told.contains("left out") && told.contains("#open`: it gives"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -312,3 +312,51 @@ fn what_cannot_be_had_from_a_registry_says_why() {
     let refused = desk.refused(&["plugin", "push", &file, pushed.trim()]);
     assert!(refused.contains("name a tag"), "{refused}");
 }
+
+#[test]
+fn a_plugin_is_looked_at_before_it_is_added_and_after() {
+    let desk = Desk::new();
+    let nameless = desk.file("nameless.wasm").display().to_string();
+    std::fs::copy(component("fixtures/raw-tool"), &nameless).unwrap();
+    let screen = desk.ok(&["plugin", "inspect", &nameless]);
+    for told in [
+        "nameless@0.0.0  a file, not registered by this",
+        "granted   nothing",
+        "tool  as-given  read-only",
+        "Gives back its input",
+    ] {
+        assert!(screen.contains(told), "`{told}` is not in\n{screen}");
+    }
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    desk.server.get("/v1/plugins/nameless").problem(404);
+
+    assert_eq!(desk.ok(&["plugin", "add", &nameless]), "nameless@0.0.0\n");
+    let plugin: Value = serde_json::from_str(&desk.ok(&["plugin", "inspect", "nameless", "--json"])).unwrap();
+    assert_eq!(plugin, desk.server.get("/v1/plugins/nameless/0.0.0").ok());
+    let file = desk.write("newer.wasm", "nameless@1.0.0");
+    desk.ok(&["plugin", "add", &file]);
+    let screen = desk.ok(&["plugin", "inspect", "nameless"]);
+    assert!(
+        screen.starts_with("nameless@1.0.0\n") && screen.contains("versions  also 0.0.0"),
+        "{screen}"
+    );
+    let told = desk.refused(&["plugin", "inspect", "nameless@3.0.0"]);
+    assert!(told.contains("there is 1.0.0, 0.0.0"), "{told}");
+}
+
+#[test]
+fn a_plugin_is_removed_unless_something_needs_it() {
+    let desk = Desk::new();
+    for version in ["1.0.0", "2.0.0"] {
+        let file = desk.write("shop.wasm", &format!("shop@{version}"));
+        desk.ok(&["plugin", "add", &file]);
+    }
+    let graph = desk
+        .server
+        .create(&json!({"nodes": {"t": {"uses": "shop/as-given@2"}}}));
+    let told = desk.refused(&["plugin", "remove", "shop"]);
+    assert!(told.contains(&graph), "{told}");
+    assert_eq!(desk.ok(&["plugin", "remove", "shop@1.0.0"]), "shop@1.0.0\n");
+    assert_eq!(desk.ok(&["plugin", "remove", "shop", "--force"]), "shop@2.0.0\n");
+    assert!(desk.refused(&["plugin", "remove", "shop"]).contains("shop"));
+}

@@ -14,14 +14,19 @@ use crate::{
     Server,
     client::{self, escape, list, text},
     paint::Paint,
-    plugins::read_component,
+    plugins::{named_path, read_component, stem_of},
     shape::shape,
 };
 
-/// How wide the screen is taken to be where COLUMNS does not say: then lines fit everywhere.
+/// How wide lines are where there is no terminal.
 const WIDTH: usize = 80;
 /// No wider, since long lines are hard to read.
 const MOST_WIDE: usize = 100;
+/// How wide a terminal is told to be at least: one that says less does not know.
+const LEAST_WIDE: usize = 40;
+
+/// How much room the names of functions get in a list.
+const NAME_ROOM: usize = 32;
 
 #[derive(Args)]
 pub(crate) struct Inspect {
@@ -58,10 +63,12 @@ impl Inspect {
     /// What a file would be if it were registered.
     fn of_file(&self, file: &Path) -> anyhow::Result<Value> {
         let component = read_component(file)?;
-        let path = match &self.name {
-            Some(name) => format!("/v1/plugins:inspect?name={}", escape(name)),
-            None => "/v1/plugins:inspect".to_owned(),
-        };
+        let path = named_path(
+            "/v1/plugins:inspect",
+            &component,
+            self.name.as_deref(),
+            stem_of(file),
+        );
         client::upload(&self.server.url, &path, "application/wasm", &component)
     }
 
@@ -98,15 +105,22 @@ impl Inspect {
     }
 }
 
-/// Tells on stderr what a plugin asks for and has, once it was added.
+/// Tells on stderr what a plugin asks for and has, and what could not be made a function, once it was added.
 pub(crate) fn tell_permissions(plugin: &Value) {
     let mut out = io::stderr().lock();
     let paint = Paint::for_stderr();
+    let mut screen = Screen::painted(&mut out, paint);
     // Where nobody reads it, nothing is lost.
-    let _ = Screen::painted(&mut out, paint).permissions(plugin);
+    let _ = screen.permissions(plugin).and_then(|()| screen.left_out(plugin));
 }
 
-/// Writes a plugin and its functions, in a line each.
+/// How wide the terminal is, where stdout is one.
+fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(width.0.into())
+}
+
+/// Writes a plugin and its functions, in a line each, cut to the terminal's width.
 pub(crate) fn write_briefly(out: &mut impl Write, plugin: &Value) -> io::Result<()> {
     let paint = Paint::for_stdout();
     let name = format!("{}@{}", text(plugin, "name"), text(plugin, "version"));
@@ -121,14 +135,22 @@ pub(crate) fn write_briefly(out: &mut impl Write, plugin: &Value) -> io::Result<
     for grant in list(plugin, "grants").filter_map(Value::as_str) {
         writeln!(out, "  {}  {grant}", paint.in_colour("33", "granted"))?;
     }
-    for function in list(plugin, "functions") {
-        writeln!(
-            out,
-            "  {:<4}  {:<24}  {}",
-            text(function, "kind"),
-            text(function, "name"),
-            text(function, "summary")
-        )?;
+    let functions = || list(plugin, "functions");
+    let longest = functions().map(|function| text(function, "name").chars().count());
+    let room = longest.max().unwrap_or_default().min(NAME_ROOM);
+    for function in functions() {
+        let kind = paint.in_colour("2", &format!("{:<4}", text(function, "kind")));
+        let name = format!("{:<room$}", text(function, "name"));
+        let before = 2 + 4 + 2 + name.chars().count() + 2;
+        let summary = text(function, "summary");
+        let summary = match columns().map(|columns| columns.saturating_sub(before)) {
+            Some(room) if summary.chars().count() > room => {
+                let cut: String = summary.chars().take(room.saturating_sub(1)).collect();
+                format!("{}…", cut.trim_end())
+            }
+            _ => summary.to_owned(),
+        };
+        writeln!(out, "  {kind}  {name}  {summary}")?;
     }
     Ok(())
 }
@@ -146,13 +168,8 @@ impl<'o, W: Write> Screen<'o, W> {
     }
 
     fn painted(out: &'o mut W, paint: Paint) -> Self {
-        let columns = std::env::var("COLUMNS").ok();
-        let columns = columns.and_then(|columns| columns.parse().ok());
-        Self {
-            out,
-            paint,
-            width: columns.unwrap_or(WIDTH).clamp(40, MOST_WIDE),
-        }
+        let width = columns().unwrap_or(WIDTH).clamp(LEAST_WIDE, MOST_WIDE);
+        Self { out, paint, width }
     }
 
     fn plugin(&mut self, plugin: &Value, is_file: bool, others: &[String]) -> io::Result<()> {
@@ -174,11 +191,21 @@ impl<'o, W: Write> Screen<'o, W> {
         if let Some(at_once) = plugin["at_once"].as_u64() {
             self.field("at once", &format!("{at_once} calls, all versions together"))?;
         }
+        self.missing(plugin)?;
         let imports: Vec<&str> = list(plugin, "imports").filter_map(Value::as_str).collect();
-        self.field("imports", &grouped(&imports))?;
+        self.painted_field("imports", &grouped(&imports), "2")?;
+        self.left_out(plugin)?;
         for function in list(plugin, "functions") {
             writeln!(self.out)?;
             self.function(function)?;
+        }
+        Ok(())
+    }
+
+    /// What it exports that is no function of the plugin.
+    fn left_out(&mut self, plugin: &Value) -> io::Result<()> {
+        for (position, reason) in list(plugin, "left_out").filter_map(Value::as_str).enumerate() {
+            self.field(if position == 0 { "left out" } else { "" }, reason)?;
         }
         Ok(())
     }
@@ -202,6 +229,21 @@ impl<'o, W: Write> Screen<'o, W> {
         Ok(())
     }
 
+    /// What it is sure to miss. Other things than requests are imported by most components, which seldom use them.
+    fn missing(&mut self, plugin: &Value) -> io::Result<()> {
+        let has = |key: &str, start: &str| {
+            list(plugin, key).any(|line| line.as_str().is_some_and(|line| line.starts_with(start)))
+        };
+        if has("asks", "http") && !has("grants", "http") {
+            let policy = format!(
+                "requests over HTTP, until the policy has: plugins: {{{:?}: {{http: [\"https://HOST\"]}}}}",
+                text(plugin, "name")
+            );
+            self.painted_field("misses", &policy, "33")?;
+        }
+        Ok(())
+    }
+
     fn function(&mut self, function: &Value) -> io::Result<()> {
         let kind = self
             .paint
@@ -209,14 +251,14 @@ impl<'o, W: Write> Screen<'o, W> {
         let name = self.paint.in_colour("1", text(function, "name"));
         let mut hints = Vec::new();
         if function["read_only"] == true {
-            hints.push("changes nothing".to_owned());
+            hints.push("read-only".to_owned());
         }
         if function["idempotent"] == true {
-            hints.push("may be repeated".to_owned());
+            hints.push("idempotent".to_owned());
         }
         let routes: Vec<&str> = list(function, "routes").filter_map(Value::as_str).collect();
         if !routes.is_empty() {
-            hints.push(format!("may go to {}", routes.join(", ")));
+            hints.push(format!("goes to {}", routes.join(" or ")));
         }
         let hints = match hints.is_empty() {
             true => String::new(),

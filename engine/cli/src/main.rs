@@ -16,6 +16,7 @@ mod help;
 mod history;
 mod inspect;
 mod lock;
+mod new;
 mod oci;
 mod paint;
 mod plugins;
@@ -25,6 +26,7 @@ mod shape;
 mod steer;
 mod store;
 mod watch;
+mod wrap;
 mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};

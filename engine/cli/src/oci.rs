@@ -75,6 +75,12 @@ impl Reference {
         self.0.digest()
     }
 
+    /// The last part of the repository's name, by which people know what is in it.
+    pub(crate) fn last(&self) -> &str {
+        let repository = self.0.repository();
+        repository.rsplit_once('/').map_or(repository, |(_, last)| last)
+    }
+
     fn registry(&self) -> &str {
         self.0.resolve_registry()
     }

@@ -16,12 +16,18 @@ use crate::{
     client::{self, escape, list, text},
     inspect,
     lock::{Lock, Pin},
+    new,
     oci::{self, Pulled, Reference, Registry},
     paint::Paint,
+    wrap,
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Plugin {
+    /// Make a project for a plugin of your own, with all that it needs to be built
+    New(new::New),
+    /// Make a component of a core module that was compiled against the contract, as C compilers leave it
+    Wrap(wrap::Wrap),
     /// Register components with a running server, which keeps them: files, folders, or from a registry
     Add(Add),
     /// Push a component to a registry, and print the reference by which it is the same for ever
@@ -93,6 +99,8 @@ struct Transport {
 impl Plugin {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::New(new) => new.run(),
+            Self::Wrap(wrap) => wrap.run(),
             Self::Add(add) => add.run(),
             Self::Push(push) => push.run(),
             Self::Inspect(inspect) => inspect.run(),
@@ -184,7 +192,8 @@ impl Add {
     fn add(&self, source: &Source, lock: &mut Lock) -> anyhow::Result<()> {
         match source {
             Source::File(file) => {
-                self.upload(&read_component(file)?, self.name.as_deref())?;
+                let component = read_component(file)?;
+                self.upload(&component, self.name.as_deref(), stem_of(file))?;
                 Ok(())
             }
             Source::Registry(reference) => {
@@ -212,7 +221,7 @@ impl Add {
             );
         }
         let given = self.name.clone().or(known.and_then(|pin| pin.given));
-        let plugin = self.upload_pulled(&pulled, given.as_deref())?;
+        let plugin = self.upload_pulled(&pulled, given.as_deref(), reference)?;
         lock.keep(Pin {
             reference: reference.to_string(),
             manifest: pulled.manifest,
@@ -237,7 +246,7 @@ impl Add {
             );
         }
         let given = self.name.clone().or_else(|| pin.given.clone());
-        let plugin = self.upload_pulled(&pulled, given.as_deref())?;
+        let plugin = self.upload_pulled(&pulled, given.as_deref(), &reference)?;
         lock.keep(Pin {
             plugin: named(&plugin),
             given,
@@ -263,8 +272,8 @@ impl Add {
         }
     }
 
-    fn upload_pulled(&self, pulled: &Pulled, name: Option<&str>) -> anyhow::Result<Value> {
-        let plugin = self.upload(&pulled.component, name)?;
+    fn upload_pulled(&self, pulled: &Pulled, name: Option<&str>, from: &Reference) -> anyhow::Result<Value> {
+        let plugin = self.upload(&pulled.component, name, Some(from.last()))?;
         let digest = text(&plugin, "digest");
         if pulled.digest != format!("sha256:{digest}") {
             bail!(
@@ -275,11 +284,9 @@ impl Add {
         Ok(plugin)
     }
 
-    fn upload(&self, component: &[u8], name: Option<&str>) -> anyhow::Result<Value> {
-        let path = match name {
-            Some(name) => format!("/v1/plugins?name={}", escape(name)),
-            None => "/v1/plugins".to_owned(),
-        };
+    /// Has the server register a component. Its own name stands, unless one is given; `stem` is for one that has none.
+    fn upload(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) -> anyhow::Result<Value> {
+        let path = named_path("/v1/plugins", component, name, stem);
         let plugin = client::upload(&self.server.url, &path, "application/wasm", component)?;
         println!("{}", named(&plugin));
         inspect::tell_permissions(&plugin);
@@ -296,8 +303,7 @@ impl Push {
             );
         }
         let component = read_component(&self.file)?;
-        let stem = self.file.file_stem().and_then(|stem| stem.to_str());
-        let outline = Outline::of(&component, stem)
+        let outline = Outline::of(&component, stem_of(&self.file))
             .map_err(|error| anyhow::anyhow!("{}: {error}", self.file.display()))?;
         let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &outline)?;
         eprintln!(
@@ -329,6 +335,25 @@ impl Remove {
 /// Reads a component from a file.
 pub(crate) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// What a file names a component that carries no name.
+pub(crate) fn stem_of(file: &Path) -> Option<&str> {
+    file.file_stem().and_then(|stem| stem.to_str())
+}
+
+/// A route that takes a component, with the name that is given to it: `name`, or `stem` where it carries none.
+pub(crate) fn named_path(route: &str, component: &[u8], name: Option<&str>, stem: Option<&str>) -> String {
+    let name = name.map(str::to_owned).or_else(|| {
+        // What is no component at all is left to the server, which says so.
+        let is_nameless = Outline::of(component, None).is_err();
+        let by_stem = Outline::of(component, stem).ok();
+        by_stem.filter(|_| is_nameless).map(|outline| outline.name)
+    });
+    match name {
+        Some(name) => format!("{route}?name={}", escape(&name)),
+        None => route.to_owned(),
+    }
 }
 
 /// The components in a folder, in the order of their names.

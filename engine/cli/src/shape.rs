@@ -7,7 +7,7 @@ const DEPTH: usize = 2;
 /// How many keys or choices of a type are told.
 const MOST: usize = 12;
 
-/// What a schema allows, in short. A type that the schema names is told by its name.
+/// What a schema allows, in short: what must be there first. A type that the schema names is told by its name.
 pub(crate) fn shape(schema: &Value) -> String {
     told(schema, DEPTH)
 }
@@ -81,10 +81,11 @@ fn object(schema: &Map<String, Value>, depth: usize) -> String {
     }
     let required = schema.get("required").and_then(Value::as_array);
     let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|known| known == name));
-    let keys = properties.iter().map(|(name, schema)| {
-        let sign = if is_required(name) { "" } else { "?" };
-        format!("{name}{sign}: {}", told(schema, depth - 1))
-    });
+    let key =
+        |sign: &str, (name, schema): (&String, &Value)| format!("{name}{sign}: {}", told(schema, depth - 1));
+    let (needed, others): (Vec<_>, Vec<_>) = properties.iter().partition(|(name, _)| is_required(name));
+    let needed = needed.into_iter().map(|property| key("", property));
+    let keys = needed.chain(others.into_iter().map(|property| key("?", property)));
     format!("{{{}}}", some_of(keys, ", "))
 }
 
@@ -116,8 +117,8 @@ mod tests {
             ),
             (
                 json!({"type": "object", "required": ["files"], "properties": {
-                    "files": {"type": "array", "items": {"$ref": "#/$defs/File"}},
-                    "limit": {"type": ["integer", "null"]}}}),
+                    "limit": {"type": ["integer", "null"]},
+                    "files": {"type": "array", "items": {"$ref": "#/$defs/File"}}}}),
                 "{files: [File], limit?: integer | null}",
             ),
             (

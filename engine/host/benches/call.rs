@@ -5,7 +5,7 @@
 
 use std::{
     hint::black_box,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -82,7 +82,60 @@ fn calls(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    languages(criterion, &runtime, &host);
+    registrations(criterion, &runtime);
     beside_endless_loops(criterion, &runtime, &host, &state);
+}
+
+/// A call that does next to nothing in each language: it reads one key of the state, sets one, and names a node.
+fn languages(criterion: &mut Criterion, runtime: &Runtime, host: &Host) {
+    let mut state = state();
+    state.insert("to".to_owned(), object::to_json(&"left"));
+    let mut group = criterion.benchmark_group("language");
+    for uses in [
+        "probe-c/route_c",
+        "probe-js/route_js",
+        "probe-python/route_python",
+    ] {
+        group.bench_function(uses, |bencher| {
+            bencher.iter(|| {
+                let (host, call) = (host.clone(), call(host, uses, &state, "null"));
+                runtime
+                    .block_on(runtime.spawn(async move { host.call(call).await }))
+                    .expect("it does not panic")
+                    .expect("it answers")
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The registration of a component that was compiled before, by a host that does not know it yet.
+fn registrations(criterion: &mut Criterion, runtime: &Runtime) {
+    let mut group = criterion.benchmark_group("registration from the cache");
+    group.sample_size(20);
+    for name in [
+        "starter",
+        "languages/histogram",
+        "languages/report",
+        "languages/measure",
+    ] {
+        let component: Arc<[u8]> = component(name).into();
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|times| {
+                let mut taken = Duration::ZERO;
+                for _ in 0..times {
+                    let host = new_host();
+                    let plugin = NewPlugin::of(component.clone());
+                    let began = Instant::now();
+                    black_box(runtime.block_on(host.register(plugin)).expect("it is a plugin"));
+                    taken += began.elapsed();
+                }
+                taken
+            });
+        });
+    }
+    group.finish();
 }
 
 /// The same call while four others compute without an end: each of them gives way at every tick.
@@ -111,26 +164,41 @@ fn beside_endless_loops(criterion: &mut Criterion, runtime: &Runtime, host: &Hos
 }
 
 async fn started() -> Host {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let cache_dir = Some(target.join("tmp/compiled"));
-    let call_timeout = Duration::from_secs(600);
-    let host = Host::new(HostSettings {
-        cache_dir,
-        call_timeout,
-        ..HostSettings::default()
-    })
-    .expect("the host starts");
-    for name in ["bench", "fixtures/hostile", "fixtures/typed"] {
-        let path = target.join(format!("plugins/{name}.wasm"));
-        let component = std::fs::read(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()));
+    let host = new_host();
+    for name in [
+        "bench",
+        "fixtures/hostile",
+        "fixtures/typed",
+        "languages/probe-c",
+        "languages/probe-js",
+        "languages/probe-python",
+    ] {
         let plugin = NewPlugin {
             fallback_name: name.rsplit('/').next().map(str::to_owned),
-            ..NewPlugin::of(component.into())
+            ..NewPlugin::of(component(name).into())
         };
         host.register(plugin).await.expect("it is a plugin");
     }
     host
+}
+
+fn new_host() -> Host {
+    Host::new(HostSettings {
+        cache_dir: Some(target().join("tmp/compiled")),
+        call_timeout: Duration::from_secs(600),
+        ..HostSettings::default()
+    })
+    .expect("the host starts")
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
+fn component(name: &str) -> Vec<u8> {
+    let path = target().join(format!("plugins/{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins`", path.display()))
 }
 
 criterion_group!(benches, calls);

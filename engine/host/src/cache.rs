@@ -1,22 +1,32 @@
 //! Compiles components, and keeps what came out on disk.
 //!
 //! A file is named by the engine's configuration and the component's digest, so neither another
-//! configuration nor another component ever finds it. In front of the machine code stands its
-//! SHA-256: a file that was damaged is compiled anew and replaced.
+//! configuration nor another component ever finds it. Behind the machine code stands its CRC-32: a
+//! file that was damaged is compiled anew and replaced. A CRC, since it is to find accidents in a
+//! folder that nobody else can enter, and reading a large component must take milliseconds.
+//!
+//! The machine code is mapped from the file, so its pages are read when they are first needed, and
+//! are shared by all processes that have the component. A file is put in place as a whole and never
+//! written again.
 
 use std::{
-    fs, io,
-    io::Write,
+    fs::{self, File},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use crc32fast::Hasher;
 
 use heddle_kernel::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
-/// How many bytes of a cache file stand before the machine code.
-const SUM_LEN: usize = 32;
+/// How many bytes of a file stand behind the machine code.
+const SUM_LEN: u64 = 4;
+
+/// How much of a file is read at once to sum it.
+const PIECE: usize = 256 << 10;
 
 /// The folder, in the cache's own, of components as they are, for other machines to compile.
 const SOURCES: &str = "components";
@@ -90,7 +100,7 @@ impl Cache {
         let Some(folder) = &self.folder else {
             return Component::from_binary(engine, bytes);
         };
-        let path = folder.join(format!("{digest}.bin"));
+        let path = folder.join(format!("{digest}.code"));
         match read(engine, &path) {
             Ok(Some(component)) => return Ok(component),
             Ok(None) => {}
@@ -99,9 +109,13 @@ impl Cache {
             }
         }
         let component = Component::from_binary(engine, bytes)?;
-        let kept = component
-            .serialize()
-            .and_then(|code| Ok(write(folder, &path, &[&Sha256::digest(&code), &code])?));
+        let kept = component.serialize().and_then(|code| {
+            Ok(write(
+                folder,
+                &path,
+                &[&code, &crc32fast::hash(&code).to_le_bytes()],
+            )?)
+        });
         if let Err(error) = kept {
             // A full disk costs a compilation at the next start, and nothing else.
             tracing::warn!(
@@ -115,26 +129,47 @@ impl Cache {
 
 /// Loads a compiled component; none where there is no such file.
 fn read(engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
-    let file = match fs::read(path) {
-        Ok(file) => file,
+    match is_whole(path) {
+        Ok(true) => {}
+        Ok(false) => wasmtime::bail!("the file is damaged"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
-    };
-    let code = match file.split_at_checked(SUM_LEN) {
-        Some((sum, code)) if Sha256::digest(code)[..] == *sum => code,
-        _ => wasmtime::bail!("the file is damaged"),
-    };
-    // SAFETY: `deserialize` trusts that these bytes came from `Component::serialize` and were not
-    // changed since, as they are mapped as machine code.
-    // - Only `load` above puts files into this folder, and it puts there what `serialize` gave.
-    // - The SHA-256 in front was compared with the very bytes that are passed on, so no damage
-    //   of the disk and no half-written file gets here. Nothing reads the file again after that.
+    }
+    // SAFETY: `deserialize_file` trusts that the file came from `Component::serialize`, was not
+    // changed since, and is not changed while it is mapped, as it is mapped as machine code.
+    // - Only `load` above puts such files into this folder: what `serialize` gave, under its name at once
+    //   and as a whole, and it never opens one again. A file that is replaced or removed stays as it
+    //   was for those that have it mapped.
+    // - The CRC-32 behind the code was compared just before, so neither a half-written file nor
+    //   damage that the disk did up to then gets here. Should another process have put its own file
+    //   in place meanwhile, that is as whole, and of the same component.
+    // - What a disk does to a file later, it does to every program that is mapped from it.
     // - The folder belongs to this user and lets nobody else in (`private_folder`). Who can write
     //   to it can replace this program too.
     // - wasmtime itself checks that its version and configuration are those of the code.
     #[allow(unsafe_code)]
-    let component = unsafe { Component::deserialize(engine, code) }?;
+    let component = unsafe { Component::deserialize_file(engine, path) }?;
     Ok(Some(component))
+}
+
+/// Whether the sum at the file's end is that of what stands before it.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let Some(code_len) = file.metadata()?.len().checked_sub(SUM_LEN) else {
+        return Ok(false);
+    };
+    let mut sum = Hasher::new();
+    let mut piece = vec![0; PIECE];
+    let mut code = (&mut file).take(code_len);
+    loop {
+        match code.read(&mut piece)? {
+            0 => break,
+            len => sum.update(&piece[..len]),
+        }
+    }
+    let mut kept = [0; SUM_LEN as usize];
+    file.read_exact(&mut kept)?;
+    Ok(u32::from_le_bytes(kept) == sum.finalize())
 }
 
 /// Puts the file in its place as a whole: under its name is nothing, the old file or the new one.

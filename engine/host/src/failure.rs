@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use heddle_kernel::{Failure, FailureKind, object, object::clip};
-use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Trap, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
     contract::Said,
     json,
     policy::{CallLimits, Limit},
-    sandbox::{ELEMENTS, Refused},
+    sandbox::{ELEMENTS, HANDLES, Refused},
     settings::{Bytes, HostSettings},
 };
 
@@ -19,6 +19,9 @@ const MESSAGE_LEN: usize = 8 << 10;
 
 /// How wasmtime's error reads where a guest hands over too much; the type of it is private.
 const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// How it reads where a guest holds too many handles of its own resources.
+const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
 /// The call that a nested call belongs to has no time left: it ends the callers too.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,11 @@ pub(crate) fn of_error(
             .map(|words| format!("; {text}: {words}"))
             .unwrap_or_default()
     };
+    let full = error.downcast_ref::<ResourceTableError>();
+    if matches!(full, Some(ResourceTableError::Full)) || format!("{error:#}").contains(TOO_MANY_HANDLES) {
+        let message = format!("`{function}` held more handles than its limit of {HANDLES} (handles)");
+        return Failure::new(FailureKind::Limit, message);
+    }
     if let (Some(Trap::OutOfFuel), Some(fuel)) = (trap, limits.fuel) {
         let message = format!("`{function}` computed more than its limit of {}", fuel.fuel());
         return Failure::new(FailureKind::Limit, message);
@@ -115,7 +123,7 @@ pub(crate) fn of_error(
     if let Some(refused) = refused {
         let what = match refused {
             Refused::Memory => format!("memory than its limit of {}", limits.memory.bytes("memory")),
-            Refused::Table => format!("table elements than its limit of {ELEMENTS} (table_elements)"),
+            Refused::Table(limit) => format!("table elements than its limit of {limit} (table_elements)"),
         };
         let words = said("it said");
         return Failure::new(

@@ -183,7 +183,13 @@ impl Inner {
         let renumbered = new.renumbered;
         match self.made(new, Purpose::Register).await? {
             Made::Known(info) => Ok(info),
-            Made::New(plugin) => self.registry.add(plugin, renumbered),
+            Made::New(plugin) => {
+                let info = self.registry.add(plugin, renumbered)?;
+                for left_out in &info.left_out {
+                    tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
+                }
+                Ok(info)
+            }
         }
     }
 
@@ -215,9 +221,6 @@ impl Inner {
             Prepared::New(new) => *new,
         };
         let rules = self.registry.rules(&name);
-        for left_out in contract.left_out() {
-            tracing::warn!("plugin {name}: no tool was made of {left_out}");
-        }
         let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
         if rules.limits.fuel.is_some() {
             let compiled = self.compile_metered(&metered, &digest).await;
@@ -242,7 +245,7 @@ impl Inner {
 
     /// Everything of a registration that takes long and needs no guest: it blocks.
     fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
-        let found = component::inspect(&new.component, self.settings.max_component_bytes).map_err(refused)?;
+        let (found, digest) = self.read(&new.component)?;
         let identity = || {
             component::identity(
                 &found,
@@ -252,7 +255,6 @@ impl Inner {
             )
             .map_err(refused)
         };
-        let digest = Digest::of(&new.component);
         let known = match purpose {
             Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
             Purpose::Look => self.registry.shown(&digest, identity),
@@ -281,6 +283,16 @@ impl Inner {
             metered: Metered::of(source),
             hidden: new.hidden,
         })))
+    }
+
+    /// What a component says of itself, and its digest: side by side, as either takes a while for a large one.
+    fn read(&self, component: &[u8]) -> Result<(Inspected, Digest), RegisterError> {
+        let (found, digest) = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| Digest::of(component));
+            let found = component::inspect(component, self.settings.max_component_bytes);
+            (found, digest.join().expect("a sum does not panic"))
+        });
+        Ok((found.map_err(refused)?, digest))
     }
 
     /// Has the component describe itself, within the limits of any call.

@@ -60,8 +60,7 @@ impl Machine {
         found: &Inspected,
     ) -> Result<Contract, Unfit> {
         let compiled = self.cache.load(&self.engine, digest, bytes);
-        let component = compiled
-            .map_err(|error| Unfit::Engine(format!("the component cannot be compiled: {error:#}")))?;
+        let component = compiled.map_err(|error| Unfit::Engine(not_compiled(&error)))?;
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             Unfit::Engine(format!(
                 "the component needs what this host does not have: {error:#}"
@@ -69,4 +68,17 @@ impl Machine {
         })?;
         Contract::find(pre, found).map_err(Unfit::Plugin)
     }
+}
+
+/// How wasmtime's error reads where a component needs what comes with WASI 0.3; it has no type of its own.
+const ASYNC_FEATURE: &str = "component model async feature";
+
+/// Why a component does not compile.
+fn not_compiled(error: &wasmtime::Error) -> String {
+    let error = format!("{error:#}");
+    let advice = match error.contains(ASYNC_FEATURE) {
+        true => ". Asynchronous functions, streams and futures are of WASI 0.3: build it for WASI 0.2",
+        false => "",
+    };
+    format!("the component cannot be compiled: {error}{advice}")
 }

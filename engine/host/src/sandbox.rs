@@ -166,15 +166,15 @@ pub(crate) struct Memory {
 pub(crate) enum Refused {
     /// Linear memory.
     Memory,
-    /// Elements of tables.
-    Table,
+    /// Elements of tables, of which this is the limit.
+    Table(usize),
 }
 
 /// How many table elements one instance may have, all tables together.
-pub(crate) const ELEMENTS: usize = 4 * TABLE_ELEMENTS;
+const ELEMENTS: usize = 4 * TABLE_ELEMENTS;
 
 /// How many handles (streams, timers, files) one instance may hold.
-const HANDLES: usize = 10_000;
+pub(crate) const HANDLES: usize = 10_000;
 
 /// What a guest may hand over at once however small its results must be: its description, a log line.
 const LEAST_AT_ONCE: usize = 1 << 20;
@@ -199,12 +199,18 @@ impl ResourceLimiter for Memory {
     }
 
     fn table_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
-        if most.is_some_and(|most| wanted > most) {
+        // A table of which nothing is declared has the pool's own limit.
+        if most.is_some_and(|most| wanted > most && most < TABLE_ELEMENTS) {
             return Ok(true);
         }
         let elements = self.elements - now.min(self.elements) + wanted;
-        if elements > ELEMENTS || wanted > TABLE_ELEMENTS {
-            self.refused = Some(Refused::Table);
+        if wanted > TABLE_ELEMENTS || elements > ELEMENTS {
+            let limit = if wanted > TABLE_ELEMENTS {
+                TABLE_ELEMENTS
+            } else {
+                ELEMENTS
+            };
+            self.refused = Some(Refused::Table(limit));
             return Ok(false);
         }
         self.elements = elements;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Digest, GraphId, Run, RunId, Status, event::FunctionRef};
+use heddle_kernel::{GraphId, Run, RunId, Status, event::FunctionRef};
 
 use crate::{
     answer::{ReadError, RegisterPluginError, RemovePluginError},
@@ -179,7 +179,7 @@ impl Inner {
         let component = plugin.component.clone();
         let info = self.ports.functions.register(plugin).await?;
         let row = PluginRow {
-            digest: Digest::of(&component),
+            digest: info.digest.clone(),
             name: info.name.clone(),
             version: info.version.clone(),
             active,

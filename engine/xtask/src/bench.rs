@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 /// Runs the benchmarks.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     heading("Building the plugins");
-    plugins::build()?.report();
+    plugins::build_all()?.report();
     heading("Building the engine in release");
     run_command(cargo("build", "target").args([
         "--release",

@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod http;
+mod languages;
 mod plugins;
 mod process;
 mod python;
@@ -35,7 +36,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Builds and runs every test there is, and ends with one line of numbers
     Test,
-    /// Builds the guests, and leaves their components in target/plugins
+    /// Builds the guests, and leaves their components in target/plugins (those in other languages than Rust in target/plugins/languages)
     Plugins,
     /// Checks formatting, lints, the dependency rule, licences and sources
     Tidy,
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test => test::run(),
-        Command::Plugins => plugins::build().map(|built| {
+        Command::Plugins => plugins::build_all().map(|built| {
             built.report();
             ExitCode::SUCCESS
         }),

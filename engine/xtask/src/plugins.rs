@@ -1,5 +1,6 @@
 //! Builds the guests and collects their components: the plugins in `target/plugins`, where `heddle serve` finds them,
-//! and the components that the tests throw at the host in `target/plugins/fixtures`, where it does not look.
+//! and the components that the tests throw at the host in `target/plugins/fixtures`, where it does not look. Those that
+//! are written in other languages than Rust are [`languages`]' work.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,6 +9,7 @@ use std::{fs, io};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::languages;
 use crate::process::{cargo, output, program, run, under_root};
 
 /// The manifest of the guests' workspace, from the root.
@@ -55,7 +57,16 @@ struct Guest {
     fixture: bool,
 }
 
-/// Builds every guest and copies the components that changed.
+/// Builds every guest, in all languages.
+pub(crate) fn build_all() -> Result<Built> {
+    let mut built = build()?;
+    let (components, changed) = languages::build()?;
+    built.components.extend(components);
+    built.changed += changed;
+    Ok(built)
+}
+
+/// Builds the guests that are written in Rust and copies the components that changed. The samples need no more.
 pub(crate) fn build() -> Result<Built> {
     let guests = guests(&metadata()?, &under_root("plugins/fixtures"));
     ensure!(

@@ -40,7 +40,7 @@ pub(crate) fn tool(name: &str, requirements: &str) -> Result<PathBuf> {
 }
 
 /// Sees to it that there is a Python that can make a virtual environment.
-fn ensure_python() -> Result<()> {
+pub(crate) fn ensure_python() -> Result<()> {
     if has_python() {
         return Ok(());
     }

@@ -106,7 +106,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 /// The stages after the checks. An error is a build that failed.
 fn build_and_test(tally: &mut Tally) -> Result<()> {
     heading("Building the guests");
-    plugins::build()?.report();
+    plugins::build_all()?.report();
 
     heading("Testing the guests");
     let mut guests = cargo("test", GUESTS_NATIVE);

@@ -233,6 +233,16 @@ fn said(name: &str, error: &Val) -> Option<String> {
     }
 }
 
+/// Every component of componentize-py exports this beside its own functions; no one can make use of it.
+fn is_of_componentize_py(interface: Option<&str>, export: &str, ty: &ComponentFunc) -> bool {
+    let is_named = (interface, export) == (Some("exports"), "init");
+    is_named
+        && ty
+            .params()
+            .map(|(name, _)| name)
+            .eq(["app-name", "symbols", "stub-wasi"])
+}
+
 /// Looks through what a component exports.
 struct Finder<'a> {
     component: &'a Component,
@@ -310,6 +320,9 @@ impl Finder<'_> {
         name: &str,
         ty: &ComponentFunc,
     ) -> Result<Function, String> {
+        if is_of_componentize_py(interface, export, ty) {
+            return Err("componentize-py calls it once, when it builds the component".to_owned());
+        }
         let mut reader = Reader::default();
         let params = reader.params(ty.params())?;
         let returned = reader.returned(ty.results())?;

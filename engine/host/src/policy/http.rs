@@ -499,7 +499,15 @@ mod tests {
         for line in [nothing, more] {
             let (_, policy) = line.split_once("policy: ").unwrap();
             let policy = crate::Policy::parse(policy).unwrap();
-            assert!(policy.rules().next().unwrap().http[0].covers(&wanted), "{line}");
+            assert!(
+                policy
+                    .rules(&crate::policy::CallLimits::of(&crate::HostSettings::default()))
+                    .next()
+                    .unwrap()
+                    .http[0]
+                    .covers(&wanted),
+                "{line}"
+            );
         }
     }
 }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod at_once;
+mod bounds;
 mod cache;
 mod calls;
 mod compatibility;
+mod garbled;
+mod greedy;
 mod inputs;
 mod inspection;
 mod limits;
@@ -83,6 +86,19 @@ async fn register(
         ..NewPlugin::of(component)
     })
     .await
+}
+
+/// Registers the hostile plugin once more, under another name.
+async fn hostile_as(host: &Host, name: &str) {
+    // Another digest: a component has one name.
+    let component = registration::named(&component("fixtures/hostile"), name);
+    let plugin = NewPlugin {
+        component,
+        name: Some(name.to_owned()),
+        fallback_name: None,
+        hidden: false,
+    };
+    host.register(plugin).await.unwrap();
 }
 
 /// What a function wrote.

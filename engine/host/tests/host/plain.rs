@@ -603,7 +603,7 @@ async fn a_wide_result_ends_at_a_limit() {
         (failure.kind, &*failure.message),
         (
             FailureKind::Limit,
-            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result_bytes)"
+            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result, the server's default)"
         )
     );
     for (tool, len) in [
@@ -671,13 +671,16 @@ async fn every_limit_of_a_call_holds_for_a_typed_function() {
         (spun.kind, &*spun.message),
         (
             FailureKind::Timeout,
-            "`typed/shapes.spin` ran longer than its limit of 300 ms (call_timeout)"
+            "`typed/shapes.spin` ran longer than its limit of 300 ms (time, the server's default)"
         )
     );
     let grown = ask(&host, "shapes.wide", json!({"len": 100_000_000}))
         .await
         .unwrap_err();
-    assert!(grown.message.contains("(max_memory_bytes)"), "{grown}");
+    assert!(
+        grown.message.contains("(memory, the server's default)"),
+        "{grown}"
+    );
     let heard = Arc::new(Heard::default());
     let said = ToolCall {
         function: host.resolve("typed/shapes.say").unwrap().function,
@@ -914,6 +917,46 @@ async fn documentation_that_a_component_carries_describes_its_tools() {
         .unwrap();
         assert_eq!(info.functions[0].summary, "", "{damaged}");
     }
+}
+
+#[tokio::test]
+async fn what_is_of_wasi_0_3_is_refused_with_what_to_do() {
+    let refused = of_text(
+        r#"(component
+            (core module $m (func (export "f") (param i32)))
+            (core instance $c (instantiate $m))
+            (func $f (param "of" (stream u8)) (canon lift (core func $c "f")))
+            (export "f" (func $f)))"#,
+    )
+    .await
+    .map(|(_, info)| info)
+    .unwrap_err()
+    .to_string();
+    assert!(
+        refused.ends_with("are of WASI 0.3: build it for WASI 0.2"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn the_function_that_builds_a_python_component_is_no_tool() {
+    let (_, info) = of_text(&format!(
+        r#"(component {ADDS}
+            (core module $n (func (export "init") (param i32 i32 i32)))
+            (core instance $d (instantiate $n))
+            (func $init (param "app-name" u32) (param "symbols" u32) (param "stub-wasi" bool)
+                (canon lift (core func $d "init")))
+            (instance $i (export "init" (func $init)))
+            (export "add" (func $add))
+            (export "exports" (instance $i)))"#
+    ))
+    .await
+    .unwrap();
+    assert_eq!(info.functions.len(), 1);
+    assert_eq!(
+        info.left_out,
+        ["`exports#init`: componentize-py calls it once, when it builds the component"]
+    );
 }
 
 #[tokio::test]

@@ -56,3 +56,43 @@ async fn there_is_no_environment_no_file_and_no_network() {
         assert!(!came_to.contains("worked"), "{tried}: {came_to}");
     }
 }
+
+/// What the probe of a language can see that is not the same twice where anything of the outside is seen.
+async fn seen_in(host: &Host, language: &str, step: u64, attempt: u32) -> String {
+    let call = Call {
+        step,
+        attempt,
+        ..call(host, &format!("seen_{language}"), "{}", "null")
+    };
+    outcome(host, call).await.unwrap().update.to_text()
+}
+
+#[tokio::test]
+async fn a_call_gives_the_same_bytes_in_every_language() {
+    for language in ["python", "js", "c"] {
+        let name = format!("languages/probe-{language}");
+        let one = host_with(settings(), &[&name]).await;
+        let other = host_with(settings(), &[&name]).await;
+        let first = seen_in(&one, language, 3, 1).await;
+        assert!(first.len() > 50, "{first}");
+        assert_eq!(
+            seen_in(&one, language, 3, 2).await,
+            first,
+            "{language}: the next attempt"
+        );
+        assert_eq!(
+            seen_in(&other, language, 3, 1).await,
+            first,
+            "{language}: another host"
+        );
+        let seen: Value = serde_json::from_str(&first).unwrap();
+        let later: Value = serde_json::from_str(&seen_in(&one, language, 4, 1).await).unwrap();
+        // C has no system to ask for a seed: its `rand` is the same in every call.
+        if language != "c" {
+            assert_ne!(
+                seen["random"], later["random"],
+                "{language}: another step draws other numbers"
+            );
+        }
+    }
+}

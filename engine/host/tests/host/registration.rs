@@ -34,7 +34,7 @@ async fn refusal(component: &[u8]) -> String {
     error.to_string()
 }
 
-async fn refusal_of_text(text: &str) -> String {
+pub(crate) async fn refusal_of_text(text: &str) -> String {
     refusal(&wat::parse_str(text).unwrap()).await
 }
 
@@ -111,7 +111,7 @@ async fn an_interface_without_its_functions_is_refused() {
 }
 
 /// A component whose functions have other types than the contract's, and whose start does `start`.
-fn with_start(start: &str) -> String {
+pub(crate) fn with_start(start: &str) -> String {
     format!(
         r#"(component
             (core module $m (func $start {start}) (start $start) (func (export "f")))

@@ -2,8 +2,10 @@
 
 use heddle_kernel::FailureKind;
 use heddle_runtime::ports::Functions;
+use serde_json::json;
 
 use super::*;
+use crate::server::{Answer, Server};
 
 async fn called(host: &Host, tool: &str, input: &str) -> Result<String, Failure> {
     let config = format!(r#"{{"tool": "{tool}", "input": {input}}}"#);
@@ -83,4 +85,89 @@ async fn what_a_tool_writes_goes_where_its_callers_output_goes() {
         "{:?}",
         heard.lines()
     );
+}
+
+/// A host with the hostile plugin under these names.
+async fn host_of(settings: HostSettings, names: &[&str]) -> Host {
+    let host = Host::new(settings).unwrap();
+    for name in names {
+        hostile_as(&host, name).await;
+    }
+    host
+}
+
+#[tokio::test]
+async fn no_tool_stands_in_one_chain_of_calls_more_often_than_its_limit() {
+    let host = host_of(settings(), &["a", "b"]).await;
+    let through = |tools: &[&str]| json!({ "through": tools }).to_string();
+    let straight = call_tool(
+        &host,
+        "a/pass",
+        &through(&["b/pass", "a/pass", "b/pass", "a/pass"]),
+    )
+    .await;
+    assert_eq!(straight.unwrap().get(), "4", "three times each");
+    let failure = call_tool(
+        &host,
+        "a/pass",
+        &through(&["b/pass", "a/pass", "b/pass", "a/pass", "b/pass", "a/pass"]),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        &*failure.message,
+        "`a/pass` was not called: it would stand in one chain of calls more often than the limit of 3 (call_repeats): \
+         a/pass → b/pass → a/pass → b/pass → a/pass → b/pass → a/pass"
+    );
+    let once = HostSettings {
+        call_repeats: 1,
+        ..settings()
+    };
+    let host = host_of(once, &["a", "b"]).await;
+    let failure = call_tool(&host, "a/pass", &through(&["b/pass", "a/pass"]))
+        .await
+        .unwrap_err();
+    assert!(
+        failure
+            .message
+            .ends_with("(call_repeats): a/pass → b/pass → a/pass"),
+        "{failure}"
+    );
+    // Calls that are over do not count.
+    for _ in 0..5 {
+        assert!(call_tool(&host, "a/pass", &through(&["b/pass"])).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn grants_pass_neither_from_a_caller_to_its_tool_nor_back() {
+    let server = Server::answering(|_| Answer::ok("yes")).await;
+    let request = json!({"tool": "http/request", "input": {"url": server.url("/")}}).to_string();
+    for (granted, refused) in [("hostile", true), ("http", false)] {
+        let policy = json!({"plugins": {granted: {"http": [server.url("")]}}});
+        let host = host_with(granting(&policy.to_string()), &["fixtures/hostile", "http"]).await;
+        let answered = run(&host, "hostile/call", "{}", &request).await;
+        match refused {
+            true => {
+                let failure = answered.unwrap_err();
+                let expected = "plugin `http` was not granted the request";
+                assert!(failure.message.contains(expected), "{failure}");
+            }
+            false => assert!(answered.is_ok(), "{answered:?}"),
+        }
+    }
+    assert_eq!(server.asked().len(), 1);
+    // What the tool was granted is not its caller's.
+    let policy = json!({"plugins": {"http": {"http": [server.url("")]}}});
+    let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing", "http"]).await;
+    let fetched = run(
+        &host,
+        "fetch",
+        "{}",
+        &json!({"urls": [server.url("/")]}).to_string(),
+    )
+    .await;
+    let fetched = fetched.unwrap().update.to_text();
+    assert!(fetched.contains("plugin `outgoing` was not granted"), "{fetched}");
+    assert_eq!(server.asked().len(), 1);
 }

@@ -1,0 +1,247 @@
+//! `heddle plugin new`: a project for a plugin, in any of the languages.
+//!
+//! The SDKs are in no registry, so a project carries what it needs: the contract under `wit/`, the SDK under `sdk/`, as
+//! they are in this program. The rest of it is a template with the plugin's name in place of `{{name}}`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+
+use crate::wrap::CONTRACT;
+
+/// The longest name of a plugin. Rust's tools make file names of it.
+const NAME_LEN: usize = 64;
+
+/// The files below a folder of the repository, each with where it goes in a project.
+macro_rules! files {
+    ($from:literal => $to:literal: $($file:literal),* $(,)?) => {
+        &[$((concat!($to, $file), include_str!(concat!("../../../", $from, $file)))),*]
+    };
+}
+
+type Files = &'static [(&'static str, &'static str)];
+
+const RUST_SDK: Files = files!("plugins/sdk-rust/" => "sdk/rust/":
+    "Cargo.toml", "src/call.rs", "src/error.rs", "src/function.rs", "src/guest.rs", "src/http/date.rs",
+    "src/http/events.rs", "src/http/guest.rs", "src/http/mod.rs", "src/http/native.rs", "src/json.rs", "src/lib.rs",
+    "src/native.rs", "src/outcome.rs",
+    "macros/Cargo.toml", "macros/src/lib.rs", "macros/src/options.rs", "macros/src/signature.rs",
+);
+const RUST: Files = files!("engine/cli/templates/rust/" => "":
+    "Cargo.toml", "README.md", "src/lib.rs", "gitignore",
+);
+/// The versions of the Rust packages that the SDK is known to work with; cargo leaves out what a project does not use.
+const RUST_LOCK: &str = include_str!("../../../plugins/Cargo.lock");
+
+const PYTHON_SDK: Files = files!("plugins/sdk-python/" => "sdk/python/":
+    "build.py", "pyproject.toml", "requirements.txt", "README.md", "heddle/__init__.py", "heddle/errors.py",
+    "heddle/functions.py", "heddle/guest.py", "heddle/hints.py", "heddle/platform.py", "heddle/testing.py",
+);
+const PYTHON: Files = files!("engine/cli/templates/python/" => "":
+    "pyproject.toml", "README.md", "app.py", "gitignore",
+);
+
+const JS_SDK: Files = files!("plugins/sdk-js/" => "sdk/js/":
+    "build.mjs", "package.json", "package-lock.json", "README.md", "errors.js", "functions.js", "guest.js", "index.js",
+    "index.d.ts", "platform.js", "testing.js", "testing.d.ts",
+);
+const JS: Files = files!("engine/cli/templates/js/" => "":
+    "package.json", "README.md", "index.js", "gitignore",
+);
+
+const C_SDK: Files = files!("plugins/sdk-c/" => "sdk/c/":
+    "build.py", "requirements.txt", "README.md", "heddle.c", "heddle.h", "json.c", "wasi.c",
+    "generated/README.md", "generated/plugin.c", "generated/plugin.h",
+);
+const C: Files = files!("engine/cli/templates/c/" => "":
+    "README.md", "plugin.c", "gitignore",
+);
+
+/// What every project has.
+const SHARED: Files = files!("engine/cli/templates/" => "": "graph.json");
+
+#[derive(Args)]
+pub(crate) struct New {
+    /// The plugin's name, which is the name of the folder, too
+    name: String,
+    /// The language to write it in
+    #[arg(long, value_enum)]
+    lang: Language,
+    /// Where to make the folder
+    #[arg(long = "in", value_name = "FOLDER", default_value = ".")]
+    within: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Language {
+    Rust,
+    Python,
+    Js,
+    C,
+}
+
+impl Language {
+    fn files(self) -> [Files; 3] {
+        match self {
+            Self::Rust => [RUST, RUST_SDK, SHARED],
+            Self::Python => [PYTHON, PYTHON_SDK, SHARED],
+            Self::Js => [JS, JS_SDK, SHARED],
+            Self::C => [C, C_SDK, SHARED],
+        }
+    }
+
+    /// The one command that builds a project, and the component that it leaves.
+    fn build(self, name: &str) -> (&'static str, String) {
+        match self {
+            Self::Rust => (
+                "cargo build --release --target wasm32-wasip2",
+                format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
+            ),
+            Self::Python => ("python3 sdk/python/build.py", format!("build/{name}.wasm")),
+            Self::Js => ("npm run build", format!("build/{name}.wasm")),
+            Self::C => ("python3 sdk/c/build.py", format!("build/{name}.wasm")),
+        }
+    }
+}
+
+impl New {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let name = &self.name;
+        check(name)?;
+        let folder = self.within.join(name);
+        if folder.exists() {
+            bail!(
+                "{} is there already: give the plugin another name, or move it away",
+                folder.display()
+            );
+        }
+        for (to, text) in self.lang.files().into_iter().flatten().copied() {
+            write(&folder, to, text, name)?;
+        }
+        write(&folder, "wit/0.1.0/plugin.wit", CONTRACT, name)?;
+        if let Language::Rust = self.lang {
+            write(&folder, "Cargo.lock", RUST_LOCK, name)?;
+        }
+        let (build, component) = self.lang.build(name);
+        println!("{}", folder.display());
+        eprintln!("build it:  cd {} && {build}", folder.display());
+        eprintln!("use it:    heddle plugin add {component}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Refuses a name that the engine or a language's tools would refuse.
+fn check(name: &str) -> anyhow::Result<()> {
+    let fits = name.len() <= NAME_LEN
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));
+    if !fits {
+        bail!(
+            "{name:?} is no name for a plugin: use lower-case letters, digits, `-` and `_`, a letter first, at most {NAME_LEN}"
+        );
+    }
+    // Names of Rust's own, of which cargo makes no package, and those of what a project carries.
+    const TAKEN: [&str; 12] = [
+        "alloc",
+        "build",
+        "core",
+        "deps",
+        "fn",
+        "heddle-plugin",
+        "mod",
+        "proc-macro",
+        "self",
+        "std",
+        "super",
+        "test",
+    ];
+    if TAKEN.contains(&name) {
+        bail!("{name:?} is a name that compilers have taken: give the plugin another one");
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, to: &str, text: &str, name: &str) -> anyhow::Result<()> {
+    // Git would take a file of its own name in the templates at its word.
+    let to = folder.join(if to == "gitignore" { ".gitignore" } else { to });
+    let parent = to.parent().expect("a file of a project is in a folder");
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let text = match to.starts_with(folder.join("sdk")) {
+        true => text.to_owned(),
+        false => text.replace("{{name}}", name),
+    };
+    fs::write(&to, text).with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files below a folder, without those that a project does not need.
+    fn below(folder: &Path, at: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let skipped = ["tests", "target", "build", "node_modules", "__pycache__"].contains(&&*name)
+                || name.contains("test_")
+                || name.contains(".test.")
+                || name.starts_with('.');
+            let path = format!("{at}{name}");
+            match entry.file_type().unwrap().is_dir() {
+                _ if skipped => {}
+                true => below(&entry.path(), &format!("{path}/"), found),
+                false => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn a_project_has_every_file_of_its_sdk() {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+        let sdks = [
+            ("rust", RUST_SDK),
+            ("python", PYTHON_SDK),
+            ("js", JS_SDK),
+            ("c", C_SDK),
+        ];
+        for (language, files) in sdks {
+            let mut there = Vec::new();
+            below(
+                &plugins.join(format!("sdk-{language}")),
+                &format!("sdk/{language}/"),
+                &mut there,
+            );
+            let mut carried: Vec<_> = files.iter().map(|(to, _)| (*to).to_owned()).collect();
+            there.sort();
+            carried.sort();
+            assert_eq!(carried, there, "{language}: say in `new.rs` what the SDK has");
+        }
+    }
+
+    #[test]
+    fn names_must_suit_the_engine_and_the_compilers() {
+        for good in ["a", "word-count", "w2_x"] {
+            check(good).unwrap();
+        }
+        for bad in [
+            "",
+            "Words",
+            "2words",
+            "-a",
+            "a b",
+            "a/b",
+            "..",
+            "std",
+            &"a".repeat(65),
+        ] {
+            check(bad).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Texts that are no UTF-8, in each place where a guest hands one over: a component's own words, with some bytes
+//! of them spoilt.
+
+use std::fmt::Debug;
+
+use heddle_kernel::FailureKind;
+
+use super::*;
+
+/// The component with these words made such that no text has them.
+fn spoilt(name: &str, words: &str) -> Arc<[u8]> {
+    let mut bytes = component(name).to_vec();
+    let places: Vec<usize> = bytes
+        .windows(words.len())
+        .enumerate()
+        .filter(|(_, window)| *window == words.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "{name} has no {words:?}");
+    for at in places {
+        // A byte that begins a character of four, and none that goes on with it.
+        bytes[at + 1] = 0xf0;
+    }
+    bytes.into()
+}
+
+async fn host_of(name: &str, words: &str) -> Host {
+    let host = Host::new(settings()).unwrap();
+    register(&host, spoilt(name, words), Some("spoilt"))
+        .await
+        .unwrap();
+    host
+}
+
+fn is_told<T: Debug>(result: Result<T, Failure>) {
+    let failure = result.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Trap, "{failure}");
+    assert!(
+        failure.message.contains("broke the contract") && failure.message.contains("utf-8"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_text_is_told() {
+    let tool = host_of("fixtures/raw-tool", r#""went": true, "next""#).await;
+    is_told(call_tool(&tool, "goes-on", "{}").await);
+    let node = host_of("fixtures/hostile", r#"{"slept_ms":"#).await;
+    is_told(run(&node, "sleep", "{}", r#"{"ms": 0}"#).await);
+}
+
+#[tokio::test]
+async fn a_failure_whose_message_is_no_text_is_told() {
+    let host = host_of("fixtures/hostile", "not this time").await;
+    is_told(run(&host, "fail-retryable", "{}", "{}").await);
+}
+
+#[tokio::test]
+async fn a_line_or_a_chunk_that_is_no_text_ends_the_call() {
+    for words in ["a chunk of plain words", "a line of plain words"] {
+        let host = host_of("fixtures/hostile", words).await;
+        is_told(run(&host, "plainly", "{}", "null").await);
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_tool_to_call_that_is_no_text_ends_the_call() {
+    // The tool calls itself by this name.
+    let host = host_of("fixtures/hostile", "hostile/nest").await;
+    is_told(call_tool(&host, "nest", "{}").await);
+}
+
+#[tokio::test]
+async fn a_description_that_is_no_text_is_refused() {
+    let host = Host::new(settings()).unwrap();
+    let component = spoilt("fixtures/raw-tool", "Gives back its input");
+    let refused = register(&host, component, Some("spoilt"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("does not describe its functions") && refused.contains("utf-8"),
+        "{refused}"
+    );
+    assert!(host.plugins().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_text_on_stdout_is_logged_as_far_as_it_is_one() {
+    let host = host_of("fixtures/hostile", "on stdout\n").await;
+    let heard = Arc::new(Heard::default());
+    let call = Call {
+        sink: heard.clone(),
+        ..call(&host, "say", "{}", "null")
+    };
+    outcome(&host, call).await.unwrap();
+    let lines = heard.lines();
+    assert!(
+        lines.iter().any(|(_, line)| line == "o\u{fffd} stdout"),
+        "{lines:?}"
+    );
+}

@@ -1,0 +1,195 @@
+//! Builds the guests that are written in other languages than Rust, by the build programs of their SDKs, and leaves the
+//! components in `target/plugins/languages`: they are large, so only what names one loads it.
+//!
+//! What the builds need (componentize-py, esbuild and QuickJS, a C compiler) is installed under `target/languages`, in the
+//! versions that the SDKs pin. Nothing is built whose sources, SDK and contract are those of the last build.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use sha2::{Digest, Sha256};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::process::{program, quietly, under_root};
+use crate::python;
+
+/// Where the tools are, and what was built of what.
+const TOOLS: &str = "target/languages";
+/// Where the components go.
+const COMPONENTS: &str = "target/plugins/languages";
+/// The contract.
+const WIT: &str = "wit/0.1.0";
+/// The oldest Node.js that the tools run on.
+const OLDEST_NODE: u32 = 18;
+
+/// A language, by the name that its SDK has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Language {
+    Python,
+    Js,
+    C,
+}
+
+/// The guests, each in a folder of its own below `plugins/`.
+const GUESTS: [(Language, &str); 6] = [
+    (Language::Python, "measure"),
+    (Language::Js, "report"),
+    (Language::C, "histogram"),
+    (Language::Python, "probes/probe-python"),
+    (Language::Js, "probes/probe-js"),
+    (Language::C, "probes/probe-c"),
+];
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Js => "js",
+            Self::C => "c",
+        }
+    }
+
+    fn sdk(self) -> String {
+        format!("plugins/sdk-{}", self.name())
+    }
+}
+
+/// Builds what changed. The components, and how many of them are new.
+pub(crate) fn build() -> Result<(Vec<PathBuf>, usize)> {
+    let mut components = Vec::new();
+    let mut changed = 0;
+    for (language, folder) in GUESTS {
+        let source = Path::new("plugins").join(folder);
+        let name = source
+            .file_name()
+            .expect("a guest has a folder")
+            .to_string_lossy()
+            .into_owned();
+        let component = under_root(COMPONENTS).join(format!("{name}.wasm"));
+        let stamp = under_root(TOOLS).join(format!("{name}.built"));
+        let sum = sum_of(&[under_root(&source), under_root(language.sdk()), under_root(WIT)])?;
+        if !component.exists() || fs::read_to_string(&stamp).ok().as_deref() != Some(sum.as_str()) {
+            println!("building {}", source.display());
+            make(language, &source, &component)
+                .with_context(|| format!("{} was not built", source.display()))?;
+            fs::write(&stamp, sum).with_context(|| format!("could not write {}", stamp.display()))?;
+            changed += 1;
+        }
+        components.push(component);
+    }
+    Ok((components, changed))
+}
+
+/// Builds one guest.
+fn make(language: Language, source: &Path, component: &Path) -> Result<()> {
+    let folder = component.parent().expect("a component's path has a folder");
+    fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
+    let (mut build, script) = match language {
+        Language::Js => {
+            ensure_node()?;
+            (program("node"), "build.mjs")
+        }
+        Language::Python | Language::C => {
+            python::ensure_python()?;
+            (program("python3"), "build.py")
+        }
+    };
+    build
+        .arg(Path::new(&language.sdk()).join(script))
+        .arg(source)
+        .env("HEDDLE_TOOLS", under_root(TOOLS).join(language.name()))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    if language != Language::C {
+        return quietly(build.arg("-o").arg(component)).map(drop);
+    }
+    // `heddle plugin wrap` makes the component elsewhere, but here the engine is not built yet.
+    let module = component.with_extension("module");
+    quietly(build.arg("--module").arg("-o").arg(&module))?;
+    let wrapped = wrap(fs::read(&module).with_context(|| format!("could not read {}", module.display()))?)?;
+    fs::remove_file(&module).with_context(|| format!("could not remove {}", module.display()))?;
+    fs::write(component, wrapped).with_context(|| format!("could not write {}", component.display()))
+}
+
+/// Makes a component of a core module.
+fn wrap(mut module: Vec<u8>) -> Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let path = under_root(WIT).join("plugin.wit");
+    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    let package = resolve.push_str(&path, &text)?;
+    let world = resolve.select_world(&[package], Some("plugin"))?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    ComponentEncoder::default()
+        .module(&module)?
+        .validate(true)
+        .encode()
+}
+
+/// Sees to it that there is a Node.js which the tools run on.
+fn ensure_node() -> Result<()> {
+    const WHAT: &str = "Node.js 18 or newer and npm are needed to build plugins in JavaScript (on Debian: apt-get install nodejs npm)";
+    let version = quietly(program("node").arg("--version")).map_err(|error| anyhow!("{WHAT}: {error:#}"))?;
+    let major = version.trim().trim_start_matches('v').split('.').next();
+    let major: u32 = major.and_then(|major| major.parse().ok()).unwrap_or_default();
+    ensure!(major >= OLDEST_NODE, "{WHAT}; this is {}", version.trim());
+    quietly(program("npm").arg("--version")).map_err(|error| anyhow!("{WHAT}: {error:#}"))?;
+    Ok(())
+}
+
+/// A sum over the names and contents of all files below the folders.
+fn sum_of(folders: &[PathBuf]) -> Result<String> {
+    let mut files = Vec::new();
+    for folder in folders {
+        collect(folder, &mut files)?;
+    }
+    let mut sum = Sha256::new();
+    for file in files {
+        let content = fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
+        sum.update(file.to_string_lossy().as_bytes());
+        sum.update((content.len() as u64).to_le_bytes());
+        sum.update(content);
+    }
+    Ok(format!("{:x}", sum.finalize()))
+}
+
+/// Every file below a folder, in the order of their names, without what tools leave there.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || name == "__pycache__" || name == "build" || name == "node_modules" {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => collect(&entry.path(), files)?,
+            false => files.push(entry.path()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_sees_every_change_and_nothing_that_tools_leave() {
+        let folder = std::env::temp_dir().join(format!("heddle-xtask-sum-{}", std::process::id()));
+        fs::create_dir_all(folder.join("inner/__pycache__")).unwrap();
+        let sum = || sum_of(std::slice::from_ref(&folder)).unwrap();
+        fs::write(folder.join("inner/a"), "one").unwrap();
+        let first = sum();
+        fs::write(folder.join("inner/__pycache__/a"), "cached").unwrap();
+        assert_eq!(sum(), first);
+        fs::write(folder.join("inner/a"), "two").unwrap();
+        let second = sum();
+        assert_ne!(second, first);
+        fs::rename(folder.join("inner/a"), folder.join("inner/b")).unwrap();
+        assert_ne!(sum(), second);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
