@@ -1,5 +1,6 @@
 // Write Heddle plugins in C: functions from JSON to JSON become a WebAssembly component.
 //
+//     #include <ctype.h>
 //     #include "heddle.h"
 //
 //     HEDDLE_PLUGIN("shout", "0.1.0")

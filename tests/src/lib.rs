@@ -298,6 +298,14 @@ impl Server {
         read(request.send(body))
     }
 
+    /// PUTs JSON.
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        let request = agent()
+            .put(self.url(path))
+            .header("content-type", "application/json");
+        read(request.send(body.to_string()))
+    }
+
     /// DELETEs a path.
     pub fn delete(&self, path: &str) -> Answer {
         read(agent().delete(self.url(path)).call())

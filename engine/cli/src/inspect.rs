@@ -188,8 +188,8 @@ impl<'o, W: Write> Screen<'o, W> {
             self.field("versions", &format!("also {}", others.join(", ")))?;
         }
         self.permissions(plugin)?;
-        if let Some(at_once) = plugin["at_once"].as_u64() {
-            self.field("at once", &format!("{at_once} calls, all versions together"))?;
+        for (position, limit) in list(plugin, "limits").filter_map(Value::as_str).enumerate() {
+            self.field(if position == 0 { "limits" } else { "" }, limit)?;
         }
         self.missing(plugin)?;
         let imports: Vec<&str> = list(plugin, "imports").filter_map(Value::as_str).collect();

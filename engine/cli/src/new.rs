@@ -1,7 +1,8 @@
 //! `heddle plugin new`: a project for a plugin, in any of the languages.
 //!
 //! The SDKs are in no registry, so a project carries what it needs: the contract under `wit/`, the SDK under `sdk/`, as
-//! they are in this program. The rest of it is a template with the plugin's name in place of `{{name}}`.
+//! they are in this program. The rest of it is a template with the plugin's name in place of `{{name}}`, and that of
+//! the file that cargo makes of it in place of `{{file}}`.
 
 use std::{
     fs,
@@ -175,7 +176,9 @@ fn write(folder: &Path, to: &str, text: &str, name: &str) -> anyhow::Result<()> 
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let text = match to.starts_with(folder.join("sdk")) {
         true => text.to_owned(),
-        false => text.replace("{{name}}", name),
+        false => text
+            .replace("{{name}}", name)
+            .replace("{{file}}", &name.replace('-', "_")),
     };
     fs::write(&to, text).with_context(|| format!("cannot write {}", to.display()))
 }

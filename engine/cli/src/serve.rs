@@ -37,6 +37,10 @@ pub(crate) struct Serve {
     /// The file that says what plugins are granted, and how many of their calls may be under way at once
     #[arg(long, env = "HEDDLE_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Let everyone who reaches the server change what plugins are granted, by PUT /v1/plugins/NAME/policy;
+    /// what the policy file says of a plugin stands
+    #[arg(long)]
+    grant_over_http: bool,
     /// A Host that requests may name besides loopback, as in heddle.example.org; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
@@ -115,6 +119,7 @@ impl Serve {
             ..Settings::default()
         };
         let engine = Engine::new(ports, settings);
+        recover_policies(&engine, self.grant_over_http).await?;
         let mut folder = PluginsFolder::new(self.plugins.as_deref());
         folder.register_all(&engine).await?;
         recover(&engine).await?;
@@ -130,6 +135,7 @@ impl Serve {
             beside.spawn(folder.follow(engine.clone()));
         }
         let settings = ServerSettings {
+            grant_over_http: self.grant_over_http,
             allowed_hosts: self.allow_hosts,
             allowed_origins: self.allow_origins,
             ..ServerSettings::default()
@@ -191,6 +197,25 @@ fn warn_of_unknown(named: &[String], engine: &Engine) {
             tracing::warn!("the policy names `{name}`, and no plugin has that name yet");
         }
     }
+}
+
+/// What was set over HTTP stands as long as that is allowed, so that without it the policy file is all that
+/// grants.
+async fn recover_policies(engine: &Engine, allowed: bool) -> anyhow::Result<()> {
+    let unread = "cannot read the policies of the store";
+    if !allowed {
+        let kept = engine.kept_policies().await.context(unread)?;
+        if kept > 0 {
+            tracing::warn!(
+                "what was set over HTTP for {kept} plugins does not hold: --grant-over-http brings it back"
+            );
+        }
+        return Ok(());
+    }
+    for (name, error) in engine.recover_policies().await.context(unread)? {
+        tracing::error!("what plugin {name} was granted over HTTP does not hold: {error}");
+    }
+    Ok(())
 }
 
 async fn recover(engine: &Engine) -> anyhow::Result<()> {

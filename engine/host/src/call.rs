@@ -15,7 +15,7 @@ use crate::{
     host::Inner,
     json,
     plain::Room,
-    policy::{By, CallLimits, Narrowed},
+    policy::{By, CallLimits, Narrowed, Rules},
     registry::Plugin,
     sandbox::{Frame, Ground, Link, Sandbox},
 };
@@ -50,11 +50,7 @@ impl Inner {
         let _turn = plugin.rules.turn().await;
         let _place = self.places.acquire().await.map_err(closed)?;
         let key = format!("{}-{}", call.run, call.step);
-        // The runtime waits before it calls a function that is granted something.
-        let ground = match plugin.rules.is_granted() {
-            true => Ground::firm(call.durable),
-            false => Ground::open(call.durable),
-        };
+        let ground = Ground::open(call.durable);
         let frame = Frame {
             is_keyed: true,
             ground,
@@ -67,6 +63,14 @@ impl Inner {
             )
         };
         let name = call.function.to_string();
+        let rules = match &narrowed {
+            Some(narrowed) => narrowed.rules(&plugin.rules),
+            None => plugin.rules.clone(),
+        };
+        // The runtime waited if the plugin was granted something when it asked.
+        if rules.is_granted() {
+            settle(&name, &frame).await?;
+        }
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
         if kind == FunctionKind::Tool {
@@ -76,7 +80,7 @@ impl Inner {
             };
             let input = self.input(plugin, &name, &function, given, &frame).await?;
             let result = self
-                .tool((plugin, &contract), &name, function, input, frame)
+                .tool(&contract, &rules, &name, function, input, frame)
                 .await?;
             return Ok(Answer::Result(result));
         }
@@ -94,7 +98,7 @@ impl Inner {
             key,
         };
         let answer = self
-            .within(&name, &plugin.rules, frame, async |store| {
+            .within(&name, &rules, frame, async |store| {
                 contract.run(store, invocation).await
             })
             .await?;
@@ -131,7 +135,7 @@ impl Inner {
         let input = self
             .input(plugin, &name, &function, Given::Input(input), &frame)
             .await?;
-        self.tool((plugin, &contract), &name, function, input, frame)
+        self.tool(&contract, &plugin.rules, &name, function, input, frame)
             .await
     }
 
@@ -180,7 +184,8 @@ impl Inner {
     /// Calls a tool in a fresh instance.
     async fn tool(
         self: &Arc<Self>,
-        (plugin, contract): (&Plugin, &contract::Contract),
+        contract: &contract::Contract,
+        rules: &Arc<Rules>,
         name: &str,
         function: String,
         input: Input,
@@ -189,7 +194,7 @@ impl Inner {
         let limits = frame.limits.clone();
         let room = self.room(&limits);
         let result = self
-            .within(name, &plugin.rules, frame, async |store| {
+            .within(name, rules, frame, async |store| {
                 contract.call(store, function, input, room).await
             })
             .await?;
@@ -287,7 +292,7 @@ impl Inner {
         if plugin.rules.is_granted() {
             settle(&name, &frame).await?;
         }
-        self.tool((plugin, &contract), &name, function, input, frame)
+        self.tool(&contract, &plugin.rules, &name, function, input, frame)
             .await
     }
 
@@ -331,7 +336,7 @@ impl Inner {
         };
         self.narrowing.of(bounds).map(Some).map_err(|problem| {
             let message = format!(
-                "`{}` was not called: what node `{}` limits cannot be read: {problem}",
+                "`{}` was not called: what node `{}` narrows cannot be read: {problem}",
                 call.function, call.node
             );
             Failure::new(FailureKind::Unavailable, message)

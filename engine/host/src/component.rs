@@ -176,7 +176,7 @@ pub(crate) fn version_of(version: &str) -> Result<semver::Version, semver::Error
     semver::Version::parse(version)
 }
 
-fn check_plugin_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_plugin_name(name: &str) -> Result<(), String> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let fits = name.len() <= NAME_LEN
         && name.bytes().all(inner)

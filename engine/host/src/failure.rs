@@ -10,7 +10,7 @@ use crate::{
     contract::Said,
     json,
     policy::{CallLimits, Limit},
-    sandbox::{ELEMENTS, HANDLES, Refused},
+    sandbox::{HANDLES, Refused},
     settings::{Bytes, HostSettings},
 };
 

@@ -10,8 +10,8 @@ use heddle_kernel::{
     Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef, schema::Schema,
 };
 use heddle_runtime::ports::{
-    Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, RegisterError, ResolveError,
-    Resolved, Sink, ToolCall,
+    Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, PluginPolicyInfo,
+    PolicyRefused, RegisterError, ResolveError, Resolved, Sink, ToolCall,
 };
 use tokio::sync::Semaphore;
 
@@ -25,7 +25,7 @@ use crate::{
     metered::Metered,
     outgoing::{LOOKUPS, Tls},
     output::{Nobody, Output, held},
-    policy::{By, CallLimits, Limits, Narrowing, Rules},
+    policy::{self, By, CallLimits, Limits, Narrowing, NodeGrants, Rules, SetPolicies},
     registry::{Plugin, Registry, Snapshot},
     sandbox::{Frame, Ground, Link, Sandbox},
     settings::{HostSettings, MEMORY_CEILING},
@@ -45,6 +45,9 @@ pub enum HostError {
     /// A setting has a value that cannot be.
     #[error("{0}")]
     Setting(String),
+    /// The policy grants what is not there.
+    #[error("{0}")]
+    Policy(String),
     /// The folder for compiled components cannot be used.
     #[error("the folder for compiled components cannot be used: {0}")]
     Cache(#[source] std::io::Error),
@@ -61,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) metered: OnceLock<Machine>,
     pub(crate) settings: HostSettings,
     pub(crate) registry: Registry,
+    set_policies: SetPolicies,
     pub(crate) narrowing: Narrowing,
     pub(crate) places: Semaphore,
     pub(crate) tls: Tls,
@@ -71,10 +75,13 @@ impl Host {
     /// Starts a host without any plugin.
     pub fn new(settings: HostSettings) -> Result<Self, HostError> {
         check(&settings)?;
+        let own = CallLimits::of(&settings);
+        let rules = settings.policy.rules(&own).map_err(HostError::Policy)?;
         let inner = Inner {
             machine: Machine::start(&settings, false)?,
             metered: OnceLock::new(),
-            registry: Registry::new(&settings.policy, CallLimits::of(&settings)),
+            registry: Registry::new(rules, own),
+            set_policies: SetPolicies::default(),
             narrowing: Narrowing::default(),
             places: Semaphore::new(settings.calls_at_once),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
@@ -164,9 +171,45 @@ impl Functions for Host {
         &self,
         _: &str,
         limits: Option<&Json>,
-        _: Option<&Json>,
+        grants: Option<&Json>,
     ) -> Result<(), Vec<(String, String)>> {
-        limits.map_or(Ok(()), |limits| Limits::of_node(limits).map(drop))
+        let limits = limits.map_or(Ok(()), |limits| Limits::of_node(limits).map(drop));
+        let grants = grants.map_or(Ok(()), |grants| NodeGrants::of_node(grants).map(drop));
+        match (limits, grants) {
+            (Err(mut problems), Err(more)) => {
+                problems.extend(more);
+                Err(problems)
+            }
+            (limits, grants) => limits.and(grants),
+        }
+    }
+
+    fn policy(&self, name: &str) -> PluginPolicyInfo {
+        let Inner {
+            settings,
+            registry,
+            set_policies,
+            ..
+        } = &*self.inner;
+        set_policies.of(name, &settings.policy, &registry.rules(&name.into()))
+    }
+
+    fn check_policy(&self, name: &str, body: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        let (host, name) = (self.inner.clone(), Arc::from(name));
+        Box::pin(async move { host.rules(name, body).await.map(drop) })
+    }
+
+    fn set_policy(&self, name: &str, body: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        let (host, name): (_, Arc<str>) = (self.inner.clone(), Arc::from(name));
+        Box::pin(async move {
+            let rules = match body.clone() {
+                Some(body) => Some(host.clone().rules(name.clone(), body).await?),
+                None => policy::may_be_set(&name, &host.settings.policy).map(|()| None)?,
+            };
+            host.set_policies.remember(&name, body);
+            host.registry.set_rules(&name, rules);
+            Ok(())
+        })
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
@@ -179,6 +222,17 @@ impl Functions for Host {
 }
 
 impl Inner {
+    /// The rules that a plugin would have by what somebody sets.
+    async fn rules(self: Arc<Self>, name: Arc<str>, body: Json) -> Result<Arc<Rules>, PolicyRefused> {
+        self.set_policies.has_room_for(&name)?;
+        let read = move || {
+            let own = CallLimits::of(&self.settings);
+            policy::rules_of(&name, &body, &self.settings.policy, &own)
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|error| Err(PolicyRefused::Invalid(error.to_string())))
+    }
+
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
         let renumbered = new.renumbered;
         match self.made(new, Purpose::Register).await? {
@@ -417,8 +471,8 @@ impl Inner {
                 // Whatever the guest made of it.
                 return Err(failure::exceeded(function, what));
             }
-            match answered {
-                Ok(Ok(answer)) => Ok(answer),
+            let result = match answered {
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(said)) => Err(failure::of_said(said, &limits, &self.settings)),
                 Err(error) => {
                     let mut lines = held(&store.data().lines);
@@ -435,7 +489,8 @@ impl Inner {
                         &limits,
                     ))
                 }
-            }
+            };
+            result.map_err(|failure| store.data().explain(failure))
         };
         let _ticking = self.machine(&limits).ticker.tick();
         match tokio::time::timeout_at(deadline.into(), guarded).await {

@@ -8,7 +8,6 @@
 mod asks;
 mod cache;
 mod call;
-mod clock;
 mod component;
 mod contract;
 mod describe;
@@ -23,10 +22,10 @@ mod outline;
 mod output;
 mod plain;
 mod policy;
-mod random;
 mod registry;
 mod sandbox;
 mod settings;
+mod wasi;
 
 pub use host::{Host, HostError};
 pub use outline::Outline;

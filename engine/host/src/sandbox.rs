@@ -1,5 +1,5 @@
 //! What surrounds one instance: its memory limit, its place among nested calls, and a WASI in
-//! which nothing is granted but outgoing requests, where the policy says so.
+//! which nothing is there but what the policy grants.
 //!
 //! Most guests touch little of WASI, so its parts are made when they are first asked for.
 
@@ -15,23 +15,16 @@ use wasmtime::{
     ResourceLimiter, Store, UpdateDeadline,
     component::{HasData, Linker, ResourceTable},
 };
-use wasmtime_wasi::{
-    WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
-    p2::bindings::{
-        clocks::{monotonic_clock, wall_clock},
-        random::{insecure, insecure_seed, random},
-    },
-};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
-    clock::Ticks,
     contract,
     engine::TABLE_ELEMENTS,
     host::Inner,
     outgoing::Outgoing,
     output::{Lines, LogStream, Output, Stream},
     policy::{CallLimits, Limit, Rules},
-    random::Random,
+    wasi::{self, World, clock::Ticks, random::Random},
 };
 
 /// What a store holds: everything that one instance has.
@@ -42,7 +35,8 @@ pub(crate) struct Sandbox {
     pub(crate) lines: Arc<Mutex<Lines>>,
     pub(crate) clock: Ticks,
     pub(crate) table: ResourceTable,
-    rules: Arc<Rules>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) world: World,
     random: Option<Random>,
     wasi: Option<WasiCtx>,
     outgoing: Option<Outgoing>,
@@ -242,6 +236,7 @@ impl Sandbox {
                 clock: Ticks::default(),
                 table,
                 rules: rules.clone(),
+                world: World::new(),
                 random: None,
                 wasi: None,
                 outgoing: None,
@@ -282,8 +277,14 @@ impl Sandbox {
 
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let lines = &self.lines;
-        let ctx = self.wasi.get_or_insert_with(|| nothing_granted(lines));
+        let (lines, rules, output) = (&self.lines, &self.rules, &self.frame.output);
+        let ctx = self.wasi.get_or_insert_with(|| {
+            let mut ctx = nothing_granted(lines);
+            wasi::open_folders(&mut ctx, &rules.grants.dirs, |level, line| {
+                output.note(level, line)
+            });
+            ctx.build()
+        });
         WasiCtxView {
             ctx,
             table: &mut self.table,
@@ -293,18 +294,18 @@ impl WasiView for Sandbox {
 
 /// No files, no environment, no arguments, no sockets, an empty stdin. Clocks and randomness are
 /// the sandbox's own.
-fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtx {
+fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtxBuilder {
     let stream = |stream| LogStream {
         lines: lines.clone(),
         stream,
     };
-    WasiCtxBuilder::new()
-        .stdout(stream(Stream::Out))
+    let mut ctx = WasiCtxBuilder::new();
+    ctx.stdout(stream(Stream::Out))
         .stderr(stream(Stream::Err))
         .allow_tcp(false)
         .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .build()
+        .allow_ip_name_lookup(false);
+    ctx
 }
 
 /// Gives the parts of the sandbox to the interfaces that are linked from it.
@@ -320,13 +321,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Sandb
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     // Every component may ask; whether it is granted is looked at for each request.
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    // These stand in for the real clocks and the real randomness.
+    // These stand in for what WASI has.
     linker.allow_shadowing(true);
-    wall_clock::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
-    monotonic_clock::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
-    random::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
-    insecure::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
-    insecure_seed::add_to_linker::<_, Own>(&mut linker, |sandbox| sandbox)?;
+    wasi::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     contract::add_to_linker(&mut linker)?;
     Ok(linker)

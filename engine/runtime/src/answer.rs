@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     live::Hold,
     plugins::Needs,
-    ports::{RegisterError, ResolveError, StoreError},
+    ports::{PolicyRefused, RegisterError, ResolveError, StoreError},
 };
 
 /// What was found and taken up at the start.
@@ -335,6 +335,17 @@ pub enum RegisterPluginError {
     /// It was refused.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why what a plugin is granted was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It cannot be.
+    #[error(transparent)]
+    Refused(#[from] PolicyRefused),
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) sleepers: Sleepers,
     pub(crate) admission: Admission,
     pub(crate) schedules: Schedules,
+    /// Held while it is changed what a plugin is granted.
+    pub(crate) setting_policies: tokio::sync::Mutex<()>,
     /// Whether the engine is stopping: looked at before every step.
     draining: AtomicBool,
     /// Tells those who wait that it is.
@@ -51,6 +53,7 @@ impl Inner {
             graphs: AtHand::default(),
             sleepers: Sleepers::default(),
             schedules: Schedules::default(),
+            setting_policies: tokio::sync::Mutex::default(),
             draining: AtomicBool::new(false),
             drains: watch::Sender::new(false),
         }

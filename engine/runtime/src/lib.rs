@@ -19,6 +19,7 @@ mod live;
 mod load;
 mod outbox;
 mod plugins;
+mod policies;
 pub mod ports;
 mod registry;
 mod replay;
@@ -32,9 +33,9 @@ mod watch;
 
 pub use admission::PRIORITIES;
 pub use answer::{
-    CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, Page, ReadError,
-    Recovered, RegisterPluginError, RemovePluginError, RequestKey, RunView, SendError, Start, StartError,
-    StartedRun, Stats, StepError, StepView, ToolAnswer,
+    CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, Page, PolicyError,
+    ReadError, Recovered, RegisterPluginError, RemovePluginError, RequestKey, RunView, SendError, Start,
+    StartError, StartedRun, Stats, StepError, StepView, ToolAnswer,
 };
 pub use backtest::{Backtest, Difference};
 pub use engine::{Engine, Ports, Settings};

@@ -215,7 +215,7 @@ impl Inner {
                 before = Some(last.id);
                 for row in &page {
                     let is_needed = match self.live(row.id) {
-                        Some(live) => live.read(&needed),
+                        Some(live) => live.read(needed),
                         None => match self.load(row.id).await {
                             Ok(loaded) => loaded.is_some_and(|loaded| needed(&loaded.run)),
                             Err(ReadError::Store(error)) => return Err(error.into()),

@@ -420,6 +420,19 @@ pub trait Functions: Send + Sync + 'static {
     /// the call is made when all that it follows from is durable. Where a plugin without grants calls a
     /// tool of one with grants, the implementation itself waits, by [`Call::durable`].
     fn is_granted(&self, function: &FunctionRef) -> bool;
+    /// What the plugins of a name are granted, and who says so.
+    fn policy(&self, name: &str) -> PluginPolicyInfo;
+    /// Looks at what the plugins of a name would be granted by [`Functions::set_policy`].
+    ///
+    /// # Errors
+    /// Why it would not be set.
+    fn check_policy(&self, name: &str, body: Json) -> BoxFuture<'_, Result<(), PolicyRefused>>;
+    /// Sets what the plugins of a name are granted, for every call that begins from here on; with none,
+    /// nothing that was set stands any more.
+    ///
+    /// # Errors
+    /// Why it was not set.
+    fn set_policy(&self, name: &str, body: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>>;
     /// Looks at how a node narrows a function that it names, before its graph is created. The function may
     /// not be there: then what can be told without it is.
     ///
@@ -437,6 +450,39 @@ pub trait Functions: Send + Sync + 'static {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>>;
     /// Calls a tool with an input, which is checked against the tool's schema first.
     fn call_tool(&self, call: ToolCall) -> BoxFuture<'_, Result<Json, Failure>>;
+}
+
+/// What the plugins of a name are granted.
+#[derive(Clone, Debug)]
+pub struct PluginPolicyInfo {
+    /// Who says so.
+    pub source: PolicySource,
+    /// What is said of them, as the implementation reads it.
+    pub body: Option<Json>,
+    /// What that grants, a line for each grant.
+    pub grants: Vec<String>,
+}
+
+/// Who says what a plugin is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// The policy that the implementation was started with.
+    File,
+    /// Whoever set it while it runs.
+    Set,
+    /// Nobody: nothing is granted.
+    Nobody,
+}
+
+/// Why what a plugin is granted was not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyRefused {
+    /// The policy that the implementation was started with names the plugin.
+    #[error("the policy file says what plugin `{0}` is granted: change it there, and start the server again")]
+    Fixed(String),
+    /// It cannot be read, or grants what is not there.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 /// A component to register.

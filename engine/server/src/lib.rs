@@ -21,6 +21,7 @@ mod original;
 mod page;
 mod page_token;
 mod plugins;
+mod policies;
 mod problem;
 mod runs;
 mod schedules;
@@ -143,6 +144,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(plugins::list, plugins::register))
         .routes(routes!(plugins::inspect))
         .routes(routes!(plugins::get, versions::remove_all))
+        .routes(routes!(policies::get, policies::put, policies::delete))
         .routes(routes!(versions::get, versions::remove_one))
         .routes(routes!(plugins::tools))
         .routes(routes!(plugins::tool))

@@ -58,6 +58,9 @@ kinds! {
     INVALID_PAYLOAD: UNPROCESSABLE_ENTITY, "invalid-payload", "The signal does not take this payload";
     MALFORMED_EXPORT: UNPROCESSABLE_ENTITY, "malformed-export", "This is no export of a run";
     PLUGIN_REFUSED: UNPROCESSABLE_ENTITY, "plugin-refused", "The component cannot be a plugin";
+    INVALID_POLICY: UNPROCESSABLE_ENTITY, "invalid-policy", "This is no policy";
+    POLICY_FIXED: CONFLICT, "policy-fixed", "The policy file names this plugin";
+    GRANTS_OFF: FORBIDDEN, "grants-off", "Grants are not changed over HTTP";
     VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
     PLUGIN_NEEDED: CONFLICT, "plugin-needed", "Something needs this plugin";
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
@@ -78,6 +81,7 @@ kinds! {
     NO_SUCH_SIGNAL: NOT_FOUND, "no-such-signal", "The run takes no such signal";
     NO_SUCH_SCHEDULE: NOT_FOUND, "no-such-schedule", "There is no such schedule";
     NO_SUCH_PLUGIN: NOT_FOUND, "no-such-plugin", "There is no such plugin";
+    NO_SUCH_POLICY: NOT_FOUND, "no-such-policy", "Nothing was set for this plugin";
     NO_SUCH_TOOL: NOT_FOUND, "no-such-tool", "There is no such tool";
     WRONG_METHOD: METHOD_NOT_ALLOWED, "method-not-allowed", "This address takes other methods";
     BODY_TIMEOUT: REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive";

@@ -11,6 +11,9 @@ pub struct ServerSettings {
     /// Origins whose pages may call the server, besides its own: `scheme://host[:port]`.
     /// They get CORS headers. Default: none.
     pub allowed_origins: Vec<String>,
+    /// Whether what plugins are granted can be seen and changed over HTTP, by everyone who reaches the server.
+    /// Default: no.
+    pub grant_over_http: bool,
     /// The largest JSON body, in bytes. Default: 16 MiB.
     pub max_body_bytes: usize,
     /// The largest component that may be uploaded, in bytes. Default: 64 MiB.
@@ -43,6 +46,7 @@ impl Default for ServerSettings {
         Self {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            grant_over_http: false,
             max_body_bytes: 16 << 20,
             max_component_bytes: 64 << 20,
             max_import_bytes: 256 << 20,

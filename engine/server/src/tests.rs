@@ -11,8 +11,8 @@ use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, SystemClock,
     ports::{
         Append, AppendError, Call, Functions, GraphRow, GroupCounts, Journal, NewPlugin, PluginInfo,
-        PluginRow, PolicyRow, QueuedRun, RegisterError, Request, ResolveError, Resolved, RunFilter, RunRow,
-        RunSnapshot, ScheduleRow, StoreError, ToolCall,
+        PluginPolicyInfo, PluginRow, PolicyRefused, PolicyRow, PolicySource, QueuedRun, RegisterError,
+        Request, ResolveError, Resolved, RunFilter, RunRow, RunSnapshot, ScheduleRow, StoreError, ToolCall,
     },
 };
 use tokio::{
@@ -156,6 +156,21 @@ impl Functions for Nothing {
             uses: uses.to_owned(),
             similar: Vec::new(),
         })
+    }
+    fn policy(&self, _: &str) -> PluginPolicyInfo {
+        PluginPolicyInfo {
+            source: PolicySource::Nobody,
+            body: None,
+            grants: Vec::new(),
+        }
+    }
+    fn check_policy(&self, name: &str, _: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        self.set_policy(name, None)
+    }
+    fn set_policy(&self, _: &str, _: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        Box::pin(std::future::ready(Err(PolicyRefused::Invalid(
+            "there is no policy here".to_owned(),
+        ))))
     }
     fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {
         Ok(())

@@ -152,9 +152,8 @@ fn pointer(mut query: Pointed) -> Result<There> {
 
 /// The longest beginning of a pointer that names a value.
 fn deepest<'p>(value: &Value, pointer: &'p str) -> &'p str {
-    let ends = pointer.match_indices('/').map(|(at, _)| at);
-    let there = ends
-        .map(|end| &pointer[..end])
-        .filter(|start| value.pointer(start).is_some());
-    there.last().unwrap_or_default()
+    let mut starts = pointer.rmatch_indices('/').map(|(at, _)| &pointer[..at]);
+    starts
+        .find(|start| value.pointer(start).is_some())
+        .unwrap_or_default()
 }

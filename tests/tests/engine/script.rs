@@ -20,8 +20,8 @@ use heddle_kernel::{
 use heddle_runtime::{
     Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, Watched,
     ports::{
-        Call, FunctionInfo, Functions, Journal, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved,
-        ToolCall,
+        Call, FunctionInfo, Functions, Journal, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused,
+        PolicySource, RegisterError, ResolveError, Resolved, ToolCall,
     },
 };
 use heddle_store::MemoryJournal;
@@ -239,6 +239,24 @@ impl Functions for Scripted {
             routes: Vec::new(),
         };
         Ok(Resolved { function, info })
+    }
+
+    fn policy(&self, _: &str) -> PluginPolicyInfo {
+        PluginPolicyInfo {
+            source: PolicySource::Nobody,
+            body: None,
+            grants: Vec::new(),
+        }
+    }
+
+    fn check_policy(&self, name: &str, _: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        self.set_policy(name, None)
+    }
+
+    fn set_policy(&self, _: &str, _: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        Box::pin(std::future::ready(Err(PolicyRefused::Invalid(
+            "there is no policy here".to_owned(),
+        ))))
     }
 
     fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {

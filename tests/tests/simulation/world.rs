@@ -15,8 +15,8 @@ use heddle_kernel::{
     object::json,
 };
 use heddle_runtime::ports::{
-    Call, Clock, FunctionInfo, Functions, Ids, NewPlugin, PluginInfo, RegisterError, ResolveError, Resolved,
-    ToolCall,
+    Call, Clock, FunctionInfo, Functions, Ids, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused,
+    PolicySource, RegisterError, ResolveError, Resolved, ToolCall,
 };
 use tokio::time::Instant;
 
@@ -156,6 +156,24 @@ impl Functions for Scripted {
             routes: Vec::new(),
         };
         Ok(Resolved { function, info })
+    }
+
+    fn policy(&self, _: &str) -> PluginPolicyInfo {
+        PluginPolicyInfo {
+            source: PolicySource::Nobody,
+            body: None,
+            grants: Vec::new(),
+        }
+    }
+
+    fn check_policy(&self, name: &str, _: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        self.set_policy(name, None)
+    }
+
+    fn set_policy(&self, _: &str, _: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
+        Box::pin(std::future::ready(Err(PolicyRefused::Invalid(
+            "there is no policy here".to_owned(),
+        ))))
     }
 
     fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {

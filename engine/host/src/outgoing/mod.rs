@@ -5,6 +5,7 @@
 //! policy. Redirects are answers: who follows one makes a new request, which is checked anew.
 
 mod body;
+mod mask;
 mod send;
 mod tls;
 
@@ -16,8 +17,8 @@ use std::{
 
 use heddle_kernel::{Level, object::clip};
 use http::{
-    HeaderName, HeaderValue, Request, Response,
-    header::{CONNECTION, HOST},
+    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    header::{ACCEPT_ENCODING, CONNECTION, HOST},
 };
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{
@@ -27,7 +28,7 @@ use wasmtime_wasi_http::{
 use crate::{
     host::Inner,
     output::{Output, held},
-    policy::{Asked, CallLimits, Rules},
+    policy::{Asked, CallLimits, Missing, Rules, Secret, names_secret, put_secrets_in, secret_to_add},
     sandbox::{Frame, Sandbox},
 };
 
@@ -145,12 +146,10 @@ impl Requests {
                 "a request of plugin `{plugin}` cannot be made: {problem}"
             ))
         })?;
-        if !rules.http.iter().any(|grant| grant.covers(&asked)) {
-            let (shown, to_add) = (shown(&asked), asked.to_add(plugin, &rules.http));
-            return Err(diary.refuse(format!(
-                "plugin `{plugin}` was not granted the request {shown}. {to_add}"
-            )));
-        }
+        rules
+            .grants
+            .covers(&asked)
+            .map_err(|missing| diary.refuse(not_granted(rules, &asked, &missing)))?;
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             let (shown, limit) = (shown(&asked), settings.http_at_once);
             return Err(diary.refuse(format!(
@@ -166,6 +165,13 @@ impl Requests {
             let key = HeaderValue::try_from(key).map_err(|error| internal(error.to_string()))?;
             headers.insert(KEY_HEADER, key);
         }
+        let secrets = put_secrets(rules, &asked, headers).map_err(|problem| diary.refuse(problem))?;
+        for secret in &secrets {
+            let (name, origin) = (&secret.name, &asked.origin);
+            diary
+                .output
+                .note(Level::Info, &format!("the secret `{name}` goes to {origin}"));
+        }
         let entry = diary.begin(self.made, shown(&asked));
         let exchange = send::Exchange {
             host: host.clone(),
@@ -175,8 +181,78 @@ impl Requests {
             options,
             place,
             entry,
+            secrets,
         };
         Ok((exchange, request))
+    }
+}
+
+/// Why a request is not made, and what to do so that it is.
+fn not_granted(rules: &Rules, asked: &Asked, missing: &Missing) -> String {
+    let (plugin, shown) = (&rules.plugin, shown(asked));
+    match missing {
+        Missing::InPolicy => {
+            let to_add = asked.to_add(plugin, &rules.grants.http);
+            format!("plugin `{plugin}` was not granted the request {shown}. {to_add}")
+        }
+        Missing::InNode => format!(
+            "the node's `grants` leave out the request {shown}, which plugin `{plugin}` is granted. To allow it, add \
+             to the node: grants: {{http: [\"{}\"]}}",
+            asked.origin
+        ),
+    }
+}
+
+/// Puts secrets in place of their names in the headers. What is put there comes back; the error says why
+/// that was not done.
+fn put_secrets(rules: &Rules, asked: &Asked, headers: &mut HeaderMap) -> Result<Vec<Secret>, String> {
+    let mut used: Vec<Secret> = Vec::new();
+    for (name, value) in headers.iter_mut() {
+        if !names_secret(value.as_bytes()) {
+            continue;
+        }
+        let failed = |problem: String| {
+            format!(
+                "the request {} cannot be made: its header `{name}`: {problem}",
+                shown(asked)
+            )
+        };
+        let text = value.to_str().map_err(|error| failed(error.to_string()))?;
+        let put = put_secrets_in(text, |name| {
+            let secret = secret(rules, asked, name)?;
+            if !used.iter().any(|known| known.name == secret.name) {
+                used.push(secret.clone());
+            }
+            Ok(secret)
+        });
+        *value = put.map_err(failed)?;
+    }
+    if !used.is_empty() {
+        // An answer that is compressed cannot be looked through for what must not be in it.
+        headers.remove(ACCEPT_ENCODING);
+    }
+    Ok(used)
+}
+
+/// The secret with this name, if the request may have it.
+fn secret<'r>(rules: &'r Rules, asked: &Asked, name: &str) -> Result<&'r Secret, String> {
+    let (plugin, origin) = (&rules.plugin, &asked.origin);
+    let secret = rules.grants.secret(name).map_err(|missing| match missing {
+        Missing::InPolicy => format!(
+            "plugin `{plugin}` was not granted the secret `{name}`. To allow it, add to the policy: {}",
+            secret_to_add(plugin, name, origin)
+        ),
+        Missing::InNode => format!(
+            "the node's `grants` leave out the secret `{name}`, which plugin `{plugin}` is granted. To allow it, add \
+             to the node: grants: {{secrets: [\"{name}\"]}}"
+        ),
+    })?;
+    match secret.may_go_to(origin) {
+        true => Ok(secret),
+        false => Err(format!(
+            "the secret `{name}` of plugin `{plugin}` may not go to {origin}. To allow it, add \"{origin}\" to \
+             the `hosts` of the secret `{name}` of plugin `{plugin}` in the policy"
+        )),
     }
 }
 

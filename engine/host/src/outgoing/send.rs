@@ -29,10 +29,11 @@ use super::{
     Entry,
     body::{Capped, Limit},
     internal,
+    mask::{self, Masked},
 };
 use crate::{
     host::Inner,
-    policy::{self, Asked, CallLimits, Rules},
+    policy::{self, Asked, CallLimits, Rules, Secret},
 };
 
 /// How long one address of several is tried before the next one is.
@@ -54,6 +55,8 @@ pub(super) struct Exchange {
     /// Its place among those of its call, which is free when the answer's body is done with.
     pub(super) place: OwnedSemaphorePermit,
     pub(super) entry: Entry,
+    /// What it has in its headers that the guest must not see.
+    pub(super) secrets: Vec<Secret>,
 }
 
 /// Why there is no answer.
@@ -98,10 +101,11 @@ impl Exchange {
                 let output = self.entry.diary.output.clone();
                 let quiet = self.options.between_bytes_timeout;
                 let held = (self.place, connection);
-                Ok(response.map(|body| {
-                    let body = Capped::new(body, for_answer).noting(output).holding(held);
-                    body.within(quiet).boxed_unsync()
-                }))
+                let (mut head, body) = response.into_parts();
+                mask::headers(&mut head.headers, &self.secrets);
+                let body = Masked::new(body, self.secrets);
+                let body = Capped::new(body, for_answer).noting(output).holding(held);
+                Ok(Response::from_parts(head, body.within(quiet).boxed_unsync()))
             }
             Err(Failed::Refused(message)) => {
                 self.entry.refuse(&message);
@@ -232,7 +236,12 @@ impl Exchange {
 
     /// Whether some grant that covers the request allows a connection to this address.
     fn check(&self, address: IpAddr) -> Result<(), &'static str> {
-        let covering = self.rules.http.iter().filter(|grant| grant.covers(&self.asked));
+        let covering = self
+            .rules
+            .grants
+            .http
+            .iter()
+            .filter(|grant| grant.covers(&self.asked));
         let checked = covering.map(|grant| grant.check(address));
         let either = |one: Result<_, _>, other| if one.is_ok() { one } else { other };
         checked.reduce(either).unwrap_or(Err("an address"))

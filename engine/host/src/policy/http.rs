@@ -370,6 +370,7 @@ impl fmt::Display for HttpGrant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::CallLimits;
 
     fn grant(yaml: &str) -> HttpGrant {
         serde_saphyr::from_str(yaml).unwrap()
@@ -501,9 +502,9 @@ mod tests {
             let policy = crate::Policy::parse(policy).unwrap();
             assert!(
                 policy
-                    .rules(&crate::policy::CallLimits::of(&crate::HostSettings::default()))
-                    .next()
-                    .unwrap()
+                    .rules(&CallLimits::of(&crate::HostSettings::default()))
+                    .unwrap()[0]
+                    .grants
                     .http[0]
                     .covers(&wanted),
                 "{line}"

@@ -5,39 +5,75 @@
 //! once, at the start; each registered plugin then holds what is said of it.
 
 mod address;
+mod dirs;
+mod env;
+mod grants;
 mod http;
 mod limits;
 mod narrowed;
+mod node_grants;
+mod secrets;
+mod set;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_kernel::{Json, object};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub(crate) use self::{
+    dirs::{DirGrant, to_add as dir_to_add},
+    grants::{Grants, Missing},
     http::{Asked, HttpGrant},
     limits::{By, CallLimits, Limit, Limits},
     narrowed::{Narrowed, Narrowing},
+    node_grants::NodeGrants,
+    secrets::{Secret, names_one as names_secret, put_in as put_secrets_in, to_add as secret_to_add},
+    set::{SetPolicies, may_be_set, rules as rules_of},
 };
+use self::{env::EnvEntries, secrets::SecretEntries};
 
 /// The largest policy that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
 
 /// What an operator grants and limits, by the name of the plugin. The default grants nothing and
 /// limits nothing.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     plugins: BTreeMap<String, PluginPolicy>,
+    /// The same as it was written.
+    written: BTreeMap<String, Json>,
+}
+
+/// A policy, with something read of each plugin.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole<T> {
+    plugins: BTreeMap<String, T>,
 }
 
 /// What is said of one plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PluginPolicy {
+pub(crate) struct PluginPolicy {
     /// The outgoing HTTP requests that it may make.
     #[serde(default)]
     http: Vec<HttpGrant>,
+    /// The environment that it has.
+    #[serde(default)]
+    env: EnvEntries,
+    /// The secrets that it may put into the headers of requests.
+    #[serde(default)]
+    secrets: SecretEntries,
+    /// The folders that it has.
+    #[serde(default)]
+    dirs: Vec<DirGrant>,
+    /// Whether it has the real clocks.
+    #[serde(default)]
+    clock: bool,
+    /// Whether it has real randomness.
+    #[serde(default)]
+    random: bool,
     /// What its calls may use up. Default: the host's own limits.
     #[serde(default)]
     limits: Limits,
@@ -82,31 +118,20 @@ impl Policy {
     /// # Errors
     /// The first thing in it that is not known, or has a value that cannot be.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        if text.len() > MOST_BYTES {
-            return Err(PolicyError {
-                line: 0,
-                column: 0,
-                message: format!(
-                    "this is larger than a policy may be, which is {} MiB",
-                    MOST_BYTES >> 20
-                ),
-            });
-        }
-        let options = serde_saphyr::options! {
-            strict_booleans: true,
-            with_snippet: false,
-        };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let place = error.location();
-            let text = error.to_string();
-            let said = text.split(" at line ").next().unwrap_or(&text);
-            let said = said.split(", set Duplicate").next().unwrap_or(said);
-            PolicyError {
-                line: place.map_or(0, |place| place.line()),
-                column: place.map_or(0, |place| place.column()),
-                message: said.to_owned(),
-            }
+        let Whole { plugins } = parse::<Whole<PluginPolicy>>(text)?;
+        let Whole { plugins: written } = parse::<Whole<serde_json::Value>>(text)?;
+        let written = written
+            .iter()
+            .map(|(name, policy)| (name.clone(), object::to_json(policy)));
+        Ok(Self {
+            plugins,
+            written: written.collect(),
         })
+    }
+
+    /// What it says of the plugin with this name, as it was written.
+    pub(crate) fn written(&self, name: &str) -> Option<&Json> {
+        self.written.get(name)
     }
 
     /// The names of the plugins that it says something of.
@@ -114,18 +139,81 @@ impl Policy {
         self.plugins.keys().map(String::as_str)
     }
 
-    /// What holds for each plugin that it says something of, where these are the host's own limits.
-    pub(crate) fn rules(&self, own: &CallLimits) -> impl Iterator<Item = Arc<Rules>> {
-        self.plugins.iter().map(|(name, policy)| {
-            Arc::new(Rules {
-                plugin: name.as_str().into(),
-                http: policy.http.clone(),
-                limits: Arc::new(own.with_policy(&policy.limits)),
-                places: policy.limits.at_once().map(Semaphore::new),
-                said: policy.limits.clone(),
-            })
-        })
+    /// What holds for each plugin that it says something of, where these are the host's own limits. Values that
+    /// are elsewhere are read.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(crate) fn rules(&self, own: &CallLimits) -> Result<Vec<Arc<Rules>>, String> {
+        let rules = |(name, policy): (&String, &PluginPolicy)| {
+            let rules = policy.rules(name.as_str().into(), own);
+            rules.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))
+        };
+        self.plugins.iter().map(rules).collect()
     }
+}
+
+impl PluginPolicy {
+    /// Reads what is said of one plugin, which is YAML or JSON like its entry in a policy.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
+        parse(text)
+    }
+
+    /// What holds for a plugin with this name, where these are the host's own limits. Values that are elsewhere
+    /// are read.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(crate) fn rules(&self, plugin: Arc<str>, own: &CallLimits) -> Result<Arc<Rules>, String> {
+        dirs::check(&self.dirs)?;
+        let grants = Grants {
+            http: self.http.clone(),
+            env: self.env.read()?,
+            secrets: self.secrets.read()?,
+            dirs: self.dirs.clone(),
+            clock: self.clock,
+            random: self.random,
+            narrowed: None,
+        };
+        Ok(Arc::new(Rules {
+            plugin,
+            grants,
+            limits: Arc::new(own.with_policy(&self.limits)),
+            places: self.limits.at_once().map(Semaphore::new),
+            said: self.limits.clone(),
+        }))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
+    if text.len() > MOST_BYTES {
+        return Err(PolicyError {
+            line: 0,
+            column: 0,
+            message: format!(
+                "this is larger than a policy may be, which is {} MiB",
+                MOST_BYTES >> 20
+            ),
+        });
+    }
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location();
+        let text = error.to_string();
+        let said = text.split(" at line ").next().unwrap_or(&text);
+        let said = said.split(", set Duplicate").next().unwrap_or(said);
+        PolicyError {
+            line: place.map_or(0, |place| place.line()),
+            column: place.map_or(0, |place| place.column()),
+            message: said.to_owned(),
+        }
+    })
 }
 
 /// What holds for the plugins of one name, while the host runs.
@@ -133,8 +221,8 @@ impl Policy {
 pub(crate) struct Rules {
     /// The name.
     pub(crate) plugin: Arc<str>,
-    /// The outgoing HTTP requests that they may make.
-    pub(crate) http: Vec<HttpGrant>,
+    /// What they may do outside of their sandboxes.
+    pub(crate) grants: Grants,
     /// What one of their calls may use up.
     pub(crate) limits: Arc<CallLimits>,
     /// What the policy says of that.
@@ -148,21 +236,32 @@ impl Rules {
     pub(crate) fn none(plugin: Arc<str>, limits: Arc<CallLimits>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
-            http: Vec::new(),
+            grants: Grants::default(),
             limits,
             said: Limits::default(),
             places: None,
         })
     }
 
+    /// What holds for the calls of a node that leaves only some of the grants.
+    pub(crate) fn narrowed(&self, to: &NodeGrants) -> Arc<Self> {
+        Arc::new(Self {
+            plugin: self.plugin.clone(),
+            grants: self.grants.narrowed(to),
+            limits: self.limits.clone(),
+            said: self.said.clone(),
+            places: None,
+        })
+    }
+
     /// Whether anything is granted, so that a call may have an effect outside.
     pub(crate) fn is_granted(&self) -> bool {
-        !self.http.is_empty()
+        !self.grants.is_empty()
     }
 
     /// What is granted, a line for each grant.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.http.iter().map(|grant| format!("http: {grant}")).collect()
+        self.grants.lines()
     }
 
     /// What the policy limits, a line for each limit.
@@ -193,7 +292,7 @@ mod tests {
         let json = r#"{"plugins": {"a": {"limits": {"at_once": 4}, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
         for text in [yaml, json] {
             let own = CallLimits::of(&HostSettings::default());
-            let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own).collect();
+            let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own).unwrap();
             assert_eq!(
                 (&*rules[0].plugin, rules[0].limited()),
                 ("a", vec!["at_once: 4".to_owned()])
@@ -212,7 +311,7 @@ mod tests {
             ),
             (
                 "plugins:\n  a:\n    htp: []",
-                "line 3, column 5: unknown field `htp`, expected one of http, limits",
+                "line 3, column 5: unknown field `htp`, expected one of http, env",
             ),
             (
                 "plugins:\n  a:\n    limits: {at_once: 0}",

@@ -8,7 +8,7 @@ use std::{
 use heddle_kernel::graph::Bounds;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Limits;
+use super::{Limits, NodeGrants, Rules};
 
 /// How many nodes' bounds are kept at hand; past that, those that no call uses are read again.
 const MOST_NODES: usize = 10_000;
@@ -24,6 +24,8 @@ pub(crate) struct Narrowing {
 pub(crate) struct Narrowed {
     /// What its calls may use up, where less than they may anyway.
     pub(crate) limits: Limits,
+    /// What is left of its plugin's grants, where it says.
+    grants: Option<NodeGrants>,
     places: Option<Semaphore>,
 }
 
@@ -39,17 +41,13 @@ impl Narrowing {
         }
         drop(nodes);
         let limits = bounds.limits.as_ref().map(Limits::of_node).transpose();
-        let limits = limits.map_err(|problems| {
-            let told: Vec<_> = problems
-                .iter()
-                .map(|(at, problem)| format!("{at}: {problem}"))
-                .collect();
-            told.join("; ")
-        })?;
-        let limits = limits.unwrap_or_default();
+        let limits = limits.map_err(|problems| told(&problems))?.unwrap_or_default();
+        let grants = bounds.grants.as_ref().map(NodeGrants::of_node).transpose();
+        let grants = grants.map_err(|problems| told(&problems))?;
         let narrowed = Arc::new(Narrowed {
             places: limits.at_once().map(Semaphore::new),
             limits,
+            grants,
         });
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         if nodes.len() >= MOST_NODES {
@@ -60,7 +58,23 @@ impl Narrowing {
     }
 }
 
+fn told(problems: &[(String, String)]) -> String {
+    let told: Vec<_> = problems
+        .iter()
+        .map(|(at, problem)| format!("{at}: {problem}"))
+        .collect();
+    told.join("; ")
+}
+
 impl Narrowed {
+    /// What holds for the node's calls: what holds for its plugin, without the grants that it leaves out.
+    pub(crate) fn rules(&self, of_plugin: &Arc<Rules>) -> Arc<Rules> {
+        match &self.grants {
+            Some(grants) => of_plugin.narrowed(grants),
+            None => of_plugin.clone(),
+        }
+    }
+
     /// Waits until one more call of the node may begin, in the order of arrival.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let places = self.places.as_ref()?;

@@ -22,7 +22,7 @@ use crate::{
     contract::Contract,
     metered::Metered,
     output::held,
-    policy::{CallLimits, Policy, Rules},
+    policy::{CallLimits, Rules},
 };
 
 /// How much of its digest a component gets as build metadata, where its version is taken.
@@ -77,22 +77,32 @@ impl Plugin {
         }
     }
 
-    /// The same component in sight of everyone, under the name that it has from now on, with the rules
-    /// of that name.
-    fn shown_as(&self, name: Arc<str>, version: Arc<str>, rules: Arc<Rules>) -> Self {
+    /// The same component in sight of everyone, under the name that it has from now on.
+    fn shown_as(&self, name: Arc<str>, version: Arc<str>) -> Self {
         Self {
             version: version_of(&version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(PluginInfo {
                 name,
                 version,
-                grants: rules.lines(),
-                limits: rules.limited(),
                 ..(*self.info).clone()
             }),
-            rules,
             hidden: false,
             ..self.clone()
         }
+    }
+
+    /// The same with these rules, which are of its name.
+    fn ruled(mut self, rules: Arc<Rules>) -> Self {
+        if Arc::ptr_eq(&self.rules, &rules) {
+            return self;
+        }
+        self.info = Arc::new(PluginInfo {
+            grants: rules.lines(),
+            limits: rules.limited(),
+            ..(*self.info).clone()
+        });
+        self.rules = rules;
+        self
     }
 
     /// The same component as a version of its own, where the version that it carries is another's.
@@ -160,7 +170,7 @@ impl Plugin {
 }
 
 /// Every plugin, at one moment.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     by_digest: HashMap<Digest, Arc<Plugin>>,
     /// The versions of each name that are not hidden, newest first.
@@ -169,45 +179,77 @@ pub(crate) struct Snapshot {
     by_function: HashMap<Arc<str>, Vec<Arc<Plugin>>>,
     /// How many were registered until this moment.
     registered: u64,
+    /// What holds for plugins, by their name, where anything is said of that.
+    rules: Arc<BTreeMap<Arc<str>, Arc<Rules>>>,
+    /// What limits the others.
+    own: Arc<CallLimits>,
 }
 
 /// The plugins.
 pub(crate) struct Registry {
-    /// By the name of the plugins that they are for.
-    rules: HashMap<Arc<str>, Arc<Rules>>,
-    /// What limits plugins of which the policy says nothing.
-    limits: Arc<CallLimits>,
     current: RwLock<Arc<Snapshot>>,
     /// Held while a snapshot is made from the one before. Nothing awaits while it is held.
     writing: Mutex<()>,
 }
 
 impl Registry {
-    /// Without any plugin.
-    pub(crate) fn new(policy: &Policy, own: CallLimits) -> Self {
-        let rules = policy.rules(&own).map(|rules| (rules.plugin.clone(), rules));
+    /// Without any plugin, but with the rules for those to come, and the limits for the others.
+    pub(crate) fn new(rules: Vec<Arc<Rules>>, own: CallLimits) -> Self {
+        let rules = rules.into_iter().map(|rules| (rules.plugin.clone(), rules));
+        let first = Snapshot {
+            by_digest: HashMap::new(),
+            by_name: BTreeMap::new(),
+            by_function: HashMap::new(),
+            registered: 0,
+            rules: Arc::new(rules.collect()),
+            own: Arc::new(own),
+        };
         Self {
-            rules: rules.collect(),
-            limits: Arc::new(own),
-            current: RwLock::default(),
+            current: RwLock::new(Arc::new(first)),
             writing: Mutex::default(),
         }
     }
 
     /// What holds for the plugins of this name.
     pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
-        let rules = self.rules.get(name).cloned();
-        rules.unwrap_or_else(|| Rules::none(name.clone(), self.limits.clone()))
+        self.now().rules_of(name)
+    }
+
+    /// Changes what holds for the plugins of one name: for every call that begins from here on.
+    pub(crate) fn set_rules(&self, name: &Arc<str>, rules: Option<Arc<Rules>>) {
+        let _writing = held(&self.writing);
+        let mut next = (*self.now()).clone();
+        let all = Arc::make_mut(&mut next.rules);
+        match rules {
+            Some(rules) => all.insert(name.clone(), rules),
+            None => all.remove(name),
+        };
+        let rules = next.rules_of(name);
+        let of_name = next
+            .by_digest
+            .values_mut()
+            .filter(|plugin| plugin.info.name == *name);
+        for plugin in of_name {
+            *plugin = Arc::new((**plugin).clone().ruled(rules.clone()));
+        }
+        for plugin in next.by_name.get_mut(name).into_iter().flatten() {
+            if let Some(ruled) = next.by_digest.get(&plugin.info.digest) {
+                *plugin = ruled.clone();
+            }
+        }
+        next.list_functions();
+        self.show(next);
     }
 
     /// Whether the function's plugin is granted anything, by the name that it is registered under.
     pub(crate) fn is_granted(&self, function: &FunctionRef) -> bool {
-        if self.rules.is_empty() {
+        let now = self.now();
+        if now.rules.is_empty() {
             return false;
         }
-        match self.now().by_digest(&function.digest) {
+        match now.by_digest(&function.digest) {
             Some(plugin) => plugin.rules.is_granted(),
-            None => self.rules(&function.plugin).is_granted(),
+            None => now.rules_of(&function.plugin).is_granted(),
         }
     }
 
@@ -296,8 +338,7 @@ impl Registry {
             let is_named_so = known.info.name == name;
             match known.hidden {
                 true => {
-                    let rules = self.rules(&name);
-                    let mut shown = known.shown_as(name, version, rules);
+                    let mut shown = known.shown_as(name, version);
                     if renumbered && now.has_version(&shown.info) {
                         shown = shown.renumbered();
                     }
@@ -312,6 +353,9 @@ impl Registry {
 
     fn put(&self, now: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
         plugin.order = now.registered;
+        // They may have changed while the plugin was compiled.
+        let rules = now.rules_of(&plugin.info.name);
+        let plugin = plugin.ruled(rules);
         let info = plugin.info.clone();
         self.show(now.with(Arc::new(plugin))?);
         Ok(info)
@@ -323,6 +367,11 @@ impl Registry {
 }
 
 impl Snapshot {
+    fn rules_of(&self, name: &Arc<str>) -> Arc<Rules> {
+        let rules = self.rules.get(name).cloned();
+        rules.unwrap_or_else(|| Rules::none(name.clone(), self.own.clone()))
+    }
+
     fn with(&self, plugin: Arc<Plugin>) -> Result<Self, RegisterError> {
         let mut next = self.clone();
         next.registered += 1;

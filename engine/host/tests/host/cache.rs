@@ -18,7 +18,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
         .collect();
     // Beside what is compiled stands the component as it is.
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "bin"));
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "code"));
     files.sort();
     files
 }

@@ -8,6 +8,7 @@ mod cache;
 mod calls;
 mod compatibility;
 mod garbled;
+mod grants;
 mod greedy;
 mod inputs;
 mod inspection;
@@ -93,10 +94,8 @@ async fn hostile_as(host: &Host, name: &str) {
     // Another digest: a component has one name.
     let component = registration::named(&component("fixtures/hostile"), name);
     let plugin = NewPlugin {
-        component,
         name: Some(name.to_owned()),
-        fallback_name: None,
-        hidden: false,
+        ..NewPlugin::of(component)
     };
     host.register(plugin).await.unwrap();
 }

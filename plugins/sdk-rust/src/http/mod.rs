@@ -86,7 +86,8 @@ impl Request {
         Self::new("POST", url)
     }
 
-    /// The same with one more header.
+    /// The same with one more header. In its value, `${secret.NAME}` stands for a secret of the operator's, which
+    /// is put there when the request goes out and which the plugin never has.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self

@@ -1,11 +1,16 @@
-//! The randomness of a guest that was not granted the real one: SHA-256 in counter mode, keyed
+//! The randomness of a guest: the real one where its plugin is granted that, and else SHA-256 in counter mode, keyed
 //! by the step, so that every attempt of a step draws the same bytes and no two steps do.
 //!
 //! It is unpredictable to nobody who knows the run's id, and so no source of secrets.
 
+use heddle_kernel::Level;
 use sha2::{Digest, Sha256};
 use wasmtime::bail;
-use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::{
+    WasiView,
+    p2::bindings::random::{insecure, insecure_seed, random},
+    random::WasiRandomCtx,
+};
 
 use crate::sandbox::Sandbox;
 
@@ -54,13 +59,10 @@ impl Random {
         }
     }
 
-    fn bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        if len > MOST_BYTES {
-            bail!("asked for {len} random bytes at once; the most is {MOST_BYTES}");
-        }
+    fn bytes(&mut self, len: u64) -> Vec<u8> {
         let mut bytes = vec![0; len as usize];
         self.fill(&mut bytes);
-        Ok(bytes)
+        bytes
     }
 
     fn number(&mut self) -> u64 {
@@ -70,30 +72,66 @@ impl Random {
     }
 }
 
+impl Sandbox {
+    /// The machine's own randomness, if the guest has that, which is told when it draws from it.
+    fn real(&mut self) -> Option<&mut WasiRandomCtx> {
+        if !self.rules.grants.random {
+            return None;
+        }
+        self.told(
+            |used| &mut used.random,
+            |_| (Level::Info, "real randomness was drawn".to_owned()),
+        );
+        Some(self.ctx().ctx.random())
+    }
+
+    fn draw(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        check(len)?;
+        match self.real() {
+            Some(real) => random::Host::get_random_bytes(real, len),
+            None => Ok(self.random().bytes(len)),
+        }
+    }
+
+    fn draw_number(&mut self) -> wasmtime::Result<u64> {
+        match self.real() {
+            Some(real) => random::Host::get_random_u64(real),
+            None => Ok(self.random().number()),
+        }
+    }
+}
+
 impl random::Host for Sandbox {
     fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        self.random().bytes(len)
+        self.draw(len)
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.random().number())
+        self.draw_number()
     }
 }
 
 impl insecure::Host for Sandbox {
     fn get_insecure_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
-        self.random().bytes(len)
+        self.draw(len)
     }
 
     fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.random().number())
+        self.draw_number()
     }
 }
 
 impl insecure_seed::Host for Sandbox {
     fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
-        Ok((self.random().number(), self.random().number()))
+        Ok((self.draw_number()?, self.draw_number()?))
     }
+}
+
+fn check(len: u64) -> wasmtime::Result<()> {
+    if len > MOST_BYTES {
+        bail!("asked for {len} random bytes at once; the most is {MOST_BYTES}");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -102,14 +140,11 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_stream_however_it_is_drawn() {
-        let whole = Random::new("run-1").bytes(100).unwrap();
+        let whole = Random::new("run-1").bytes(100);
         let mut parts = Random::new("run-1");
-        let drawn: Vec<u8> = [3, 40, 57]
-            .iter()
-            .flat_map(|&len| parts.bytes(len).unwrap())
-            .collect();
+        let drawn: Vec<u8> = [3, 40, 57].iter().flat_map(|&len| parts.bytes(len)).collect();
         assert_eq!(whole, drawn);
-        assert_ne!(whole, Random::new("run-2").bytes(100).unwrap());
+        assert_ne!(whole, Random::new("run-2").bytes(100));
     }
 
     #[test]
@@ -117,7 +152,6 @@ mod tests {
         // Worked out with `printf 'heddle random 1\0run-1' | sha256sum`, and of that key and eight zero bytes.
         let first: String = Random::new("run-1")
             .bytes(8)
-            .unwrap()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();

@@ -1,15 +1,15 @@
-//! The clocks of a guest that was not granted the real ones.
+//! The clocks of a guest: the real ones where its plugin is granted them.
 //!
-//! The wall clock stands at the call's recorded start. The monotonic clock counts the readings
+//! Of the others, the wall clock stands at the call's recorded start. The monotonic clock counts the readings
 //! of it and the sleeps, so that the same call sees the same times however fast it is run: a
 //! sleep takes its time, and moves the guest's clock on by exactly what was asked for.
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use heddle_kernel::Timestamp;
+use heddle_kernel::{Level, Timestamp};
 use tokio::time::{Instant, sleep_until};
 use wasmtime::component::Resource;
 use wasmtime_wasi::{
@@ -111,16 +111,64 @@ impl Pollable for Timer {
     }
 }
 
+/// A time of the real monotonic clock that a guest may wait for; none is further away than anybody waits.
+struct RealTimer {
+    due: Option<Instant>,
+}
+
+#[async_trait]
+impl Pollable for RealTimer {
+    async fn ready(&mut self) {
+        match self.due {
+            Some(due) if due <= Instant::now() => tokio::task::yield_now().await,
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Sandbox {
+    /// Whether the guest has the real clocks, which is told when it looks at them.
+    fn is_real(&mut self) -> bool {
+        let granted = self.rules.grants.clock;
+        if granted {
+            self.told(
+                |used| &mut used.clock,
+                |_| (Level::Info, "the real clock was read".to_owned()),
+            );
+        }
+        granted
+    }
+
+    /// What the real monotonic clock shows: the time since the instance began.
+    fn real_ns(&self) -> u64 {
+        u64::try_from(self.world.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 impl monotonic_clock::Host for Sandbox {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.clock.read())
+        Ok(match self.is_real() {
+            true => self.real_ns(),
+            false => self.clock.read(),
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
-        Ok(READING_NS)
+        Ok(match self.rules.grants.clock {
+            true => 1,
+            false => READING_NS,
+        })
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        if self.is_real() {
+            let due = self.world.began.checked_add(Duration::from_nanos(when));
+            let timer = self.table.push(RealTimer {
+                due: due.map(Instant::from_std),
+            })?;
+            return subscribe(&mut self.table, timer);
+        }
         let timer = self.table.push(Timer {
             clock: self.clock.clone(),
             due: when,
@@ -129,20 +177,31 @@ impl monotonic_clock::Host for Sandbox {
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let now = held(&self.clock.0).now;
+        let now = match self.rules.grants.clock {
+            true => self.real_ns(),
+            false => held(&self.clock.0).now,
+        };
         self.subscribe_instant(now.saturating_add(duration))
     }
 }
 
 impl wall_clock::Host for Sandbox {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        Ok(datetime(self.frame.started_at))
+        if !self.is_real() {
+            return Ok(datetime(self.frame.started_at));
+        }
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.unwrap_or_default();
+        Ok(wall_clock::Datetime {
+            seconds: since.as_secs(),
+            nanoseconds: since.subsec_nanos(),
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
         Ok(wall_clock::Datetime {
             seconds: 0,
-            nanoseconds: 1_000_000,
+            nanoseconds: if self.rules.grants.clock { 1 } else { 1_000_000 },
         })
     }
 }

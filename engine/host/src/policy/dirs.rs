@@ -1,0 +1,183 @@
+//! Folders that a plugin is granted: read-only unless the policy says otherwise.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::{
+    Deserialize,
+    de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// How many folders a plugin may have.
+const MOST: usize = 64;
+
+/// A folder of the machine, as a guest has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirGrant {
+    /// Where it is on the machine.
+    pub(crate) path: PathBuf,
+    /// Where the guest finds it: an absolute path without an end of `/`.
+    pub(crate) at: String,
+    /// Whether the guest may change what is in it.
+    pub(crate) write: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    path: PathBuf,
+    #[serde(default)]
+    at: Option<GuestPath>,
+    #[serde(default)]
+    write: bool,
+}
+
+/// Where a guest finds a folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct GuestPath(pub(super) String);
+
+/// Checks that the folders are there, and that no two stand in one place.
+pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
+    if dirs.len() > MOST {
+        return Err(format!(
+            "dirs: there are {} of them; the most is {MOST}",
+            dirs.len()
+        ));
+    }
+    for (n, dir) in dirs.iter().enumerate() {
+        let path = dir.path.display();
+        match std::fs::metadata(&dir.path) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(format!("dirs: {path} is no folder")),
+            Err(error) => return Err(format!("dirs: the folder {path} cannot be had: {error}")),
+        }
+        if dirs[..n].iter().any(|other| other.at == dir.at) {
+            return Err(format!("dirs: two folders stand at {}", dir.at));
+        }
+    }
+    Ok(())
+}
+
+/// What to add to the policy for a plugin that has no folder.
+pub(crate) fn to_add(plugin: &str) -> String {
+    format!("plugins: {{\"{plugin}\": {{dirs: [{{path: /srv/data, at: /data}}]}}}}")
+}
+
+impl TryFrom<String> for GuestPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let path = match text.as_str() {
+            "/" => "/",
+            text => text.strip_suffix('/').unwrap_or(text),
+        };
+        let plain = path.strip_prefix('/').is_some_and(|rest| {
+            rest.is_empty() || rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        });
+        match plain && !path.contains('\0') {
+            true => Ok(Self(path.to_owned())),
+            false => Err(format!(
+                "`{text}` is no place for a folder: write a path from `/` on, as in /data, without `.` and `..`"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DirGrant {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = DirGrant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a folder's path, as in /srv/data, or {path, at, write}")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<DirGrant, E> {
+                granted(PathBuf::from(text), None, false).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DirGrant, A::Error> {
+                let Entry { path, at, write } = Entry::deserialize(MapAccessDeserializer::new(map))?;
+                granted(path, at, write).map_err(A::Error::custom)
+            }
+        }
+
+        input.deserialize_any(Reader)
+    }
+}
+
+fn granted(path: PathBuf, at: Option<GuestPath>, write: bool) -> Result<DirGrant, String> {
+    let shown = path.display().to_string();
+    if !Path::new(&path).is_absolute() {
+        return Err(format!(
+            "`{shown}` is no absolute path: a folder is named from `/` on"
+        ));
+    }
+    let GuestPath(at) = match at {
+        Some(at) => at,
+        None => GuestPath::try_from(shown)?,
+    };
+    Ok(DirGrant { path, at, write })
+}
+
+impl fmt::Display for DirGrant {
+    /// `/data is /srv/data, read only`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, at, write } = self;
+        let how = if *write { "read and write" } else { "read only" };
+        write!(f, "{at} is {}, {how}", path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Vec<DirGrant>, String> {
+        let dirs: Vec<DirGrant> = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        check(&dirs).map(|()| dirs)
+    }
+
+    #[test]
+    fn a_folder_is_read_only_and_at_its_own_place_unless_it_is_said_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display();
+        let dirs = read(&format!(
+            "[\"{path}\", {{path: \"{path}\", at: /data/, write: true}}]"
+        ))
+        .unwrap();
+        let shown: Vec<_> = dirs.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                format!("{path} is {path}, read only"),
+                format!("/data is {path}, read and write")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_a_folder_is_refused() {
+        for (yaml, said) in [
+            ("[data]", "`data` is no absolute path"),
+            ("[/no/such/folder]", "the folder /no/such/folder cannot be had"),
+            ("[/dev/null]", "/dev/null is no folder"),
+            ("[{path: /, at: data}]", "`data` is no place for a folder"),
+            ("[{path: /, at: /a/../b}]", "is no place for a folder"),
+            (
+                "[{path: /, at: /a}, {path: /, at: /a}]",
+                "two folders stand at /a",
+            ),
+            ("[{path: /, writ: true}]", "unknown field `writ`"),
+            ("[3]", "a folder's path, as in /srv/data"),
+        ] {
+            let refusal = read(yaml).unwrap_err();
+            assert!(refusal.contains(said), "{yaml}: {refusal}");
+        }
+    }
+}

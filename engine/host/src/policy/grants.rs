@@ -1,0 +1,109 @@
+//! Everything that a plugin may do outside of its sandbox.
+
+use super::{
+    dirs::DirGrant,
+    http::{Asked, HttpGrant},
+    node_grants::NodeGrants,
+    secrets::Secret,
+};
+
+/// What the plugins of one name are granted, with what it takes to do it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grants {
+    /// The outgoing HTTP requests that they may make.
+    pub(crate) http: Vec<HttpGrant>,
+    /// The environment that they have.
+    pub(crate) env: Vec<(String, String)>,
+    /// The secrets that they may put into the headers of requests.
+    pub(crate) secrets: Vec<Secret>,
+    /// The folders that they have.
+    pub(crate) dirs: Vec<DirGrant>,
+    /// Whether they have the real clocks.
+    pub(crate) clock: bool,
+    /// Whether they have real randomness.
+    pub(crate) random: bool,
+    /// What a node leaves of these, where it narrows them: of requests and secrets, those that it names as
+    /// well. The rest is left out above.
+    pub(super) narrowed: Option<NodeGrants>,
+}
+
+/// Why a request or a secret is refused.
+pub(crate) enum Missing {
+    /// The policy does not grant it.
+    InPolicy,
+    /// The node's `grants` leave it out.
+    InNode,
+}
+
+impl Grants {
+    /// Whether there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            http,
+            env,
+            secrets,
+            dirs,
+            clock,
+            random,
+            narrowed: _,
+        } = self;
+        http.is_empty() && env.is_empty() && secrets.is_empty() && dirs.is_empty() && !clock && !random
+    }
+
+    /// A line for each grant. None has the value of a secret or of a variable in it.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.http.iter().map(|grant| format!("http: {grant}")).collect();
+        lines.extend(self.env.iter().map(|(name, _)| format!("env: {name}")));
+        lines.extend(self.secrets.iter().map(|secret| format!("secret: {secret}")));
+        lines.extend(self.dirs.iter().map(|dir| format!("dir: {dir}")));
+        lines.extend(self.clock.then(|| "clock: the real one".to_owned()));
+        lines.extend(self.random.then(|| "random: the real one".to_owned()));
+        lines
+    }
+
+    /// What a node leaves of them.
+    pub(crate) fn narrowed(&self, to: &NodeGrants) -> Self {
+        let dirs = self.dirs.iter().filter_map(|dir| {
+            let may_write = to.leaves_dir(&dir.at)?;
+            Some(DirGrant {
+                write: dir.write && may_write,
+                ..dir.clone()
+            })
+        });
+        let env = self.env.iter().filter(|(name, _)| to.env.contains(name));
+        Self {
+            http: self.http.clone(),
+            env: env.cloned().collect(),
+            secrets: self.secrets.clone(),
+            dirs: dirs.collect(),
+            clock: self.clock && to.clock,
+            random: self.random && to.random,
+            narrowed: Some(to.clone()),
+        }
+    }
+
+    /// Whether the request may be made.
+    pub(crate) fn covers(&self, asked: &Asked) -> Result<(), Missing> {
+        let covered = |grants: &[HttpGrant]| grants.iter().any(|grant| grant.covers(asked));
+        match &self.narrowed {
+            _ if !covered(&self.http) => Err(Missing::InPolicy),
+            Some(to) if !covered(&to.http) => Err(Missing::InNode),
+            _ => Ok(()),
+        }
+    }
+
+    /// The secret with this name.
+    pub(crate) fn secret(&self, name: &str) -> Result<&Secret, Missing> {
+        let found = self.secrets.iter().find(|secret| secret.name == name);
+        match (found, &self.narrowed) {
+            (None, _) => Err(Missing::InPolicy),
+            (Some(_), Some(to)) if !to.secrets.iter().any(|named| named == name) => Err(Missing::InNode),
+            (Some(secret), _) => Ok(secret),
+        }
+    }
+
+    /// Whether a node's `grants` narrow them.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        self.narrowed.is_some()
+    }
+}

@@ -1,0 +1,180 @@
+//! A node's `grants`: what it leaves of those of its plugin. They narrow and never widen.
+
+use std::collections::BTreeSet;
+
+use heddle_kernel::Json;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{dirs::GuestPath, http::HttpGrant, secrets::SecretName};
+
+/// What a node leaves; the default leaves nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeGrants {
+    pub(super) http: Vec<HttpGrant>,
+    /// The names of variables.
+    pub(super) env: BTreeSet<String>,
+    /// The names of secrets.
+    pub(super) secrets: BTreeSet<String>,
+    dirs: Vec<DirLeft>,
+    pub(super) clock: bool,
+    pub(super) random: bool,
+}
+
+/// A folder that is left, by where the guest has it.
+#[derive(Clone, Debug)]
+struct DirLeft {
+    at: String,
+    write: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirEntry {
+    at: GuestPath,
+    #[serde(default)]
+    write: bool,
+}
+
+/// What a node's `grants` may have.
+const KEYS: &str = "`http`, `env`, `secrets`, `dirs`, `clock` and `random`";
+
+impl NodeGrants {
+    /// Reads the `grants` of a node. The errors are everything that is wrong, each with its JSON pointer
+    /// within the node.
+    pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
+        let within = |(pointer, problem)| (format!("/grants{pointer}"), problem);
+        Self::read(json.get()).map_err(|problems| problems.into_iter().map(within).collect())
+    }
+
+    fn read(json: &str) -> Result<Self, Vec<(String, String)>> {
+        let at = |pointer: &str, error: String| vec![(pointer.to_owned(), error)];
+        let value: Value = serde_json::from_str(json).map_err(|error| at("", error.to_string()))?;
+        let Value::Object(keys) = value else {
+            return Err(at(
+                "",
+                format!("`grants` is an object with {KEYS}; `{{}}` leaves nothing"),
+            ));
+        };
+        let mut left = Self::default();
+        let mut problems = Vec::new();
+        for (key, value) in keys {
+            let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
+            let problems = &mut problems;
+            match key.as_str() {
+                "http" => left.http = list(&pointer, value, problems),
+                "env" => left.env = list(&pointer, value, problems).into_iter().collect(),
+                "secrets" => {
+                    let names: Vec<SecretName> = list(&pointer, value, problems);
+                    left.secrets = names.into_iter().map(|SecretName(name)| name).collect();
+                }
+                "dirs" => left.dirs = dirs(&pointer, value, problems),
+                "clock" => left.clock = one(&pointer, value, problems).unwrap_or_default(),
+                "random" => left.random = one(&pointer, value, problems).unwrap_or_default(),
+                _ => problems.push((pointer, format!("`grants` has no `{key}`: it may have {KEYS}"))),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(left),
+            false => Err(problems),
+        }
+    }
+
+    /// Whether a folder is left, and then whether it may be written to, if the plugin may.
+    pub(super) fn leaves_dir(&self, at: &str) -> Option<bool> {
+        let mut left = self.dirs.iter().filter(|dir| dir.at == at).peekable();
+        left.peek()?;
+        Some(left.any(|dir| dir.write))
+    }
+}
+
+fn dirs(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Vec<DirLeft> {
+    each(pointer, value, problems, |value| match value {
+        Value::String(at) => {
+            let GuestPath(at) = GuestPath::try_from(at)?;
+            Ok(DirLeft { at, write: true })
+        }
+        value => {
+            let DirEntry {
+                at: GuestPath(at),
+                write,
+            } = read(value)?;
+            Ok(DirLeft { at, write })
+        }
+    })
+}
+
+fn list<T: DeserializeOwned>(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Vec<T> {
+    each(pointer, value, problems, read)
+}
+
+fn one<T: DeserializeOwned>(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Option<T> {
+    read(value)
+        .map_err(|problem| problems.push((pointer.to_owned(), problem)))
+        .ok()
+}
+
+fn each<T>(
+    pointer: &str,
+    value: Value,
+    problems: &mut Vec<(String, String)>,
+    read: impl Fn(Value) -> Result<T, String>,
+) -> Vec<T> {
+    let Value::Array(items) = value else {
+        problems.push((pointer.to_owned(), "this is a list, as in `[]`".to_owned()));
+        return Vec::new();
+    };
+    let mut all = Vec::with_capacity(items.len());
+    for (n, item) in items.into_iter().enumerate() {
+        match read(item) {
+            Ok(item) => all.push(item),
+            Err(problem) => problems.push((format!("{pointer}/{n}"), problem)),
+        }
+    }
+    all
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_wrong_is_told_with_its_place() {
+        let problems = NodeGrants::read(
+            r#"{"http": ["ftp://a.org", "https://a.org"], "env": "A", "dirs": ["data", {"at": "/d", "path": "/"}],
+                "clock": 1, "sockets": true, "secrets": ["a b"]}"#,
+        )
+        .unwrap_err();
+        let found: Vec<_> = problems.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(
+            found,
+            [
+                "/http/0",
+                "/env",
+                "/dirs/0",
+                "/dirs/1",
+                "/clock",
+                "/sockets",
+                "/secrets/0"
+            ]
+        );
+        assert!(
+            problems[5].1.contains("it may have `http`, `env`"),
+            "{problems:?}"
+        );
+        assert!(NodeGrants::read("[]").is_err());
+    }
+
+    #[test]
+    fn a_folder_is_left_as_it_is_or_read_only() {
+        let left = NodeGrants::read(r#"{"dirs": ["/a/", {"at": "/b"}]}"#).unwrap();
+        assert_eq!(
+            ["/a", "/b", "/c"].map(|at| left.leaves_dir(at)),
+            [Some(true), Some(false), None]
+        );
+    }
+}

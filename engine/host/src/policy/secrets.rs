@@ -1,0 +1,273 @@
+//! Secrets that a guest names and never sees: `${secret.NAME}` in a header of a request stands for the
+//! value, which is put there just before the request is sent, to a host that the secret is bound to.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::{env::variable, http::Origin};
+
+/// What a header has where a secret is meant.
+const OPENS: &str = "${secret.";
+const CLOSES: char = '}';
+
+/// The longest name.
+const NAME_LEN: usize = 64;
+
+/// A shorter value would be found by chance where answers are looked through for it.
+const LEAST_LEN: usize = 8;
+
+/// The longest value, in bytes.
+const MOST_LEN: usize = 16 << 10;
+
+/// Names, each with where the value comes from and where it may go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct SecretEntries(BTreeMap<SecretName, Entry>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct SecretName(pub(super) String);
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    #[serde(default)]
+    from_env: Option<String>,
+    #[serde(default)]
+    file: Option<PathBuf>,
+    hosts: Vec<Origin>,
+}
+
+/// A value that goes to some hosts and is shown to nobody.
+#[derive(Clone, Debug)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    value: SecretString,
+    hosts: Vec<Origin>,
+}
+
+impl SecretEntries {
+    /// The secrets with their values, read where they are. The error says which one cannot be had.
+    pub(crate) fn read(&self) -> Result<Vec<Secret>, String> {
+        let read = |(SecretName(name), entry): (&SecretName, &Entry)| {
+            let secret = entry.value().map(|value| Secret {
+                name: name.clone(),
+                value,
+                hosts: entry.hosts.clone(),
+            });
+            secret.map_err(|problem| format!("secrets: {name}: {problem}"))
+        };
+        self.0.iter().map(read).collect()
+    }
+}
+
+impl Entry {
+    fn value(&self) -> Result<SecretString, String> {
+        if self.hosts.is_empty() {
+            return Err("`hosts` says where it may go, at least to one".to_owned());
+        }
+        let text = match (&self.from_env, &self.file) {
+            (Some(name), None) => variable(name)?,
+            (None, Some(file)) => read_file(file)
+                .map_err(|error| format!("the file {} cannot be read: {error}", file.display()))?,
+            _ => return Err("it has either `from_env`, a variable's name, or `file`, a path".to_owned()),
+        };
+        // Editors and `echo` end a file with a newline, which is no part of it.
+        let value = text.strip_suffix('\n').unwrap_or(&text);
+        let value = value.strip_suffix('\r').unwrap_or(value);
+        match value.len() {
+            len if len < LEAST_LEN => Err(format!("its value is shorter than {LEAST_LEN} characters")),
+            len if len > MOST_LEN => Err(format!("its value is longer than {} KiB", MOST_LEN >> 10)),
+            _ if HeaderValue::from_str(value).is_err() => {
+                Err("its value has a character that no header can have, as a newline within it".to_owned())
+            }
+            _ => Ok(value.to_owned().into()),
+        }
+    }
+}
+
+fn read_file(file: &Path) -> io::Result<String> {
+    // A pipe or a device could have no end.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    let most = MOST_LEN as u64 + 2;
+    File::open(file)?.take(most).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+impl Secret {
+    /// Whether it may go to this host.
+    pub(crate) fn may_go_to(&self, origin: &Origin) -> bool {
+        self.hosts.contains(origin)
+    }
+
+    /// A secret of this value, which goes nowhere.
+    #[cfg(test)]
+    pub(crate) fn of_test(value: &str) -> Self {
+        Self {
+            name: "test".to_owned(),
+            value: value.to_owned().into(),
+            hosts: Vec::new(),
+        }
+    }
+
+    /// The value, for what looks for it in answers.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.value.expose_secret().as_bytes()
+    }
+}
+
+impl fmt::Display for Secret {
+    /// `openai for https://api.openai.com`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
+        write!(f, "{} for {}", self.name, hosts.join(", "))
+    }
+}
+
+/// Whether a header names a secret.
+pub(crate) fn names_one(header: &[u8]) -> bool {
+    header.windows(OPENS.len()).any(|part| part == OPENS.as_bytes())
+}
+
+/// Puts secrets in place of their names. The error is of `find`, or says that it is no name.
+pub(crate) fn put_in<'s>(
+    header: &str,
+    mut find: impl FnMut(&str) -> Result<&'s Secret, String>,
+) -> Result<HeaderValue, String> {
+    let mut whole = String::with_capacity(header.len() + 64);
+    let mut rest = header;
+    while let Some((before, after)) = rest.split_once(OPENS) {
+        whole.push_str(before);
+        let (name, after) = after
+            .split_once(CLOSES)
+            .ok_or_else(|| format!("`{OPENS}` has no `{CLOSES}` behind it"))?;
+        let SecretName(name) = SecretName::try_from(name.to_owned())?;
+        whole.push_str(find(&name)?.value.expose_secret());
+        rest = after;
+    }
+    whole.push_str(rest);
+    let mut value = HeaderValue::from_str(&whole).map_err(|_| "it cannot be a header's value".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What to add to the policy for a secret that is not there.
+pub(crate) fn to_add(plugin: &str, name: &str, origin: &Origin) -> String {
+    let variable = name.to_ascii_uppercase().replace(['-', '.'], "_");
+    format!(
+        "plugins: {{\"{plugin}\": {{secrets: {{\"{name}\": {{from_env: {variable}, hosts: [\"{origin}\"]}}}}}}}}"
+    )
+}
+
+impl TryFrom<String> for SecretName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        match !text.is_empty() && text.len() <= NAME_LEN && text.bytes().all(fits) {
+            true => Ok(Self(text)),
+            false => Err(format!(
+                "{:?} is no name of a secret: use letters, digits, `.`, `_` and `-`, at most {NAME_LEN}",
+                heddle_kernel::object::clip(&text, 100)
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Vec<Secret>, String> {
+        let entries: SecretEntries = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        entries.read()
+    }
+
+    #[test]
+    fn a_secret_is_put_where_it_is_named_and_shown_nowhere() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "correct horse\n").unwrap();
+        let path = file.path().display();
+        let secrets = read(&format!(
+            "{{key: {{file: \"{path}\", hosts: [a.org, \"http://b.org\"]}}}}"
+        ))
+        .unwrap();
+        let secret = &secrets[0];
+        assert_eq!(secret.to_string(), "key for https://a.org, http://b.org");
+        assert!(!format!("{secret:?}").contains("horse"));
+        let put = |header: &str| {
+            put_in(header, |name| {
+                secrets
+                    .iter()
+                    .find(|one| one.name == name)
+                    .ok_or(format!("no {name}"))
+            })
+        };
+        let value = put("Bearer ${secret.key}, ${secret.key}").unwrap();
+        assert_eq!(value.as_bytes(), b"Bearer correct horse, correct horse");
+        assert!(value.is_sensitive());
+        assert_eq!(put("${secret.other}").unwrap_err(), "no other");
+        assert!(put("${secret.key").unwrap_err().contains("no `}` behind it"));
+        assert!(put("${secret.a b}").unwrap_err().contains("no name of a secret"));
+        assert!(names_one(b"a ${secret.x}") && !names_one(b"${secrets}"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_secret_is_refused() {
+        for (yaml, said) in [
+            (
+                "{a: {from_env: HEDDLE_NOT_SET_ANYWHERE, hosts: [a.org]}}",
+                "secrets: a: the server's environment has no",
+            ),
+            (
+                "{a: {file: /no/such/file, hosts: [a.org]}}",
+                "the file /no/such/file cannot be read",
+            ),
+            (
+                "{a: {from_env: CARGO_MANIFEST_DIR, hosts: []}}",
+                "at least to one",
+            ),
+            ("{a: {from_env: CARGO_MANIFEST_DIR}}", "missing field `hosts`"),
+            ("{a: {hosts: [a.org]}}", "it has either `from_env`"),
+            (
+                "{a: {from_env: A, file: b, hosts: [a.org]}}",
+                "it has either `from_env`",
+            ),
+            ("{a: {file: /dev/null, hosts: [a.org]}}", "it is no regular file"),
+            (
+                "{\"a b\": {from_env: A, hosts: [a.org]}}",
+                "is no name of a secret",
+            ),
+            ("{a: {from_env: A, hosts: [\"https://*.a.org\"]}}", "name each"),
+        ] {
+            let refusal = read(yaml).unwrap_err();
+            assert!(refusal.contains(said), "{yaml}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn the_line_to_add_is_a_policy() {
+        let line = to_add(
+            "llm",
+            "open-ai",
+            &"https://api.openai.com".to_owned().try_into().unwrap(),
+        );
+        assert!(
+            line.contains("from_env: OPEN_AI, hosts: [\"https://api.openai.com\"]"),
+            "{line}"
+        );
+        crate::Policy::parse(&line).unwrap();
+    }
+}

@@ -1,0 +1,36 @@
+//! The environment of a guest: empty, but for what its plugin is granted.
+
+use heddle_kernel::Level;
+use wasmtime_wasi::p2::bindings::cli::environment;
+
+use crate::sandbox::Sandbox;
+
+impl environment::Host for Sandbox {
+    fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        if self.rules.grants.env.is_empty() {
+            // Most guests' libraries ask at their start, whether anybody wants a variable or not.
+            self.uses(|used| &mut used.environment);
+            return Ok(Vec::new());
+        }
+        self.told(
+            |used| &mut used.environment,
+            |rules| {
+                let names = rules.grants.env.iter().map(|(name, _)| name.as_str());
+                let names: Vec<_> = names.collect();
+                (
+                    Level::Info,
+                    format!("the environment was read: {}", names.join(", ")),
+                )
+            },
+        );
+        Ok(self.rules.grants.env.clone())
+    }
+
+    fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+}

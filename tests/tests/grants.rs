@@ -1,0 +1,91 @@
+//! What plugins are granted, by the policy file, over HTTP, and as nodes narrow it.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+
+use heddle_tests::{Place, Server};
+use serde_json::{Value, json};
+
+const POLICY: &str = "/v1/plugins/granted/policy";
+
+/// What a run of `granted/env` sees.
+fn env(server: &Server, grants: Option<Value>) -> Value {
+    let mut node = json!({"uses": "granted/env"});
+    if let Some(grants) = grants {
+        node["grants"] = grants;
+    }
+    let graph = server.create(&json!({"nodes": {"env": node}}));
+    let run = server.run(&graph, &json!({}));
+    assert_eq!(run["status"], "finished", "{run}");
+    run["state"]["env"].clone()
+}
+
+#[test]
+fn grants_are_set_over_http_where_the_operator_allows_it_and_kept() {
+    let closed = Server::start();
+    for answer in [
+        closed.get(POLICY),
+        closed.put(POLICY, &json!({})),
+        closed.delete(POLICY),
+    ] {
+        let problem = answer.problem(403);
+        assert!(
+            problem["detail"].as_str().unwrap().contains("--grant-over-http"),
+            "{problem}"
+        );
+    }
+    drop(closed);
+
+    let server = Server::start_with(&["--grant-over-http"]);
+    assert_eq!(server.get(POLICY).ok()["from"], "nobody");
+    assert_eq!(env(&server, None), json!({}));
+    let policy = json!({"env": {"COLOUR": "green"}});
+    let set = server.put(POLICY, &policy).ok();
+    assert_eq!(
+        set,
+        json!({"plugin": "granted", "from": "api", "policy": policy, "grants": ["env: COLOUR"]})
+    );
+    assert_eq!(env(&server, None), json!({"COLOUR": "green"}));
+    assert_eq!(env(&server, Some(json!({}))), json!({}), "a node leaves nothing");
+    let plugin = server.get("/v1/plugins/granted").ok();
+    assert_eq!(plugin["versions"][0]["grants"], json!(["env: COLOUR"]));
+
+    let refused = server.put(POLICY, &json!({"envs": {}})).problem(422);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("unknown field `envs`"),
+        "{refused}"
+    );
+    let server = server.restart();
+    assert_eq!(env(&server, None), json!({"COLOUR": "green"}), "kept");
+
+    let mut without = server.place().clone();
+    without.arguments.clear();
+    let server = server.restart_at(without);
+    server.until_logged("--grant-over-http brings it back");
+    assert_eq!(env(&server, None), json!({}), "the flag is gone");
+    let mut with: Place = server.place().clone();
+    with.arguments.push("--grant-over-http".to_owned());
+    let server = server.restart_at(with);
+    assert_eq!(server.delete(POLICY).status, 204);
+    server.delete(POLICY).problem(404);
+    assert_eq!(env(&server, None), json!({}));
+}
+
+#[test]
+fn what_the_policy_file_says_of_a_plugin_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, "plugins:\n  granted:\n    env: {COLOUR: blue}\n").unwrap();
+    let server = Server::start_with(&["--grant-over-http", "--policy", file.to_str().unwrap()]);
+    assert_eq!(server.get(POLICY).ok()["from"], "file");
+    server.put(POLICY, &json!({})).problem(409);
+    server.delete(POLICY).problem(409);
+    assert_eq!(env(&server, None), json!({"COLOUR": "blue"}));
+    let graph = json!({"nodes": {"env": {"uses": "granted/env", "grants": {"env": "COLOUR"}}}});
+    let refused = server.post("/v1/graphs", &graph).problem(422);
+    assert!(
+        refused["errors"][0]["pointer"] == "/nodes/env/grants/env",
+        "{refused}"
+    );
+}
