@@ -58,7 +58,7 @@ fn written(told: &[Value]) -> Vec<String> {
 
 fn expected() -> Vec<String> {
     let chunk = |n: usize| {
-        let line = ((n + 1) % 10 == 0).then(|| format!("line {n}"));
+        let line = (n + 1).is_multiple_of(10).then(|| format!("line {n}"));
         [Some(format!("chunk {n}")), line]
     };
     (0..COUNT).flat_map(chunk).flatten().collect()

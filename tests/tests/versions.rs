@@ -1,4 +1,5 @@
 //! Several versions of a plugin: what a graph was created with, what its runs call, and removal.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::path::{Path, PathBuf};
 

@@ -153,7 +153,7 @@ fn sum_of(folders: &[PathBuf]) -> Result<String> {
     Ok(format!("{:x}", sum.finalize()))
 }
 
-/// Every file below a folder, in the order of their names, without what tools leave there.
+/// Every file below a folder, in the order of their names, without what tools leave there and what is for people.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
@@ -161,7 +161,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') || name == "__pycache__" || name == "build" || name == "node_modules" {
+        let is_left_by_tools = ["__pycache__", "build", "node_modules"].contains(&&*name);
+        if name.starts_with('.') || is_left_by_tools || name.ends_with(".md") {
             continue;
         }
         match entry.file_type()?.is_dir() {

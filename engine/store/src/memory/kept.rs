@@ -6,7 +6,7 @@ use std::{
 };
 
 use heddle_kernel::{Digest, RunId, Status, Timestamp};
-use heddle_runtime::ports::{Append, GraphRow, Leaves, PluginRow, Request, RunRow};
+use heddle_runtime::ports::{Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow};
 
 /// What is durable.
 #[derive(Clone, Default)]
@@ -126,6 +126,19 @@ impl Kept {
             }
         }
         before - self.runs.len()
+    }
+
+    /// How many runs of each group have begun and are not over.
+    pub(super) fn groups(&self) -> GroupCounts {
+        let mut groups: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for row in self.runs.values().map(|run| &run.row) {
+            if let Some(group) = &row.group
+                && matches!(row.status, Status::Running | Status::Waiting | Status::Paused)
+            {
+                *groups.entry(group.clone()).or_default() += 1;
+            }
+        }
+        groups.into_iter().collect()
     }
 
     /// Answers whether it is new.

@@ -7,7 +7,7 @@
 mod kept;
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
@@ -338,17 +338,7 @@ impl Journal for MemoryJournal {
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
-        self.read(|kept| {
-            let mut groups: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-            for row in kept.runs.values().map(|run| &run.row) {
-                if let Some(group) = &row.group
-                    && matches!(row.status, Status::Running | Status::Waiting | Status::Paused)
-                {
-                    *groups.entry(group.clone()).or_default() += 1;
-                }
-            }
-            Ok(groups.into_iter().collect())
-        })
+        self.read(|kept| Ok(kept.groups()))
     }
 
     fn runs_before(
