@@ -270,7 +270,9 @@ impl<'o, W: Write> Screen<'o, W> {
         }
         for (label, key) in [("in", "input"), ("out", "output"), ("config", "config")] {
             if function.get(key).is_some() {
-                self.indented(6, label, 8, &shape(&function[key]), "36")?;
+                // A key and its type stay together.
+                let told = shape(&function[key]).replace(": ", ":\u{a0}");
+                self.indented(6, label, 8, &told, "36")?;
             }
         }
         Ok(())
@@ -343,18 +345,20 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// A text in lines of at most so many characters, broken at blanks; a longer word has a line of its own.
+/// A text in lines of at most so many characters, broken at blanks that may be; a longer word has a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    let words = text.split(|at: char| at.is_whitespace() && at != '\u{a0}');
+    for word in words.filter(|word| !word.is_empty()) {
+        let word = word.replace('\u{a0}', " ");
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
             lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
     }
     if !line.is_empty() {
         lines.push(line);
@@ -389,6 +393,7 @@ mod tests {
             ["one two", "three-four", "five"]
         );
         assert_eq!(wrapped("", 8), [""; 0]);
+        assert_eq!(wrapped("{a:\u{a0}any, b:\u{a0}any}", 10), ["{a: any,", "b: any}"]);
         assert_eq!(
             [size(9_999), size(108_300), size(18_040_000)],
             ["9999 bytes", "108 kB", "18.0 MB"]
