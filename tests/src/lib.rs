@@ -418,7 +418,7 @@ impl Default for Place {
         ] {
             std::fs::copy(component(name), plugins.join(format!("{name}.wasm"))).unwrap();
         }
-        for name in ["hostile", "raw"] {
+        for name in ["hostile", "raw", "granted"] {
             std::fs::copy(
                 component(&format!("fixtures/{name}")),
                 plugins.join(format!("{name}.wasm")),

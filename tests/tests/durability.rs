@@ -253,10 +253,10 @@ fn a_run_keeps_to_the_plugin_that_it_began_with() {
         "finished",
         "the store kept what the run needs"
     );
-    // A new run of that graph cannot start, and says why.
-    let problem = server
-        .post("/graph/run", &json!({"graph_id": graph}))
-        .problem(409);
+    // The graph, too, has what it was created with; created again, it would need what is not there.
+    assert_eq!(server.run(&graph, &json!({}))["status"], "finished");
+    let definition = server.get(&format!("/v1/graphs/{graph}")).ok()["definition"].clone();
+    let problem = server.post("/graph/create", &definition).problem(422);
     assert!(
         problem["detail"].as_str().unwrap().contains("hostile/sleep"),
         "{problem}"

@@ -5,6 +5,7 @@
 //! becomes a `*`, so that lengths stay what they were said to be.
 
 use std::{
+    ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -32,8 +33,10 @@ pub(super) fn headers(headers: &mut HeaderMap, secrets: &[Secret]) {
 pub(super) struct Masked<B> {
     body: B,
     secrets: Vec<Secret>,
-    /// The end of what came, where that may be the beginning of a secret.
+    /// The end of what came, as it came, where that may be the beginning of a secret.
     held: BytesMut,
+    /// How many of the first bytes of what is held are the end of a secret that began before.
+    hidden: usize,
     /// What comes after what is held: the trailers, or the end.
     after: Option<Option<HeaderMap>>,
 }
@@ -44,6 +47,7 @@ impl<B> Masked<B> {
             body,
             secrets,
             held: BytesMut::new(),
+            hidden: 0,
             after: None,
         }
     }
@@ -51,13 +55,30 @@ impl<B> Masked<B> {
     /// What may be passed on once `part` came behind what is held.
     fn pass(&mut self, part: &[u8]) -> Bytes {
         self.held.extend_from_slice(part);
-        hide(&mut self.held, &self.secrets);
         let kept = self
             .secrets
             .iter()
             .map(|secret| begun(&self.held, secret.bytes()));
         let kept = kept.max().unwrap_or(0);
-        self.held.split_to(self.held.len() - kept).freeze()
+        self.pass_but(kept)
+    }
+
+    /// What is held, but for this many bytes of its end, with its secrets unreadable.
+    fn pass_but(&mut self, kept: usize) -> Bytes {
+        let end = self.held.len() - kept;
+        let found = found(&self.held, &self.secrets);
+        let mut passed = self.held.split_to(end);
+        let before = self.hidden;
+        passed[..before.min(end)].fill(SHOWN);
+        self.hidden = before.saturating_sub(end);
+        for range in found {
+            // What begins in what is kept is found again with what comes behind it.
+            if range.start < end {
+                passed[range.start..range.end.min(end)].fill(SHOWN);
+                self.hidden = self.hidden.max(range.end.saturating_sub(end));
+            }
+        }
+        passed.freeze()
     }
 }
 
@@ -97,7 +118,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Masked<B> {
             }
         }
         if !this.held.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(this.held.split().freeze()))));
+            return Poll::Ready(Some(Ok(Frame::data(this.pass_but(0)))));
         }
         let trailers = this.after.as_mut().and_then(Option::take);
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
@@ -117,6 +138,16 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Masked<B> {
 
 /// Makes every secret in it unreadable. Answers whether there was one.
 fn hide(bytes: &mut [u8], secrets: &[Secret]) -> bool {
+    // Only when all are found, since they may overlap.
+    let found = found(bytes, secrets);
+    for range in &found {
+        bytes[range.clone()].fill(SHOWN);
+    }
+    !found.is_empty()
+}
+
+/// Where the secrets are.
+fn found(bytes: &[u8], secrets: &[Secret]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for secret in secrets {
         let secret = secret.bytes();
@@ -126,11 +157,7 @@ fn hide(bytes: &mut [u8], secrets: &[Secret]) -> bool {
             from += at + 1;
         }
     }
-    // Only when all are found, since they may overlap.
-    for range in &found {
-        bytes[range.clone()].fill(SHOWN);
-    }
-    !found.is_empty()
+    found
 }
 
 fn find(bytes: &[u8], secret: &[u8]) -> Option<usize> {
@@ -195,8 +222,10 @@ mod tests {
             let passed = masked(text, cut, &["sk-12345678", "no such thing"]).await;
             assert_eq!(passed.concat(), expected, "cut every {cut}");
         }
-        let overlap = masked("abcdefghijkl", 5, &["abcdefgh", "efghijkl"]).await;
-        assert_eq!(overlap.concat(), "************");
+        for cut in 1..=12 {
+            let overlap = masked("abcdefghijklm", cut, &["abcdefgh", "efghijkl"]).await;
+            assert_eq!(overlap.concat(), "************m", "cut every {cut}");
+        }
     }
 
     #[tokio::test]

@@ -112,7 +112,7 @@ const NO_WRITING: [&str; 5] = [
 ];
 
 /// How they say that there is no such variable.
-const NO_VARIABLE: [&str; 3] = ["environment variable", "KeyError", "environ"];
+const NO_VARIABLE: [&str; 2] = ["environment variable", "environ"];
 
 /// What is said to whoever asks for a socket.
 const NO_SOCKETS: &str = "asked for a socket, which no policy grants: requests over HTTP are made by wasi:http, and \
