@@ -176,12 +176,12 @@ fn review(address: SocketAddr) -> Result<String> {
     Ok(run)
 }
 
-/// The graphs that come with the plugins.
+/// The graphs that come with the plugins in Rust: those in other languages are not built for the demo.
 fn sample_graphs() -> Result<Vec<PathBuf>> {
     let mut graphs = Vec::new();
     for plugin in entries(&under_root("plugins"))? {
         let graph = plugin.join("graph.json");
-        if graph.is_file() {
+        if graph.is_file() && plugin.join("Cargo.toml").is_file() {
             graphs.push(graph);
         }
     }
