@@ -169,14 +169,10 @@ impl Inner {
         if let Some(at_hand) = self.graphs.as_created(&row.id) {
             return Ok(at_hand);
         }
-        let pins = Pins {
-            graph: &row.id,
-            graphs: &BTreeMap::new(),
-            functions: &row.functions,
-        };
-        let graph = Arc::new(pins.rebuild(&row.definition).map_err(StartError::Broken)?);
-        self.keep_at_hand(graph.clone(), row.functions.clone());
-        Ok((graph, Arc::new(row.functions)))
+        let graph = self.made_of(&row.id, &row.definition, &row.functions)?;
+        let functions = Arc::new(row.functions);
+        self.graphs.created(row.id, functions.clone());
+        Ok((graph, functions))
     }
 
     /// A graph with what its functions are found to be at this moment.
@@ -265,9 +261,9 @@ impl Inner {
             }
             function.granted = self.ports.functions.is_granted(function);
         }
-        let graph = self.with_routes(graph, &functions)?;
+        let graph = self.made_of(&graph.id, &graph.definition, &functions)?;
         for named in graphs.values_mut() {
-            *named = self.with_routes(named.clone(), &functions)?;
+            *named = self.made_of(&named.id, &named.definition, &functions)?;
         }
         Ok(Pinned {
             graph,
@@ -276,17 +272,22 @@ impl Inner {
         })
     }
 
-    /// The same graph, as these functions make it.
-    fn with_routes(&self, graph: Arc<Graph>, functions: &Functions) -> Result<Arc<Graph>, StartError> {
-        if let Some(graph) = self.graphs.get(&graph.id, functions) {
+    /// A graph that was checked when it was created, as these functions make it.
+    fn made_of(
+        &self,
+        id: &GraphId,
+        definition: &str,
+        functions: &Functions,
+    ) -> Result<Arc<Graph>, StartError> {
+        if let Some(graph) = self.graphs.get(id, functions) {
             return Ok(graph);
         }
         let pins = Pins {
-            graph: &graph.id,
+            graph: id,
             graphs: &BTreeMap::new(),
             functions,
         };
-        let graph = Arc::new(pins.rebuild(&graph.definition).map_err(StartError::Broken)?);
+        let graph = Arc::new(pins.rebuild(definition).map_err(StartError::Broken)?);
         self.graphs.keep(graph.clone(), functions);
         Ok(graph)
     }
