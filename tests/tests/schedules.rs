@@ -94,6 +94,35 @@ fn a_schedule_is_created_runs_by_itself_and_is_deleted() {
 }
 
 #[test]
+fn what_is_null_in_a_schedule_has_its_default() {
+    let server = Server::start();
+    sets(&server, "report");
+    let created = server.post(
+        "/v1/schedules",
+        &json!({
+            "name": "daily", "graph": "report", "state": null, "priority": null, "overlap": null, "catch_up": null,
+            "paused": null,
+            "when": {"cron": "0 0 L * *", "time_zone": null, "every": null, "from": null, "at": null},
+        }),
+    );
+    assert_eq!(created.status, 201, "{}", created.text);
+    let created = created.ok();
+    let shown = ["state", "priority", "overlap", "catch_up", "paused", "when"].map(|key| &created[key]);
+    let when = json!({"cron": "0 0 L * *", "time_zone": "UTC"});
+    assert_eq!(
+        shown,
+        [
+            &json!({}),
+            &json!(0),
+            &json!("skip"),
+            &json!("one"),
+            &json!(false),
+            &when
+        ]
+    );
+}
+
+#[test]
 fn a_schedule_that_is_wrong_is_refused_with_the_place() {
     let server = Server::start();
     sets(&server, "report");

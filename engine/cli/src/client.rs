@@ -109,9 +109,12 @@ fn waits(server: &str, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
     let graph = get(server, &format!("/v1/graphs/{}", text(&run, "graph_id")))?;
     let nodes = graph["definition"]["nodes"].as_object().into_iter().flatten();
     let waits = nodes.filter_map(|(name, node)| {
+        let wait = node["wait"].as_object()?;
+        let text = |key: &str| wait.get(key).and_then(Value::as_str).map(str::to_owned);
+        // What an expression gives stands in the event that begins the step.
         let wait = Wait {
-            signal: node["wait"]["signal"].as_str()?.to_owned(),
-            prompt: node["wait"]["prompt"].as_str().map(str::to_owned),
+            signal: text("signal"),
+            prompt: text("prompt"),
         };
         Some((name.clone(), wait))
     });

@@ -13,7 +13,7 @@ const LIST_LEN: usize = 3;
 
 /// A node that waits for a signal.
 pub(crate) struct Wait {
-    pub(crate) signal: String,
+    pub(crate) signal: Option<String>,
     /// What a person is asked.
     pub(crate) prompt: Option<String>,
 }
@@ -79,9 +79,11 @@ impl Printer {
             return Ok(());
         };
         let margin = " ".repeat(38);
-        if let Some(prompt) = prompt {
+        let given = |key: &str| event[key].as_str();
+        if let Some(prompt) = given("wait_prompt").or(prompt.as_deref()) {
             writeln!(out, "{margin}{}", self.paint.in_colour("33", prompt))?;
         }
+        let signal = given("wait_signal").or(signal.as_deref()).unwrap_or("SIGNAL");
         let command = format!("heddle signal {} {signal} --payload JSON", self.run);
         writeln!(out, "{margin}{}", self.paint.in_colour("2", &command))
     }

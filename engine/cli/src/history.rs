@@ -126,15 +126,11 @@ impl Show {
         }
         for wait in list(&shown, "waits") {
             let label = paint.in_colour("33", &format!("{:<12}", "waits"));
-            let what = match wait["signal"].as_str() {
-                Some(signal) => format!("at {} for the signal {signal}", text(wait, "node")),
-                None => format!("at {}", text(wait, "node")),
-            };
-            let until = match wait["until"].as_str() {
-                Some(until) => format!(" until {until}"),
-                None => String::new(),
-            };
-            writeln!(out, "{label} {what}{until}")?;
+            writeln!(out, "{label} {}", waits_for(wait))?;
+        }
+        for branch in list(&shown, "branches") {
+            let label = paint.in_colour("2", &format!("{:<12}", "branch"));
+            writeln!(out, "{label} {}", branch_line(branch))?;
         }
         if let Some(message) = shown["error"]["message"].as_str() {
             let label = paint.in_colour("31", &format!("{:<12}", "error"));
@@ -148,6 +144,48 @@ impl Show {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a wait is for, in one line: its id, the items and the node, the signal, the prompt and the time.
+fn waits_for(wait: &Value) -> String {
+    let items = list(wait, "outer_items").chain(wait["item"].is_object().then_some(&wait["item"]));
+    let mut place = String::new();
+    for item in items {
+        place += &match item["key"].as_str() {
+            Some(key) => format!("{}[{key:?}]/", text(item, "node")),
+            None => format!("{}[{}]/", text(item, "node"), item["index"]),
+        };
+    }
+    let mut line = format!("{}: at {place}{}", wait["id"], text(wait, "node"));
+    if let Some(signal) = wait["signal"].as_str() {
+        line += &format!(" for the signal {signal}");
+    }
+    if let Some(prompt) = wait["prompt"].as_str() {
+        line += &format!(" ({prompt:?})");
+    }
+    if let Some(until) = wait["until"].as_str() {
+        line += &format!(" until {until}");
+    }
+    line
+}
+
+/// Where a branch is, and what it changed since the branches parted, in one line.
+fn branch_line(branch: &Value) -> String {
+    let node = text(branch, "node");
+    let place = match text(branch, "place") {
+        "at" => format!("at {node}"),
+        "before" => format!("before {node}"),
+        other => other.to_owned(),
+    };
+    let within = match branch["within"].as_u64() {
+        Some(step) => format!(" (in the graph of step {step})"),
+        None => String::new(),
+    };
+    format!(
+        "{}: {place}{within}, changed {}",
+        branch["branch"],
+        shorten(&branch["changed"])
+    )
 }
 
 impl Steps {

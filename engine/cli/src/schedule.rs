@@ -73,7 +73,7 @@ pub(crate) struct Create {
     /// What of times that were missed while no server ran
     #[arg(long, value_enum, default_value_t = CatchUp::One)]
     catch_up: CatchUp,
-    /// Create it standing still
+    /// Create it paused; without this, one that takes the place of another stays paused or active as that one was
     #[arg(long)]
     paused: bool,
     #[command(flatten)]
@@ -148,7 +148,7 @@ impl Create {
                 when.insert(key.to_owned(), json!(value));
             }
         }
-        let body = json!({
+        let mut body = json!({
             "name": self.name,
             "graph": self.graph,
             "state": given("--state", &self.state)?,
@@ -164,8 +164,10 @@ impl Create {
                 CatchUp::One => "one",
                 CatchUp::All => "all",
             },
-            "paused": self.paused,
         });
+        if self.paused {
+            body["paused"] = json!(true);
+        }
         post(&self.server.url, "/v1/schedules", &body.to_string())
     }
 }

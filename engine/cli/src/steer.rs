@@ -20,6 +20,9 @@ pub(crate) struct Signal {
     /// What comes with it: JSON, or @FILE, or @- for stdin
     #[arg(long, default_value = "null")]
     payload: String,
+    /// The wait that it is for: an id that `heddle show` lists [default: the wait for the signal that began first]
+    #[arg(long, value_name = "ID")]
+    wait: Option<u64>,
     /// A key of your own: sent again with it, the signal counts once
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -99,7 +102,10 @@ pub(crate) struct Fork {
 impl Signal {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let payload = given("--payload", &self.payload)?;
-        let body = json!({"name": self.name, "payload": payload});
+        let mut body = json!({"name": self.name, "payload": payload});
+        if let Some(wait) = self.wait {
+            body["wait"] = json!(wait);
+        }
         let path = format!("/v1/runs/{}/signal", escape(&self.run));
         let sent = post_keyed(
             &self.server.url,

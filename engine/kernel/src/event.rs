@@ -85,6 +85,9 @@ pub enum Event {
         /// Set where the step undoes another one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undoes: Option<u64>,
+        /// What expressions of a wait gave, where it has some.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<WaitTexts>,
     },
     /// A node that runs a graph began to: its execution is named by the step.
     GraphStarted {
@@ -164,6 +167,9 @@ pub enum Event {
         name: Arc<str>,
         /// What came with it.
         payload: Json,
+        /// The step of the wait that it is for, where the sender named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait: Option<u64>,
     },
     /// Somebody wants the run to stand still: no step begins and no time counts until it is resumed.
     RunPaused {
@@ -241,6 +247,17 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// What the expressions of a wait gave when the wait began. A text that the graph has as it is stays out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitTexts {
+    /// The signal's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Arc<str>>,
+    /// What a person is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Arc<str>>,
 }
 
 /// One item of a map.

@@ -77,3 +77,19 @@ pub(crate) fn hex(bytes: &[u8], len: usize) -> String {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Reads a moment as RFC 3339 writes it. One that no timestamp reaches, such as the end of the year 9999, is
+    /// the last moment there is, which is farther ahead than anything may be.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Some(Self(at.as_millisecond()));
+        }
+        let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+        let complete = pieces.time().is_some() && pieces.offset().is_some();
+        complete.then_some(Self(match pieces.date().year() < 0 {
+            true => i64::MIN,
+            false => i64::MAX,
+        }))
+    }
+}

@@ -3,15 +3,16 @@
 //! A schedule is asked with the time and with what became of its last run; it answers which starts are to be
 //! made and how far it is then. It starts nothing itself.
 
+mod clock;
+mod cron;
+
 use std::{collections::VecDeque, sync::Arc};
 
-use croner::{
-    Cron,
-    parser::{CronParser, Seconds, Year},
-};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
+pub use self::clock::CronRule;
+use self::cron::{Pattern, Reading};
 use crate::{
     graph::{duration, duration_text, nearest},
     ids::Timestamp,
@@ -38,7 +39,7 @@ pub enum When {
         /// The name of the time zone.
         time_zone: Arc<str>,
         /// What both mean.
-        rule: Box<(Cron, TimeZone)>,
+        rule: Box<CronRule>,
     },
     /// Every so many milliseconds from a time on, and at that time.
     Every {
@@ -55,22 +56,28 @@ impl When {
     /// A cron expression: minute, hour, day of the month, month, day of the week.
     ///
     /// # Errors
-    /// What is wrong with it: which part.
+    /// What is wrong with it: which field.
     pub fn cron(text: &str, time_zone: &str) -> Result<Self, WhenError> {
+        Self::read_cron(text, time_zone, Reading::New)
+    }
+
+    /// A cron expression that a store has: earlier versions of Heddle accepted some that are refused in a new
+    /// schedule, such as `*/61 * * * *`.
+    ///
+    /// # Errors
+    /// What is wrong with it: which field.
+    pub fn stored_cron(text: &str, time_zone: &str) -> Result<Self, WhenError> {
+        Self::read_cron(text, time_zone, Reading::Stored)
+    }
+
+    fn read_cron(text: &str, time_zone: &str, reading: Reading) -> Result<Self, WhenError> {
         let zone = zone(time_zone).map_err(WhenError::TimeZone)?;
-        let cron = read_cron(text).map_err(WhenError::Cron)?;
-        let when = Self::Cron {
+        let pattern = Pattern::read(text, reading).map_err(WhenError::Cron)?;
+        Ok(Self::Cron {
             text: text.into(),
             time_zone: time_zone.into(),
-            rule: Box::new((cron, zone)),
-        };
-        // A day that no month has: found at once, or never.
-        match when.next_after(Timestamp(0)) {
-            Some(_) => Ok(when),
-            None => Err(WhenError::Cron(format!(
-                "`{text}` names no time that ever comes: check its day and month"
-            ))),
-        }
+            rule: Box::new(CronRule::new(pattern, zone)),
+        })
     }
 
     /// Every `text`, such as `15m`, from a time on.
@@ -92,12 +99,8 @@ impl When {
     pub fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Cron { rule, .. } => {
-                let (cron, zone) = &**rule;
                 let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
-                let next = cron
-                    .find_next_occurrence(&at.to_zoned(zone.clone()), false)
-                    .ok()?;
-                Some(Timestamp(next.timestamp().as_millisecond()))
+                Some(Timestamp(rule.next_after(at)?.as_millisecond()))
             }
             Self::Every { from, .. } if at < *from => Some(*from),
             Self::Every { ms, from } => {
@@ -181,57 +184,6 @@ fn zone(name: &str) -> Result<TimeZone, String> {
             false => format!("did you mean {}?", near.join(" or ")),
         };
         format!("there is no time zone `{name}`; {hint}")
-    })
-}
-
-/// The parts of a cron expression, in order, with what each is a number of.
-const PARTS: [(&str, &str); 5] = [
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of the month", "1 to 31, or L for the last"),
-    ("month", "1 to 12, or JAN to DEC"),
-    ("day of the week", "0 to 7 (both are Sunday), or SUN to SAT"),
-];
-/// What may stand for a whole expression.
-const NICKNAMES: [&str; 6] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly"];
-
-fn read_cron(text: &str) -> Result<Cron, String> {
-    let parser = CronParser::builder()
-        .seconds(Seconds::Disallowed)
-        .year(Year::Disallowed)
-        .build();
-    let parts: Vec<&str> = text.split_whitespace().collect();
-    if let [name] = &*parts
-        && name.starts_with('@')
-        && !NICKNAMES.contains(&&*name.to_lowercase())
-    {
-        return Err(format!(
-            "there is no `{name}`: {} are known",
-            NICKNAMES.join(", ")
-        ));
-    }
-    let nickname = parts.len() == 1 && parts[0].starts_with('@');
-    if !nickname && parts.len() != PARTS.len() {
-        let names = PARTS.map(|(name, _)| name).join(", ");
-        return Err(format!(
-            "a cron expression has five parts ({names}), as in \"0 9 * * 1-5\"; `{text}` has {}",
-            parts.len()
-        ));
-    }
-    parser.parse(text).map_err(|error| {
-        // Which part it is shows when the others are right.
-        let wrong = parts.iter().zip(PARTS).enumerate().find(|(at, (part, _))| {
-            let mut alone = ["*"; PARTS.len()];
-            alone[*at] = part;
-            parser.parse(&alone.join(" ")).is_err()
-        });
-        match wrong {
-            Some((_, (part, (name, numbers)))) => format!(
-                "the {name}, `{part}`, is wrong: expected `*`, or numbers from {numbers}, as in `5`, `1,15`, `2-6` \
-                 or `*/2`"
-            ),
-            None => format!("`{text}` is no cron expression: {error}"),
-        }
     })
 }
 

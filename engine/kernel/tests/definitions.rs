@@ -95,7 +95,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /nodes/y/input/a: expected an expression (CEL) as a string, got a number
         Error /nodes/y/output: expected a key of the state, or keys with expressions over `node`, got a number
         Error /nodes/y/next: expected the names of the nodes that the function may go to
-        Error /nodes/y/timeout: expected a string, got a number
+        Error /nodes/y/timeout: expected a duration such as "10s" or "1h30m", as a string, got a number
         Error /nodes/y/limits: `limits` must be a JSON object, got a string
         Error /nodes/z/limits: `limits` means nothing in a node with `sleep`
         Error /nodes/z/sleep: a sleep has either `until` or `for`
@@ -113,7 +113,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /state/to/reduce: unknown key `reduce`; known here: merge, description
         Error /limits/at_once: misplaced key `at_once`; it belongs in `map`, or in `group` of `limits`
         Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
-        Error /limits/time: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "-1s"
+        Error /limits/time: a duration cannot be negative, got "-1s"
         Error /limits/group/key: unknown key `key`; known here: by, at_once
         Error /limits/group/by: column 7: the expression ends too early: the `:` of `… ? … : …` is missing
         Error /limits/group/at_once: expected a whole number from 1 to 10000, got 0

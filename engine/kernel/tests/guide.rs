@@ -237,6 +237,7 @@ impl Page {
                 Input::Signal {
                     name: signal["name"].as_str().unwrap().into(),
                     payload: to_json(&signal["payload"]),
+                    wait: signal["wait"].as_u64(),
                 }
             } else {
                 now = now.max(run.due().unwrap_or_else(|| panic!("{example} waits for ever")));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use heddle_kernel::{
     Diagnostic, Digest, Failure, Graph, GraphId, Json, Level, Object, Recorded, Refusal, Run, RunError,
-    RunId, Severity, Status, Timestamp, run::Waiting,
+    RunId, Severity, Status, Timestamp,
+    run::{BranchView, Waiting},
 };
 
 use crate::{
@@ -261,6 +262,8 @@ pub struct RunView {
     pub status: Status,
     /// Its state.
     pub state: Object,
+    /// Its branches, where a graph that it runs has several; once it is over, those that there were then.
+    pub branches: Vec<BranchView>,
     /// Why it failed.
     pub error: Option<RunError>,
     /// The number of its last event.
@@ -482,6 +485,7 @@ impl RunView {
             graph: run.graph.id.clone(),
             status: run.shown_status(),
             state: run.state(),
+            branches: run.branches(),
             error: run.error.clone(),
             last_seq: run.seq,
             steps: run.steps,

@@ -27,12 +27,28 @@ impl Engine {
         payload: Json,
         key: Option<RequestKey>,
     ) -> Result<u64, SendError> {
+        self.signal_wait(id, name, payload, None, key).await
+    }
+
+    /// Sends a signal to a run for one of its waits, by the step of that wait; without one, as [`signal`](Self::signal)
+    /// does.
+    ///
+    /// # Errors
+    /// As for `signal`, and where the run has no such wait, or it takes no signal any more.
+    pub async fn signal_wait(
+        &self,
+        id: RunId,
+        name: &str,
+        payload: Json,
+        wait: Option<u64>,
+        key: Option<RequestKey>,
+    ) -> Result<u64, SendError> {
         let claim = match self.inner.claim::<SendError>(Some(id), key).await? {
             Keyed::Known(request) => return Ok(request.seq),
             Keyed::New(claim) => claim,
         };
         let name = name.into();
-        self.send(id, Input::Signal { name, payload }, claim).await
+        self.send(id, Input::Signal { name, payload, wait }, claim).await
     }
 
     /// Cancels a run: no step begins, and what is under way is given up after `grace`. What can be undone is

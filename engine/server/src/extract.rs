@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use futures_util::StreamExt;
-use heddle_kernel::{Object, RunId};
+use heddle_kernel::{Object, RunId, graph::duration};
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
@@ -261,37 +261,35 @@ pub(crate) fn no_such_run(run: RunId) -> Problem {
     Problem::new(Kind::NO_SUCH_RUN, format!("there is no run {run}"))
 }
 
-/// Reads a span of time: `500ms`, `30s`, `2m`, or a number of seconds.
+/// Reads a duration: `500ms`, `30s`, `1h30m`, or digits alone for seconds; null stands for none.
 pub(crate) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     struct Visitor;
     impl serde::de::Visitor<'_> for Visitor {
         type Value = Option<Duration>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a span of time as in `30s`")
+            f.write_str("a duration such as \"30s\", as a string")
         }
 
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            parse_span(text).map(Some).ok_or_else(|| {
-                E::custom(format!(
-                    "`{text}` is no span of time: expected a whole number with `ms`, `s` or `m`, as in `30s`"
-                ))
-            })
+            parse_span(text).map(Some).map_err(E::custom)
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
         }
     }
-    deserializer.deserialize_str(Visitor).map_err(D::Error::custom)
+    deserializer.deserialize_any(Visitor).map_err(D::Error::custom)
 }
 
-fn parse_span(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "" | "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        _ => None,
-    }
+/// A duration as everywhere, or digits alone for seconds.
+fn parse_span(text: &str) -> Result<Duration, String> {
+    let seconds = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let ms = match seconds {
+        true => duration(&format!("{text}s"))?,
+        false => duration(text)?,
+    };
+    Ok(Duration::from_millis(ms))
 }
 
 /// The body of an answer that was made from JSON text.
@@ -307,21 +305,27 @@ mod tests {
 
     #[test]
     fn spans_have_a_unit_or_are_seconds() {
-        assert_eq!(parse_span("30s"), Some(Duration::from_secs(30)));
-        assert_eq!(parse_span("30"), Some(Duration::from_secs(30)));
-        assert_eq!(parse_span("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_span("2m"), Some(Duration::from_secs(120)));
-        for wrong in [
-            "",
-            "s",
-            "-1s",
-            "1.5s",
-            "3h",
-            "99999999999999999999s",
-            "999999999999999999m",
-            " 3s",
+        let ms = |text| parse_span(text).map(|span| span.as_millis());
+        for (text, expected) in [
+            ("30s", 30_000),
+            ("30", 30_000),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("36500d", 3_153_600_000_000),
         ] {
-            assert_eq!(parse_span(wrong), None, "{wrong}");
+            assert_eq!(ms(text), Ok(expected), "{text}");
+        }
+        for (wrong, problem) in [
+            ("", "expected a duration"),
+            ("s", "expected a duration"),
+            ("1.5s", "expected a duration"),
+            ("-1s", "cannot be negative"),
+            ("-1", "cannot be negative"),
+            ("36501d", "longer than the longest duration, 36500d"),
+            ("99999999999999999999", "longer than the longest duration, 36500d"),
+        ] {
+            assert!(ms(wrong).unwrap_err().contains(problem), "{wrong}");
         }
     }
 

@@ -68,6 +68,7 @@ kinds! {
     RUN_OVER: CONFLICT, "run-over", "The run is over";
     RUN_ENDING: CONFLICT, "run-ending", "The run is ending";
     NOT_NOW: CONFLICT, "not-now", "The run is in no state for this";
+    WAIT_OVER: CONFLICT, "wait-over", "The wait takes no signal any more";
     RUN_NOT_OVER: CONFLICT, "run-not-over", "The run is not over";
     TOO_MANY_SCHEDULES: CONFLICT, "too-many-schedules", "There are too many schedules";
     KEY_REUSED: UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used for another request";
@@ -79,6 +80,7 @@ kinds! {
     NO_SUCH_STEP: NOT_FOUND, "no-such-step", "The run has no such step that is over";
     NO_SUCH_GRAPH: NOT_FOUND, "no-such-graph", "There is no such graph";
     NO_SUCH_SIGNAL: NOT_FOUND, "no-such-signal", "The run takes no such signal";
+    NO_SUCH_WAIT: NOT_FOUND, "no-such-wait", "The run has no such wait";
     NO_SUCH_SCHEDULE: NOT_FOUND, "no-such-schedule", "There is no such schedule";
     NO_SUCH_PLUGIN: NOT_FOUND, "no-such-plugin", "There is no such plugin";
     NO_SUCH_POLICY: NOT_FOUND, "no-such-policy", "Nothing was set for this plugin";
@@ -416,7 +418,11 @@ impl From<Refusal> for Problem {
                 problem.0.errors = errors;
                 problem
             }
-            Refusal::TooManySignals => Self::new(Kind::TOO_MANY_SIGNALS, detail).retry_after(1),
+            Refusal::NoSuchWait { .. } => Self::new(Kind::NO_SUCH_WAIT, detail),
+            Refusal::WaitOver { .. } => Self::new(Kind::WAIT_OVER, detail),
+            Refusal::TooManySignals | Refusal::SignalBytes { .. } => {
+                Self::new(Kind::TOO_MANY_SIGNALS, detail).retry_after(1)
+            }
             Refusal::Ending => Self::new(Kind::RUN_ENDING, detail),
             Refusal::NotNow(_) => Self::new(Kind::NOT_NOW, detail),
         }

@@ -42,22 +42,23 @@ pub(crate) struct PutBody<'b> {
     state: Option<&'b RawValue>,
     /// The priority of its runs: -100 to 100; 0 where it is left out.
     #[serde(default)]
-    priority: i32,
+    priority: Option<i32>,
     /// When it is due.
     when: WhenBody,
     /// What if its last run is not over: `skip` leaves the start out, `queue` has one wait until it is, `allow`
     /// starts all the same. `skip` where it is left out.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "skip")]
-    overlap: Overlap,
+    overlap: Option<Overlap>,
     /// What of times that were missed while no engine ran: `none` of them is made up for, `one` start is made for all,
     /// or one for each (`all`, at most 100). `one` where it is left out.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "one")]
-    catch_up: CatchUp,
-    /// Whether it stands still.
+    catch_up: Option<CatchUp>,
+    /// Whether it is paused. Where it is left out, a schedule that takes the place of another stays paused or active
+    /// as that one was, and a new one is active.
     #[serde(default)]
-    paused: bool,
+    paused: Option<bool>,
 }
 
 /// When a schedule is due: `cron`, `every` or `at`.
@@ -141,13 +142,12 @@ impl WhenBody {
 }
 
 fn moment(pointer: &str, text: &str) -> Result<Timestamp, Problem> {
-    let moment = text.parse::<jiff::Timestamp>().map_err(|_| {
+    Timestamp::parse(text).ok_or_else(|| {
         Problem::invalid_at(
             pointer,
             format!("expected a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {text:?}"),
         )
-    })?;
-    Ok(Timestamp(moment.as_millisecond()))
+    })
 }
 
 /// A schedule.
@@ -271,6 +271,7 @@ impl From<ScheduleError> for Problem {
 /// Create a schedule
 ///
 /// Or put this one in the place of the one with its name, which goes on where it was if it is due at the same times.
+/// One that is paused stays paused unless the body says otherwise.
 #[utoipa::path(
     post, path = "/v1/schedules", tag = "schedules", operation_id = "put_schedule",
     request_body = PutBody,
@@ -284,21 +285,25 @@ impl From<ScheduleError> for Problem {
 pub(crate) async fn put(State(app): State<App>, body: JsonText) -> Result<impl IntoResponse, Problem> {
     let request: PutBody<'_> = body.parse()?;
     let state = request.state.map(|state| state_at("/state", state)).transpose()?;
-    if !PRIORITIES.contains(&request.priority) {
+    let priority = request.priority.unwrap_or_default();
+    if !PRIORITIES.contains(&priority) {
         let (least, most) = PRIORITIES.into_inner();
-        let message = format!("a priority is {least} to {most}, got {}", request.priority);
+        let message = format!("a priority is {least} to {most}, got {priority}");
         return Err(Problem::invalid_at("/priority", message));
     }
     let spec = ScheduleSpec {
         graph: request.graph,
         state: state.unwrap_or_default(),
-        priority: request.priority,
+        priority,
         when: request.when.read()?,
-        overlap: request.overlap,
-        catch_up: request.catch_up,
-        paused: request.paused,
+        overlap: request.overlap.unwrap_or_default(),
+        catch_up: request.catch_up.unwrap_or_default(),
+        paused: false,
     };
-    let (view, new) = app.engine.put_schedule(&request.name, spec).await?;
+    let (view, new) = app
+        .engine
+        .put_schedule(&request.name, spec, request.paused)
+        .await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/schedules/{}", view.name);
     Ok((

@@ -24,6 +24,10 @@ pub(crate) struct SignalBody<'b> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<Value>)]
     payload: Option<&'b RawValue>,
+    /// The wait that it is for: an `id` among the run's `waits`. Where it is left out, the signal goes to the wait for
+    /// its name that began first, of those that take the payload.
+    #[serde(default)]
+    wait: Option<u64>,
 }
 
 /// That something was sent to a run.
@@ -36,8 +40,9 @@ pub(crate) struct Sent {
 
 /// Send a signal to a run
 ///
-/// A wait for it goes on; where none waits yet, the signal is kept for the next one. Each signal is taken
-/// by one wait. Answers once it is durable. `waits` of `GET /v1/runs/{run_id}` shows what a run waits for.
+/// A wait for it goes on: the one that `wait` names, or the one that began first. Where none waits yet, the signal is
+/// kept for the next one. Each signal is taken by one wait. Answers once it is durable. `waits` of
+/// `GET /v1/runs/{run_id}` shows what a run waits for.
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/signal", tag = "runs", operation_id = "signal_run",
     params(
@@ -47,10 +52,10 @@ pub(crate) struct Sent {
     request_body = SignalBody,
     responses(
         (status = 202, description = "The run has it", body = Sent),
-        (status = 404, description = "There is no such run, or nothing in it takes such a signal", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The run is over or ending, or a request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such run, nothing in it takes such a signal, or it has no such wait", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The run is over or ending, the wait takes no signal any more, or a request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The payload does not fit, or the key was used for another request", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "The run keeps too many signals that nothing has taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The run keeps too many signals that nothing has taken, or too many bytes of them", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "It was not taken: send it again later", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -62,6 +67,9 @@ pub(crate) async fn signal(
     let request: SignalBody<'_> = body.parse()?;
     let payload = request.payload.map_or("null", RawValue::get);
     let payload = json(payload).expect("a part of JSON is JSON");
-    let seq = app.engine.signal(run, &request.name, payload, key).await?;
+    let seq = app
+        .engine
+        .signal_wait(run, &request.name, payload, request.wait, key)
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { seq })))
 }

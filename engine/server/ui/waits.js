@@ -16,7 +16,7 @@ export function showWaits(list, run, waits) {
     item.key = key;
     if (wait.signal === null) {
       item.className = "pause";
-      item.append(part("b", wait.node), ` goes on at ${moment(Date.parse(wait.until))}`);
+      item.append(part("b", place(wait)), ` goes on at ${moment(Date.parse(wait.until))}`);
     } else item.append(form(run, wait));
   }
 }
@@ -27,7 +27,7 @@ function form(run, wait) {
   title.className = "prompt";
   const about = document.createElement("p");
   about.className = "note";
-  about.append(part("b", wait.node), " waits for ", part("code", wait.signal));
+  about.append(part("b", place(wait)), " waits for ", part("code", wait.signal));
   if (wait.until) about.append(` until ${moment(Date.parse(wait.until))}`);
   const id = `payload-${wait.step}`;
   const label = part("label", "Payload");
@@ -59,12 +59,18 @@ function form(run, wait) {
     }
     button.disabled = true;
     // The text goes as it is written: exact numbers stay exact.
-    const body = `{"name": ${JSON.stringify(wait.signal)}, "payload": ${text.value}}`;
+    const body = `{"name": ${JSON.stringify(wait.signal)}, "wait": ${wait.id}, "payload": ${text.value}}`;
     const { problem: refused } = await send(`/v1/runs/${encodeURIComponent(run)}/signal`, body);
     tell(refused ?? null);
     button.disabled = false;
   });
   return form;
+}
+
+/** The node, after the items of maps that it is within: `each[2]/ask`. */
+function place(wait) {
+  const items = [...(wait.outer_items ?? []), ...(wait.item ? [wait.item] : [])];
+  return [...items.map((item) => `${item.node}[${item.key ?? item.index}]`), wait.node].join("/");
 }
 
 /** The schema, to be opened. */

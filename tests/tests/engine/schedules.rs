@@ -77,7 +77,7 @@ impl World {
     }
 
     async fn put(&self, name: &str, spec: ScheduleSpec) -> ScheduleView {
-        self.engine.put_schedule(name, spec).await.unwrap().0
+        self.engine.put_schedule(name, spec, None).await.unwrap().0
     }
 
     /// The schedule's runs, oldest first, once there are so many.
@@ -174,7 +174,7 @@ async fn a_single_time_is_done_once() {
     assert!(view.next.is_empty());
     // To say it again changes nothing; as a new one it would never start anything.
     world.put("once", spec.clone()).await;
-    let refused = world.engine.put_schedule("other", spec).await;
+    let refused = world.engine.put_schedule("other", spec, None).await;
     assert!(matches!(
         refused,
         Err(ScheduleError::Invalid {
@@ -299,6 +299,52 @@ async fn a_paused_schedule_starts_nothing_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_paused_schedule_that_is_put_again_stays_paused_unless_it_is_said() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::All);
+    world.put("hourly", spec.clone()).await;
+    world.engine.pause_schedule("hourly").await.unwrap();
+    // The same again, and one that is due at other times.
+    assert!(world.put("hourly", spec.clone()).await.spec.paused);
+    let other = world.spec(every("2h"), Overlap::Skip, CatchUp::All);
+    assert!(world.put("hourly", other).await.spec.paused);
+    assert!(world.put("hourly", spec.clone()).await.next.is_empty());
+
+    world.clock.set("2026-11-20T09:30:00Z");
+    let put = |paused| world.engine.put_schedule("hourly", spec.clone(), paused);
+    let (view, new) = put(Some(false)).await.unwrap();
+    assert!(!view.spec.paused && !new);
+    // Times that came while it was paused were not missed.
+    assert_eq!(view.next[0], moment("2026-11-20T10:00:00Z"));
+    assert_eq!((view.skipped, view.waiting), (0, 0));
+    let (view, _) = put(Some(true)).await.unwrap();
+    assert!(view.spec.paused);
+    world.runs(0).await;
+}
+
+#[tokio::test]
+async fn a_schedule_of_an_earlier_version_goes_on_and_is_not_created_again() {
+    let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
+    let spec = world.spec(cron("0 * * * *"), Overlap::Skip, CatchUp::One);
+    world.put("hourly", spec).await;
+    let mut row = world.journal.schedules().await.unwrap().remove(0);
+    row.body = row.body.replace("0 * * * *", "*/61 * * * *").into();
+    world.journal.put_schedule(row).await.unwrap();
+    let world = world.after_crash("2026-11-20T07:30:00Z").await;
+    let view = world.view("hourly", |_| true).await;
+    assert_eq!(view.next[0], moment("2026-11-20T08:00:00Z"));
+    assert!(world.engine.pause_schedule("hourly").await.unwrap().spec.paused);
+    let again = world.engine.put_schedule("hourly", view.spec, None).await;
+    assert!(matches!(
+        again,
+        Err(ScheduleError::Invalid {
+            pointer: "/when/cron",
+            ..
+        })
+    ));
+}
+
+#[tokio::test]
 async fn a_schedule_is_run_by_hand_and_its_times_stay_as_they_are() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let spec = ScheduleSpec {
@@ -360,7 +406,7 @@ async fn what_is_wrong_with_a_schedule_is_told_with_its_place() {
         ("a", with(zone), "/when/time_zone"),
         ("a", with(every("often")), "/when/every"),
     ] {
-        match world.engine.put_schedule(name, spec).await {
+        match world.engine.put_schedule(name, spec, None).await {
             Err(ScheduleError::Invalid { pointer, .. }) => assert_eq!(pointer, place),
             other => panic!("{place}: {other:?}"),
         }

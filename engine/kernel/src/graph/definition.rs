@@ -160,7 +160,7 @@ pub enum Sleep {
 #[derive(Clone, Debug)]
 pub struct Wait {
     /// The signal's name.
-    pub signal: Arc<str>,
+    pub signal: Text,
     /// The JSON Schema of its payload, as it was written and compiled.
     pub schema: Option<Arc<PayloadSchema>>,
     /// How long it waits, in milliseconds.
@@ -168,7 +168,16 @@ pub struct Wait {
     /// The node to go to when that is over.
     pub on_timeout: Option<String>,
     /// What a person is asked.
-    pub prompt: Option<Arc<str>>,
+    pub prompt: Option<Text>,
+}
+
+/// A text of a node: as it is written, or what an expression gives when the node is visited.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// As it is written.
+    Plain(Arc<str>),
+    /// What an expression gives: a string.
+    Expr(Expr),
 }
 
 /// The JSON Schema of a signal's payload.
@@ -348,6 +357,24 @@ impl NodeDefinition {
             compensate: None,
             limits: None,
             grants: None,
+        }
+    }
+}
+
+impl Text {
+    /// The text where it is written as it is.
+    pub fn plain(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Plain(text) => Some(text),
+            Self::Expr(_) => None,
+        }
+    }
+
+    /// What is written: the text, or the expression.
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Expr(expr) => expr.source(),
         }
     }
 }

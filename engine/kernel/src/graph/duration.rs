@@ -1,7 +1,15 @@
-//! Durations as a graph writes them: `500ms`, `10s`, `1h30m`, `7d`.
+//! Durations as a graph writes them: `500ms`, `10s`, `1h30m`, `7d`. Every duration that Heddle is given, in a graph,
+//! by an expression, in a request or in an option, follows the rules of this file.
+
+use serde_json::Value;
+
+use crate::{
+    ids::Timestamp,
+    object::{Json, kind_of},
+};
 
 /// The longest duration: a hundred years of 365 days, in milliseconds.
-pub(crate) const MAX_DURATION_MS: u64 = 100 * 365 * DAY;
+pub const MAX_DURATION_MS: u64 = 100 * 365 * DAY;
 
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 const UNITS: [(&str, u64); 6] = [
@@ -21,13 +29,19 @@ pub fn parse(text: &str) -> Result<u64, String> {
     let wrong =
         || format!("expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got {text:?}");
     let mut rest = text.trim();
+    if rest.starts_with('-') {
+        return Err(negative(&format!("{text:?}")));
+    }
     let mut total: u64 = 0;
     if rest.is_empty() {
         return Err(wrong());
     }
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        if digits == 0 {
+            return Err(wrong());
+        }
+        let number = &rest[..digits];
         rest = &rest[digits..];
         let letters = rest
             .find(|c: char| !c.is_ascii_alphabetic())
@@ -37,17 +51,95 @@ pub fn parse(text: &str) -> Result<u64, String> {
             .find(|(name, _)| *name == &rest[..letters])
             .ok_or_else(wrong)?;
         rest = rest[letters..].trim_start();
+        // More digits than a number has are too many, too.
+        let number = number.parse::<u64>().ok();
         total = number
-            .checked_mul(*unit)
+            .and_then(|number| number.checked_mul(*unit))
             .and_then(|part| total.checked_add(part))
             .filter(|total| *total <= MAX_DURATION_MS)
-            .ok_or_else(|| format!("{text:?} is longer than a hundred years"))?;
+            .ok_or_else(|| too_long(&format!("{text:?}")))?;
     }
     Ok(total)
 }
 
+/// The milliseconds of what an expression gave for a duration: a number of seconds, or a text.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn of_json(given: &Json) -> Result<u64, String> {
+    let text = given.get();
+    match serde_json::from_str(text) {
+        Ok(Value::String(text)) => parse(&text),
+        Ok(Value::Number(seconds)) => {
+            let whole = seconds.as_u64().map(|seconds| seconds.checked_mul(1_000));
+            let ms = match (whole, seconds.as_f64()) {
+                (Some(ms), _) => ms,
+                (None, Some(seconds)) if seconds < 0.0 => return Err(negative(text)),
+                // Where there are too many, it becomes the largest number.
+                (None, seconds) => seconds.map(|seconds| (seconds * 1e3).round() as u64),
+            };
+            let ms = ms.filter(|ms| *ms <= MAX_DURATION_MS);
+            ms.ok_or_else(|| too_long(&format!("{text} s")))
+        }
+        _ => Err(format!(
+            "expected seconds, or a duration such as \"10m\", got {}",
+            kind_of(text).unwrap_or("nothing")
+        )),
+    }
+}
+
+/// The moment that an expression gave: milliseconds since 1970, or a text as RFC 3339 has it. One that is past will do.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn moment_of_json(given: &Json, now: Timestamp) -> Result<Timestamp, String> {
+    let text = given.get();
+    let at = match serde_json::from_str(text) {
+        Ok(Value::String(moment)) => Timestamp::parse(&moment).ok_or_else(|| {
+            format!("expected a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {text}")
+        })?,
+        Ok(Value::Number(ms)) => match (ms.as_i64(), ms.as_f64()) {
+            (Some(ms), _) => Timestamp(ms),
+            // Before its time it is not over.
+            (None, Some(ms)) => Timestamp(ms.ceil() as i64),
+            (None, None) => Timestamp(i64::MAX),
+        },
+        _ => {
+            return Err(format!(
+                "expected milliseconds since 1970, or a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {}",
+                kind_of(text).unwrap_or("nothing")
+            ));
+        }
+    };
+    check_ahead(text, at, now)?;
+    Ok(at)
+}
+
+/// Checks that a moment, which was written so, is not farther ahead than the longest duration.
+///
+/// # Errors
+/// The limit.
+pub fn check_ahead(text: &str, at: Timestamp, now: Timestamp) -> Result<(), String> {
+    let ahead = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or_default();
+    match ahead <= MAX_DURATION_MS {
+        true => Ok(()),
+        false => Err(too_long(&format!("the time until {text}"))),
+    }
+}
+
+fn too_long(what: &str) -> String {
+    format!(
+        "{what} is longer than the longest duration, {} (a hundred years)",
+        in_units(MAX_DURATION_MS)
+    )
+}
+
+fn negative(what: &str) -> String {
+    format!("a duration cannot be negative, got {what}")
+}
+
 /// So many milliseconds in the largest unit in which they are whole.
-pub(crate) fn text(ms: u64) -> String {
+pub(crate) fn in_units(ms: u64) -> String {
     let mut units = UNITS.iter().rev();
     let whole = units.find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit));
     whole.map_or_else(|| "0ms".to_owned(), |(name, unit)| format!("{}{name}", ms / unit))

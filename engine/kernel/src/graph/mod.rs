@@ -17,15 +17,17 @@ use std::{
 };
 
 pub use check::{check, with_form};
+pub(crate) use definition::MAX_NAME_LEN;
 pub use definition::{
     CaseDefinition, Definition, Does, Each, GroupLimit, Limits, Map, NodeDefinition, OnItemError, Output,
-    PayloadSchema, Policy, Retry, Sleep, Wait,
+    PayloadSchema, Policy, Retry, Sleep, Text, Wait,
 };
-pub use duration::parse as duration;
-pub(crate) use duration::{MAX_DURATION_MS, text as duration_text};
+pub use duration::{MAX_DURATION_MS, check_ahead, parse as duration};
+pub(crate) use duration::{in_units as duration_text, moment_of_json, of_json as duration_of_json};
 pub use kept::Pins;
 pub(crate) use nearest::{did_you_mean, nearest};
 pub use reach::Reach;
+pub(crate) use reader::name_problem;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ use serde_json::{Map as Members, Value};
 use super::{
     definition::{
         DEFAULT_AT_ONCE, Does, Each, MAX_AT_ONCE, MAX_ATTEMPTS, Map, NodeDefinition, OnItemError, Output,
-        PayloadSchema, Retry, Sleep, Wait,
+        PayloadSchema, Retry, Sleep, Text, Wait,
     },
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Reader, kind},
@@ -312,8 +312,11 @@ impl Reader {
             pointer,
             &["signal", "schema", "timeout", "on_timeout", "prompt"],
         );
-        let signal = self.required(map, pointer, "signal", "the name of the signal to wait for");
-        if let Some(name) = signal {
+        if map.get("signal").is_none_or(Value::is_null) {
+            self.error(pointer, "`signal` is missing: the name of the signal to wait for");
+        }
+        let signal = self.text_or_expr(map, pointer, "signal");
+        if let Some(Text::Plain(name)) = &signal {
             self.name(&format!("{pointer}/signal"), "a signal's name", name);
         }
         let schema = map.get("schema").and_then(|schema| {
@@ -335,12 +338,38 @@ impl Reader {
             );
         }
         Some(Wait {
-            signal: signal?.into(),
+            signal: signal?,
             schema,
             timeout_ms,
             on_timeout,
-            prompt: self.text(map, pointer, "prompt").map(Into::into),
+            prompt: self.text_or_expr(map, pointer, "prompt"),
         })
+    }
+
+    /// A text, or `{"expr": …}` with an expression that gives one.
+    fn text_or_expr(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<Text> {
+        let pointer = format!("{pointer}/{key}");
+        match map.get(key)? {
+            Value::Null => None,
+            Value::String(text) => Some(Text::Plain(text.as_str().into())),
+            Value::Object(map) => {
+                self.known_keys(map, &pointer, &["expr"]);
+                let Some(expr) = map.get("expr") else {
+                    self.error(&pointer, "`expr` is missing: an expression that gives the text");
+                    return None;
+                };
+                self.expression(expr, &format!("{pointer}/expr"), &BEFORE, Want::String)
+                    .map(Text::Expr)
+            }
+            other => {
+                let message = format!(
+                    "expected a string, or {{\"expr\"}} with an expression that gives one, got {}",
+                    kind(other)
+                );
+                self.error(&pointer, message);
+                None
+            }
+        }
     }
 
     fn output(&mut self, map: &Members<String, Value>, pointer: &str) -> Option<Output> {

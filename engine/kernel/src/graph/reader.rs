@@ -352,14 +352,16 @@ impl Reader {
     }
 
     pub(super) fn duration(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<u64> {
-        let text = self.text(map, pointer, key)?;
-        match duration::parse(text) {
-            Ok(ms) => Some(ms),
-            Err(message) => {
-                self.error(format!("{pointer}/{key}"), message);
-                None
-            }
-        }
+        let read = match map.get(key)? {
+            Value::Null => return None,
+            Value::String(text) => duration::parse(text),
+            other => Err(format!(
+                "expected a duration such as \"10s\" or \"1h30m\", as a string, got {}",
+                kind(other)
+            )),
+        };
+        read.map_err(|message| self.error(format!("{pointer}/{key}"), message))
+            .ok()
     }
 
     pub(super) fn whole(
@@ -442,12 +444,8 @@ impl Reader {
     }
 
     pub(super) fn name(&mut self, pointer: &str, what: &str, name: &str) {
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
-        if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(fits) {
-            self.error(
-                pointer,
-                format!("{what} has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {name:?}"),
-            );
+        if let Some(problem) = name_problem(name) {
+            self.error(pointer, format!("{what} {problem}"));
         }
     }
 
@@ -466,6 +464,15 @@ impl Reader {
             );
         }
     }
+}
+
+/// What is wrong with a name, if anything is.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
+    let right = (1..=MAX_NAME_LEN).contains(&name.len()) && name.chars().all(fits);
+    (!right).then(|| {
+        format!("has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {name:?}")
+    })
 }
 
 pub(super) fn kind(value: &Value) -> &'static str {

@@ -95,7 +95,7 @@ fn shape(name: &str, node: &NodeDefinition) -> Shape {
         Does::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration_text(*ms))),
         Does::Sleep(Sleep::For(expr)) => (Kind::Sleep, Some(format!("for {}", expr.source()))),
         Does::Sleep(Sleep::Until(expr)) => (Kind::Sleep, Some(format!("until {}", expr.source()))),
-        Does::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal))),
+        Does::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal.source()))),
     };
     let name = name.to_owned();
     Shape { name, kind, detail }

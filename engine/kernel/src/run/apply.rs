@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{At, Doing, Ending, Execution, Items, Kept, Line, ROOT, Run, Status, Task, Undo, View};
+use super::{At, Doing, Ending, Execution, Items, Kept, Line, ROOT, Run, Signal, Status, Task, Undo, View};
 use crate::{
-    event::{Event, Item, Next, Recorded, Then},
+    event::{Event, Item, Next, Recorded, Then, WaitTexts},
     graph::{Does, Graph, NodeIx, Place},
     ids::{RunId, Timestamp},
     object::{Json, Object},
@@ -107,6 +107,7 @@ impl Run {
             cancelling: None,
             kept: None,
             last: Object::default(),
+            last_branches: Vec::new(),
             branches: 0,
             steps: 0,
             seq: 0,
@@ -189,11 +190,13 @@ impl Run {
                 }
                 self.step_failed(*step, then, || super::fail::told(failure, node))?;
             }
-            Event::SignalReceived { name, payload } => {
-                self.signals.insert(recorded.seq, (name.clone(), payload.clone()));
+            Event::SignalReceived { name, payload, wait } => {
+                let (name, payload, wait) = (name.clone(), payload.clone(), *wait);
+                self.signals.insert(recorded.seq, Signal { name, payload, wait });
             }
             Event::UndoStarted { error, reason } => {
                 self.last = self.state();
+                self.last_branches = self.branches();
                 self.stop(false);
                 self.ending = Some(Ending {
                     error: error.clone(),
@@ -234,6 +237,7 @@ impl Run {
             name,
             depth,
             input: state,
+            parted: None,
             lines: vec![line],
             steps: 0,
         };
@@ -251,6 +255,7 @@ impl Run {
             item,
             until,
             undoes,
+            wait,
         } = &recorded.event
         else {
             return Ok(());
@@ -262,7 +267,7 @@ impl Run {
         self.steps = self.steps.max(*step);
         if let Some(task) = self.tasks.get(step) {
             // The same step again.
-            let doing = task.begins(self.graph_of(task), *until);
+            let doing = task.begins(self.graph_of(task), *until, wait);
             self.wait_for(*step, doing)?.attempt = *attempt;
             return Ok(());
         }
@@ -297,7 +302,7 @@ impl Run {
         task.node = graph
             .find(node)
             .ok_or_else(|| format!("node `{node}` is not in the graph"))?;
-        task.doing = task.begins(&graph, *until);
+        task.doing = task.begins(&graph, *until, wait);
         if let Some(item) = item {
             let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
             if let Doing::Map(items) = &mut of.doing {
@@ -364,6 +369,9 @@ impl Run {
             Next::End => line.at = At::End,
             Next::Fork(arms) => {
                 let view = line.view.clone();
+                if !parted && arms.len() > 1 {
+                    execution.parted = Some(view.state.clone());
+                }
                 let mut lines = Vec::with_capacity(arms.len());
                 for arm in arms {
                     lines.push(Line {
@@ -441,6 +449,8 @@ impl Run {
         if let Some(until) = task.until() {
             self.due.remove(&(until, step));
         }
+        // No other wait may have what was sent to this one.
+        self.signals.retain(|_, signal| signal.wait != Some(step));
         Some(task)
     }
 
@@ -485,10 +495,13 @@ impl Run {
 
     fn end(&mut self, status: Status) {
         let undone = self.ending.take().is_some();
+        let kept = status == Status::Failed && !undone;
         if !undone {
             self.last = self.state();
+            // What is kept for a retry has them.
+            self.last_branches = if kept { Vec::new() } else { self.branches() };
         }
-        self.stop(status == Status::Failed && !undone);
+        self.stop(kept);
         self.undo = Vec::new();
         self.status = status;
     }
@@ -517,10 +530,10 @@ impl At {
 
 impl Task {
     /// What a step waits for first.
-    fn begins(&self, graph: &Graph, until: Option<Timestamp>) -> Doing {
+    fn begins(&self, graph: &Graph, until: Option<Timestamp>, wait: &Option<WaitTexts>) -> Doing {
         match &graph.node(self.node).does {
             Does::Sleep(_) => Doing::Sleep(until.unwrap_or(self.started_at)),
-            Does::Wait(_) => Doing::Signal(until),
+            Does::Wait(_) => Doing::Signal(until, wait.clone().map(Arc::new)),
             does @ Does::Map(_) if self.item.is_some() && does.graph().is_some() => Doing::Graph(None),
             Does::Map(_) if self.item.is_none() => Doing::Map(Items::default()),
             Does::Graph { .. } => Doing::Graph(None),

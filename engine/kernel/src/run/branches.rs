@@ -1,7 +1,88 @@
 //! Branches that become one, at a node or at the end.
 
-use super::{At, Execution, View, apply::Fold};
-use crate::{graph::NodeIx, object::Json};
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{At, Execution, ROOT, Run, Task, View, apply::Fold};
+use crate::{
+    graph::NodeIx,
+    object::{Json, Object},
+};
+
+/// One of several branches of an execution, as it is shown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BranchView {
+    /// Its number.
+    pub branch: u32,
+    /// The step of the node that runs the branch's graph; 0 for the run's own graph.
+    #[serde(default)]
+    pub within: u64,
+    /// Where it is.
+    pub place: BranchPlace,
+    /// The node that it is at, or before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// The step that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// The keys that it changed since the branches parted, with their values in this branch.
+    pub changed: Object,
+}
+
+/// Where a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BranchPlace {
+    /// It takes a step at a node.
+    At,
+    /// It waits before a node for other branches, or did when the run was over.
+    Before,
+    /// It has ended.
+    Ended,
+}
+
+impl Run {
+    /// The branches of every execution that has several, in the order of the executions and in that of the forks.
+    /// Once the run is over, those that there were when it ended.
+    pub fn branches(&self) -> Vec<BranchView> {
+        match &self.kept {
+            Some(kept) => branches(&kept.executions, &kept.tasks),
+            None if self.executions.contains_key(&ROOT) => branches(&self.executions, &self.tasks),
+            None => self.last_branches.clone(),
+        }
+    }
+}
+
+fn branches(executions: &BTreeMap<u64, Execution>, tasks: &BTreeMap<u64, Task>) -> Vec<BranchView> {
+    let parted = executions.iter().filter(|(_, of)| of.lines.len() > 1);
+    let all = parted.flat_map(|(within, of)| of.lines.iter().map(move |line| (within, of, line)));
+    let all = all.map(|(within, of, line)| {
+        let (place, node) = match &line.at {
+            At::Step(node) => (BranchPlace::At, Some(node)),
+            At::Before(node, _) => (BranchPlace::Before, Some(node)),
+            At::End => (BranchPlace::Ended, None),
+        };
+        let taken = |task: &Task| {
+            (task.within, task.branch) == (*within, line.id) && task.item.is_none() && task.undo.is_none()
+        };
+        let mut changed = Object::default();
+        for key in line.view.changed() {
+            if let Some(value) = line.view.state.get(key) {
+                changed.insert(key.clone(), value.clone());
+            }
+        }
+        BranchView {
+            branch: line.id,
+            within: *within,
+            place,
+            node: node.map(|node| of.graph.node(*node).name.clone()),
+            step: tasks.iter().find(|(_, task)| taken(task)).map(|(step, _)| *step),
+            changed,
+        }
+    });
+    all.collect()
+}
 
 impl Execution {
     pub(super) fn position(&self, branch: u32) -> Fold<usize> {
@@ -64,6 +145,7 @@ impl Execution {
     fn settle(&mut self) {
         if let [line] = self.lines.as_mut_slice() {
             line.view.settle();
+            self.parted = None;
         }
     }
 }

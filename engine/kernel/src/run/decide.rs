@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Answer, Doing, Input, Outcome, ROOT, Refusal, Run, Task, apply::Graphs};
+use super::{Answer, Doing, Input, Outcome, ROOT, Refusal, Run, Task, apply::Graphs, wait::Opening};
 use crate::{
     event::{Event, Failure, FunctionRef, Level, Recorded},
     graph::{Graph, Output},
@@ -67,7 +67,7 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
             events.logged(step, attempt, lines);
         }
         Input::Due => events.time_passed(),
-        Input::Signal { name, payload } => events.signal(name, payload)?,
+        Input::Signal { name, payload, wait } => events.signal(name, payload, wait)?,
         Input::Cancel { reason, grace_ms } => events.cancel(reason, grace_ms)?,
         Input::TakenUp => events.taken_up(),
         Input::Pause { reason } => events.pause(reason)?,
@@ -152,8 +152,8 @@ impl<'r> Events<'r> {
         }
     }
 
-    /// The next attempt of a step; `until` as it has it where time alone can end it.
-    pub(super) fn again(&mut self, step: u64, until: Option<Timestamp>) {
+    /// The next attempt of a step, which waits for what `opening` has.
+    pub(super) fn again(&mut self, step: u64, opening: &Opening) {
         let task = self.task(step);
         let started = Event::StepStarted {
             step,
@@ -163,8 +163,9 @@ impl<'r> Events<'r> {
             within: task.within,
             joined: Vec::new(),
             item: task.item,
-            until,
+            until: opening.until,
             undoes: task.undo.as_ref().map(|undo| undo.step),
+            wait: opening.wait.clone(),
         };
         self.push(started);
     }

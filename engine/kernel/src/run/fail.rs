@@ -72,7 +72,8 @@ impl Events<'_> {
         let result = match policy {
             OnItemError::Fail => {
                 self.step_failed(step, failure.clone(), Then::Raise);
-                let message = format!("item {}: {}", item.index, failure.message).into();
+                let name = self.run.item_name(item);
+                let message = format!("item {name}: {}", failure.message).into();
                 return self.failed(item.of, Failure { message, ..failure });
             }
             OnItemError::Skip => None,
@@ -142,6 +143,7 @@ impl Events<'_> {
                 item: None,
                 until: None,
                 undoes: Some(undo.step),
+                wait: None,
             };
             return self.push(started);
         }

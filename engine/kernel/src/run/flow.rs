@@ -21,7 +21,9 @@ impl Events<'_> {
         loop {
             if let Some(map) = self.mapped.pop() {
                 self.go_on(map);
-            } else if let Some(execution) = self.moved.pop() {
+            } else if !self.moved.is_empty() {
+                // In the order in which they moved, so that what the items of a map wait for begins in theirs.
+                let execution = self.moved.remove(0);
                 while let Some(at) = self.run.executions.get(&execution).and_then(Execution::ready) {
                     match at {
                         Place::Node(node) => self.enter(execution, node),
@@ -60,7 +62,7 @@ impl Events<'_> {
             Err(conflict) => return self.execution_failed(number, &name, conflict.failure(&name)),
         };
         let step = self.run.steps + 1;
-        let (until, problem) = self.lasts(execution, view.state, &graph.node(node).does);
+        let opening = self.opening(execution, view.state, &graph.node(node).does);
         self.push(Event::StepStarted {
             step,
             branch,
@@ -69,10 +71,11 @@ impl Events<'_> {
             within: number,
             joined,
             item: None,
-            until,
+            until: opening.until,
             undoes: None,
+            wait: opening.wait,
         });
-        self.open_unless(step, problem);
+        self.open_unless(step, opening.problem);
     }
 
     /// Opens a step, or has it fail where that is known.
@@ -343,6 +346,7 @@ impl Events<'_> {
             item: Some(Item { of, index }),
             until: None,
             undoes: None,
+            wait: None,
         });
         self.open(step);
     }

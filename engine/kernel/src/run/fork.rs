@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{ROOT, Refusal, Run, Snapshot, Status, apply::Fold, decide::Events, steer::failed};
+use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, apply::Fold, decide::Events, steer::failed};
 use crate::{
     event::{Event, FunctionRef, Recorded},
     ids::{RunId, Timestamp},
@@ -47,8 +47,8 @@ impl Run {
             edits,
             run: was.snapshot(),
         });
-        for (name, payload) in signals.into_values() {
-            events.push(Event::SignalReceived { name, payload });
+        for Signal { name, payload, wait } in signals.into_values() {
+            events.push(Event::SignalReceived { name, payload, wait });
         }
         events.go_on_from(&[], failed(was.tasks.iter()));
         events.settle();
@@ -78,6 +78,9 @@ impl Run {
         let own = self.executions.get_mut(&ROOT);
         let own = own.filter(|_| self.status == Status::Running && self.ending.is_none());
         let own = own.ok_or("the other run was not under way")?;
+        if let Some(parted) = &mut own.parted {
+            parted.merge(edits);
+        }
         for line in &mut own.lines {
             for (key, value) in edits.iter() {
                 line.view.set(key, value);

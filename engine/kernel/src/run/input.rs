@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Answer, Graphs, MAX_SIGNALS};
+use super::{Answer, Graphs, MAX_SIGNAL_BYTES, MAX_SIGNALS};
 use crate::{
     event::{Failure, FunctionRef, Level},
     graph::Graph,
@@ -41,6 +41,8 @@ pub enum Input {
         name: Arc<str>,
         /// What came with it.
         payload: Json,
+        /// The step of the wait that it is for, where the sender names one.
+        wait: Option<u64>,
     },
     /// Somebody wants the run to end.
     Cancel {
@@ -104,9 +106,38 @@ pub enum Refusal {
         /// What is wrong with it: a JSON pointer into it, and the problem there.
         problems: Vec<(String, String)>,
     },
+    /// The signal names a wait that the run does not have.
+    #[error(
+        "the run has no wait {wait} for this signal: {problem}; `waits` of the run lists those that it has"
+    )]
+    NoSuchWait {
+        /// The wait.
+        wait: u64,
+        /// What the run has instead.
+        problem: String,
+    },
+    /// The signal names a wait that takes no signal any more.
+    #[error("wait {wait} takes no signal any more: {problem}")]
+    WaitOver {
+        /// The wait.
+        wait: u64,
+        /// Why.
+        problem: String,
+    },
     /// The run keeps as many signals as it may.
     #[error("the run keeps {MAX_SIGNALS} signals that nothing has taken, the limit: send again later")]
     TooManySignals,
+    /// The signals that the run keeps take as many bytes as they may.
+    #[error(
+        "the run keeps {kept} bytes of signals that nothing has taken, and {bytes} more would exceed the limit of \
+         {MAX_SIGNAL_BYTES} (max_signal_bytes): send again when a wait has taken some, or send less"
+    )]
+    SignalBytes {
+        /// How many bytes it keeps.
+        kept: usize,
+        /// How many this one takes.
+        bytes: usize,
+    },
     /// It is being cancelled, or ends because of an error.
     #[error("the run is ending: it is being cancelled, or what it did is being undone")]
     Ending,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Items, apply::Fold};
+use super::{Doing, Items, Run, apply::Fold, outcome::clip};
 use crate::{
+    event::Item,
     graph::OnItemError,
     object::{Json, json, to_json},
 };
@@ -47,6 +48,25 @@ impl Items {
             open: 0,
             bytes: 0,
         })
+    }
+}
+
+impl Run {
+    /// How an item of a map is called in a message: by its key in an object, by its place in a list.
+    pub(super) fn item_name(&self, item: Item) -> String {
+        match self.item_key(item) {
+            Some(key) => format!("`{}`", clip(key)),
+            None => item.index.to_string(),
+        }
+    }
+
+    /// The key of an item, where the map goes over an object.
+    pub(super) fn item_key(&self, item: Item) -> Option<&str> {
+        let Doing::Map(items) = &self.tasks.get(&item.of)?.doing else {
+            return None;
+        };
+        let key = items.keys.as_ref()?.get(item.index as usize)?;
+        Some(key)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Doing, ROOT, Run, Status, Task, View};
 use crate::{
     event::{Failure, FailureKind},
-    graph::Does,
+    graph::{Does, Text},
     ids::Timestamp,
     object::{Json, Object},
 };
@@ -40,13 +40,17 @@ pub enum Owed {
     },
 }
 
-/// A wait for a signal, as it is shown.
+/// A step that waits for a signal or for time to pass, as it is shown.
 #[derive(Clone, Debug)]
 pub struct Waiting {
-    /// The step.
+    /// The step. A signal can name the wait by it.
     pub step: u64,
     /// The node.
     pub node: Arc<str>,
+    /// The items of maps that it is within, the outermost first.
+    pub items: Vec<ItemPlace>,
+    /// Since when.
+    pub since: Timestamp,
     /// The signal that it waits for; nothing where only time has to pass.
     pub signal: Option<Arc<str>>,
     /// What a person is asked.
@@ -55,6 +59,19 @@ pub struct Waiting {
     pub schema: Option<Json>,
     /// Until when.
     pub until: Option<Timestamp>,
+}
+
+/// One item of a map, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemPlace {
+    /// The node of the map.
+    pub node: Arc<str>,
+    /// The step of the map.
+    pub of: u64,
+    /// The item's place among the items, from 0.
+    pub index: u32,
+    /// Its key, where the map goes over an object.
+    pub key: Option<Arc<str>>,
 }
 
 /// The longest name of a group, in bytes.
@@ -198,21 +215,15 @@ impl Run {
         nodes
     }
 
-    /// The state: of several branches, what they have in common and what each changed; where they
-    /// changed the same, the last one's.
+    /// The state. While there are several branches, it is what all of them agree on: the state when they parted,
+    /// with what they changed since and what merges. A key whose changes do not merge has the value that it had
+    /// when they parted; [`branches`](Self::branches) has what each branch made of it.
     pub fn state(&self) -> Object {
         let Some(own) = self.executions.get(&ROOT) else {
             return self.last.clone();
         };
         let views: Vec<&View> = own.lines.iter().map(|line| &line.view).collect();
-        match View::merge(&views, &own.graph.policies) {
-            Ok(view) => view.state,
-            Err(_) => {
-                let mut state = Object::default();
-                views.iter().for_each(|view| state.merge(&view.state));
-                state
-            }
-        }
+        View::agreed(&views, &own.graph.policies, own.parted.as_ref())
     }
 
     fn waiting(&self, step: u64, task: &Task) -> Option<Waiting> {
@@ -220,21 +231,51 @@ impl Run {
         let mut waiting = Waiting {
             step,
             node: node.name.clone(),
+            items: Vec::new(),
+            since: task.started_at,
             signal: None,
             prompt: None,
             schema: None,
             until: task.until(),
         };
         match (&task.doing, &node.does) {
-            (Doing::Signal(_), Does::Wait(wait)) => {
-                waiting.signal = Some(wait.signal.clone());
-                waiting.prompt = wait.prompt.clone();
+            (Doing::Signal(_, texts), Does::Wait(wait)) => {
+                let prompt = texts.as_ref().and_then(|texts| texts.prompt.as_ref());
+                waiting.signal = self.awaited(task).map(|(_, signal)| signal.clone());
+                waiting.prompt = prompt.or(wait.prompt.as_ref().and_then(Text::plain)).cloned();
                 waiting.schema = wait.schema.as_ref().map(|schema| schema.text.clone());
             }
             (Doing::Sleep(_) | Doing::Pause(_), _) => {}
             _ => return None,
         }
+        waiting.items = self.items_around(task);
         Some(waiting)
+    }
+
+    /// The items of maps that a step is within, the outermost first.
+    fn items_around(&self, task: &Task) -> Vec<ItemPlace> {
+        let mut places = Vec::new();
+        let mut at = task;
+        loop {
+            let above = match at.item {
+                Some(item) => item.of,
+                None => at.within,
+            };
+            let Some(outer) = self.tasks.get(&above) else {
+                break;
+            };
+            if let Some(item) = at.item {
+                places.push(ItemPlace {
+                    node: self.graph_of(outer).node(outer.node).name.clone(),
+                    of: item.of,
+                    index: item.index,
+                    key: self.item_key(item).map(Arc::from),
+                });
+            }
+            at = outer;
+        }
+        places.reverse();
+        places
     }
 }
 
@@ -243,7 +284,7 @@ impl Task {
         let (attempt, until) = (self.attempt, self.until());
         match &self.doing {
             Doing::Call => Some(Owed::Call { step, attempt }),
-            Doing::Signal(_) => Some(Owed::Wait { step, until }),
+            Doing::Signal(..) => Some(Owed::Wait { step, until }),
             _ => until.map(|_| Owed::Wait { step, until }),
         }
     }
@@ -252,7 +293,7 @@ impl Task {
     pub(super) fn until(&self) -> Option<Timestamp> {
         match &self.doing {
             Doing::Pause(until) | Doing::Sleep(until) => Some(*until),
-            Doing::Signal(until) | Doing::Graph(until) => *until,
+            Doing::Signal(until, _) | Doing::Graph(until) => *until,
             // Without items, nothing else does.
             Doing::Map(items) if items.all.is_empty() => Some(self.started_at),
             Doing::Map(_) | Doing::Call => None,

@@ -13,6 +13,7 @@ mod items;
 mod look;
 mod outcome;
 mod policy;
+mod signal;
 mod snapshot;
 mod steer;
 mod upgrade;
@@ -27,16 +28,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use apply::{FoldError, Graphs};
+pub use branches::{BranchPlace, BranchView};
 pub use call::Prepared;
 pub use decide::decide;
 pub use input::{Input, Refusal, Upgrade};
-pub use look::{Group, Owed, Waiting};
+pub use look::{Group, ItemPlace, Owed, Waiting};
 pub use outcome::{Answer, Outcome, Route};
 pub use snapshot::Snapshot;
 pub use view::View;
 
 use crate::{
-    event::{FunctionRef, Item, RunError},
+    event::{FunctionRef, Item, RunError, WaitTexts},
     graph::{Graph, NodeIx},
     ids::{RunId, Timestamp},
     object::{Json, Object},
@@ -46,6 +48,8 @@ use crate::{
 pub const MAX_DEPTH: u32 = 16;
 /// How many signals a run keeps that no wait has taken.
 pub const MAX_SIGNALS: usize = 1_000;
+/// How many bytes the names and payloads of the signals take together that a run keeps.
+pub const MAX_SIGNAL_BYTES: usize = 16 << 20;
 /// The most items of a map.
 pub const MAX_ITEMS: usize = 100_000;
 
@@ -73,7 +77,7 @@ pub struct Run {
     /// When a step wants to be woken; the run itself, at its time limit, is step 0.
     due: BTreeSet<(Timestamp, u64)>,
     /// Signals that no wait has taken, by the number of the event by which they came.
-    signals: BTreeMap<u64, (Arc<str>, Json)>,
+    signals: BTreeMap<u64, Signal>,
     /// What is undone if the run ends badly: the last one first.
     undo: Vec<Undo>,
     /// How the run ends once everything is undone.
@@ -86,6 +90,8 @@ pub struct Run {
     kept: Option<Box<Kept>>,
     /// The state when there are no branches any more.
     last: Object,
+    /// The branches that there were then, where there were several and they are not kept for a retry.
+    last_branches: Vec<BranchView>,
     /// How many branches there were.
     branches: u32,
     /// How many steps were begun.
@@ -115,6 +121,8 @@ struct Execution {
     depth: u32,
     /// The state that it began with.
     input: Object,
+    /// The state when the branches parted that are under way; nothing where there is one.
+    parted: Option<Object>,
     /// The branches, in the order in which they were forked. Those that ended are kept until all
     /// have: the state at the end is theirs, too.
     lines: Vec<Line>,
@@ -177,8 +185,8 @@ enum Doing {
     Pause(Timestamp),
     /// A time.
     Sleep(Timestamp),
-    /// A signal, and maybe a time.
-    Signal(Option<Timestamp>),
+    /// A signal, and maybe a time; with what the expressions of the wait gave.
+    Signal(Option<Timestamp>, Option<Arc<WaitTexts>>),
     /// The end of another execution, which has the number of the step; until its time limit.
     Graph(Option<Timestamp>),
     /// The items of a map.
@@ -244,7 +252,16 @@ struct Kept {
     executions: BTreeMap<u64, Execution>,
     tasks: BTreeMap<u64, Task>,
     due: BTreeSet<(Timestamp, u64)>,
-    signals: BTreeMap<u64, (Arc<str>, Json)>,
+    signals: BTreeMap<u64, Signal>,
+}
+
+/// A signal that no wait has taken.
+#[derive(Clone, Debug)]
+struct Signal {
+    name: Arc<str>,
+    payload: Json,
+    /// The step of the wait that alone may take it.
+    wait: Option<u64>,
 }
 
 /// Whether a run is over, and how.

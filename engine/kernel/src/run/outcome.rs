@@ -97,7 +97,7 @@ pub(super) fn invalid(message: String) -> Failure {
 }
 
 /// The beginning of a text that may be long.
-fn clip(text: &str) -> String {
+pub(super) fn clip(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

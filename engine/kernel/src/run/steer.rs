@@ -9,6 +9,7 @@ use super::{
     Cancelling, Doing, Input, Kept, Paused, ROOT, Refusal, Run, Status,
     apply::{Fold, time_limit},
     decide::Events,
+    wait::Opening,
 };
 use crate::{event::Event, graph::Graph, ids::Timestamp};
 
@@ -99,7 +100,7 @@ impl Events<'_> {
         let calls =
             tasks.filter(|(step, task)| matches!(task.doing, Doing::Call) && !under_way.contains(step));
         for step in calls.map(|(step, _)| *step).collect::<Vec<_>>() {
-            self.again(step, None);
+            self.again(step, &Opening::default());
         }
         failed.into_iter().for_each(|step| self.reopen(step));
         self.deliver_all();
@@ -117,7 +118,7 @@ impl Events<'_> {
         };
         let below = match &task.doing {
             Doing::Call | Doing::Pause(_) => return,
-            Doing::Sleep(_) | Doing::Signal(_) => false,
+            Doing::Sleep(_) | Doing::Signal(..) => false,
             Doing::Map(items) => !items.all.is_empty(),
             Doing::Graph(_) => self.run.executions.contains_key(&step),
         };
@@ -129,9 +130,9 @@ impl Events<'_> {
         };
         if !below {
             let does = &execution.graph.node(task.node).does;
-            let (until, problem) = self.lasts(execution, line.view.state.clone(), does);
-            self.again(step, until);
-            self.open_unless(step, problem);
+            let opening = self.opening(execution, line.view.state.clone(), does);
+            self.again(step, &opening);
+            self.open_unless(step, opening.problem);
         }
     }
 }

@@ -225,6 +225,6 @@ fn sort(does: &Does) -> String {
         Does::Map(_) => "maps with a graph".to_owned(),
         Does::Graph { .. } => "runs a graph".to_owned(),
         Does::Sleep(_) => "sleeps".to_owned(),
-        Does::Wait(wait) => format!("waits for signal `{}`", wait.signal),
+        Does::Wait(wait) => format!("waits for signal `{}`", wait.signal.source()),
     }
 }

@@ -125,23 +125,66 @@ impl View {
         if rest.is_empty() {
             return Ok(merged);
         }
-        let mut keys: BTreeMap<&Arc<str>, Vec<(&Self, &Arc<Update>)>> = BTreeMap::new();
-        for view in views {
-            for (key, last) in view.changes.iter().flat_map(|changes| changes.iter()) {
-                keys.entry(key).or_default().push((view, last));
-            }
-        }
-        for (key, chains) in keys {
-            let (value, last) = match policies.get(key) {
-                None => longest(key, &chains)?,
-                Some(policy) => folded(key, *policy, &chains)?,
-            };
+        for (key, chains) in chains(views) {
+            let (value, last) = merge_key(key, policies, &chains)?;
             if let Some(value) = value {
                 merged.state.insert(key.clone(), value);
             }
             Arc::make_mut(merged.changes.get_or_insert_default()).insert(key.clone(), last);
         }
         Ok(merged)
+    }
+
+    /// The state that the branches agree on: as they merge, and where changes of a key do not, with its value when
+    /// the branches parted, as far as that is known.
+    pub(super) fn agreed(views: &[&Self], policies: &Policies, parted: Option<&Object>) -> Object {
+        let Some((first, rest)) = views.split_first() else {
+            return Object::default();
+        };
+        let mut state = first.state.clone();
+        if rest.is_empty() {
+            return state;
+        }
+        for (key, chains) in chains(views) {
+            let value = match merge_key(key, policies, &chains) {
+                Ok((value, _)) => value,
+                Err(_) => match parted {
+                    Some(parted) => parted.get(key).cloned(),
+                    // A run of an earlier version: a branch that did not change the key still has that value.
+                    None => {
+                        let mut others = views
+                            .iter()
+                            .filter(|view| !view.changed().any(|other| other == key));
+                        others.next().and_then(|view| view.state.get(key).cloned())
+                    }
+                },
+            };
+            match value {
+                Some(value) => state.insert(key.clone(), value),
+                None => drop(state.remove(key)),
+            }
+        }
+        state
+    }
+}
+
+/// For each key that some views changed, these views with their last updates of it.
+type Chains<'v> = Vec<(&'v View, &'v Arc<Update>)>;
+
+fn chains<'v>(views: &[&'v View]) -> BTreeMap<&'v Arc<str>, Chains<'v>> {
+    let mut keys: BTreeMap<&Arc<str>, Chains<'v>> = BTreeMap::new();
+    for view in views {
+        for (key, last) in view.changes.iter().flat_map(|changes| changes.iter()) {
+            keys.entry(key).or_default().push((view, last));
+        }
+    }
+    keys
+}
+
+fn merge_key(key: &Arc<str>, policies: &Policies, chains: &Chains<'_>) -> Result<Merged, Conflict> {
+    match policies.get(key) {
+        None => longest(key, chains),
+        Some(policy) => folded(key, *policy, chains),
     }
 }
 

@@ -4,16 +4,27 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{
-    At, Doing, Execution, Items, MAX_ITEMS, MAX_SIGNALS, Outcome, ROOT, Refusal, Route, Run, Task,
-    decide::Events,
-};
+use super::{At, Doing, Execution, Items, MAX_ITEMS, Outcome, ROOT, Route, Task, decide::Events};
 use crate::{
-    event::{Event, Failure, FailureKind, Item},
-    graph::{self, Does, Graph, Map, Sleep, Wait, did_you_mean},
+    event::{Event, Failure, FailureKind, Item, WaitTexts},
+    graph::{self, Does, Map, Sleep, Text, Wait},
     ids::Timestamp,
     object::{Json, Object, kind_of},
 };
+
+/// The longest prompt that an expression may give, in bytes.
+const MAX_PROMPT_LEN: usize = 8 << 10;
+
+/// What a step that begins waits for besides calls.
+#[derive(Default)]
+pub(super) struct Opening {
+    /// Until when it lasts, if time alone can end it.
+    pub(super) until: Option<Timestamp>,
+    /// What the expressions of a wait gave.
+    pub(super) wait: Option<WaitTexts>,
+    /// Set where an expression has no value, or one that does not fit: then the step fails at once.
+    pub(super) problem: Option<Failure>,
+}
 
 impl Events<'_> {
     /// What is due goes on.
@@ -43,11 +54,11 @@ impl Events<'_> {
             };
             match &task.doing {
                 Doing::Pause(_) => {
-                    self.again(step, None);
+                    self.again(step, &Opening::default());
                     self.open(step);
                 }
                 Doing::Sleep(_) => self.pass(step, &task, Object::default(), None, None),
-                Doing::Signal(_) => self.timed_out(step, &task),
+                Doing::Signal(..) => self.timed_out(step, &task),
                 Doing::Map(_) => self.go_on(step),
                 Doing::Graph(_) => self.out_of_time(step),
                 Doing::Call => {}
@@ -76,10 +87,7 @@ impl Events<'_> {
         let graph = self.run.graph_of(task).clone();
         let node = graph.node(task.node);
         let Some(place) = node.on_timeout else {
-            let signal = match &node.does {
-                Does::Wait(wait) => &*wait.signal,
-                _ => "",
-            };
+            let signal = self.run.awaited(task).map_or("", |(_, signal)| &**signal);
             let message = format!("no signal `{signal}` came to node `{}` in time", node.name);
             return self.failed(step, Failure::new(FailureKind::Timeout, message));
         };
@@ -96,121 +104,100 @@ impl Events<'_> {
     }
 
     /// A step that waited goes along its edges.
-    fn pass(&mut self, step: u64, task: &Task, update: Object, result: Option<Json>, signal: Option<u64>) {
+    pub(super) fn pass(
+        &mut self,
+        step: u64,
+        task: &Task,
+        update: Object,
+        result: Option<Json>,
+        signal: Option<u64>,
+    ) {
         let route = Route::Edges;
         if let Err(failure) = self.finish(step, task, Outcome { update, route }, result, signal) {
             self.failed(step, failure);
         }
     }
 
-    pub(super) fn signal(&mut self, name: Arc<str>, payload: Json) -> Result<(), Refusal> {
-        if self.run.ending.is_some() || self.run.cancelling.is_some() {
-            return Err(Refusal::Ending);
-        }
-        self.run.takes(&name, &payload)?;
-        if self.run.signals.len() >= MAX_SIGNALS {
-            return Err(Refusal::TooManySignals);
-        }
-        let signal = Event::SignalReceived {
-            name: name.clone(),
-            payload,
-        };
-        self.push(signal);
-        if !self.run.is_paused() {
-            self.deliver_all();
-        }
-        Ok(())
-    }
-
-    /// Gives every waiting step the first signal that it takes, if one is there.
-    pub(super) fn deliver_all(&mut self) {
-        let waiting = self.run.tasks.iter();
-        let waiting = waiting.filter(|(_, task)| matches!(task.doing, Doing::Signal(_)));
-        for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
-            self.deliver(step);
-        }
-    }
-
-    pub(super) fn deliver(&mut self, step: u64) {
-        // One that took its signal may have ended another.
-        let Some(task) = self.run.tasks.get(&step).cloned() else {
-            return;
-        };
-        let graph = self.run.graph_of(&task).clone();
-        let node = graph.node(task.node);
-        let Does::Wait(wait) = &node.does else { return };
-        let mut kept = self.run.signals.iter();
-        let taken =
-            kept.find(|(_, (name, payload))| *name == wait.signal && wait.problems(payload).is_empty());
-        let Some((seq, (_, payload))) = taken else { return };
-        let (seq, payload) = (*seq, payload.clone());
-        let update = match &node.output {
-            Some(output) => self.put(&task, output, payload.clone()),
-            None => {
-                let mut update = Object::default();
-                update.insert(wait.signal.clone(), payload.clone());
-                Ok(update)
+    /// What a step that begins waits for besides calls.
+    pub(super) fn opening(&self, execution: &Execution, state: Object, does: &Does) -> Opening {
+        let mut opening = Opening::default();
+        let read = match does {
+            Does::Sleep(sleep) => self.until(execution, state, sleep).map(|until| {
+                opening.until = Some(until);
+            }),
+            Does::Wait(wait) => {
+                opening.until = wait.timeout_ms.map(|ms| self.after(ms));
+                self.wait_texts(execution, state, wait)
+                    .map(|texts| opening.wait = texts)
             }
+            _ => Ok(()),
         };
-        match update {
-            Ok(update) => self.pass(step, &task, update, Some(payload), Some(seq)),
-            Err(failure) => self.failed(step, failure),
+        if let Err(failure) = read {
+            opening.until = Some(self.now);
+            opening.problem = Some(failure);
         }
+        opening
     }
 
-    /// Until when a step that begins lasts, if time alone can end it. Where its expression has no value, it
-    /// fails at once with what is given besides.
-    pub(super) fn lasts(
+    /// What the expressions of a wait give.
+    fn wait_texts(
         &self,
         execution: &Execution,
         state: Object,
-        does: &Does,
-    ) -> (Option<Timestamp>, Option<Failure>) {
-        match self.until(execution, state, does) {
-            Ok(until) => (until, None),
-            Err(failure) => (Some(self.now), Some(failure)),
+        wait: &Wait,
+    ) -> Result<Option<WaitTexts>, Failure> {
+        let env = self.run.look(state, &execution.input);
+        let text = |text: &Text, what: &str, most: usize| match text {
+            Text::Plain(_) => Ok(None),
+            Text::Expr(expr) => {
+                let given = env.evaluate(expr, what)?;
+                let wrong =
+                    |message: String| Failure::new(FailureKind::Expression, format!("{what}: {message}"));
+                match serde_json::from_str(given.get()) {
+                    Ok(Value::String(text)) if text.len() <= most => Ok(Some(text)),
+                    Ok(Value::String(text)) => Err(wrong(format!(
+                        "the expression gave {} bytes, more than the limit of {most}",
+                        text.len()
+                    ))),
+                    _ => Err(wrong(format!(
+                        "expected a string, and the expression gave {}",
+                        kind_of(given.get()).unwrap_or("nothing")
+                    ))),
+                }
+            }
+        };
+        let signal = text(&wait.signal, "`wait.signal`", graph::MAX_NAME_LEN)?;
+        if let Some(problem) = signal.as_deref().and_then(graph::name_problem) {
+            let message = format!("`wait.signal`: a signal's name {problem}");
+            return Err(Failure::new(FailureKind::Expression, message));
         }
+        let prompt = match &wait.prompt {
+            Some(prompt) => text(prompt, "`wait.prompt`", MAX_PROMPT_LEN)?,
+            None => None,
+        };
+        let texts = WaitTexts {
+            signal: signal.map(Arc::from),
+            prompt: prompt.map(Arc::from),
+        };
+        Ok((texts != WaitTexts::default()).then_some(texts))
     }
 
-    fn until(&self, execution: &Execution, state: Object, does: &Does) -> Result<Option<Timestamp>, Failure> {
-        let sleep = match does {
-            Does::Wait(wait) => return Ok(wait.timeout_ms.map(|ms| self.after(ms))),
-            Does::Sleep(sleep) => sleep,
-            _ => return Ok(None),
-        };
+    fn until(&self, execution: &Execution, state: Object, sleep: &Sleep) -> Result<Timestamp, Failure> {
         let env = self.run.look(state, &execution.input);
-        let (text, until) = match sleep {
-            Sleep::Ms(ms) => return Ok(Some(self.after(*ms))),
+        let until = match sleep {
+            Sleep::Ms(ms) => Ok(self.after(*ms)),
             Sleep::For(expr) => {
-                let text = env.evaluate(expr, "`sleep.for`")?;
-                let ms = match serde_json::from_str(text.get()) {
-                    Ok(Value::Number(seconds)) => {
-                        seconds.as_f64().map(|seconds| (seconds * 1e3).max(0.0) as u64)
-                    }
-                    Ok(Value::String(text)) => graph::duration(&text).ok(),
-                    _ => None,
-                };
-                (text, ms.map(|ms| self.after(ms.min(graph::MAX_DURATION_MS))))
+                let given = env.evaluate(expr, "`sleep.for`")?;
+                let ms = graph::duration_of_json(&given);
+                ms.map(|ms| self.after(ms)).map_err(|problem| ("for", problem))
             }
             Sleep::Until(expr) => {
-                let text = env.evaluate(expr, "`sleep.until`")?;
-                let at = match serde_json::from_str(text.get()) {
-                    Ok(Value::Number(ms)) => ms.as_i64(),
-                    Ok(Value::String(text)) => {
-                        text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
-                    }
-                    _ => None,
-                };
-                (text, at.map(Timestamp))
+                let given = env.evaluate(expr, "`sleep.until`")?;
+                graph::moment_of_json(&given, self.now).map_err(|problem| ("until", problem))
             }
         };
-        until.map(Some).ok_or_else(|| {
-            let wanted = match sleep {
-                Sleep::Until(_) => "a time as RFC 3339 has it, or milliseconds since 1970",
-                _ => "seconds, or a duration such as \"10m\"",
-            };
-            let message = format!("a sleep needs {wanted}; the expression gave {}", text.get());
-            Failure::new(FailureKind::Expression, message)
+        until.map_err(|(key, problem)| {
+            Failure::new(FailureKind::Expression, format!("`sleep.{key}`: {problem}"))
         })
     }
 
@@ -304,53 +291,5 @@ impl Events<'_> {
         let mut update = Object::default();
         update.insert(map.into.clone(), result.clone());
         self.pass(step, &task, update, Some(result), None);
-    }
-}
-
-impl Wait {
-    /// What is wrong with a payload, each with a JSON pointer; a few at most.
-    fn problems(&self, payload: &Json) -> Vec<(String, String)> {
-        let schema = self.schema.as_ref();
-        match schema.and_then(|of| of.schema.check(payload.get()).err()) {
-            None => Vec::new(),
-            Some(misfit) if misfit.problems.is_empty() => vec![(String::new(), misfit.message)],
-            Some(misfit) => misfit.problems,
-        }
-    }
-}
-
-impl Run {
-    /// Whether some wait of the run's graphs takes such a signal.
-    fn takes(&self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
-        let graphs: Vec<&Arc<Graph>> = std::iter::once(&self.graph).chain(self.graphs.values()).collect();
-        let waits = graphs
-            .iter()
-            .flat_map(|graph| &graph.nodes)
-            .filter_map(|node| match &node.does {
-                Does::Wait(wait) => Some(wait),
-                _ => None,
-            });
-        let mut problems = None;
-        let mut names = Vec::new();
-        for wait in waits {
-            if wait.signal == *name {
-                match wait.problems(payload) {
-                    found if found.is_empty() => return Ok(()),
-                    found => problems = problems.or(Some(found)),
-                }
-            }
-            names.push(&*wait.signal);
-        }
-        let name = name.clone();
-        Err(match problems {
-            Some(problems) => Refusal::Payload { name, problems },
-            None => Refusal::NoSuchSignal {
-                hint: match names.is_empty() {
-                    true => ": it has no `wait`".to_owned(),
-                    false => did_you_mean(&name, names.into_iter()),
-                },
-                name,
-            },
-        })
     }
 }

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod again;
+mod branches;
 mod failures;
 mod groups;
 mod line;
 mod maps;
 mod parallel;
 mod script;
+mod signals;
 mod snapshots;
 mod steering;
 mod subgraphs;

@@ -160,20 +160,20 @@ fn items_of_a_map_run_a_graph_each() {
             5 step 2 runs review with {"file":"a"}
             6 step 3 at each, attempt 1, item 1 of 1
             7 step 3 runs review with {"file":"b"}
-            8 step 4 at read, attempt 1, within 3
-            9 step 5 at read, attempt 1, within 2
+            8 step 4 at read, attempt 1, within 2
+            9 step 5 at read, attempt 1, within 3
             10 step 4 gives {"text":"A"}, next rate
-            11 step 6 at rate, attempt 1, within 3
+            11 step 6 at rate, attempt 1, within 2
             12 step 5 gives {"text":"B"}, next rate
-            13 step 7 at rate, attempt 1, within 2
+            13 step 7 at rate, attempt 1, within 3
             14 step 6 gives {"rate":1}, end
-            15 step 3 gives item 1 of 1: {"file":"b","rate":1,"text":"A"}
-            16 step 7 at rate, attempt 2, within 2
+            15 step 2 gives item 0 of 1: {"file":"a","rate":1,"text":"A"}
+            16 step 7 at rate, attempt 2, within 3
             17 step 7 gives {"rate":2}, end
-            18 step 2 gives item 0 of 1: {"file":"a","rate":2,"text":"B"}
-            19 step 1 gives {"reviews":[{"file":"a","rate":2,"text":"B"},{"file":"b","rate":1,"text":"A"}]}, end
+            18 step 3 gives item 1 of 1: {"file":"b","rate":2,"text":"B"}
+            19 step 1 gives {"reviews":[{"file":"a","rate":1,"text":"A"},{"file":"b","rate":2,"text":"B"}]}, end
             20 run finished
-            finished {"files":["a", "b"],"reviews":[{"file":"a","rate":2,"text":"B"},{"file":"b","rate":1,"text":"A"}]}"#]],
+            finished {"files":["a", "b"],"reviews":[{"file":"a","rate":1,"text":"A"},{"file":"b","rate":2,"text":"B"}]}"#]],
     );
 }
 
@@ -212,4 +212,39 @@ fn a_run_that_waits_after_a_map_has_nothing_that_is_due() {
             10 run finished
             finished {"files":[1],"go":null,"sizes":[1]}"#]],
     );
+}
+
+#[test]
+fn a_failed_item_is_named_by_its_key_or_its_place() {
+    for of in [r#"{"x": 1, "y": 2}"#, "[1, 2]"] {
+        check(
+            &format!(
+                r#"{{"nodes": {{"each": {{"map": {{"over": "state.of", "uses": "f", "into": "to"}}}}}}}}
+                   {{"of": {of}}}
+                   each#1: fail permanent no"#
+            ),
+            match of {
+                "[1, 2]" => expect![[r#"
+                    1 run started {"of":[1, 2]}
+                    2 step 1 at each, attempt 1
+                    3 step 1 maps [1, 2]
+                    4 step 2 at each, attempt 1, item 0 of 1
+                    5 step 3 at each, attempt 1, item 1 of 1
+                    6 step 3 fails (permanent): no
+                    7 step 1 fails (permanent): item 1: no
+                    8 run failed (permanent) at each: item 1: no
+                    failed {"of":[1, 2]}"#]],
+                _ => expect![[r#"
+                    1 run started {"of":{"x": 1, "y": 2}}
+                    2 step 1 at each, attempt 1
+                    3 step 1 maps {"x": 1, "y": 2}
+                    4 step 2 at each, attempt 1, item 0 of 1
+                    5 step 3 at each, attempt 1, item 1 of 1
+                    6 step 3 fails (permanent): no
+                    7 step 1 fails (permanent): item `y`: no
+                    8 run failed (permanent) at each: item `y`: no
+                    failed {"of":{"x": 1, "y": 2}}"#]],
+            },
+        );
+    }
 }

@@ -12,6 +12,7 @@
 //!     resume                     an engine takes the run up after a crash
 //!     at MS                      time goes by: it is so many milliseconds after the start
 //!     signal NAME PAYLOAD        a signal comes
+//!     signal NAME@STEP PAYLOAD   … for the wait of a step
 //!     cancel REASON              somebody wants the run to end
 //!     cancel within MS REASON    … and calls under way may take so long
 //!     pause REASON               somebody wants the run to stand still
@@ -20,6 +21,8 @@
 //!     retry                      a run that failed goes on
 //!     upgrade GRAPH              the run keeps to another graph
 //!     fork STEP EDITS            from here on, it is about a run that was forked from this one after the step
+//!
+//! The lines `waits` and `branches` show what the run waits for, and its branches.
 //!
 //! `b: answer …` speaks for the call at node `b`, `each#2: …` for item 2 of a map; without a name, the
 //! first call under way is meant.
@@ -83,6 +86,7 @@ fn show(recorded: &Recorded) -> String {
             until,
             undoes,
             branch,
+            wait,
         } => {
             let mut text = format!("{seq} step {step} at {node}, attempt {attempt}");
             if *within > 0 {
@@ -99,6 +103,12 @@ fn show(recorded: &Recorded) -> String {
             }
             if let Some(undone) = undoes {
                 text += &format!(", undoes {undone}");
+            }
+            if let Some(signal) = wait.as_ref().and_then(|wait| wait.signal.as_ref()) {
+                text += &format!(", for {signal}");
+            }
+            if let Some(prompt) = wait.as_ref().and_then(|wait| wait.prompt.as_ref()) {
+                text += &format!(", asks {prompt:?}");
             }
             text
         }
@@ -150,7 +160,10 @@ fn show(recorded: &Recorded) -> String {
                 failure.kind.as_str()
             )
         }
-        Event::SignalReceived { name, payload } => format!("{seq} signal {name} {payload}"),
+        Event::SignalReceived { name, payload, wait } => {
+            let wait = wait.map(|wait| format!(" for wait {wait}")).unwrap_or_default();
+            format!("{seq} signal {name} {payload}{wait}")
+        }
         Event::RunForked {
             from, step, edits, ..
         } => format!("{seq} run forked from {from} after step {step} with {edits:?}"),
@@ -250,9 +263,15 @@ fn happens(run: &Run, line: &str) -> Input {
         "at" => return Input::Due,
         "signal" => {
             let (name, payload) = split(rest);
+            // `name@5` is for the wait of step 5.
+            let (name, wait) = match name.split_once('@') {
+                Some((name, wait)) => (name, Some(wait.parse().expect("a step"))),
+                None => (name, None),
+            };
             return Input::Signal {
                 name: name.into(),
                 payload: json(if payload.is_empty() { "null" } else { payload }).unwrap(),
+                wait,
             };
         }
         "cancel" => {
@@ -363,6 +382,42 @@ fn after(
     )
 }
 
+/// What a run waits for, or its branches.
+fn shown(run: &Run, what: &str) -> Vec<String> {
+    if what == "branches" {
+        let all = run.branches().into_iter().map(|of| {
+            let node = of.node.as_deref().unwrap_or("the end");
+            let step = of.step.map(|step| format!(", step {step}")).unwrap_or_default();
+            let within = if of.within == 0 {
+                String::new()
+            } else {
+                format!(" within {}", of.within)
+            };
+            format!(
+                "- branch {}{within} is {:?} {node}{step}: {:?}",
+                of.branch, of.place, of.changed
+            )
+        });
+        return all.collect();
+    }
+    let all = run.waits().map(|wait| {
+        let items = wait.items.iter().map(|item| match &item.key {
+            Some(key) => format!("{}[{key}]", item.node),
+            None => format!("{}[{}]", item.node, item.index),
+        });
+        let place: Vec<String> = items.chain([wait.node.to_string()]).collect();
+        format!(
+            "- wait {} at {} since {} for {}, asks {}",
+            wait.step,
+            place.join("/"),
+            wait.since.0,
+            wait.signal.as_deref().unwrap_or("time"),
+            wait.prompt.as_deref().unwrap_or("nothing")
+        )
+    });
+    all.collect()
+}
+
 /// Plays a script and compares what follows.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut lines = script.trim().lines().map(str::trim).peekable();
@@ -397,6 +452,10 @@ pub(crate) fn check(script: &str, expected: Expect) {
     let mut told: Vec<String> = journal.iter().map(|event| show(event)).collect();
     let mut now = 0;
     for line in lines {
+        if line == "waits" || line == "branches" {
+            told.extend(shown(&run, line));
+            continue;
+        }
         now = match line.strip_prefix("at ") {
             Some(ms) => ms.parse().expect("milliseconds"),
             None => now + 1,

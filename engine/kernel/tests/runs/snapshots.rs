@@ -177,7 +177,7 @@ fn the_format_is_this_one() {
         until: 3600000
         kept: false
         last: 0
-        executions: {"0":{"depth":0,"input":3,"steps":3,"lines":[[1,[1,0],{"before":[0,null]}],[2,[2,null],{"step":4}]]}}
+        executions: {"0":{"depth":0,"input":3,"steps":3,"parted":2,"lines":[[1,[1,0],{"before":[0,null]}],[2,[2,null],{"step":4}]]}}
         tasks: {"3":{"within":0,"branch":2,"node":4,"attempt":1,"failures":0,"failed":false,"started_at":0,"doing":{"signal":1000}}}
         signals: {}
         undo: [{"step":1,"within":0,"node":5,"view":[2,null],"input":3}]

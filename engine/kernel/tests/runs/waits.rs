@@ -54,9 +54,289 @@ fn a_sleep_ends_at_a_time_from_the_state() {
         expect![[r#"
             1 run started {"when":"soon"}
             2 step 1 at pause, attempt 1, until 0
-            3 step 1 fails (expression): a sleep needs a time as RFC 3339 has it, or milliseconds since 1970; the expression gave "soon"
-            4 run failed (expression) at pause: a sleep needs a time as RFC 3339 has it, or milliseconds since 1970; the expression gave "soon"
+            3 step 1 fails (expression): `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "soon"
+            4 run failed (expression) at pause: `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "soon"
             failed {"when":"soon"}"#]],
+    );
+}
+
+/// A sleep whose expression gives this, when it is a moment or a time.
+fn sleeps(key: &str, given: &str, expect: expect_test::Expect) {
+    let graph = format!(r#"{{"nodes": {{"pause": {{"sleep": {{"{key}": "state.t"}}}}}}}}"#);
+    check(&format!("{graph}\n{{\"t\": {given}}}"), expect);
+}
+
+#[test]
+fn a_time_is_seconds_or_a_duration_and_at_most_a_hundred_years() {
+    sleeps(
+        "for",
+        "2",
+        expect![[r#"
+        1 run started {"t":2}
+        2 step 1 at pause, attempt 1, until 2000
+        waiting {"t":2}"#]],
+    );
+    sleeps(
+        "for",
+        "2.0",
+        expect![[r#"
+        1 run started {"t":2.0}
+        2 step 1 at pause, attempt 1, until 2000
+        waiting {"t":2.0}"#]],
+    );
+    sleeps(
+        "for",
+        "0.0005",
+        expect![[r#"
+        1 run started {"t":0.0005}
+        2 step 1 at pause, attempt 1, until 1
+        waiting {"t":0.0005}"#]],
+    );
+    sleeps(
+        "for",
+        "\"1h30m\"",
+        expect![[r#"
+        1 run started {"t":"1h30m"}
+        2 step 1 at pause, attempt 1, until 5400000
+        waiting {"t":"1h30m"}"#]],
+    );
+    sleeps(
+        "for",
+        "\"36500d\"",
+        expect![[r#"
+        1 run started {"t":"36500d"}
+        2 step 1 at pause, attempt 1, until 3153600000000
+        waiting {"t":"36500d"}"#]],
+    );
+    sleeps(
+        "for",
+        "3153600000",
+        expect![[r#"
+        1 run started {"t":3153600000}
+        2 step 1 at pause, attempt 1, until 3153600000000
+        waiting {"t":3153600000}"#]],
+    );
+    sleeps(
+        "for",
+        "\"36501d\"",
+        expect![[r#"
+        1 run started {"t":"36501d"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: "36501d" is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.for`: "36501d" is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":"36501d"}"#]],
+    );
+    sleeps(
+        "for",
+        "3153600001",
+        expect![[r#"
+        1 run started {"t":3153600001}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: 3153600001 s is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.for`: 3153600001 s is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":3153600001}"#]],
+    );
+    sleeps(
+        "for",
+        "1e18",
+        expect![[r#"
+        1 run started {"t":1e18}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: 1e18 s is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.for`: 1e18 s is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":1e18}"#]],
+    );
+    sleeps(
+        "for",
+        "18446744073709551615",
+        expect![[r#"
+        1 run started {"t":18446744073709551615}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: 18446744073709551615 s is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.for`: 18446744073709551615 s is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":18446744073709551615}"#]],
+    );
+    sleeps(
+        "for",
+        "\"99999999999999999999s\"",
+        expect![[r#"
+        1 run started {"t":"99999999999999999999s"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: "99999999999999999999s" is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.for`: "99999999999999999999s" is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":"99999999999999999999s"}"#]],
+    );
+    sleeps(
+        "for",
+        "-5",
+        expect![[r#"
+        1 run started {"t":-5}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: a duration cannot be negative, got -5
+        4 run failed (expression) at pause: `sleep.for`: a duration cannot be negative, got -5
+        failed {"t":-5}"#]],
+    );
+    sleeps(
+        "for",
+        "-0.5",
+        expect![[r#"
+        1 run started {"t":-0.5}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: a duration cannot be negative, got -0.5
+        4 run failed (expression) at pause: `sleep.for`: a duration cannot be negative, got -0.5
+        failed {"t":-0.5}"#]],
+    );
+    sleeps(
+        "for",
+        "\"-5s\"",
+        expect![[r#"
+        1 run started {"t":"-5s"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: a duration cannot be negative, got "-5s"
+        4 run failed (expression) at pause: `sleep.for`: a duration cannot be negative, got "-5s"
+        failed {"t":"-5s"}"#]],
+    );
+    sleeps(
+        "for",
+        "\"5\"",
+        expect![[r#"
+        1 run started {"t":"5"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "5"
+        4 run failed (expression) at pause: `sleep.for`: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "5"
+        failed {"t":"5"}"#]],
+    );
+    sleeps(
+        "for",
+        "true",
+        expect![[r#"
+        1 run started {"t":true}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.for`: expected seconds, or a duration such as "10m", got a boolean
+        4 run failed (expression) at pause: `sleep.for`: expected seconds, or a duration such as "10m", got a boolean
+        failed {"t":true}"#]],
+    );
+}
+
+#[test]
+fn a_moment_is_past_or_at_most_a_hundred_years_ahead() {
+    sleeps(
+        "until",
+        "1795988463571.0",
+        expect![[r#"
+        1 run started {"t":1795988463571.0}
+        2 step 1 at pause, attempt 1, until 1795988463571
+        waiting {"t":1795988463571.0}"#]],
+    );
+    sleeps(
+        "until",
+        "1795988463571",
+        expect![[r#"
+        1 run started {"t":1795988463571}
+        2 step 1 at pause, attempt 1, until 1795988463571
+        waiting {"t":1795988463571}"#]],
+    );
+    sleeps(
+        "until",
+        "1.5",
+        expect![[r#"
+        1 run started {"t":1.5}
+        2 step 1 at pause, attempt 1, until 2
+        waiting {"t":1.5}"#]],
+    );
+    sleeps(
+        "until",
+        "-1e300",
+        expect![[r#"
+        1 run started {"t":-1e300}
+        2 step 1 at pause, attempt 1, until -9223372036854775808
+        waiting {"t":-1e300}"#]],
+    );
+    sleeps(
+        "until",
+        "\"1969-12-31T23:59:59Z\"",
+        expect![[r#"
+        1 run started {"t":"1969-12-31T23:59:59Z"}
+        2 step 1 at pause, attempt 1, until -1000
+        waiting {"t":"1969-12-31T23:59:59Z"}"#]],
+    );
+    sleeps(
+        "until",
+        "\"2069-12-07T01:00:00+01:00\"",
+        expect![[r#"
+        1 run started {"t":"2069-12-07T01:00:00+01:00"}
+        2 step 1 at pause, attempt 1, until 3153600000000
+        waiting {"t":"2069-12-07T01:00:00+01:00"}"#]],
+    );
+    sleeps(
+        "until",
+        "3153600000001",
+        expect![[r#"
+        1 run started {"t":3153600000001}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: the time until 3153600000001 is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.until`: the time until 3153600000001 is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":3153600000001}"#]],
+    );
+    sleeps(
+        "until",
+        "1e300",
+        expect![[r#"
+        1 run started {"t":1e300}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: the time until 1e300 is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.until`: the time until 1e300 is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":1e300}"#]],
+    );
+    sleeps(
+        "until",
+        "\"2069-12-07T00:00:01Z\"",
+        expect![[r#"
+        1 run started {"t":"2069-12-07T00:00:01Z"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: the time until "2069-12-07T00:00:01Z" is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.until`: the time until "2069-12-07T00:00:01Z" is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":"2069-12-07T00:00:01Z"}"#]],
+    );
+    sleeps(
+        "until",
+        "\"9999-12-31T23:59:59Z\"",
+        expect![[r#"
+        1 run started {"t":"9999-12-31T23:59:59Z"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: the time until "9999-12-31T23:59:59Z" is longer than the longest duration, 36500d (a hundred years)
+        4 run failed (expression) at pause: `sleep.until`: the time until "9999-12-31T23:59:59Z" is longer than the longest duration, 36500d (a hundred years)
+        failed {"t":"9999-12-31T23:59:59Z"}"#]],
+    );
+    sleeps(
+        "until",
+        "\"2026-12-01\"",
+        expect![[r#"
+        1 run started {"t":"2026-12-01"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01"
+        4 run failed (expression) at pause: `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01"
+        failed {"t":"2026-12-01"}"#]],
+    );
+    sleeps(
+        "until",
+        "\"2026-12-01T09:00:00\"",
+        expect![[r#"
+        1 run started {"t":"2026-12-01T09:00:00"}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01T09:00:00"
+        4 run failed (expression) at pause: `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01T09:00:00"
+        failed {"t":"2026-12-01T09:00:00"}"#]],
+    );
+    sleeps(
+        "until",
+        "null",
+        expect![[r#"
+        1 run started {"t":null}
+        2 step 1 at pause, attempt 1, until 0
+        3 step 1 fails (expression): `sleep.until`: expected milliseconds since 1970, or a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got null
+        4 run failed (expression) at pause: `sleep.until`: expected milliseconds since 1970, or a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got null
+        failed {"t":null}"#]],
     );
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Ask, MAX_SCHEDULES, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec,
-    kept::{AT_ONCE, Entry, FORM, Kept, where_wrong},
+    kept::{AT_ONCE, Entry, FORM, Kept, check, where_wrong},
 };
 use crate::{
     answer::{KeyError, RequestKey, Start, StartError},
@@ -134,8 +134,8 @@ impl Keeper {
     async fn answer(&mut self, ask: Ask) {
         // Who asked may be gone: it is done all the same.
         match ask {
-            Ask::Put(name, spec, reply) => {
-                let _ = reply.send(self.put(name, *spec).await);
+            Ask::Put(name, spec, paused, reply) => {
+                let _ = reply.send(self.put(name, *spec, paused).await);
             }
             Ask::List(reply) => {
                 let all = self.all.iter().map(|(name, entry)| entry.view(name));
@@ -165,9 +165,14 @@ impl Keeper {
         &mut self,
         name: Arc<str>,
         mut spec: ScheduleSpec,
+        paused: Option<bool>,
     ) -> Result<(ScheduleView, bool), ScheduleError> {
         let now = self.now();
+        check(&spec.when, now)?;
         let old = self.all.get(&name).map(|entry| entry.kept.clone());
+        // To deploy a schedule again does not resume it.
+        let was_paused = old.as_ref().is_some_and(|old| old.spec.paused);
+        spec.paused = paused.unwrap_or(was_paused);
         if old.is_none() && self.all.len() >= MAX_SCHEDULES {
             return Err(ScheduleError::TooMany);
         }
@@ -192,8 +197,12 @@ impl Keeper {
             });
         }
         let mut progress = Progress::new(now);
-        if let Some(same) = same.filter(|same| !same.spec.paused) {
+        if let Some(same) = same {
             progress = same.progress.clone();
+            if was_paused && !spec.paused {
+                // As with `resume`: times that came while it was paused were not missed.
+                progress.after = progress.after.max(now);
+            }
         }
         progress.skipped = old.as_ref().map_or(0, |old| old.progress.skipped);
         let kept = Kept {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use heddle_kernel::{
     RunId, Timestamp,
+    graph::check_ahead,
     schedule::{Progress, Schedule, When, WhenError},
 };
 use serde::{Deserialize, Serialize};
@@ -87,9 +88,21 @@ impl Entry {
     }
 }
 
+/// Checks when a new schedule is due, more strictly than one that is kept is read.
+pub(super) fn check(when: &WhenSpec, now: Timestamp) -> Result<(), ScheduleError> {
+    let ahead = |pointer, at: &Timestamp| {
+        check_ahead("then", *at, now).map_err(|message| ScheduleError::Invalid { pointer, message })
+    };
+    match when {
+        WhenSpec::Cron { cron, time_zone } => When::cron(cron, time_zone).map(|_| ()).map_err(where_wrong),
+        WhenSpec::Every { from, .. } => from.iter().try_for_each(|from| ahead("/when/from", from)),
+        WhenSpec::At(at) => ahead("/when/at", at),
+    }
+}
+
 fn compile(when: &WhenSpec, created_at: Timestamp) -> Result<When, WhenError> {
     match when {
-        WhenSpec::Cron { cron, time_zone } => When::cron(cron, time_zone),
+        WhenSpec::Cron { cron, time_zone } => When::stored_cron(cron, time_zone),
         WhenSpec::Every { every, from } => When::every(every, from.unwrap_or(created_at)),
         WhenSpec::At(at) => Ok(When::At(*at)),
     }

@@ -126,7 +126,12 @@ type Reply<T> = oneshot::Sender<Result<T, ScheduleError>>;
 
 /// What the task is asked.
 enum Ask {
-    Put(Arc<str>, Box<ScheduleSpec>, Reply<(ScheduleView, bool)>),
+    Put(
+        Arc<str>,
+        Box<ScheduleSpec>,
+        Option<bool>,
+        Reply<(ScheduleView, bool)>,
+    ),
     List(Reply<Vec<ScheduleView>>),
     Get(String, Reply<ScheduleView>),
     Delete(String, Reply<()>),
@@ -181,7 +186,8 @@ impl Schedules {
 }
 
 impl Engine {
-    /// Creates a schedule, or puts this one instead of the one with its name. Answers whether it is new.
+    /// Creates a schedule, or replaces the one with its name. Without `paused`, a schedule that is replaced stays
+    /// paused or active as it is, and a new one is active. Answers whether it is new.
     ///
     /// # Errors
     /// Where something is wrong with it, or it could not be kept.
@@ -189,6 +195,7 @@ impl Engine {
         &self,
         name: &str,
         spec: ScheduleSpec,
+        paused: Option<bool>,
     ) -> Result<(ScheduleView, bool), ScheduleError> {
         let invalid = |pointer, message| ScheduleError::Invalid { pointer, message };
         check_name(name).map_err(|message| invalid("/name", message))?;
@@ -201,7 +208,7 @@ impl Engine {
             return Err(StartError::TooLarge { size, limit }.into());
         }
         let name = name.into();
-        self.ask(|reply| Ask::Put(name, spec.into(), reply)).await
+        self.ask(|reply| Ask::Put(name, spec.into(), paused, reply)).await
     }
 
     /// Every schedule, by name.

@@ -146,6 +146,17 @@ pub(crate) struct EventView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     result: Option<Json>,
+    /// `step_started`: where a wait has expressions, what they gave for the signal's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    wait_signal: Option<Arc<str>>,
+    /// `step_started`: where a wait has expressions, what they gave for its prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    wait_prompt: Option<Arc<str>>,
+    /// `signal_received`: the step of the wait that it is for, where the sender named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<u64>,
     /// `signal_received`: the signal's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -275,6 +286,9 @@ impl EventView {
             next: None,
             update: None,
             signal: None,
+            wait_signal: None,
+            wait_prompt: None,
+            wait: None,
             result: None,
             name: None,
             payload: None,
@@ -312,7 +326,8 @@ impl EventView {
             Event::StepFinished { .. } | Event::ItemFinished { .. } | Event::StepFailed { .. } => {
                 self.tell_end(event)
             }
-            Event::SignalReceived { name, payload } => Self {
+            Event::SignalReceived { name, payload, wait } => Self {
+                wait: *wait,
                 name: Some(name.clone()),
                 payload: Some(payload.clone()),
                 ..self
@@ -397,6 +412,7 @@ impl EventView {
             item,
             until,
             undoes,
+            wait,
         } = event
         else {
             return self;
@@ -408,6 +424,8 @@ impl EventView {
             item: item.as_ref().map(ItemView::from),
             until: until.map(Moment),
             undoes: *undoes,
+            wait_signal: wait.as_ref().and_then(|wait| wait.signal.clone()),
+            wait_prompt: wait.as_ref().and_then(|wait| wait.prompt.clone()),
             ..self.at_step(node, *step, *attempt)
         }
     }

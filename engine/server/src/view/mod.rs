@@ -7,7 +7,8 @@ mod event;
 use std::{fmt, sync::Arc};
 
 use heddle_kernel::{
-    Failure, FunctionKind, Json, Level, Object, RunError, RunId, Status, Timestamp, run::Waiting,
+    Failure, FunctionKind, Json, Level, Object, RunError, RunId, Status, Timestamp,
+    run::{BranchPlace, BranchView, ItemPlace, Waiting},
 };
 use heddle_runtime::{RunView, ports::RunRow};
 use serde::{Serialize, Serializer};
@@ -149,9 +150,13 @@ pub(crate) struct RunBody {
     last_seq: u64,
     /// What it waits for, where it waits for a signal or for time to pass.
     waits: Vec<WaitView>,
-    /// The state, as of that event.
+    /// The state, as of that event. While there are several branches, it is what all of them agree on: the state when
+    /// they parted, with what they changed since and what merges. A key whose changes do not merge has the value
+    /// that it had when they parted.
     #[schema(value_type = Object)]
     state: Object,
+    /// The branches, where a graph that the run runs has several; once it is over, those that there were then.
+    branches: Vec<BranchBody>,
     /// Why it failed.
     error: Option<ErrorView>,
     /// What it was started with; left out in the answer to its start.
@@ -206,7 +211,70 @@ impl From<RunView> for RunBody {
             last_seq: run.last_seq,
             waits: run.waits.into_iter().map(WaitView::from).collect(),
             state: run.state,
+            branches: run.branches.into_iter().map(BranchBody::from).collect(),
             error: run.error.as_ref().map(ErrorView::from),
+        }
+    }
+}
+
+/// One of several branches of a graph that a run runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Branch)]
+pub(crate) struct BranchBody {
+    /// Its number in the run.
+    branch: u32,
+    /// The step of the node that runs the branch's graph; null in the run's own graph.
+    within: Option<u64>,
+    /// `at`: it takes a step at `node`. `before`: it has come to `node`, where other branches may come first. `ended`:
+    /// it has ended.
+    #[schema(value_type = String)]
+    place: BranchPlace,
+    /// The node that it is at, or before; null where it has ended.
+    #[schema(value_type = Option<String>)]
+    node: Option<Arc<str>>,
+    /// The step that it takes.
+    step: Option<u64>,
+    /// The keys of the state that it changed since the branches parted, with their values in this branch.
+    #[schema(value_type = Object)]
+    changed: Object,
+}
+
+impl From<BranchView> for BranchBody {
+    fn from(branch: BranchView) -> Self {
+        Self {
+            branch: branch.branch,
+            within: Some(branch.within).filter(|within| *within != 0),
+            place: branch.place,
+            node: branch.node,
+            step: branch.step,
+            changed: branch.changed,
+        }
+    }
+}
+
+/// One item of a map that a wait is within.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WaitItem)]
+pub(crate) struct WaitItem {
+    /// The node of the map.
+    #[schema(value_type = String)]
+    node: Arc<str>,
+    /// The step of the map.
+    of: u64,
+    /// The item's place among the items, from 0.
+    index: u32,
+    /// The item's key, where the map goes over an object.
+    #[schema(value_type = Option<String>)]
+    key: Option<Arc<str>>,
+}
+
+impl From<ItemPlace> for WaitItem {
+    fn from(item: ItemPlace) -> Self {
+        Self {
+            node: item.node,
+            of: item.of,
+            index: item.index,
+            key: item.key,
         }
     }
 }
@@ -215,8 +283,18 @@ impl From<RunView> for RunBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Wait)]
 pub(crate) struct WaitView {
+    /// The wait's id, by which a signal can name it: the number of its step.
+    id: u64,
     /// The step.
     step: u64,
+    /// The item of a map that it is within; null where it is within none.
+    item: Option<WaitItem>,
+    /// Where maps run graphs with maps: the other items that it is within, the outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outer_items: Vec<WaitItem>,
+    /// When it began to wait.
+    #[schema(value_type = String, format = DateTime)]
+    since: Moment,
     /// The node.
     #[schema(value_type = String)]
     node: Arc<str>,
@@ -236,8 +314,14 @@ pub(crate) struct WaitView {
 
 impl From<Waiting> for WaitView {
     fn from(waiting: Waiting) -> Self {
+        let mut items = waiting.items;
+        let item = items.pop();
         Self {
+            id: waiting.step,
             step: waiting.step,
+            item: item.map(WaitItem::from),
+            outer_items: items.into_iter().map(WaitItem::from).collect(),
+            since: Moment(waiting.since),
             node: waiting.node,
             signal: waiting.signal,
             prompt: waiting.prompt,

@@ -31,6 +31,7 @@ fn step(step: u64) -> [Event; 2] {
         item: None,
         until: None,
         undoes: None,
+        wait: None,
     };
     let finished = Event::StepFinished {
         step,

@@ -136,7 +136,11 @@ fn unwritten_keys(graph: &Graph, found: &mut Vec<Diagnostic>) {
             (Does::Map(map), _) => written.push(map.into.clone()),
             (_, Some(Output::Key(key))) => written.push(key.clone()),
             (_, Some(Output::Keys(keys))) => written.extend(keys.iter().map(|(key, _)| key.clone())),
-            (Does::Wait(wait), None) => written.push(wait.signal.clone()),
+            (Does::Wait(wait), None) => match wait.signal.plain() {
+                Some(signal) => written.push(signal.clone()),
+                // The key is known when the node is visited.
+                None => return,
+            },
             (Does::Sleep(_), None) => {}
             // A function or a graph may write any key.
             (Does::Call { .. } | Does::Graph { .. }, None) => return,

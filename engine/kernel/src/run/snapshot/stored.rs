@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        At, Cancelling, Doing, Ending, Execution, Graphs, Items, Line, MAX_DEPTH, Paused, ROOT, Run, Status,
-        Task, Undo, apply::Fold,
+        At, BranchView, Cancelling, Doing, Ending, Execution, Graphs, Items, Line, MAX_DEPTH, Paused, ROOT,
+        Run, Signal, Status, Task, Undo, apply::Fold,
     },
     FORMAT,
     tables::{Reader, StoredView, Tables, Writer},
 };
 use crate::{
-    event::{FunctionRef, Item, RunError},
+    event::{FunctionRef, Item, RunError, WaitTexts},
     graph::{Graph, NodeIx},
     ids::{GraphId, RunId, Timestamp},
 };
@@ -50,6 +50,11 @@ pub(super) struct Stored {
     tasks: BTreeMap<u64, StoredTask>,
     /// Name and payload, by the number of the event.
     signals: BTreeMap<u64, (u32, u32)>,
+    /// The wait that a signal is for, by the number of the event.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    signal_waits: BTreeMap<u64, u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    last_branches: Vec<BranchView>,
     undo: Vec<StoredUndo>,
     tables: Tables,
 }
@@ -68,6 +73,8 @@ struct StoredExecution {
     depth: u32,
     input: u32,
     steps: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parted: Option<u32>,
     lines: Vec<(u32, StoredView, StoredAt)>,
 }
 
@@ -104,6 +111,8 @@ enum StoredDoing {
     Pause(Timestamp),
     Sleep(Timestamp),
     Signal(Option<Timestamp>),
+    /// A wait with expressions: until when, and what they gave.
+    Wait(Option<Timestamp>, WaitTexts),
     Graph(Option<Timestamp>),
     Map(StoredItems),
 }
@@ -146,9 +155,10 @@ impl Stored {
         let tasks = tasks.map(|(step, of)| (*step, task(&mut writer, of, run.graph_of(of))));
         let tasks = tasks.collect();
         let signals = run.signals.iter();
-        let signals =
-            signals.map(|(seq, (name, payload))| (*seq, (writer.name(name), writer.value(payload))));
+        let signals = signals.map(|(seq, of)| (*seq, (writer.name(&of.name), writer.value(&of.payload))));
         let signals = signals.collect();
+        let signal_waits = run.signals.iter().filter_map(|(seq, of)| Some((*seq, of.wait?)));
+        let signal_waits = signal_waits.collect();
         let undone = run.undo.iter().map(|of| undo(&mut writer, of)).collect();
         Self {
             format: FORMAT,
@@ -175,6 +185,8 @@ impl Stored {
             executions,
             tasks,
             signals,
+            signal_waits,
+            last_branches: run.last_branches.clone(),
             undo: undone,
             tables: writer.done(),
         }
@@ -197,13 +209,19 @@ impl Stored {
         }
         run.due.extend(self.until.map(|until| (until, ROOT)));
         for (seq, (name, payload)) in self.signals {
-            run.signals.insert(seq, (read.name(name)?, read.value(payload)?));
+            let signal = Signal {
+                name: read.name(name)?,
+                payload: read.value(payload)?,
+                wait: self.signal_waits.get(&seq).copied(),
+            };
+            run.signals.insert(seq, signal);
         }
         let undo = self.undo.into_iter().map(|undo| undo.read(&read, &run));
         run.undo = undo.collect::<Fold<_>>()?;
         run.functions = Arc::new(self.functions);
         run.updated_at = self.updated_at;
         run.last = read.object(self.last)?;
+        run.last_branches = self.last_branches;
         run.branches = self.branches;
         run.steps = self.steps;
         run.seq = self.seq;
@@ -244,6 +262,7 @@ fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution 
         depth: of.depth,
         input: writer.object(&of.input),
         steps: of.steps,
+        parted: of.parted.as_ref().map(|parted| writer.object(parted)),
         lines,
     }
 }
@@ -253,7 +272,8 @@ fn task<'r>(writer: &mut Writer<'r>, of: &'r Task, graph: &'r Graph) -> StoredTa
         Doing::Call => StoredDoing::Call,
         Doing::Pause(until) => StoredDoing::Pause(*until),
         Doing::Sleep(until) => StoredDoing::Sleep(*until),
-        Doing::Signal(until) => StoredDoing::Signal(*until),
+        Doing::Signal(until, None) => StoredDoing::Signal(*until),
+        Doing::Signal(until, Some(texts)) => StoredDoing::Wait(*until, (**texts).clone()),
         Doing::Graph(until) => StoredDoing::Graph(*until),
         Doing::Map(items) => StoredDoing::Map(StoredItems {
             keys: items.keys.clone(),
@@ -331,6 +351,7 @@ impl StoredExecution {
             name,
             depth: self.depth,
             input: read.object(self.input)?,
+            parted: self.parted.map(|parted| read.object(parted)).transpose()?,
             lines,
             steps: self.steps,
         })
@@ -354,7 +375,8 @@ impl StoredTask {
             StoredDoing::Call => Doing::Call,
             StoredDoing::Pause(until) => Doing::Pause(until),
             StoredDoing::Sleep(until) => Doing::Sleep(until),
-            StoredDoing::Signal(until) => Doing::Signal(until),
+            StoredDoing::Signal(until) => Doing::Signal(until, None),
+            StoredDoing::Wait(until, texts) => Doing::Signal(until, Some(Arc::new(texts))),
             StoredDoing::Graph(until) => Doing::Graph(until),
             StoredDoing::Map(items) => Doing::Map(items.read(read)?),
         };

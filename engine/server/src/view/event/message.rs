@@ -63,7 +63,10 @@ pub(super) fn of(event: &Event) -> Arc<str> {
             )
             .into()
         }
-        Event::SignalReceived { name, .. } => format!("signal {name} received").into(),
+        Event::SignalReceived { name, wait, .. } => match wait {
+            Some(wait) => format!("signal {name} received for wait {wait}").into(),
+            None => format!("signal {name} received").into(),
+        },
         Event::UndoStarted { error, reason } => match (error, reason) {
             (Some(error), _) => format!(
                 "undoing what was done, since {} failed ({}): {}",

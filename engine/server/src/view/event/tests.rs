@@ -34,6 +34,7 @@ fn started(node: &str, attempt: u32) -> Event {
         item: None,
         until: None,
         undoes: None,
+        wait: None,
     }
 }
 
@@ -165,6 +166,7 @@ fn steps_of_several_branches_say_how_they_came_there() {
             item: None,
             until: Some(Timestamp(1_795_375_981_000)),
             undoes: None,
+            wait: None,
         },
         expect![[
             r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_started","level":"info","message":"merge started, joins 3 branches, waits until 2026-11-22T19:33:01.000Z at the latest","node":"merge","step":9,"attempt":1,"branch":3,"within":4,"joined":[1,2],"until":"2026-11-22T19:33:01.000Z"}"#
@@ -181,6 +183,7 @@ fn steps_of_several_branches_say_how_they_came_there() {
             item: Some(Item { of: 4, index: 7 }),
             until: None,
             undoes: Some(3),
+            wait: None,
         },
         expect![[
             r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_started","level":"info","message":"refund started, item 7, undoes step 3","node":"refund","step":9,"attempt":1,"item":{"of":4,"index":7},"undoes":3}"#
@@ -286,6 +289,7 @@ fn signals_and_the_end_that_somebody_wanted_are_told() {
         Event::SignalReceived {
             name: "approval".into(),
             payload: json(r#"{"ok": true}"#).expect("JSON"),
+            wait: None,
         },
         expect![[
             r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"signal_received","level":"info","message":"signal approval received","name":"approval","payload":{"ok": true}}"#

@@ -1,0 +1,209 @@
+//! Signals: which wait takes one, what is kept until a wait does, and what is refused.
+//!
+//! A signal that names a wait is for that wait alone. Any other goes to the wait that began first, of those that
+//! take it. Where none does yet it is kept, and taken in the order in which the signals came.
+
+use std::sync::Arc;
+
+use super::{Doing, MAX_SIGNAL_BYTES, MAX_SIGNALS, Refusal, Run, Signal, Task, decide::Events};
+use crate::{
+    event::Event,
+    graph::{Does, Graph, Wait, did_you_mean},
+    object::{Json, Object},
+};
+
+impl Events<'_> {
+    pub(super) fn signal(&mut self, name: Arc<str>, payload: Json, wait: Option<u64>) -> Result<(), Refusal> {
+        if self.run.ending.is_some() || self.run.cancelling.is_some() {
+            return Err(Refusal::Ending);
+        }
+        match wait {
+            None => self.run.takes(&name, &payload)?,
+            Some(step) => self.run.wait_takes(step, &name, &payload)?,
+        }
+        let signal = Signal { name, payload, wait };
+        let at_once = !self.run.is_paused() && {
+            let mut tasks = self.run.tasks.iter();
+            tasks.any(|(step, task)| self.run.fits(*step, task, &signal))
+        };
+        if !at_once {
+            self.run.has_room(&signal)?;
+        }
+        let Signal { name, payload, wait } = signal;
+        self.push(Event::SignalReceived { name, payload, wait });
+        if !self.run.is_paused() {
+            self.deliver_all();
+        }
+        Ok(())
+    }
+
+    /// Gives every waiting step the first signal that it takes, if one is there.
+    pub(super) fn deliver_all(&mut self) {
+        let waiting = self.run.tasks.iter();
+        let waiting = waiting.filter(|(_, task)| matches!(task.doing, Doing::Signal(..)));
+        for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
+            if self.run.signals.is_empty() {
+                return;
+            }
+            self.deliver(step);
+        }
+    }
+
+    pub(super) fn deliver(&mut self, step: u64) {
+        // One that took its signal may have ended another.
+        let Some(task) = self.run.tasks.get(&step).cloned() else {
+            return;
+        };
+        let Some((_, awaited)) = self.run.awaited(&task) else {
+            return;
+        };
+        let awaited = awaited.clone();
+        let fitting = || {
+            let kept = self.run.signals.iter();
+            kept.filter(|(_, signal)| self.run.fits(step, &task, signal))
+        };
+        // One that names this wait can go nowhere else.
+        let named = fitting().find(|(_, signal)| signal.wait.is_some());
+        let Some((seq, signal)) = named.or_else(|| fitting().next()) else {
+            return;
+        };
+        let (seq, payload) = (*seq, signal.payload.clone());
+        let update = match &self.run.graph_of(&task).node(task.node).output {
+            Some(output) => self.put(&task, output, payload.clone()),
+            None => {
+                let mut update = Object::default();
+                update.insert(awaited, payload.clone());
+                Ok(update)
+            }
+        };
+        match update {
+            Ok(update) => self.pass(step, &task, update, Some(payload), Some(seq)),
+            Err(failure) => self.failed(step, failure),
+        }
+    }
+}
+
+impl Wait {
+    /// What is wrong with a payload, each with a JSON pointer; a few at most.
+    fn problems(&self, payload: &Json) -> Vec<(String, String)> {
+        let schema = self.schema.as_ref();
+        match schema.and_then(|of| of.schema.check(payload.get()).err()) {
+            None => Vec::new(),
+            Some(misfit) if misfit.problems.is_empty() => vec![(String::new(), misfit.message)],
+            Some(misfit) => misfit.problems,
+        }
+    }
+}
+
+impl Run {
+    /// The wait that a step is at, and the name of the signal that it waits for.
+    pub(super) fn awaited<'r>(&'r self, task: &'r Task) -> Option<(&'r Wait, &'r Arc<str>)> {
+        let Doing::Signal(_, texts) = &task.doing else {
+            return None;
+        };
+        let Does::Wait(wait) = &self.graph_of(task).node(task.node).does else {
+            return None;
+        };
+        let given = texts.as_ref().and_then(|texts| texts.signal.as_ref());
+        Some((wait, given.or(wait.signal.plain())?))
+    }
+
+    /// Whether a step waits for a signal, and may have this one.
+    fn fits(&self, step: u64, task: &Task, signal: &Signal) -> bool {
+        let meant = signal.wait.is_none_or(|wait| wait == step);
+        let awaited = self.awaited(task).filter(|_| meant);
+        awaited.is_some_and(|(wait, name)| *name == signal.name && wait.problems(&signal.payload).is_empty())
+    }
+
+    /// Whether some wait of the run's graphs takes such a signal. One whose signal's name is given by an
+    /// expression may wait for any.
+    fn takes(&self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
+        let graphs: Vec<&Arc<Graph>> = std::iter::once(&self.graph).chain(self.graphs.values()).collect();
+        let waits = graphs
+            .iter()
+            .flat_map(|graph| &graph.nodes)
+            .filter_map(|node| match &node.does {
+                Does::Wait(wait) => Some(wait),
+                _ => None,
+            });
+        let mut problems = None;
+        let mut names = Vec::new();
+        for wait in waits {
+            let plain = wait.signal.plain();
+            if plain.is_none_or(|plain| plain == name) {
+                match wait.problems(payload) {
+                    found if found.is_empty() => return Ok(()),
+                    found => problems = problems.or(Some(found)),
+                }
+            }
+            names.extend(plain.map(|plain| &**plain));
+        }
+        let name = name.clone();
+        Err(match problems {
+            Some(problems) => Refusal::Payload { name, problems },
+            None => Refusal::NoSuchSignal {
+                hint: match names.is_empty() {
+                    true => ": it has no `wait`".to_owned(),
+                    false => did_you_mean(&name, names.into_iter()),
+                },
+                name,
+            },
+        })
+    }
+
+    /// Whether the wait of a step takes such a signal.
+    fn wait_takes(&self, step: u64, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
+        let no_such = |problem: String| Err(Refusal::NoSuchWait { wait: step, problem });
+        let Some(task) = self.tasks.get(&step) else {
+            return match (1..=self.steps).contains(&step) {
+                true => Err(Refusal::WaitOver {
+                    wait: step,
+                    problem: "it took a signal, its time was over, or it was given up".to_owned(),
+                }),
+                false => no_such(format!("the run has begun {} steps", self.steps)),
+            };
+        };
+        let node = &self.graph_of(task).node(task.node).name;
+        let Some((wait, awaited)) = self.awaited(task) else {
+            return no_such(format!(
+                "the step with this number, at node `{node}`, waits for no signal"
+            ));
+        };
+        if awaited != name {
+            return no_such(format!(
+                "the one with this id, at node `{node}`, is for the signal `{awaited}`"
+            ));
+        }
+        let problems = wait.problems(payload);
+        if !problems.is_empty() {
+            let name = name.clone();
+            return Err(Refusal::Payload { name, problems });
+        }
+        // While the run is paused, a wait takes nothing.
+        if self.signals.values().any(|signal| signal.wait == Some(step)) {
+            return Err(Refusal::WaitOver {
+                wait: step,
+                problem: "a signal for it has come, which it takes when the run is resumed".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the run may keep one more signal.
+    fn has_room(&self, signal: &Signal) -> Result<(), Refusal> {
+        if self.signals.len() >= MAX_SIGNALS {
+            return Err(Refusal::TooManySignals);
+        }
+        let kept = self.signals.values().map(Signal::bytes).sum::<usize>();
+        match signal.bytes() {
+            bytes if kept + bytes <= MAX_SIGNAL_BYTES => Ok(()),
+            bytes => Err(Refusal::SignalBytes { kept, bytes }),
+        }
+    }
+}
+
+impl Signal {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.payload.get().len()
+    }
+}

@@ -1,0 +1,177 @@
+//! Waits over HTTP and with the command: each is listed with its item, a signal can name one, and what a run shows
+//! of its branches. Against the real binary.
+#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+
+use std::process::Command;
+
+use heddle_tests::{Server, heddle};
+use serde_json::{Value, json};
+
+/// A graph that asks for each item of `state.of`.
+fn asks(server: &Server) -> String {
+    server.create(&json!({"name": "ask", "nodes": {"ask": {
+        "wait": {"signal": "ok", "prompt": {"expr": "'Pay ' + state.item.who + '?'"}, "timeout": "1h"},
+        "output": "answer",
+    }}}));
+    server.create(&json!({"name": "each", "nodes": {"each": {"map": {"over": "state.of", "graph": "ask", "into": "all"}}}}))
+}
+
+fn shown(server: &Server, run: &str) -> Value {
+    server.get(&format!("/v1/runs/{run}")).ok()
+}
+
+fn command(server: &Server, arguments: &[&str]) -> String {
+    let output = Command::new(heddle())
+        .args(arguments)
+        .env("HEDDLE_SERVER", format!("http://{}", server.address))
+        .output()
+        .expect("the command runs");
+    let all = [output.stdout, output.stderr].concat();
+    String::from_utf8(all).expect("text")
+}
+
+#[test]
+fn each_item_of_a_map_is_answered_by_the_id_of_its_wait_also_after_a_restart() {
+    let server = Server::start();
+    let graph = asks(&server);
+    let run = server.start_run(
+        &graph,
+        &json!({"of": {"x": {"who": "Ada"}, "y": {"who": "Grace"}, "z": {"who": "Joan"}}}),
+    );
+    let told = shown(&server, &run);
+    let waits = told["waits"].as_array().unwrap();
+    let items: Vec<(&Value, &Value, &Value)> = waits
+        .iter()
+        .map(|wait| (&wait["item"]["index"], &wait["item"]["key"], &wait["prompt"]))
+        .collect();
+    assert_eq!(
+        items,
+        [
+            (&json!(0), &json!("x"), &json!("Pay Ada?")),
+            (&json!(1), &json!("y"), &json!("Pay Grace?")),
+            (&json!(2), &json!("z"), &json!("Pay Joan?")),
+        ],
+        "{told}"
+    );
+    for wait in waits {
+        assert_eq!(
+            (&wait["node"], &wait["item"]["node"], &wait["signal"]),
+            (&json!("ask"), &json!("each"), &json!("ok"))
+        );
+        assert_eq!(wait["id"], wait["step"]);
+        assert!(wait["since"].is_string() && wait["until"].is_string(), "{wait}");
+    }
+
+    let server = server.restart();
+    assert_eq!(shown(&server, &run)["waits"], told["waits"]);
+    let signal = |body: Value| server.post(&format!("/v1/runs/{run}/signal"), &body);
+    let third = signal(json!({"name": "ok", "wait": waits[2]["id"], "payload": 3}));
+    assert_eq!(third.status, 202, "{}", third.text);
+    let over = signal(json!({"name": "ok", "wait": waits[2]["id"], "payload": 4})).problem(409);
+    assert_eq!(over["type"], "urn:heddle:problem:wait-over");
+    for (body, detail) in [
+        (json!({"name": "ok", "wait": 999}), "no wait 999"),
+        (json!({"name": "ok", "wait": 1}), "waits for no signal"),
+        (
+            json!({"name": "no", "wait": waits[0]["id"]}),
+            "is for the signal `ok`",
+        ),
+    ] {
+        let problem = signal(body).problem(404);
+        assert_eq!(problem["type"], "urn:heddle:problem:no-such-wait");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
+    signal(json!({"name": "ok", "wait": "first"})).problem(422);
+    // Without an id it goes to the wait that began first.
+    let told = command(&server, &["signal", &run, "ok", "--payload", "1"]);
+    assert!(!told.contains("error"), "{told}");
+    let told = command(&server, &["show", &run]);
+    let id = &waits[1]["id"];
+    assert!(
+        told.contains(&format!(
+            "{id}: at each[\"y\"]/ask for the signal ok (\"Pay Grace?\")"
+        )),
+        "{told}"
+    );
+    command(
+        &server,
+        &["signal", &run, "ok", "--wait", &id.to_string(), "--payload", "2"],
+    );
+    let state = server.wait(&run);
+    let answers = ["x", "y", "z"].map(|key| &state["state"]["all"][key]["answer"]);
+    assert_eq!(answers, [&json!(1), &json!(2), &json!(3)], "{state}");
+    let (events, _) = server.watch(&run, "");
+    let named: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "signal_received")
+        .map(|event| &event["wait"])
+        .collect();
+    assert_eq!(named, [&waits[2]["id"], &Value::Null, id]);
+    let began = events
+        .iter()
+        .find(|event| event["wait_prompt"] == "Pay Ada?")
+        .unwrap();
+    assert_eq!(
+        (&began["type"], &began["step"]),
+        (&json!("step_started"), &waits[0]["id"])
+    );
+}
+
+#[test]
+fn after_a_conflict_every_answer_has_what_the_branches_agree_on() {
+    let server = Server::start();
+    let set = |keys: Value| json!({"uses": "basics/set", "config": keys});
+    let graph = server.create(&json!({
+        "nodes": {"a": set(json!({"y": 1})), "b": set(json!({"x": 1, "b": true})), "c": set(json!({"x": 2})), "d": {"sleep": "1s"}},
+        "edges": {"a": ["b", "c"], "b": "d", "c": "d"},
+    }));
+    let run = server.start_run(&graph, &json!({"x": 0}));
+    let agreed = json!({"x": 0, "y": 1, "b": true});
+    let over = server.wait(&run);
+    assert_eq!((&over["status"], &over["state"]), (&json!("failed"), &agreed));
+    let server = server.restart();
+    assert_eq!(server.get(&format!("/graph/state/{run}")).ok()["state"], agreed);
+    let told = shown(&server, &run);
+    assert_eq!(
+        (&told["state"], &told["error"]["code"]),
+        (&agreed, &json!("conflict"))
+    );
+    let branches = told["branches"].as_array().unwrap();
+    let changed: Vec<&Value> = branches.iter().map(|branch| &branch["changed"]).collect();
+    assert_eq!(changed, [&json!({"x": 1, "b": true}), &json!({"x": 2})], "{told}");
+    assert!(
+        branches
+            .iter()
+            .all(|branch| branch["place"] == "before" && branch["node"] == "d")
+    );
+    let printed = command(&server, &["show", &run]);
+    assert!(printed.contains("before d, changed {\"x\":2}"), "{printed}");
+    let single = server.start_run(
+        &server.create(&json!({"nodes": {"a": set(json!({"a": 1}))}})),
+        &json!({}),
+    );
+    server.wait(&single);
+    assert_eq!(shown(&server, &single)["branches"], json!([]));
+}
+
+#[test]
+fn the_signals_that_a_run_keeps_take_so_many_bytes_and_no_more() {
+    let server = Server::start();
+    let graph = server.create(&json!({"nodes": {"first": {"wait": {"signal": "now"}}, "ask": {"wait": {"signal": "later"}, "output": "got"}, "size": {"wait": {"signal": "now"}}}, "edges": {"first": "ask", "ask": "size"}}));
+    let run = server.start_run(&graph, &json!({}));
+    let path = format!("/v1/runs/{run}/signal");
+    let later = |bytes: usize| server.post(&path, &json!({"name": "later", "payload": "x".repeat(bytes)}));
+    assert_eq!(later(9 << 20).status, 202);
+    let refused = later(8 << 20).problem(429);
+    assert_eq!(refused["type"], "urn:heddle:problem:too-many-signals");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("max_signal_bytes"),
+        "{refused}"
+    );
+    let server = server.restart();
+    let later = |bytes: usize| server.post(&path, &json!({"name": "later", "payload": "x".repeat(bytes)}));
+    later(8 << 20).problem(429);
+    // Once a wait has taken it, there is room again.
+    assert_eq!(server.post(&path, &json!({"name": "now"})).status, 202);
+    assert_eq!(later(8 << 20).status, 202);
+}
