@@ -102,7 +102,7 @@ impl Faults {
         let faults = Self {
             control,
             store: parent.join(store.file_name().expect("a store is a file")),
-            library: library(),
+            library: library("fault"),
             folder,
         };
         // What is there at the beginning is on the disk.
@@ -255,13 +255,13 @@ fn mixed(synced: &[u8], written: &[u8], lot: &mut Lot) -> Vec<u8> {
 }
 
 /// The library, compiled where it is not there.
-fn library() -> PathBuf {
-    let source = repository().join("tests/fault/fault.c");
+fn library(name: &str) -> PathBuf {
+    let source = repository().join(format!("tests/fault/{name}.c"));
     let text = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let folder = target().join("fault");
-    let library = folder.join(format!("fault-{:016x}.so", hasher.finish()));
+    let library = folder.join(format!("{name}-{:016x}.so", hasher.finish()));
     if library.exists() {
         return library;
     }
@@ -291,4 +291,15 @@ fn library() -> PathBuf {
     );
     fs::rename(made, &library).expect("the target folder can be written");
     library
+}
+
+/// What a process is to find in its environment so that reads of the files in a folder stand still, for as long as the
+/// file `gate` is there. Linux only.
+pub fn stalled(folder: &Path, gate: &Path) -> Vec<(&'static str, OsString)> {
+    let folder = fs::canonicalize(folder).expect("the folder is there");
+    vec![
+        ("LD_PRELOAD", library("stall").into()),
+        ("HEDDLE_STALL_FOLDER", folder.into()),
+        ("HEDDLE_STALL_WHILE", gate.into()),
+    ]
 }

@@ -1,7 +1,7 @@
 //! What plugins are granted, by the policy file, over HTTP, and as nodes narrow it.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{Place, Server};
+use heddle_tests::{Place, Server, fault};
 use serde_json::{Value, json};
 
 const POLICY: &str = "/v1/plugins/granted/policy";
@@ -88,4 +88,49 @@ fn what_the_policy_file_says_of_a_plugin_stands() {
         refused["errors"][0]["pointer"] == "/nodes/env/grants/env",
         "{refused}"
     );
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_holds_up_nothing_but_its_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, gate) = (folder.path().join("data"), folder.path().join("gate"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("a.txt"), "an answer").unwrap();
+    std::fs::write(&gate, "").unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let granted = json!({"plugins": {"granted": {"dirs": [{"path": data, "at": "/data"}]}}});
+    std::fs::write(&policy, granted.to_string()).unwrap();
+    let mut place = Place::default();
+    place
+        .arguments
+        .extend(["--call-timeout", "1", "--policy", policy.to_str().unwrap()].map(str::to_owned));
+    place.environment.extend(fault::stalled(&data, &gate));
+    let server = Server::start_at(place);
+    let node = json!({"uses": "granted/file", "config": {"tries": ["read /data/a.txt"]}});
+    let reads = server.create(&json!({"nodes": {"read": node}}));
+
+    // More calls than the plugin may have threads.
+    let runs: Vec<_> = (0..20).map(|_| server.start_run(&reads, &json!({}))).collect();
+    for run in runs {
+        assert_eq!(server.wait(&run)["status"], "failed");
+    }
+    // None waits for a thread that will not come.
+    let refused = server.run(&reads, &json!({}));
+    assert_eq!(refused["error"]["code"], "unavailable", "{refused}");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("all 16 threads for files that plugin `granted` may have"),
+        "{message}"
+    );
+    // Everything else goes on.
+    let words = server.create(&json!({"nodes": {"extract": {}}}));
+    assert_eq!(
+        server.run(&words, &json!({"input": "warp"}))["status"],
+        "finished"
+    );
+    assert_eq!(server.get("/readyz").status, 200);
+
+    std::fs::remove_file(&gate).unwrap();
+    server.until_logged("no thread for files is stuck any more");
+    assert_eq!(server.run(&reads, &json!({}))["state"]["text"], "an answer");
 }

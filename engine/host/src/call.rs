@@ -85,7 +85,7 @@ impl Inner {
             return Ok(Answer::Result(result));
         }
         if call.mapped {
-            input = check_input(plugin, &name, &function, input, &frame).await?;
+            input = self.check_input(plugin, &name, &function, input, &frame).await?;
         }
         let invocation = Invocation {
             function,
@@ -156,7 +156,7 @@ impl Inner {
         if plugin.contract.plain().is_none() {
             return Ok(Input::Text(match is_state {
                 true => text,
-                false => check_input(plugin, name, function, text, frame).await?,
+                false => self.check_input(plugin, name, function, text, frame).await?,
             }));
         }
         let room = self.room(&frame.limits);
@@ -167,10 +167,52 @@ impl Inner {
             None => Ok(Input::Text(text)),
         };
         let read = match is_long {
-            true => in_time(name, frame, read).await?,
+            true => self.in_time(plugin, name, frame, read).await?,
             false => read(),
         };
         read.map_err(|misfit| misfits(name, &misfit))
+    }
+
+    /// Checks an input against the function's schema, and gives it back.
+    async fn check_input(
+        &self,
+        plugin: &Plugin,
+        name: &str,
+        function: &str,
+        input: String,
+        frame: &Frame,
+    ) -> Result<String, Failure> {
+        let Some(schema) = plugin.input(function) else {
+            return Ok(input);
+        };
+        if !schema.is_long(input.len()) {
+            return schema
+                .check(&input)
+                .map(|()| input)
+                .map_err(|misfit| misfits(name, &misfit));
+        }
+        let schema = schema.clone();
+        let checked = self.in_time(plugin, name, frame, move || schema.check(&input).map(|()| input));
+        checked.await?.map_err(|misfit| misfits(name, &misfit))
+    }
+
+    /// Looks at an input on a thread of the pool for inputs, for as long as the call may take.
+    async fn in_time<T: Send + 'static>(
+        &self,
+        plugin: &Plugin,
+        name: &str,
+        frame: &Frame,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let looked = self.inputs.run(&plugin.info.name, look);
+        match tokio::time::timeout_at(frame.deadline.into(), looked).await {
+            Ok(Ok(looked)) => Ok(looked),
+            Ok(Err(error)) => Err(Failure::new(
+                FailureKind::Unavailable,
+                format!("`{name}` was not called: its input could not be checked: {error}"),
+            )),
+            Err(_) => Err(timeout(name, &frame.time)),
+        }
     }
 
     /// What values may take up on their way in and out.
@@ -360,46 +402,6 @@ async fn settle(name: &str, frame: &Frame) -> Result<(), Failure> {
     match tokio::time::timeout_at(frame.deadline.into(), frame.ground.settle()).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_durable(name)),
-        Err(_) => Err(timeout(name, &frame.time)),
-    }
-}
-
-/// Checks an input against the function's schema, and gives it back. A check that may take long
-/// has a thread for itself, and the call ends at its deadline all the same.
-async fn check_input(
-    plugin: &Plugin,
-    name: &str,
-    function: &str,
-    input: String,
-    frame: &Frame,
-) -> Result<String, Failure> {
-    let Some(schema) = plugin.input(function) else {
-        return Ok(input);
-    };
-    if !schema.is_long(input.len()) {
-        return schema
-            .check(&input)
-            .map(|()| input)
-            .map_err(|misfit| misfits(name, &misfit));
-    }
-    let schema = schema.clone();
-    let checked = in_time(name, frame, move || schema.check(&input).map(|()| input));
-    checked.await?.map_err(|misfit| misfits(name, &misfit))
-}
-
-/// Looks at an input on a thread of its own, for as long as the call may take.
-async fn in_time<T: Send + 'static>(
-    name: &str,
-    frame: &Frame,
-    look: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    let looked = tokio::task::spawn_blocking(look);
-    match tokio::time::timeout_at(frame.deadline.into(), looked).await {
-        Ok(Ok(looked)) => Ok(looked),
-        Ok(Err(error)) => Err(Failure::new(
-            FailureKind::Unavailable,
-            format!("`{name}` was not called: its input could not be checked: {error}"),
-        )),
         Err(_) => Err(timeout(name, &frame.time)),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     policy::{CallLimits, Limit},
     sandbox::{HANDLES, Refused},
     settings::{Bytes, HostSettings},
+    threads::NoThread,
 };
 
 /// How much of a message is passed on.
@@ -55,6 +56,21 @@ pub(crate) fn not_durable(function: &str) -> Failure {
 #[error("a limit of the call was exceeded")]
 pub(crate) struct Exceeded;
 
+/// Whether the guest ended itself with status 0, as a program does that has succeeded. What it would have given is
+/// not there.
+pub(crate) fn is_exit_of_success(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(I32Exit(0)))
+}
+
+/// The guest ended itself, and gave no result that there should be.
+fn exited(function: &str, status: i32, said: &str) -> Failure {
+    let message = match status {
+        0 => format!("`{function}` exited with status 0 before it gave its result{said}"),
+        _ => format!("`{function}` exited with status {status}{said}"),
+    };
+    Failure::new(FailureKind::Permanent, clip(&message, MESSAGE_LEN))
+}
+
 /// The call ran longer than it may.
 pub(crate) fn timeout(function: &str, limit: &Limit<Duration>) -> Failure {
     Failure::new(
@@ -90,6 +106,10 @@ pub(crate) fn of_error(
     if error.is::<PoolConcurrencyLimitError>() {
         let message =
             format!("`{function}` could not be called: every place for an instance is taken ({error})");
+        return Failure::new(FailureKind::Unavailable, message);
+    }
+    if let Some(none) = error.downcast_ref::<NoThread>() {
+        let message = format!("`{function}` was ended when it used a file: {none}");
         return Failure::new(FailureKind::Unavailable, message);
     }
     if let Some(TooLarge(size)) = error.downcast_ref() {
@@ -131,9 +151,11 @@ pub(crate) fn of_error(
             format!("`{function}` needed more {what}{words}"),
         );
     }
-    let message = match (error.downcast_ref::<I32Exit>(), trap) {
-        (Some(I32Exit(status)), _) => format!("`{function}` exited with status {status}{}", said("it said")),
-        (None, Some(trap)) => {
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        return exited(function, *status, &said("it said"));
+    }
+    let message = match trap {
+        Some(trap) => {
             let cause = trap.to_string();
             let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
             match last_words {
@@ -145,7 +167,7 @@ pub(crate) fn of_error(
                 None => format!("`{function}` trapped: {cause}"),
             }
         }
-        (None, None) => format!(
+        None => format!(
             "`{function}` broke the contract: {}",
             clip(&format!("{error:#}"), 600)
         ),

@@ -29,6 +29,7 @@ use crate::{
     registry::{Plugin, Registry, Snapshot},
     sandbox::{Frame, Ground, Link, Sandbox},
     settings::{HostSettings, MEMORY_CEILING},
+    threads::Threads,
 };
 
 /// Runs plugins: the functions that graphs and tools are made of.
@@ -56,6 +57,12 @@ pub enum HostError {
     Engine(String),
 }
 
+/// The most threads that one kind of work may have.
+const MOST_THREADS: usize = 4096;
+
+/// How long the folders that a policy names may take to answer, where it is set while the host runs.
+const POLICY_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What all clones of a host, and all calls under way, share.
 pub(crate) struct Inner {
     /// For most calls.
@@ -69,6 +76,10 @@ pub(crate) struct Inner {
     pub(crate) places: Semaphore,
     pub(crate) tls: Tls,
     pub(crate) lookups: Arc<Semaphore>,
+    /// The threads that work with the files of guests.
+    pub(crate) files: Threads,
+    /// The threads that read and check large inputs.
+    pub(crate) inputs: Threads,
 }
 
 impl Host {
@@ -86,6 +97,16 @@ impl Host {
             places: Semaphore::new(settings.calls_at_once),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             tls: Tls::new(settings.http_authorities.clone()),
+            files: threads(
+                "files",
+                "file_threads",
+                (settings.file_threads, settings.file_threads_per_plugin),
+            )?,
+            inputs: threads(
+                "inputs",
+                "input_threads",
+                (settings.input_threads, settings.input_threads_per_plugin),
+            )?,
             settings,
         };
         Ok(Self {
@@ -99,6 +120,10 @@ impl Host {
     }
 }
 
+fn threads(work: &'static str, limit: &'static str, most: (usize, usize)) -> Result<Threads, HostError> {
+    Threads::new(work, limit, most).map_err(|error| HostError::Engine(error.to_string()))
+}
+
 fn check(settings: &HostSettings) -> Result<(), HostError> {
     let HostSettings {
         max_memory_bytes,
@@ -107,8 +132,18 @@ fn check(settings: &HostSettings) -> Result<(), HostError> {
         call_repeats,
         json_depth,
         http_at_once,
+        file_threads,
+        file_threads_per_plugin,
+        input_threads,
+        input_threads_per_plugin,
         ..
     } = *settings;
+    let threads = [
+        file_threads,
+        file_threads_per_plugin,
+        input_threads,
+        input_threads_per_plugin,
+    ];
     let most_calls = Semaphore::MAX_PERMITS.min(1 << 20);
     let problem = match () {
         () if max_memory_bytes == 0 || max_memory_bytes > MEMORY_CEILING => {
@@ -121,6 +156,12 @@ fn check(settings: &HostSettings) -> Result<(), HostError> {
         () if call_repeats == 0 => "call_repeats must be above 0".to_owned(),
         () if http_at_once == 0 || http_at_once > most_calls => {
             format!("http_at_once must be above 0 and at most {most_calls}")
+        }
+        () if threads
+            .iter()
+            .any(|&threads| threads == 0 || threads > MOST_THREADS) =>
+        {
+            format!("each number of threads must be above 0 and at most {MOST_THREADS}")
         }
         () if json_depth == 0 => "json_depth must be above 0".to_owned(),
         () => return Ok(()),
@@ -225,12 +266,20 @@ impl Inner {
     /// The rules that a plugin would have by what somebody sets.
     async fn rules(self: Arc<Self>, name: Arc<str>, body: Json) -> Result<Arc<Rules>, PolicyRefused> {
         self.set_policies.has_room_for(&name)?;
-        let read = move || {
-            let own = CallLimits::of(&self.settings);
-            policy::rules_of(&name, &body, &self.settings.policy, &own)
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|error| Err(PolicyRefused::Invalid(error.to_string())))
+        // It looks at the folders that are granted, whose file systems may not answer.
+        let (host, plugin) = (self.clone(), name.clone());
+        let read = self.files.run(&name, move || {
+            let own = CallLimits::of(&host.settings);
+            policy::rules_of(&plugin, &body, &host.settings.policy, &own)
+        });
+        match tokio::time::timeout(POLICY_PATIENCE, read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => Err(PolicyRefused::Invalid(error.to_string())),
+            Err(_) => Err(PolicyRefused::Invalid(format!(
+                "the folders and files that it names were not found within {} s: their file system does not answer",
+                POLICY_PATIENCE.as_secs()
+            ))),
+        }
     }
 
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {

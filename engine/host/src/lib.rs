@@ -25,6 +25,7 @@ mod policy;
 mod registry;
 mod sandbox;
 mod settings;
+mod threads;
 mod wasi;
 
 pub use host::{Host, HostError};

@@ -275,16 +275,20 @@ impl Sandbox {
     }
 }
 
+impl Drop for Sandbox {
+    /// Closing a file may wait for its file system, so it is done on a thread for files.
+    fn drop(&mut self) {
+        let open = self.open_files();
+        if !open.is_empty() {
+            self.host.files.leave(&self.rules.plugin, move || drop(open));
+        }
+    }
+}
+
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (lines, rules, output) = (&self.lines, &self.rules, &self.frame.output);
-        let ctx = self.wasi.get_or_insert_with(|| {
-            let mut ctx = nothing_granted(lines);
-            wasi::open_folders(&mut ctx, &rules.grants.dirs, |level, line| {
-                output.note(level, line)
-            });
-            ctx.build()
-        });
+        let lines = &self.lines;
+        let ctx = self.wasi.get_or_insert_with(|| nothing_granted(lines).build());
         WasiCtxView {
             ctx,
             table: &mut self.table,
@@ -292,8 +296,8 @@ impl WasiView for Sandbox {
     }
 }
 
-/// No files, no environment, no arguments, no sockets, an empty stdin. Clocks and randomness are
-/// the sandbox's own.
+/// No files, no environment, no arguments, no sockets, an empty stdin. Clocks, randomness, the environment and
+/// files are the sandbox's own.
 fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtxBuilder {
     let stream = |stream| LogStream {
         lines: lines.clone(),

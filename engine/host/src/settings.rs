@@ -49,6 +49,15 @@ pub struct HostSettings {
     pub http_request_bytes: usize,
     /// The body of one answer to a request. Default: 8 MiB.
     pub http_response_bytes: usize,
+    /// How many threads may work with files for guests. A thread that the file system does not answer stays
+    /// busy after its call has ended. Default: 64.
+    pub file_threads: usize,
+    /// How many of them may work for one plugin. Default: 16.
+    pub file_threads_per_plugin: usize,
+    /// How many threads may read and check large inputs. A check goes on after its call has ended. Default: 16.
+    pub input_threads: usize,
+    /// How many of them may work for one plugin. Default: 8.
+    pub input_threads_per_plugin: usize,
     /// A PEM file of the certificate authorities that are trusted in place of the machine's own.
     pub http_authorities: Option<PathBuf>,
 }
@@ -75,6 +84,10 @@ impl Default for HostSettings {
             http_at_once: 16,
             http_request_bytes: 8 << 20,
             http_response_bytes: 8 << 20,
+            file_threads: 64,
+            file_threads_per_plugin: 16,
+            input_threads: 16,
+            input_threads_per_plugin: 8,
             http_authorities: None,
         }
     }

@@ -11,18 +11,14 @@ use std::{collections::HashMap, time::Instant};
 
 use heddle_kernel::{Failure, Level};
 use wasmtime::component::Linker;
-use wasmtime_wasi::{
-    FsPerms, WasiCtxBuilder,
-    p2::bindings::{
-        cli::environment as cli_environment,
-        clocks::{monotonic_clock, wall_clock},
-        filesystem::preopens,
-        random::{insecure, insecure_seed, random as wasi_random},
-    },
+use wasmtime_wasi::p2::bindings::{
+    cli::environment as cli_environment,
+    clocks::{monotonic_clock, wall_clock},
+    random::{insecure, insecure_seed, random as wasi_random},
 };
 
 use crate::{
-    policy::{DirGrant, Rules, dir_to_add},
+    policy::{Rules, dir_to_add},
     sandbox::{Own, Sandbox},
 };
 
@@ -38,6 +34,8 @@ pub(crate) struct World {
     places: HashMap<u32, String>,
     /// How many files were opened or refused.
     files: usize,
+    /// The last thing that is neither a file nor a directory and was not opened, and why.
+    special: Option<String>,
 }
 
 /// What an instance asked for at least once.
@@ -57,6 +55,7 @@ impl World {
             used: Used::default(),
             places: HashMap::new(),
             files: 0,
+            special: None,
         }
     }
 
@@ -73,6 +72,7 @@ impl World {
         };
         match () {
             () if self.used.sockets => Some(format!("plugin `{plugin}` {NO_SOCKETS}")),
+            () if says(&NO_WRITING) && self.special.is_some() => self.special.clone(),
             () if of_files && grants.dirs.is_empty() => Some(format!(
                 "plugin `{plugin}` has no folder{narrowed}. To grant one, add to the policy: {}",
                 dir_to_add(plugin)
@@ -146,26 +146,6 @@ impl Sandbox {
     }
 }
 
-/// Gives the folders to the guest. What cannot be opened is told, and not there.
-pub(crate) fn open_folders(
-    builder: &mut WasiCtxBuilder,
-    dirs: &[DirGrant],
-    mut note: impl FnMut(Level, &str),
-) {
-    for dir in dirs {
-        let perms = match dir.write {
-            true => FsPerms::ReadWrite,
-            false => FsPerms::ReadOnly,
-        };
-        if let Err(error) = builder.preopened_dir(&dir.path, &dir.at, perms) {
-            note(
-                Level::Warn,
-                &format!("the folder {dir} cannot be opened: {error:#}"),
-            );
-        }
-    }
-}
-
 /// Puts the sandbox's own in place of what WASI has. Shadowing must be allowed.
 pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     wall_clock::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
@@ -174,7 +154,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
     insecure::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
     insecure_seed::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
     cli_environment::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    preopens::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
     files::add_to_linker(linker)?;
     sockets::add_to_linker(linker)
 }

@@ -1,6 +1,10 @@
 //! What a plugin is granted works for real and is told, and what it is not granted is not there.
 
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{
+    fs,
+    os::unix::{fs::symlink, net::UnixListener},
+    time::Duration,
+};
 
 use heddle_kernel::graph::Bounds;
 use heddle_runtime::ports::{Functions, PolicyRefused, PolicySource};
@@ -186,6 +190,77 @@ async fn a_file_that_is_missing_fails_the_step_with_what_to_add() {
         failure.contains("To let it write, add `write: true`"),
         "{failure}"
     );
+}
+
+#[tokio::test]
+async fn a_pipe_a_socket_or_a_device_in_a_folder_is_not_opened_and_holds_up_nothing() {
+    let root = folder();
+    let data = root.path().join("data");
+    let made = std::process::Command::new("mkfifo")
+        .arg(data.join("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    symlink("pipe", data.join("to-pipe")).unwrap();
+    let _listener = UnixListener::bind(data.join("socket")).unwrap();
+    let host = host(json!({"dirs": [
+        {"path": data, "at": "/data", "write": true},
+        {"path": "/dev", "at": "/dev", "write": true},
+    ]}))
+    .await;
+    let tries = [
+        "read /data/pipe",
+        "write /data/pipe",
+        "read /data/to-pipe",
+        "write /data/to-pipe",
+        "read /data/socket",
+        "read /dev/zero",
+        "write /dev/null",
+        "read /dev/tty",
+        "list /data/pipe",
+    ];
+    let (came, lines) = soon(came_to(&host, &tries)).await;
+    for (what, came) in tries.iter().zip(&came) {
+        assert!(came.starts_with("no: "), "{what}: {came}");
+    }
+    for (path, to, what) in [
+        ("/data/pipe", "read", "a pipe (FIFO)"),
+        ("/data/pipe", "write", "a pipe (FIFO)"),
+        ("/data/to-pipe", "read", "a pipe (FIFO)"),
+        ("/data/socket", "read", "a socket"),
+        ("/dev/zero", "read", "a device"),
+        ("/dev/null", "write", "a device"),
+    ] {
+        let line = format!(
+            "warn {path} was not opened to {to}: it is {what}, and only regular files and directories are opened"
+        );
+        assert!(lines.contains(&line), "{line}: {lines:?}");
+    }
+    // Everything else in the folder is as it was.
+    let (came, _) = came_to(&host, &["list /data", "read /data/here.txt", "remove /data/pipe"]).await;
+    assert_eq!(
+        came,
+        ["far here.txt near out pipe socket to-pipe up", "here", "done"]
+    );
+    let file = json!({"tries": ["read /data/socket"]});
+    let failure = try_call(&host, "granted/file", file, None).await.err().unwrap();
+    assert!(
+        failure.ends_with(
+            "; /data/socket was not opened: it is a socket, and only regular files and directories are opened"
+        ),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_is_read_written_and_added_to_in_any_size() {
+    let root = folder();
+    let data = root.path().join("data");
+    let host = host(json!({"dirs": [{"path": data, "at": "/data", "write": true}]})).await;
+    let text = "warp and weft\n".repeat(100_000);
+    fs::write(data.join("long.txt"), &text).unwrap();
+    fs::write(data.join("empty.txt"), "").unwrap();
+    let (came, _) = came_to(&host, &["read /data/long.txt", "read /data/empty.txt"]).await;
+    assert!(came[0] == text && came[1].is_empty());
 }
 
 #[tokio::test]

@@ -1,0 +1,365 @@
+//! Threads for work that may block, so that it can block nothing else.
+//!
+//! A thread that waits for a file system cannot be stopped. When its call ends, the thread stays busy until the
+//! system answers, and it counts as *stuck*. The number of threads is bounded, for each plugin and for all of them
+//! together: a plugin whose file system stalls holds only its own share. Work waits for a free thread while any
+//! thread of the pool can still become free in time, and fails at once when all of them are stuck.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+
+use crate::output::held;
+
+/// How long a thread without work is kept.
+const KEEP_IDLE: Duration = Duration::from_secs(10);
+
+/// A bounded set of threads for one kind of work.
+pub(crate) struct Threads {
+    /// What its threads do, for messages, as in `files`.
+    work: &'static str,
+    /// The name of the limit, as the documentation has it.
+    limit: &'static str,
+    most_of_plugin: usize,
+    all: Arc<Share>,
+    /// The plugins that have work under way.
+    plugins: Mutex<HashMap<Arc<str>, Weak<Share>>>,
+    /// It has no tasks, only threads that block.
+    runtime: Option<Runtime>,
+}
+
+/// Work was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoThread {
+    /// Every thread that it could have is stuck.
+    #[error(
+        "all {most} threads for {work} that {who} may have are held by earlier calls which have ended, and whose \
+         work the system does not answer ({limit}): it can go on when the file system, or what else they wait for, \
+         answers again"
+    )]
+    Stuck {
+        most: usize,
+        work: &'static str,
+        who: String,
+        limit: String,
+    },
+    /// No thread could be started, or the work panicked.
+    #[error("the work on a thread for {work} did not end: {error}")]
+    Failed { work: &'static str, error: String },
+}
+
+/// The threads that one plugin, or all plugins together, may have.
+struct Share {
+    most: usize,
+    free: Arc<Semaphore>,
+    /// How many of them work for nobody.
+    stuck: watch::Sender<usize>,
+}
+
+impl Share {
+    fn of(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            free: Arc::new(Semaphore::new(most)),
+            stuck: watch::Sender::new(0),
+        })
+    }
+
+    /// Waits for a free thread; none comes where all are stuck.
+    async fn thread(&self) -> Option<OwnedSemaphorePermit> {
+        let mut stuck = self.stuck.subscribe();
+        tokio::select! {
+            // What is free is taken before anything else is looked at.
+            biased;
+            free = self.free.clone().acquire_owned() => free.ok(),
+            _ = stuck.wait_for(|stuck| *stuck >= self.most) => None,
+        }
+    }
+}
+
+/// Work under way, and the shares that its thread belongs to.
+struct Held {
+    work: &'static str,
+    /// Its plugin's, and that of all plugins.
+    shares: [Arc<Share>; 2],
+    phase: Mutex<Phase>,
+    _free: [OwnedSemaphorePermit; 2],
+}
+
+/// How far work is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Its call waits for it.
+    Awaited,
+    /// Its call has ended, and it goes on.
+    Stuck,
+    Over,
+}
+
+impl Held {
+    fn count(&self, stuck: bool) {
+        for share in &self.shares {
+            share.stuck.send_modify(|count| match stuck {
+                true => *count += 1,
+                false => *count -= 1,
+            });
+        }
+        if !stuck && *self.shares[1].stuck.borrow() == 0 {
+            tracing::info!("no thread for {} is stuck any more", self.work);
+        }
+    }
+}
+
+/// Ends with the work, even where that panics, and gives its thread back.
+struct Working(Arc<Held>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let mut phase = held(&self.0.phase);
+        if std::mem::replace(&mut *phase, Phase::Over) == Phase::Stuck {
+            self.0.count(false);
+        }
+    }
+}
+
+/// Ends with the call. Where the work goes on, its thread is stuck.
+struct Awaiting<'a>(Weak<Held>, &'a Threads, &'a str);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        let Some(work) = self.0.upgrade() else { return };
+        let mut phase = held(&work.phase);
+        if *phase != Phase::Awaited {
+            return;
+        }
+        *phase = Phase::Stuck;
+        work.count(true);
+        let Threads { work: what, all, .. } = self.1;
+        tracing::warn!(
+            "a call of plugin {} ended while the system had not answered it: {} of {} threads for {what} are stuck",
+            self.2,
+            *all.stuck.borrow(),
+            all.most
+        );
+    }
+}
+
+impl Threads {
+    /// No thread is started before there is work.
+    pub(crate) fn new(
+        work: &'static str,
+        limit: &'static str,
+        (most, most_of_plugin): (usize, usize),
+    ) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(most)
+            .thread_keep_alive(KEEP_IDLE)
+            .thread_name(format!("heddle-{work}"))
+            .build()?;
+        Ok(Self {
+            work,
+            limit,
+            most_of_plugin: most_of_plugin.min(most),
+            all: Share::of(most),
+            plugins: Mutex::default(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Does something that may block, for a plugin.
+    ///
+    /// Dropping the future does not end the work: see the top of this file.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        plugin: &Arc<str>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoThread> {
+        let own = self.share_of(plugin);
+        let of_plugin = own.thread().await.ok_or_else(|| self.stuck(&own, Some(plugin)))?;
+        let of_all = self
+            .all
+            .thread()
+            .await
+            .ok_or_else(|| self.stuck(&self.all, None))?;
+        let work_held = Arc::new(Held {
+            work: self.work,
+            shares: [own, self.all.clone()],
+            phase: Mutex::new(Phase::Awaited),
+            _free: [of_plugin, of_all],
+        });
+        let awaiting = Awaiting(Arc::downgrade(&work_held), self, plugin);
+        let working = Working(work_held);
+        let runtime = self
+            .runtime
+            .as_ref()
+            .expect("it is there until the pool is dropped");
+        let done = runtime.spawn_blocking(move || {
+            let result = work();
+            drop(working);
+            result
+        });
+        let result = done.await;
+        drop(awaiting);
+        result.map_err(|error| NoThread::Failed {
+            work: self.work,
+            error: error.to_string(),
+        })
+    }
+
+    /// Does something that may block and that no call waits for, as closing files.
+    pub(crate) fn leave(&self, plugin: &Arc<str>, work: impl FnOnce() + Send + 'static) {
+        let own = self.share_of(plugin);
+        let free = [&own, &self.all].map(|share| share.free.clone().try_acquire_owned().ok());
+        let runtime = self
+            .runtime
+            .as_ref()
+            .expect("it is there until the pool is dropped");
+        runtime.spawn_blocking(move || {
+            work();
+            // Where no thread was free, it waited in the pool's queue.
+            drop((own, free));
+        });
+    }
+
+    fn share_of(&self, plugin: &Arc<str>) -> Arc<Share> {
+        let mut plugins = held(&self.plugins);
+        if let Some(share) = plugins.get(plugin).and_then(Weak::upgrade) {
+            return share;
+        }
+        // A share lives as long as work of its plugin: what has no work is forgotten.
+        plugins.retain(|_, share| share.strong_count() > 0);
+        let share = Share::of(self.most_of_plugin);
+        plugins.insert(plugin.clone(), Arc::downgrade(&share));
+        share
+    }
+
+    fn stuck(&self, share: &Share, plugin: Option<&str>) -> NoThread {
+        let (who, limit) = match plugin {
+            Some(plugin) => (format!("plugin `{plugin}`"), format!("{}_per_plugin", self.limit)),
+            None => ("all plugins together".to_owned(), self.limit.to_owned()),
+        };
+        NoThread::Stuck {
+            most: share.most,
+            work: self.work,
+            who,
+            limit,
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A thread that is stuck must hold up no exit.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use futures_util::{FutureExt, future::BoxFuture};
+
+    use super::*;
+
+    fn plugin(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    /// A future of work that ends when the sender is dropped, and what says that it has begun.
+    async fn stalled<'a>(threads: &'a Threads, name: &'a Arc<str>) -> (BoxFuture<'a, ()>, Sender<()>) {
+        let (release, released): (Sender<()>, Receiver<()>) = channel();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let mut work = threads
+            .run(name, move || {
+                let _ = begun.send(());
+                let _ = released.recv();
+            })
+            .map(|result| result.unwrap())
+            .boxed();
+        tokio::select! {
+            () = &mut work => panic!("it ended before it was released"),
+            begun = has_begun => begun.unwrap(),
+        }
+        (work, release)
+    }
+
+    async fn none_is_stuck(threads: &Threads) {
+        let mut stuck = threads.all.stuck.subscribe();
+        stuck.wait_for(|stuck| *stuck == 0).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_gives_its_result_and_a_panic_is_an_error_that_holds_no_thread() {
+        let threads = Threads::new("tests", "test_threads", (1, 1)).unwrap();
+        let name = plugin("a");
+        assert_eq!(threads.run(&name, || 7).await.unwrap(), 7);
+        let error = threads.run(&name, || panic!("on purpose")).await.unwrap_err();
+        assert!(error.to_string().contains("did not end"), "{error}");
+        assert_eq!(threads.run(&name, || 8).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn work_waits_for_a_thread_that_is_busy_and_not_for_threads_that_are_all_stuck() {
+        let threads = Threads::new("tests", "test_threads", (2, 1)).unwrap();
+        let (a, b) = (plugin("a"), plugin("b"));
+        let (busy, release) = stalled(&threads, &a).await;
+        let mut waiting = Box::pin(threads.run(&a, || 1));
+        assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
+        // The call ends, and its thread does not: who waits is told.
+        drop(busy);
+        let error = waiting.await.unwrap_err().to_string();
+        assert!(
+            error.contains("all 1 threads for tests that plugin `a` may have")
+                && error.contains("(test_threads_per_plugin)"),
+            "{error}"
+        );
+        // Another plugin has its own share.
+        assert_eq!(threads.run(&b, || 2).await.unwrap(), 2);
+        let (also_busy, release_b) = stalled(&threads, &b).await;
+        drop(also_busy);
+        let error = threads.run(&plugin("c"), || 3).await.unwrap_err().to_string();
+        assert!(
+            error.contains("all 2 threads for tests that all plugins together may have")
+                && error.contains("(test_threads)"),
+            "{error}"
+        );
+        // When the system answers, everything goes on.
+        drop((release, release_b));
+        none_is_stuck(&threads).await;
+        for name in [a, b] {
+            assert_eq!(threads.run(&name, || 4).await.unwrap(), 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_has_the_thread_of_work_that_ends() {
+        let threads = Threads::new("tests", "test_threads", (1, 1)).unwrap();
+        let (a, b) = (plugin("a"), plugin("b"));
+        let (busy, release) = stalled(&threads, &a).await;
+        let mut waiting = Box::pin(threads.run(&b, || 1));
+        assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
+        drop(release);
+        let ((), one) = tokio::join!(busy, waiting);
+        assert_eq!(one.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_stuck_thread_holds_up_neither_its_pool_nor_the_exit() {
+        let threads = Threads::new("tests", "test_threads", (1, 1)).unwrap();
+        let name = plugin("a");
+        let (busy, release) = stalled(&threads, &name).await;
+        drop(busy);
+        drop(threads);
+        drop(release);
+    }
+}

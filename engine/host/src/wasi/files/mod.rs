@@ -1,0 +1,545 @@
+//! The folders of a guest: those that its plugin is granted. Each file that the guest opens in them is logged.
+//!
+//! wasmtime-wasi and cap-primitives, of which it is made, resolve every path beneath the folder that it is asked of, so
+//! nothing leads out of a folder, by `..` or by a link. Everything that asks the file system is done on a thread of the
+//! host's pool for files, never on one that the rest of the engine needs. Only regular files and directories are
+//! opened (see `open`).
+
+mod open;
+mod streams;
+
+use futures_util::FutureExt;
+use heddle_kernel::{Level, object::clip};
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource, ResourceTable},
+};
+use wasmtime_wasi::{
+    filesystem::{Descriptor, File, WasiFilesystemCtx, WasiFilesystemCtxView, WasiFilesystemView},
+    p2::{
+        DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator,
+        bindings::filesystem::types::{
+            self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode,
+            Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags,
+            PathFlags,
+        },
+    },
+};
+
+use self::{
+    open::Refusal,
+    streams::{Place, Reader, Writer},
+};
+use super::FILES_TOLD;
+use crate::sandbox::{Own, Sandbox};
+
+/// The interface with the function that gives the folders, as wasmtime-wasi has it, and that function.
+const PREOPENS: (&str, &str) = ("wasi:filesystem/preopens@0.2.12", "get-directories");
+
+/// How much of a path is shown.
+const SHOWN_LEN: usize = 400;
+
+pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
+    linker.instance(PREOPENS.0)?.func_wrap_async(
+        PREOPENS.1,
+        |mut store: StoreContextMut<'_, Sandbox>, (): ()| {
+            Box::new(async move { Ok((store.data_mut().folders().await?,)) })
+        },
+    )
+}
+
+/// Does what wasmtime-wasi does with one descriptor: on this thread, which it may block, and without the tables of
+/// the guest.
+fn alone<T>(
+    descriptor: Descriptor,
+    work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<T>,
+) -> FsResult<T> {
+    let (mut table, mut ctx) = (ResourceTable::new(), WasiFilesystemCtx::default());
+    let descriptor = table.push(descriptor)?;
+    let view = WasiFilesystemCtxView {
+        table: &mut table,
+        ctx: &mut ctx,
+    };
+    let done = work(view, descriptor).now_or_never();
+    done.expect("a descriptor that may block its thread waits for nothing else")
+}
+
+impl Sandbox {
+    /// Does something that may block on a thread of the pool. A guest that can have no thread ends.
+    async fn on_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> wasmtime::Result<T> {
+        let (host, plugin) = (self.host.clone(), self.rules.plugin.clone());
+        Ok(host.files.run(&plugin, work).await?)
+    }
+
+    /// Does the same as `alone` on a thread of the pool.
+    async fn with<T: Send + 'static>(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<T> + Send + 'static,
+    ) -> FsResult<T> {
+        let descriptor = self.table.get(&descriptor)?.clone();
+        let done = self.on_thread(move || alone(descriptor, work)).await;
+        done.map_err(FsError::trap)?
+    }
+
+    /// The same with the descriptor of another folder.
+    async fn with_two<T: Send + 'static>(
+        &mut self,
+        descriptor: Resource<Descriptor>,
+        other: Resource<Descriptor>,
+        work: impl AsyncFnOnce(
+            WasiFilesystemCtxView<'_>,
+            Resource<Descriptor>,
+            Resource<Descriptor>,
+        ) -> FsResult<T>
+        + Send
+        + 'static,
+    ) -> FsResult<T> {
+        let other = self.table.get(&other)?.clone();
+        self.with(descriptor, async move |view, descriptor| {
+            let other = view.table.push(other)?;
+            work(view, descriptor, other).await
+        })
+        .await
+    }
+
+    /// The granted folders. One that cannot be opened is logged, and is not there.
+    async fn folders(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        // The libraries of most guests ask at their start, so only the opening of files is logged.
+        self.uses(|used| &mut used.folders);
+        let mut folders = Vec::new();
+        for dir in self.rules.grants.dirs.clone() {
+            let (at, shown) = (dir.at.clone(), dir.to_string());
+            match self.on_thread(move || open::folder(&dir)).await? {
+                Ok(opened) => {
+                    let opened = self.table.push(opened)?;
+                    self.world.places.insert(opened.rep(), at.clone());
+                    folders.push((opened, at));
+                }
+                Err(error) => {
+                    let line = format!("the folder {shown} cannot be opened: {error:#}");
+                    self.frame.output.note(Level::Warn, &line);
+                }
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Takes the files and folders that are open from the guest.
+    pub(crate) fn open_files(&mut self) -> Vec<Descriptor> {
+        let places = std::mem::take(&mut self.world.places);
+        let open = places.into_keys().map(Resource::new_own);
+        open.filter_map(|open| self.table.delete(open).ok()).collect()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            host: self.host.clone(),
+            plugin: self.rules.plugin.clone(),
+        }
+    }
+
+    /// The path as the guest names it.
+    fn path_of(&self, folder: &Resource<Descriptor>, path: &str) -> String {
+        match self.world.places.get(&folder.rep()) {
+            Some(at) => format!("{}/{path}", at.strip_suffix('/').unwrap_or(at)),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Logs why something was not opened, and keeps what a failure may have to explain.
+    fn refused(&mut self, path: &str, to: &str, refusal: &Refusal) {
+        let shown = clip(path, SHOWN_LEN);
+        let why = match refusal {
+            Refusal::Special(what) => {
+                let why = format!("it is {what}, and only regular files and directories are opened");
+                self.world.special = Some(format!("{shown} was not opened: {why}"));
+                why
+            }
+            Refusal::Code(ErrorCode::NoEntry) => "it is not there".to_owned(),
+            Refusal::Code(ErrorCode::ReadOnly | ErrorCode::NotPermitted | ErrorCode::Access) => {
+                "it is not permitted".to_owned()
+            }
+            Refusal::Code(_) => "it failed".to_owned(),
+        };
+        self.tell(Level::Warn, &format!("{shown} was not opened to {to}: {why}"));
+    }
+
+    /// Logs a line about a file, unless a guest may be flooding the log with them.
+    fn tell(&mut self, level: Level, line: &str) {
+        self.world.files += 1;
+        match self.world.files {
+            n if n <= FILES_TOLD => self.frame.output.note(level, line),
+            n if n == FILES_TOLD + 1 => {
+                let line = format!("this instance opened more than {FILES_TOLD} files: the rest is not told");
+                self.frame.output.note(Level::Info, &line);
+            }
+            _ => {}
+        }
+    }
+
+    /// A file, for one of its streams.
+    fn file(&self, descriptor: &Resource<Descriptor>, of_folder: ErrorCode) -> FsResult<File> {
+        match self.table.get(descriptor)? {
+            Descriptor::File(file) => Ok(file.clone()),
+            Descriptor::Dir(_) => Err(of_folder.into()),
+        }
+    }
+
+    fn writer(
+        &mut self,
+        descriptor: &Resource<Descriptor>,
+        position: Option<Filesize>,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let file = self.file(descriptor, ErrorCode::BadDescriptor)?;
+        if file.perms.write_not_permitted() {
+            return Err(ErrorCode::NotPermitted.into());
+        }
+        let writer: DynOutputStream = Box::new(Writer::new(file, position, self.place()));
+        Ok(self.table.push(writer)?)
+    }
+}
+
+impl types::Host for Sandbox {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn filesystem_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        self.filesystem().filesystem_error_code(error)
+    }
+}
+
+impl HostDescriptor for Sandbox {
+    async fn open_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+        how: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let shown = self.path_of(&folder, &path);
+        let writes = flags.intersects(DescriptorFlags::WRITE | DescriptorFlags::MUTATE_DIRECTORY)
+            || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
+        let to = if writes { "write" } else { "read" };
+        let opened = match self.table.get(&folder)?.clone() {
+            Descriptor::Dir(dir) => self
+                .on_thread(move || open::beneath(&dir, follow, &path, how, flags))
+                .await
+                .map_err(FsError::trap)?,
+            Descriptor::File(_) => Err(Refusal::Code(ErrorCode::NotDirectory)),
+        };
+        match opened {
+            Ok(opened) => {
+                let opened = self.table.push(opened)?;
+                self.tell(
+                    Level::Info,
+                    &format!("{} was opened to {to}", clip(&shown, SHOWN_LEN)),
+                );
+                self.world.places.insert(opened.rep(), shown);
+                Ok(opened)
+            }
+            Err(refusal) => {
+                self.refused(&shown, to, &refusal);
+                Err(refusal.code().into())
+            }
+        }
+    }
+
+    async fn set_times_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        if !follow.contains(PathFlags::SYMLINK_FOLLOW) {
+            return self
+                .with(folder, async move |mut view, folder| {
+                    view.set_times_at(folder, follow, path, accessed, modified).await
+                })
+                .await;
+        }
+        // The library opens what the path leads to, and would wait for the other end of a pipe.
+        let shown = self.path_of(&folder, &path);
+        let Descriptor::Dir(dir) = self.table.get(&folder)?.clone() else {
+            return Err(ErrorCode::NotDirectory.into());
+        };
+        if dir.perms.write_not_permitted() {
+            return Err(ErrorCode::NotPermitted.into());
+        }
+        let opened = move || {
+            let open = |flags| open::beneath(&dir, follow, &path, OpenFlags::empty(), flags);
+            match open(DescriptorFlags::WRITE) {
+                Err(Refusal::Code(ErrorCode::Access | ErrorCode::IsDirectory)) => open(DescriptorFlags::READ),
+                opened => opened,
+            }
+        };
+        match self.on_thread(opened).await.map_err(FsError::trap)? {
+            Ok(opened) => {
+                let set = move || {
+                    alone(opened, async move |mut view, file| {
+                        view.set_times(file, accessed, modified).await
+                    })
+                };
+                self.on_thread(set).await.map_err(FsError::trap)?
+            }
+            Err(refusal) => {
+                self.refused(&shown, "write", &refusal);
+                Err(refusal.code().into())
+            }
+        }
+    }
+
+    fn read_via_stream(
+        &mut self,
+        file: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
+        let file = self.file(&file, ErrorCode::IsDirectory)?;
+        let reader: DynInputStream = Box::new(Reader::new(file, offset, self.place()));
+        Ok(self.table.push(reader)?)
+    }
+
+    fn write_via_stream(
+        &mut self,
+        file: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        self.writer(&file, Some(offset))
+    }
+
+    fn append_via_stream(&mut self, file: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        self.writer(&file, None)
+    }
+
+    async fn read_directory(&mut self, folder: Resource<Descriptor>) -> FsResult<Resource<ReaddirIterator>> {
+        let entries = self.with(folder, async move |mut view, folder| {
+            let entries = view.read_directory(folder).await?;
+            Ok(view.table.delete(entries)?)
+        });
+        let entries = entries.await?;
+        Ok(self.table.push(entries)?)
+    }
+
+    async fn advise(
+        &mut self,
+        file: Resource<Descriptor>,
+        offset: Filesize,
+        len: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
+        self.with(file, async move |mut view, file| {
+            view.advise(file, offset, len, advice).await
+        })
+        .await
+    }
+
+    async fn sync_data(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
+        self.with(file, async |mut view, file| view.sync_data(file).await)
+            .await
+    }
+
+    async fn sync(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
+        self.with(file, async |mut view, file| view.sync(file).await)
+            .await
+    }
+
+    async fn get_flags(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        self.with(file, async |mut view, file| view.get_flags(file).await)
+            .await
+    }
+
+    async fn get_type(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorType> {
+        self.with(file, async |mut view, file| view.get_type(file).await)
+            .await
+    }
+
+    async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+        self.with(file, async move |mut view, file| view.set_size(file, size).await)
+            .await
+    }
+
+    async fn set_times(
+        &mut self,
+        file: Resource<Descriptor>,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.with(file, async move |mut view, file| {
+            view.set_times(file, accessed, modified).await
+        })
+        .await
+    }
+
+    async fn read(
+        &mut self,
+        file: Resource<Descriptor>,
+        len: Filesize,
+        offset: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
+        self.with(file, async move |mut view, file| {
+            view.read(file, len, offset).await
+        })
+        .await
+    }
+
+    async fn write(
+        &mut self,
+        file: Resource<Descriptor>,
+        bytes: Vec<u8>,
+        offset: Filesize,
+    ) -> FsResult<Filesize> {
+        self.with(file, async move |mut view, file| {
+            view.write(file, bytes, offset).await
+        })
+        .await
+    }
+
+    async fn stat(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        self.with(file, async |mut view, file| view.stat(file).await)
+            .await
+    }
+
+    async fn stat_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
+        self.with(folder, async move |mut view, folder| {
+            view.stat_at(folder, follow, path).await
+        })
+        .await
+    }
+
+    async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.with(folder, async move |mut view, folder| {
+            view.create_directory_at(folder, path).await
+        })
+        .await
+    }
+
+    async fn link_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+        new_folder: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.with_two(folder, new_folder, async move |mut view, folder, new_folder| {
+            view.link_at(folder, follow, path, new_folder, new_path).await
+        })
+        .await
+    }
+
+    async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.with(folder, async move |mut view, folder| {
+            view.readlink_at(folder, path).await
+        })
+        .await
+    }
+
+    async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.with(folder, async move |mut view, folder| {
+            view.remove_directory_at(folder, path).await
+        })
+        .await
+    }
+
+    async fn rename_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        path: String,
+        new_folder: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.with_two(folder, new_folder, async move |mut view, folder, new_folder| {
+            view.rename_at(folder, path, new_folder, new_path).await
+        })
+        .await
+    }
+
+    async fn symlink_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        leads_to: String,
+        path: String,
+    ) -> FsResult<()> {
+        self.with(folder, async move |mut view, folder| {
+            view.symlink_at(folder, leads_to, path).await
+        })
+        .await
+    }
+
+    async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.with(folder, async move |mut view, folder| {
+            view.unlink_file_at(folder, path).await
+        })
+        .await
+    }
+
+    async fn is_same_object(
+        &mut self,
+        one: Resource<Descriptor>,
+        other: Resource<Descriptor>,
+    ) -> wasmtime::Result<bool> {
+        let (one, other) = (self.table.get(&one)?.clone(), self.table.get(&other)?.clone());
+        let same = self.on_thread(move || {
+            alone(one, async move |mut view, one| {
+                let other = view.table.push(other)?;
+                view.is_same_object(one, other).await.map_err(FsError::trap)
+            })
+        });
+        Ok(same.await??)
+    }
+
+    async fn metadata_hash(&mut self, file: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
+        self.with(file, async |mut view, file| view.metadata_hash(file).await)
+            .await
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        folder: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        self.with(folder, async move |mut view, folder| {
+            view.metadata_hash_at(folder, follow, path).await
+        })
+        .await
+    }
+
+    fn drop(&mut self, descriptor: Resource<Descriptor>) -> wasmtime::Result<()> {
+        self.world.places.remove(&descriptor.rep());
+        let closed = self.table.delete(descriptor)?;
+        self.host.files.leave(&self.rules.plugin, move || drop(closed));
+        Ok(())
+    }
+}
+
+impl HostDirectoryEntryStream for Sandbox {
+    async fn read_directory_entry(
+        &mut self,
+        entries: Resource<ReaddirIterator>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        // All of them were read when the stream was made.
+        self.filesystem().read_directory_entry(entries).await
+    }
+
+    fn drop(&mut self, entries: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
+        self.table.delete(entries)?;
+        Ok(())
+    }
+}

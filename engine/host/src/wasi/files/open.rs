@@ -1,0 +1,259 @@
+//! Opens folders and files for a guest: regular files and directories, and nothing else.
+//!
+//! A pipe or a device can block its reader for ever, and opening a device can have an effect. What a path leads to is
+//! looked at before it is opened, so that a device is left alone, and once more through the opened descriptor, so
+//! that nothing which takes its place in between gets through. A pipe is opened without waiting for its other end.
+
+use std::{fs, io};
+
+use cap_primitives::{
+    ambient_authority,
+    fs::{FollowSymlinks, OpenOptions, open, open_ambient_dir, stat},
+};
+use wasmtime_wasi::{
+    FsPerms,
+    filesystem::{Descriptor, Dir, File, OpenMode},
+    p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags},
+};
+
+use crate::policy::DirGrant;
+
+/// The library may block the thread that it is called on: that thread is one of the pool's.
+const BLOCKS: bool = true;
+
+/// Why something was not opened.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The system's or the sandbox's reason.
+    Code(ErrorCode),
+    /// It is this, and neither a regular file nor a directory.
+    Special(&'static str),
+}
+
+impl Refusal {
+    /// What the guest is told.
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Code(code) => *code,
+            Self::Special(_) => ErrorCode::NotPermitted,
+        }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Code(error.into())
+    }
+}
+
+/// Opens a granted folder.
+pub(super) fn folder(dir: &DirGrant) -> io::Result<Descriptor> {
+    let (perms, mode) = match dir.write {
+        true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
+        false => (FsPerms::ReadOnly, OpenMode::READ),
+    };
+    // The system refuses to open anything but a directory so, and waits for nothing.
+    let file = open_ambient_dir(&dir.path, ambient_authority())?;
+    Ok(Descriptor::Dir(Dir::new(file, perms, mode, BLOCKS)))
+}
+
+/// Opens what a path leads to from a folder, and never leaves that folder.
+pub(super) fn beneath(
+    dir: &Dir,
+    follow: PathFlags,
+    path: &str,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> Result<Descriptor, Refusal> {
+    let (options, mode) = options(follow, how, flags)?;
+    if dir.perms.write_not_permitted() && mode.contains(OpenMode::WRITE) {
+        return Err(Refusal::Code(ErrorCode::NotPermitted));
+    }
+    check(dir, follow, path)?;
+    opened(dir, path, how, &options, mode)
+}
+
+/// Opens it, whatever was found there before.
+fn opened(
+    dir: &Dir,
+    path: &str,
+    how: OpenFlags,
+    options: &OpenOptions,
+    mode: OpenMode,
+) -> Result<Descriptor, Refusal> {
+    let file = open(&dir.dir, path.as_ref(), options)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Ok(Descriptor::Dir(Dir::new(file, dir.perms, mode, BLOCKS)));
+    }
+    if !kind.is_file() {
+        return Err(Refusal::Special(name_of(kind)));
+    }
+    match how.contains(OpenFlags::DIRECTORY) {
+        true => Err(Refusal::Code(ErrorCode::NotDirectory)),
+        false => Ok(Descriptor::File(File::new(file, dir.perms, mode, BLOCKS))),
+    }
+}
+
+/// Refuses a path that leads to something special at this moment.
+fn check(dir: &Dir, follow: PathFlags, path: &str) -> Result<(), Refusal> {
+    // What is not there may be about to be made; any other error is the opening's to tell.
+    let Ok(found) = stat(&dir.dir, path.as_ref(), of(follow)) else {
+        return Ok(());
+    };
+    let kind = found.file_type();
+    match kind.is_file() || kind.is_dir() || kind.is_symlink() {
+        true => Ok(()),
+        false => Err(Refusal::Special(name_of_cap(kind))),
+    }
+}
+
+fn of(follow: PathFlags) -> FollowSymlinks {
+    match follow.contains(PathFlags::SYMLINK_FOLLOW) {
+        true => FollowSymlinks::Yes,
+        false => FollowSymlinks::No,
+    }
+}
+
+/// How the system is asked, as wasmtime-wasi asks it, and what the descriptor can then be used for.
+fn options(
+    follow: PathFlags,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> Result<(OpenOptions, OpenMode), Refusal> {
+    let synced = DescriptorFlags::FILE_INTEGRITY_SYNC
+        | DescriptorFlags::DATA_INTEGRITY_SYNC
+        | DescriptorFlags::REQUESTED_WRITE_SYNC;
+    if flags.intersects(synced) {
+        return Err(Refusal::Code(ErrorCode::Unsupported));
+    }
+    let made = OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE;
+    if how.contains(OpenFlags::DIRECTORY) && how.intersects(made) {
+        return Err(Refusal::Code(ErrorCode::Invalid));
+    }
+    let (creates, truncates) = (how.contains(OpenFlags::CREATE), how.contains(OpenFlags::TRUNCATE));
+    let writes = flags.contains(DescriptorFlags::WRITE);
+    // What is opened for nothing is opened to read; the rights of the descriptor forbid more.
+    let reads = flags.contains(DescriptorFlags::READ) || !writes;
+    let mut mode = OpenMode::empty();
+    mode.set(OpenMode::READ, reads);
+    mode.set(OpenMode::WRITE, writes || creates || truncates);
+    let mut options = OpenOptions::new();
+    options
+        .read(reads)
+        .write(mode.contains(OpenMode::WRITE))
+        .truncate(truncates)
+        .create(creates && !how.contains(OpenFlags::EXCLUSIVE))
+        .create_new(creates && how.contains(OpenFlags::EXCLUSIVE));
+    // These are what the crate cap-fs-ext calls; they are hidden from the documentation for its sake.
+    options
+        ._cap_fs_ext_follow(of(follow))
+        ._cap_fs_ext_maybe_dir(true)
+        ._cap_fs_ext_nonblock(cfg!(unix));
+    Ok((options, mode))
+}
+
+#[cfg(unix)]
+fn name_of(kind: fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+
+    match () {
+        () if kind.is_fifo() => "a pipe (FIFO)",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "something special",
+    }
+}
+
+#[cfg(unix)]
+fn name_of_cap(kind: cap_primitives::fs::FileType) -> &'static str {
+    use cap_primitives::fs::FileTypeExt;
+
+    match () {
+        () if kind.is_fifo() => "a pipe (FIFO)",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "something special",
+    }
+}
+
+#[cfg(not(unix))]
+fn name_of(_: fs::FileType) -> &'static str {
+    "something special"
+}
+
+#[cfg(not(unix))]
+fn name_of_cap(_: cap_primitives::fs::FileType) -> &'static str {
+    "something special"
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn dir(write: bool) -> (tempfile::TempDir, Dir) {
+        let root = tempfile::tempdir().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(root.path().join("pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        let grant = DirGrant {
+            path: root.path().to_owned(),
+            at: "/data".to_owned(),
+            write,
+        };
+        match folder(&grant).unwrap() {
+            Descriptor::Dir(dir) => (root, dir),
+            Descriptor::File(_) => panic!("a folder is a directory"),
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_takes_the_place_of_a_file_after_the_look_is_not_opened_either() {
+        let (_root, dir) = dir(true);
+        let special = |flags| {
+            let (options, mode) = options(PathFlags::SYMLINK_FOLLOW, OpenFlags::empty(), flags).unwrap();
+            match opened(&dir, "pipe", OpenFlags::empty(), &options, mode) {
+                Err(refusal) => refusal,
+                Ok(_) => panic!("it was opened"),
+            }
+        };
+        assert!(matches!(
+            special(DescriptorFlags::READ),
+            Refusal::Special("a pipe (FIFO)")
+        ));
+        let both = DescriptorFlags::READ | DescriptorFlags::WRITE;
+        assert!(matches!(special(both), Refusal::Special("a pipe (FIFO)")));
+        // Nobody reads it, so the system refuses to open it to write.
+        assert!(matches!(special(DescriptorFlags::WRITE), Refusal::Code(_)));
+    }
+
+    #[test]
+    fn a_folder_that_is_no_directory_is_refused_at_once() {
+        let (root, _) = dir(false);
+        let grant = DirGrant {
+            path: root.path().join("pipe"),
+            at: "/data".to_owned(),
+            write: false,
+        };
+        assert!(folder(&grant).is_err());
+    }
+
+    #[test]
+    fn what_is_only_read_cannot_be_made_cut_or_written() {
+        let (root, dir) = dir(false);
+        fs::write(root.path().join("file"), "text").unwrap();
+        for (how, flags) in [
+            (OpenFlags::CREATE, DescriptorFlags::READ),
+            (OpenFlags::TRUNCATE, DescriptorFlags::READ),
+            (OpenFlags::empty(), DescriptorFlags::WRITE),
+        ] {
+            let refusal = beneath(&dir, PathFlags::empty(), "file", how, flags).err();
+            assert!(
+                matches!(refusal, Some(Refusal::Code(ErrorCode::NotPermitted))),
+                "{how:?}"
+            );
+        }
+        assert_eq!(fs::read(root.path().join("file")).unwrap(), b"text");
+    }
+}

@@ -1,0 +1,275 @@
+//! The streams of a guest's files. Each read and each write is done on a thread of the pool.
+//!
+//! A guest may ask a stream again and again instead of waiting for it, so the work under way is looked at whenever
+//! the guest asks.
+
+use std::{mem, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use wasmtime_wasi::{
+    async_trait,
+    filesystem::{Descriptor, File},
+    p2::{
+        InputStream, OutputStream, Pollable, StreamError, StreamResult,
+        bindings::filesystem::types::HostDescriptor,
+    },
+};
+
+use super::alone;
+use crate::host::Inner;
+
+/// How much is read where the guest did not say how much it wants.
+const READ_LEN: usize = 4 << 10;
+
+/// How much a guest may write at once.
+const WRITE_LEN: usize = 64 << 10;
+
+/// Where the work of a stream is done.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) host: Arc<Inner>,
+    pub(super) plugin: Arc<str>,
+}
+
+impl Place {
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> StreamResult<T> + Send + 'static,
+    ) -> BoxFuture<'static, StreamResult<T>> {
+        let Self { host, plugin } = self.clone();
+        Box::pin(async move {
+            let done = host.files.run(&plugin, work).await;
+            // A guest without a thread cannot go on: it ends with the reason.
+            done.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
+        })
+    }
+}
+
+/// The file of a stream. Closing it may block, too.
+struct Handle {
+    file: Option<File>,
+    place: Place,
+}
+
+impl Handle {
+    /// The file for one piece of work.
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::File(
+            self.file
+                .clone()
+                .expect("it is there until the stream is dropped"),
+        )
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let (file, place) = (self.file.take(), &self.place);
+        place.host.files.leave(&place.plugin, move || drop(file));
+    }
+}
+
+/// Reads a file from a position on.
+pub(super) struct Reader {
+    // Before the file: the work may hold it, too.
+    state: Reading,
+    handle: Handle,
+    position: u64,
+}
+
+enum Reading {
+    Idle,
+    UnderWay(BoxFuture<'static, StreamResult<Bytes>>),
+    Data(Bytes),
+    Ended(StreamError),
+}
+
+impl Reader {
+    pub(super) fn new(file: File, position: u64, place: Place) -> Self {
+        let handle = Handle {
+            file: Some(file),
+            place,
+        };
+        Self {
+            handle,
+            position,
+            state: Reading::Idle,
+        }
+    }
+
+    fn start(&mut self, len: usize) {
+        let (file, position) = (self.handle.descriptor(), self.position);
+        self.state = Reading::UnderWay(self.handle.place.run(move || {
+            let read = alone(file, async move |mut view, file| {
+                let stream = view.read_via_stream(file, position)?;
+                let mut stream = view.table.delete(stream)?;
+                Ok(stream.blocking_read(len).await)
+            });
+            read.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
+        }));
+    }
+
+    fn take(&mut self, read: StreamResult<Bytes>) {
+        self.state = match read {
+            Ok(data) => Reading::Data(data),
+            Err(error) => Reading::Ended(error),
+        };
+    }
+}
+
+#[async_trait]
+impl InputStream for Reader {
+    fn read(&mut self, len: usize) -> StreamResult<Bytes> {
+        if matches!(self.state, Reading::Idle) && len > 0 {
+            self.start(len);
+        }
+        if let Reading::UnderWay(read) = &mut self.state
+            && let Some(read) = read.now_or_never()
+        {
+            self.take(read);
+        }
+        match &mut self.state {
+            Reading::Idle | Reading::UnderWay(_) => Ok(Bytes::new()),
+            Reading::Data(data) => {
+                let part = data.split_to(data.len().min(len));
+                self.position += part.len() as u64;
+                if data.is_empty() {
+                    self.state = Reading::Idle;
+                }
+                Ok(part)
+            }
+            Reading::Ended(error) => Err(mem::replace(error, StreamError::Closed)),
+        }
+    }
+
+    async fn blocking_read(&mut self, len: usize) -> StreamResult<Bytes> {
+        if matches!(self.state, Reading::Idle) && len > 0 {
+            self.start(len);
+        }
+        self.ready().await;
+        self.read(len)
+    }
+}
+
+#[async_trait]
+impl Pollable for Reader {
+    async fn ready(&mut self) {
+        if matches!(self.state, Reading::Idle) {
+            self.start(READ_LEN);
+        }
+        if let Reading::UnderWay(read) = &mut self.state {
+            let read = read.await;
+            self.take(read);
+        }
+    }
+}
+
+/// Writes to a file from a position on, or to its end.
+pub(super) struct Writer {
+    // Before the file: the work may hold it, too.
+    state: Writing,
+    handle: Handle,
+    /// None where everything goes to the file's end.
+    position: Option<u64>,
+}
+
+enum Writing {
+    Ready,
+    UnderWay(BoxFuture<'static, StreamResult<usize>>),
+    Ended(StreamError),
+}
+
+impl Writer {
+    pub(super) fn new(file: File, position: Option<u64>, place: Place) -> Self {
+        let handle = Handle {
+            file: Some(file),
+            place,
+        };
+        Self {
+            handle,
+            position,
+            state: Writing::Ready,
+        }
+    }
+
+    fn take(&mut self, written: StreamResult<usize>) {
+        self.state = match written {
+            Ok(len) => {
+                self.position = self.position.map(|position| position + len as u64);
+                Writing::Ready
+            }
+            Err(error) => Writing::Ended(error),
+        };
+    }
+
+    fn look(&mut self) {
+        if let Writing::UnderWay(written) = &mut self.state
+            && let Some(written) = written.now_or_never()
+        {
+            self.take(written);
+        }
+    }
+}
+
+#[async_trait]
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        match &mut self.state {
+            Writing::Ready => {}
+            Writing::UnderWay(_) => {
+                return Err(StreamError::trap(
+                    "write not permitted: check_write not called first",
+                ));
+            }
+            Writing::Ended(error) => return Err(mem::replace(error, StreamError::Closed)),
+        }
+        let (file, position, len) = (self.handle.descriptor(), self.position, bytes.len());
+        self.state = Writing::UnderWay(self.handle.place.run(move || {
+            let written = alone(file, async move |mut view, file| {
+                let stream = match position {
+                    Some(position) => view.write_via_stream(file, position)?,
+                    None => view.append_via_stream(file)?,
+                };
+                let mut stream = view.table.delete(stream)?;
+                Ok(stream.blocking_write_and_flush(bytes).await.map(|()| len))
+            });
+            written.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
+        }));
+        // The work begins with this, whether the guest waits for it or not.
+        self.look();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.look();
+        match &mut self.state {
+            Writing::Ready | Writing::UnderWay(_) => Ok(()),
+            Writing::Ended(error) => Err(mem::replace(error, StreamError::Closed)),
+        }
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.look();
+        match &mut self.state {
+            Writing::Ready => Ok(WRITE_LEN),
+            Writing::UnderWay(_) => Ok(0),
+            Writing::Ended(error) => Err(mem::replace(error, StreamError::Closed)),
+        }
+    }
+
+    async fn cancel(&mut self) {
+        // What was written is not lost where the stream is dropped.
+        self.ready().await;
+    }
+}
+
+#[async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {
+        if let Writing::UnderWay(written) = &mut self.state {
+            let written = written.await;
+            self.take(written);
+        }
+    }
+}
