@@ -12,6 +12,7 @@ use self::{
 };
 use super::{Answer, Described, Invocation, Said};
 use crate::{
+    failure::is_exit_of_success,
     output::held,
     sandbox::{Own, Sandbox},
 };
@@ -133,8 +134,14 @@ impl Exports {
             &mut *store,
             interface.call,
         )?;
-        let (answer,) = run.call_async(&mut *store, (call.into(),)).await?;
-        Ok(answer.map(Answer::from).map_err(Said::from))
+        match run.call_async(&mut *store, (call.into(),)).await {
+            Ok((answer,)) => Ok(answer.map(Answer::from).map_err(Said::from)),
+            Err(error) if is_exit_of_success(&error) => Ok(Ok(Answer {
+                update: "{}".to_owned(),
+                route: Route::Edges,
+            })),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn call(
@@ -147,8 +154,11 @@ impl Exports {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let call = instance
             .get_typed_func::<(String, String), (Result<String, Failure>,)>(&mut *store, interface.call)?;
-        let (answer,) = call.call_async(&mut *store, (name, input)).await?;
-        Ok(answer.map_err(Said::from))
+        match call.call_async(&mut *store, (name, input)).await {
+            Ok((answer,)) => Ok(answer.map_err(Said::from)),
+            Err(error) if is_exit_of_success(&error) => Ok(Ok("null".to_owned())),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -269,6 +269,11 @@ impl Returned {
         usize::from(*self != Self::Nothing)
     }
 
+    /// Whether there is no value where it succeeds.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Result(None, _))
+    }
+
     /// How many times more memory a result can take than wasmtime counts for it, at worst. It counts the
     /// places of values and the bytes of names; for each flag that is set there is a text of its own, too.
     pub(super) fn uncounted(&self) -> usize {

@@ -1,4 +1,5 @@
-//! The environment of a guest: empty, but for what its plugin is granted.
+//! The environment of a guest: empty, but for what its plugin is granted. Its one argument is its plugin's name, as
+//! a program's first argument is the program's name.
 
 use heddle_kernel::Level;
 use wasmtime_wasi::p2::bindings::cli::environment;
@@ -27,7 +28,7 @@ impl environment::Host for Sandbox {
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
-        Ok(Vec::new())
+        Ok(vec![self.rules.plugin.to_string()])
     }
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {

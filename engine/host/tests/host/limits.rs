@@ -199,7 +199,7 @@ async fn a_panic_a_trap_and_an_exit_are_told_with_the_guests_words() {
     let exited = failure(&host, "exit").await;
     assert_eq!(
         (exited.kind, &*exited.message),
-        (FailureKind::Trap, "`hostile/exit` exited with status 1")
+        (FailureKind::Permanent, "`hostile/exit` exited with status 1")
     );
 }
 

@@ -28,7 +28,7 @@ use std::{
 };
 
 use heddle_host::{Host, HostSettings, Policy};
-use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, RunId, Timestamp, object};
+use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, Route, RunId, Timestamp, object};
 use heddle_runtime::ports::{
     Call, FollowsFromNothing, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
 };

@@ -1,5 +1,6 @@
 //! Components that were built without Heddle's WIT: what becomes of their functions and their values.
 
+mod commands;
 mod misfits;
 mod of_text;
 

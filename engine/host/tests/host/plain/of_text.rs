@@ -3,7 +3,7 @@
 use super::*;
 
 /// A component of WebAssembly text.
-async fn of_text(text: &str) -> Result<(Host, PluginInfo), RegisterError> {
+pub(super) async fn of_text(text: &str) -> Result<(Host, PluginInfo), RegisterError> {
     let host = Host::new(settings()).unwrap();
     let bytes = wat::parse_str(text).unwrap();
     let info = register(&host, bytes.into(), Some("text")).await?;
