@@ -117,6 +117,25 @@ fn its_functions_are_nodes_of_a_graph() {
 }
 
 #[test]
+fn a_function_without_a_result_is_a_node_and_one_whose_result_is_no_update_needs_an_output() {
+    let (server, _) = server();
+    let graph = server.create(&json!({"nodes": {"nothing": {"uses": "typed/shapes.nothing"}}}));
+    let run = server.run(&graph, &json!({"a": 1}));
+    assert_eq!(
+        (&run["status"], &run["state"]),
+        (&json!("finished"), &json!({"a": 1})),
+        "{run}"
+    );
+    let refused = server.post("/v1/graphs", &json!({"nodes": {"greet": {"uses": "typed/greet"}}}));
+    let errors = refused.problem(422)["errors"].clone();
+    assert_eq!(errors[0]["pointer"], "/nodes/greet", "{errors}");
+    assert!(
+        errors[0]["message"].as_str().unwrap().contains("of type string"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_graph_that_gives_a_function_what_it_does_not_take_is_refused() {
     let (server, _) = server();
     let graph = json!({

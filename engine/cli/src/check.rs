@@ -61,6 +61,7 @@ fn alone(definition: &str, source: &Source) -> Report {
             kind: FunctionKind::Tool,
             routes: Vec::new(),
             input: Value::Null,
+            output: Value::Null,
         })
     };
     let checked = match Definition::read(definition) {

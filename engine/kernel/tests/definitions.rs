@@ -14,6 +14,7 @@ fn found(definition: &str) -> String {
             kind: FunctionKind::Tool,
             routes: Vec::new(),
             input: schema.clone(),
+            output: json!(null),
         }),
         true => Ok(Function {
             kind: FunctionKind::Node,
@@ -23,6 +24,7 @@ fn found(definition: &str) -> String {
                 Vec::new()
             },
             input: json!(null),
+            output: json!(null),
         }),
         false => Err(format!("no registered plugin has a function `{uses}`")),
     };
@@ -241,6 +243,7 @@ fn a_graph_has_the_same_id_for_the_same_content_however_it_is_spaced() {
                 kind: FunctionKind::Tool,
                 routes: Vec::new(),
                 input: json!(null),
+                output: json!(null),
             })
         };
         let definition = Definition::parse(definition).unwrap();
@@ -250,6 +253,53 @@ fn a_graph_has_the_same_id_for_the_same_content_however_it_is_spaced() {
         r#"{"nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}}"#;
     assert_eq!(id(line), id(&line.replace(": ", " :\n ")));
     assert_ne!(id(line), id(r#"{"nodes": {"extract": {}}}"#));
+}
+
+#[test]
+fn a_tool_whose_result_is_no_update_needs_an_output() {
+    let of = |definition: &str, output: serde_json::Value| {
+        let find = |_: &str| {
+            Ok(Function {
+                kind: FunctionKind::Tool,
+                routes: Vec::new(),
+                input: json!(null),
+                output: output.clone(),
+            })
+        };
+        let definition = Definition::parse(definition).unwrap();
+        let found = graph::check(&definition, find, |_| Ok(()))
+            .err()
+            .unwrap_or_default();
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| format!("{}: {}", found.pointer, found.message))
+            .collect();
+        found.join("\n")
+    };
+    let plain = r#"{"nodes": {"a/b": {"uses": "t"}}}"#;
+    assert_eq!(
+        of(plain, json!({"type": "string"})),
+        "/nodes/a~1b: the tool's result is of type string, and only an object's keys can enter the state: `output` in \
+         the node puts the result under a key"
+    );
+    assert!(of(plain, json!({"type": ["integer", "boolean"]})).contains("of type integer or boolean"));
+    for fits in [
+        json!(null),
+        json!(true),
+        json!({"type": "object"}),
+        json!({"type": ["object", "null"]}),
+        // It has no result: it changes nothing.
+        json!({"type": "null"}),
+        json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+    ] {
+        assert_eq!(of(plain, fits.clone()), "", "{fits}");
+    }
+    for with_output in [
+        r#"{"nodes": {"a": {"uses": "t", "output": "x"}}}"#,
+        r#"{"nodes": {"a": {"map": {"over": "[1]", "uses": "t", "into": "y"}}}}"#,
+    ] {
+        assert_eq!(of(with_output, json!({"type": "string"})), "", "{with_output}");
+    }
 }
 
 #[test]
@@ -295,6 +345,7 @@ fn what_a_node_narrows_is_kept_as_it_is_written_and_known_by_its_place() {
             kind: FunctionKind::Tool,
             routes: Vec::new(),
             input: json!(null),
+            output: json!(null),
         })
     };
     let text = r#"{"nodes": {

@@ -66,6 +66,7 @@ fn find(uses: &str) -> Result<Function, String> {
         kind,
         routes: Vec::new(),
         input,
+        output: Value::Null,
     })
 }
 

@@ -123,6 +123,7 @@ impl Inner {
                 kind: found.info.kind,
                 routes: found.info.routes,
                 input: serde_json::from_str(found.info.input.get()).unwrap_or_default(),
+                output: serde_json::from_str(found.info.output.get()).unwrap_or_default(),
             }),
             Err(error) => Err(error.to_string()),
         }

@@ -181,6 +181,7 @@ fn make(definition: &Value) -> Option<Arc<Graph>> {
             kind: FunctionKind::Node,
             routes: Vec::new(),
             input: Value::Null,
+            output: Value::Null,
         })
     };
     let definition = Definition::parse(&definition.to_string()).expect("it has the right form");

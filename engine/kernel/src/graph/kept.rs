@@ -62,6 +62,7 @@ impl<'e> Pins<'e> {
                 kind: FunctionKind::Tool,
                 routes: routes.into_iter().flatten().map(ToString::to_string).collect(),
                 input: Value::Null,
+                output: Value::Null,
             })
         };
         let definition = Definition::parse(definition)?;

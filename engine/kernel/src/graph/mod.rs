@@ -222,6 +222,8 @@ pub struct Function {
     pub routes: Vec<String>,
     /// The JSON Schema of what it takes; null where it is not known.
     pub input: Value,
+    /// The JSON Schema of what it gives; null where it is not known.
+    pub output: Value,
 }
 
 /// What a function is.

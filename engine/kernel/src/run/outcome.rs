@@ -41,11 +41,18 @@ pub enum Route {
 impl Outcome {
     /// The outcome that a tool's result stands for, where the tool is used as a node: the
     /// object's keys are the update, but for `next` (a node's name or a list of them) and
-    /// `loop` (a boolean), which route. `loop` stands before `next`.
+    /// `loop` (a boolean), which route. `loop` stands before `next`. Null, which a function without a
+    /// result gives, changes nothing.
     ///
     /// # Errors
     /// A failure of kind `InvalidOutcome` where the result is no object, or a routing key is of another type.
     pub fn from_tool_result(result: &Json) -> Result<Self, Failure> {
+        if kind_of(result.get()) == Some("null") {
+            return Ok(Self {
+                update: Object::default(),
+                route: Route::Edges,
+            });
+        }
         let mut update = Object::parse(result.get()).map_err(|_| {
             let kind = kind_of(result.get()).unwrap_or("nothing");
             invalid(format!(

@@ -153,6 +153,7 @@ pub(crate) fn make(definition: &Value) -> Option<Arc<Graph>> {
             kind: FunctionKind::Node,
             routes: Vec::new(),
             input: Value::Null,
+            output: Value::Null,
         })
     };
     let definition = Definition::parse(&definition.to_string()).unwrap();

@@ -84,6 +84,15 @@ fn a_tool_must_answer_an_object_and_routes_of_the_right_type() {
             route: Route::Edges
         }
     );
+    // A function without a result gives null.
+    let nothing = Outcome::from_tool_result(&json(" null").unwrap()).unwrap();
+    assert_eq!(
+        nothing,
+        Outcome {
+            update: Object::default(),
+            route: Route::Edges
+        }
+    );
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub(crate) fn make(definition: &str) -> Graph {
             kind: FunctionKind::Node,
             routes: Vec::new(),
             input: serde_json::Value::Null,
+            output: serde_json::Value::Null,
         })
     };
     let definition = Definition::parse(definition).expect("a definition of the right form");

@@ -52,6 +52,7 @@ impl<'d> Names<'d> {
         match find(uses) {
             Ok(function) => {
                 self.input(name, node, &function);
+                self.output(name, node, &function);
                 Some(function)
             }
             Err(message) => {
@@ -89,6 +90,31 @@ impl<'d> Names<'d> {
             if !input.iter().any(|(given, _)| &**given == wanted) {
                 self.error(&pointer, format!("the tool needs `{wanted}`, which is not given"));
             }
+        }
+    }
+
+    /// Without `output`, a tool's result must be an update of the state, as far as its schema tells. A tool without
+    /// a result changes nothing.
+    fn output(&mut self, name: &str, node: &NodeDefinition, function: &Function) {
+        let is_update = function.kind == FunctionKind::Tool && matches!(node.does, Does::Call { .. });
+        if !is_update || node.output.is_some() {
+            return;
+        }
+        let types: Vec<&str> = match &function.output["type"] {
+            Value::String(one) => vec![one],
+            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let fits = types.is_empty() || types.iter().any(|ty| matches!(*ty, "object" | "null"));
+        if !fits {
+            self.error(
+                format!("/nodes/{}", part(name)),
+                format!(
+                    "the tool's result is of type {}, and only an object's keys can enter the state: `output` in the node \
+                     puts the result under a key",
+                    types.join(" or ")
+                ),
+            );
         }
     }
 
