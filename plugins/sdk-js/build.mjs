@@ -53,7 +53,7 @@ function installed() {
   const wanted = readFileSync(join(SDK, "package-lock.json"), "utf8");
   const stamp = join(tools, "installed.json");
   if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== wanted) {
-    console.log(`installing into ${tools}`);
+    console.log(`installing esbuild and QuickJS into ${tools}, once`);
     mkdirSync(tools, { recursive: true });
     for (const file of ["package.json", "package-lock.json"]) copyFileSync(join(SDK, file), join(tools, file));
     const words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];

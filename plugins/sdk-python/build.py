@@ -65,9 +65,10 @@ def installed(tools: pathlib.Path) -> pathlib.Path:
     wanted = (SDK / "requirements.txt").read_text(encoding="utf-8")
     stamp = tools / "installed.txt"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
-        print(f"installing into {tools}")
+        print(f"installing componentize-py into {tools}, once", flush=True)
         venv.create(tools, clear=True, with_pip=True)
-        pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        # pip shows how far it is.
+        pip = [programs / "python", "-m", "pip", "install", "--disable-pip-version-check"]
         run([*pip, "--only-binary", ":all:", "--requirement", SDK / "requirements.txt"])
         stamp.write_text(wanted, encoding="utf-8")
     return programs

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use heddle_tests::{Server, heddle, repository, target};
+use heddle_tests::{Server, heddle, target};
 use serde_json::{Value, json};
 
 /// Runs a program to its good end.
@@ -89,8 +89,8 @@ fn a_project_in_c_builds_at_once() {
 
 #[test]
 fn a_project_in_rust_builds_at_once() {
-    let mut build = Command::new("cargo");
-    build.args(["build", "--release", "--target", "wasm32-wasip2"]);
+    let mut build = Command::new("bash");
+    build.arg("build.sh");
     // The engine's own cargo and its flags are none of the project's.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
@@ -107,23 +107,8 @@ fn a_project_in_rust_builds_at_once() {
     // The packages that the guests were built of are not compiled again.
     let shared = target().join("guests");
     build.env("CARGO_TARGET_DIR", &shared);
-    if let Some(rustc) = wasm_compiler() {
-        build.env("RUSTC", rustc);
-    }
     let component = shared.join("wasm32-wasip2/release/fresh_rust.wasm");
     made_built_and_run("rust", &mut build, component.to_str().unwrap());
-}
-
-/// The compiler for wasm, where it is not the toolchain's own.
-fn wasm_compiler() -> Option<String> {
-    let script = repository().join("engine/xtask/ensure-wasm-target.sh");
-    let mut ensure = Command::new("bash");
-    ensure.args([
-        "-c",
-        r#"answer=$("$0") && eval "$answer" && printf %s "$WASM_RUSTC""#,
-    ]);
-    let output = done(ensure.arg(script).env("WASM_TARGET", "wasm32-wasip2"));
-    Some(String::from_utf8(output.stdout).unwrap()).filter(|path| !path.is_empty())
 }
 
 #[test]

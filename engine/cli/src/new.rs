@@ -34,8 +34,10 @@ const RUST_SDK: Files = files!("plugins/sdk-rust/" => "sdk/rust/":
     "macros/Cargo.toml", "macros/src/lib.rs", "macros/src/options.rs", "macros/src/signature.rs",
 );
 const RUST: Files = files!("engine/cli/templates/rust/" => "":
-    "Cargo.toml", "README.md", "src/lib.rs", "gitignore",
+    "Cargo.toml", "README.md", "build.sh", "src/lib.rs", "gitignore",
 );
+/// What finds or fetches a compiler for WebAssembly.
+const WASM_TARGET: Files = files!("engine/xtask/" => "sdk/": "ensure-wasm-target.sh");
 /// The versions of the Rust packages that the SDK is known to work with; cargo leaves out what a project does not use.
 const RUST_LOCK: &str = include_str!("../../../plugins/Cargo.lock");
 
@@ -87,25 +89,28 @@ enum Language {
 }
 
 impl Language {
-    fn files(self) -> [Files; 3] {
+    fn files(self) -> Vec<Files> {
         match self {
-            Self::Rust => [RUST, RUST_SDK, SHARED],
-            Self::Python => [PYTHON, PYTHON_SDK, SHARED],
-            Self::Js => [JS, JS_SDK, SHARED],
-            Self::C => [C, C_SDK, SHARED],
+            Self::Rust => vec![RUST, WASM_TARGET, RUST_SDK, SHARED],
+            Self::Python => vec![PYTHON, PYTHON_SDK, SHARED],
+            Self::Js => vec![JS, JS_SDK, SHARED],
+            Self::C => vec![C, C_SDK, SHARED],
         }
     }
 
-    /// The one command that builds a project, and the component that it leaves.
-    fn build(self, name: &str) -> (&'static str, String) {
+    /// The one command that builds a project, and the component that it leaves. `heddle` is this command, which is
+    /// a part of the build in C.
+    fn build(self, name: &str, heddle: &str) -> (String, String) {
+        let component = format!("build/{name}.wasm");
         match self {
             Self::Rust => (
-                "cargo build --release --target wasm32-wasip2",
+                "bash build.sh".to_owned(),
                 format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
             ),
-            Self::Python => ("python3 sdk/python/build.py", format!("build/{name}.wasm")),
-            Self::Js => ("npm run build", format!("build/{name}.wasm")),
-            Self::C => ("python3 sdk/c/build.py", format!("build/{name}.wasm")),
+            Self::Python => ("python3 sdk/python/build.py".to_owned(), component),
+            Self::Js => ("npm run build".to_owned(), component),
+            Self::C if heddle == "heddle" => ("python3 sdk/c/build.py".to_owned(), component),
+            Self::C => (format!("HEDDLE={heddle} python3 sdk/c/build.py"), component),
         }
     }
 }
@@ -128,11 +133,46 @@ impl New {
         if let Language::Rust = self.lang {
             write(&folder, "Cargo.lock", RUST_LOCK, name)?;
         }
-        let (build, component) = self.lang.build(name);
         println!("{}", folder.display());
-        eprintln!("build it:  cd {} && {build}", folder.display());
-        eprintln!("use it:    heddle plugin add {component}");
+        eprint!("{}", self.next_steps(&folder, &this_command()));
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The commands from here to a run of the plugin, to be copied into a shell one by one.
+    fn next_steps(&self, folder: &Path, heddle: &str) -> String {
+        let name = &self.name;
+        let (build, component) = self.lang.build(name, heddle);
+        let folder = quoted(&folder.to_string_lossy());
+        let (built, _) = component.rsplit_once('/').expect("a component is in a folder");
+        format!(
+            "next, with a server running (`{heddle} serve` in another terminal starts one):\n\
+             \x20   cd {folder}\n\
+             \x20   {build}\n\
+             \x20   {heddle} plugin add {component}\n\
+             \x20   {heddle} graph create graph.json\n\
+             \x20   {heddle} run {name} --follow --state '{{\"name\": \"Ada\"}}'\n\
+             for a change, raise the plugin's version, build it and add it again; or let a server take each build:\n\
+             \x20   {heddle} serve --watch --plugins {built}\n"
+        )
+    }
+}
+
+/// How this command is started from any folder.
+fn this_command() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    match called.contains(std::path::is_separator) {
+        true => std::env::current_exe().map_or(called, |path| quoted(&path.to_string_lossy())),
+        // It was found on the path.
+        false => "heddle".to_owned(),
+    }
+}
+
+/// A word of a shell's command.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -226,6 +266,41 @@ mod tests {
             carried.sort();
             assert_eq!(carried, there, "{language}: say in `new.rs` what the SDK has");
         }
+    }
+
+    #[test]
+    fn the_next_steps_can_be_copied_into_a_shell() {
+        let steps = |lang, name: &str, within: &str, heddle: &str| {
+            let new = New {
+                name: name.to_owned(),
+                lang,
+                within: within.into(),
+            };
+            new.next_steps(&new.within.join(name), heddle)
+        };
+        let shown = steps(Language::Rust, "word-count", "/tmp/my plugins", "heddle");
+        let lines: Vec<_> = shown.lines().map(str::trim).collect();
+        assert_eq!(
+            lines[..6],
+            [
+                "next, with a server running (`heddle serve` in another terminal starts one):",
+                "cd '/tmp/my plugins/word-count'",
+                "bash build.sh",
+                "heddle plugin add target/wasm32-wasip2/release/word_count.wasm",
+                "heddle graph create graph.json",
+                r#"heddle run word-count --follow --state '{"name": "Ada"}'"#,
+            ]
+        );
+        for (lang, build) in [
+            (Language::Python, "python3 sdk/python/build.py"),
+            (Language::Js, "npm run build"),
+            (Language::C, "HEDDLE=/opt/heddle python3 sdk/c/build.py"),
+        ] {
+            let shown = steps(lang, "w", ".", "/opt/heddle");
+            let lines: Vec<_> = shown.lines().map(str::trim).collect();
+            assert_eq!(lines[2..4], [build, "/opt/heddle plugin add build/w.wasm"]);
+        }
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 
     #[test]

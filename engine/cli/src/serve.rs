@@ -25,7 +25,8 @@ pub(crate) struct Serve {
     /// Where everything is kept: sqlite:PATH, one file, created on first start
     #[arg(long, env = "HEDDLE_STORE", default_value = "sqlite:heddle.db")]
     store: String,
-    /// The folder whose .wasm files are registered at the start [default: plugins]
+    /// The folder whose .wasm files are registered at the start [default: plugins or target/plugins, the first that
+    /// has some]
     #[arg(long, env = "HEDDLE_PLUGINS", value_name = "DIR")]
     plugins: Option<PathBuf>,
     /// Follow the plugins folder: a file that is changed or added is a new version within a second, for new runs

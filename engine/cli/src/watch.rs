@@ -22,6 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// After how many looks a component is tried again that could not be kept: 5 s.
 const LOOKS_UNTIL_AGAIN: u32 = 25;
 
+/// Where plugins are looked for where no folder was named: the first of these that has a `.wasm` file. The second is
+/// where `cargo xtask plugins` puts the plugins of this repository.
+const USUAL: [&str; 2] = ["plugins", "target/plugins"];
+
 /// The plugins folder, and what was taken from it.
 pub(crate) struct PluginsFolder {
     path: PathBuf,
@@ -35,10 +39,10 @@ pub(crate) struct PluginsFolder {
 }
 
 impl PluginsFolder {
-    /// The folder that was named, or else `./plugins`, which need not be there.
+    /// The folder that was named, or else one of the usual ones, which need not be there.
     pub(crate) fn new(named: Option<&Path>) -> Self {
         Self {
-            path: named.unwrap_or(Path::new("plugins")).to_owned(),
+            path: named.map_or_else(|| usual(Path::new("")), Path::to_owned),
             named: named.is_some(),
             looks: Looks::default(),
             registered: BTreeMap::new(),
@@ -54,24 +58,33 @@ impl PluginsFolder {
         let found = match self.found().await {
             Ok(found) => found,
             Err(error) if !self.named && error.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(
-                    "there is no folder ./plugins: --plugins DIR names one, `heddle plugin add` adds one"
-                );
+                self.tell_none();
                 self.unreadable = true;
                 return Ok(());
             }
             Err(error) => return Err(error).with_context(|| format!("--plugins {}", self.path.display())),
         };
-        if found.is_empty() {
-            tracing::warn!(
+        match (found.is_empty(), self.named) {
+            (true, true) => tracing::warn!(
                 "no .wasm file in {}: nothing to register from there",
                 self.path.display()
-            );
+            ),
+            (true, false) => self.tell_none(),
+            (false, _) => tracing::info!("plugins are registered from {}", absolute(&self.path)),
         }
         for file in self.looks.take_all(found) {
             self.register(&file, engine).await;
         }
         Ok(())
+    }
+
+    /// Says where plugins were looked for in vain, and what to do.
+    fn tell_none(&self) {
+        let [first, second] = USUAL.map(|folder| absolute(Path::new(folder)));
+        tracing::warn!(
+            "no plugins folder: there is no .wasm file in {first} or {second}. `heddle serve --plugins DIR` names \
+             another folder, `heddle plugin add FILE` adds a plugin to this server while it runs"
+        );
     }
 
     /// Registers what is changed or added in the folder, for as long as it is polled.
@@ -161,6 +174,19 @@ impl PluginsFolder {
     async fn found(&self) -> io::Result<BTreeMap<PathBuf, Stamp>> {
         off_thread(&self.path, stamps).await
     }
+}
+
+/// The first of the usual folders below this one that has a `.wasm` file, else the first of them.
+fn usual(root: &Path) -> PathBuf {
+    let folders = USUAL.map(|folder| root.join(folder));
+    let has_plugin = |folder: &&PathBuf| stamps(folder).is_ok_and(|found| !found.is_empty());
+    folders.iter().find(has_plugin).unwrap_or(&folders[0]).clone()
+}
+
+/// A path that says where it is to a reader elsewhere.
+fn absolute(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.display().to_string()
 }
 
 /// Runs what blocks on a file or folder where it holds up nothing else.
@@ -311,6 +337,21 @@ mod tests {
             (PathBuf::from(name), stamp)
         };
         found.split_whitespace().map(file).collect()
+    }
+
+    #[test]
+    fn without_a_name_the_folder_is_the_first_usual_one_that_has_a_plugin() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        assert_eq!(usual(root), root.join("plugins"), "neither is there");
+        // The sources of plugins are no plugins.
+        std::fs::create_dir_all(root.join("plugins/starter/src")).unwrap();
+        std::fs::create_dir_all(root.join("target/plugins")).unwrap();
+        assert_eq!(usual(root), root.join("plugins"), "neither has a plugin");
+        std::fs::write(root.join("target/plugins/starter.wasm"), "").unwrap();
+        assert_eq!(usual(root), root.join("target/plugins"));
+        std::fs::write(root.join("plugins/own.wasm"), "").unwrap();
+        assert_eq!(usual(root), root.join("plugins"));
     }
 
     #[test]

@@ -524,12 +524,30 @@ $("theme").addEventListener("click", () => {
 });
 setTheme();
 
-$("welcome-code").textContent = `curl ${location.origin}/graph/create -H 'content-type: application/json' -d '
-  {"nodes": {"extract": {}, "analyze": {}},
-   "edges": {"extract": "analyze", "analyze": "end"}}'
+/** A first graph to create and run: of the plugin `starter` where it is there, else one that needs no plugin. */
+async function showFirstSteps() {
+  const example = (graph, state) => `curl ${location.origin}/graph/create -H 'content-type: application/json' -d '
+  ${graph}'
 
 curl ${location.origin}/graph/run -H 'content-type: application/json' -d '
-  {"graph_id": "…", "initial_state": {"input": "some data"}}'`;
+  {"graph_id": "THE GRAPH ID", "initial_state": ${state}}'`;
+  const plain = example(`{"nodes": {"first": {"sleep": "2s"}, "second": {"sleep": "2s"}},
+   "edges": {"first": "second", "second": "end"}}`, "{}");
+  $("welcome-code").textContent = plain;
+  const plugins = (await get("/v1/plugins"))?.plugins;
+  if (!plugins) return;
+  // A function's bare name finds it where exactly one plugin has it.
+  const isOfStarter = (name) => {
+    const having = plugins.filter((plugin) => plugin.functions.some((one) => one.name === name));
+    return having.length > 0 && having.every((plugin) => plugin.name === "starter");
+  };
+  if (isOfStarter("extract") && isOfStarter("analyze")) {
+    $("welcome-code").textContent = example(`{"nodes": {"extract": {}, "analyze": {}},
+   "edges": {"extract": "analyze", "analyze": "end"}}`, '{"input": "On 5 March 2024 we paid 1,234.50 for 3 looms."}');
+  }
+  $("welcome-plugins").hidden = plugins.length > 0;
+}
+showFirstSteps();
 beginState(() => { if (run) showState(run); }, askToFork);
 beginSteering(goOn, go);
 beginLists({

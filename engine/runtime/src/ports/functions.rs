@@ -293,7 +293,10 @@ pub enum RegisterError {
     Refused(String),
     /// A component with this name and version and another content is registered.
     #[error(
-        "plugin {name}@{version} is registered with another content (sha256 {registered}): raise the version"
+        "plugin {name}@{version} is registered with another content (sha256 {registered}), which runs may need. Raise \
+         the version where the plugin has it, and build it again; or remove the registered one where nothing needs it \
+         (`heddle plugin remove {name}@{version}`). While you write a plugin, `heddle serve --watch --plugins DIR` takes \
+         each new build in DIR without either"
     )]
     VersionTaken {
         /// The name.
