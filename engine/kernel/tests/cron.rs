@@ -423,13 +423,13 @@ fn walked(
         let mut left_out = latest + 1.minute();
         while fixed && left_out < clock {
             hit |= shows(fields, left_out);
-            left_out = left_out + 1.minute();
+            left_out += 1.minute();
         }
         if hit && at >= from {
             due.push(at);
         }
         latest = latest.max(clock);
-        at = at + 1.minute();
+        at += 1.minute();
     }
     due
 }

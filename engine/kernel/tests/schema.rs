@@ -61,6 +61,14 @@ fn forms() -> Vec<(Value, &'static str)> {
             node(json!({"wait": {"signal": "s", "timeout": "1s"}})),
             "/nodes/a/wait",
         ),
+        (
+            node(json!({"wait": {"signal": {"expr": "state.x"}}})),
+            "/nodes/a/wait/signal",
+        ),
+        (
+            node(json!({"wait": {"signal": "s", "prompt": {"expr": "'a'"}}})),
+            "/nodes/a/wait/prompt",
+        ),
         (node(json!({"retry": {"attempts": 2}})), "/nodes/a/retry"),
         (
             json!({"nodes": {"a": {}}, "edges": {"a": {"to": "a"}}}),
@@ -92,7 +100,8 @@ fn values() -> Value {
         "at_once": 2, "into": "x", "on_item_error": "skip", "until": "state.x", "for": "1", "signal": "s",
         "schema": {}, "on_timeout": "a", "prompt": "p", "attempts": 2, "backoff": "1s", "factor": 1.5, "max": "1s",
         "jitter": 0.5, "on": ["trap"], "when": "true", "to": "a", "merge": "max", "steps": 5, "time": "1s",
-        "group": {"at_once": 3}, "by": "input.x", "grants": {}
+        "group": {"at_once": 3}, "by": "input.x", "grants": {},
+        "expr": "state.x"
     }"#;
     serde_json::from_str(text).unwrap()
 }
@@ -223,6 +232,9 @@ fn what_is_wrong_for_one_is_wrong_for_both() {
         node(json!({"wait": {}})),
         node(json!({"wait": "s"})),
         node(json!({"wait": {"signal": ""}})),
+        node(json!({"wait": {"signal": {}}})),
+        node(json!({"wait": {"signal": {"expr": 1}}})),
+        node(json!({"wait": {"signal": ["s"]}})),
         node(json!({"wait": {"signal": "s", "schema": 7}})),
         node(json!({"wait": {"signal": "s", "on_timeout": "a"}})),
         node(json!({"wait": {"signal": "s", "prompt": ["?"]}})),

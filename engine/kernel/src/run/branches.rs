@@ -28,6 +28,16 @@ pub struct BranchView {
     pub step: Option<u64>,
     /// The keys that it changed since the branches parted, with their values in this branch.
     pub changed: Object,
+    /// How many of these keys are left out of `changed`, so that all branches stay within [`MAX_BRANCH_BYTES`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+}
+
+/// How many bytes the keys and values of all branches together take that are shown of a run.
+pub const MAX_BRANCH_BYTES: usize = 1 << 20;
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Where a branch is.
@@ -55,6 +65,7 @@ impl Run {
 }
 
 fn branches(executions: &BTreeMap<u64, Execution>, tasks: &BTreeMap<u64, Task>) -> Vec<BranchView> {
+    let mut room = MAX_BRANCH_BYTES;
     let parted = executions.iter().filter(|(_, of)| of.lines.len() > 1);
     let all = parted.flat_map(|(within, of)| of.lines.iter().map(move |line| (within, of, line)));
     let all = all.map(|(within, of, line)| {
@@ -66,10 +77,17 @@ fn branches(executions: &BTreeMap<u64, Execution>, tasks: &BTreeMap<u64, Task>) 
         let taken = |task: &Task| {
             (task.within, task.branch) == (*within, line.id) && task.item.is_none() && task.undo.is_none()
         };
-        let mut changed = Object::default();
+        let (mut changed, mut left_out) = (Object::default(), 0);
         for key in line.view.changed() {
-            if let Some(value) = line.view.state.get(key) {
-                changed.insert(key.clone(), value.clone());
+            let Some(value) = line.view.state.get(key) else {
+                continue;
+            };
+            match room.checked_sub(key.len() + value.get().len()) {
+                Some(rest) => {
+                    room = rest;
+                    changed.insert(key.clone(), value.clone());
+                }
+                None => left_out += 1,
             }
         }
         BranchView {
@@ -79,6 +97,7 @@ fn branches(executions: &BTreeMap<u64, Execution>, tasks: &BTreeMap<u64, Task>) 
             node: node.map(|node| of.graph.node(*node).name.clone()),
             step: tasks.iter().find(|(_, task)| taken(task)).map(|(step, _)| *step),
             changed,
+            left_out,
         }
     });
     all.collect()

@@ -28,7 +28,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use apply::{FoldError, Graphs};
-pub use branches::{BranchPlace, BranchView};
+pub use branches::{BranchPlace, BranchView, MAX_BRANCH_BYTES};
 pub use call::Prepared;
 pub use decide::decide;
 pub use input::{Input, Refusal, Upgrade};

@@ -1,8 +1,9 @@
 //! What a run shows while it has several branches, and after a failure with several.
 
 use expect_test::expect;
+use heddle_kernel::{Answer, Input, Object, Outcome, Route, Run, RunId, Timestamp, decide};
 
-use crate::script::check;
+use crate::script::{check, make};
 
 const BOTH: &str =
     r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"}}"#;
@@ -176,6 +177,46 @@ fn a_run_that_undid_or_was_cancelled_still_tells_its_branches() {
             - branch 2 is At c, step 3: {}
             cancelled {"x":1}"#]],
     );
+}
+
+#[test]
+fn what_is_shown_of_branches_is_limited_in_bytes() {
+    let large = "x".repeat(700_000);
+    let graph = std::sync::Arc::new(make(BOTH));
+    let id = RunId(uuid::Uuid::nil());
+    let state = Object::default();
+    let (mut run, _) = Run::start(
+        id,
+        graph,
+        Default::default(),
+        state,
+        Default::default(),
+        false,
+        Timestamp(0),
+    );
+    let mut answer = |step, update: &str| {
+        let update = Object::parse(update).unwrap();
+        let route = Route::Edges;
+        let result = Ok(Answer::Outcome(Outcome { update, route }));
+        decide(
+            &mut run,
+            Input::Answered {
+                step,
+                attempt: 1,
+                result,
+            },
+            Timestamp(1),
+        )
+        .unwrap();
+        run.branches()
+    };
+    answer(1, "{}");
+    answer(2, &format!(r#"{{"b": "{large}"}}"#));
+    let branches = answer(3, &format!(r#"{{"b": 1, "c": "{large}"}}"#));
+    let shown = branches
+        .iter()
+        .map(|branch| (branch.changed.len(), branch.left_out));
+    assert_eq!(shown.collect::<Vec<_>>(), [(1, 0), (1, 1)]);
 }
 
 #[test]

@@ -227,8 +227,7 @@ pub(crate) struct BranchBody {
     within: Option<u64>,
     /// `at`: it takes a step at `node`. `before`: it has come to `node`, where other branches may come first. `ended`:
     /// it has ended.
-    #[schema(value_type = String)]
-    place: BranchPlace,
+    place: PlaceView,
     /// The node that it is at, or before; null where it has ended.
     #[schema(value_type = Option<String>)]
     node: Option<Arc<str>>,
@@ -237,6 +236,28 @@ pub(crate) struct BranchBody {
     /// The keys of the state that it changed since the branches parted, with their values in this branch.
     #[schema(value_type = Object)]
     changed: Object,
+    /// How many keys that it changed are left out of `changed`, which has at most 1 MiB for all branches together.
+    left_out: usize,
+}
+
+/// Where a branch is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = BranchPlace)]
+pub(crate) enum PlaceView {
+    At,
+    Before,
+    Ended,
+}
+
+impl From<BranchPlace> for PlaceView {
+    fn from(place: BranchPlace) -> Self {
+        match place {
+            BranchPlace::At => Self::At,
+            BranchPlace::Before => Self::Before,
+            BranchPlace::Ended => Self::Ended,
+        }
+    }
 }
 
 impl From<BranchView> for BranchBody {
@@ -244,10 +265,11 @@ impl From<BranchView> for BranchBody {
         Self {
             branch: branch.branch,
             within: Some(branch.within).filter(|within| *within != 0),
-            place: branch.place,
+            place: branch.place.into(),
             node: branch.node,
             step: branch.step,
             changed: branch.changed,
+            left_out: branch.left_out,
         }
     }
 }
