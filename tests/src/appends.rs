@@ -515,10 +515,7 @@ async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal)
     let expected: BTreeSet<RunId> = (0..held.len()).filter(waits).map(run_id).collect();
     assert_eq!(due.into_iter().collect::<BTreeSet<_>>(), expected);
     for status in [Status::Waiting, Status::Paused, Status::Failed, Status::Finished] {
-        let filter = RunFilter {
-            status: Some(status),
-            ..RunFilter::default()
-        };
+        let filter = RunFilter::of_status(status);
         let rows = journal.runs(filter, None, 1_000).await.expect("it can be read");
         let listed: BTreeSet<RunId> = rows.into_iter().map(|row| row.id).collect();
         assert_eq!(listed, of(status), "{status:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heddle_kernel::{
     Diagnostic, Digest, Failure, Graph, GraphId, Json, Level, Object, Recorded, Refusal, Run, RunError,
     RunId, Severity, Status, Timestamp,
-    run::{BranchView, Waiting},
+    run::{BranchView, Given, Waiting},
 };
 
 use crate::{
@@ -149,6 +149,11 @@ pub struct StepView {
     pub attempts: u32,
     /// Whether its outcome entered the state; else it failed, or was given up.
     pub finished: bool,
+    /// What its latest attempt was given. `None` for the run's beginning, and where an expression of the node has no
+    /// value: then the step failed with that.
+    pub given: Option<Given>,
+    /// How its latest attempt failed, where it did.
+    pub failure: Option<Failure>,
     /// The number of the event by which it was over.
     pub seq: u64,
     /// When its first attempt began.
@@ -258,6 +263,8 @@ pub struct RunView {
     pub id: RunId,
     /// Its graph.
     pub graph: GraphId,
+    /// The graph's name, where it has one.
+    pub graph_name: Option<Arc<str>>,
     /// Whether it is over, and how.
     pub status: Status,
     /// Its state.
@@ -483,6 +490,7 @@ impl RunView {
         Self {
             id: run.id,
             graph: run.graph.id.clone(),
+            graph_name: run.graph.name.clone(),
             status: run.shown_status(),
             state: run.state(),
             branches: run.branches(),

@@ -20,7 +20,7 @@ use crate::{
     outbox::Outbox,
     ports::{
         Append, AppendError, Clock, Functions, GraphRow, Ids, Journal, Leaves, NewRun, PluginInfo, QueuedRun,
-        ResolveError, Resolved, RunFilter, RunRow, Sink, StoreError, ToolCall,
+        ResolveError, Resolved, RunFilter, RunPosition, RunRow, Sink, StoreError, ToolCall,
     },
     requests::{Claim, Keyed},
     watch::Watch,
@@ -332,14 +332,14 @@ impl Engine {
         self.inner.ports.journal.run(id).await
     }
 
-    /// Runs that fit the filter, newest first, before `before`.
+    /// Runs that fit the filter, newest first, from after `before` in that order.
     ///
     /// # Errors
     /// Where the store gives no answer.
     pub async fn runs(
         &self,
         filter: RunFilter,
-        before: Option<RunId>,
+        before: Option<RunPosition>,
         limit: usize,
     ) -> Result<Vec<RunRow>, StoreError> {
         self.inner.ports.journal.runs(filter, before, limit).await

@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use heddle_kernel::{Event, Object, Recorded, Run, RunId, Timestamp, event::Then};
+use heddle_kernel::{Event, Failure, Object, Recorded, Run, RunId, Timestamp, event::Then, run::Given};
 
 use crate::{
     answer::{ForgetError, RequestKey, StartError, StartedRun, StepError, StepView},
@@ -21,6 +21,7 @@ impl Engine {
     pub async fn step(&self, id: RunId, step: u64) -> Result<StepView, StepError> {
         let Past { run, mut view } = self.inner.past(id, step).await?;
         view.state = run.state();
+        view.given = self.inner.given_to(id, step, view.attempts).await?;
         Ok(view)
     }
 
@@ -121,6 +122,8 @@ impl Inner {
             node: "".into(),
             attempts: 0,
             finished: true,
+            given: None,
+            failure: None,
             seq: run.seq,
             started_at: run.started_at,
             finished_at: run.started_at,
@@ -130,9 +133,47 @@ impl Inner {
         Ok(Past { run, view })
     }
 
-    /// The run at its last snapshot before the step was over; `None` where none was. A step that is over
-    /// stays so, so the snapshots are halved until it is found.
+    /// What an attempt of a step was given: its expressions are evaluated again on the run as it was when the attempt
+    /// began.
+    async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<Given>, StepError> {
+        if step == 0 {
+            return Ok(None);
+        }
+        // A step that failed may be under way again later, so what is after its beginning is known by its attempt.
+        let begins_later = |run: &Run| {
+            let task = run.task(step);
+            run.steps < step || task.is_some_and(|task| task.attempt < attempt)
+        };
+        let from = self.last_snapshot(id, begins_later).await?;
+        let mut given = None;
+        let folded = self.fold(id, from, ALL, |run, recorded| match &recorded.event {
+            Event::StepStarted {
+                step: began,
+                attempt: number,
+                ..
+            } if (*began, *number) == (step, attempt) => {
+                given = run.given_to(step);
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        folded.await?;
+        Ok(given.and_then(Result::ok))
+    }
+
+    /// The run at its last snapshot before the step was over; `None` where none was.
     async fn before_end_of(&self, id: RunId, step: u64) -> Result<Option<Loaded>, StepError> {
+        self.last_snapshot(id, |run| run.steps < step || run.task(step).is_some())
+            .await
+    }
+
+    /// The run at its last snapshot that is early enough; `None` where none is. What is too late stays so, so the
+    /// snapshots are halved until it is found.
+    async fn last_snapshot(
+        &self,
+        id: RunId,
+        is_early: impl Fn(&Run) -> bool + Send,
+    ) -> Result<Option<Loaded>, StepError> {
         let row = self.ports.journal.run(id).await?;
         let mut high = row.ok_or(StepError::NoSuchRun(id))?.last_seq;
         // Snapshots up to `low` need no look any more, nor those after `high`.
@@ -141,11 +182,10 @@ impl Inner {
             let middle = low + (high - low).div_ceil(2);
             match self.restored(id, middle).await? {
                 Some(loaded) if loaded.run.seq > low => {
-                    let run = &loaded.run;
-                    if run.steps >= step && run.task(step).is_none() {
-                        high = run.seq - 1;
-                    } else {
+                    if is_early(&loaded.run) {
                         (low, found) = (middle, Some(loaded));
+                    } else {
+                        high = loaded.run.seq - 1;
                     }
                 }
                 _ => low = middle,
@@ -161,8 +201,8 @@ struct Search {
     /// The latest attempt of the step.
     attempt: Option<Attempt>,
     under_way: bool,
-    /// Whether that attempt failed.
-    failed: bool,
+    /// How that attempt failed, where it did.
+    failure: Option<Failure>,
     /// Where it was over unless the run is retried.
     maybe: Option<Past>,
     past: Option<Past>,
@@ -180,7 +220,7 @@ impl Search {
             step,
             attempt: None,
             under_way: false,
-            failed: false,
+            failure: None,
             maybe: None,
             past: None,
         };
@@ -213,11 +253,13 @@ impl Search {
         let ended = self.note(run);
         match &recorded.event {
             Event::StepStarted { step, .. } if *step == self.step => {
-                (self.failed, self.maybe) = (false, None)
+                (self.failure, self.maybe) = (None, None)
             }
             Event::RunRetried => self.maybe = None,
-            Event::StepFailed { step, then, .. } if *step == self.step => {
-                self.failed = true;
+            Event::StepFailed {
+                step, then, failure, ..
+            } if *step == self.step => {
+                self.failure = Some(failure.clone());
                 if ended {
                     self.past = self.past(run, recorded, false, Object::default());
                 } else if *then == Then::Raise {
@@ -234,7 +276,7 @@ impl Search {
                 let (finished, update) = match event {
                     Event::StepFinished { step, update, .. } if *step == self.step => (true, update.clone()),
                     Event::ItemFinished { step, .. } => {
-                        (*step == self.step && !self.failed, Object::default())
+                        (*step == self.step && self.failure.is_none(), Object::default())
                     }
                     _ => (false, Object::default()),
                 };
@@ -256,6 +298,8 @@ impl Search {
             node: attempt.node.clone(),
             attempts: attempt.number,
             finished,
+            given: None,
+            failure: self.failure.clone().filter(|_| !finished),
             seq: recorded.seq,
             started_at: attempt.started_at,
             finished_at: recorded.at,

@@ -204,15 +204,12 @@ impl Inner {
         };
         let mut looked_at = 0;
         for status in NOT_OVER {
-            let filter = RunFilter {
-                status: Some(status),
-                ..RunFilter::default()
-            };
+            let filter = RunFilter::of_status(status);
             let mut before = None;
             loop {
                 let page = self.ports.journal.runs(filter.clone(), before, PAGE).await?;
                 let Some(last) = page.last() else { break };
-                before = Some(last.id);
+                before = Some(last.position());
                 for row in &page {
                     let is_needed = match self.live(row.id) {
                         Some(live) => live.read(needed),

@@ -1,10 +1,16 @@
 //! What a run did, step by step: the list of its steps, its state after each, and what is other between two.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{Object, RunId};
+use heddle_kernel::{
+    Json, Object, RunId,
+    object::to_json,
+    run::{Given, Waiting},
+};
 use heddle_runtime::StepView;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +22,7 @@ use crate::{
     problem::{Kind, Problem, ProblemBody},
     runs,
     steps::{self, StepStatus, StepSummary},
-    view::Moment,
+    view::{FailureView, FunctionRefView, Moment},
 };
 
 /// How many steps a page has where nothing is said.
@@ -85,7 +91,7 @@ pub(crate) struct StepBody {
     step: u64,
     /// Its node; empty for the run's beginning.
     #[schema(value_type = String)]
-    node: std::sync::Arc<str>,
+    node: Arc<str>,
     /// How it ended.
     status: StepStatus,
     /// How many attempts there were.
@@ -98,6 +104,18 @@ pub(crate) struct StepBody {
     finished_at: Moment,
     /// The number of the event by which it was over.
     seq: u64,
+    /// What its last attempt was given: what the function was called with (the state, or what the node's `input` made of
+    /// it), the items of a map, the state that a subgraph began with, or what a wait or a sleep waited for. Null for the
+    /// run's beginning, and where an expression of the node had no value.
+    #[schema(value_type = Option<Value>)]
+    input: Option<Json>,
+    /// The function that was called, where one was.
+    function: Option<FunctionRefView>,
+    /// The node's `config`, which the function was given besides.
+    #[schema(value_type = Option<Value>)]
+    config: Option<Json>,
+    /// How its last attempt failed, where it did.
+    failure: Option<FailureView>,
     /// The keys of the state that it changed.
     #[schema(value_type = Object)]
     update: Object,
@@ -108,6 +126,23 @@ pub(crate) struct StepBody {
 
 impl StepBody {
     fn of(run: RunId, step: StepView) -> Self {
+        let (input, called) = match step.given {
+            Some(Given::Call {
+                function,
+                input,
+                config,
+            }) => (Some(to_json(&input)), Some((function, config))),
+            Some(Given::Map(items)) => (Some(items), None),
+            Some(Given::Graph(state)) => (Some(to_json(&state)), None),
+            Some(Given::Wait(wait)) => (Some(to_json(&WaitInput::from(*wait))), None),
+            Some(Given::Sleep { until }) => (
+                Some(to_json(&SleepInput {
+                    until: until.map(Moment),
+                })),
+                None,
+            ),
+            None => (None, None),
+        };
         Self {
             run_id: run,
             step: step.step,
@@ -120,15 +155,44 @@ impl StepBody {
             started_at: Moment(step.started_at),
             finished_at: Moment(step.finished_at),
             seq: step.seq,
+            input,
+            function: called.as_ref().map(|(function, _)| function.into()),
+            config: called.map(|(_, config)| config),
+            failure: step.failure.as_ref().map(FailureView::from),
             update: step.update,
             state: step.state,
         }
     }
 }
 
+/// What a wait waited for.
+#[derive(Serialize)]
+struct WaitInput {
+    signal: Option<Arc<str>>,
+    prompt: Option<Arc<str>>,
+    until: Option<Moment>,
+}
+
+impl From<Waiting> for WaitInput {
+    fn from(wait: Waiting) -> Self {
+        Self {
+            signal: wait.signal,
+            prompt: wait.prompt,
+            until: wait.until.map(Moment),
+        }
+    }
+}
+
+/// What a sleep waited for.
+#[derive(Serialize)]
+struct SleepInput {
+    until: Option<Moment>,
+}
+
 /// Get a run as it was after a step
 ///
-/// Its state right after the step was over, and what the step changed. Step 0 is the run's beginning.
+/// What the step was given, what it changed, and the run's state right after the step was over. Step 0 is the run's
+/// beginning.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/steps/{step}", tag = "history", operation_id = "get_step",
     params(

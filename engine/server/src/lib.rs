@@ -23,6 +23,7 @@ mod page_token;
 mod plugins;
 mod policies;
 mod problem;
+mod run_filter;
 mod runs;
 mod schedules;
 mod settings;

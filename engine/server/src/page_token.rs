@@ -2,7 +2,8 @@
 //!
 //! A token is opaque to clients: a letter for the list that it belongs to, and a position.
 
-use heddle_kernel::RunId;
+use heddle_kernel::Timestamp;
+use heddle_runtime::ports::{RunFilter, RunPosition};
 
 use crate::problem::{Kind, Problem};
 
@@ -51,15 +52,47 @@ pub(crate) fn read_graph(token: &str) -> Result<i64, Problem> {
     position.map(u64::cast_signed).ok_or_else(|| wrong(token))
 }
 
-/// The token of a run in a list.
-pub(crate) fn write_run(run: RunId) -> String {
-    format!("r{}", run.0.simple())
+/// The token of a run's place in a list that these filters made.
+pub(crate) fn write_run(place: RunPosition, filter: &RunFilter) -> String {
+    let RunPosition { created_at, id } = place;
+    format!(
+        "r{:x}.{}.{:x}",
+        created_at.0.cast_unsigned(),
+        id.0.simple(),
+        sum_of(filter)
+    )
 }
 
-/// The run that a token stands for.
-pub(crate) fn read_run(token: &str) -> Result<RunId, Problem> {
-    let run = token.strip_prefix('r').and_then(|hex| hex.parse().ok());
-    run.ok_or_else(|| wrong(token))
+/// The place that a token stands for, in a list of the same filters.
+pub(crate) fn read_run(token: &str, filter: &RunFilter) -> Result<RunPosition, Problem> {
+    let parts = || {
+        let (at, rest) = token.strip_prefix('r')?.split_once('.')?;
+        let (id, sum) = rest.split_once('.')?;
+        let created_at = Timestamp(u64::from_str_radix(at, 16).ok()?.cast_signed());
+        let place = RunPosition {
+            created_at,
+            id: id.parse().ok()?,
+        };
+        Some((place, u32::from_str_radix(sum, 16).ok()?))
+    };
+    let (place, sum) = parts().ok_or_else(|| wrong(token))?;
+    if sum != sum_of(filter) {
+        return Err(Problem::new(
+            Kind::BAD_QUERY,
+            format!(
+                "`page_token` `{token}` belongs to a list with other filters: give the same ones with it"
+            ),
+        ));
+    }
+    Ok(place)
+}
+
+/// A sum of the filters (FNV-1a), by which a token with other ones is noticed.
+fn sum_of(filter: &RunFilter) -> u32 {
+    let text = format!("{filter:?}");
+    text.bytes().fold(0x811c_9dc5, |sum: u32, byte| {
+        (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 fn wrong(token: &str) -> Problem {
@@ -71,19 +104,49 @@ fn wrong(token: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use heddle_kernel::{RunId, Status};
+
     use super::*;
+
+    fn place(created_at: i64) -> RunPosition {
+        RunPosition {
+            created_at: Timestamp(created_at),
+            id: RunId(uuid::Uuid::from_u128(0x19a_b0c4_54d2_7bd1_9d4a_7a3c_3f9a_2b10)),
+        }
+    }
 
     #[test]
     fn tokens_lead_back_to_where_they_came_from() {
         for position in [0, 1, 77, i64::MAX, -1] {
             assert_eq!(read_graph(&write_graph(position)).ok(), Some(position));
         }
-        let run = RunId(uuid::Uuid::from_u128(0x19a_b0c4_54d2_7bd1_9d4a_7a3c_3f9a_2b10));
-        assert_eq!(read_run(&write_run(run)).ok(), Some(run));
-        for wrong in ["", "g", "r", "gx", "r12", &write_run(run)] {
+        let all = RunFilter::default();
+        for created_at in [0, 1_795_375_980_007, i64::MAX, -1, i64::MIN] {
+            let place = place(created_at);
+            assert_eq!(read_run(&write_run(place, &all), &all).ok(), Some(place));
+        }
+        let token = write_run(place(7), &all);
+        for wrong in ["", "g", "r", "gx", "r12", "r1.2.3", "r..", &token[..20], &token] {
             assert!(read_graph(wrong).is_err(), "{wrong}");
         }
-        assert!(read_run(&write_graph(12)).is_err());
+        for wrong in ["", "r", "r12", "r1.2.3", "r..", &token[..20], &write_graph(12)] {
+            assert!(read_run(wrong, &all).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_goes_with_the_filters_of_its_list() {
+        let failed = RunFilter::of_status(Status::Failed);
+        let token = write_run(place(7), &failed);
+        assert!(read_run(&token, &failed).is_ok());
+        for other in [
+            RunFilter::default(),
+            RunFilter::of_status(Status::Finished),
+            RunFilter::of_graph("g"),
+        ] {
+            let problem = read_run(&token, &other).expect_err("another list");
+            assert!(problem.detail().contains("other filters"), "{}", problem.detail());
+        }
     }
 
     #[test]

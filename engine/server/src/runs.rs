@@ -8,8 +8,8 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{RunId, Status};
-use heddle_runtime::{PRIORITIES, Page, RunView, Start, StartedRun, ports::RunFilter};
+use heddle_kernel::RunId;
+use heddle_runtime::{PRIORITIES, Page, RunView, Start, StartedRun};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -21,6 +21,7 @@ use crate::{
     idempotency::{self, Keyed},
     page_token,
     problem::{Kind, Problem, ProblemBody},
+    run_filter::ListParams,
     sse,
     view::{EventView, RunBody, RunSummary},
 };
@@ -136,22 +137,6 @@ pub(crate) async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
     app.engine.run(id).await?.ok_or_else(|| no_such_run(id))
 }
 
-/// Which runs to list.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListParams {
-    /// Only runs of this graph, by its id, or of the newest one with this name.
-    graph: Option<String>,
-    /// Only runs with this status: `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
-    #[param(value_type = Option<String>)]
-    status: Option<Status>,
-    /// How many to list: 1 to 500; 50 where it is left out.
-    page_size: Option<usize>,
-    /// `next_page_token` of the page before.
-    page_token: Option<String>,
-}
-
 /// Runs, newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunList {
@@ -163,34 +148,27 @@ pub(crate) struct RunList {
 
 /// List runs
 ///
-/// Newest first.
+/// Newest first, by the time at which they began. A run is listed if it fits every filter that is given.
 #[utoipa::path(
     get, path = "/v1/runs", tag = "runs", operation_id = "list_runs", params(ListParams),
     responses(
         (status = 200, description = "A page of runs", body = RunList),
-        (status = 404, description = "There is no such graph", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(
-    State(app): State<App>,
-    Params(params): Params<ListParams>,
-) -> Result<Json<RunList>, Problem> {
+pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<Json<RunList>, Problem> {
     let page = page_token::Page::new(params.page_size)?;
-    let before = params
-        .page_token
-        .as_deref()
-        .map(page_token::read_run)
+    let filter = params.filter()?;
+    let token = params.page_token.as_deref();
+    let before = token
+        .map(|token| page_token::read_run(token, &filter))
         .transpose()?;
-    let graph = match &params.graph {
-        Some(graph) => Some(graphs::find(&app, graph).await?.id),
-        None => None,
-    };
-    let filter = RunFilter {
-        graph,
-        status: params.status,
-    };
-    let mut rows = app.engine.runs(filter, before, page.ask()).await?;
-    let next_page_token = page.cut(&mut rows).map(|row| page_token::write_run(row.id));
+    if let Some(graph) = params.graph() {
+        graphs::find(&app, graph).await?;
+    }
+    let mut rows = app.engine.runs(filter.clone(), before, page.ask()).await?;
+    let last = page.cut(&mut rows);
+    let next_page_token = last.map(|row| page_token::write_run(row.position(), &filter));
     Ok(Json(RunList {
         runs: rows.into_iter().map(RunSummary::from).collect(),
         next_page_token,

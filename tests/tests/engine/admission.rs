@@ -338,9 +338,6 @@ async fn a_flood_of_starts_loses_nothing_and_passes_no_limit() {
             "{group}: {most} at once, more than {limit}"
         );
     }
-    let finished = heddle_runtime::ports::RunFilter {
-        status: Some(Status::Finished),
-        ..Default::default()
-    };
+    let finished = heddle_runtime::ports::RunFilter::of_status(Status::Finished);
     assert_eq!(engine.runs(finished, None, RUNS + 1).await.unwrap().len(), RUNS);
 }

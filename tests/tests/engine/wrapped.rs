@@ -11,8 +11,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunRow,
-    RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunPosition,
+    RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 
 pub(crate) struct Wrapped<J> {
@@ -104,7 +104,7 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.run(id)
     }
 
-    fn runs(&self, filter: RunFilter, before: Option<RunId>, limit: usize) -> Answer<'_, Vec<RunRow>> {
+    fn runs(&self, filter: RunFilter, before: Option<RunPosition>, limit: usize) -> Answer<'_, Vec<RunRow>> {
         self.journal.runs(filter, before, limit)
     }
 

@@ -14,8 +14,8 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunRow,
-    RunSnapshot, ScheduleRow, StoreError,
+    Ack, Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter,
+    RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 use heddle_store::MemoryJournal;
 use heddle_tests::lot::Lot;
@@ -345,7 +345,7 @@ impl Journal for Disk {
         self.read(move |kept| kept.run(id))
     }
 
-    fn runs(&self, filter: RunFilter, before: Option<RunId>, limit: usize) -> Answer<'_, Vec<RunRow>> {
+    fn runs(&self, filter: RunFilter, before: Option<RunPosition>, limit: usize) -> Answer<'_, Vec<RunRow>> {
         self.read(move |kept| kept.runs(filter, before, limit))
     }
 

@@ -1,15 +1,16 @@
 //! What the runtime needs of the world: a journal, functions, a clock and ids.
 
 mod functions;
+mod list;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Digest, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, event::FunctionRef,
+    Digest, Event, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, event::FunctionRef,
 };
 
-pub use self::functions::*;
+pub use self::{functions::*, list::*};
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -69,11 +70,12 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The run with this id.
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>>;
-    /// Runs that fit the filter, newest first by id, before `before`.
+    /// Runs that fit the filter, newest first, from after `before` in that order: those that began earlier, and of
+    /// those that began at the same time the ones with a lower id.
     fn runs(
         &self,
         filter: RunFilter,
-        before: Option<RunId>,
+        before: Option<RunPosition>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>>;
     /// The ids of every run that is running, oldest first. Those that are queued, wait or are paused are
@@ -148,7 +150,8 @@ pub struct Append {
     /// Set where the run is over and is changed even so: one that failed is retried or upgraded. Without
     /// it, an append to a run that is over is refused.
     pub reopens: bool,
-    /// At least one event; the first follows the last of the append before.
+    /// At least one event; the first follows the last of the append before. With a `RunUpgraded` among them, the
+    /// run is listed under the graph that the last one names.
     pub events: Vec<Arc<Recorded>>,
     /// How the run is left by these events.
     pub leaves: Leaves,
@@ -158,6 +161,19 @@ pub struct Append {
     pub snapshot: Option<RunSnapshot>,
     /// Who is told.
     pub ack: Arc<dyn Ack>,
+}
+
+impl Append {
+    /// The graph that the run is upgraded to by these events.
+    pub fn upgraded_to(&self) -> Option<&GraphId> {
+        self.events
+            .iter()
+            .rev()
+            .find_map(|recorded| match &recorded.event {
+                Event::RunUpgraded { graph, .. } => Some(graph),
+                _ => None,
+            })
+    }
 }
 
 /// The row of a run that begins.
@@ -333,8 +349,10 @@ pub struct GraphRow {
 pub struct RunRow {
     /// Its id.
     pub id: RunId,
-    /// Its graph.
+    /// Its graph: the one that it began with, or the one that it was upgraded to last.
     pub graph: GraphId,
+    /// The name of that graph, where it has one.
+    pub graph_name: Option<Arc<str>>,
     /// What it does, or how it ended.
     pub status: Status,
     /// When it began.
@@ -353,15 +371,6 @@ pub struct RunRow {
     pub last_seq: u64,
     /// Why it failed.
     pub error: Option<RunError>,
-}
-
-/// Which runs to list.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    /// Only runs of this graph.
-    pub graph: Option<GraphId>,
-    /// Only runs with this status.
-    pub status: Option<Status>,
 }
 
 /// A plugin as it is kept.

@@ -36,7 +36,7 @@ impl Journal for Nothing {
     fn runs(
         &self,
         _: RunFilter,
-        _: Option<RunId>,
+        _: Option<RunPosition>,
         _: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
         now(Ok(Vec::new()))

@@ -132,6 +132,9 @@ pub(crate) struct RunBody {
     /// Its graph.
     #[schema(value_type = String)]
     graph_id: Arc<str>,
+    /// The name of its graph; null where the graph has none.
+    #[schema(value_type = Option<String>)]
+    graph_name: Option<Arc<str>>,
     /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
@@ -203,6 +206,7 @@ impl From<RunView> for RunBody {
             beginning: None,
             run_id: run.id,
             graph_id: run.graph.0,
+            graph_name: run.graph_name,
             status: run.status,
             started_at: Moment(run.started_at),
             finished_at: run.finished_at.map(Moment),
@@ -362,6 +366,9 @@ pub(crate) struct RunSummary {
     /// Its graph.
     #[schema(value_type = String)]
     graph_id: Arc<str>,
+    /// The name of its graph; null where the graph has none.
+    #[schema(value_type = Option<String>)]
+    graph_name: Option<Arc<str>>,
     /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     status: Status,
@@ -386,6 +393,7 @@ impl From<RunRow> for RunSummary {
             beginning: Beginning::from(&run),
             run_id: run.id,
             graph_id: run.graph.0,
+            graph_name: run.graph_name,
             status: run.status,
             started_at: Moment(run.created_at),
             finished_at: run.finished_at.map(Moment),

@@ -56,6 +56,7 @@ impl Kept {
             let row = RunRow {
                 id: append.run,
                 graph: begins.graph.clone(),
+                graph_name: None,
                 status: Status::Running,
                 created_at: begins.created_at,
                 wake_at: None,
@@ -89,6 +90,9 @@ impl Kept {
                 run.row.last_seq
             ));
         }
+        if let Some(graph) = append.upgraded_to() {
+            run.row.graph = graph.clone();
+        }
         run.row.last_seq += texts.len() as u64;
         run.events.extend(texts);
         if let Some(at) = run.row.wake_at.take() {
@@ -115,6 +119,15 @@ impl Kept {
             self.requests.insert(key, request.clone());
         }
         Ok(run.row.last_seq)
+    }
+
+    /// A run as it is listed.
+    pub(super) fn row(&self, run: &KeptRun) -> RunRow {
+        let graph = self.graphs.iter().find(|graph| graph.id == run.row.graph);
+        RunRow {
+            graph_name: graph.and_then(|graph| graph.name.clone()),
+            ..run.row.clone()
+        }
     }
 
     pub(super) fn forget(&mut self, runs: &[RunId]) -> usize {

@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GroupCounts, Journal, Leaves, PluginRow, PolicyRow, QueuedRun, Request,
-    RunFilter, RunRow, RunSnapshot, ScheduleRow, StoreError,
+    RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 use tokio::sync::oneshot;
 
@@ -204,23 +204,23 @@ impl Journal for MemoryJournal {
     }
 
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
-        self.read(|kept| Ok(kept.runs.get(&id).map(|run| run.row.clone())))
+        self.read(|kept| Ok(kept.runs.get(&id).map(|run| kept.row(run))))
     }
 
     fn runs(
         &self,
         filter: RunFilter,
-        before: Option<RunId>,
+        before: Option<RunPosition>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
         self.read(|kept| {
-            let rows = kept.runs.values().rev().map(|run| &run.row);
-            let fits = rows.filter(|row| {
-                before.is_none_or(|before| row.id < before)
-                    && filter.status.is_none_or(|status| row.status == status)
-                    && filter.graph.as_ref().is_none_or(|graph| row.graph == *graph)
-            });
-            Ok(fits.take(limit).cloned().collect())
+            let rows = kept.runs.values().map(|run| kept.row(run));
+            let fits =
+                rows.filter(|row| before.is_none_or(|before| row.position() < before) && filter.fits(row));
+            let mut found: Vec<RunRow> = fits.collect();
+            found.sort_by_key(|row| std::cmp::Reverse(row.position()));
+            found.truncate(limit);
+            Ok(found)
         })
     }
 
@@ -348,11 +348,11 @@ impl Journal for MemoryJournal {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
         self.read(|kept| {
-            let rows = kept.runs.values().map(|run| &run.row);
-            let began = rows
-                .filter(|row| row.created_at < before && after.is_none_or(|after| row.id > after))
-                .take(limit);
-            Ok(began.cloned().collect())
+            let began = kept
+                .runs
+                .values()
+                .filter(|run| run.row.created_at < before && after.is_none_or(|after| run.row.id > after));
+            Ok(began.take(limit).map(|run| kept.row(run)).collect())
         })
     }
 

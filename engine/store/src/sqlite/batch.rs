@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use heddle_kernel::{RunId, Status};
+use heddle_kernel::{GraphId, RunId, Status};
 use heddle_runtime::ports::{NewRun, Request, RunSnapshot};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -67,6 +67,8 @@ struct RunWrite<'a> {
     before: At,
     at: At,
     begins: Option<&'a NewRun>,
+    /// The graph that it was upgraded to.
+    upgraded: Option<&'a GraphId>,
     chunks: Vec<&'a Chunk>,
     requests: Vec<&'a Request>,
     snapshots: Vec<&'a RunSnapshot>,
@@ -220,6 +222,7 @@ impl<'a> Plan<'a, '_> {
                     before: at,
                     at,
                     begins: None,
+                    upgraded: None,
                     chunks: Vec::new(),
                     requests: Vec::new(),
                     snapshots: Vec::new(),
@@ -240,6 +243,7 @@ impl<'a> Plan<'a, '_> {
             return Ok(before.cloned().unwrap_or(Verdict::Conflict(message)));
         }
         run.begins = run.begins.or(append.begins.as_ref());
+        run.upgraded = append.upgraded.as_ref().or(run.upgraded);
         run.chunks.extend(&append.chunks);
         run.requests.extend(&append.requests);
         run.snapshots.extend(&append.snapshot);
@@ -328,7 +332,8 @@ impl RunWrite<'_> {
             let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error, wake_at,
                                          priority, grp, origin)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-            let (graph, created_at) = (&*begins.graph.0, begins.created_at.0);
+            let graph = self.upgraded.unwrap_or(&begins.graph);
+            let (graph, created_at) = (&*graph.0, begins.created_at.0);
             let (group, origin) = (begins.group.as_deref(), begins.origin.as_deref());
             connection.prepare_cached(sql)?.execute(params![
                 id,
@@ -343,6 +348,10 @@ impl RunWrite<'_> {
                 origin
             ])?;
             return Ok(());
+        }
+        if let Some(graph) = self.upgraded {
+            let sql = "UPDATE runs SET graph = ?2 WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute(params![id, &*graph.0])?;
         }
         match (self.before, self.leaves) {
             (At::Running(_), Leaves::Running) => {}
@@ -481,7 +490,7 @@ impl Positions {
 mod tests {
     use std::sync::Arc;
 
-    use heddle_kernel::{GraphId, Status, Timestamp};
+    use heddle_kernel::{Status, Timestamp};
     use heddle_runtime::ports::{Ack, AppendError, RunWait};
 
     use super::{super::open, *};
@@ -512,6 +521,7 @@ mod tests {
                 origin: None,
             }),
             reopens: false,
+            upgraded: None,
             chunks: vec![chunk],
             first: seq,
             last: seq,

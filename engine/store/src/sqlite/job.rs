@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, Event, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     self, Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunSnapshot, RunWait, StoreError,
 };
@@ -72,6 +72,8 @@ pub(super) struct Pending {
     pub(super) run: RunId,
     pub(super) begins: Option<NewRun>,
     pub(super) reopens: bool,
+    /// The graph that the run was upgraded to by these events.
+    pub(super) upgraded: Option<GraphId>,
     pub(super) chunks: Vec<Chunk>,
     pub(super) first: u64,
     pub(super) last: u64,
@@ -108,6 +110,7 @@ impl Pending {
         };
         Self {
             run: append.run,
+            upgraded: append.upgraded_to().cloned(),
             begins: append.begins,
             reopens: append.reopens,
             first: chunks.first().map_or(0, |chunk| chunk.first),

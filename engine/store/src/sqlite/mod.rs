@@ -6,6 +6,7 @@
 
 mod batch;
 mod job;
+mod list;
 mod open;
 mod read;
 mod rows;
@@ -23,7 +24,7 @@ use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GroupCounts, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter,
-    RunRow, RunSnapshot, ScheduleRow, StoreError,
+    RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
@@ -195,12 +196,12 @@ impl Journal for SqliteJournal {
     fn runs(
         &self,
         filter: RunFilter,
-        before: Option<RunId>,
+        before: Option<RunPosition>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
         Box::pin(
             self.readers
-                .with(move |connection| read::runs(connection, &filter, before, limit)),
+                .with(move |connection| list::runs(connection, &filter, before, limit)),
         )
     }
 

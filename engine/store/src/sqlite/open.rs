@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x4864_646c;
 
 /// The newest format that is known: the number of the last migration.
-pub(crate) const FORMAT: i32 = 4;
+pub(crate) const FORMAT: i32 = 5;
 
 /// The write-ahead log is copied into the file when it has this many pages. A commit that does
 /// so takes longer by two syncs; the log's size on disk follows from it (16 MiB).
@@ -280,6 +280,13 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let format = format(&connection, path, failed)?;
     settle(&connection).map_err(failed)?;
     if format < FORMAT {
+        if format > 0 {
+            tracing::info!(
+                path = %path.display(), from = format, to = FORMAT,
+                "the store has an older format and is being migrated: this takes a few seconds for a million runs"
+            );
+        }
+        let began = Instant::now();
         // All of them in one transaction, each with its entry in their history: a start that is cut short
         // leaves the format that was there.
         migrations::runner()
@@ -289,6 +296,10 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
                 path: path.to_owned(),
                 message: format!("bringing format {format} to {FORMAT}: {error}"),
             })?;
+        if format > 0 {
+            let seconds = began.elapsed().as_secs_f64();
+            tracing::info!(path = %path.display(), seconds, "the store is migrated");
+        }
     }
     Ok(connection)
 }

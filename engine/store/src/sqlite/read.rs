@@ -5,17 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Status, Timestamp, object::json};
+use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Timestamp, object::json};
 use heddle_runtime::ports::{
-    GraphRow, GroupCounts, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunRow, RunSnapshot,
-    ScheduleRow, StoreError,
+    GraphRow, GroupCounts, PluginRow, PolicyRow, QueuedRun, Request, RunRow, RunSnapshot, ScheduleRow,
+    StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
 
 use super::{
     batch::scope,
-    open,
+    list, open,
     rows::{graph_row, plugin_row, run_id, run_row},
     store_error,
 };
@@ -28,13 +28,17 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// began before some time looks no further after so many in a row that did not.
 const LATER_IN_A_ROW: usize = 10_000;
 
-const RUN: &str = "id, graph, status, created_at, finished_at, error, wake_at, priority, grp, origin,
-    (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1)";
-const UNFINISHED: &str = "SELECT id FROM runs WHERE status = 'running' AND status <> 'finished' ORDER BY id";
+pub(super) const RUN: &str =
+    "id, graph, status, created_at, finished_at, error, wake_at, priority, grp, origin,
+    (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1),
+    (SELECT name FROM graphs WHERE id = runs.graph)";
+// Sorted, as the ones that are queued: an engine asks for both when it starts.
+const UNFINISHED: &str = "SELECT id FROM runs
+    WHERE origin_kind IN ('api', 'schedule', 'fork', 'import') AND status = 'running' ORDER BY id";
 const DUE: &str = "SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
 const NEXT_DUE: &str = "SELECT wake_at FROM runs WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
-// All that are queued, sorted: an engine asks for them when it starts.
-const QUEUED: &str = "SELECT id, priority, grp FROM runs WHERE status = 'queued' AND status <> 'finished'
+const QUEUED: &str = "SELECT id, priority, grp FROM runs
+    WHERE origin_kind IN ('api', 'schedule', 'fork', 'import') AND status = 'queued'
     ORDER BY priority DESC, id";
 const GROUPS: &str = "SELECT grp, count(*) FROM runs
     WHERE grp IS NOT NULL AND status IN ('running', 'waiting', 'paused') GROUP BY grp";
@@ -104,7 +108,7 @@ impl Readers {
 }
 
 /// Every row that a query gives.
-fn rows<T>(
+pub(super) fn rows<T>(
     connection: &Connection,
     sql: &str,
     values: &[&dyn ToSql],
@@ -116,7 +120,7 @@ fn rows<T>(
 }
 
 /// The row that a query gives, if it gives one.
-fn row<T>(
+pub(super) fn row<T>(
     connection: &Connection,
     sql: &str,
     values: &[&dyn ToSql],
@@ -162,55 +166,6 @@ fn of_run(run: RunId, error: StoreError) -> StoreError {
         StoreError::Damaged(message) => StoreError::Damaged(format!("run {run}: {message}")),
         other => other,
     }
-}
-
-pub(super) fn runs(
-    connection: &Connection,
-    filter: &RunFilter,
-    before: Option<RunId>,
-    limit: usize,
-) -> Result<Vec<RunRow>, StoreError> {
-    let last = [0xff; 16];
-    let before = before.as_ref().map_or(&last, |run| run.0.as_bytes()).as_slice();
-    let limit = count(limit);
-    let mut values: Vec<&dyn ToSql> = vec![&before, &limit];
-    let graph = filter.graph.as_ref().map(|graph| &*graph.0);
-    if graph.is_some() {
-        values.push(&graph);
-    }
-    let listed = rows(connection, &runs_sql(filter), &values, |row| Ok(listed(row)))?;
-    Ok(listed.into_iter().flatten().collect())
-}
-
-/// A row of a list. One that cannot be read is told in the log and left out: the others still list.
-fn listed(row: &Row<'_>) -> Option<RunRow> {
-    let read = run_row(row);
-    if let Err(error) = &read {
-        let run = run_id(row).map_or_else(|_| "of an unreadable id".to_owned(), |run| run.to_string());
-        tracing::error!(%run, %error, "the row of the run is damaged");
-    }
-    read.ok()
-}
-
-/// The query for a list: of the runs before ?1, at most ?2, of the graph ?3 where there is one.
-fn runs_sql(filter: &RunFilter) -> String {
-    let mut conditions = String::from("id < ?1");
-    if let Some(status) = filter.status {
-        // In the text and not as a value: only so the indexes of the rare ones apply, and only
-        // where the text says what they say.
-        conditions.push_str(&format!(" AND status = '{}'", status.as_str()));
-        if status != Status::Finished {
-            conditions.push_str(" AND status <> 'finished'");
-        }
-    }
-    if filter.graph.is_some() {
-        // Of most statuses there are fewer runs than of a graph: the sign hides the graph's index.
-        conditions.push_str(match filter.status {
-            Some(Status::Running | Status::Paused | Status::Failed | Status::Cancelled) => " AND +graph = ?3",
-            None | Some(_) => " AND graph = ?3",
-        });
-    }
-    format!("SELECT {RUN} FROM runs WHERE {conditions} ORDER BY id DESC LIMIT ?2")
 }
 
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<RunId>, StoreError> {
@@ -260,7 +215,8 @@ fn indexed<T>(
 
 /// A query of `runs` that no index is taken for: in a function a column is hidden from them.
 fn unindexed(sql: &str) -> String {
-    sql.replace(" status ", " ifnull(status, NULL) ")
+    sql.replace(" origin_kind ", " ifnull(origin_kind, NULL) ")
+        .replace(" status ", " ifnull(status, NULL) ")
         .replace(" wake_at ", " ifnull(wake_at, NULL) ")
 }
 
@@ -289,15 +245,8 @@ pub(super) fn runs_before(
         Ok(found)
     };
     let began = began().map_err(|error| store_error(&error))?;
-    let sql = format!("SELECT {RUN} FROM runs WHERE id = ?1");
-    let mut found = Vec::with_capacity(began.len());
-    for id in began {
-        let read = row(connection, &sql, params![id.0.as_bytes().as_slice()], |row| {
-            Ok(listed(row))
-        })?;
-        found.extend(read.flatten());
-    }
-    Ok(found)
+    let read = |id: RunId| list::by_id(connection, id.0.as_bytes()).transpose();
+    began.into_iter().filter_map(read).collect()
 }
 
 pub(super) fn snapshot(
@@ -470,6 +419,8 @@ fn count(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use heddle_runtime::ports::OriginKind;
+
     use super::*;
 
     /// How SQLite would find the runs of a query, in a store that was never analysed.
@@ -502,17 +453,22 @@ mod tests {
             "SEARCH runs USING COVERING INDEX runs_due (wake_at>?)"
         );
         assert_eq!(
-            plan(UNFINISHED),
-            "SEARCH runs USING COVERING INDEX runs_by_status (status=?)"
-        );
-        assert_eq!(
             plan(GROUPS),
             "SEARCH runs USING COVERING INDEX runs_in_group (grp>?)"
         );
         // Sorted once, when an engine starts: an index for it would cost every run that is queued.
-        let queued = steps(QUEUED);
-        assert_eq!(queued[0], "SEARCH runs USING INDEX runs_by_status (status=?)");
-        assert_eq!(queued[1..], ["USE TEMP B-TREE FOR ORDER BY"]);
+        for sql in [UNFINISHED, QUEUED] {
+            let found = steps(sql);
+            assert_eq!(
+                found[0],
+                "SEARCH runs USING INDEX runs_by_kind (origin_kind=? AND status=?)"
+            );
+            assert_eq!(found[1..], ["USE TEMP B-TREE FOR ORDER BY"]);
+            let all = OriginKind::ALL
+                .map(|kind| format!("'{}'", kind.as_str()))
+                .join(", ");
+            assert!(sql.contains(&format!("origin_kind IN ({all})")), "{sql}");
+        }
     }
 
     #[test]
@@ -543,29 +499,5 @@ mod tests {
             plan(of_run),
             "SEARCH requests USING INDEX requests_of_run (run=?)"
         );
-    }
-
-    #[test]
-    fn a_list_is_found_by_what_it_is_filtered_by() {
-        use Status::{Cancelled, Failed, Finished, Paused, Queued, Running, Waiting};
-        let by_status = "INDEX runs_by_status (status=? AND id<?)";
-        let by_graph = "INDEX runs_of_graph (graph=? AND id<?)";
-        let held = "INDEX runs_held_of_graph (graph=? AND status=? AND id<?)";
-        let by_id = "PRIMARY KEY (id<?)";
-        for (status, alone, with_graph) in [
-            (None, by_id, by_graph),
-            (Some(Finished), by_id, by_graph),
-            (Some(Running), by_status, by_status),
-            (Some(Queued), by_status, held),
-            (Some(Waiting), by_status, held),
-            (Some(Paused), by_status, by_status),
-            (Some(Failed), by_status, by_status),
-            (Some(Cancelled), by_status, by_status),
-        ] {
-            for (graph, index) in [(None, alone), (Some(GraphId("g".into())), with_graph)] {
-                let found = plan(&runs_sql(&RunFilter { graph, status }));
-                assert_eq!(found, format!("SEARCH runs USING {index}"), "{status:?}");
-            }
-        }
     }
 }

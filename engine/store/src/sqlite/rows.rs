@@ -43,6 +43,7 @@ pub(super) fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     Ok(RunRow {
         id: run_id(row)?,
         graph: GraphId(row.get(1)?),
+        graph_name: row.get(11)?,
         status,
         created_at: Timestamp(row.get(3)?),
         finished_at: row.get::<_, Option<i64>>(4)?.map(Timestamp),

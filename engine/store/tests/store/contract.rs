@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use heddle_kernel::{Digest, Event, Status, Timestamp, event::FunctionRef};
 use heddle_runtime::ports::{AppendError, GraphRow, PluginRow, PolicyRow, RunFilter};
 
-use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, run_id};
+use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, position, run_id};
 
 contract! {
     events_come_back_as_they_were_appended,
@@ -230,10 +230,11 @@ async fn runs_are_listed_newest_first_by_pages_and_filters(mut world: impl World
     }
     let list = async |graph: Option<u64>, status, before: Option<u64>, limit| {
         let filter = RunFilter {
-            graph: graph.map(graph_id),
-            status,
+            graph: graph.map(|number| graph_id(number).0),
+            statuses: Vec::from_iter(status),
+            ..RunFilter::default()
         };
-        let rows = journal.runs(filter, before.map(run_id), limit).await.unwrap();
+        let rows = journal.runs(filter, before.map(position), limit).await.unwrap();
         rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let ids = |numbers: &[u64]| numbers.iter().copied().map(run_id).collect::<Vec<_>>();

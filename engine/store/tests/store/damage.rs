@@ -6,7 +6,7 @@ use heddle_kernel::{Recorded, RunId, Status, object::json};
 use heddle_runtime::ports::{Append, Journal, Leaves, RunFilter, RunSnapshot, StoreError};
 use heddle_store::SqliteJournal;
 
-use crate::world::{Line, Sqlite, all_events, damaged, graph_id, log, recorded, run_id};
+use crate::world::{Line, Sqlite, all_events, damaged, graph_id, log, position, recorded, run_id};
 
 /// Where these bytes are in the file: once where they are kept, and maybe where a page had them before.
 fn find(file: &[u8], bytes: &[u8]) -> Vec<usize> {
@@ -199,7 +199,7 @@ async fn an_index_that_is_damaged_keeps_no_run_from_going_on() {
             .query_row(sql, [name], |row| row.get::<_, i64>(0))
             .unwrap() as usize
     };
-    let roots = ["runs_by_status", "runs_due", "runs_in_group"].map(root);
+    let roots = ["runs_by_kind", "runs_of_graph", "runs_due", "runs_in_group"].map(root);
     change(&world.path(), |file| {
         for root in roots {
             // The kind of the page: none is like this.
@@ -215,6 +215,18 @@ async fn an_index_that_is_damaged_keeps_no_run_from_going_on() {
     assert_eq!(due, [1, 2, 3, 4, 5].map(run_id));
     assert_eq!(journal.queued().await.unwrap().len(), 5);
     assert_eq!(journal.groups().await.unwrap(), []);
+    // Lists read the table.
+    let list = async |filter| {
+        let rows = journal.runs(filter, Some(position(15)), 4).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(RunFilter::default()).await, [14, 13, 12, 11].map(run_id));
+    assert_eq!(
+        list(RunFilter::of_status(Status::Waiting)).await,
+        [5, 4, 3, 2].map(run_id)
+    );
+    let of_graph = RunFilter::of_graph(graph_id(0).0);
+    assert_eq!(list(of_graph).await, [14, 12, 4, 2].map(run_id));
     // What does not touch it is written.
     Line::at(11, 1).grow(&journal, 1).await.unwrap().unwrap();
     assert_eq!(

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod forgetting;
 mod golden;
+mod lists;
 mod memory;
 mod size;
 mod sqlite;

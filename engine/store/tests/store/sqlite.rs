@@ -121,7 +121,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 7,
-                known: 4,
+                known: 5,
                 ..
             }
         ),

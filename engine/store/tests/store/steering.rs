@@ -86,10 +86,7 @@ async fn queued_runs_come_by_priority_and_then_by_age(mut world: impl World) {
     }
     Line::new(7).begin(&*journal).await.unwrap().unwrap();
     assert_eq!(queued(&*journal).await, [3, 2, 9, 4, 6, 1, 5].map(run_id));
-    let filter = RunFilter {
-        graph: None,
-        status: Some(Status::Queued),
-    };
+    let filter = RunFilter::of_status(Status::Queued);
     assert_eq!(journal.runs(filter, None, 100).await.unwrap().len(), 7);
 }
 

@@ -14,7 +14,9 @@ use heddle_store::{SqliteJournal, SqliteSettings};
 use rusqlite::Connection;
 use tokio::sync::Notify;
 
-use crate::world::{Line, Sqlite, World, all_events, conflict, failed, graph_id, log, recorded, run_id};
+use crate::world::{
+    Line, Sqlite, World, all_events, conflict, failed, graph_id, log, position, recorded, run_id,
+};
 
 contract! {
     a_run_that_waits_is_not_running_until_an_append_wakes_it,
@@ -265,10 +267,10 @@ async fn runs_are_listed_by_every_status(mut world: impl World) {
     }
     let list = async |graph: Option<u64>, status, before: Option<u64>, limit| {
         let filter = RunFilter {
-            graph: graph.map(graph_id),
-            status: Some(status),
+            graph: graph.map(|number| graph_id(number).0),
+            ..RunFilter::of_status(status)
         };
-        let rows = journal.runs(filter, before.map(run_id), limit).await.unwrap();
+        let rows = journal.runs(filter, before.map(position), limit).await.unwrap();
         assert!(rows.iter().all(|row| row.status == status));
         rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
@@ -363,8 +365,8 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
         Line::at(*number, 1).finish(&*journal).await.unwrap().unwrap();
     }
     let filter = RunFilter {
-        graph: Some(graph_id(1)),
-        status: Some(Status::Waiting),
+        graph: Some(graph_id(1).0),
+        ..RunFilter::of_status(Status::Waiting)
     };
     let listed = journal.runs(filter, None, 200_000).await.unwrap();
     assert_eq!(listed.len() as u64, RUNS - 50);

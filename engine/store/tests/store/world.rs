@@ -8,7 +8,9 @@ use std::{
 use heddle_kernel::{
     Event, FailureKind, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
 };
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, Leaves, NewRun, RunEnd, RunWait};
+use heddle_runtime::ports::{
+    Ack, Append, AppendError, Journal, Leaves, NewRun, RunEnd, RunPosition, RunWait,
+};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -316,6 +318,14 @@ pub(crate) fn failed() -> Event {
 
 pub(crate) fn run_id(number: u64) -> RunId {
     format!("01890000-0000-7000-8000-{number:012x}").parse().unwrap()
+}
+
+/// The place in a list of the `number`th run, as a [`Line`] begins it.
+pub(crate) fn position(number: u64) -> RunPosition {
+    RunPosition {
+        created_at: Timestamp(1_000),
+        id: run_id(number),
+    }
 }
 
 pub(crate) fn graph_id(number: u64) -> GraphId {

@@ -1,0 +1,70 @@
+//! What a step was given when it began, for those who look at a run afterwards.
+
+use super::{Run, Waiting};
+use crate::{
+    event::{Failure, FailureKind, FunctionRef},
+    graph::Does,
+    ids::Timestamp,
+    object::{Json, Object},
+};
+
+/// What a step was given: everything that its node's expressions made for it.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// A call of a function.
+    Call {
+        /// The exact function.
+        function: FunctionRef,
+        /// What the function was called with.
+        input: Object,
+        /// The node's `config`.
+        config: Json,
+    },
+    /// A map: the list, or the object, of its items.
+    Map(Json),
+    /// A graph: the state that it began with.
+    Graph(Object),
+    /// A wait for a signal.
+    Wait(Box<Waiting>),
+    /// A sleep.
+    Sleep {
+        /// Until when.
+        until: Option<Timestamp>,
+    },
+}
+
+impl Run {
+    /// What the latest attempt of a step under way was given, derived from the run as it is after the event by which
+    /// the attempt began. Nothing that happens to other steps changes it. `None` where the step is not under way.
+    ///
+    /// # Errors
+    /// Why there is no such thing, which is the failure of the step.
+    pub fn given_to(&self, step: u64) -> Option<Result<Given, Failure>> {
+        let task = self.tasks.get(&step)?;
+        let node = self.graph_of(task).node(task.node);
+        Some(match (&node.does, node.uses(), task.item) {
+            (Does::Map(map), _, None) => self.env(task).evaluate(&map.over, "`map.over`").map(Given::Map),
+            (_, Some(uses), _) => self.given(task, node).and_then(|(input, _)| {
+                let function = self.functions.get(uses).cloned();
+                let function = function.ok_or_else(|| {
+                    Failure::new(
+                        FailureKind::Unavailable,
+                        format!("the run keeps no function `{uses}`"),
+                    )
+                })?;
+                let config = node.config.clone();
+                Ok(Given::Call {
+                    function,
+                    input,
+                    config,
+                })
+            }),
+            (Does::Sleep(_), ..) => Ok(Given::Sleep { until: task.until() }),
+            (Does::Wait(_), ..) => {
+                let waiting = self.waits().find(|waiting| waiting.step == step)?;
+                Ok(Given::Wait(Box::new(waiting)))
+            }
+            _ => self.given(task, node).map(|(state, _)| Given::Graph(state)),
+        })
+    }
+}
