@@ -4,7 +4,7 @@ use clap::Command;
 
 /// What a group is about, and its commands. One that no group has comes under the last.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Runs", &["run", "watch", "signal"]),
+    ("Runs", &["run", "runs", "watch", "signal"]),
     (
         "Steering runs",
         &["pause", "resume", "retry", "cancel", "upgrade", "fork"],

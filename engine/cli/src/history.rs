@@ -103,6 +103,7 @@ impl Show {
             "run_id",
             "step",
             "node",
+            "graph_name",
             "graph_id",
             "status",
             "attempts",
@@ -132,12 +133,16 @@ impl Show {
             let label = paint.in_colour("2", &format!("{:<12}", "branch"));
             writeln!(out, "{label} {}", branch_line(branch))?;
         }
-        if let Some(message) = shown["error"]["message"].as_str() {
-            let label = paint.in_colour("31", &format!("{:<12}", "error"));
-            writeln!(out, "{label} {message} ({})", text(&shown["error"], "code"))?;
+        if let Some(function) = function(&shown["function"]) {
+            let label = paint.in_colour("2", &format!("{:<12}", "function"));
+            writeln!(out, "{label} {function}")?;
         }
-        for key in ["update", "state"] {
-            if shown[key].is_object() {
+        for told in [self.failure(&shown), self.error(&shown)].into_iter().flatten() {
+            let label = paint.in_colour("31", &format!("{:<12}", "error"));
+            writeln!(out, "{label} {told}")?;
+        }
+        for key in ["config", "input", "update", "state"] {
+            if !is_nothing(&shown[key]) {
                 let state = serde_json::to_string_pretty(&shorten(&shown[key]))?;
                 writeln!(out, "\n{}\n{state}", paint.in_colour("1", key))?;
             }
@@ -186,6 +191,46 @@ fn branch_line(branch: &Value) -> String {
         branch["branch"],
         shorten(&branch["changed"])
     )
+}
+
+impl Show {
+    /// How a step failed, where one is shown and did.
+    fn failure(&self, shown: &Value) -> Option<String> {
+        let failure = &shown["failure"];
+        let message = failure["message"].as_str()?;
+        Some(format!("{message} ({})", text(failure, "kind")))
+    }
+
+    /// Where and why a run failed, where one is shown and did: the node, the step with its attempts and its function,
+    /// and the message.
+    fn error(&self, shown: &Value) -> Option<String> {
+        let error = &shown["error"];
+        let message = error["message"].as_str()?;
+        let node = text(error, "node");
+        let mut place = format!("step {}", error["step"]);
+        // An error of the run itself names a step that may be of another node.
+        let path = format!("/v1/runs/{}/steps/{}", escape(&self.run), error["step"]);
+        let step = get(&self.server.url, &path).ok();
+        if let Some(step) = step.filter(|step| text(step, "node") == node) {
+            match &step["attempts"] {
+                Value::Number(one) if one.as_u64() == Some(1) => place.push_str(", 1 attempt"),
+                attempts => place.push_str(&format!(", {attempts} attempts")),
+            }
+            if let Some(function) = function(&step["function"]) {
+                place.push_str(&format!(", {function}"));
+            }
+        }
+        Some(format!(
+            "node {node} ({place}): {message} ({})",
+            text(error, "code")
+        ))
+    }
+}
+
+/// A function with its plugin's version: `payments/charge 1.2.0`.
+fn function(at: &Value) -> Option<String> {
+    let name = at["function"].as_str()?;
+    Some(format!("{}/{name} {}", text(at, "plugin"), text(at, "version")))
 }
 
 impl Steps {

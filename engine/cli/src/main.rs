@@ -20,6 +20,7 @@ mod new;
 mod oci;
 mod paint;
 mod plugins;
+mod runs;
 mod schedule;
 mod serve;
 mod shape;
@@ -60,6 +61,8 @@ enum Command {
     Schedule(schedule::Schedule),
     /// Start a run of a graph and print its id
     Run(Run),
+    /// List runs, newest first: by graph, status, origin, time and error
+    Runs(runs::Runs),
     /// Print a run's events from the beginning, then live, until it is over
     Watch(Watch),
     /// Send a signal to a run, so that a wait for it goes on
@@ -205,6 +208,7 @@ fn main() -> ExitCode {
         Command::Graph(Graph::List { server }) => client::list_graphs(&server.url),
         Command::Schedule(schedule) => schedule.run(),
         Command::Run(run) => client::run(&run),
+        Command::Runs(runs) => runs.run(),
         Command::Watch(watch) => client::watch(&watch.server.url, &watch.run, watch.after, watch.json),
         Command::Signal(signal) => signal.run(),
         Command::Pause(pause) => pause.run(),

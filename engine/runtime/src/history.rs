@@ -19,9 +19,12 @@ impl Engine {
     /// # Errors
     /// Where there is no such run or step.
     pub async fn step(&self, id: RunId, step: u64) -> Result<StepView, StepError> {
-        let Past { run, mut view } = self.inner.past(id, step).await?;
+        let past = self.inner.past(id, step).await?;
+        let (run, mut view) = (past.run, past.view);
         view.state = run.state();
-        view.given = self.inner.given_to(id, step, view.attempts).await?;
+        if !past.from_start {
+            view.given = self.inner.given_to(id, step, view.attempts).await?;
+        }
         Ok(view)
     }
 
@@ -93,6 +96,9 @@ struct Past {
     run: Run,
     /// The step, without the state.
     view: StepView,
+    /// Whether the beginning of the step's latest attempt was among the events that were read, so that it is known what
+    /// the attempt was given.
+    from_start: bool,
 }
 
 impl Inner {
@@ -130,15 +136,17 @@ impl Inner {
             update: Object::default(),
             state: Object::default(),
         };
-        Ok(Past { run, view })
+        let from_start = true;
+        Ok(Past {
+            run,
+            view,
+            from_start,
+        })
     }
 
     /// What an attempt of a step was given: its expressions are evaluated again on the run as it was when the attempt
     /// began.
     async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<Given>, StepError> {
-        if step == 0 {
-            return Ok(None);
-        }
         // A step that failed may be under way again later, so what is after its beginning is known by its attempt.
         let begins_later = |run: &Run| {
             let task = run.task(step);
@@ -201,6 +209,8 @@ struct Search {
     /// The latest attempt of the step.
     attempt: Option<Attempt>,
     under_way: bool,
+    /// What that attempt was given, where its beginning was seen.
+    given: Option<Option<Given>>,
     /// How that attempt failed, where it did.
     failure: Option<Failure>,
     /// Where it was over unless the run is retried.
@@ -220,6 +230,7 @@ impl Search {
             step,
             attempt: None,
             under_way: false,
+            given: None,
             failure: None,
             maybe: None,
             past: None,
@@ -253,7 +264,8 @@ impl Search {
         let ended = self.note(run);
         match &recorded.event {
             Event::StepStarted { step, .. } if *step == self.step => {
-                (self.failure, self.maybe) = (None, None)
+                self.given = Some(run.given_to(self.step).and_then(Result::ok));
+                (self.failure, self.maybe) = (None, None);
             }
             Event::RunRetried => self.maybe = None,
             Event::StepFailed {
@@ -298,7 +310,7 @@ impl Search {
             node: attempt.node.clone(),
             attempts: attempt.number,
             finished,
-            given: None,
+            given: self.given.clone().flatten(),
             failure: self.failure.clone().filter(|_| !finished),
             seq: recorded.seq,
             started_at: attempt.started_at,
@@ -306,8 +318,11 @@ impl Search {
             update,
             state: Object::default(),
         };
-        let run = run.clone();
-        Some(Past { run, view })
+        Some(Past {
+            run: run.clone(),
+            view,
+            from_start: self.given.is_some(),
+        })
     }
 
     fn found(self) -> Option<Past> {

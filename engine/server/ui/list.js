@@ -29,13 +29,8 @@ export async function listRuns() {
   if (listing) return;
   listing = true;
   const found = await get("/v1/runs?page_size=50");
-  if (found && found.runs.some((one) => !graphs.has(one.graph_id))) {
-    const page = await get("/v1/graphs?page_size=500");
-    for (const graph of page?.graphs ?? []) {
-      if (!graphs.has(graph.graph_id)) graphs.set(graph.graph_id, { name: graph.name, nodes: null });
-    }
-    // A graph that is on no page yet is not asked for again and again.
-    for (const one of found.runs) if (!graphs.has(one.graph_id)) graphs.set(one.graph_id, { name: null, nodes: null });
+  for (const one of found?.runs ?? []) {
+    if (!graphs.has(one.graph_id)) graphs.set(one.graph_id, { name: one.graph_name, nodes: null });
   }
   listing = false;
   const note = $("run-list-note");
@@ -73,12 +68,16 @@ function showRun(link, one) {
   link.href = `/?run=${one.run_id}`;
   link.dataset.run = one.run_id;
   const origin = originOf(one.origin);
-  link.title = `${one.status}, started ${moment(Date.parse(one.started_at))}${origin ? `: ${origin}` : ""}`;
+  const failure = one.error ? `failed at ${one.error.node}` : "";
+  link.title = [
+    `${one.status}, started ${moment(Date.parse(one.started_at))}${origin ? `: ${origin}` : ""}`,
+    one.error ? `${one.error.node}: ${one.error.message}` : "",
+  ].filter(Boolean).join("\n");
   dot.className = `dot ${one.status}`;
-  name.textContent = graphs.get(one.graph_id)?.name ?? one.graph_id.slice(0, 12);
+  name.textContent = one.graph_name ?? one.graph_id.slice(0, 12);
   when.textContent = ago(Date.now() - Date.parse(one.started_at));
-  short.textContent = origin ? `${origin} · ${one.run_id}` : one.run_id;
-  link.setAttribute("aria-label", `${name.textContent}, ${one.status}, ${when.textContent}`);
+  short.textContent = [failure, origin, one.run_id].filter(Boolean).join(" · ");
+  link.setAttribute("aria-label", [name.textContent, failure || one.status, when.textContent].join(", "));
 }
 
 /** What started a run, in a few words. */

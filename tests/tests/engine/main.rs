@@ -6,6 +6,7 @@ mod clock;
 mod commit;
 mod damage;
 mod exports;
+mod given;
 mod history;
 mod parallel;
 mod requests;

@@ -44,6 +44,8 @@ pub(crate) struct Scripted {
     pub(crate) gate: Semaphore,
     pub(crate) calls: watch::Sender<usize>,
     pub(crate) by_step: Mutex<HashMap<(RunId, u64), usize>>,
+    /// What the latest call for each step was given: its input, its config, and the function.
+    pub(crate) given: Mutex<HashMap<(RunId, u64), (String, String, FunctionRef)>>,
     pub(crate) registered: AtomicUsize,
     /// How often `mail` was called.
     pub(crate) mails: watch::Sender<usize>,
@@ -83,6 +85,7 @@ impl Default for Scripted {
             gate: Semaphore::new(0),
             calls: watch::Sender::new(0),
             by_step: Mutex::default(),
+            given: Mutex::default(),
             registered: AtomicUsize::new(0),
             mails: watch::Sender::new(0),
             mended: AtomicBool::new(false),
@@ -274,6 +277,9 @@ impl Functions for Scripted {
             .unwrap()
             .entry((call.run, call.step))
             .or_default() += 1;
+        let config = call.config.get().to_owned();
+        let given = (call.input.to_text(), config, call.function.clone());
+        self.given.lock().unwrap().insert((call.run, call.step), given);
         self.calls.send_modify(|calls| *calls += 1);
         Box::pin(async move { self.answer(&call).await.map(Answer::Outcome) })
     }

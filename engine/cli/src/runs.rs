@@ -1,0 +1,214 @@
+//! `heddle runs`: the list of runs.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::bail;
+use clap::Args;
+use heddle_kernel::graph;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    Server,
+    client::{escape, get_text, text},
+    paint::Paint,
+};
+
+/// How many runs are asked for at once, at most.
+const PAGE_LEN: usize = 500;
+/// How long the message of an error may be in a line, in characters.
+const MESSAGE_LEN: usize = 100;
+/// How much room the names of graphs get.
+const NAME_ROOM: usize = 20;
+
+#[derive(Args)]
+pub(crate) struct Runs {
+    /// Only runs of the graph with this id, or of every version of the graph with this name
+    #[arg(long)]
+    graph: Option<String>,
+    /// Only runs with one of these statuses: queued, running, waiting, paused, finished, failed, cancelled
+    #[arg(long, value_name = "STATUS,…", value_delimiter = ',')]
+    status: Vec<String>,
+    /// Only runs that this started: api, schedule, fork, import, schedule:NAME or fork:RUN
+    #[arg(long)]
+    origin: Option<String>,
+    /// Only runs that began at this time or later: 2026-11-29T12:00:00Z, or a time ago such as 2h
+    #[arg(long, value_name = "TIME")]
+    started_after: Option<String>,
+    /// Only runs that began before this time
+    #[arg(long, value_name = "TIME")]
+    started_before: Option<String>,
+    /// Only runs whose error has this text in its message, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// How many to list, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    limit: usize,
+    /// List all of them
+    #[arg(long)]
+    all: bool,
+    /// Print the runs as JSON lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// A page of the list, with its runs as the server wrote them.
+#[derive(Deserialize)]
+struct Page<'p> {
+    #[serde(borrow)]
+    runs: Vec<&'p RawValue>,
+    next_page_token: Option<String>,
+}
+
+impl Runs {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        let filters = self.filters(jiff::Timestamp::now())?;
+        let mut left = if self.all { usize::MAX } else { self.limit };
+        let mut token = String::new();
+        let mut out = io::stdout().lock();
+        while left > 0 {
+            let path = format!("/v1/runs?page_size={}{filters}{token}", left.min(PAGE_LEN));
+            let page = get_text(&self.server.url, &path)?;
+            let page: Page<'_> = serde_json::from_str(&page)?;
+            for run in &page.runs {
+                match self.json {
+                    true => writeln!(out, "{run}")?,
+                    false => writeln!(out, "{}", line(&serde_json::from_str(run.get())?))?,
+                }
+            }
+            left = left.saturating_sub(page.runs.len());
+            let Some(next) = page.next_page_token else {
+                return Ok(ExitCode::SUCCESS);
+            };
+            token = format!("&page_token={next}");
+        }
+        if self.limit > 0 && !self.json {
+            eprintln!("there are more: --limit N lists so many, --all all of them");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The filters as they stand in a query, each after a `&`.
+    fn filters(&self, now: jiff::Timestamp) -> anyhow::Result<String> {
+        let time = |flag: &str, given: &Option<String>| match given {
+            Some(given) => time(flag, given, now).map(Some),
+            None => Ok(None),
+        };
+        let status = (!self.status.is_empty()).then(|| self.status.join(","));
+        let filters = [
+            ("graph", self.graph.clone()),
+            ("status", status),
+            ("origin", self.origin.clone()),
+            ("started_after", time("--started-after", &self.started_after)?),
+            ("started_before", time("--started-before", &self.started_before)?),
+            ("error", self.error.clone()),
+        ];
+        let given = filters
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("&{name}={}", escape(&value?))));
+        Ok(given.collect())
+    }
+}
+
+/// A time as the server reads it: one that is given, or so long ago.
+fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String> {
+    if let Ok(at) = given.parse::<jiff::Timestamp>() {
+        return Ok(at.to_string());
+    }
+    let ms = graph::duration(given).ok().and_then(|ms| i64::try_from(ms).ok());
+    let ago = ms.and_then(|ms| jiff::Timestamp::from_millisecond(now.as_millisecond() - ms).ok());
+    match ago {
+        Some(at) => Ok(at.to_string()),
+        None => bail!(
+            "{flag} {given}: give a time, as in 2026-11-29T12:00:00Z, or how long ago, as in 30m, 2h or 7d"
+        ),
+    }
+}
+
+/// One run, in one line.
+fn line(run: &Value) -> String {
+    let paint = Paint::for_stdout();
+    let status = text(run, "status");
+    let colour = match status {
+        "finished" => "32",
+        "failed" => "31",
+        "running" => "34",
+        "waiting" | "paused" | "queued" => "33",
+        _ => "2",
+    };
+    let graph = match text(run, "graph_name") {
+        "" => text(run, "graph_id").get(..12).unwrap_or(text(run, "graph_id")),
+        name => name,
+    };
+    let error = &run["error"];
+    let why = match error["message"].as_str() {
+        Some(message) => format!("{}: {}", text(error, "node"), cut(message)),
+        None => text(run, "origin").to_owned(),
+    };
+    let began = text(run, "started_at");
+    let line = format!(
+        "{}  {}  {}  {graph:<NAME_ROOM$}  {why}",
+        text(run, "run_id"),
+        paint.in_colour(colour, &format!("{status:<9}")),
+        paint.in_colour("2", &began.get(..19).unwrap_or(began).replace('T', " ")),
+    );
+    line.trim_end().to_owned()
+}
+
+/// The beginning of a message, in one line.
+fn cut(message: &str) -> String {
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match message.char_indices().nth(MESSAGE_LEN) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_one_that_is_given_or_some_time_ago() {
+        let now = "2026-11-29T12:00:00Z".parse().expect("a time");
+        let time = |given| time("--started-after", given, now).map_err(|error| error.to_string());
+        assert_eq!(
+            time("2026-11-28T10:00:00+01:00"),
+            Ok("2026-11-28T09:00:00Z".to_owned())
+        );
+        assert_eq!(time("2h"), Ok("2026-11-29T10:00:00Z".to_owned()));
+        assert_eq!(time("7d"), Ok("2026-11-22T12:00:00Z".to_owned()));
+        for wrong in ["", "yesterday", "2026-11-28", "-2h"] {
+            assert!(
+                time(wrong).is_err_and(|told| told.contains("--started-after")),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_run_is_told_in_one_line() {
+        let run = serde_json::json!({
+            "run_id": "01a2129c-77f9-704b-81c5-fe1e28a1de49", "graph_id": "0123456789abcdef", "graph_name": "order",
+            "status": "failed", "started_at": "2026-11-29T12:09:33.945Z", "origin": "schedule:nightly",
+            "error": {"node": "charge", "message": "the card\nwas declined"}
+        });
+        assert_eq!(
+            line(&run),
+            "01a2129c-77f9-704b-81c5-fe1e28a1de49  failed     2026-11-29 12:09:33  order                 charge: the card was declined"
+        );
+        let run = serde_json::json!({
+            "run_id": "01a2129c-77f9-704b-81c5-fe1e28a1de49", "graph_id": "0123456789abcdef", "graph_name": null,
+            "status": "waiting", "started_at": "2026-11-29T12:09:33.945Z", "origin": "schedule:nightly", "error": null
+        });
+        assert_eq!(
+            line(&run),
+            "01a2129c-77f9-704b-81c5-fe1e28a1de49  waiting    2026-11-29 12:09:33  0123456789ab          schedule:nightly"
+        );
+    }
+}
