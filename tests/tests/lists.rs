@@ -27,7 +27,7 @@ fn prints(server: &Server, arguments: &[&str]) -> String {
 fn listed(server: &Server, query: &str) -> Vec<String> {
     let (mut ids, mut token) = (Vec::new(), String::new());
     loop {
-        let page = server.get(&format!("/v1/runs?page_size=2&{query}{token}")).ok();
+        let page = server.get(&*format!("/v1/runs?page_size=2&{query}{token}")).ok();
         let runs = page["runs"].as_array().unwrap();
         ids.extend(runs.iter().map(|run| run["run_id"].as_str().unwrap().to_owned()));
         match page["next_page_token"].as_str() {
@@ -72,9 +72,12 @@ fn a_graphs_name_lists_the_runs_of_all_of_its_versions() {
         .map(|run| &run["graph_name"])
         .collect();
     assert_eq!(names, [&Value::Null, &json!("greet"), &json!("greet")]);
-    assert_eq!(server.get(&format!("/v1/runs/{old}")).ok()["graph_name"], "greet");
     assert_eq!(
-        server.get(&format!("/v1/runs/{other}")).ok()["graph_name"],
+        server.get(&*format!("/v1/runs/{old}")).ok()["graph_name"],
+        "greet"
+    );
+    assert_eq!(
+        server.get(&*format!("/v1/runs/{other}")).ok()["graph_name"],
         Value::Null
     );
     let problem = server.get("/v1/runs?graph=greeting").problem(404);
@@ -87,29 +90,26 @@ fn a_graphs_name_lists_the_runs_of_all_of_its_versions() {
 #[test]
 fn runs_are_filtered_by_status_origin_time_and_error() {
     let server = Server::start();
-    let fails = server.create(&json!({"name": "fails", "nodes": {
+    server.create(&json!({"name": "fails", "nodes": {
         "first": {"uses": "basics/set", "config": {"n": 1}},
         "charge": {"uses": "basics/fail", "config": {"message": "the Card (100%) was \"declined\""}}},
         "edges": {"first": "charge"}}));
-    let works =
-        server.create(&json!({"name": "works", "nodes": {"ok": {"uses": "basics/set", "config": {"n": 1}}}}));
-    let waits = server.create(&json!({"name": "waits", "nodes": {"ask": {"wait": {"signal": "go"}}}}));
+    server.create(&json!({"name": "works", "nodes": {"ok": {"uses": "basics/set", "config": {"n": 1}}}}));
+    server.create(&json!({"name": "waits", "nodes": {"ask": {"wait": {"signal": "go"}}}}));
     let failed = over(&server, "fails", &json!({}));
     let finished = over(&server, "works", &json!({}));
     let waiting = server.start_run("waits", &json!({}));
     server
         .post(
             "/v1/schedules",
-            &json!({"name": "now: and, then", "graph": "works", "when": {"every": "24h"}, "paused": true}),
+            &json!({"name": "nightly", "graph": "works", "when": {"every": "24h"}, "paused": true}),
         )
         .ok();
-    let scheduled = server
-        .post("/v1/schedules/now%3A%20and%2C%20then/run", &json!({}))
-        .ok();
+    let scheduled = server.post("/v1/schedules/nightly/run", &json!({})).ok();
     let scheduled = scheduled["run_id"].as_str().unwrap().to_owned();
     server.wait(&scheduled);
     let forked = server
-        .post(&format!("/v1/runs/{finished}/fork"), &json!({"step": 0}))
+        .post(&*format!("/v1/runs/{finished}/fork"), &json!({"step": 0}))
         .ok();
     let forked = forked["run_id"].as_str().unwrap().to_owned();
     server.wait(&forked);
@@ -122,11 +122,11 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         ("status=paused", vec![]),
         ("origin=api", vec![&waiting, &finished, &failed]),
         ("origin=schedule", vec![&scheduled]),
-        ("origin=schedule:now%3A+and%2C+then", vec![&scheduled]),
+        ("origin=schedule:nightly", vec![&scheduled]),
         ("origin=schedule:other", vec![]),
         ("origin=fork", vec![&forked]),
-        (&format!("origin=fork:{finished}"), vec![&forked]),
-        (&format!("origin=fork:{failed}"), vec![]),
+        (&*format!("origin=fork:{finished}"), vec![&forked]),
+        (&*format!("origin=fork:{failed}"), vec![]),
         ("origin=import", vec![]),
         ("origin=api&status=finished&graph=works", vec![&finished]),
         ("error=declined", vec![&failed]),
@@ -143,7 +143,12 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         assert_eq!(listed(&server, query), expected, "{query}");
     }
     // Half-open: every run is in one of two lists that meet at a time.
-    let started = |run: &String| server.get(&format!("/v1/runs/{run}")).ok()["started_at"].as_str().unwrap().to_owned();
+    let started = |run: &String| {
+        server.get(&*format!("/v1/runs/{run}")).ok()["started_at"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let at = started(&waiting);
     let (later, earlier): (Vec<String>, Vec<String>) = [&forked, &scheduled, &waiting, &finished, &failed]
         .map(String::clone)
@@ -151,7 +156,10 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         .partition(|run| started(run) >= at);
     assert_eq!(listed(&server, &format!("started_after={at}")), later);
     assert_eq!(listed(&server, &format!("started_before={at}")), earlier);
-    assert_eq!(listed(&server, &format!("started_after={at}&started_before={at}")), [] as [String; 0]);
+    assert_eq!(
+        listed(&server, &format!("started_after={at}&started_before={at}")),
+        [] as [String; 0]
+    );
 
     for wrong in [
         "status=odd",
@@ -162,7 +170,7 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         "error=",
         "created_after=2026-11-29T00:00:00Z",
     ] {
-        let problem = server.get(&format!("/v1/runs?{wrong}")).problem(400);
+        let problem = server.get(&*format!("/v1/runs?{wrong}")).problem(400);
         let name = wrong.split('=').next().unwrap();
         assert!(
             problem["detail"].as_str().unwrap().contains(name),
@@ -172,14 +180,14 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
     let first = server.get("/v1/runs?page_size=1&status=finished").ok();
     let token = first["next_page_token"].as_str().unwrap();
     let problem = server
-        .get(&format!("/v1/runs?page_size=1&page_token={token}"))
+        .get(&*format!("/v1/runs?page_size=1&page_token={token}"))
         .problem(400);
     assert!(
         problem["detail"].as_str().unwrap().contains("other filters"),
         "{problem}"
     );
 
-    let export = server.get(&format!("/v1/runs/{failed}/export")).text;
+    let export = server.get(&*format!("/v1/runs/{failed}/export")).text;
     let elsewhere = Server::start();
     let kind = [("content-type", "application/x-ndjson")];
     elsewhere
@@ -193,7 +201,6 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         [failed]
     );
     assert_eq!(listed(&elsewhere, "origin=api"), [] as [String; 0]);
-    drop((fails, works, waits));
 }
 
 #[test]
@@ -201,7 +208,7 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
     let server = Server::start();
     let graph = json!({"name": "order", "nodes": {
         "take": {"uses": "basics/set", "config": {"n": 1}},
-        "charge": {"uses": "basics/fail", "config": {"message": "the card was declined"}, "retry": {"attempts": 3, "backoff": "1ms", "on": ["permanent", "retryable"]}}},
+        "charge": {"uses": "basics/fail", "config": {"message": "the card was declined", "kind": "retryable"}, "retry": {"attempts": 3, "backoff": "1ms"}}},
         "edges": {"take": "charge"}});
     server.create(&graph);
     server.create(&json!({"name": "fine", "nodes": {"take": {"uses": "basics/set", "config": {"n": 1}}}}));
@@ -241,7 +248,7 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
         (vec!["--limit", "0"], 0),
         (vec!["--all"], 4),
     ] {
-        let found = prints(&server, &[&["runs"], flags.as_slice()].concat());
+        let found = prints(&server, &[&["runs"][..], flags.as_slice()].concat());
         assert_eq!(found.lines().count(), count, "{flags:?}: {found}");
     }
     let (_, _, note) = heddle_says(&server, &["runs", "--limit", "2"]);
@@ -294,11 +301,11 @@ fn the_input_of_a_step_is_what_its_function_got() {
         "edges": {"whole": "mapped", "mapped": "each", "each": "child"}}));
     let state = json!({"n": 1, "text": "x\ny", "items": [{"a": 1}, "b"], "big": 123_456_789_012_345_u64});
     let run = over(&server, &graph, &state);
-    let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
+    let steps = server.get(&*format!("/v1/runs/{run}/steps")).ok();
     let mut echoed = 0;
     for step in steps["steps"].as_array().unwrap() {
         let number = &step["step"];
-        let shown = server.get(&format!("/v1/runs/{run}/steps/{number}")).ok();
+        let shown = server.get(&*format!("/v1/runs/{run}/steps/{number}")).ok();
         let update = &shown["update"];
         match (step["node"].as_str().unwrap(), &step["item"]) {
             ("whole", _) => {
@@ -317,7 +324,7 @@ fn the_input_of_a_step_is_what_its_function_got() {
             }
             ("each", item) => {
                 let index = item["index"].as_u64().unwrap() as usize;
-                let results = server.get(&format!("/v1/runs/{run}")).ok();
+                let results = server.get(&*format!("/v1/runs/{run}")).ok();
                 assert_eq!(shown["input"], results["state"]["results"][index]);
             }
             ("child", _) => assert_eq!(shown["input"], json!({"doc": state["items"]})),
@@ -326,7 +333,7 @@ fn the_input_of_a_step_is_what_its_function_got() {
         echoed += 1;
     }
     assert_eq!(echoed, 7, "{steps}");
-    let beginning = server.get(&format!("/v1/runs/{run}/steps/0")).ok();
+    let beginning = server.get(&*format!("/v1/runs/{run}/steps/0")).ok();
     assert_eq!(
         (&beginning["input"], &beginning["function"]),
         (&Value::Null, &Value::Null)

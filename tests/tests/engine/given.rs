@@ -153,22 +153,23 @@ async fn a_failed_attempt_and_one_that_undoes_are_shown_with_what_they_got() {
 #[tokio::test]
 async fn what_an_attempt_was_given_is_that_of_the_graph_of_its_time() {
     let (_, functions, engine) = fresh();
-    let of = |config: u32| {
+    let of = |node: &str, config: u32| {
         format!(
-            r#"{{"nodes": {{"mend": {{"config": {config}, "input": {{"c": "{config}"}}, "retry": {{"attempts": 2, "backoff": "1h", "on": ["permanent"]}}}}}}}}"#
+            r#"{{"nodes": {{"{node}": {{"config": {config}, "input": {{"c": "{config}"}}, "retry": {{"attempts": 2, "backoff": "1h"}}}}}}}}"#
         )
     };
-    let graph = crate::script::graph(&engine, &of(1)).await;
-    let run = start(&engine, &graph, "{}").await;
+    let before = graph(&engine, &of("flaky", 1)).await;
+    let run = start(&engine, &before, "{}").await;
     idle(&engine).await;
     // Between two attempts the run goes over to another graph, and then ends: the first attempt keeps what it had.
-    let after = crate::script::graph(&engine, &of(2)).await;
+    let after = graph(&engine, &of("flaky", 2)).await;
     engine.upgrade(run, Some(&after)).await.unwrap();
     engine.cancel(run, "enough", None).await.unwrap();
     assert_eq!(compared(&engine, &functions, run).await, 1);
     assert_eq!(text(&given(&engine, run, 1).await), r#"{"c":1}"#);
-    // One that fails for good is made again with the other graph.
-    let failed = crate::script::graph(&engine, r#"{"nodes": {"mend": {"input": {"c": "1"}}}}"#).await;
+    // A step that fails for good is made again with the other graph.
+    let failed = graph(&engine, &of("mend", 1)).await;
+    let after = graph(&engine, &of("mend", 2)).await;
     let run = start(&engine, &failed, "{}").await;
     all(&engine, run).await;
     functions.mended.store(true, Ordering::SeqCst);

@@ -25,6 +25,9 @@ use super::{
 /// The statuses of runs that may have an error.
 const WITH_ERROR: [Status; 2] = [Status::Failed, Status::Cancelled];
 
+/// So many runs are looked at without an index rather than those of a graph.
+const FEW: i64 = 10_000;
+
 /// The place of a run in a list.
 type Key = (i64, [u8; 16]);
 /// One end of a part of a list. An id without bytes comes before every run of its time.
@@ -40,8 +43,9 @@ pub(super) fn runs(
     let failed = |error: rusqlite::Error| store_error(&error);
     // All ranges are read from the same state of the store: a run that changes meanwhile is listed once.
     let transaction = connection.unchecked_transaction().map_err(failed)?;
-    let ranges = Ranges::of(&transaction, filter)?;
-    match Newest::new(filter, before, limit).of(&transaction, &ranges) {
+    let newest = Newest::new(filter, before, limit);
+    let found = Ranges::of(&transaction, filter).and_then(|ranges| newest.of(&transaction, &ranges));
+    match found {
         Ok(keys) => keys
             .into_iter()
             .rev()
@@ -124,6 +128,10 @@ impl Ranges {
                 checks.extend(graphs.map(|graphs| Check::Graph(graphs.into_iter().collect())));
                 ("runs_of_origin", "origin", vec![origin.to_string()])
             }
+            (Some(OriginFilter::Kind(kind)), Some(graphs)) if are_few(connection, *kind)? => {
+                checks.push(Check::Graph(graphs.into_iter().collect()));
+                ("runs_by_kind", "origin_kind", vec![name(*kind)])
+            }
             (Some(OriginFilter::Kind(kind)), Some(graphs)) => {
                 checks.push(Check::Kind(*kind));
                 ("runs_of_graph", "graph", graphs)
@@ -192,6 +200,13 @@ fn range_sql(index: &str, value: &str, checks: &[Check]) -> String {
          WHERE {value} = ?1 AND status = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
          ORDER BY created_at DESC, id DESC"
     )
+}
+
+/// Whether there are so few runs with an origin of this kind that all of them can be looked at.
+fn are_few(connection: &Connection, kind: OriginKind) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM runs INDEXED BY runs_by_kind WHERE origin_kind = ?1 LIMIT 1 OFFSET ?2";
+    let more = row(connection, sql, params![kind.as_str(), FEW], |_| Ok(()))?;
+    Ok(more.is_none())
 }
 
 /// The ids of the graph with this id and of those with this name.
