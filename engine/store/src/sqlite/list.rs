@@ -25,7 +25,8 @@ use super::{
 /// The statuses of runs that may have an error.
 const WITH_ERROR: [Status; 2] = [Status::Failed, Status::Cancelled];
 
-/// So many runs are looked at without an index rather than those of a graph.
+/// Of runs of a graph with a kind of origin, one of the two is looked up in an index and the other is checked row by row.
+/// The kind is the one that is looked up where it has no more runs than this.
 const FEW: i64 = 10_000;
 
 /// The place of a run in a list.
