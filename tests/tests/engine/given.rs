@@ -70,7 +70,7 @@ async fn every_sort_of_call_is_shown_with_what_its_function_got() {
     let run = start(
         &engine,
         &graph,
-        r#"{"n": 1, "items": [3, 1.50], "big": 123456789012}"#,
+        r#"{"n": 1, "items": [3,1.50], "big": 123456789012}"#,
     )
     .await;
     all(&engine, run).await;
