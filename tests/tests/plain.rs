@@ -126,7 +126,10 @@ fn a_function_without_a_result_is_a_node_and_one_whose_result_is_no_update_needs
         (&json!("finished"), &json!({"a": 1})),
         "{run}"
     );
-    let refused = server.post("/v1/graphs", &json!({"nodes": {"greet": {"uses": "typed/greet"}}}));
+    let refused = server.post(
+        "/v1/graphs",
+        &json!({"nodes": {"greet": {"uses": "typed/greet"}}}),
+    );
     let errors = refused.problem(422)["errors"].clone();
     assert_eq!(errors[0]["pointer"], "/nodes/greet", "{errors}");
     assert!(
