@@ -192,17 +192,17 @@ mod tests {
     use super::*;
 
     fn dir(write: bool) -> (tempfile::TempDir, Dir) {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().expect("a folder");
         let made = std::process::Command::new("mkfifo")
             .arg(root.path().join("pipe"))
             .status();
-        assert!(made.unwrap().success());
+        assert!(made.expect("mkfifo is there").success());
         let grant = DirGrant {
             path: root.path().to_owned(),
             at: "/data".to_owned(),
             write,
         };
-        match folder(&grant).unwrap() {
+        match folder(&grant).expect("it is a folder") {
             Descriptor::Dir(dir) => (root, dir),
             Descriptor::File(_) => panic!("a folder is a directory"),
         }
