@@ -28,7 +28,7 @@ use crate::{
     policy::{self, By, CallLimits, Limits, Narrowing, NodeGrants, Rules, SetPolicies},
     registry::{Plugin, Registry, Snapshot},
     sandbox::{Frame, Ground, Link, Sandbox},
-    settings::{HostSettings, MEMORY_CEILING},
+    settings::HostSettings,
     threads::Threads,
 };
 
@@ -57,9 +57,6 @@ pub enum HostError {
     Engine(String),
 }
 
-/// The most threads that one kind of work may have.
-const MOST_THREADS: usize = 4096;
-
 /// How long the folders that a policy names may take to answer, where it is set while the host runs.
 const POLICY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -85,7 +82,7 @@ pub(crate) struct Inner {
 impl Host {
     /// Starts a host without any plugin.
     pub fn new(settings: HostSettings) -> Result<Self, HostError> {
-        check(&settings)?;
+        settings.check().map_err(HostError::Setting)?;
         let own = CallLimits::of(&settings);
         let rules = settings.policy.rules(&own).map_err(HostError::Policy)?;
         let inner = Inner {
@@ -114,6 +111,12 @@ impl Host {
         })
     }
 
+    /// What its clones share, for tests of its parts.
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        self.inner.clone()
+    }
+
     /// The settings that it was started with.
     pub fn settings(&self) -> &HostSettings {
         &self.inner.settings
@@ -122,51 +125,6 @@ impl Host {
 
 fn threads(work: &'static str, limit: &'static str, most: (usize, usize)) -> Result<Threads, HostError> {
     Threads::new(work, limit, most).map_err(|error| HostError::Engine(error.to_string()))
-}
-
-fn check(settings: &HostSettings) -> Result<(), HostError> {
-    let HostSettings {
-        max_memory_bytes,
-        calls_at_once,
-        call_depth,
-        call_repeats,
-        json_depth,
-        http_at_once,
-        file_threads,
-        file_threads_per_plugin,
-        input_threads,
-        input_threads_per_plugin,
-        ..
-    } = *settings;
-    let threads = [
-        file_threads,
-        file_threads_per_plugin,
-        input_threads,
-        input_threads_per_plugin,
-    ];
-    let most_calls = Semaphore::MAX_PERMITS.min(1 << 20);
-    let problem = match () {
-        () if max_memory_bytes == 0 || max_memory_bytes > MEMORY_CEILING => {
-            "max_memory_bytes must be above 0 and at most 4 GiB".to_owned()
-        }
-        () if calls_at_once == 0 || calls_at_once > most_calls => {
-            format!("calls_at_once must be above 0 and at most {most_calls}")
-        }
-        () if call_depth == 0 || call_depth > 100 => "call_depth must be above 0 and at most 100".to_owned(),
-        () if call_repeats == 0 => "call_repeats must be above 0".to_owned(),
-        () if http_at_once == 0 || http_at_once > most_calls => {
-            format!("http_at_once must be above 0 and at most {most_calls}")
-        }
-        () if threads
-            .iter()
-            .any(|&threads| threads == 0 || threads > MOST_THREADS) =>
-        {
-            format!("each number of threads must be above 0 and at most {MOST_THREADS}")
-        }
-        () if json_depth == 0 => "json_depth must be above 0".to_owned(),
-        () => return Ok(()),
-    };
-    Err(HostError::Setting(problem))
 }
 
 impl Functions for Host {

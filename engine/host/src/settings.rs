@@ -3,6 +3,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use tokio::sync::Semaphore;
+
 use crate::policy::Policy;
 
 /// The settings of a [`Host`](crate::Host).
@@ -92,6 +94,59 @@ impl Default for HostSettings {
         }
     }
 }
+
+impl HostSettings {
+    /// The error says which setting has a value that cannot be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self {
+            max_memory_bytes,
+            calls_at_once,
+            call_depth,
+            call_repeats,
+            json_depth,
+            http_at_once,
+            file_threads,
+            file_threads_per_plugin,
+            input_threads,
+            input_threads_per_plugin,
+            ..
+        } = *self;
+        let threads = [
+            file_threads,
+            file_threads_per_plugin,
+            input_threads,
+            input_threads_per_plugin,
+        ];
+        let most_calls = Semaphore::MAX_PERMITS.min(1 << 20);
+        let problem = match () {
+            () if max_memory_bytes == 0 || max_memory_bytes > MEMORY_CEILING => {
+                "max_memory_bytes must be above 0 and at most 4 GiB".to_owned()
+            }
+            () if calls_at_once == 0 || calls_at_once > most_calls => {
+                format!("calls_at_once must be above 0 and at most {most_calls}")
+            }
+            () if call_depth == 0 || call_depth > 100 => {
+                "call_depth must be above 0 and at most 100".to_owned()
+            }
+            () if call_repeats == 0 => "call_repeats must be above 0".to_owned(),
+            () if http_at_once == 0 || http_at_once > most_calls => {
+                format!("http_at_once must be above 0 and at most {most_calls}")
+            }
+            () if threads
+                .iter()
+                .any(|&threads| threads == 0 || threads > MOST_THREADS) =>
+            {
+                format!("each number of threads must be above 0 and at most {MOST_THREADS}")
+            }
+            () if json_depth == 0 => "json_depth must be above 0".to_owned(),
+            () => return Ok(()),
+        };
+        Err(problem)
+    }
+}
+
+/// The most threads that one kind of work may have.
+const MOST_THREADS: usize = 4096;
 
 /// The most that a 32-bit memory can have, and that the host reserves for one.
 pub(crate) const MEMORY_CEILING: usize = 4 << 30;

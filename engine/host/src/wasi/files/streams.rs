@@ -273,3 +273,74 @@ impl Pollable for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::{FsPerms, OpenMode};
+
+    use super::*;
+    use crate::{Host, HostSettings};
+
+    fn place() -> Place {
+        let settings = HostSettings {
+            calls_at_once: 1,
+            ..HostSettings::default()
+        };
+        Place {
+            host: Host::new(settings).expect("a host").inner(),
+            plugin: "test".into(),
+        }
+    }
+
+    fn file(path: &std::path::Path) -> File {
+        let options = std::fs::OpenOptions::new().read(true).write(true).open(path);
+        let mode = OpenMode::READ | OpenMode::WRITE;
+        File::new(options.expect("the file"), FsPerms::ReadWrite, mode, true)
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_when_the_stream_is_ready_and_is_read_again_in_parts() {
+        let scratch = tempfile::NamedTempFile::new().unwrap();
+        let place = place();
+        let mut writer = Writer::new(file(scratch.path()), Some(0), place.clone());
+        let long = Bytes::from("weft ".repeat(5_000));
+        writer.blocking_write_and_flush(long.clone()).await.unwrap();
+        assert_eq!(std::fs::read(scratch.path()).unwrap(), long);
+        writer.blocking_write_and_flush("end".into()).await.unwrap();
+        let mut appender = Writer::new(file(scratch.path()), None, place.clone());
+        for part in ["-a", "-b"] {
+            assert!(appender.check_write().unwrap() > 0);
+            appender.write(part.into()).unwrap();
+            appender.ready().await;
+        }
+        let mut reader = Reader::new(file(scratch.path()), 24_999, place);
+        let mut read = Vec::new();
+        loop {
+            match reader.blocking_read(3).await {
+                Ok(part) => read.extend_from_slice(&part),
+                Err(StreamError::Closed) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(read, b" end-a-b");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_only_asks_and_never_waits_gets_its_data_and_a_dropped_write_is_done() {
+        let scratch = tempfile::NamedTempFile::new().unwrap();
+        let place = place();
+        let mut writer = Writer::new(file(scratch.path()), Some(0), place.clone());
+        writer.write("warp".into()).unwrap();
+        writer.cancel().await;
+        drop(writer);
+        let mut reader = Reader::new(file(scratch.path()), 0, place);
+        let data = loop {
+            let data = reader.read(10).unwrap();
+            if !data.is_empty() {
+                break data;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(data, "warp");
+    }
+}
