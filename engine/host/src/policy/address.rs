@@ -155,6 +155,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_public_ends_where_its_registry_says() {
+        for (first, last, before, after) in [
+            ("10.0.0.0", "10.255.255.255", "9.255.255.255", "11.0.0.0"),
+            ("100.64.0.0", "100.127.255.255", "100.63.255.255", "100.128.0.0"),
+            ("127.0.0.0", "127.255.255.255", "126.255.255.255", "128.0.0.0"),
+            ("169.254.0.0", "169.254.255.255", "169.253.255.255", "169.255.0.0"),
+            ("172.16.0.0", "172.31.255.255", "172.15.255.255", "172.32.0.0"),
+            ("192.0.0.0", "192.0.0.255", "191.255.255.255", "192.0.1.0"),
+            ("192.0.2.0", "192.0.2.255", "192.0.1.255", "192.0.3.0"),
+            ("192.88.99.0", "192.88.99.255", "192.88.98.255", "192.88.100.0"),
+            ("192.168.0.0", "192.168.255.255", "192.167.255.255", "192.169.0.0"),
+            ("198.18.0.0", "198.19.255.255", "198.17.255.255", "198.20.0.0"),
+            ("198.51.100.0", "198.51.100.255", "198.51.99.255", "198.51.101.0"),
+            ("203.0.113.0", "203.0.113.255", "203.0.112.255", "203.0.114.0"),
+            ("2001:db8::", "2001:db8:ffff::", "2001:db7:ffff::", "2001:db9::"),
+            ("3fff::", "3fff:fff:ffff::", "3ffe:ffff::", "3fff:1000::"),
+        ] {
+            for inside in [first, last] {
+                assert!(not_public(inside.parse().unwrap()).is_some(), "{inside}");
+            }
+            for outside in [before, after] {
+                assert_eq!(not_public(outside.parse().unwrap()), None, "{outside}");
+            }
+        }
+        for (address, what) in [
+            ("febf::1", "a link-local address"),
+            ("fec0::1", "a reserved address"),
+            ("fbff::1", "a reserved address"),
+            ("fdff::1", "a private address"),
+            ("fe00::1", "a reserved address"),
+            ("1fff::1", "a reserved address"),
+            ("4000::1", "a reserved address"),
+        ] {
+            assert_eq!(not_public(address.parse().unwrap()), Some(what), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_shown_as_it_is_written() {
+        for text in ["10.1.2.3", "10.0.0.0/8", "::1", "fd00::/8", "0.0.0.0/0"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
+        assert_eq!("10.1.2.3/32".parse::<Network>().unwrap().to_string(), "10.1.2.3");
+    }
+
+    #[test]
     fn a_network_has_the_addresses_that_begin_as_it_does() {
         let has = |network: &str, address: &str| {
             let network: Network = network.parse().unwrap();

@@ -162,6 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_has_at_most_64_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let dirs = |count: usize| {
+            let dir = |n| DirGrant {
+                path: folder.path().to_owned(),
+                at: format!("/{n}"),
+                write: false,
+            };
+            check(&(0..count).map(dir).collect::<Vec<_>>())
+        };
+        dirs(64).unwrap();
+        assert!(
+            dirs(65)
+                .unwrap_err()
+                .contains("there are 65 of them; the most is 64")
+        );
+    }
+
+    #[test]
     fn what_cannot_be_a_folder_is_refused() {
         for (yaml, said) in [
             ("[data]", "`data` is no absolute path"),
@@ -169,6 +188,9 @@ mod tests {
             ("[/dev/null]", "/dev/null is no folder"),
             ("[{path: /, at: data}]", "`data` is no place for a folder"),
             ("[{path: /, at: /a/../b}]", "is no place for a folder"),
+            ("[{path: /, at: /a/./b}]", "is no place for a folder"),
+            ("[{path: /, at: /a//b}]", "is no place for a folder"),
+            (r#"[{path: /, at: "/a\0b"}]"#, "is no place for a folder"),
             (
                 "[{path: /, at: /a}, {path: /, at: /a}]",
                 "two folders stand at /a",

@@ -126,6 +126,8 @@ mod tests {
             ("{\"A=B\": x}", "is no name of a variable"),
             ("{\"\": x}", "is no name of a variable"),
             ("{A: 3}", "a number in quotes"),
+            (r#"{A: "x\0y"}"#, "has no NUL in it"),
+            (r#"{"A\0B": x}"#, "is no name of a variable"),
             ("{A: {form: B}}", "unknown field `form`"),
         ] {
             let refusal = read(yaml).unwrap_err();

@@ -258,6 +258,31 @@ mod tests {
     }
 
     #[test]
+    fn a_value_has_8_bytes_to_16_kib_besides_the_end_of_its_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let of = |value: &str| {
+            std::fs::write(file.path(), value).unwrap();
+            read(&format!("{{a: {{file: {:?}, hosts: [a.org]}}}}", file.path()))
+        };
+        let shown = |value: &str| of(value).unwrap()[0].value.expose_secret().to_owned();
+        assert_eq!(shown("12345678"), "12345678");
+        assert_eq!(shown("12345678\r\n"), "12345678");
+        let longest = "x".repeat(16 << 10);
+        assert_eq!(shown(&format!("{longest}\r\n")), longest);
+        for (value, said) in [
+            ("1234567\n", "shorter than 8 characters"),
+            (&*format!("{longest}x"), "longer than 16 KiB"),
+            (&*format!("{longest}xyz"), "longer than 16 KiB"),
+            ("1234\n5678", "as a newline within it"),
+        ] {
+            let refusal = of(value).unwrap_err();
+            assert!(refusal.contains(said), "{refusal}");
+        }
+        let name = |len: usize| SecretName::try_from("n".repeat(len));
+        assert!(name(64).is_ok() && name(65).is_err() && name(0).is_err());
+    }
+
+    #[test]
     fn the_line_to_add_is_a_policy() {
         let line = to_add(
             "llm",

@@ -74,3 +74,25 @@ pub(crate) fn may_be_set(name: &str, fixed: &Policy) -> Result<(), PolicyRefused
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_may_be_set_for_10_000_plugins_and_changed_for_each_of_them() {
+        let set = SetPolicies::default();
+        let name = |n: usize| Arc::from(format!("plugin-{n}"));
+        let body = || heddle_kernel::object::json("{}").ok();
+        for n in 0..9_999 {
+            set.remember(&name(n), body());
+        }
+        set.has_room_for("one-more").unwrap();
+        set.remember(&name(9_999), body());
+        let refusal = set.has_room_for("one-more").unwrap_err();
+        assert!(refusal.to_string().contains("10000 plugins"), "{refusal}");
+        set.has_room_for("plugin-7").unwrap();
+        set.remember(&name(7), None);
+        set.has_room_for("one-more").unwrap();
+    }
+}
