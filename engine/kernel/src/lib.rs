@@ -4,6 +4,7 @@
 //! outcomes of calls are arguments. So a run can be folded from its journal, and the same
 //! inputs always give the same events. The arrows of the workspace end here.
 
+pub mod display;
 pub mod event;
 pub mod expr;
 pub mod graph;
