@@ -197,8 +197,8 @@ fn not_granted(rules: &Rules, asked: &Asked, missing: &Missing) -> String {
         }
         Missing::InNode => format!(
             "the node's `grants` leave out the request {shown}, which plugin `{plugin}` is granted. To allow it, add \
-             to the node: grants: {{http: [\"{}\"]}}",
-            asked.origin
+             to the node: grants: {{http: [{}]}}",
+            asked.narrowest()
         ),
     }
 }

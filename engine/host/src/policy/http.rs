@@ -7,6 +7,9 @@ use serde::{
     Deserialize,
     de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+use serde_json::Value;
+
+use heddle_kernel::display;
 
 use super::address::{Network, not_public};
 
@@ -16,8 +19,10 @@ pub(crate) struct HttpGrant {
     origin: Origin,
     /// None: every method.
     methods: Option<Vec<Method>>,
-    /// None: every path.
+    /// These paths and what is under them. Where there are neither these nor `exact` ones: every path.
     paths: Option<Vec<String>>,
+    /// These paths alone, as they are written.
+    exact: Option<Vec<String>>,
     /// The addresses that are not public and that the host's name may lead to.
     private: Vec<Network>,
 }
@@ -50,6 +55,8 @@ struct Entry {
     #[serde(default)]
     paths: Option<Vec<PathStart>>,
     #[serde(default)]
+    exact: Option<Vec<ExactPath>>,
+    #[serde(default)]
     private: Vec<Network>,
 }
 
@@ -61,17 +68,29 @@ struct MethodName(Method);
 #[serde(try_from = "String")]
 struct PathStart(String);
 
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct ExactPath(String);
+
 impl HttpGrant {
     /// Whether it covers the request, but for the address that the host's name leads to.
     pub(crate) fn covers(&self, asked: &Asked) -> bool {
         let method = |methods: &Vec<Method>| methods.contains(&asked.method);
-        let path = |starts: &Vec<String>| {
-            is_plain(&asked.path) && starts.iter().any(|start| begins(&asked.path, start))
-        };
         self.is_for(&asked.origin)
             && asked.method != Method::CONNECT
             && self.methods.as_ref().is_none_or(method)
-            && self.paths.as_ref().is_none_or(path)
+            && self.covers_path(&asked.path)
+    }
+
+    fn covers_path(&self, path: &str) -> bool {
+        if self.paths.is_none() && self.exact.is_none() {
+            return true;
+        }
+        let starts = self.paths.iter().flatten();
+        let exact = self.exact.iter().flatten();
+        is_plain(path)
+            && (starts.into_iter().any(|start| begins(path, start))
+                || exact.into_iter().any(|exact| path == exact))
     }
 
     /// Whether it is for this host.
@@ -167,27 +186,41 @@ impl TryFrom<String> for Origin {
 
     fn try_from(text: String) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("https", &text));
+        // A password in it is in no error.
+        let url = format!("{scheme}://{rest}");
+        let shown = display::redact(&url);
+        let shown = if text.contains("://") {
+            &*shown
+        } else {
+            &shown["https://".len()..]
+        };
         let is_https = match scheme {
             "https" => true,
             "http" => false,
             _ => {
                 return Err(format!(
-                    "`{text}`: a host is granted for http or https, as in https://api.example.org"
+                    "`{shown}`: a host is granted for http or https, as in https://api.example.org"
                 ));
             }
         };
         if rest.contains('*') {
-            return Err(format!("`{text}`: a grant is for one host: name each"));
+            return Err(format!("`{shown}`: a grant is for one host: name each"));
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err(format!(
-                "`{text}` has more than a host in it: write {{host: \"{scheme}://{}\", paths: [\"/…\"]}}",
-                authority.split(['/', '?', '#']).next().unwrap_or_default()
+                "`{shown}` has more than a host in it: write {{host: \"{scheme}://{}\", paths: [\"/…\"]}}",
+                authority
+                    .split(['/', '?', '#'])
+                    .next()
+                    .unwrap_or_default()
+                    .rsplit('@')
+                    .next()
+                    .unwrap_or_default()
             ));
         }
         Self::new(is_https, authority).map_err(|problem| {
-            format!("`{text}` {problem}: write it like https://api.example.org or http://10.1.2.3:8080")
+            format!("`{shown}` {problem}: write it like https://api.example.org or http://10.1.2.3:8080")
         })
     }
 }
@@ -207,8 +240,11 @@ impl Asked {
             _ => return Err("its scheme is neither http nor https".to_owned()),
         };
         let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let origin =
-            Origin::new(is_https, authority).map_err(|problem| format!("`{authority}` {problem}"))?;
+        let origin = Origin::new(is_https, authority).map_err(|problem| {
+            let url = format!("http://{authority}");
+            let shown = display::redact(&url);
+            format!("`{}` {problem}", &shown["http://".len()..])
+        })?;
         Ok(Self {
             method: method.clone(),
             origin,
@@ -222,24 +258,37 @@ impl Asked {
         if *method == Method::CONNECT {
             return "No grant covers CONNECT".to_owned();
         }
-        let has: Vec<_> = grants.iter().filter(|grant| grant.is_for(origin)).collect();
-        if has.is_empty() {
-            return format!(
-                "To allow it, add to the policy: plugins: {{\"{plugin}\": {{http: [\"{origin}\"]}}}}"
-            );
+        if let Err(problem) = MethodName::try_from(method.to_string()) {
+            return format!("No grant covers this method: {problem}");
         }
+        let has: Vec<_> = grants.iter().filter(|grant| grant.is_for(origin)).collect();
         let has: Vec<_> = has.iter().map(ToString::to_string).collect();
-        let has = has.join(", ");
+        let (before, allow) = match has.is_empty() {
+            true => (String::new(), "To allow it"),
+            false => (format!("It has {}; ", has.join(", ")), "to allow this as well"),
+        };
         match is_plain(path) {
             true => format!(
-                "It has {has}; to allow this as well, add to the policy: plugins: {{\"{plugin}\": {{http: \
-                 [{{host: \"{origin}\", methods: [{method}], paths: [\"{path}\"]}}]}}}}"
+                "{before}{allow}, add to the policy: plugins: {{\"{plugin}\": {{http: [{}]}}}}",
+                self.narrowest()
             ),
             false => format!(
-                "It has {has}, and a grant with paths covers no path that has `.` or `..` for a part, or `\\`, `%2e`, \
-                 `%2f`, `%5c` or `%25` in it: ask for the path as the server reads it"
+                "{before}a grant with paths covers no path that has `.` or `..` for a part, or `\\`, `%2e`, `%2f`, `%5c` \
+                 or `%25` in it: ask for the path as the server reads it"
             ),
         }
+    }
+
+    /// The grant that covers this request and no request with another method or path, as a policy has it.
+    pub(crate) fn narrowest(&self) -> String {
+        let Self { method, origin, path } = self;
+        // A text of JSON is one of YAML, whatever is in it.
+        let path = Value::from(path.as_str());
+        let method = match method.as_str() {
+            name if name.bytes().all(|byte| byte.is_ascii_uppercase()) => name.to_owned(),
+            name => Value::from(name).to_string(),
+        };
+        format!("{{host: \"{origin}\", methods: [{method}], exact: [{path}]}}")
     }
 }
 
@@ -270,6 +319,19 @@ impl TryFrom<String> for PathStart {
     }
 }
 
+impl TryFrom<String> for ExactPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.starts_with('/') && !text.contains(['?', '#']) && is_plain(&text) {
+            true => Ok(Self(text)),
+            false => Err(format!(
+                "`{text}` is no path: write all of it, as in /v1/status, with nothing like `..` or `?` in it"
+            )),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for HttpGrant {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -278,7 +340,9 @@ impl<'de> Deserialize<'de> for HttpGrant {
             type Value = HttpGrant;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a host, as in https://api.example.org, or {host, methods, paths, private}")
+                f.write_str(
+                    "a host, as in https://api.example.org, or {host, methods, paths, exact, private}",
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<HttpGrant, E> {
@@ -287,6 +351,7 @@ impl<'de> Deserialize<'de> for HttpGrant {
                     origin,
                     methods: None,
                     paths: None,
+                    exact: None,
                     private: Vec::new(),
                 })
             }
@@ -295,6 +360,7 @@ impl<'de> Deserialize<'de> for HttpGrant {
                 let entry = Entry::deserialize(MapAccessDeserializer::new(map))?;
                 if entry.methods.as_ref().is_some_and(Vec::is_empty)
                     || entry.paths.as_ref().is_some_and(Vec::is_empty)
+                    || entry.exact.as_ref().is_some_and(Vec::is_empty)
                 {
                     return Err(A::Error::custom(
                         "an empty list allows nothing: leave it out to allow every method or path",
@@ -307,6 +373,9 @@ impl<'de> Deserialize<'de> for HttpGrant {
                         .map(|methods| methods.into_iter().map(|method| method.0).collect()),
                     paths: entry
                         .paths
+                        .map(|paths| paths.into_iter().map(|path| path.0).collect()),
+                    exact: entry
+                        .exact
                         .map(|paths| paths.into_iter().map(|path| path.0).collect()),
                     private: entry.private,
                 })
@@ -342,7 +411,7 @@ impl fmt::Display for Asked {
 }
 
 impl fmt::Display for HttpGrant {
-    /// `GET, POST https://api.example.org/v1/ and /v2/ (private: 10.0.0.0/8)`
+    /// `GET, POST https://api.example.org/v1/ and /v2/ (exactly: /status) (private: 10.0.0.0/8)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listed = |items: Vec<String>, between: &str| items.join(between);
         if let Some(methods) = &self.methods {
@@ -355,6 +424,9 @@ impl fmt::Display for HttpGrant {
         write!(f, "{}", self.origin)?;
         if let Some(paths) = &self.paths {
             f.write_str(&paths.join(" and "))?;
+        }
+        if let Some(exact) = &self.exact {
+            write!(f, " (exactly: {})", exact.join(", "))?;
         }
         match self.private.is_empty() {
             true => Ok(()),
@@ -465,7 +537,9 @@ mod tests {
             ("ftp://a.org", "for http or https"),
             ("https://*.a.org", "name each"),
             ("https://a.org/v1?x", "{host: \"https://a.org\", paths: [\"/…\"]}"),
-            ("https://me@a.org", "has a user in it"),
+            ("https://me:hunter2@a.org", "`https://***@a.org` has a user in it"),
+            ("{host: a.org, exact: [v1]}", "`v1` is no path"),
+            ("{host: a.org, exact: []}", "an empty list allows nothing"),
             ("https://a.org:0", "no port from 1 to 65535"),
             ("https://a.org:70000", "no port from 1 to 65535"),
             ("https://", "is no host"),
@@ -487,28 +561,75 @@ mod tests {
     }
 
     #[test]
-    fn the_line_to_add_covers_the_request_when_it_is_added() {
-        let wanted = asked("DELETE", "https://a.org/v1/x?y=z");
-        let nothing = wanted.to_add("shop", &[]);
-        assert!(
-            nothing.ends_with(r#"plugins: {"shop": {http: ["https://a.org"]}}"#),
-            "{nothing}"
-        );
-        let has = [grant("{host: a.org, methods: [GET]}")];
-        let more = wanted.to_add("shop", &has);
-        assert!(more.starts_with("It has GET https://a.org; "), "{more}");
-        for line in [nothing, more] {
-            let (_, policy) = line.split_once("policy: ").unwrap();
-            let policy = crate::Policy::parse(policy).unwrap();
-            assert!(
-                policy
-                    .rules(&CallLimits::of(&crate::HostSettings::default()))
-                    .unwrap()[0]
-                    .grants
-                    .http[0]
-                    .covers(&wanted),
-                "{line}"
-            );
+    fn an_exact_path_covers_itself_alone() {
+        let grant = grant("{host: a.org, exact: [/, /status], paths: [/v1/]}");
+        let covers = |path: &str| grant.covers(&asked("GET", &format!("https://a.org{path}")));
+        assert!(covers("/") && covers("/?a=b") && covers("/status") && covers("/v1/x"));
+        assert!(!covers("/a") && !covers("/status/") && !covers("/statuses") && !covers("/v2/"));
+        assert_eq!(grant.to_string(), "https://a.org/v1/ (exactly: /, /status)");
+    }
+
+    #[test]
+    fn the_line_to_add_covers_the_request_and_no_other() {
+        let grants = [
+            vec![],
+            vec![grant("{host: a.org, methods: [GET]}")],
+            vec![
+                grant("{host: a.org, paths: [/v1/]}"),
+                grant("{host: a.org, exact: [/]}"),
+            ],
+        ];
+        for (method, path) in [
+            ("GET", "/"),
+            ("DELETE", "/v1/x"),
+            ("POST", "/v2/"),
+            ("M-SEARCH", "/a'b\"c*{d}"),
+        ] {
+            let wanted = asked(method, &format!("https://a.org{path}?y=z"));
+            for has in &grants {
+                if has.iter().any(|grant| grant.covers(&wanted)) {
+                    continue;
+                }
+                let line = wanted.to_add("shop", has);
+                assert_eq!(line.starts_with("It has "), !has.is_empty(), "{line}");
+                let (_, policy) = line.split_once("policy: ").unwrap();
+                let policy = crate::Policy::parse(policy).unwrap();
+                let own = CallLimits::of(&crate::HostSettings::default());
+                let rules = policy.rules(&own).unwrap();
+                let [added] = &*rules[0].grants.http else {
+                    panic!("{line}")
+                };
+                assert!(added.covers(&wanted), "{line}");
+                for other in ["/", "/v1/x", "/v1/x/", "/v1/x/y", "/v2/", "/v2/a", "/other"] {
+                    let is_it = other == path;
+                    assert_eq!(
+                        added.covers(&asked(method, &format!("https://a.org{other}"))),
+                        is_it,
+                        "{line}"
+                    );
+                    assert!(
+                        !added.covers(&asked("PUT", &format!("https://a.org{other}"))),
+                        "{line}"
+                    );
+                }
+            }
         }
+    }
+
+    #[test]
+    fn no_line_is_told_for_what_no_narrow_grant_covers() {
+        let line = asked("GET", "https://a.org/a/%2e%2e/b").to_add("shop", &[]);
+        assert!(
+            line.contains("ask for the path as the server reads it") && !line.contains("plugins:"),
+            "{line}"
+        );
+        let line = asked("get", "https://a.org/").to_add("shop", &[]);
+        assert!(line.contains("write it in capitals"), "{line}");
+    }
+
+    #[test]
+    fn a_password_in_a_request_is_not_told() {
+        let refused = Asked::new(&Method::GET, &"https://me:hunter2@a.org/".parse().unwrap()).unwrap_err();
+        assert_eq!(refused, "`***@a.org` has a user in it, which no grant covers");
     }
 }

@@ -327,7 +327,7 @@ mod tests {
             ),
             (
                 "plugins:\n  a:\n    http:\n      - host: a.org\n        method: [GET]",
-                "line 5, column 9: unknown field `method`, expected one of host, methods, paths, private",
+                "line 5, column 9: unknown field `method`, expected one of host, methods, paths, exact, private",
             ),
             (
                 "plugins:\n  a:\n    http:\n      - https://a.org/v1",
