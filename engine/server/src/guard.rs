@@ -6,7 +6,7 @@
 //! origin keeps out pages of other sites. Together with the content types that bodies must
 //! have, no page of another origin can start or see anything.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use axum::{
     extract::{Request, State},
@@ -14,6 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use utoipa::openapi::{OpenApi, PathItem};
 
 use crate::{
     App, ServerSettings,
@@ -23,11 +24,52 @@ use crate::{
 /// What the pages of an API answer may do, should a browser show it: nothing.
 const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
 
+/// What requests are checked with.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    app: App,
+    /// Every method that some route takes, as a preflight's answer lists them.
+    methods: HeaderValue,
+}
+
+impl Guard {
+    /// For the routes of this description of the interface.
+    pub(crate) fn new(app: App, api: &OpenApi) -> Self {
+        let of_route = |item: &PathItem| {
+            let taken = [
+                (Method::GET, item.get.is_some()),
+                (Method::POST, item.post.is_some()),
+                (Method::PUT, item.put.is_some()),
+                (Method::PATCH, item.patch.is_some()),
+                (Method::DELETE, item.delete.is_some()),
+            ];
+            taken
+                .into_iter()
+                .filter_map(|(method, is_taken)| is_taken.then_some(method))
+        };
+        let methods: BTreeSet<String> = api
+            .paths
+            .paths
+            .values()
+            .flat_map(of_route)
+            .map(|method| method.to_string())
+            .collect();
+        let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
+        Self {
+            app,
+            methods: HeaderValue::from_str(&methods).expect("names of methods are ASCII"),
+        }
+    }
+}
+
 /// Checks a request, passes it on, and completes the answer's headers.
-pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let Guard { app, methods } = guard;
     let (mut response, origin) = match check(&app.settings, request.uri(), request.headers()) {
         Err(problem) => (problem.into_response(), None),
-        Ok(Some(origin)) if is_preflight(request.method(), request.headers()) => (preflight(), Some(origin)),
+        Ok(Some(origin)) if is_preflight(request.method(), request.headers()) => {
+            (preflight(methods), Some(origin))
+        }
         Ok(origin) => (next.run(request).await, origin),
     };
     if let Some(origin) = origin {
@@ -84,14 +126,14 @@ fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn preflight() -> Response {
+fn preflight(methods: HeaderValue) -> Response {
     let headers = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "content-type, idempotency-key, last-event-id",
+            HeaderValue::from_static("content-type, idempotency-key, last-event-id"),
         ),
-        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
 }

@@ -156,6 +156,7 @@ fn api() -> OpenApiRouter<App> {
 
 fn make_router(app: App) -> Router {
     let (router, api) = api().split_for_parts();
+    let guard = guard::Guard::new(app.clone(), &api);
     router
         .merge(docs::routes(docs::text(api)))
         .merge(page::routes())
@@ -174,7 +175,7 @@ fn make_router(app: App) -> Router {
             )
         })
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
         .with_state(app)
 }
 

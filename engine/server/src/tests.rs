@@ -311,6 +311,19 @@ async fn a_page_of_an_allowed_origin_may_ask_and_call() {
         answer.contains("access-control-allow-headers: content-type"),
         "{answer}"
     );
+    // Whatever some route takes, as PUT for a policy, may be asked for.
+    let api: serde_json::Value = serde_json::from_str(&crate::openapi()).expect("it is JSON");
+    let items = api["paths"].as_object().expect("there are routes").values();
+    for method in items.flat_map(|item| item.as_object().expect("an object").keys()) {
+        let method = method.to_uppercase();
+        let methods = answer
+            .lines()
+            .find(|line| line.starts_with("access-control-allow-methods: "));
+        assert!(
+            methods.is_some_and(|methods| methods.contains(&method)),
+            "{method}: {answer}"
+        );
+    }
     let answer = server
         .ask(&format!("GET /v1/runs HTTP/1.1\r\n{origin}"), "")
         .await;

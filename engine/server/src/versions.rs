@@ -134,7 +134,7 @@ impl From<RemovePluginError> for Problem {
                 Self::new(Kind::NO_SUCH_PLUGIN, error.to_string())
             }
             RemovePluginError::Needed { .. } => {
-                let detail = format!("{error} (?force=true)");
+                let detail = format!("{error} (`?force=true`)");
                 Self::new(Kind::PLUGIN_NEEDED, detail)
             }
             RemovePluginError::Store(error) => error.into(),
