@@ -6,6 +6,7 @@ pub mod appends;
 pub mod fault;
 pub mod lot;
 pub mod registry;
+pub mod stub;
 
 use std::{
     ffi::OsString,

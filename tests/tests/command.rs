@@ -101,14 +101,19 @@ fn what_goes_wrong_is_told_on_stderr_with_an_exit_code() {
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        told.contains("/nodes/extrakt") && told.contains("extract"),
+        told.contains("graph.json:1:12: error: ") && told.contains("extract"),
         "{told}"
+    );
+    assert_eq!(
+        told.matches("(/nodes/extrakt)").count(),
+        1,
+        "it is told once: {told}"
     );
 
     std::fs::write(&broken, r#"{"name": "bad", "nodes": {"panic": {}}}"#).unwrap();
     stdout(&run(&server, &["graph", "create", &broken.display().to_string()]));
     assert_eq!(code(&["run", "bad", "--follow"]), Some(1), "a run that failed");
-    assert_eq!(code(&["run", "bad", "--state", "nonsense"]), Some(1));
+    assert_eq!(code(&["run", "bad", "--state", "nonsense"]), Some(2));
     assert_eq!(code(&["watch", "018f0000-0000-7000-8000-000000000000"]), Some(1));
     assert_eq!(code(&["no-such-command"]), Some(2));
     let nobody = Command::new(heddle())
@@ -154,16 +159,16 @@ fn a_graph_is_written_in_yaml_and_its_run_signalled() {
         run(&server, &["signal", started.trim(), "on", "--payload", "{"])
             .status
             .code(),
-        Some(1)
+        Some(2)
     );
-    let seq: u64 = stdout(&run(
+    let sent = stdout(&run(
         &server,
         &["signal", started.trim(), "on", "--payload", "[1]"],
-    ))
-    .trim()
-    .parse()
-    .unwrap();
-    assert!(seq > 2);
+    ));
+    assert!(
+        sent.starts_with(&format!("Sent signal on to run {} (event ", started.trim())),
+        "{sent}"
+    );
     let watched = stdout(&run(&server, &["watch", started.trim()]));
     for told in [
         "Publish it?",
@@ -184,7 +189,11 @@ fn a_cancelled_run_is_told_and_exits_with_a_failure() {
     stdout(&run(&server, &["graph", "create", &path]));
     let started = stdout(&run(&server, &["run", "ask"]));
     let cancel = ["cancel", started.trim(), "--reason", "not today"];
-    stdout(&run(&server, &cancel));
+    let cancelled = stdout(&run(&server, &cancel));
+    assert!(
+        cancelled.starts_with(&format!("Cancelled run {} (event ", started.trim())),
+        "{cancelled}"
+    );
     assert_eq!(run(&server, &cancel).status.code(), Some(1), "it is over");
     let watched = run(&server, &["watch", started.trim()]);
     assert_eq!(watched.status.code(), Some(1));
@@ -306,15 +315,20 @@ fn a_run_is_steered_shown_and_carried_over_by_commands() {
     let steps = stdout(&run(&server, &["steps", &id]));
     assert!(steps.lines().nth(1).unwrap().ends_with("no luck"), "{steps}");
 
-    let seq = stdout(&run(&server, &["upgrade", &id]));
+    let upgraded = stdout(&run(&server, &["upgrade", &id]));
     assert!(
-        stdout(&run(&server, &["retry", &id]))
-            .trim()
-            .parse::<u64>()
-            .unwrap()
-            > seq.trim().parse::<u64>().unwrap()
+        upgraded.starts_with(&format!(
+            "Upgraded run {id} to the newest versions of its plugins (event "
+        )),
+        "{upgraded}"
     );
-    stdout(&run(&server, &["pause", &id, "--reason", "not now"]));
+    let retried: Value = serde_json::from_str(&stdout(&run(&server, &["retry", &id, "--json"]))).unwrap();
+    assert!(retried["seq"].is_u64(), "{retried}");
+    let paused = stdout(&run(&server, &["pause", &id, "--reason", "not now"]));
+    assert!(
+        paused.starts_with(&format!("Paused run {id} (event ")),
+        "{paused}"
+    );
     let shown = stdout(&run(&server, &["show", &id]));
     assert!(
         shown.contains("status       paused\n") && shown.contains("priority     -3\n"),
@@ -322,7 +336,11 @@ fn a_run_is_steered_shown_and_carried_over_by_commands() {
     );
     let signal = ["signal", &id, "on", "--payload", "7", "--idempotency-key", "yes"];
     assert_eq!(stdout(&run(&server, &signal)), stdout(&run(&server, &signal)));
-    stdout(&run(&server, &["resume", &id]));
+    let resumed = stdout(&run(&server, &["resume", &id]));
+    assert!(
+        resumed.starts_with(&format!("Resumed run {id} (event ")),
+        "{resumed}"
+    );
     assert_eq!(run(&server, &["watch", &id]).status.code(), Some(0));
 
     let step: Value =
@@ -364,6 +382,81 @@ fn a_run_is_steered_shown_and_carried_over_by_commands() {
             .code(),
         Some(1)
     );
+}
+
+#[test]
+fn every_list_is_printed_as_json_lines_on_demand() {
+    let server = Server::start();
+    let path = server.folder().join("ask.yaml").display().to_string();
+    std::fs::write(&path, YAML).unwrap();
+    let created = stdout(&run(&server, &["graph", "create", &path, "--json"]));
+    let created: Value = serde_json::from_str(&created).unwrap();
+    let started = stdout(&run(&server, &["run", "ask", "--json"]));
+    let started: Value = serde_json::from_str(&started).unwrap();
+    let schedule = ["schedule", "create", "later", "ask", "--every", "7d", "--json"];
+    stdout(&run(&server, &schedule));
+    let id = started["run_id"].as_str().unwrap();
+    for (arguments, key, expected) in [
+        (
+            &["graph", "list", "--json"] as &[&str],
+            "graph_id",
+            &created["graph_id"],
+        ),
+        (&["schedule", "list", "--json"], "name", &"later".into()),
+        (&["plugin", "list", "--json"], "name", &"basics".into()),
+        (&["steps", id, "--json"], "node", &"ask".into()),
+        (&["watch", id, "--json"], "type", &"run_started".into()),
+    ] {
+        // The run waits, so its events have no end before it is cancelled.
+        if arguments[0] == "watch" {
+            stdout(&run(&server, &["cancel", id]));
+        }
+        let lines = text_of(&run(&server, arguments));
+        let items: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(
+            items.iter().any(|item| item[key] == *expected),
+            "{arguments:?}: {lines}"
+        );
+    }
+}
+
+#[test]
+fn what_the_server_refuses_is_told_by_the_flags_of_the_command() {
+    let server = Server::start();
+    let id = stdout(&run(
+        &server,
+        &["graph", "create", &file("plugins/starter/graph.json")],
+    ));
+    let refusal = |arguments: &[&str]| {
+        let refused = run(&server, arguments);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        String::from_utf8(refused.stderr).unwrap()
+    };
+    let needed = refusal(&["plugin", "remove", "starter"]);
+    assert!(
+        needed.contains("(`--force`)") && !needed.contains("?force"),
+        "{needed}"
+    );
+    let state = refusal(&["run", id.trim(), "--state", "[1]"]);
+    assert!(state.starts_with("error: --state: "), "{state}");
+    assert_eq!(state.lines().count(), 1, "it is told once: {state}");
+    let cron = refusal(&["schedule", "create", "s", id.trim(), "--cron", "99 * * * *"]);
+    assert!(
+        cron.starts_with("error: --cron: ") && cron.lines().count() == 1,
+        "{cron}"
+    );
+    let none = refusal(&["run", "nothing"]);
+    assert!(none.contains("`heddle graph create FILE`"), "{none}");
+    let none = refusal(&["plugin", "inspect", "nothing"]);
+    assert!(none.contains("`heddle plugin list`"), "{none}");
+}
+
+/// What a command printed, however it ended.
+fn text_of(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
 #[test]

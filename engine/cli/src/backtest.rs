@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 use heddle_host::{Host, HostSettings};
+use heddle_kernel::display;
 use heddle_runtime::{
     Backtest, Difference,
     ports::{Functions, NewPlugin, PluginInfo, RegisterError},
@@ -19,6 +20,7 @@ use serde_json::Value;
 use crate::{
     Server,
     client::{download, escape, get, list, text},
+    output,
     paint::Paint,
 };
 
@@ -59,8 +61,8 @@ impl Arguments {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(self.backtest())?;
         match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&report)?),
-            false => print(&report),
+            true => output::print_pretty(&serde_json::to_value(&report)?)?,
+            false => print(&report)?,
         }
         Ok(match report.differences.is_empty() {
             true => ExitCode::SUCCESS,
@@ -115,7 +117,7 @@ impl Arguments {
             match host.register(new(&file, None)?).await {
                 // The new version stands for the one that is there.
                 Ok(_) | Err(RegisterError::VersionTaken { .. }) => {}
-                Err(error) => eprintln!("{} is left out: {error}", file.display()),
+                Err(error) => output::warning(format_args!("{} is left out: {error}", file.display())),
             }
         }
         Ok(plugin)
@@ -132,8 +134,8 @@ impl Arguments {
         while chosen.len() < self.last {
             let size = (self.last - chosen.len()).min(500);
             let url = format!("/v1/runs?page_size={size}{graph}{page}");
-            let answer = get(&self.server.url, &url)?;
-            chosen.extend(list(&answer, "runs").map(|run| text(run, "run_id").to_owned()));
+            let answer = get(&self.server, &url)?;
+            chosen.extend(list(&answer, "runs").map(|run| text(run, "run_id").into_owned()));
             match answer["next_page_token"].as_str() {
                 Some(token) => page = format!("&page_token={token}"),
                 None => break,
@@ -149,13 +151,14 @@ impl Arguments {
         }
         let mut export = Vec::new();
         let path = format!("/v1/runs/{}/export", escape(run));
-        download(&self.server.url, &path)?.read_to_end(&mut export)?;
+        download(&self.server, &path)?.read_to_end(&mut export)?;
         Ok(export)
     }
 }
 
-fn print(report: &Backtest) {
+fn print(report: &Backtest) -> std::io::Result<()> {
     let paint = Paint::for_stdout();
+    let mut out = output::stdout();
     for difference in report.differences.iter().take(SHOWN) {
         let Difference {
             run_id,
@@ -171,28 +174,30 @@ fn print(report: &Backtest) {
             1 => String::new(),
             attempt => format!(", attempt {attempt}"),
         };
-        println!("run {run_id}, step {step}{attempt}, node {node} ({function}, was {version})");
-        println!("  {} {}", paint.in_colour("31", "-"), clipped(recorded));
-        println!("  {} {}", paint.in_colour("32", "+"), clipped(now));
+        let place = format!("run {run_id}, step {step}{attempt}, node {node} ({function}, was {version})");
+        writeln!(out, "{}", display::line(&place))?;
+        writeln!(out, "  {} {}", paint.in_colour("31", "-"), clipped(recorded))?;
+        writeln!(out, "  {} {}", paint.in_colour("32", "+"), clipped(now))?;
     }
     let more = report.differences.len().saturating_sub(SHOWN);
     if more > 0 {
-        println!("… and {more} more: --json has all of them");
+        writeln!(out, "… and {more} more: --json has all of them")?;
     }
     let granted = match report.granted {
         0 => String::new(),
         granted => format!("; {granted} were left out, since they may have an effect outside"),
     };
-    println!(
+    writeln!(
+        out,
         "{} of {} calls in {} runs have another outcome{granted}",
         report.differences.len(),
         report.attempts,
         report.runs
-    );
+    )
 }
 
 fn clipped(outcome: &Value) -> String {
-    let mut text = outcome.to_string();
+    let mut text = display::json(&outcome.to_string()).into_owned();
     if text.len() > SHOWN_BYTES {
         text.truncate(text.floor_char_boundary(SHOWN_BYTES));
         text.push('…');

@@ -3,10 +3,12 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::bail;
-use heddle_kernel::{Definition, Diagnostic, Function, FunctionKind, Severity, graph};
+use heddle_kernel::{Definition, Diagnostic, Function, FunctionKind, Severity, display, graph};
 use serde_json::{Value, json};
 
-use crate::{client, definition::Source, paint::Paint, yaml::Place};
+use crate::{
+    client, definition::Source, output, paint::Paint, refusal::in_commands, server::Server, yaml::Place,
+};
 
 /// What a check found.
 struct Report {
@@ -23,7 +25,7 @@ struct Finding {
 }
 
 /// Checks a file, with the functions and graphs of a server, or without one.
-pub(crate) fn run(server: &str, file: &Path, offline: bool, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(server: &Server, file: &Path, offline: bool, as_json: bool) -> anyhow::Result<ExitCode> {
     let source = Source::read(file)?;
     let mut report = match &source.json {
         Err(mistakes) => Report {
@@ -43,7 +45,7 @@ pub(crate) fn run(server: &str, file: &Path, offline: bool, as_json: bool) -> an
     };
     report.findings.sort_by_key(|finding| finding.place);
     if as_json {
-        println!("{}", report.to_json());
+        output::print_json(&report.to_json())?;
     } else {
         report.print(&source)?;
     }
@@ -128,7 +130,7 @@ impl Report {
 
     fn print(&self, source: &Source) -> std::io::Result<()> {
         let paint = Paint::for_stdout();
-        let mut out = std::io::stdout().lock();
+        let mut out = output::stdout();
         for finding in &self.findings {
             let (name, colour) = match finding.severity {
                 Severity::Error => ("error", "1;31"),
@@ -143,7 +145,7 @@ impl Report {
                 "{}: {}: {}{pointer}",
                 paint.in_colour("1", &source.at(finding.place)),
                 paint.in_colour(colour, name),
-                finding.message
+                in_commands(&display::line(&finding.message))
             )?;
         }
         let several = |n: usize, what: &str| match n {
@@ -157,17 +159,18 @@ impl Report {
             n => format!(", {}", several(n, "warning")),
         };
         match &self.start {
-            Some(start) => eprintln!(
-                "{} {}: no errors{warned}; a run begins at `{start}`",
+            Some(start) => output::message(format_args!(
+                "{} {}: no errors{warned}; a run begins at `{}`",
                 paint.in_colour("32", "✓"),
-                source.name
-            ),
-            None => eprintln!(
+                display::line(&source.name),
+                display::line(start)
+            )),
+            None => output::message(format_args!(
                 "{} {}: {}{warned}",
                 paint.in_colour("31", "✗"),
-                source.name,
+                display::line(&source.name),
                 several(errors, "error")
-            ),
+            )),
         }
         Ok(())
     }

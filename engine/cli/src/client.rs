@@ -1,66 +1,129 @@
-//! The commands that talk to a running server over HTTP.
+//! The requests that commands make, and what their answers are read as.
+//!
+//! Text that [`text`] takes from an answer is safe to print; what is sent back to the server, or printed as JSON, is
+//! taken as it is.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     path::Path,
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
+use heddle_kernel::display;
 use serde_json::{Value, json, value::RawValue};
 use ureq::{
-    Agent, Body,
-    http::{Response, StatusCode},
+    Body, Timeout,
+    http::{Response, StatusCode, header},
 };
 
 use crate::{
-    Run,
+    Run, Usage,
     definition::Source,
     events::{Printer, Wait},
+    interrupt, output,
     paint::Paint,
+    refusal::{Flags, Refusal, in_commands},
+    server::{Connection, Server},
 };
 
 /// How often a broken event stream is taken up again before the command gives up.
 const RECONNECTS: u32 = 10;
 /// The pause before an event stream is taken up again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// What an answer that is no JSON means.
+const NO_JSON: &str = "the server's answer is not JSON: is it Heddle?";
+/// How much is read of an answer that tells what went wrong.
+const MAX_PROBLEM: u64 = 1 << 20;
 
-pub(crate) fn create_graph(server: &str, file: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn create_graph(server: &Server, file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let source = Source::read(file)?;
-    let graph = post(server, "/v1/graphs", source.json()?)?;
-    let paint = Paint::for_stderr();
+    let graph = post(server, "/v1/graphs", source.json()?, &[]).map_err(|error| in_source(error, &source))?;
     for warning in list(&graph, "warnings") {
-        let pointer = text(warning, "pointer");
-        eprintln!(
-            "{}: {}: {} ({pointer})",
-            source.at(source.find(pointer)),
-            paint.in_colour("1;33", "warning"),
-            text(warning, "message")
-        );
+        output::message(finding(warning, &source, "warning", "1;33"));
     }
-    println!("{}", text(&graph, "graph_id"));
+    match json {
+        true => output::print_json(&graph)?,
+        false => output::print(text(&graph, "graph_id"))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn list_graphs(server: &str) -> anyhow::Result<ExitCode> {
+/// What a server found wrong with a definition, with the places in its file.
+fn in_source(error: anyhow::Error, source: &Source) -> anyhow::Error {
+    let Some(refusal) = error.downcast_ref::<Refusal>() else {
+        return error;
+    };
+    let name = |found: &Value| match &*text(found, "severity") {
+        "warning" => ("warning", "1;33"),
+        _ => ("error", "1;31"),
+    };
+    let findings = refusal.findings().map(|found| {
+        let (name, colour) = name(found);
+        finding(found, source, name, colour)
+    });
+    let findings: Vec<String> = findings.collect();
+    match findings.is_empty() {
+        true => error,
+        false => anyhow!(
+            "{} is not created:\n{}",
+            display::line(&source.name),
+            findings.join("\n")
+        ),
+    }
+}
+
+/// A finding in a line, as `graph check` prints it.
+fn finding(found: &Value, source: &Source, name: &str, colour: &str) -> String {
+    let paint = Paint::for_stderr();
+    let pointer = found["pointer"].as_str().unwrap_or_default();
+    let place = paint.in_colour("1", &source.at(source.find(pointer)));
+    let message = in_commands(&text(found, "message"));
+    let pointer = match pointer {
+        "" => String::new(),
+        pointer => paint.in_colour("2", &format!(" ({pointer})")),
+    };
+    format!("{place}: {}: {message}{pointer}", paint.in_colour(colour, name))
+}
+
+pub(crate) fn list_graphs(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
     let mut page = String::new();
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     loop {
-        let answer = get(server, &format!("/v1/graphs?page_size=100{page}"))?;
-        for graph in list(&answer, "graphs") {
-            writeln!(out, "{}  {}", text(graph, "graph_id"), text(graph, "name"))?;
+        let answer = get_text(server, &format!("/v1/graphs?page_size=100{page}"))?;
+        if json {
+            print_items(&mut out, &answer, "graphs")?;
+        }
+        let answer = read_json(&answer)?;
+        for graph in list(&answer, "graphs").filter(|_| !json) {
+            let line = format!("{}  {}", text(graph, "graph_id"), text(graph, "name"));
+            writeln!(out, "{}", line.trim_end())?;
         }
         match answer["next_page_token"].as_str() {
-            Some(token) => page = format!("&page_token={token}"),
+            Some(token) => page = format!("&page_token={}", escape(token)),
             None => return Ok(ExitCode::SUCCESS),
         }
     }
 }
 
+/// Prints each item of a list as a line of JSON, as the server wrote it.
+pub(crate) fn print_items(out: &mut impl Write, answer: &str, key: &str) -> anyhow::Result<()> {
+    let lists: HashMap<&str, &RawValue> = serde_json::from_str(answer).context(NO_JSON)?;
+    let items = lists.get(key).map_or("[]", |items| items.get());
+    let items: Vec<&RawValue> = serde_json::from_str(items).context(NO_JSON)?;
+    for item in items {
+        // A line break in JSON stands between two values only.
+        let item = item.get().replace(['\n', '\r'], " ");
+        writeln!(out, "{}", display::json(&item))?;
+    }
+    Ok(())
+}
+
 pub(crate) fn run(run: &Run) -> anyhow::Result<ExitCode> {
-    let server = &run.server.url;
+    let server = &run.server;
     let state = given("--state", &run.state)?;
     let body = json!({"graph": run.graph, "state": state, "priority": run.priority});
     let started = post_keyed(
@@ -68,45 +131,45 @@ pub(crate) fn run(run: &Run) -> anyhow::Result<ExitCode> {
         "/v1/runs",
         &body.to_string(),
         run.idempotency_key.as_deref(),
+        &[
+            ("/graph", "GRAPH"),
+            ("/state", "--state"),
+            ("/priority", "--priority"),
+        ],
     )?;
     let id = text(&started, "run_id");
     if !run.follow {
-        println!("{id}");
+        match run.json {
+            true => output::print_json(&started)?,
+            false => output::print(&id)?,
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("run {id}");
-    if text(&started, "status") == "queued" {
-        eprintln!("it is queued, and begins when its turn comes");
+    output::message(format_args!("run {id}"));
+    if started["status"] == "queued" {
+        output::message("it is queued, and begins when its turn comes");
     }
-    watch(server, id, 0, run.json)
+    watch(server, &id, 0, run.json)
 }
 
 /// Asks the server what is wrong with a definition.
-pub(crate) fn check(server: &str, definition: &str) -> anyhow::Result<Value> {
-    post(server, "/v1/graphs:check", definition)
+pub(crate) fn check(server: &Server, definition: &str) -> anyhow::Result<Value> {
+    post(server, "/v1/graphs:check", definition, &[])
 }
 
 /// The picture of a graph that the server keeps.
-pub(crate) fn picture(server: &str, graph: &str, format: &str) -> anyhow::Result<String> {
-    let request = agent()
-        .get(format!("{server}/v1/graphs/{}/picture", escape(graph)))
-        .query("format", format);
-    body(request.call(), server)
-}
-
-/// The JSON that an argument is, or that is in the file that it names.
-pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
-    let text = match text.strip_prefix('@') {
-        Some(file) => read(Path::new(file))?,
-        None => text.to_owned(),
-    };
-    serde_json::from_str(&text).with_context(|| format!("{argument} is not JSON"))
+pub(crate) fn picture(server: &Server, graph: &str, format: &str) -> anyhow::Result<String> {
+    get_text(
+        server,
+        &format!("/v1/graphs/{}/picture?format={format}", escape(graph)),
+    )
 }
 
 /// The waits of a run's graph: for each node that waits for a signal, the signal and what a person is asked.
-fn waits(server: &str, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
+fn waits(server: &Server, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
     let run = get(server, &format!("/v1/runs/{}", escape(run)))?;
-    let graph = get(server, &format!("/v1/graphs/{}", text(&run, "graph_id")))?;
+    let graph = run["graph_id"].as_str().unwrap_or_default();
+    let graph = get(server, &format!("/v1/graphs/{}", escape(graph)))?;
     let nodes = graph["definition"]["nodes"].as_object().into_iter().flatten();
     let waits = nodes.filter_map(|(name, node)| {
         let wait = node["wait"].as_object()?;
@@ -121,29 +184,35 @@ fn waits(server: &str, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
     Ok(waits.collect())
 }
 
-pub(crate) fn watch(server: &str, run: &str, after: u64, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn watch(server: &Server, run: &str, after: u64, json: bool) -> anyhow::Result<ExitCode> {
     // Without them a wait is a step as any other: so where they cannot be had, the stream tells why.
     let waits = match json {
         true => HashMap::new(),
         false => waits(server, run).unwrap_or_default(),
     };
+    let connection = server.connection()?;
+    output::exit_when_closed();
+    let id = display::line(run);
+    interrupt::hint(format!(
+        "the run goes on: `heddle watch {id}` watches it again, `heddle cancel {id}` cancels it"
+    ));
     let mut printer = Printer::new(json, run, waits);
     let mut last = after;
     let mut broken = 0;
     loop {
-        match stream(server, run, &mut last, &mut printer) {
+        match stream(connection, run, &mut last, &mut printer) {
             Ok(()) => break,
             Err(Broken::ByNetwork) if broken < RECONNECTS => {
                 broken += 1;
                 std::thread::sleep(RECONNECT_PAUSE);
             }
-            Err(Broken::ByNetwork) => bail!("the server at {server} does not answer any more"),
+            Err(Broken::ByNetwork) => bail!("the server at {} does not answer any more", connection.url()),
             Err(Broken::ForGood(error)) => return Err(error),
         }
     }
-    let run = get(server, &format!("/v1/runs/{run}"))?;
+    let run = get(server, &format!("/v1/runs/{}", escape(run)))?;
     printer.end(&run)?;
-    Ok(match text(&run, "status") {
+    Ok(match &*text(&run, "status") {
         "failed" | "cancelled" => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     })
@@ -158,17 +227,16 @@ enum Broken {
 }
 
 /// Reads a run's server-sent events until the run is over.
-fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Result<(), Broken> {
-    let request = agent()
-        .get(format!("{server}/v1/runs/{run}/events"))
+fn stream(connection: &Connection, run: &str, last: &mut u64, printer: &mut Printer) -> Result<(), Broken> {
+    let request = connection
+        .get(&format!("/v1/runs/{}/events", escape(run)))
         .query("after", last.to_string())
         .header("accept", "text/event-stream");
-    let mut response = match request.call() {
-        Ok(response) if response.status().is_success() => response,
-        Ok(response) => return Err(Broken::ForGood(problem(response))),
-        Err(_) if *last > 0 => return Err(Broken::ByNetwork),
-        Err(error) => return Err(Broken::ForGood(unreachable(server, &error))),
-    };
+    let answered = request.call();
+    if answered.is_err() && *last > 0 {
+        return Err(Broken::ByNetwork);
+    }
+    let mut response = successful(connection, answered, &[]).map_err(Broken::ForGood)?;
     if response.status() == StatusCode::NO_CONTENT {
         return Ok(());
     }
@@ -197,76 +265,171 @@ fn stream(server: &str, run: &str, last: &mut u64, printer: &mut Printer) -> Res
     Err(Broken::ByNetwork)
 }
 
-fn agent() -> Agent {
-    Agent::config_builder().http_status_as_error(false).build().into()
+/// The JSON that an argument is, or that is in the file that it names.
+pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
+    let text = match text.strip_prefix('@') {
+        Some(file) => read(Path::new(file))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|error| Usage::new(format!("{argument} is not JSON: {error}")))
 }
 
-pub(crate) fn get(server: &str, path: &str) -> anyhow::Result<Value> {
-    answer(agent().get(format!("{server}{path}")).call(), server)
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        return std::io::read_to_string(std::io::stdin()).context("cannot read stdin");
+    }
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+pub(crate) fn get(server: &Server, path: &str) -> anyhow::Result<Value> {
+    read_json(&get_text(server, path)?)
 }
 
 /// The answer as it is written: numbers stay exact.
-pub(crate) fn get_text(server: &str, path: &str) -> anyhow::Result<String> {
-    body(agent().get(format!("{server}{path}")).call(), server)
+pub(crate) fn get_text(server: &Server, path: &str) -> anyhow::Result<String> {
+    let connection = server.connection()?;
+    body(connection, connection.get(path).call(), &[])
 }
 
-pub(crate) fn post(server: &str, path: &str, body: &str) -> anyhow::Result<Value> {
-    post_keyed(server, path, body, None)
+pub(crate) fn post(server: &Server, path: &str, body: &str, flags: Flags) -> anyhow::Result<Value> {
+    post_keyed(server, path, body, None, flags)
 }
 
-/// Posts JSON, with the key by which the request is known when it is sent again.
-pub(crate) fn post_keyed(server: &str, path: &str, body: &str, key: Option<&str>) -> anyhow::Result<Value> {
-    let mut request = agent()
-        .post(format!("{server}{path}"))
-        .header("content-type", "application/json");
+/// Posts JSON, with the key by which the request is known when it is sent again. `flags` says which argument each
+/// part of the body comes from, for what the server may say of it.
+pub(crate) fn post_keyed(
+    server: &Server,
+    path: &str,
+    json_body: &str,
+    key: Option<&str>,
+    flags: Flags,
+) -> anyhow::Result<Value> {
+    let connection = server.connection()?;
+    let mut request = connection.post(path).header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
-    answer(request.send(body), server)
+    read_json(&body(connection, request.send(json_body), flags)?)
 }
 
 /// Posts bytes of a content type.
-pub(crate) fn upload(server: &str, path: &str, kind: &str, bytes: &[u8]) -> anyhow::Result<Value> {
-    let request = agent()
-        .post(format!("{server}{path}"))
-        .header("content-type", kind);
-    answer(request.send(bytes), server)
+pub(crate) fn upload(server: &Server, path: &str, kind: &str, bytes: &[u8]) -> anyhow::Result<Value> {
+    let connection = server.connection()?;
+    let request = connection.post(path).header("content-type", kind);
+    read_json(&body(connection, request.send(bytes), &[("/name", "--name")])?)
 }
 
 /// The body of an answer, to be read as it comes.
-pub(crate) fn download(server: &str, path: &str) -> anyhow::Result<impl Read> {
-    let response = agent().get(format!("{server}{path}")).call();
-    let response = response.map_err(|error| unreachable(server, &error))?;
-    match response.status().is_success() {
-        true => Ok(response.into_body().into_reader()),
-        false => Err(problem(response)),
-    }
+pub(crate) fn download(server: &Server, path: &str) -> anyhow::Result<impl Read + use<>> {
+    let connection = server.connection()?;
+    let answered = successful(connection, connection.get(path).call(), &[])?;
+    Ok(answered.into_body().into_reader())
 }
 
-pub(crate) fn delete(server: &str, path: &str) -> anyhow::Result<()> {
-    body(agent().delete(format!("{server}{path}")).call(), server).map(|_| ())
+pub(crate) fn delete(server: &Server, path: &str) -> anyhow::Result<()> {
+    let connection = server.connection()?;
+    body(connection, connection.delete(path).call(), &[]).map(|_| ())
 }
 
 /// Deletes, and gives what the server tells of what is gone.
-pub(crate) fn remove(server: &str, path: &str) -> anyhow::Result<Value> {
-    answer(agent().delete(format!("{server}{path}")).call(), server)
+pub(crate) fn remove(server: &Server, path: &str) -> anyhow::Result<Value> {
+    let connection = server.connection()?;
+    read_json(&body(connection, connection.delete(path).call(), &[])?)
 }
 
-/// The JSON of an answer, or the problem that it tells of.
-fn answer(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<Value> {
-    let body = body(result, server)?;
-    serde_json::from_str(&body).context("the server's answer is not JSON: is it Heddle?")
+/// Reads an answer as JSON.
+fn read_json(body: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(body).context(NO_JSON)
 }
 
-/// The text of an answer, or the problem that it tells of.
-fn body(result: Result<Response<Body>, ureq::Error>, server: &str) -> anyhow::Result<String> {
-    let mut response = result.map_err(|error| unreachable(server, &error))?;
-    if !response.status().is_success() {
-        return Err(problem(response));
+/// The text of an answer, or why there is none.
+fn body(
+    connection: &Connection,
+    result: Result<Response<Body>, ureq::Error>,
+    flags: Flags,
+) -> anyhow::Result<String> {
+    let mut response = successful(connection, result, flags)?;
+    let mut body = String::new();
+    let read = response.body_mut().as_reader().read_to_string(&mut body);
+    read.with_context(|| format!("the answer of {} broke off", connection.url()))?;
+    Ok(body)
+}
+
+/// An answer that has what was asked for, or why there is none.
+fn successful(
+    connection: &Connection,
+    result: Result<Response<Body>, ureq::Error>,
+    flags: Flags,
+) -> anyhow::Result<Response<Body>> {
+    let mut response = result.map_err(|error| unreachable(connection, &error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status.is_redirection() {
+        let to = response.headers().get(header::LOCATION);
+        let to = to.and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+        return Err(anyhow!(
+            "{} redirects to {}: name the server that is there with --server",
+            connection.url(),
+            display::line(&display::redact(to))
+        ));
     }
     let mut body = String::new();
-    response.body_mut().as_reader().read_to_string(&mut body)?;
-    Ok(body)
+    let reader = response.body_mut().as_reader();
+    // What cannot be read of the details is left out: the status is told all the same.
+    let _ = reader.take(MAX_PROBLEM).read_to_string(&mut body);
+    Err(Refusal::of(status, &connection.masked(&body), flags).into())
+}
+
+/// Why a server cannot be reached, and what to do.
+fn unreachable(connection: &Connection, error: &ureq::Error) -> anyhow::Error {
+    let url = connection.url();
+    let of_tls = tls_error(error);
+    if let (Some(proxy), None) = (connection.proxy(), of_tls) {
+        let said = display::redact(&error.to_string()).into_owned();
+        return anyhow!(
+            "no answer from {url} through the proxy {proxy} ({said}): are both right, and running?"
+        );
+    }
+    match error {
+        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => anyhow!(
+            "cannot connect to {url}: connection refused; is a server running at {url}? Start one with `heddle serve`, \
+             or name another one with --server"
+        ),
+        ureq::Error::HostNotFound => {
+            anyhow!("cannot connect to {url}: there is no such host; is --server right?")
+        }
+        ureq::Error::Timeout(Timeout::Connect) => {
+            anyhow!(
+                "cannot connect to {url}: nothing answers; is --server right, and is it reachable from here?"
+            )
+        }
+        _ => match of_tls {
+            Some(rustls::Error::InvalidCertificate(error)) => anyhow!(
+                "cannot trust {url}: its certificate is not valid ({error}); --ca-cert FILE names the certificate \
+                 authority that signed it"
+            ),
+            Some(error) => {
+                anyhow!(
+                    "cannot speak TLS with {url} ({error}): does the server speak plain HTTP? Then it is http://"
+                )
+            }
+            None => anyhow!(
+                "no answer from {url} ({}): is a Heddle server running there? Start one with `heddle serve`, or name \
+                 another one with --server",
+                display::line(&display::redact(&error.to_string()))
+            ),
+        },
+    }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// A name as one part of a path (RFC 3986, 2.3).
@@ -281,47 +444,20 @@ pub(crate) fn escape(name: &str) -> String {
     escaped
 }
 
-fn unreachable(server: &str, error: &ureq::Error) -> anyhow::Error {
-    anyhow!("no answer from {server} ({error}): is `heddle serve` running there? --server names another")
+/// The text at a key, safe to print as a part of a line; nothing where there is none.
+pub(crate) fn text<'v>(value: &'v Value, key: &str) -> Cow<'v, str> {
+    display::line(value[key].as_str().unwrap_or_default())
 }
 
-/// An RFC 9457 problem as an error: its detail, and each finding on a line of its own.
-fn problem(mut response: Response<Body>) -> anyhow::Error {
-    let status = response.status();
-    let mut body = String::new();
-    let _ = response
-        .body_mut()
-        .as_reader()
-        .take(1 << 20)
-        .read_to_string(&mut body);
-    let Ok(problem) = serde_json::from_str::<Value>(&body) else {
-        return anyhow!("the server answered {status}");
-    };
-    let mut message = match text(&problem, "detail") {
-        "" => format!("the server answered {status}"),
-        detail => detail.to_owned(),
-    };
-    for finding in list(&problem, "errors") {
-        message.push_str(&format!(
-            "\n  {}: {}",
-            text(finding, "pointer"),
-            text(finding, "message")
-        ));
-    }
-    anyhow!(message)
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    if file == Path::new("-") {
-        return std::io::read_to_string(std::io::stdin()).context("cannot read stdin");
-    }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
-    value[key].as_str().unwrap_or_default()
-}
-
+/// The items at a key.
 pub(crate) fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
     value[key].as_array().into_iter().flatten()
+}
+
+/// The texts at a key, each safe to print as a part of a line.
+pub(crate) fn texts<'v>(value: &'v Value, key: &str) -> Vec<Cow<'v, str>> {
+    list(value, key)
+        .filter_map(Value::as_str)
+        .map(display::line)
+        .collect()
 }

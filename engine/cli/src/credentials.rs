@@ -7,8 +7,8 @@ use oci_client::secrets::RegistryAuth;
 use serde_json::Value;
 
 /// The variables that name a user, for whatever registry a command talks to.
-const USER: &str = "HEDDLE_OCI_USER";
-const PASSWORD: &str = "HEDDLE_OCI_PASSWORD";
+pub(crate) const USER: &str = "HEDDLE_OCI_USER";
+pub(crate) const PASSWORD: &str = "HEDDLE_OCI_PASSWORD";
 
 /// Who one is to a registry, and where that was found.
 pub(crate) struct Credentials {

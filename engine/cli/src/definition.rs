@@ -3,6 +3,7 @@
 use std::{io::Read, path::Path};
 
 use anyhow::{Context, bail};
+use heddle_kernel::display;
 use serde::de::IgnoredAny;
 
 use crate::yaml::{self, Mistake, Place, Tree};
@@ -100,7 +101,7 @@ impl Source {
             Err(mistakes) => {
                 let lines: Vec<String> = mistakes
                     .iter()
-                    .map(|mistake| format!("{}: {}", self.at(mistake.place), mistake.message))
+                    .map(|mistake| format!("{}: {}", self.at(mistake.place), display::line(&mistake.message)))
                     .collect();
                 bail!("{}", lines.join("\n"))
             }

@@ -1,15 +1,15 @@
 //! `heddle graph draw`: a graph as a picture, from its file or from the server that keeps it.
 
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, bail};
-use heddle_kernel::{Definition, picture::Picture};
+use heddle_kernel::{Definition, display, picture::Picture};
 
-use crate::{client, definition::Source};
+use crate::{client, definition::Source, output, server::Server};
 
 /// In what a graph is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +41,7 @@ impl Format {
 
 /// Draws a file, without a server, or a graph that a server keeps.
 pub(crate) fn run(
-    server: &str,
+    server: &Server,
     what: &str,
     format: Option<Format>,
     out: Option<PathBuf>,
@@ -58,9 +58,14 @@ pub(crate) fn run(
     }
     match out {
         Some(out) => {
-            std::fs::write(&out, picture).with_context(|| format!("cannot write {}", out.display()))?
+            std::fs::write(&out, picture).with_context(|| format!("cannot write {}", out.display()))?;
         }
-        None => std::io::stdout().lock().write_all(picture.as_bytes())?,
+        None if std::io::stdout().is_terminal() => {
+            for line in display::lines(&picture) {
+                output::print(line)?;
+            }
+        }
+        None => output::stdout().write_all(picture.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,7 +85,11 @@ fn of_file(file: &Path, format: Format) -> anyhow::Result<String> {
                 .iter()
                 .map(|found| {
                     let at = source.at(source.find(&found.pointer));
-                    format!("{at}: {} ({})", found.message, found.pointer)
+                    format!(
+                        "{at}: {} ({})",
+                        display::line(&found.message),
+                        display::line(&found.pointer)
+                    )
                 })
                 .collect();
             bail!("it cannot be drawn:\n{}", lines.join("\n"));

@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, io::Write};
 
+use heddle_kernel::display;
 use serde_json::Value;
 
-use crate::paint::Paint;
+use crate::{client::text, output, paint::Paint, refusal::run_error};
 
 /// How long a string of the final state may be before it is cut, in characters.
 const STRING_LEN: usize = 240;
@@ -47,16 +48,16 @@ impl Printer {
         if kind == "run_cancelled" {
             self.reason = event["reason"].as_str().map(str::to_owned);
         }
-        let mut out = std::io::stdout().lock();
+        let mut out = output::stdout();
         if self.json {
-            return writeln!(out, "{event}");
+            return writeln!(out, "{}", display::json(&event.to_string()));
         }
-        let at = event["at"].as_str().unwrap_or_default();
+        let at = text(event, "at");
         // The time of day is enough beside a run that goes on now: 2026-11-22T19:33:00.123Z
-        let time = at.get(11..23).unwrap_or(at);
+        let time = at.get(11..23).unwrap_or(&at);
         let place = self.place(event);
         let quiet = matches!(kind, "step_started" | "graph_started" | "map_started");
-        let mut message = brief(event).to_owned();
+        let mut message = display::line(brief(event)).into_owned();
         let (mut mark, mut colour) = mark(event);
         let wait = match (kind, event["within"].is_null(), event["node"].as_str()) {
             ("step_started", true, Some(node)) => self.waits.get(node),
@@ -80,11 +81,13 @@ impl Printer {
         };
         let margin = " ".repeat(38);
         let given = |key: &str| event[key].as_str();
-        if let Some(prompt) = given("wait_prompt").or(prompt.as_deref()) {
-            writeln!(out, "{margin}{}", self.paint.in_colour("33", prompt))?;
+        let prompt = given("wait_prompt").or(prompt.as_deref());
+        for line in prompt.into_iter().flat_map(display::lines) {
+            writeln!(out, "{margin}{}", self.paint.in_colour("33", &line))?;
         }
         let signal = given("wait_signal").or(signal.as_deref()).unwrap_or("SIGNAL");
-        let command = format!("heddle signal {} {signal} --payload JSON", self.run);
+        let (run, signal) = (output::shell_word(&self.run), output::shell_word(signal));
+        let command = format!("heddle signal {run} {signal} --payload JSON");
         writeln!(out, "{margin}{}", self.paint.in_colour("2", &command))
     }
 
@@ -116,24 +119,26 @@ impl Printer {
         if self.json {
             return Ok(());
         }
-        let mut out = std::io::stdout().lock();
+        let mut out = output::stdout();
         if let Some(error) = run["error"].as_object() {
             let part = |key: &str| error.get(key).map(ToString::to_string).unwrap_or_default();
-            let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
             writeln!(
                 out,
-                "\n{} at node {}, step {}, attempt {} ({}):\n  {}",
+                "\n{} at node {}, step {}, attempt {} ({}):",
                 self.paint.in_colour("1;31", "The run failed"),
-                text("node"),
+                text(&run["error"], "node"),
                 part("step"),
                 part("attempt"),
-                text("code"),
-                text("message")
+                text(&run["error"], "code"),
             )?;
+            // A failure may have many lines, as a trace has. Indented, none of them passes for a line of this command.
+            for line in display::lines(&run_error(&run["error"])) {
+                writeln!(out, "  {line}")?;
+            }
         } else if run["status"] == "cancelled" {
             let reason = match self.reason.as_deref() {
                 None | Some("") => String::new(),
-                Some(reason) => format!(": {reason}"),
+                Some(reason) => format!(": {}", display::line(reason)),
             };
             writeln!(
                 out,
@@ -143,7 +148,7 @@ impl Printer {
         }
         writeln!(out, "\n{}", self.paint.in_colour("1", "Final state"))?;
         let shown = serde_json::to_string_pretty(&shorten(&run["state"])).unwrap_or_default();
-        writeln!(out, "{shown}")
+        writeln!(out, "{}", display::json(&shown))
     }
 }
 

@@ -1,6 +1,8 @@
 //! `heddle --help`: the commands in groups, so that thirty of them can be overlooked.
 
-use clap::Command;
+use clap::{Args, Command};
+
+use crate::server::Server;
 
 /// What a group is about, and its commands. One that no group has comes under the last.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -17,8 +19,25 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("The server", &["serve", "store", "help"]),
 ];
 
-/// The command with a help that lists its subcommands in groups.
-pub(crate) fn in_groups(mut command: Command) -> Command {
+/// Commands that talk to no server, and those whose subcommands do not.
+const OFFLINE: [&[&str]; 6] = [
+    &["serve"],
+    &["store"],
+    &["plugin", "new"],
+    &["plugin", "wrap"],
+    &["plugin", "push"],
+    &["help"],
+];
+
+/// Whether the command with these names talks to no server.
+pub(crate) fn is_offline(path: &[&str]) -> bool {
+    OFFLINE.iter().any(|offline| path.starts_with(offline))
+}
+
+/// The command with a help that lists its subcommands in groups, and that shows the options of a server only where
+/// they are used.
+pub(crate) fn in_groups(command: Command) -> Command {
+    let mut command = without_server(command, &mut Vec::new());
     command.build();
     let known = |name: &str| GROUPS.iter().any(|(_, names)| names.contains(&name));
     let last = GROUPS.len() - 1;
@@ -36,4 +55,27 @@ pub(crate) fn in_groups(mut command: Command) -> Command {
     command.help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}{text}\n\n{{options}}{{after-help}}"
     ))
+}
+
+/// Hides the options of a server in the commands that talk to none: global options are in every command.
+fn without_server(command: Command, path: &mut Vec<String>) -> Command {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        path.push(name.clone());
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        let is_offline = is_offline(&parts);
+        let command = command.mut_subcommand(name, |sub| match is_offline {
+            true => {
+                let options = Server::augment_args(Command::new(""));
+                let hidden = options.get_arguments().map(|option| option.clone().hide(true));
+                sub.args(hidden.collect::<Vec<_>>())
+            }
+            false => without_server(sub, path),
+        });
+        path.pop();
+        command
+    })
 }

@@ -3,20 +3,23 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::Args;
+use heddle_kernel::display;
 use serde_json::Value;
 
 use crate::{
     Server,
-    client::{download, escape, get, get_text, list, text, upload},
+    client::{download, escape, get, get_text, list, print_items, text, upload},
     events::shorten,
+    output,
     paint::Paint,
+    refusal::run_error,
 };
 
 /// How many steps are asked for at once.
@@ -81,6 +84,9 @@ pub(crate) struct Export {
 pub(crate) struct Import {
     /// What `export` wrote, or `-` for stdin
     file: PathBuf,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -92,10 +98,10 @@ impl Show {
             Some(step) => format!("{path}/steps/{step}"),
             None => path,
         };
-        let answer = get_text(&self.server.url, &path)?;
-        let mut out = io::stdout().lock();
+        let answer = get_text(&self.server, &path)?;
+        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
+            writeln!(out, "{}", display::json(&answer))?;
             return Ok(ExitCode::SUCCESS);
         }
         let shown: Value = serde_json::from_str(&answer)?;
@@ -127,24 +133,27 @@ impl Show {
         }
         for wait in list(&shown, "waits") {
             let label = paint.in_colour("33", &format!("{:<12}", "waits"));
-            writeln!(out, "{label} {}", waits_for(wait))?;
+            writeln!(out, "{label} {}", display::line(&waits_for(wait)))?;
         }
         for branch in list(&shown, "branches") {
             let label = paint.in_colour("2", &format!("{:<12}", "branch"));
-            writeln!(out, "{label} {}", branch_line(branch))?;
+            writeln!(out, "{label} {}", display::line(&branch_line(branch)))?;
         }
         if let Some(function) = function(&shown["function"]) {
             let label = paint.in_colour("2", &format!("{:<12}", "function"));
-            writeln!(out, "{label} {function}")?;
+            writeln!(out, "{label} {}", display::line(&function))?;
         }
         for told in [self.failure(&shown), self.error(&shown)].into_iter().flatten() {
-            let label = paint.in_colour("31", &format!("{:<12}", "error"));
-            writeln!(out, "{label} {told}")?;
+            let mut label = paint.in_colour("31", &format!("{:<12}", "error"));
+            for line in display::lines(&told) {
+                writeln!(out, "{label} {line}")?;
+                label = format!("{:<12}", "");
+            }
         }
         for key in ["config", "input", "update", "state"] {
             if !is_nothing(&shown[key]) {
                 let state = serde_json::to_string_pretty(&shorten(&shown[key]))?;
-                writeln!(out, "\n{}\n{state}", paint.in_colour("1", key))?;
+                writeln!(out, "\n{}\n{}", paint.in_colour("1", key), display::json(&state))?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -177,7 +186,7 @@ fn waits_for(wait: &Value) -> String {
 /// Where a branch is, and what it changed since the branches parted, in one line.
 fn branch_line(branch: &Value) -> String {
     let node = text(branch, "node");
-    let place = match text(branch, "place") {
+    let place = match &*text(branch, "place") {
         "at" => format!("at {node}"),
         "before" => format!("before {node}"),
         other => other.to_owned(),
@@ -205,12 +214,13 @@ impl Show {
     /// and the message.
     fn error(&self, shown: &Value) -> Option<String> {
         let error = &shown["error"];
-        let message = error["message"].as_str()?;
+        error["message"].as_str()?;
+        let message = run_error(error);
         let node = text(error, "node");
         let mut place = format!("step {}", error["step"]);
         // An error of the run itself names a step that may be of another node.
         let path = format!("/v1/runs/{}/steps/{}", escape(&self.run), error["step"]);
-        let step = get(&self.server.url, &path).ok();
+        let step = get(&self.server, &path).ok();
         if let Some(step) = step.filter(|step| text(step, "node") == node) {
             match &step["attempts"] {
                 Value::Number(one) if one.as_u64() == Some(1) => place.push_str(", 1 attempt"),
@@ -236,18 +246,16 @@ fn function(at: &Value) -> Option<String> {
 impl Steps {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let path = format!("/v1/runs/{}/steps", escape(&self.run));
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         let mut after = 0;
         loop {
-            let page = get(
-                &self.server.url,
-                &format!("{path}?after={after}&limit={PAGE_LEN}"),
-            )?;
-            for step in list(&page, "steps") {
-                match self.json {
-                    true => writeln!(out, "{step}")?,
-                    false => writeln!(out, "{}", line(step))?,
-                }
+            let page = get_text(&self.server, &format!("{path}?after={after}&limit={PAGE_LEN}"))?;
+            if self.json {
+                print_items(&mut out, &page, "steps")?;
+            }
+            let page: Value = serde_json::from_str(&page)?;
+            for step in list(&page, "steps").filter(|_| !self.json) {
+                writeln!(out, "{}", line(step))?;
             }
             match page["next_after"].as_u64() {
                 Some(next) => after = next,
@@ -261,7 +269,7 @@ impl Steps {
 fn line(step: &Value) -> String {
     let paint = Paint::for_stdout();
     let status = text(step, "status");
-    let colour = match status {
+    let colour = match &*status {
         "finished" => "32",
         "failed" => "31",
         "running" => "34",
@@ -284,14 +292,14 @@ fn line(step: &Value) -> String {
         more.push(format!("undoes step {undone}"));
     }
     if let Some(message) = step["failure"]["message"].as_str() {
-        more.push(message.to_owned());
+        more.push(display::line(message).into_owned());
     }
     let began = text(step, "started_at");
     let line = format!(
         "{:>6}  {}  {}  {:<24}  {}",
         step["step"].as_u64().unwrap_or_default(),
         // The time of day is enough beside the others, as in `heddle watch`.
-        paint.in_colour("2", began.get(11..23).unwrap_or(began)),
+        paint.in_colour("2", began.get(11..23).unwrap_or(&began)),
         paint.in_colour(colour, &format!("{:<8}", status.replace('_', " "))),
         text(step, "node"),
         more.join(", ")
@@ -307,26 +315,34 @@ impl Diff {
             self.from,
             self.to
         );
-        let answer = get_text(&self.server.url, &path)?;
-        let mut out = io::stdout().lock();
+        let answer = get_text(&self.server, &path)?;
+        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{answer}")?;
+            writeln!(out, "{}", display::json(&answer))?;
             return Ok(ExitCode::SUCCESS);
         }
         let diff: Value = serde_json::from_str(&answer)?;
         for change in list(&diff, "changes") {
-            let key = text(change, "key");
+            let key = change["key"].as_str().unwrap_or_default();
             let (before, after) = (&change["before"], &change["after"]);
-            writeln!(out, "{}", told(text(change, "op"), key, before, after))?;
+            writeln!(
+                out,
+                "{}",
+                told(&text(change, "op"), &display::line(key), before, after)
+            )?;
             let of_key = format!("/{}/", key.replace('~', "~0").replace('/', "~1"));
-            let inside = |patch: &&Value| text(patch, "path").starts_with(&of_key);
+            let inside = |patch: &&Value| {
+                patch["path"]
+                    .as_str()
+                    .is_some_and(|path| path.starts_with(&of_key))
+            };
             let inner: Vec<&Value> = list(&diff, "patch").filter(inside).collect();
             for patch in inner.iter().take(MAX_LINES) {
                 let nothing = Value::Null;
                 let path = text(patch, "path");
-                let line = match text(patch, "op") {
-                    "remove" => told("remove", path, &nothing, &nothing),
-                    op => told(op, path, &nothing, &patch["value"]),
+                let line = match &*text(patch, "op") {
+                    "remove" => told("remove", &path, &nothing, &nothing),
+                    op => told(op, &path, &nothing, &patch["value"]),
                 };
                 writeln!(out, "    {line}")?;
             }
@@ -357,9 +373,10 @@ fn told(op: &str, place: &str, before: &Value, after: &Value) -> String {
 
 fn cut(value: &Value) -> String {
     let text = value.to_string();
+    let text = display::json(&text);
     match text.char_indices().nth(VALUE_LEN) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.into_owned(),
     }
 }
 
@@ -375,16 +392,16 @@ fn is_nothing(value: &Value) -> bool {
 /// A value without the quotes of a text, and a list as a line.
 fn bare(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => display::line(text).into_owned(),
         Value::Array(items) => items.iter().map(bare).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+        other => display::json(&other.to_string()).into_owned(),
     }
 }
 
 impl Export {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let path = format!("/v1/runs/{}/export", escape(&self.run));
-        let mut export = download(&self.server.url, &path)?;
+        let mut export = download(&self.server, &path)?;
         match &self.out {
             Some(file) if file != Path::new("-") => {
                 let name = file.display();
@@ -393,8 +410,13 @@ impl Export {
                 out.sync_all()
                     .with_context(|| format!("{name} is not complete"))?;
             }
+            _ if io::stdout().is_terminal() => {
+                for line in BufReader::new(export).lines() {
+                    output::print(display::json(&line?))?;
+                }
+            }
             _ => {
-                io::copy(&mut export, &mut io::stdout().lock())?;
+                io::copy(&mut export, &mut output::stdout())?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -411,16 +433,16 @@ impl Import {
             Box::new(file.with_context(|| format!("cannot read {}", self.file.display()))?)
         };
         reader.read_to_end(&mut export)?;
-        let run = upload(
-            &self.server.url,
-            "/v1/runs:import",
-            "application/x-ndjson",
-            &export,
-        )?;
+        let run = upload(&self.server, "/v1/runs:import", "application/x-ndjson", &export)?;
         let id = text(&run, "run_id");
-        println!("{id}");
-        if text(&run, "status") == "paused" {
-            eprintln!("it is paused here: `heddle resume {id}` has it go on");
+        match self.json {
+            true => output::print_json(&run)?,
+            false => output::print(&id)?,
+        }
+        if run["status"] == "paused" {
+            output::message(format_args!(
+                "it is paused here: `heddle resume {id}` has it go on"
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,11 +8,13 @@ use std::{
 
 use anyhow::bail;
 use clap::Args;
+use heddle_kernel::display;
 use serde_json::Value;
 
 use crate::{
     Server,
-    client::{self, escape, list, text},
+    client::{self, escape, list, text, texts},
+    output,
     paint::Paint,
     plugins::{named_path, read_component, stem_of},
     shape::shape,
@@ -51,9 +53,10 @@ impl Inspect {
             true => (self.of_file(file)?, Vec::new()),
             false => self.of_name()?,
         };
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&plugin)?)?;
+            drop(out);
+            output::print_pretty(&plugin)?;
             return Ok(ExitCode::SUCCESS);
         }
         Screen::new(&mut out).plugin(&plugin, is_file, &others)?;
@@ -69,7 +72,7 @@ impl Inspect {
             self.name.as_deref(),
             stem_of(file),
         );
-        client::upload(&self.server.url, &path, "application/wasm", &component)
+        client::upload(&self.server, &path, "application/wasm", &component)
     }
 
     /// A registered plugin, and the other versions that there are of it.
@@ -81,10 +84,10 @@ impl Inspect {
             Some((name, version)) => (name, Some(version)),
             None => (&*self.what, None),
         };
-        let mut answer = client::get(&self.server.url, &format!("/v1/plugins/{}", escape(name)))?;
+        let mut answer = client::get(&self.server, &format!("/v1/plugins/{}", escape(name)))?;
         let versions = answer["versions"].as_array_mut().map(std::mem::take);
         let mut versions = versions.unwrap_or_default();
-        let is_it = |plugin: &Value| version.is_none_or(|version| text(plugin, "version") == version);
+        let is_it = |plugin: &Value| version.is_none_or(|version| plugin["version"] == version);
         let there_are = || {
             let versions = versions.iter().map(|plugin| text(plugin, "version"));
             versions.collect::<Vec<_>>().join(", ")
@@ -99,7 +102,7 @@ impl Inspect {
         let plugin = versions.remove(at);
         let others = versions
             .iter()
-            .map(|plugin| text(plugin, "version").to_owned())
+            .map(|plugin| text(plugin, "version").into_owned())
             .collect();
         Ok((plugin, others))
     }
@@ -125,14 +128,14 @@ pub(crate) fn write_briefly(out: &mut impl Write, plugin: &Value) -> io::Result<
     let paint = Paint::for_stdout();
     let name = format!("{}@{}", text(plugin, "name"), text(plugin, "version"));
     let digest = text(plugin, "digest");
-    let digest = &digest[..digest.len().min(12)];
+    let digest = digest.get(..12).unwrap_or(&digest);
     writeln!(
         out,
         "{}  {}",
         paint.in_colour("1", &name),
         paint.in_colour("2", digest)
     )?;
-    for grant in list(plugin, "grants").filter_map(Value::as_str) {
+    for grant in texts(plugin, "grants") {
         writeln!(out, "  {}  {grant}", paint.in_colour("33", "granted"))?;
     }
     let functions = || list(plugin, "functions");
@@ -148,7 +151,7 @@ pub(crate) fn write_briefly(out: &mut impl Write, plugin: &Value) -> io::Result<
                 let cut: String = summary.chars().take(room.saturating_sub(1)).collect();
                 format!("{}…", cut.trim_end())
             }
-            _ => summary.to_owned(),
+            _ => summary.into_owned(),
         };
         writeln!(out, "  {kind}  {name}  {summary}")?;
     }
@@ -173,7 +176,7 @@ impl<'o, W: Write> Screen<'o, W> {
     }
 
     fn plugin(&mut self, plugin: &Value, is_file: bool, others: &[String]) -> io::Result<()> {
-        let name = self.paint.in_colour("1", text(plugin, "name"));
+        let name = self.paint.in_colour("1", &text(plugin, "name"));
         let version = self
             .paint
             .in_colour("1", &format!("@{}", text(plugin, "version")));
@@ -182,17 +185,18 @@ impl<'o, W: Write> Screen<'o, W> {
             false => String::new(),
         };
         writeln!(self.out, "{name}{version}{registered}")?;
-        self.field("sha256", text(plugin, "digest"))?;
+        self.field("sha256", &text(plugin, "digest"))?;
         self.field("size", &size(plugin["size"].as_u64().unwrap_or_default()))?;
         if !others.is_empty() {
             self.field("versions", &format!("also {}", others.join(", ")))?;
         }
         self.permissions(plugin)?;
-        for (position, limit) in list(plugin, "limits").filter_map(Value::as_str).enumerate() {
+        for (position, limit) in texts(plugin, "limits").iter().enumerate() {
             self.field(if position == 0 { "limits" } else { "" }, limit)?;
         }
         self.missing(plugin)?;
-        let imports: Vec<&str> = list(plugin, "imports").filter_map(Value::as_str).collect();
+        let imports = texts(plugin, "imports");
+        let imports: Vec<&str> = imports.iter().map(|import| &**import).collect();
         self.painted_field("imports", &grouped(&imports), "2")?;
         self.left_out(plugin)?;
         for function in list(plugin, "functions") {
@@ -204,7 +208,7 @@ impl<'o, W: Write> Screen<'o, W> {
 
     /// What it exports that is no function of the plugin.
     fn left_out(&mut self, plugin: &Value) -> io::Result<()> {
-        for (position, reason) in list(plugin, "left_out").filter_map(Value::as_str).enumerate() {
+        for (position, reason) in texts(plugin, "left_out").iter().enumerate() {
             self.field(if position == 0 { "left out" } else { "" }, reason)?;
         }
         Ok(())
@@ -212,14 +216,12 @@ impl<'o, W: Write> Screen<'o, W> {
 
     /// What it asks for, and what it has.
     fn permissions(&mut self, plugin: &Value) -> io::Result<()> {
-        let strings =
-            |key| -> Vec<&str> { list(plugin, key).filter_map(Value::as_str).collect::<Vec<&str>>() };
-        match (plugin["asks"].is_array(), &*strings("asks")) {
+        match (plugin["asks"].is_array(), &*texts(plugin, "asks")) {
             (false, _) => {}
             (true, []) => self.field("asks for", "nothing")?,
             (true, asks) => self.field("asks for", &asks.join(", "))?,
         }
-        let grants = strings("grants");
+        let grants = texts(plugin, "grants");
         if grants.is_empty() {
             return self.field("granted", "nothing: what it does follows from its input alone");
         }
@@ -248,7 +250,7 @@ impl<'o, W: Write> Screen<'o, W> {
         let kind = self
             .paint
             .in_colour("2", &format!("{:<4}", text(function, "kind")));
-        let name = self.paint.in_colour("1", text(function, "name"));
+        let name = self.paint.in_colour("1", &text(function, "name"));
         let mut hints = Vec::new();
         if function["read_only"] == true {
             hints.push("read-only".to_owned());
@@ -256,7 +258,7 @@ impl<'o, W: Write> Screen<'o, W> {
         if function["idempotent"] == true {
             hints.push("idempotent".to_owned());
         }
-        let routes: Vec<&str> = list(function, "routes").filter_map(Value::as_str).collect();
+        let routes = texts(function, "routes");
         if !routes.is_empty() {
             hints.push(format!("goes to {}", routes.join(" or ")));
         }
@@ -265,13 +267,13 @@ impl<'o, W: Write> Screen<'o, W> {
             false => self.paint.in_colour("2", &format!("  {}", hints.join(", "))),
         };
         writeln!(self.out, "{kind}  {name}{hints}")?;
-        for line in wrapped(text(function, "summary"), self.width - 6) {
+        for line in wrapped(&text(function, "summary"), self.width - 6) {
             writeln!(self.out, "      {line}")?;
         }
         for (label, key) in [("in", "input"), ("out", "output"), ("config", "config")] {
             if function.get(key).is_some() {
                 // A key and its type stay together.
-                let told = shape(&function[key]).replace(": ", ":\u{a0}");
+                let told = display::line(&shape(&function[key])).replace(": ", ":\u{a0}");
                 self.indented(6, label, 8, &told, "36")?;
             }
         }

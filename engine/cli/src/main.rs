@@ -1,8 +1,7 @@
 //! The `heddle` command: `serve` runs the engine; the others talk to a running one over HTTP.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 well, 1 failed (a run that
-//! failed or was cancelled included), 2 wrong usage.
-#![allow(clippy::print_stdout)] // a command's stdout is its interface
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 failure or refusal (a run that failed or
+//! was cancelled included), 2 wrong usage, 130 interrupted.
 
 mod archive;
 mod backtest;
@@ -15,14 +14,19 @@ mod events;
 mod help;
 mod history;
 mod inspect;
+mod interrupt;
 mod lock;
+mod log;
 mod new;
 mod oci;
+mod output;
 mod paint;
 mod plugins;
+mod refusal;
 mod runs;
 mod schedule;
 mod serve;
+mod server;
 mod shape;
 mod steer;
 mod store;
@@ -32,7 +36,9 @@ mod yaml;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+
+use crate::server::Server;
 
 #[derive(Parser)]
 #[command(
@@ -128,11 +134,17 @@ enum Graph {
     Create {
         /// The definition
         file: PathBuf,
+        /// Print the server's answer as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         server: Server,
     },
     /// List the graphs, newest first
     List {
+        /// Print the graphs as JSON lines
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -154,8 +166,8 @@ struct Run {
     /// Print the run's events as they come, then its final state
     #[arg(long, short)]
     follow: bool,
-    /// With --follow: print the events as JSON lines
-    #[arg(long, requires = "follow")]
+    /// Print the server's answer as JSON; with --follow, the events as JSON lines
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: Server,
@@ -175,21 +187,85 @@ struct Watch {
     server: Server,
 }
 
-#[derive(Args)]
-struct Server {
-    /// Where the server is
-    #[arg(
-        long = "server",
-        env = "HEDDLE_SERVER",
-        default_value = "http://127.0.0.1:8000"
-    )]
-    url: String,
+/// That a command was given something that it cannot be run with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Usage {
+    fn new(problem: impl Into<String>) -> anyhow::Error {
+        Self(problem.into()).into()
+    }
 }
 
+/// The exit code of wrong usage.
+const WRONG_USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let mut matches = help::in_groups(Arguments::command()).get_matches();
-    let arguments = Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
-    let done = match arguments.command {
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    if !matches!(arguments.command, Command::Serve(_)) {
+        // Without this, an interrupt ends the process too, only less clearly.
+        let _ = interrupt::exit_on_interrupt();
+    }
+    run(arguments.command).unwrap_or_else(|error| {
+        if output::is_closed(&error) {
+            return ExitCode::SUCCESS;
+        }
+        output::error(format_args!("{error:#}"));
+        match error.is::<Usage>() {
+            true => WRONG_USAGE.into(),
+            false => ExitCode::FAILURE,
+        }
+    })
+}
+
+/// Reads the arguments; else the exit code, once it was said why.
+fn parse() -> Result<Arguments, ExitCode> {
+    let command = help::in_groups(Server::augment_args(Arguments::command()));
+    let read = command.try_get_matches().and_then(|mut matches| {
+        refuse_server(&matches)?;
+        Arguments::from_arg_matches_mut(&mut matches)
+    });
+    read.map_err(|error| {
+        if !error.use_stderr() {
+            // Help and version. Where nobody reads them, nothing is lost.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        // What clap says may repeat an argument, and so a password in it.
+        let said = match paint::Paint::for_stderr().is_on() {
+            true => error.render().ansi().to_string(),
+            false => error.render().to_string(),
+        };
+        output::message(said.trim_end());
+        WRONG_USAGE.into()
+    })
+}
+
+/// Refuses options that say which server to talk to where a command talks to none.
+fn refuse_server(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let (mut path, mut at) = (Vec::new(), matches);
+    while let Some((name, below)) = at.subcommand() {
+        path.push(name);
+        at = below;
+    }
+    if !help::is_offline(&path) {
+        return Ok(());
+    }
+    for (id, flag) in server::OPTIONS {
+        if at.try_contains_id(id).is_ok() && at.value_source(id) == Some(ValueSource::CommandLine) {
+            let problem = format!("`heddle {}` talks to no server: leave {flag} out", path.join(" "));
+            return Err(Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, problem));
+        }
+    }
+    Ok(())
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(serve) => serve::run(serve).map(|()| ExitCode::SUCCESS),
         Command::Plugin(plugin) => plugin.run(),
         Command::Graph(Graph::Check {
@@ -197,19 +273,19 @@ fn main() -> ExitCode {
             offline,
             json,
             server,
-        }) => check::run(&server.url, &file, offline, json),
+        }) => check::run(&server, &file, offline, json),
         Command::Graph(Graph::Draw {
             graph,
             format,
             out,
             server,
-        }) => draw::run(&server.url, &graph, format, out),
-        Command::Graph(Graph::Create { file, server }) => client::create_graph(&server.url, &file),
-        Command::Graph(Graph::List { server }) => client::list_graphs(&server.url),
+        }) => draw::run(&server, &graph, format, out),
+        Command::Graph(Graph::Create { file, json, server }) => client::create_graph(&server, &file, json),
+        Command::Graph(Graph::List { json, server }) => client::list_graphs(&server, json),
         Command::Schedule(schedule) => schedule.run(),
         Command::Run(run) => client::run(&run),
         Command::Runs(runs) => runs.run(),
-        Command::Watch(watch) => client::watch(&watch.server.url, &watch.run, watch.after, watch.json),
+        Command::Watch(watch) => client::watch(&watch.server, &watch.run, watch.after, watch.json),
         Command::Signal(signal) => signal.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
@@ -224,12 +300,5 @@ fn main() -> ExitCode {
         Command::Import(import) => import.run(),
         Command::Backtest(backtest) => backtest.run(),
         Command::Store(command) => store::run(command),
-    };
-    done.unwrap_or_else(|error| {
-        eprintln!(
-            "{}: {error:#}",
-            paint::Paint::for_stderr().in_colour("1;31", "error")
-        );
-        ExitCode::FAILURE
-    })
+    }
 }

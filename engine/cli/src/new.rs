@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use crate::wrap::CONTRACT;
+use crate::{output, wrap::CONTRACT};
 
 /// The longest name of a plugin. Rust's tools make file names of it.
 const NAME_LEN: usize = 64;
@@ -133,8 +133,8 @@ impl New {
         if let Language::Rust = self.lang {
             write(&folder, "Cargo.lock", RUST_LOCK, name)?;
         }
-        println!("{}", folder.display());
-        eprint!("{}", self.next_steps(&folder, &this_command()));
+        output::print(folder.display())?;
+        output::message(self.next_steps(&folder, &this_command()).trim_end());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -142,7 +142,7 @@ impl New {
     fn next_steps(&self, folder: &Path, heddle: &str) -> String {
         let name = &self.name;
         let (build, component) = self.lang.build(name, heddle);
-        let folder = quoted(&folder.to_string_lossy());
+        let folder = output::shell_word(&folder.to_string_lossy());
         let (built, _) = component.rsplit_once('/').expect("a component is in a folder");
         format!(
             "next, with a server running (`{heddle} serve` in another terminal starts one):\n\
@@ -161,18 +161,9 @@ impl New {
 fn this_command() -> String {
     let called = std::env::args().next().unwrap_or_default();
     match called.contains(std::path::is_separator) {
-        true => std::env::current_exe().map_or(called, |path| quoted(&path.to_string_lossy())),
+        true => std::env::current_exe().map_or(called, |path| output::shell_word(&path.to_string_lossy())),
         // It was found on the path.
         false => "heddle".to_owned(),
-    }
-}
-
-/// A word of a shell's command.
-fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
-    match !word.is_empty() && word.bytes().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -300,7 +291,6 @@ mod tests {
             let lines: Vec<_> = shown.lines().map(str::trim).collect();
             assert_eq!(lines[2..4], [build, "/opt/heddle plugin add build/w.wasm"]);
         }
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 
     #[test]

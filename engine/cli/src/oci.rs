@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use anyhow::{Context, anyhow, bail};
 use futures_util::StreamExt;
 use heddle_host::{HostSettings, Outline};
-use heddle_kernel::{Digest, object::clip};
+use heddle_kernel::{Digest, display, object::clip};
 use oci_client::{
     Client, RegistryOperation,
     client::{ClientConfig, ClientProtocol},
@@ -20,7 +20,7 @@ use oci_client::{
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, PASSWORD, USER};
 
 /// The type of a component in a registry.
 const LAYER_TYPE: &str = "application/wasm";
@@ -52,6 +52,11 @@ impl Reference {
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let form = "it must have the form oci://REGISTRY/REPOSITORY:TAG, or …@sha256:DIGEST";
         let rest = text.strip_prefix(SCHEME).unwrap_or(text);
+        // Whatever stands before an `@` that no digest follows may be a password.
+        if has_user(rest) {
+            bail!("a reference names no user and no password: {USER} and {PASSWORD} do; {form}");
+        }
+        let text = &*display::line(text);
         let registry = rest.split_once('/').map(|(registry, _)| registry);
         // Without this, `oci://tools/shout` would be looked for in the registry of Docker.
         if !registry.is_some_and(|host| host == "localhost" || host.contains(['.', ':'])) {
@@ -95,6 +100,17 @@ impl Reference {
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback())
     }
+}
+
+/// Whether a reference, without its scheme, has a user before its registry.
+fn has_user(reference: &str) -> bool {
+    reference
+        .rsplit_once('@')
+        .is_some_and(|(_, digest)| !digest.starts_with("sha256:") && !digest.starts_with("sha512:"))
+        || reference
+            .split('/')
+            .next()
+            .is_some_and(|registry| registry.contains('@'))
 }
 
 impl fmt::Display for Reference {
@@ -474,6 +490,19 @@ mod tests {
         assert!(refusal("oci://ghcr.io:443/shout").contains("neither a tag nor a digest"));
         assert!(refusal("oci://ghcr.io/Acme:1").contains("form oci://"));
         assert!(refusal("oci://ghcr.io/acme@sha256:abc").contains("form oci://"));
+        for with_password in [
+            "oci://me:hunter2@ghcr.io/acme/shout:1",
+            "me:hunter2@ghcr.io/acme/shout:1",
+            "oci://me:hunt/er2@ghcr.io/acme/shout:1",
+            "oci://me:hunter2@localhost:5000/shout@sha256:abc",
+            "oci://me:hunter2@ghcr.io",
+        ] {
+            let refusal = refusal(with_password);
+            assert!(
+                refusal.contains("HEDDLE_OCI_PASSWORD") && !refusal.contains("er2"),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Colours, where there is a terminal that shows them.
 
-use std::io::IsTerminal;
+use std::{ffi::OsStr, io::IsTerminal};
 
-/// Whether to write in colour.
+use heddle_kernel::display;
+
+/// Whether to write in colour. Stdout and stderr are asked separately: one may be a terminal and the other a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Paint(bool);
 
@@ -17,16 +19,51 @@ impl Paint {
         Self(std::io::stderr().is_terminal() && wanted())
     }
 
-    /// A text in a colour, by its code (ECMA-48, 8.3.117).
+    /// Whether colours are shown.
+    pub(crate) fn is_on(self) -> bool {
+        self.0
+    }
+
+    /// A text in a colour, by its code (ECMA-48, 8.3.117). Whatever else the text would do to a terminal is escaped.
     pub(crate) fn in_colour(self, code: &str, text: &str) -> String {
+        let text = display::line(text);
         if self.0 {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
-            text.to_owned()
+            text.into_owned()
         }
     }
 }
 
 fn wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let variable = |name| std::env::var_os(name);
+    is_wanted(variable("NO_COLOR").as_deref(), variable("TERM").as_deref())
+}
+
+/// What the environment says: `NO_COLOR` (no-color.org), and terminals that show none.
+fn is_wanted(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_turns_colours_off() {
+        let wanted = |no_color: Option<&'static str>, term: Option<&'static str>| {
+            is_wanted(no_color.map(OsStr::new), term.map(OsStr::new))
+        };
+        assert!(wanted(None, Some("xterm-256color")) && wanted(Some(""), None));
+        assert!(!wanted(Some("1"), Some("xterm")) && !wanted(None, Some("dumb")));
+    }
+
+    #[test]
+    fn a_painted_text_brings_no_sequences_of_its_own() {
+        assert_eq!(
+            Paint(true).in_colour("1", "a\u{1b}[2Jb\n"),
+            "\u{1b}[1ma\\u{1b}[2Jb\\n\u{1b}[0m"
+        );
+        assert_eq!(Paint(false).in_colour("1", "a\u{1b}[31mb"), "ab");
+    }
 }

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use heddle_host::Outline;
-use serde_json::Value;
+use heddle_kernel::display;
+use serde_json::{Value, json};
 
 use crate::{
     Server,
@@ -18,8 +19,7 @@ use crate::{
     lock::{Lock, Pin},
     new,
     oci::{self, Pulled, Reference, Registry},
-    paint::Paint,
-    wrap,
+    output, wrap,
 };
 
 #[derive(Subcommand)]
@@ -38,6 +38,9 @@ pub(crate) enum Plugin {
     Remove(Remove),
     /// List the registered plugins, what they are granted, and their functions
     List {
+        /// Print the plugins as JSON lines
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -60,6 +63,9 @@ pub(crate) struct Add {
     /// The file that pins what comes from a registry by its digest
     #[arg(long, value_name = "FILE", default_value = "heddle.lock")]
     lock: PathBuf,
+    /// Print each plugin as a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     transport: Transport,
     #[command(flatten)]
@@ -73,6 +79,9 @@ pub(crate) struct Push {
     /// Where to: oci://REGISTRY/REPOSITORY:TAG
     #[arg(value_name = "REFERENCE")]
     to: String,
+    /// Print what was pushed as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     transport: Transport,
 }
@@ -85,6 +94,9 @@ pub(crate) struct Remove {
     /// Remove it even where graphs or runs need it: they fail when they next call it
     #[arg(long)]
     force: bool,
+    /// Print each version that was removed as a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -105,7 +117,7 @@ impl Plugin {
             Self::Push(push) => push.run(),
             Self::Inspect(inspect) => inspect.run(),
             Self::Remove(remove) => remove.run(),
-            Self::List { server } => list_plugins(&server.url),
+            Self::List { json, server } => list_plugins(&server, json),
         }
     }
 }
@@ -179,8 +191,7 @@ impl Add {
         for source in sources {
             if let Err(error) = self.add(source, lock) {
                 refused += 1;
-                let sign = Paint::for_stderr().in_colour("1;31", "error");
-                eprintln!("{sign}: {source}: {error:#}");
+                output::error(format_args!("{}: {error:#}", display::line(&source.to_string())));
             }
         }
         if refused == 0 {
@@ -215,10 +226,10 @@ impl Add {
     fn add_new(&self, reference: &Reference, known: Option<Pin>, lock: &mut Lock) -> anyhow::Result<()> {
         let pulled = Registry::of(reference, self.transport.plain_http)?.pull()?;
         if let Some(pin) = known.as_ref().filter(|pin| pin.manifest != pulled.manifest) {
-            eprintln!(
+            output::message(format_args!(
                 "{reference} was moved from {} to {}",
                 pin.manifest, pulled.manifest
-            );
+            ));
         }
         let given = self.name.clone().or(known.and_then(|pin| pin.given));
         let plugin = self.upload_pulled(&pulled, given.as_deref(), reference)?;
@@ -260,15 +271,18 @@ impl Add {
             return;
         }
         let now = Registry::of(reference, self.transport.plain_http).and_then(|registry| registry.digest());
-        let sign = Paint::for_stderr().in_colour("1;33", "warning");
         match now {
             Ok(now) if now == pin.manifest => {}
-            Ok(now) => eprintln!(
-                "{sign}: {reference} was moved to {now}; {} was added, as {} pins it, and --update follows the tag",
+            Ok(now) => output::warning(format_args!(
+                "{reference} was moved to {now}; {} was added, as {} pins it, and --update follows the tag",
                 pin.manifest,
                 self.lock.display()
-            ),
-            Err(error) => eprintln!("{sign}: whether {reference} was moved is not known: {error:#}"),
+            )),
+            Err(error) => {
+                output::warning(format_args!(
+                    "whether {reference} was moved is not known: {error:#}"
+                ));
+            }
         }
     }
 
@@ -287,9 +301,13 @@ impl Add {
     /// Has the server register a component. Its own name stands, unless one is given; `stem` is for one that has none.
     fn upload(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) -> anyhow::Result<Value> {
         let path = named_path("/v1/plugins", component, name, stem);
-        let plugin = client::upload(&self.server.url, &path, "application/wasm", component)?;
-        println!("{}", named(&plugin));
-        inspect::tell_permissions(&plugin);
+        let plugin = client::upload(&self.server, &path, "application/wasm", component)?;
+        if self.json {
+            output::print_json(&plugin)?;
+        } else {
+            output::print(named(&plugin))?;
+            inspect::tell_permissions(&plugin);
+        }
         Ok(plugin)
     }
 }
@@ -306,11 +324,15 @@ impl Push {
         let outline = Outline::of(&component, stem_of(&self.file))
             .map_err(|error| anyhow::anyhow!("{}: {error}", self.file.display()))?;
         let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &outline)?;
-        eprintln!(
-            "pushed {}@{} to {reference}, which is from here on:",
-            outline.name, outline.version
-        );
-        println!("{}", reference.at(&digest));
+        let pinned = reference.at(&digest).to_string();
+        if self.json {
+            let (name, version) = (&outline.name, &outline.version);
+            output::print_json(&json!({"name": name, "version": version, "reference": pinned}))?;
+        } else {
+            let pushed = format!("pushed {}@{} to {reference}", outline.name, outline.version);
+            output::message(format_args!("{}, which is from here on:", display::line(&pushed)));
+            output::print(pinned)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -324,9 +346,12 @@ impl Remove {
         if self.force {
             path += "?force=true";
         }
-        let answer = client::remove(&self.server.url, &path)?;
+        let answer = client::remove(&self.server, &path)?;
         for version in list(&answer, "removed") {
-            println!("{}", named(version));
+            match self.json {
+                true => output::print_json(version)?,
+                false => output::print(named(version))?,
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -378,10 +403,14 @@ fn named(plugin: &Value) -> String {
     format!("{}@{}", text(plugin, "name"), text(plugin, "version"))
 }
 
-fn list_plugins(server: &str) -> anyhow::Result<ExitCode> {
-    let answer = client::get(server, "/v1/plugins")?;
-    let mut out = std::io::stdout().lock();
-    for plugin in list(&answer, "plugins") {
+fn list_plugins(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
+    let answer = client::get_text(server, "/v1/plugins")?;
+    let mut out = output::stdout();
+    if json {
+        client::print_items(&mut out, &answer, "plugins")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for plugin in list(&serde_json::from_str(&answer)?, "plugins") {
         inspect::write_briefly(&mut out, plugin)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,19 +1,15 @@
 //! `heddle runs`: the list of runs.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
-use anyhow::bail;
 use clap::Args;
-use heddle_kernel::graph;
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use heddle_kernel::{display, graph};
+use serde_json::Value;
 
 use crate::{
-    Server,
-    client::{escape, get_text, text},
+    Server, Usage,
+    client::{escape, get_text, list, print_items, text},
+    output,
     paint::Paint,
 };
 
@@ -57,38 +53,30 @@ pub(crate) struct Runs {
     server: Server,
 }
 
-/// A page of the list, with its runs as the server wrote them.
-#[derive(Deserialize)]
-struct Page<'p> {
-    #[serde(borrow)]
-    runs: Vec<&'p RawValue>,
-    next_page_token: Option<String>,
-}
-
 impl Runs {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let filters = self.filters(jiff::Timestamp::now())?;
         let mut left = if self.all { usize::MAX } else { self.limit };
         let mut token = String::new();
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         while left > 0 {
             let path = format!("/v1/runs?page_size={}{filters}{token}", left.min(PAGE_LEN));
-            let page = get_text(&self.server.url, &path)?;
-            let page: Page<'_> = serde_json::from_str(&page)?;
-            for run in &page.runs {
-                match self.json {
-                    true => writeln!(out, "{run}")?,
-                    false => writeln!(out, "{}", line(&serde_json::from_str(run.get())?))?,
-                }
+            let page = get_text(&self.server, &path)?;
+            if self.json {
+                print_items(&mut out, &page, "runs")?;
             }
-            left = left.saturating_sub(page.runs.len());
-            let Some(next) = page.next_page_token else {
+            let page: Value = serde_json::from_str(&page)?;
+            for run in list(&page, "runs").filter(|_| !self.json) {
+                writeln!(out, "{}", line(run))?;
+            }
+            left = left.saturating_sub(list(&page, "runs").count());
+            let Some(next) = page["next_page_token"].as_str() else {
                 return Ok(ExitCode::SUCCESS);
             };
-            token = format!("&page_token={next}");
+            token = format!("&page_token={}", escape(next));
         }
         if self.limit > 0 && !self.json {
-            eprintln!("there are more: --limit N lists so many, --all all of them");
+            output::message("there are more: --limit N lists so many, --all all of them");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -124,9 +112,9 @@ fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String>
     let ago = ms.and_then(|ms| jiff::Timestamp::from_millisecond(now.as_millisecond() - ms).ok());
     match ago {
         Some(at) => Ok(at.to_string()),
-        None => bail!(
+        None => Err(Usage::new(format!(
             "{flag} {given}: give a time, as in 2026-11-29T12:00:00Z, or how long ago, as in 30m, 2h or 7d"
-        ),
+        ))),
     }
 }
 
@@ -134,28 +122,29 @@ fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String>
 fn line(run: &Value) -> String {
     let paint = Paint::for_stdout();
     let status = text(run, "status");
-    let colour = match status {
+    let colour = match &*status {
         "finished" => "32",
         "failed" => "31",
         "running" => "34",
         "waiting" | "paused" | "queued" => "33",
         _ => "2",
     };
-    let graph = match text(run, "graph_name") {
-        "" => text(run, "graph_id").get(..12).unwrap_or(text(run, "graph_id")),
+    let (name, id) = (text(run, "graph_name"), text(run, "graph_id"));
+    let graph = match &*name {
+        "" => id.get(..12).unwrap_or(&id),
         name => name,
     };
     let error = &run["error"];
     let why = match error["message"].as_str() {
         Some(message) => format!("{}: {}", text(error, "node"), cut(message)),
-        None => text(run, "origin").to_owned(),
+        None => text(run, "origin").into_owned(),
     };
     let began = text(run, "started_at");
     let line = format!(
         "{}  {}  {}  {graph:<NAME_ROOM$}  {why}",
         text(run, "run_id"),
         paint.in_colour(colour, &format!("{status:<9}")),
-        paint.in_colour("2", &began.get(..19).unwrap_or(began).replace('T', " ")),
+        paint.in_colour("2", &began.get(..19).unwrap_or(&began).replace('T', " ")),
     );
     line.trim_end().to_owned()
 }
@@ -163,9 +152,10 @@ fn line(run: &Value) -> String {
 /// The beginning of a message, in one line.
 fn cut(message: &str) -> String {
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = display::line(&message);
     match message.char_indices().nth(MESSAGE_LEN) {
         Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
+        None => message.into_owned(),
     }
 }
 

@@ -3,12 +3,31 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
+use heddle_kernel::display;
 use serde_json::{Value, json};
 
 use crate::{
     Server,
-    client::{delete, escape, get, given, list, post, text},
+    client::{delete, escape, get_text, given, list, post, print_items, text},
+    output,
+    refusal::Flags,
 };
+
+/// Where each argument of `schedule create` is in the body.
+const FLAGS: Flags = &[
+    ("/name", "NAME"),
+    ("/graph", "GRAPH"),
+    ("/when/cron", "--cron"),
+    ("/when/time_zone", "--time-zone"),
+    ("/when/every", "--every"),
+    ("/when/from", "--from"),
+    ("/when/at", "--at"),
+    ("/when", "--cron, --every or --at"),
+    ("/state", "--state"),
+    ("/priority", "--priority"),
+    ("/overlap", "--overlap"),
+    ("/catch_up", "--catch-up"),
+];
 
 #[derive(Subcommand)]
 pub(crate) enum Schedule {
@@ -16,6 +35,9 @@ pub(crate) enum Schedule {
     Create(Create),
     /// List the schedules, each with when it is due next
     List {
+        /// Print the schedules as JSON lines
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -35,6 +57,9 @@ pub(crate) enum Schedule {
 pub(crate) struct Named {
     /// The schedule's name
     name: String,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -76,6 +101,9 @@ pub(crate) struct Create {
     /// Create it paused; without this, one that takes the place of another stays paused or active as that one was
     #[arg(long)]
     paused: bool,
+    /// Print the schedule as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -102,25 +130,65 @@ enum CatchUp {
 
 impl Schedule {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let mut out = std::io::stdout().lock();
         match self {
-            Self::Create(create) => writeln!(out, "{}", next(&create.send()?))?,
-            Self::List { server } => {
-                for schedule in list(&get(&server.url, "/v1/schedules")?, "schedules") {
-                    writeln!(out, "{}  {}", text(schedule, "name"), next(schedule))?;
+            Self::Create(create) => {
+                let schedule = create.send()?;
+                tell(create.json, &schedule, || next(&schedule))?;
+            }
+            Self::List { json, server } => list_all(server, *json)?,
+            Self::Show(named) => {
+                let schedule = get_text(&named.server, &named.path(""))?;
+                match named.json {
+                    true => output::print(display::json(&schedule))?,
+                    false => output::print_pretty(&serde_json::from_str(&schedule)?)?,
                 }
             }
-            Self::Show(named) => {
-                let schedule = get(&named.server.url, &named.path(""))?;
-                writeln!(out, "{}", serde_json::to_string_pretty(&schedule)?)?;
+            Self::Pause(named) => {
+                let schedule = named.post("/pause")?;
+                tell(named.json, &schedule, || next(&schedule))?;
             }
-            Self::Pause(named) => writeln!(out, "{}", next(&named.post("/pause")?))?,
-            Self::Resume(named) => writeln!(out, "{}", next(&named.post("/resume")?))?,
-            Self::Delete(named) => delete(&named.server.url, &named.path(""))?,
-            Self::Run(named) => writeln!(out, "{}", text(&named.post("/run")?, "run_id"))?,
+            Self::Resume(named) => {
+                let schedule = named.post("/resume")?;
+                tell(named.json, &schedule, || next(&schedule))?;
+            }
+            Self::Delete(named) => {
+                delete(&named.server, &named.path(""))?;
+                let deleted = json!({"deleted": named.name});
+                tell(named.json, &deleted, || {
+                    format!("Deleted schedule {}", named.name)
+                })?;
+            }
+            Self::Run(named) => {
+                let started = named.post("/run")?;
+                tell(named.json, &started, || text(&started, "run_id").into_owned())?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Prints the server's answer as JSON, or what happened in words.
+fn tell(json: bool, answer: &Value, said: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match json {
+        true => output::print_json(answer)?,
+        false => output::print(said())?,
+    }
+    Ok(())
+}
+
+fn list_all(server: &Server, json: bool) -> anyhow::Result<()> {
+    let answer = get_text(server, "/v1/schedules")?;
+    let mut out = output::stdout();
+    if json {
+        return print_items(&mut out, &answer, "schedules");
+    }
+    let answer: Value = serde_json::from_str(&answer)?;
+    let names = list(&answer, "schedules").map(|schedule| text(schedule, "name").chars().count());
+    let width = names.max().unwrap_or_default();
+    for schedule in list(&answer, "schedules") {
+        writeln!(out, "{:<width$}  {}", text(schedule, "name"), next(schedule))?;
+    }
+    Ok(())
 }
 
 impl Named {
@@ -129,7 +197,7 @@ impl Named {
     }
 
     fn post(&self, rest: &str) -> anyhow::Result<Value> {
-        post(&self.server.url, &self.path(rest), "{}")
+        post(&self.server, &self.path(rest), "{}", &[])
     }
 }
 
@@ -168,16 +236,16 @@ impl Create {
         if self.paused {
             body["paused"] = json!(true);
         }
-        post(&self.server.url, "/v1/schedules", &body.to_string())
+        post(&self.server, "/v1/schedules", &body.to_string(), FLAGS)
     }
 }
 
 /// When a schedule is due next, in words.
 fn next(schedule: &Value) -> String {
-    let mut told = match schedule["next_at"].as_str() {
-        Some(at) => format!("next at {at}"),
-        None if schedule["paused"] == true => "paused".to_owned(),
-        None => "nothing follows".to_owned(),
+    let mut told = match &*text(schedule, "next_at") {
+        "" if schedule["paused"] == true => "paused".to_owned(),
+        "" => "nothing follows".to_owned(),
+        at => format!("next at {at}"),
     };
     let error = text(&schedule["last_error"], "message");
     if !error.is_empty() {

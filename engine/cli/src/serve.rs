@@ -10,9 +10,8 @@ use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::{net::TcpListener, task::JoinSet};
-use tracing_subscriber::EnvFilter;
 
-use crate::{archive::Folder, watch::PluginsFolder};
+use crate::{archive::Folder, log, watch::PluginsFolder};
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -23,7 +22,12 @@ pub(crate) struct Serve {
     #[arg(long, env = "HEDDLE_LISTEN", default_value = "127.0.0.1:8000")]
     listen: String,
     /// Where everything is kept: sqlite:PATH, one file, created on first start
-    #[arg(long, env = "HEDDLE_STORE", default_value = "sqlite:heddle.db")]
+    #[arg(
+        long,
+        env = "HEDDLE_STORE",
+        hide_env_values = true,
+        default_value = "sqlite:heddle.db"
+    )]
     store: String,
     /// The folder whose .wasm files are registered at the start [default: plugins or target/plugins, the first that
     /// has some]
@@ -70,12 +74,7 @@ pub(crate) struct Serve {
 }
 
 pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("HEDDLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .init();
+    log::to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve.run());
     // A guest that ignores its deadline must not hold the exit up.

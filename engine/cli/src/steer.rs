@@ -1,5 +1,5 @@
 //! The commands that steer a run: `pause`, `resume`, `retry`, `cancel`, `upgrade`, `fork` and `signal`. Each prints
-//! the number of the last event that it led to; `fork` prints the new run's id.
+//! what happened in words, or the server's answer with `--json`; `fork` prints the new run's id.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Server,
-    client::{escape, given, post, post_keyed, text},
+    client::{escape, get, given, post, post_keyed, text},
+    output,
+    refusal::Flags,
 };
 
 #[derive(Args)]
@@ -26,6 +28,9 @@ pub(crate) struct Signal {
     /// A key of your own: sent again with it, the signal counts once
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -37,6 +42,9 @@ pub(crate) struct Pause {
     /// Why, for whoever reads the run's events
     #[arg(long, default_value = "")]
     reason: String,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -45,6 +53,9 @@ pub(crate) struct Pause {
 pub(crate) struct Resume {
     /// The run's id
     run: String,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -53,6 +64,9 @@ pub(crate) struct Resume {
 pub(crate) struct Retry {
     /// The run's id
     run: String,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -67,6 +81,9 @@ pub(crate) struct Cancel {
     /// How long calls under way may still take: 0s, 500ms, 10s [default: the server's, 5s]
     #[arg(long, value_name = "TIME")]
     grace: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -78,6 +95,9 @@ pub(crate) struct Upgrade {
     /// Another version of its graph: an id, or a name for the newest [default: the graph stays as it is]
     #[arg(long)]
     graph: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -95,6 +115,9 @@ pub(crate) struct Fork {
     /// A key of your own: sent again with it, the request answers the same run
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -108,31 +131,45 @@ impl Signal {
         }
         let path = format!("/v1/runs/{}/signal", escape(&self.run));
         let sent = post_keyed(
-            &self.server.url,
+            &self.server,
             &path,
             &body.to_string(),
             self.idempotency_key.as_deref(),
+            &[("/name", "NAME"), ("/payload", "--payload"), ("/wait", "--wait")],
         )?;
-        println!("{}", sent["seq"]);
-        Ok(ExitCode::SUCCESS)
+        tell(self.json, &sent, || {
+            format!("Sent signal {} to run {}", self.name, self.run)
+        })
     }
 }
 
 impl Pause {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        send(&self.server, &self.run, "pause", &json!({"reason": self.reason}))
+        let body = json!({"reason": self.reason});
+        let sent = send(
+            &self.server,
+            &self.run,
+            "pause",
+            &body,
+            &[("/reason", "--reason")],
+        )?;
+        tell(self.json, &sent, || format!("Paused run {}", self.run))
     }
 }
 
 impl Resume {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        send(&self.server, &self.run, "resume", &json!({}))
+        let sent = send(&self.server, &self.run, "resume", &json!({}), &[])?;
+        tell(self.json, &sent, || format!("Resumed run {}", self.run))
     }
 }
 
 impl Retry {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        send(&self.server, &self.run, "retry", &json!({}))
+        let sent = send(&self.server, &self.run, "retry", &json!({}), &[])?;
+        tell(self.json, &sent, || {
+            format!("Retrying run {} from where it failed", self.run)
+        })
     }
 }
 
@@ -142,13 +179,33 @@ impl Cancel {
         if let Some(grace) = &self.grace {
             body["grace"] = json!(grace);
         }
-        send(&self.server, &self.run, "cancel", &body)
+        let flags: Flags = &[("/reason", "--reason"), ("/grace", "--grace")];
+        let sent = send(&self.server, &self.run, "cancel", &body, flags)?;
+        tell(self.json, &sent, || {
+            // The cancellation is accepted, whatever this request gives.
+            let run = get(&self.server, &format!("/v1/runs/{}", escape(&self.run)));
+            match run.is_ok_and(|run| run["status"] == "cancelled") {
+                true => format!("Cancelled run {}", self.run),
+                false => format!("Cancelling run {}: calls in progress may still finish", self.run),
+            }
+        })
     }
 }
 
 impl Upgrade {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        send(&self.server, &self.run, "upgrade", &json!({"graph": self.graph}))
+        let body = json!({"graph": self.graph});
+        let sent = send(
+            &self.server,
+            &self.run,
+            "upgrade",
+            &body,
+            &[("/graph", "--graph")],
+        )?;
+        tell(self.json, &sent, || match &self.graph {
+            Some(graph) => format!("Upgraded run {} to graph {graph}", self.run),
+            None => format!("Upgraded run {} to the newest versions of its plugins", self.run),
+        })
     }
 }
 
@@ -158,19 +215,31 @@ impl Fork {
         let body = json!({"step": self.step, "state": state});
         let path = format!("/v1/runs/{}/fork", escape(&self.run));
         let fork = post_keyed(
-            &self.server.url,
+            &self.server,
             &path,
             &body.to_string(),
             self.idempotency_key.as_deref(),
+            &[("/step", "--step"), ("/state", "--state")],
         )?;
-        println!("{}", text(&fork, "run_id"));
+        match self.json {
+            true => output::print_json(&fork)?,
+            false => output::print(text(&fork, "run_id"))?,
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn send(server: &Server, run: &str, what: &str, body: &Value) -> anyhow::Result<ExitCode> {
+fn send(server: &Server, run: &str, what: &str, body: &Value, flags: Flags) -> anyhow::Result<Value> {
     let path = format!("/v1/runs/{}/{what}", escape(run));
-    let sent = post(&server.url, &path, &body.to_string())?;
-    println!("{}", sent["seq"]);
+    post(server, &path, &body.to_string(), flags)
+}
+
+/// Prints the server's answer as JSON, or says what happened and which event of the run says so.
+fn tell(json: bool, sent: &Value, said: impl FnOnce() -> String) -> anyhow::Result<ExitCode> {
+    if json {
+        output::print_json(sent)?;
+    } else {
+        output::print(format_args!("{} (event {})", said(), sent["seq"]))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,13 @@
 //! `heddle store`: looks after the file that a server keeps everything in.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use anyhow::bail;
 use clap::Subcommand;
+use heddle_kernel::display;
 use heddle_store::maintenance::{self, Problem, Report};
 use serde_json::json;
+
+use crate::{Usage, output};
 
 #[derive(Subcommand)]
 pub(crate) enum Store {
@@ -23,6 +25,9 @@ pub(crate) enum Store {
         file: PathBuf,
         #[command(flatten)]
         place: Place,
+        /// Print what was copied as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Bring a store of an older version to the newest format; a copy of it as it was is left beside it
     Migrate {
@@ -31,13 +36,21 @@ pub(crate) enum Store {
         /// Leave no copy
         #[arg(long)]
         no_backup: bool,
+        /// Print what was done as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
 #[derive(clap::Args)]
 pub(crate) struct Place {
     /// Where everything is kept: sqlite:PATH
-    #[arg(long, env = "HEDDLE_STORE", default_value = "sqlite:heddle.db")]
+    #[arg(
+        long,
+        env = "HEDDLE_STORE",
+        hide_env_values = true,
+        default_value = "sqlite:heddle.db"
+    )]
     store: String,
 }
 
@@ -45,7 +58,14 @@ pub(crate) struct Place {
 pub(crate) fn path(store: &str) -> anyhow::Result<PathBuf> {
     match store.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
-        _ => bail!("--store {store}: expected sqlite:PATH, as in sqlite:heddle.db"),
+        // What stands behind the scheme may have a password in it.
+        Some((scheme, _)) => Err(Usage::new(format!(
+            "--store {}:…: expected sqlite:PATH, as in sqlite:heddle.db",
+            display::line(scheme)
+        ))),
+        None => Err(Usage::new(
+            "--store: expected sqlite:PATH, as in sqlite:heddle.db",
+        )),
     }
 }
 
@@ -53,42 +73,49 @@ pub(crate) fn run(command: Store) -> anyhow::Result<ExitCode> {
     match command {
         Store::Check { place, json } => {
             let report = maintenance::check(&path(&place.store)?)?;
-            match json {
-                true => println!("{}", as_json(&report)),
-                false => print!("{}", as_text(&report)),
-            }
-            Ok(code(&report))
+            print(&report, json)
         }
-        Store::Backup { file, place } => {
+        Store::Backup { file, place, json } => {
             let report = maintenance::backup(&path(&place.store)?, &file)?;
-            print!("{}", as_text(&report));
-            Ok(code(&report))
+            print(&report, json)
         }
-        Store::Migrate { place, no_backup } => {
+        Store::Migrate {
+            place,
+            no_backup,
+            json,
+        } => {
             let path = path(&place.store)?;
             let done = maintenance::migrate(&path, !no_backup)?;
-            if let Some(backup) = &done.backup {
-                println!("{} is the store as it was", backup.display());
+            let backup = done.backup.as_ref().map(|backup| backup.display().to_string());
+            if json {
+                let path = path.display().to_string();
+                output::print_json(
+                    &json!({"path": path, "from": done.from, "to": done.to, "backup": backup}),
+                )?;
+                return Ok(ExitCode::SUCCESS);
             }
-            match done.from == done.to {
-                true => println!("{} has format {}, the newest", path.display(), done.to),
-                false => println!(
-                    "{}: from format {} to format {}",
-                    path.display(),
-                    done.from,
-                    done.to
-                ),
+            if let Some(backup) = backup {
+                output::print(format_args!("{backup} is the store as it was"))?;
             }
+            let path = path.display();
+            output::print(match done.from == done.to {
+                true => format!("{path} has format {}, the newest", done.to),
+                false => format!("{path}: from format {} to format {}", done.from, done.to),
+            })?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn code(report: &Report) -> ExitCode {
-    match report.is_sound() {
+fn print(report: &Report, json: bool) -> anyhow::Result<ExitCode> {
+    match json {
+        true => output::print_json(&as_json(report))?,
+        false => write!(output::stdout(), "{}", as_text(report))?,
+    }
+    Ok(match report.is_sound() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    }
+    })
 }
 
 fn as_text(report: &Report) -> String {
@@ -108,8 +135,8 @@ fn as_text(report: &Report) -> String {
     );
     for Problem { run, message } in &report.problems {
         text += &match run {
-            Some(run) => format!("run {run}: {message}\n"),
-            None => format!("{message}\n"),
+            Some(run) => format!("run {run}: {}\n", display::line(message)),
+            None => format!("{}\n", display::line(message)),
         };
     }
     text += &match report.problems.len() {

@@ -54,7 +54,7 @@ pub enum CreateGraphError {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No graph has this id or name.
-    #[error("there is no graph `{0}`: create it with POST /graph/create or POST /v1/graphs")]
+    #[error("there is no graph `{0}`: create it with POST /v1/graphs")]
     NoSuchGraph(String),
     /// The graph cannot run now: a function that it needs is gone.
     #[error("the graph cannot run: {}", summary(.0))]

@@ -1,0 +1,157 @@
+//! What commands print: data to stdout, messages to stderr.
+//!
+//! A reader that goes away, as in `heddle watch RUN | head`, is no failure: [`is_closed`] tells it from one. Messages
+//! on stderr are printed without the secrets of URLs.
+
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, StdoutLock, Write},
+};
+
+use heddle_kernel::display;
+use serde_json::Value;
+
+use crate::paint::Paint;
+
+/// Stdout, locked until this is dropped.
+pub(crate) struct Stdout(StdoutLock<'static>);
+
+/// That whoever read stdout has gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of stdout has gone")]
+struct Closed;
+
+/// Locks stdout for several lines.
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout().lock())
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(marked)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(marked)
+    }
+}
+
+fn marked(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::BrokenPipe => io::Error::new(ErrorKind::BrokenPipe, Closed),
+        _ => error,
+    }
+}
+
+/// Whether a command ended because nobody reads its output any more.
+pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause.is::<Closed>() || inner.is_some_and(|inner| inner.is::<Closed>())
+    })
+}
+
+/// Ends this process once nobody reads stdout any more, even while there is nothing to print. For commands that only
+/// show what happens elsewhere.
+#[cfg(target_os = "linux")]
+#[expect(
+    deprecated,
+    reason = "the replacement is unsafe, since a descriptor could be closed while it is registered; stdout is not"
+)]
+pub(crate) fn exit_when_closed() {
+    use tokio::io::{Interest, unix::AsyncFd};
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let Ok(runtime) = runtime else { return };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            // What cannot be waited for, as a file, has no reader that goes away.
+            if let Ok(stdout) = AsyncFd::with_interest(io::stdout(), Interest::ERROR)
+                && stdout.ready(Interest::ERROR).await.is_ok()
+            {
+                std::process::exit(0);
+            }
+        });
+    });
+}
+
+/// Elsewhere, such a command ends with the next line that it prints.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn exit_when_closed() {}
+
+/// Prints a line to stdout.
+pub(crate) fn print(line: impl Display) -> io::Result<()> {
+    writeln!(stdout(), "{line}")
+}
+
+/// Prints a value to stdout as a line of JSON.
+pub(crate) fn print_json(value: &Value) -> io::Result<()> {
+    print(display::json(&value.to_string()))
+}
+
+/// Prints a value to stdout as JSON that people can read.
+pub(crate) fn print_pretty(value: &Value) -> anyhow::Result<()> {
+    print(display::json(&serde_json::to_string_pretty(value)?))?;
+    Ok(())
+}
+
+/// Prints a line to stderr. Where nobody reads it, nothing is lost.
+pub(crate) fn message(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", display::redact(&line.to_string()));
+}
+
+/// Prints a warning to stderr.
+pub(crate) fn warning(text: impl Display) {
+    message(format_args!(
+        "{}: {text}",
+        Paint::for_stderr().in_colour("1;33", "warning")
+    ));
+}
+
+/// Prints an error to stderr.
+pub(crate) fn error(text: impl Display) {
+    message(format_args!(
+        "{}: {text}",
+        Paint::for_stderr().in_colour("1;31", "error")
+    ));
+}
+
+/// A text as one word of a shell's command line.
+pub(crate) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_means_itself_to_a_shell() {
+        for (text, word) in [
+            ("approval", "approval"),
+            ("", "''"),
+            ("x; rm -rf ~", "'x; rm -rf ~'"),
+            ("it's", r"'it'\''s'"),
+            ("$(id)", "'$(id)'"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
+
+    #[test]
+    fn only_a_reader_that_went_away_is_told_from_a_failure() {
+        let pipe = || io::Error::from(ErrorKind::BrokenPipe);
+        assert!(is_closed(
+            &anyhow::Error::from(marked(pipe())).context("while printing")
+        ));
+        assert!(
+            !is_closed(&anyhow::Error::from(pipe())),
+            "this one may be of the network"
+        );
+        assert!(!is_closed(&marked(ErrorKind::StorageFull.into()).into()));
+    }
+}

@@ -1,0 +1,437 @@
+//! What a server answers in place of what was asked for: a problem (RFC 9457), in the words of the command line.
+//!
+//! A problem is written for users of HTTP. It may name a route, a query parameter, a header or a place in the body;
+//! here these become the command, the flag or the argument that stands for them.
+
+use std::fmt::{self, Write};
+
+use heddle_kernel::display;
+use serde_json::Value;
+use ureq::http::StatusCode;
+
+use crate::client::{list, text};
+
+/// Routes and the commands that do the same. `{…}` is any part of a path, and stands in the command for what is there.
+/// Of two that fit, the first one is taken.
+const COMMANDS: [(&str, &str, &str); 40] = [
+    ("POST", "/graph/create", "heddle graph create FILE"),
+    ("POST", "/graph/run", "heddle run GRAPH"),
+    ("GET", "/graph/state/{}", "heddle show {}"),
+    ("POST", "/v1/graphs", "heddle graph create FILE"),
+    ("GET", "/v1/graphs", "heddle graph list"),
+    ("POST", "/v1/graphs:check", "heddle graph check FILE"),
+    ("GET", "/v1/graphs/{}", "heddle graph draw {}"),
+    ("GET", "/v1/graphs/{}/picture", "heddle graph draw {}"),
+    ("POST", "/v1/runs", "heddle run GRAPH"),
+    ("GET", "/v1/runs", "heddle runs"),
+    ("POST", "/v1/runs:import", "heddle import FILE"),
+    ("GET", "/v1/runs/{}", "heddle show {}"),
+    ("GET", "/v1/runs/{}/events", "heddle watch {}"),
+    ("POST", "/v1/runs/{}/signal", "heddle signal {} NAME"),
+    ("POST", "/v1/runs/{}/cancel", "heddle cancel {}"),
+    ("POST", "/v1/runs/{}/pause", "heddle pause {}"),
+    ("POST", "/v1/runs/{}/resume", "heddle resume {}"),
+    ("POST", "/v1/runs/{}/retry", "heddle retry {}"),
+    ("POST", "/v1/runs/{}/upgrade", "heddle upgrade {}"),
+    ("POST", "/v1/runs/{}/fork", "heddle fork {} --step N"),
+    ("GET", "/v1/runs/{}/steps", "heddle steps {}"),
+    ("GET", "/v1/runs/{}/steps/{}", "heddle show {} --step {}"),
+    ("GET", "/v1/runs/{}/diff", "heddle diff {} FROM TO"),
+    ("GET", "/v1/runs/{}/export", "heddle export {}"),
+    ("POST", "/v1/schedules", "heddle schedule create NAME GRAPH"),
+    ("GET", "/v1/schedules", "heddle schedule list"),
+    ("GET", "/v1/schedules/{}", "heddle schedule show {}"),
+    ("DELETE", "/v1/schedules/{}", "heddle schedule delete {}"),
+    ("POST", "/v1/schedules/{}/pause", "heddle schedule pause {}"),
+    ("POST", "/v1/schedules/{}/resume", "heddle schedule resume {}"),
+    ("POST", "/v1/schedules/{}/run", "heddle schedule run {}"),
+    ("POST", "/v1/plugins", "heddle plugin add FILE"),
+    ("GET", "/v1/plugins", "heddle plugin list"),
+    ("POST", "/v1/plugins:inspect", "heddle plugin inspect FILE"),
+    ("GET", "/v1/plugins/{}", "heddle plugin inspect {}"),
+    ("DELETE", "/v1/plugins/{}", "heddle plugin remove {}"),
+    ("GET", "/v1/plugins/{}/{}", "heddle plugin inspect {}@{}"),
+    ("DELETE", "/v1/plugins/{}/{}", "heddle plugin remove {}@{}"),
+    ("GET", "/v1/tools", "heddle plugin list"),
+    ("GET", "/v1/tools/{}/{}", "heddle plugin inspect {}"),
+];
+
+/// Routes that no command stands for: these stay as they are.
+const HTTP_ONLY: [(&str, &str); 9] = [
+    ("GET", "/ws/logs/{}"),
+    ("GET", "/v1/graph.schema.json"),
+    ("DELETE", "/v1/runs/{}"),
+    ("POST", "/v1/tools/{}/{}/call"),
+    ("GET", "/v1/plugins/{}/policy"),
+    ("PUT", "/v1/plugins/{}/policy"),
+    ("DELETE", "/v1/plugins/{}/policy"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+];
+
+/// What sort of problem a wrong query is.
+const BAD_QUERY: &str = "urn:heddle:problem:bad-query";
+
+/// Places in the body of a request, and the flags or arguments that a command sends there.
+pub(crate) type Flags = &'static [(&'static str, &'static str)];
+
+/// What a server answered in place of what was asked for.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    problem: Value,
+    flags: Flags,
+}
+
+impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// Reads the body of an answer; what is no problem has no details.
+    pub(crate) fn of(status: StatusCode, body: &str, flags: Flags) -> Self {
+        let problem = serde_json::from_str(body).unwrap_or_default();
+        Self {
+            status,
+            problem,
+            flags,
+        }
+    }
+
+    /// The findings of a problem that has several, or one that its detail does not tell.
+    pub(crate) fn findings(&self) -> impl Iterator<Item = &Value> {
+        list(&self.problem, "errors")
+    }
+
+    /// What sort of problem it is.
+    pub(crate) fn title(&self) -> String {
+        text(&self.problem, "title").into_owned()
+    }
+
+    /// A place in the body, in the words of the command line.
+    fn place(&self, pointer: &str) -> String {
+        let fits = |place: &str| {
+            let rest = pointer.strip_prefix(place)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+        };
+        let found = self
+            .flags
+            .iter()
+            .find_map(|(place, flag)| Some((flag, fits(place)?)));
+        match found {
+            Some((flag, "")) => (*flag).to_owned(),
+            Some((flag, rest)) => format!("{flag} at {}", display::line(rest)),
+            None => display::line(pointer).into_owned(),
+        }
+    }
+
+    /// A finding as `PLACE: message`.
+    fn finding(&self, finding: &Value) -> String {
+        let message = in_commands(&text(finding, "message"));
+        match &*text(finding, "pointer") {
+            "" => message,
+            pointer => format!("{}: {message}", self.place(pointer)),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (title, detail) = (self.title(), text(&self.problem, "detail"));
+        let findings: Vec<&Value> = self.findings().collect();
+        match &*findings {
+            // The detail has the messages of all findings in a row, so one of both is enough.
+            [finding] if detail.ends_with(&*text(finding, "message")) => {
+                let pointer = text(finding, "pointer");
+                let before = detail
+                    .strip_suffix(&*text(finding, "message"))
+                    .unwrap_or_default();
+                let before = before.strip_suffix(&format!("{pointer}: ")).unwrap_or(before);
+                write!(f, "{}{}", in_commands(before), self.finding(finding))
+            }
+            [] if detail.is_empty() => {
+                write!(f, "the server answered {}", self.status)?;
+                match self.status {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                        f.write_str(": --token, HEDDLE_TOKEN and --header say who you are")
+                    }
+                    StatusCode::NOT_FOUND => f.write_str(": --server must name the place where Heddle is"),
+                    _ => Ok(()),
+                }
+            }
+            [] if self.problem["type"] == BAD_QUERY => f.write_str(&in_commands(&query_flag(&detail))),
+            [] => f.write_str(&in_commands(&detail)),
+            findings => {
+                f.write_str(&lower_first(&title))?;
+                f.write_char(':')?;
+                for finding in findings {
+                    write!(f, "\n  {}", self.finding(finding))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is wrong with a parameter of a query, which stands first, by the flag of the same name.
+fn query_flag(detail: &str) -> String {
+    let parameter = detail.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+    match parameter {
+        Some((name, rest)) if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+            format!("--{}{rest}", name.replace('_', "-"))
+        }
+        _ => detail.to_owned(),
+    }
+}
+
+/// A title within a sentence.
+fn lower_first(title: &str) -> String {
+    let mut rest = title.chars();
+    rest.next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
+}
+
+/// A message of a server, with commands and flags in place of the routes, parameters and headers that it names.
+pub(crate) fn in_commands(message: &str) -> String {
+    let mut told = String::with_capacity(message.len());
+    let mut rest = message;
+    loop {
+        let methods = ["GET /", "POST /", "PUT /", "DELETE /"];
+        let route = methods.iter().filter_map(|method| rest.find(method)).min();
+        let Some(at) = route else {
+            told.push_str(rest);
+            return in_flags(&told);
+        };
+        told.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (method, path) = rest.split_once(' ').expect("a method has a blank behind it");
+        let ends = |c: char| c.is_whitespace() || matches!(c, '`' | ',' | ';' | ')' | '"');
+        let path = &path[..path.find(ends).unwrap_or(path.len())];
+        // A `:` or `.` at its end belongs to the sentence.
+        let path = path.trim_end_matches([':', '.']);
+        let len = method.len() + 1 + path.len();
+        match command(method, path) {
+            // What is no code yet becomes code.
+            Some(command) if told.ends_with('`') => told.push_str(&command),
+            Some(command) => write!(told, "`{command}`").expect("writing to a string does not fail"),
+            None => told.push_str(&rest[..len]),
+        }
+        rest = &rest[len..];
+    }
+}
+
+/// The message of a run's error. What the engine says is in the words of the command line; what a function says stays.
+pub(crate) fn run_error(error: &Value) -> String {
+    let message = error["message"].as_str().unwrap_or_default();
+    match error["code"].as_str() {
+        Some("retryable" | "permanent" | "invalid_input") => message.to_owned(),
+        _ => in_commands(message),
+    }
+}
+
+/// The command for a route.
+fn command(method: &str, path: &str) -> Option<String> {
+    let path = path.split('?').next().unwrap_or_default();
+    let has_none = |(of, template): &(&str, &str)| *of == method && path_names(template, path).is_some();
+    if HTTP_ONLY.iter().any(has_none) {
+        return None;
+    }
+    COMMANDS.iter().find_map(|(of, template, command)| {
+        if *of != method {
+            return None;
+        }
+        let names = path_names(template, path)?;
+        let mut names = names.into_iter();
+        let parts: Vec<&str> = command.split("{}").collect();
+        let filled = parts.iter().enumerate().map(|(position, part)| match position {
+            0 => (*part).to_owned(),
+            _ => format!("{}{part}", placeholder(names.next().unwrap_or_default())),
+        });
+        Some(filled.collect())
+    })
+}
+
+/// What stands in a path where the template has `{}`.
+fn path_names<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
+    let (mut parts, mut names) = (path.split('/'), Vec::new());
+    for expected in template.split('/') {
+        match (expected, parts.next()?) {
+            ("{}", "") => return None,
+            ("{}", name) => names.push(name),
+            (expected, part) if expected == part => {}
+            _ => return None,
+        }
+    }
+    parts.next().is_none().then_some(names)
+}
+
+/// `{run_id}` of a route as help texts write it: `RUN`.
+fn placeholder(name: &str) -> String {
+    match name.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+        Some(name) => name.strip_suffix("_id").unwrap_or(name).to_uppercase(),
+        None => name.to_owned(),
+    }
+}
+
+/// `?force=true` as `--force`, `?after=3` as `--after 3`, and the header of idempotency keys as its flag.
+fn in_flags(message: &str) -> String {
+    let mut told = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find('?') {
+        let (before, after) = rest.split_at(at);
+        told.push_str(before);
+        let after = &after[1..];
+        let name_len = after
+            .find(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .unwrap_or(after.len());
+        let (name, value) = after.split_at(name_len);
+        let begins_word = before.is_empty() || before.ends_with(['`', ' ', '(']);
+        let Some(value) = value
+            .strip_prefix('=')
+            .filter(|_| !name.is_empty() && begins_word)
+        else {
+            told.push('?');
+            rest = after;
+            continue;
+        };
+        let value_len = value.find(|c: char| !c.is_alphanumeric()).unwrap_or(value.len());
+        told.push_str("--");
+        told.push_str(&name.replace('_', "-"));
+        if !matches!(&value[..value_len], "true" | "") {
+            told.push(' ');
+            told.push_str(&value[..value_len]);
+        }
+        rest = &value[value_len..];
+    }
+    told.push_str(rest);
+    told.replace("`Idempotency-Key`", "`--idempotency-key`")
+        .replace("`idempotency-key`", "`--idempotency-key`")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(problem: &Value, flags: Flags) -> String {
+        Refusal::of(StatusCode::UNPROCESSABLE_ENTITY, &problem.to_string(), flags).to_string()
+    }
+
+    #[test]
+    fn a_finding_is_told_once() {
+        let one = json!({"title": "The body does not have the right form", "detail": "/state: expected a JSON object",
+            "errors": [{"pointer": "/state", "message": "expected a JSON object"}]});
+        assert_eq!(told(&one, &[]), "/state: expected a JSON object");
+        assert_eq!(
+            told(&one, &[("/state", "--state")]),
+            "--state: expected a JSON object"
+        );
+        let whole =
+            json!({"title": "T", "detail": "too large", "errors": [{"pointer": "", "message": "too large"}]});
+        assert_eq!(told(&whole, &[]), "too large");
+        let several = json!({"title": "The graph has errors", "detail": "/a: x; y",
+            "errors": [{"pointer": "/a", "message": "x"}, {"pointer": "", "message": "y"}]});
+        assert_eq!(told(&several, &[]), "the graph has errors:\n  /a: x\n  y");
+        let payload = json!({"title": "T", "detail": "the payload of `go` does not fit: /payload/n: no number",
+            "errors": [{"pointer": "/payload/n", "message": "no number"}]});
+        assert_eq!(
+            told(&payload, &[("/payload", "--payload")]),
+            "the payload of `go` does not fit: --payload at /n: no number"
+        );
+    }
+
+    #[test]
+    fn a_parameter_of_a_query_is_told_as_its_flag() {
+        let of_query = |detail: &str| told(&json!({"type": BAD_QUERY, "detail": detail}), &[]);
+        assert_eq!(
+            of_query("`started_after`: `x` is no time"),
+            "--started-after: `x` is no time"
+        );
+        assert_eq!(of_query("`x y` is odd"), "`x y` is odd");
+        assert_eq!(told(&json!({"detail": "`status`: odd"}), &[]), "`status`: odd");
+    }
+
+    #[test]
+    fn an_answer_without_details_is_told_by_its_status() {
+        let of = |status, body: &str| Refusal::of(status, body, &[]).to_string();
+        assert_eq!(
+            of(StatusCode::BAD_GATEWAY, "<html>"),
+            "the server answered 502 Bad Gateway"
+        );
+        assert!(of(StatusCode::UNAUTHORIZED, "").contains("--token"));
+        assert!(of(StatusCode::NOT_FOUND, "[]").contains("--server"));
+    }
+
+    #[test]
+    fn routes_become_commands_and_parameters_become_flags() {
+        for (message, expected) in [
+            (
+                "GET /v1/plugins lists those that there are",
+                "`heddle plugin list` lists those that there are",
+            ),
+            (
+                "; `GET /v1/graphs` lists what there is",
+                "; `heddle graph list` lists what there is",
+            ),
+            (
+                "create it with POST /v1/graphs, or run it: POST /graph/run",
+                "create it with `heddle graph create FILE`, or run it: `heddle run GRAPH`",
+            ),
+            (
+                "GET /v1/plugins/shout shows it",
+                "`heddle plugin inspect shout` shows it",
+            ),
+            (
+                "`waits` of `GET /v1/runs/{run_id}`.",
+                "`waits` of `heddle show RUN`.",
+            ),
+            (
+                "PUT /v1/plugins/a/policy sets it",
+                "PUT /v1/plugins/a/policy sets it",
+            ),
+            (
+                "remove it all the same with ?force=true",
+                "remove it all the same with --force",
+            ),
+            (
+                "come back with `?after=7`, or not?",
+                "come back with `--after 7`, or not?",
+            ),
+            (
+                "is it there? a?b=c https://h/?a=b",
+                "is it there? a?b=c https://h/?a=b",
+            ),
+            (
+                "DELETE /v1/plugins/a/policy takes it back",
+                "DELETE /v1/plugins/a/policy takes it back",
+            ),
+            ("`Idempotency-Key` is 1 to 255", "`--idempotency-key` is 1 to 255"),
+            ("GET /", "GET /"),
+        ] {
+            assert_eq!(in_commands(message), expected);
+        }
+    }
+
+    #[test]
+    fn every_route_has_a_command_or_is_known_to_have_none() {
+        let api: Value = serde_json::from_str(&heddle_server::openapi()).unwrap();
+        for (path, methods) in api["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                let method = method.to_uppercase();
+                let known = |of: &str, template: &str| {
+                    of == method
+                        && template.split('/').count() == path.split('/').count()
+                        && template.split('/').zip(path.split('/')).all(|(expected, part)| {
+                            (expected == "{}") == part.starts_with('{')
+                                && (expected == "{}" || expected == part)
+                        })
+                };
+                let has_command = COMMANDS.iter().any(|(of, template, _)| known(of, template));
+                let has_none = HTTP_ONLY.iter().any(|(of, template)| known(of, template));
+                assert!(
+                    has_command != has_none,
+                    "{method} {path}: add it to one of the tables"
+                );
+            }
+        }
+    }
+}
