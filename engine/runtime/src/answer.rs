@@ -138,28 +138,28 @@ impl Start {
     }
 }
 
-/// A run after one of its steps. All of it is durable.
+/// A run after one of its steps, or as it is while the step is under way. All of it is durable.
 #[derive(Clone, Debug)]
 pub struct StepView {
     /// The step.
     pub step: u64,
     /// Its node.
     pub node: Arc<str>,
-    /// How many attempts there were, until it was over.
+    /// How many attempts there were, until it was over or now.
     pub attempts: u32,
-    /// Whether its outcome entered the state; else it failed, or was given up.
+    /// Whether its outcome entered the state; else it is under way, failed, or was given up.
     pub finished: bool,
     /// What its latest attempt was given. `None` for the run's beginning, and where an expression of the node has no
     /// value: then the step failed with that.
     pub given: Option<Given>,
     /// How its latest attempt failed, where it did.
     pub failure: Option<Failure>,
-    /// The number of the event by which it was over.
+    /// The number of the event by which it was over; of a step under way, of the run's last one.
     pub seq: u64,
     /// When its first attempt began.
     pub started_at: Timestamp,
-    /// When it was over.
-    pub finished_at: Timestamp,
+    /// When it was over. `None` while it is under way.
+    pub finished_at: Option<Timestamp>,
     /// The keys that it changed.
     pub update: Object,
     /// The run's state right after that event.

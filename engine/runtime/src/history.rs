@@ -14,18 +14,30 @@ use crate::{
 };
 
 impl Engine {
-    /// A step of a run that is over, with the run's state right after it; step 0 is the run's beginning.
+    /// A step of a run, with the run's state right after it, or as it is now while the step is under way; step 0 is the
+    /// run's beginning.
     ///
     /// # Errors
     /// Where there is no such run or step.
     pub async fn step(&self, id: RunId, step: u64) -> Result<StepView, StepError> {
-        let past = self.inner.past(id, step).await?;
+        let past = match step {
+            0 => self.inner.beginning(id).await?,
+            step => self.inner.past_or_now(id, step).await?,
+        };
         let (run, mut view) = (past.run, past.view);
         view.state = run.state();
         if !past.from_start {
             view.given = self.inner.given_to(id, step, view.attempts).await?;
         }
         Ok(view)
+    }
+
+    /// A run's state right after one of its steps, which is over; step 0 is the run's beginning.
+    ///
+    /// # Errors
+    /// Where there is no such run or step, or the step is not over.
+    pub async fn state_after(&self, id: RunId, step: u64) -> Result<Object, StepError> {
+        Ok(self.inner.past(id, step).await?.run.state())
     }
 
     /// Starts a run that begins as another one was right after a step, with some keys of its state set
@@ -91,7 +103,7 @@ impl Engine {
     }
 }
 
-/// A run right after one of its steps.
+/// A run right after one of its steps, or as it is while the step is under way.
 struct Past {
     run: Run,
     /// The step, without the state.
@@ -102,22 +114,31 @@ struct Past {
 }
 
 impl Inner {
+    /// The run right after a step that is over.
     async fn past(&self, id: RunId, step: u64) -> Result<Past, StepError> {
         if step == 0 {
             return self.beginning(id).await;
         }
+        let (run, search) = self.search(id, step).await?;
+        search.found().ok_or_else(|| not_over(&run, step))
+    }
+
+    /// The same, or the run as it is now where the step is under way.
+    async fn past_or_now(&self, id: RunId, step: u64) -> Result<Past, StepError> {
+        let (run, search) = self.search(id, step).await?;
+        match search.under_way(&run) {
+            Some(now) => Ok(now),
+            None => search.found().ok_or_else(|| not_over(&run, step)),
+        }
+    }
+
+    /// Folds the run until the step is over. Answers the run as it is then.
+    async fn search(&self, id: RunId, step: u64) -> Result<(Run, Search), StepError> {
         let from = self.before_end_of(id, step).await?;
         let mut search = Search::new(step, from.as_ref().map(|from| &from.run));
         let folded = self.fold(id, from, ALL, |run, event| search.see(run, event));
         let Loaded { run, .. } = folded.await?.ok_or(StepError::NoSuchRun(id))?;
-        search.found().ok_or_else(|| {
-            let what = match () {
-                () if step > run.steps => "is none yet",
-                () if run.task(step).is_some() => "is under way",
-                () => "was over in the run that it was forked from",
-            };
-            no_such_step(&run, step, what)
-        })
+        Ok((run, search))
     }
 
     async fn beginning(&self, id: RunId) -> Result<Past, StepError> {
@@ -132,7 +153,7 @@ impl Inner {
             failure: None,
             seq: run.seq,
             started_at: run.started_at,
-            finished_at: run.started_at,
+            finished_at: Some(run.started_at),
             update: Object::default(),
             state: Object::default(),
         };
@@ -303,19 +324,37 @@ impl Search {
         }
     }
 
+    /// The step as it was over by this event.
     fn past(&self, run: &Run, recorded: &Recorded, finished: bool, update: Object) -> Option<Past> {
+        let mut past = self.at(run)?;
+        past.view.finished = finished;
+        past.view.failure = past.view.failure.filter(|_| !finished);
+        past.view.seq = recorded.seq;
+        past.view.finished_at = Some(recorded.at);
+        past.view.update = update;
+        Some(past)
+    }
+
+    /// The step as it is in this run, where it is under way.
+    fn under_way(&self, run: &Run) -> Option<Past> {
+        run.task(self.step)?;
+        self.at(run)
+    }
+
+    /// The step's latest attempt, with the run.
+    fn at(&self, run: &Run) -> Option<Past> {
         let attempt = self.attempt.as_ref()?;
         let view = StepView {
             step: self.step,
             node: attempt.node.clone(),
             attempts: attempt.number,
-            finished,
+            finished: false,
             given: self.given.clone().flatten(),
-            failure: self.failure.clone().filter(|_| !finished),
-            seq: recorded.seq,
+            failure: self.failure.clone(),
+            seq: run.seq,
             started_at: attempt.started_at,
-            finished_at: recorded.at,
-            update,
+            finished_at: None,
+            update: Object::default(),
             state: Object::default(),
         };
         Some(Past {
@@ -330,11 +369,16 @@ impl Search {
     }
 }
 
-fn no_such_step(run: &Run, step: u64, what: &'static str) -> StepError {
+/// Why a step is not there as one that is over.
+fn not_over(run: &Run, step: u64) -> StepError {
     StepError::NoSuchStep {
         run: run.id,
         step,
         steps: run.steps,
-        what,
+        what: match () {
+            () if step > run.steps => "is none yet",
+            () if run.task(step).is_some() => "is under way",
+            () => "was over in the run that it was forked from",
+        },
     }
 }

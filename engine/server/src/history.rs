@@ -92,17 +92,17 @@ pub(crate) struct StepBody {
     /// Its node; empty for the run's beginning.
     #[schema(value_type = String)]
     node: Arc<str>,
-    /// How it ended.
+    /// What it does, or how it ended.
     status: StepStatus,
     /// How many attempts there were.
     attempts: u32,
     /// When its first attempt began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Moment,
-    /// When it was over.
-    #[schema(value_type = String, format = DateTime)]
-    finished_at: Moment,
-    /// The number of the event by which it was over.
+    /// When it was over; null while it is under way.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Moment>,
+    /// The number of the event by which it was over; of a step under way, of the run's last one.
     seq: u64,
     /// What its last attempt was given: what the function was called with (the state, or what the node's `input` made of
     /// it), the items of a map, the state that a subgraph began with, or what a wait or a sleep waited for. Null for the
@@ -119,7 +119,7 @@ pub(crate) struct StepBody {
     /// The keys of the state that it changed.
     #[schema(value_type = Object)]
     update: Object,
-    /// The run's state right after it.
+    /// The run's state right after it, or as it is now while the step is under way.
     #[schema(value_type = Object)]
     state: Object,
 }
@@ -147,13 +147,14 @@ impl StepBody {
             run_id: run,
             step: step.step,
             node: step.node,
-            status: match step.finished {
-                true => StepStatus::Finished,
-                false => StepStatus::Failed,
+            status: match step.finished_at {
+                None => StepStatus::Running,
+                Some(_) if step.finished => StepStatus::Finished,
+                Some(_) => StepStatus::Failed,
             },
             attempts: step.attempts,
             started_at: Moment(step.started_at),
-            finished_at: Moment(step.finished_at),
+            finished_at: step.finished_at.map(Moment),
             seq: step.seq,
             input,
             function: called.as_ref().map(|(function, _)| function.into()),
@@ -197,11 +198,11 @@ struct SleepInput {
     get, path = "/v1/runs/{run_id}/steps/{step}", tag = "history", operation_id = "get_step",
     params(
         ("run_id" = String, Path, description = "The run"),
-        ("step" = u64, Path, description = "The number of a step that is over; 0 for the run's beginning"),
+        ("step" = u64, Path, description = "The number of a step; 0 for the run's beginning"),
     ),
     responses(
         (status = 200, description = "The run after the step", body = StepBody),
-        (status = 404, description = "There is no such run, or no such step that is over", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such run, or no such step", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn step(
@@ -256,8 +257,8 @@ pub(crate) async fn diff(
     RunPath(run): RunPath,
     Params(DiffParams { from, to }): Params<DiffParams>,
 ) -> Result<Response, Problem> {
-    let before = app.engine.step(run, from).await?.state;
-    let after = app.engine.step(run, to).await?.state;
+    let before = app.engine.state_after(run, from).await?;
+    let after = app.engine.state_after(run, to).await?;
     let diff = Diff {
         run_id: run,
         from,

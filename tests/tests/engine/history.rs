@@ -84,7 +84,14 @@ async fn a_step_that_is_under_way_or_failed_or_was_given_up_says_so() {
     functions.at_gate(0).await;
     engine.retry(run).await.unwrap();
     functions.at_gate(1).await;
-    assert_eq!(no_step(engine.step(run, 2).await), "is under way");
+    let now = engine.step(run, 2).await.unwrap();
+    assert_eq!((now.attempts, now.finished, now.finished_at), (2, false, None));
+    assert!(now.given.is_some());
+    assert_eq!(no_step(engine.state_after(run, 2).await), "is under way");
+    assert_eq!(
+        no_step(engine.fork(run, 2, edits("{}"), None).await),
+        "is under way"
+    );
     functions.gate.add_permits(1);
     all(&engine, run).await;
     for step in [2, 3] {
