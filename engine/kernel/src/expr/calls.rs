@@ -7,6 +7,7 @@ use cel::{
 
 use super::{
     check::{Checker, Planned},
+    format::{self, Piece},
     functions::{self, Function},
     kinds::{Kinds, Type},
     patterns,
@@ -25,6 +26,28 @@ const LOOPS: [(&str, &str); 6] = [
     ("map", "a name for the item, perhaps a condition, and a value"),
 ];
 
+/// The words that the standard reserves and yet allows as names of methods, so that a function of an
+/// environment may have one. None here has: a call is an error when it is evaluated.
+const RESERVED: [&str; 17] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 impl Checker<'_> {
     /// Plans a call of a function by its name.
     pub(super) fn function(
@@ -34,7 +57,8 @@ impl Checker<'_> {
         target: Option<IdedExpr>,
         args: Vec<IdedExpr>,
     ) -> Planned {
-        let name = name.trim_start_matches('.');
+        let (name, target) = self.namespaced(name.trim_start_matches('.'), target);
+        let name = name.as_str();
         let at = self.at_name(id, name);
         let given = args.len() + usize::from(target.is_some());
         let as_method = target.is_some();
@@ -46,6 +70,12 @@ impl Checker<'_> {
             };
             style && function.takes.len() == given
         });
+        if found.is_none() && as_method && RESERVED.contains(&name) {
+            for part in target.into_iter().chain(args) {
+                self.plan(part);
+            }
+            return (Node::NoFunction(name.into()), Type::ANY);
+        }
         let Some(function) = found else {
             let message = unknown_function(name, as_method, args.len());
             // A target such as `math` in `math.abs(x)` is no variable and no second problem, and
@@ -61,7 +91,16 @@ impl Checker<'_> {
         let mut nodes = Vec::with_capacity(given);
         for (index, part) in target.into_iter().chain(args).enumerate() {
             let part_at = self.start(&part);
-            let (node, part_type) = self.plan(part);
+            let template = match nodes.first() {
+                Some((Node::Constant(Value::String(template)), at)) if function.name == "format" => {
+                    Some((template.clone(), *at))
+                }
+                _ => None,
+            };
+            let (node, part_type) = match template {
+                Some((template, at)) => self.formatted(&template, at, part),
+                None => self.plan(part),
+            };
             if !part_type.kinds.meets(function.takes[index]) {
                 let at = if as_method && index == 0 { at } else { part_at };
                 self.report(at, function.misfit(index, part_type.kinds));
@@ -69,6 +108,55 @@ impl Checker<'_> {
             nodes.push((node, part_at));
         }
         self.called(function, nodes)
+    }
+
+    /// The full name of a function in a namespace, as in `strings.quote(x)`, which is parsed as a method
+    /// of `strings`.
+    fn namespaced(&self, name: &str, target: Option<IdedExpr>) -> (String, Option<IdedExpr>) {
+        match target {
+            Some(IdedExpr {
+                expr: Expr::Ident(space),
+                ..
+            }) if functions::is_namespace(space.trim_start_matches('.')) && !self.is_known(&space) => {
+                (format!("{}.{name}", space.trim_start_matches('.')), None)
+            }
+            target => (name.to_owned(), target),
+        }
+    }
+
+    /// Plans the list of `format` and holds its items against the verbs of a template that is known.
+    fn formatted(&mut self, template: &str, template_at: usize, part: IdedExpr) -> Planned {
+        let mut verbs = Vec::new();
+        for piece in format::pieces(template) {
+            match piece {
+                Ok(Piece::Verb(verb)) => verbs.push(verb),
+                Ok(Piece::Text(_)) => {}
+                Err(problem) => {
+                    self.report(template_at, problem);
+                }
+            }
+        }
+        let at = self.start(&part);
+        let Expr::List(list) = part.expr else {
+            return self.plan(part);
+        };
+        let mut nodes = Vec::with_capacity(list.elements.len());
+        let mut kinds = Kinds::NONE;
+        for (index, item) in list.elements.into_iter().enumerate() {
+            let item_at = self.start(&item);
+            let (node, item_type) = self.plan(item);
+            if let Some(verb) = verbs.get(index)
+                && !item_type.kinds.meets(verb.takes())
+            {
+                self.report(item_at, verb.misfit(item_type.kinds));
+            }
+            kinds = kinds.or(item_type.kinds);
+            nodes.push(node);
+        }
+        if let Some(verb) = verbs.get(nodes.len()) {
+            self.report(at, format::too_few(*verb, nodes.len()));
+        }
+        (Node::List(nodes), Type::list(kinds))
     }
 
     /// A call, with its pattern compiled where it is known.
@@ -199,6 +287,11 @@ fn unknown_function(name: &str, as_method: bool, given: usize) -> String {
             arguments(last)
         };
         return format!("{name}(…) takes {shown} {words}, not {given}");
+    }
+    let namespaced =
+        functions::names().find(|known| known.strip_suffix(name).is_some_and(|space| space.ends_with('.')));
+    if let Some(known) = namespaced {
+        return format!("`{name}` is called as {known}(value)");
     }
     match functions::named(name).next() {
         Some(_) if as_method => format!("`{name}` is called as {name}(value)"),

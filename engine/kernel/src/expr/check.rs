@@ -140,8 +140,8 @@ impl<'s> Checker<'s> {
                     part = of;
                 }
                 Expr::Ident(name) => {
-                    let name = name.trim_start_matches('.');
-                    if !self.variables.contains(&name) || self.local(name).is_some() {
+                    let (name, at_root) = root(name);
+                    if !self.variables.contains(&name) || (!at_root && self.local(name).is_some()) {
                         return None;
                     }
                     keys.reverse();
@@ -166,14 +166,20 @@ impl<'s> Checker<'s> {
             })
     }
 
+    /// Whether a name is that of a variable or of a loop's item.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        let (name, at_root) = root(name);
+        self.variables.contains(&name) || (!at_root && self.local(name).is_some())
+    }
+
     fn local(&self, name: &str) -> Option<usize> {
         self.locals.iter().rposition(|(local, _)| local == name)
     }
 
     /// A name that is no variable: a loop's item, a type, or a problem.
     fn name(&mut self, id: u64, name: &str) -> Planned {
-        let name = name.trim_start_matches('.');
-        if let Some(local) = self.local(name) {
+        let (name, at_root) = root(name);
+        if let Some(local) = self.local(name).filter(|_| !at_root) {
             return (Node::Local(local), self.locals[local].1);
         }
         if let Some(known) = TYPES.iter().find(|known| **known == name) {
@@ -302,11 +308,18 @@ impl<'s> Checker<'s> {
             (op::NEGATE, 1) => {
                 let at = self.at(id);
                 let (of, of_type) = self.plan(args.remove(0));
-                let kinds = of_type.kinds.and(Kinds::NUMBER);
+                let kinds = of_type.kinds.and(Kinds::INT.or(Kinds::DOUBLE));
                 if kinds == Kinds::NONE {
+                    let hint = match of_type.kinds {
+                        Kinds::UINT => "; int(…) makes an int of it",
+                        _ => "",
+                    };
                     return self.report(
                         at,
-                        format!("`-` needs a number after it, this is {}", of_type.kinds),
+                        format!(
+                            "`-` needs an int or a double after it, this is {}{hint}",
+                            of_type.kinds
+                        ),
                     );
                 }
                 (Node::Negate(Box::new(of)), Type::of(kinds))
@@ -417,6 +430,15 @@ impl<'s> Checker<'s> {
             Node::Binary(operator, Box::new((left, right))),
             Type { kinds, items },
         )
+    }
+}
+
+/// A name without its leading dot, and whether it has one: then it is the name of a variable, and of no
+/// loop's item.
+fn root(name: &str) -> (&str, bool) {
+    match name.strip_prefix('.') {
+        Some(name) => (name, true),
+        None => (name, false),
     }
 }
 

@@ -11,17 +11,18 @@ use std::{
 use super::{
     Bound,
     functions::{self, Tools},
+    json,
     kinds::Operator,
     meter::{Meter, OBJECT_COST, Stop, wrong},
     missing::{self, There},
     patterns::Patterns,
     plan::{Loop, LoopKind, Node, Path},
     read::{self, Member},
-    value::{Key, Number, Value},
+    value::{Key, Number, Value, Written},
 };
-use crate::object::{Json, Object, to_json};
+use crate::object::{Json, Object};
 
-type Outcome = Result<Value, Box<Stop>>;
+pub(super) type Outcome = Result<Value, Box<Stop>>;
 
 /// What an error costs: its message is made even where `||` forgets it.
 const ERROR_COST: usize = 20;
@@ -34,12 +35,12 @@ pub(super) struct Evaluation<'e, 'a> {
     read: Vec<Option<Value>>,
     /// The items of the loops around.
     locals: Vec<Value>,
-    meter: Meter,
+    pub(super) meter: Meter,
     patterns: Patterns,
 }
 
 /// A text that a path leads to.
-enum Lead<'a> {
+pub(super) enum Lead<'a> {
     Text(&'a str),
     Whole(&'a Json),
     Object(&'a Object),
@@ -54,24 +55,6 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             locals: Vec::new(),
             meter: Meter::new(),
             patterns: Patterns::default(),
-        }
-    }
-
-    /// The JSON text of a whole expression. One that is a path only is not read but handed on.
-    pub(super) fn json(&mut self, plan: &Node) -> Result<Json, Box<Stop>> {
-        let Node::Path(number) = plan else {
-            return self.value(plan)?.to_json(&self.meter);
-        };
-        match self.follow(*number)? {
-            Lead::Whole(json) => Ok(json.clone()),
-            Lead::Text(text) => match crate::object::json(text) {
-                Ok(json) => Ok(json),
-                Err(error) => wrong(format!("a value cannot be read: {error}")),
-            },
-            Lead::Object(object) => {
-                self.meter.charge_bytes(object.size())?;
-                Ok(to_json(object))
-            }
         }
     }
 
@@ -97,11 +80,10 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 self.index(&of, &index)
             }
             Node::Not(of) => Ok(Value::Bool(!self.condition(of, "after `!`")?)),
-            Node::Negate(of) => match self.value(of)?.number() {
-                Some(Number::Double(value)) => Ok(Value::Double(-value)),
-                Some(Number::Whole(value)) => self.whole(-value, false),
-                None => self.fail("`-` needs a number after it".into()),
-            },
+            Node::Negate(of) => {
+                let of = self.value(of)?;
+                self.negate(&of)
+            }
             Node::Binary(operator, sides) => {
                 let left = self.value(&sides.0)?;
                 let right = self.value(&sides.1)?;
@@ -129,6 +111,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                     .call(&tools, &arguments)
                     .or_else(|stop| self.failed(stop))
             }
+            Node::NoFunction(name) => self.fail(format!("there is no function `{name}`")),
             Node::Matches(of, pattern) => {
                 let of = self.value(of)?;
                 functions::is_match(&self.meter, &of, &pattern.0, pattern.1).or_else(|stop| self.failed(stop))
@@ -145,7 +128,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    fn fail<T>(&self, reason: String) -> Result<T, Box<Stop>> {
+    pub(super) fn fail<T>(&self, reason: String) -> Result<T, Box<Stop>> {
         self.failed(Box::new(Stop::Wrong(reason)))
     }
 
@@ -155,7 +138,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Err(stop)
     }
 
-    fn condition(&mut self, node: &Node, place: &str) -> Result<bool, Box<Stop>> {
+    pub(super) fn condition(&mut self, node: &Node, place: &str) -> Result<bool, Box<Stop>> {
         match self.value(node)? {
             Value::Bool(holds) => Ok(holds),
             other => self.fail(format!("a condition {place} is a bool, this is {}", other.kind())),
@@ -181,19 +164,23 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         self.meter.charge(OBJECT_COST)?;
         let mut map = BTreeMap::new();
         for (key, value) in entries {
-            let key = self.value(key)?;
-            let Some(key) = Key::of(&key) else {
-                return self.fail(format!("{} cannot be a key", key.kind()));
-            };
+            let key = self.key(key)?;
             let value = self.value(value)?;
             match map.entry(key) {
                 Entry::Vacant(free) => free.insert(value),
-                Entry::Occupied(taken) => {
-                    return self.fail(format!("the key {} is given twice", taken.key().show()));
-                }
+                Entry::Occupied(taken) => return self.fail(Key::given_twice(taken.key())),
             };
         }
         Ok(Value::Map(Arc::new(map)))
+    }
+
+    /// The key of an object that the expression makes.
+    pub(super) fn key(&mut self, key: &Node) -> Result<Key, Box<Stop>> {
+        let key = self.value(key)?;
+        match Key::of(&key) {
+            Some(key) => Ok(key),
+            None => self.fail(format!("{} cannot be a key", key.kind())),
+        }
     }
 
     fn looped(&mut self, looped: &Loop) -> Outcome {
@@ -272,6 +259,8 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             }
             (Operator::In, key, Value::Map(entries)) => match Key::of(key) {
                 Some(key) => return Ok(Value::Bool(entries.contains_key(&key))),
+                // A number that is no whole one is no key, and so in no object.
+                None if key.number().is_some() => return Ok(Value::Bool(false)),
                 None => wrong(""),
             },
             (Operator::Add, Value::String(a), Value::String(b)) => {
@@ -303,19 +292,44 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         })
     }
 
-    fn calculate(&self, operator: Operator, left: &Value, a: Number, right: &Value, b: Number) -> Outcome {
-        let (Number::Whole(x), Number::Whole(y)) = (a, b) else {
-            let (x, y) = (a.double(), b.double());
-            return Ok(Value::Double(match operator {
-                Operator::Add => x + y,
-                Operator::Subtract => x - y,
-                Operator::Multiply => x * y,
-                Operator::Divide => x / y,
-                _ => {
-                    let hint = operator.hint(left.kind(), right.kind());
-                    return self.fail(format!("`{}` needs whole numbers{hint}", operator.sign()));
-                }
-            }));
+    fn negate(&self, of: &Value) -> Outcome {
+        match (of, of.number()) {
+            (Value::Uint(_), _) => self.fail("`-` cannot negate a uint; int(…) makes an int of it".into()),
+            (_, Some(Number::Double(value))) => Ok(Value::Double(-value)),
+            (_, Some(Number::Whole(value))) => match i64::try_from(-value) {
+                Ok(value) => Ok(Value::Int(value)),
+                Err(_) => self.overflow(&format!("-({value})"), "an int"),
+            },
+            (_, Some(Number::Long(written))) => self.inexact("-", written),
+            (_, None) => self.fail("`-` needs a number after it".into()),
+        }
+    }
+
+    fn calculate(
+        &self,
+        operator: Operator,
+        left: &Value,
+        a: Number<'_>,
+        right: &Value,
+        b: Number<'_>,
+    ) -> Outcome {
+        let sign = operator.sign();
+        let (x, y) = match (a, b) {
+            (Number::Long(written), _) | (_, Number::Long(written)) => return self.inexact(sign, written),
+            (Number::Whole(x), Number::Whole(y)) => (x, y),
+            _ => {
+                let (x, y) = (a.double(), b.double());
+                return Ok(Value::Double(match operator {
+                    Operator::Add => x + y,
+                    Operator::Subtract => x - y,
+                    Operator::Multiply => x * y,
+                    Operator::Divide => x / y,
+                    _ => {
+                        let hint = operator.hint(left.kind(), right.kind());
+                        return self.fail(format!("`{sign}` needs whole numbers{hint}"));
+                    }
+                }));
+            }
         };
         let result = match operator {
             Operator::Add => x.checked_add(y),
@@ -324,25 +338,35 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Operator::Divide if y == 0 => return self.fail(format!("{x} is divided by 0")),
             Operator::Divide => x.checked_div(y),
             _ if y == 0 => return self.fail(format!("{x} % 0 has no remainder")),
+            // The quotient that belongs to this remainder is no int.
+            _ if x == i64::MIN.into() && y == -1 => None,
             _ => x.checked_rem(y),
         };
-        let unsigned = matches!((left, right), (Value::Uint(_), Value::Uint(_)));
-        match result {
-            Some(value) => self.whole(value, unsigned),
-            None => self.fail("a number is too large for an int".into()),
+        let int = result.and_then(|value| i64::try_from(value).ok()).map(Value::Int);
+        let uint = result
+            .and_then(|value| u64::try_from(value).ok())
+            .map(Value::Uint);
+        let (value, kind) = match (left, right) {
+            (Value::Int(_), Value::Int(_)) => (int, "an int"),
+            (Value::Uint(_), Value::Uint(_)) => (uint, "a uint"),
+            // JSON has one kind of whole number: one beyond an int is a uint.
+            _ => (int.or(uint), "an int or a uint"),
+        };
+        match value {
+            Some(value) => Ok(value),
+            None => self.overflow(&format!("{x} {sign} {y}"), kind),
         }
     }
 
-    /// A whole number as an int where it fits, else as a uint; of two uints always a uint.
-    fn whole(&self, value: i128, unsigned: bool) -> Outcome {
-        match (i64::try_from(value), u64::try_from(value)) {
-            (Ok(value), _) if !unsigned => Ok(Value::Int(value)),
-            (_, Ok(value)) => Ok(Value::Uint(value)),
-            _ => self.fail(format!(
-                "{value} does not fit {}; double(…) calculates with larger numbers",
-                if unsigned { "a uint" } else { "an int" }
-            )),
-        }
+    fn overflow(&self, calculation: &str, kind: &str) -> Outcome {
+        self.fail(format!(
+            "{calculation} does not fit {kind}; double(…) calculates with larger numbers, though not exactly"
+        ))
+    }
+
+    /// Says that a number has too many digits to calculate with.
+    fn inexact(&self, sign: &str, written: &Written) -> Outcome {
+        self.fail(written.inexact(&format!("`{sign}`")))
     }
 
     fn select(&self, of: &Value, key: &Arc<str>) -> Outcome {
@@ -391,13 +415,13 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
         let path = &self.paths[number];
         let value = match self.follow(number)? {
-            Lead::Text(text) => read::value(text, path, &self.meter)?,
-            Lead::Whole(json) => read::value(json.get(), path, &self.meter)?,
+            Lead::Text(text) => json::value(text, path, &self.meter)?,
+            Lead::Whole(json) => json::value(json.get(), path, &self.meter)?,
             Lead::Object(object) => {
                 let mut entries = BTreeMap::new();
                 for (key, json) in object.iter() {
                     self.meter.charge(1)?;
-                    let value = read::value(json.get(), path, &self.meter)?;
+                    let value = json::value(json.get(), path, &self.meter)?;
                     entries.insert(Key::String(key.clone()), value);
                 }
                 Value::Map(Arc::new(entries))
@@ -427,7 +451,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    fn follow(&self, number: usize) -> Result<Lead<'a>, Box<Stop>> {
+    pub(super) fn follow(&self, number: usize) -> Result<Lead<'a>, Box<Stop>> {
         self.lead(number, self.paths[number].keys.len())
     }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::{
+    evaluate::Outcome,
+    format,
     kinds::{Kinds, Type},
     meter::{Meter, Stop, wrong},
     patterns::Patterns,
-    value::{Number, Value, clipped},
+    strings,
+    value::{Number, Value, clipped, double_text},
 };
-
-type Outcome = Result<Value, Box<Stop>>;
 
 /// A function of one number of arguments.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ const fn method(
 }
 
 const STRING: Kinds = Kinds::STRING;
+const WHOLE: Kinds = Kinds::WHOLE;
 const SIZED: Kinds = Kinds::TEXT.or(Kinds::ITEMS);
 const PRINTED: Kinds = Kinds::KEY.or(Kinds::BYTES).or(Kinds::TYPE);
 const NUMERIC: Kinds = Kinds::NUMBER.or(STRING);
@@ -130,24 +132,50 @@ static FUNCTIONS: &[Function] = &[
     method("startsWith", &[STRING, STRING], Kinds::BOOL, |tools, a| {
         two_texts(tools, a, |text, part| text.starts_with(part))
     }),
-    method("indexOf", &[STRING, STRING], Kinds::INT, index_of),
-    method("join", &[Kinds::LIST], STRING, join),
-    method("join", &[Kinds::LIST, STRING], STRING, join),
+    method("charAt", &[STRING, WHOLE], STRING, strings::char_at),
+    method("format", &[STRING, Kinds::LIST], STRING, format::format),
+    method("indexOf", &[STRING, STRING], Kinds::INT, strings::index_of),
+    method("indexOf", &[STRING, STRING, WHOLE], Kinds::INT, strings::index_of),
+    method("join", &[Kinds::LIST], STRING, strings::join),
+    method("join", &[Kinds::LIST, STRING], STRING, strings::join),
+    method(
+        "lastIndexOf",
+        &[STRING, STRING],
+        Kinds::INT,
+        strings::last_index_of,
+    ),
+    method(
+        "lastIndexOf",
+        &[STRING, STRING, WHOLE],
+        Kinds::INT,
+        strings::last_index_of,
+    ),
     method("lowerAscii", &[STRING], STRING, |tools, a| {
         made(tools, text(&a[0]), |text| text.to_ascii_lowercase().into())
     }),
-    method("replace", &[STRING, STRING, STRING], STRING, replace),
+    method("replace", &[STRING, STRING, STRING], STRING, strings::replace),
+    method(
+        "replace",
+        &[STRING, STRING, STRING, WHOLE],
+        STRING,
+        strings::replace,
+    ),
+    method("reverse", &[STRING], STRING, |tools, a| {
+        made(tools, text(&a[0]), |text| {
+            text.chars().rev().collect::<String>().into()
+        })
+    }),
     Function {
         gives: Type::list(STRING),
-        ..method("split", &[STRING, STRING], Kinds::LIST, split)
+        ..method("split", &[STRING, STRING], Kinds::LIST, strings::split)
     },
-    method("substring", &[STRING, Kinds::WHOLE], STRING, substring),
-    method(
-        "substring",
-        &[STRING, Kinds::WHOLE, Kinds::WHOLE],
-        STRING,
-        substring,
-    ),
+    Function {
+        gives: Type::list(STRING),
+        ..method("split", &[STRING, STRING, WHOLE], Kinds::LIST, strings::split)
+    },
+    global("strings.quote", &[STRING], STRING, strings::quote),
+    method("substring", &[STRING, WHOLE], STRING, strings::substring),
+    method("substring", &[STRING, WHOLE, WHOLE], STRING, strings::substring),
     method("trim", &[STRING], STRING, |tools, a| {
         made(tools, text(&a[0]), |text| text.trim().into())
     }),
@@ -156,8 +184,13 @@ static FUNCTIONS: &[Function] = &[
     }),
 ];
 
+/// Whether functions have names that begin with `name` and a dot.
+pub(super) fn is_namespace(name: &str) -> bool {
+    names().any(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
 /// The text of an argument whose kind has been checked.
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     match value {
         Value::String(text) => text,
         _ => "",
@@ -195,7 +228,7 @@ fn type_name(value: &Value) -> &'static str {
         Value::Bool(_) => "bool",
         Value::Int(_) => "int",
         Value::Uint(_) => "uint",
-        Value::Double(_) => "double",
+        Value::Double(_) | Value::Written(_) => "double",
         Value::String(_) => "string",
         Value::Bytes(_) => "bytes",
         Value::List(_) => "list",
@@ -229,43 +262,79 @@ fn to_bytes(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     }
 }
 
-fn to_double(_: &Tools<'_>, a: &[Value]) -> Outcome {
-    match (a[0].number(), text(&a[0]).trim().parse()) {
-        (Some(number), _) => Ok(Value::Double(number.double())),
-        (None, Ok(value)) => Ok(Value::Double(value)),
-        (None, Err(_)) => unreadable(&a[0], "a number"),
+fn to_double(tools: &Tools<'_>, a: &[Value]) -> Outcome {
+    if let Some(number) = a[0].number() {
+        return Ok(Value::Double(number.double()));
+    }
+    let text = text(&a[0]).trim();
+    tools.meter.charge_bytes(text.len())?;
+    match text.parse::<f64>() {
+        Ok(value) if value.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) => {
+            wrong(format!("{} is too large for a double", clipped(text, 40)))
+        }
+        Ok(value) => Ok(Value::Double(value)),
+        Err(_) => unreadable(&a[0], "a number"),
     }
 }
 
-/// A whole number of what `int()` and `uint()` are given: a double loses its fraction.
-fn whole(value: &Value) -> Result<i128, Box<Stop>> {
-    let number = match value.number() {
-        Some(number) => number,
-        None => match text(value).trim().parse() {
-            Ok(whole) => Number::Whole(whole),
-            Err(_) => return unreadable(value, "a whole number").map(|_| 0),
-        },
-    };
-    match number {
-        Number::Whole(whole) => Ok(whole),
-        Number::Double(double) if double.is_finite() => Ok(double as i128),
-        Number::Double(double) => wrong(format!("{double} has no whole part")),
+/// The whole number that `int()` and `uint()` are given, in the range of an `i128`; a double loses
+/// its fraction.
+fn whole(tools: &Tools<'_>, value: &Value, kind: &str) -> Result<i128, Box<Stop>> {
+    let too_large = |shown: &str| wrong(format!("{} is too large for {kind}", clipped(shown, 40)));
+    match value.number() {
+        Some(Number::Whole(whole)) => Ok(whole),
+        Some(Number::Double(double)) if double.is_finite() && double.abs() < 1e38 => Ok(double as i128),
+        Some(Number::Double(double)) if double.is_finite() => too_large(&double.to_string()),
+        Some(Number::Double(double)) => wrong(format!("{double} has no whole part")),
+        Some(Number::Long(written)) => {
+            tools.meter.charge_bytes(written.text.len())?;
+            match written.decimal().truncated() {
+                Some(whole) => Ok(whole),
+                None => too_large(&written.text),
+            }
+        }
+        None => {
+            let text = text(value).trim();
+            tools.meter.charge_bytes(text.len())?;
+            let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+            match text.parse() {
+                Ok(whole) => Ok(whole),
+                Err(_) if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) => too_large(text),
+                Err(_) => unreadable(value, "a whole number").map(|_| 0),
+            }
+        }
     }
 }
 
-fn to_int(_: &Tools<'_>, a: &[Value]) -> Outcome {
-    let whole = whole(&a[0])?;
+fn to_int(tools: &Tools<'_>, a: &[Value]) -> Outcome {
+    let whole = whole(tools, &a[0], "an int")?;
+    // The double of the least int is what every number just below it becomes, so it is no int.
+    let rounded = matches!(a[0].number(), Some(Number::Double(double)) if double <= i64::MIN as f64);
     match i64::try_from(whole) {
-        Ok(value) => Ok(Value::Int(value)),
-        Err(_) => wrong(format!("{whole} is too large for an int")),
+        Ok(value) if !rounded => Ok(Value::Int(value)),
+        _ if whole < 0 => wrong(format!("{whole} is too small for an int")),
+        _ => wrong(format!("{whole} is too large for an int")),
     }
 }
 
-fn to_uint(_: &Tools<'_>, a: &[Value]) -> Outcome {
-    let whole = whole(&a[0])?;
+fn to_uint(tools: &Tools<'_>, a: &[Value]) -> Outcome {
+    if a[0].number().is_some_and(|number| number.double() < 0.0) {
+        return wrong(format!("{} does not fit a uint: it is negative", shown(&a[0])));
+    }
+    let whole = whole(tools, &a[0], "a uint")?;
     match u64::try_from(whole) {
         Ok(value) => Ok(Value::Uint(value)),
         Err(_) => wrong(format!("{whole} does not fit a uint")),
+    }
+}
+
+/// A number as a message shows it.
+fn shown(value: &Value) -> String {
+    match value.number() {
+        Some(Number::Whole(whole)) => whole.to_string(),
+        Some(Number::Double(double)) => double.to_string(),
+        Some(Number::Long(written)) => clipped(&written.text, 40),
+        None => value.kind().to_string(),
     }
 }
 
@@ -274,7 +343,14 @@ fn to_string(tools: &Tools<'_>, a: &[Value]) -> Outcome {
         Value::Bool(value) => Value::string(if *value { "true" } else { "false" }),
         Value::Int(value) => Value::string(&value.to_string()),
         Value::Uint(value) => Value::string(&value.to_string()),
-        Value::Double(value) => Value::string(&value.to_string()),
+        Value::Double(value) => Value::string(&double_text(*value)),
+        Value::Written(written) => match written.double {
+            Some(double) => Value::string(&double_text(double)),
+            None => {
+                tools.meter.charge_bytes(written.text.len())?;
+                Value::string(&written.text)
+            }
+        },
         Value::Type(name) => Value::string(name),
         Value::Bytes(bytes) => {
             tools.meter.charge_bytes(bytes.len())?;
@@ -287,7 +363,8 @@ fn to_string(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     })
 }
 
-fn int(len: usize) -> Value {
+/// A length or a place.
+pub(super) fn int(len: usize) -> Value {
     Value::Int(i64::try_from(len).unwrap_or(i64::MAX))
 }
 
@@ -319,84 +396,4 @@ pub(super) fn is_match(meter: &Meter, value: &Value, pattern: &Regex, cost: usiz
     };
     meter.charge(text.len().saturating_mul(cost) / 1024 + 1)?;
     Ok(Value::Bool(pattern.is_match(text)))
-}
-
-/// Where the part begins, in characters; -1 where it does not occur.
-fn index_of(tools: &Tools<'_>, a: &[Value]) -> Outcome {
-    let (text, part) = (text(&a[0]), text(&a[1]));
-    tools.meter.charge_bytes(text.len() + part.len())?;
-    Ok(match text.find(part) {
-        Some(at) => int(text[..at].chars().count()),
-        None => Value::Int(-1),
-    })
-}
-
-fn join(tools: &Tools<'_>, a: &[Value]) -> Outcome {
-    let Value::List(items) = &a[0] else {
-        return wrong("`.join(…)` needs a list before it");
-    };
-    let between = a.get(1).map_or("", text);
-    let mut joined = String::new();
-    for (index, item) in items.iter().enumerate() {
-        let Value::String(item) = item else {
-            return wrong(format!(
-                "`.join(…)` needs a list of strings, item {index} is {}; .map(x, string(x)) makes strings",
-                item.kind()
-            ));
-        };
-        tools.meter.charge_bytes(item.len() + between.len())?;
-        if index > 0 {
-            joined.push_str(between);
-        }
-        joined.push_str(item);
-    }
-    Ok(Value::String(joined.into()))
-}
-
-fn replace(tools: &Tools<'_>, a: &[Value]) -> Outcome {
-    let (text, from, to) = (text(&a[0]), text(&a[1]), text(&a[2]));
-    tools.meter.charge_bytes(text.len() + from.len())?;
-    let made = text.matches(from).count().saturating_mul(to.len());
-    tools.meter.charge_bytes(made)?;
-    Ok(Value::String(text.replace(from, to).into()))
-}
-
-fn split(tools: &Tools<'_>, a: &[Value]) -> Outcome {
-    let (text, at) = (text(&a[0]), text(&a[1]));
-    tools.meter.charge_bytes(text.len() + at.len())?;
-    // An empty separator splits into characters, without the empty ends that Rust gives.
-    let mut parts = Vec::new();
-    let mut part = |part: &str| {
-        parts.push(Value::string(part));
-        tools.meter.charge_bytes(part.len())
-    };
-    if at.is_empty() {
-        for c in text.chars() {
-            part(c.encode_utf8(&mut [0; 4]))?;
-        }
-    } else {
-        for piece in text.split(at) {
-            part(piece)?;
-        }
-    }
-    Ok(Value::list(parts))
-}
-
-/// From the character at one index up to the one before another.
-fn substring(tools: &Tools<'_>, a: &[Value]) -> Outcome {
-    let text = text(&a[0]);
-    tools.meter.charge_bytes(text.len())?;
-    let len = text.chars().count();
-    let (start, end) = (whole(&a[1])?, a.get(2).map_or(Ok(len as i128), whole)?);
-    if start < 0 || end < start || end > len as i128 {
-        return wrong(format!(
-            "a string of {len} characters has no part from {start} to {end}"
-        ));
-    }
-    let part: String = text
-        .chars()
-        .skip(start as usize)
-        .take((end - start) as usize)
-        .collect();
-    Ok(Value::String(part.into()))
 }

@@ -13,8 +13,11 @@
 
 mod calls;
 mod check;
+pub(crate) mod decimal;
 mod evaluate;
+mod format;
 mod functions;
+mod json;
 mod kinds;
 mod meter;
 mod missing;
@@ -23,7 +26,9 @@ mod patterns;
 mod plan;
 mod read;
 mod scan;
+mod strings;
 mod value;
+mod write;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -141,8 +146,8 @@ impl Expr {
 
     /// The JSON text of its value; `find` gives what a variable has.
     ///
-    /// A path such as `state.document` hands its text on as it is. In an object that the
-    /// expression makes or takes apart, keys are in order.
+    /// A path such as `state.document` hands its text on as it is, also in a list or an object
+    /// that the expression makes, whose keys are in order.
     pub fn evaluate<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<Json, EvalError> {
         let mut evaluation = Evaluation::new(&self.0.paths, &find);
         let json = match evaluation.json(&self.0.plan) {

@@ -24,6 +24,8 @@ pub(super) enum Node {
     Or(Box<(Node, Node)>),
     Choose(Box<(Node, Node, Node)>),
     Call(&'static Function, Vec<Node>),
+    /// A call of a method that the standard allows and that there is not.
+    NoFunction(Box<str>),
     /// A match with a pattern that is known beforehand.
     Matches(Box<Node>, Pattern),
     List(Vec<Node>),

@@ -7,13 +7,11 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
-use serde_json::value::RawValue;
-
 use super::{
+    decimal::Decimal,
     kinds::Kinds,
     meter::{Meter, Stop, wrong},
 };
-use crate::object::Json;
 
 /// One value.
 #[derive(Clone, Debug)]
@@ -23,6 +21,8 @@ pub(super) enum Value {
     Int(i64),
     Uint(u64),
     Double(f64),
+    /// A double of the JSON that was read, which is written as it was there.
+    Written(Arc<Written>),
     String(Arc<str>),
     Bytes(Arc<[u8]>),
     List(Arc<Vec<Value>>),
@@ -40,11 +40,23 @@ pub(super) enum Key {
     String(Arc<str>),
 }
 
+/// A number of the JSON that was read, in the form that it had there.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) text: Box<str>,
+    /// Its double; `None` where a double would lose some of its digits.
+    pub(super) double: Option<f64>,
+    /// The path that it was read from.
+    pub(super) from: Arc<str>,
+}
+
 /// A number, so that those of different kinds can be compared and calculated with.
 #[derive(Clone, Copy)]
-pub(super) enum Number {
+pub(super) enum Number<'v> {
     Whole(i128),
     Double(f64),
+    /// One with more digits than a double can hold.
+    Long(&'v Written),
 }
 
 impl Value {
@@ -63,7 +75,7 @@ impl Value {
             Self::Bool(_) => Kinds::BOOL,
             Self::Int(_) => Kinds::INT,
             Self::Uint(_) => Kinds::UINT,
-            Self::Double(_) => Kinds::DOUBLE,
+            Self::Double(_) | Self::Written(_) => Kinds::DOUBLE,
             Self::String(_) => Kinds::STRING,
             Self::Bytes(_) => Kinds::BYTES,
             Self::List(_) => Kinds::LIST,
@@ -73,11 +85,15 @@ impl Value {
     }
 
     /// Its number, where it is one.
-    pub(super) fn number(&self) -> Option<Number> {
-        Some(match *self {
-            Self::Int(value) => Number::Whole(value.into()),
-            Self::Uint(value) => Number::Whole(value.into()),
-            Self::Double(value) => Number::Double(value),
+    pub(super) fn number(&self) -> Option<Number<'_>> {
+        Some(match self {
+            Self::Int(value) => Number::Whole((*value).into()),
+            Self::Uint(value) => Number::Whole((*value).into()),
+            Self::Double(value) => Number::Double(*value),
+            Self::Written(written) => match written.double {
+                Some(double) => Number::Double(double),
+                None => Number::Long(written),
+            },
             _ => return None,
         })
     }
@@ -125,7 +141,7 @@ impl Value {
                 true
             }
             _ => match (self.number(), other.number()) {
-                (Some(a), Some(b)) => a.compare(b) == Some(Ordering::Equal),
+                (Some(a), Some(b)) => a.compare(b, meter)? == Some(Ordering::Equal),
                 _ => false,
             },
         })
@@ -145,21 +161,14 @@ impl Value {
             }
             (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
             _ => match (self.number(), other.number()) {
-                (Some(a), Some(b)) => a.compare(b),
+                (Some(a), Some(b)) => a.compare(b, meter)?,
                 _ => return wrong(format!("{} and {} have no order", self.kind(), other.kind())),
             },
         })
     }
 
-    /// Its JSON text.
-    pub(super) fn to_json(&self, meter: &Meter) -> Result<Json, Box<Stop>> {
-        let mut text = String::new();
-        self.write(&mut text, meter)?;
-        let raw = RawValue::from_string(text).expect("what was written is JSON");
-        Ok(raw.into())
-    }
-
-    fn write(&self, out: &mut String, meter: &Meter) -> Result<(), Box<Stop>> {
+    /// Writes its JSON text behind what `out` has.
+    pub(super) fn write(&self, out: &mut String, meter: &Meter) -> Result<(), Box<Stop>> {
         meter.charge(1)?;
         match self {
             Self::Null => out.push_str("null"),
@@ -172,6 +181,10 @@ impl Value {
                 ));
             }
             Self::Double(value) => out.push_str(&serde_json::json!(value).to_string()),
+            Self::Written(written) => {
+                meter.charge_bytes(written.text.len())?;
+                out.push_str(&written.text);
+            }
             Self::String(text) => write_text(text, out, meter)?,
             Self::Bytes(_) | Self::Type(_) => {
                 return wrong(format!(
@@ -195,13 +208,7 @@ impl Value {
                     if index > 0 {
                         out.push(',');
                     }
-                    let Key::String(text) = key else {
-                        return wrong(format!(
-                            "the result has the key {}, and JSON's keys are strings; string(…) makes one of it",
-                            key.show()
-                        ));
-                    };
-                    write_text(text, out, meter)?;
+                    write_text(key.text()?, out, meter)?;
                     out.push(':');
                     value.write(out, meter)?;
                 }
@@ -212,29 +219,25 @@ impl Value {
     }
 }
 
-fn write_text(text: &str, out: &mut String, meter: &Meter) -> Result<(), Box<Stop>> {
+/// Writes a string as JSON.
+pub(super) fn write_text(text: &str, out: &mut String, meter: &Meter) -> Result<(), Box<Stop>> {
     meter.charge_bytes(text.len())?;
     out.push_str(&serde_json::to_string(text).expect("a string is JSON"));
     Ok(())
 }
 
 impl Key {
-    /// The key that a value stands for, where it can be one.
+    /// The key that a value stands for: the same for a number of every kind that is a whole one.
     pub(super) fn of(value: &Value) -> Option<Self> {
-        Some(match value {
-            Value::Bool(value) => Self::Bool(*value),
-            Value::String(text) => Self::String(text.clone()),
-            _ => match value.number()? {
-                Number::Double(value) if value.fract() == 0.0 && value.abs() < 9e15 => {
-                    Self::Int(value as i64)
-                }
-                Number::Double(_) => return None,
-                Number::Whole(value) => match i64::try_from(value) {
-                    Ok(value) => Self::Int(value),
-                    Err(_) => Self::Uint(u64::try_from(value).ok()?),
-                },
-            },
-        })
+        let whole = match value {
+            Value::Bool(value) => return Some(Self::Bool(*value)),
+            Value::String(text) => return Some(Self::String(text.clone())),
+            _ => value.number()?.whole()?,
+        };
+        match i64::try_from(whole) {
+            Ok(value) => Some(Self::Int(value)),
+            Err(_) => u64::try_from(whole).ok().map(Self::Uint),
+        }
     }
 
     /// The key as a value.
@@ -245,6 +248,22 @@ impl Key {
             Self::Uint(value) => Value::Uint(*value),
             Self::String(text) => Value::String(text.clone()),
         }
+    }
+
+    /// The text of a key that JSON can have.
+    pub(super) fn text(&self) -> Result<&str, Box<Stop>> {
+        match self {
+            Self::String(text) => Ok(text),
+            _ => wrong(format!(
+                "the result has the key {}, and JSON's keys are strings; string(…) makes one of it",
+                self.show()
+            )),
+        }
+    }
+
+    /// Says that an object has the key twice.
+    pub(super) fn given_twice(&self) -> String {
+        format!("the key {} is given twice", self.show())
     }
 
     /// The key as a message shows it.
@@ -258,14 +277,33 @@ impl Key {
     }
 }
 
-impl Number {
+impl Number<'_> {
     /// The order of two numbers, exactly; none where one is not a number.
-    pub(super) fn compare(self, other: Self) -> Option<Ordering> {
-        match (self, other) {
+    pub(super) fn compare(self, other: Self, meter: &Meter) -> Result<Option<Ordering>, Box<Stop>> {
+        Ok(match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => Some(a.cmp(&b)),
             (Self::Double(a), Self::Double(b)) => a.partial_cmp(&b),
             (Self::Whole(a), Self::Double(b)) => whole_to_double(a, b),
             (Self::Double(a), Self::Whole(b)) => whole_to_double(b, a).map(Ordering::reverse),
+            (Self::Long(written), other) => {
+                meter.charge_bytes(written.text.len())?;
+                written.compare(other, meter)?
+            }
+            (other, Self::Long(written)) => {
+                meter.charge_bytes(written.text.len())?;
+                written.compare(other, meter)?.map(Ordering::reverse)
+            }
+        })
+    }
+
+    /// The whole number that it is, where it is one.
+    pub(super) fn whole(self) -> Option<i128> {
+        match self {
+            Self::Whole(whole) => Some(whole),
+            // Beyond this, `as` would give the nearest number that it has.
+            Self::Double(double) if double.fract() == 0.0 && double.abs() < 1e38 => Some(double as i128),
+            Self::Double(_) => None,
+            Self::Long(written) => written.decimal().whole(),
         }
     }
 
@@ -274,7 +312,41 @@ impl Number {
         match self {
             Self::Whole(value) => value as f64,
             Self::Double(value) => value,
+            Self::Long(written) => written.text.parse().unwrap_or(f64::NAN),
         }
+    }
+}
+
+impl Written {
+    /// Its number, exactly.
+    pub(super) fn decimal(&self) -> Decimal {
+        Decimal::parse(&self.text).expect("a number that was read from JSON has the form of one")
+    }
+
+    /// Says that `what` would have to round it.
+    pub(super) fn inexact(&self, what: &str) -> String {
+        format!(
+            "{what} cannot calculate exactly with {} of {}, which has more digits than a double; \
+             double(…) makes the nearest double of it",
+            clipped(&self.text, 40),
+            self.from
+        )
+    }
+
+    fn compare(&self, other: Number<'_>, meter: &Meter) -> Result<Option<Ordering>, Box<Stop>> {
+        let other = match other {
+            Number::Whole(whole) => Decimal::of_whole(whole),
+            Number::Double(double) => match Decimal::of_double(double) {
+                Some(decimal) => decimal,
+                // Below infinity and above its opposite, and beside what is not a number.
+                None => return Ok(0.0.partial_cmp(&double)),
+            },
+            Number::Long(other) => {
+                meter.charge_bytes(other.text.len())?;
+                other.decimal()
+            }
+        };
+        Ok(Some(self.decimal().cmp(&other)))
     }
 }
 
@@ -289,6 +361,16 @@ fn whole_to_double(whole: i128, double: f64) -> Option<Ordering> {
     } else {
         Ordering::Less
     }))
+}
+
+/// A double in the fewest digits that read back as it, without an exponent.
+pub(super) fn double_text(value: f64) -> String {
+    match value {
+        value if value.is_nan() => "NaN".to_owned(),
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        value => value.to_string(),
+    }
 }
 
 /// The beginning of a text, for a message: one line of at most `len` characters.

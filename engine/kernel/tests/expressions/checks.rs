@@ -193,7 +193,7 @@ fn what_is_certainly_wrong_is_found_before_it_runs() {
             !"x"
                 column 2: a condition after `!` is a bool, this is a string
             -"x"
-                column 1: `-` needs a number after it, this is a string
+                column 1: `-` needs an int or a double after it, this is a string
             1 < "a"
                 column 3: `<` does not fit an int and a string; double(…) reads a number from a string
             1 == "a"
@@ -221,7 +221,7 @@ fn what_is_certainly_wrong_is_found_before_it_runs() {
             "abc".startsWith(1)
                 column 18: `.startsWith(…)` takes a string, this is an int
             state.a.split()
-                column 9: split(…) takes 1 argument, not 0
+                column 9: split(…) takes 1 or 2 arguments, not 0
             state.a.substring()
                 column 9: substring(…) takes 1 or 2 arguments, not 0
             state.a.all(x)

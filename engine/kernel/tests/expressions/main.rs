@@ -11,6 +11,8 @@ use heddle_kernel::{
 
 mod bounds;
 mod checks;
+mod functions;
+mod numbers;
 mod values;
 
 const VARIABLES: [&str; 4] = ["state", "input", "run", "node"];
@@ -69,4 +71,37 @@ fn says(sources: &str, want: Want, expect: Expect) {
         }
     }
     expect.assert_eq(&shown);
+}
+
+/// Asserts what each expression gives over a state.
+fn gives_each(state: &Object, cases: &[(&str, &str)]) {
+    for (source, expected) in cases {
+        match evaluate_in(source, state) {
+            Ok(value) => assert_eq!(value.get(), *expected, "{source}"),
+            Err(error) => panic!("{source}: {error}"),
+        }
+    }
+}
+
+/// Asserts that each condition holds over [`STATE`].
+fn holds_each(sources: &[&str]) {
+    let state = Object::parse(STATE).unwrap();
+    for source in sources {
+        gives_each(&state, &[(source, "true")]);
+    }
+}
+
+/// Asserts that each expression is refused, at its check or over [`STATE`], with a message that has the text.
+fn refuses_each(cases: &[(&str, &str)]) {
+    let state = Object::parse(STATE).unwrap();
+    for (source, text) in cases {
+        let said = match compile(source, Want::Any) {
+            Err(problems) => problems,
+            Ok(_) => match evaluate_in(source, &state) {
+                Err(error) => error.to_string(),
+                Ok(value) => panic!("{source}: {value}"),
+            },
+        };
+        assert!(said.contains(text), "{source}: {said}");
+    }
 }
