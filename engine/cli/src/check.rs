@@ -68,7 +68,9 @@ fn alone(definition: &str, source: &Source) -> Report {
     };
     let checked = match Definition::read(definition) {
         (None, found) => Err(found),
-        (Some(definition), found) => graph::with_form(found, graph::check(&definition, anything, |_| Ok(()))),
+        (Some(definition), found) => {
+            graph::with_form(found, graph::check(&definition, anything, |_| Ok(None)))
+        }
     };
     let (start, found) = match checked {
         Ok((graph, found)) => (Some(graph.node(graph.start).name.to_string()), found),

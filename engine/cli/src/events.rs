@@ -146,8 +146,13 @@ impl Printer {
                 self.paint.in_colour("1;33", "The run was cancelled")
             )?;
         }
-        writeln!(out, "\n{}", self.paint.in_colour("1", "Final state"))?;
-        let shown = serde_json::to_string_pretty(&shorten(&run["state"])).unwrap_or_default();
+        // A graph that declares its output has the rest of its state for itself.
+        let (title, shown) = match run.get("output").filter(|output| output.is_object()) {
+            Some(output) => ("Output", output),
+            None => ("Final state", &run["state"]),
+        };
+        writeln!(out, "\n{}", self.paint.in_colour("1", title))?;
+        let shown = serde_json::to_string_pretty(&shorten(shown)).unwrap_or_default();
         writeln!(out, "{}", display::json(&shown))
     }
 }

@@ -29,7 +29,7 @@ fn found(definition: &str) -> String {
         false => Err(format!("no registered plugin has a function `{uses}`")),
     };
     let find_graph = |name: &str| match name {
-        "child" => Ok(()),
+        "child" => Ok(None),
         _ => Err(format!("there is no graph `{name}`")),
     };
     let checked = match Definition::read(definition) {
@@ -110,13 +110,13 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /edges/analyze/1: `to` is missing: a node's name, a list of names, or "end"
         Error /edges/analyze/2: cases and names do not mix in one list: write {"to": "y"} for a case that always holds
         Error /edges/x/when: expected an expression (CEL) as a string, got a number
-        Error /state/a/merge: expected one of append, add, max, min, union, deep, last, got "sum"
+        Error /state/a/merge: expected one of append, add, max, min, union, by_key, deep, last, got "sum"
         Error /state/b: what is said of a key must be a JSON object, got a number
-        Error /state/to/reduce: unknown key `reduce`; known here: merge, description
+        Error /state/to/reduce: unknown key `reduce`; known here: merge, key, description
         Error /limits/at_once: misplaced key `at_once`; it belongs in `map`, or in `group` of `limits`
         Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
         Error /limits/time: a duration cannot be negative, got "-1s"
-        Error /limits/group/key: unknown key `key`; known here: by, at_once
+        Error /limits/group/key: misplaced key `key`; it belongs in `state`, beside `"merge": "by_key"`
         Error /limits/group/by: column 7: the expression ends too early: the `:` of `… ? … : …` is missing
         Error /limits/group/at_once: expected a whole number from 1 to 10000, got 0
         Error /nodes/y: no registered plugin has a function `y`"#]].assert_eq(&found(
@@ -247,7 +247,7 @@ fn a_graph_has_the_same_id_for_the_same_content_however_it_is_spaced() {
             })
         };
         let definition = Definition::parse(definition).unwrap();
-        graph::check(&definition, any, |_| Ok(())).unwrap().0.id
+        graph::check(&definition, any, |_| Ok(None)).unwrap().0.id
     };
     let line =
         r#"{"nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}}"#;
@@ -267,7 +267,7 @@ fn a_tool_whose_result_is_no_update_needs_an_output() {
             })
         };
         let definition = Definition::parse(definition).unwrap();
-        let found = graph::check(&definition, find, |_| Ok(()))
+        let found = graph::check(&definition, find, |_| Ok(None))
             .err()
             .unwrap_or_default();
         let found: Vec<_> = found
@@ -360,11 +360,131 @@ fn what_a_node_narrows_is_kept_as_it_is_written_and_known_by_its_place() {
         narrowed,
         places.into_iter().zip(["f", "g", "n"]).collect::<Vec<_>>()
     );
-    let (graph, _) = graph::check(&definition, any, |_| Ok(())).unwrap();
+    let (graph, _) = graph::check(&definition, any, |_| Ok(None)).unwrap();
     let bounds: Vec<_> = graph.nodes.iter().map(|node| node.bounds.as_ref()).collect();
     let first = bounds[0].unwrap();
     assert_eq!(*first.of, *format!("{}/a/b", graph.id));
     assert_eq!(first.limits.as_ref().unwrap().get(), r#"{"fuel":10}"#);
     assert_eq!(first.grants.as_ref().unwrap().get(), r#"{"http":[]}"#);
     assert!(bounds[1].unwrap().limits.is_none() && bounds[3].is_none());
+}
+
+#[test]
+fn an_output_is_a_list_of_keys() {
+    let graph = |output: &str| {
+        found(&format!(
+            r#"{{"nodes": {{"extract": {{}}}}, "output": {output}}}"#
+        ))
+    };
+    assert_eq!(graph(r#"["a", "b"]"#), "starts at extract");
+    assert_eq!(graph("null"), "starts at extract");
+    expect![[r#"
+        refused
+        Error /output: `output` of a graph is a list of one or more keys of the state, as in ["answer"], got an empty list"#]].assert_eq(&graph("[]"));
+    expect![[r#"
+        refused
+        Error /output: `output` of a graph is a list of one or more keys of the state, as in ["answer"], got a string"#]].assert_eq(&graph(r#""a""#));
+    expect![[r#"
+        refused
+        Error /output/1: expected a key of the state, got a number
+        Error /output/2: `a` is in the list twice"#]]
+    .assert_eq(&graph(r#"["a", 1, "a"]"#));
+    expect![[r#"
+        starts at extract
+        Warning /output/1: no node writes `txt`: it is in the output only where a run begins with it; did you mean `text`?"#]].assert_eq(&found(
+        r#"{"nodes": {"extract": {"output": "text"}}, "output": ["text", "txt"]}"#,
+    ));
+}
+
+#[test]
+fn a_policy_by_key_may_name_its_key_and_no_other_policy_may() {
+    let graph = |key: &str| {
+        found(&format!(
+            r#"{{"nodes": {{"extract": {{}}}}, "state": {{"list": {key}}}}}"#
+        ))
+    };
+    assert_eq!(graph(r#"{"merge": "by_key"}"#), "starts at extract");
+    assert_eq!(
+        graph(r#"{"merge": "by_key", "key": "name"}"#),
+        "starts at extract"
+    );
+    expect![[r#"
+        refused
+        Error /state/list/key: the name of a key has at least one character"#]]
+    .assert_eq(&graph(r#"{"merge": "by_key", "key": ""}"#));
+    expect![[r#"
+        refused
+        Error /state/list/key: `key` tells the elements of a list apart, which only the policy `by_key` does"#]].assert_eq(&graph(r#"{"merge": "append", "key": "name"}"#));
+    expect![[r#"
+        refused
+        Error /state/list/merge: expected one of append, add, max, min, union, by_key, deep, last, got "by-key""#]].assert_eq(&graph(r#"{"merge": "by-key"}"#));
+}
+
+/// The warnings of a graph whose node `c` is this and runs `inner`, which has these policies.
+fn nested(outer: &str, node: &str, inner: &str) -> String {
+    let any = |_: &str| {
+        Ok(Function {
+            kind: FunctionKind::Node,
+            routes: Vec::new(),
+            input: json!(null),
+            output: json!(null),
+        })
+    };
+    let inner = Definition::parse(&format!(r#"{{"nodes": {{"x": {{}}}}, {inner}}}"#)).unwrap();
+    let outer = Definition::parse(&format!(r#"{{"nodes": {{"c": {node}}}, "state": {outer}}}"#)).unwrap();
+    let (_, warnings) = graph::check(&outer, any, |_| Ok(Some(&inner))).unwrap();
+    let warnings = warnings
+        .iter()
+        .map(|found| format!("{}: {}", found.pointer, found.message));
+    warnings.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_key_that_an_outer_and_an_inner_graph_both_append_to_is_a_warning() {
+    let (append, runs) = (r#"{"log": {"merge": "append"}}"#, r#"{"graph": "inner"}"#);
+    let inner = |merge: &str| format!(r#""state": {{"log": {{"merge": "{merge}"}}}}"#);
+    expect!["/nodes/c/graph: both this graph and `inner` combine `log` (`append` and `append`): `inner` begins with the value of this graph, so the elements that it began with are appended again; give the node an `input` without `log`, or say with its `output` what it adds"].assert_eq(&nested(append, runs, &inner("append")));
+    expect!["/nodes/c/graph: both this graph and `inner` combine `log` (`add` and `add`): `inner` begins with the value of this graph, so the number that it began with is added again; give the node an `input` without `log`, or say with its `output` what it adds"].assert_eq(&nested(r#"{"log": {"merge": "add"}}"#, runs, &inner("add")));
+    expect!["/nodes/c/graph: both this graph and `inner` combine `log` (`by_key` and `by_key`): `inner` begins with the value of this graph, so an element that it removes stays; give the node an `input` without `log`, or say with its `output` what it adds"].assert_eq(&nested(r#"{"log": {"merge": "by_key"}}"#, runs, &inner("by_key")));
+    let passed = r#"{"graph": "inner", "input": {"log": "state.log"}}"#;
+    assert_ne!(nested(append, passed, &inner("append")), "");
+    let whole = r#"{"graph": "inner", "input": {"log": "[state].map(s, s.log)[0]"}}"#;
+    assert_ne!(nested(append, whole, &inner("union")), "");
+    // Each of these appends once.
+    for (node, inner) in [
+        (
+            r#"{"graph": "inner", "input": {"text": "state.text"}}"#,
+            inner("append"),
+        ),
+        (r#"{"graph": "inner", "input": {"log": "[]"}}"#, inner("append")),
+        (
+            r#"{"graph": "inner", "output": {"log": "node.new"}}"#,
+            inner("append"),
+        ),
+        (
+            r#"{"graph": "inner"}"#,
+            format!("{}, \"output\": [\"text\"]", inner("append")),
+        ),
+        (r#"{"graph": "inner"}"#, inner("last")),
+        (
+            r#"{"map": {"over": "state.all", "graph": "inner", "into": "results"}}"#,
+            inner("append"),
+        ),
+    ] {
+        let found = nested(append, node, &inner);
+        assert!(!found.contains("both this graph and"), "{node}: {found}");
+    }
+    assert!(!nested(r#"{"log": {"merge": "union"}}"#, runs, &inner("union")).contains("both"));
+}
+
+#[test]
+fn a_graph_that_runs_itself_and_appends_is_a_warning() {
+    let found = found(
+        r#"{"name": "tree", "nodes": {"extract": {"output": "log"}, "more": {"graph": "tree"}},
+            "edges": {"extract": [{"when": "state.deep", "to": "more"}, {"to": "end"}]}, "state": {"log": {"merge": "append"}}}"#,
+    );
+    assert!(
+        found.contains("both this graph and `tree` combine `log`"),
+        "{found}"
+    );
 }

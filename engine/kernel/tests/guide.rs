@@ -162,15 +162,14 @@ fn answer(function: &str, input: &Value, config: &Value, attempt: u32) -> Result
 struct Page {
     examples: BTreeMap<&'static str, Arc<Graph>>,
     named: Graphs,
+    definitions: BTreeMap<String, Definition>,
 }
 
 impl Page {
     fn create(&mut self, example: &'static str, definition: &str) {
         let named = |name: &str| {
-            self.named
-                .contains_key(name)
-                .then_some(())
-                .ok_or(format!("there is no graph `{name}`"))
+            let found = self.definitions.get(name).map(Some);
+            found.ok_or(format!("there is no graph `{name}`"))
         };
         let parsed = Definition::parse(definition).unwrap_or_else(|found| panic!("{example}: {found:?}"));
         let (graph, warnings) =
@@ -180,6 +179,7 @@ impl Page {
         let graph = Arc::new(graph);
         if let Some(name) = &graph.name {
             self.named.insert(name.clone(), graph.clone());
+            self.definitions.insert(name.to_string(), parsed.clone());
         }
         assert!(
             self.examples.insert(example, graph).is_none(),
@@ -250,6 +250,7 @@ impl Page {
         json!({
             "status": run.status,
             "state": run.state(),
+            "output": run.output(),
             "error": error.map(|error| json!({"code": error.kind, "message": error.message, "node": error.node})),
         })
     }
@@ -337,7 +338,7 @@ fn what_is_wrong_in_the_guide_is_found_as_it_says() {
     for pair in blocks.windows(2).filter(|pair| pair[0].what == "wrong") {
         assert_eq!((pair[1].what, pair[1].example), ("found", pair[0].example));
         let (definition, form) = Definition::read(&pair[0].text);
-        let checked = graph::check(&definition.expect("a JSON object with nodes"), find, |_| Ok(()));
+        let checked = graph::check(&definition.expect("a JSON object with nodes"), find, |_| Ok(None));
         let found = graph::with_form(form, checked).expect_err("it is wrong");
         let expected: Vec<Value> = serde_json::from_str(&pair[1].text).unwrap();
         let found: Vec<Value> = found

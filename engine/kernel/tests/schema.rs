@@ -82,6 +82,10 @@ fn forms() -> Vec<(Value, &'static str)> {
             json!({"nodes": {"a": {}}, "state": {"x": {"merge": "add"}}}),
             "/state/x",
         ),
+        (
+            json!({"nodes": {"a": {}}, "state": {"x": {"merge": "by_key"}}}),
+            "/state/x",
+        ),
         (json!({"nodes": {"a": {}}, "limits": {"steps": 5}}), "/limits"),
         (
             json!({"nodes": {"a": {}}, "limits": {"group": {}}}),
@@ -101,7 +105,7 @@ fn values() -> Value {
         "schema": {}, "on_timeout": "a", "prompt": "p", "attempts": 2, "backoff": "1s", "factor": 1.5, "max": "1s",
         "jitter": 0.5, "on": ["trap"], "when": "true", "to": "a", "merge": "max", "steps": 5, "time": "1s",
         "group": {"at_once": 3}, "by": "input.x", "grants": {},
-        "expr": "state.x"
+        "expr": "state.x", "key": "id"
     }"#;
     serde_json::from_str(text).unwrap()
 }

@@ -271,6 +271,8 @@ pub struct RunView {
     pub state: Object,
     /// Its branches, where a graph that it runs has several; once it is over, those that there were then.
     pub branches: Vec<BranchView>,
+    /// What its graph declares as its output, once it has finished.
+    pub output: Option<Object>,
     /// Why it failed.
     pub error: Option<RunError>,
     /// The number of its last event.
@@ -494,6 +496,7 @@ impl RunView {
             status: run.shown_status(),
             state: run.state(),
             branches: run.branches(),
+            output: run.output(),
             error: run.error.clone(),
             last_seq: run.seq,
             steps: run.steps,

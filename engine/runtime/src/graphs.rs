@@ -87,13 +87,15 @@ impl Inner {
         &self,
         definition: &Definition,
     ) -> Result<Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>>, StoreError> {
-        let mut known: HashMap<Arc<str>, bool> = HashMap::new();
+        let mut known: HashMap<Arc<str>, Option<Definition>> = HashMap::new();
         for name in definition.graphs() {
-            known.insert(name.clone(), self.graph_row(name).await?.is_some());
+            if let Some(row) = self.graph_row(name).await? {
+                known.insert(name.clone(), Definition::parse(&row.definition).ok());
+            }
         }
         let find_graph = |name: &str| match known.get(name) {
-            Some(true) => Ok(()),
-            _ => Err(format!(
+            Some(inner) => Ok(inner.as_ref()),
+            None => Err(format!(
                 "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
             )),
         };

@@ -52,6 +52,8 @@ pub(crate) struct DefinitionDoc {
     /// How the updates of a key that several branches made become one: `{"found": {"merge": "append"}}`.
     #[schema(value_type = Object)]
     state: Option<()>,
+    /// The keys of the state that are the graph's output: `["answer"]`; without it, the whole state is.
+    output: Option<Vec<String>>,
     /// What a run may use up: `{"steps": 10000, "time": "7d"}`.
     #[schema(value_type = Object)]
     limits: Option<()>,

@@ -1,6 +1,7 @@
 //! The check of a definition: every name must lead somewhere before a graph gets an id.
 
 mod names;
+mod nested;
 mod paths;
 
 use self::names::Names;
@@ -11,15 +12,16 @@ use super::{
 
 /// Checks a definition and makes the graph of it.
 ///
-/// `find` looks a function up by what the graph calls it, and `find_graph` says whether there is a graph
-/// of this name or id; their errors are the messages of the diagnostics. With the graph come the warnings.
+/// `find` looks a function up by what the graph calls it, and `find_graph` a graph by its name or id: it gives
+/// the definition where it knows it. Their errors are the messages of the diagnostics. With the graph come the
+/// warnings.
 ///
 /// # Errors
 /// Every error and warning at once, each with a JSON pointer into the definition.
-pub fn check(
-    definition: &Definition,
+pub fn check<'d>(
+    definition: &'d Definition,
     find: impl Fn(&str) -> Result<Function, String>,
-    find_graph: impl Fn(&str) -> Result<(), String>,
+    find_graph: impl Fn(&str) -> Result<Option<&'d Definition>, String>,
 ) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut names = Names::new(definition);
     let functions: Vec<Option<Function>> = definition
@@ -64,8 +66,9 @@ pub fn check(
         policies: definition
             .state
             .iter()
-            .map(|(key, policy)| (key.as_str().into(), *policy))
+            .map(|(key, policy)| (key.as_str().into(), policy.clone()))
             .collect(),
+        output: definition.output.clone(),
         max_steps: definition.limits.steps,
         max_time_ms: definition.limits.time_ms,
         group: definition.limits.group.clone(),
@@ -74,6 +77,7 @@ pub fn check(
     };
     // With a broken edge, what nothing leads to says nothing: so this comes last.
     paths::look(&graph, &functions, &mut found);
+    nested::look(definition, &find_graph, &mut found);
     if has_errors(&found) {
         return Err(found);
     }

@@ -32,6 +32,8 @@ pub(crate) const MAX_AT_ONCE: u32 = 1_000;
 pub(crate) const DEFAULT_GROUP_AT_ONCE: u32 = 1;
 /// The most that `limits.group.at_once` may be.
 pub(crate) const MAX_GROUP_AT_ONCE: u32 = 10_000;
+/// The key that tells the elements of a list apart where `key` is not set.
+pub(crate) const DEFAULT_ELEMENT_KEY: &str = "id";
 /// The most that `retry.attempts` may be.
 pub(crate) const MAX_ATTEMPTS: u32 = 1_000;
 
@@ -48,6 +50,8 @@ pub struct Definition {
     pub edges: Vec<(String, Vec<CaseDefinition>)>,
     /// How several branches' updates of a key become one.
     pub state: Vec<(String, Policy)>,
+    /// The keys of the state that are the graph's output, where it says which.
+    pub output: Option<Arc<[Arc<str>]>>,
     /// What a run may use up.
     pub limits: Limits,
     /// The whole as compact JSON, in the order in which it was written.
@@ -227,7 +231,7 @@ pub struct CaseDefinition {
 }
 
 /// How the updates of a key that several branches made become one value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Lists are put one after the other; what is no list is one more element.
     Append,
@@ -243,25 +247,42 @@ pub enum Policy {
     Deep,
     /// The last one in the order of the branches counts.
     Last,
+    /// The elements of a list are objects with a key of this name: an element replaces the one that has the
+    /// same value there.
+    ByKey(Arc<str>),
 }
 
 impl Policy {
-    /// Every policy with its name in a graph.
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("append", Self::Append),
-        ("add", Self::Add),
-        ("max", Self::Max),
-        ("min", Self::Min),
-        ("union", Self::Union),
-        ("deep", Self::Deep),
-        ("last", Self::Last),
-    ];
+    /// The name of every policy in a graph.
+    pub const NAMES: [&'static str; 8] = ["append", "add", "max", "min", "union", "by_key", "deep", "last"];
+
+    /// The policy of a name; `key` tells elements apart, where the policy is `by_key`.
+    pub(super) fn named(name: &str, key: &str) -> Option<Self> {
+        Some(match name {
+            "append" => Self::Append,
+            "add" => Self::Add,
+            "max" => Self::Max,
+            "min" => Self::Min,
+            "union" => Self::Union,
+            "by_key" => Self::ByKey(key.into()),
+            "deep" => Self::Deep,
+            "last" => Self::Last,
+            _ => return None,
+        })
+    }
 
     /// Its name in a graph.
-    pub fn as_str(self) -> &'static str {
-        let mut all = Self::ALL.iter();
-        all.find(|(_, policy)| *policy == self)
-            .map_or("", |(name, _)| name)
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Add => "add",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Union => "union",
+            Self::ByKey(_) => "by_key",
+            Self::Deep => "deep",
+            Self::Last => "last",
+        }
     }
 }
 

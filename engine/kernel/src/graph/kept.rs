@@ -66,6 +66,6 @@ impl<'e> Pins<'e> {
             })
         };
         let definition = Definition::parse(definition)?;
-        check(&definition, find, |_| Ok(())).map(|(graph, _)| graph)
+        check(&definition, find, |_| Ok(None)).map(|(graph, _)| graph)
     }
 }

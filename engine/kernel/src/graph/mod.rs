@@ -31,7 +31,11 @@ pub(crate) use reader::name_problem;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{expr::Expr, ids::GraphId, object::Json};
+use crate::{
+    expr::Expr,
+    ids::GraphId,
+    object::{Json, Object},
+};
 
 /// The name of the end: an edge or a route to it ends the branch, and no node may have it.
 pub const END: &str = "end";
@@ -78,6 +82,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// How the updates of a key become one value.
     pub policies: BTreeMap<Arc<str>, Policy>,
+    /// The keys of the state that are its output; without them, the whole state is.
+    pub output: Option<Arc<[Arc<str>]>>,
     /// How many steps a run may take.
     pub max_steps: u64,
     /// How long a run may take, in milliseconds.
@@ -116,6 +122,18 @@ impl Graph {
             Place::Node(node) => self.node(node).name.clone(),
             Place::End => END.into(),
         }
+    }
+
+    /// What a graph that ended with this state gives to the node that runs it.
+    pub fn output_of(&self, state: Object) -> Object {
+        let Some(keys) = &self.output else { return state };
+        let mut output = Object::default();
+        for key in keys.iter() {
+            if let Some(value) = state.get(key) {
+                output.insert(key.clone(), value.clone());
+            }
+        }
+        output
     }
 
     /// What it is called where people read it.

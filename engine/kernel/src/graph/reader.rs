@@ -7,8 +7,8 @@ use serde_json::{Map as Members, Value};
 use super::{
     Diagnostic, END,
     definition::{
-        CaseDefinition, DEFAULT_GROUP_AT_ONCE, DEFAULT_MAX_STEPS, Definition, GroupLimit, Limits, MAX_FORK,
-        MAX_GROUP_AT_ONCE, MAX_NAME_LEN, MAX_NODES, MAX_STEPS, Policy, part,
+        CaseDefinition, DEFAULT_ELEMENT_KEY, DEFAULT_GROUP_AT_ONCE, DEFAULT_MAX_STEPS, Definition,
+        GroupLimit, Limits, MAX_FORK, MAX_GROUP_AT_ONCE, MAX_NAME_LEN, MAX_NODES, MAX_STEPS, Policy, part,
     },
     duration,
     nearest::nearest,
@@ -23,7 +23,7 @@ pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
 /// The variables of an expression that stands before a node.
 pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
 
-const TOP: [&str; 8] = [
+const TOP: [&str; 9] = [
     "$schema",
     "name",
     "description",
@@ -31,11 +31,12 @@ const TOP: [&str; 8] = [
     "nodes",
     "edges",
     "state",
+    "output",
     "limits",
 ];
 
 /// Where a key that is known elsewhere belongs.
-const PLACES: [(&str, &str); 19] = [
+const PLACES: [(&str, &str); 20] = [
     ("start", "at the top of the graph"),
     ("nodes", "at the top of the graph"),
     ("edges", "at the top of the graph"),
@@ -45,13 +46,14 @@ const PLACES: [(&str, &str); 19] = [
     ("uses", "in a node"),
     ("config", "in a node"),
     ("input", "in a node"),
-    ("output", "in a node"),
+    ("output", "in a node, or at the top of the graph"),
     ("retry", "in a node"),
     ("on_error", "in a node"),
     ("compensate", "in a node"),
     ("when", "in a case of `edges`"),
     ("to", "in a case of `edges`"),
     ("merge", "in `state`, under the name of a key"),
+    ("key", "in `state`, beside `\"merge\": \"by_key\"`"),
     ("at_once", "in `map`, or in `group` of `limits`"),
     ("group", "in `limits`"),
     ("by", "in `group` of `limits`"),
@@ -81,6 +83,7 @@ impl Reader {
         let nodes = self.nodes(map);
         let edges = self.edges(map);
         let state = self.state(map);
+        let output = self.output_keys(map);
         let limits = self.limits(map);
         let text = serde_json::to_string(value)
             .expect("a JSON value serializes")
@@ -91,6 +94,7 @@ impl Reader {
             nodes: nodes?,
             edges,
             state,
+            output,
             limits,
             text,
         })
@@ -259,16 +263,66 @@ impl Reader {
             let Some(value) = self.object(value, &pointer, "what is said of a key") else {
                 continue;
             };
-            self.known_keys(value, &pointer, &["merge", "description"]);
+            self.known_keys(value, &pointer, &["merge", "key", "description"]);
             self.text(value, &pointer, "description");
-            if let Some(merge) = self.text(value, &pointer, "merge") {
-                let names = Policy::ALL.map(|(name, _)| name);
-                if let Some(at) = self.one_of(merge, &format!("{pointer}/merge"), &names) {
-                    read.push((key.clone(), Policy::ALL[at].1));
-                }
+            let by = self.text(value, &pointer, "key");
+            if by == Some("") {
+                self.error(
+                    format!("{pointer}/key"),
+                    "the name of a key has at least one character",
+                );
+            }
+            let merge = self.text(value, &pointer, "merge");
+            if by.is_some() && merge.is_none_or(|merge| merge != "by_key") {
+                self.error(
+                    format!("{pointer}/key"),
+                    "`key` tells the elements of a list apart, which only the policy `by_key` does",
+                );
+            }
+            if let Some(merge) = merge {
+                self.one_of(merge, &format!("{pointer}/merge"), &Policy::NAMES);
+                let policy = Policy::named(merge, by.unwrap_or(DEFAULT_ELEMENT_KEY));
+                read.extend(policy.map(|policy| (key.clone(), policy)));
             }
         }
         read
+    }
+
+    /// The keys of the state that are the graph's output.
+    fn output_keys(&mut self, map: &Members<String, Value>) -> Option<Arc<[Arc<str>]>> {
+        let pointer = "/output";
+        let all = match map.get("output")? {
+            Value::Null => return None,
+            Value::Array(all) if !all.is_empty() => all,
+            other => {
+                let message = format!(
+                    "`output` of a graph is a list of one or more keys of the state, as in [\"answer\"], got {}",
+                    if other.is_array() {
+                        "an empty list"
+                    } else {
+                        kind(other)
+                    }
+                );
+                self.error(pointer, message);
+                return None;
+            }
+        };
+        let mut keys: Vec<Arc<str>> = Vec::with_capacity(all.len());
+        let mut seen = HashSet::with_capacity(all.len());
+        for (position, key) in all.iter().enumerate() {
+            let pointer = format!("{pointer}/{position}");
+            match key {
+                Value::String(key) if !seen.insert(key.as_str()) => {
+                    self.error(pointer, format!("`{key}` is in the list twice"));
+                }
+                Value::String(key) => keys.push(key.as_str().into()),
+                other => self.error(
+                    pointer,
+                    format!("expected a key of the state, got {}", kind(other)),
+                ),
+            }
+        }
+        Some(keys.into())
     }
 
     fn limits(&mut self, map: &Members<String, Value>) -> Limits {

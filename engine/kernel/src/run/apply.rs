@@ -230,6 +230,7 @@ impl Run {
             id: self.branches,
             view: View::new(state.clone()),
             at: At::Before(graph.start, None),
+            steps: 0,
         };
         self.branches += 1;
         let execution = Execution {
@@ -357,6 +358,7 @@ impl Run {
                 node: undo,
                 view: View::new(line.view.state.clone()),
                 input: execution.input.clone(),
+                steps: line.steps,
             });
         }
         let place = |name: &str| {
@@ -368,7 +370,7 @@ impl Run {
             Next::Node(name) => line.at = At::place(place(name)?),
             Next::End => line.at = At::End,
             Next::Fork(arms) => {
-                let view = line.view.clone();
+                let (view, steps) = (line.view.clone(), line.steps);
                 if !parted && arms.len() > 1 {
                     execution.parted = Some(view.state.clone());
                 }
@@ -378,6 +380,7 @@ impl Run {
                         id: arm.branch,
                         view: view.clone(),
                         at: At::place(place(&arm.to)?),
+                        steps,
                     });
                     self.branches = self.branches.max(arm.branch + 1);
                 }

@@ -124,16 +124,19 @@ impl Execution {
             self.lines[at].view = view;
         }
         let mut error = None;
+        let mut steps = 0;
         for line in self
             .lines
             .iter()
             .filter(|line| line.id == branch || joined.contains(&line.id))
         {
+            steps = steps.max(line.steps);
             if let At::Before(_, Some(told)) = &line.at {
                 error = error.or(Some(told.clone()));
             }
         }
         self.lines[at].at = At::Step(node);
+        self.lines[at].steps = steps + 1;
         self.lines.retain(|line| !joined.contains(&line.id));
         self.settle();
         Ok(error)
@@ -153,6 +156,7 @@ impl Execution {
                 && let Ok(view) = View::merge(&pair.map(|line| &line.view), &self.graph.policies)
             {
                 self.lines[at - 1].view = view;
+                self.lines[at - 1].steps = self.lines[at - 1].steps.max(self.lines[at].steps);
                 self.lines.remove(at);
             } else {
                 at += 1;

@@ -85,14 +85,17 @@ impl Run {
 
     /// What the expressions of a step under way see.
     pub(super) fn env<'r>(&'r self, task: &'r Task) -> Env<'r> {
-        let (view, input) = match &task.undo {
-            Some(undo) => (Some(&undo.view), Some(&undo.input)),
-            None => (
-                self.line(task.within, task.branch).map(|line| &line.view),
-                self.executions
-                    .get(&task.within)
-                    .map(|execution| &execution.input),
-            ),
+        let (view, input, steps) = match &task.undo {
+            Some(undo) => (Some(&undo.view), Some(&undo.input), undo.steps),
+            None => {
+                let line = self.line(task.within, task.branch);
+                let execution = self.executions.get(&task.within);
+                (
+                    line.map(|line| &line.view),
+                    execution.map(|execution| &execution.input),
+                    line.map_or(0, |line| line.steps),
+                )
+            }
         };
         let mut state = view.map(|view| view.state.clone()).unwrap_or_default();
         if let Some(error) = &task.error {
@@ -100,14 +103,16 @@ impl Run {
         }
         Env {
             item: self.item(task),
-            ..self.look(state, input.unwrap_or(&self.last))
+            ..self.look(state, input.unwrap_or(&self.last), steps)
         }
     }
 
-    /// What the expressions of a step see that has this state.
-    pub(super) fn look<'r>(&'r self, state: Object, input: &'r Object) -> Env<'r> {
+    /// What the expressions of a step see that has this state. `steps` counts the steps of its branch up to it,
+    /// itself included.
+    pub(super) fn look<'r>(&'r self, state: Object, input: &'r Object, steps: u64) -> Env<'r> {
         Env {
             run: self,
+            steps,
             facts: OnceCell::new(),
             state,
             input,
@@ -131,6 +136,7 @@ impl Run {
 /// What expressions see.
 pub(super) struct Env<'r> {
     run: &'r Run,
+    steps: u64,
     facts: OnceCell<Json>,
     pub(super) state: Object,
     input: &'r Object,
@@ -170,6 +176,7 @@ impl Env<'_> {
             "id": self.run.id.to_string(),
             "graph": self.run.graph.title(),
             "started_at": started.to_string(),
+            "steps": self.steps,
         }))
     }
 }

@@ -62,7 +62,8 @@ impl Events<'_> {
             Err(conflict) => return self.execution_failed(number, &name, conflict.failure(&name)),
         };
         let step = self.run.steps + 1;
-        let opening = self.opening(execution, view.state, &graph.node(node).does);
+        let taken = here.iter().map(|line| line.steps).max().unwrap_or(0) + 1;
+        let opening = self.opening(execution, view.state, taken, &graph.node(node).does);
         self.push(Event::StepStarted {
             step,
             branch,
@@ -147,6 +148,7 @@ impl Events<'_> {
         if number == ROOT {
             return self.push(Event::RunFinished);
         }
+        let state = execution.graph.output_of(state);
         let task = self.task(number);
         if let Some(item) = task.item {
             if let Err(failure) = self.item_answered(number, item, to_json(&state)) {

@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::{Doing, ROOT, Run, Status, Task, View};
 use crate::{
     event::{Failure, FailureKind},
+    expr::decimal::Decimal,
     graph::{Does, Text},
     ids::Timestamp,
-    object::{Json, Object},
+    object::{Json, Object, kind_of},
 };
 
 /// The runs of which so many may be under way together.
@@ -91,14 +92,10 @@ impl Run {
         if let Some(by) = &limit.by {
             let input = self.executions.get(&ROOT).map_or(&self.last, |own| &own.input);
             let key = self
-                .look(input.clone(), input)
+                .look(input.clone(), input, 0)
                 .evaluate(by, "`limits.group.by`")?;
             name.push('/');
-            match serde_json::from_str(key.get()) {
-                Ok(Value::String(key)) => name.push_str(&key),
-                Ok(key) => name.push_str(&key.to_string()),
-                Err(_) => name.push_str(key.get()),
-            }
+            name.push_str(&group_key(&key));
         }
         if name.len() > MAX_GROUP_LEN {
             let message = format!(
@@ -215,6 +212,12 @@ impl Run {
         nodes
     }
 
+    /// What the graph declares as its output, once the run has finished. `None` where it declares none.
+    pub fn output(&self) -> Option<Object> {
+        let declared = self.graph.output.is_some() && self.status == Status::Finished;
+        declared.then(|| self.graph.output_of(self.state()))
+    }
+
     /// The state. While there are several branches, it is what all of them agree on: the state when they parted,
     /// with what they changed since and what merges. A key whose changes do not merge has the value that it had
     /// when they parted; [`branches`](Self::branches) has what each branch made of it.
@@ -277,6 +280,38 @@ impl Run {
         places.reverse();
         places
     }
+}
+
+/// A value as the part of a group's name: a string as it is, a number in one form however it was written, and
+/// anything else as JSON.
+fn group_key(value: &Json) -> String {
+    let text = value.get();
+    let named = match kind_of(text) {
+        Some("a string") => serde_json::from_str(text).ok(),
+        Some("a number") => Decimal::parse(text).map(|number| match serde_json::from_str(text) {
+            Ok(Value::Number(short)) if Decimal::parse(&short.to_string()).as_ref() == Some(&number) => {
+                short.to_string()
+            }
+            _ => number.name(),
+        }),
+        _ => None,
+    };
+    named.unwrap_or_else(|| compact(text))
+}
+
+/// JSON without white space between its parts.
+fn compact(text: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let kept = text.chars().filter(|c| {
+        match (in_string, *c) {
+            (true, _) if escaped => escaped = false,
+            (true, '\\') => escaped = true,
+            (_, '"') => in_string = !in_string,
+            _ => {}
+        }
+        in_string || !c.is_ascii_whitespace()
+    });
+    kept.collect()
 }
 
 impl Task {

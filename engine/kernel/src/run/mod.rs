@@ -3,6 +3,7 @@
 
 mod apply;
 mod branches;
+mod by_key;
 mod call;
 mod decide;
 mod fail;
@@ -138,6 +139,8 @@ struct Line {
     id: u32,
     view: View,
     at: At,
+    /// How many steps were taken on the longest way to where it is, one after the other.
+    steps: u64,
 }
 
 /// Where a branch is.
@@ -224,6 +227,8 @@ struct Undo {
     /// The state after it.
     view: View,
     input: Object,
+    /// As in its branch.
+    steps: u64,
 }
 
 /// How a run ends once everything is undone.

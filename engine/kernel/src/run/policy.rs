@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::by_key;
 use crate::{
     graph::Policy,
     object::{self, Json, kind_of},
@@ -13,12 +14,12 @@ impl Policy {
     /// # Errors
     /// Why a contribution, or what was there before, does not fit the policy.
     pub(super) fn fold<'j>(
-        self,
+        &self,
         before: Option<&'j Json>,
         contributions: impl IntoIterator<Item = &'j Json>,
     ) -> Result<Json, String> {
         let mut contributions = contributions.into_iter();
-        if self == Self::Last {
+        if *self == Self::Last {
             return contributions
                 .last()
                 .or(before)
@@ -29,6 +30,7 @@ impl Policy {
         match self {
             Self::Append => append(before, contributions),
             Self::Union => union(before, contributions),
+            Self::ByKey(key) => by_key::fold(key, before, contributions),
             _ => {
                 let mut value = before.map(|before| self.operand(before)).transpose()?;
                 contributions.try_for_each(|contribution| {
@@ -45,7 +47,7 @@ impl Policy {
     }
 
     /// What a contribution is to `add`, `max`, `min` and `deep`.
-    fn operand(self, text: &Json) -> Result<Value, String> {
+    fn operand(&self, text: &Json) -> Result<Value, String> {
         let value: Value = serde_json::from_str(text.get()).map_err(|error| error.to_string())?;
         let (fits, wants) = match self {
             Self::Deep => (value.is_object(), "an object"),
@@ -59,7 +61,7 @@ impl Policy {
         Err(format!("`{}` needs {wants}, got {got}", self.as_str()))
     }
 
-    fn combine(self, value: Value, contribution: Value) -> Result<Value, String> {
+    fn combine(&self, value: Value, contribution: Value) -> Result<Value, String> {
         Ok(match self {
             Self::Add => Value::Number(add(&value, &contribution)?),
             Self::Max if greater(&contribution, &value)? => contribution,
@@ -123,7 +125,7 @@ fn union<'j>(
     Ok(object::to_json(&all))
 }
 
-fn list(before: &Json, policy: &str) -> Result<(), String> {
+pub(super) fn list(before: &Json, policy: &str) -> Result<(), String> {
     match kind_of(before.get()) {
         Some("an array") => Ok(()),
         other => Err(format!(

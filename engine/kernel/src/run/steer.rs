@@ -130,7 +130,7 @@ impl Events<'_> {
         };
         if !below {
             let does = &execution.graph.node(task.node).does;
-            let opening = self.opening(execution, line.view.state.clone(), does);
+            let opening = self.opening(execution, line.view.state.clone(), line.steps, does);
             self.again(step, &opening);
             self.open_unless(step, opening.problem);
         }

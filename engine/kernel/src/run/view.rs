@@ -184,7 +184,7 @@ fn chains<'v>(views: &[&'v View]) -> BTreeMap<&'v Arc<str>, Chains<'v>> {
 fn merge_key(key: &Arc<str>, policies: &Policies, chains: &Chains<'_>) -> Result<Merged, Conflict> {
     match policies.get(key) {
         None => longest(key, chains),
-        Some(policy) => folded(key, *policy, chains),
+        Some(policy) => folded(key, policy, chains),
     }
 }
 
@@ -212,7 +212,7 @@ fn longest(key: &Arc<str>, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, C
 
 /// With a policy, every update counts once: those of the first chain, then those of the next that
 /// are not among them, and so on.
-fn folded(key: &Arc<str>, policy: Policy, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, Conflict> {
+fn folded(key: &Arc<str>, policy: &Policy, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, Conflict> {
     let mut last = chains[0].1.clone();
     let mut value = chains[0].0.state.get(key).cloned();
     let mut seen: HashSet<u64> = last.chain().map(|update| update.step).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{At, Doing, Execution, Items, MAX_ITEMS, Outcome, ROOT, Route, Task, decide::Events};
+use super::{At, Doing, Execution, Items, MAX_ITEMS, Outcome, ROOT, Route, Task, call::Env, decide::Events};
 use crate::{
     event::{Event, Failure, FailureKind, Item, WaitTexts},
     graph::{self, Does, Map, Sleep, Text, Wait},
@@ -118,17 +118,17 @@ impl Events<'_> {
         }
     }
 
-    /// What a step that begins waits for besides calls.
-    pub(super) fn opening(&self, execution: &Execution, state: Object, does: &Does) -> Opening {
+    /// What a step that begins waits for besides calls. `steps` counts the steps of its branch up to it.
+    pub(super) fn opening(&self, execution: &Execution, state: Object, steps: u64, does: &Does) -> Opening {
         let mut opening = Opening::default();
+        let env = self.run.look(state, &execution.input, steps);
         let read = match does {
-            Does::Sleep(sleep) => self.until(execution, state, sleep).map(|until| {
+            Does::Sleep(sleep) => self.until(&env, sleep).map(|until| {
                 opening.until = Some(until);
             }),
             Does::Wait(wait) => {
                 opening.until = wait.timeout_ms.map(|ms| self.after(ms));
-                self.wait_texts(execution, state, wait)
-                    .map(|texts| opening.wait = texts)
+                wait_texts(&env, wait).map(|texts| opening.wait = texts)
             }
             _ => Ok(()),
         };
@@ -139,51 +139,7 @@ impl Events<'_> {
         opening
     }
 
-    /// What the expressions of a wait give.
-    fn wait_texts(
-        &self,
-        execution: &Execution,
-        state: Object,
-        wait: &Wait,
-    ) -> Result<Option<WaitTexts>, Failure> {
-        let env = self.run.look(state, &execution.input);
-        let text = |text: &Text, what: &str, most: usize| match text {
-            Text::Plain(_) => Ok(None),
-            Text::Expr(expr) => {
-                let given = env.evaluate(expr, what)?;
-                let wrong =
-                    |message: String| Failure::new(FailureKind::Expression, format!("{what}: {message}"));
-                match serde_json::from_str(given.get()) {
-                    Ok(Value::String(text)) if text.len() <= most => Ok(Some(text)),
-                    Ok(Value::String(text)) => Err(wrong(format!(
-                        "the expression gave {} bytes, more than the limit of {most}",
-                        text.len()
-                    ))),
-                    _ => Err(wrong(format!(
-                        "expected a string, and the expression gave {}",
-                        kind_of(given.get()).unwrap_or("nothing")
-                    ))),
-                }
-            }
-        };
-        let signal = text(&wait.signal, "`wait.signal`", graph::MAX_NAME_LEN)?;
-        if let Some(problem) = signal.as_deref().and_then(graph::name_problem) {
-            let message = format!("`wait.signal`: a signal's name {problem}");
-            return Err(Failure::new(FailureKind::Expression, message));
-        }
-        let prompt = match &wait.prompt {
-            Some(prompt) => text(prompt, "`wait.prompt`", MAX_PROMPT_LEN)?,
-            None => None,
-        };
-        let texts = WaitTexts {
-            signal: signal.map(Arc::from),
-            prompt: prompt.map(Arc::from),
-        };
-        Ok((texts != WaitTexts::default()).then_some(texts))
-    }
-
-    fn until(&self, execution: &Execution, state: Object, sleep: &Sleep) -> Result<Timestamp, Failure> {
-        let env = self.run.look(state, &execution.input);
+    fn until(&self, env: &Env<'_>, sleep: &Sleep) -> Result<Timestamp, Failure> {
         let until = match sleep {
             Sleep::Ms(ms) => Ok(self.after(*ms)),
             Sleep::For(expr) => {
@@ -292,4 +248,40 @@ impl Events<'_> {
         update.insert(map.into.clone(), result.clone());
         self.pass(step, &task, update, Some(result), None);
     }
+}
+
+/// What the expressions of a wait give.
+fn wait_texts(env: &Env<'_>, wait: &Wait) -> Result<Option<WaitTexts>, Failure> {
+    let text = |text: &Text, what: &str, most: usize| match text {
+        Text::Plain(_) => Ok(None),
+        Text::Expr(expr) => {
+            let given = env.evaluate(expr, what)?;
+            let wrong = |message: String| Failure::new(FailureKind::Expression, format!("{what}: {message}"));
+            match serde_json::from_str(given.get()) {
+                Ok(Value::String(text)) if text.len() <= most => Ok(Some(text)),
+                Ok(Value::String(text)) => Err(wrong(format!(
+                    "the expression gave {} bytes, more than the limit of {most}",
+                    text.len()
+                ))),
+                _ => Err(wrong(format!(
+                    "expected a string, and the expression gave {}",
+                    kind_of(given.get()).unwrap_or("nothing")
+                ))),
+            }
+        }
+    };
+    let signal = text(&wait.signal, "`wait.signal`", graph::MAX_NAME_LEN)?;
+    if let Some(problem) = signal.as_deref().and_then(graph::name_problem) {
+        let message = format!("`wait.signal`: a signal's name {problem}");
+        return Err(Failure::new(FailureKind::Expression, message));
+    }
+    let prompt = match &wait.prompt {
+        Some(prompt) => text(prompt, "`wait.prompt`", MAX_PROMPT_LEN)?,
+        None => None,
+    };
+    let texts = WaitTexts {
+        signal: signal.map(Arc::from),
+        prompt: prompt.map(Arc::from),
+    };
+    Ok((texts != WaitTexts::default()).then_some(texts))
 }

@@ -23,7 +23,7 @@ pub(crate) struct Place {
 }
 
 /// The keys that random functions write, with their policies.
-pub(crate) const KEYS: [(&str, &str); 7] = [
+pub(crate) const KEYS: [(&str, &str); 8] = [
     ("append", "append"),
     ("add", "add"),
     ("max", "max"),
@@ -31,6 +31,7 @@ pub(crate) const KEYS: [(&str, &str); 7] = [
     ("union", "union"),
     ("deep", "deep"),
     ("last", "last"),
+    ("by_key", "by_key"),
 ];
 
 pub(crate) fn places(most: usize) -> impl Strategy<Value = Vec<Place>> {
@@ -126,6 +127,10 @@ pub(crate) fn definition(places: &[Place], name: &str, forward: bool, child: Opt
             }
             (3, _) => json!({"sleep": "5ms"}),
             (4, Some(_)) => json!({"uses": "f", "next": to(&place.next), "compensate": "undo"}),
+            // What the function answers depends on how many steps led to it.
+            (5, _) => {
+                json!({"uses": "f", "input": {"steps": "run.steps", "append": "has(state.append) ? state.append : []"}, "next": to(&place.next)})
+            }
             _ => json!({"uses": "f", "next": to(&place.next)}),
         };
         if let Some(on_error) = place.on_error.filter(|_| place.kind != 3) {
@@ -158,7 +163,7 @@ pub(crate) fn make(definition: &Value) -> Option<Arc<Graph>> {
     };
     let definition = Definition::parse(&definition.to_string()).unwrap();
     // Some have no way to the end: those are not run.
-    let graph = graph::check(&definition, any, |_| Ok(())).ok()?.0;
+    let graph = graph::check(&definition, any, |_| Ok(None)).ok()?.0;
     Some(Arc::new(graph))
 }
 
@@ -187,6 +192,8 @@ pub(crate) fn outcome(
             let value = match *policy {
                 "append" | "union" => json!([number]),
                 "deep" => json!({node: {"n": number}}),
+                "by_key" if number == 0 => json!({"id": drawn(&seed, 20) % 4, "$remove": true}),
+                "by_key" => json!([{"id": number % 4, "of": node}, {"id": number % 3, "n": number}]),
                 _ => json!(number),
             };
             update.insert(*key, to_json(&value));

@@ -48,3 +48,23 @@ fn a_group_without_a_value_or_with_a_long_name_is_an_error() {
     assert!(long(195).starts_with("sync/xxx"));
     assert!(long(196).starts_with("limit: the name of the run's group takes 201 bytes"));
 }
+
+#[test]
+fn runs_are_of_one_group_where_their_keys_are_the_same_number() {
+    let by = r#"{"group": {"by": "state.a"}}"#;
+    let name = |value: &str| group(by, &format!(r#"{{"a": {value}}}"#));
+    assert_eq!(
+        name("123456789012345678901"),
+        "sync/123456789012345678901 at once 1"
+    );
+    assert_ne!(name("123456789012345678901"), name("123456789012345678902"));
+    assert_ne!(name("0.10000000000000000001"), name("0.1"));
+    assert_eq!(name("0.10000000000000000001"), name("0.100000000000000000010"));
+    assert_eq!(name("1.50"), name("1.5"));
+    assert_eq!(name("1.5"), "sync/1.5 at once 1");
+    assert_eq!(
+        name("[123456789012345678901]"),
+        "sync/[123456789012345678901] at once 1"
+    );
+    assert_ne!(name(r#""1""#), name(r#""2""#));
+}

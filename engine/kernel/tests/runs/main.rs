@@ -3,15 +3,18 @@
 
 mod again;
 mod branches;
+mod by_key;
 mod failures;
 mod groups;
 mod line;
 mod maps;
+mod outputs;
 mod parallel;
 mod script;
 mod signals;
 mod snapshots;
 mod steering;
+mod steps;
 mod subgraphs;
 mod upgrades;
 mod waits;

@@ -53,7 +53,7 @@ pub(crate) fn make(definition: &str) -> Graph {
         })
     };
     let definition = Definition::parse(definition).expect("a definition of the right form");
-    graph::check(&definition, any, |_| Ok(()))
+    graph::check(&definition, any, |_| Ok(None))
         .expect("a graph without errors")
         .0
 }

@@ -177,10 +177,26 @@ fn the_format_is_this_one() {
         until: 3600000
         kept: false
         last: 0
-        executions: {"0":{"depth":0,"input":3,"steps":3,"parted":2,"lines":[[1,[1,0],{"before":[0,null]}],[2,[2,null],{"step":4}]]}}
+        executions: {"0":{"depth":0,"input":3,"steps":3,"parted":2,"lines":[[1,[1,0],{"before":[0,null]}],[2,[2,null],{"step":4}]],"taken":[2,2]}}
         tasks: {"3":{"within":0,"branch":2,"node":4,"attempt":1,"failures":0,"failed":false,"started_at":0,"doing":{"signal":1000}}}
         signals: {}
-        undo: [{"step":1,"within":0,"node":5,"view":[2,null],"input":3}]
+        undo: [{"step":1,"within":0,"node":5,"view":[2,null],"input":3,"taken":1}]
         tables: {"names":["d","n","x","b","c","u"],"values":[6,"one",3,1],"objects":[{"set":[]},{"set":[[1,0],[2,1]]},{"set":[[1,2],[2,1]]},{"set":[[1,3],[2,1]]}],"updates":[[2,3,2,null]],"changes":[{"set":[[1,0]]}]}
     "#]].assert_eq(&text);
+}
+
+#[test]
+fn a_snapshot_of_a_version_that_counted_no_steps_of_branches_has_those_of_the_graph() {
+    let graph = r#"{"nodes": {"a": {}, "b": {}, "c": {"output": {"steps": "run.steps"}}}, "edges": {"a": "b", "b": "c"}}"#;
+    let mut run = start(graph, Object::default());
+    answer(&mut run, "{}");
+    let text = run.snapshot().get().replace(r#","taken":[2]"#, "");
+    assert_ne!(text, run.snapshot().get());
+    let read = Snapshot::read(&text).unwrap();
+    let mut run = read
+        .restore(run.id, run.graph.clone(), run.graphs.clone())
+        .unwrap();
+    answer(&mut run, "{}");
+    answer(&mut run, "{}");
+    assert_eq!(run.state().to_text(), r#"{"steps":3}"#);
 }

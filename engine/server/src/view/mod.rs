@@ -160,6 +160,11 @@ pub(crate) struct RunBody {
     state: Object,
     /// The branches, where a graph that the run runs has several; once it is over, those that there were then.
     branches: Vec<BranchBody>,
+    /// What the graph declares as its output, of the state at the end: where it declares one and the run has
+    /// finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    output: Option<Object>,
     /// Why it failed.
     error: Option<ErrorView>,
     /// What it was started with; left out in the answer to its start.
@@ -216,6 +221,7 @@ impl From<RunView> for RunBody {
             waits: run.waits.into_iter().map(WaitView::from).collect(),
             state: run.state,
             branches: run.branches.into_iter().map(BranchBody::from).collect(),
+            output: run.output,
             error: run.error.as_ref().map(ErrorView::from),
         }
     }

@@ -119,7 +119,7 @@ impl<'d> Names<'d> {
     }
 
     /// The graphs that nodes run.
-    pub(super) fn graphs(&mut self, find: impl Fn(&str) -> Result<(), String>) {
+    pub(super) fn graphs(&mut self, find: impl Fn(&str) -> Result<Option<&'d Definition>, String>) {
         for (name, node) in &self.definition.nodes {
             let Some(graph) = node.does.graph() else { continue };
             // A graph may run itself, by its name: it is there when it runs.

@@ -1,8 +1,10 @@
 //! Where runs of a graph can go: nodes that nothing leads to, ends that nothing reaches, loops that
-//! nothing leaves, and policies for keys that nothing writes.
+//! nothing leaves, and policies and outputs of keys that nothing writes.
+
+use std::sync::Arc;
 
 use crate::graph::{
-    Diagnostic, Does, Function, FunctionKind, Graph, NodeIx, Output, Place, definition::part,
+    Diagnostic, Does, Function, FunctionKind, Graph, NodeIx, Output, Place, definition::part, did_you_mean,
 };
 
 pub(super) fn look(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
@@ -146,13 +148,29 @@ fn unwritten_keys(graph: &Graph, found: &mut Vec<Diagnostic>) {
             (Does::Call { .. } | Does::Graph { .. }, None) => return,
         }
     }
+    unwritten_output(graph.output.as_deref(), &written, found);
     for key in graph.policies.keys().filter(|key| !written.contains(key)) {
         found.push(Diagnostic::warning(
             format!("/state/{}", part(key)),
             format!(
                 "no node writes `{key}`{}",
-                crate::graph::did_you_mean(key, written.iter().map(|key| &**key))
+                did_you_mean(key, written.iter().map(|key| &**key))
             ),
         ));
+    }
+}
+
+/// The keys of the output that no node writes, where it is known which keys are written.
+fn unwritten_output(output: Option<&[Arc<str>]>, written: &[Arc<str>], found: &mut Vec<Diagnostic>) {
+    for (position, key) in output.into_iter().flatten().enumerate() {
+        if !written.contains(key) {
+            found.push(Diagnostic::warning(
+                format!("/output/{position}"),
+                format!(
+                    "no node writes `{key}`: it is in the output only where a run begins with it{}",
+                    did_you_mean(key, written.iter().map(|key| &**key))
+                ),
+            ));
+        }
     }
 }

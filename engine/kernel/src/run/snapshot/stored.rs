@@ -76,6 +76,10 @@ struct StoredExecution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parted: Option<u32>,
     lines: Vec<(u32, StoredView, StoredAt)>,
+    /// For each line, how many steps were taken on the longest way to where it is. Snapshots of versions that
+    /// did not count them have none.
+    #[serde(default)]
+    taken: Vec<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -136,6 +140,8 @@ struct StoredUndo {
     node: u32,
     view: StoredView,
     input: u32,
+    #[serde(default)]
+    taken: u64,
 }
 
 impl Stored {
@@ -264,6 +270,7 @@ fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution 
         steps: of.steps,
         parted: of.parted.as_ref().map(|parted| writer.object(parted)),
         lines,
+        taken: of.lines.iter().map(|line| line.steps).collect(),
     }
 }
 
@@ -311,6 +318,7 @@ fn undo<'r>(writer: &mut Writer<'r>, of: &'r Undo) -> StoredUndo {
         node: writer.name(&of.graph.node(of.node).name),
         view: writer.view(&of.view),
         input: writer.object(&of.input),
+        taken: of.steps,
     }
 }
 
@@ -334,7 +342,7 @@ fn node(graph: &Graph, read: &Reader, name: u32) -> Fold<NodeIx> {
 impl StoredExecution {
     fn read(self, read: &Reader, (graph, name): (Arc<Graph>, Option<Arc<str>>)) -> Fold<Execution> {
         let mut lines = Vec::with_capacity(self.lines.len());
-        for (id, view, at) in self.lines {
+        for (position, (id, view, at)) in self.lines.into_iter().enumerate() {
             let at = match at {
                 StoredAt::Before(at, error) => {
                     let error = error.map(|error| read.value(error)).transpose()?;
@@ -344,7 +352,9 @@ impl StoredExecution {
                 StoredAt::End => At::End,
             };
             let view = read.view(view)?;
-            lines.push(Line { id, view, at });
+            // Without a count, that of all steps is what a single branch has.
+            let steps = self.taken.get(position).copied().unwrap_or(self.steps);
+            lines.push(Line { id, view, at, steps });
         }
         Ok(Execution {
             graph,
@@ -423,6 +433,7 @@ impl StoredUndo {
             name,
             view: read.view(self.view)?,
             input: read.object(self.input)?,
+            steps: self.taken,
         })
     }
 }
