@@ -26,7 +26,6 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("folder", nargs="?", type=pathlib.Path, default=pathlib.Path.cwd())
     arguments.add_argument("-o", "--output", type=pathlib.Path, help="default: build/NAME.wasm")
-    arguments.add_argument("--module", action="store_true", help="leave the core module, and make no component of it")
     given = arguments.parse_args()
     folder = given.folder.resolve()
     sources = sorted(folder.glob("*.c"))
@@ -34,12 +33,11 @@ def main() -> None:
     output = (given.output or folder / "build" / f"{name}.wasm").resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
     tools = pathlib.Path(os.environ.get("HEDDLE_TOOLS") or folder / ".tools").resolve()
-    module = output if given.module else output.with_suffix(".module")
+    module = output.with_suffix(".module")
     own = [*sorted(SDK.glob("*.c")), SDK / "generated" / "plugin.c"]
     run([installed(tools), "-m", "ziglang", "cc", *FLAGS, "-I", SDK, "-I", folder, *own, *sources, "-o", module])
-    if not given.module:
-        run([os.environ.get("HEDDLE") or "heddle", "plugin", "wrap", module, "--out", output])
-        module.unlink()
+    run([os.environ.get("HEDDLE") or "heddle", "plugin", "wrap", module, "--out", output])
+    module.unlink()
     print(f"{output}: {output.stat().st_size / 1000:.0f} kB")
 
 

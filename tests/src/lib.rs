@@ -475,17 +475,30 @@ pub fn until(url: &str, wanted: impl Fn(&Value) -> bool) {
 
 /// Reads a WebSocket to its close.
 pub async fn watch(url: &str) -> (Vec<Value>, (u16, String)) {
+    watch_and(url, |_| {}).await
+}
+
+/// Reads a WebSocket to its close, and calls `seen` with each event as it comes.
+pub async fn watch_and(url: &str, mut seen: impl FnMut(&Value)) -> (Vec<Value>, (u16, String)) {
     let mut events = Vec::new();
-    let close = follow(url, &mut events).await.expect("the socket opens");
+    let close = read_socket(url, |event| {
+        seen(&event);
+        events.push(event);
+    });
+    let close = close.await.expect("the socket opens");
     (events, close)
 }
 
 /// Reads a WebSocket to its close, and adds to `seen` what it sends. Nothing where it does not open.
 pub async fn follow(url: &str, seen: &mut Vec<Value>) -> Option<(u16, String)> {
+    read_socket(url, |event| seen.push(event)).await
+}
+
+async fn read_socket(url: &str, mut seen: impl FnMut(Value)) -> Option<(u16, String)> {
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
     while let Some(message) = socket.next().await {
         match message {
-            Ok(Message::Text(text)) => seen.push(serde_json::from_str(&text).expect("a message is JSON")),
+            Ok(Message::Text(text)) => seen(serde_json::from_str(&text).expect("a message is JSON")),
             Ok(Message::Close(Some(frame))) => return Some((frame.code.into(), frame.reason.to_string())),
             Ok(Message::Close(None)) | Err(_) => break,
             Ok(_) => {}

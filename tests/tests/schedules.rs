@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heddle_tests::{Server, heddle};
+use heddle_tests::{PATIENCE, Server, heddle};
 use serde_json::{Value, json};
 
 /// A graph of one node, which sets a key.
@@ -24,7 +24,7 @@ fn until(server: &Server, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         if holds(&answer) {
             return answer;
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "{path}: {answer}");
+        assert!(began.elapsed() < PATIENCE, "{path}: {answer}");
         std::thread::yield_now();
     }
 }

@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
 
 use crate::process::{program, quietly, under_root};
 use crate::python;
@@ -101,29 +99,9 @@ fn make(language: Language, source: &Path, component: &Path) -> Result<()> {
         .arg(source)
         .env("HEDDLE_TOOLS", under_root(TOOLS).join(language.name()))
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    if language != Language::C {
-        return quietly(build.arg("-o").arg(component)).map(drop);
-    }
-    // `heddle plugin wrap` makes the component elsewhere, but here the engine is not built yet.
-    let module = component.with_extension("module");
-    quietly(build.arg("--module").arg("-o").arg(&module))?;
-    let wrapped = wrap(fs::read(&module).with_context(|| format!("could not read {}", module.display()))?)?;
-    fs::remove_file(&module).with_context(|| format!("could not remove {}", module.display()))?;
-    fs::write(component, wrapped).with_context(|| format!("could not write {}", component.display()))
-}
-
-/// Makes a component of a core module.
-fn wrap(mut module: Vec<u8>) -> Result<Vec<u8>> {
-    let mut resolve = Resolve::default();
-    let path = under_root(WIT).join("plugin.wit");
-    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-    let package = resolve.push_str(&path, &text)?;
-    let world = resolve.select_world(&[package], Some("plugin"))?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    ComponentEncoder::default()
-        .module(&module)?
-        .validate(true)
-        .encode()
+    // The C SDK makes a component of its module with the `heddle` command.
+    build.env("HEDDLE", under_root("target/debug/heddle"));
+    quietly(build.arg("-o").arg(component)).map(drop)
 }
 
 /// Sees to it that there is a Node.js which the tools run on.

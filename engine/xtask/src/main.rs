@@ -10,6 +10,7 @@ mod http;
 mod languages;
 mod plugins;
 mod process;
+mod progress;
 mod python;
 mod server;
 mod test;

@@ -3,22 +3,25 @@
 //! are written in other languages than Rust are [`languages`]' work.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::languages;
-use crate::process::{cargo, output, program, run, under_root};
+use crate::process::{cargo, output, program, under_root};
+use crate::{languages, progress};
 
 /// The manifest of the guests' workspace, from the root.
 pub(crate) const MANIFEST: &str = "plugins/Cargo.toml";
 /// Guests compile with another compiler than the engine, so they have a target folder of their own.
 const TARGET_DIR: &str = "target/guests";
 const TARGET: &str = "wasm32-wasip2";
+/// The plugin that only benchmarks and tests use.
+pub(crate) const BENCH: &str = "bench";
 
 /// What a build left in `target/plugins`.
+#[derive(Default)]
 pub(crate) struct Built {
     /// The components, in the order of their names.
     components: Vec<PathBuf>,
@@ -27,6 +30,31 @@ pub(crate) struct Built {
 }
 
 impl Built {
+    /// Copies the components of guests in Rust that changed.
+    fn add_rust(&mut self, guests: &[Guest]) -> Result<()> {
+        let made = under_root(TARGET_DIR).join(TARGET).join("release");
+        for guest in guests {
+            let folder = under_root(if guest.fixture {
+                "target/plugins/fixtures"
+            } else {
+                "target/plugins"
+            });
+            let component = folder.join(format!("{}.wasm", guest.name));
+            self.changed += usize::from(copy(&made.join(&guest.file), &component)?);
+            self.components.push(component);
+        }
+        self.components.sort();
+        Ok(())
+    }
+
+    /// Builds the guests in other languages. The `heddle` command has to be built.
+    pub(crate) fn add_languages(&mut self) -> Result<()> {
+        let (components, changed) = languages::build()?;
+        self.components.extend(components);
+        self.changed += changed;
+        Ok(())
+    }
+
     /// Says it in a few lines.
     pub(crate) fn report(&self) {
         for component in &self.components {
@@ -57,18 +85,42 @@ struct Guest {
     fixture: bool,
 }
 
-/// Builds every guest, in all languages.
-pub(crate) fn build_all() -> Result<Built> {
-    let mut built = build()?;
-    let (components, changed) = languages::build()?;
-    built.components.extend(components);
-    built.changed += changed;
+/// Which guests that are written in Rust are built.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rust {
+    /// The samples and the standard plugins.
+    Demo,
+    /// Those, and what only tests and benchmarks use.
+    All,
+}
+
+/// Builds guests in Rust and, at the same time, the engine. Copies the components that changed.
+pub(crate) fn build_with_engine(which: Rust, engine: Command) -> Result<Built> {
+    let guests = guests(&metadata()?, &under_root("plugins/fixtures"), which);
+    let guest_build = rust_build(&guests)?;
+    progress::build(vec![("engine", engine), ("plugins", guest_build)])?;
+    let mut built = Built::default();
+    built.add_rust(&guests)?;
     Ok(built)
 }
 
-/// Builds the guests that are written in Rust and copies the components that changed. The samples need no more.
-pub(crate) fn build() -> Result<Built> {
-    let guests = guests(&metadata()?, &under_root("plugins/fixtures"));
+/// Builds every guest, in all languages, and the `heddle` command, which makes components of C's modules.
+pub(crate) fn build_all() -> Result<Built> {
+    let mut built = build_with_engine(Rust::All, heddle())?;
+    built.add_languages()?;
+    Ok(built)
+}
+
+/// The build of the `heddle` command. It selects features as a build of the whole workspace does, so that both share
+/// what they compile.
+pub(crate) fn heddle() -> Command {
+    let mut build = cargo("build", "target");
+    build.args(["--workspace", "--bin", "heddle"]);
+    build
+}
+
+/// The build of guests in Rust.
+fn rust_build(guests: &[Guest]) -> Result<Command> {
     ensure!(
         !guests.is_empty(),
         "no package of {MANIFEST} is a cdylib, so there is no component to build"
@@ -83,7 +135,7 @@ pub(crate) fn build() -> Result<Built> {
         MANIFEST,
         "--lib",
     ]);
-    for guest in &guests {
+    for guest in guests {
         build.args(["--package", &guest.id]);
     }
     // Flags and wrappers that the engine's builds are given are not made for wasm or for another compiler.
@@ -98,25 +150,7 @@ pub(crate) fn build() -> Result<Built> {
     if let Some(rustc) = wasm_compiler()? {
         build.env("RUSTC", rustc);
     }
-    run(&mut build).context("the guests did not build")?;
-
-    let made = under_root(TARGET_DIR).join(TARGET).join("release");
-    let mut built = Built {
-        components: Vec::new(),
-        changed: 0,
-    };
-    for guest in &guests {
-        let folder = under_root(if guest.fixture {
-            "target/plugins/fixtures"
-        } else {
-            "target/plugins"
-        });
-        let component = folder.join(format!("{}.wasm", guest.name));
-        built.changed += usize::from(copy(&made.join(&guest.file), &component)?);
-        built.components.push(component);
-    }
-    built.components.sort();
-    Ok(built)
+    Ok(build)
 }
 
 fn metadata() -> Result<Value> {
@@ -126,7 +160,7 @@ fn metadata() -> Result<Value> {
 }
 
 /// The packages that are a cdylib, from cargo's metadata.
-fn guests(metadata: &Value, fixtures: &Path) -> Vec<Guest> {
+fn guests(metadata: &Value, fixtures: &Path, which: Rust) -> Vec<Guest> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     packages
         .filter_map(|package| {
@@ -137,12 +171,14 @@ fn guests(metadata: &Value, fixtures: &Path) -> Vec<Guest> {
                     .is_some_and(|kinds| kinds.contains(&"cdylib".into()))
             };
             let library = targets.iter().find(cdylib)?["name"].as_str()?;
-            Some(Guest {
+            let guest = Guest {
                 name: package["name"].as_str()?.to_string(),
                 id: package["id"].as_str()?.to_string(),
                 file: format!("{}.wasm", library.replace('-', "_")),
                 fixture: Path::new(package["manifest_path"].as_str()?).starts_with(fixtures),
-            })
+            };
+            let wanted = which == Rust::All || !guest.fixture && guest.name != BENCH;
+            wanted.then_some(guest)
         })
         .collect()
 }
@@ -222,7 +258,9 @@ mod tests {
             guest("code-review", "code-review", "code_review.wasm", false),
             guest("raw-tool", "fixtures/raw-tool", "raw_tool.wasm", true),
         ];
-        assert_eq!(guests(&metadata, Path::new("/repo/plugins/fixtures")), expected);
+        let fixtures = Path::new("/repo/plugins/fixtures");
+        assert_eq!(guests(&metadata, fixtures, Rust::All), expected);
+        assert_eq!(guests(&metadata, fixtures, Rust::Demo), expected[..1]);
     }
 
     #[test]

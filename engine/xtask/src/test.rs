@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::plugins::MANIFEST as GUESTS;
-use crate::process::{cargo, heading, program, run as run_command, shown, under_root};
+use crate::process::{cargo, heading, program, shown, under_root};
 use crate::{plugins, python, tidy};
 
 /// Where the guests' own tests are built: for this machine, by the engine's compiler.
@@ -105,8 +105,13 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// The stages after the checks. An error is a build that failed.
 fn build_and_test(tally: &mut Tally) -> Result<()> {
-    heading("Building the guests");
-    plugins::build_all()?.report();
+    heading("Building the engine and the guests");
+    // The end-to-end tests start the binary, which `cargo test` alone would not build.
+    let mut engine = cargo("build", "target");
+    engine.args(["--workspace", "--all-targets"]);
+    let mut built = plugins::build_with_engine(plugins::Rust::All, engine)?;
+    built.add_languages()?;
+    built.report();
 
     heading("Testing the guests");
     let mut guests = cargo("test", GUESTS_NATIVE);
@@ -115,10 +120,6 @@ fn build_and_test(tally: &mut Tally) -> Result<()> {
         guests.args(["--manifest-path", GUESTS, "--workspace", "--no-fail-fast"]),
         tally,
     )?;
-
-    // The end-to-end tests start the binary, which `cargo test` alone would not build.
-    heading("Building the engine");
-    run_command(cargo("build", "target").args(["--workspace", "--all-targets"]))?;
 
     heading("Testing the engine");
     runner(

@@ -27,13 +27,26 @@ fn freeze(faults: &Faults) {
     faults.plan(Of::Syncs, 1..=u64::MAX, Does::Freeze);
 }
 
-/// Waits until the process uses no more time, as it does when all in it wait.
+/// Waits until all threads of the process wait, and have used no more time for a while.
 fn idle(server: &Server) {
+    // A thread that could run but gets no processor on a busy machine is in state R, so it does not count as idle.
     let used = || {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the process is there");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-        (fields[12].to_owned(), fields[13].to_owned())
+        let threads =
+            std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the process is there");
+        let mut used = Vec::new();
+        for thread in threads.flatten() {
+            // A thread may end between the listing and the reading.
+            let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else {
+                continue;
+            };
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+            if fields[1] == "R" {
+                return None;
+            }
+            used.push((thread.file_name(), fields[12].to_owned(), fields[13].to_owned()));
+        }
+        used.sort();
+        Some(used)
     };
     let began = Instant::now();
     let mut before = used();
@@ -42,7 +55,11 @@ fn idle(server: &Server) {
     while same < 20 {
         std::thread::sleep(Duration::from_millis(10));
         let now = used();
-        same = if now == before { same + 1 } else { 0 };
+        same = if now.is_some() && now == before {
+            same + 1
+        } else {
+            0
+        };
         before = now;
         assert!(began.elapsed() < PATIENCE, "the server is never idle");
     }

@@ -23,30 +23,32 @@ async fn hostile(settings: HostSettings) -> Host {
 #[tokio::test]
 async fn an_endless_loop_ends_at_the_deadline() {
     let host = hostile(quick()).await;
-    let began = Instant::now();
     let failure = failure(&host, "spin").await;
     assert_eq!(failure.kind, FailureKind::Timeout);
     assert_eq!(
         &*failure.message,
         "`hostile/spin` ran longer than its limit of 300 ms (time, the server's default)"
     );
-    assert!(began.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
 async fn a_sleep_ends_at_the_deadline_and_holds_no_thread() {
     let host = hostile(quick()).await;
-    let began = Instant::now();
-    // One thread: if a sleep held it, the second would begin after the first.
     let sleeps = join_all((0..4).map(|_| run(&host, "sleep", "{}", r#"{"ms": 60000}"#))).await;
     assert!(
         sleeps
             .iter()
             .all(|slept| slept.as_ref().unwrap_err().kind == FailureKind::Timeout)
     );
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    let slept = run(&host, "sleep", "{}", r#"{"ms": 20}"#).await.unwrap();
-    assert_eq!(slept.update.to_text(), r#"{"slept_ms":20}"#);
+    // One thread: if a sleep held it, no other call would end before the sleep does.
+    let host = hostile(settings()).await;
+    tokio::select! {
+        biased;
+        ended = join_all((0..4).map(|_| run(&host, "sleep", "{}", r#"{"ms": 60000}"#))) => panic!("{ended:?}"),
+        slept = run(&host, "sleep", "{}", r#"{"ms": 20}"#) => {
+            assert_eq!(slept.unwrap().update.to_text(), r#"{"slept_ms":20}"#);
+        }
+    }
 }
 
 #[tokio::test]

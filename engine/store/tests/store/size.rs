@@ -1,6 +1,6 @@
 //! How large a long run gets: its store grows with what changed, and not with the steps times the state.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use heddle_kernel::{Event, Object, event::Next, object::json};
 use heddle_runtime::ports::{Journal, Leaves, RunSnapshot};
@@ -78,7 +78,6 @@ async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
         // Each has a row of its own.
         told.await.unwrap().unwrap();
     }
-    let began = Instant::now();
     let taken = journal.snapshot(line.run, u64::MAX).await.unwrap().unwrap();
     let mut after = taken.seq;
     assert_eq!(after, last_snapshot);
@@ -87,10 +86,10 @@ async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
         let Some(last) = events.last() else { break };
         after = last.seq;
     }
-    let took = began.elapsed();
     assert_eq!(after, line.seq);
-    // A few milliseconds; what else the machine does at the time may take its part.
-    assert!(took.as_millis() < 500, "the end of the run was read in {took:?}");
+    // Reading the run's end costs the events since the last snapshot, however long the run is.
+    let since = line.seq - last_snapshot;
+    assert!(since < STEPS / 10, "{since} events were read");
     journal.close().await.unwrap();
     let size = fs::metadata(world.path()).unwrap().len();
     assert!(size < MOST_BYTES, "{size} bytes");
