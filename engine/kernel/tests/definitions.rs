@@ -197,6 +197,30 @@ fn loops_without_a_condition_and_policies_without_a_writer_are_warned_of() {
 }
 
 #[test]
+fn each_loop_without_a_condition_is_named_once() {
+    // One that is entered from outside, at its second node; one with a condition; and a node that leads to itself.
+    let node = || json!({"uses": "extract"});
+    let definition = json!({
+        "start": "start",
+        "nodes": {"start": node(), "c": node(), "a": node(), "b": node(), "d": node(), "e": node(), "f": node()},
+        "edges": {
+            "start": ["a", "d", "f"], "a": "b", "b": "c", "c": "a",
+            "d": [{"when": "state.x", "to": "e"}, {"to": "end"}], "e": "d",
+            "f": "f",
+        },
+    });
+    let found = found(&definition.to_string());
+    let loops: Vec<&str> = found
+        .lines()
+        .filter(|line| line.contains("has no condition"))
+        .collect();
+    assert!(
+        matches!(loops[..], [first, second] if first.contains("through `c`") && second.contains("through `f`")),
+        "{found}"
+    );
+}
+
+#[test]
 fn a_tool_is_given_what_it_takes() {
     expect![[r#"
         refused

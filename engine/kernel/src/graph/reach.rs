@@ -54,11 +54,6 @@ impl Reach {
         header != node && self.loops[node.0 as usize].contains(&header.0)
     }
 
-    /// Whether a node is in a loop.
-    pub fn loops(&self, node: NodeIx) -> bool {
-        !self.loops[node.0 as usize].is_empty()
-    }
-
     /// Goes back from a node, over every edge but those that begin a new round of a loop it is in.
     fn collect(&self, to: u32) -> Box<[u64]> {
         let mut seen = vec![0u64; self.before.len().div_ceil(64)].into_boxed_slice();
@@ -141,4 +136,35 @@ fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<V
         }
     }
     Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reach in a graph in which node 0 leads to itself so many times, and node 1 to node 0 once.
+    fn looped(times: usize) -> Option<Reach> {
+        Reach::new(&[vec![NodeIx(0); times], vec![NodeIx(0)]], NodeIx(1))
+    }
+
+    #[test]
+    fn edges_are_limited_counted_once_for_each_loop_that_they_are_in() {
+        // All edges are looked at for the whole graph, then those of node 0 for its loop.
+        assert!(looped((MAX_LOOP_EDGES - 1) / 2).is_some());
+        assert!(looped(MAX_LOOP_EDGES / 2).is_none());
+    }
+
+    #[test]
+    fn only_loops_have_headers() {
+        let leads = [
+            vec![NodeIx(1)],
+            vec![NodeIx(2)],
+            vec![NodeIx(1), NodeIx(3)],
+            vec![],
+        ];
+        let reach = Reach::new(&leads, NodeIx(0)).unwrap();
+        assert!(reach.heads(NodeIx(1), NodeIx(2)));
+        assert!(!reach.heads(NodeIx(1), NodeIx(1)), "a header is not below itself");
+        assert!(!reach.heads(NodeIx(0), NodeIx(1)) && !reach.heads(NodeIx(1), NodeIx(3)));
+    }
 }

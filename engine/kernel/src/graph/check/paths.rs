@@ -88,30 +88,34 @@ fn ends(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnosti
 
 /// A loop whose edges all hold without a condition goes round until a function or the limit stops it.
 fn unconditional_loops(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
-    for (position, node) in graph.nodes.iter().enumerate() {
-        // Follow the only way that there is, from each node of a loop.
-        let mut at = NodeIx(position as u32);
-        if !graph.reach.loops(at) {
+    let next: Vec<Option<NodeIx>> = (0..graph.nodes.len() as u32)
+        .map(|position| only_way(graph, NodeIx(position), functions))
+        .collect();
+    // Each node has at most one such way, so every walk ends or comes to a loop. A node that an earlier walk has seen
+    // is not walked again, which makes this linear.
+    let mut walk_of = vec![None; next.len()];
+    for start in 0..next.len() {
+        let mut at = Some(start);
+        while let Some(node) = at.filter(|node| walk_of[*node].is_none()) {
+            walk_of[node] = Some(start);
+            at = next[node].map(|next| next.0 as usize);
+        }
+        let Some(entry) = at.filter(|node| walk_of[*node] == Some(start)) else {
             continue;
-        }
-        let mut least = at;
-        for _ in 0..graph.nodes.len() {
-            match only_way(graph, at, functions) {
-                Some(next) => at = next,
-                None => break,
-            }
-            least = least.min(at);
-            if at.0 as usize == position {
-                break;
-            }
-        }
-        let round = at.0 as usize == position && only_way(graph, at, functions).is_some();
-        if round && least.0 as usize == position {
-            found.push(Diagnostic::warning(
-                format!("/edges/{}", part(&node.name)),
-                format!("a loop through `{}` has no condition: only a function's `next`, or the step limit, ends it", node.name),
-            ));
-        }
+        };
+        let around = std::iter::successors(Some(entry), |node| {
+            next[*node]
+                .map(|next| next.0 as usize)
+                .filter(|next| *next != entry)
+        });
+        let first = &graph.nodes[around.min().unwrap_or(entry)];
+        found.push(Diagnostic::warning(
+            format!("/edges/{}", part(&first.name)),
+            format!(
+                "a loop through `{}` has no condition: only a function's `next`, or the step limit, ends it",
+                first.name
+            ),
+        ));
     }
 }
 
