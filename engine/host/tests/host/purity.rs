@@ -50,7 +50,8 @@ async fn there_is_no_environment_no_file_and_no_network() {
     let host = host_with(settings(), &["fixtures/hostile"]).await;
     let seen = seen(&host, 1, 1).await;
     assert_eq!(seen["env"], serde_json::json!({}));
-    assert_eq!(seen["arguments"], serde_json::json!([]));
+    // A program's first argument is its own name.
+    assert_eq!(seen["arguments"], serde_json::json!(["hostile"]));
     for tried in ["file", "new_file", "folder", "tcp", "lookup"] {
         let came_to = seen[tried].as_str().unwrap();
         assert!(!came_to.contains("worked"), "{tried}: {came_to}");
