@@ -56,7 +56,7 @@ async fn every_sort_of_call_is_shown_with_what_its_function_got() {
     let definition = r#"{"name": "outer", "start": "plain", "nodes": {
             "plain": {"config": {"k": [1, 2.50]}},
             "mapped": {"input": {"sum": "state.n + 1", "who": "run.graph", "at": "run.started_at", "big": "state.big"}},
-            "left": {"input": {"side": "'left'"}}, "right": {},
+            "left": {"input": {"side": "'left'", "steps": "run.steps"}}, "right": {},
             "join": {},
             "each": {"map": {"over": "state.items", "as": "item", "uses": "read", "into": "all"}, "config": {"c": 1}},
             "twice": {"map": {"over": "state.items", "as": "item", "uses": "other", "into": "more"}, "input": {"item": "item * 2", "n": "state.n"}},
