@@ -7,9 +7,17 @@
 //!
 //! The `cel` library parses. Plan, check and evaluation are Heddle's: the library has no check
 //! of types, and its evaluator no budget (it copies a list for each item that holds it, so a
-//! short expression can take all memory). Where they differ from the standard: calculating
-//! with a whole number and a double gives a double, since JSON has one kind of number and
-//! writes 1.0 as 1; times and messages are left out.
+//! short expression can take all memory).
+//!
+//! Differences from the standard:
+//! - calculating with a whole number and a double gives a double, and with an int and a uint the one
+//!   that the result fits, since JSON has one kind of number and writes 1.0 as 1;
+//! - a whole number and a double compare exactly, where the standard allows to round the whole number;
+//! - a number of the state with more digits than a double holds keeps them;
+//! - an expression is always checked, so an unknown name or a condition that is no bool is an error
+//!   even where `&&` or `||` would not evaluate it;
+//! - names have no containers, and times, messages and the extensions for two loop variables, math,
+//!   optional values and encodings are left out.
 
 mod calls;
 mod check;
