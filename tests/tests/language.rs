@@ -229,6 +229,27 @@ fn a_check_tells_everything_and_keeps_nothing() {
 }
 
 #[test]
+fn a_check_warns_of_a_key_that_a_graph_and_one_that_it_runs_append_to() {
+    let server = Server::start();
+    let append = json!({"log": {"merge": "append"}});
+    server.create(&json!({"name": "inner", "nodes": {"rest": {"sleep": "1ms"}}, "state": append}));
+    let outer = |node: Value| {
+        let checked = server.post(
+            "/v1/graphs:check",
+            &json!({"nodes": {"ask": node}, "state": append}),
+        );
+        let found = checked.ok()["findings"].as_array().unwrap().clone();
+        found.iter().any(|found| {
+            let message = found["message"].as_str().unwrap();
+            found["pointer"] == "/nodes/ask/graph"
+                && message.starts_with("both this graph and `inner` combine `log`")
+        })
+    };
+    assert!(outer(json!({"graph": "inner"})));
+    assert!(!outer(json!({"graph": "inner", "input": {"text": "'a'"}})));
+}
+
+#[test]
 fn a_graph_is_drawn_by_id_and_name_and_its_form_is_served() {
     let server = Server::start();
     let id = server.create(&approval());
