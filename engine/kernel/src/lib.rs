@@ -4,6 +4,8 @@
 //! outcomes of calls are arguments. So a run can be folded from its journal, and the same
 //! inputs always give the same events. The arrows of the workspace end here.
 
+pub mod admit;
+mod decimal;
 pub mod display;
 pub mod event;
 pub mod expr;
@@ -15,6 +17,7 @@ pub mod retention;
 pub mod run;
 pub mod schedule;
 pub mod schema;
+pub mod tokens;
 
 pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
 pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};

@@ -3,15 +3,30 @@
 //! A state may be large and a step changes little of it, so values are never parsed on the
 //! way: a merge moves pointers, and a view of the whole is a clone of one `Arc`.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::admit::{Inadmissible, MAX_DEPTH, admit_json};
+
 /// One JSON value as text, shared.
 pub type Json = Arc<RawValue>;
 
-/// Parses one JSON value, keeping its text.
+/// Lets one JSON value in that comes from outside: its text in one line.
+///
+/// # Errors
+/// Where it is not JSON, or breaks one of the [rules](crate::admit).
+pub fn admit(text: &str) -> Result<Json, Inadmissible> {
+    let raw: Box<RawValue> = serde_json::from_str(text)?;
+    Ok(match admit_json(raw.get(), MAX_DEPTH)? {
+        Cow::Borrowed(_) => raw,
+        Cow::Owned(text) => RawValue::from_string(text)?,
+    }
+    .into())
+}
+
+/// Parses one JSON value that Heddle wrote or let in, keeping its text.
 pub fn json(text: &str) -> Result<Json, serde_json::Error> {
     Ok(serde_json::from_str::<Box<RawValue>>(text)?.into())
 }
@@ -34,22 +49,41 @@ pub struct Object(Arc<BTreeMap<Arc<str>, Json>>);
 /// Why a text is not an object.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAnObject {
-    /// It is not JSON.
-    #[error("this is not JSON: {0}")]
-    Syntax(String),
+    /// It is not JSON, or breaks one of the [rules](crate::admit).
+    #[error(transparent)]
+    Inadmissible(#[from] Inadmissible),
     /// It is JSON of another type.
     #[error("expected a JSON object, got {0}")]
     Type(&'static str),
 }
 
 impl Object {
-    /// Reads an object's text; of a key that is given twice the last value counts.
+    /// Lets an object in that comes from outside: the texts of its values in one line each.
+    ///
+    /// # Errors
+    /// Where it is no JSON object, or breaks one of the [rules](crate::admit).
+    pub fn admit(text: &str) -> Result<Self, NotAnObject> {
+        let object = Self::parse(text)?;
+        match admit_json(text, MAX_DEPTH)? {
+            Cow::Borrowed(_) => Ok(object),
+            Cow::Owned(text) => Self::parse(&text),
+        }
+    }
+
+    /// Reads an object's text that Heddle wrote or let in; of a key that is given twice the last value counts.
+    ///
+    /// # Errors
+    /// Where it is no JSON object.
     pub fn parse(text: &str) -> Result<Self, NotAnObject> {
-        serde_json::from_str(text).map_err(|error| match kind_of(text) {
-            Some("an object") | None => NotAnObject::Syntax(error.to_string()),
-            Some(other) => match serde_json::from_str::<&RawValue>(text) {
-                Ok(_) => NotAnObject::Type(other),
-                Err(error) => NotAnObject::Syntax(error.to_string()),
+        serde_json::from_str(text).map_err(|error| match serde_json::from_str::<&RawValue>(text) {
+            Err(error) => Inadmissible::from(error).into(),
+            Ok(_) => match kind_of(text) {
+                // It is an object, and one of its keys is no Unicode.
+                Some("an object") | None => match admit_json(text, usize::MAX) {
+                    Err(wrong) => wrong.into(),
+                    Ok(_) => Inadmissible::from(error).into(),
+                },
+                Some(other) => NotAnObject::Type(other),
             },
         })
     }

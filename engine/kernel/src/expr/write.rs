@@ -13,7 +13,18 @@ use super::{
     plan::Node,
     value::{Key, write_text},
 };
-use crate::object::{Json, to_json};
+use crate::{
+    admit::{MAX_DEPTH, depth_of},
+    object::{Json, to_json},
+};
+
+/// A value that is let in where it is read again.
+fn not_too_deep(json: Json) -> Result<Json, Box<Stop>> {
+    match depth_of(json.get()) > MAX_DEPTH {
+        true => wrong(format!("the result is nested deeper than {MAX_DEPTH} levels (json_depth)")),
+        false => Ok(json),
+    }
+}
 
 impl Evaluation<'_, '_> {
     /// The JSON text of a whole expression.
@@ -23,7 +34,7 @@ impl Evaluation<'_, '_> {
                 Lead::Whole(json) => return Ok(json.clone()),
                 Lead::Object(object) => {
                     self.meter.charge_bytes(object.size())?;
-                    return Ok(to_json(object));
+                    return not_too_deep(to_json(object));
                 }
                 Lead::Text(_) => {}
             }
@@ -31,7 +42,7 @@ impl Evaluation<'_, '_> {
         let mut text = String::new();
         self.write(plan, &mut text)?;
         match RawValue::from_string(text) {
-            Ok(json) => Ok(json.into()),
+            Ok(json) => not_too_deep(json.into()),
             Err(error) => wrong(format!("a value cannot be read: {error}")),
         }
     }

@@ -1,6 +1,6 @@
 //! A graph's definition: what an author writes, in the form in which it is checked and run.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Diagnostic, Severity, json, reader::Reader};
 use crate::{
@@ -322,9 +322,15 @@ impl Definition {
     /// Reads a definition as far as its form is right, with every mistake of form. What could not be
     /// read stands for nothing in it, so that a check of it can tell of the rest.
     pub fn read(text: &str) -> (Option<Self>, Vec<Diagnostic>) {
-        let (value, found) = json::parse(text);
-        let mut reader = Reader { found };
-        let definition = value.and_then(|value| reader.graph(&value));
+        let (text, found) = json::parse(text);
+        let mut reader = Reader {
+            found,
+            parts: HashMap::new(),
+        };
+        let definition = text.and_then(|json::Text { value, whole, parts }| {
+            reader.parts = parts;
+            reader.graph(&value, whole)
+        });
         (definition, reader.found)
     }
 

@@ -12,12 +12,7 @@ use super::{
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Reader, kind},
 };
-use crate::{
-    event::FailureKind,
-    expr::Want,
-    object::{self, Json},
-    schema::Schema,
-};
+use crate::{event::FailureKind, expr::Want, object::Json, schema::Schema};
 
 /// The keys that say what a node does; without one, it calls the function of its name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
@@ -101,7 +96,10 @@ impl Reader {
             does: does?,
             input,
             output: self.output(map, pointer),
-            config: object::to_json(map.get("config").unwrap_or(&Value::Null)),
+            config: self.part(
+                &format!("{pointer}/config"),
+                map.get("config").unwrap_or(&Value::Null),
+            ),
             next: self.next(map, pointer),
             retry: self.retry(map, pointer),
             timeout_ms: self.duration(map, pointer, "timeout"),
@@ -123,7 +121,7 @@ impl Reader {
             return None;
         }
         self.object(value, &place, &format!("`{key}`"))?;
-        Some(object::to_json(value))
+        Some(self.part(&place, value))
     }
 
     fn node_keys(&mut self, map: &Members<String, Value>, pointer: &str, does: &str, known: &[&str]) {
@@ -320,7 +318,7 @@ impl Reader {
             self.name(&format!("{pointer}/signal"), "a signal's name", name);
         }
         let schema = map.get("schema").and_then(|schema| {
-            let text = object::to_json(schema);
+            let text = self.part(&format!("{pointer}/schema"), schema);
             match Schema::compile(text.get()) {
                 Ok(schema) => Some(Arc::new(PayloadSchema { text, schema })),
                 Err(problem) => {

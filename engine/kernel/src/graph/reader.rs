@@ -1,6 +1,9 @@
 //! Reads a definition from JSON and finds every mistake of form at once.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::{Map as Members, Value};
 
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::{
     expr::{Expr, Want},
-    object,
+    object::{self, Json},
 };
 
 /// The variables of an expression that follows a node.
@@ -62,6 +65,8 @@ const PLACES: [(&str, &str); 20] = [
 /// Reads values and keeps what is wrong with them.
 pub(super) struct Reader {
     pub(super) found: Vec<Diagnostic>,
+    /// The parts of nodes that are handed on as they are written, by their JSON pointers.
+    pub(super) parts: HashMap<String, Json>,
 }
 
 impl Reader {
@@ -69,7 +74,8 @@ impl Reader {
         self.found.push(Diagnostic::error(pointer, message));
     }
 
-    pub(super) fn graph(&mut self, value: &Value) -> Option<Definition> {
+    /// Reads a graph from its value; `text` is what is kept of it.
+    pub(super) fn graph(&mut self, value: &Value, text: String) -> Option<Definition> {
         let map = self.object(value, "", "a graph")?;
         self.known_keys(map, "", &TOP);
         let name = self.text(map, "", "name").map(str::to_owned);
@@ -85,9 +91,6 @@ impl Reader {
         let state = self.state(map);
         let output = self.output_keys(map);
         let limits = self.limits(map);
-        let text = serde_json::to_string(value)
-            .expect("a JSON value serializes")
-            .into();
         Some(Definition {
             name,
             start,
@@ -96,7 +99,7 @@ impl Reader {
             state,
             output,
             limits,
-            text,
+            text: text.into(),
         })
     }
 
@@ -501,6 +504,12 @@ impl Reader {
         if let Some(problem) = name_problem(name) {
             self.error(pointer, format!("{what} {problem}"));
         }
+    }
+
+    /// The JSON of a part, with its numbers as they are written.
+    pub(super) fn part(&self, pointer: &str, value: &Value) -> Json {
+        let kept = self.parts.get(pointer).cloned();
+        kept.unwrap_or_else(|| object::to_json(value))
     }
 
     pub(super) fn known_keys(&mut self, map: &Members<String, Value>, pointer: &str, known: &[&str]) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::Serialize;
 use sha2::Digest as _;
 
 use super::{Ending, ROOT, Run, decide::Events, view::Conflict};
@@ -219,11 +219,20 @@ fn error_of(failure: Failure, node: Arc<str>, step: u64, attempt: u32) -> RunErr
 /// has no number of a step or an attempt: those depend on what came first, and this enters the state.
 pub(super) fn told(failure: &Failure, node: &Arc<str>) -> Json {
     let Failure { kind, message, data } = failure;
-    let mut told = json!({"code": kind, "message": message, "node": node});
-    if let Some(data) = data {
-        told["data"] = serde_json::from_str(data.get()).unwrap_or_default();
+    #[derive(Serialize)]
+    struct Told<'f> {
+        code: FailureKind,
+        message: &'f Arc<str>,
+        node: &'f Arc<str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<&'f Json>,
     }
-    to_json(&told)
+    to_json(&Told {
+        code: *kind,
+        message,
+        node,
+        data: data.as_ref(),
+    })
 }
 
 impl Conflict {

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{At, Execution, Outcome, ROOT, Route, Task, View, decide::Events, outcome::invalid};
+use super::{
+    At, Execution, Outcome, ROOT, Route, Task, View,
+    decide::Events,
+    outcome::{check_depth, invalid},
+};
 use crate::{
     event::{Arm, Event, Failure, FailureKind, Item, Next},
     graph::{Case, Does, Node, NodeIx, Place, did_you_mean},
@@ -150,14 +154,17 @@ impl Events<'_> {
         }
         let state = execution.graph.output_of(state);
         let task = self.task(number);
+        let result = to_json(&state);
+        if let Err(failure) = check_depth("the state of the graph", &result) {
+            return self.failed(number, failure);
+        }
         if let Some(item) = task.item {
-            if let Err(failure) = self.item_answered(number, item, to_json(&state)) {
+            if let Err(failure) = self.item_answered(number, item, result) {
                 self.failed(number, failure);
             }
             return;
         }
         let output = self.run.graph_of(&task).node(task.node).output.clone();
-        let result = to_json(&state);
         let update = match &output {
             Some(output) => self.put(&task, output, result.clone()),
             // Without an output, what it changed of what it was given is what the node gives.

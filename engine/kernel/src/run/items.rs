@@ -1,7 +1,8 @@
 //! The items of a map, and what came of them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, fmt, sync::Arc};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Doing, Items, Run, apply::Fold, outcome::clip};
@@ -29,12 +30,8 @@ impl Items {
     pub(super) fn read(text: &Json) -> Fold<Self> {
         let wrong = |error: serde_json::Error| error.to_string();
         let (keys, all): (Option<Arc<[String]>>, Vec<Json>) = if text.get().trim_start().starts_with('{') {
-            let object: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(text.get()).map_err(wrong)?;
-            let (keys, values): (Vec<String>, Vec<Json>) = object
-                .into_iter()
-                .map(|(key, value)| (key, to_json(&value)))
-                .unzip();
+            let members: Members = serde_json::from_str(text.get()).map_err(wrong)?;
+            let (keys, values): (Vec<String>, Vec<Json>) = members.0.into_iter().unzip();
             (Some(keys.into()), values)
         } else {
             let values: Vec<Box<RawValue>> = serde_json::from_str(text.get()).map_err(wrong)?;
@@ -88,6 +85,40 @@ impl Items {
                 json(&object).expect("keys and values are JSON")
             }
         }
+    }
+}
+
+/// The members of an object in the order of its text. Of a key that is given twice the last value counts.
+struct Members(Vec<(String, Json)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members: Vec<(String, Json)> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        while let Some((key, value)) = map.next_entry::<String, Json>()? {
+            match places.get(&key) {
+                Some(at) => members[*at].1 = value,
+                None => {
+                    places.insert(key.clone(), members.len());
+                    members.push((key, value));
+                }
+            }
+        }
+        Ok(Members(members))
     }
 }
 

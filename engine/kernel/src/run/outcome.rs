@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::{
+    admit::{MAX_DEPTH, depth_of},
     event::{Failure, FailureKind},
     object::{Json, Object, kind_of},
 };
@@ -53,6 +54,7 @@ impl Outcome {
                 route: Route::Edges,
             });
         }
+        // It was let in as JSON: what may be wrong is only that it is no object.
         let mut update = Object::parse(result.get()).map_err(|_| {
             let kind = kind_of(result.get()).unwrap_or("nothing");
             invalid(format!(
@@ -101,6 +103,19 @@ impl Outcome {
 
 pub(super) fn invalid(message: String) -> Failure {
     Failure::new(FailureKind::InvalidOutcome, message)
+}
+
+/// Whether a value that was put together of others is still let in where it is read again.
+///
+/// # Errors
+/// A failure of kind `InvalidOutcome` where it is nested deeper than any value may be.
+pub(super) fn check_depth(what: &str, value: &Json) -> Result<(), Failure> {
+    if depth_of(value.get()) <= MAX_DEPTH {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{what} is nested deeper than {MAX_DEPTH} levels (json_depth): keep less of what it is made of"
+    )))
 }
 
 /// The beginning of a text that may be long.

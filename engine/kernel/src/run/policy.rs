@@ -1,12 +1,23 @@
 //! Merge policies: how one more contribution to a key changes its value.
+//!
+//! Numbers are merged as the decimals that they are written as: a sum is exact, and what is kept of several
+//! values is kept as it was written.
 
-use serde_json::{Map, Number, Value};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use super::by_key;
 use crate::{
+    decimal::{Decimal, MAX_DIGITS},
     graph::Policy,
-    object::{self, Json, kind_of},
+    object::{self, Json, clip, kind_of},
+    tokens::{Tree, unquote},
 };
+
+/// How much of a number is shown in a message, in bytes.
+const SHOWN_BYTES: usize = 60;
 
 impl Policy {
     /// The value of a key after these contributions, in order, to what was there before.
@@ -31,6 +42,7 @@ impl Policy {
             Self::Append => append(before, contributions),
             Self::Union => union(before, contributions),
             Self::ByKey(key) => by_key::fold(key, before, contributions),
+            Self::Deep => deep(before, contributions),
             _ => {
                 let mut value = before.map(|before| self.operand(before)).transpose()?;
                 contributions.try_for_each(|contribution| {
@@ -41,35 +53,78 @@ impl Policy {
                     });
                     Ok::<(), String>(())
                 })?;
-                Ok(object::to_json(&value))
+                let value = value.ok_or_else(|| "nothing was contributed".to_owned())?;
+                object::json(&value.text).map_err(|error| error.to_string())
             }
         }
     }
 
-    /// What a contribution is to `add`, `max`, `min` and `deep`.
-    fn operand(&self, text: &Json) -> Result<Value, String> {
-        let value: Value = serde_json::from_str(text.get()).map_err(|error| error.to_string())?;
-        let (fits, wants) = match self {
-            Self::Deep => (value.is_object(), "an object"),
-            Self::Add => (value.is_number(), "a number"),
-            _ => (value.is_number() || value.is_string(), "a number or a string"),
+    /// What a contribution is to `add`, `max` and `min`.
+    fn operand<'t>(&self, text: &'t Json) -> Result<Operand<'t>, String> {
+        let text = text.get();
+        let value = match kind_of(text) {
+            Some("a number") => Some(Measure::Number(Decimal::of(text))),
+            Some("a string") if *self != Self::Add => unquote(text).map(Measure::Text),
+            _ => None,
         };
-        if fits {
-            return Ok(value);
-        }
-        let got = kind_of(text.get()).unwrap_or("nothing");
-        Err(format!("`{}` needs {wants}, got {got}", self.as_str()))
-    }
-
-    fn combine(&self, value: Value, contribution: Value) -> Result<Value, String> {
-        Ok(match self {
-            Self::Add => Value::Number(add(&value, &contribution)?),
-            Self::Max if greater(&contribution, &value)? => contribution,
-            Self::Min if greater(&value, &contribution)? => contribution,
-            Self::Deep => deep(value, contribution),
-            _ => value,
+        let value = value.ok_or_else(|| {
+            let wants = if *self == Self::Add {
+                "a number"
+            } else {
+                "a number or a string"
+            };
+            let got = kind_of(text).unwrap_or("nothing");
+            format!("`{}` needs {wants}, got {got}", self.as_str())
+        })?;
+        Ok(Operand {
+            text: Cow::Borrowed(text),
+            value,
         })
     }
+
+    fn combine<'t>(&self, value: Operand<'t>, contribution: Operand<'t>) -> Result<Operand<'t>, String> {
+        match (self, &value.value, &contribution.value) {
+            (Self::Add, Measure::Number(a), Measure::Number(b)) => {
+                let sum = a.add(b).ok_or_else(|| {
+                    let (a, b) = (
+                        clip(&value.text, SHOWN_BYTES),
+                        clip(&contribution.text, SHOWN_BYTES),
+                    );
+                    format!("the sum of {a} and {b} has more than {MAX_DIGITS} digits")
+                })?;
+                // A sum of numbers one of which has a fraction reads as one that has a fraction, too.
+                let fraction = [&value.text, &contribution.text]
+                    .iter()
+                    .any(|text| text.contains(['.', 'e', 'E']));
+                let text = sum.to_json(fraction);
+                if !text.parse().is_ok_and(f64::is_finite) {
+                    return Err("`add` went past the range of a double (about ±1.8e308)".to_owned());
+                }
+                Ok(Operand {
+                    text: Cow::Owned(text),
+                    value: Measure::Number(sum),
+                })
+            }
+            (_, Measure::Text(_), Measure::Number(_)) | (_, Measure::Number(_), Measure::Text(_)) => {
+                Err("a number and a string cannot be compared".to_owned())
+            }
+            (Self::Max, held, new) if new > held => Ok(contribution),
+            (Self::Min, held, new) if new < held => Ok(contribution),
+            _ => Ok(value),
+        }
+    }
+}
+
+/// A value as it is written, and as it is compared.
+struct Operand<'t> {
+    text: Cow<'t, str>,
+    value: Measure<'t>,
+}
+
+#[derive(PartialEq, PartialOrd)]
+enum Measure<'t> {
+    Number(Decimal),
+    Text(Cow<'t, str>),
 }
 
 /// The text of a list without its brackets; what is no list is its own only element.
@@ -104,25 +159,27 @@ fn union<'j>(
     before: Option<&'j Json>,
     contributions: impl Iterator<Item = &'j Json>,
 ) -> Result<Json, String> {
-    let mut all: Vec<Value> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
     if let Some(before) = before {
         list(before, "union")?;
     }
-    for text in before.into_iter().chain(contributions) {
-        let value: Value = serde_json::from_str(text.get()).map_err(|error| error.to_string())?;
-        let values = match value {
-            Value::Array(values) => values,
+    let mut text = String::from("[");
+    let mut seen = HashSet::new();
+    for value in before.into_iter().chain(contributions) {
+        let elements = match Tree::of(value)? {
+            Tree::List(elements) => elements,
             one => vec![one],
         };
-        // Two objects with the same members are the same element, in whatever order they are written.
-        all.extend(
-            values
-                .into_iter()
-                .filter(|value| seen.insert(sorted(value.clone()).to_string())),
-        );
+        for element in elements {
+            if seen.insert(element.identity()) {
+                if text.len() > 1 {
+                    text.push(',');
+                }
+                element.write(&mut text);
+            }
+        }
     }
-    Ok(object::to_json(&all))
+    text.push(']');
+    object::json(&text).map_err(|error| error.to_string())
 }
 
 pub(super) fn list(before: &Json, policy: &str) -> Result<(), String> {
@@ -135,49 +192,41 @@ pub(super) fn list(before: &Json, policy: &str) -> Result<(), String> {
     }
 }
 
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(mut map) => {
-            map.sort_keys();
-            map.into_iter().map(|(key, value)| (key, sorted(value))).collect()
+/// Merges objects level by level.
+fn deep<'j>(before: Option<&'j Json>, contributions: impl Iterator<Item = &'j Json>) -> Result<Json, String> {
+    let mut merged = Vec::new();
+    for contribution in before.into_iter().chain(contributions) {
+        match Tree::of(contribution)? {
+            Tree::Object(members) => merged = merge(merged, members),
+            _ => {
+                let got = kind_of(contribution.get()).unwrap_or("nothing");
+                return Err(format!("`deep` needs an object, got {got}"));
+            }
         }
-        Value::Array(all) => all.into_iter().map(sorted).collect(),
-        other => other,
     }
+    let mut text = String::new();
+    Tree::Object(merged).write(&mut text);
+    object::json(&text).map_err(|error| error.to_string())
 }
 
-fn add(a: &Value, b: &Value) -> Result<Number, String> {
-    if let (Some(a), Some(b)) = (a.as_i64(), b.as_i64())
-        && let Some(sum) = a.checked_add(b)
-    {
-        return Ok(sum.into());
-    }
-    let sum = a.as_f64().unwrap_or_default() + b.as_f64().unwrap_or_default();
-    Number::from_f64(sum).ok_or_else(|| "`add` went past the largest number".to_owned())
-}
+type Members<'t> = Vec<(&'t str, Tree<'t>)>;
 
-fn greater(a: &Value, b: &Value) -> Result<bool, String> {
-    match (a, b) {
-        (Value::String(a), Value::String(b)) => Ok(a > b),
-        (Value::Number(x), Value::Number(y)) => Ok(match (x.as_i64(), y.as_i64()) {
-            (Some(x), Some(y)) => x > y,
-            _ => x.as_f64() > y.as_f64(),
-        }),
-        _ => Err("a number and a string cannot be compared".to_owned()),
-    }
-}
-
-/// Merges level by level; the depth of JSON is limited where it is read.
-fn deep(value: Value, contribution: Value) -> Value {
-    let (Value::Object(mut into), Value::Object(from)) = (value, contribution) else {
-        return Value::Object(Map::new());
-    };
+/// The members of both: where both have an object under a key, these are merged; else the later value counts.
+fn merge<'t>(mut into: Members<'t>, from: Members<'t>) -> Members<'t> {
+    let name = |key: &'t str| unquote(key).unwrap_or(Cow::Borrowed(key));
+    let mut places: HashMap<Cow<'t, str>, usize> = HashMap::with_capacity(into.len());
+    places.extend(into.iter().enumerate().map(|(at, (key, _))| (name(key), at)));
     for (key, new) in from {
-        let merged = match (into.remove(&key), new) {
-            (Some(old @ Value::Object(_)), new @ Value::Object(_)) => deep(old, new),
+        let Some(at) = places.get(&name(key)) else {
+            places.insert(name(key), into.len());
+            into.push((key, new));
+            continue;
+        };
+        let held = &mut into[*at].1;
+        *held = match (std::mem::replace(held, Tree::Word("null")), new) {
+            (Tree::Object(old), Tree::Object(new)) => Tree::Object(merge(old, new)),
             (_, new) => new,
         };
-        into.insert(key, merged);
     }
-    Value::Object(into)
+    into
 }

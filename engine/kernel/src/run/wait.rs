@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{At, Doing, Execution, Items, MAX_ITEMS, Outcome, ROOT, Route, Task, call::Env, decide::Events};
+use super::{
+    At, Doing, Execution, Items, MAX_ITEMS, Outcome, ROOT, Route, Task, call::Env, decide::Events,
+    outcome::check_depth,
+};
 use crate::{
     event::{Event, Failure, FailureKind, Item, WaitTexts},
     graph::{self, Does, Map, Sleep, Text, Wait},
@@ -244,6 +247,9 @@ impl Events<'_> {
             return;
         };
         let result = items.result(map.on_item_error);
+        if let Err(failure) = check_depth("the list of the results", &result) {
+            return self.failed(step, failure);
+        }
         let mut update = Object::default();
         update.insert(map.into.clone(), result.clone());
         self.pass(step, &task, update, Some(result), None);

@@ -210,9 +210,13 @@ fn the_deepest_expressions_work() {
     }
     // A value can be nested deeper than the expression that makes it.
     let wrap = nested("[", "a", "]", MAX_NESTING - 2);
-    let deep = format!("[1]{}", format!(".map(a,{wrap})").repeat(55));
-    let made = evaluate_in(&deep, &state).unwrap();
-    assert_eq!(made.get().len(), 2 * (MAX_NESTING - 2) * 55 + 3);
+    let deep = |times: usize| format!("[1]{}", format!(".map(a,{wrap})").repeat(times));
+    let made = evaluate_in(&deep(3), &state).unwrap();
+    assert_eq!(made.get().len(), 2 * (MAX_NESTING - 2) * 3 + 3);
+    // One that is too deep to be kept can be calculated with all the same.
+    let deep = deep(55);
+    let refused = evaluate_in(&deep, &state).unwrap_err().to_string();
+    assert!(refused.contains("nested deeper than 120 levels"), "{refused}");
     assert_eq!(
         evaluate_in(&format!("{deep} == [1]"), &state).unwrap().get(),
         "false"

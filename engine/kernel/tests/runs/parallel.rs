@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::script::check;
+use crate::script::{check, play};
 
 #[test]
 fn a_fork_runs_both_arms_and_the_join_runs_once_after_both() {
@@ -69,8 +69,127 @@ fn policies_fold_in_the_order_of_the_fork_whatever_ends_first() {
             8 step 4 at d, attempt 1, branch 1 joins [2]
             9 step 4 gives {"list":["d"]}, end
             10 run finished
-            finished {"last":"c","list":[0,"a","b","c","d"],"low":0,"set":[1,2,3],"sum":5.5,"top":3,"tree":{"b":2,"a":{"x":2,"y":3}}}"#]],
+            finished {"last":"c","list":[0,"a","b","c","d"],"low":0,"set":[1,2,3],"sum":5.5,"top":3,"tree":{"a":{"x":2,"y":3},"b":2}}"#]],
     );
+}
+
+/// The state of a run whose two arms give a key these values, under a policy; or why it failed.
+fn merged(policy: &str, first: &str, second: &str) -> String {
+    let script = format!(
+        r#"{{"nodes": {{"a": {{}}, "b": {{}}, "c": {{}}, "d": {{}}}}, "edges": {{"a": ["b", "c"], "b": "d", "c": "d"}}, "state": {{"k": {{"merge": "{policy}"}}}}}}
+           {{}}
+           answer
+           c: answer {{"k":{second}}}
+           b: answer {{"k":{first}}}
+           answer"#
+    );
+    let told = play(&script);
+    let last = told.lines().last().unwrap_or_default();
+    match last.strip_prefix("finished ") {
+        Some(state) => state.to_owned(),
+        None => told
+            .lines()
+            .find(|line| line.contains(" run failed "))
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
+#[test]
+fn numbers_are_merged_exactly() {
+    for (policy, first, second, expected) in [
+        ("add", "9223372036854775807", "1", "9223372036854775808"),
+        ("add", "-9223372036854775808", "-1", "-9223372036854775809"),
+        (
+            "add",
+            "18446744073709551615",
+            "18446744073709551615",
+            "36893488147419103230",
+        ),
+        ("add", "0.1", "0.2", "0.3"),
+        ("add", "1.5", "1.5", "3.0"),
+        ("add", "1", "1.0", "2.0"),
+        ("add", "1e3", "1", "1001.0"),
+        ("add", "123456789012345678901", "0.5", "123456789012345678901.5"),
+        (
+            "max",
+            "18446744073709551614",
+            "18446744073709551615",
+            "18446744073709551615",
+        ),
+        (
+            "max",
+            "18446744073709551615",
+            "18446744073709551614",
+            "18446744073709551615",
+        ),
+        (
+            "min",
+            "-18446744073709551615",
+            "-18446744073709551614",
+            "-18446744073709551615",
+        ),
+        ("max", "0.10000000000000000001", "0.1", "0.10000000000000000001"),
+        ("max", "1e300", "2", "1e300"),
+        ("min", r#""b""#, r#""\u0061""#, r#""\u0061""#),
+        (
+            "union",
+            "[100000000000000000001]",
+            "[100000000000000000002]",
+            "[100000000000000000001,100000000000000000002]",
+        ),
+        ("union", "[1,1e2,0.50]", "[1.0,100,0.5,2]", "[1,1e2,0.50,2]"),
+        (
+            "union",
+            r#"[{"a":1,"b":100000000000000000001}]"#,
+            r#"[{"b":100000000000000000001,"a":1.0},{"a":1,"b":100000000000000000002}]"#,
+            r#"[{"a":1,"b":100000000000000000001},{"a":1,"b":100000000000000000002}]"#,
+        ),
+        (
+            "deep",
+            r#"{"n":{"x":100000000000000000001,"y":1.50}}"#,
+            r#"{"n":{"x":100000000000000000002}}"#,
+            r#"{"n":{"x":100000000000000000002,"y":1.50}}"#,
+        ),
+        (
+            "append",
+            "[100000000000000000001]",
+            "1.50",
+            "[100000000000000000001,1.50]",
+        ),
+        ("last", "1", "100000000000000000001", "100000000000000000001"),
+    ] {
+        let made = merged(policy, first, second);
+        assert_eq!(
+            made,
+            format!(r#"{{"k":{expected}}}"#),
+            "{policy} {first} {second}"
+        );
+    }
+}
+
+#[test]
+fn a_sum_that_cannot_be_exact_is_an_error_that_names_the_key() {
+    for (first, second, what) in [
+        (
+            "1",
+            "1e-999999999",
+            "`k` in parallel branches that meet at `d` does not merge: the sum of 1 and 1e-999999999 has more than 1200 digits",
+        ),
+        (
+            "1.7e308",
+            "1.7e308",
+            "`k` in parallel branches that meet at `d` does not merge: `add` went past the range of a double",
+        ),
+        (
+            "1",
+            r#""1""#,
+            "key `k` what its policy cannot take: `add` needs a number, got a string",
+        ),
+    ] {
+        let made = merged("add", first, second);
+        assert!(made.contains(what), "{made}");
+    }
 }
 
 #[test]

@@ -421,6 +421,11 @@ fn shown(run: &Run, what: &str) -> Vec<String> {
 
 /// Plays a script and compares what follows.
 pub(crate) fn check(script: &str, expected: Expect) {
+    expected.assert_eq(&play(script));
+}
+
+/// Plays a script and tells what follows. It ends with the run's state.
+pub(crate) fn play(script: &str) -> String {
     let mut lines = script.trim().lines().map(str::trim).peekable();
     let mut graphs = Graphs::new();
     while let Some(with) = lines.peek().and_then(|line| line.strip_prefix("with ")) {
@@ -496,7 +501,6 @@ pub(crate) fn check(script: &str, expected: Expect) {
         run = restored(&run);
     }
     told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
-    expected.assert_eq(&told.join("\n"));
 
     // Whatever happened, the run is the fold of its journal, also where that was stored as text.
     let stored: Vec<Arc<Recorded>> = journal
@@ -506,4 +510,5 @@ pub(crate) fn check(script: &str, expected: Expect) {
     let folded = fold(first, &later, &stored);
     assert_eq!(format!("{run:?}"), format!("{folded:?}"));
     assert_eq!(run.snapshot().get(), folded.snapshot().get());
+    told.join("\n")
 }
