@@ -4,7 +4,8 @@ use std::{fmt::Write, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::{
-    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, object, schema::Misfit,
+    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, admit::admit, object,
+    schema::Misfit,
 };
 use heddle_runtime::ports::{Call, ToolCall};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,6 @@ use crate::{
     contract::{self, Input, Invocation},
     failure::{Exceeded, NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
     host::Inner,
-    json,
     plain::Room,
     policy::{By, CallLimits, Narrowed, Rules},
     registry::Plugin,
@@ -240,9 +240,8 @@ impl Inner {
                 contract.call(store, function, input, room).await
             })
             .await?;
-        self.check(name, &limits, "a result", &result, 0)?;
-        object::json(&result)
-            .map_err(|error| unusable(name, "a result", format!("it is not JSON ({error})"), &result))
+        check_size(name, &limits, &result, 0)?;
+        object::admit(&result).map_err(|error| unusable(name, "a result", error, &result))
     }
 
     fn outcome(&self, name: &str, limits: &CallLimits, answer: contract::Answer) -> Result<Outcome, Failure> {
@@ -251,26 +250,18 @@ impl Inner {
             Route::Goto(nodes) => nodes.iter().map(|node| node.len() + size_of::<String>()).sum(),
             _ => 0,
         };
-        self.check(name, limits, "an update", &update, named)?;
-        let update = Object::parse(&update).map_err(|error| unusable(name, "an update", error, &update))?;
+        check_size(name, limits, &update, named)?;
+        let update = Object::admit(&update).map_err(|error| unusable(name, "an update", error, &update))?;
         Ok(Outcome { update, route })
     }
+}
 
-    /// Checks the size and the depth of an answer; `more` is what comes with it.
-    fn check(
-        &self,
-        name: &str,
-        limits: &CallLimits,
-        what: &str,
-        text: &str,
-        more: usize,
-    ) -> Result<(), Failure> {
-        let size = text.len() + more;
-        if size > limits.result.value {
-            return Err(too_large(name, size, &limits.result));
-        }
-        json::check_depth(text, self.settings.json_depth)
-            .map_err(|problem| unusable(name, what, format!("it {problem} (json_depth)"), text))
+/// Checks the size of an answer; `more` is what comes with it.
+fn check_size(name: &str, limits: &CallLimits, text: &str, more: usize) -> Result<(), Failure> {
+    let size = text.len() + more;
+    match size <= limits.result.value {
+        true => Ok(()),
+        false => Err(too_large(name, size, &limits.result)),
     }
 }
 
@@ -320,10 +311,13 @@ impl Inner {
         if function.kind != FunctionKind::Tool {
             return Err(no_tool(&name));
         }
-        if let Err(error) = object::json(&input) {
-            let message = format!("`{name}` was not called: its input is not JSON: {error}");
-            return Err(Failure::new(FailureKind::InvalidInput, message));
-        }
+        let input = match admit(&input) {
+            Ok(input) => input.into_owned(),
+            Err(error) => {
+                let message = format!("`{name}` was not called: its input cannot be used: {error}");
+                return Err(Failure::new(FailureKind::InvalidInput, message));
+            }
+        };
         let function = function.name.as_ref().to_owned();
         self.enter(&mut frame, plugin, &function)?;
         let limits = frame.limits.clone();

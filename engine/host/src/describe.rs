@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use heddle_kernel::{FunctionKind, Json, object, schema::Schema};
+use heddle_kernel::{FunctionKind, Json, admit::admit_to_depth, object, schema::Schema};
 use heddle_runtime::ports::FunctionInfo;
 
-use crate::{component::NAME_LEN, contract::Described, json};
+use crate::{component::NAME_LEN, contract::Described};
 
 /// How many functions one plugin may have.
 pub(crate) const MOST_FUNCTIONS: usize = 1000;
@@ -15,6 +15,9 @@ const MOST_ROUTES: usize = 1000;
 
 /// How long a summary may be, in bytes.
 pub(crate) const SUMMARY_LEN: usize = 1000;
+
+/// How deep a schema may be nested.
+const SCHEMA_DEPTH: usize = 100;
 
 /// How large one schema may be, in bytes.
 const SCHEMA_LEN: usize = 256 << 10;
@@ -127,8 +130,9 @@ fn schema(function: &str, of: &str, text: &str) -> Result<Json, String> {
             text.len()
         )));
     }
-    json::check_depth(text, json::SCHEMA_DEPTH).map_err(problem)?;
-    let schema = object::json(text).map_err(|error| problem(format!("is not JSON: {error}")))?;
+    let schema = admit_to_depth(text, SCHEMA_DEPTH)
+        .and_then(|text| object::admit(&text))
+        .map_err(|error| problem(format!("cannot be used: {error}")))?;
     match object::kind_of(schema.get()) {
         Some("an object" | "a boolean") => Ok(schema),
         kind => Err(problem(format!(
@@ -205,14 +209,20 @@ mod tests {
             input: input.to_owned(),
             ..function("a", Node)
         };
-        assert!(refusal(vec![(Node, with("{"))]).contains("input schema of `a` is not JSON"));
+        assert!(refusal(vec![(Node, with("{"))]).contains("input schema of `a` cannot be used: not JSON"));
         assert!(refusal(vec![(Node, with("[]"))]).contains("is an array"));
         let fetched = refusal(vec![(Node, with(r#"{"$ref": "https://example.com/a"}"#))]);
         assert!(
             fetched.contains("input schema of `a` refers to \"https://example.com/a\""),
             "{fetched}"
         );
-        assert!(refusal(vec![(Node, with(&"[".repeat(300)))]).contains("nested"));
+        assert!(
+            refusal(vec![(
+                Node,
+                with(&format!("{}{}", "[".repeat(101), "]".repeat(101)))
+            )])
+            .contains("nested")
+        );
         let routes = Described {
             routes: vec![String::new()],
             ..function("a", Node)

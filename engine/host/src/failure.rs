@@ -8,10 +8,9 @@ use wasmtime_wasi::I32Exit;
 
 use crate::{
     contract::Said,
-    json,
     policy::{CallLimits, Limit},
     sandbox::{HANDLES, Refused},
-    settings::{Bytes, HostSettings},
+    settings::Bytes,
     threads::NoThread,
 };
 
@@ -181,14 +180,12 @@ pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
 }
 
 /// Makes a failure of what a guest said went wrong.
-pub(crate) fn of_said(said: Said, limits: &CallLimits, settings: &HostSettings) -> Failure {
+pub(crate) fn of_said(said: Said, limits: &CallLimits) -> Failure {
     let mut failure = Failure::new(said.kind, clip(&said.message, MESSAGE_LEN));
     failure.data = said
         .data
-        .filter(|data| {
-            data.len() <= limits.result.value && json::check_depth(data, settings.json_depth).is_ok()
-        })
-        .and_then(|data| object::json(&data).ok());
+        .filter(|data| data.len() <= limits.result.value)
+        .and_then(|data| object::admit(&data).ok());
     failure
 }
 

@@ -480,7 +480,7 @@ impl Inner {
             }
             let result = match answered {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(said)) => Err(failure::of_said(said, &limits, &self.settings)),
+                Ok(Err(said)) => Err(failure::of_said(said, &limits)),
                 Err(error) => {
                     let mut lines = held(&store.data().lines);
                     // What has no end yet may be its last words; whether they are too many is no matter.

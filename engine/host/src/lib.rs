@@ -14,7 +14,6 @@ mod describe;
 mod engine;
 mod failure;
 mod host;
-mod json;
 mod machine;
 mod metered;
 mod outgoing;

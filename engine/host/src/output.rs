@@ -196,15 +196,12 @@ impl Output {
     /// Passes a chunk on to who watches, if it is JSON.
     pub(crate) fn emit(&self, chunk: &str) -> Result<(), Exceeded> {
         self.spend(Spend::Emit(chunk.len() + LINE_COST))?;
-        match object::json(chunk) {
+        match object::admit(chunk) {
             Ok(chunk) => {
                 self.sink.emit(chunk);
                 Ok(())
             }
-            Err(error) => self.log(
-                Level::Warn,
-                &format!("a chunk was dropped that is not JSON: {error}"),
-            ),
+            Err(error) => self.log(Level::Warn, &format!("a chunk was dropped: {error}")),
         }
     }
 }
@@ -520,10 +517,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_not_emitted() {
+    fn a_chunk_is_let_in_as_all_json_from_outside_or_dropped_with_a_warning() {
         let (seen, lines) = lines(HostSettings::default());
         lines.output.emit("{nope").unwrap();
-        assert!(held(&seen.0)[0].starts_with("warn a chunk was dropped that is not JSON"));
+        lines.output.emit("{\"n\": 1E400}").unwrap();
+        lines.output.emit("{\n\"n\": 1.50}").unwrap();
+        let seen = held(&seen.0);
+        assert!(
+            seen[0].starts_with("warn a chunk was dropped: not JSON"),
+            "{seen:?}"
+        );
+        assert!(
+            seen[1].starts_with("warn a chunk was dropped: at /n: the number"),
+            "{seen:?}"
+        );
+        assert_eq!(seen[2], r#"emit {"n":1.50}"#);
     }
 
     #[test]

@@ -30,8 +30,6 @@ pub struct HostSettings {
     /// What the values of a typed function's input may take in the host's memory while they cross, and
     /// what those of its result may. A number takes 40 bytes there, whatever its type. Default: 32 MiB.
     pub value_bytes: usize,
-    /// How deep the JSON of an answer may be nested: common parsers stop at 128. Default: 120.
-    pub json_depth: usize,
     /// What one call may log, the tools that it calls included. Each line counts 64 bytes on top,
     /// for what is kept with it. Default: 256 KiB.
     pub log_bytes: usize,
@@ -76,7 +74,6 @@ impl Default for HostSettings {
             call_repeats: 3,
             result_bytes: 8 << 20,
             value_bytes: 32 << 20,
-            json_depth: 120,
             log_bytes: 256 << 10,
             log_line_bytes: 8 << 10,
             emit_bytes: 4 << 20,
@@ -103,7 +100,6 @@ impl HostSettings {
             calls_at_once,
             call_depth,
             call_repeats,
-            json_depth,
             http_at_once,
             file_threads,
             file_threads_per_plugin,
@@ -138,7 +134,6 @@ impl HostSettings {
             {
                 format!("each number of threads must be above 0 and at most {MOST_THREADS}")
             }
-            () if json_depth == 0 => "json_depth must be above 0".to_owned(),
             () => return Ok(()),
         };
         Err(problem)

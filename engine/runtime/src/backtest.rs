@@ -6,11 +6,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use heddle_kernel::{
-    Event, Failure, FailureKind, Input, Json, Level, Prepared, Recorded, Run, RunId, decide,
+    Event, Failure, FailureKind, Input, Json, Level, Object, Prepared, Recorded, Run, RunId, decide,
     event::{Arm, FunctionRef, Next, Then},
+    object::to_json,
+    tokens::same,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
 
 use crate::{
     answer::ImportError,
@@ -47,9 +49,9 @@ pub struct Difference {
     /// The version of the plugin that the run kept to.
     pub version: Arc<str>,
     /// What was recorded: `update` and `next`, `result`, or `failure`.
-    pub recorded: Value,
-    /// What the new version gives, in the same form.
-    pub now: Value,
+    pub recorded: Json,
+    /// What the new version gives, in the same form; null where it gives nothing.
+    pub now: Json,
 }
 
 /// A call under way in the replay.
@@ -132,17 +134,18 @@ impl Backtest {
             attempt,
             result: result.await,
         };
-        let told = told(&recorded.event);
+        let before = Outcome::of(&recorded.event);
         let now = match decide(&mut run.clone(), answered, recorded.at) {
             Ok(events) => events
                 .iter()
                 .find(|event| outcome_of(&event.event) == Some((step, attempt)))
-                .map_or(Value::Null, |event| self::told(&event.event)),
+                .map_or_else(Outcome::default, |event| Outcome::of(&event.event)),
             Err(refusal) => {
-                json!({"failure": {"kind": FailureKind::Unavailable, "message": refusal.to_string()}})
+                let failure = Failure::new(FailureKind::Unavailable, refusal.to_string());
+                Outcome::failed(&failure, None)
             }
         };
-        if !same(&told, &now) {
+        if !before.is_same(&now) {
             self.differences.push(Difference {
                 run_id: run.id,
                 step,
@@ -150,8 +153,8 @@ impl Backtest {
                 node,
                 function: function.function,
                 version: function.version,
-                recorded: told,
-                now,
+                recorded: before.told,
+                now: now.told,
             });
         }
     }
@@ -168,19 +171,79 @@ fn outcome_of(event: &Event) -> Option<(u64, u32)> {
 }
 
 /// An outcome, as it is compared and shown.
-fn told(event: &Event) -> Value {
-    match event {
-        Event::StepFinished { update, next, .. } => json!({"update": update, "next": places(next)}),
-        Event::ItemFinished { result, .. } => json!({"result": result}),
-        Event::StepFailed { failure, then, .. } => {
-            let Failure { kind, message, .. } = failure;
-            let mut told = json!({"failure": {"kind": kind, "message": message}});
-            if let Then::Goto(node) = then {
-                told["next"] = json!([node]);
-            }
-            told
+struct Outcome {
+    told: Json,
+    failed: Option<FailureKind>,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            told: to_json(&()),
+            failed: None,
         }
-        _ => Value::Null,
+    }
+}
+
+impl Outcome {
+    fn of(event: &Event) -> Self {
+        #[derive(Serialize)]
+        struct Finished<'e> {
+            update: &'e Object,
+            next: Vec<Arc<str>>,
+        }
+        #[derive(Serialize)]
+        struct Item<'e> {
+            result: Option<&'e RawValue>,
+        }
+        let told = match event {
+            Event::StepFinished { update, next, .. } => {
+                let next = places(next);
+                to_json(&Finished { update, next })
+            }
+            Event::ItemFinished { result, .. } => to_json(&Item {
+                result: result.as_deref(),
+            }),
+            Event::StepFailed { failure, then, .. } => {
+                let next = match then {
+                    Then::Goto(node) => Some(node),
+                    _ => None,
+                };
+                return Self::failed(failure, next);
+            }
+            _ => return Self::default(),
+        };
+        Self { told, failed: None }
+    }
+
+    fn failed(failure: &Failure, next: Option<&Arc<str>>) -> Self {
+        #[derive(Serialize)]
+        struct Failed<'f> {
+            failure: Said<'f>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            next: Option<[&'f Arc<str>; 1]>,
+        }
+        #[derive(Serialize)]
+        struct Said<'f> {
+            kind: FailureKind,
+            message: &'f Arc<str>,
+        }
+        let Failure { kind, message, .. } = failure;
+        Self {
+            told: to_json(&Failed {
+                failure: Said { kind: *kind, message },
+                next: next.map(|next| [next]),
+            }),
+            failed: Some(*kind),
+        }
+    }
+
+    /// Whether two outcomes are the same; of failures their kinds count, and not their words.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self.failed, other.failed) {
+            (None, None) => same(&self.told, &other.told),
+            (before, now) => before == now,
+        }
     }
 }
 
@@ -190,15 +253,6 @@ fn places(next: &Next) -> Vec<Arc<str>> {
         Next::Node(node) => vec![node.clone()],
         Next::Fork(arms) => arms.iter().map(|Arm { to, .. }| to.clone()).collect(),
         Next::End => vec![heddle_kernel::graph::END.into()],
-    }
-}
-
-/// Whether two outcomes are the same; of failures their kinds count, and not their words.
-fn same(recorded: &Value, now: &Value) -> bool {
-    let kind = |told: &Value| told.pointer("/failure/kind").cloned();
-    match (kind(recorded), kind(now)) {
-        (None, None) => recorded == now,
-        (recorded, now) => recorded == now,
     }
 }
 

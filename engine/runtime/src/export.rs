@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use heddle_kernel::{Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins};
+use heddle_kernel::{
+    Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins, tokens::in_one_line,
+};
 use serde::Serialize;
 
 use crate::{
@@ -197,6 +199,7 @@ impl Import<'_> {
 }
 
 fn line(text: &mut Vec<u8>, value: &impl Serialize) {
-    serde_json::to_writer(&mut *text, value).expect("Heddle's own types serialize");
+    let line = serde_json::to_string(value).expect("Heddle's own types serialize");
+    text.extend_from_slice(in_one_line(line).as_bytes());
     text.push(b'\n');
 }

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_kernel::{
     Graph, GraphId, Json, Recorded, Run, RunId, Status, Timestamp,
+    admit::{MAX_DEPTH, admit_to_depth},
     graph::Pins,
+    object::kind_of,
     run::{FoldError, Graphs},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use crate::{
     answer::{ImportError, summary},
@@ -16,6 +19,8 @@ use crate::{
 
 /// The version of the form.
 pub(crate) const FORM: u32 = 1;
+/// How deep a line may be nested: a value as deep as any, in an event, in the copy of a run that was forked.
+const MAX_LINE_DEPTH: usize = MAX_DEPTH + 40;
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
@@ -49,9 +54,7 @@ pub(crate) struct Replay<'e> {
     pub(crate) graph: Option<GraphId>,
     /// The graphs that it keeps to, or did.
     pub(crate) used: BTreeMap<GraphId, GraphRow>,
-    rest: &'e [u8],
-    /// The number of the line that was read last.
-    line: usize,
+    lines: Lines<'e>,
 }
 
 impl<'e> Replay<'e> {
@@ -60,8 +63,13 @@ impl<'e> Replay<'e> {
     /// # Errors
     /// Where it is no export, or one of another form.
     pub(crate) fn open(export: &'e [u8]) -> Result<Self, ImportError> {
-        let (first, rest) = split(export);
-        let head: Head = parse(1, first)?;
+        let mut lines = Lines {
+            rest: export,
+            line: 0,
+            next: 1,
+        };
+        let head: Option<Head> = lines.read()?;
+        let head = head.ok_or_else(|| malformed(1, "the text is empty".to_owned()))?;
         if head.heddle_run != FORM {
             let found = head.heddle_run;
             let message = format!("its form is {found}, and this Heddle reads {FORM}");
@@ -72,8 +80,7 @@ impl<'e> Replay<'e> {
             run: None,
             graph: None,
             used: BTreeMap::new(),
-            rest,
-            line: 1,
+            lines,
         })
     }
 
@@ -82,15 +89,7 @@ impl<'e> Replay<'e> {
     /// # Errors
     /// Where the line is no event.
     pub(crate) fn read(&mut self) -> Result<Option<Recorded>, ImportError> {
-        while !self.rest.is_empty() {
-            let (line, rest) = split(self.rest);
-            self.rest = rest;
-            self.line += 1;
-            if !line.is_empty() {
-                return parse(self.line, line).map(Some);
-            }
-        }
-        Ok(None)
+        self.lines.read()
     }
 
     /// Folds the event that was read last.
@@ -98,7 +97,7 @@ impl<'e> Replay<'e> {
     /// # Errors
     /// Where it does not follow, or names what the first line does not hold.
     pub(crate) fn fold(&mut self, event: &Recorded) -> Result<(), ImportError> {
-        let line = self.line;
+        let line = self.lines.line;
         let wrong = |error: FoldError| malformed(line, error.to_string());
         let graphs = match Pins::of(&event.event) {
             Some(pins) => Some(self.graphs(&pins)?),
@@ -130,7 +129,7 @@ impl<'e> Replay<'e> {
             let held = self.head.graphs.iter().find(|held| held.id == *id);
             let held = held.ok_or_else(|| {
                 let message = format!("it names the graph {id}, which line 1 does not hold");
-                malformed(self.line, message)
+                malformed(self.lines.line, message)
             })?;
             let graph = pins.rebuild(held.definition.get());
             let graph = graph.map_err(|found| malformed(1, format!("graph {id}: {}", summary(&found))))?;
@@ -158,16 +157,92 @@ impl<'e> Replay<'e> {
     }
 }
 
+/// JSON values, each in a line of its own. An older Heddle wrote a value as it had been sent, and so in several
+/// lines where it had line breaks: it is read as the one value that it is.
+struct Lines<'e> {
+    rest: &'e [u8],
+    /// The number of the line in which the value that was read last begins.
+    line: usize,
+    /// The number of the line that comes next.
+    next: usize,
+}
+
+impl<'e> Lines<'e> {
+    /// The next value; nothing where only empty lines follow.
+    fn read<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ImportError> {
+        while !self.rest.is_empty() {
+            let (line, rest) = split(self.rest);
+            self.line = self.next;
+            let (value, rest, lines) = match serde_json::from_slice::<&RawValue>(line) {
+                _ if line.trim_ascii().is_empty() => (None, rest, 1),
+                Ok(value) => (Some(value), rest, 1),
+                Err(error) => {
+                    let whole = error.is_eof().then(|| in_several_lines(self.rest)).flatten();
+                    let (value, rest, lines) = whole.ok_or_else(|| {
+                        let said = error.to_string();
+                        let said = said.split(" at line ").next().unwrap_or(&said).to_owned();
+                        malformed(
+                            self.line,
+                            format!("not JSON at column {}: {said}", error.column()),
+                        )
+                    })?;
+                    (Some(value), rest, lines)
+                }
+            };
+            self.rest = rest;
+            self.next += lines;
+            if let Some(value) = value {
+                return self.admit(value).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn admit<T: DeserializeOwned>(&self, value: &RawValue) -> Result<T, ImportError> {
+        let wrong = |message: String| malformed(self.line, message);
+        let text =
+            admit_to_depth(value.get(), MAX_LINE_DEPTH).map_err(|refused| wrong(refused.to_string()))?;
+        match kind_of(&text) {
+            Some("an object") => serde_json::from_str(&text).map_err(|error| wrong(in_words_of_json(&error))),
+            kind => Err(wrong(format!(
+                "expected an object, got {}",
+                kind.unwrap_or("nothing")
+            ))),
+        }
+    }
+}
+
+/// What is wrong with a line that is JSON: without the place in it, and without the names of types.
+fn in_words_of_json(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or(&said);
+    let (what, expected) = said.split_once("expected ").unwrap_or((said, ""));
+    let expected = match expected.split([' ', ',']).next() {
+        None | Some("") => return what.to_owned(),
+        Some("struct" | "map") => "an object",
+        Some("u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64") => "a whole number",
+        Some("tuple" | "sequence") => "an array",
+        Some(_) => expected,
+    };
+    format!("{what}expected {expected}")
+}
+
+/// A value that goes on after the end of its first line, what follows it, and how many lines it has.
+fn in_several_lines(text: &[u8]) -> Option<(&RawValue, &[u8], usize)> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
+    let value = values.next()?.ok()?;
+    let (own, rest) = text.split_at(values.byte_offset());
+    let (end, rest) = split(rest);
+    let lines = own.iter().filter(|byte| **byte == b'\n').count() + 1;
+    end.trim_ascii().is_empty().then_some((value, rest, lines))
+}
+
 /// The first line of a text, and what follows it.
 fn split(text: &[u8]) -> (&[u8], &[u8]) {
     match text.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&text[..at], &text[at + 1..]),
         None => (text, &[]),
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(line: usize, text: &'a [u8]) -> Result<T, ImportError> {
-    serde_json::from_slice(text).map_err(|error| malformed(line, error.to_string()))
 }
 
 pub(crate) fn malformed(line: usize, message: String) -> ImportError {

@@ -50,8 +50,8 @@ async fn a_tool_runs_as_a_node_and_its_keys_next_and_loop_route() {
         .unwrap();
     assert_eq!(
         given.update.to_text(),
-        r#"{"a":{"b": 1}}"#,
-        "the state is the input, as it was written"
+        r#"{"a":{"b":1}}"#,
+        "the state is the input"
     );
 }
 
@@ -114,9 +114,9 @@ async fn what_a_function_writes_is_logged_with_its_level() {
 async fn an_answer_that_is_no_state_update_is_refused() {
     let host = host_with(settings(), &["fixtures/raw", "fixtures/raw-tool"]).await;
     for (uses, said) in [
-        ("raw/not-json", "this is not JSON"),
+        ("raw/not-json", "not JSON"),
         ("raw/array", "expected a JSON object, got an array"),
-        ("raw/empty", "this is not JSON"),
+        ("raw/empty", "not JSON"),
         ("raw/deep", "nested deeper than 120"),
         ("raw-tool/broken", "not JSON"),
     ] {
@@ -132,6 +132,36 @@ async fn an_answer_that_is_no_state_update_is_refused() {
         not_json.message.contains(r#""not json""#),
         "it shows what it got: {not_json}"
     );
+}
+
+#[tokio::test]
+async fn an_answer_is_let_in_as_all_json_from_outside() {
+    let host = host_with(settings(), &["fixtures/raw-tool"]).await;
+    // The tool gives its input back as it got it; nothing looks at what a test hands to the host.
+    let answer = call_tool(
+        &host,
+        "raw-tool/as-given",
+        "{\"a\": {\r\n \"b\": [1.50, 123456789012345678901]}}",
+    );
+    assert_eq!(
+        answer.await.unwrap().get(),
+        r#"{"a":{"b":[1.50,123456789012345678901]}}"#
+    );
+    for (input, said) in [
+        (r#"{"a": ["\ud800"]}"#, "at /a/0: the string has `\\ud800`"),
+        (
+            r#"{"a": -1E400}"#,
+            "at /a: the number `-1E400` is beyond the range of a double",
+        ),
+        (
+            r#"{"a": {"b": 1, "b": 2}}"#,
+            "at /a/b: the key `b` is given twice",
+        ),
+    ] {
+        let failure = call_tool(&host, "raw-tool/as-given", input).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::InvalidOutcome);
+        assert!(failure.message.contains(said), "{failure}");
+    }
 }
 
 #[tokio::test]

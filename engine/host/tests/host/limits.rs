@@ -277,13 +277,6 @@ fn settings_that_cannot_be_are_refused() {
             },
             "call_depth",
         ),
-        (
-            HostSettings {
-                json_depth: 0,
-                ..settings()
-            },
-            "json_depth",
-        ),
     ] {
         let error = Host::new(settings).err().expect("it cannot be");
         assert!(error.to_string().contains(named), "{error}");
