@@ -3,20 +3,29 @@
 //! A body is taken only with its content type: a page of another origin cannot send one of
 //! these without asking first, so it can start nothing.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use axum::{
     body::{Body, BodyDataStream},
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::QueryRejection},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
     http::{HeaderMap, header, request::Parts},
 };
 use futures_util::StreamExt;
-use heddle_kernel::{Object, RunId, graph::duration};
-use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use heddle_kernel::{
+    Json as JsonValue, Object, RunId,
+    admit::Inadmissible,
+    graph::duration,
+    object::{self, kind_of},
+};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, Deserializer},
+};
 use serde_json::value::RawValue;
 
 use crate::{
     App,
+    fields::{self, Wrong},
     problem::{Kind, Problem},
 };
 
@@ -29,8 +38,12 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The media type of JSON lines.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// A JSON body, as text.
-pub(crate) struct JsonText(pub(crate) String);
+/// A JSON body, as it was sent.
+pub(crate) struct JsonText {
+    pub(crate) text: String,
+    /// What was let in of it, once it was asked for.
+    admitted: OnceLock<JsonValue>,
+}
 
 impl FromRequest<App> for JsonText {
     type Rejection = Problem;
@@ -41,7 +54,7 @@ impl FromRequest<App> for JsonText {
     }
 }
 
-/// A JSON body that may be left out.
+/// A JSON body that may be left out, or be null.
 pub(crate) struct JsonOrNothing(JsonText);
 
 impl FromRequest<App> for JsonOrNothing {
@@ -51,16 +64,20 @@ impl FromRequest<App> for JsonOrNothing {
         let typed = expect_type(request.headers(), "application/json");
         let bytes = read(request, app, app.settings.max_body_bytes).await?;
         if bytes.is_empty() {
-            return Ok(Self(JsonText("{}".to_owned())));
+            return Ok(Self(JsonText::new("{}".to_owned())));
         }
         typed?;
-        JsonText::of(bytes).map(Self)
+        let body = JsonText::of(bytes)?;
+        Ok(Self(match body.text.trim() {
+            "null" => JsonText::new("{}".to_owned()),
+            _ => body,
+        }))
     }
 }
 
 impl JsonOrNothing {
     /// Reads the text as a `T`; of nothing as of `{}`.
-    pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(&'t self) -> Result<T, Problem> {
+    pub(crate) fn parse<'t, T: Deserialize<'t>>(&'t self) -> Result<T, Problem> {
         self.0.parse()
     }
 }
@@ -68,33 +85,67 @@ impl JsonOrNothing {
 impl JsonText {
     fn of(bytes: Vec<u8>) -> Result<Self, Problem> {
         String::from_utf8(bytes)
-            .map(Self)
+            .map(Self::new)
             .map_err(|error| Problem::new(Kind::BAD_JSON, format!("the body is not UTF-8: {error}")))
     }
 
-    /// Checks that the text is JSON, whatever it says.
-    pub(crate) fn check(&self) -> Result<&RawValue, Problem> {
-        self.parse()
+    pub(crate) fn new(text: String) -> Self {
+        Self {
+            text,
+            admitted: OnceLock::new(),
+        }
     }
 
-    /// Reads the text as a `T`.
-    pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(&'t self) -> Result<T, Problem> {
-        serde_json::from_str(&self.0).map_err(|error| {
-            if error.is_data() {
-                return Problem::invalid_at("", error.to_string());
+    /// Checks that the text is JSON, for whoever reads the rest by itself.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        match serde_json::from_str::<&RawValue>(&self.text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.not_admitted(error.into())),
+        }
+    }
+
+    /// The value, let in by the rules for all JSON from outside.
+    pub(crate) fn value(&self) -> Result<&JsonValue, Problem> {
+        if let Some(value) = self.admitted.get() {
+            return Ok(value);
+        }
+        let value = object::admit(&self.text).map_err(|refused| self.not_admitted(refused))?;
+        Ok(self.admitted.get_or_init(|| value))
+    }
+
+    /// Reads an object's fields as a `T`.
+    pub(crate) fn parse<'t, T: Deserialize<'t>>(&'t self) -> Result<T, Problem> {
+        let value = self.value()?;
+        match kind_of(value.get()) {
+            Some("an object") => fields::read(value)
+                .map_err(|Wrong { pointer, message }| Problem::invalid_at(&pointer, message)),
+            kind => {
+                let kind = kind.unwrap_or("nothing");
+                Err(Problem::invalid_at(
+                    "",
+                    format!("the body must be a JSON object, got {kind}"),
+                ))
             }
-            let hint = if self.0.trim().is_empty() {
-                "the body is empty"
-            } else {
-                "the body is not JSON"
-            };
-            Problem::new(Kind::BAD_JSON, format!("{hint}: {error}"))
-        })
+        }
+    }
+
+    fn not_admitted(&self, refused: Inadmissible) -> Problem {
+        let Inadmissible {
+            pointer,
+            problem,
+            place,
+        } = refused;
+        match place {
+            _ if self.text.trim().is_empty() => Problem::new(Kind::BAD_JSON, "the body is empty: send JSON"),
+            Some(_) => Problem::new(Kind::BAD_JSON, format!("the body is {problem}")),
+            None => Problem::invalid_at(&pointer, problem),
+        }
     }
 }
 
 /// The state at `pointer` of a body: an object.
 pub(crate) fn state_at(pointer: &str, state: &RawValue) -> Result<Object, Problem> {
+    // It is a part of what was let in.
     Object::parse(state.get()).map_err(|error| Problem::invalid_at(pointer, error.to_string()))
 }
 
@@ -207,19 +258,23 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let query = Query::from_request_parts(parts, app).await;
-        query
-            .map(|Query(params)| Self(params))
-            .map_err(|error| Problem::new(Kind::BAD_QUERY, query_error(&error)))
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, app).await;
+        let Query(pairs) = query.map_err(|error| Problem::new(Kind::BAD_QUERY, error.body_text()))?;
+        match fields::read_query(&pairs) {
+            Ok(params) => Ok(Self(params)),
+            Err(wrong) => Err(Problem::new(Kind::BAD_QUERY, wrong.of_parameter())),
+        }
     }
 }
 
-/// What is wrong with a query, without what every such error begins with.
-pub(crate) fn query_error(error: &QueryRejection) -> String {
-    let text = error.body_text();
-    match text.strip_prefix("Failed to deserialize query string: ") {
-        Some(particular) => particular.to_owned(),
-        None => text,
+/// How many items a request asks for, as the parameter `name` says: 1 to `most`.
+pub(crate) fn count(name: &str, given: Option<usize>, default: usize, most: usize) -> Result<usize, Problem> {
+    match given.unwrap_or(default) {
+        count if (1..=most).contains(&count) => Ok(count),
+        count => Err(Problem::new(
+            Kind::BAD_QUERY,
+            format!("`{name}`: expected a whole number from 1 to {most}, got {count}"),
+        )),
     }
 }
 
@@ -232,7 +287,24 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Parted<T> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let path = Path::from_request_parts(parts, app).await;
         path.map(|Path(parts)| Self(parts))
-            .map_err(|error| Problem::new(Kind::BAD_REQUEST, error.body_text()))
+            .map_err(|error| Problem::new(Kind::BAD_REQUEST, path_error(&error)))
+    }
+}
+
+/// What is wrong with a path. Its parts are texts and whole numbers.
+pub(crate) fn path_error(error: &PathRejection) -> String {
+    use axum::extract::path::ErrorKind as E;
+    let PathRejection::FailedToDeserializePathParams(inner) = error else {
+        return error.body_text();
+    };
+    match inner.kind() {
+        E::ParseErrorAtIndex { value, .. }
+        | E::ParseErrorAtKey { value, .. }
+        | E::ParseError { value, .. } => {
+            format!("expected a whole number in the path, got {value:?}")
+        }
+        E::InvalidUtf8InPathParam { .. } => "the path is not UTF-8".to_owned(),
+        _ => error.body_text(),
     }
 }
 
@@ -264,8 +336,16 @@ pub(crate) fn no_such_run(run: RunId) -> Problem {
 /// Reads a duration: `500ms`, `30s`, `1h30m`, or digits alone for seconds; null stands for none.
 pub(crate) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     struct Visitor;
-    impl serde::de::Visitor<'_> for Visitor {
+    impl<'de> serde::de::Visitor<'de> for Visitor {
         type Value = Option<Duration>;
+
+        fn visit_none<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_str(self)
+        }
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a duration such as \"30s\", as a string")
@@ -274,12 +354,8 @@ pub(crate) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
             parse_span(text).map(Some).map_err(E::custom)
         }
-
-        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
     }
-    deserializer.deserialize_any(Visitor).map_err(D::Error::custom)
+    deserializer.deserialize_option(Visitor)
 }
 
 /// A duration as everywhere, or digits alone for seconds.
@@ -339,35 +415,64 @@ mod tests {
     }
 
     fn check_parse(text: &str, expect: Expect) {
-        #[derive(Debug, serde::Deserialize)]
+        #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Body {
             #[serde(rename = "graph")]
             _graph: String,
         }
-        let body = JsonText(text.to_owned());
+        let body = JsonText::new(text.to_owned());
         let told = body.parse::<Body>().expect_err("the text is wrong");
         expect.assert_eq(told.detail());
     }
 
     #[test]
-    fn bad_json_is_told_with_its_place() {
-        check_parse(
-            "",
-            expect!["the body is empty: EOF while parsing a value at line 1 column 0"],
-        );
+    fn a_body_is_a_json_object_by_the_rules_for_all_json_or_is_told_why_not() {
+        check_parse("", expect!["the body is empty: send JSON"]);
+        check_parse(" \n", expect!["the body is empty: send JSON"]);
         check_parse(
             "{\n  \"graph\": }",
             expect!["the body is not JSON: expected value at line 2 column 12"],
         );
         check_parse(
             "{\"grap\": 1}",
-            expect!["unknown field `grap`, expected `graph` at line 1 column 7"],
+            expect!["/grap: unknown field; known here: graph"],
         );
         check_parse(
             "{\"graph\": 1}",
-            expect!["invalid type: integer `1`, expected a string at line 1 column 11"],
+            expect!["/graph: expected a string, got a number"],
         );
+        check_parse("[\"g\"]", expect!["the body must be a JSON object, got an array"]);
+        check_parse("null", expect!["the body must be a JSON object, got null"]);
+        check_parse(
+            r#"{"graph": "g", "graph": "h"}"#,
+            expect!["/graph: the key `graph` is given twice: keep one of the two"],
+        );
+        check_parse(
+            r#"{"graph": "\ud800"}"#,
+            expect![[
+                r#"/graph: the string has `\ud800`, half of a surrogate pair, which is no character: write the character itself, or both halves"#
+            ]],
+        );
+        check_parse(
+            r#"{"graph": 1E400}"#,
+            expect![
+                "/graph: the number `1E400` is beyond the range of a double (about ±1.8e308): give it as a string"
+            ],
+        );
+    }
+
+    #[test]
+    fn a_count_is_from_1_to_its_limit() {
+        assert_eq!(count("limit", None, 50, 100).ok(), Some(50));
+        assert_eq!(count("limit", Some(100), 50, 100).ok(), Some(100));
+        for wrong in [0, 101] {
+            let told = count("limit", Some(wrong), 50, 100).expect_err("it is outside");
+            assert_eq!(
+                told.detail(),
+                format!("`limit`: expected a whole number from 1 to 100, got {wrong}")
+            );
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl From<GraphRow> for GraphSummary {
 )]
 pub(crate) async fn create(State(app): State<App>, body: JsonText) -> Result<impl IntoResponse, Problem> {
     body.check()?;
-    let created = app.engine.create_graph(&body.0).await?;
+    let created = app.engine.create_graph(&body.text).await?;
     let status = if created.new {
         StatusCode::CREATED
     } else {
@@ -148,7 +148,7 @@ pub(crate) struct CheckBody {
 )]
 pub(crate) async fn check(State(app): State<App>, body: JsonText) -> Result<Json<CheckBody>, Problem> {
     body.check()?;
-    let (start, found) = match app.engine.check_graph(&body.0).await {
+    let (start, found) = match app.engine.check_graph(&body.text).await {
         Ok((graph, warnings)) => (Some(graph.node(graph.start).name.clone()), warnings),
         Err(CreateGraphError::Invalid(found)) => (None, found),
         Err(error) => return Err(error.into()),

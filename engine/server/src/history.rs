@@ -18,8 +18,8 @@ use utoipa::ToSchema;
 use crate::{
     App,
     changes::{self, Change, Patch},
-    extract::{Params, Parted, RunPath, json_body, run_id},
-    problem::{Kind, Problem, ProblemBody},
+    extract::{Params, Parted, RunPath, count, json_body, run_id},
+    problem::{Problem, ProblemBody},
     runs,
     steps::{self, StepStatus, StepSummary},
     view::{FailureView, FunctionRefView, Moment},
@@ -66,13 +66,7 @@ pub(crate) async fn list(
     RunPath(id): RunPath,
     Params(params): Params<StepParams>,
 ) -> Result<Response, Problem> {
-    let limit = match params.limit.unwrap_or(DEFAULT_STEPS) {
-        limit @ 1..=MAX_STEPS => limit,
-        limit => {
-            let detail = format!("`limit` is 1 to {MAX_STEPS}, got {limit}");
-            return Err(Problem::new(Kind::BAD_QUERY, detail));
-        }
-    };
+    let limit = count("limit", params.limit, DEFAULT_STEPS, MAX_STEPS)?;
     let run = runs::find(&app, id).await?;
     let steps = steps::read(&app.engine, &run, params.after.unwrap_or_default(), limit).await?;
     let last = steps.last().map(StepSummary::number);

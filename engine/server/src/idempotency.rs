@@ -38,7 +38,7 @@ impl FromRequest<App> for Keyed {
         let body = JsonText::from_request(request, app).await?;
         let key = key.map(|key| RequestKey {
             key: key.into(),
-            digest: digest(&path, &body.0),
+            digest: digest(&path, &body.text),
         });
         Ok(Self { body, key })
     }

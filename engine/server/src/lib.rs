@@ -11,6 +11,7 @@ mod connections;
 mod docs;
 mod export;
 mod extract;
+mod fields;
 mod forget;
 mod graphs;
 mod guard;

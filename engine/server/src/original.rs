@@ -84,7 +84,7 @@ pub(crate) struct Created {
 )]
 pub(crate) async fn create(State(app): State<App>, body: JsonText) -> Result<Json<Created>, Problem> {
     body.check()?;
-    let created = app.engine.create_graph(&body.0).await?;
+    let created = app.engine.create_graph(&body.text).await?;
     Ok(Json(Created {
         graph_id: created.graph.id.0.clone(),
         warnings: created.warnings.into_iter().map(Finding::from).collect(),

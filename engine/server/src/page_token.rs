@@ -5,7 +5,10 @@
 use heddle_kernel::Timestamp;
 use heddle_runtime::ports::{RunFilter, RunPosition};
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    extract::count,
+    problem::{Kind, Problem},
+};
 
 /// How many items a page has where nothing is said.
 const DEFAULT_LEN: usize = 50;
@@ -17,13 +20,7 @@ pub(crate) struct Page(usize);
 
 impl Page {
     pub(crate) fn new(size: Option<usize>) -> Result<Self, Problem> {
-        match size.unwrap_or(DEFAULT_LEN) {
-            size @ 1..=MAX_LEN => Ok(Self(size)),
-            size => Err(Problem::new(
-                Kind::BAD_QUERY,
-                format!("`page_size` is 1 to {MAX_LEN}, got {size}"),
-            )),
-        }
+        count("page_size", size, DEFAULT_LEN, MAX_LEN).map(Self)
     }
 
     /// How many items to ask for: one more than fit, to learn whether there is a next page.

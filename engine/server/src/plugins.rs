@@ -348,7 +348,7 @@ pub(crate) async fn call(
     Parted((plugin, tool)): Parted<(String, String)>,
     body: JsonText,
 ) -> Result<Json<ToolResult>, Problem> {
-    let input: JsonValue = body.check()?.to_owned().into();
+    let input = body.value()?.clone();
     let answer = app.engine.call_tool(&format!("{plugin}/{tool}"), input).await?;
     Ok(Json(ToolResult {
         output: answer.output,

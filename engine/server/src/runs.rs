@@ -16,11 +16,11 @@ use utoipa::ToSchema;
 
 use crate::{
     App,
-    extract::{Params, RunPath, no_such_run, span, state_at},
+    extract::{Params, RunPath, count, no_such_run, span, state_at},
     graphs,
     idempotency::{self, Keyed},
     page_token,
-    problem::{Kind, Problem, ProblemBody},
+    problem::{Problem, ProblemBody},
     run_filter::ListParams,
     sse,
     view::{EventView, RunBody, RunSummary},
@@ -243,13 +243,7 @@ pub(crate) async fn events(
     if wants_stream(&headers) {
         return sse::stream(app, id, params.after, &headers).await;
     }
-    let limit = match params.limit.unwrap_or(DEFAULT_EVENTS) {
-        limit @ 1..=MAX_EVENTS => limit,
-        limit => {
-            let detail = format!("`limit` is 1 to {MAX_EVENTS}, got {limit}");
-            return Err(Problem::new(Kind::BAD_QUERY, detail));
-        }
-    };
+    let limit = count("limit", params.limit, DEFAULT_EVENTS, MAX_EVENTS)?;
     let after = params.after.unwrap_or_default();
     let page = app.engine.page(id, after, limit).await?;
     let Page { events, over } = page.ok_or_else(|| no_such_run(id))?;

@@ -1,7 +1,6 @@
 //! Signals: what a run that waits for something is sent.
 
 use axum::{Json, extract::State, http::StatusCode};
-use heddle_kernel::object::json;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -65,8 +64,8 @@ pub(crate) async fn signal(
     Keyed { body, key }: Keyed,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let request: SignalBody<'_> = body.parse()?;
-    let payload = request.payload.map_or("null", RawValue::get);
-    let payload = json(payload).expect("a part of JSON is JSON");
+    let payload = request.payload.unwrap_or(RawValue::NULL);
+    let payload = payload.to_owned().into();
     let seq = app
         .engine
         .signal_wait(run, &request.name, payload, request.wait, key)

@@ -9,8 +9,7 @@ use std::{pin::pin, time::Duration};
 
 use axum::{
     extract::{
-        Path, Query, State, WebSocketUpgrade,
-        rejection::{PathRejection, QueryRejection},
+        State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse, Response},
@@ -25,7 +24,7 @@ use serde::Deserialize;
 use crate::{
     App,
     closing::Listener,
-    extract::{query_error, run_id},
+    extract::{Params, Parted, run_id},
     problem::{Kind, Problem, ProblemBody},
     view::{ChunkView, EventView, MissedView},
 };
@@ -72,8 +71,8 @@ pub(crate) struct SocketParams {
 )]
 pub(crate) async fn logs(
     State(app): State<App>,
-    path: Result<Path<String>, PathRejection>,
-    query: Result<Query<SocketParams>, QueryRejection>,
+    path: Result<Parted<String>, Problem>,
+    query: Result<Params<SocketParams>, Problem>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -92,8 +91,8 @@ pub(crate) async fn logs(
 async fn serve(
     socket: WebSocket,
     app: App,
-    path: Result<Path<String>, PathRejection>,
-    query: Result<Query<SocketParams>, QueryRejection>,
+    path: Result<Parted<String>, Problem>,
+    query: Result<Params<SocketParams>, Problem>,
     closing: Listener,
 ) {
     let (mut sink, mut source) = socket.split();
@@ -132,20 +131,17 @@ async fn until_gone<E>(source: &mut (impl Stream<Item = Result<Message, E>> + Un
 async fn tell(
     sink: &mut (impl Sink<Message> + Unpin),
     app: App,
-    path: Result<Path<String>, PathRejection>,
-    query: Result<Query<SocketParams>, QueryRejection>,
+    path: Result<Parted<String>, Problem>,
+    query: Result<Params<SocketParams>, Problem>,
     mut closing: Listener,
 ) -> Option<CloseFrame> {
-    let run = match path.map_err(|error| error.body_text()) {
-        Ok(Path(text)) => match run_id(&text) {
-            Ok(run) => run,
-            Err(problem) => return close(BAD_ADDRESS, problem.detail()),
-        },
-        Err(error) => return close(BAD_ADDRESS, &error),
+    let run = match path.and_then(|Parted(text)| run_id(&text)) {
+        Ok(run) => run,
+        Err(problem) => return close(BAD_ADDRESS, problem.detail()),
     };
     let after = match query {
-        Ok(Query(params)) => params.after.unwrap_or_default(),
-        Err(error) => return close(BAD_ADDRESS, &query_error(&error)),
+        Ok(Params(params)) => params.after.unwrap_or_default(),
+        Err(problem) => return close(BAD_ADDRESS, problem.detail()),
     };
     let mut watch = match app.engine.watch(run, after).await {
         Ok(Some(watch)) => watch,

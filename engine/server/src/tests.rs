@@ -392,7 +392,7 @@ async fn a_socket_on_an_unknown_run_is_closed_with_a_code_and_a_reason() {
         (
             "01a20505-02ed-773b-a8ec-000000000000?after=x",
             4400,
-            "after: invalid digit",
+            "`after`: expected a whole number",
         ),
     ] {
         let mut stream = server.connect().await;

@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use heddle_kernel::{
     Event, Json, Level, Next, Object, Recorded, RunId,
     event::{Arm, FunctionRef, Item, Then},
+    tokens::in_one_line,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -490,9 +491,9 @@ impl EventView {
         }
     }
 
-    /// The event as JSON text.
+    /// The event as JSON text in one line.
     pub(crate) fn text(&self) -> String {
-        serde_json::to_string(self).expect("an event's keys are strings")
+        in_one_line(serde_json::to_string(self).expect("an event's keys are strings"))
     }
 }
 
