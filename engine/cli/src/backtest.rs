@@ -15,13 +15,14 @@ use heddle_runtime::{
     Backtest, Difference,
     ports::{Functions, NewPlugin, PluginInfo, RegisterError},
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{
     Server,
     client::{download, escape, get, list, text},
     output,
     paint::Paint,
+    shown::{Much, pretty},
 };
 
 /// How many differences are printed as text; `--json` has all.
@@ -61,7 +62,10 @@ impl Arguments {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(self.backtest())?;
         match self.json {
-            true => output::print_pretty(&serde_json::to_value(&report)?)?,
+            true => {
+                let report = serde_json::value::to_raw_value(&report)?;
+                output::print(display::json(&pretty(&report, Much::All)))?;
+            }
             false => print(&report)?,
         }
         Ok(match report.differences.is_empty() {
@@ -196,8 +200,8 @@ fn print(report: &Backtest) -> std::io::Result<()> {
     )
 }
 
-fn clipped(outcome: &Value) -> String {
-    let mut text = display::json(&outcome.to_string()).into_owned();
+fn clipped(outcome: &RawValue) -> String {
+    let mut text = display::json(outcome.get()).into_owned();
     if text.len() > SHOWN_BYTES {
         text.truncate(text.floor_char_boundary(SHOWN_BYTES));
         text.push('…');

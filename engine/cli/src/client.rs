@@ -5,16 +5,17 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    collections::{BTreeMap, HashMap},
+    io::{BufReader, ErrorKind, Read, Write},
     path::Path,
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
-use heddle_kernel::display;
-use serde_json::{Value, json, value::RawValue};
+use heddle_kernel::{Json, display, object};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 use ureq::{
     Body, Timeout,
     http::{Response, StatusCode, header},
@@ -28,6 +29,7 @@ use crate::{
     paint::Paint,
     refusal::{Flags, Refusal, in_commands},
     server::{Connection, Server},
+    sse::Messages,
 };
 
 /// How often a broken event stream is taken up again before the command gives up.
@@ -122,14 +124,31 @@ pub(crate) fn print_items(out: &mut impl Write, answer: &str, key: &str) -> anyh
     Ok(())
 }
 
+/// The body of a start: the state is sent as it was given.
+#[derive(Serialize)]
+struct StartBody<'b> {
+    graph: &'b str,
+    state: &'b RawValue,
+    priority: i32,
+}
+
+/// A request's body. What it has as a [`RawValue`] keeps its text, and so its numbers.
+pub(crate) fn body_of(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("the keys of a body are strings")
+}
+
 pub(crate) fn run(run: &Run) -> anyhow::Result<ExitCode> {
     let server = &run.server;
     let state = given("--state", &run.state)?;
-    let body = json!({"graph": run.graph, "state": state, "priority": run.priority});
+    let body = StartBody {
+        graph: &run.graph,
+        state: &state,
+        priority: run.priority,
+    };
     let started = post_keyed(
         server,
         "/v1/runs",
-        &body.to_string(),
+        &body_of(&body),
         run.idempotency_key.as_deref(),
         &[
             ("/graph", "GRAPH"),
@@ -210,8 +229,10 @@ pub(crate) fn watch(server: &Server, run: &str, after: u64, json: bool) -> anyho
             Err(Broken::ForGood(error)) => return Err(error),
         }
     }
-    let run = get(server, &format!("/v1/runs/{}", escape(run)))?;
-    printer.end(&run)?;
+    let answer = get_text(server, &format!("/v1/runs/{}", escape(run)))?;
+    let run = read_json(&answer)?;
+    let parts: BTreeMap<String, &RawValue> = serde_json::from_str(&answer).context(NO_JSON)?;
+    printer.end(&run, &parts)?;
     Ok(match &*text(&run, "status") {
         "failed" | "cancelled" => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
@@ -240,38 +261,43 @@ fn stream(connection: &Connection, run: &str, last: &mut u64, printer: &mut Prin
     if response.status() == StatusCode::NO_CONTENT {
         return Ok(());
     }
-    let reader = BufReader::new(response.body_mut().as_reader());
-    for line in reader.lines() {
-        let line = line.map_err(|_| Broken::ByNetwork)?;
-        if line
-            .strip_prefix("event:")
-            .is_some_and(|kind| kind.trim() == "end")
-        {
+    let mut messages = Messages::of(BufReader::new(response.body_mut().as_reader()));
+    while let Some(message) = messages.next().map_err(|_| Broken::ByNetwork)? {
+        if message.kind == "end" {
             return Ok(());
         }
-        let Some(data) = line.strip_prefix("data:") else {
-            continue;
-        };
-        let Ok(event) = serde_json::from_str::<Value>(data) else {
-            continue;
-        };
+        let event: Value = serde_json::from_str(&message.data).map_err(|error| {
+            let line = message.line;
+            Broken::ForGood(anyhow!(
+                "line {line} of the event stream of run {}, after event {last}, is not JSON: {error}",
+                display::line(run)
+            ))
+        })?;
         if let Some(seq) = event["seq"].as_u64() {
             *last = seq;
         }
         printer
-            .event(&event)
+            .event(&event, &message.data)
             .map_err(|error| Broken::ForGood(error.into()))?;
     }
     Err(Broken::ByNetwork)
 }
 
-/// The JSON that an argument is, or that is in the file that it names.
-pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Box<RawValue>> {
+/// The JSON that an argument is, or that is in the file that it names: as it is written, in one line.
+///
+/// # Errors
+/// Where it is not JSON, or the server would not let it in.
+pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Json> {
     let text = match text.strip_prefix('@') {
         Some(file) => read(Path::new(file))?,
         None => text.to_owned(),
     };
-    serde_json::from_str(&text).map_err(|error| Usage::new(format!("{argument} is not JSON: {error}")))
+    object::admit(&text).map_err(|refused| {
+        Usage::new(match refused.place {
+            Some(_) => format!("{argument} is {refused}"),
+            None => format!("{argument}: {refused}"),
+        })
+    })
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {
@@ -339,7 +365,10 @@ pub(crate) fn remove(server: &Server, path: &str) -> anyhow::Result<Value> {
 
 /// Reads an answer as JSON.
 fn read_json(body: &str) -> anyhow::Result<Value> {
-    serde_json::from_str(body).context(NO_JSON)
+    serde_json::from_str(body).map_err(|error| match serde_json::from_str::<&RawValue>(body) {
+        Ok(_) => anyhow!("the server's answer cannot be read: {error}"),
+        Err(error) => anyhow!(error).context(NO_JSON),
+    })
 }
 
 /// The text of an answer, or why there is none.

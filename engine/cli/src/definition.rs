@@ -84,7 +84,7 @@ impl Source {
     fn of_yaml(name: String, text: &str) -> Self {
         let read = |text: &str| {
             let tree = yaml::parse(text).map_err(|mistake| vec![mistake])?;
-            Ok(yaml::value(tree)?.to_string())
+            yaml::json(&tree, text)
         };
         let json = read(text);
         Self {

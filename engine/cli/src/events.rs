@@ -1,16 +1,20 @@
 //! A run's events on a terminal: one line each, then the final state.
 
-use std::{collections::HashMap, io::Write};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Write,
+};
 
 use heddle_kernel::display;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
-use crate::{client::text, output, paint::Paint, refusal::run_error};
-
-/// How long a string of the final state may be before it is cut, in characters.
-const STRING_LEN: usize = 240;
-/// How many items of a list of the final state are shown.
-const LIST_LEN: usize = 3;
+use crate::{
+    client::text,
+    output,
+    paint::Paint,
+    refusal::run_error,
+    shown::{Much, pretty},
+};
 
 /// A node that waits for a signal.
 pub(crate) struct Wait {
@@ -43,14 +47,15 @@ impl Printer {
         }
     }
 
-    pub(crate) fn event(&mut self, event: &Value) -> std::io::Result<()> {
+    /// Prints an event; `data` is what the server wrote.
+    pub(crate) fn event(&mut self, event: &Value, data: &str) -> std::io::Result<()> {
         let kind = event["type"].as_str().unwrap_or_default();
         if kind == "run_cancelled" {
             self.reason = event["reason"].as_str().map(str::to_owned);
         }
         let mut out = output::stdout();
         if self.json {
-            return writeln!(out, "{}", display::json(&event.to_string()));
+            return writeln!(out, "{}", display::json(data));
         }
         let at = text(event, "at");
         // The time of day is enough beside a run that goes on now: 2026-11-22T19:33:00.123Z
@@ -114,8 +119,8 @@ impl Printer {
         place
     }
 
-    /// Prints how the run ended and its final state.
-    pub(crate) fn end(&self, run: &Value) -> std::io::Result<()> {
+    /// Prints how the run ended and its final state; `parts` has the run's fields as the server wrote them.
+    pub(crate) fn end(&self, run: &Value, parts: &BTreeMap<String, &RawValue>) -> std::io::Result<()> {
         if self.json {
             return Ok(());
         }
@@ -148,11 +153,11 @@ impl Printer {
         }
         // A graph that declares its output has the rest of its state for itself.
         let (title, shown) = match run.get("output").filter(|output| output.is_object()) {
-            Some(output) => ("Output", output),
-            None => ("Final state", &run["state"]),
+            Some(_) => ("Output", parts.get("output")),
+            None => ("Final state", parts.get("state")),
         };
         writeln!(out, "\n{}", self.paint.in_colour("1", title))?;
-        let shown = serde_json::to_string_pretty(&shorten(shown)).unwrap_or_default();
+        let shown = shown.map_or_else(String::new, |shown| pretty(shown, Much::Cut));
         writeln!(out, "{}", display::json(&shown))
     }
 }
@@ -199,27 +204,5 @@ fn mark(event: &Value) -> (&'static str, &'static str) {
         ("log", Some("warn")) => ("!", "33"),
         ("chunk", _) => ("…", "35"),
         _ => ("·", "2"),
-    }
-}
-
-/// A value with long strings and lists cut, so that a terminal can show it. The API has the whole.
-pub(crate) fn shorten(value: &Value) -> Value {
-    match value {
-        Value::String(text) => match text.char_indices().nth(STRING_LEN) {
-            Some((end, _)) => Value::String(format!("{}… ({} bytes)", &text[..end], text.len())),
-            None => value.clone(),
-        },
-        Value::Array(items) => {
-            let mut shown: Vec<Value> = items.iter().take(LIST_LEN).map(shorten).collect();
-            if items.len() > LIST_LEN {
-                shown.push(Value::String(format!("… {} more", items.len() - LIST_LEN)));
-            }
-            Value::Array(shown)
-        }
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.clone(), shorten(value)))
-            .collect(),
-        other => other.clone(),
     }
 }

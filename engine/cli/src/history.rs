@@ -2,6 +2,7 @@
 //! from one server to another.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -11,15 +12,16 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use heddle_kernel::display;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     Server,
     client::{download, escape, get, get_text, list, print_items, text, upload},
-    events::shorten,
     output,
     paint::Paint,
     refusal::run_error,
+    shown::{Much, brief, pretty},
 };
 
 /// How many steps are asked for at once.
@@ -105,6 +107,7 @@ impl Show {
             return Ok(ExitCode::SUCCESS);
         }
         let shown: Value = serde_json::from_str(&answer)?;
+        let parts: BTreeMap<String, &RawValue> = serde_json::from_str(&answer)?;
         let names = [
             "run_id",
             "step",
@@ -135,9 +138,13 @@ impl Show {
             let label = paint.in_colour("33", &format!("{:<12}", "waits"));
             writeln!(out, "{label} {}", display::line(&waits_for(wait)))?;
         }
-        for branch in list(&shown, "branches") {
+        let changed: Vec<Branch<'_>> = match parts.get("branches") {
+            Some(branches) => serde_json::from_str(branches.get())?,
+            None => Vec::new(),
+        };
+        for (branch, Branch { changed }) in list(&shown, "branches").zip(changed) {
             let label = paint.in_colour("2", &format!("{:<12}", "branch"));
-            writeln!(out, "{label} {}", display::line(&branch_line(branch)))?;
+            writeln!(out, "{label} {}", display::line(&branch_line(branch, changed)))?;
         }
         if let Some(function) = function(&shown["function"]) {
             let label = paint.in_colour("2", &format!("{:<12}", "function"));
@@ -151,9 +158,9 @@ impl Show {
             }
         }
         for key in ["config", "input", "update", "state"] {
-            if !is_nothing(&shown[key]) {
-                let state = serde_json::to_string_pretty(&shorten(&shown[key]))?;
-                writeln!(out, "\n{}\n{}", paint.in_colour("1", key), display::json(&state))?;
+            if let Some(part) = parts.get(key).filter(|_| !is_nothing(&shown[key])) {
+                let part = pretty(part, Much::Cut);
+                writeln!(out, "\n{}\n{}", paint.in_colour("1", key), display::json(&part))?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -183,8 +190,15 @@ fn waits_for(wait: &Value) -> String {
     line
 }
 
+/// What a branch changed, as the server wrote it.
+#[derive(Deserialize)]
+struct Branch<'a> {
+    #[serde(borrow)]
+    changed: &'a RawValue,
+}
+
 /// Where a branch is, and what it changed since the branches parted, in one line.
-fn branch_line(branch: &Value) -> String {
+fn branch_line(branch: &Value, changed: &RawValue) -> String {
     let node = text(branch, "node");
     let place = match &*text(branch, "place") {
         "at" => format!("at {node}"),
@@ -198,7 +212,7 @@ fn branch_line(branch: &Value) -> String {
     format!(
         "{}: {place}{within}, changed {}",
         branch["branch"],
-        shorten(&branch["changed"])
+        brief(changed)
     )
 }
 
@@ -321,29 +335,20 @@ impl Diff {
             writeln!(out, "{}", display::json(&answer))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let diff: Value = serde_json::from_str(&answer)?;
-        for change in list(&diff, "changes") {
-            let key = change["key"].as_str().unwrap_or_default();
-            let (before, after) = (&change["before"], &change["after"]);
-            writeln!(
-                out,
-                "{}",
-                told(&text(change, "op"), &display::line(key), before, after)
-            )?;
+        let diff: Difference<'_> = serde_json::from_str(&answer)?;
+        for Change {
+            key,
+            op,
+            before,
+            after,
+        } in &diff.changes
+        {
+            writeln!(out, "{}", told(op, &display::line(key), *before, *after))?;
             let of_key = format!("/{}/", key.replace('~', "~0").replace('/', "~1"));
-            let inside = |patch: &&Value| {
-                patch["path"]
-                    .as_str()
-                    .is_some_and(|path| path.starts_with(&of_key))
-            };
-            let inner: Vec<&Value> = list(&diff, "patch").filter(inside).collect();
+            let inside = |patch: &&Patch<'_>| patch.path.starts_with(&of_key);
+            let inner: Vec<&Patch<'_>> = diff.patch.iter().filter(inside).collect();
             for patch in inner.iter().take(MAX_LINES) {
-                let nothing = Value::Null;
-                let path = text(patch, "path");
-                let line = match &*text(patch, "op") {
-                    "remove" => told("remove", &path, &nothing, &nothing),
-                    op => told(op, &path, &nothing, &patch["value"]),
-                };
+                let line = told(&patch.op, &display::line(&patch.path), None, patch.value);
                 writeln!(out, "    {line}")?;
             }
             if inner.len() > MAX_LINES {
@@ -354,14 +359,41 @@ impl Diff {
     }
 }
 
+/// What the server says is other between two steps; values are as it wrote them.
+#[derive(Deserialize)]
+struct Difference<'a> {
+    #[serde(borrow)]
+    changes: Vec<Change<'a>>,
+    #[serde(borrow)]
+    patch: Vec<Patch<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Change<'a> {
+    key: String,
+    op: String,
+    #[serde(borrow, default)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    after: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Patch<'a> {
+    op: String,
+    path: String,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+}
+
 /// What became of a place, in one line.
-fn told(op: &str, place: &str, before: &Value, after: &Value) -> String {
+fn told(op: &str, place: &str, before: Option<&RawValue>, after: Option<&RawValue>) -> String {
     let paint = Paint::for_stdout();
     match (op, before) {
         ("add", _) => format!("{} {place}: {}", paint.in_colour("32", "+"), cut(after)),
-        ("remove", Value::Null) => format!("{} {place}", paint.in_colour("31", "-")),
+        ("remove", None) => format!("{} {place}", paint.in_colour("31", "-")),
         ("remove", _) => format!("{} {place}: {}", paint.in_colour("31", "-"), cut(before)),
-        (_, Value::Null) => format!("{} {place}: {}", paint.in_colour("33", "~"), cut(after)),
+        (_, None) => format!("{} {place}: {}", paint.in_colour("33", "~"), cut(after)),
         _ => format!(
             "{} {place}: {} → {}",
             paint.in_colour("33", "~"),
@@ -371,9 +403,9 @@ fn told(op: &str, place: &str, before: &Value, after: &Value) -> String {
     }
 }
 
-fn cut(value: &Value) -> String {
-    let text = value.to_string();
-    let text = display::json(&text);
+/// The beginning of a value. One that is null is not told from none where the server's answer is read.
+fn cut(value: Option<&RawValue>) -> String {
+    let text = display::json(value.map_or("null", RawValue::get));
     match text.char_indices().nth(VALUE_LEN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into_owned(),

@@ -28,6 +28,8 @@ mod schedule;
 mod serve;
 mod server;
 mod shape;
+mod shown;
+mod sse;
 mod steer;
 mod store;
 mod watch;

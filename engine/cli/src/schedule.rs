@@ -4,13 +4,15 @@ use std::{io::Write, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
 use heddle_kernel::display;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Server,
-    client::{delete, escape, get_text, given, list, post, print_items, text},
+    client::{body_of, delete, escape, get_text, given, list, post, print_items, text},
     output,
     refusal::Flags,
+    shown::{Much, pretty},
 };
 
 /// Where each argument of `schedule create` is in the body.
@@ -140,7 +142,10 @@ impl Schedule {
                 let schedule = get_text(&named.server, &named.path(""))?;
                 match named.json {
                     true => output::print(display::json(&schedule))?,
-                    false => output::print_pretty(&serde_json::from_str(&schedule)?)?,
+                    false => {
+                        let schedule: &RawValue = serde_json::from_str(&schedule)?;
+                        output::print(display::json(&pretty(schedule, Much::All)))?;
+                    }
                 }
             }
             Self::Pause(named) => {
@@ -201,6 +206,20 @@ impl Named {
     }
 }
 
+/// The schedule as the server takes it.
+#[derive(Serialize)]
+struct Body<'b> {
+    name: &'b str,
+    graph: &'b str,
+    state: &'b RawValue,
+    priority: i32,
+    when: serde_json::Map<String, Value>,
+    overlap: &'static str,
+    catch_up: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<bool>,
+}
+
 impl Create {
     fn send(&self) -> anyhow::Result<Value> {
         let mut when = serde_json::Map::new();
@@ -216,27 +235,25 @@ impl Create {
                 when.insert(key.to_owned(), json!(value));
             }
         }
-        let mut body = json!({
-            "name": self.name,
-            "graph": self.graph,
-            "state": given("--state", &self.state)?,
-            "priority": self.priority,
-            "when": when,
-            "overlap": match self.overlap {
+        let body = Body {
+            name: &self.name,
+            graph: &self.graph,
+            state: &*given("--state", &self.state)?,
+            priority: self.priority,
+            when,
+            overlap: match self.overlap {
                 Overlap::Skip => "skip",
                 Overlap::Queue => "queue",
                 Overlap::Allow => "allow",
             },
-            "catch_up": match self.catch_up {
+            catch_up: match self.catch_up {
                 CatchUp::None => "none",
                 CatchUp::One => "one",
                 CatchUp::All => "all",
             },
-        });
-        if self.paused {
-            body["paused"] = json!(true);
-        }
-        post(&self.server, "/v1/schedules", &body.to_string(), FLAGS)
+            paused: self.paused.then_some(true),
+        };
+        post(&self.server, "/v1/schedules", &body_of(&body), FLAGS)
     }
 }
 

@@ -4,11 +4,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Server,
-    client::{escape, get, given, post, post_keyed, text},
+    client::{body_of, escape, get, given, post, post_keyed, text},
     output,
     refusal::Flags,
 };
@@ -125,15 +126,23 @@ pub(crate) struct Fork {
 impl Signal {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let payload = given("--payload", &self.payload)?;
-        let mut body = json!({"name": self.name, "payload": payload});
-        if let Some(wait) = self.wait {
-            body["wait"] = json!(wait);
+        #[derive(Serialize)]
+        struct Body<'b> {
+            name: &'b str,
+            payload: &'b RawValue,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            wait: Option<u64>,
         }
+        let body = Body {
+            name: &self.name,
+            payload: &payload,
+            wait: self.wait,
+        };
         let path = format!("/v1/runs/{}/signal", escape(&self.run));
         let sent = post_keyed(
             &self.server,
             &path,
-            &body.to_string(),
+            &body_of(&body),
             self.idempotency_key.as_deref(),
             &[("/name", "NAME"), ("/payload", "--payload"), ("/wait", "--wait")],
         )?;
@@ -212,12 +221,20 @@ impl Upgrade {
 impl Fork {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let state = given("--state", &self.state)?;
-        let body = json!({"step": self.step, "state": state});
+        #[derive(Serialize)]
+        struct Body<'b> {
+            step: u64,
+            state: &'b RawValue,
+        }
+        let body = Body {
+            step: self.step,
+            state: &state,
+        };
         let path = format!("/v1/runs/{}/fork", escape(&self.run));
         let fork = post_keyed(
             &self.server,
             &path,
-            &body.to_string(),
+            &body_of(&body),
             self.idempotency_key.as_deref(),
             &[("/step", "--step"), ("/state", "--state")],
         )?;

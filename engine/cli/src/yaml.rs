@@ -3,10 +3,10 @@
 //! YAML 1.2, so `on` and `no` are texts. Keys are texts, each once; a text holds one document. What
 //! aliases may blow a small text up to is limited. JSON is YAML, so its places are found here, too.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
 /// How many values a text may hold, with those that its aliases stand for.
@@ -37,6 +37,8 @@ pub(crate) type Tree = Spanned<Node>;
 #[derive(Debug)]
 pub(crate) enum Node {
     Plain(Value),
+    /// A number as the parser reads it. Its text has the digits that a double does not hold.
+    Number(Number),
     List(Vec<Tree>),
     /// In the order of the text. Keys may be there twice.
     Map(Vec<(Spanned<Key>, Tree)>),
@@ -101,45 +103,115 @@ fn told(error: &serde_saphyr::Error) -> String {
     said.to_owned()
 }
 
-/// The value of a tree as JSON has it.
+/// The tree of a text as JSON in one line. A number keeps its digits.
 ///
 /// # Errors
-/// Every key that is no text, or is there twice.
-pub(crate) fn value(tree: Tree) -> Result<Value, Vec<Mistake>> {
-    let mut mistakes = Vec::new();
-    let value = plain(tree, &mut mistakes);
-    if mistakes.is_empty() {
-        Ok(value)
-    } else {
-        Err(mistakes)
+/// Every key that is no text, or is there twice, and every number that JSON does not have.
+pub(crate) fn json(tree: &Tree, text: &str) -> Result<String, Vec<Mistake>> {
+    let mut writer = Writer {
+        text,
+        json: String::new(),
+        mistakes: Vec::new(),
+    };
+    writer.write(tree);
+    match writer.mistakes.is_empty() {
+        true => Ok(writer.json),
+        false => Err(writer.mistakes),
     }
 }
 
-fn plain(tree: Tree, mistakes: &mut Vec<Mistake>) -> Value {
-    match tree.value {
-        Node::Plain(value) => value,
-        Node::List(items) => items.into_iter().map(|item| plain(item, mistakes)).collect(),
-        Node::Map(entries) => {
-            let mut map = Map::new();
-            for (key, item) in entries {
-                let at = place(key.referenced);
-                let message = match key.value {
-                    Key::Text(name) if !map.contains_key(&name) => {
-                        let value = plain(item, mistakes);
-                        map.insert(name, value);
-                        continue;
+struct Writer<'t> {
+    text: &'t str,
+    json: String,
+    mistakes: Vec<Mistake>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, tree: &Tree) {
+        match &tree.value {
+            Node::Plain(value) => self.json.push_str(&value.to_string()),
+            Node::Number(number) => self.number(number, tree.defined),
+            Node::List(items) => {
+                self.json.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        self.json.push(',');
                     }
-                    Key::Text(name) => format!("`{name}` is given twice here: keep one of the two"),
-                    Key::Other(what) => format!("a key is a text: write \"{what}\", in quotes"),
-                };
-                mistakes.push(Mistake {
-                    place: Some(at),
-                    message,
-                });
+                    self.write(item);
+                }
+                self.json.push(']');
             }
-            Value::Object(map)
+            Node::Map(entries) => self.map(entries),
         }
     }
+
+    fn map(&mut self, entries: &[(Spanned<Key>, Tree)]) {
+        let mut names: HashSet<&str> = HashSet::with_capacity(entries.len());
+        self.json.push('{');
+        for (key, item) in entries {
+            let message = match &key.value {
+                Key::Text(name) if names.insert(name) => {
+                    if names.len() > 1 {
+                        self.json.push(',');
+                    }
+                    self.json.push_str(&Value::from(name.as_str()).to_string());
+                    self.json.push(':');
+                    self.write(item);
+                    continue;
+                }
+                Key::Text(name) => format!("`{name}` is given twice here: keep one of the two"),
+                Key::Other(what) => format!("a key is a text: write \"{what}\", in quotes"),
+            };
+            self.mistakes.push(Mistake {
+                place: Some(place(key.referenced)),
+                message,
+            });
+        }
+        self.json.push('}');
+    }
+
+    /// Writes a number with the digits of its text, where that is a number of JSON but for its sign or its
+    /// point. A whole number in another base is what the parser reads.
+    fn number(&mut self, number: &Number, defined: serde_saphyr::Location) {
+        let span = defined.span();
+        let text = span.byte_offset().zip(span.byte_len()).and_then(|(begin, len)| {
+            let begin = usize::try_from(begin).ok()?;
+            self.text
+                .get(begin..begin.checked_add(usize::try_from(len).ok()?)?)
+        });
+        let decimal = text.map(str::trim).and_then(decimal);
+        match decimal {
+            Some(decimal) => self.json.push_str(&decimal),
+            None if !number.is_f64() => self.json.push_str(&number.to_string()),
+            None => self.mistakes.push(Mistake {
+                place: Some(place(defined)),
+                message: format!(
+                    "write the number {} as JSON has it, as in 1500, 0.5 or 1e20, or as a text, in quotes",
+                    text.unwrap_or("here")
+                ),
+            }),
+        }
+    }
+}
+
+/// The number of JSON that a number of YAML is, with the same digits.
+fn decimal(text: &str) -> Option<String> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = match rest.find(['e', 'E']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let mantissa = match mantissa.split_once('.') {
+        Some(("", fraction)) => format!("0.{fraction}"),
+        Some((whole, "")) => format!("{whole}.0"),
+        _ => mantissa.to_owned(),
+    };
+    let decimal = format!("{sign}{mantissa}{exponent}");
+    let is_number = decimal.ends_with(|end: char| end.is_ascii_digit());
+    (is_number && serde_json::from_str::<Number>(&decimal).is_ok()).then_some(decimal)
 }
 
 /// Where the thing that a JSON pointer leads to is written, or the nearest one around it. An entry
@@ -150,7 +222,7 @@ pub(crate) fn find(tree: &Tree, pointer: &str) -> Place {
     for part in pointer.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
         let next = match &tree.value {
-            Node::Plain(_) => None,
+            Node::Plain(_) | Node::Number(_) => None,
             Node::List(items) => part
                 .parse::<usize>()
                 .ok()
@@ -194,16 +266,16 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Plain(value.into()))
+        Ok(Node::Number(value.into()))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Plain(value.into()))
+        Ok(Node::Number(value.into()))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
         let number = Number::from_f64(value).ok_or_else(|| E::custom("JSON has no such number"))?;
-        Ok(Node::Plain(Value::Number(number)))
+        Ok(Node::Number(number))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
@@ -274,9 +346,10 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expect: Expect) {
-        let read = parse(text).map_err(|mistake| vec![mistake]).and_then(value);
+        let tree = parse(text).map_err(|mistake| vec![mistake]);
+        let read = tree.and_then(|tree| json(&tree, text));
         expect.assert_eq(&match read {
-            Ok(value) => value.to_string(),
+            Ok(json) => json,
             Err(mistakes) => {
                 let told = mistakes.iter().map(|mistake| match mistake.place {
                     Some(Place { line, column }) => format!("{line}:{column} {}", mistake.message),
@@ -302,6 +375,22 @@ mod tests {
         check(
             r#"{"a": [1, {"b": "\u00e9"}]}"#,
             expect![[r#"{"a":[1,{"b":"é"}]}"#]],
+        );
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        check(
+            "a: [123456789012345678901, 1.50, 0.12345678901234567890, -9223372036854775809, 18446744073709551616]\n",
+            expect![[
+                r#"{"a":[123456789012345678901,1.50,0.12345678901234567890,-9223372036854775809,18446744073709551616]}"#
+            ]],
+        );
+        check(
+            "a: &big 100000000000000000001\nb: *big\né: {c: *big, d: +5, e: .5, f: 1., g: 1e3, h: 0x1F}\n",
+            expect![[
+                r#"{"a":100000000000000000001,"b":100000000000000000001,"é":{"c":100000000000000000001,"d":5,"e":0.5,"f":1.0,"g":1e3,"h":31}}"#
+            ]],
         );
     }
 
