@@ -11,7 +11,7 @@ use crate::script::{all, fresh, graph, idle, line, names, start, view};
 async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     let (_, _, here) = fresh();
     let graph = line(&here, &["a", "b"]).await;
-    let run = start(&here, &graph, r#"{"x": [1, 2]}"#).await;
+    let run = start(&here, &graph, r#"{"x": [1,2]}"#).await;
     all(&here, run).await;
     let text = here.export(run).await.unwrap().unwrap();
     let (journal, functions, there) = fresh();
@@ -20,7 +20,7 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     assert_eq!(view(&there, run).await.state, view(&here, run).await.state);
     assert_eq!(
         there.step(run, 1).await.unwrap().state.to_text(),
-        r#"{"a":1,"x":[1, 2]}"#
+        r#"{"a":1,"x":[1,2]}"#
     );
     assert!(there.graph(&graph).await.unwrap().is_some());
     let row = journal.run(run).await.unwrap().unwrap();
@@ -84,6 +84,83 @@ async fn a_run_takes_every_graph_along_that_it_ever_kept_to() {
 }
 
 #[tokio::test]
+async fn a_value_in_several_lines_is_exported_in_one_and_read_in_either() {
+    // As an older Heddle kept what it was sent.
+    let (_, _, here) = fresh();
+    let graph = line(&here, &["a", "b"]).await;
+    let run = start(&here, &graph, "{\"x\": {\n  \"y\": [1.50,\r\n 2]\n}}").await;
+    all(&here, run).await;
+    let text = String::from_utf8(here.export(run).await.unwrap().unwrap()).unwrap();
+    for line in text.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+    let one_line = r#"{"y":[1.50,2]}"#;
+    assert!(text.contains(one_line), "{text}");
+    let several = text.replace(one_line, "{\n  \"y\": [1.50,\n 2]\n}");
+    assert_ne!(several, text);
+    for text in [text, several] {
+        let (_, _, there) = fresh();
+        there.import(text.as_bytes()).await.unwrap();
+        let state = view(&there, run).await.state.to_text();
+        assert_eq!(state, r#"{"a":1,"b":2,"x":{"y":[1.50,2]}}"#);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_line_is_never_skipped() {
+    let (_, _, here) = fresh();
+    let graph = line(&here, &["a", "b"]).await;
+    let run = start(&here, &graph, r#"{"x": "value"}"#).await;
+    all(&here, run).await;
+    let text = String::from_utf8(here.export(run).await.unwrap().unwrap()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let with = |bad: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines[bad] = line;
+        lines.join("\n")
+    };
+    let (_, _, there) = fresh();
+    for (text, line, message) in [
+        (with(2, &lines[2][..lines[2].len() / 2]), 3, "not JSON at column"),
+        (with(2, "not an event"), 3, "not JSON at column"),
+        (with(2, "{}"), 3, "missing field `seq`"),
+        (with(2, "7"), 3, "expected an object, got a number"),
+        (
+            text.replace("\"seq\":3", "\"seq\":\"3\""),
+            4,
+            "invalid type: string \"3\", expected a whole number",
+        ),
+        (with(5, &lines[5][..3]), 6, "not JSON at column"),
+        (
+            text.replace("value", "\\ud800"),
+            2,
+            "at /event/run_started/state/x: the string has `\\ud800`",
+        ),
+        (
+            text.replace("\"value\"", "1E400"),
+            2,
+            "at /event/run_started/state/x: the number `1E400`",
+        ),
+        (
+            text.replace("\"value\"", &format!("{}{}", "[".repeat(200), "]".repeat(200))),
+            2,
+            "nested deeper than 160 levels",
+        ),
+    ] {
+        match there.import(text.as_bytes()).await {
+            Err(ImportError::Malformed {
+                line: at,
+                message: told,
+            }) => {
+                assert_eq!(at, line, "{told}");
+                assert!(told.contains(message), "{told}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept() {
     let (_, _, here) = fresh();
     let graph = line(&here, &["a", "b"]).await;
@@ -97,7 +174,7 @@ async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept()
     };
     let (journal, _, there) = fresh();
     for (text, line, message) in [
-        (String::new(), 1, "EOF"),
+        (String::new(), 1, "the text is empty"),
         ("{}".to_owned(), 1, "missing field `heddle_run`"),
         (
             text.replace("\"heddle_run\":1", "\"heddle_run\":2"),
