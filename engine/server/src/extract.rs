@@ -115,10 +115,15 @@ impl JsonText {
 
     /// Reads an object's fields as a `T`.
     pub(crate) fn parse<'t, T: Deserialize<'t>>(&'t self) -> Result<T, Problem> {
+        fields::read(self.object()?)
+            .map_err(|Wrong { pointer, message }| Problem::invalid_at(&pointer, message))
+    }
+
+    /// The value, which has to be an object.
+    pub(crate) fn object(&self) -> Result<&JsonValue, Problem> {
         let value = self.value()?;
         match kind_of(value.get()) {
-            Some("an object") => fields::read(value)
-                .map_err(|Wrong { pointer, message }| Problem::invalid_at(&pointer, message)),
+            Some("an object") => Ok(value),
             kind => {
                 let kind = kind.unwrap_or("nothing");
                 Err(Problem::invalid_at(

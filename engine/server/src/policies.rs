@@ -93,7 +93,7 @@ pub(crate) async fn put(
     body: JsonText,
 ) -> Result<Json<PolicyBody>, Problem> {
     is_on(&app)?;
-    let policy = body.value()?.clone();
+    let policy = body.object()?.clone();
     let info = app.engine.set_policy(&name, policy).await?;
     tracing::info!(plugin = %name, grants = ?info.grants, "a policy was set over HTTP");
     Ok(Json(PolicyBody::of(name, info)))
