@@ -28,6 +28,44 @@ pub(crate) fn pretty(value: &RawValue, much: Much) -> String {
     out
 }
 
+/// A value in one line, with long strings and lists cut.
+pub(crate) fn brief(value: &RawValue) -> String {
+    let Ok(tree) = Tree::of(value) else {
+        return value.get().to_owned();
+    };
+    let mut out = String::new();
+    write_brief(&tree, &mut out);
+    out
+}
+
+fn write_brief(value: &Tree<'_>, out: &mut String) {
+    match value {
+        Tree::Word(text) | Tree::Number(text) => out.push_str(text),
+        Tree::String(text) => out.push_str(&string(text, Much::Cut)),
+        Tree::List(items) => {
+            out.push('[');
+            for (at, item) in items.iter().take(LIST_LEN).enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                write_brief(item, out);
+            }
+            if items.len() > LIST_LEN {
+                out.push_str(&format!(",\"… {} more\"", items.len() - LIST_LEN));
+            }
+            out.push(']');
+        }
+        Tree::Object(members) => {
+            out.push('{');
+            for (at, (key, value)) in members.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                out.push_str(key);
+                out.push(':');
+                write_brief(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
 fn write(value: &Tree<'_>, much: Much, depth: usize, out: &mut String) {
     match value {
         Tree::Word(text) | Tree::Number(text) => out.push_str(text),
@@ -111,6 +149,8 @@ mod tests {
             }"#]]
         .assert_eq(&pretty(raw, Much::Cut));
         assert!(pretty(raw, Much::All).contains("    4\n  ],"));
+        expect![[r#"{"n":123456789012345678901,"l":[1.50,[],{},"… 2 more"],"s":"a\"\u00e9"}"#]]
+            .assert_eq(&brief(raw));
     }
 
     #[test]

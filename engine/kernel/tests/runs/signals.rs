@@ -83,15 +83,15 @@ fn a_wait_in_maps_within_maps_tells_every_item() {
     check(
         &format!(
             "{ASK}\n{group}\n{outer}\n{}",
-            r#"{"groups": {"p": ["a"], "q": ["b", "c"]}}
+            r#"{"groups": {"p": ["a"], "q": ["b","c"]}}
             waits
             signal ok@9 1
             waits"#
         ),
         expect![[r#"
-            1 run started {"groups":{"p": ["a"], "q": ["b", "c"]}}
+            1 run started {"groups":{"p": ["a"], "q": ["b","c"]}}
             2 step 1 at all, attempt 1
-            3 step 1 maps {"p": ["a"], "q": ["b", "c"]}
+            3 step 1 maps {"p": ["a"], "q": ["b","c"]}
             4 step 2 at all, attempt 1, item 0 of 1
             5 step 2 runs group with {"of":["a"]}
             6 step 3 at all, attempt 1, item 1 of 1
@@ -119,7 +119,7 @@ fn a_wait_in_maps_within_maps_tells_every_item() {
             25 step 2 gives item 0 of 1: {"all":[{"item":"a","ok":1}],"of":["a"]}
             - wait 10 at all[q]/each[0]/ask since 0 for ok, asks Well?
             - wait 11 at all[q]/each[1]/ask since 0 for ok, asks Well?
-            waiting {"groups":{"p": ["a"], "q": ["b", "c"]}}"#]],
+            waiting {"groups":{"p": ["a"], "q": ["b","c"]}}"#]],
     );
 }
 
