@@ -11,8 +11,7 @@ use heddle_runtime::ports::{OriginFilter, OriginKind, RunFilter};
 use serde::Deserialize;
 
 use crate::{
-    App,
-    extract::query_error,
+    App, fields,
     problem::{Kind, Problem},
 };
 
@@ -64,19 +63,17 @@ impl FromRequestParts<App> for ListParams {
 impl ListParams {
     /// Reads a query, in which `status` may stand several times.
     fn read(query: &str) -> Result<Self, Problem> {
-        let (statuses, mut rest): (Vec<&str>, Vec<&str>) =
-            query.split('&').partition(|part| part.starts_with("status="));
-        let statuses: Vec<&str> = statuses.iter().map(|part| &part["status=".len()..]).collect();
-        let joined = format!("status={}", statuses.join("%2C"));
-        if !statuses.is_empty() {
-            rest.push(&joined);
-        }
-        let uri = Uri::builder()
-            .path_and_query(format!("/?{}", rest.join("&")))
-            .build();
+        let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
         let uri = uri.map_err(|error| wrong(error.to_string()))?;
-        let params = Query::try_from_uri(&uri).map_err(|error| wrong(query_error(&error)))?;
-        Ok(params.0)
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&uri);
+        let Query(pairs) = pairs.map_err(|error| wrong(error.body_text()))?;
+        let (statuses, mut pairs): (Vec<_>, Vec<_>) =
+            pairs.into_iter().partition(|(name, _)| name == "status");
+        if !statuses.is_empty() {
+            let statuses: Vec<String> = statuses.into_iter().map(|(_, status)| status).collect();
+            pairs.push(("status".to_owned(), statuses.join(",")));
+        }
+        fields::read_query(&pairs).map_err(|error| wrong(error.of_parameter()))
     }
 
     /// The graph that the list is of.
