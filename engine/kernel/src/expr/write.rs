@@ -21,7 +21,9 @@ use crate::{
 /// A value that is let in where it is read again.
 fn not_too_deep(json: Json) -> Result<Json, Box<Stop>> {
     match depth_of(json.get()) > MAX_DEPTH {
-        true => wrong(format!("the result is nested deeper than {MAX_DEPTH} levels (json_depth)")),
+        true => wrong(format!(
+            "the result is nested deeper than {MAX_DEPTH} levels (json_depth)"
+        )),
         false => Ok(json),
     }
 }
