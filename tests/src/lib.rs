@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 pub mod appends;
+pub mod docs;
 pub mod fault;
 pub mod lot;
 pub mod registry;
@@ -156,14 +157,21 @@ impl Server {
 
     /// Starts a server in a place.
     pub fn start_at(place: Place) -> Self {
-        let mut child = Command::new(heddle())
+        let mut serve = Command::new(heddle());
+        serve
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
             .arg(format!("sqlite:{}", place.store.display()))
             .arg("--plugins")
             .arg(place.folder.path().join("plugins"))
             .args(&place.arguments)
             .envs(place.environment.iter().map(|(name, value)| (name, value)))
-            .env("NO_COLOR", "1")
+            .env("NO_COLOR", "1");
+        Self::launch(serve, place)
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    pub fn launch(mut serve: Command, place: Place) -> Self {
+        let mut child = serve
             .stderr(Stdio::piped())
             .spawn()
             .expect("the heddle binary starts");

@@ -1,0 +1,473 @@
+//! A page whose blocks are run, one after the other.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    cargo,
+    examples::Examples,
+    flowchart,
+    markdown::{Block, Markdown},
+    shell::{Ran, Shell, link},
+    shown::Ids,
+};
+use crate::{Place, Server, repository, target};
+
+/// The port that pages write.
+const WRITTEN_PORT: &str = ":8000";
+/// How long a command that only reads is run again, and how long to wait before.
+const READING_TIME: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(50);
+/// Commands that change nothing, so that they can be run again until what they show has come about.
+const READING: [&str; 13] = [
+    "heddle show",
+    "heddle steps",
+    "heddle diff",
+    "heddle runs",
+    "heddle graph list",
+    "heddle graph show",
+    "heddle plugin list",
+    "heddle plugin inspect",
+    "heddle schedule list",
+    "heddle schedule show",
+    "heddle store check",
+    "curl localhost",
+    "curl -s localhost",
+];
+
+/// A page.
+pub struct Page {
+    path: String,
+    blocks: Vec<Block>,
+    folder: Arc<TempDir>,
+    port: u16,
+    shell: Shell,
+    server: Option<Server>,
+    ids: Ids,
+    examples: Examples,
+}
+
+impl Page {
+    /// A page with its text, which stands at a path of the repository.
+    pub fn open(path: &str, text: &str) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder for the page"));
+        let port = free_port();
+        let start = furnish(folder.path(), path);
+        Self {
+            path: path.to_owned(),
+            blocks: Markdown::read(text).blocks,
+            port,
+            shell: Shell::open(&start, &folder.path().join("plugins"), port),
+            folder,
+            server: None,
+            ids: Ids::default(),
+            examples: Examples::default(),
+        }
+    }
+
+    /// The folder in which the terminal began.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Goes on in another folder, with another text.
+    pub fn go_to(&mut self, folder: &Path, text: &str) {
+        self.shell.go_to(folder);
+        self.shell.share_builds(folder, 0);
+        self.blocks = Markdown::read(text).blocks;
+    }
+
+    /// The server of the page; it is started where there is none yet.
+    pub fn server(&mut self) -> &Server {
+        // It is not the terminal's: that stays where it is.
+        let script = "cd \"$HEDDLE_PLUGINS/..\"; exec \"$PAGE/bin/heddle\" serve";
+        let command = || self.shell.command(script);
+        let place = || self.place();
+        if self.server.is_none() {
+            self.server = Some(Server::launch(command(), place()));
+        }
+        self.server.as_ref().expect("it was started")
+    }
+
+    /// Runs every block.
+    ///
+    /// # Panics
+    /// If one does not do what the page says, with its line.
+    pub fn run(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        let mut rest = blocks.iter().peekable();
+        while let Some(block) = rest.next() {
+            let shown = rest.next_if(|next| next.tag == "output");
+            eprintln!("{}:{}: {} {}", self.path, block.line, block.language, block.tag);
+            if let Err(message) = self.block(block, shown) {
+                panic!(
+                    "{}:{}: {message}\nThe block is\n{}",
+                    self.path, block.line, block.text
+                );
+            }
+        }
+        if let Err(message) = self.examples.all_ran() {
+            panic!("{}: {message}", self.path);
+        }
+    }
+
+    fn block(&mut self, block: &Block, shown: Option<&Block>) -> Result<(), String> {
+        let writes = matches!((&*block.language, &*block.tag), ("bash" | "http", ""));
+        if shown.is_some() && !writes {
+            return Err(
+                "the block after it shows an output, and only `bash` and `http` blocks have one".to_owned(),
+            );
+        }
+        let text = self.real(&block.text);
+        match (&*block.language, &*block.tag) {
+            ("", _) => Err("a code block needs fences and a language".to_owned()),
+            (_, "file") => self.write(&block.value, &text),
+            ("bash", "") if serves(&text) => self.serve(&text),
+            ("bash", "") => self.bash(&text, shown),
+            ("console", "") => self.console(&text),
+            ("http", "") => self.request(&text, shown),
+            ("mermaid", "") => flowchart::edges(&text).map(drop),
+            ("mermaid", "graph") => self.flowchart(&block.value, &text),
+            ("text", "paths") => paths(&text),
+            ("json" | "yaml", "graph" | "state" | "signal" | "ends" | "group" | "wrong" | "found") => {
+                let value = match &*block.language {
+                    "yaml" => self.yaml(&text)?,
+                    _ => serde_json::from_str(&text).map_err(|error| error.to_string())?,
+                };
+                self.server();
+                let server = self.server.as_ref().expect("it was started");
+                self.examples.take(server, &block.tag, &block.value, value)
+            }
+            (language, tag) => Err(format!(
+                "nothing knows how to check a block `{language} {tag}`: tests/src/docs/mod.rs says what a block can be"
+            )),
+        }
+    }
+
+    /// A text of the page with the real port, ids and folder of the repository in it.
+    fn real(&self, text: &str) -> String {
+        let text = self.ids.put_into(text);
+        let text = text.replace(WRITTEN_PORT, &format!(":{}", self.port));
+        text.replace("/where/heddle/is", &repository().display().to_string())
+    }
+
+    /// An output with what the page writes in place of the real port and the page's own folder.
+    fn as_written(&self, text: &str) -> String {
+        let text = text.replace(&format!(":{}", self.port), WRITTEN_PORT);
+        text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    fn write(&self, path: &str, text: &str) -> Result<(), String> {
+        let path = self.shell.folder().join(path);
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        fs::write(&path, text).map_err(failed)?;
+        self.share_builds();
+        Ok(())
+    }
+
+    fn share_builds(&self) {
+        self.shell.share_builds(self.folder.path(), 2);
+    }
+
+    /// Runs a script, with what follows for the page.
+    fn script(&mut self, text: &str) -> Result<Ran, String> {
+        if text.contains("heddle ") || text.contains(&format!(":{}", self.port)) {
+            self.server();
+        }
+        let ran = self.shell.run(text);
+        self.share_builds();
+        self.shell
+            .cargo_calls()
+            .iter()
+            .try_for_each(|call| cargo::check(call))?;
+        Ok(ran)
+    }
+
+    fn bash(&mut self, text: &str, shown: Option<&Block>) -> Result<(), String> {
+        let began = Instant::now();
+        loop {
+            let ran = self.script(text)?;
+            let compared = match shown {
+                _ if !ran.succeeded => Err(format!("it fails\n{}{}", ran.stdout, ran.stderr)),
+                Some(shown) => self.compare(shown, &ran.stdout),
+                None => Ok(()),
+            };
+            if compared.is_ok() || !only_reads(text) || began.elapsed() > READING_TIME {
+                return compared;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn compare(&mut self, shown: &Block, output: &str) -> Result<(), String> {
+        let output = self.as_written(output);
+        if shown.language == "json" {
+            let expected = serde_json::from_str(&shown.text)
+                .map_err(|error| format!("the output on line {} is not JSON: {error}", shown.line))?;
+            let real: Value = serde_json::from_str(&output)
+                .map_err(|error| format!("the output is not JSON: {error}\n{output}"))?;
+            self.ids.compare_json(&expected, &real)
+        } else {
+            self.ids.compare_text(&shown.text, &output)
+        }
+    }
+
+    /// Runs the commands of a block that shows a terminal.
+    fn console(&mut self, text: &str) -> Result<(), String> {
+        let mut commands: Vec<(String, String)> = Vec::new();
+        for line in text.lines() {
+            let continued = commands
+                .last()
+                .is_some_and(|(command, shown)| shown.is_empty() && command.ends_with('\\'));
+            match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push((command.to_owned(), String::new())),
+                (None, Some((command, _))) if continued => {
+                    command.push('\n');
+                    command.push_str(line);
+                }
+                (None, Some((_, shown))) => {
+                    shown.push_str(line);
+                    shown.push('\n');
+                }
+                (None, None) => return Err("the first line of a `console` block begins with `$ `".to_owned()),
+            }
+        }
+        for (command, shown) in commands {
+            // The ids of outputs before it in the same block are known only here.
+            let command = self.real(&command);
+            let began = Instant::now();
+            while let Err(message) = self.terminal_command(&command, &shown) {
+                if !only_reads(&command) || began.elapsed() > READING_TIME {
+                    return Err(format!("`{command}`: {message}"));
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    fn terminal_command(&mut self, command: &str, shown: &str) -> Result<(), String> {
+        let ran = self.script(&format!("exec 2>&1\n{command}"))?;
+        if !shown.is_empty() {
+            let output = self.as_written(&ran.stdout);
+            let shown = self.as_written(shown);
+            return self.ids.compare_text(&shown, &output);
+        }
+        if ran.succeeded {
+            return Ok(());
+        }
+        Err(format!("it fails\n{}", ran.stdout))
+    }
+
+    /// Starts the server anew, as a block says.
+    fn serve(&mut self, text: &str) -> Result<(), String> {
+        if let Some(mut server) = self.server.take() {
+            server.stop("TERM");
+        }
+        self.server = Some(Server::launch(self.shell.command(text), self.place()));
+        Ok(())
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            folder: self.folder.clone(),
+            store: self.folder.path().join("heddle.db"),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Sends a request.
+    fn request(&mut self, text: &str, shown: Option<&Block>) -> Result<(), String> {
+        let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+        let mut lines = head.lines();
+        let line = lines.next().unwrap_or_default();
+        let (method, path) = line
+            .split_once(' ')
+            .ok_or_else(|| format!("`{line}` is no request line"))?;
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail-with-body", "-X", method.trim()]);
+        curl.arg(format!("http://127.0.0.1:{}{}", self.port, path.trim()));
+        let mut headers: Vec<&str> = lines.collect();
+        if !body.trim().is_empty() {
+            headers.push("content-type: application/json");
+            curl.args(["--data-binary", body]);
+        }
+        for header in headers {
+            curl.args(["-H", header]);
+        }
+        self.server();
+        let answer = curl.output().map_err(|error| format!("curl: {error}"))?;
+        let output = String::from_utf8_lossy(&answer.stdout).into_owned();
+        if !answer.status.success() {
+            return Err(format!("{output}{}", String::from_utf8_lossy(&answer.stderr)));
+        }
+        shown.map_or(Ok(()), |shown| self.compare(shown, &output))
+    }
+
+    /// A graph in YAML as JSON, by the command that reads it.
+    fn yaml(&mut self, text: &str) -> Result<Value, String> {
+        let file = self.folder.path().join("graph-of-the-page.yaml");
+        fs::write(&file, text).map_err(|error| error.to_string())?;
+        let address = &self.server().address;
+        let url = format!("http://{address}");
+        let created = Command::new(crate::heddle())
+            .args(["graph", "create", "--server", &url])
+            .arg(&file)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !created.status.success() {
+            return Err(String::from_utf8_lossy(&created.stderr).into_owned());
+        }
+        let id = String::from_utf8_lossy(&created.stdout).trim().to_owned();
+        let graph = self.server().get(&format!("/v1/graphs/{id}")).ok();
+        Ok(graph["definition"].clone())
+    }
+
+    fn flowchart(&mut self, graph: &str, text: &str) -> Result<(), String> {
+        let drawn = flowchart::edges(text)?;
+        let definition = match Path::new(graph).extension() {
+            Some(_) => {
+                let file = self.shell.folder().join(graph);
+                let text =
+                    fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                serde_json::from_str(&text).map_err(|error| error.to_string())?
+            }
+            None => self.examples.definition(graph)?,
+        };
+        let defined = flowchart::edges_of(&definition);
+        let left_out: Vec<_> = defined.difference(&drawn).collect();
+        let added: Vec<_> = drawn.difference(&defined).collect();
+        if left_out.is_empty() && added.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "it lacks the edges {left_out:?}, and the graph does not have {added:?}"
+        ))
+    }
+}
+
+/// Whether a script starts a server.
+fn serves(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("heddle serve"))
+}
+
+/// Whether all commands of a script only read.
+fn only_reads(text: &str) -> bool {
+    let commands = text
+        .lines()
+        .filter(|line| !line.starts_with([' ', '#']) && !line.is_empty());
+    let sends = ["-X", "-d", "--data"]
+        .iter()
+        .any(|flag| text.split_whitespace().any(|word| word == *flag));
+    let mut reads = commands
+        .map(|line| READING.iter().any(|reading| line.starts_with(reading)))
+        .peekable();
+    reads.peek().is_some() && !sends && reads.all(|reads| reads)
+}
+
+/// Whether every line begins with a path of the repository.
+fn paths(text: &str) -> Result<(), String> {
+    for line in text.lines() {
+        let path = line.split_whitespace().next().unwrap_or_default();
+        if !path.is_empty() && !repository().join(path).exists() {
+            return Err(format!("there is no `{path}` in the repository"));
+        }
+    }
+    Ok(())
+}
+
+/// Puts into a page's folder what its reader has. Gives the folder in which the terminal begins.
+fn furnish(folder: &Path, path: &str) -> PathBuf {
+    let root = repository();
+    for name in ["docs", "wit"] {
+        link(&root.join(name), &folder.join(name));
+    }
+    link(&target(), &folder.join("target"));
+    let plugins = folder.join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    let own = path
+        .strip_prefix("plugins/")
+        .and_then(|path| path.split_once('/'));
+    let own = own.map(|(own, _)| own);
+    for entry in fs::read_dir(root.join("plugins")).unwrap().flatten() {
+        let name = entry.file_name();
+        if own.is_none_or(|own| name != *own) {
+            link(&entry.path(), &plugins.join(name));
+        }
+    }
+    // The benchmarks' plugin is nothing that a reader has.
+    for entry in fs::read_dir(target().join("plugins"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        if entry.path().extension().is_some_and(|ending| ending == "wasm") && name != "bench.wasm" {
+            link(&entry.path(), &plugins.join(name));
+        }
+    }
+    let Some(own) = own else {
+        return folder.to_owned();
+    };
+    copy(&root.join("plugins").join(own), &plugins.join(own));
+    plugins.join(own)
+}
+
+/// Copies a folder, without what was built or installed in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let name = entry.file_name();
+        let made = ["target", "node_modules", "build", ".tools"]
+            .iter()
+            .any(|made| name == *made);
+        if entry.path().is_dir() && !made {
+            copy(&entry.path(), &to.join(name));
+        } else if entry.path().is_file() {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+/// A port that nothing listens on. It is below those that connections are given, so that it is still free when the
+/// server is started anew.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 9000).expect("it is below 9000");
+    for _ in 0..9000 {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 9000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_reads_is_told_from_what_does_not() {
+        assert!(only_reads("heddle steps RUN\ncurl -s localhost:8000/v1/runs\n"));
+        assert!(!only_reads("heddle steps RUN\nheddle pause RUN\n"));
+        assert!(!only_reads("curl -s localhost:8000/v1/runs \\\n  -d '{}'"));
+        assert!(!only_reads(""));
+    }
+}
