@@ -65,11 +65,13 @@ impl Page {
         let folder = Arc::new(TempDir::new().expect("a folder for the page"));
         let port = free_port();
         let start = furnish(folder.path(), path);
+        let shell = Shell::open(&start, &folder.path().join("plugins"), port);
+        shell.share_builds(&start, 0);
         Self {
             path: path.to_owned(),
             blocks: Markdown::read(text).blocks,
             port,
-            shell: Shell::open(&start, &folder.path().join("plugins"), port),
+            shell,
             folder,
             server: None,
             ids: Ids::default(),

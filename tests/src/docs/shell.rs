@@ -156,9 +156,9 @@ impl Shell {
     /// Gives the projects in and below a folder what the repository's own plugins were built with: the tools of the SDKs,
     /// and for Rust the target folder and the versions of packages.
     pub(super) fn share_builds(&self, folder: &Path, depth: usize) {
-        for language in ["python", "js", "c"] {
+        for (language, source) in [("python", "app.py"), ("js", "package.json"), ("c", "plugin.c")] {
             let tools = target().join("languages").join(language);
-            if folder.join("sdk").join(language).is_dir() {
+            if folder.join("sdk").join(language).is_dir() || folder.join(source).is_file() {
                 link(&tools, &folder.join(".tools"));
             }
         }
