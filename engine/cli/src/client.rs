@@ -293,7 +293,7 @@ pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Json> {
         None => text.to_owned(),
     };
     object::admit(&text).map_err(|refused| {
-        Usage::new(match refused.place {
+        Usage::error(match refused.place {
             Some(_) => format!("{argument} is {refused}"),
             None => format!("{argument}: {refused}"),
         })

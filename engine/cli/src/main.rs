@@ -195,7 +195,8 @@ struct Watch {
 struct Usage(String);
 
 impl Usage {
-    fn new(problem: impl Into<String>) -> anyhow::Error {
+    /// The error that says so.
+    fn error(problem: impl Into<String>) -> anyhow::Error {
         Self(problem.into()).into()
     }
 }

@@ -112,7 +112,7 @@ fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String>
     let ago = ms.and_then(|ms| jiff::Timestamp::from_millisecond(now.as_millisecond() - ms).ok());
     match ago {
         Some(at) => Ok(at.to_string()),
-        None => Err(Usage::new(format!(
+        None => Err(Usage::error(format!(
             "{flag} {given}: give a time, as in 2026-11-29T12:00:00Z, or how long ago, as in 30m, 2h or 7d"
         ))),
     }

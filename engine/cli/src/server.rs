@@ -143,12 +143,12 @@ impl Server {
         for (way, value) in ways {
             let Some(value) = value else { continue };
             if let Some(other) = authorization.replace(way) {
-                return Err(Usage::new(format!(
+                return Err(Usage::error(format!(
                     "{other} and {way} both say who you are: give one of them"
                 )));
             }
             let value = HeaderValue::from_str(&value)
-                .map_err(|_| Usage::new(format!("{way} has a character that no header can have")))?;
+                .map_err(|_| Usage::error(format!("{way} has a character that no header can have")))?;
             headers.push((header::AUTHORIZATION, value));
         }
         for value in headers.iter().filter_map(|(_, value)| value.to_str().ok()) {
@@ -207,7 +207,7 @@ impl Server {
         match (&self.ca_cert, certificates.is_empty()) {
             (Some(file), true) => {
                 let file = file.display();
-                return Err(Usage::new(format!(
+                return Err(Usage::error(format!(
                     "{file} has no certificate in it: --ca-cert takes a PEM file"
                 )));
             }
@@ -289,7 +289,7 @@ impl Address {
             false => format!(" {}", display::line(&display::redact(text))),
         };
         let wrong = |problem: &str| {
-            Usage::new(format!(
+            Usage::error(format!(
                 "--server{shown}: {problem}; expected a URL, as in https://heddle.example.org or 127.0.0.1:8000"
             ))
         };
@@ -350,23 +350,23 @@ fn header_lines(given: &str) -> anyhow::Result<Vec<String>> {
 /// Reads `Name: value`. The error does not contain the value.
 fn parse_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     let Some((name, value)) = text.split_once(':') else {
-        return Err(Usage::new(
+        return Err(Usage::error(
             "--header: expected 'NAME: VALUE', as in 'X-Api-Key: abc'",
         ));
     };
     let Ok(name) = name.trim().parse::<HeaderName>() else {
-        return Err(Usage::new(
+        return Err(Usage::error(
             "--header: what stands before the `:` is no name of a header",
         ));
     };
     if OWN_HEADERS.contains(&name) {
-        return Err(Usage::new(format!(
+        return Err(Usage::error(format!(
             "--header: `{name}` is set by the command itself"
         )));
     }
     match HeaderValue::from_str(value.trim()) {
         Ok(value) => Ok((name, value)),
-        Err(_) => Err(Usage::new(format!(
+        Err(_) => Err(Usage::error(format!(
             "--header: the value of `{name}` has a character that no header can have"
         ))),
     }

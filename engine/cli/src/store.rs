@@ -59,11 +59,11 @@ pub(crate) fn path(store: &str) -> anyhow::Result<PathBuf> {
     match store.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
         // What stands behind the scheme may have a password in it.
-        Some((scheme, _)) => Err(Usage::new(format!(
+        Some((scheme, _)) => Err(Usage::error(format!(
             "--store {}:…: expected sqlite:PATH, as in sqlite:heddle.db",
             display::line(scheme)
         ))),
-        None => Err(Usage::new(
+        None => Err(Usage::error(
             "--store: expected sqlite:PATH, as in sqlite:heddle.db",
         )),
     }
