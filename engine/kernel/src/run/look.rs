@@ -11,6 +11,7 @@ use crate::{
     graph::{Does, Text},
     ids::Timestamp,
     object::{Json, Object, kind_of},
+    tokens::compact,
 };
 
 /// The runs of which so many may be under way together.
@@ -296,22 +297,7 @@ fn group_key(value: &Json) -> String {
         }),
         _ => None,
     };
-    named.unwrap_or_else(|| compact(text))
-}
-
-/// JSON without white space between its parts.
-fn compact(text: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
-    let kept = text.chars().filter(|c| {
-        match (in_string, *c) {
-            (true, _) if escaped => escaped = false,
-            (true, '\\') => escaped = true,
-            (_, '"') => in_string = !in_string,
-            _ => {}
-        }
-        in_string || !c.is_ascii_whitespace()
-    });
-    kept.collect()
+    named.unwrap_or_else(|| compact(text).into_owned())
 }
 
 impl Task {
