@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 pub mod appends;
+pub mod described;
 pub mod docs;
 pub mod fault;
 pub mod lot;
@@ -14,14 +15,18 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
+use described::Description;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
+
+/// What the server of this process's tests says of itself: all of them are started from the same binary.
+static DESCRIPTION: OnceLock<Description> = OnceLock::new();
 
 /// How long anything in a test may take before it counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -286,7 +291,7 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        read(request.call())
+        self.described("get", path, read(request.call()))
     }
 
     /// POSTs JSON.
@@ -304,7 +309,7 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        read(request.send(body))
+        self.described("post", path, read(request.send(body)))
     }
 
     /// PUTs JSON.
@@ -312,12 +317,26 @@ impl Server {
         let request = agent()
             .put(self.url(path))
             .header("content-type", "application/json");
-        read(request.send(body.to_string()))
+        self.described("put", path, read(request.send(body.to_string())))
     }
 
     /// DELETEs a path.
     pub fn delete(&self, path: &str) -> Answer {
-        read(agent().delete(self.url(path)).call())
+        self.described("delete", path, read(agent().delete(self.url(path)).call()))
+    }
+
+    /// The answer, once it was found to be as the server's description says.
+    fn described(&self, method: &str, path: &str, answer: Answer) -> Answer {
+        self.description().check(method, path, &answer);
+        answer
+    }
+
+    /// What the server says of itself, and what was seen of it in this process.
+    pub fn description(&self) -> &'static Description {
+        DESCRIPTION.get_or_init(|| {
+            let described = read(agent().get(self.url("/openapi.json")).call());
+            Description::new(described.ok())
+        })
     }
 
     /// Creates a graph and gives its id.
@@ -360,11 +379,15 @@ impl Server {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(async {
+        let (events, close) = runtime.block_on(async {
             tokio::time::timeout(PATIENCE, watch(&url))
                 .await
                 .unwrap_or_else(|_| panic!("{url} hung"))
-        })
+        });
+        events
+            .iter()
+            .for_each(|event| self.description().check_event(event));
+        (events, close)
     }
 }
 

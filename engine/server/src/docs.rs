@@ -1,6 +1,10 @@
 //! `/openapi.json` and `/docs`: what the interface is, for programs and for people. Both come
 //! from the binary, so they work without the internet.
 
+mod answers;
+mod graph;
+mod members;
+
 use std::sync::Arc;
 
 use axum::{
@@ -11,9 +15,10 @@ use axum::{
     response::Response,
     routing::get,
 };
+use serde_json::{Map, Value};
 use utoipa::{
     OpenApi,
-    openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder, Schema},
+    openapi::{self, RefOr, Schema},
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -69,9 +74,13 @@ pub(crate) fn head() -> openapi::OpenApi {
 }
 
 /// The description as JSON text.
-pub(crate) fn text(mut api: openapi::OpenApi) -> String {
-    every_operation_may_fail(&mut api);
-    api.to_pretty_json().expect("the description has string keys")
+pub(crate) fn text(api: openapi::OpenApi) -> String {
+    let mut api = serde_json::to_value(api).expect("the description has string keys");
+    members::tell_apart(&mut api);
+    members::bound(&mut api);
+    graph::add(&mut api);
+    answers::add(&mut api);
+    format!("{api:#}")
 }
 
 /// The routes of the docs, with the description as text.
@@ -94,22 +103,119 @@ async fn with_policy(request: Request, next: Next) -> Response {
     response
 }
 
-/// Says of every operation that any other answer is a problem.
-fn every_operation_may_fail(api: &mut openapi::OpenApi) {
-    let problem = ContentBuilder::new()
-        .schema(Some(RefOr::Ref(Ref::from_schema_name("Problem"))))
-        .build();
-    let response = ResponseBuilder::new()
-        .description("Anything else that goes wrong")
-        .content(problem::MEDIA_TYPE, problem)
-        .build();
-    for path in api.paths.paths.values_mut() {
-        let operations = [&mut path.get, &mut path.post, &mut path.delete];
-        for operation in operations.into_iter().flatten() {
-            operation
-                .responses
-                .responses
-                .insert("default".to_owned(), RefOr::T(response.clone()));
+/// Every operation of the description.
+fn operations(api: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let paths = api["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let members = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    // What else stands at a path is no object.
+    members.filter_map(Value::as_object_mut)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn described() -> Value {
+        serde_json::from_str(&crate::openapi()).expect("the description is JSON")
+    }
+
+    /// Calls `look` with every schema of the description and where it is.
+    fn schemas(value: &Value, at: &str, look: &mut impl FnMut(&str, &Map<String, Value>)) {
+        match value {
+            Value::Object(members) => {
+                let is_schema = members.contains_key("type") || members.contains_key("$ref");
+                if is_schema && !at.ends_with("/properties") {
+                    look(at, members);
+                }
+                let inner = members
+                    .iter()
+                    .filter(|(name, _)| !["example", "examples", "enum"].contains(&name.as_str()));
+                inner.for_each(|(name, value)| schemas(value, &format!("{at}/{name}"), look));
+            }
+            Value::Array(all) => all
+                .iter()
+                .for_each(|value| schemas(value, &format!("{at}/-"), look)),
+            _ => {}
         }
+    }
+
+    #[test]
+    fn objects_say_what_is_in_them_and_numbers_how_small_they_may_be() {
+        let api = described();
+        let mut looked_at = 0;
+        schemas(&api, "", &mut |at, schema| {
+            looked_at += 1;
+            let is = |kind: &str| match &schema.get("type") {
+                Some(Value::Array(all)) => all.iter().any(|one| one == kind),
+                one => one.is_some_and(|one| one == kind),
+            };
+            let has = |keyword: &str| schema.contains_key(keyword);
+            assert!(
+                !is("object") || has("properties") || has("additionalProperties"),
+                "{at}"
+            );
+            assert!(!is("integer") || has("minimum"), "{at}");
+            let name = at.rsplit('/').next().unwrap_or_default();
+            if is("string") && (name == "run_id" || at.ends_with("/properties/last_run")) {
+                assert_eq!(schema.get("format").and_then(Value::as_str), Some("uuid"), "{at}");
+            }
+            if [
+                "status", "level", "severity", "overlap", "catch_up", "kind", "code", "merge",
+            ]
+            .contains(&name)
+                && is("string")
+                && !at.contains("/Health/")
+                && !at.contains("/Readiness/")
+            {
+                assert!(has("enum"), "{at}");
+            }
+        });
+        assert!(looked_at > 500, "{looked_at}");
+    }
+
+    #[test]
+    fn operations_have_ids_of_their_own_and_describe_what_any_of_them_may_answer() {
+        let mut api = described();
+        let mut ids = BTreeSet::new();
+        for operation in operations(&mut api) {
+            let id = operation["operationId"].as_str().expect("an id").to_owned();
+            let responses = operation["responses"].as_object().expect("responses");
+            let mut expected = vec!["400", "403", "405", "421", "500", "default"];
+            if operation.contains_key("requestBody") {
+                expected.extend(["408", "413", "415", "422"]);
+            }
+            for status in expected {
+                assert!(responses.contains_key(status), "{id} {status}");
+            }
+            for parameter in operation
+                .get("parameters")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let kind = &parameter["schema"]["type"];
+                assert!(!kind.is_array(), "{id} {parameter}");
+                let is_run = parameter["name"] == "run_id";
+                assert!(
+                    !is_run || parameter["schema"]["format"] == "uuid",
+                    "{id} {parameter}"
+                );
+            }
+            assert!(ids.insert(id.clone()), "{id} is there twice");
+        }
+        assert!(ids.len() > 40, "{}", ids.len());
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let api = described();
+        schemas(&api, "", &mut |at, schema| {
+            let Some(to) = schema.get("$ref").and_then(Value::as_str) else {
+                return;
+            };
+            assert!(api.pointer(to.trim_start_matches('#')).is_some(), "{at}: {to}");
+        });
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     extract::{Exported, NDJSON, RunPath, no_such_run},
     problem::{Problem, ProblemBody},
     runs,
-    view::RunBody,
+    view::{BytesDoc, RunBody},
 };
 
 /// Export a run
@@ -21,9 +21,9 @@ use crate::{
 /// imports that and shows the same.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/export", tag = "history", operation_id = "export_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     responses(
-        (status = 200, description = "The run as a file", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "The run as a file", content((inline(BytesDoc) = "application/x-ndjson"))),
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -48,9 +48,9 @@ pub(crate) async fn export(
 /// was not over is paused here: resume it to have it go on.
 #[utoipa::path(
     post, path = "/v1/runs:import", tag = "history", operation_id = "import_run",
-    request_body(content = String, content_type = "application/x-ndjson", description = "The export"),
+    request_body(content((String = "application/x-ndjson"), (inline(BytesDoc) = "application/octet-stream")), description = "The export"),
     responses(
-        (status = 201, description = "The run is here", body = RunBody, headers(("location" = String))),
+        (status = 201, description = "The run is here", body = RunBody, headers(("location" = String, description = "Where it is"))),
         (status = 409, description = "The run is here already", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The export is too large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "This is no export of a run", body = ProblemBody, content_type = "application/problem+json"),
@@ -62,6 +62,6 @@ pub(crate) async fn import(
 ) -> Result<impl IntoResponse, Problem> {
     let id = app.engine.import(&export).await?;
     let location = [(header::LOCATION, format!("/v1/runs/{id}"))];
-    let run = runs::find(&app, id).await?;
-    Ok((StatusCode::CREATED, location, Json(RunBody::from(run))))
+    let run = runs::body(&app, id).await?;
+    Ok((StatusCode::CREATED, location, Json(run)))
 }

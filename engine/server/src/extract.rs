@@ -35,6 +35,8 @@ const MAX_DISCARDED: usize = 64 << 20;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The media type of a body of which nothing more is known: generated clients send it for what they cannot name.
+const BYTES: &str = "application/octet-stream";
 /// The media type of JSON lines.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
@@ -49,7 +51,7 @@ impl FromRequest<App> for JsonText {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        expect_type(request.headers(), "application/json")?;
+        expect_type(request.headers(), &["application/json"])?;
         Self::of(read(request, app, app.settings.max_body_bytes).await?)
     }
 }
@@ -61,7 +63,7 @@ impl FromRequest<App> for JsonOrNothing {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let typed = expect_type(request.headers(), "application/json");
+        let typed = expect_type(request.headers(), &["application/json"]);
         let bytes = read(request, app, app.settings.max_body_bytes).await?;
         if bytes.is_empty() {
             return Ok(Self(JsonText::new("{}".to_owned())));
@@ -161,7 +163,7 @@ impl FromRequest<App> for Component {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        expect_type(request.headers(), "application/wasm")?;
+        expect_type(request.headers(), &["application/wasm", BYTES])?;
         read(request, app, app.settings.max_component_bytes)
             .await
             .map(Self)
@@ -175,22 +177,23 @@ impl FromRequest<App> for Exported {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        expect_type(request.headers(), NDJSON)?;
+        expect_type(request.headers(), &[NDJSON, BYTES])?;
         read(request, app, app.settings.max_import_bytes).await.map(Self)
     }
 }
 
-fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
+/// Sees to it that the body has one of the expected types, of which the first is the one to tell.
+fn expect_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)
         .map(|value| value.to_str().unwrap_or("(not text)"));
-    if given.is_some_and(|given| is_type(given, expected)) {
+    if given.is_some_and(|given| expected.iter().any(|expected| is_type(given, expected))) {
         return Ok(());
     }
     let given = given.map_or_else(|| "none was given".to_owned(), |given| format!("got `{given}`"));
     Err(Problem::new(
         Kind::WRONG_TYPE,
-        format!("send the body with `Content-Type: {expected}`; {given}"),
+        format!("send the body with `Content-Type: {}`; {given}", expected[0]),
     ))
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// nobody deletes.
 #[utoipa::path(
     delete, path = "/v1/runs/{run_id}", tag = "runs", operation_id = "forget_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     responses(
         (status = 204, description = "It is gone"),
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),

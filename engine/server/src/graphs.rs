@@ -30,10 +30,10 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CreatedGraphBody {
     /// The id: the same for the same definition.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     graph_id: Arc<str>,
     /// Its name, where it has one.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     name: Option<Arc<str>>,
     /// What may not be as it was meant.
     warnings: Vec<Finding>,
@@ -43,10 +43,10 @@ pub(crate) struct CreatedGraphBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GraphSummary {
     /// Its id.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     graph_id: Arc<str>,
     /// Its name, where it has one. The newest graph of a name is the one that runs by it.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     name: Option<Arc<str>>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
@@ -74,6 +74,7 @@ pub(crate) struct GraphList {
     /// The graphs of this page.
     graphs: Vec<GraphSummary>,
     /// What to give as `page_token` for the next page; null on the last one.
+    #[schema(required)]
     next_page_token: Option<String>,
 }
 
@@ -95,8 +96,8 @@ impl From<GraphRow> for GraphSummary {
     post, path = "/v1/graphs", tag = "graphs", operation_id = "create_graph",
     request_body = DefinitionDoc,
     responses(
-        (status = 201, description = "The graph is new", body = CreatedGraphBody, headers(("location" = String))),
-        (status = 200, description = "The graph was there", body = CreatedGraphBody),
+        (status = 201, description = "The graph is new", body = CreatedGraphBody, headers(("location" = String, description = "Where it is"))),
+        (status = 200, description = "The graph was there", body = CreatedGraphBody, headers(("location" = String, description = "Where it is"))),
         (status = 422, description = "The graph has errors", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -131,7 +132,7 @@ pub(crate) struct CheckBody {
     /// Every error and warning.
     findings: Vec<Finding>,
     /// The node that a run would begin with, where the graph is valid.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     start: Option<Arc<str>>,
 }
 
@@ -166,6 +167,7 @@ pub(crate) async fn check(State(app): State<App>, body: JsonText) -> Result<Json
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListParams {
     /// How many to list: 1 to 500; 50 where it is left out.
+    #[param(minimum = 1, maximum = 500, default = 50)]
     page_size: Option<usize>,
     /// `next_page_token` of the page before.
     page_token: Option<String>,
@@ -203,7 +205,7 @@ pub(crate) async fn list(
 /// By its id, or the newest one by its name.
 #[utoipa::path(
     get, path = "/v1/graphs/{graph}", tag = "graphs", operation_id = "get_graph",
-    params(("graph" = String, Path, description = "The graph's id or name")),
+    params(("graph" = String, Path, min_length = 1, example = "starter", description = "The graph's id or name")),
     responses(
         (status = 200, description = "The graph", body = GraphBody),
         (status = 404, description = "There is no such graph", body = ProblemBody, content_type = "application/problem+json"),
@@ -232,7 +234,7 @@ pub(crate) async fn get(
 /// whether names lead somewhere, a check tells.
 #[utoipa::path(
     get, path = "/v1/graph.schema.json", tag = "graphs", operation_id = "get_graph_schema",
-    responses((status = 200, description = "The schema", body = Object, content_type = "application/schema+json"))
+    responses((status = 200, description = "The schema", body = BTreeMap<String, Value>, content_type = "application/schema+json"))
 )]
 pub(crate) async fn schema() -> impl IntoResponse {
     let headers = [
@@ -249,12 +251,13 @@ pub(crate) async fn schema() -> impl IntoResponse {
 pub(crate) struct PictureParams {
     /// `svg`, `mermaid` or `dot`; `svg` where it is left out.
     #[serde(default)]
-    #[param(value_type = Option<String>, example = "svg")]
+    #[param(inline, required = false, example = "svg")]
     format: Format,
 }
 
 /// In what a graph is drawn.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = PictureFormat)]
 #[serde(rename_all = "snake_case")]
 enum Format {
     #[default]
@@ -269,7 +272,7 @@ enum Format {
 /// language of Graphviz. In the SVG each node is a group with its name in `data-node`.
 #[utoipa::path(
     get, path = "/v1/graphs/{graph}/picture", tag = "graphs", operation_id = "draw_graph",
-    params(("graph" = String, Path, description = "The graph's id or name"), PictureParams),
+    params(("graph" = String, Path, min_length = 1, example = "starter", description = "The graph's id or name"), PictureParams),
     responses(
         (status = 200, description = "The picture", content(
             (String = "image/svg+xml"), (String = "application/vnd.mermaid"), (String = "text/vnd.graphviz")

@@ -38,6 +38,7 @@ pub(crate) struct StepParams {
     /// Only steps with a number above this one.
     after: Option<u64>,
     /// How many at most: 1 to 1,000; 100 where it is left out.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
 }
 
@@ -47,6 +48,7 @@ pub(crate) struct StepList {
     /// The steps.
     steps: Vec<StepSummary>,
     /// What to give as `after` to go on: the number of the last step here. Null where no step follows yet.
+    #[schema(required)]
     next_after: Option<u64>,
 }
 
@@ -55,7 +57,7 @@ pub(crate) struct StepList {
 /// In the order in which they began. A run that was forked has only the steps since then.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/steps", tag = "history", operation_id = "list_steps",
-    params(("run_id" = String, Path, description = "The run"), StepParams),
+    params(("run_id" = String, Path, format = "uuid", description = "The run"), StepParams),
     responses(
         (status = 200, description = "A page of steps", body = StepList),
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
@@ -94,27 +96,29 @@ pub(crate) struct StepBody {
     #[schema(value_type = String, format = DateTime)]
     started_at: Moment,
     /// When it was over; null while it is under way.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Moment>,
     /// The number of the event by which it was over; of a step under way, of the run's last one.
     seq: u64,
     /// What its last attempt was given: what the function was called with (the state, or what the node's `input` made of
     /// it), the items of a map, the state that a subgraph began with, or what a wait or a sleep waited for. Null for the
     /// run's beginning, and where an expression of the node had no value.
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = Option<Value>, required)]
     input: Option<Json>,
     /// The function that was called, where one was.
+    #[schema(required)]
     function: Option<FunctionRefView>,
     /// The node's `config`, which the function was given besides.
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = Option<Value>, required)]
     config: Option<Json>,
     /// How its last attempt failed, where it did.
+    #[schema(required)]
     failure: Option<FailureView>,
     /// The keys of the state that it changed.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     update: Object,
     /// The run's state right after it, or as it is now while the step is under way.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     state: Object,
 }
 
@@ -191,7 +195,7 @@ struct SleepInput {
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/steps/{step}", tag = "history", operation_id = "get_step",
     params(
-        ("run_id" = String, Path, description = "The run"),
+        ("run_id" = String, Path, format = "uuid", description = "The run"),
         ("step" = u64, Path, description = "The number of a step; 0 for the run's beginning"),
     ),
     responses(
@@ -240,7 +244,7 @@ pub(crate) struct Diff<'s> {
 /// The state after the step `from` with the one after the step `to`, whichever of them came first.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/diff", tag = "history", operation_id = "diff_steps",
-    params(("run_id" = String, Path, description = "The run"), DiffParams),
+    params(("run_id" = String, Path, format = "uuid", description = "The run"), DiffParams),
     responses(
         (status = 200, description = "What is other", body = Diff),
         (status = 404, description = "There is no such run, or no such step that is over", body = ProblemBody, content_type = "application/problem+json"),

@@ -19,52 +19,25 @@ use crate::{
     extract::{JsonText, Parted, no_such_run, run_id, state_at},
     idempotency::{self, Keyed},
     problem::{Finding, Kind, Problem, ProblemBody},
-    view::{ErrorView, EventView},
+    view::{ErrorView, EventView, StatusDoc},
 };
 
 /// How many events are read from the store at once.
 const LOG_PAGE_LEN: usize = 1_000;
 
-/// A graph's definition.
+/// A graph's definition: `docs::graph` puts its form here.
 #[derive(ToSchema)]
 #[schema(as = GraphDefinition, example = json!({
     "nodes": {"extract": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "end"}
 }))]
-#[allow(
-    dead_code,
-    reason = "this type is the documentation of a body that the kernel reads"
-)]
-pub(crate) struct DefinitionDoc {
-    /// A name to run it by: letters, digits, spaces and `_-.:/`.
-    name: Option<String>,
-    /// What it is for.
-    description: Option<String>,
-    /// The node that a run begins with; else the one that no edge leads to, else the first.
-    start: Option<String>,
-    /// Each node by its name: `{}` calls the function of that name; `uses` names another one. `map`, `graph`, `sleep`
-    /// and `wait` make it another kind of node.
-    #[schema(value_type = Object)]
-    nodes: (),
-    /// From a node's name to the next one's, to `"end"`, to a list of names (a fork), or to cases
-    /// (`[{"when": "state.score < 80", "to": "improve"}, {"to": "end"}]`); no edge means the end.
-    #[schema(value_type = Object)]
-    edges: Option<()>,
-    /// How the updates of a key that several branches made become one: `{"found": {"merge": "append"}}`.
-    #[schema(value_type = Object)]
-    state: Option<()>,
-    /// The keys of the state that are the graph's output: `["answer"]`; without it, the whole state is.
-    output: Option<Vec<String>>,
-    /// What a run may use up: `{"steps": 10000, "time": "7d"}`.
-    #[schema(value_type = Object)]
-    limits: Option<()>,
-}
+pub(crate) struct DefinitionDoc {}
 
 /// A graph that was created.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"graph_id": "5f0c7b6e2a90d1c44b9e3e0f6a1d8c27"}))]
 pub(crate) struct Created {
     /// The id: the same for the same definition.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     graph_id: Arc<str>,
     /// What may not be as it was meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -94,22 +67,22 @@ pub(crate) async fn create(State(app): State<App>, body: JsonText) -> Result<Jso
 /// What to run.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RunRequest, example = json!({
-    "graph_id": "5f0c7b6e2a90d1c44b9e3e0f6a1d8c27", "initial_state": {"input": "some data"}
+    "graph_id": "starter", "initial_state": {"input": "some data"}
 }))]
 pub(crate) struct RunRequest<'b> {
     /// The graph's id, or its name.
     graph_id: String,
     /// The state that the run begins with: an object; `{}` where it is left out.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     initial_state: Option<&'b RawValue>,
     /// Another name for `initial_state`.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<&'b RawValue>,
     /// Another name for `initial_state`.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     input: Option<&'b RawValue>,
 }
 
@@ -155,10 +128,10 @@ pub(crate) struct Started {
 /// server. Watch it at `/ws/logs/{run_id}`, or ask at `/graph/state/{run_id}`.
 #[utoipa::path(
     post, path = "/graph/run", tag = "original", operation_id = "graph_run",
-    params(("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run")),
+    params(("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run")),
     request_body = RunRequest,
     responses(
-        (status = 200, description = "The run goes on in the background", body = Started),
+        (status = 200, description = "The run goes on in the background", body = Started, headers(("idempotency-replayed" = String, description = "`true` where the run was started by the same request before"))),
         (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "A function that the graph needs is gone, or a request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The body does not have the right form, or the key was used for another request", body = ProblemBody, content_type = "application/problem+json"),
@@ -196,15 +169,16 @@ pub(crate) struct StateBody {
     /// Whether the run is over.
     finished: bool,
     /// The state: final once the run is over.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     state: Object,
     /// The run's newest events, oldest first: at most 10,000, and at most 32 MiB of them.
     #[schema(value_type = Vec<EventView>)]
     logs: VecDeque<Box<RawValue>>,
-    /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
-    #[schema(value_type = String)]
+    /// What the run does, or how it ended.
+    #[schema(value_type = StatusDoc)]
     status: Status,
     /// Why the run failed.
+    #[schema(required)]
     error: Option<ErrorView>,
 }
 
@@ -214,7 +188,7 @@ pub(crate) struct StateBody {
 /// last one in `logs`. Of a long run the oldest events are left out; `/v1/runs/{run_id}/events` has them all.
 #[utoipa::path(
     get, path = "/graph/state/{run_id}", tag = "original", operation_id = "graph_state",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     responses(
         (status = 200, description = "The run", body = StateBody),
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),

@@ -17,7 +17,7 @@ use crate::{
     App,
     extract::{Component, JsonText, Params, Parted},
     problem::{Kind, Problem, ProblemBody},
-    view::{LogLine, kind_name, log_lines},
+    view::{BytesDoc, FunctionKindDoc, LogLine, log_lines},
 };
 
 /// A function, as a plugin describes it.
@@ -28,7 +28,8 @@ pub(crate) struct FunctionBody {
     #[schema(value_type = String)]
     name: Arc<str>,
     /// `node` (state in, outcome out) or `tool` (JSON in, JSON out).
-    kind: &'static str,
+    #[schema(value_type = FunctionKindDoc)]
+    kind: FunctionKind,
     /// What it does, in one line.
     summary: String,
     /// JSON Schema of what it takes.
@@ -53,7 +54,7 @@ impl From<&FunctionInfo> for FunctionBody {
     fn from(info: &FunctionInfo) -> Self {
         Self {
             name: info.name.clone(),
-            kind: kind_name(info.kind),
+            kind: info.kind,
             summary: info.summary.clone(),
             input: info.input.clone(),
             output: info.output.clone(),
@@ -76,7 +77,7 @@ pub(crate) struct PluginBody {
     #[schema(value_type = String, example = "0.1.0")]
     version: Arc<str>,
     /// The SHA-256 of its component.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     digest: Arc<str>,
     /// The size of its component, in bytes.
     size: u64,
@@ -150,10 +151,10 @@ pub(crate) struct RegisterParams {
 /// can be used; it is kept, so it is there after a restart.
 #[utoipa::path(
     post, path = "/v1/plugins", tag = "plugins", operation_id = "register_plugin", params(RegisterParams),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+    request_body(content((inline(BytesDoc) = "application/wasm"), (inline(BytesDoc) = "application/octet-stream")), description = "The component"),
     responses(
-        (status = 201, description = "The plugin is registered", body = PluginBody, headers(("location" = String))),
-        (status = 200, description = "The plugin was registered before", body = PluginBody),
+        (status = 201, description = "The plugin is registered", body = PluginBody, headers(("location" = String, description = "Where it is"))),
+        (status = 200, description = "The plugin was registered before", body = PluginBody, headers(("location" = String, description = "Where it is"))),
         (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
     )
@@ -188,7 +189,7 @@ pub(crate) async fn register(
 /// and what its name is granted.
 #[utoipa::path(
     post, path = "/v1/plugins:inspect", tag = "plugins", operation_id = "inspect_plugin", params(RegisterParams),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+    request_body(content((inline(BytesDoc) = "application/wasm"), (inline(BytesDoc) = "application/octet-stream")), description = "The component"),
     responses(
         (status = 200, description = "What it would be", body = PluginBody),
         (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
@@ -218,7 +219,7 @@ pub(crate) struct PluginVersions {
 /// Every version of it, the newest first.
 #[utoipa::path(
     get, path = "/v1/plugins/{name}", tag = "plugins", operation_id = "get_plugin",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name")),
     responses(
         (status = 200, description = "The plugin", body = PluginVersions),
         (status = 404, description = "There is no such plugin", body = ProblemBody, content_type = "application/problem+json"),
@@ -293,7 +294,7 @@ pub(crate) async fn tools(State(app): State<App>) -> Json<ToolList> {
 /// Get a tool
 #[utoipa::path(
     get, path = "/v1/tools/{plugin}/{tool}", tag = "tools", operation_id = "get_tool",
-    params(("plugin" = String, Path, description = "The plugin"), ("tool" = String, Path, description = "The tool")),
+    params(("plugin" = String, Path, min_length = 1, example = "starter", description = "The plugin"), ("tool" = String, Path, min_length = 1, example = "reading_ease", description = "The tool")),
     responses(
         (status = 200, description = "The tool", body = ToolBody),
         (status = 404, description = "There is no such tool", body = ProblemBody, content_type = "application/problem+json"),
@@ -332,8 +333,9 @@ pub(crate) struct ToolResult {
 /// Outside of any run: the body is the tool's input, the answer its output. Nothing is kept of it.
 #[utoipa::path(
     post, path = "/v1/tools/{plugin}/{tool}/call", tag = "tools", operation_id = "call_tool",
-    params(("plugin" = String, Path, description = "The plugin"), ("tool" = String, Path, description = "The tool")),
-    request_body(content = Value, description = "The tool's input, as its schema says", content_type = "application/json"),
+    params(("plugin" = String, Path, min_length = 1, example = "starter", description = "The plugin"), ("tool" = String, Path, min_length = 1, example = "reading_ease", description = "The tool")),
+    request_body(content = Value, description = "The tool's input, as its schema says", content_type = "application/json",
+        example = json!({"text": "One sentence. And another one."})),
     responses(
         (status = 200, description = "The tool answered", body = ToolResult),
         (status = 404, description = "There is no such tool", body = ProblemBody, content_type = "application/problem+json"),

@@ -24,7 +24,7 @@ pub(crate) struct PolicyBody {
     /// The plugin's name: every version of it is meant.
     plugin: String,
     /// Who says so: `file` (the policy file), `api` (this address), or `nobody`.
-    from: &'static str,
+    from: PolicyFrom,
     /// What is said, in the form of a plugin's entry in the policy file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
@@ -33,14 +33,26 @@ pub(crate) struct PolicyBody {
     grants: Vec<String>,
 }
 
+/// Who says what a plugin is granted.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum PolicyFrom {
+    /// The policy file.
+    File,
+    /// Whoever set it over HTTP.
+    Api,
+    /// Nobody: nothing is granted.
+    Nobody,
+}
+
 impl PolicyBody {
     fn of(plugin: String, info: PluginPolicyInfo) -> Self {
         Self {
             plugin,
             from: match info.source {
-                PolicySource::File => "file",
-                PolicySource::Set => "api",
-                PolicySource::Nobody => "nobody",
+                PolicySource::File => PolicyFrom::File,
+                PolicySource::Set => PolicyFrom::Api,
+                PolicySource::Nobody => PolicyFrom::Nobody,
             },
             policy: info.body,
             grants: info.grants,
@@ -53,7 +65,7 @@ impl PolicyBody {
 /// Only where the server was started with `--grant-over-http`.
 #[utoipa::path(
     get, path = "/v1/plugins/{name}/policy", tag = "plugins", operation_id = "get_plugin_policy",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name")),
     responses(
         (status = 200, description = "What the plugin is granted", body = PolicyBody),
         (status = 403, description = "The server was started without it", body = ProblemBody, content_type = "application/problem+json"),
@@ -75,7 +87,7 @@ pub(crate) async fn get(
 /// The plugin need not be there yet. What the policy file says of a plugin cannot be changed here.
 #[utoipa::path(
     put, path = "/v1/plugins/{name}/policy", tag = "plugins", operation_id = "set_plugin_policy",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name")),
     request_body(
         content = Value, description = "As the plugin's entry in the policy file", content_type = "application/json",
         example = json!({"http": ["https://api.example.org"], "clock": true}),
@@ -104,12 +116,13 @@ pub(crate) async fn put(
 /// What was set for it stands no more, for every call that begins from here on.
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}/policy", tag = "plugins", operation_id = "unset_plugin_policy",
-    params(("name" = String, Path, description = "The plugin's name")),
+    params(("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name")),
     responses(
         (status = 204, description = "Nothing is set for it"),
         (status = 403, description = "The server was started without it", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "Nothing was set for it", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The policy file names the plugin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "This is no name of a plugin", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn delete(

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::{
     extract::no_such_run,
-    view::{FailureView, LogLine, log_lines},
+    view::{FailureView, LogLine, SeverityDoc, log_lines},
 };
 
 /// The media type of a problem.
@@ -107,6 +107,16 @@ impl Kind {
         format!("urn:heddle:problem:{}", self.slug)
     }
 
+    /// The HTTP status.
+    pub(crate) fn status(self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// What it is in a few words, and its stable name.
+    pub(crate) fn title_and_uri(self) -> String {
+        format!("{} (`{}`)", self.title, self.uri())
+    }
+
     /// One line of the table of kinds.
     pub(crate) fn describe(self) -> String {
         format!("`{}` ({}): {}", self.uri(), self.status.as_u16(), self.title)
@@ -141,6 +151,7 @@ pub(crate) struct ProblemBody {
     /// The sort of problem in a few words.
     title: &'static str,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// What is wrong in this case, and what to do about it.
     detail: String,
@@ -163,8 +174,8 @@ pub(crate) struct Finding {
     pub(crate) pointer: String,
     /// What is wrong, and what to do about it.
     pub(crate) message: String,
-    /// `error` or `warning`.
-    #[schema(value_type = String, example = "error")]
+    /// How bad it is.
+    #[schema(value_type = SeverityDoc, example = "error")]
     pub(crate) severity: Severity,
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::{
     App, fields,
     problem::{Kind, Problem},
+    view::StatusDoc,
 };
 
 /// How long a text may be that is looked for in errors, in bytes.
@@ -26,7 +27,7 @@ pub(crate) struct ListParams {
     /// Only runs of the graph with this id, or of every graph with this name, whatever its version.
     graph: Option<String>,
     /// Only runs with one of these statuses: given several times, or separated by commas.
-    #[param(value_type = Option<Vec<String>>)]
+    #[param(value_type = Option<Vec<StatusDoc>>)]
     status: Option<String>,
     /// Only runs that were started by this: `api` (a request), `schedule`, `fork`, `import`, or one schedule or forked
     /// run, as `schedule:NAME` or `fork:RUN`.
@@ -46,7 +47,7 @@ pub(crate) struct ListParams {
     #[param(min_length = 1, max_length = 1000)]
     error: Option<String>,
     /// How many to list: 1 to 500; 50 where it is left out.
-    #[param(minimum = 1, maximum = 500)]
+    #[param(minimum = 1, maximum = 500, default = 50)]
     pub(crate) page_size: Option<usize>,
     /// `next_page_token` of the page before, with the same filters.
     pub(crate) page_token: Option<String>,

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_kernel::RunId;
-use heddle_runtime::{PRIORITIES, Page, RunView, Start, StartedRun};
+use heddle_runtime::{PRIORITIES, Page, RunView, Start, StartedRun, ports::RunRow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -34,16 +34,17 @@ const MAX_EVENTS: usize = 5_000;
 /// What to run.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = StartRun, example = json!({"graph": "code-review", "state": {"source": "fn main() {}"}}))]
+#[schema(as = StartRun, example = json!({"graph": "starter", "state": {"input": "some data"}}))]
 pub(crate) struct StartBody<'b> {
     /// The graph's id, or its name: then the newest graph with it.
     graph: String,
     /// The state that the run begins with: an object; `{}` where it is left out.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<&'b RawValue>,
     /// Which of the queued runs is taken up first: the one with the highest. -100 to 100; 0 where it is left out.
     #[serde(default)]
+    #[schema(minimum = -100, maximum = 100)]
     priority: i32,
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct StartBody<'b> {
 pub(crate) struct StartParams {
     /// Wait for the run's end, but no longer than this: `500ms`, `30s`, `1m`; at most 60 s.
     #[serde(default, deserialize_with = "span")]
-    #[param(value_type = Option<String>, example = "30s")]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,17}(ms|s|m)?$", example = "30s")]
     wait: Option<Duration>,
 }
 
@@ -67,12 +68,12 @@ pub(crate) struct StartParams {
     post, path = "/v1/runs", tag = "runs", operation_id = "start_run",
     params(
         StartParams,
-        ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run"),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run"),
     ),
     request_body = StartBody,
     responses(
-        (status = 202, description = "The run goes on in the background, or is queued", body = RunBody, headers(("location" = String))),
-        (status = 200, description = "The run is over (with `wait`)", body = RunBody, headers(("location" = String))),
+        (status = 202, description = "The run goes on in the background, or is queued", body = RunBody, headers(("location" = String, description = "Where it is"), ("idempotency-replayed" = String, description = "`true` where the run was started by the same request before"))),
+        (status = 200, description = "The run is over (with `wait`)", body = RunBody, headers(("location" = String, description = "Where it is"), ("idempotency-replayed" = String, description = "`true` where the run was started by the same request before"))),
         (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "A function that the graph needs is gone, or a request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The body does not have the right form, or the key was used for another request", body = ProblemBody, content_type = "application/problem+json"),
@@ -130,11 +131,25 @@ pub(crate) async fn tell_started(
         Some(_) if view.status.is_over() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    Ok((status, headers, Json(RunBody::from(view))).into_response())
+    let row = match row(app, run.id).await {
+        Ok(row) => row,
+        Err(problem) => return Ok((headers, problem).into_response()),
+    };
+    Ok((status, headers, Json(RunBody::of(view, &row))).into_response())
 }
 
 pub(crate) async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
     app.engine.run(id).await?.ok_or_else(|| no_such_run(id))
+}
+
+async fn row(app: &App, id: RunId) -> Result<RunRow, Problem> {
+    app.engine.row(id).await?.ok_or_else(|| no_such_run(id))
+}
+
+/// A run with its state and what its row tells.
+pub(crate) async fn body(app: &App, id: RunId) -> Result<RunBody, Problem> {
+    let row = row(app, id).await?;
+    Ok(RunBody::of(find(app, id).await?, &row))
 }
 
 /// Runs, newest first.
@@ -143,6 +158,7 @@ pub(crate) struct RunList {
     /// The runs of this page.
     runs: Vec<RunSummary>,
     /// What to give as `page_token` for the next page; null on the last one.
+    #[schema(required)]
     next_page_token: Option<String>,
 }
 
@@ -180,16 +196,14 @@ pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<J
 /// With its state as of its last event.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}", tag = "runs", operation_id = "get_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     responses(
         (status = 200, description = "The run", body = RunBody),
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(State(app): State<App>, RunPath(id): RunPath) -> Result<Json<RunBody>, Problem> {
-    let row = app.engine.row(id).await?.ok_or_else(|| no_such_run(id))?;
-    let run = find(&app, id).await?;
-    Ok(Json(RunBody::from(run).with(&row)))
+    Ok(Json(body(&app, id).await?))
 }
 
 /// Which events.
@@ -200,6 +214,7 @@ pub(crate) struct EventParams {
     /// Only events with a number above this one.
     after: Option<u64>,
     /// How many at most: 1 to 5,000; 500 where it is left out. Not for an event stream.
+    #[param(minimum = 1, maximum = 5000, default = 500)]
     limit: Option<usize>,
 }
 
@@ -225,7 +240,7 @@ pub(crate) struct EventList {
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/events", tag = "runs", operation_id = "get_events",
     params(
-        ("run_id" = String, Path, description = "The run"), EventParams,
+        ("run_id" = String, Path, format = "uuid", description = "The run"), EventParams,
         ("last-event-id" = Option<u64>, Header, description = "The last event that a stream's reader has seen"),
     ),
     responses(
@@ -240,6 +255,8 @@ pub(crate) async fn events(
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    // A page has no use for it; what is wrong with it is told all the same.
+    sse::last_event_id(&headers)?;
     if wants_stream(&headers) {
         return sse::stream(app, id, params.after, &headers).await;
     }

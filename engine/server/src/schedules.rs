@@ -21,14 +21,14 @@ use crate::{
     App,
     extract::{JsonText, Parted, state_at},
     problem::{Kind, Problem, ProblemBody},
-    view::Moment,
+    view::{CatchUpDoc, Moment, OverlapDoc},
 };
 
 /// A schedule to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PutSchedule, example = json!({
-    "name": "morning-report", "graph": "report", "state": {"of": "yesterday"},
+    "name": "morning-report", "graph": "starter", "state": {"input": "some data"},
     "when": {"cron": "0 9 * * 1-5", "time_zone": "Europe/Zurich"}, "overlap": "skip", "catch_up": "one"
 }))]
 pub(crate) struct PutBody<'b> {
@@ -38,22 +38,23 @@ pub(crate) struct PutBody<'b> {
     graph: String,
     /// The state that its runs begin with: an object; `{}` where it is left out.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<&'b RawValue>,
     /// The priority of its runs: -100 to 100; 0 where it is left out.
     #[serde(default)]
+    #[schema(minimum = -100, maximum = 100)]
     priority: Option<i32>,
     /// When it is due.
     when: WhenBody,
     /// What if its last run is not over: `skip` leaves the start out, `queue` has one wait until it is, `allow`
     /// starts all the same. `skip` where it is left out.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "skip")]
+    #[schema(value_type = Option<OverlapDoc>, example = "skip")]
     overlap: Option<Overlap>,
     /// What of times that were missed while no engine ran: `none` of them is made up for, `one` start is made for all,
     /// or one for each (`all`, at most 100). `one` where it is left out.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "one")]
+    #[schema(value_type = Option<CatchUpDoc>, example = "one")]
     catch_up: Option<CatchUp>,
     /// Whether it is paused. Where it is left out, a schedule that takes the place of another stays paused or active
     /// as that one was, and a new one is active.
@@ -160,22 +161,23 @@ pub(crate) struct ScheduleBody {
     /// The graph that it runs: an id or a name.
     graph: String,
     /// The state that its runs begin with.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     state: Object,
     /// The priority of its runs.
+    #[schema(minimum = -100, maximum = 100)]
     priority: i32,
     /// When it is due.
     when: WhenBody,
-    /// `skip`, `queue` or `allow`.
-    #[schema(value_type = String)]
+    /// What happens to a start while its last run is not over.
+    #[schema(value_type = OverlapDoc)]
     overlap: Overlap,
-    /// `none`, `one` or `all`.
-    #[schema(value_type = String)]
+    /// What happens to times that were missed.
+    #[schema(value_type = CatchUpDoc)]
     catch_up: CatchUp,
     /// Whether it stands still.
     paused: bool,
     /// When it is due next; null while it is paused, and once nothing follows.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     next_at: Option<Moment>,
     /// The next times, at most five of them.
     #[schema(value_type = Vec<String>)]
@@ -183,12 +185,13 @@ pub(crate) struct ScheduleBody {
     /// How many starts wait: for the end of its last run, or to be tried again.
     waiting: usize,
     /// The latest time for which a run was started.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_at: Option<Moment>,
     /// That run.
-    #[schema(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     last_run: Option<RunId>,
     /// Why the latest start did not go well.
+    #[schema(required)]
     last_error: Option<LastError>,
     /// How many times were left out, for whatever reason.
     skipped: u64,
@@ -276,8 +279,8 @@ impl From<ScheduleError> for Problem {
     post, path = "/v1/schedules", tag = "schedules", operation_id = "put_schedule",
     request_body = PutBody,
     responses(
-        (status = 201, description = "The schedule is new", body = ScheduleBody, headers(("location" = String))),
-        (status = 200, description = "It is in the place of another one", body = ScheduleBody),
+        (status = 201, description = "The schedule is new", body = ScheduleBody, headers(("location" = String, description = "Where it is"))),
+        (status = 200, description = "It is in the place of another one", body = ScheduleBody, headers(("location" = String, description = "Where it is"))),
         (status = 409, description = "There are too many schedules", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Something is wrong with it: `errors` says where", body = ProblemBody, content_type = "application/problem+json"),
     )
@@ -331,7 +334,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<ScheduleList>, P
 /// With its next times, its last run, and why the latest start did not go well, if so.
 #[utoipa::path(
     get, path = "/v1/schedules/{name}", tag = "schedules", operation_id = "get_schedule",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
     responses(
         (status = 200, description = "The schedule", body = ScheduleBody),
         (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
@@ -349,7 +352,7 @@ pub(crate) async fn get(
 /// Runs that it started go on.
 #[utoipa::path(
     delete, path = "/v1/schedules/{name}", tag = "schedules", operation_id = "delete_schedule",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
     responses(
         (status = 204, description = "It is gone"),
         (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
@@ -368,7 +371,7 @@ pub(crate) async fn delete(
 /// Nothing is started until it is resumed.
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/pause", tag = "schedules", operation_id = "pause_schedule",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
     responses(
         (status = 200, description = "The schedule stands still", body = ScheduleBody),
         (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
@@ -386,7 +389,7 @@ pub(crate) async fn pause(
 /// It goes on with the next time that comes: those that came while it was paused were not missed.
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/resume", tag = "schedules", operation_id = "resume_schedule",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
     responses(
         (status = 200, description = "The schedule goes on", body = ScheduleBody),
         (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
@@ -404,9 +407,9 @@ pub(crate) async fn resume(
 /// Also where it is paused, or its last run is not over. Its times stay as they are.
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/run", tag = "schedules", operation_id = "run_schedule",
-    params(("name" = String, Path, description = "Its name")),
+    params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
     responses(
-        (status = 202, description = "The run goes on in the background", body = RunOf, headers(("location" = String))),
+        (status = 202, description = "The run goes on in the background", body = RunOf, headers(("location" = String, description = "Where it is"))),
         (status = 404, description = "There is no such schedule, or its graph is gone", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "A function that the graph needs is gone", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Too many runs are queued", body = ProblemBody, content_type = "application/problem+json"),

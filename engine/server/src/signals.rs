@@ -45,8 +45,8 @@ pub(crate) struct Sent {
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/signal", tag = "runs", operation_id = "signal_run",
     params(
-        ("run_id" = String, Path, description = "The run"),
-        ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: sent again with it, the signal counts once"),
+        ("run_id" = String, Path, format = "uuid", description = "The run"),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters: sent again with it, the signal counts once"),
     ),
     request_body = SignalBody,
     responses(

@@ -63,7 +63,7 @@ pub(crate) struct SocketParams {
 /// stops (come back with `?after=`), 4400 the address is wrong, 4404 there is no such run.
 #[utoipa::path(
     get, path = "/ws/logs/{run_id}", tag = "original", operation_id = "ws_logs",
-    params(("run_id" = String, Path, description = "The run"), SocketParams),
+    params(("run_id" = String, Path, format = "uuid", description = "The run"), SocketParams),
     responses(
         (status = 101, description = "The connection becomes a WebSocket; each message is an event", body = EventView),
         (status = 426, description = "The request is no WebSocket upgrade", body = ProblemBody, content_type = "application/problem+json"),

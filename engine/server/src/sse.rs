@@ -58,7 +58,8 @@ pub(crate) async fn stream(
     Ok(Sse::new(events).keep_alive(keep_alive).into_response())
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+/// The last event that the reader of a stream has seen, where it says so.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(id) = headers.get("last-event-id") else {
         return Ok(None);
     };

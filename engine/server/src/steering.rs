@@ -45,10 +45,11 @@ fn check_reason(reason: &str) -> Result<(), Problem> {
 pub(crate) struct CancelBody {
     /// In your words, for whoever reads the run's events; at most 4 KiB.
     #[serde(default)]
+    #[schema(max_length = 4096)]
     reason: String,
     /// How long calls under way may still take: `0s`, `500ms`, `10s`, at most `60m`; 5 s where it is left out.
     #[serde(default, deserialize_with = "span")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]{1,7}(ms|s|m)?$")]
     grace: Option<Duration>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct CancelBody {
 /// (`compensate`) is undone before the run is over. Answers once that is durable.
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/cancel", tag = "steering", operation_id = "cancel_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     request_body(content = Option<CancelBody>, description = "May be left out"),
     responses(
         (status = 202, description = "The run ends", body = Sent),
@@ -83,6 +84,7 @@ pub(crate) async fn cancel(State(app): State<App>, RunPath(run): RunPath, body: 
 pub(crate) struct PauseBody {
     /// In your words, for whoever reads the run's events; at most 4 KiB.
     #[serde(default)]
+    #[schema(max_length = 4096)]
     reason: String,
 }
 
@@ -92,7 +94,7 @@ pub(crate) struct PauseBody {
 /// kept; so are signals that come.
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/pause", tag = "steering", operation_id = "pause_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     request_body(content = Option<PauseBody>, description = "May be left out"),
     responses(
         (status = 202, description = "The run stands still", body = Sent),
@@ -110,6 +112,7 @@ pub(crate) async fn pause(State(app): State<App>, RunPath(run): RunPath, body: J
 /// Nothing to say.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({}))]
 pub(crate) struct Nothing {}
 
 /// Resume a run that is paused
@@ -117,7 +120,7 @@ pub(crate) struct Nothing {}
 /// A run that was imported is paused, and goes on here with this.
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/resume", tag = "steering", operation_id = "resume_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     request_body(content = Option<Nothing>, description = "`{}`, or left out"),
     responses(
         (status = 202, description = "The run goes on", body = Sent),
@@ -137,7 +140,7 @@ pub(crate) async fn resume(State(app): State<App>, RunPath(run): RunPath, body: 
 /// attempts before them. Not where what the run did was undone: fork it from a step instead.
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/retry", tag = "steering", operation_id = "retry_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     request_body(content = Option<Nothing>, description = "`{}`, or left out"),
     responses(
         (status = 202, description = "The run goes on", body = Sent),
@@ -154,7 +157,7 @@ pub(crate) async fn retry(State(app): State<App>, RunPath(run): RunPath, body: J
 /// What a run is to keep to.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Upgrade, example = json!({"graph": "review"}))]
+#[schema(as = Upgrade, example = json!({"graph": "starter"}))]
 pub(crate) struct UpgradeBody {
     /// Another version of the run's graph: its id, or its name for the newest. The graph stays as it is where
     /// this is left out.
@@ -167,7 +170,7 @@ pub(crate) struct UpgradeBody {
 /// A run that failed stays so until it is retried.
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/upgrade", tag = "steering", operation_id = "upgrade_run",
-    params(("run_id" = String, Path, description = "The run")),
+    params(("run_id" = String, Path, format = "uuid", description = "The run")),
     request_body(content = Option<UpgradeBody>, description = "May be left out"),
     responses(
         (status = 202, description = "The run keeps to the new versions", body = Sent),
@@ -184,13 +187,13 @@ pub(crate) async fn upgrade(State(app): State<App>, RunPath(run): RunPath, body:
 /// From where a run is forked.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Fork, example = json!({"step": 3, "state": {"score": 90}}))]
+#[schema(as = Fork, example = json!({"step": 1, "state": {"input": "other data"}}))]
 pub(crate) struct ForkBody<'b> {
     /// The step right after which the new run goes on: one that is over; 0 for the run's beginning.
     step: u64,
     /// The keys of the state that are to be other than they were.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<&'b RawValue>,
 }
 
@@ -201,12 +204,12 @@ pub(crate) struct ForkBody<'b> {
 #[utoipa::path(
     post, path = "/v1/runs/{run_id}/fork", tag = "steering", operation_id = "fork_run",
     params(
-        ("run_id" = String, Path, description = "The run"),
-        ("idempotency-key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run"),
+        ("run_id" = String, Path, format = "uuid", description = "The run"),
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters: sent again with it, the request answers the same run"),
     ),
     request_body = ForkBody,
     responses(
-        (status = 202, description = "The new run goes on in the background", body = RunBody, headers(("location" = String))),
+        (status = 202, description = "The new run goes on in the background", body = RunBody, headers(("location" = String, description = "Where it is"), ("idempotency-replayed" = String, description = "`true` where the run was started by the same request before"))),
         (status = 404, description = "There is no such run or step", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "A request with the key is being carried out", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The body does not have the right form, or the key was used for another request", body = ProblemBody, content_type = "application/problem+json"),

@@ -48,7 +48,7 @@ pub(crate) struct StepSummary {
     #[schema(value_type = String, format = DateTime)]
     started_at: Moment,
     /// When it was finished, or failed at last.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Moment>,
     /// The step of the node that runs the graph to which this one belongs; left out for steps of the run's
     /// own graph.

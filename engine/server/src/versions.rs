@@ -16,8 +16,8 @@ use crate::{
 #[utoipa::path(
     get, path = "/v1/plugins/{name}/{version}", tag = "plugins", operation_id = "get_plugin_version",
     params(
-        ("name" = String, Path, description = "The plugin's name"),
-        ("version" = String, Path, description = "The version, as it is listed"),
+        ("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name"),
+        ("version" = String, Path, min_length = 1, example = "0.1.0", description = "The version, as it is listed"),
     ),
     responses(
         (status = 200, description = "The version", body = PluginBody),
@@ -67,6 +67,7 @@ struct RemovedVersion {
     /// Its version.
     version: String,
     /// The SHA-256 of its component.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     digest: String,
 }
 
@@ -76,7 +77,7 @@ struct RemovedVersion {
 /// component of the plugins folder is there again after a restart, if its file still is.
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}", tag = "plugins", operation_id = "remove_plugin",
-    params(("name" = String, Path, description = "The plugin's name"), RemoveParams),
+    params(("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name"), RemoveParams),
     responses(
         (status = 200, description = "It is gone", body = Removed),
         (status = 404, description = "There is no such plugin", body = ProblemBody, content_type = "application/problem+json"),
@@ -97,8 +98,8 @@ pub(crate) async fn remove_all(
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}/{version}", tag = "plugins", operation_id = "remove_plugin_version",
     params(
-        ("name" = String, Path, description = "The plugin's name"),
-        ("version" = String, Path, description = "The version, as it is listed"),
+        ("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name"),
+        ("version" = String, Path, min_length = 1, example = "0.1.0", description = "The version, as it is listed"),
         RemoveParams,
     ),
     responses(

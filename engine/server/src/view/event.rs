@@ -17,7 +17,7 @@ use heddle_kernel::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ErrorView, FailureView, Moment};
+use super::{ErrorView, FailureView, Moment, names::LevelDoc};
 
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -63,8 +63,8 @@ pub(crate) struct EventView {
     /// What happened.
     #[serde(rename = "type")]
     kind: EventType,
-    /// How much it matters: `trace`, `debug`, `info`, `warn` or `error`.
-    #[schema(value_type = String)]
+    /// How much it matters.
+    #[schema(value_type = LevelDoc)]
     level: Level,
     /// What happened, for people.
     #[schema(value_type = String)]
@@ -102,14 +102,14 @@ pub(crate) struct EventView {
     undoes: Option<u64>,
     /// `run_started`, `run_forked`, `run_upgraded`: the graph.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-f]{32}$")]
     graph_id: Option<Arc<str>>,
     /// `run_forked`: the run and the step that it was forked from.
     #[serde(skip_serializing_if = "Option::is_none")]
     forked_from: Option<ForkedFrom>,
     /// `run_forked`: the keys of the state that are other than they were there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     edits: Option<Object>,
     /// `graph_started`: the graph, as the node names it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +117,7 @@ pub(crate) struct EventView {
     graph: Option<Arc<str>>,
     /// `run_started`, `graph_started`: the state that it began with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<Object>,
     /// `run_started`, `run_forked`, `run_upgraded`: for each function that the graph names, the one that the
     /// run keeps to.
@@ -138,7 +138,7 @@ pub(crate) struct EventView {
     next: Option<NextView>,
     /// `step_finished`: the keys of the state that changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     update: Option<Object>,
     /// `step_finished`: the number of the event by which the signal came that the node waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,8 +172,7 @@ pub(crate) struct EventView {
     /// `step_failed`: what follows. `raise`: the graph that the step belongs to fails; `retry`: the step is
     /// tried again at `until`; `goto`: the branch goes to `next`; `item`: the map goes on without the item.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    then: Option<&'static str>,
+    then: Option<ThenView>,
     /// `run_failed`, `undo_started`: why the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorView>,
@@ -185,6 +184,21 @@ pub(crate) struct EventView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     problems: Vec<Arc<str>>,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Then)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ThenView {
+    /// The graph that the step belongs to fails.
+    Raise,
+    /// The step is tried again.
+    Retry,
+    /// The branch goes to another node.
+    Goto,
+    /// The map goes on without the item.
+    Item,
 }
 
 /// Where a run was forked from.
@@ -465,10 +479,10 @@ impl EventView {
                 then,
             } => {
                 let (then, until, next) = match then {
-                    Then::Raise => ("raise", None, None),
-                    Then::Retry(at) => ("retry", Some(Moment(*at)), None),
-                    Then::Goto(node) => ("goto", None, Some(NextView::One(node.to_string()))),
-                    Then::Item => ("item", None, None),
+                    Then::Raise => (ThenView::Raise, None, None),
+                    Then::Retry(at) => (ThenView::Retry, Some(Moment(*at)), None),
+                    Then::Goto(node) => (ThenView::Goto, None, Some(NextView::One(node.to_string()))),
+                    Then::Item => (ThenView::Item, None, None),
                 };
                 Self {
                     failure: Some(failure.into()),
@@ -553,7 +567,7 @@ pub(crate) struct FunctionRefView {
     #[schema(value_type = String)]
     function: Arc<str>,
     /// The SHA-256 of the plugin's component.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     digest: Arc<str>,
     /// Whether the plugin was granted anything: then a call may have an effect outside. Left out where not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

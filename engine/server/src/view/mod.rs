@@ -3,11 +3,12 @@
 
 mod chunk;
 mod event;
+mod names;
 
 use std::{fmt, sync::Arc};
 
 use heddle_kernel::{
-    Failure, FunctionKind, Json, Level, Object, RunError, RunId, Status, Timestamp,
+    Failure, FailureKind, Json, Level, Object, RunError, RunId, Status, Timestamp,
     run::{BranchPlace, BranchView, ItemPlace, Waiting},
 };
 use heddle_runtime::{RunView, ports::RunRow};
@@ -17,6 +18,9 @@ use utoipa::ToSchema;
 pub(crate) use self::{
     chunk::{ChunkView, MissedView},
     event::{EventView, FunctionRefView, ItemView},
+    names::{
+        BytesDoc, CatchUpDoc, FailureKindDoc, FunctionKindDoc, LevelDoc, OverlapDoc, SeverityDoc, StatusDoc,
+    },
 };
 
 /// A moment, written as RFC 3339 in UTC with milliseconds.
@@ -45,9 +49,9 @@ impl Serialize for Moment {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Failure)]
 pub(crate) struct FailureView {
-    /// `retryable`, `permanent`, `invalid_input`, `invalid_outcome`, `trap`, `timeout`, `limit`, `unavailable`, `expression`,
-    /// `no_case`, `conflict`, `step_limit`, `time_limit` or `depth_limit`.
-    kind: &'static str,
+    /// What sort of failure it was.
+    #[schema(value_type = FailureKindDoc)]
+    kind: FailureKind,
     /// What was wrong.
     #[schema(value_type = String)]
     message: Arc<str>,
@@ -60,7 +64,7 @@ pub(crate) struct FailureView {
 impl From<&Failure> for FailureView {
     fn from(failure: &Failure) -> Self {
         Self {
-            kind: failure.kind.as_str(),
+            kind: failure.kind,
             message: failure.message.clone(),
             data: failure.data.clone(),
         }
@@ -72,7 +76,8 @@ impl From<&Failure> for FailureView {
 #[schema(as = RunError)]
 pub(crate) struct ErrorView {
     /// For programs: the kind of the failure.
-    code: &'static str,
+    #[schema(value_type = FailureKindDoc)]
+    code: FailureKind,
     /// What was wrong.
     #[schema(value_type = String)]
     message: Arc<str>,
@@ -92,7 +97,7 @@ pub(crate) struct ErrorView {
 impl From<&RunError> for ErrorView {
     fn from(error: &RunError) -> Self {
         Self {
-            code: error.kind.as_str(),
+            code: error.kind,
             message: error.message.clone(),
             node: error.node.clone(),
             step: error.step,
@@ -105,8 +110,8 @@ impl From<&RunError> for ErrorView {
 /// One line of a function's log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LogLine {
-    /// `trace`, `debug`, `info`, `warn` or `error`.
-    #[schema(value_type = String)]
+    /// How much it matters.
+    #[schema(value_type = LevelDoc)]
     level: Level,
     /// The line.
     #[schema(value_type = String)]
@@ -130,19 +135,19 @@ pub(crate) struct RunBody {
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// Its graph.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     graph_id: Arc<str>,
     /// The name of its graph; null where the graph has none.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     graph_name: Option<Arc<str>>,
-    /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
-    #[schema(value_type = String)]
+    /// What it does, or how it ended.
+    #[schema(value_type = StatusDoc)]
     status: Status,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Moment,
     /// When it was over.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Moment>,
     /// How many steps were begun.
     steps: u64,
@@ -156,43 +161,35 @@ pub(crate) struct RunBody {
     /// The state, as of that event. While there are several branches, it is what all of them agree on: the state when
     /// they parted, with what they changed since and what merges. A key whose changes do not merge has the value
     /// that it had when they parted.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     state: Object,
     /// The branches, where a graph that the run runs has several; once it is over, those that there were then.
     branches: Vec<BranchBody>,
     /// What the graph declares as its output, of the state at the end: where it declares one and the run has
     /// finished.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     output: Option<Object>,
     /// Why it failed.
+    #[schema(required)]
     error: Option<ErrorView>,
-    /// What it was started with; left out in the answer to its start.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    beginning: Option<Beginning>,
+    /// What it was started with.
+    #[serde(flatten)]
+    beginning: Beginning,
 }
 
 /// How a run came to be.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Beginning {
     /// Which of the queued runs is taken up first: the one with the highest.
+    #[schema(minimum = -100, maximum = 100)]
     priority: i32,
     /// The group that it counts in, by its graph's `limits.group`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     group: Option<Arc<str>>,
     /// What started it, where that was no request of its own: `fork:RUN`, `schedule:NAME` or `import`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     origin: Option<Arc<str>>,
-}
-
-impl RunBody {
-    /// With what its row tells.
-    pub(crate) fn with(self, row: &RunRow) -> Self {
-        Self {
-            beginning: Some(row.into()),
-            ..self
-        }
-    }
 }
 
 impl From<&RunRow> for Beginning {
@@ -205,10 +202,11 @@ impl From<&RunRow> for Beginning {
     }
 }
 
-impl From<RunView> for RunBody {
-    fn from(run: RunView) -> Self {
+impl RunBody {
+    /// The run as it is told, with what its row tells of its start.
+    pub(crate) fn of(run: RunView, row: &RunRow) -> Self {
         Self {
-            beginning: None,
+            beginning: row.into(),
             run_id: run.id,
             graph_id: run.graph.0,
             graph_name: run.graph_name,
@@ -234,17 +232,19 @@ pub(crate) struct BranchBody {
     /// Its number in the run.
     branch: u32,
     /// The step of the node that runs the branch's graph; null in the run's own graph.
+    #[schema(required)]
     within: Option<u64>,
     /// `at`: it takes a step at `node`. `before`: it has come to `node`, where other branches may come first. `ended`:
     /// it has ended.
     place: PlaceView,
     /// The node that it is at, or before; null where it has ended.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     node: Option<Arc<str>>,
     /// The step that it takes.
+    #[schema(required)]
     step: Option<u64>,
     /// The keys of the state that it changed since the branches parted, with their values in this branch.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     changed: Object,
     /// How many keys that it changed are left out of `changed`, which has at most 1 MiB for all branches together.
     left_out: usize,
@@ -296,7 +296,7 @@ pub(crate) struct WaitItem {
     /// The item's place among the items, from 0.
     index: u32,
     /// The item's key, where the map goes over an object.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     key: Option<Arc<str>>,
 }
 
@@ -320,6 +320,7 @@ pub(crate) struct WaitView {
     /// The step.
     step: u64,
     /// The item of a map that it is within; null where it is within none.
+    #[schema(required)]
     item: Option<WaitItem>,
     /// Where maps run graphs with maps: the other items that it is within, the outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -331,16 +332,16 @@ pub(crate) struct WaitView {
     #[schema(value_type = String)]
     node: Arc<str>,
     /// The signal that it waits for: `POST /v1/runs/{run_id}/signal` sends it. Null where only time has to pass.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     signal: Option<Arc<str>>,
     /// What a person is asked.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     prompt: Option<Arc<str>>,
     /// JSON Schema of the signal's payload.
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = Option<Value>, required)]
     schema: Option<Json>,
     /// Until when, where there is such a time.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     until: Option<Moment>,
 }
 
@@ -370,23 +371,24 @@ pub(crate) struct RunSummary {
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// Its graph.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     graph_id: Arc<str>,
     /// The name of its graph; null where the graph has none.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     graph_name: Option<Arc<str>>,
-    /// `queued`, `running`, `waiting`, `paused`, `finished`, `failed` or `cancelled`.
-    #[schema(value_type = String)]
+    /// What it does, or how it ended.
+    #[schema(value_type = StatusDoc)]
     status: Status,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Moment,
     /// When it was over.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Moment>,
     /// The number of its last event.
     last_seq: u64,
     /// Why it failed.
+    #[schema(required)]
     error: Option<ErrorView>,
     /// What it was started with.
     #[serde(flatten)]
@@ -406,14 +408,6 @@ impl From<RunRow> for RunSummary {
             last_seq: run.last_seq,
             error: run.error.as_ref().map(ErrorView::from),
         }
-    }
-}
-
-/// The name of a kind of function.
-pub(crate) fn kind_name(kind: FunctionKind) -> &'static str {
-    match kind {
-        FunctionKind::Node => "node",
-        FunctionKind::Tool => "tool",
     }
 }
 

@@ -1,0 +1,178 @@
+//! What may be left out, and what may be null: made plain where the derived description says both.
+//!
+//! A member of an answer is either always there, and then perhaps null, or left out, and then never null. A parameter
+//! may be left out, but there is no way to write that it is null. What a request's body may have is said as it is.
+//! And unsigned numbers have the bounds of their kind, which are others than those of the signed ones.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::operations;
+
+/// Where components are.
+const SCHEMAS: &str = "#/components/schemas/";
+
+/// Takes `null` away from parameters, and from members of answers that may be left out.
+pub(super) fn tell_apart(api: &mut Value) {
+    let mut taken = BTreeSet::new();
+    for operation in operations(api) {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            without_null(&mut parameter["schema"]);
+        }
+        if let Some(body) = operation.get("requestBody") {
+            references(body, &mut taken);
+        }
+    }
+    let Some(schemas) = api["components"]["schemas"].as_object_mut() else {
+        return;
+    };
+    let taken = with_what_they_name(taken, schemas);
+    for (_, schema) in schemas.iter_mut().filter(|(name, _)| !taken.contains(*name)) {
+        optional_members(schema);
+        let parts = schema.get_mut("allOf").and_then(Value::as_array_mut);
+        parts.into_iter().flatten().for_each(optional_members);
+    }
+}
+
+/// Says of unsigned numbers, which are derived as signed ones from 0, how large they may be.
+pub(super) fn bound(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            let from_0 = members.get("minimum").is_some_and(|minimum| *minimum == 0);
+            let unsigned = match members.get("format").and_then(Value::as_str) {
+                Some("int32") if from_0 => Some(("uint32", u64::from(u32::MAX))),
+                Some("int64") if from_0 => Some(("uint64", u64::MAX)),
+                _ => None,
+            };
+            if let Some((format, maximum)) = unsigned {
+                members.insert("format".to_owned(), format.into());
+                members.entry("maximum").or_insert(maximum.into());
+            }
+            members.values_mut().for_each(bound);
+        }
+        Value::Array(all) => all.iter_mut().for_each(bound),
+        _ => {}
+    }
+}
+
+/// Takes `null` away from the members that may be left out.
+fn optional_members(schema: &mut Value) {
+    let required: BTreeSet<String> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    let members = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (_, member) in members
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !required.contains(*name))
+    {
+        without_null(member);
+    }
+}
+
+/// A schema without its `null`, where that is one of two.
+fn without_null(schema: &mut Value) {
+    if let Some(all) = schema["type"].as_array().filter(|all| all.len() == 2) {
+        let kept = all.iter().find(|kind| *kind != "null").cloned();
+        schema["type"] = kept.unwrap_or_default();
+    }
+    let is_null = |schema: &Value| schema["type"] == "null";
+    if let Some(all) = schema["oneOf"]
+        .as_array()
+        .filter(|all| all.len() == 2 && all.iter().any(is_null))
+    {
+        let kept = all.iter().find(|schema| !is_null(schema)).cloned();
+        *schema = kept.unwrap_or_default();
+    }
+}
+
+/// The components that a value names.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(Value::as_str);
+            found.extend(
+                name.and_then(|name| name.strip_prefix(SCHEMAS))
+                    .map(str::to_owned),
+            );
+            members.values().for_each(|value| references(value, found));
+        }
+        Value::Array(all) => all.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+/// These components and all that they name.
+fn with_what_they_name(first: BTreeSet<String>, schemas: &Map<String, Value>) -> BTreeSet<String> {
+    let (mut all, mut next) = (first.clone(), first);
+    while !next.is_empty() {
+        let mut named = BTreeSet::new();
+        next.iter()
+            .filter_map(|name| schemas.get(name))
+            .for_each(|schema| references(schema, &mut named));
+        next = named.difference(&all).cloned().collect();
+        all.extend(next.iter().cloned());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_unsigned_number_is_as_large_as_its_kind() {
+        let mut schema = json!({"properties": {
+            "a": {"type": "integer", "format": "int64", "minimum": 0},
+            "b": {"type": "integer", "format": "int32", "minimum": -100, "maximum": 100},
+        }});
+        bound(&mut schema);
+        let a = json!({"type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX});
+        assert_eq!(schema["properties"]["a"], a);
+        assert_eq!(schema["properties"]["b"]["format"], "int32");
+    }
+
+    #[test]
+    fn only_what_a_request_says_may_be_both_left_out_and_null() {
+        let both = json!({"properties": {"a": {"type": ["string", "null"]}, "b": {"$ref": "#/components/schemas/Inner"}}});
+        let mut api = json!({
+            "paths": {"/p": {"post": {
+                "parameters": [{"schema": {"type": ["integer", "null"], "minimum": 1}}],
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Asked"}}}},
+            }}},
+            "components": {"schemas": {
+                "Asked": both, "Inner": {"properties": {"c": {"type": ["string", "null"]}}},
+                "Told": {
+                    "required": ["always"],
+                    "properties": {
+                        "always": {"type": ["string", "null"]},
+                        "at_times": {"type": ["string", "null"]},
+                        "inner": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Inner"}]},
+                    },
+                },
+            }},
+        });
+        tell_apart(&mut api);
+        assert_eq!(
+            api["paths"]["/p"]["post"]["parameters"][0]["schema"],
+            json!({"type": "integer", "minimum": 1})
+        );
+        let schemas = &api["components"]["schemas"];
+        assert_eq!(schemas["Asked"], both);
+        assert_eq!(
+            schemas["Inner"]["properties"]["c"]["type"],
+            json!(["string", "null"])
+        );
+        let told = &schemas["Told"]["properties"];
+        assert_eq!(told["always"]["type"], json!(["string", "null"]));
+        assert_eq!(told["at_times"]["type"], "string");
+        assert_eq!(told["inner"], json!({"$ref": "#/components/schemas/Inner"}));
+    }
+}
