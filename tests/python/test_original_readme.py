@@ -5,12 +5,8 @@ a store of its own. Its last line is `test result: ...`, as Rust's test runner w
 """
 
 import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 import uuid
@@ -19,9 +15,8 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-# How long anything may take that the tests wait for, in seconds. The first start compiles the plugins.
-START_TIMEOUT = 120
-TIMEOUT = 30
+from server import TIMEOUT, Server, main
+
 # How long a client that polls waits between two questions, in seconds.
 POLL = 0.02
 
@@ -30,51 +25,6 @@ README_GRAPH = {
     "edges": {"extract": "analyze", "analyze": "end"},
 }
 README_STATE = {"input": "some data"}
-
-
-class Server:
-    """The binary, under way, and where it listens."""
-
-    def __init__(self, folder):
-        self.log = []
-        self.address = None
-        self.listening = threading.Event()
-        command = [os.environ["HEDDLE_BIN"], "serve", "--listen", "127.0.0.1:0"]
-        command += ["--store", f"sqlite:{folder}/heddle.db", "--plugins", os.environ["HEDDLE_PLUGINS"]]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            env={**os.environ, "NO_COLOR": "1", "HEDDLE_LOG": "info"},
-        )
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-        if not self.listening.wait(START_TIMEOUT) or self.address is None:
-            self.stop()
-            raise RuntimeError("the server did not start; it said:\n" + "".join(self.log))
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.log.append(line)
-            if found := re.search(r"listening on http://(127\.0\.0\.1:\d+)", line):
-                self.address = found[1]
-                self.listening.set()
-        # It ended: whoever waits need not wait any longer.
-        self.listening.set()
-
-    def stop(self):
-        """Asks it to stop, and gives its exit code."""
-        self.process.terminate()
-        try:
-            return self.process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        finally:
-            self.reader.join()
-            self.process.stdout.close()
 
 
 class OriginalReadme(unittest.TestCase):
@@ -204,16 +154,5 @@ class OriginalReadme(unittest.TestCase):
         self.assertTrue(answer.json()["detail"])
 
 
-def main():
-    """Runs the tests and says how many passed."""
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(OriginalReadme)
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
-    failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-    passed = max(result.testsRun - failed - len(result.skipped), 0)
-    word = "FAILED" if failed else "ok"
-    print(f"test result: {word}. {passed} passed; {failed} failed; {len(result.skipped)} ignored")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(OriginalReadme))

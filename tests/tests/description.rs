@@ -142,6 +142,9 @@ fn runs(server: &Server) {
     }
     server.get(&format!("/v1/runs/{run}/diff?from=0&to=2")).ok();
     let export = server.get(&format!("/v1/runs/{run}/export"));
+    let bytes = [("accept", "application/octet-stream")];
+    let same = server.get_with(&format!("/v1/runs/{run}/export"), &bytes);
+    assert_eq!((same.status, same.content_type.as_str()), (200, bytes[0].1));
     let import = |export: &str, kind: &str| {
         server.post_with("/v1/runs:import", export.as_bytes(), &[("content-type", kind)])
     };

@@ -3,13 +3,13 @@
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
 
 use crate::{
     App,
-    extract::{Exported, NDJSON, RunPath, no_such_run},
+    extract::{BYTES, Exported, NDJSON, RunPath, no_such_run},
     problem::{Problem, ProblemBody},
     runs,
     view::{BytesDoc, RunBody},
@@ -18,22 +18,28 @@ use crate::{
 /// Export a run
 ///
 /// The whole of it as JSON lines: first what it is, with its graphs, then each of its events. Another Heddle
-/// imports that and shows the same.
+/// imports that and shows the same. Asked with `Accept: application/octet-stream`, it comes under that type.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/export", tag = "history", operation_id = "export_run",
     params(("run_id" = String, Path, format = "uuid", description = "The run")),
     responses(
-        (status = 200, description = "The run as a file", content((inline(BytesDoc) = "application/x-ndjson"))),
+        (status = 200, description = "The run as a file", content((inline(BytesDoc) = "application/x-ndjson"), (inline(BytesDoc) = "application/octet-stream"))),
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn export(
     State(app): State<App>,
     RunPath(id): RunPath,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let kind = match accepted.is_some_and(|accepted| accepted.trim_start().starts_with(BYTES)) {
+        true => BYTES,
+        false => NDJSON,
+    };
     let export = app.engine.export(id).await?.ok_or_else(|| no_such_run(id))?;
     let headers = [
-        (header::CONTENT_TYPE, NDJSON.to_owned()),
+        (header::CONTENT_TYPE, kind.to_owned()),
         (
             header::CONTENT_DISPOSITION,
             format!("attachment; filename=\"run-{id}.jsonl\""),

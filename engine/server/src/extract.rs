@@ -36,7 +36,7 @@ const MAX_DISCARDED: usize = 64 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The media type of a body of which nothing more is known: generated clients send it for what they cannot name.
-const BYTES: &str = "application/octet-stream";
+pub(crate) const BYTES: &str = "application/octet-stream";
 /// The media type of JSON lines.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 

@@ -55,7 +55,7 @@ pub(crate) struct StartBody<'b> {
 pub(crate) struct StartParams {
     /// Wait for the run's end, but no longer than this: `500ms`, `30s`, `1m`; at most 60 s.
     #[serde(default, deserialize_with = "span")]
-    #[param(value_type = Option<String>, pattern = "^[0-9]{1,17}(ms|s|m)?$", example = "30s")]
+    #[param(value_type = Option<String>, pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d|w))+)$", example = "30s")]
     wait: Option<Duration>,
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct CancelBody {
     reason: String,
     /// How long calls under way may still take: `0s`, `500ms`, `10s`, at most `60m`; 5 s where it is left out.
     #[serde(default, deserialize_with = "span")]
-    #[schema(value_type = Option<String>, pattern = "^[0-9]{1,7}(ms|s|m)?$")]
+    #[schema(value_type = Option<String>, pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d|w))+)$")]
     grace: Option<Duration>,
 }
 

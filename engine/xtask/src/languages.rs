@@ -105,8 +105,8 @@ fn make(language: Language, source: &Path, component: &Path) -> Result<()> {
 }
 
 /// Sees to it that there is a Node.js which the tools run on.
-fn ensure_node() -> Result<()> {
-    const WHAT: &str = "Node.js 18 or newer and npm are needed to build plugins in JavaScript (on Debian: apt-get install nodejs npm)";
+pub(crate) fn ensure_node() -> Result<()> {
+    const WHAT: &str = "Node.js 18 or newer and npm are needed (on Debian: apt-get install nodejs npm)";
     let version = quietly(program("node").arg("--version")).map_err(|error| anyhow!("{WHAT}: {error:#}"))?;
     let major = version.trim().trim_start_matches('v').split('.').next();
     let major: u32 = major.and_then(|major| major.parse().ok()).unwrap_or_default();

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "its output is for the person at the terminal")]
 
 mod bench;
+mod clients;
 mod demo;
 mod http;
 mod languages;

@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 
 use crate::plugins::MANIFEST as GUESTS;
 use crate::process::{cargo, heading, program, shown, under_root};
-use crate::{plugins, python, tidy};
+use crate::{clients, plugins, python, tidy};
 
 /// Where the guests' own tests are built: for this machine, by the engine's compiler.
 pub(crate) const GUESTS_NATIVE: &str = "target/guests-native";
-/// What the Python client needs.
-const CLIENT_REQUIREMENTS: &str = "tests/python/requirements.txt";
+/// What the tests in Python need.
+const PYTHON_REQUIREMENTS: &str = "tests/python/requirements.txt";
 
 /// What passed, and what did not.
 #[derive(Debug, Default, PartialEq)]
@@ -129,25 +129,43 @@ fn build_and_test(tally: &mut Tally) -> Result<()> {
     )?;
 
     heading("Testing with the Python client");
-    match python_client() {
-        Ok(mut client) => runner("the Python client's test", &mut client, tally)?,
-        Err(error) => {
-            println!("{error:#}");
-            tally.fail("the Python client's test, which could not be started");
-        }
-    }
-    Ok(())
+    started(
+        "the Python client's test",
+        python_test("tests/python/test_original_readme.py"),
+        tally,
+    )?;
+
+    heading("Testing the description: generated clients and Schemathesis");
+    started("the description's test", description_test(), tally)
 }
 
-fn python_client() -> Result<Command> {
-    let mut client = program(python::tool("python3", CLIENT_REQUIREMENTS)?);
-    client.arg("tests/python/test_original_readme.py");
-    client
-        .env("HEDDLE_BIN", under_root("target/debug/heddle"))
+/// Runs a test that may lack what it needs; then that is the failure.
+fn started(part: &str, test: Result<Command>, tally: &mut Tally) -> Result<()> {
+    match test {
+        Ok(mut test) => runner(part, &mut test, tally),
+        Err(error) => {
+            println!("{error:#}");
+            tally.fail(&format!("{part}, which could not be started"));
+            Ok(())
+        }
+    }
+}
+
+fn python_test(path: &str) -> Result<Command> {
+    let mut test = program(python::tool("python3", PYTHON_REQUIREMENTS)?);
+    test.arg(path);
+    test.env("HEDDLE_BIN", under_root("target/debug/heddle"))
         .env("HEDDLE_PLUGINS", under_root("target/plugins"));
     // No cache of compiled Python in the source tree.
-    client.env("PYTHONDONTWRITEBYTECODE", "1");
-    Ok(client)
+    test.env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(test)
+}
+
+fn description_test() -> Result<Command> {
+    let clients = clients::folder()?;
+    let mut test = python_test("tests/python/test_description.py")?;
+    test.env("HEDDLE_CLIENTS", clients);
+    Ok(test)
 }
 
 /// Runs a test runner, shows what it says, and counts.
