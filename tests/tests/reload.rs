@@ -1,10 +1,7 @@
 //! `heddle serve --watch`: what changes in the plugins folder is a new version, for new runs.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Instant};
 
 use heddle_tests::{Place, Server, component};
 use serde_json::{Value, json};

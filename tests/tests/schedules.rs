@@ -3,7 +3,7 @@
 
 use std::{
     process::{Command, Output},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use heddle_tests::{PATIENCE, Server, heddle};
