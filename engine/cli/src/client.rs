@@ -6,7 +6,8 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    io::{BufReader, ErrorKind, Read, Write},
+    io::{self, BufReader, ErrorKind, Read, Write},
+    ops::Deref,
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -159,7 +160,7 @@ pub(crate) fn run(run: &Run) -> anyhow::Result<ExitCode> {
     let id = text(&started, "run_id");
     if !run.follow {
         match run.json {
-            true => output::print_json(&started)?,
+            true => started.print()?,
             false => output::print(&id)?,
         }
         return Ok(ExitCode::SUCCESS);
@@ -172,7 +173,7 @@ pub(crate) fn run(run: &Run) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks the server what is wrong with a definition.
-pub(crate) fn check(server: &Server, definition: &str) -> anyhow::Result<Value> {
+pub(crate) fn check(server: &Server, definition: &str) -> anyhow::Result<Answer> {
     post(server, "/v1/graphs:check", definition, &[])
 }
 
@@ -317,7 +318,7 @@ pub(crate) fn get_text(server: &Server, path: &str) -> anyhow::Result<String> {
     body(connection, connection.get(path).call(), &[])
 }
 
-pub(crate) fn post(server: &Server, path: &str, body: &str, flags: Flags) -> anyhow::Result<Value> {
+pub(crate) fn post(server: &Server, path: &str, body: &str, flags: Flags) -> anyhow::Result<Answer> {
     post_keyed(server, path, body, None, flags)
 }
 
@@ -329,20 +330,20 @@ pub(crate) fn post_keyed(
     json_body: &str,
     key: Option<&str>,
     flags: Flags,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Answer> {
     let connection = server.connection()?;
     let mut request = connection.post(path).header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
-    read_json(&body(connection, request.send(json_body), flags)?)
+    Answer::read(body(connection, request.send(json_body), flags)?)
 }
 
 /// Posts bytes of a content type.
-pub(crate) fn upload(server: &Server, path: &str, kind: &str, bytes: &[u8]) -> anyhow::Result<Value> {
+pub(crate) fn upload(server: &Server, path: &str, kind: &str, bytes: &[u8]) -> anyhow::Result<Answer> {
     let connection = server.connection()?;
     let request = connection.post(path).header("content-type", kind);
-    read_json(&body(connection, request.send(bytes), &[("/name", "--name")])?)
+    Answer::read(body(connection, request.send(bytes), &[("/name", "--name")])?)
 }
 
 /// The body of an answer, to be read as it comes.
@@ -361,6 +362,32 @@ pub(crate) fn delete(server: &Server, path: &str) -> anyhow::Result<()> {
 pub(crate) fn remove(server: &Server, path: &str) -> anyhow::Result<Value> {
     let connection = server.connection()?;
     read_json(&body(connection, connection.delete(path).call(), &[])?)
+}
+
+/// The JSON that the server answered. The text keeps the digits of numbers that no double holds.
+pub(crate) struct Answer {
+    text: String,
+    value: Value,
+}
+
+impl Answer {
+    fn read(text: String) -> anyhow::Result<Self> {
+        let value = read_json(&text)?;
+        Ok(Self { text, value })
+    }
+
+    /// Prints it to stdout as the server wrote it, in one line.
+    pub(crate) fn print(&self) -> io::Result<()> {
+        output::print(display::json(&self.text))
+    }
+}
+
+impl Deref for Answer {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.value
+    }
 }
 
 /// Reads an answer as JSON.

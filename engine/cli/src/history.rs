@@ -468,7 +468,7 @@ impl Import {
         let run = upload(&self.server, "/v1/runs:import", "application/x-ndjson", &export)?;
         let id = text(&run, "run_id");
         match self.json {
-            true => output::print_json(&run)?,
+            true => run.print()?,
             false => output::print(&id)?,
         }
         if run["status"] == "paused" {

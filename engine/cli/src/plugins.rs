@@ -286,7 +286,12 @@ impl Add {
         }
     }
 
-    fn upload_pulled(&self, pulled: &Pulled, name: Option<&str>, from: &Reference) -> anyhow::Result<Value> {
+    fn upload_pulled(
+        &self,
+        pulled: &Pulled,
+        name: Option<&str>,
+        from: &Reference,
+    ) -> anyhow::Result<client::Answer> {
         let plugin = self.upload(&pulled.component, name, Some(from.last()))?;
         let digest = text(&plugin, "digest");
         if pulled.digest != format!("sha256:{digest}") {
@@ -299,11 +304,16 @@ impl Add {
     }
 
     /// Has the server register a component. Its own name stands, unless one is given; `stem` is for one that has none.
-    fn upload(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) -> anyhow::Result<Value> {
+    fn upload(
+        &self,
+        component: &[u8],
+        name: Option<&str>,
+        stem: Option<&str>,
+    ) -> anyhow::Result<client::Answer> {
         let path = named_path("/v1/plugins", component, name, stem);
         let plugin = client::upload(&self.server, &path, "application/wasm", component)?;
         if self.json {
-            output::print_json(&plugin)?;
+            plugin.print()?;
         } else {
             output::print(named(&plugin))?;
             inspect::tell_permissions(&plugin);

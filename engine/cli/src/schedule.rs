@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Server,
-    client::{body_of, delete, escape, get_text, given, list, post, print_items, text},
+    client::{Answer, body_of, delete, escape, get_text, given, list, post, print_items, text},
     output,
     refusal::Flags,
     shown::{Much, pretty},
@@ -158,10 +158,10 @@ impl Schedule {
             }
             Self::Delete(named) => {
                 delete(&named.server, &named.path(""))?;
-                let deleted = json!({"deleted": named.name});
-                tell(named.json, &deleted, || {
-                    format!("Deleted schedule {}", named.name)
-                })?;
+                match named.json {
+                    true => output::print_json(&json!({"deleted": named.name}))?,
+                    false => output::print(format_args!("Deleted schedule {}", named.name))?,
+                }
             }
             Self::Run(named) => {
                 let started = named.post("/run")?;
@@ -173,9 +173,9 @@ impl Schedule {
 }
 
 /// Prints the server's answer as JSON, or what happened in words.
-fn tell(json: bool, answer: &Value, said: impl FnOnce() -> String) -> anyhow::Result<()> {
+fn tell(json: bool, answer: &Answer, said: impl FnOnce() -> String) -> anyhow::Result<()> {
     match json {
-        true => output::print_json(answer)?,
+        true => answer.print()?,
         false => output::print(said())?,
     }
     Ok(())
@@ -201,7 +201,7 @@ impl Named {
         format!("/v1/schedules/{}{rest}", escape(&self.name))
     }
 
-    fn post(&self, rest: &str) -> anyhow::Result<Value> {
+    fn post(&self, rest: &str) -> anyhow::Result<Answer> {
         post(&self.server, &self.path(rest), "{}", &[])
     }
 }
@@ -221,7 +221,7 @@ struct Body<'b> {
 }
 
 impl Create {
-    fn send(&self) -> anyhow::Result<Value> {
+    fn send(&self) -> anyhow::Result<Answer> {
         let mut when = serde_json::Map::new();
         let parts = [
             ("cron", &self.cron),

@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Server,
-    client::{body_of, escape, get, given, post, post_keyed, text},
+    client::{Answer, body_of, escape, get, given, post, post_keyed, text},
     output,
     refusal::Flags,
 };
@@ -239,22 +239,22 @@ impl Fork {
             &[("/step", "--step"), ("/state", "--state")],
         )?;
         match self.json {
-            true => output::print_json(&fork)?,
+            true => fork.print()?,
             false => output::print(text(&fork, "run_id"))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn send(server: &Server, run: &str, what: &str, body: &Value, flags: Flags) -> anyhow::Result<Value> {
+fn send(server: &Server, run: &str, what: &str, body: &Value, flags: Flags) -> anyhow::Result<Answer> {
     let path = format!("/v1/runs/{}/{what}", escape(run));
     post(server, &path, &body.to_string(), flags)
 }
 
 /// Prints the server's answer as JSON, or says what happened and which event of the run says so.
-fn tell(json: bool, sent: &Value, said: impl FnOnce() -> String) -> anyhow::Result<ExitCode> {
+fn tell(json: bool, sent: &Answer, said: impl FnOnce() -> String) -> anyhow::Result<ExitCode> {
     if json {
-        output::print_json(sent)?;
+        sent.print()?;
     } else {
         output::print(format_args!("{} (event {})", said(), sent["seq"]))?;
     }
