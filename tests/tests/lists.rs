@@ -27,7 +27,7 @@ fn prints(server: &Server, arguments: &[&str]) -> String {
 fn listed(server: &Server, query: &str) -> Vec<String> {
     let (mut ids, mut token) = (Vec::new(), String::new());
     loop {
-        let page = server.get(&*format!("/v1/runs?page_size=2&{query}{token}")).ok();
+        let page = server.get(&format!("/v1/runs?page_size=2&{query}{token}")).ok();
         let runs = page["runs"].as_array().unwrap();
         ids.extend(runs.iter().map(|run| run["run_id"].as_str().unwrap().to_owned()));
         match page["next_page_token"].as_str() {
@@ -55,15 +55,24 @@ fn a_graphs_name_lists_the_runs_of_all_of_its_versions() {
     let old = over(&server, "greet", &json!({}));
     let second = version(2);
     assert_ne!(first, second);
-    assert_eq!(listed(&server, "graph=greet"), [old.clone()]);
+    assert_eq!(listed(&server, "graph=greet"), std::slice::from_ref(&old));
     let new = over(&server, "greet", &json!({}));
     let unnamed = server.create(&json!({"nodes": {"hi": {"uses": "basics/set", "config": {"n": 3}}}}));
     let other = over(&server, &unnamed, &json!({}));
 
     assert_eq!(listed(&server, "graph=greet"), [new.clone(), old.clone()]);
-    assert_eq!(listed(&server, &format!("graph={first}")), [old.clone()]);
-    assert_eq!(listed(&server, &format!("graph={second}")), [new.clone()]);
-    assert_eq!(listed(&server, &format!("graph={unnamed}")), [other.clone()]);
+    assert_eq!(
+        listed(&server, &format!("graph={first}")),
+        std::slice::from_ref(&old)
+    );
+    assert_eq!(
+        listed(&server, &format!("graph={second}")),
+        std::slice::from_ref(&new)
+    );
+    assert_eq!(
+        listed(&server, &format!("graph={unnamed}")),
+        std::slice::from_ref(&other)
+    );
     let page = server.get("/v1/runs").ok();
     let names: Vec<_> = page["runs"]
         .as_array()
@@ -72,12 +81,9 @@ fn a_graphs_name_lists_the_runs_of_all_of_its_versions() {
         .map(|run| &run["graph_name"])
         .collect();
     assert_eq!(names, [&Value::Null, &json!("greet"), &json!("greet")]);
+    assert_eq!(server.get(&format!("/v1/runs/{old}")).ok()["graph_name"], "greet");
     assert_eq!(
-        server.get(&*format!("/v1/runs/{old}")).ok()["graph_name"],
-        "greet"
-    );
-    assert_eq!(
-        server.get(&*format!("/v1/runs/{other}")).ok()["graph_name"],
+        server.get(&format!("/v1/runs/{other}")).ok()["graph_name"],
         Value::Null
     );
     let problem = server.get("/v1/runs?graph=greeting").problem(404);
@@ -109,7 +115,7 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
     let scheduled = scheduled["run_id"].as_str().unwrap().to_owned();
     server.wait(&scheduled);
     let forked = server
-        .post(&*format!("/v1/runs/{finished}/fork"), &json!({"step": 0}))
+        .post(&format!("/v1/runs/{finished}/fork"), &json!({"step": 0}))
         .ok();
     let forked = forked["run_id"].as_str().unwrap().to_owned();
     server.wait(&forked);
@@ -144,7 +150,7 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
     }
     // Half-open: every run is in one of two lists that meet at a time.
     let started = |run: &String| {
-        server.get(&*format!("/v1/runs/{run}")).ok()["started_at"]
+        server.get(&format!("/v1/runs/{run}")).ok()["started_at"]
             .as_str()
             .unwrap()
             .to_owned()
@@ -170,7 +176,7 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         "error=",
         "created_after=2026-11-29T00:00:00Z",
     ] {
-        let problem = server.get(&*format!("/v1/runs?{wrong}")).problem(400);
+        let problem = server.get(&format!("/v1/runs?{wrong}")).problem(400);
         let name = wrong.split('=').next().unwrap();
         assert!(
             problem["detail"].as_str().unwrap().contains(name),
@@ -180,14 +186,14 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
     let first = server.get("/v1/runs?page_size=1&status=finished").ok();
     let token = first["next_page_token"].as_str().unwrap();
     let problem = server
-        .get(&*format!("/v1/runs?page_size=1&page_token={token}"))
+        .get(&format!("/v1/runs?page_size=1&page_token={token}"))
         .problem(400);
     assert!(
         problem["detail"].as_str().unwrap().contains("other filters"),
         "{problem}"
     );
 
-    let export = server.get(&*format!("/v1/runs/{failed}/export")).text;
+    let export = server.get(&format!("/v1/runs/{failed}/export")).text;
     let elsewhere = Server::start();
     let kind = [("content-type", "application/x-ndjson")];
     elsewhere
@@ -301,11 +307,11 @@ fn the_input_of_a_step_is_what_its_function_got() {
         "edges": {"whole": "mapped", "mapped": "each", "each": "child"}}));
     let state = json!({"n": 1, "text": "x\ny", "items": [{"a": 1}, "b"], "big": 123_456_789_012_345_u64});
     let run = over(&server, &graph, &state);
-    let steps = server.get(&*format!("/v1/runs/{run}/steps")).ok();
+    let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
     let mut echoed = 0;
     for step in steps["steps"].as_array().unwrap() {
         let number = &step["step"];
-        let shown = server.get(&*format!("/v1/runs/{run}/steps/{number}")).ok();
+        let shown = server.get(&format!("/v1/runs/{run}/steps/{number}")).ok();
         let update = &shown["update"];
         match (step["node"].as_str().unwrap(), &step["item"]) {
             ("whole", _) => {
@@ -324,7 +330,7 @@ fn the_input_of_a_step_is_what_its_function_got() {
             }
             ("each", item) => {
                 let index = item["index"].as_u64().unwrap() as usize;
-                let results = server.get(&*format!("/v1/runs/{run}")).ok();
+                let results = server.get(&format!("/v1/runs/{run}")).ok();
                 assert_eq!(shown["input"], results["state"]["results"][index]);
             }
             ("child", _) => assert_eq!(shown["input"], json!({"doc": state["items"]})),
@@ -333,7 +339,7 @@ fn the_input_of_a_step_is_what_its_function_got() {
         echoed += 1;
     }
     assert_eq!(echoed, 7, "{steps}");
-    let beginning = server.get(&*format!("/v1/runs/{run}/steps/0")).ok();
+    let beginning = server.get(&format!("/v1/runs/{run}/steps/0")).ok();
     assert_eq!(
         (&beginning["input"], &beginning["function"]),
         (&Value::Null, &Value::Null)

@@ -41,7 +41,7 @@ pub(crate) fn run(server: &Server, file: &Path, offline: bool, as_json: bool) ->
             start: None,
         },
         Ok(definition) if offline => alone(definition, &source),
-        Ok(definition) => read(&client::check(server, definition)?, &source)?,
+        Ok(definition) => read(&*client::check(server, definition)?, &source)?,
     };
     report.findings.sort_by_key(|finding| finding.place);
     if as_json {

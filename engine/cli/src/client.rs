@@ -303,7 +303,7 @@ pub(crate) fn given(argument: &str, text: &str) -> anyhow::Result<Json> {
 
 fn read(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
-        return std::io::read_to_string(std::io::stdin()).context("cannot read stdin");
+        return io::read_to_string(io::stdin()).context("cannot read stdin");
     }
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
@@ -374,6 +374,10 @@ impl Answer {
     fn read(text: String) -> anyhow::Result<Self> {
         let value = read_json(&text)?;
         Ok(Self { text, value })
+    }
+
+    pub(crate) fn into_value(self) -> Value {
+        self.value
     }
 
     /// Prints it to stdout as the server wrote it, in one line.

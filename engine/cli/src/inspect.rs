@@ -72,7 +72,7 @@ impl Inspect {
             self.name.as_deref(),
             stem_of(file),
         );
-        client::upload(&self.server, &path, "application/wasm", &component)
+        client::upload(&self.server, &path, "application/wasm", &component).map(client::Answer::into_value)
     }
 
     /// A registered plugin, and the other versions that there are of it.

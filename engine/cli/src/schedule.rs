@@ -238,7 +238,7 @@ impl Create {
         let body = Body {
             name: &self.name,
             graph: &self.graph,
-            state: &*given("--state", &self.state)?,
+            state: &given("--state", &self.state)?,
             priority: self.priority,
             when,
             overlap: match self.overlap {

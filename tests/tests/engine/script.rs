@@ -35,6 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A graph whose runs count up to what their state says.
 pub(crate) const FOREVER: &str = r#"{"nodes": {"count": {}}, "limits": {"steps": 1000000}}"#;
 
+/// What a call was given: its input, its config and the function.
+pub(crate) type Given = (String, String, FunctionRef);
+
 /// Functions by name: `count` adds one to `n` until `to` of the state, or 300, `gate` waits for the test,
 /// `busy` counts how many of it are under way, `panic` panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice,
 /// `mend` fails until the test has mended it, `twice` doubles an item, `block` keeps its thread until the
@@ -44,8 +47,8 @@ pub(crate) struct Scripted {
     pub(crate) gate: Semaphore,
     pub(crate) calls: watch::Sender<usize>,
     pub(crate) by_step: Mutex<HashMap<(RunId, u64), usize>>,
-    /// What the latest call for each step was given: its input, its config, and the function.
-    pub(crate) given: Mutex<HashMap<(RunId, u64), (String, String, FunctionRef)>>,
+    /// What the latest call for each step was given.
+    pub(crate) given: Mutex<HashMap<(RunId, u64), Given>>,
     pub(crate) registered: AtomicUsize,
     /// How often `mail` was called.
     pub(crate) mails: watch::Sender<usize>,
