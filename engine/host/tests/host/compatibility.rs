@@ -64,7 +64,7 @@ async fn version_0_1_0_describes_its_functions() {
         );
         assert_eq!(
             (echo.input.get(), echo.output.get()),
-            (r#"{"type": "object"}"#, "true")
+            (r#"{"type":"object"}"#, "true")
         );
     })
     .await;
