@@ -205,12 +205,13 @@ async fn a_cancelled_run_does_not_wait_for_calls_that_were_never_made() {
     let (_, functions, engine) = fresh();
     let graph = graph(
         &engine,
-        r#"{"start": "w", "nodes": {"w": {"wait": {"signal": "s"}}, "gate": {}, "block": {}, "z": {}},
-            "edges": {"w": ["gate", "block", "z"]}}"#,
+        r#"{"start": "w", "nodes": {"w": {"wait": {"signal": "s"}}, "gate": {}, "block": {}, "again": {"uses": "block"}, "z": {}},
+            "edges": {"w": ["gate", "block", "again", "z"]}}"#,
     )
     .await;
     let run = start(&engine, &graph, "{}").await;
-    // While `block` keeps the driver, the call of `z` is owed and not made.
+    // While `block` keeps the driver, the calls after it are not made. The driver reads what was sent to the run at the
+    // latest after `again`, which takes as long as it may go without.
     functions.blocked.store(true, Ordering::SeqCst);
     let signal = tokio::spawn({
         let engine = engine.clone();
@@ -225,7 +226,8 @@ async fn a_cancelled_run_does_not_wait_for_calls_that_were_never_made() {
     functions.gate.add_permits(1);
     all(&engine, run).await;
     assert_eq!(status(&engine, run).await, Status::Cancelled);
-    assert_eq!(*functions.calls.borrow(), 2);
+    let calls = *functions.calls.borrow();
+    assert!((2..=3).contains(&calls), "`z` was called: {calls} calls");
 }
 
 #[tokio::test]
