@@ -222,49 +222,6 @@ fn every_function_of_the_shelf_says_what_it_takes_and_gives() {
     assert_eq!(of_shelf.len(), 24, "{of_shelf:?}");
 }
 
-/// The graph of a page, and with what it starts and ends: `Started with `{…}` it ends with `"key": …`.
-fn example(page: &str) -> (Value, Option<(Value, Value)>) {
-    let graph = page
-        .split("```json\n")
-        .find(|block| block.contains("\"nodes\""))
-        .unwrap();
-    let graph = serde_json::from_str(graph.split("```").next().unwrap()).unwrap();
-    let told = page.split_once("\nStarted with `").map(|(_, told)| {
-        let (state, told) = told.split_once('`').unwrap();
-        let ends = told.split_once("`\"").unwrap().1.split('`').next().unwrap();
-        let ends = format!("{{\"{ends}}}");
-        (
-            serde_json::from_str(state).unwrap(),
-            serde_json::from_str(&ends).unwrap(),
-        )
-    });
-    (graph, told)
-}
-
-#[test]
-fn every_page_of_the_shelf_has_a_graph_that_does_what_it_says() {
-    let api = Api::start();
-    let server = start(&api);
-    for plugin in ["http", "llm", "json", "text", "csv", "time"] {
-        let page = std::fs::read_to_string(repository().join(format!("plugins/{plugin}/README.md"))).unwrap();
-        let (graph, told) = example(&page);
-        let graph = server.create(&graph);
-        // Those of http and llm ask somebody on the internet.
-        let Some((state, ends)) = told else {
-            assert!(
-                ["http", "llm"].contains(&plugin),
-                "{plugin} does not say how its example ends"
-            );
-            continue;
-        };
-        let run = server.run(&graph, &state);
-        assert_eq!(run["status"], "finished", "{plugin}: {}", run["error"]);
-        for (key, value) in ends.as_object().unwrap() {
-            assert_eq!(&run["state"][key], value, "{plugin}: {key}");
-        }
-    }
-}
-
 #[test]
 fn the_shelf_gives_in_the_sandbox_what_its_own_tests_say() {
     let api = Api::start();
