@@ -251,7 +251,6 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
             1,
         ),
         (vec!["--limit", "2"], 2),
-        (vec!["--limit", "0"], 0),
         (vec!["--all"], 4),
     ] {
         let found = prints(&server, &[&["runs"][..], flags.as_slice()].concat());
@@ -267,6 +266,8 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
     );
     for wrong in [
         vec!["runs", "--status", "odd"],
+        vec!["runs", "--limit", "0"],
+        vec!["runs", "--limit", "-1"],
         vec!["runs", "--started-after", "soon"],
         vec!["runs", "--graph", "nope"],
     ] {

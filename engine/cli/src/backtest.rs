@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use crate::{
     Server,
     client::{download, escape, get, list, text},
+    number::whole,
     output,
     paint::Paint,
     shown::{Much, pretty},
@@ -38,7 +39,8 @@ pub(crate) struct Arguments {
     #[arg(long, num_args = 1.., value_name = "RUN")]
     runs: Vec<String>,
     /// Take the newest runs of the server, so many
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "runs")]
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "runs",
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
     last: usize,
     /// With --last: only runs of this graph, by its id or name
     #[arg(long, conflicts_with = "runs")]

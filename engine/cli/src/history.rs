@@ -18,6 +18,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     Server,
     client::{download, escape, get, get_text, list, print_items, text, upload},
+    number::{LARGEST, whole},
     output,
     paint::Paint,
     refusal::run_error,
@@ -36,7 +37,7 @@ pub(crate) struct Show {
     /// The run's id
     run: String,
     /// Show it as it was right after this step; 0 for its beginning
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
     step: Option<u64>,
     /// Print the whole as JSON
     #[arg(long)]
@@ -61,8 +62,10 @@ pub(crate) struct Diff {
     /// The run's id
     run: String,
     /// The step to begin with; 0 for the run's beginning
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
     from: u64,
     /// The step to come to
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
     to: u64,
     /// Print the whole as JSON, with a JSON Patch (RFC 6902)
     #[arg(long)]

@@ -18,6 +18,7 @@ mod interrupt;
 mod lock;
 mod log;
 mod new;
+mod number;
 mod oci;
 mod output;
 mod paint;
@@ -40,7 +41,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use crate::server::Server;
+use crate::{
+    number::{LARGEST, whole},
+    server::Server,
+};
 
 #[derive(Parser)]
 #[command(
@@ -160,7 +164,8 @@ struct Run {
     #[arg(long, default_value = "{}")]
     state: String,
     /// Which of the queued runs is taken up first, the one with the highest: -100 to 100
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true,
+        value_parser = whole::<i32>(-100..=100))]
     priority: i32,
     /// A key of your own: sent again with it, the request answers the same run
     #[arg(long, value_name = "KEY")]
@@ -180,7 +185,7 @@ struct Watch {
     /// The run's id
     run: String,
     /// Begin after the event with this number
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
     after: u64,
     /// Print the events as JSON lines
     #[arg(long)]
@@ -303,5 +308,67 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(import) => import.run(),
         Command::Backtest(backtest) => backtest.run(),
         Command::Store(command) => store::run(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_refused_in_the_same_words() {
+        for (arguments, refused) in [
+            (
+                "runs --limit abc",
+                "expected a whole number from 1 to 1000000000, got `abc`",
+            ),
+            (
+                "runs --limit 0",
+                "expected a whole number from 1 to 1000000000, got `0`",
+            ),
+            (
+                "run g --priority 101",
+                "expected a whole number from -100 to 100, got `101`",
+            ),
+            (
+                "run g --priority -3000000000",
+                "expected a whole number from -100 to 100",
+            ),
+            (
+                "schedule create n g --every 1h --priority x",
+                "expected a whole number from -100 to 100",
+            ),
+            ("fork r --step -1", "expected a whole number of 0 or more"),
+            ("show r --step 1.5", "expected a whole number of 0 or more"),
+            ("diff r -1 2", "expected a whole number of 0 or more"),
+            ("diff r 1 x", "expected a whole number of 0 or more"),
+            ("signal r go --wait -5", "expected a whole number of 0 or more"),
+            (
+                "watch r --after 99999999999999999999",
+                "and at most 9223372036854775807",
+            ),
+            (
+                "backtest p.wasm --last 0",
+                "expected a whole number from 1 to 1000000",
+            ),
+            ("serve --max-runs 0", "expected a whole number from 1 to 1000000"),
+            (
+                "serve --max-queued -1",
+                "expected a whole number from 0 to 1000000000",
+            ),
+            (
+                "serve --call-timeout 1s",
+                "expected a whole number from 1 to 86400",
+            ),
+            (
+                "serve --call-memory 8192",
+                "expected a whole number from 1 to 4096",
+            ),
+        ] {
+            let words = arguments.split(' ');
+            let said = Arguments::try_parse_from(["heddle"].into_iter().chain(words));
+            let said = said.err().expect("it is refused").to_string();
+            assert!(said.contains(refused), "{arguments}: {said}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     Server, Usage,
     client::{escape, get_text, list, print_items, text},
+    number::whole,
     output,
     paint::Paint,
 };
@@ -41,7 +42,8 @@ pub(crate) struct Runs {
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
     /// How many to list, the newest ones
-    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all")]
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all",
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000_000))]
     limit: usize,
     /// List all of them
     #[arg(long)]

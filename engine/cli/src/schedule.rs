@@ -10,6 +10,7 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     Server,
     client::{Answer, body_of, delete, escape, get_text, given, list, post, print_items, text},
+    number::whole,
     output,
     refusal::Flags,
     shown::{Much, pretty},
@@ -92,7 +93,8 @@ pub(crate) struct Create {
     #[arg(long, default_value = "{}")]
     state: String,
     /// Which of the queued runs is taken up first, the one with the highest: -100 to 100
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true,
+        value_parser = whole::<i32>(-100..=100))]
     priority: i32,
     /// What if its last run is not over
     #[arg(long, value_enum, default_value_t = Overlap::Skip)]

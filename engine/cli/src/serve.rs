@@ -11,7 +11,7 @@ use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{archive::Folder, log, watch::PluginsFolder};
+use crate::{archive::Folder, log, number::whole, watch::PluginsFolder};
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -53,10 +53,12 @@ pub(crate) struct Serve {
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allow_origins: Vec<String>,
     /// How many runs may be under way at once; a further one is queued
-    #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight)]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight,
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
     max_runs: usize,
     /// How many runs may be queued; a further start is refused
-    #[arg(long, value_name = "N", default_value_t = Settings::default().max_queued)]
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_queued,
+        allow_negative_numbers = true, value_parser = whole::<usize>(0..=1_000_000_000))]
     max_queued: usize,
     /// How long runs are kept after their end, as in 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d,
     /// finished=forever; the most particular one stands; repeatable [default: 7d]
@@ -66,10 +68,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR")]
     export_before_forgetting: Option<PathBuf>,
     /// How many seconds one call of a function may take
-    #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().call_timeout.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().call_timeout.as_secs(),
+        allow_negative_numbers = true, value_parser = whole::<u64>(1..=86_400))]
     call_timeout: u64,
     /// How much memory one call of a function may use, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().max_memory_bytes >> 20)]
+    #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().max_memory_bytes >> 20,
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=4096))]
     call_memory: usize,
 }
 
@@ -102,8 +106,8 @@ impl Serve {
         let host = Host::new(HostSettings {
             cache_dir: Some(cache),
             policy,
-            call_timeout: Duration::from_secs(self.call_timeout.max(1)),
-            max_memory_bytes: self.call_memory.max(1) << 20,
+            call_timeout: Duration::from_secs(self.call_timeout),
+            max_memory_bytes: self.call_memory << 20,
             ..HostSettings::default()
         })?;
         let ports = Ports {
@@ -113,7 +117,7 @@ impl Serve {
             ids: Arc::new(RandomIds),
         };
         let settings = Settings {
-            max_runs_in_flight: self.max_runs.max(1),
+            max_runs_in_flight: self.max_runs,
             max_queued: self.max_queued,
             follow_plugins: self.watch,
             ..Settings::default()

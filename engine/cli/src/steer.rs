@@ -10,6 +10,7 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     Server,
     client::{Answer, body_of, escape, get, given, post, post_keyed, text},
+    number::{LARGEST, whole},
     output,
     refusal::Flags,
 };
@@ -24,7 +25,7 @@ pub(crate) struct Signal {
     #[arg(long, default_value = "null")]
     payload: String,
     /// The wait that it is for: an id that `heddle show` lists [default: the wait for the signal that began first]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
     wait: Option<u64>,
     /// A key of your own: sent again with it, the signal counts once
     #[arg(long, value_name = "KEY")]
@@ -108,7 +109,7 @@ pub(crate) struct Fork {
     /// The run's id
     run: String,
     /// The step right after which the new run goes on; 0 for the run's beginning
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
     step: u64,
     /// The keys of the state that are to be other than they were: JSON, or @FILE, or @- for stdin
     #[arg(long, value_name = "JSON", default_value = "{}")]
