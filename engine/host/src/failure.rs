@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heddle_kernel::{Failure, FailureKind, object, object::clip};
+use heddle_kernel::{Failure, FailureKind, display, object, object::clip};
 use wasmtime::{PoolConcurrencyLimitError, Trap, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
@@ -67,7 +67,10 @@ fn exited(function: &str, status: i32, said: &str) -> Failure {
         0 => format!("`{function}` exited with status 0 before it gave its result{said}"),
         _ => format!("`{function}` exited with status {status}{said}"),
     };
-    Failure::new(FailureKind::Permanent, clip(&message, MESSAGE_LEN))
+    Failure::new(
+        FailureKind::Permanent,
+        clip(&display::redact(&message), MESSAGE_LEN),
+    )
 }
 
 /// The call ran longer than it may.
@@ -171,7 +174,7 @@ pub(crate) fn of_error(
             clip(&format!("{error:#}"), 600)
         ),
     };
-    Failure::new(FailureKind::Trap, clip(&message, MESSAGE_LEN))
+    Failure::new(FailureKind::Trap, clip(&display::redact(&message), MESSAGE_LEN))
 }
 
 /// Whether the guest handed over more at once than was set for its store.
@@ -179,9 +182,9 @@ pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
     format!("{error:#}").contains(TOO_MUCH_AT_ONCE)
 }
 
-/// Makes a failure of what a guest said went wrong.
+/// Makes a failure of what a guest said went wrong. It is recorded, and so without the secrets of URLs in it.
 pub(crate) fn of_said(said: Said, limits: &CallLimits) -> Failure {
-    let mut failure = Failure::new(said.kind, clip(&said.message, MESSAGE_LEN));
+    let mut failure = Failure::new(said.kind, clip(&display::redact(&said.message), MESSAGE_LEN));
     failure.data = said
         .data
         .filter(|data| data.len() <= limits.result.value)

@@ -67,16 +67,16 @@ fn outgoing(request: &Request, url: &Url<'_>, invalid: &dyn Fn(&str) -> Error) -
     let scheme = if url.is_https { Scheme::Https } else { Scheme::Http };
     outgoing
         .set_method(&method(&request.method))
-        .map_err(|()| invalid("its method is none"))?;
+        .map_err(|()| invalid("its method is not valid"))?;
     outgoing
         .set_scheme(Some(&scheme))
-        .map_err(|()| invalid("its scheme is none"))?;
+        .map_err(|()| invalid("its scheme is not valid"))?;
     outgoing
         .set_authority(Some(url.authority))
-        .map_err(|()| invalid("its host is none"))?;
+        .map_err(|()| invalid("the URL has no valid host name"))?;
     outgoing
         .set_path_with_query(Some(url.path))
-        .map_err(|()| invalid("its path is none"))?;
+        .map_err(|()| invalid("the URL has no valid path"))?;
     Ok(outgoing)
 }
 

@@ -124,10 +124,27 @@ impl Request {
         guest::open(self, &Url::parse(&self.url)?)
     }
 
-    /// What it is called in errors. A query may hold a secret.
+    /// What it is called in errors: without its query and its user, which may hold secrets.
     fn shown(&self) -> String {
-        let url = self.url.split(['?', '#']).next().unwrap_or_default();
-        format!("{} {url}", self.method)
+        format!("{} {}", self.method, without_secrets(&self.url))
+    }
+}
+
+/// A URL without what may be secret in it. A password may have any character where the URL is not valid, so all up to
+/// the last `@` is left out, unless a `/` of a path stands before it.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url
+        .split_once("://")
+        .map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (user, rest) = match authority.rfind('@') {
+        Some(at) => ("***@", &rest[at + 1..]),
+        None => ("", rest),
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    match scheme {
+        "" => format!("{user}{rest}"),
+        scheme => format!("{scheme}://{user}{rest}"),
     }
 }
 
@@ -295,6 +312,19 @@ mod tests {
         ] {
             let error = Url::parse(odd).expect_err("it is none");
             assert!(error.message.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_url_is_told_without_its_user_and_its_query() {
+        for (url, told) in [
+            ("http://u:s3cretpw@ho st/", "http://***@ho st/"),
+            ("http://u:p#w?@host/a?key=b", "http://***@host/a"),
+            ("https://host:81/@me?key=b#c", "https://host:81/@me"),
+            ("u:pw@host", "***@host"),
+            ("host", "host"),
+        ] {
+            assert_eq!(without_secrets(url), told);
         }
     }
 
