@@ -87,8 +87,9 @@ impl Printer {
         let margin = " ".repeat(38);
         let given = |key: &str| event[key].as_str();
         let prompt = given("wait_prompt").or(prompt.as_deref());
-        for line in prompt.into_iter().flat_map(display::lines) {
-            writeln!(out, "{margin}{}", self.paint.in_colour("33", &line))?;
+        // In one line, so that no line of it passes for the hint below.
+        if let Some(prompt) = prompt {
+            writeln!(out, "{margin}{}", self.paint.in_colour("33", prompt))?;
         }
         let signal = given("wait_signal").or(signal.as_deref()).unwrap_or("SIGNAL");
         let (run, signal) = (output::shell_word(&self.run), output::shell_word(signal));
