@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use heddle_kernel::RunId;
 use heddle_runtime::ports::Archive;
 
+use crate::output;
+
 /// A folder with one file for each run.
 pub(crate) struct Folder(PathBuf);
 
@@ -18,7 +20,7 @@ impl Folder {
     /// Opens the folder, or makes it.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)
-            .with_context(|| format!("--export-before-forgetting {}", path.display()))?;
+            .with_context(|| format!("--export-before-forgetting {}", output::path(path)))?;
         Ok(Self(path.to_owned()))
     }
 }
@@ -28,7 +30,7 @@ impl Archive for Folder {
         let path = self.0.join(format!("{run}.ndjson"));
         Box::pin(async move {
             let written = tokio::task::spawn_blocking(move || {
-                write(&path, &export).map_err(|error| format!("{}: {error}", path.display()))
+                write(&path, &export).map_err(|error| format!("{}: {error}", output::path(&path)))
             });
             written.await.unwrap_or_else(|error| Err(error.to_string()))
         })

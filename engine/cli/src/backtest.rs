@@ -100,7 +100,7 @@ impl Arguments {
     /// Registers the new version, and whatever else it may call.
     async fn register(&self, host: &Host) -> anyhow::Result<PluginInfo> {
         let new = |file: &Path, name: Option<String>| -> anyhow::Result<NewPlugin> {
-            let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let bytes = fs::read(file).with_context(|| format!("cannot read {}", output::path(file)))?;
             Ok(NewPlugin {
                 name,
                 fallback_name: file.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
@@ -108,14 +108,14 @@ impl Arguments {
             })
         };
         let plugin = host.register(new(&self.plugin, self.name.clone())?).await;
-        let plugin = plugin.with_context(|| self.plugin.display().to_string())?;
+        let plugin = plugin.with_context(|| output::path(&self.plugin).to_string())?;
         let Some(folder) = &self.plugins else {
             return Ok(plugin);
         };
-        let entries = fs::read_dir(folder).with_context(|| format!("--plugins {}", folder.display()))?;
+        let entries = fs::read_dir(folder).with_context(|| format!("--plugins {}", output::path(folder)))?;
         for entry in entries {
             let file = entry
-                .with_context(|| format!("--plugins {}", folder.display()))?
+                .with_context(|| format!("--plugins {}", output::path(folder)))?
                 .path();
             if file.extension().is_none_or(|ending| ending != "wasm") {
                 continue;
@@ -123,7 +123,7 @@ impl Arguments {
             match host.register(new(&file, None)?).await {
                 // The new version stands for the one that is there.
                 Ok(_) | Err(RegisterError::VersionTaken { .. }) => {}
-                Err(error) => output::warning(format_args!("{} is left out: {error}", file.display())),
+                Err(error) => output::warning(format_args!("{} is left out: {error}", output::path(&file))),
             }
         }
         Ok(plugin)

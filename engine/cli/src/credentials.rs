@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use oci_client::secrets::RegistryAuth;
 use serde_json::Value;
 
+use crate::output;
+
 /// The variables that name a user, for whatever registry a command talks to.
 pub(crate) const USER: &str = "HEDDLE_OCI_USER";
 pub(crate) const PASSWORD: &str = "HEDDLE_OCI_PASSWORD";
@@ -43,11 +45,11 @@ impl Credentials {
                     Ok(text) => text,
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => "{}".to_owned(),
                     Err(error) => {
-                        return Err(error).with_context(|| format!("cannot read {}", file.display()));
+                        return Err(error).with_context(|| format!("cannot read {}", output::path(&file)));
                     }
                 };
                 let auth = in_docker_file(&text, registry)
-                    .with_context(|| format!("the credentials in {} cannot be read", file.display()))?;
+                    .with_context(|| format!("the credentials in {} cannot be read", output::path(&file)))?;
                 (auth, Found::InFile(file))
             }
             None => (None, Found::Nowhere),
@@ -74,7 +76,7 @@ impl Credentials {
             Found::InEnvironment => format!("are {USER} and {PASSWORD} right, and is the user allowed to?"),
             Found::InFile(file) => format!(
                 "are the credentials in {} right, and is the user allowed to?",
-                file.display()
+                output::path(file)
             ),
         }
     }

@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use heddle_kernel::display;
 use serde::de::IgnoredAny;
 
-use crate::yaml::{self, Mistake, Place, Tree};
+use crate::{
+    output,
+    yaml::{self, Mistake, Place, Tree},
+};
 
 /// The largest definition, in bytes; as large as the server takes one.
 const MAX_BYTES: u64 = 16 << 20;
@@ -33,13 +36,13 @@ impl Source {
                 .context("cannot read stdin")?;
             "stdin".to_owned()
         } else {
-            let cannot = || format!("cannot read {}", file.display());
+            let cannot = || format!("cannot read {}", output::path(file));
             let opened = std::fs::File::open(file).with_context(cannot)?;
             opened
                 .take(MAX_BYTES + 1)
                 .read_to_string(&mut text)
                 .with_context(cannot)?;
-            file.display().to_string()
+            output::path(file)
         };
         if text.len() as u64 > MAX_BYTES {
             bail!(

@@ -58,7 +58,7 @@ pub(crate) fn run(
     }
     match out {
         Some(out) => {
-            std::fs::write(&out, picture).with_context(|| format!("cannot write {}", out.display()))?;
+            std::fs::write(&out, picture).with_context(|| format!("cannot write {}", output::path(&out)))?;
         }
         None if std::io::stdout().is_terminal() => {
             for line in display::lines(&picture) {

@@ -439,7 +439,7 @@ impl Export {
         let mut export = download(&self.server, &path)?;
         match &self.out {
             Some(file) if file != Path::new("-") => {
-                let name = file.display();
+                let name = output::path(file);
                 let mut out = File::create(file).with_context(|| format!("cannot write {name}"))?;
                 io::copy(&mut export, &mut out).with_context(|| format!("{name} is not complete"))?;
                 out.sync_all()
@@ -465,7 +465,7 @@ impl Import {
             Box::new(io::stdin())
         } else {
             let file = File::open(&self.file);
-            Box::new(file.with_context(|| format!("cannot read {}", self.file.display()))?)
+            Box::new(file.with_context(|| format!("cannot read {}", output::path(&self.file)))?)
         };
         reader.read_to_end(&mut export)?;
         let run = upload(&self.server, "/v1/runs:import", "application/x-ndjson", &export)?;

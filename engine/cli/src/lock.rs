@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::output;
+
 /// The version of the file's format.
 const FORMAT: u32 = 1;
 
@@ -53,10 +55,10 @@ impl Lock {
     pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let pins = match std::fs::read_to_string(file) {
             Ok(text) => {
-                read(&text).with_context(|| format!("cannot use the lock file {}", file.display()))?
+                read(&text).with_context(|| format!("cannot use the lock file {}", output::path(file)))?
             }
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", output::path(file))),
         };
         let file = file.to_owned();
         Ok(Self { file, pins })
@@ -92,7 +94,7 @@ impl Lock {
         };
         let mut text = serde_json::to_string_pretty(&written)?;
         text.push('\n');
-        replace(&self.file, &text).with_context(|| format!("cannot write {}", self.file.display()))
+        replace(&self.file, &text).with_context(|| format!("cannot write {}", output::path(&self.file)))
     }
 }
 

@@ -222,7 +222,7 @@ fn main() -> ExitCode {
         if output::is_closed(&error) {
             return ExitCode::SUCCESS;
         }
-        output::error(format_args!("{error:#}"));
+        output::error(output::with_safe_arguments(&format!("{error:#}")));
         match error.is::<Usage>() {
             true => WRONG_USAGE.into(),
             false => ExitCode::FAILURE,
@@ -244,11 +244,8 @@ fn parse() -> Result<Arguments, ExitCode> {
             return ExitCode::SUCCESS;
         }
         // What clap says may repeat an argument, and so a password in it.
-        let said = match paint::Paint::for_stderr().is_on() {
-            true => error.render().ansi().to_string(),
-            false => error.render().to_string(),
-        };
-        output::message(said.trim_end());
+        let said = error.render().ansi().to_string();
+        output::message(output::with_safe_arguments(said.trim_end()));
         WRONG_USAGE.into()
     })
 }

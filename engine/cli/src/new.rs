@@ -123,7 +123,7 @@ impl New {
         if folder.exists() {
             bail!(
                 "{} is there already: give the plugin another name, or move it away",
-                folder.display()
+                output::path(&folder)
             );
         }
         for (to, text) in self.lang.files().into_iter().flatten().copied() {
@@ -204,14 +204,14 @@ fn write(folder: &Path, to: &str, text: &str, name: &str) -> anyhow::Result<()> 
     // Git would take a file of its own name in the templates at its word.
     let to = folder.join(if to == "gitignore" { ".gitignore" } else { to });
     let parent = to.parent().expect("a file of a project is in a folder");
-    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", output::path(parent)))?;
     let text = match to.starts_with(folder.join("sdk")) {
         true => text.to_owned(),
         false => text
             .replace("{{name}}", name)
             .replace("{{file}}", &name.replace('-', "_")),
     };
-    fs::write(&to, text).with_context(|| format!("cannot write {}", to.display()))
+    fs::write(&to, text).with_context(|| format!("cannot write {}", output::path(&to)))
 }
 
 #[cfg(test)]

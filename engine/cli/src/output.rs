@@ -6,6 +6,7 @@
 use std::{
     fmt::Display,
     io::{self, ErrorKind, StdoutLock, Write},
+    path::Path,
 };
 
 use heddle_kernel::display;
@@ -95,9 +96,56 @@ pub(crate) fn print_pretty(value: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a line to stderr. Where nobody reads it, nothing is lost.
-pub(crate) fn message(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{}", display::redact(&line.to_string()));
+/// Prints lines to stderr, without anything that a terminal would act on but the colours of this program. Where nobody
+/// reads it, nothing is lost.
+pub(crate) fn message(lines: impl Display) {
+    let lines = lines.to_string();
+    let safe = safe(&display::redact(&lines), Paint::for_stderr().is_on());
+    let _ = writeln!(io::stderr(), "{safe}");
+}
+
+/// The lines of a text, each made safe. Colours stay where the text is shown in colour.
+fn safe(text: &str, in_colour: bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for (at, line) in text.split('\n').enumerate() {
+        safe.push_str(if at > 0 { "\n" } else { "" });
+        let mut rest = line;
+        while let Some((before, colour, after)) = in_colour.then(|| display::colour(rest)).flatten() {
+            safe.push_str(&display::line(before));
+            safe.push_str(colour);
+            rest = after;
+        }
+        safe.push_str(&display::line(rest));
+    }
+    safe
+}
+
+/// A path in a message: in one line, whatever its name is.
+pub(crate) fn path(path: &Path) -> String {
+    display::line(&path.to_string_lossy()).into_owned()
+}
+
+/// A message in which each argument of this command that it repeats is in one line, whatever is in it.
+pub(crate) fn with_safe_arguments(said: &str) -> String {
+    let arguments = std::env::args_os().skip(1);
+    with_safe(
+        said,
+        arguments.map(|argument| argument.to_string_lossy().into_owned()),
+    )
+}
+
+fn with_safe(said: &str, arguments: impl Iterator<Item = String>) -> String {
+    let mut said = said.to_owned();
+    for argument in arguments.filter(|argument| !argument.trim().is_empty()) {
+        let value = argument.split_once('=').map(|(_, value)| value.to_owned());
+        for given in [Some(argument), value].into_iter().flatten() {
+            let safe = display::line(&given);
+            if safe != given {
+                said = said.replace(&given, &safe);
+            }
+        }
+    }
+    said
 }
 
 /// Prints a warning to stderr.
@@ -140,6 +188,22 @@ mod tests {
         ] {
             assert_eq!(shell_word(text), word);
         }
+    }
+
+    #[test]
+    fn a_message_acts_on_no_terminal() {
+        let text = "\u{1b}[1merror\u{1b}[0m: a\u{1b}[2J\u{202e}\u{9b}\n  b\r";
+        assert_eq!(
+            safe(text, true),
+            "\u{1b}[1merror\u{1b}[0m: a\\u{1b}[2J\\u{202e}\\u{9b}\n  b\\r"
+        );
+        assert_eq!(safe(text, false), "error: a\\u{1b}[2J\\u{202e}\\u{9b}\n  b\\r");
+        assert_eq!(path(Path::new("A\u{1b}[31m\nerror: fake")), "A\\nerror: fake");
+        let given = ["--a=x\u{1b}[31m\ny".to_owned(), "b\u{85}".to_owned()];
+        assert_eq!(
+            with_safe("error: 'x\u{1b}[31m\ny' and\nb\u{85}", given.into_iter()),
+            "error: 'x\\ny' and\nb\\u{85}"
+        );
     }
 
     #[test]

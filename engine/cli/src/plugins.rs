@@ -132,7 +132,7 @@ enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(file) => write!(f, "{}", file.display()),
+            Self::File(file) => write!(f, "{}", output::path(file)),
             Self::Registry(reference) => write!(f, "{reference}"),
             Self::Pinned(pin) => f.write_str(&pin.reference),
         }
@@ -149,7 +149,7 @@ impl Add {
         match (&*sources, &self.name) {
             ([], _) => bail!(
                 "{} pins nothing: `heddle plugin add oci://…` writes it",
-                lock.file().display()
+                output::path(lock.file())
             ),
             ([source], _) => {
                 self.add(source, &mut lock)?;
@@ -244,14 +244,14 @@ impl Add {
 
     /// Adds exactly what was pinned.
     fn add_pinned(&self, pin: &Pin, lock: &mut Lock) -> anyhow::Result<()> {
-        let in_lock = || format!("in {}", lock.file().display());
+        let in_lock = || format!("in {}", output::path(lock.file()));
         let reference = Reference::parse(&pin.reference).with_context(in_lock)?;
         let at = Reference::parse(&reference.at(&pin.manifest).to_string()).with_context(in_lock)?;
         let pulled = Registry::of(&at, self.transport.plain_http)?.pull()?;
         if pulled.digest != pin.component {
             bail!(
                 "{} pins the component {} for {reference}, and its manifest names {}: one of the two was changed by hand",
-                lock.file().display(),
+                output::path(lock.file()),
                 pin.component,
                 pulled.digest
             );
@@ -276,7 +276,7 @@ impl Add {
             Ok(now) => output::warning(format_args!(
                 "{reference} was moved to {now}; {} was added, as {} pins it, and --update follows the tag",
                 pin.manifest,
-                self.lock.display()
+                output::path(&self.lock)
             )),
             Err(error) => {
                 output::warning(format_args!(
@@ -332,7 +332,7 @@ impl Push {
         }
         let component = read_component(&self.file)?;
         let outline = Outline::of(&component, stem_of(&self.file))
-            .map_err(|error| anyhow::anyhow!("{}: {error}", self.file.display()))?;
+            .map_err(|error| anyhow::anyhow!("{}: {error}", output::path(&self.file)))?;
         let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &outline)?;
         let pinned = reference.at(&digest).to_string();
         if self.json {
@@ -369,7 +369,7 @@ impl Remove {
 
 /// Reads a component from a file.
 pub(crate) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read(file).with_context(|| format!("cannot read {}", output::path(file)))
 }
 
 /// What a file names a component that carries no name.
@@ -393,7 +393,8 @@ pub(crate) fn named_path(route: &str, component: &[u8], name: Option<&str>, stem
 
 /// The components in a folder, in the order of their names.
 fn components_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", output::path(folder)))?;
     let mut files = Vec::new();
     for entry in entries {
         let file = entry?.path();
@@ -402,7 +403,7 @@ fn components_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     if files.is_empty() {
-        bail!("there is no .wasm file in {}", folder.display());
+        bail!("there is no .wasm file in {}", output::path(folder));
     }
     files.sort();
     Ok(files)

@@ -17,6 +17,8 @@ use anyhow::Context;
 use heddle_kernel::Digest;
 use heddle_runtime::{Engine, RegisterPluginError};
 
+use crate::output;
+
 /// How often the folder is looked at. A change is taken at the second look after it.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// After how many looks a component is tried again that could not be kept: 5 s.
@@ -62,7 +64,9 @@ impl PluginsFolder {
                 self.unreadable = true;
                 return Ok(());
             }
-            Err(error) => return Err(error).with_context(|| format!("--plugins {}", self.path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("--plugins {}", output::path(&self.path)));
+            }
         };
         match (found.is_empty(), self.named) {
             (true, true) => tracing::warn!(

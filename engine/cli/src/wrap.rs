@@ -14,6 +14,8 @@ use clap::Args;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+use crate::output;
+
 /// The contract's text.
 pub(crate) const CONTRACT: &str = include_str!("../../../wit/0.1.0/plugin.wit");
 
@@ -32,10 +34,11 @@ pub(crate) struct Wrap {
 impl Wrap {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let module =
-            fs::read(&self.module).with_context(|| format!("cannot read {}", self.module.display()))?;
+            fs::read(&self.module).with_context(|| format!("cannot read {}", output::path(&self.module)))?;
         let component = component(module)
-            .with_context(|| format!("no component can be made of {}", self.module.display()))?;
-        fs::write(&self.out, component).with_context(|| format!("cannot write {}", self.out.display()))?;
+            .with_context(|| format!("no component can be made of {}", output::path(&self.module)))?;
+        fs::write(&self.out, component)
+            .with_context(|| format!("cannot write {}", output::path(&self.out)))?;
         Ok(ExitCode::SUCCESS)
     }
 }

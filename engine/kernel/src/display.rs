@@ -93,6 +93,15 @@ fn is_unsafe(character: char) -> bool {
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
 
+/// The first colour sequence of a text, with what stands before and behind it.
+pub fn colour(text: &str) -> Option<(&str, &str, &str)> {
+    let starts = text.match_indices(['\u{1b}', '\u{9b}']);
+    let (at, len) = starts
+        .filter_map(|(at, _)| Some((at, colour_len(&text[at..])?)))
+        .next()?;
+    Some((&text[..at], &text[at..at + len], &text[at + len..]))
+}
+
 /// The length of the colour sequence (ECMA-48, 8.3.117) that the text begins with.
 fn colour_len(text: &str) -> Option<usize> {
     let parameters = text
