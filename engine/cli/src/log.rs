@@ -3,24 +3,28 @@
 //! Log lines contain text that the server does not control: names, paths, errors of plugins and of other systems. No
 //! such text can begin a line, move a cursor or show a password.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use heddle_kernel::display;
-use tracing::field::Field;
+use tracing::{field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
     field::MakeExt,
     fmt::format::{Writer, debug_fn},
 };
 
-use crate::paint::Paint;
+use crate::{Usage, paint::Paint};
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "HEDDLE_LOG";
 
 /// Logs to stderr from here on, in colour where it is a terminal.
-pub(crate) fn to_stderr() {
-    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+///
+/// # Errors
+/// Where the variable says something that is no level.
+pub(crate) fn to_stderr() -> anyhow::Result<()> {
+    let asked = std::env::var_os(VARIABLE).unwrap_or_default();
+    let filter = filter(&asked.to_string_lossy())?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
@@ -30,6 +34,28 @@ pub(crate) fn to_stderr() {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
+    Ok(())
+}
+
+/// What is logged by what the variable says; empty is as if it was not set.
+fn filter(asked: &str) -> anyhow::Result<EnvFilter> {
+    let asked = asked.trim();
+    if asked.is_empty() {
+        return Ok(EnvFilter::new("info"));
+    }
+    // A word alone that is no level would be the name of a part of the program, of which everything is logged.
+    let is_word = |part: &str| !part.contains(['=', '[', ':']) && LevelFilter::from_str(part).is_err();
+    let read = match asked.split(',').find(|part| is_word(part.trim())) {
+        Some(_) => None,
+        None => EnvFilter::try_new(asked).ok(),
+    };
+    read.ok_or_else(|| {
+        Usage::error(format!(
+            "{VARIABLE}: `{}` is no level: it is error, warn, info, debug, trace or off, or such a level for a part \
+             of the program, as in info,heddle_runtime=debug",
+            display::line(asked)
+        ))
+    })
 }
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
@@ -61,6 +87,27 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_no_level_is_refused_with_the_levels() {
+        for (asked, means) in [
+            ("", "info"),
+            (" ", "info"),
+            ("debug", "debug"),
+            ("WARN", "warn"),
+            ("off", "off"),
+        ] {
+            assert_eq!(filter(asked).expect(asked).to_string(), means, "{asked}");
+        }
+        assert!(filter("info,heddle_runtime=debug").is_ok());
+        for asked in ["loud", "info,loud", "heddle_runtime=loud", "="] {
+            let told = filter(asked).err().map(|error| error.to_string());
+            assert!(
+                told.is_some_and(|told| told.contains("error, warn, info, debug, trace or off")),
+                "{asked}"
+            );
         }
     }
 

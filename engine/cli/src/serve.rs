@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use heddle_host::{Host, HostSettings, Policy};
 use heddle_kernel::retention::Retention;
 use heddle_runtime::ports::Archive;
@@ -11,7 +11,7 @@ use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{archive::Folder, log, number::whole, watch::PluginsFolder};
+use crate::{archive::Folder, log, number::whole, output, watch::PluginsFolder};
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ pub(crate) struct Serve {
 }
 
 pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
-    log::to_stderr();
+    log::to_stderr()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve.run());
     // A guest that ignores its deadline must not hold the exit up.
@@ -147,7 +147,7 @@ impl Serve {
         let address = listener.local_addr()?;
         tracing::info!(
             "listening on http://{address} (page /, docs /docs), store {}",
-            path.display()
+            output::path(&path)
         );
         let stop = async move {
             stop.await;
@@ -165,12 +165,15 @@ impl Serve {
         let Some(file) = &self.policy else {
             return Ok(Policy::default());
         };
-        let text = std::fs::read_to_string(file).with_context(|| format!("--policy {}", file.display()))?;
+        let shown = output::path(file);
+        let option = || format!("--policy {shown}");
+        // To read from a pipe would wait for whoever writes to it, perhaps for ever.
+        if !std::fs::metadata(file).with_context(option)?.is_file() {
+            bail!("--policy {shown}: expected a regular file, and this is a folder, a pipe or a device");
+        }
+        let text = std::fs::read_to_string(file).with_context(option)?;
         Policy::parse(&text).map_err(|error| {
-            anyhow::anyhow!(
-                "--policy {}: {error}; docs/permissions.md says what a policy may have",
-                file.display()
-            )
+            anyhow!("--policy {shown}: {error}; docs/permissions.md says what a policy may have")
         })
     }
 
