@@ -80,7 +80,7 @@ fn alone(definition: &str, source: &Source) -> Report {
         severity: found.severity,
         place: source.find(&found.pointer),
         pointer: found.pointer,
-        message: found.message,
+        message: in_commands(&found.message),
     };
     Report {
         findings: found.into_iter().map(finding).collect(),
@@ -102,7 +102,7 @@ fn read(answer: &Value, source: &Source) -> anyhow::Result<Report> {
             },
             place: source.find(&text("pointer")),
             pointer: text("pointer"),
-            message: text("message"),
+            message: in_commands(&text("message")),
         }
     };
     Ok(Report {
@@ -147,7 +147,7 @@ impl Report {
                 "{}: {}: {}{pointer}",
                 paint.in_colour("1", &source.at(finding.place)),
                 paint.in_colour(colour, name),
-                in_commands(&display::line(&finding.message))
+                display::line(&finding.message)
             )?;
         }
         let several = |n: usize, what: &str| match n {

@@ -305,7 +305,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
         return io::read_to_string(io::stdin()).context("cannot read stdin");
     }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", output::path(file)))
 }
 
 pub(crate) fn get(server: &Server, path: &str) -> anyhow::Result<Value> {
@@ -439,7 +439,14 @@ fn successful(
     let reader = response.body_mut().as_reader();
     // What cannot be read of the details is left out: the status is told all the same.
     let _ = reader.take(MAX_PROBLEM).read_to_string(&mut body);
-    Err(Refusal::of(status, &connection.masked(&body), flags).into())
+    let refusal = Refusal::of(status, &connection.masked(&body), flags);
+    if refusal.is_elsewhere(connection.has_path()) {
+        bail!(
+            "{} is not a Heddle server, it answered 404: check the path in --server",
+            connection.url()
+        );
+    }
+    Err(refusal.into())
 }
 
 /// Why a server cannot be reached, and what to do.

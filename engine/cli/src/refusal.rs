@@ -72,6 +72,9 @@ const HTTP_ONLY: [(&str, &str); 9] = [
 /// What sort of problem a wrong query is.
 const BAD_QUERY: &str = "urn:heddle:problem:bad-query";
 
+/// What sort of problem a path is that leads to nothing.
+const NO_SUCH_PATH: &str = "urn:heddle:problem:no-such-path";
+
 /// Places in the body of a request, and the flags or arguments that a command sends there.
 pub(crate) type Flags = &'static [(&'static str, &'static str)];
 
@@ -104,6 +107,13 @@ impl Refusal {
     /// What sort of problem it is.
     pub(crate) fn title(&self) -> String {
         text(&self.problem, "title").into_owned()
+    }
+
+    /// Whether the request came to something that is no Heddle server, or to a path below one where the URL of the
+    /// server has a path. Where it has none, an older Heddle may not know the route.
+    pub(crate) fn is_elsewhere(&self, has_path: bool) -> bool {
+        let kind = &self.problem["type"];
+        self.status == StatusCode::NOT_FOUND && (!kind.is_string() || (has_path && *kind == NO_SUCH_PATH))
     }
 
     /// A place in the body, in the words of the command line.
@@ -153,7 +163,6 @@ impl fmt::Display for Refusal {
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                         f.write_str(": --token, HEDDLE_TOKEN and --header say who you are")
                     }
-                    StatusCode::NOT_FOUND => f.write_str(": --server must name the place where Heddle is"),
                     _ => Ok(()),
                 }
             }
@@ -304,6 +313,7 @@ fn in_flags(message: &str) -> String {
     told.push_str(rest);
     told.replace("`Idempotency-Key`", "`--idempotency-key`")
         .replace("`idempotency-key`", "`--idempotency-key`")
+        .replace("`waits` of the run lists", "`heddle show RUN` lists")
 }
 
 #[cfg(test)]
@@ -358,7 +368,12 @@ mod tests {
             "the server answered 502 Bad Gateway"
         );
         assert!(of(StatusCode::UNAUTHORIZED, "").contains("--token"));
-        assert!(of(StatusCode::NOT_FOUND, "[]").contains("--server"));
+        let elsewhere =
+            |body: &str, has_path| Refusal::of(StatusCode::NOT_FOUND, body, &[]).is_elsewhere(has_path);
+        let problem = |kind: &str| json!({"type": kind, "detail": "there is none"}).to_string();
+        assert!(elsewhere("<html>", false) && elsewhere(&problem(NO_SUCH_PATH), true));
+        assert!(!elsewhere(&problem(NO_SUCH_PATH), false));
+        assert!(!elsewhere(&problem("urn:heddle:problem:no-such-run"), true));
     }
 
     #[test]
@@ -405,6 +420,7 @@ mod tests {
                 "DELETE /v1/plugins/a/policy takes it back",
             ),
             ("`Idempotency-Key` is 1 to 255", "`--idempotency-key` is 1 to 255"),
+            ("`waits` of the run lists those", "`heddle show RUN` lists those"),
             ("GET /", "GET /"),
         ] {
             assert_eq!(in_commands(message), expected);

@@ -198,7 +198,12 @@ impl Server {
     fn authorities(&self) -> anyhow::Result<RootCerts> {
         let certificates: Vec<CertificateDer<'static>> = match &self.ca_cert {
             Some(file) => {
-                let failed = || format!("cannot read the certificates in {} (--ca-cert)", file.display());
+                let failed = || {
+                    format!(
+                        "cannot read the certificates in {} (--ca-cert)",
+                        output::path(file)
+                    )
+                };
                 let found = CertificateDer::pem_file_iter(file).with_context(failed)?;
                 found.collect::<Result<_, _>>().with_context(failed)?
             }
@@ -206,7 +211,7 @@ impl Server {
         };
         match (&self.ca_cert, certificates.is_empty()) {
             (Some(file), true) => {
-                let file = file.display();
+                let file = output::path(file);
                 return Err(Usage::error(format!(
                     "{file} has no certificate in it: --ca-cert takes a PEM file"
                 )));
@@ -227,6 +232,12 @@ impl Connection {
     /// The server's URL, without its user and password.
     pub(crate) fn url(&self) -> &str {
         &self.base
+    }
+
+    /// Whether the server's URL has a path.
+    pub(crate) fn has_path(&self) -> bool {
+        let rest = self.base.split_once("://").map_or(&*self.base, |(_, rest)| rest);
+        rest.contains('/')
     }
 
     /// The proxy that requests go through, without its user and password.
