@@ -155,6 +155,10 @@ fn no_text_of_a_server_acts_on_the_terminal() {
         "a log line is one line: {log}"
     );
     assert!(
+        log.contains("\n                                      x\\nerror: forged"),
+        "a prompt is one line: {log}"
+    );
+    assert!(
         log.contains("signal r 'x\\nerror"),
         "a signal's name is one word of a shell: {log}"
     );
@@ -187,6 +191,90 @@ fn no_text_of_a_problem_acts_on_the_terminal() {
             assert_harmless(&output, arguments);
         }
     }
+}
+
+#[test]
+fn no_argument_that_a_message_repeats_acts_on_the_terminal() {
+    let (option, limit) = (format!("--{HOSTILE}"), format!("--limit={HOSTILE}"));
+    for arguments in [
+        &["plugin", "add", HOSTILE] as &[&str],
+        &["plugin", "push", HOSTILE, "oci://127.0.0.1/a:1"],
+        &["graph", "check", HOSTILE, "--offline"],
+        &["graph", "check", HOSTILE, "--ca-cert", HOSTILE],
+        &["graph", HOSTILE],
+        &[HOSTILE],
+        &["runs", &option],
+        &["runs", &limit],
+        &["run", "g", "--priority", HOSTILE],
+        &["run", "g", "--state", HOSTILE],
+        &["run", "g", "--state", &format!("@{HOSTILE}")],
+        &["backtest", HOSTILE],
+        &["import", HOSTILE],
+        &["store", "check", "--store", HOSTILE],
+        &["serve", "--listen", HOSTILE, "--store", HOSTILE],
+        &["serve", "--policy", HOSTILE, "--store", "sqlite::memory:"],
+    ] {
+        let output = run("http://127.0.0.1:9", arguments);
+        assert!(!output.status.success(), "{arguments:?}: {output:?}");
+        assert_harmless(&output, arguments);
+    }
+}
+
+#[test]
+fn what_a_plugin_says_is_recorded_without_the_passwords_of_urls() {
+    let server = Server::start();
+    let graph = server.create(&json!({"nodes": {"fail": {"uses": "basics/fail",
+        "config": {"message": "GET http://u:s3cretpw@ho st/ cannot be sent"}}}}));
+    let run_id = server.start_run(&graph, &json!({}));
+    server.wait(&run_id);
+    let run_of = |arguments: &[&str]| text(&run(&server.address, arguments).stdout);
+    let shown = run_of(&["show", &run_id, "--json"]);
+    assert!(shown.contains("GET http://***@ho st/ cannot be sent"), "{shown}");
+    for arguments in [&["export", &run_id] as &[&str], &["watch", &run_id, "--json"]] {
+        let events = run_of(arguments);
+        let failures = events.lines().filter(|line| line.contains("cannot be sent"));
+        let failures: Vec<&str> = failures.filter(|line| !line.contains("basics/fail")).collect();
+        assert!(
+            !failures.is_empty() && !failures.concat().contains("s3cretpw"),
+            "{failures:?}"
+        );
+    }
+    let path = format!("{}/nothing/here", server.address);
+    let refused = text(&run(&path, &["graph", "list"]).stderr);
+    assert!(
+        refused.contains("is not a Heddle server, it answered 404: check the path in --server"),
+        "{refused}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn serve_refuses_a_policy_that_is_no_file_and_a_log_level_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("policy");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let serve = |variable: &str| {
+        let store = format!("sqlite:{}", folder.path().join("heddle.db").display());
+        Command::new(heddle())
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", &store, "--policy"])
+            .arg(&pipe)
+            .env("HEDDLE_LOG", variable)
+            .output()
+            .unwrap()
+    };
+    let refused = serve("");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("expected a regular file"),
+        "{refused:?}"
+    );
+    let refused = serve("loud");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("`loud` is no level: it is error, warn, info, debug, trace or off"),
+        "{said}"
+    );
 }
 
 #[test]
