@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::{Doing, ROOT, Run, Status, Task, View};
 use crate::{
     event::{Failure, FailureKind},
-    expr::decimal::Decimal,
     graph::{Does, Text},
     ids::Timestamp,
     object::{Json, Object, kind_of},
-    tokens::compact,
+    tokens::{Tree, compact},
 };
 
 /// The runs of which so many may be under way together.
@@ -283,21 +280,18 @@ impl Run {
     }
 }
 
-/// A value as the part of a group's name: a string as it is, a number in one form however it was written, and
-/// anything else as JSON.
+/// A value as the part of a group's name: a string as it is, and anything else as JSON in the one form that all
+/// ways to write the same value share.
 fn group_key(value: &Json) -> String {
     let text = value.get();
-    let named = match kind_of(text) {
+    let string = match kind_of(text) {
         Some("a string") => serde_json::from_str(text).ok(),
-        Some("a number") => Decimal::parse(text).map(|number| match serde_json::from_str(text) {
-            Ok(Value::Number(short)) if Decimal::parse(&short.to_string()).as_ref() == Some(&number) => {
-                short.to_string()
-            }
-            _ => number.name(),
-        }),
         _ => None,
     };
-    named.unwrap_or_else(|| compact(text).into_owned())
+    string.unwrap_or_else(|| match Tree::of(value) {
+        Ok(tree) => tree.identity(),
+        Err(_) => compact(text).into_owned(),
+    })
 }
 
 impl Task {

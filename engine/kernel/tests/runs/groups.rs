@@ -67,4 +67,16 @@ fn runs_are_of_one_group_where_their_keys_are_the_same_number() {
         "sync/[123456789012345678901] at once 1"
     );
     assert_ne!(name(r#""1""#), name(r#""2""#));
+    for one in ["1", "1.0", "1e0", "10e-1"] {
+        assert_eq!(name(one), "sync/1 at once 1", "{one}");
+        assert_eq!(name(&format!("[{one}]")), "sync/[1] at once 1", "{one}");
+    }
+    for zero in ["0", "-0", "0.0", "-0e7"] {
+        assert_eq!(name(zero), "sync/0 at once 1", "{zero}");
+    }
+    assert_eq!(name("1e2"), "sync/100 at once 1");
+    assert_eq!(
+        name("0.10000000000000000001"),
+        "sync/0.10000000000000000001 at once 1"
+    );
 }
