@@ -132,6 +132,19 @@ impl Expr {
     /// All that is certainly wrong, in the order of the source; of text that does not parse
     /// the first error only.
     pub fn compile(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
+        let expr = Self::compile_kept(source, variables, want)?;
+        match parse::lost_digits(source) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(expr),
+        }
+    }
+
+    /// The same for an expression of a graph that was created before: its decimal literals may have more digits
+    /// than a double holds, as they were let in once.
+    ///
+    /// # Errors
+    /// As [`Self::compile`] has them.
+    pub fn compile_kept(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
         let (parsed, info) = parse::parse(source)?;
         let mut checker = Checker::new(source, &info, variables);
         let (plan, gives) = checker.plan(parsed);

@@ -44,6 +44,12 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Problem>
     }
 }
 
+/// The first number of a text that parses that has more digits than its double holds.
+pub(super) fn lost_digits(source: &str) -> Option<Problem> {
+    let Fault { at, message } = scan::check(source).ok()??;
+    Some(problem(source, at, &message))
+}
+
 /// A problem at a byte of the source.
 pub(super) fn problem(source: &str, at: usize, message: &str) -> Problem {
     let before = source.get(..at).unwrap_or(source);

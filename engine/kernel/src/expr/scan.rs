@@ -4,12 +4,17 @@
 //! without its partner, `=` for `==`) and how deep the expression can be, so that neither the
 //! parser nor what walks its tree can run out of stack.
 
+use super::decimal::Decimal;
+
 /// How deep brackets may be nested. The parser takes up to 16 KiB of stack for each level.
 pub const MAX_NESTING: usize = 32;
 
 /// How many operators, selections and calls may depend on one another. The parser and what
 /// walks its tree take about 1 KiB of stack for each. `&&` and `||` are balanced and free.
 pub const MAX_CHAIN: usize = 256;
+
+/// So many significant digits are enough to write any double.
+const DOUBLE_DIGITS: usize = 17;
 
 /// Something wrong at a byte of the text.
 pub(super) struct Fault {
@@ -32,8 +37,8 @@ struct Open {
     choices: usize,
 }
 
-/// Checks a text; the first thing that is wrong ends it.
-pub(super) fn check(source: &str) -> Result<(), Fault> {
+/// Checks a text; the first thing that is wrong ends it. Gives the first number whose digits a double loses, if any.
+pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
     let bytes = source.as_bytes();
     let mut open = vec![Open {
         at: 0,
@@ -41,6 +46,7 @@ pub(super) fn check(source: &str) -> Result<(), Fault> {
         chain: 0,
         choices: 0,
     }];
+    let mut lost = None;
     let mut at = 0;
     while at < bytes.len() {
         let next = bytes.get(at + 1).copied().unwrap_or(0);
@@ -85,7 +91,7 @@ pub(super) fn check(source: &str) -> Result<(), Fault> {
             }
             bracket @ (b')' | b']' | b'}') => {
                 if partner(top.bracket) != bracket {
-                    return mismatched(top, at, bracket);
+                    return Err(mismatched(top, at, bracket));
                 }
                 open.pop();
             }
@@ -100,8 +106,19 @@ pub(super) fn check(source: &str) -> Result<(), Fault> {
                 (len, top.chain) = (2, top.chain + 1);
             }
             b'.' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' => top.chain += 1,
-            b'!' | b' ' | b'\t' | b'\r' | b'\n' | 0x0c | b'0'..=b'9' => {}
-            _ => return unknown_character(source, at),
+            b'0'..=b'9' => {
+                len = number_len(&bytes[at..]);
+                let start = if source[..at].ends_with('.') { at - 1 } else { at };
+                let text = &source[start..at + len];
+                if lost.is_none() && loses_digits(text) {
+                    let message = format!(
+                        "the number {text} has more digits than a double holds: write it with at most {DOUBLE_DIGITS}"
+                    );
+                    lost = Some(Fault { at: start, message });
+                }
+            }
+            b'!' | b' ' | b'\t' | b'\r' | b'\n' | 0x0c => {}
+            _ => return Err(unknown_character(source, at)),
         }
         if open.iter().map(|open| open.chain + open.choices).sum::<usize>() > MAX_CHAIN {
             return fault(
@@ -117,8 +134,46 @@ pub(super) fn check(source: &str) -> Result<(), Fault> {
         Some(Open { at, bracket, .. }) if bracket != 0 => {
             fault(at, format!("this `{}` is never closed", char::from(bracket)))
         }
-        _ => Ok(()),
+        _ => Ok(lost),
     }
+}
+
+/// How long the number is that begins with these digits.
+fn number_len(bytes: &[u8]) -> usize {
+    let digits = |from: usize| {
+        let rest = bytes.get(from..).unwrap_or_default();
+        rest.iter().take_while(|c| c.is_ascii_digit()).count()
+    };
+    let mut len = digits(0);
+    if bytes.get(len) == Some(&b'.') && digits(len + 1) > 0 {
+        len += 1 + digits(len + 1);
+    }
+    if matches!(bytes.get(len), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(len + 1), Some(b'+' | b'-')));
+        let exponent = digits(len + 1 + sign);
+        if exponent > 0 {
+            len += 1 + sign + exponent;
+        }
+    }
+    len
+}
+
+/// Whether a number, which is read as a double, has so many digits that the double stands for another number.
+fn loses_digits(text: &str) -> bool {
+    if !text.contains(['.', 'e', 'E']) {
+        return false;
+    }
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    if digits.trim_matches('0').len() <= DOUBLE_DIGITS {
+        return false;
+    }
+    let text = format!("0{text}");
+    // A whole number that a double is may be written with all of its digits.
+    let whole = text.parse::<f64>().ok().filter(|double| double.fract() == 0.0);
+    let whole = whole.and_then(|double| Decimal::parse(&format!("{double:.0}")));
+    Decimal::faithful_double(&text).is_none()
+        && whole.is_none_or(|whole| Decimal::parse(&text) != Some(whole))
 }
 
 fn partner(bracket: u8) -> u8 {
@@ -130,19 +185,19 @@ fn partner(bracket: u8) -> u8 {
     }
 }
 
-fn mismatched(top: &Open, at: usize, bracket: u8) -> Result<(), Fault> {
+fn mismatched(top: &Open, at: usize, bracket: u8) -> Fault {
     let bracket = char::from(bracket);
-    if top.bracket == 0 {
-        return fault(at, format!("this `{bracket}` closes nothing"));
-    }
-    let (opened, partner) = (char::from(top.bracket), char::from(partner(top.bracket)));
-    fault(
-        at,
-        format!("this `{bracket}` stands where `{partner}` must close the `{opened}` before it"),
-    )
+    let message = match top.bracket {
+        0 => format!("this `{bracket}` closes nothing"),
+        opened => {
+            let (opened, partner) = (char::from(opened), char::from(partner(opened)));
+            format!("this `{bracket}` stands where `{partner}` must close the `{opened}` before it")
+        }
+    };
+    Fault { at, message }
 }
 
-fn unknown_character(source: &str, at: usize) -> Result<(), Fault> {
+fn unknown_character(source: &str, at: usize) -> Fault {
     let found = source[at..].chars().next().unwrap_or(' ');
     let hint = match found {
         '=' => "`=` is no operator; values are compared with `==`".into(),
@@ -158,7 +213,7 @@ fn unknown_character(source: &str, at: usize) -> Result<(), Fault> {
         }
         found => format!("`{found}` has no meaning here"),
     };
-    fault(at, hint)
+    Fault { at, message: hint }
 }
 
 fn word_len(bytes: &[u8]) -> usize {

@@ -1,7 +1,10 @@
 //! Numbers of the state: exact, however many digits they have.
 
-use super::{evaluate_in, gives_each};
-use heddle_kernel::Object;
+use super::{evaluate_in, gives_each, refuses_each};
+use heddle_kernel::{
+    Object,
+    expr::{Expr, Want},
+};
 
 const STATE: &str = r#"{
     "a": 123456789012345678901, "b": 123456789012345678902, "same": 123456789012345678901.0,
@@ -170,4 +173,45 @@ fn the_digits_of_numbers_are_within_the_budget() {
             "{source}: {error}"
         );
     }
+}
+
+#[test]
+fn a_literal_with_more_digits_than_a_double_holds_is_refused_and_such_a_value_is_compared_exactly() {
+    refuses_each(&[
+        (
+            "state.score > 0.12345678901234567890123",
+            "column 15: the number 0.12345678901234567890123 has more digits than a double holds",
+        ),
+        (
+            "[1.5, -12345678901234567890.5][0]",
+            "column 8: the number 12345678901234567890.5 has more digits",
+        ),
+        (
+            "1 + .12345678901234567890123",
+            "column 5: the number .12345678901234567890123",
+        ),
+        (
+            "0.10000000000000000001e2 - 1",
+            "the number 0.10000000000000000001e2 has more",
+        ),
+    ]);
+    let state = Object::parse(r#"{"a": 0.12345678901234567890123, "l": [0.5]}"#).unwrap();
+    gives_each(
+        &state,
+        &[
+            ("state.a == 0.12345678901234568", "false"),
+            ("state.a < 0.12345678901234568", "true"),
+            ("state.a == state.a", "true"),
+            ("1.5000000000000000000000", "1.5"),
+            ("0.30000000000000004 > 0.3", "true"),
+            ("1e-300 < 1.7976931348623157e308", "true"),
+            (
+                "'0.12345678901234567890123' != ''  // 0.12345678901234567890123",
+                "true",
+            ),
+            ("state.l[0]+1.5-0x10", "-14.0"),
+        ],
+    );
+    let source = "0.12345678901234567890123";
+    assert!(Expr::compile_kept(source, &[], Want::Any).is_ok());
 }
