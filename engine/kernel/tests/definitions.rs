@@ -512,3 +512,43 @@ fn a_graph_that_runs_itself_and_appends_is_a_warning() {
         "{found}"
     );
 }
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point_or_an_exponent_and_is_told_as_it_is_written() {
+    let with = |steps: &str, attempts: &str| {
+        found(&format!(
+            r#"{{"nodes": {{"extract": {{"retry": {{"attempts": {attempts}}}}}}}, "limits": {{"steps": {steps}}}}}"#
+        ))
+    };
+    for (steps, attempts) in [("1", "2"), ("1.0", "2.0"), ("1e2", "0.2e1"), ("1E+0", "20e-1")] {
+        assert_eq!(with(steps, attempts), "starts at extract", "{steps} {attempts}");
+    }
+    for wrong in [
+        "100000000000000000001",
+        "1.50",
+        "-0",
+        "1e20",
+        "1e9",
+        r#""\u0031""#,
+        "[ 1 ]",
+    ] {
+        let told = with(wrong, "2");
+        let got = wrong.replace(' ', "");
+        assert!(told.ends_with(&format!("100000000, got {got}")), "{told}");
+    }
+    assert!(with("1", "2.50").ends_with("got 2.50"));
+    let factor =
+        r#"{"nodes": {"extract": {"retry": {"attempts": 2, "factor": 100.00000000000000000001e1}}}}"#;
+    assert!(found(factor).ends_with("from 1 to 100, got 100.00000000000000000001e1"));
+}
+
+#[test]
+fn a_literal_that_loses_digits_is_refused_in_a_new_graph_and_kept_in_an_old_one() {
+    let graph = r#"{"nodes": {"extract": {}}, "edges": {"extract": {"when": "state.a > 0.12345678901234567890123", "to": "end"}}}"#;
+    let told = found(graph);
+    assert!(
+        told.contains("/edges/extract/when: column 11: the number 0.12345678901234567890123"),
+        "{told}"
+    );
+    assert!(Definition::parse(graph).is_ok());
+}

@@ -307,13 +307,13 @@ pub struct GroupLimit {
 }
 
 impl Definition {
-    /// Reads a definition: an object with `nodes`, and maybe `name`, `description`, `start`,
-    /// `edges`, `state` and `limits`.
+    /// Reads a definition that was let in before: an object with `nodes`, and maybe `name`, `description`, `start`,
+    /// `edges`, `state` and `limits`. It may have literals in its expressions that [`Self::read`] refuses in a new one.
     ///
     /// # Errors
     /// Every mistake of form, each with a JSON pointer.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
-        match Self::read(text) {
+        match Self::read_as(text, true) {
             (Some(definition), found) if found.is_empty() => Ok(definition),
             (_, found) => Err(found),
         }
@@ -322,14 +322,21 @@ impl Definition {
     /// Reads a definition as far as its form is right, with every mistake of form. What could not be
     /// read stands for nothing in it, so that a check of it can tell of the rest.
     pub fn read(text: &str) -> (Option<Self>, Vec<Diagnostic>) {
+        Self::read_as(text, false)
+    }
+
+    fn read_as(text: &str, kept: bool) -> (Option<Self>, Vec<Diagnostic>) {
         let (text, found) = json::parse(text);
         let mut reader = Reader {
             found,
             parts: HashMap::new(),
+            source: None,
+            kept,
         };
-        let definition = text.and_then(|json::Text { value, whole, parts }| {
-            reader.parts = parts;
-            reader.graph(&value, whole)
+        let definition = text.and_then(|text| {
+            reader.parts = text.parts;
+            reader.source = text.source;
+            reader.graph(&text.value, text.whole)
         });
         (definition, reader.found)
     }

@@ -23,6 +23,8 @@ pub(super) struct Text {
     pub(super) whole: String,
     /// The parts of nodes that are handed on as JSON, in the same form, by their JSON pointers.
     pub(super) parts: HashMap<String, Json>,
+    /// The text itself, where it is let in.
+    pub(super) source: Option<Json>,
 }
 
 /// Parses a JSON text: the definition, where it is JSON that is let in, and what was found. That is a finding
@@ -53,8 +55,11 @@ pub(super) fn parse(text: &str) -> (Option<Text>, Vec<Diagnostic>) {
             (Some(text), found)
         }
         (Ok(_), Err(refused)) => (None, vec![Diagnostic::error(refused.pointer, refused.problem)]),
-        (Ok(value), Ok(text)) => match Text::of(value, &text) {
-            Ok(text) => (Some(text), found),
+        (Ok(value), Ok(source)) => match Text::of(value, &source) {
+            Ok(text) => {
+                let source = object::json(&source).ok();
+                (Some(Text { source, ..text }), found)
+            }
             Err(problem) => (None, vec![Diagnostic::error("", problem)]),
         },
     }
@@ -79,8 +84,28 @@ impl Text {
             value,
             whole: written(&tree),
             parts,
+            source: None,
         })
     }
+}
+
+/// The value at a JSON pointer, in one line and else as the text has it.
+pub(super) fn written_at(text: &RawValue, pointer: &str) -> Option<String> {
+    let tree = Tree::of(text).ok()?;
+    let mut at = &tree;
+    for key in pointer.split('/').skip(1) {
+        at = match at {
+            Tree::List(items) => items.get(key.parse::<usize>().ok()?)?,
+            _ => {
+                let is_key = |quoted: &str| unquote(quoted).is_some_and(|name| part(&name) == key);
+                let mut members = members(Some(at)).iter();
+                &members.find(|(quoted, _)| is_key(quoted))?.1
+            }
+        };
+    }
+    let mut written = String::new();
+    at.write(&mut written);
+    Some(written)
 }
 
 fn members<'v, 't>(tree: Option<&'v Tree<'t>>) -> &'v [(&'t str, Tree<'t>)] {

@@ -426,8 +426,10 @@ impl Reader {
             Some(value) => match value.as_f64() {
                 Some(number) if (least..=most).contains(&number) => number,
                 _ => {
-                    let message = format!("expected a number from {least} to {most}, got {value}");
-                    self.error(format!("{pointer}/{key}"), message);
+                    let pointer = format!("{pointer}/{key}");
+                    let got = self.as_written(&pointer, value);
+                    let message = format!("expected a number from {least} to {most}, got {got}");
+                    self.error(pointer, message);
                     default
                 }
             },

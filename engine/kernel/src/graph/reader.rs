@@ -13,7 +13,7 @@ use super::{
         CaseDefinition, DEFAULT_ELEMENT_KEY, DEFAULT_GROUP_AT_ONCE, DEFAULT_MAX_STEPS, Definition,
         GroupLimit, Limits, MAX_FORK, MAX_GROUP_AT_ONCE, MAX_NAME_LEN, MAX_NODES, MAX_STEPS, Policy, part,
     },
-    duration,
+    duration, json,
     nearest::nearest,
 };
 use crate::{
@@ -67,6 +67,10 @@ pub(super) struct Reader {
     pub(super) found: Vec<Diagnostic>,
     /// The parts of nodes that are handed on as they are written, by their JSON pointers.
     pub(super) parts: HashMap<String, Json>,
+    /// The text of the definition, for what is told of it.
+    pub(super) source: Option<Json>,
+    /// Whether the definition was let in before: what an earlier Heddle let in stays allowed.
+    pub(super) kept: bool,
 }
 
 impl Reader {
@@ -377,7 +381,11 @@ impl Reader {
             );
             return None;
         };
-        match Expr::compile(source, variables, want) {
+        let compile = match self.kept {
+            true => Expr::compile_kept,
+            false => Expr::compile,
+        };
+        match compile(source, variables, want) {
             Ok(expr) => Some(expr),
             Err(problems) => {
                 problems
@@ -430,14 +438,23 @@ impl Reader {
         most: u64,
     ) -> Option<u64> {
         let value = map.get(key)?;
-        match value.as_u64() {
+        match whole_number(value) {
             Some(number) if (least..=most).contains(&number) => Some(number),
             _ => {
-                let message = format!("expected a whole number from {least} to {most}, got {value}");
-                self.error(format!("{pointer}/{key}"), message);
+                let pointer = format!("{pointer}/{key}");
+                let got = self.as_written(&pointer, value);
+                let message = format!("expected a whole number from {least} to {most}, got {got}");
+                self.error(pointer, message);
                 None
             }
         }
+    }
+
+    /// The value at a place of the definition, as its text has it.
+    pub(super) fn as_written(&self, pointer: &str, value: &Value) -> String {
+        let source = self.source.as_ref();
+        let written = source.and_then(|source| json::written_at(source, pointer));
+        written.unwrap_or_else(|| value.to_string())
     }
 
     /// The position of a word among those that may stand here.
@@ -527,6 +544,15 @@ impl Reader {
             );
         }
     }
+}
+
+/// The whole number that a value is: `3.0` and `3e0` are one, too.
+fn whole_number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        // Up to here a double tells every whole number from the next.
+        let number = value.as_f64()?;
+        (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
+    })
 }
 
 /// What is wrong with a name, if anything is.
