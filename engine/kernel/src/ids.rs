@@ -82,6 +82,9 @@ impl Timestamp {
     /// Reads a moment as RFC 3339 writes it. One that no timestamp reaches, such as the end of the year 9999, is
     /// the last moment there is, which is farther ahead than anything may be.
     pub fn parse(text: &str) -> Option<Self> {
+        if !offset_is_known(text) {
+            return None;
+        }
         if let Ok(at) = text.parse::<jiff::Timestamp>() {
             return Some(Self(at.as_millisecond()));
         }
@@ -91,5 +94,34 @@ impl Timestamp {
             true => i64::MIN,
             false => i64::MAX,
         }))
+    }
+}
+
+/// Whether the hours of a moment's offset are at most 23, as RFC 3339 has them. Temporal's form allows up to 25.
+fn offset_is_known(text: &str) -> bool {
+    let time = text.split_once(['T', 't', ' ']).map_or("", |(_, time)| time);
+    let offset = time.split_once(['+', '-']).map_or("", |(_, offset)| offset);
+    let hours = offset.get(..2).and_then(|hours| hours.parse::<u8>().ok());
+    hours.is_none_or(|hours| hours <= 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_less_than_a_day() {
+        let at = |text| Timestamp::parse(text).map(|at| at.0);
+        assert_eq!(at("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(at("1970-01-02T00:00:00+23:59"), Some(60_000));
+        assert_eq!(at("1969-12-31T00:00:00-23:59"), Some(-60_000));
+        for wrong in [
+            "1970-01-02T00:00:00+24:00",
+            "1970-01-02T00:00:00+25:00",
+            "1970-01-02T00:00:00-25:59",
+            "1970-01-02T00:00:00.5+2500",
+        ] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
     }
 }

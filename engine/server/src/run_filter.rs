@@ -143,7 +143,8 @@ fn origin(text: &str) -> Result<OriginFilter, Problem> {
 /// A time in whole milliseconds. Times of runs have no smaller parts, so the next millisecond stands for a time between
 /// two of them.
 fn time(name: &str, text: &str) -> Result<Timestamp, Problem> {
-    let at: jiff::Timestamp = text.parse().map_err(|_| {
+    let at: Option<jiff::Timestamp> = Timestamp::parse(text).and_then(|_| text.parse().ok());
+    let at = at.ok_or_else(|| {
         let hint = match text.contains(' ') {
             true => "; in a query, `+` is written as `%2B`",
             false => "",
@@ -233,6 +234,7 @@ mod tests {
             "2026-11-29",
             "2026-11-29T12:00:00",
             "2026-13-01T00:00:00Z",
+            "2026-11-29T12:00:00%2B25:00",
         ] {
             assert!(
                 time(wrong).is_err_and(|told| told.contains("RFC 3339")),

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use heddle_kernel::{Json, graph};
+use heddle_kernel::{Json, graph, object::kind_of};
 use serde::{
     Deserialize,
     de::{Deserializer, Error},
@@ -285,7 +285,7 @@ struct Fuel(u64);
 enum Written {
     Whole(u64),
     Text(String),
-    Other(serde::de::IgnoredAny),
+    Other(serde_json::Value),
 }
 
 impl<'de, const MOST: usize> Deserialize<'de> for Size<MOST> {
@@ -335,12 +335,21 @@ impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Count<LEAS
     }
 }
 
+/// That something of this kind stands where a duration must.
+fn not_a_string<E: serde::de::Error>(kind: &str) -> E {
+    E::custom(format!(
+        "expected a duration such as \"10s\" or \"1h30m\", as a string, got {kind}"
+    ))
+}
+
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let text = match Written::deserialize(input)? {
             Written::Text(text) => text,
-            Written::Whole(number) => number.to_string(),
-            Written::Other(_) => String::new(),
+            Written::Whole(_) => return Err(not_a_string("a number")),
+            Written::Other(value) => {
+                return Err(not_a_string(kind_of(&value.to_string()).unwrap_or("nothing")));
+            }
         };
         let ms = graph::duration(&text).map_err(D::Error::custom)?;
         match Duration::from_millis(ms) {
@@ -417,6 +426,23 @@ mod tests {
             "outgoing: 1024 MiB",
         ];
         assert_eq!(limits.lines(), lines);
+    }
+
+    #[test]
+    fn a_time_that_is_no_string_is_told_by_its_kind() {
+        for (time, kind) in [
+            ("5", "a number"),
+            ("1.5", "a number"),
+            ("-1", "a number"),
+            ("true", "a boolean"),
+            ("[\"1s\"]", "an array"),
+            ("{}", "an object"),
+        ] {
+            let told = refused(&format!(r#"{{"time": {time}}}"#));
+            let expected =
+                format!("expected a duration such as \"10s\" or \"1h30m\", as a string, got {kind}");
+            assert_eq!(told, [("/limits/time".to_owned(), expected)], "{time}");
+        }
     }
 
     #[test]
