@@ -101,6 +101,34 @@ fn recorded_steps_are_taken_from_an_exported_file_without_a_server() {
             "{plugin}"
         );
     }
+    // Of a file that was cut off, it is told that it was.
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let (lines, all) = (lines.lines().collect::<Vec<_>>(), lines.lines().count());
+    let cut = folder.path().join("cut.ndjson");
+    for kept in [1, all / 2, all - 1] {
+        std::fs::write(&cut, lines[..kept].join("\n")).unwrap();
+        let output = Command::new(heddle())
+            .args([
+                "backtest",
+                &component("basics").display().to_string(),
+                "--json",
+                "--runs",
+                &cut.display().to_string(),
+            ])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_ne!(output.status.code(), Some(0), "{told}");
+        let expected = match kept {
+            1 => "the run's events are not there".to_owned(),
+            kept => format!(
+                "it ends with event {}, and line 1 says that it has {}",
+                kept - 1,
+                all - 1
+            ),
+        };
+        assert!(told.contains(&expected), "{told}");
+    }
     let starter = component("starter").display().to_string();
     let none = Command::new(heddle())
         .args(["backtest", &starter, "--runs", &file])

@@ -65,7 +65,7 @@ impl Backtest {
     /// registered, as an [export](crate::Engine::export) tells them.
     ///
     /// # Errors
-    /// Where the export is malformed. What was found until then is kept.
+    /// Where the export is malformed, or cut off. What was found until then is kept.
     pub async fn run(
         &mut self,
         functions: &dyn Functions,
@@ -95,7 +95,7 @@ impl Backtest {
                 }
             }
         }
-        Ok(())
+        replay.check_end()
     }
 
     /// Makes one call again, and compares what would follow with what did.

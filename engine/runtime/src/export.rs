@@ -144,18 +144,12 @@ impl Import<'_> {
         &mut self,
         now: Timestamp,
     ) -> Result<(Run, impl FnOnce(Arc<LiveRun>) -> Append + use<>), ImportError> {
+        self.replay.check_end()?;
         let head = &mut self.replay.head;
         let (id, last) = (head.run_id, self.events.len());
         let (Some(mut run), Some(graph)) = (self.replay.run.take(), self.replay.graph.take()) else {
             return Err(malformed(2, "the run's events are not there".to_owned()));
         };
-        if run.seq != head.last_seq {
-            let message = format!(
-                "it ends with event {}, and line 1 says that it has {}",
-                run.seq, head.last_seq
-            );
-            return Err(malformed(last + 1, message));
-        }
         if !run.status.is_over() && run.shown_status() != Status::Paused {
             let reason = PAUSED.into();
             let paused = Recorded {

@@ -123,6 +123,26 @@ impl<'e> Replay<'e> {
         Ok(())
     }
 
+    /// Checks, once every event was folded, that the export has all of the run's events.
+    ///
+    /// # Errors
+    /// Where it was cut off.
+    pub(crate) fn check_end(&self) -> Result<(), ImportError> {
+        let Some(run) = &self.run else {
+            return Err(malformed(2, "the run's events are not there".to_owned()));
+        };
+        match run.seq == self.head.last_seq {
+            true => Ok(()),
+            false => {
+                let message = format!(
+                    "it ends with event {}, and line 1 says that it has {}",
+                    run.seq, self.head.last_seq
+                );
+                Err(malformed(self.lines.line, message))
+            }
+        }
+    }
+
     /// The graphs that an event names.
     fn graphs(&mut self, pins: &Pins<'_>) -> Result<(Arc<Graph>, Arc<Graphs>), ImportError> {
         let mut graph = |id: &GraphId| {
