@@ -336,7 +336,7 @@ impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Count<LEAS
 }
 
 /// That something of this kind stands where a duration must.
-fn not_a_string<E: de::Error>(kind: &str) -> E {
+fn not_a_string<E: Error>(kind: &str) -> E {
     E::custom(format!(
         "expected a duration such as \"10s\" or \"1h30m\", as a string, got {kind}"
     ))
