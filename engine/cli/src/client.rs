@@ -39,7 +39,7 @@ const RECONNECTS: u32 = 10;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// What an answer that is no JSON means.
 const NO_JSON: &str = "the server's answer is not JSON: is it Heddle?";
-/// How much is read of an answer that tells what went wrong.
+/// How much is read of an error response.
 const MAX_PROBLEM: u64 = 1 << 20;
 
 pub(crate) fn create_graph(server: &Server, file: &Path, json: bool) -> anyhow::Result<ExitCode> {
@@ -437,7 +437,7 @@ fn successful(
     }
     let mut body = String::new();
     let reader = response.body_mut().as_reader();
-    // What cannot be read of the details is left out: the status is told all the same.
+    // Details that cannot be read are left out; the status is still reported.
     let _ = reader.take(MAX_PROBLEM).read_to_string(&mut body);
     let refusal = Refusal::of(status, &connection.masked(&body), flags);
     if refusal.is_elsewhere(connection.has_path()) {

@@ -17,7 +17,7 @@ use crate::paint::Paint;
 /// Stdout, locked until this is dropped.
 pub(crate) struct Stdout(StdoutLock<'static>);
 
-/// That whoever read stdout has gone.
+/// The reader of stdout has gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of stdout has gone")]
 struct Closed;

@@ -167,7 +167,7 @@ impl Serve {
         };
         let shown = output::path(file);
         let option = || format!("--policy {shown}");
-        // To read from a pipe would wait for whoever writes to it, perhaps for ever.
+        // Reading from a pipe would wait for its writer, perhaps for ever.
         if !std::fs::metadata(file).with_context(option)?.is_file() {
             bail!("--policy {shown}: expected a regular file, and this is a folder, a pipe or a device");
         }

@@ -315,7 +315,7 @@ mod tests {
         let (busy, release) = stalled(&threads, &a).await;
         let mut waiting = Box::pin(threads.run(&a, || 1));
         assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
-        // The call ends, and its thread does not: who waits is told.
+        // The call ends and its thread does not; the waiting call gets the error.
         drop(busy);
         let error = waiting.await.unwrap_err().to_string();
         assert!(

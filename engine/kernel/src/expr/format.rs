@@ -94,7 +94,7 @@ pub(super) fn pieces(template: &str) -> impl Iterator<Item = Result<Piece<'_>, S
     })
 }
 
-/// The verb that a text begins with, behind its `%`, and what follows it.
+/// The verb that a text begins with, after its `%`, and the rest of the text.
 fn verb(text: &str) -> Result<(Verb, &str), String> {
     let (precision, rest) = match text.strip_prefix('.') {
         None => (None, text),

@@ -31,7 +31,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What the guest is told.
+    /// The error code that the guest gets.
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Code(code) => *code,
