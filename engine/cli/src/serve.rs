@@ -18,9 +18,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Serve {
-    /// The address to listen on; anything but loopback lets other machines in
+    /// The address to listen on; an address that is not loopback needs --insecure-no-auth
     #[arg(long, env = "HEDDLE_LISTEN", default_value = "127.0.0.1:8000")]
     listen: String,
+    /// Listen on an address that other machines can reach, although Heddle does not authenticate its callers
+    #[arg(long, env = "HEDDLE_INSECURE_NO_AUTH")]
+    insecure_no_auth: bool,
     /// Where everything is kept: sqlite:PATH, one file, created on first start
     #[arg(
         long,
@@ -46,7 +49,8 @@ pub(crate) struct Serve {
     /// what the policy file says of a plugin stands
     #[arg(long)]
     grant_over_http: bool,
-    /// A Host that requests may name besides loopback, as in heddle.example.org; repeatable
+    /// A Host that requests may name, as in heddle.example.org, besides the address that they arrive on and, where that
+    /// is loopback, localhost; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
     /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
@@ -90,6 +94,7 @@ impl Serve {
     async fn run(self) -> anyhow::Result<()> {
         // First: a stop that is asked for while the engine starts is honoured too.
         let stop = stop_asked()?;
+        let addresses = self.addresses().await?;
         let retention = Retention::read(self.keep.iter().map(String::as_str))
             .map_err(|error| anyhow!("--keep {error}"))?;
         let archive = self.export_before_forgetting.as_deref().map(Folder::open);
@@ -132,7 +137,7 @@ impl Serve {
             retention,
             archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
         );
-        let listener = self.bind().await?;
+        let listener = self.bind(&addresses).await?;
         // It ends with this set, before the engine stops.
         let mut beside = JoinSet::new();
         if self.watch {
@@ -149,6 +154,12 @@ impl Serve {
             "listening on http://{address} (page /, docs /docs), store {}",
             output::path(&path)
         );
+        if !is_loopback(&address) {
+            tracing::warn!(
+                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so whoever \
+                 reaches it can run plugins and read and change every run; put a proxy that authenticates in front"
+            );
+        }
         let stop = async move {
             stop.await;
             tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
@@ -177,23 +188,38 @@ impl Serve {
         })
     }
 
-    async fn bind(&self) -> anyhow::Result<TcpListener> {
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&self.listen)
-            .await
-            .with_context(|| {
-                format!(
-                    "--listen {}: expected ADDRESS:PORT, as in 127.0.0.1:8000",
-                    self.listen
-                )
-            })?
-            .collect();
-        TcpListener::bind(&*addresses).await.with_context(|| {
+    /// The addresses that `--listen` names, of which the first free one is used.
+    async fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        let listen = &self.listen;
+        let found = tokio::net::lookup_host(listen).await;
+        let found = found
+            .with_context(|| format!("--listen {listen}: expected ADDRESS:PORT, as in 127.0.0.1:8000"))?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        match addresses.iter().find(|address| !is_loopback(address)) {
+            Some(address) if !self.insecure_no_auth => bail!(
+                "--listen {listen}: other machines can reach {}, and Heddle does not authenticate its callers: whoever \
+                 reaches it can run plugins and read and change every run. Listen on loopback, as in --listen \
+                 127.0.0.1:{}, behind a proxy that authenticates, or add --insecure-no-auth",
+                address.ip(),
+                address.port()
+            ),
+            _ => Ok(addresses),
+        }
+    }
+
+    async fn bind(&self, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
+        TcpListener::bind(addresses).await.with_context(|| {
             format!(
                 "cannot listen on {}: is another server on that port? --listen takes another",
                 self.listen
             )
         })
     }
+}
+
+/// Whether only this machine can reach an address. An unspecified one (`0.0.0.0`, `::`) means all of its addresses.
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// A name in the policy that no plugin has may be misspelt.

@@ -10,7 +10,12 @@ use std::{
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -23,7 +28,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::{App, closing::Listener};
+use crate::{App, LocalAddress, closing::Listener};
 
 /// How long to wait where no connection can be accepted, as when there are no file handles left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -107,12 +112,18 @@ async fn connection(
         return;
     }
     // The permit is in the stream, and so it is kept where the connection becomes a WebSocket.
+    let Ok(local) = stream.local_addr() else { return };
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(LocalAddress(local));
+        router.call(request)
+    });
     let io = TokioIo::new(Guarded::new(stream, permit, app.settings.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.settings.header_timeout)
         .half_close(false)
-        .serve_connection(io, TowerToHyperService::new(router))
+        .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {

@@ -5,8 +5,14 @@
 //! The host keeps out names that were made to point at this machine (DNS rebinding); the
 //! origin keeps out pages of other sites. Together with the content types that bodies must
 //! have, no page of another origin can start or see anything.
+//!
+//! Loopback names (`localhost`, `127.0.0.1`, `::1`) are allowed only for connections that arrived on a loopback
+//! address. On another address a request must name that address itself, or a host that the operator allowed.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use axum::{
     extract::{Request, State},
@@ -23,6 +29,11 @@ use crate::{
 
 /// What the pages of an API answer may do, should a browser show it: nothing.
 const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// The server's own address on a request's connection: a request extension. Requests without it are answered only for
+/// the allowed hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalAddress(pub SocketAddr);
 
 /// What requests are checked with.
 #[derive(Clone)]
@@ -65,7 +76,8 @@ impl Guard {
 /// Checks a request, passes it on, and completes the answer's headers.
 pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let Guard { app, methods } = guard;
-    let (mut response, origin) = match check(&app.settings, request.uri(), request.headers()) {
+    let local = request.extensions().get().map(|LocalAddress(local)| local.ip());
+    let (mut response, origin) = match check(&app.settings, local, request.uri(), request.headers()) {
         Err(problem) => (problem.into_response(), None),
         Ok(Some(origin)) if is_preflight(request.method(), request.headers()) => {
             (preflight(methods), Some(origin))
@@ -139,15 +151,22 @@ fn preflight(methods: HeaderValue) -> Response {
 }
 
 /// Whether a request may pass; with the origin, where it is another than the host's and allowed.
-fn check(settings: &ServerSettings, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
+fn check(
+    settings: &ServerSettings,
+    local: Option<IpAddr>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Option<HeaderValue>, Problem> {
     let host = host(uri, headers)?;
-    if !host_is_allowed(&host, &settings.allowed_hosts) {
+    if !host_is_allowed(&host, local, &settings.allowed_hosts) {
         let name = &host.name;
+        let why = match host.is_loopback() {
+            true => "which is allowed only on connections to a loopback address",
+            false => "which this server does not answer for",
+        };
         return Err(Problem::new(
             Kind::WRONG_HOST,
-            format!(
-                "the request is for host `{name}`, which this server does not answer for; start it with `--allow-host {name}` if it should"
-            ),
+            format!("the request is for host `{name}`, {why}; start it with `--allow-host {name}` if it should"),
         ));
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -211,8 +230,13 @@ impl Authority {
         })
     }
 
+    /// The address that the name is, if it is one. An IPv4 address that is mapped to IPv6 is the IPv4 address.
     fn ip(&self) -> Option<IpAddr> {
-        self.name.parse().ok()
+        self.name.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.name == "localhost" || self.ip().is_some_and(|ip| ip.is_loopback())
     }
 }
 
@@ -239,9 +263,12 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
         .ok_or_else(|| Problem::new(Kind::BAD_REQUEST, format!("`{}` is no host", text.escape_debug())))
 }
 
-fn host_is_allowed(host: &Authority, allowed: &[String]) -> bool {
+/// Whether a request that arrived on the address `local` may name this host.
+fn host_is_allowed(host: &Authority, local: Option<IpAddr>, allowed: &[String]) -> bool {
     let ip = host.ip();
-    if host.name == "localhost" || ip.is_some_and(|ip| ip.to_canonical().is_loopback()) {
+    if let Some(local) = local.map(|local| local.to_canonical())
+        && (ip == Some(local) || local.is_loopback() && host.is_loopback())
+    {
         return true;
     }
     let fits = |allowed: Authority| {
@@ -313,13 +340,21 @@ mod tests {
         }
     }
 
+    const LOOPBACK: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
     fn check(host: &str, origin: Option<&str>) -> Result<bool, u16> {
+        check_on("127.0.0.1", host, origin)
+    }
+
+    /// The check of a request that arrived on this address: whether another origin was allowed, or the status.
+    fn check_on(local: &str, host: &str, origin: Option<&str>) -> Result<bool, u16> {
+        let local = local.parse().ok();
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().expect("a header's value"));
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().expect("a header's value"));
         }
-        super::check(&settings(), &Uri::from_static("/v1/runs"), &headers)
+        super::check(&settings(), local, &Uri::from_static("/v1/runs"), &headers)
             .map(|origin| origin.is_some())
             .map_err(|problem| problem.into_response().status().as_u16())
     }
@@ -375,10 +410,49 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         let uri = Uri::from_static("http://evil.example/v1/runs");
-        assert!(super::check(&settings(), &uri, &headers).is_err());
+        assert!(super::check(&settings(), LOOPBACK, &uri, &headers).is_err());
         headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert!(super::check(&settings(), &Uri::from_static("/"), &headers).is_err());
-        assert!(super::check(&settings(), &Uri::from_static("/"), &HeaderMap::new()).is_err());
+        assert!(super::check(&settings(), LOOPBACK, &Uri::from_static("/"), &headers).is_err());
+        assert!(super::check(&settings(), LOOPBACK, &Uri::from_static("/"), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn loopback_names_are_for_connections_to_a_loopback_address() {
+        for local in ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"] {
+            for host in ["localhost:8000", "127.0.0.1", "[::1]", "[::ffff:7f00:1]:8000"] {
+                assert_eq!(check_on(local, host, None), Ok(false), "{host} on {local}");
+            }
+        }
+        for local in ["192.168.1.5", "::ffff:192.168.1.5", "fd00::5", "fe80::1", "none"] {
+            for host in [
+                "localhost",
+                "LocalHost.:8000",
+                "127.0.0.1:8000",
+                "127.1.2.3",
+                "[::1]:8000",
+                "[::ffff:127.0.0.1]",
+                "0.0.0.0",
+                "[::]",
+            ] {
+                assert_eq!(check_on(local, host, None), Err(421), "{host} on {local}");
+            }
+            assert_eq!(check_on(local, "flows.example", None), Ok(false), "{local}");
+        }
+    }
+
+    #[test]
+    fn the_address_that_a_connection_arrived_on_is_an_allowed_host() {
+        for (local, host) in [
+            ("192.168.1.5", "192.168.1.5:8000"),
+            ("192.168.1.5", "[::ffff:192.168.1.5]"),
+            ("::ffff:192.168.1.5", "192.168.1.5"),
+            ("fd00::5", "[FD00:0::5]:8000"),
+        ] {
+            assert_eq!(check_on(local, host, None), Ok(false), "{host} on {local}");
+        }
+        for (local, host) in [("192.168.1.5", "192.168.1.6"), ("fd00::5", "[fd00::6]")] {
+            assert_eq!(check_on(local, host, None), Err(421), "{host} on {local}");
+        }
     }
 
     #[test]

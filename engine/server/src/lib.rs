@@ -51,7 +51,7 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use crate::settings::ServerSettings;
+pub use crate::{guard::LocalAddress, settings::ServerSettings};
 use crate::{
     closing::Closing,
     problem::{Kind, Problem},
@@ -71,26 +71,24 @@ pub(crate) struct App {
 /// 1012 and event streams end, all within `settings.shutdown_timeout`. The engine itself is
 /// left as it is: drain it afterwards.
 ///
-/// The address that the listener is bound to is an allowed host.
+/// The address that a connection arrived on is an allowed host for its requests.
 ///
 /// # Errors
 /// Where the listener has no address.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
-    mut settings: ServerSettings,
+    settings: ServerSettings,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let ip = listener.local_addr()?.ip();
-    if !ip.is_unspecified() {
-        settings.allowed_hosts.push(ip.to_string());
-    }
+    listener.local_addr()?;
     let app = App::new(engine, settings);
     connections::serve(listener, make_router(app.clone()), &app, shutdown).await;
     Ok(())
 }
 
-/// Everything that the server answers, as a router: for tests, or to be put into another server.
+/// Everything that the server answers, as a router: for tests, or to be put into another server, which adds a
+/// [`LocalAddress`] to each request.
 pub fn router(engine: Engine, settings: ServerSettings) -> Router {
     make_router(App::new(engine, settings))
 }

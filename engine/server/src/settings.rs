@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How the server behaves. Every limit has a default that fits one machine.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// Hosts that a request may be addressed to, besides `localhost` and loopback addresses:
-    /// `name`, which allows every port, or `name:port`. Default: none.
+    /// Hosts that a request may name, besides the address that its connection arrived on and, where that is a loopback
+    /// address, `localhost` and all loopback addresses: `name`, which allows every port, or `name:port`. Default: none.
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call the server, besides its own: `scheme://host[:port]`.
     /// They get CORS headers. Default: none.

@@ -1,0 +1,33 @@
+//! Requests as bytes on a socket, which no HTTP client would send.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+use heddle_tests::PATIENCE;
+
+/// A connection on which every read ends in time.
+pub(crate) fn connect(address: impl Into<SocketAddr>) -> TcpStream {
+    let stream = TcpStream::connect(address.into()).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends the head of a request, which ends the connection, and reads the whole answer.
+pub(crate) fn ask(address: impl Into<SocketAddr>, head: &str) -> String {
+    let mut stream = connect(address);
+    write!(stream, "{head}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the server ends the answer");
+    String::from_utf8(answer).expect("the answer is text")
+}
+
+/// The status of an answer.
+pub(crate) fn status(answer: &str) -> u16 {
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    status
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("no status in {answer:?}"))
+}
