@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, future::BoxFuture};
 use heddle_kernel::RunId;
-use heddle_runtime::ports::Archive;
+use heddle_runtime::ports::{Archive, Pieces};
 
 use crate::output;
 
@@ -26,24 +26,51 @@ impl Folder {
 }
 
 impl Archive for Folder {
-    fn put(&self, run: RunId, export: Vec<u8>) -> BoxFuture<'_, Result<(), String>> {
+    fn put(&self, run: RunId, export: Pieces) -> BoxFuture<'_, Result<(), String>> {
         let path = self.0.join(format!("{run}.ndjson"));
-        Box::pin(async move {
-            let written = tokio::task::spawn_blocking(move || {
-                write(&path, &export).map_err(|error| format!("{}: {error}", output::path(&path)))
-            });
-            written.await.unwrap_or_else(|error| Err(error.to_string()))
-        })
+        Box::pin(write(path, export))
     }
 }
 
 /// Writes a file that is there as a whole or not at all, also after a crash.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+async fn write(path: PathBuf, mut export: Pieces) -> Result<(), String> {
     let part = path.with_extension("part");
-    let mut file = File::create(&part)?;
-    file.write_all(bytes)?;
+    let at = {
+        let path = path.clone();
+        move |error: std::io::Error| format!("{}: {error}", output::path(&path))
+    };
+    let mut file = blocking({
+        let part = part.clone();
+        move || File::create(part)
+    })
+    .await
+    .map_err(&at)?;
+    while let Some(piece) = export.next().await {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                let _ = std::fs::remove_file(&part);
+                return Err(error.to_string());
+            }
+        };
+        file = blocking(move || file.write_all(&piece).map(|()| file))
+            .await
+            .map_err(&at)?;
+    }
+    blocking(move || finish(&file, &part, &path)).await.map_err(&at)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+fn finish(file: &File, part: &Path, path: &Path) -> std::io::Result<()> {
     file.sync_all()?;
-    std::fs::rename(&part, path)?;
+    std::fs::rename(part, path)?;
     // The name is durable when its folder is.
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
@@ -54,7 +81,15 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+    use heddle_runtime::ReadError;
+
     use super::*;
+
+    fn pieces(of: &[&'static str]) -> Pieces {
+        let of: Vec<_> = of.iter().map(|piece| Ok(piece.as_bytes().to_vec())).collect();
+        stream::iter(of).boxed()
+    }
 
     fn run() -> RunId {
         "019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10".parse().expect("an id")
@@ -65,11 +100,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let archive = Folder::open(&folder.path().join("deep/er")).expect("it is made");
         archive
-            .put(run(), b"one\n".to_vec())
+            .put(run(), pieces(&["o", "ne\n"]))
             .await
             .expect("it is written");
         archive
-            .put(run(), b"two\n".to_vec())
+            .put(run(), pieces(&["two\n"]))
             .await
             .expect("it is written");
         let names: Vec<_> = std::fs::read_dir(&archive.0)
@@ -82,12 +117,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_left_of_a_run_that_cannot_be_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Folder::open(folder.path()).expect("it is there");
+        let broken = ReadError::Damaged {
+            run: run(),
+            message: "event 3 is missing".to_owned(),
+        };
+        let export = stream::iter([Ok(b"one\n".to_vec()), Err(broken)]).boxed();
+        let error = archive.put(run(), export).await.expect_err("it breaks off");
+        assert!(error.contains("event 3 is missing"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    }
+
+    #[tokio::test]
     async fn a_folder_that_is_gone_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let archive = Folder::open(&folder.path().join("gone")).expect("it is made");
         std::fs::remove_dir(&archive.0).expect("it is empty");
         let error = archive
-            .put(run(), Vec::new())
+            .put(run(), pieces(&[]))
             .await
             .expect_err("there is no folder");
         assert!(error.contains(".ndjson"), "{error}");

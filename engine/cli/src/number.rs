@@ -18,6 +18,12 @@ where
     }
 }
 
+/// A number of bytes, alone or with a unit.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let bytes = heddle_kernel::graph::size(text).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| format!("expected a number of bytes, such as 65536, 64KiB or 16MiB, got `{text}`"))
+}
+
 fn shown(range: &RangeInclusive<i64>) -> String {
     match *range.end() {
         LARGEST => format!("of {} or more, and at most {LARGEST}", range.start()),
@@ -39,6 +45,15 @@ mod tests {
             whole::<u64>(0..=LARGEST)("9223372036854775807"),
             Ok(LARGEST as u64)
         );
+    }
+
+    #[test]
+    fn a_size_is_bytes_alone_or_with_a_unit() {
+        assert_eq!(size("65536"), Ok(65_536));
+        assert_eq!(size("16 MiB"), Ok(16 << 20));
+        for text in ["", "0", "-1", "1.5GiB", "16MB", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,13 @@ use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{archive::Folder, log, number::whole, output, watch::PluginsFolder};
+use crate::{
+    archive::Folder,
+    log,
+    number::{size, whole},
+    output,
+    watch::PluginsFolder,
+};
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -64,6 +70,12 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_queued,
         allow_negative_numbers = true, value_parser = whole::<usize>(0..=1_000_000_000))]
     max_queued: usize,
+    /// How many bytes the events of one run may take in its journal, as in 512MiB; a graph can lower it
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    max_journal: u64,
+    /// How many bytes all runs under way may hold in memory, as in 2GiB; past that a further run is queued
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
+    max_run_memory: u64,
     /// How long runs are kept after their end, as in 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d,
     /// finished=forever; the most particular one stands; repeatable [default: 7d]
     #[arg(long = "keep", value_name = "RULE")]
@@ -124,6 +136,8 @@ impl Serve {
         let settings = Settings {
             max_runs_in_flight: self.max_runs,
             max_queued: self.max_queued,
+            max_journal_bytes: self.max_journal,
+            max_memory_bytes: usize::try_from(self.max_run_memory).unwrap_or(usize::MAX),
             follow_plugins: self.watch,
             ..Settings::default()
         };

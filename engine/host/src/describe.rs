@@ -22,6 +22,9 @@ const SCHEMA_DEPTH: usize = 100;
 /// How large one schema may be, in bytes.
 const SCHEMA_LEN: usize = 256 << 10;
 
+/// How much a plugin may say of all of its functions, in bytes.
+const DESCRIPTION_LEN: usize = 4 << 20;
+
 /// The functions of a plugin, checked, each with its compiled input schema; the error names the
 /// function and what is wrong with it.
 pub(crate) fn check(
@@ -34,6 +37,12 @@ pub(crate) fn check(
         return Err(format!(
             "it describes {} functions; the most is {MOST_FUNCTIONS}",
             described.len()
+        ));
+    }
+    let bytes: usize = described.iter().map(|(_, function)| function.bytes()).sum();
+    if bytes > DESCRIPTION_LEN {
+        return Err(format!(
+            "it describes its functions with {bytes} bytes; the most is {DESCRIPTION_LEN}"
         ));
     }
     let mut kinds = HashMap::new();
@@ -62,6 +71,15 @@ pub(crate) fn check(
         functions.push((info, input));
     }
     Ok(functions)
+}
+
+impl Described {
+    /// How many bytes it takes.
+    fn bytes(&self) -> usize {
+        let config = self.config.as_ref().map_or(0, String::len);
+        let routes: usize = self.routes.iter().map(String::len).sum();
+        self.name.len() + self.summary.len() + self.input.len() + self.output.len() + config + routes
+    }
 }
 
 fn info(function: Described) -> Result<FunctionInfo, String> {
@@ -187,6 +205,22 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["a", "b.C-d_9"]
         );
+    }
+
+    #[test]
+    fn all_that_a_plugin_says_has_a_limit() {
+        let large = |number: usize| {
+            let name = format!("f{number}");
+            let output = format!("{{\"description\": \"{}\"}}", "x".repeat(200 << 10));
+            let large = Described {
+                output,
+                ..function(&name, Node)
+            };
+            (Node, large)
+        };
+        assert!(check((0..20).map(large).collect()).is_ok());
+        let refused = refusal((0..21).map(large).collect());
+        assert!(refused.contains("4194304"), "{refused}");
     }
 
     #[test]

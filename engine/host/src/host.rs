@@ -88,7 +88,7 @@ impl Host {
         let inner = Inner {
             machine: Machine::start(&settings, false)?,
             metered: OnceLock::new(),
-            registry: Registry::new(rules, own),
+            registry: Registry::new(rules, own, settings.max_description_bytes),
             set_policies: SetPolicies::default(),
             narrowing: Narrowing::default(),
             places: Semaphore::new(settings.calls_at_once),

@@ -58,6 +58,8 @@ pub struct HostSettings {
     pub input_threads: usize,
     /// How many of them may work for one plugin. Default: 8.
     pub input_threads_per_plugin: usize,
+    /// How many bytes the descriptions of all plugins may take together, with their schemas. Default: 32 MiB.
+    pub max_description_bytes: usize,
     /// A PEM file of the certificate authorities that are trusted in place of the machine's own.
     pub http_authorities: Option<PathBuf>,
 }
@@ -87,6 +89,7 @@ impl Default for HostSettings {
             file_threads_per_plugin: 16,
             input_threads: 16,
             input_threads_per_plugin: 8,
+            max_description_bytes: 32 << 20,
             http_authorities: None,
         }
     }

@@ -435,6 +435,8 @@ pub enum FailureKind {
     TimeLimit,
     /// Graphs run graphs deeper than they may.
     DepthLimit,
+    /// The run's journal has as many bytes as it may.
+    JournalLimit,
     /// What the journal keeps of it cannot be read.
     Unreadable,
 }
@@ -457,6 +459,7 @@ impl FailureKind {
             Self::StepLimit => "step_limit",
             Self::TimeLimit => "time_limit",
             Self::DepthLimit => "depth_limit",
+            Self::JournalLimit => "journal_limit",
             Self::Unreadable => "unreadable",
         }
     }

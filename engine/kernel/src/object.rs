@@ -88,6 +88,11 @@ impl Object {
         })
     }
 
+    /// Where the object is in memory: two with the same address are one.
+    pub(crate) fn address(&self) -> *const u8 {
+        Arc::as_ptr(&self.0).cast()
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Json> {
         self.0.get(key)

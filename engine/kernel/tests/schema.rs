@@ -103,7 +103,7 @@ fn values() -> Value {
         "retry": {"attempts": 2}, "timeout": "1s", "on_error": "a", "compensate": "a", "over": "state.x", "as": "i",
         "at_once": 2, "into": "x", "on_item_error": "skip", "until": "state.x", "for": "1", "signal": "s",
         "schema": {}, "on_timeout": "a", "prompt": "p", "attempts": 2, "backoff": "1s", "factor": 1.5, "max": "1s",
-        "jitter": 0.5, "on": ["trap"], "when": "true", "to": "a", "merge": "max", "steps": 5, "time": "1s",
+        "jitter": 0.5, "on": ["trap"], "when": "true", "to": "a", "merge": "max", "steps": 5, "time": "1s", "journal": "1MiB",
         "group": {"at_once": 3}, "by": "input.x", "grants": {},
         "expr": "state.x", "key": "id"
     }"#;
@@ -207,6 +207,9 @@ fn what_is_wrong_for_one_is_wrong_for_both() {
         json!({"nodes": {"a": {}}, "limits": {"steps": 1.5}}),
         json!({"nodes": {"a": {}}, "limits": {"time": "1 parsec"}}),
         json!({"nodes": {"a": {}}, "limits": {"time": 10}}),
+        json!({"nodes": {"a": {}}, "limits": {"journal": 0}}),
+        json!({"nodes": {"a": {}}, "limits": {"journal": "16MB"}}),
+        json!({"nodes": {"a": {}}, "limits": {"journal": null}}),
         json!({"nodes": {"a": {}}, "limits": {"group": "customer"}}),
         json!({"nodes": {"a": {}}, "limits": {"group": {"by": 1}}}),
         json!({"nodes": {"a": {}}, "limits": {"group": {"by": ""}}}),

@@ -39,12 +39,31 @@ pub struct CreatedGraph {
     pub new: bool,
 }
 
+/// That no more of something is kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "with this one there would be {number} {what}, more than the limit of {limit} ({name}): delete some first"
+)]
+pub struct Full {
+    /// What there is a limit of.
+    pub what: &'static str,
+    /// How many there would be.
+    pub number: u64,
+    /// How many there may be.
+    pub limit: u64,
+    /// The limit's name.
+    pub name: &'static str,
+}
+
 /// Why a graph was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateGraphError {
     /// Its definition has errors.
     #[error("{}", summary(.0))]
     Invalid(Vec<Diagnostic>),
+    /// There are as many graphs as there may be.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -208,6 +227,19 @@ pub enum ImportError {
         /// What is wrong with it.
         message: String,
     },
+    /// Its events take more bytes than a run's may.
+    #[error(
+        "the events of the run take {bytes} bytes, more than the limit of a run's journal, {limit} (max_journal_bytes)"
+    )]
+    TooLarge {
+        /// How many they take.
+        bytes: u64,
+        /// How many they may take.
+        limit: u64,
+    },
+    /// There are as many graphs as there may be.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// There is such a run.
     #[error("the run {0} is here already")]
     Known(RunId),
@@ -236,6 +268,14 @@ pub enum ReadError {
     /// The store gave no answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The runs in memory hold as many bytes as they may, and this one is not among them.
+    #[error(
+        "the runs in memory hold as many bytes as they may, {limit} (max_memory_bytes): try again in a moment"
+    )]
+    Busy {
+        /// The limit.
+        limit: usize,
+    },
     /// The run's journal makes no sense.
     #[error("the journal of run {run} is damaged: {message}")]
     Damaged {
@@ -347,6 +387,9 @@ pub enum RegisterPluginError {
     /// It was refused.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// There are as many components as there may be.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -485,6 +528,8 @@ pub struct Stats {
     pub runs_in_flight: usize,
     /// How many wait for their turn.
     pub runs_queued: usize,
+    /// How many bytes the runs in memory hold.
+    pub held_bytes: usize,
 }
 
 impl RunView {

@@ -10,11 +10,15 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Timestamp, decide};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    task::{AbortHandle, JoinSet},
+};
 
 use crate::{
     inner::Inner,
     live::{Letter, LiveRun, Stopped},
+    memory::LOOK_EVERY,
     outbox::Outbox,
     ports::{Call, Sink},
 };
@@ -47,6 +51,7 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, outbox: Outbox
         held,
         calls: JoinSet::new(),
         flying: HashMap::new(),
+        turn: None,
     };
     driver.run().await;
     driver.leave().await;
@@ -71,6 +76,8 @@ struct Driver {
     calls: JoinSet<(u64, u32, Answered)>,
     /// The same, by step.
     flying: HashMap<u64, Flying>,
+    /// Held while this run goes on although the runs in memory hold as much as they may.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 struct Flying {
@@ -87,7 +94,8 @@ impl Driver {
             if draining && self.flying.is_empty() {
                 return self.live.stop(Stopped::Draining);
             }
-            if !draining && !self.held && !self.ready.is_empty() {
+            let may_call = !draining && !self.held && !self.ready.is_empty();
+            if may_call && self.has_memory() {
                 if !self.keep_pace().await {
                     return;
                 }
@@ -114,7 +122,7 @@ impl Driver {
             if self.flying.is_empty() && self.park().await {
                 return;
             }
-            if !self.wait(due.filter(|_| !draining)).await {
+            if !self.wait(due.filter(|_| !draining), may_call).await {
                 return;
             }
         }
@@ -168,8 +176,22 @@ impl Driver {
         self.flying.keys().copied().chain(ready).collect()
     }
 
-    /// Waits for what comes next. False where the run was lost meanwhile.
-    async fn wait(&mut self, due: Option<Timestamp>) -> bool {
+    /// Whether there is memory for a step, or it is this run's turn to take one without.
+    fn has_memory(&mut self) -> bool {
+        let memory = &self.engine.memory;
+        if !memory.is_over() {
+            self.turn = None;
+            return true;
+        }
+        if self.turn.is_none() {
+            self.turn = memory.try_turn();
+        }
+        self.turn.is_some()
+    }
+
+    /// Waits for what comes next, and with `looks` no longer than until it is looked for memory again. False where the
+    /// run was lost meanwhile.
+    async fn wait(&mut self, due: Option<Timestamp>, looks: bool) -> bool {
         let sleep = due.map(|due| {
             let left = due.0.saturating_sub(self.engine.ports.clock.now().0);
             Duration::from_millis(left.clamp(0, LONGEST_SLEEP_MS).unsigned_abs())
@@ -187,6 +209,7 @@ impl Driver {
             () = live.stirred.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             () = tokio::time::sleep(LOG_FLUSH), if flying => {}
+            () = tokio::time::sleep(LOOK_EVERY), if looks => {}
         }
         true
     }

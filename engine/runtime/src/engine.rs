@@ -1,12 +1,14 @@
 //! The engine: what the server and the command ask of it.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Recorded, Run, RunId, decide, graph,
+    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Recorded, Run, RunId, Severity, decide,
+    graph,
 };
 
 use crate::{
@@ -19,8 +21,9 @@ use crate::{
     live::{LiveRun, Stopped},
     outbox::Outbox,
     ports::{
-        Append, AppendError, Clock, Functions, GraphRow, Ids, Journal, Leaves, NewRun, PluginInfo, QueuedRun,
-        ResolveError, Resolved, RunFilter, RunPosition, RunRow, Sink, StoreError, ToolCall,
+        Append, AppendError, Clock, Functions, GraphRow, GraphSummary, Ids, Journal, Leaves, NewRun,
+        PluginInfo, PluginSummary, QueuedRun, RegisterError, ResolveError, Resolved, RunFilter, RunPosition,
+        RunRow, Sink, StoreError, ToolCall,
     },
     requests::{Claim, Keyed},
     watch::Watch,
@@ -52,6 +55,31 @@ pub struct Settings {
     pub run_ahead_bytes: usize,
     /// How large a run's state may be as JSON. Default: 16 MiB.
     pub max_state_bytes: usize,
+    /// How many bytes the events of a run may take in its journal; a graph can lower it (`limits.journal`). A run that
+    /// has as many fails. Default: 256 MiB.
+    pub max_journal_bytes: u64,
+    /// How many bytes one run may hold in memory: the states of its branches, the items and results of its maps, its
+    /// signals, and the states of steps that it may have to undo. One that holds more fails. Default: 64 MiB.
+    pub max_run_bytes: usize,
+    /// How many bytes all runs together may hold in memory. Past that a further run is queued, and of those under way
+    /// one at a time takes a step until there is room again. Default: 512 MiB.
+    pub max_memory_bytes: usize,
+    /// How many bytes all schedules may take together, with the states that their runs begin with: they are in memory. A
+    /// further one is refused. Default: 64 MiB.
+    pub max_schedule_bytes: usize,
+    /// How many bytes one graph may take in memory once it is checked. Default: 32 MiB.
+    pub max_checked_graph_bytes: usize,
+    /// How many graphs may be kept; a further one is refused. Default: 100,000.
+    pub max_graphs: u64,
+    /// How many bytes their definitions may take together. Default: 1 GiB.
+    pub max_graph_bytes: u64,
+    /// How many components of plugins may be kept; a further one is refused. Default: 1,000.
+    pub max_plugins: u64,
+    /// How many bytes they may take together. Default: 4 GiB.
+    pub max_plugin_bytes: u64,
+    /// How many bytes checked graphs may take in memory that no run is under way of; further ones are read and checked
+    /// again when a run starts. Default: 64 MiB.
+    pub max_cached_graph_bytes: usize,
     /// Whether a new run calls the newest versions of its plugins that fit, whatever its graph was created
     /// with, and a component of the plugins folder becomes a version of its own where its version is taken.
     /// For those who write plugins. Default: no.
@@ -66,8 +94,27 @@ impl Default for Settings {
             cancel_grace: Duration::from_secs(5),
             run_ahead_bytes: 256 << 10,
             max_state_bytes: 16 << 20,
+            max_journal_bytes: 256 << 20,
+            max_run_bytes: 64 << 20,
+            max_memory_bytes: 512 << 20,
+            max_schedule_bytes: 64 << 20,
+            max_checked_graph_bytes: 32 << 20,
+            max_graphs: 100_000,
+            max_graph_bytes: 1 << 30,
+            max_plugins: 1_000,
+            max_plugin_bytes: 4 << 30,
+            max_cached_graph_bytes: 64 << 20,
             follow_plugins: false,
         }
+    }
+}
+
+impl Settings {
+    /// Gives a run the limits that are the engine's.
+    pub(crate) fn limit(&self, run: &mut Run) {
+        run.max_state_bytes = self.max_state_bytes;
+        run.max_journal_bytes = self.max_journal_bytes;
+        run.max_run_bytes = self.max_run_bytes;
     }
 }
 
@@ -92,9 +139,15 @@ impl Engine {
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
         let inner = &self.inner;
-        for plugin in inner.ports.journal.active_plugins().await? {
-            let name = plugin.name.clone();
-            if let Err(error) = inner.register_kept(plugin, false).await {
+        for PluginSummary { digest, name, .. } in inner.ports.journal.active_plugins().await? {
+            // One component at a time: together they may take more than there is memory.
+            let registered = match inner.ports.journal.plugin(&digest).await {
+                Ok(Some(plugin)) => inner.register_kept(plugin, false).await.map(|_| ()),
+                Ok(None) => Ok(()),
+                Err(StoreError::Damaged(error)) => Err(RegisterError::Refused(error)),
+                Err(error) => return Err(error),
+            };
+            if let Err(error) = registered {
                 recovered.plugins.push((name, error.to_string()));
             }
         }
@@ -104,13 +157,21 @@ impl Engine {
         );
         recovered.queued = queued.len();
         inner.admission.restore(groups, queued);
+        let mut later = VecDeque::new();
         for id in inner.ports.journal.unfinished().await? {
             match inner.rouse(id).await {
                 Ok(Some(_)) => recovered.runs += 1,
+                Err(ReadError::Busy { .. }) => {
+                    recovered.runs += 1;
+                    later.push_back(id);
+                }
                 Ok(None) => {}
                 Err(ReadError::Store(error)) => return Err(error),
                 Err(error) => recovered.damaged.push((id, error.to_string())),
             }
+        }
+        if !later.is_empty() {
+            inner.spawn_beside(inner.clone().rouse_later(later));
         }
         inner.spawn_keepers();
         inner.spawn_beside(self.clone().keep_schedules());
@@ -127,7 +188,22 @@ impl Engine {
             return Err(CreateGraphError::Invalid(found));
         };
         let checked = self.inner.check(&definition).await?;
-        graph::with_form(found, checked).map_err(CreateGraphError::Invalid)
+        let checked = graph::with_form(found, checked).map_err(CreateGraphError::Invalid)?;
+        let (memory, limit) = (checked.0.memory(), self.inner.settings.max_checked_graph_bytes);
+        match memory <= limit {
+            true => Ok(checked),
+            false => {
+                let message = format!(
+                    "the graph would take {memory} bytes in memory, more than its limit of {limit} \
+                     (max_checked_graph_bytes): split it into several graphs"
+                );
+                Err(CreateGraphError::Invalid(vec![Diagnostic {
+                    severity: Severity::Error,
+                    pointer: String::new(),
+                    message,
+                }]))
+            }
+        }
     }
 
     /// Checks a definition and keeps it as a graph; the same definition is the same graph. The functions that
@@ -146,7 +222,7 @@ impl Engine {
             functions: functions.clone(),
         };
         let graph = Arc::new(graph);
-        let new = self.inner.ports.journal.put_graph(row).await?;
+        let new = self.inner.put_graph(row).await?;
         self.inner.keep_at_hand(graph.clone(), functions);
         Ok(CreatedGraph { graph, warnings, new })
     }
@@ -163,7 +239,11 @@ impl Engine {
     ///
     /// # Errors
     /// Where the store gives no answer.
-    pub async fn graphs(&self, after: Option<i64>, limit: usize) -> Result<Vec<(i64, GraphRow)>, StoreError> {
+    pub async fn graphs(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<(i64, GraphSummary)>, StoreError> {
         self.inner.ports.journal.graphs(after, limit).await
     }
 
@@ -197,7 +277,7 @@ impl Engine {
             true,
             now,
         );
-        run.max_state_bytes = limit;
+        inner.settings.limit(&mut run);
         let group = run.group().map_err(StartError::Group)?;
         let (least, most) = PRIORITIES.into_inner();
         let begins = NewRun {
@@ -207,7 +287,9 @@ impl Engine {
             group: group.as_ref().map(|group| group.name.clone()),
             origin: start.origin,
         };
-        match inner.admission.enter(begins.priority, group.as_ref(), now) {
+        run.recount();
+        let room = inner.memory.has_room_for(run.held_bytes());
+        match inner.admission.enter(begins.priority, group.as_ref(), room, now) {
             Ok(Entry::Begins) => {
                 let begun = decide(&mut run, Input::TakenUp, now);
                 events.extend(begun.expect("a run that is queued can be taken up"));
@@ -245,7 +327,7 @@ impl Engine {
     ) -> Result<StartedRun, StartError> {
         let inner = &self.inner;
         let (id, last) = (run.id, run.seq);
-        let live = Arc::new(LiveRun::new(run, 0, &events));
+        let live = Arc::new(LiveRun::new(run, 0, &events, &inner.memory));
         let hold = live.hold();
         live.sit(|of_live| *of_live = seat);
         inner.occupy(&live);
@@ -271,7 +353,7 @@ impl Engine {
     ) -> Result<StartedRun, StartError> {
         let inner = &self.inner;
         let (id, last) = (run.id, run.seq);
-        let live = Arc::new(LiveRun::new(run, 0, &[]));
+        let live = Arc::new(LiveRun::new(run, 0, &[], &inner.memory));
         let queued = QueuedRun {
             run: id,
             priority: begins.priority,
@@ -375,8 +457,8 @@ impl Engine {
     /// Watches a run from after the event `after`. `None` where there is no such run.
     ///
     /// # Errors
-    /// Where the store gives no answer.
-    pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, StoreError> {
+    /// Where the store gives no answer, or a run that waits cannot be loaded now.
+    pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, ReadError> {
         let journal = &self.inner.ports.journal;
         // A run that is live may not be durable yet: then nobody was told of it.
         let Some(row) = journal.run(id).await? else {
@@ -387,10 +469,10 @@ impl Engine {
         }
         // A run that waits is taken up, so that the watcher hears when it goes on. One that is damaged
         // is told as far as its journal goes.
-        let live = match self.held(id).await {
+        let live = match self.held_to_watch(id).await {
             Ok(live) => live,
             Err(ReadError::Damaged { .. }) => None,
-            Err(ReadError::Store(error)) => return Err(error),
+            Err(error) => return Err(error),
         };
         Ok(Some(Watch::new(journal.clone(), id, after, live)))
     }
@@ -451,6 +533,7 @@ impl Engine {
         Stats {
             runs_in_flight: self.inner.admission.in_flight(),
             runs_queued: self.inner.admission.queued(),
+            held_bytes: self.inner.memory.used(),
         }
     }
 

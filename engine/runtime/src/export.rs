@@ -1,8 +1,15 @@
 //! A run as one text: JSON lines, of which the first says what the run is and holds its graphs, and each
 //! further one is an event as it is stored.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use heddle_kernel::{
     Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins, tokens::in_one_line,
 };
@@ -13,7 +20,7 @@ use crate::{
     engine::Engine,
     live::{LiveRun, Stopped},
     outbox::{Pace, leaves},
-    ports::{Append, AppendError, Leaves, NewRun, RunSnapshot, StoreError},
+    ports::{Append, AppendError, Journal, Leaves, NewRun, RunSnapshot, StoreError},
     replay::{FORM, Head, HeadGraph, Replay, malformed},
 };
 
@@ -23,61 +30,52 @@ const PAGE_LEN: usize = 1_000;
 const PAUSED: &str = "imported: resume it to go on here";
 
 impl Engine {
-    /// The whole of a run as one text: JSON lines, the first of which says what it is. `None` where there is
-    /// no such run.
+    /// The whole of a run as JSON lines, the first of which says what it is, in pieces that are read as they are asked
+    /// for: a run may be larger than the memory. `None` where there is no such run.
     ///
     /// # Errors
-    /// Where it cannot be read.
-    pub async fn export(&self, id: RunId) -> Result<Option<Vec<u8>>, ReadError> {
-        let damaged = |message: String| ReadError::Damaged { run: id, message };
-        let journal = &self.inner.ports.journal;
+    /// Where it cannot be read; so can a piece.
+    pub async fn export(&self, id: RunId) -> Result<Option<Export>, ReadError> {
+        let journal = self.inner.ports.journal.clone();
         let Some(row) = journal.run(id).await? else {
             return Ok(None);
         };
-        let mut graphs: BTreeSet<GraphId> = BTreeSet::new();
-        let (mut events, mut after) = (Vec::new(), 0);
+        let (mut graphs, mut after) = (BTreeSet::new(), 0);
         while after < row.last_seq {
-            // A page at a time: only its text is kept.
-            let page = journal.events(id, after, PAGE_LEN).await?;
-            let Some(last) = page.last() else {
-                let message = format!("event {after} is followed by none, and it has {}", row.last_seq);
-                return Err(damaged(message));
-            };
-            after = last.seq;
-            for event in page.iter().filter(|event| event.seq <= row.last_seq) {
+            let page = page(&*journal, id, after, row.last_seq).await?;
+            for event in &page {
+                after = event.seq;
                 if let Some(pins) = Pins::of(&event.event) {
                     graphs.extend(pins.graphs.values().chain([pins.graph]).cloned());
                 }
-                line(&mut events, &**event);
             }
         }
-        let mut head = Head {
+        let last_seq = row.last_seq;
+        let head = Head {
             heddle_run: FORM,
             run_id: id,
             graph_id: row.graph,
             created_at: row.created_at,
             status: row.status,
-            last_seq: row.last_seq,
+            last_seq,
             priority: row.priority,
             group: row.group,
             origin: row.origin,
-            graphs: Vec::with_capacity(graphs.len()),
+            graphs: Vec::new(),
         };
-        for graph in graphs {
-            let row = journal.graph(&graph).await?;
-            let row = row.ok_or_else(|| damaged(format!("its graph {graph} is not kept")))?;
-            let definition = heddle_kernel::object::json(&row.definition);
-            head.graphs.push(HeadGraph {
-                id: row.id,
-                name: row.name,
-                definition: definition.map_err(|error| damaged(format!("its graph {graph}: {error}")))?,
-                created_at: row.created_at,
-            });
-        }
-        let mut text = Vec::new();
+        let mut text = String::new();
         line(&mut text, &head);
-        text.append(&mut events);
-        Ok(Some(text))
+        let begin = text
+            .strip_suffix(GRAPHS_END)
+            .expect("the graphs are its last member");
+        let begin = begin.to_owned();
+        Ok(Some(Export {
+            journal,
+            run: id,
+            next: Next::Head(begin),
+            graphs: graphs.into_iter().collect(),
+            last_seq,
+        }))
     }
 
     /// Keeps a run that was exported. One that is not over is paused here.
@@ -92,10 +90,15 @@ impl Engine {
         if journal.run(id).await?.is_some() {
             return Err(ImportError::Known(id));
         }
-        let (mut events, mut pace) = (Vec::new(), Pace::default());
+        let (mut events, mut pace, mut bytes) = (Vec::new(), Pace::default(), 0_u64);
+        let limit = inner.settings.max_journal_bytes;
         while let Some(event) = replay.read()? {
             replay.fold(&event)?;
             pace.count(&event.event);
+            bytes = bytes.saturating_add(event.event.size() as u64);
+            if bytes > limit {
+                return Err(ImportError::TooLarge { bytes, limit });
+            }
             events.push(Arc::new(event));
             if events.len() % PAGE_LEN == 0 {
                 tokio::task::yield_now().await;
@@ -107,10 +110,10 @@ impl Engine {
         let (run, append) = import.finish(now)?;
         let group = group.filter(|_| !run.status.is_over());
         for graph in import.replay.used.into_values() {
-            journal.put_graph(graph).await?;
+            inner.put_graph(graph).await?;
         }
         // It tells when the run is durable, and is not driven.
-        let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[])));
+        let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &inner.memory)));
         inner.admission.count(group.as_ref());
         journal.append(append(ack.clone()));
         let durable = ack.durable_to(last).await;
@@ -129,6 +132,104 @@ impl Engine {
             }
         }
     }
+}
+
+/// The end of the first line after its last graph.
+const GRAPHS_END: &str = "]}\n";
+
+/// A run on its way out, read piece by piece.
+pub struct Export {
+    journal: Arc<dyn Journal>,
+    run: RunId,
+    next: Next,
+    /// The graphs that are not written yet.
+    graphs: VecDeque<GraphId>,
+    last_seq: u64,
+}
+
+/// What is written next.
+enum Next {
+    /// The first line up to its graphs.
+    Head(String),
+    /// A graph, after so many.
+    Graph(usize),
+    /// The events after this one.
+    Events(u64),
+}
+
+impl Export {
+    /// The next piece; `None` at the end. A piece is as large as a page of events, or as a graph.
+    ///
+    /// # Errors
+    /// Where it cannot be read: what came before is not the whole run.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        let (piece, next) = match &mut self.next {
+            Next::Head(begin) => (std::mem::take(begin), Next::Graph(0)),
+            Next::Graph(before) => match self.graphs.pop_front() {
+                Some(graph) => {
+                    let mut piece = if *before == 0 {
+                        String::new()
+                    } else {
+                        ",".to_owned()
+                    };
+                    let before = *before;
+                    piece.push_str(&in_one_line(text_of(&self.graph(graph).await?)));
+                    (piece, Next::Graph(before + 1))
+                }
+                None => (GRAPHS_END.to_owned(), Next::Events(0)),
+            },
+            Next::Events(after) if *after >= self.last_seq => return Ok(None),
+            Next::Events(after) => {
+                let after = *after;
+                let mut piece = String::new();
+                let events = page(&*self.journal, self.run, after, self.last_seq).await?;
+                events.iter().for_each(|event| line(&mut piece, &**event));
+                (piece, Next::Events(events.last().map_or(after, |last| last.seq)))
+            }
+        };
+        self.next = next;
+        Ok(Some(piece.into_bytes()))
+    }
+
+    /// The pieces as a stream, which ends after an error.
+    pub fn pieces(self) -> BoxStream<'static, Result<Vec<u8>, ReadError>> {
+        let pieces = stream::try_unfold(self, async |mut export| {
+            Ok(export.next().await?.map(|piece| (piece, export)))
+        });
+        pieces.boxed()
+    }
+
+    async fn graph(&self, id: GraphId) -> Result<HeadGraph, ReadError> {
+        let damaged = |message: String| ReadError::Damaged {
+            run: self.run,
+            message,
+        };
+        let row = self.journal.graph(&id).await?;
+        let row = row.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
+        let definition = heddle_kernel::object::json(&row.definition);
+        Ok(HeadGraph {
+            id: row.id,
+            name: row.name,
+            definition: definition.map_err(|error| damaged(format!("its graph {id}: {error}")))?,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// Events of a run after one of them, up to the event `last_seq`, which there is.
+async fn page(
+    journal: &dyn Journal,
+    run: RunId,
+    after: u64,
+    last_seq: u64,
+) -> Result<Vec<Arc<Recorded>>, ReadError> {
+    let left = usize::try_from(last_seq - after).unwrap_or(usize::MAX);
+    let page = journal.events(run, after, left.min(PAGE_LEN)).await?;
+    if page.is_empty() {
+        let message = format!("event {after} is followed by none, and it has {last_seq}");
+        return Err(ReadError::Damaged { run, message });
+    }
+    Ok(page)
 }
 
 /// A run that was read from its export and folded, so that what is kept can go on.
@@ -192,8 +293,11 @@ impl Import<'_> {
     }
 }
 
-fn line(text: &mut Vec<u8>, value: &impl Serialize) {
-    let line = serde_json::to_string(value).expect("Heddle's own types serialize");
-    text.extend_from_slice(in_one_line(line).as_bytes());
-    text.push(b'\n');
+fn line(text: &mut String, value: &impl Serialize) {
+    text.push_str(&in_one_line(text_of(value)));
+    text.push('\n');
+}
+
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("Heddle's own types serialize")
 }

@@ -1,8 +1,8 @@
-//! The graphs at hand: checked ones, and those that a run keeps to.
+//! The graphs of runs: checked ones, and those that a run keeps to.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, RwLock},
+    sync::Arc,
 };
 
 use heddle_kernel::{
@@ -14,65 +14,13 @@ use heddle_kernel::{
 
 use crate::{
     answer::{ReadError, StartError, summary},
+    graph_cache::Functions,
     inner::Inner,
     ports::{GraphRow, StoreError},
 };
 
-/// How many checked graphs are kept at hand; past that they are read and checked again.
-const GRAPHS_AT_HAND: usize = 1_024;
 /// The most graphs that a graph and its subgraphs may name.
 const MAX_GRAPHS: usize = 1_000;
-
-/// For each function that a graph names, the routes that it may take.
-type Routes = BTreeMap<Arc<str>, Vec<Arc<str>>>;
-
-/// For each function that a graph names, the exact one.
-pub(crate) type Functions = BTreeMap<Arc<str>, FunctionRef>;
-
-/// Checked graphs. A check depends on the routes that the functions declare, which a run keeps to:
-/// so each is kept with those.
-#[derive(Default)]
-pub(crate) struct AtHand {
-    graphs: RwLock<HashMap<GraphId, (Arc<Graph>, Routes)>>,
-    /// What the functions of a graph were found to be when it was created last.
-    functions: RwLock<HashMap<GraphId, Arc<Functions>>>,
-}
-
-impl AtHand {
-    fn get(&self, id: &GraphId, functions: &Functions) -> Option<Arc<Graph>> {
-        let graphs = self.graphs.read().expect("no panic under this lock");
-        let (graph, known) = graphs.get(id)?;
-        let same = |(uses, known): (&Arc<str>, &Vec<Arc<str>>)| {
-            functions.get(uses).is_some_and(|found| found.routes == *known)
-        };
-        known.iter().all(same).then(|| graph.clone())
-    }
-
-    fn keep(&self, graph: Arc<Graph>, functions: &Functions) {
-        let routes = |uses: &Arc<str>| Some((uses.clone(), functions.get(uses)?.routes.clone()));
-        let known = graph.functions().filter_map(routes).collect();
-        let mut graphs = self.graphs.write().expect("no panic under this lock");
-        if graphs.len() >= GRAPHS_AT_HAND {
-            graphs.clear();
-        }
-        graphs.insert(graph.id.clone(), (graph, known));
-    }
-
-    fn created(&self, id: GraphId, with: Arc<Functions>) {
-        let mut functions = self.functions.write().expect("no panic under this lock");
-        if functions.len() >= GRAPHS_AT_HAND {
-            functions.clear();
-        }
-        functions.insert(id, with);
-    }
-
-    /// A graph as it was created last.
-    fn as_created(&self, id: &GraphId) -> Option<(Arc<Graph>, Arc<Functions>)> {
-        let functions = self.functions.read().expect("no panic under this lock");
-        let functions = functions.get(id)?.clone();
-        Some((self.get(id, &functions)?, functions))
-    }
-}
 
 /// What a run keeps to from its start on.
 pub(crate) struct Pinned {
@@ -145,7 +93,7 @@ impl Inner {
     pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>, functions: Functions) {
         let id = graph.id.clone();
         self.graphs.keep(graph, &functions);
-        self.graphs.created(id, Arc::new(functions));
+        self.graphs.created(&id, Arc::new(functions));
     }
 
     /// The graph with this id, else the newest with this name.
@@ -174,7 +122,7 @@ impl Inner {
         }
         let graph = self.made_of(&row.id, &row.definition, &row.functions)?;
         let functions = Arc::new(row.functions);
-        self.graphs.created(row.id, functions.clone());
+        self.graphs.created(&row.id, functions.clone());
         Ok((graph, functions))
     }
 

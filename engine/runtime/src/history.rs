@@ -65,7 +65,7 @@ impl Engine {
         let Past { run, .. } = inner.past(id, step).await?;
         let now = inner.ports.clock.now();
         let (mut run, events) = Run::fork(inner.ports.ids.run_id(), &run, step, edits, now)?;
-        run.max_state_bytes = inner.settings.max_state_bytes;
+        inner.settings.limit(&mut run);
         let (size, limit) = (run.state().size(), run.max_state_bytes);
         if size > limit {
             return Err(StartError::TooLarge { size, limit }.into());

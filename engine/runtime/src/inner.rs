@@ -1,4 +1,4 @@
-//! The engine's inside: which runs are live, which graphs are at hand, and how both are come by.
+//! The engine's inside: which runs are live, which graphs are cached, and the tasks beside the runs.
 
 use std::{
     sync::{
@@ -16,13 +16,15 @@ use crate::{
     admission::Admission,
     drive::drive,
     engine::{Ports, Settings},
-    graphs::AtHand,
+    graph_cache::GraphCache,
     live::{LiveRun, Stopped},
+    memory::Memory,
     outbox::Outbox,
     registry::Registry,
     requests::Claimed,
     schedules::Schedules,
     sleepers::Sleepers,
+    usage::Kept,
 };
 
 pub(crate) struct Inner {
@@ -30,7 +32,9 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) live: Registry,
     pub(crate) claimed: Claimed,
-    pub(crate) graphs: AtHand,
+    pub(crate) graphs: GraphCache,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) kept: Kept,
     pub(crate) sleepers: Sleepers,
     pub(crate) admission: Admission,
     pub(crate) schedules: Schedules,
@@ -46,11 +50,13 @@ impl Inner {
     pub(crate) fn new(ports: Ports, settings: Settings) -> Self {
         Self {
             admission: Admission::new(settings.max_runs_in_flight, settings.max_queued),
+            kept: Kept::default(),
+            memory: Arc::new(Memory::new(settings.max_memory_bytes)),
+            graphs: GraphCache::new(settings.max_cached_graph_bytes),
             ports,
             settings,
             live: Registry::default(),
             claimed: Claimed::default(),
-            graphs: AtHand::default(),
             sleepers: Sleepers::default(),
             schedules: Schedules::default(),
             setting_policies: tokio::sync::Mutex::default(),

@@ -12,11 +12,13 @@ mod backtest;
 mod drive;
 mod engine;
 mod export;
+mod graph_cache;
 mod graphs;
 mod history;
 mod inner;
 mod live;
 mod load;
+mod memory;
 mod outbox;
 mod plugins;
 mod policies;
@@ -29,16 +31,18 @@ mod schedules;
 mod sleepers;
 mod steer;
 mod system;
+mod usage;
 mod watch;
 
 pub use admission::PRIORITIES;
 pub use answer::{
-    CallToolError, CreateGraphError, CreatedGraph, ForgetError, ImportError, KeyError, Page, PolicyError,
-    ReadError, Recovered, RegisterPluginError, RemovePluginError, RequestKey, RunView, SendError, Start,
-    StartError, StartedRun, Stats, StepError, StepView, ToolAnswer,
+    CallToolError, CreateGraphError, CreatedGraph, ForgetError, Full, ImportError, KeyError, Page,
+    PolicyError, ReadError, Recovered, RegisterPluginError, RemovePluginError, RequestKey, RunView,
+    SendError, Start, StartError, StartedRun, Stats, StepError, StepView, ToolAnswer,
 };
 pub use backtest::{Backtest, Difference};
 pub use engine::{Engine, Ports, Settings};
+pub use export::Export;
 pub use plugins::Needs;
 pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 pub use system::{RandomIds, SystemClock};

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
     admission::Seat,
+    memory::{Charge, Memory},
     ports::{Ack, AppendError, Durable},
     requests::Claim,
     watch::Chunk,
@@ -21,6 +22,8 @@ use crate::{
 
 /// How many of the latest events are kept for watchers that keep up; others read the journal.
 const TAIL_LEN: usize = 64;
+/// How many bytes these may take: they keep values alive that the run has replaced.
+const TAIL_BYTES: usize = 64 << 10;
 /// How many chunks a watcher may be behind before it misses some: chunks are not kept.
 const CHUNKS_LEN: usize = 256;
 
@@ -71,7 +74,11 @@ impl Drop for Hold {
 
 struct Inner {
     run: Run,
-    tail: VecDeque<Arc<Recorded>>,
+    /// The latest events, each with how many bytes it takes.
+    tail: VecDeque<(usize, Arc<Recorded>)>,
+    /// How many bytes these take together.
+    tail_bytes: usize,
+    charge: Charge,
 }
 
 /// How far the journal of a run is durable.
@@ -96,14 +103,19 @@ pub(crate) enum Stopped {
 
 impl LiveRun {
     /// A run whose journal is durable up to `durable`.
-    pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<Recorded>]) -> Self {
+    pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<Recorded>], memory: &Arc<Memory>) -> Self {
+        let (id, charge) = (run.id, memory.charge(run.held_bytes()));
+        let mut inner = Inner {
+            run,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            charge,
+        };
+        inner.follow(tail);
         Self {
-            id: run.id,
+            id,
             loaded: durable,
-            inner: Mutex::new(Inner {
-                run,
-                tail: tail.iter().cloned().collect(),
-            }),
+            inner: Mutex::new(inner),
             progress: watch::Sender::new(Progress {
                 seq: durable,
                 stopped: None,
@@ -204,22 +216,17 @@ impl LiveRun {
     ) -> Result<Vec<Arc<Recorded>>, E> {
         let mut inner = self.lock();
         let events = change(&mut inner.run)?;
-        inner.tail.extend(events.iter().cloned());
-        while inner.tail.len() > TAIL_LEN {
-            inner.tail.pop_front();
-        }
+        inner.follow(&events);
         Ok(events)
     }
 
     /// The events after `after` up to `until`, if all of them are still at hand.
     pub(crate) fn tail(&self, after: u64, until: u64) -> Option<Vec<Arc<Recorded>>> {
         let inner = self.lock();
-        let first = inner.tail.front()?.seq;
+        let first = inner.tail.front()?.1.seq;
         (first <= after + 1).then(|| {
-            let wanted = inner
-                .tail
-                .iter()
-                .filter(|event| event.seq > after && event.seq <= until);
+            let tail = inner.tail.iter().map(|(_, event)| event);
+            let wanted = tail.filter(|event| event.seq > after && event.seq <= until);
             wanted.cloned().collect()
         })
     }
@@ -309,6 +316,23 @@ impl LiveRun {
                 after,
             });
         }
+    }
+}
+
+impl Inner {
+    /// Keeps events that followed for watchers, and charges the run with what it holds.
+    fn follow(&mut self, events: &[Arc<Recorded>]) {
+        for event in events {
+            let bytes = event.event.size();
+            self.tail_bytes += bytes;
+            self.tail.push_back((bytes, event.clone()));
+        }
+        while (self.tail.len() > TAIL_LEN || self.tail_bytes > TAIL_BYTES)
+            && let Some((bytes, _)) = self.tail.pop_front()
+        {
+            self.tail_bytes -= bytes;
+        }
+        self.charge.set(self.run.held_bytes());
     }
 }
 

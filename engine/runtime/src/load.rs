@@ -79,7 +79,7 @@ impl Inner {
         let mut run = snapshot
             .restore(id, graph, graphs)
             .map_err(|error| damaged(id, error))?;
-        run.max_state_bytes = self.settings.max_state_bytes;
+        self.settings.limit(&mut run);
         let pace = Pace::after_snapshot(text.len());
         Ok(Loaded { run, pace })
     }
@@ -103,6 +103,9 @@ impl Inner {
                 _ => known(id, page.await)?,
             };
             if events.is_empty() {
+                if let Some(loaded) = &mut loaded {
+                    loaded.run.recount();
+                }
                 return Ok(loaded);
             }
             for event in events {
@@ -134,7 +137,7 @@ impl Inner {
             (None, Some((graph, graphs))) => {
                 let first = Run::from_first(id, graph, graphs, event);
                 let mut run = first.map_err(|error| damaged(id, error))?;
-                run.max_state_bytes = self.settings.max_state_bytes;
+                self.settings.limit(&mut run);
                 let pace = Pace::default();
                 Loaded { run, pace }
             }

@@ -161,7 +161,7 @@ impl Pace {
 
     /// One more event. Answers about how many bytes it takes.
     pub(crate) fn count(&mut self, event: &Event) -> usize {
-        let bytes = size(event);
+        let bytes = event.size();
         match event {
             // It is as good as a snapshot.
             Event::RunForked { run, .. } => *self = Self::after_snapshot(run.get().len()),
@@ -174,31 +174,4 @@ impl Pace {
     pub(crate) fn is_due(&self) -> bool {
         self.bytes > SNAPSHOT_FROM.max(SNAPSHOT_EVERY.saturating_mul(self.last))
     }
-}
-
-/// About how many bytes an event takes.
-fn size(event: &Event) -> usize {
-    const FIXED: usize = 160;
-    FIXED
-        + match event {
-            Event::RunStarted { state, functions, .. } => state.size() + functions.len() * FIXED,
-            Event::StepFinished { update, .. } => update.size(),
-            Event::GraphStarted { state, .. } => state.size(),
-            Event::MapStarted { items, .. } => items.get().len(),
-            Event::ItemFinished { result, .. } => result.as_ref().map_or(0, |result| result.get().len()),
-            Event::SignalReceived { payload, .. } => payload.get().len(),
-            Event::Log { message, .. } => message.len(),
-            Event::StepFailed { failure, .. } => failure.message.len(),
-            Event::RunForked { run, .. } => run.get().len(),
-            Event::RunUpgraded { functions, .. } => functions.len() * FIXED,
-            Event::StepStarted { .. }
-            | Event::RunPaused { .. }
-            | Event::RunResumed
-            | Event::RunRetried
-            | Event::CancelRequested { .. }
-            | Event::UndoStarted { .. }
-            | Event::RunFinished
-            | Event::RunFailed { .. }
-            | Event::RunCancelled { .. } => 0,
-        }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{GraphId, Run, RunId, Status, event::FunctionRef};
+use heddle_kernel::{Digest, GraphId, Run, RunId, Status, event::FunctionRef};
 
 use crate::{
     answer::{ReadError, RegisterPluginError, RemovePluginError},
@@ -127,6 +127,7 @@ impl Engine {
             self.inner.ports.journal.delete_plugin(&plugin.digest).await?;
             self.inner.ports.functions.remove(&plugin.digest);
         }
+        self.inner.count_again().await;
         Ok(removed)
     }
 }
@@ -177,6 +178,25 @@ impl Inner {
 
     async fn register(&self, plugin: NewPlugin, active: bool) -> Result<PluginInfo, RegisterPluginError> {
         let component = plugin.component.clone();
+        if let Some(full) = self.component_is_too_much(component.len()).await? {
+            // One that is kept already takes nothing more.
+            let digest = Digest::of(&component);
+            if self.ports.journal.plugin(&digest).await?.is_none() {
+                return Err(full.into());
+            }
+        }
+        let kept = self.register_and_keep(plugin, component, active).await;
+        // It may have been kept before, or not at all.
+        self.count_again().await;
+        kept
+    }
+
+    async fn register_and_keep(
+        &self,
+        plugin: NewPlugin,
+        component: Arc<[u8]>,
+        active: bool,
+    ) -> Result<PluginInfo, RegisterPluginError> {
         let info = self.ports.functions.register(plugin).await?;
         let row = PluginRow {
             digest: info.digest.clone(),
@@ -195,7 +215,7 @@ impl Inner {
         let mut needs = Needs::default();
         for plugin in plugins {
             let graphs = self.ports.journal.graphs_with(&plugin.digest, MOST_NAMED).await?;
-            needs.graphs.extend(graphs.into_iter().map(|graph| graph.id));
+            needs.graphs.extend(graphs);
         }
         needs.graphs.dedup();
         let needed = |run: &Run| {

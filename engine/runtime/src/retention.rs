@@ -126,7 +126,7 @@ impl Keeper {
         let mut archived = Vec::new();
         for run in runs {
             let kept = match self.engine.export(*run).await {
-                Ok(Some(export)) => archive.put(*run, export).await,
+                Ok(Some(export)) => archive.put(*run, export.pieces()).await,
                 // It was forgotten by somebody else.
                 Ok(None) => continue,
                 Err(error) => Err(error.to_string()),

@@ -1,7 +1,7 @@
 //! Runs that wait: they live in the store alone until their time comes, or somebody asks for them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -18,6 +18,7 @@ use crate::{
     inner::Inner,
     live::{LiveRun, Stopped},
     load::Loaded,
+    memory::LOOK_EVERY,
     outbox::Outbox,
 };
 
@@ -76,6 +77,9 @@ impl Inner {
         if let Some(live) = self.live(id) {
             return Ok(Some(live));
         }
+        if self.memory.is_over() {
+            return Err(self.no_memory());
+        }
         let Some(loaded) = self.load(id).await?.filter(|loaded| !loaded.run.status.is_over()) else {
             return Ok(None);
         };
@@ -100,7 +104,7 @@ impl Inner {
         let Loaded { run, pace } = loaded;
         let mut outbox = Outbox::of_loaded(&run, pace);
         let durable = run.seq;
-        let live = Arc::new(LiveRun::new(run, durable, &[]));
+        let live = Arc::new(LiveRun::new(run, durable, &[], &self.memory));
         let now = self.ports.clock.now();
         if let Some(input) = input {
             outbox.put(live.change(|run| heddle_kernel::decide(run, input, now))?);
@@ -113,6 +117,29 @@ impl Inner {
         self.adopt(&live);
         self.spawn(live.clone(), outbox);
         Ok((live, last))
+    }
+
+    /// Why a run is not loaded now.
+    pub(crate) fn no_memory(&self) -> ReadError {
+        let limit = self.memory.limit();
+        ReadError::Busy { limit }
+    }
+
+    /// Goes on with runs for which there was no room when the engine started.
+    pub(crate) async fn rouse_later(self: Arc<Self>, mut runs: VecDeque<RunId>) {
+        while let Some(id) = runs.pop_front() {
+            match self.rouse(id).await {
+                Ok(_) => {}
+                Err(ReadError::Busy { .. } | ReadError::Store(_)) => {
+                    runs.push_front(id);
+                    tokio::select! {
+                        () = self.drains() => return,
+                        () = tokio::time::sleep(LOOK_EVERY) => {}
+                    }
+                }
+                Err(error) => tracing::error!(run = %id, %error, "a run that was under way cannot go on"),
+            }
+        }
     }
 
     /// Wakes runs when their time comes, until the engine stops.
@@ -138,6 +165,9 @@ impl Inner {
 
     /// Wakes the runs that are due now, a batch at most. Says for how long nothing more is to be done.
     async fn wake_some(self: &Arc<Self>, unloadable: &mut HashSet<RunId>) -> Result<Duration, ReadError> {
+        if self.memory.is_over() {
+            return Ok(LOOK_EVERY);
+        }
         let journal = &self.ports.journal;
         let now = self.ports.clock.now();
         let due = journal.due(now, WAKE_AT_ONCE + unloadable.len()).await?;
@@ -149,6 +179,7 @@ impl Inner {
             match self.rouse(id).await {
                 Ok(Some(live)) => woken.push(live),
                 Ok(None) => {}
+                Err(ReadError::Busy { .. }) => break,
                 Err(ReadError::Store(error)) => return Err(error.into()),
                 Err(error) => {
                     tracing::error!(run = %id, %error, "a run that is due cannot go on");

@@ -127,6 +127,14 @@ impl Engine {
         Ok(self.inner.load(id).await?.map(|loaded| look(&loaded.run)))
     }
 
+    /// The same for somebody who only watches: it is not loaded where that would take the room of runs that go on.
+    pub(crate) async fn held_to_watch(&self, id: RunId) -> Result<Option<Hold>, ReadError> {
+        match self.inner.live(id).is_some() || self.inner.memory.has_room_to_watch() {
+            true => self.held(id).await,
+            false => Err(self.inner.no_memory()),
+        }
+    }
+
     /// The run, driven by this engine until the hold is dropped. `None` where it is over.
     pub(crate) async fn held(&self, id: RunId) -> Result<Option<Hold>, ReadError> {
         loop {

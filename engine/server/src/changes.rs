@@ -11,6 +11,12 @@ use utoipa::ToSchema;
 
 /// How deep a patch looks into a value; what is other below that is replaced as a whole.
 const MAX_DEPTH: usize = 64;
+/// How large two values may be together that are compared in depth; larger ones are replaced as a whole.
+const MAX_COMPARED_BYTES: usize = 2 << 20;
+/// How many operations a patch has before what is other is replaced as a whole.
+const MAX_PATCHES: usize = 10_000;
+/// How long a pointer may be that leads further into a value: each operation below has it again.
+const MAX_PATH_LEN: usize = 1 << 10;
 
 /// What became of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -127,7 +133,9 @@ fn values<'s>(path: String, before: &'s RawValue, after: &'s RawValue, patches: 
     }
     // A slash of a key is written otherwise.
     let depth = path.bytes().filter(|byte| *byte == b'/').count();
-    if depth < MAX_DEPTH {
+    let bytes = before.get().len() + after.get().len();
+    let in_depth = bytes <= MAX_COMPARED_BYTES && patches.len() < MAX_PATCHES && path.len() <= MAX_PATH_LEN;
+    if depth < MAX_DEPTH && in_depth {
         if let (Some(before), Some(after)) = (keys(before), keys(after)) {
             return objects(path, &before, &after, patches);
         }
@@ -200,6 +208,34 @@ mod tests {
             serde_json::from_str(&format!("[{}]", told.join(","))).expect("a JSON Patch");
         json_patch::patch(&mut made, &patch.0).expect("it can be carried out");
         assert_eq!(made, serde_json::from_str::<Value>(after).expect("JSON"));
+    }
+
+    #[test]
+    fn a_patch_has_a_limit_and_is_right_even_so() {
+        let patch = |before: &str, after: &str| {
+            let state = |text: &str| Object::parse(text).expect("a state");
+            let (old, new) = (state(before), state(after));
+            let told = serde_json::to_string(&in_depth(&old, &new)).expect("JSON");
+            let mut made: Value = serde_json::from_str(before).expect("JSON");
+            let patch: json_patch::Patch = serde_json::from_str(&told).expect("a JSON Patch");
+            json_patch::patch(&mut made, &patch.0).expect("it can be carried out");
+            assert_eq!(made, serde_json::from_str::<Value>(after).expect("JSON"));
+            (patch.0.len(), told.len())
+        };
+        let lists = |value: &str, keys: usize| {
+            let list = vec![value; 9_000].join(",");
+            let keys: Vec<String> = (0..keys).map(|n| format!("\"k{n}\":[{list}]")).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        // The third list is not looked into any more.
+        let (operations, _) = patch(&lists("1", 4), &lists("2", 4));
+        assert_eq!(operations, 2 * 9_000 + 2);
+        // A long key is not written again for each of its items.
+        let long = |value: &str| format!("{{\"{}\":[{}]}}", "k".repeat(5_000), vec![value; 1_000].join(","));
+        let (operations, bytes) = patch(&long("1"), &long("2"));
+        assert!(operations == 1 && bytes < 10_000);
+        let large = |value: &str| format!("{{\"k\":[{}]}}", vec![value; 700_000].join(","));
+        assert_eq!(patch(&large("1"), &large("2")).0, 1);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! A run as one file: given here, and taken by another Heddle.
 
 use axum::{
-    Json,
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 
 use crate::{
@@ -45,7 +45,8 @@ pub(crate) async fn export(
             format!("attachment; filename=\"run-{id}.jsonl\""),
         ),
     ];
-    Ok((headers, export))
+    // Where a piece cannot be read, the connection breaks off, and the reader sees that the file is not whole.
+    Ok((headers, Body::from_stream(export.pieces())))
 }
 
 /// Import a run
@@ -60,14 +61,17 @@ pub(crate) async fn export(
         (status = 409, description = "The run is here already", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The export is too large", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "This is no export of a run", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Other runs are being imported", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn import(
     State(app): State<App>,
-    Exported(export): Exported,
-) -> Result<impl IntoResponse, Problem> {
-    let id = app.engine.import(&export).await?;
+    Exported { text, permit }: Exported,
+) -> Result<Response, Problem> {
+    let imported = app.engine.import(&text).await;
+    drop((text, permit));
+    let id = imported?;
     let location = [(header::LOCATION, format!("/v1/runs/{id}"))];
-    let run = runs::body(&app, id).await?;
-    Ok((StatusCode::CREATED, location, Json(run)))
+    let run = runs::answer(&app, id).await?;
+    Ok((StatusCode::CREATED, location, run).into_response())
 }

@@ -22,6 +22,7 @@ use serde::{
     de::{DeserializeOwned, Deserializer},
 };
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     App,
@@ -170,15 +171,29 @@ impl FromRequest<App> for Component {
     }
 }
 
-/// A run as it was exported.
-pub(crate) struct Exported(pub(crate) Vec<u8>);
+/// A run as it was exported, and the permit to import it.
+pub(crate) struct Exported {
+    pub(crate) text: Vec<u8>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
 
 impl FromRequest<App> for Exported {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         expect_type(request.headers(), &[NDJSON, BYTES])?;
-        read(request, app, app.settings.max_import_bytes).await.map(Self)
+        // Before the body is read: until its turn has come, nothing of it is in memory.
+        let turn = app.imports.clone().acquire_owned();
+        let Ok(permit) = tokio::time::timeout(app.settings.body_timeout, turn).await else {
+            let detail = format!(
+                "{} runs are being imported, the limit (max_imports): try again in a moment",
+                app.settings.max_imports
+            );
+            return Err(Problem::new(Kind::TOO_MANY_IMPORTS, detail).retry_after(5));
+        };
+        let permit = permit.expect("nobody closes this semaphore");
+        let text = read(request, app, app.settings.max_import_bytes).await?;
+        Ok(Self { text, permit })
     }
 }
 

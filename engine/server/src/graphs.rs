@@ -11,7 +11,7 @@ use axum::{
 use heddle_kernel::{Definition, graph::SCHEMA, picture::Picture};
 use heddle_runtime::{
     CreateGraphError,
-    ports::{GraphRow, StoreError},
+    ports::{self, GraphRow, StoreError},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -78,8 +78,8 @@ pub(crate) struct GraphList {
     next_page_token: Option<String>,
 }
 
-impl From<GraphRow> for GraphSummary {
-    fn from(row: GraphRow) -> Self {
+impl From<ports::GraphSummary> for GraphSummary {
+    fn from(row: ports::GraphSummary) -> Self {
         Self {
             graph_id: row.id.0,
             name: row.name,
@@ -222,7 +222,11 @@ pub(crate) async fn get(
     let functions = functions.map(|(uses, at)| (uses.clone(), at.into())).collect();
     let body = GraphBody {
         functions,
-        summary: row.into(),
+        summary: GraphSummary {
+            graph_id: row.id.0,
+            name: row.name,
+            created_at: Moment(row.created_at),
+        },
         definition,
     };
     Ok(Json(body))

@@ -166,7 +166,9 @@ fn check(
         };
         return Err(Problem::new(
             Kind::WRONG_HOST,
-            format!("the request is for host `{name}`, {why}; start it with `--allow-host {name}` if it should"),
+            format!(
+                "the request is for host `{name}`, {why}; start it with `--allow-host {name}` if it should"
+            ),
         ));
     }
     let mut origins = headers.get_all(header::ORIGIN).iter();

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use heddle_kernel::{
     Json, Object, RunId,
     object::to_json,
@@ -18,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     App,
     changes::{self, Change, Patch},
-    extract::{Params, Parted, RunPath, count, json_body, run_id},
+    extract::{Params, Parted, RunPath, count, run_id},
     problem::{Problem, ProblemBody},
     runs,
     steps::{self, StepStatus, StepSummary},
@@ -69,11 +66,12 @@ pub(crate) async fn list(
     Params(params): Params<StepParams>,
 ) -> Result<Response, Problem> {
     let limit = count("limit", params.limit, DEFAULT_STEPS, MAX_STEPS)?;
+    let _turn = app.large.turn().await;
     let run = runs::find(&app, id).await?;
     let steps = steps::read(&app.engine, &run, params.after.unwrap_or_default(), limit).await?;
     let last = steps.last().map(StepSummary::number);
     let next_after = last.filter(|last| steps.len() == limit && *last < run.steps);
-    Ok(axum::Json(StepList { steps, next_after }).into_response())
+    app.large.json(&StepList { steps, next_after })
 }
 
 /// A run after one of its steps.
@@ -208,8 +206,9 @@ pub(crate) async fn step(
     Parted((run, step)): Parted<(String, u64)>,
 ) -> Result<Response, Problem> {
     let run = run_id(&run)?;
+    let _turn = app.large.turn().await;
     let view = app.engine.step(run, step).await?;
-    Ok(axum::Json(StepBody::of(run, view)).into_response())
+    app.large.json(&StepBody::of(run, view))
 }
 
 /// Between which steps.
@@ -255,6 +254,7 @@ pub(crate) async fn diff(
     RunPath(run): RunPath,
     Params(DiffParams { from, to }): Params<DiffParams>,
 ) -> Result<Response, Problem> {
+    let _turn = app.large.turn().await;
     let before = app.engine.state_after(run, from).await?;
     let after = app.engine.state_after(run, to).await?;
     let diff = Diff {
@@ -264,6 +264,5 @@ pub(crate) async fn diff(
         changes: changes::by_key(&before, &after),
         patch: changes::in_depth(&before, &after),
     };
-    let text = serde_json::to_string(&diff).expect("a difference's keys are strings");
-    Ok(json_body(text).into_response())
+    app.large.json(&diff)
 }

@@ -18,6 +18,7 @@ mod guard;
 mod health;
 mod history;
 mod idempotency;
+mod large;
 mod original;
 mod page;
 mod page_token;
@@ -33,6 +34,7 @@ mod socket;
 mod sse;
 mod steering;
 mod steps;
+mod streamed;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -47,15 +49,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_runtime::Engine;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use crate::{guard::LocalAddress, settings::ServerSettings};
 use crate::{
     closing::Closing,
+    large::LargeAnswers,
     problem::{Kind, Problem},
 };
+pub use crate::{guard::LocalAddress, settings::ServerSettings};
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -63,6 +66,9 @@ pub(crate) struct App {
     engine: Engine,
     settings: Arc<ServerSettings>,
     closing: Closing,
+    large: LargeAnswers,
+    /// How many runs may be imported at once.
+    imports: Arc<Semaphore>,
 }
 
 /// Serves the engine on a listener until `shutdown` is ready.
@@ -103,6 +109,8 @@ impl App {
     fn new(engine: Engine, settings: ServerSettings) -> Self {
         Self {
             engine,
+            large: LargeAnswers::new(settings.max_reads_at_once, settings.max_answer_bytes),
+            imports: Arc::new(Semaphore::new(settings.max_imports.max(1))),
             settings: Arc::new(settings),
             closing: Closing::new(),
         }

@@ -194,22 +194,20 @@ pub(crate) struct StateBody {
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn state(
-    State(app): State<App>,
-    Parted(text): Parted<String>,
-) -> Result<Json<StateBody>, Problem> {
+pub(crate) async fn state(State(app): State<App>, Parted(text): Parted<String>) -> Result<Response, Problem> {
     // The original knew one answer for every id that is no run's.
     let id = run_id(&text).map_err(|problem| Problem::new(Kind::NO_SUCH_RUN, problem.detail()))?;
+    let _turn = app.large.turn().await;
     let run = app.engine.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let logs = logs(&app, &run).await?;
-    Ok(Json(StateBody {
+    app.large.json(&StateBody {
         run_id: id,
         finished: run.status.is_over(),
         state: run.state,
         logs,
         status: run.status,
         error: run.error.as_ref().map(ErrorView::from),
-    }))
+    })
 }
 
 /// The newest events up to the run's last one, within the limits.

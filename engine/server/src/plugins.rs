@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::State,
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use heddle_kernel::{FunctionKind, Json as JsonValue};
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, Resolved};
@@ -17,6 +17,7 @@ use crate::{
     App,
     extract::{Component, JsonText, Params, Parted},
     problem::{Kind, Problem, ProblemBody},
+    streamed,
     view::{BytesDoc, FunctionKindDoc, LogLine, log_lines},
 };
 
@@ -116,7 +117,8 @@ impl From<&PluginInfo> for PluginBody {
 }
 
 /// Every registered plugin.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is written item by item")]
 pub(crate) struct PluginList {
     /// By name, and then newest version first.
     plugins: Vec<PluginBody>,
@@ -129,11 +131,12 @@ pub(crate) struct PluginList {
     get, path = "/v1/plugins", tag = "plugins", operation_id = "list_plugins",
     responses((status = 200, description = "The plugins", body = PluginList))
 )]
-pub(crate) async fn list(State(app): State<App>) -> Json<PluginList> {
+pub(crate) async fn list(State(app): State<App>) -> Response {
     let plugins = app.engine.plugins();
-    Json(PluginList {
-        plugins: plugins.iter().map(|plugin| PluginBody::from(&**plugin)).collect(),
-    })
+    streamed::list(
+        "plugins",
+        plugins.into_iter().map(|plugin| PluginBody::from(&*plugin)),
+    )
 }
 
 /// What to name a plugin.
@@ -257,7 +260,8 @@ pub(crate) struct ToolBody {
 }
 
 /// Every tool.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is written item by item")]
 pub(crate) struct ToolList {
     /// Of each plugin's newest version, by the plugin's name.
     tools: Vec<ToolBody>,
@@ -270,25 +274,22 @@ pub(crate) struct ToolList {
     get, path = "/v1/tools", tag = "tools", operation_id = "list_tools",
     responses((status = 200, description = "The tools", body = ToolList))
 )]
-pub(crate) async fn tools(State(app): State<App>) -> Json<ToolList> {
+pub(crate) async fn tools(State(app): State<App>) -> Response {
     let mut plugins = app.engine.plugins();
     // The newest version of a name comes first, and that is the one which a call finds.
     plugins.dedup_by(|older, newer| older.name == newer.name);
-    let tools = plugins.iter().flat_map(|plugin| {
-        let tools = plugin
-            .functions
-            .iter()
-            .filter(|function| function.kind == FunctionKind::Tool);
-        tools.map(|function| ToolBody {
-            tool: format!("{}/{}", plugin.name, function.name),
-            plugin: plugin.name.clone(),
-            version: plugin.version.clone(),
-            function: function.into(),
+    let tools = plugins.into_iter().flat_map(|plugin| {
+        (0..plugin.functions.len()).filter_map(move |at| {
+            let function = &plugin.functions[at];
+            (function.kind == FunctionKind::Tool).then(|| ToolBody {
+                tool: format!("{}/{}", plugin.name, function.name),
+                plugin: plugin.name.clone(),
+                version: plugin.version.clone(),
+                function: function.into(),
+            })
         })
     });
-    Json(ToolList {
-        tools: tools.collect(),
-    })
+    streamed::list("tools", tools)
 }
 
 /// Get a tool

@@ -11,7 +11,7 @@ use axum::{
 };
 use heddle_kernel::{Diagnostic, Failure, Level, Refusal, Severity};
 use heddle_runtime::{
-    CallToolError, CreateGraphError, ImportError, KeyError, ReadError, RegisterPluginError, SendError,
+    CallToolError, CreateGraphError, Full, ImportError, KeyError, ReadError, RegisterPluginError, SendError,
     StartError, StepError,
     ports::{RegisterError, ResolveError, StoreError},
 };
@@ -69,7 +69,9 @@ kinds! {
     RUN_ENDING: CONFLICT, "run-ending", "The run is ending";
     NOT_NOW: CONFLICT, "not-now", "The run is in no state for this";
     WAIT_OVER: CONFLICT, "wait-over", "The wait takes no signal any more";
+    JOURNAL_FULL: CONFLICT, "journal-full", "The run's journal is full";
     RUN_NOT_OVER: CONFLICT, "run-not-over", "The run is not over";
+    FULL: CONFLICT, "limit-reached", "No more of this is kept";
     TOO_MANY_SCHEDULES: CONFLICT, "too-many-schedules", "There are too many schedules";
     KEY_REUSED: UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used for another request";
     KEY_IN_FLIGHT: CONFLICT, "key-in-flight", "A request with this idempotency key is being carried out";
@@ -90,6 +92,7 @@ kinds! {
     TOO_LARGE: PAYLOAD_TOO_LARGE, "too-large", "This is too large";
     WRONG_TYPE: UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", "The body has the wrong content type";
     BUSY: TOO_MANY_REQUESTS, "busy", "Too many runs are queued";
+    TOO_MANY_IMPORTS: TOO_MANY_REQUESTS, "too-many-imports", "Too many runs are being imported";
     TOO_MANY_SIGNALS: TOO_MANY_REQUESTS, "too-many-signals", "The run keeps too many signals";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The server failed";
     STORE_FAILED: INTERNAL_SERVER_ERROR, "store-failed", "The store failed";
@@ -98,6 +101,7 @@ kinds! {
     TOOL_TIMEOUT: GATEWAY_TIMEOUT, "tool-timeout", "The tool took too long";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store-unavailable", "The store takes no writes at the moment";
     NOT_TAKEN: SERVICE_UNAVAILABLE, "not-taken", "This was not taken at the moment";
+    NO_MEMORY: SERVICE_UNAVAILABLE, "no-memory", "The runs in memory hold as much as they may";
     STOPPING: SERVICE_UNAVAILABLE, "stopping", "The engine is stopping";
 }
 
@@ -249,7 +253,7 @@ impl Problem {
         problem
     }
 
-    fn retry_after(mut self, seconds: u32) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after = Some(seconds);
         self
     }
@@ -328,6 +332,7 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Store(error) => error.into(),
+            ReadError::Busy { .. } => Self::new(Kind::NO_MEMORY, error.to_string()).retry_after(1),
             ReadError::Damaged { run, .. } => {
                 tracing::error!(%error, "a run cannot be read");
                 Self::new(
@@ -343,8 +348,15 @@ impl From<CreateGraphError> for Problem {
     fn from(error: CreateGraphError) -> Self {
         match error {
             CreateGraphError::Invalid(found) => Self::found(Kind::INVALID_GRAPH, found),
+            CreateGraphError::Full(full) => full.into(),
             CreateGraphError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        Self::new(Kind::FULL, full.to_string())
     }
 }
 
@@ -404,7 +416,9 @@ impl From<ImportError> for Problem {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Malformed { .. } => Self::new(Kind::MALFORMED_EXPORT, error.to_string()),
+            ImportError::TooLarge { .. } => Self::new(Kind::TOO_LARGE, error.to_string()),
             ImportError::Known(_) => Self::new(Kind::RUN_KNOWN, error.to_string()),
+            ImportError::Full(full) => full.into(),
             ImportError::Store(error) => error.into(),
         }
     }
@@ -434,6 +448,7 @@ impl From<Refusal> for Problem {
             Refusal::TooManySignals | Refusal::SignalBytes { .. } => {
                 Self::new(Kind::TOO_MANY_SIGNALS, detail).retry_after(1)
             }
+            Refusal::JournalFull { .. } => Self::new(Kind::JOURNAL_FULL, detail),
             Refusal::Ending => Self::new(Kind::RUN_ENDING, detail),
             Refusal::NotNow(_) => Self::new(Kind::NOT_NOW, detail),
         }
@@ -458,6 +473,7 @@ impl From<RegisterPluginError> for Problem {
             RegisterPluginError::Register(error @ RegisterError::VersionTaken { .. }) => {
                 Self::new(Kind::VERSION_TAKEN, error.to_string())
             }
+            RegisterPluginError::Full(full) => full.into(),
             RegisterPluginError::Store(error) => error.into(),
         }
     }

@@ -119,6 +119,7 @@ pub(crate) async fn tell_started(
     if run.replayed {
         headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
     }
+    let _turn = app.large.turn().await;
     let view = match run.view().await {
         Some(view) => view,
         None => match find(app, run.id).await {
@@ -135,7 +136,12 @@ pub(crate) async fn tell_started(
         Ok(row) => row,
         Err(problem) => return Ok((headers, problem).into_response()),
     };
-    Ok((status, headers, Json(RunBody::of(view, &row))).into_response())
+    // The run was started, so its id is told also where its state has no room.
+    let body = app.large.json(&RunBody::of(view, &row));
+    Ok(match body {
+        Ok(body) => (status, headers, body).into_response(),
+        Err(problem) => (headers, problem).into_response(),
+    })
 }
 
 pub(crate) async fn find(app: &App, id: RunId) -> Result<RunView, Problem> {
@@ -146,10 +152,11 @@ async fn row(app: &App, id: RunId) -> Result<RunRow, Problem> {
     app.engine.row(id).await?.ok_or_else(|| no_such_run(id))
 }
 
-/// A run with its state and what its row tells.
-pub(crate) async fn body(app: &App, id: RunId) -> Result<RunBody, Problem> {
+/// The answer with a run, its state and what its row tells.
+pub(crate) async fn answer(app: &App, id: RunId) -> Result<Response, Problem> {
     let row = row(app, id).await?;
-    Ok(RunBody::of(find(app, id).await?, &row))
+    let _turn = app.large.turn().await;
+    app.large.json(&RunBody::of(find(app, id).await?, &row))
 }
 
 /// Runs, newest first.
@@ -202,8 +209,8 @@ pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<J
         (status = 404, description = "There is no such run", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(app): State<App>, RunPath(id): RunPath) -> Result<Json<RunBody>, Problem> {
-    Ok(Json(body(&app, id).await?))
+pub(crate) async fn get(State(app): State<App>, RunPath(id): RunPath) -> Result<Response, Problem> {
+    answer(&app, id).await
 }
 
 /// Which events.
@@ -262,6 +269,7 @@ pub(crate) async fn events(
     }
     let limit = count("limit", params.limit, DEFAULT_EVENTS, MAX_EVENTS)?;
     let after = params.after.unwrap_or_default();
+    let _turn = app.large.turn().await;
     let page = app.engine.page(id, after, limit).await?;
     let Page { events, over } = page.ok_or_else(|| no_such_run(id))?;
     let body = EventList {
@@ -269,7 +277,7 @@ pub(crate) async fn events(
         events: events.iter().map(|event| EventView::of(id, event)).collect(),
         over,
     };
-    Ok(Json(body).into_response())
+    app.large.json(&body)
 }
 
 /// Whether the client would rather have a stream than a page.

@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::State,
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use heddle_kernel::{
     Object, RunId, Timestamp,
@@ -21,6 +21,7 @@ use crate::{
     App,
     extract::{JsonText, Parted, state_at},
     problem::{Kind, Problem, ProblemBody},
+    streamed,
     view::{CatchUpDoc, Moment, OverlapDoc},
 };
 
@@ -216,7 +217,8 @@ pub(crate) struct LastError {
 }
 
 /// Schedules, by name.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is written item by item")]
 pub(crate) struct ScheduleList {
     /// All of them.
     schedules: Vec<ScheduleBody>,
@@ -264,7 +266,9 @@ impl From<ScheduleError> for Problem {
         match error {
             ScheduleError::NoSuchSchedule(_) => Self::new(Kind::NO_SUCH_SCHEDULE, error.to_string()),
             ScheduleError::Invalid { pointer, message } => Self::invalid_at(pointer, message),
-            ScheduleError::TooMany => Self::new(Kind::TOO_MANY_SCHEDULES, error.to_string()),
+            ScheduleError::TooMany | ScheduleError::TooLarge { .. } => {
+                Self::new(Kind::TOO_MANY_SCHEDULES, error.to_string())
+            }
             ScheduleError::Start(error) => error.into(),
             ScheduleError::Store(error) => error.into(),
         }
@@ -323,10 +327,12 @@ pub(crate) async fn put(State(app): State<App>, body: JsonText) -> Result<impl I
     get, path = "/v1/schedules", tag = "schedules", operation_id = "list_schedules",
     responses((status = 200, description = "The schedules", body = ScheduleList))
 )]
-pub(crate) async fn list(State(app): State<App>) -> Result<Json<ScheduleList>, Problem> {
+pub(crate) async fn list(State(app): State<App>) -> Result<Response, Problem> {
     let schedules = app.engine.schedules().await?;
-    let schedules = schedules.into_iter().map(ScheduleBody::from).collect();
-    Ok(Json(ScheduleList { schedules }))
+    Ok(streamed::list(
+        "schedules",
+        schedules.into_iter().map(ScheduleBody::from),
+    ))
 }
 
 /// Get a schedule

@@ -20,6 +20,14 @@ pub struct ServerSettings {
     pub max_component_bytes: usize,
     /// The largest export of a run that may be imported, in bytes. Default: 256 MiB.
     pub max_import_bytes: usize,
+    /// How many runs may be imported at once: each is in memory until it is kept. A further one waits until its turn
+    /// comes, as long as its body may take to arrive, and is then refused. Default: 1.
+    pub max_imports: usize,
+    /// How many runs are read at once to be shown: each may be as large as a run may be in memory. Default: 8.
+    pub max_reads_at_once: usize,
+    /// How many bytes the answers of more than 64 KiB may take together that are on their way to clients; a further one is
+    /// refused with 503. Default: 128 MiB.
+    pub max_answer_bytes: usize,
     /// How many connections may be open; the next one waits to be accepted. Default: 10,000.
     pub max_connections: usize,
     /// How many of a run's newest events `GET /graph/state` answers as `logs`. Default: 10,000.
@@ -50,6 +58,9 @@ impl Default for ServerSettings {
             max_body_bytes: 16 << 20,
             max_component_bytes: 64 << 20,
             max_import_bytes: 256 << 20,
+            max_imports: 1,
+            max_reads_at_once: 8,
+            max_answer_bytes: 128 << 20,
             max_connections: 10_000,
             max_log_events: 10_000,
             max_log_bytes: 32 << 20,

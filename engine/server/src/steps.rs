@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 
 use heddle_kernel::{Event, Recorded, RunId, Timestamp, event::Then};
-use heddle_runtime::{Engine, RunView, ports::StoreError};
+use heddle_runtime::{
+    Engine, RunView,
+    ports::{StoreError, shorten},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -60,7 +63,8 @@ pub(crate) struct StepSummary {
     /// The step that this one undoes.
     #[serde(skip_serializing_if = "Option::is_none")]
     undoes: Option<u64>,
-    /// How its last attempt failed, where it did.
+    /// How its last attempt failed, where it did. Here a message of more than 16 KiB is cut, and `data` of more is left
+    /// out; the step itself has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureView>,
     /// The number of the event by which it began.
@@ -167,7 +171,9 @@ impl Steps {
                 step, failure, then, ..
             } => {
                 if let Some(step) = self.found.get_mut(step) {
-                    step.failure = Some(failure.into());
+                    let mut failure = failure.clone();
+                    shorten(&mut failure.message, &mut failure.data);
+                    step.failure = Some((&failure).into());
                     if !matches!(then, Then::Retry(_)) {
                         step.end(StepStatus::Failed, at);
                     }

@@ -2,10 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use heddle_kernel::{Status, object::json};
-use heddle_runtime::{ImportError, ports::Journal};
+use futures_util::TryStreamExt;
+use heddle_kernel::{RunId, Status, object::json};
+use heddle_runtime::{Engine, ImportError, ports::Journal};
 
 use crate::script::{all, fresh, graph, idle, line, names, start, view};
+
+async fn text_of(engine: &Engine, run: RunId) -> Vec<u8> {
+    let export = engine.export(run).await.unwrap().expect("there is such a run");
+    export.pieces().try_concat().await.unwrap()
+}
 
 #[tokio::test]
 async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
@@ -13,7 +19,7 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, r#"{"x": [1,2]}"#).await;
     all(&here, run).await;
-    let text = here.export(run).await.unwrap().unwrap();
+    let text = text_of(&here, run).await;
     let (journal, functions, there) = fresh();
     assert_eq!(there.import(&text).await.unwrap(), run);
     assert_eq!(names(&there, run).await, names(&here, run).await);
@@ -30,11 +36,11 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     );
     assert_eq!(*functions.calls.borrow(), 0);
     // What comes out again is what came in, but for where it came from.
-    let again = there.export(run).await.unwrap().unwrap();
+    let again = text_of(&there, run).await;
     let events = |text: &[u8]| text.splitn(2, |byte| *byte == b'\n').nth(1).unwrap().to_vec();
     assert_eq!(events(&again), events(&text));
     assert!(matches!(there.import(&text).await, Err(ImportError::Known(_))));
-    let nobody = heddle_kernel::RunId(uuid::Uuid::nil());
+    let nobody = RunId(uuid::Uuid::nil());
     assert!(there.export(nobody).await.unwrap().is_none());
 }
 
@@ -45,9 +51,9 @@ async fn a_run_that_is_not_over_stands_still_elsewhere_until_it_is_resumed() {
     let run = start(&here, &graph, "{}").await;
     functions.at_gate(1).await;
     here.pause(run, "to take it elsewhere").await.unwrap();
-    let text = here.export(run).await.unwrap().unwrap();
+    let text = text_of(&here, run).await;
     here.resume(run).await.unwrap();
-    let running = here.export(run).await.unwrap().unwrap();
+    let running = text_of(&here, run).await;
     for (text, pauses) in [(text, 1), (running, 2)] {
         let (_, functions, there) = fresh();
         there.import(&text).await.unwrap();
@@ -74,7 +80,7 @@ async fn a_run_takes_every_graph_along_that_it_ever_kept_to() {
     here.upgrade(run, Some(&second)).await.unwrap();
     here.signal(run, "s", json("1").unwrap(), None).await.unwrap();
     all(&here, run).await;
-    let text = here.export(run).await.unwrap().unwrap();
+    let text = text_of(&here, run).await;
     let (_, _, there) = fresh();
     there.import(&text).await.unwrap();
     for graph in [inner, first, second] {
@@ -90,7 +96,7 @@ async fn a_value_in_several_lines_is_exported_in_one_and_read_in_either() {
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, "{\"x\": {\n  \"y\": [1.50,\r\n 2]\n}}").await;
     all(&here, run).await;
-    let text = String::from_utf8(here.export(run).await.unwrap().unwrap()).unwrap();
+    let text = String::from_utf8(text_of(&here, run).await).unwrap();
     for line in text.lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
     }
@@ -112,7 +118,7 @@ async fn a_bad_line_is_never_skipped() {
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, r#"{"x": "value"}"#).await;
     all(&here, run).await;
-    let text = String::from_utf8(here.export(run).await.unwrap().unwrap()).unwrap();
+    let text = String::from_utf8(text_of(&here, run).await).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let with = |bad: usize, line: &str| {
         let mut lines = lines.clone();
@@ -166,7 +172,7 @@ async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept()
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, "{}").await;
     all(&here, run).await;
-    let text = String::from_utf8(here.export(run).await.unwrap().unwrap()).unwrap();
+    let text = String::from_utf8(text_of(&here, run).await).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let without = |left_out: usize| {
         let kept = lines.iter().enumerate().filter(|(number, _)| *number != left_out);
@@ -223,7 +229,7 @@ async fn a_long_run_that_comes_in_has_a_snapshot_to_go_on_from() {
     .await;
     let run = start(&here, &graph, r#"{"to": 1000}"#).await;
     idle(&here).await;
-    let text = here.export(run).await.unwrap().unwrap();
+    let text = text_of(&here, run).await;
     let (journal, _, there) = fresh();
     there.import(&text).await.unwrap();
     let last = view(&there, run).await.last_seq;

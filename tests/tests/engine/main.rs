@@ -8,6 +8,7 @@ mod damage;
 mod exports;
 mod given;
 mod history;
+mod limits;
 mod parallel;
 mod requests;
 mod retention;

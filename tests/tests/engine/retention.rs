@@ -5,11 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{TryStreamExt, future::BoxFuture};
 use heddle_kernel::{RunId, retention::Retention};
 use heddle_runtime::{
     Engine, Ports, Settings,
-    ports::{Archive, Journal},
+    ports::{Archive, Journal, Pieces},
 };
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;
@@ -105,13 +105,16 @@ struct Shelf {
 }
 
 impl Archive for Shelf {
-    fn put(&self, run: RunId, export: Vec<u8>) -> BoxFuture<'_, Result<(), String>> {
+    fn put(&self, run: RunId, export: Pieces) -> BoxFuture<'_, Result<(), String>> {
         self.asked.store(true, Ordering::SeqCst);
         if self.full.load(Ordering::SeqCst) {
             return Box::pin(async { Err("the disk is full".to_owned()) });
         }
-        self.runs.lock().unwrap().push((run, export));
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            let export = export.try_concat().await.map_err(|error| error.to_string())?;
+            self.runs.lock().unwrap().push((run, export));
+            Ok(())
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter, RunPosition,
-    RunRow, RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow, QueuedRun,
+    Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError, Usage,
 };
 
 pub(crate) struct Wrapped<J> {
@@ -96,7 +96,7 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.graph_named(name)
     }
 
-    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphRow)>> {
+    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphSummary)>> {
         self.journal.graphs(after, limit)
     }
 
@@ -144,12 +144,16 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.plugin(digest)
     }
 
-    fn active_plugins(&self) -> Answer<'_, Vec<PluginRow>> {
+    fn active_plugins(&self) -> Answer<'_, Vec<PluginSummary>> {
         self.journal.active_plugins()
     }
 
-    fn graphs_with(&self, digest: &Digest, limit: usize) -> Answer<'_, Vec<GraphRow>> {
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> Answer<'_, Vec<GraphId>> {
         self.journal.graphs_with(digest, limit)
+    }
+
+    fn usage(&self) -> Answer<'_, Usage> {
+        self.journal.usage()
     }
 
     fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {

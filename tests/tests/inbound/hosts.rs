@@ -41,13 +41,21 @@ fn a_loopback_host_is_answered_on_loopback_alone() {
     let server = exposed(&["--allow-host", "flows.example:8000"]);
     let port = server.address.rsplit_once(':').unwrap().1.parse().unwrap();
     let log = server.log.lock().unwrap().clone();
-    assert!(log.contains("WARN") && log.contains("--insecure-no-auth"), "{log}");
+    assert!(
+        log.contains("WARN") && log.contains("--insecure-no-auth"),
+        "{log}"
+    );
 
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     for host in ["localhost", "LOCALHOST.:1", "127.0.0.1", "flows.example.:8000"] {
         assert_eq!(get(loopback, host), 200, "{host}");
     }
-    for host in ["evil.example", "flows.example", "0.0.0.0", "localhost.evil.example"] {
+    for host in [
+        "evil.example",
+        "flows.example",
+        "0.0.0.0",
+        "localhost.evil.example",
+    ] {
         assert_eq!(get(loopback, host), 421, "{host}");
     }
 

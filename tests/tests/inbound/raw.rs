@@ -20,7 +20,9 @@ pub(crate) fn ask(address: impl Into<SocketAddr>, head: &str) -> String {
     let mut stream = connect(address);
     write!(stream, "{head}\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the server ends the answer");
+    stream
+        .read_to_end(&mut answer)
+        .expect("the server ends the answer");
     String::from_utf8(answer).expect("the answer is text")
 }
 

@@ -14,8 +14,8 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, GraphRow, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter,
-    RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
+    Ack, Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow,
+    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError, Usage,
 };
 use heddle_store::MemoryJournal;
 use heddle_tests::lot::Lot;
@@ -337,7 +337,7 @@ impl Journal for Disk {
         self.read(move |kept| kept.graph_named(&name))
     }
 
-    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphRow)>> {
+    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphSummary)>> {
         self.read(move |kept| kept.graphs(after, limit))
     }
 
@@ -386,13 +386,17 @@ impl Journal for Disk {
         self.read(move |kept| kept.plugin(&digest))
     }
 
-    fn active_plugins(&self) -> Answer<'_, Vec<PluginRow>> {
+    fn active_plugins(&self) -> Answer<'_, Vec<PluginSummary>> {
         self.read(|kept| kept.active_plugins())
     }
 
-    fn graphs_with(&self, digest: &Digest, limit: usize) -> Answer<'_, Vec<GraphRow>> {
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> Answer<'_, Vec<GraphId>> {
         let digest = digest.clone();
         self.read(move |kept| kept.graphs_with(&digest, limit))
+    }
+
+    fn usage(&self) -> Answer<'_, Usage> {
+        self.read(|kept| kept.usage())
     }
 
     fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {

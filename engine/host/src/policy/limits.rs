@@ -292,7 +292,7 @@ impl<'de, const MOST: usize> Deserialize<'de> for Size<MOST> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let bytes = match Written::deserialize(input)? {
             Written::Whole(bytes) => Some(bytes),
-            Written::Text(text) => size(&text),
+            Written::Text(text) => graph::size(&text),
             Written::Other(_) => None,
         };
         let fits = bytes.and_then(|bytes| usize::try_from(bytes).ok());
@@ -304,20 +304,6 @@ impl<'de, const MOST: usize> Deserialize<'de> for Size<MOST> {
             ))),
         }
     }
-}
-
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit: u64 = match text[digits..].trim() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(unit)
 }
 
 impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Count<LEAST, MOST> {

@@ -3,6 +3,7 @@
 //! Readers take a snapshot that never changes, so a name is looked up in a few steps however
 //! many plugins there are, and a registration is seen as a whole or not at all.
 
+mod description;
 mod uses;
 
 use std::{
@@ -46,6 +47,8 @@ pub(crate) struct Plugin {
     version: Version,
     /// Of two builds of one version, the one with the higher number was registered later, and is newer.
     order: u64,
+    /// How many bytes its description takes.
+    bytes: usize,
 }
 
 impl Plugin {
@@ -67,6 +70,7 @@ impl Plugin {
             functions: Arc::new(functions.collect()),
             // Every version was checked before its component was compiled.
             version: version_of(&info.version).unwrap_or(Version::new(0, 0, 0)),
+            bytes: description::bytes(&info),
             info: Arc::new(info),
             contract: Arc::new(contract),
             metered: Arc::new(metered),
@@ -183,6 +187,8 @@ pub(crate) struct Snapshot {
     rules: Arc<BTreeMap<Arc<str>, Arc<Rules>>>,
     /// What limits the others.
     own: Arc<CallLimits>,
+    /// How many bytes the descriptions of all plugins may take together.
+    max_description_bytes: usize,
 }
 
 /// The plugins.
@@ -194,7 +200,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Without any plugin, but with the rules for those to come, and the limits for the others.
-    pub(crate) fn new(rules: Vec<Arc<Rules>>, own: CallLimits) -> Self {
+    pub(crate) fn new(rules: Vec<Arc<Rules>>, own: CallLimits, max_description_bytes: usize) -> Self {
         let rules = rules.into_iter().map(|rules| (rules.plugin.clone(), rules));
         let first = Snapshot {
             by_digest: HashMap::new(),
@@ -203,6 +209,7 @@ impl Registry {
             registered: 0,
             rules: Arc::new(rules.collect()),
             own: Arc::new(own),
+            max_description_bytes,
         };
         Self {
             current: RwLock::new(Arc::new(first)),
@@ -377,6 +384,12 @@ impl Snapshot {
         next.registered += 1;
         let info = &plugin.info;
         next.by_digest.insert(info.digest.clone(), plugin.clone());
+        if !self.by_digest.contains_key(&info.digest) {
+            let bytes = next.by_digest.values().map(|plugin| plugin.bytes).sum();
+            // What runs keep to has as much room again, so that no new plugin keeps a run from going on.
+            let room = if plugin.hidden { 2 } else { 1 };
+            description::check(bytes, self.max_description_bytes.saturating_mul(room))?;
+        }
         if plugin.hidden {
             return Ok(next);
         }

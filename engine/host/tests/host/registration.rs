@@ -39,6 +39,47 @@ pub(crate) async fn refusal_of_text(text: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_descriptions_of_all_plugins_take_only_so_many_bytes() {
+    let host = host_with(settings(), &["basics"]).await;
+    let bytes: usize = host.plugins()[0]
+        .functions
+        .iter()
+        .map(|function| function.input.get().len() + function.output.get().len() + function.summary.len())
+        .sum();
+    let host = Host::new(HostSettings {
+        max_description_bytes: 4 * bytes,
+        ..settings()
+    })
+    .unwrap();
+    let mut registered = 0;
+    let refused = loop {
+        let copy = named(&component("basics"), &format!("copy{registered}"));
+        match host.register(NewPlugin::of(copy)).await {
+            Ok(_) => registered += 1,
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!((1..4).contains(&registered), "{registered}");
+    assert!(refused.contains("max_description_bytes"), "{refused}");
+    assert_eq!(host.plugins().len(), registered);
+    // One that runs keep to has as much room again.
+    let kept = NewPlugin {
+        hidden: true,
+        ..NewPlugin::of(named(&component("basics"), "kept"))
+    };
+    host.register(kept).await.unwrap();
+    // What is removed makes room.
+    host.remove(&host.plugins()[0].digest);
+    host.register(NewPlugin::of(named(&component("basics"), "another")))
+        .await
+        .unwrap_err();
+    host.remove(&Digest::of(&named(&component("basics"), "kept")));
+    host.register(NewPlugin::of(named(&component("basics"), "another")))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_plugin_is_listed_as_it_describes_itself() {
     let host = host_with(settings(), &["bench", "fixtures/raw"]).await;
     let listed = host.plugins();

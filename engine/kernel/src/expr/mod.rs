@@ -160,6 +160,13 @@ impl Expr {
         })))
     }
 
+    /// About how many bytes the compiled expression takes in memory.
+    pub fn memory(&self) -> usize {
+        /// What a byte of the text stands for, as in `1+1+1`.
+        const BYTES_PER_SOURCE_BYTE: usize = 64;
+        self.0.source.len() * BYTES_PER_SOURCE_BYTE + 256
+    }
+
     /// The text that it was made from.
     pub fn source(&self) -> &str {
         &self.0.source

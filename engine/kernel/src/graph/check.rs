@@ -71,6 +71,7 @@ pub fn check<'d>(
         output: definition.output.clone(),
         max_steps: definition.limits.steps,
         max_time_ms: definition.limits.time_ms,
+        max_journal_bytes: definition.limits.journal,
         group: definition.limits.group.clone(),
         definition: definition.text.clone(),
         by_name,

@@ -293,6 +293,8 @@ pub struct Limits {
     pub steps: u64,
     /// Time from its start, in milliseconds.
     pub time_ms: Option<u64>,
+    /// What its events take in the journal, in bytes.
+    pub journal: Option<u64>,
     /// How many runs may be under way together.
     pub group: Option<GroupLimit>,
 }

@@ -5,10 +5,12 @@ mod definition;
 mod duration;
 mod json;
 mod kept;
+mod memory;
 mod nearest;
 mod node;
 mod reach;
 mod reader;
+mod size;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,6 +32,7 @@ pub use reach::Reach;
 pub(crate) use reader::name_problem;
 use serde::Serialize;
 use serde_json::Value;
+pub use size::parse as size;
 
 use crate::{
     expr::Expr,
@@ -88,6 +91,8 @@ pub struct Graph {
     pub max_steps: u64,
     /// How long a run may take, in milliseconds.
     pub max_time_ms: Option<u64>,
+    /// How many bytes the events of a run may take. Without it, the engine's limit alone applies.
+    pub max_journal_bytes: Option<u64>,
     /// How many runs of it may be under way together.
     pub group: Option<GroupLimit>,
     /// Which node can still come to which.
@@ -139,6 +144,12 @@ impl Graph {
     /// What it is called where people read it.
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id.0)
+    }
+
+    /// About how many bytes the graph takes in memory: its text, its nodes and edges, what is compiled of its
+    /// expressions and schemas, and which node leads to which.
+    pub fn memory(&self) -> usize {
+        memory::of(self)
     }
 
     /// The functions that its nodes name, each once.

@@ -39,7 +39,7 @@ const TOP: [&str; 9] = [
 ];
 
 /// Where a key that is known elsewhere belongs.
-const PLACES: [(&str, &str); 20] = [
+const PLACES: [(&str, &str); 21] = [
     ("start", "at the top of the graph"),
     ("nodes", "at the top of the graph"),
     ("edges", "at the top of the graph"),
@@ -59,6 +59,7 @@ const PLACES: [(&str, &str); 20] = [
     ("key", "in `state`, beside `\"merge\": \"by_key\"`"),
     ("at_once", "in `map`, or in `group` of `limits`"),
     ("group", "in `limits`"),
+    ("journal", "in `limits` at the top of the graph"),
     ("by", "in `group` of `limits`"),
 ];
 
@@ -336,6 +337,7 @@ impl Reader {
         let mut limits = Limits {
             steps: DEFAULT_MAX_STEPS,
             time_ms: None,
+            journal: None,
             group: None,
         };
         let Some(value) = map.get("limits") else {
@@ -344,11 +346,12 @@ impl Reader {
         let Some(value) = self.object(value, "/limits", "`limits`") else {
             return limits;
         };
-        self.known_keys(value, "/limits", &["steps", "time", "group"]);
+        self.known_keys(value, "/limits", &["steps", "time", "journal", "group"]);
         limits.steps = self
             .whole(value, "/limits", "steps", 1, MAX_STEPS)
             .unwrap_or(limits.steps);
         limits.time_ms = self.duration(value, "/limits", "time");
+        limits.journal = self.size(value, "/limits", "journal");
         limits.group = self.group(value);
         limits
     }
@@ -547,7 +550,7 @@ impl Reader {
 }
 
 /// The whole number that a value is: `3.0` and `3e0` are one, too.
-fn whole_number(value: &Value) -> Option<u64> {
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         // Up to here a double tells every whole number from the next.
         let number = value.as_f64()?;

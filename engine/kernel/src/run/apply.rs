@@ -115,6 +115,10 @@ impl Run {
             updated_at: now,
             error: None,
             max_state_bytes: usize::MAX,
+            journal_bytes: 0,
+            max_journal_bytes: u64::MAX,
+            max_run_bytes: usize::MAX,
+            held: Default::default(),
             staged: None,
         }
     }
@@ -122,6 +126,9 @@ impl Run {
     pub(super) fn apply(&mut self, recorded: &Recorded) -> Fold {
         self.seq = recorded.seq;
         self.updated_at = recorded.at;
+        let bytes = recorded.event.size();
+        self.journal_bytes = self.journal_bytes.saturating_add(bytes as u64);
+        self.held.add(bytes);
         match &recorded.event {
             Event::RunStarted { state, functions, .. } => {
                 self.functions = Arc::new(functions.clone());
@@ -313,6 +320,11 @@ impl Run {
         } else {
             execution.steps += 1;
             task.error = execution.join(*branch, joined, task.node)?;
+            if !joined.is_empty() && !graph.policies.is_empty() {
+                let at = execution.position(*branch)?;
+                let state = execution.lines[at].view.state.clone();
+                self.count_folded(&graph, &state);
+            }
         }
         self.due.extend(task.until().map(|until| (until, *step)));
         self.tasks.insert(*step, task);
@@ -349,6 +361,7 @@ impl Run {
         line.view
             .write(&graph.policies, update, (step, node), parted)
             .map_err(|(key, problem)| format!("key `{key}`: {problem}"))?;
+        let folded = (!graph.policies.is_empty()).then(|| line.view.state.clone());
         if let Some(undo) = graph.node(task.node).compensate {
             self.undo.push(Undo {
                 step,
@@ -389,6 +402,9 @@ impl Run {
         }
         if !matches!(next, Next::Node(_)) {
             execution.gather_ends();
+        }
+        if let Some(state) = folded {
+            self.count_folded(&graph, &state);
         }
         Ok(())
     }

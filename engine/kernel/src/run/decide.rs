@@ -76,6 +76,7 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
         Input::Upgrade(upgrade) => events.upgrade(*upgrade)?,
     }
     events.settle();
+    events.check_memory();
     Ok(events.made)
 }
 
@@ -149,6 +150,9 @@ impl<'r> Events<'r> {
                 level,
                 message,
             });
+            if self.run.is_journal_full() && !self.run.is_held() {
+                return;
+            }
         }
     }
 

@@ -132,6 +132,12 @@ impl Events<'_> {
 
     /// Undoes the last step that is not undone, or ends the run.
     pub(super) fn undo_next(&mut self) {
+        if let Some(problem) = self.run.no_room_to_undo()
+            && let Some(mut ending) = self.run.ending.clone()
+        {
+            ending.problems.push(problem.into());
+            return self.push(last(ending));
+        }
         if let Some(undo) = self.run.undo.last() {
             let started = Event::StepStarted {
                 step: self.run.steps + 1,

@@ -23,6 +23,9 @@ impl Events<'_> {
             return self.mapped.clear();
         }
         loop {
+            if self.run.is_journal_full() {
+                return self.journal_full();
+            }
             if let Some(map) = self.mapped.pop() {
                 self.go_on(map);
             } else if !self.moved.is_empty() {
@@ -32,6 +35,9 @@ impl Events<'_> {
                     match at {
                         Place::Node(node) => self.enter(execution, node),
                         Place::End => self.over(execution),
+                    }
+                    if self.run.is_journal_full() {
+                        break;
                     }
                 }
             } else {

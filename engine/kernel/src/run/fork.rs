@@ -33,10 +33,13 @@ impl Run {
         let mut was = of.clone();
         was.paused = None;
         was.cancelling = None;
+        was.journal_bytes = 0;
         // They come to this run once more, under numbers of its own.
         let signals = std::mem::take(&mut was.signals);
         let mut run = Self::empty(id, of.graph.clone(), of.graphs.clone(), now);
         run.max_state_bytes = of.max_state_bytes;
+        run.max_journal_bytes = of.max_journal_bytes;
+        run.max_run_bytes = of.max_run_bytes;
         let mut events = Events::new(&mut run, now);
         events.push(Event::RunForked {
             from: of.id,
@@ -73,6 +76,10 @@ impl Run {
             started_at: at,
             updated_at: at,
             max_state_bytes: self.max_state_bytes,
+            journal_bytes: self.journal_bytes,
+            max_journal_bytes: self.max_journal_bytes,
+            max_run_bytes: self.max_run_bytes,
+            held: self.held,
             ..was
         };
         let own = self.executions.get_mut(&ROOT);

@@ -138,6 +138,21 @@ pub enum Refusal {
         /// How many this one takes.
         bytes: usize,
     },
+    /// The run's journal has no room for it.
+    #[error(
+        "the run's journal has {bytes} bytes, and {more} more would exceed its limit of {limit} ({name}): the run \
+         can be cancelled, or upgraded to a graph with a higher limit"
+    )]
+    JournalFull {
+        /// How many bytes the journal has.
+        bytes: u64,
+        /// How many would be added.
+        more: usize,
+        /// How many it may have.
+        limit: u64,
+        /// The limit's name.
+        name: &'static str,
+    },
     /// It is being cancelled, or ends because of an error.
     #[error("the run is ending: it is being cancelled, or what it did is being undone")]
     Ending,

@@ -12,7 +12,9 @@ mod fork;
 mod given;
 mod input;
 mod items;
+mod journal;
 mod look;
+mod memory;
 mod outcome;
 mod policy;
 mod signal;
@@ -110,6 +112,13 @@ pub struct Run {
     /// How many bytes a branch's view of the state may take: what would make it larger fails its step.
     /// It is the engine's, and not part of the journal.
     pub max_state_bytes: usize,
+    /// How many bytes the events of the run take, each as [`Event::size`](crate::event::Event::size) counts it.
+    pub journal_bytes: u64,
+    /// How many bytes they may take, whatever the graph says. It is the engine's, as `max_state_bytes` is.
+    pub max_journal_bytes: u64,
+    /// How many bytes the run may hold in memory. It is the engine's, as `max_state_bytes` is.
+    pub max_run_bytes: usize,
+    held: memory::Held,
     /// The graphs of an upgrade that is about to be folded.
     staged: Option<(Arc<Graph>, Arc<Graphs>)>,
 }

@@ -22,6 +22,7 @@ impl Events<'_> {
             Some(step) => self.run.wait_takes(step, &name, &payload)?,
         }
         let signal = Signal { name, payload, wait };
+        self.run.journal_takes(signal.bytes())?;
         let at_once = !self.run.is_paused() && {
             let mut tasks = self.run.tasks.iter();
             tasks.any(|(step, task)| self.run.fits(*step, task, &signal))

@@ -65,6 +65,7 @@ impl Events<'_> {
             }));
         };
         let failed = failed(kept.tasks.iter());
+        self.run.journal_takes(Event::RunRetried.size())?;
         self.push(Event::RunRetried);
         self.go_on_from(&[], failed);
         Ok(())

@@ -50,12 +50,14 @@ impl Events<'_> {
                 graph.title()
             )));
         }
-        self.run.stage(graph.clone(), graphs.clone());
-        self.push(Event::RunUpgraded {
+        let upgraded = Event::RunUpgraded {
             graph: graph.id.clone(),
             functions,
             graphs: ids(&graphs),
-        });
+        };
+        run.journal_takes_under(&graph, upgraded.size())?;
+        self.run.stage(graph.clone(), graphs.clone());
+        self.push(upgraded);
         if !over && !self.run.is_held() {
             self.go_on_from(&[], Vec::new());
         }

@@ -55,6 +55,9 @@ impl Events<'_> {
             let Some(task) = self.run.tasks.get(&step).cloned() else {
                 continue;
             };
+            if self.run.is_journal_full() {
+                return;
+            }
             match &task.doing {
                 Doing::Pause(_) => {
                     self.again(step, &Opening::default());
@@ -75,10 +78,7 @@ impl Events<'_> {
             return;
         };
         let ms = execution.graph.max_time_ms.unwrap_or_default();
-        let at = execution.lines.iter().find_map(|line| match line.at {
-            At::Step(node) | At::Before(node, _) => Some(execution.graph.node(node).name.clone()),
-            At::End => None,
-        });
+        let at = execution.at();
         let what = if number == ROOT { "run" } else { "graph" };
         let message =
             format!("the {what} took longer than its limit of {ms} ms (`limits.time` in the graph)");
@@ -192,7 +192,9 @@ impl Events<'_> {
         };
         // An item that fails at once may have ended the map.
         while let Some(Doing::Map(items)) = self.run.tasks.get(&step).map(|task| &task.doing) {
-            if items.open >= at_once || items.begun as usize >= items.all.len() {
+            // A full journal fails the run when this returns.
+            let is_full = self.run.is_journal_full();
+            if is_full || items.open >= at_once || items.begun as usize >= items.all.len() {
                 return;
             }
             let index = items.begun;
@@ -253,6 +255,16 @@ impl Events<'_> {
         let mut update = Object::default();
         update.insert(map.into.clone(), result.clone());
         self.pass(step, &task, update, Some(result), None);
+    }
+}
+
+impl Execution {
+    /// The name of a node that a branch is at.
+    pub(super) fn at(&self) -> Option<Arc<str>> {
+        self.lines.iter().find_map(|line| match line.at {
+            At::Step(node) | At::Before(node, _) => Some(self.graph.node(node).name.clone()),
+            At::End => None,
+        })
     }
 }
 

@@ -181,6 +181,7 @@ fn the_format_is_this_one() {
         tasks: {"3":{"within":0,"branch":2,"node":4,"attempt":1,"failures":0,"failed":false,"started_at":0,"doing":{"signal":1000}}}
         signals: {}
         undo: [{"step":1,"within":0,"node":5,"view":[2,null],"input":3,"taken":1}]
+        journal_bytes: 1698
         tables: {"names":["d","n","x","b","c","u"],"values":[6,"one",3,1],"objects":[{"set":[]},{"set":[[1,0],[2,1]]},{"set":[[1,2],[2,1]]},{"set":[[1,3],[2,1]]}],"updates":[[2,3,2,null]],"changes":[{"set":[[1,0]]}]}
     "#]].assert_eq(&text);
 }

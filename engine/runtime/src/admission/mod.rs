@@ -21,6 +21,7 @@ use crate::{
     answer::ReadError,
     inner::Inner,
     live::{Letter, LiveRun},
+    memory::LOOK_EVERY,
     ports::{Ack, AppendError, GroupCounts, QueuedRun, StoreError},
 };
 
@@ -28,6 +29,8 @@ use crate::{
 pub const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// How many queued runs are taken up beside each other: each is read from the store.
 const TAKE_UP_AT_ONCE: usize = 64;
+/// How many of them are read at the same time: until one is read, it is not known what it holds.
+const LOAD_AT_ONCE: usize = 8;
 /// How long to wait where the store gives no answer.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// What one run takes of what there is for all.
@@ -84,14 +87,20 @@ impl Admission {
         self.lock().queued
     }
 
-    /// Finds a place for a new run.
+    /// Finds a place for a new run; without memory for it, in the queue.
     ///
     /// # Errors
     /// Where there is none, not even in the queue: in how many seconds to come again.
-    pub(crate) fn enter(&self, priority: i32, group: Option<&Group>, now: Timestamp) -> Result<Entry, u32> {
+    pub(crate) fn enter(
+        &self,
+        priority: i32,
+        group: Option<&Group>,
+        has_memory: bool,
+        now: Timestamp,
+    ) -> Result<Entry, u32> {
         let mut places = self.lock();
         places
-            .enter(priority, group)
+            .enter(priority, group, has_memory)
             .ok_or_else(|| places.retry_after_s(now))
     }
 
@@ -216,6 +225,13 @@ impl Inner {
     /// Takes up runs that are queued as places come free, until the engine stops.
     pub(crate) async fn keep_taking_up(self: Arc<Self>) {
         while !self.is_draining() {
+            if self.memory.is_over() {
+                tokio::select! {
+                    () = self.drains() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+                continue;
+            }
             // From here on, whoever makes room says so.
             let room = self.admission.room.notified();
             let now = self.ports.clock.now();
@@ -233,12 +249,16 @@ impl Inner {
                 continue;
             }
             let next = stream::iter(next);
-            next.for_each_concurrent(None, |run| self.take_turn(run)).await;
+            next.for_each_concurrent(LOAD_AT_ONCE, |run| self.take_turn(run))
+                .await;
         }
     }
 
     /// Has a run begin whose turn it is.
     async fn take_turn(self: &Arc<Self>, run: QueuedRun) {
+        if self.memory.is_over() {
+            return self.admission.change(|places| places.put_back(run));
+        }
         match self.begin_queued(&run).await {
             Ok(true) => {}
             // It was cancelled in the meantime.

@@ -83,7 +83,7 @@ impl Places {
     }
 
     /// Finds a place for a new run. None where there is none, not even in the queue.
-    pub(super) fn enter(&mut self, priority: i32, group: Option<&Group>) -> Option<Entry> {
+    pub(super) fn enter(&mut self, priority: i32, group: Option<&Group>, has_memory: bool) -> Option<Entry> {
         if let Some(group) = group {
             self.say(&group.name, group.at_once);
         }
@@ -93,7 +93,7 @@ impl Places {
             .ready
             .first_key_value()
             .is_none_or(|((Reverse(first), _), _)| priority > *first);
-        if room && first && self.in_flight < self.max_in_flight {
+        if room && first && has_memory && self.in_flight < self.max_in_flight {
             self.in_flight += 1;
             self.count(group.map(|group| &group.name));
             return Some(Entry::Begins);
@@ -290,7 +290,7 @@ mod tests {
 
     /// Lets a run in, or queues it.
     fn enter(places: &mut Places, n: u128, priority: i32, group: Option<&Group>) -> Option<Entry> {
-        let entry = places.enter(priority, group);
+        let entry = places.enter(priority, group, true);
         if entry == Some(Entry::Queued) {
             places.enqueue(QueuedRun {
                 run: run(n),

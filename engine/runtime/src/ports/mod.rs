@@ -5,12 +5,14 @@ mod list;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::future::BoxFuture;
+use futures_util::{future::BoxFuture, stream::BoxStream};
 use heddle_kernel::{
     Digest, Event, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, event::FunctionRef,
+    object::clip,
 };
 
 pub use self::{functions::*, list::*};
+use crate::answer::ReadError;
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -26,12 +28,16 @@ pub trait Ids: Send + Sync + 'static {
     fn run_id(&self) -> RunId;
 }
 
+/// An export in pieces.
+pub type Pieces = BoxStream<'static, Result<Vec<u8>, ReadError>>;
+
 /// Takes the exports of runs before they are forgotten.
 pub trait Archive: Send + Sync + 'static {
-    /// Keeps the export of a run, for good when this answers. Of one that is there the new one stays.
+    /// Keeps the export of a run, which comes in pieces, for good when this answers. Of one that is there the new one
+    /// stays. An error among the pieces means that the run cannot be read, and nothing of it is kept.
     ///
-    /// The error is for whoever runs the engine.
-    fn put(&self, run: RunId, export: Vec<u8>) -> BoxFuture<'_, Result<(), String>>;
+    /// The error is for the operator.
+    fn put(&self, run: RunId, export: Pieces) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// Keeps graphs, runs, their events and the plugins that were registered, across crashes.
@@ -58,19 +64,21 @@ pub trait Journal: Send + Sync + 'static {
     fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
     /// The newest graph (by `created_at`, then by insertion) with this name.
     fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
-    /// Graphs, newest first; `after` is the `position` of the last one that was seen.
+    /// Graphs, newest first, without their definitions; `after` is the `position` of the last one that was seen.
     fn graphs(
         &self,
         after: Option<i64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>>;
 
     /// The graphs whose functions are of this component, oldest first; at most `limit`.
-    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>>;
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>>;
+    /// How many graphs and components are kept, and how many bytes they take.
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
 
     /// The run with this id.
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>>;
-    /// Runs that fit the filter, newest first, from after `before` in that order: those that began earlier, and of
+    /// Runs that fit the filter, each as [`RunRow::listed`] shortens it, newest first, from after `before` in that order: those that began earlier, and of
     /// those that began at the same time the ones with a lower id.
     fn runs(
         &self,
@@ -85,7 +93,8 @@ pub trait Journal: Send + Sync + 'static {
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>>;
     /// For every group that has one, how many of its runs are running, waiting or paused.
     fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>>;
-    /// Runs of any status that began before `before`, oldest first by id, after `after`; at most `limit`.
+    /// Runs of any status that began before `before`, each as [`RunRow::listed`] shortens it, oldest first by id, after
+    /// `after`; at most `limit`.
     fn runs_before(
         &self,
         before: Timestamp,
@@ -116,8 +125,8 @@ pub trait Journal: Send + Sync + 'static {
     fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>>;
     /// The component with this digest.
     fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>>;
-    /// Every plugin with `active` set, in the order in which they were first kept.
-    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>>;
+    /// Every plugin with `active` set, without its component, in the order in which they were first kept.
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>>;
     /// Forgets the component with this digest. Answers whether there was one.
     fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>>;
 
@@ -344,6 +353,33 @@ pub struct GraphRow {
     pub functions: BTreeMap<Arc<str>, FunctionRef>,
 }
 
+/// A graph in a list.
+#[derive(Clone, Debug)]
+pub struct GraphSummary {
+    /// Its id.
+    pub id: GraphId,
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// What is kept for all runs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How many graphs.
+    pub graphs: u64,
+    /// How many bytes their definitions take.
+    pub graph_bytes: u64,
+    /// How many components.
+    pub plugins: u64,
+    /// How many bytes these take.
+    pub plugin_bytes: u64,
+}
+
+/// How many bytes the data of an error may take in a list, and its message.
+pub const LISTED_ERROR_BYTES: usize = 16 << 10;
+
 /// A run as it is listed.
 #[derive(Clone, Debug)]
 pub struct RunRow {
@@ -371,6 +407,37 @@ pub struct RunRow {
     pub last_seq: u64,
     /// Why it failed.
     pub error: Option<RunError>,
+}
+
+impl RunRow {
+    /// The row as it stands in a list, where many are in memory together: the data of an error that takes more than
+    /// [`LISTED_ERROR_BYTES`] is left out, and a message of more is cut.
+    #[must_use]
+    pub fn listed(mut self) -> Self {
+        if let Some(error) = &mut self.error {
+            shorten(&mut error.message, &mut error.data);
+        }
+        self
+    }
+}
+
+/// Shortens an error for a list: its message is cut at [`LISTED_ERROR_BYTES`], and data of more is left out.
+pub fn shorten(message: &mut Arc<str>, data: &mut Option<Json>) {
+    if message.len() > LISTED_ERROR_BYTES {
+        *message = format!("{}…", clip(message, LISTED_ERROR_BYTES)).into();
+    }
+    *data = data.take().filter(|data| data.get().len() <= LISTED_ERROR_BYTES);
+}
+
+/// A plugin in a list.
+#[derive(Clone, Debug)]
+pub struct PluginSummary {
+    /// The SHA-256 of the component.
+    pub digest: Digest,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
 }
 
 /// A plugin as it is kept.

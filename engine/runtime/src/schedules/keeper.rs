@@ -10,6 +10,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use heddle_kernel::{
     Digest, RunId, Timestamp,
+    object::clip,
     schedule::{Overlap, Progress, decide},
 };
 use tokio::sync::mpsc;
@@ -27,6 +28,8 @@ use crate::{
 
 /// How many schedules that are due together start their runs beside each other.
 const FIRE_AT_ONCE: usize = 64;
+/// How much of an error is kept of why a start did not go well, in bytes.
+const MAX_ERROR_LEN: usize = 1 << 10;
 /// How long to wait where the store gives no answer, in milliseconds.
 const STORE_PAUSE_MS: i64 = 1_000;
 
@@ -216,10 +219,24 @@ impl Keeper {
             last_error: None,
         };
         let entry = Entry::new(kept).map_err(where_wrong)?;
+        self.check_room(&name, entry.bytes())?;
         self.engine.save(&name, &entry.kept).await?;
         let view = entry.view(&name);
         self.all.insert(name, entry);
         Ok((view, old.is_none()))
+    }
+
+    /// Whether all schedules together are not too large with this one in the place of the one with its name.
+    fn check_room(&self, name: &str, bytes: usize) -> Result<(), ScheduleError> {
+        let others = self.all.iter().filter(|(other, _)| ***other != *name);
+        let others: usize = others.map(|(_, entry)| entry.bytes()).sum();
+        let before = self.all.get(name).map_or(0, Entry::bytes);
+        let (bytes, limit) = (others + bytes, self.inner().settings.max_schedule_bytes);
+        // One that does not grow is taken even so: the limit may have been lowered.
+        match bytes <= limit || bytes <= others + before {
+            true => Ok(()),
+            false => Err(ScheduleError::TooLarge { bytes, limit }),
+        }
     }
 
     async fn delete(&mut self, name: &str) -> Result<(), ScheduleError> {
@@ -313,7 +330,8 @@ impl Engine {
                 Err(StartError::Draining) => return,
                 Err(error) => {
                     tracing::warn!(schedule = %name, %error, "the run of a schedule was not started");
-                    entry.kept.last_error = Some((now, error.to_string().into()));
+                    let message = error.to_string();
+                    entry.kept.last_error = Some((now, clip(&message, MAX_ERROR_LEN).into()));
                     let progress = &mut entry.kept.progress;
                     let Some(pause_s) = retry_after_s(&error) else {
                         progress.skipped += 1;

@@ -60,6 +60,19 @@ impl Entry {
         })
     }
 
+    /// About how many bytes it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        /// What every schedule takes: its fields, the times of its starts that wait, and its last error.
+        const FIXED: usize = 2 << 10;
+        let spec = &self.kept.spec;
+        let when = match &spec.when {
+            WhenSpec::Cron { cron, time_zone } => cron.len() + time_zone.len(),
+            WhenSpec::Every { every, .. } => every.len(),
+            WhenSpec::At(_) => 0,
+        };
+        FIXED + spec.state.size() + spec.graph.len() + when
+    }
+
     pub(super) fn started(&mut self, at: Timestamp, run: RunId) {
         self.kept.last_at = Some(at);
         self.kept.last_run = Some(run);

@@ -114,6 +114,17 @@ pub enum ScheduleError {
     /// There are too many.
     #[error("there are {MAX_SCHEDULES} schedules, the limit: delete one first")]
     TooMany,
+    /// Together they would take more memory than they may.
+    #[error(
+        "with this one the schedules would take {bytes} bytes, more than their limit of {limit} (max_schedule_bytes): \
+         give it a smaller state, or delete one first"
+    )]
+    TooLarge {
+        /// How many bytes they would take.
+        bytes: usize,
+        /// How many they may take.
+        limit: usize,
+    },
     /// Its run was not started.
     #[error(transparent)]
     Start(#[from] StartError),

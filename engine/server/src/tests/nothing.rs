@@ -27,7 +27,11 @@ impl Journal for Nothing {
     fn graph_named(&self, _: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
         now(Ok(None))
     }
-    fn graphs(&self, _: Option<i64>, _: usize) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>> {
+    fn graphs(
+        &self,
+        _: Option<i64>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
         panic!("a bug in a handler, with its insides")
     }
     fn run(&self, _: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
@@ -59,7 +63,7 @@ impl Journal for Nothing {
     fn plugin(&self, _: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
         now(Ok(None))
     }
-    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
         now(Ok(Vec::new()))
     }
     fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
@@ -94,8 +98,11 @@ impl Journal for Nothing {
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
         now(Ok(Vec::new()))
     }
-    fn graphs_with(&self, _: &Digest, _: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>> {
+    fn graphs_with(&self, _: &Digest, _: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
         now(Ok(Vec::new()))
+    }
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        now(Ok(Usage::default()))
     }
     fn delete_plugin(&self, _: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
         now(Ok(false))

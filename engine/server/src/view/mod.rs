@@ -170,7 +170,7 @@ pub(crate) struct RunBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     output: Option<Object>,
-    /// Why it failed.
+    /// Why it failed. Here a message of more than 16 KiB is cut, and `data` of more is left out; the run itself has them.
     #[schema(required)]
     error: Option<ErrorView>,
     /// What it was started with.

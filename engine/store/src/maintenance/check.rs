@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Display,
     path::Path,
     sync::Arc,
 };
@@ -12,7 +13,7 @@ use heddle_kernel::{
     object::json,
     run::{Graphs, Snapshot},
 };
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::{Counts, MaintenanceError, Problem, Report};
 use crate::{
@@ -38,7 +39,7 @@ pub fn check(path: &Path) -> Result<Report, MaintenanceError> {
     let mut check = Check {
         connection: &connection,
         format,
-        graphs: HashMap::new(),
+        unreadable: HashMap::new(),
         counts: Counts::default(),
         problems: Vec::new(),
     };
@@ -59,8 +60,8 @@ pub fn check(path: &Path) -> Result<Report, MaintenanceError> {
 struct Check<'c> {
     connection: &'c Connection,
     format: i32,
-    /// Definitions that were read, by id.
-    graphs: HashMap<GraphId, Result<Arc<str>, String>>,
+    /// The graphs whose definitions cannot be read, each with the reason.
+    unreadable: HashMap<GraphId, String>,
     counts: Counts,
     problems: Vec<Problem>,
 }
@@ -132,18 +133,23 @@ impl Check<'_> {
         for id in ids {
             self.counts.graphs += 1;
             let id = GraphId(id);
-            let sql = "SELECT definition FROM graphs WHERE id = ?1";
-            let read = self.connection.query_row(sql, [&*id.0], |row| row.get(0));
-            let read = read.map_err(|error| error.to_string());
-            if let Err(error) = &read {
+            if let Err(error) = self.definition(&id) {
+                let error = error.to_string();
                 self.tell(
                     None,
                     format!("the definition of graph {id} cannot be read: {error}"),
                 );
+                self.unreadable.insert(id, error);
             }
-            self.graphs.insert(id, read);
         }
         Ok(())
+    }
+
+    /// The definition of a graph, which is read anew each time: together they may take more than there is memory.
+    fn definition(&self, id: &GraphId) -> rusqlite::Result<Option<String>> {
+        let sql = "SELECT definition FROM graphs WHERE id = ?1";
+        let mut query = self.connection.prepare_cached(sql)?;
+        query.query_row([&*id.0], |row| row.get(0)).optional()
     }
 
     fn schedules(&mut self) -> rusqlite::Result<()> {
@@ -264,12 +270,13 @@ impl Check<'_> {
     /// The graphs that a run keeps to.
     fn kept(&self, pins: &Pins<'_>) -> Result<(Arc<Graph>, Arc<Graphs>), String> {
         let rebuild = |id: &GraphId| {
-            let definition = self.graphs.get(id);
+            let unreadable = |error: &dyn Display| format!("its graph {id} cannot be read: {error}");
+            if let Some(error) = self.unreadable.get(id) {
+                return Err(unreadable(error));
+            }
+            let definition = self.definition(id).map_err(|error| unreadable(&error))?;
             let definition = definition.ok_or_else(|| format!("its graph {id} is not kept"))?;
-            let definition = definition
-                .as_ref()
-                .map_err(|error| format!("its graph {id} cannot be read: {error}"))?;
-            let graph = pins.rebuild(definition).map_err(|found| {
+            let graph = pins.rebuild(&definition).map_err(|found| {
                 let first = found.first().map_or("", |first| &first.message);
                 format!("its graph {id} is not as it was checked: {first}")
             })?;
@@ -288,17 +295,20 @@ impl Check<'_> {
 
     /// Whether every snapshot of a run can be read.
     fn snapshots(&mut self, id: RunId) {
-        let sql = "SELECT seq, body, sum FROM snapshots WHERE run = ?1 ORDER BY seq";
-        let read = self.rows(sql, params![id.0.as_bytes().as_slice()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?))
-        });
-        let all = match read {
+        let run = id.0.as_bytes().as_slice();
+        let sql = "SELECT seq FROM snapshots WHERE run = ?1 ORDER BY seq";
+        let all = match self.rows(sql, params![run], |row| row.get::<_, i64>(0)) {
             Ok(all) => all,
             Err(error) => return self.tell(id, format!("its snapshots cannot be read: {error}")),
         };
-        for (seq, body, sum) in all {
+        for seq in all {
             self.counts.snapshots += 1;
-            if let Err(problem) = snapshot(id, seq as u64, body, sum) {
+            let sql = "SELECT body, sum FROM snapshots WHERE run = ?1 AND seq = ?2";
+            let read = self.connection.query_row(sql, params![run, seq], |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?))
+            });
+            let read = read.map_err(|error| error.to_string());
+            if let Err(problem) = read.and_then(|(body, sum)| snapshot(id, seq as u64, body, sum)) {
                 let message = format!("its snapshot at event {seq}: {problem}; it is not needed");
                 self.tell(id, message);
             }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use heddle_kernel::{Digest, RunId, Status, Timestamp};
-use heddle_runtime::ports::{Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow};
+use heddle_runtime::ports::{Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow, Usage};
 
 /// What is durable.
 #[derive(Clone, Default)]
@@ -152,6 +152,18 @@ impl Kept {
             }
         }
         groups.into_iter().collect()
+    }
+
+    /// How much is kept for all runs together.
+    pub(super) fn usage(&self) -> Usage {
+        let definitions = self.graphs.iter().map(|graph| graph.definition.len() as u64);
+        let components = self.plugins.iter().map(|plugin| plugin.component.len() as u64);
+        Usage {
+            graphs: self.graphs.len() as u64,
+            graph_bytes: definitions.sum(),
+            plugins: self.plugins.len() as u64,
+            plugin_bytes: components.sum(),
+        }
     }
 
     /// Answers whether it is new.

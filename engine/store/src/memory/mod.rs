@@ -15,8 +15,9 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GroupCounts, Journal, Leaves, PluginRow, PolicyRow, QueuedRun, Request,
-    RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, Leaves, PluginRow, PluginSummary,
+    PolicyRow, QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
+    Usage,
 };
 use tokio::sync::oneshot;
 
@@ -189,13 +190,18 @@ impl Journal for MemoryJournal {
         &self,
         after: Option<i64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
         self.read(|kept| {
             let placed = (1..)
                 .zip(&kept.graphs)
                 .filter(|(position, _)| after.is_none_or(|after| *position < after));
             let mut graphs: Vec<_> = placed
-                .map(|(position, graph)| (position, graph.clone()))
+                .map(|(position, graph)| {
+                    let GraphRow {
+                        id, name, created_at, ..
+                    } = graph.clone();
+                    (position, GraphSummary { id, name, created_at })
+                })
                 .collect();
             graphs.reverse();
             graphs.truncate(limit);
@@ -219,8 +225,7 @@ impl Journal for MemoryJournal {
                 rows.filter(|row| before.is_none_or(|before| row.position() < before) && filter.fits(row));
             let mut found: Vec<RunRow> = fits.collect();
             found.sort_by_key(|row| std::cmp::Reverse(row.position()));
-            found.truncate(limit);
-            Ok(found)
+            Ok(found.into_iter().take(limit).map(RunRow::listed).collect())
         })
     }
 
@@ -278,11 +283,16 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>> {
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
         self.read(|kept| {
             let has = |graph: &&GraphRow| graph.functions.values().any(|at| at.digest == *digest);
-            Ok(kept.graphs.iter().filter(has).take(limit).cloned().collect())
+            let found = kept.graphs.iter().filter(has).take(limit);
+            Ok(found.map(|graph| graph.id.clone()).collect())
         })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        self.read(|kept| Ok(kept.usage()))
     }
 
     fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -290,13 +300,15 @@ impl Journal for MemoryJournal {
         self.change(move |kept| kept.delete_plugin(&digest))
     }
 
-    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
         self.read(|kept| {
-            Ok(kept
-                .plugins
-                .iter()
-                .filter(|plugin| plugin.active)
-                .cloned()
+            let active = kept.plugins.iter().filter(|plugin| plugin.active);
+            Ok(active
+                .map(|plugin| PluginSummary {
+                    digest: plugin.digest.clone(),
+                    name: plugin.name.clone(),
+                    version: plugin.version.clone(),
+                })
                 .collect())
         })
     }
@@ -352,7 +364,7 @@ impl Journal for MemoryJournal {
                 .runs
                 .values()
                 .filter(|run| run.row.created_at < before && after.is_none_or(|after| run.row.id > after));
-            Ok(began.take(limit).map(|run| kept.row(run)).collect())
+            Ok(began.take(limit).map(|run| kept.row(run).listed()).collect())
         })
     }
 

@@ -68,7 +68,7 @@ pub(super) fn by_id(connection: &Connection, id: &[u8]) -> Result<Option<RunRow>
 
 /// A row of a list. One that cannot be read is logged and left out: the others still list.
 fn listed(row: &Row<'_>) -> Option<RunRow> {
-    let read = run_row(row);
+    let read = run_row(row).map(RunRow::listed);
     if let Err(error) = &read {
         let run = run_id(row).map_or_else(|_| "of an unreadable id".to_owned(), |run| run.to_string());
         tracing::error!(%run, %error, "the row of the run is damaged");

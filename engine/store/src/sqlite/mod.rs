@@ -23,8 +23,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GroupCounts, Journal, PluginRow, PolicyRow, QueuedRun, Request, RunFilter,
-    RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
+    Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
+    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError, Usage,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
@@ -182,7 +182,7 @@ impl Journal for SqliteJournal {
         &self,
         after: Option<i64>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(i64, GraphRow)>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
         Box::pin(
             self.readers
                 .with(move |connection| read::graphs(connection, after, limit)),
@@ -245,7 +245,7 @@ impl Journal for SqliteJournal {
         )
     }
 
-    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphRow>, StoreError>> {
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
         let digest = digest.clone();
         Box::pin(
             self.readers
@@ -253,11 +253,15 @@ impl Journal for SqliteJournal {
         )
     }
 
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        Box::pin(self.readers.with(read::usage))
+    }
+
     fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.ask(|answer| Job::DeletePlugin(digest.clone(), answer))
     }
 
-    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginRow>, StoreError>> {
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
         Box::pin(self.readers.with(read::active_plugins))
     }
 

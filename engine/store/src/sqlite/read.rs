@@ -7,8 +7,8 @@ use std::{
 
 use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Timestamp, object::json};
 use heddle_runtime::ports::{
-    GraphRow, GroupCounts, PluginRow, PolicyRow, QueuedRun, Request, RunRow, RunSnapshot, ScheduleRow,
-    StoreError,
+    GraphRow, GraphSummary, GroupCounts, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunRow,
+    RunSnapshot, ScheduleRow, StoreError, Usage,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{
     batch::scope,
     list, open,
-    rows::{graph_row, plugin_row, run_id, run_row},
+    rows::{graph_row, graph_summary, plugin_row, run_id, run_row},
     store_error,
 };
 use crate::codec;
@@ -145,14 +145,35 @@ pub(super) fn graphs(
     connection: &Connection,
     after: Option<i64>,
     limit: usize,
-) -> Result<Vec<(i64, GraphRow)>, StoreError> {
-    let sql = format!("SELECT {GRAPH} FROM graphs WHERE position < ?1 ORDER BY position DESC LIMIT ?2");
+) -> Result<Vec<(i64, GraphSummary)>, StoreError> {
+    let sql = "SELECT position, id, name, created_at FROM graphs WHERE position < ?1
+        ORDER BY position DESC LIMIT ?2";
     rows(
         connection,
-        &sql,
+        sql,
         params![after.unwrap_or(i64::MAX), count(limit)],
-        graph_row,
+        graph_summary,
     )
+}
+
+/// How much is kept for all runs together. The lengths are in the rows' heads, so no text or component is read.
+pub(super) fn usage(connection: &Connection) -> Result<Usage, StoreError> {
+    let sum = |sql: &str| {
+        let found = row(connection, sql, &[], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        let (count, bytes) = found.unwrap_or_default();
+        Ok::<_, StoreError>((count.cast_unsigned(), bytes.cast_unsigned()))
+    };
+    let (graphs, graph_bytes) = sum("SELECT count(*), ifnull(sum(octet_length(definition)), 0) FROM graphs")?;
+    let (plugins, plugin_bytes) =
+        sum("SELECT count(*), ifnull(sum(octet_length(component)), 0) FROM plugins")?;
+    Ok(Usage {
+        graphs,
+        graph_bytes,
+        plugins,
+        plugin_bytes,
+    })
 }
 
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<Option<RunRow>, StoreError> {
@@ -314,10 +335,11 @@ pub(super) fn graphs_with(
     connection: &Connection,
     digest: &Digest,
     limit: usize,
-) -> Result<Vec<GraphRow>, StoreError> {
-    let sql = format!("SELECT {GRAPH} FROM graphs WHERE instr(functions, ?1) ORDER BY position LIMIT ?2");
-    let found = rows(connection, &sql, &[&&*digest.0, &count(limit)], graph_row)?;
-    Ok(found.into_iter().map(|(_, graph)| graph).collect())
+) -> Result<Vec<GraphId>, StoreError> {
+    let sql = "SELECT id FROM graphs WHERE instr(functions, ?1) ORDER BY position LIMIT ?2";
+    rows(connection, sql, &[&&*digest.0, &count(limit)], |row| {
+        Ok(GraphId(row.get(0)?))
+    })
 }
 
 pub(super) fn policies(connection: &Connection) -> Result<Vec<PolicyRow>, StoreError> {
@@ -404,13 +426,15 @@ pub(super) fn plugin(connection: &Connection, digest: &Digest) -> Result<Option<
     )
 }
 
-pub(super) fn active_plugins(connection: &Connection) -> Result<Vec<PluginRow>, StoreError> {
-    rows(
-        connection,
-        &format!("SELECT {PLUGIN} FROM plugins WHERE active ORDER BY position"),
-        &[],
-        plugin_row,
-    )
+pub(super) fn active_plugins(connection: &Connection) -> Result<Vec<PluginSummary>, StoreError> {
+    let sql = "SELECT digest, name, version FROM plugins WHERE active ORDER BY position";
+    rows(connection, sql, &[], |row| {
+        Ok(PluginSummary {
+            digest: Digest(row.get(0)?),
+            name: row.get(1)?,
+            version: row.get(2)?,
+        })
+    })
 }
 
 fn count(limit: usize) -> i64 {

@@ -2,7 +2,7 @@
 
 use heddle_kernel::Digest;
 use heddle_kernel::{FailureKind, GraphId, RunError, RunId, Status, Timestamp};
-use heddle_runtime::ports::{GraphRow, PluginRow, RunRow};
+use heddle_runtime::ports::{GraphRow, GraphSummary, PluginRow, RunRow};
 use rusqlite::Row;
 
 pub(super) fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
@@ -21,6 +21,15 @@ pub(super) fn graph_row(row: &Row<'_>) -> rusqlite::Result<(i64, GraphRow)> {
             functions: functions.map_err(damaged)?.unwrap_or_default(),
         },
     ))
+}
+
+pub(super) fn graph_summary(row: &Row<'_>) -> rusqlite::Result<(i64, GraphSummary)> {
+    let summary = GraphSummary {
+        id: GraphId(row.get(1)?),
+        name: row.get(2)?,
+        created_at: Timestamp(row.get(3)?),
+    };
+    Ok((row.get(0)?, summary))
 }
 
 pub(crate) fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use heddle_kernel::{Digest, Event, Status, Timestamp, event::FunctionRef};
-use heddle_runtime::ports::{AppendError, GraphRow, PluginRow, PolicyRow, RunFilter};
+use heddle_kernel::{
+    Digest, Event, FailureKind, RunError, Status, Timestamp, event::FunctionRef, object::json,
+};
+use heddle_runtime::ports::{
+    AppendError, GraphRow, LISTED_ERROR_BYTES, PluginRow, PolicyRow, RunFilter, Usage,
+};
 
 use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, position, run_id};
 
@@ -32,6 +36,8 @@ contract! {
     a_plugin_that_is_deleted_is_gone,
     a_plugin_is_kept_once_and_may_become_active,
     active_plugins_keep_their_order,
+    lists_leave_out_what_would_make_them_large,
+    what_is_kept_for_all_runs_is_counted_in_bytes,
     closing_makes_everything_durable_and_refuses_the_rest,
 }
 
@@ -367,16 +373,75 @@ async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world:
     assert!(journal.put_graph(with(3, &["cc"])).await.unwrap());
     // Who does not know what they are changes nothing.
     assert!(!journal.put_graph(with(1, &[])).await.unwrap());
-    let ids = async |digest: &str, limit| {
-        let found = journal.graphs_with(&Digest(digest.into()), limit).await.unwrap();
-        found.into_iter().map(|graph| graph.id).collect::<Vec<_>>()
-    };
+    let ids = async |digest: &str, limit| journal.graphs_with(&Digest(digest.into()), limit).await.unwrap();
     assert_eq!(ids("bb", 10).await, [graph_id(1), graph_id(2)]);
     assert_eq!(ids("bb", 1).await, [graph_id(1)]);
     assert!(!journal.put_graph(with(1, &["cc"])).await.unwrap());
     assert_eq!(ids("bb", 10).await, [graph_id(2)]);
     let kept = journal.graph(&graph_id(1)).await.unwrap().unwrap();
     assert_eq!(kept.functions, with(1, &["cc"]).functions);
+}
+
+async fn lists_leave_out_what_would_make_them_large(mut world: impl World) {
+    let journal = world.open();
+    let error = |message: usize, data: usize| RunError {
+        kind: FailureKind::Permanent,
+        message: "m".repeat(message).into(),
+        node: "n".into(),
+        step: 1,
+        attempt: 1,
+        data: Some(json(&format!("\"{}\"", "d".repeat(data - 2))).unwrap()),
+    };
+    for (number, error) in [(1, error(10, LISTED_ERROR_BYTES)), (2, error(100_000, 100_000))] {
+        let mut line = Line::new(number);
+        line.begin(&*journal);
+        line.append(&*journal, vec![Event::RunFailed { error }])
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let listed = journal.runs(RunFilter::default(), None, 10).await.unwrap();
+    let swept = journal.runs_before(Timestamp(i64::MAX), None, 10).await.unwrap();
+    for row in listed.iter().chain(&swept) {
+        let error = row.error.as_ref().unwrap();
+        match row.id == run_id(1) {
+            true => assert_eq!((error.message.len(), error.data.is_some()), (10, true)),
+            false => {
+                assert_eq!(error.message.len(), LISTED_ERROR_BYTES + "…".len());
+                assert!(error.data.is_none());
+            }
+        }
+    }
+    assert_eq!((listed.len(), swept.len()), (2, 2));
+    // A single run is shown as it is.
+    let row = journal.run(run_id(2)).await.unwrap().unwrap();
+    let error = row.error.unwrap();
+    assert_eq!(
+        (error.message.len(), error.data.unwrap().get().len()),
+        (100_000, 100_000)
+    );
+}
+
+async fn what_is_kept_for_all_runs_is_counted_in_bytes(mut world: impl World) {
+    let journal = world.open();
+    assert_eq!(journal.usage().await.unwrap(), Usage::default());
+    let graphs = [graph(1, None, 0), graph(2, Some("täglich"), 0), graph(1, None, 0)];
+    let graph_bytes: usize = graphs[..2].iter().map(|graph| graph.definition.len()).sum();
+    for graph in graphs {
+        journal.put_graph(graph).await.unwrap();
+    }
+    let long = vec![7; 100_000];
+    journal.put_plugin(plugin(&long, true)).await.unwrap();
+    journal.put_plugin(plugin(b"four", false)).await.unwrap();
+    let usage = Usage {
+        graphs: 2,
+        graph_bytes: graph_bytes as u64,
+        plugins: 2,
+        plugin_bytes: 100_004,
+    };
+    assert_eq!(journal.usage().await.unwrap(), usage);
+    journal.delete_plugin(&Digest::of(&long)).await.unwrap();
+    assert_eq!(journal.usage().await.unwrap().plugin_bytes, 4);
 }
 
 async fn policies_are_kept_by_name(mut world: impl World) {
@@ -519,13 +584,11 @@ async fn active_plugins_keep_their_order(mut world: impl World) {
     ] {
         journal.put_plugin(plugin(component, active)).await.unwrap();
     }
-    let order: Vec<_> = journal
-        .active_plugins()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|kept| kept.component)
-        .collect();
+    let mut order = Vec::new();
+    for kept in journal.active_plugins().await.unwrap() {
+        let kept = journal.plugin(&kept.digest).await.unwrap().unwrap();
+        order.push(kept.component);
+    }
     assert_eq!(
         order.iter().map(|component| &**component).collect::<Vec<_>>(),
         [b"b", b"c", b"a", b"d"]

@@ -225,7 +225,8 @@ async fn write(format: i32, path: &Path) {
         let (name, body) = ("nightly".into(), "{\"cron\": \"0 3 * * *\"}".into());
         journal.put_schedule(ScheduleRow { name, body }).await.unwrap();
         let first = journal.graphs(None, 100).await.unwrap().pop();
-        journal.put_graph(created_again(first.unwrap().1)).await.unwrap();
+        let first = journal.graph(&first.unwrap().1.id).await.unwrap();
+        journal.put_graph(created_again(first.unwrap())).await.unwrap();
         let (name, body) = ("p".into(), "{\"http\": [\"https://api.example.org\"]}".into());
         journal.put_policy(PolicyRow { name, body }).await.unwrap();
         journal.close().await.unwrap();
@@ -278,9 +279,11 @@ async fn told(journal: &SqliteJournal) -> String {
         }
     }
     for (position, graph) in journal.graphs(None, 100).await.unwrap() {
+        let graph = journal.graph(&graph.id).await.unwrap().unwrap();
         writeln!(text, "{position} {graph:?}").unwrap();
     }
     for plugin in journal.active_plugins().await.unwrap() {
+        let plugin = journal.plugin(&plugin.digest).await.unwrap().unwrap();
         let component = String::from_utf8_lossy(&plugin.component).into_owned();
         writeln!(text, "{} {} {}", plugin.name, plugin.version, component).unwrap();
     }

@@ -56,7 +56,14 @@ pub(super) struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     last_branches: Vec<BranchView>,
     undo: Vec<StoredUndo>,
+    /// Snapshots of versions that did not count the journal's bytes have none: they are counted from there on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    journal_bytes: u64,
     tables: Tables,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,6 +201,7 @@ impl Stored {
             signal_waits,
             last_branches: run.last_branches.clone(),
             undo: undone,
+            journal_bytes: run.journal_bytes,
             tables: writer.done(),
         }
     }
@@ -230,6 +238,7 @@ impl Stored {
         run.last_branches = self.last_branches;
         run.branches = self.branches;
         run.steps = self.steps;
+        run.journal_bytes = self.journal_bytes;
         run.seq = self.seq;
         consistent(&run)?;
         if self.kept {

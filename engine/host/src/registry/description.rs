@@ -1,0 +1,48 @@
+//! How many bytes the descriptions of plugins take, one by one and together.
+
+use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError};
+
+use crate::settings::Bytes;
+
+/// What a text takes in a description besides its bytes.
+const TEXT_BYTES: usize = 32;
+
+/// How many bytes a plugin's description takes: what a list of plugins shows of it.
+pub(super) fn bytes(info: &PluginInfo) -> usize {
+    let texts = |texts: &[String]| texts.iter().map(|text| text.len() + TEXT_BYTES).sum::<usize>();
+    info.functions.iter().map(of_function).sum::<usize>()
+        + [
+            &info.imports,
+            &info.asks,
+            &info.left_out,
+            &info.grants,
+            &info.limits,
+        ]
+        .into_iter()
+        .map(|lines| texts(lines))
+        .sum::<usize>()
+}
+
+fn of_function(function: &FunctionInfo) -> usize {
+    let config = function.config.as_ref().map_or(0, |config| config.get().len());
+    let routes: usize = function.routes.iter().map(|route| route.len() + TEXT_BYTES).sum();
+    function.name.len()
+        + function.summary.len()
+        + function.input.get().len()
+        + function.output.get().len()
+        + config
+        + routes
+}
+
+/// Whether all plugins together may be described with so many bytes.
+pub(super) fn check(bytes: usize, limit: usize) -> Result<(), RegisterError> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(RegisterError::Refused(format!(
+        "with this one the descriptions of all plugins (summaries, schemas, routes) would take {}, more than the limit of {} \
+         (max_description_bytes): remove plugins or versions that nothing uses",
+        Bytes(bytes),
+        Bytes(limit)
+    )))
+}

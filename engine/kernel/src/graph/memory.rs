@@ -1,0 +1,91 @@
+//! About how much memory a checked graph takes.
+//!
+//! The parts whose size the text does not show are counted by what they stand for: a node of three characters has a
+//! place in every table, and which node leads to which takes a bit for each pair of nodes. The factors are measured
+//! and rounded up.
+
+use std::mem::size_of;
+
+use super::{Case, Does, Each, Graph, Node, Output, Sleep, Text};
+use crate::expr::Expr;
+
+/// What a node takes besides its parts: its places in the tables of names and of reach.
+const NODE_BYTES: usize = size_of::<Node>() + 256;
+/// What a byte of a schema's text stands for once it is compiled.
+const BYTES_PER_SCHEMA_BYTE: usize = 64;
+
+pub(super) fn of(graph: &Graph) -> usize {
+    let nodes: usize = graph.nodes.iter().map(node).sum();
+    // Which nodes lead to a node is made when it is first asked for.
+    let pairs = graph.nodes.len() * graph.nodes.len().div_ceil(64) * size_of::<u64>();
+    let policies: usize = graph.policies.keys().map(|key| key.len() + 64).sum();
+    let output = graph.output.iter().flat_map(|keys| keys.iter());
+    let output: usize = output.map(|key| key.len() + 32).sum();
+    let group = graph.group.as_ref().and_then(|group| group.by.as_ref());
+    size_of::<Graph>()
+        + graph.definition.len()
+        + nodes
+        + pairs
+        + policies
+        + output
+        + group.map_or(0, Expr::memory)
+}
+
+fn node(node: &Node) -> usize {
+    let edges: usize = node.edges.iter().map(case).sum();
+    let input = node.input.iter().flatten();
+    let bounds = node
+        .bounds
+        .iter()
+        .flat_map(|bounds| [&bounds.limits, &bounds.grants]);
+    let bounds: usize = bounds.flatten().map(|bounds| bounds.get().len()).sum();
+    NODE_BYTES
+        + 2 * node.name.len()
+        + edges
+        // Each edge is there in both directions, and once for each loop around it.
+        + node.leads.len() * 3 * size_of::<u64>()
+        + node.config.get().len()
+        + bounds
+        + input.map(named).sum::<usize>()
+        + node.output.as_ref().map_or(0, output)
+        + does(&node.does)
+}
+
+fn case(case: &Case) -> usize {
+    size_of::<Case>() + size_of_val(case.to.as_slice()) + case.when.as_ref().map_or(0, Expr::memory)
+}
+
+fn named((name, expr): &(std::sync::Arc<str>, Expr)) -> usize {
+    name.len() + 64 + expr.memory()
+}
+
+fn output(output: &Output) -> usize {
+    match output {
+        Output::Key(key) => key.len(),
+        Output::Keys(keys) => keys.iter().map(named).sum(),
+    }
+}
+
+fn text(text: &Text) -> usize {
+    match text {
+        Text::Plain(text) => text.len(),
+        Text::Expr(expr) => expr.memory(),
+    }
+}
+
+fn does(does: &Does) -> usize {
+    match does {
+        Does::Call { uses } => uses.as_ref().map_or(0, |uses| uses.len()),
+        Does::Map(map) => {
+            let (Each::Call { uses: of } | Each::Graph { graph: of }) = &map.each;
+            map.over.memory() + map.item.len() + map.into.len() + of.len()
+        }
+        Does::Graph { graph } => graph.len(),
+        Does::Sleep(Sleep::Ms(_)) => 0,
+        Does::Sleep(Sleep::For(expr) | Sleep::Until(expr)) => expr.memory(),
+        Does::Wait(wait) => {
+            let schema = wait.schema.as_ref().map_or(0, |schema| schema.text.get().len());
+            text(&wait.signal) + wait.prompt.as_ref().map_or(0, text) + schema * BYTES_PER_SCHEMA_BYTE
+        }
+    }
+}

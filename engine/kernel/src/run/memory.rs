@@ -1,0 +1,229 @@
+//! The limit of what a run holds in memory: the states of its branches, the items and results of its maps, its signals,
+//! and the states of steps that it may have to undo.
+//!
+//! A value that several branches have is held once, so what a run holds is counted by walking it. Between two walks
+//! what is added is counted at its full size, and a walk comes when that is as much as the walk before found: so a
+//! step costs little, and the count is never less than what is held.
+
+use std::{collections::HashSet, fmt, mem::size_of, sync::Arc};
+
+use super::{
+    At, Doing, Execution, Kept, Line, ROOT, Run, Signal, Task, Undo, View,
+    decide::Events,
+    view::{Changes, Update},
+};
+use crate::{
+    event::{Failure, FailureKind, RunError},
+    graph::{self, Graph},
+    object::{Json, Object},
+};
+
+/// How much may be added before the run is walked again, at least.
+const MIN_ADDED: usize = 64 << 10;
+/// What a key of an object takes besides its text and its value.
+const KEY_BYTES: usize = 64;
+/// What a value takes besides its text.
+const VALUE_BYTES: usize = 32;
+
+/// How many bytes a run holds.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Held {
+    /// Found by the last walk.
+    counted: usize,
+    /// Added since then.
+    added: usize,
+}
+
+/// When a run was walked last says nothing about the run, and so is not shown with it.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+impl Held {
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.added = self.added.saturating_add(bytes);
+    }
+}
+
+impl Run {
+    /// How many bytes the run holds, at most: what it holds is at least half of that, but for a few KiB.
+    pub fn held_bytes(&self) -> usize {
+        self.held.counted.saturating_add(self.held.added)
+    }
+
+    /// Counts anew what the run holds.
+    pub fn recount(&mut self) {
+        let mut walk = Walk::default();
+        walk.run(self);
+        self.held = Held {
+            counted: walk.bytes,
+            added: 0,
+        };
+    }
+
+    /// Counts what a policy made of the keys of an update: values that no event has.
+    pub(super) fn count_folded(&mut self, graph: &Graph, state: &Object) {
+        let folded = graph.policies.keys().filter_map(|key| state.get(key));
+        self.held.add(folded.map(|value| value.get().len()).sum());
+    }
+}
+
+impl Events<'_> {
+    /// Counts what the run holds where it is time, and has it fail where it holds more than it may.
+    pub(super) fn check_memory(&mut self) {
+        let Held { counted, added } = self.run.held;
+        let limit = self.run.max_run_bytes;
+        if added > counted.max(MIN_ADDED) || (self.run.held_bytes() > limit && added > limit / 16) {
+            self.run.recount();
+        }
+        let goes_on = !self.run.status.is_over() && self.run.ending.is_none() && !self.run.is_held();
+        if !goes_on || self.run.held.counted <= limit {
+            return;
+        }
+        let message = format!(
+            "the run holds {} bytes in its branches, its maps and the steps that it may have to undo, more than its limit \
+             of {limit} (max_run_bytes): have fewer branches or items under way at once, or keep large values outside of \
+             the state",
+            self.run.held.counted
+        );
+        self.fail_run(Failure::new(FailureKind::Limit, message));
+    }
+
+    /// The run fails because of what it is as a whole, at a node that it is at.
+    pub(super) fn fail_run(&mut self, failure: Failure) {
+        self.mapped.clear();
+        let step = self.run.steps;
+        let at = self.run.executions.get(&ROOT).and_then(Execution::at);
+        let Failure { kind, message, data } = failure;
+        let error = RunError {
+            kind,
+            message,
+            node: at.unwrap_or_else(|| graph::END.into()),
+            step,
+            attempt: self.run.tasks.get(&step).map_or(1, |task| task.attempt),
+            data,
+        };
+        self.end(Some(error), None);
+    }
+}
+
+/// Counts what is held, each value, object and update once.
+#[derive(Default)]
+struct Walk {
+    seen: HashSet<*const u8>,
+    bytes: usize,
+}
+
+impl Walk {
+    /// Whether this is met for the first time.
+    fn is_new<T: ?Sized>(&mut self, shared: &Arc<T>) -> bool {
+        self.seen.insert(Arc::as_ptr(shared).cast())
+    }
+
+    fn run(&mut self, run: &Run) {
+        self.executions(run.executions.values());
+        self.tasks(run.tasks.values());
+        run.signals.values().for_each(|signal| self.signal(signal));
+        run.undo.iter().for_each(|undo| self.undo(undo));
+        self.object(&run.last);
+        run.last_branches
+            .iter()
+            .for_each(|branch| self.object(&branch.changed));
+        if let Some(kept) = &run.kept {
+            let Kept {
+                executions,
+                tasks,
+                signals,
+                ..
+            } = &**kept;
+            self.executions(executions.values());
+            self.tasks(tasks.values());
+            signals.values().for_each(|signal| self.signal(signal));
+        }
+        let failure = run.error.iter().flat_map(|error| &error.data);
+        failure.for_each(|data| self.value(data));
+    }
+
+    fn value(&mut self, value: &Json) {
+        if self.is_new(value) {
+            self.bytes += value.get().len() + VALUE_BYTES;
+        }
+    }
+
+    fn object(&mut self, object: &Object) {
+        if !self.seen.insert(object.address()) {
+            return;
+        }
+        for (key, value) in object.iter() {
+            self.bytes += key.len() + KEY_BYTES;
+            self.value(value);
+        }
+    }
+
+    fn view(&mut self, view: &View) {
+        self.object(&view.state);
+        if let Some(changes) = &view.changes
+            && self.is_new(changes)
+        {
+            self.changes(changes);
+        }
+    }
+
+    fn changes(&mut self, changes: &Changes) {
+        for last in changes.values() {
+            self.bytes += KEY_BYTES;
+            let mut at = Some(last);
+            while let Some(update) = at.filter(|update| self.is_new(update)) {
+                self.bytes += size_of::<Update>();
+                update.value.iter().for_each(|value| self.value(value));
+                at = update.before.as_ref();
+            }
+        }
+    }
+
+    fn executions<'r>(&mut self, executions: impl Iterator<Item = &'r Execution>) {
+        for execution in executions {
+            self.bytes += size_of::<Execution>() + execution.lines.len() * size_of::<Line>();
+            self.object(&execution.input);
+            execution.parted.iter().for_each(|parted| self.object(parted));
+            for line in &execution.lines {
+                self.view(&line.view);
+                if let At::Before(_, Some(error)) = &line.at {
+                    self.value(error);
+                }
+            }
+        }
+    }
+
+    fn tasks<'r>(&mut self, tasks: impl Iterator<Item = &'r Task>) {
+        for task in tasks {
+            self.bytes += size_of::<Task>();
+            task.error.iter().for_each(|error| self.value(error));
+            task.undo.iter().for_each(|undo| self.undo(undo));
+            if let Doing::Map(items) = &task.doing {
+                self.bytes += items.results.len() * size_of::<Option<Json>>();
+                let keys = items.keys.iter().flat_map(|keys| keys.iter());
+                self.bytes += keys.map(|key| key.len() + KEY_BYTES).sum::<usize>();
+                items.all.iter().for_each(|item| self.value(item));
+                items
+                    .results
+                    .iter()
+                    .flatten()
+                    .for_each(|result| self.value(result));
+            }
+        }
+    }
+
+    fn undo(&mut self, undo: &Undo) {
+        self.bytes += size_of::<Undo>();
+        self.view(&undo.view);
+        self.object(&undo.input);
+    }
+
+    fn signal(&mut self, signal: &Signal) {
+        self.bytes += signal.name.len() + KEY_BYTES;
+        self.value(&signal.payload);
+    }
+}

@@ -1,0 +1,260 @@
+//! Limits in bytes: what runs, their journals and schedules may take, one by one and together.
+
+use std::sync::Arc;
+
+use heddle_kernel::{FailureKind, Object, Status, object::json};
+use heddle_runtime::{
+    CreateGraphError, Engine, ImportError, ReadError, ScheduleError, ScheduleSpec, Settings, WhenSpec,
+};
+use heddle_store::MemoryJournal;
+
+use crate::script::{Scripted, all, engine, graph, line, start, until, view};
+
+const KIB: usize = 1 << 10;
+
+async fn world(settings: Settings) -> (Arc<MemoryJournal>, Arc<Scripted>, Engine) {
+    let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
+    let engine = engine(&journal, &functions, settings);
+    engine.recover().await.unwrap();
+    (journal, functions, engine)
+}
+
+fn state(bytes: usize) -> String {
+    format!("{{\"text\":\"{}\"}}", "x".repeat(bytes))
+}
+
+/// An engine whose runs may hold 100 KiB together.
+fn tight() -> Settings {
+    Settings {
+        max_memory_bytes: 100 * KIB,
+        ..Settings::default()
+    }
+}
+
+#[tokio::test]
+async fn runs_that_would_hold_too_much_together_are_queued_until_there_is_room() {
+    let (_, functions, engine) = world(tight()).await;
+    let graph = line(&engine, &["gate"]).await;
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(start(&engine, &graph, &state(40 * KIB)).await);
+    }
+    functions.at_gate(2).await;
+    let stats = engine.stats();
+    assert_eq!((stats.runs_in_flight, stats.runs_queued), (2, 3));
+    assert!(
+        (80 * KIB..120 * KIB).contains(&stats.held_bytes),
+        "{}",
+        stats.held_bytes
+    );
+    functions.gate.add_permits(5);
+    for run in runs {
+        all(&engine, run).await;
+        assert_eq!(view(&engine, run).await.status, Status::Finished);
+    }
+    until("nothing is held any more", || engine.stats().held_bytes == 0).await;
+}
+
+#[tokio::test]
+async fn runs_that_grow_beyond_what_there_is_take_turns_and_all_finish() {
+    let (_, _, engine) = world(Settings {
+        max_memory_bytes: 20 * KIB,
+        ..Settings::default()
+    })
+    .await;
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"count": {}, "grow": {}, "again": {"uses": "count"}}, "edges": {"count": "grow", "grow": "again"}}"#,
+    )
+    .await;
+    let mut runs = Vec::new();
+    for _ in 0..20 {
+        runs.push(start(&engine, &graph, r#"{"to": 40}"#).await);
+    }
+    for run in runs {
+        all(&engine, run).await;
+        assert_eq!(view(&engine, run).await.status, Status::Finished);
+    }
+}
+
+#[tokio::test]
+async fn one_run_that_holds_more_than_all_may_begins_alone() {
+    let (_, _, engine) = world(tight()).await;
+    let graph = line(&engine, &["a", "b"]).await;
+    let run = start(&engine, &graph, &state(300 * KIB)).await;
+    all(&engine, run).await;
+    assert_eq!(view(&engine, run).await.status, Status::Finished);
+}
+
+#[tokio::test]
+async fn who_watches_runs_that_wait_gets_half_of_the_room() {
+    let (_, _, engine) = world(tight()).await;
+    let waits = graph(&engine, r#"{"nodes": {"ask": {"wait": {"signal": "go"}}}}"#).await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        let run = start(&engine, &waits, &state(30 * KIB)).await;
+        until("it waits without being held", || engine.stats().held_bytes == 0).await;
+        runs.push(run);
+    }
+    let mut watches = Vec::new();
+    for run in &runs[..2] {
+        watches.push(engine.watch(*run, 0).await.unwrap().expect("there is such a run"));
+    }
+    let Err(ReadError::Busy { limit }) = engine.watch(runs[2], 0).await else {
+        panic!("there is no room for a third one")
+    };
+    assert_eq!(limit, 100 * KIB);
+    // The runs themselves have the other half.
+    engine
+        .signal(runs[3], "go", json("1").unwrap(), None)
+        .await
+        .unwrap();
+    drop(watches);
+    until("they are dropped", || engine.stats().held_bytes == 0).await;
+    assert!(engine.watch(runs[2], 0).await.is_ok());
+}
+
+#[tokio::test]
+async fn runs_under_way_go_on_after_a_restart_although_there_is_no_room_for_all_at_once() {
+    let (journal, functions, first) = world(Settings::default()).await;
+    let graph = line(&first, &["gate", "b"]).await;
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        runs.push(start(&first, &graph, &state(40 * KIB)).await);
+    }
+    functions.at_gate(6).await;
+    let functions = Arc::new(Scripted::default());
+    functions.gate.add_permits(100);
+    let again = engine(&Arc::new(journal.after_crash()), &functions, tight());
+    assert_eq!(again.recover().await.unwrap().runs, 6);
+    until("every call is made", || *functions.calls.borrow() == 12).await;
+    for run in runs {
+        all(&again, run).await;
+        assert_eq!(view(&again, run).await.status, Status::Finished);
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_journal_is_full_fails_and_so_does_its_import() {
+    let settings = Settings {
+        max_journal_bytes: 20 * KIB as u64,
+        ..Settings::default()
+    };
+    let (_, _, here) = world(settings).await;
+    let graph = graph(&here, r#"{"nodes": {"grow": {}}, "edges": {"grow": "grow"}}"#).await;
+    let run = start(&here, &graph, "{}").await;
+    all(&here, run).await;
+    let error = view(&here, run).await.error.expect("why it failed");
+    assert_eq!(error.kind, FailureKind::JournalLimit);
+    assert!(
+        error.message.contains("20480 (max_journal_bytes)"),
+        "{}",
+        error.message
+    );
+    let pieces = here
+        .export(run)
+        .await
+        .unwrap()
+        .expect("there is such a run")
+        .pieces();
+    let text: Vec<u8> = futures_util::TryStreamExt::try_concat(pieces).await.unwrap();
+
+    let (_, _, there) = world(Settings::default()).await;
+    assert_eq!(there.import(&text).await.unwrap(), run);
+    let (_, _, smaller) = world(Settings {
+        max_journal_bytes: 10 * KIB as u64,
+        ..settings
+    })
+    .await;
+    let refused = smaller.import(&text).await.unwrap_err();
+    let ImportError::TooLarge { limit, .. } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(limit, 10 * KIB as u64);
+    assert!(smaller.run(run).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn schedules_take_only_so_many_bytes_together() {
+    let (_, _, engine) = world(Settings {
+        max_schedule_bytes: 100 * KIB,
+        ..Settings::default()
+    })
+    .await;
+    let graph = line(&engine, &["a"]).await;
+    let spec = |bytes: usize| ScheduleSpec {
+        graph: graph.clone(),
+        state: Object::parse(&state(bytes)).unwrap(),
+        priority: 0,
+        when: WhenSpec::Every {
+            every: "1h".to_owned(),
+            from: None,
+        },
+        overlap: Default::default(),
+        catch_up: Default::default(),
+        paused: false,
+    };
+    engine.put_schedule("a", spec(40 * KIB), None).await.unwrap();
+    engine.put_schedule("b", spec(40 * KIB), None).await.unwrap();
+    let refused = engine.put_schedule("c", spec(40 * KIB), None).await.unwrap_err();
+    let ScheduleError::TooLarge { limit, .. } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(limit, 100 * KIB);
+    assert!(refused.to_string().contains("max_schedule_bytes"));
+    // What takes the place of another one counts instead of it.
+    engine.put_schedule("b", spec(50 * KIB), None).await.unwrap();
+    engine.delete_schedule("a").await.unwrap();
+    engine.put_schedule("c", spec(40 * KIB), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_so_many_graphs_are_kept_and_one_that_is_kept_is_created_again() {
+    let definition = |name: &str| format!(r#"{{"name": "{name}", "nodes": {{"a": {{}}}}}}"#);
+    let (_, _, engine) = world(Settings {
+        max_graphs: 2,
+        ..Settings::default()
+    })
+    .await;
+    engine.create_graph(&definition("one")).await.unwrap();
+    engine.create_graph(&definition("two")).await.unwrap();
+    let refused = engine.create_graph(&definition("three")).await.unwrap_err();
+    assert!(matches!(refused, CreateGraphError::Full(_)), "{refused}");
+    assert!(refused.to_string().contains("2 (max_graphs)"), "{refused}");
+    assert!(!engine.create_graph(&definition("two")).await.unwrap().new);
+
+    let (_, _, engine) = world(Settings {
+        max_graph_bytes: 70,
+        ..Settings::default()
+    })
+    .await;
+    engine.create_graph(&definition("one")).await.unwrap();
+    // The same one again takes nothing, however often.
+    for _ in 0..5 {
+        engine.create_graph(&definition("one")).await.unwrap();
+    }
+    engine.create_graph(&definition("two")).await.unwrap();
+    let refused = engine.create_graph(&definition("three")).await.unwrap_err();
+    assert!(refused.to_string().contains("70 (max_graph_bytes)"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_graph_that_takes_too_much_memory_is_refused() {
+    let nodes: Vec<String> = (0..5_000)
+        .map(|n| format!(r#""{n}": {{"sleep": "1s"}}"#))
+        .collect();
+    let definition = format!(r#"{{"start": "0", "nodes": {{{}}}}}"#, nodes.join(","));
+    assert!(definition.len() < 200_000);
+    let (_, _, engine) = world(Settings {
+        max_checked_graph_bytes: 1 << 20,
+        ..Settings::default()
+    })
+    .await;
+    let CreateGraphError::Invalid(found) = engine.create_graph(&definition).await.unwrap_err() else {
+        panic!("it is refused")
+    };
+    assert!(
+        found[0].message.contains("1048576 (max_checked_graph_bytes)"),
+        "{found:?}"
+    );
+}
