@@ -91,6 +91,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().max_memory_bytes >> 20,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=4096))]
     call_memory: usize,
+    /// How much memory all calls together may use, in MiB [default: three eighths of what the system has for this process]
+    #[arg(long, value_name = "MIB", allow_negative_numbers = true, value_parser = whole::<usize>(16..=16_777_216))]
+    total_call_memory: Option<usize>,
 }
 
 pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
@@ -125,6 +128,7 @@ impl Serve {
             policy,
             call_timeout: Duration::from_secs(self.call_timeout),
             max_memory_bytes: self.call_memory << 20,
+            total_memory_bytes: self.total_call_memory.map(|mib| mib << 20),
             ..HostSettings::default()
         })?;
         let ports = Ports {

@@ -18,6 +18,7 @@ use crate::{
     policy::{By, CallLimits, Narrowed, Rules},
     registry::Plugin,
     sandbox::{Frame, Ground, Link, Sandbox},
+    shares::Taken,
 };
 
 /// From which length on an input is read on a thread of its own, so that it holds up no other run.
@@ -48,7 +49,8 @@ impl Inner {
             None => None,
         };
         let _turn = plugin.rules.turn().await;
-        let _place = self.places.acquire().await.map_err(closed)?;
+        let _place = self.places.take(&plugin.rules.shares.calls, 1).await;
+        let _slots = self.slots(&contract, &plugin.rules, 1).await;
         let key = format!("{}-{}", call.run, call.step);
         let ground = Ground::open(call.durable);
         let frame = Frame {
@@ -60,6 +62,7 @@ impl Inner {
                 (limits.clone(), call.timeout),
                 Link::first(plugin, &call.function.function),
                 call.sink,
+                &plugin.rules,
             )
         };
         let name = call.function.to_string();
@@ -115,7 +118,8 @@ impl Inner {
         let limits = plugin.rules.limits.clone();
         let contract = self.callable(plugin, &limits).await?;
         let _turn = plugin.rules.turn().await;
-        let _place = self.places.acquire().await.map_err(closed)?;
+        let _place = self.places.take(&plugin.rules.shares.calls, 1).await;
+        let _slots = self.slots(&contract, &plugin.rules, 1).await;
         let input = call.input.get().to_owned();
         // The same tool with the same input draws the same randomness: there is no step to draw it from.
         let mut seed = String::with_capacity(64);
@@ -127,7 +131,14 @@ impl Inner {
             write!(seed, "{byte:02x}").expect("writing to a String does not fail");
         }
         let link = Link::first(plugin, &call.function.function);
-        let frame = self.frame(call.started_at, seed.into(), (limits, None), link, call.sink);
+        let frame = self.frame(
+            call.started_at,
+            seed.into(),
+            (limits, None),
+            link,
+            call.sink,
+            &plugin.rules,
+        );
         let (name, function) = (
             call.function.to_string(),
             call.function.function.as_ref().to_owned(),
@@ -163,7 +174,9 @@ impl Inner {
         let is_long = text.len() > LONG_INPUT;
         let (contract, function) = (plugin.contract.clone(), function.to_owned());
         let read = move || match contract.plain() {
-            Some(plain) => plain.read(&function, &text, is_state, room).map(Input::Values),
+            Some(plain) => plain
+                .read(&function, &text, is_state, room)
+                .map(|(values, bytes)| Input::Values(values, bytes)),
             None => Ok(Input::Text(text)),
         };
         let read = match is_long {
@@ -213,6 +226,13 @@ impl Inner {
             )),
             Err(_) => Err(timeout(name, &frame.time)),
         }
+    }
+
+    /// Waits for the slots that an instance needs beyond those that every call has.
+    async fn slots(&self, contract: &contract::Contract, rules: &Rules, depth: usize) -> Option<Taken> {
+        self.slots
+            .take(&rules.shares, depth, contract.extra_slots())
+            .await
     }
 
     /// What values may take up on their way in and out.
@@ -275,10 +295,12 @@ impl Sandbox {
         name: String,
         input: String,
     ) -> BoxFuture<'_, wasmtime::Result<Result<String, Failure>>> {
-        let host = self.host.clone();
-        let frame = self.frame.nested();
-        let (deadline, ground, output) = (frame.deadline, frame.ground.clone(), frame.output.clone());
         Box::pin(async move {
+            // The host holds the input for as long as the tool runs.
+            let _charge = self.charge(name.len() + input.len()).await?;
+            let host = self.host.clone();
+            let frame = self.frame.nested();
+            let (deadline, ground, output) = (frame.deadline, frame.ground.clone(), frame.output.clone());
             match host.nested(&name, input, frame).await {
                 // Where it was the tool's own time that was over, its caller goes on.
                 Err(failure) if failure.kind == FailureKind::Timeout && Instant::now() >= deadline => {
@@ -322,6 +344,9 @@ impl Inner {
         self.enter(&mut frame, plugin, &function)?;
         let limits = frame.limits.clone();
         let contract = self.callable(plugin, &limits).await?;
+        let slots = self.slots(&contract, &plugin.rules, frame.depth);
+        let slots = tokio::time::timeout_at(frame.deadline.into(), slots).await;
+        let _slots = slots.map_err(|_| timeout(&name, &frame.time))?;
         let input = self
             .input(plugin, &name, &function, Given::Input(input), &frame)
             .await?;
@@ -418,8 +443,4 @@ fn misfits(name: &str, misfit: &Misfit) -> Failure {
 fn no_tool(name: &str) -> Failure {
     let message = format!("`{name}` is a node function; only a tool can be called with an input of its own");
     Failure::new(FailureKind::Unavailable, message)
-}
-
-fn closed(_: tokio::sync::AcquireError) -> Failure {
-    Failure::new(FailureKind::Unavailable, "the engine is shutting down")
 }

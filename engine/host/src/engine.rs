@@ -15,7 +15,10 @@ use std::{
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use crate::settings::{HostSettings, MEMORY_CEILING};
+use crate::{
+    settings::{HostSettings, MEMORY_CEILING},
+    slots::{Pools, Slots},
+};
 
 /// How often a call that runs on is made to yield, and how late a deadline may be noticed.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
@@ -62,21 +65,23 @@ fn config() -> Config {
     config
 }
 
-/// The pools: room for every call that may be under way, with every call nested in it. What is
+/// The pools: room for every call that may be under way, with every call nested in it (see `slots`). What is
 /// reserved is address space; memory is taken only by the slots that are used.
 fn pools(settings: &HostSettings) -> PoolingAllocationConfig {
-    let instances = u32::try_from(settings.calls_at_once.saturating_mul(settings.call_depth))
-        .unwrap_or(u32::MAX)
-        .max(1);
+    let Pools {
+        calls,
+        memories,
+        tables,
+    } = Slots::pools(settings);
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let mut pools = PoolingAllocationConfig::new();
     pools
-        .total_component_instances(instances)
-        .total_stacks(instances)
-        // A component holds several core modules (the adapters that tools add), which mostly
-        // share one memory. Interpreters have dozens.
-        .total_core_instances(instances.saturating_mul(16))
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(4))
+        .total_component_instances(number(calls))
+        .total_stacks(number(calls))
+        // Core instances have no slots: how many a component has is limited when it is registered.
+        .total_core_instances(u32::MAX)
+        .total_memories(number(memories))
+        .total_tables(number(tables))
         .max_tables_per_module(8)
         .max_memories_per_module(4)
         .table_elements(TABLE_ELEMENTS)

@@ -8,10 +8,12 @@ use wasmtime_wasi::I32Exit;
 
 use crate::{
     contract::Said,
+    memory::{self, Refused},
     policy::{CallLimits, Limit},
-    sandbox::{HANDLES, Refused},
+    sandbox::HANDLES,
     settings::Bytes,
     threads::NoThread,
+    wasi::files::TooManyFiles,
 };
 
 /// How much of a message is passed on.
@@ -114,6 +116,10 @@ pub(crate) fn of_error(
         let message = format!("`{function}` was ended when it used a file: {none}");
         return Failure::new(FailureKind::Unavailable, message);
     }
+    if let Some(TooManyFiles(limit)) = error.downcast_ref() {
+        let message = format!("`{function}` had more files open than its limit of {limit} (open_files)");
+        return Failure::new(FailureKind::Limit, message);
+    }
     if let Some(TooLarge(size)) = error.downcast_ref() {
         return too_large(function, *size, &limits.result);
     }
@@ -144,7 +150,15 @@ pub(crate) fn of_error(
     }
     if let Some(refused) = refused {
         let what = match refused {
-            Refused::Memory => format!("memory than its limit of {}", limits.memory.bytes("memory")),
+            Refused::Memory { own, by_host } => format!(
+                "memory than its limit of {}{}",
+                limits.memory.bytes("memory"),
+                memory::told(own, by_host)
+            ),
+            Refused::Total(limit) => format!(
+                "memory than one call and its tools can have of the memory of all calls, which is {} (total_memory)",
+                Bytes(limit)
+            ),
             Refused::Table(limit) => format!("table elements than its limit of {limit} (table_elements)"),
         };
         let words = said("it said");

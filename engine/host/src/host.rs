@@ -16,12 +16,13 @@ use heddle_runtime::ports::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    asks,
+    asks, available,
     cache::Source,
     component::{self, Inspected},
     contract::{self, Contract, Described},
     describe, failure,
     machine::{Machine, Unfit},
+    memory::TotalMemory,
     metered::Metered,
     outgoing::{LOOKUPS, Tls},
     output::{Nobody, Output, held},
@@ -29,6 +30,8 @@ use crate::{
     registry::{Plugin, Registry, Snapshot},
     sandbox::{Frame, Ground, Link, Sandbox},
     settings::HostSettings,
+    shares::Supply,
+    slots::Slots,
     threads::Threads,
 };
 
@@ -70,7 +73,13 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     set_policies: SetPolicies,
     pub(crate) narrowing: Narrowing,
-    pub(crate) places: Semaphore,
+    /// Places for calls that no other call makes.
+    pub(crate) places: Arc<Supply>,
+    pub(crate) slots: Slots,
+    /// The memory of all calls together.
+    pub(crate) memory: Arc<TotalMemory>,
+    /// How many files may still be opened for guests.
+    pub(crate) open_files: Arc<Supply>,
     pub(crate) tls: Tls,
     pub(crate) lookups: Arc<Semaphore>,
     /// The threads that work with the files of guests.
@@ -81,7 +90,10 @@ pub(crate) struct Inner {
 
 impl Host {
     /// Starts a host without any plugin.
-    pub fn new(settings: HostSettings) -> Result<Self, HostError> {
+    pub fn new(mut settings: HostSettings) -> Result<Self, HostError> {
+        settings
+            .total_memory_bytes
+            .get_or_insert_with(HostSettings::of_the_memory);
         settings.check().map_err(HostError::Setting)?;
         let own = CallLimits::of(&settings);
         let rules = settings.policy.rules(&own).map_err(HostError::Policy)?;
@@ -91,7 +103,10 @@ impl Host {
             registry: Registry::new(rules, own, settings.max_description_bytes),
             set_policies: SetPolicies::default(),
             narrowing: Narrowing::default(),
-            places: Semaphore::new(settings.calls_at_once),
+            places: Supply::of(settings.calls_of_all()),
+            slots: Slots::of(&settings),
+            memory: TotalMemory::of(settings.total_memory(), settings.calls_of_all()),
+            open_files: Supply::of(HostSettings::open_files_of_all(available::open_files())),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             tls: Tls::new(settings.http_authorities.clone()),
             files: threads(
@@ -371,6 +386,8 @@ impl Inner {
             ..*rules.limits
         });
         // What a component says of itself depends on nothing outside.
+        let _place = self.places.take(&rules.shares.calls, 1).await;
+        let _slots = self.slots.take(&rules.shares, 1, contract.extra_slots()).await;
         let rules = Rules::none(name.clone(), limits.clone());
         for kind in contract.kinds() {
             let function = format!("{name}/describe");
@@ -385,6 +402,7 @@ impl Inner {
                 (limits.clone(), None),
                 link,
                 Arc::new(Nobody),
+                &rules,
             );
             let of_kind = self.within(&function, &rules, frame, async |store| {
                 Ok(Ok(contract.describe(store, kind).await?))
@@ -417,6 +435,7 @@ impl Inner {
         (limits, timeout): (Arc<CallLimits>, Option<Duration>),
         link: Link,
         sink: Arc<dyn Sink>,
+        rules: &Rules,
     ) -> Frame {
         let time = limits.time.narrow(timeout, By::Timeout);
         Frame {
@@ -430,6 +449,7 @@ impl Inner {
             called: 0,
             output: Output::new(sink, limits.clone(), self.settings.log_line_bytes),
             limits,
+            memory: self.memory.begin(&rules.shares.memory),
             ground: Ground::firm(Arc::new(FollowsFromNothing)),
         }
     }

@@ -6,6 +6,7 @@
 //! and a call that is made again with the same data does the same.
 
 mod asks;
+mod available;
 mod cache;
 mod call;
 mod component;
@@ -15,6 +16,7 @@ mod engine;
 mod failure;
 mod host;
 mod machine;
+mod memory;
 mod metered;
 mod outgoing;
 mod outline;
@@ -24,6 +26,8 @@ mod policy;
 mod registry;
 mod sandbox;
 mod settings;
+mod shares;
+mod slots;
 mod threads;
 mod wasi;
 

@@ -1,4 +1,4 @@
-//! What surrounds one instance: its memory limit, its place among nested calls, and a WASI in
+//! What surrounds one instance: its limits, its place among nested calls, and a WASI in
 //! which nothing is there but what the policy grants.
 //!
 //! Most guests touch little of WASI, so its parts are made when they are first asked for.
@@ -12,15 +12,15 @@ use heddle_kernel::Timestamp;
 use heddle_runtime::ports::Durable;
 use tokio::sync::OnceCell;
 use wasmtime::{
-    ResourceLimiter, Store, UpdateDeadline,
+    Store, UpdateDeadline,
     component::{HasData, Linker, ResourceTable},
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
     contract,
-    engine::TABLE_ELEMENTS,
     host::Inner,
+    memory::{ChainMemory, Memory},
     outgoing::Outgoing,
     output::{Lines, LogStream, Output, Stream},
     policy::{CallLimits, Limit, Rules},
@@ -66,6 +66,8 @@ pub(crate) struct Frame {
     pub(crate) called: u64,
     /// Where its output goes.
     pub(crate) output: Arc<Output>,
+    /// What the outermost call and its tools have of the memory of all calls.
+    pub(crate) memory: Arc<ChainMemory>,
     /// What to wait for before something outside is done.
     pub(crate) ground: Arc<Ground>,
 }
@@ -140,32 +142,12 @@ impl Frame {
             limits: self.limits.clone(),
             chain: self.chain.clone(),
             output: self.output.clone(),
+            memory: self.memory.clone(),
             ground: self.ground.clone(),
             ..*self
         }
     }
 }
-
-/// The memory of one instance: every linear memory and table of it counts.
-pub(crate) struct Memory {
-    limit: usize,
-    used: usize,
-    elements: usize,
-    /// What the guest was refused more of last.
-    pub(crate) refused: Option<Refused>,
-}
-
-/// What a guest may be refused more of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// Linear memory.
-    Memory,
-    /// Elements of tables, of which this is the limit.
-    Table(usize),
-}
-
-/// How many table elements one instance may have, all tables together.
-const ELEMENTS: usize = 4 * TABLE_ELEMENTS;
 
 /// How many handles (streams, timers, files) one instance may hold.
 pub(crate) const HANDLES: usize = 10_000;
@@ -177,53 +159,13 @@ const LEAST_AT_ONCE: usize = 1 << 20;
 /// that is refused with its size.
 const AT_ONCE_SLACK: usize = 64 << 10;
 
-impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
-        if self.limit >= wanted && most.is_some_and(|most| wanted > most) {
-            // Beyond what the memory itself declares: it is not grown, and nothing is counted.
-            return Ok(true);
-        }
-        let used = self.used - now.min(self.used) + wanted;
-        if used > self.limit {
-            self.refused = Some(Refused::Memory);
-            return Ok(false);
-        }
-        self.used = used;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
-        // A table of which nothing is declared has the pool's own limit.
-        if most.is_some_and(|most| wanted > most && most < TABLE_ELEMENTS) {
-            return Ok(true);
-        }
-        let elements = self.elements - now.min(self.elements) + wanted;
-        if wanted > TABLE_ELEMENTS || elements > ELEMENTS {
-            let limit = if wanted > TABLE_ELEMENTS {
-                TABLE_ELEMENTS
-            } else {
-                ELEMENTS
-            };
-            self.refused = Some(Refused::Table(limit));
-            return Ok(false);
-        }
-        self.elements = elements;
-        Ok(true)
-    }
-}
-
 impl Sandbox {
     /// A store for one call of a plugin with these rules. Each time the epoch moves on the guest makes
     /// room for others, and it ends at its deadline.
     pub(crate) fn store(host: &Arc<Inner>, rules: &Arc<Rules>, frame: Frame) -> Store<Self> {
         let (deadline, limits) = (frame.deadline, frame.limits.clone());
         let lines = Arc::new(Mutex::new(Lines::new(frame.output.clone())));
-        let memory = Memory {
-            limit: limits.memory.value,
-            used: 0,
-            elements: 0,
-            refused: None,
-        };
+        let memory = Memory::new(&limits, frame.memory.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let mut store = Store::new(
@@ -242,8 +184,7 @@ impl Sandbox {
                 outgoing: None,
             },
         );
-        store.limiter(|sandbox| &mut sandbox.memory);
-        // What the host holds for a guest is limited as the guest's own memory is.
+        store.limiter_async(|sandbox| sandbox);
         store.set_max_component_handles(HANDLES);
         store.set_hostcall_fuel(limits.result.value.max(LEAST_AT_ONCE) + AT_ONCE_SLACK);
         if let Some(fuel) = limits.fuel {

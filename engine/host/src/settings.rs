@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use crate::policy::Policy;
+use crate::{available, policy::Policy, shares::total_for_one};
 
 /// The settings of a [`Host`](crate::Host).
 #[derive(Clone, Debug)]
@@ -16,10 +16,14 @@ pub struct HostSettings {
     pub max_component_bytes: usize,
     /// The linear memories of one instance, together. Default: 64 MiB; at most 4 GiB.
     pub max_memory_bytes: usize,
+    /// The memory of all calls together, with what the host holds for them. Default: three eighths of the memory
+    /// that the system has for this process.
+    pub total_memory_bytes: Option<usize>,
     /// How long a call may take, the tools that it calls included. Default: 30 s.
     pub call_timeout: Duration,
-    /// How many calls are under way at once; more wait for their turn. The calls of tools by
-    /// plugins are not counted: each belongs to one that is. Default: 256.
+    /// How many calls of one plugin are under way at once, and a quarter more of all plugins together; more wait
+    /// for their turn. The calls of tools by plugins are not counted: each belongs to one that is. Default: 256, or
+    /// fewer where `total_memory_bytes` has less than 3 MiB for each.
     pub calls_at_once: usize,
     /// How many calls may be nested, the outermost included. Default: 8.
     pub call_depth: usize,
@@ -49,6 +53,8 @@ pub struct HostSettings {
     pub http_request_bytes: usize,
     /// The body of one answer to a request. Default: 8 MiB.
     pub http_response_bytes: usize,
+    /// How many files, folders and lists of folders one instance may have open. Default: 256.
+    pub open_files: usize,
     /// How many threads may work with files for guests. A thread that the file system does not answer stays
     /// busy after its call has ended. Default: 64.
     pub file_threads: usize,
@@ -70,6 +76,7 @@ impl Default for HostSettings {
             cache_dir: None,
             max_component_bytes: 64 << 20,
             max_memory_bytes: 64 << 20,
+            total_memory_bytes: None,
             call_timeout: Duration::from_secs(30),
             calls_at_once: 256,
             call_depth: 8,
@@ -85,6 +92,7 @@ impl Default for HostSettings {
             http_at_once: 16,
             http_request_bytes: 8 << 20,
             http_response_bytes: 8 << 20,
+            open_files: 256,
             file_threads: 64,
             file_threads_per_plugin: 16,
             input_threads: 16,
@@ -95,12 +103,40 @@ impl Default for HostSettings {
     }
 }
 
+/// The least that all calls together may use.
+const LEAST_TOTAL: usize = 16 << 20;
+
+/// What a call has of the memory of all calls for itself, at least.
+const LEAST_OWN: usize = 3 << 19;
+
 impl HostSettings {
+    /// How much memory all calls together may use where it is not said.
+    pub(crate) fn of_the_memory() -> usize {
+        available::memory() / 8 * 3
+    }
+
+    /// The memory of all calls together.
+    pub(crate) fn total_memory(&self) -> usize {
+        self.total_memory_bytes.unwrap_or_else(Self::of_the_memory)
+    }
+
+    /// How many calls of all plugins together are under way at once.
+    pub(crate) fn calls_of_all(&self) -> usize {
+        let have_memory = self.total_memory() / 2 / LEAST_OWN;
+        total_for_one(self.calls_at_once).min(have_memory).max(2)
+    }
+
+    /// How many files may be open for guests where the process may have so many: the rest is for the engine itself.
+    pub(crate) fn open_files_of_all(of_process: usize) -> usize {
+        (of_process / 2).clamp(16, 1 << 20)
+    }
+
     /// The error says which setting has a value that cannot be.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self {
             max_memory_bytes,
             calls_at_once,
+            open_files,
             call_depth,
             call_repeats,
             http_at_once,
@@ -121,6 +157,10 @@ impl HostSettings {
             () if max_memory_bytes == 0 || max_memory_bytes > MEMORY_CEILING => {
                 "max_memory_bytes must be above 0 and at most 4 GiB".to_owned()
             }
+            () if self.total_memory() < LEAST_TOTAL => {
+                format!("total_memory_bytes must be at least {}", Bytes(LEAST_TOTAL))
+            }
+            () if open_files == 0 => "open_files must be above 0".to_owned(),
             () if calls_at_once == 0 || calls_at_once > most_calls => {
                 format!("calls_at_once must be above 0 and at most {most_calls}")
             }

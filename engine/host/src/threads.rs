@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
 };
 
 use crate::output::held;
@@ -50,10 +50,13 @@ pub(crate) enum NoThread {
         who: String,
         limit: String,
     },
-    /// No thread could be started, or the work panicked.
-    #[error("the work on a thread for {work} did not end: {error}")]
-    Failed { work: &'static str, error: String },
+    /// The work panicked.
+    #[error("the work on a thread for {work} did not end: it panicked")]
+    Panicked { work: &'static str },
 }
+
+/// Work that no call waits for.
+type Later = Box<dyn FnOnce() + Send>;
 
 /// The threads that one plugin, or all plugins together, may have.
 struct Share {
@@ -61,6 +64,8 @@ struct Share {
     free: Arc<Semaphore>,
     /// How many of them work for nobody.
     stuck: watch::Sender<usize>,
+    /// What is to be done by the next thread that has nothing else to do.
+    later: Mutex<Vec<Later>>,
 }
 
 impl Share {
@@ -69,7 +74,19 @@ impl Share {
             most,
             free: Arc::new(Semaphore::new(most)),
             stuck: watch::Sender::new(0),
+            later: Mutex::default(),
         })
+    }
+
+    /// Does what was left for later, on a thread that is the plugin's.
+    fn do_later(&self) {
+        loop {
+            let next = held(&self.later).pop();
+            match next {
+                Some(work) => work(),
+                None => return,
+            }
+        }
     }
 
     /// Waits for a free thread; none comes where all are stuck.
@@ -120,12 +137,19 @@ impl Held {
 /// Ends with the work, even where that panics, and gives its thread back.
 struct Working(Arc<Held>);
 
-impl Drop for Working {
-    fn drop(&mut self) {
+impl Working {
+    /// The work itself is over: nothing is stuck, whatever else its thread does.
+    fn end(&self) {
         let mut phase = held(&self.0.phase);
         if std::mem::replace(&mut *phase, Phase::Over) == Phase::Stuck {
             self.0.count(false);
         }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -195,36 +219,48 @@ impl Threads {
             _free: [of_plugin, of_all],
         });
         let awaiting = Awaiting(Arc::downgrade(&work_held), self, plugin);
+        let own = work_held.shares[0].clone();
         let working = Working(work_held);
         let runtime = self
             .runtime
             .as_ref()
             .expect("it is there until the pool is dropped");
-        let done = runtime.spawn_blocking(move || {
+        let (done, is_done) = oneshot::channel();
+        runtime.spawn_blocking(move || {
             let result = work();
+            working.end();
+            // The call may have ended.
+            let _ = done.send(result);
+            own.do_later();
             drop(working);
-            result
+            // What came after the last look and before the thread was free.
+            own.do_later();
         });
-        let result = done.await;
+        let result = is_done.await;
         drop(awaiting);
-        result.map_err(|error| NoThread::Failed {
-            work: self.work,
-            error: error.to_string(),
-        })
+        // What answers goes without an answer where the work panics.
+        result.map_err(|_| NoThread::Panicked { work: self.work })
     }
 
-    /// Does something that may block and that no call waits for, as closing files.
+    /// Does something that may block and that no call waits for, as closing files. It takes none but the plugin's
+    /// own threads: where all of them work, one of them does it when it is done with what it does.
     pub(crate) fn leave(&self, plugin: &Arc<str>, work: impl FnOnce() + Send + 'static) {
         let own = self.share_of(plugin);
-        let free = [&own, &self.all].map(|share| share.free.clone().try_acquire_owned().ok());
+        held(&own.later).push(Box::new(work));
+        // A thread that was done before it could see the work is free by this.
+        let Ok(thread) = own.free.clone().try_acquire_owned() else {
+            return;
+        };
+        let of_all = self.all.free.clone().try_acquire_owned().ok();
         let runtime = self
             .runtime
             .as_ref()
             .expect("it is there until the pool is dropped");
         runtime.spawn_blocking(move || {
-            work();
-            // Where no thread was free, it waited in the pool's queue.
-            drop((own, free));
+            own.do_later();
+            drop((thread, of_all));
+            // What came after the last look and before the thread was free.
+            own.do_later();
         });
     }
 
@@ -278,7 +314,7 @@ mod tests {
     /// A future of work that ends when the sender is dropped, and what says that it has begun.
     async fn stalled<'a>(threads: &'a Threads, name: &'a Arc<str>) -> (BoxFuture<'a, ()>, Sender<()>) {
         let (release, released): (Sender<()>, Receiver<()>) = channel();
-        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (begun, has_begun) = oneshot::channel();
         let mut work = threads
             .run(name, move || {
                 let _ = begun.send(());
@@ -351,6 +387,28 @@ mod tests {
         drop(release);
         let ((), one) = tokio::join!(busy, waiting);
         assert_eq!(one.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_to_be_done_takes_no_more_threads_than_its_plugin_has() {
+        let threads = Threads::new("tests", "test_threads", (2, 1)).unwrap();
+        let (a, b) = (plugin("a"), plugin("b"));
+        let (release, released): (Sender<()>, Receiver<()>) = channel();
+        let released = Arc::new(Mutex::new(released));
+        let (done, is_done) = channel();
+        for _ in 0..10 {
+            let (released, done) = (released.clone(), done.clone());
+            threads.leave(&a, move || {
+                let _ = held(&released).recv();
+                let _ = done.send(());
+            });
+        }
+        // The other thread is free for another plugin.
+        assert_eq!(threads.run(&b, || 1).await.unwrap(), 1);
+        drop(release);
+        tokio::task::spawn_blocking(move || (0..10).for_each(|_| is_done.recv().unwrap()))
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use crate::{
     component::Inspected,
     plain::{Plain, Room},
     sandbox::Sandbox,
+    slots::Extra,
 };
 
 /// The interfaces that make a component a plugin.
@@ -34,7 +35,8 @@ pub(crate) enum Contract {
 /// A tool's input, as it is handed over.
 pub(crate) enum Input {
     Text(String),
-    Values(Vec<Val>),
+    /// Values, and what they take in the host's memory.
+    Values(Vec<Val>, usize),
 }
 
 /// A function as its plugin describes it.
@@ -115,6 +117,14 @@ impl Contract {
         }
     }
 
+    /// The slots that an instance of the component needs beyond those that every call has.
+    pub(crate) fn extra_slots(&self) -> Extra {
+        match self {
+            Self::V0_1_0(exports) => exports.extra_slots(),
+            Self::Plain(plain) => plain.extra_slots(),
+        }
+    }
+
     /// The component's own reading of inputs, where its functions have types.
     pub(crate) fn plain(&self) -> Option<&Plain> {
         match self {
@@ -157,7 +167,10 @@ impl Contract {
     ) -> wasmtime::Result<Result<String, Said>> {
         match (self, input) {
             (Self::V0_1_0(exports), Input::Text(input)) => exports.call(store, name, input).await,
-            (Self::Plain(plain), Input::Values(input)) => plain.call(store, &name, &input, room).await,
+            (Self::Plain(plain), Input::Values(input, bytes)) => {
+                let _charge = store.data_mut().charge(bytes).await?;
+                plain.call(store, &name, &input, room).await
+            }
             _ => wasmtime::bail!("the input of `{name}` was read for a component of another kind"),
         }
     }

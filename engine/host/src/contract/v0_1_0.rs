@@ -15,6 +15,7 @@ use crate::{
     failure::is_exit_of_success,
     output::held,
     sandbox::{Own, Sandbox},
+    slots::Extra,
 };
 
 pub(crate) const NODE: &str = "heddle:plugin/node@0.1.0";
@@ -44,6 +45,7 @@ mod bindings {
 /// The exports of a component, found once.
 pub(crate) struct Exports {
     pre: InstancePre<Sandbox>,
+    extra: Extra,
     node: Option<Interface>,
     tool: Option<Interface>,
 }
@@ -79,7 +81,17 @@ impl Exports {
     pub(super) fn find(pre: InstancePre<Sandbox>) -> Result<Option<Self>, String> {
         let node = Interface::find(pre.component(), NODE, "run")?;
         let tool = Interface::find(pre.component(), TOOL, "call")?;
-        Ok((node.is_some() || tool.is_some()).then_some(Self { pre, node, tool }))
+        let extra = Extra::of(pre.component());
+        Ok((node.is_some() || tool.is_some()).then_some(Self {
+            pre,
+            extra,
+            node,
+            tool,
+        }))
+    }
+
+    pub(super) fn extra_slots(&self) -> Extra {
+        self.extra
     }
 
     pub(super) fn has(&self, kind: FunctionKind) -> bool {

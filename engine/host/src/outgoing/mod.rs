@@ -27,6 +27,7 @@ use wasmtime_wasi_http::{
 
 use crate::{
     host::Inner,
+    memory::Charge,
     output::{Output, held},
     policy::{Asked, CallLimits, Missing, Rules, Secret, names_secret, put_secrets_in, secret_to_add},
     sandbox::{Frame, Sandbox},
@@ -42,6 +43,17 @@ const SHOWN_LEN: usize = 400;
 
 /// How much is told of why a request was not made: a guest may ask for a path of any length.
 const TOLD_LEN: usize = 1000;
+
+/// How many chunks of a body the host keeps until they are sent, besides one that is being written; and how long one
+/// may be.
+const CHUNKS: usize = 1;
+const CHUNK_LEN: usize = 64 << 10;
+
+/// What a body takes until it is sent: its chunks, and the queue that they are in.
+pub(crate) const BODY_BYTES: usize = (CHUNKS + 1) * CHUNK_LEN + (4 << 10);
+
+/// What a request under way takes: what is written and read at once of it, and its connection.
+pub(crate) const REQUEST_BYTES: usize = 2 * send::HEAD_BYTES;
 
 /// How many hosts' names are looked up at once: each holds a thread until the system answers.
 pub(crate) const LOOKUPS: usize = 64;
@@ -67,6 +79,8 @@ struct Requests {
     made: u64,
     /// How many may be under way at once.
     places: Arc<Semaphore>,
+    /// What the next one is charged.
+    charge: Option<Charge>,
     diary: Arc<Diary>,
 }
 
@@ -79,6 +93,7 @@ impl Outgoing {
             key,
             made: 0,
             places: Arc::new(Semaphore::new(host.settings.http_at_once)),
+            charge: None,
             diary: Arc::new(Diary {
                 output: frame.output.clone(),
                 under_way: Mutex::default(),
@@ -88,6 +103,11 @@ impl Outgoing {
             ctx: WasiHttpCtx::new(),
             requests,
         }
+    }
+
+    /// Has the request that is made next keep this charge until it is over.
+    pub(crate) fn charge_next(&mut self, charge: Charge) {
+        self.requests.charge = Some(charge);
     }
 }
 
@@ -110,10 +130,11 @@ impl WasiHttpHooks for Requests {
         _: Over,
     ) -> Sending {
         self.made += 1;
+        let charge = self.charge.take();
         let begun = self.begin(request, options.unwrap_or_default());
         Box::new(async move {
             let (exchange, request) = begun?;
-            let response = exchange.send(request).await?;
+            let response = exchange.send(request, charge).await?;
             // What is left of the connection goes with the response's body.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Over))
         })
@@ -121,6 +142,14 @@ impl WasiHttpHooks for Requests {
 
     fn set_host_header(&mut self) -> bool {
         false
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        CHUNKS
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_LEN
     }
 }
 

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     host::Inner,
+    memory::Charge,
     policy::{self, Asked, CallLimits, Rules, Secret},
 };
 
@@ -40,7 +41,7 @@ use crate::{
 const NEXT_ADDRESS: Duration = Duration::from_secs(3);
 
 /// How long the head of an answer may be.
-const HEAD_BYTES: usize = 128 << 10;
+pub(super) const HEAD_BYTES: usize = 128 << 10;
 
 /// How many headers an answer may have.
 const HEADERS: usize = 200;
@@ -82,7 +83,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Exchange {
     /// Sends the request. The answer's body is read as the guest reads it.
-    pub(super) async fn send(self, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+    ///
+    /// What it is charged, and its place among open files, are given back when the answer's body is done with.
+    pub(super) async fn send(
+        self,
+        request: Request<WasiBody>,
+        charge: Option<Charge>,
+    ) -> Result<Response<WasiBody>, Error> {
+        let open = self.host.open_files.take(&self.rules.shares.files, 1).await;
         let limits = &self.limits;
         let for_request = self.limit("body", "http_request_bytes", limits.http_request_bytes);
         let for_answer = self.limit("answer", "http_response_bytes", limits.http_response_bytes);
@@ -100,7 +108,7 @@ impl Exchange {
                 self.entry.end(Level::Info, format_args!("answered {status}"));
                 let output = self.entry.diary.output.clone();
                 let quiet = self.options.between_bytes_timeout;
-                let held = (self.place, connection);
+                let held = (self.place, connection, open, charge);
                 let (mut head, body) = response.into_parts();
                 mask::headers(&mut head.headers, &self.secrets);
                 let body = Masked::new(body, self.secrets);

@@ -31,13 +31,13 @@ const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 /// Reads the parameters of a function, in their order, from an object that has them by name.
 ///
 /// Where `among_others`, other keys may stand beside them: they are a state's. The values may take
-/// `limit` bytes.
+/// `limit` bytes; how many they do take comes back with them.
 pub(super) fn params(
     params: &Fields,
     input: &str,
     among_others: bool,
     limit: usize,
-) -> Result<Vec<Val>, Misfit> {
+) -> Result<(Vec<Val>, usize), Misfit> {
     let refused = |message: String| Misfit {
         message,
         problems: Vec::new(),
@@ -56,7 +56,10 @@ pub(super) fn params(
                 "has more values than its limit of {limit} holds (value_bytes)"
             )))
         }
-        Ok(values) if walk.problems.is_empty() => Ok(values.into_iter().map(|(_, value)| value).collect()),
+        Ok(values) if walk.problems.is_empty() => {
+            let values = values.into_iter().map(|(_, value)| value).collect();
+            Ok((values, limit.saturating_sub(walk.left)))
+        }
         Ok(_) | Err(Stop::NoValue) => Err(walk.misfit()),
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     failure::{self, TooManyValues},
     sandbox::Sandbox,
     settings::Bytes,
+    slots::Extra,
 };
 
 /// How much of an error's text a failure's message shows, in bytes; its data has the whole.
@@ -52,6 +53,7 @@ const SCHEMAS_LEN: usize = 4 << 20;
 /// A component whose functions are typed.
 pub(crate) struct Plain {
     pre: InstancePre<Sandbox>,
+    extra: Extra,
     functions: HashMap<String, Function>,
     left_out: Vec<String>,
 }
@@ -108,11 +110,16 @@ impl Plain {
                 left_out.join("; ")
             )),
             (false, _) => Ok(Self {
+                extra: Extra::of(pre.component()),
                 pre,
                 functions,
                 left_out,
             }),
         }
+    }
+
+    pub(crate) fn extra_slots(&self) -> Extra {
+        self.extra
     }
 
     /// What it exports that is no tool, each with the reason.
@@ -132,17 +139,18 @@ impl Plain {
         Ok(described)
     }
 
-    /// Reads the input of a function, which must be one of those that were found.
+    /// Reads the input of a function, which must be one of those that were found. With the values comes what they take
+    /// in the host's memory.
     pub(crate) fn read(
         &self,
         function: &str,
         input: &str,
         among_others: bool,
         room: Room,
-    ) -> Result<Vec<Val>, Misfit> {
+    ) -> Result<(Vec<Val>, usize), Misfit> {
         match self.functions.get(function) {
             Some(function) => lower::params(&function.params, input, among_others, room.values),
-            None => Ok(Vec::new()),
+            None => Ok((Vec::new(), 0)),
         }
     }
 
@@ -161,12 +169,17 @@ impl Plain {
         let called = instance
             .get_func(&mut *store, function.export)
             .ok_or_else(|| wasmtime::format_err!("the instance has no function `{name}`"))?;
-        store.set_hostcall_fuel(room.values / function.uncounted);
+        // What the guest and the host hold by then has no room for more than this.
+        let left = store.data().memory.left();
+        store.set_hostcall_fuel(room.values.min(left) / function.uncounted);
         let mut results = vec![Val::Bool(false); function.returned.count()];
         match called.call_async(&mut *store, input, &mut results).await {
             Ok(()) => function.answer(name, results.pop(), room),
             Err(error) if failure::is_exit_of_success(&error) && function.returned.is_empty() => {
                 Ok(Ok("null".to_owned()))
+            }
+            Err(error) if failure::is_too_much_at_once(&error) && left < room.values => {
+                Err(store.data_mut().memory.refuse().into())
             }
             Err(error) if failure::is_too_much_at_once(&error) => Err(TooManyValues(room.values).into()),
             Err(error) => Err(error),

@@ -188,7 +188,7 @@ fn not_finite(number: f64) -> Value {
 /// What a call with one parameter of this shape is given; none where it is refused.
 fn lowered(fields: &Fields, input: &Value) -> Option<Val> {
     let read = lower::params(fields, &input.to_string(), false, 1 << 20);
-    read.ok().map(|values| values.into_iter().next().unwrap())
+    read.ok().map(|values| values.0.into_iter().next().unwrap())
 }
 
 fn parameter(shape: Shape) -> Fields {
@@ -215,7 +215,7 @@ fn what_goes_in_comes_out_the_same() {
         let read = lower::params(&fields, &input.to_string(), false, 1 << 20);
         let read = read.unwrap_or_else(|misfit| panic!("{seed}: {misfit}"));
         // Compared as numbers: the shortest digits of an f32 are written in another way than those of an f64.
-        let text = lift::json(&read[0], shape, 1 << 20).unwrap();
+        let text = lift::json(&read.0[0], shape, 1 << 20).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value, "{seed}");
     }
 }
@@ -276,7 +276,7 @@ fn an_integer_is_read_from_its_digits() {
     ] {
         let read = read.map(Val::U64);
         let value = lower::params(&fields, &format!(r#"{{"it": {text}}}"#), false, 1000);
-        assert_eq!(value.ok().map(|mut values| values.remove(0)), read, "{text}");
+        assert_eq!(value.ok().map(|mut values| values.0.remove(0)), read, "{text}");
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) use self::{
     set::{SetPolicies, may_be_set, rules as rules_of},
 };
 use self::{env::EnvEntries, secrets::SecretEntries};
+use crate::shares::Shares;
 
 /// The largest policy that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
@@ -184,6 +185,7 @@ impl PluginPolicy {
             limits: Arc::new(own.with_policy(&self.limits)),
             places: self.limits.at_once().map(Semaphore::new),
             said: self.limits.clone(),
+            shares: Arc::default(),
         }))
     }
 }
@@ -229,6 +231,8 @@ pub(crate) struct Rules {
     said: Limits,
     /// How many of their calls may still begin, where that is limited.
     places: Option<Semaphore>,
+    /// What they hold of everything that plugins share.
+    pub(crate) shares: Arc<Shares>,
 }
 
 impl Rules {
@@ -240,6 +244,7 @@ impl Rules {
             limits,
             said: Limits::default(),
             places: None,
+            shares: Arc::default(),
         })
     }
 
@@ -251,6 +256,7 @@ impl Rules {
             limits: self.limits.clone(),
             said: self.said.clone(),
             places: None,
+            shares: self.shares.clone(),
         })
     }
 

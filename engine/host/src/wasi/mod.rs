@@ -3,11 +3,12 @@
 
 pub(crate) mod clock;
 mod environment;
-mod files;
+pub(crate) mod files;
+mod http;
 pub(crate) mod random;
 mod sockets;
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use heddle_kernel::{Failure, Level};
 use wasmtime::component::Linker;
@@ -31,7 +32,9 @@ pub(crate) struct World {
     began: Instant,
     used: Used,
     /// Where its folders and files are, as it names them, by their handles.
-    places: HashMap<u32, String>,
+    places: HashMap<u32, files::Opened>,
+    /// One reference more than it has files open.
+    open: Arc<()>,
     /// How many files were opened or refused.
     files: usize,
     /// The last thing that is neither a file nor a directory and was not opened, and why.
@@ -54,6 +57,7 @@ impl World {
             began: Instant::now(),
             used: Used::default(),
             places: HashMap::new(),
+            open: Arc::default(),
             files: 0,
             special: None,
         }
@@ -155,5 +159,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
     insecure_seed::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
     cli_environment::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
     files::add_to_linker(linker)?;
+    http::add_to_linker(linker)?;
     sockets::add_to_linker(linker)
 }

@@ -16,14 +16,17 @@ use wasmtime_wasi::{
     },
 };
 
-use super::alone;
-use crate::host::Inner;
+use super::{OpenFile, alone};
+use crate::{host::Inner, memory::Charge};
 
 /// How much is read where the guest did not say how much it wants.
 const READ_LEN: usize = 4 << 10;
 
 /// How much a guest may write at once.
 const WRITE_LEN: usize = 64 << 10;
+
+/// What a stream takes: what it has read and the guest has not, or what it is about to write.
+pub(super) const STREAM_BYTES: usize = WRITE_LEN + (1 << 10);
 
 /// Where the work of a stream is done.
 #[derive(Clone)]
@@ -46,13 +49,46 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Closes what is open, which may block. Its instance may open another at once.
+    pub(super) fn close(&self, open: OpenFile, what: impl Send + 'static) {
+        let taken = open.closing();
+        self.host.files.leave(&self.plugin, move || drop((what, taken)));
+    }
+}
+
 /// The file of a stream. Closing it may block, too.
 struct Handle {
     file: Option<File>,
+    open: Option<OpenFile>,
     place: Place,
+    _charge: Option<Charge>,
+}
+
+/// A file that a stream is made of.
+pub(super) struct Streamed {
+    pub(super) file: File,
+    pub(super) open: OpenFile,
+    pub(super) place: Place,
+    pub(super) charge: Option<Charge>,
 }
 
 impl Handle {
+    fn of(streamed: Streamed) -> Self {
+        let Streamed {
+            file,
+            open,
+            place,
+            charge,
+        } = streamed;
+        Self {
+            file: Some(file),
+            open: Some(open),
+            place,
+            _charge: charge,
+        }
+    }
+
     /// The file for one piece of work.
     fn descriptor(&self) -> Descriptor {
         Descriptor::File(
@@ -65,8 +101,9 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let (file, place) = (self.file.take(), &self.place);
-        place.host.files.leave(&place.plugin, move || drop(file));
+        if let Some(open) = self.open.take() {
+            self.place.close(open, self.file.take());
+        }
     }
 }
 
@@ -86,11 +123,8 @@ enum Reading {
 }
 
 impl Reader {
-    pub(super) fn new(file: File, position: u64, place: Place) -> Self {
-        let handle = Handle {
-            file: Some(file),
-            place,
-        };
+    pub(super) fn new(file: Streamed, position: u64) -> Self {
+        let handle = Handle::of(file);
         Self {
             handle,
             position,
@@ -181,11 +215,8 @@ enum Writing {
 }
 
 impl Writer {
-    pub(super) fn new(file: File, position: Option<u64>, place: Place) -> Self {
-        let handle = Handle {
-            file: Some(file),
-            place,
-        };
+    pub(super) fn new(file: Streamed, position: Option<u64>) -> Self {
+        let handle = Handle::of(file);
         Self {
             handle,
             position,
@@ -215,6 +246,11 @@ impl Writer {
 #[async_trait]
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > WRITE_LEN {
+            return Err(StreamError::trap(
+                "write not permitted: more than check_write allows",
+            ));
+        }
         match &mut self.state {
             Writing::Ready => {}
             Writing::UnderWay(_) => {
@@ -292,28 +328,34 @@ mod tests {
         }
     }
 
-    fn file(path: &std::path::Path) -> File {
+    fn file(path: &std::path::Path, place: &Place) -> Streamed {
         let options = std::fs::OpenOptions::new().read(true).write(true).open(path);
         let mode = OpenMode::READ | OpenMode::WRITE;
-        File::new(options.expect("the file"), FsPerms::ReadWrite, mode, true)
+        let taken = place.host.open_files.try_take(&Arc::default(), 1);
+        Streamed {
+            file: File::new(options.expect("the file"), FsPerms::ReadWrite, mode, true),
+            open: OpenFile::new(taken.expect("a file may be opened"), &Arc::default()),
+            place: place.clone(),
+            charge: None,
+        }
     }
 
     #[tokio::test]
     async fn what_was_written_is_there_when_the_stream_is_ready_and_is_read_again_in_parts() {
         let scratch = tempfile::NamedTempFile::new().unwrap();
         let place = place();
-        let mut writer = Writer::new(file(scratch.path()), Some(0), place.clone());
+        let mut writer = Writer::new(file(scratch.path(), &place), Some(0));
         let long = Bytes::from("weft ".repeat(5_000));
         writer.blocking_write_and_flush(long.clone()).await.unwrap();
         assert_eq!(std::fs::read(scratch.path()).unwrap(), long);
         writer.blocking_write_and_flush("end".into()).await.unwrap();
-        let mut appender = Writer::new(file(scratch.path()), None, place.clone());
+        let mut appender = Writer::new(file(scratch.path(), &place), None);
         for part in ["-a", "-b"] {
             assert!(appender.check_write().unwrap() > 0);
             appender.write(part.into()).unwrap();
             appender.ready().await;
         }
-        let mut reader = Reader::new(file(scratch.path()), 24_999, place);
+        let mut reader = Reader::new(file(scratch.path(), &place), 24_999);
         let mut read = Vec::new();
         loop {
             match reader.blocking_read(3).await {
@@ -329,11 +371,11 @@ mod tests {
     async fn a_guest_that_only_asks_and_never_waits_gets_its_data_and_a_dropped_write_is_done() {
         let scratch = tempfile::NamedTempFile::new().unwrap();
         let place = place();
-        let mut writer = Writer::new(file(scratch.path()), Some(0), place.clone());
+        let mut writer = Writer::new(file(scratch.path(), &place), Some(0));
         writer.write("warp".into()).unwrap();
         writer.cancel().await;
         drop(writer);
-        let mut reader = Reader::new(file(scratch.path()), 0, place);
+        let mut reader = Reader::new(file(scratch.path(), &place), 0);
         let data = loop {
             let data = reader.read(10).unwrap();
             if !data.is_empty() {

@@ -1,0 +1,109 @@
+//! How much memory, and how many open files, the system lets this process have.
+
+use std::path::{Path, PathBuf};
+
+/// What is assumed where the system does not say.
+const MEMORY: usize = 4 << 30;
+
+/// How much memory there is for this process: that of the machine, or less where its control group or a limit of the
+/// process says so.
+pub(crate) fn memory() -> usize {
+    let found = [of_machine(), of_group(), of_process()];
+    found.into_iter().flatten().min().unwrap_or(MEMORY)
+}
+
+fn of_machine() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: usize = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+/// The smallest limit of the control groups that this process is in.
+fn of_group() -> Option<usize> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().filter_map(limit_of_line).min()
+}
+
+/// Reads a line of `/proc/self/cgroup`: `0::/path` of version 2, `4:memory:/path` of version 1.
+fn limit_of_line(line: &str) -> Option<usize> {
+    let mut parts = line.splitn(3, ':');
+    let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+    let (root, file) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|name| name == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return None,
+    };
+    let within = PathBuf::from(path.trim_start_matches('/'));
+    // In a container the path may be that of the machine, of which only the root is seen.
+    let folders = within.ancestors().map(|part| Path::new(root).join(part));
+    let limits = folders.filter_map(|folder| {
+        let limit = std::fs::read_to_string(folder.join(file)).ok()?;
+        limit.trim().parse().ok()
+    });
+    limits.min()
+}
+
+#[cfg(unix)]
+fn of_process() -> Option<usize> {
+    use rustix::process::{Resource, getrlimit};
+
+    let limits = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
+    limits
+        .into_iter()
+        .flatten()
+        .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        .min()
+}
+
+/// Lets this process open as many files as it may, and says how many that is.
+#[cfg(unix)]
+pub(crate) fn open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum;
+    let raised = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => most,
+        Err(_) => limit.current,
+    };
+    now.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+#[cfg(not(unix))]
+fn of_process() -> Option<usize> {
+    None
+}
+
+#[cfg(not(unix))]
+pub(crate) fn open_files() -> usize {
+    8192
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_some_memory_and_no_more_than_the_machine_has() {
+        let memory = memory();
+        assert!(memory > 16 << 20, "{memory}");
+        assert!(of_machine().is_none_or(|machine| memory <= machine), "{memory}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn as_many_files_may_be_opened_as_the_system_allows() {
+        use rustix::process::{Resource, getrlimit};
+
+        assert!(open_files() > 100);
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}

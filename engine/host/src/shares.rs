@@ -1,0 +1,247 @@
+//! Supplies that all plugins share: places for calls, memory, slots for instances, open files.
+//!
+//! A plugin takes more only while it would then hold at most four times as much as would be left. So one plugin alone
+//! can hold four fifths of a supply, a second one four fifths of the rest, and so on: a plugin that takes all that it
+//! can never leaves another one with nothing. What cannot be taken is waited for, by the calls of one plugin in the
+//! order of arrival.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::output::held;
+
+/// A plugin holds at most this many times what would be left.
+const TIMES_THE_REST: usize = 4;
+
+/// Something of which there is so much and no more.
+pub(crate) struct Supply {
+    total: usize,
+    free: AtomicUsize,
+    /// How many plugins wait for some of it.
+    waiting: AtomicUsize,
+    freed: Notify,
+}
+
+/// What one plugin holds of one supply.
+#[derive(Debug)]
+pub(crate) struct Share {
+    held: AtomicUsize,
+    /// The plugin's calls wait one behind the other.
+    turn: Semaphore,
+}
+
+/// What the plugins of one name hold of everything that they share with others.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    /// Places for calls.
+    pub(crate) calls: Arc<Share>,
+    /// The memory of all calls.
+    pub(crate) memory: Arc<Share>,
+    /// Open files.
+    pub(crate) files: Arc<Share>,
+    /// Slots for instances, by their depth.
+    slots: Mutex<HashMap<usize, Arc<Share>>>,
+}
+
+impl Shares {
+    /// What it holds of the slots for instances at a depth.
+    pub(crate) fn of_depth(&self, depth: usize) -> Arc<Share> {
+        held(&self.slots).entry(depth).or_default().clone()
+    }
+}
+
+/// Some of a supply, which is free again when this is dropped.
+pub(crate) struct Taken {
+    supply: Arc<Supply>,
+    share: Arc<Share>,
+    amount: usize,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self {
+            held: AtomicUsize::new(0),
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+/// A supply that is just large enough to let one plugin hold `amount`.
+pub(crate) fn total_for_one(amount: usize) -> usize {
+    amount + amount.div_ceil(TIMES_THE_REST)
+}
+
+impl Supply {
+    pub(crate) fn of(total: usize) -> Arc<Self> {
+        Arc::new(Self {
+            total,
+            free: AtomicUsize::new(total),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// How much nobody holds.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.free.load(SeqCst)
+    }
+
+    /// Takes so much, if the plugin may have it now. What is more than the supply has counts as all of it.
+    pub(crate) fn try_take(self: &Arc<Self>, share: &Arc<Share>, amount: usize) -> Option<Taken> {
+        let amount = amount.min(self.total);
+        let taken = self.free.fetch_update(SeqCst, SeqCst, |free| {
+            let rest = free.checked_sub(amount)?;
+            // Two calls of a plugin at the same moment may both find room: it then holds a little more.
+            let held = share.held.load(SeqCst);
+            let is_fair = held == 0 || held + amount <= rest.saturating_mul(TIMES_THE_REST);
+            is_fair.then_some(rest)
+        });
+        taken.ok()?;
+        share.held.fetch_add(amount, SeqCst);
+        Some(Taken {
+            supply: self.clone(),
+            share: share.clone(),
+            amount,
+        })
+    }
+
+    /// Takes so much as soon as the plugin may have it.
+    pub(crate) async fn take(self: &Arc<Self>, share: &Arc<Share>, amount: usize) -> Taken {
+        // A call that came first and waits has the turn.
+        if share.turn.available_permits() > 0
+            && let Some(taken) = self.try_take(share, amount)
+        {
+            return taken;
+        }
+        let turn = share.turn.acquire().await;
+        let _turn = turn.expect("these turns are never closed");
+        let _waiting = Waiting::of(self);
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // From here on nothing that becomes free is missed.
+            freed.as_mut().enable();
+            if let Some(taken) = self.try_take(share, amount) {
+                return taken;
+            }
+            freed.await;
+        }
+    }
+}
+
+/// Counts a plugin that waits, however its waiting ends.
+struct Waiting<'a>(&'a Supply);
+
+impl<'a> Waiting<'a> {
+    fn of(supply: &'a Supply) -> Self {
+        supply.waiting.fetch_add(1, SeqCst);
+        Self(supply)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Self {
+            supply,
+            share,
+            amount,
+        } = self;
+        share.held.fetch_sub(*amount, SeqCst);
+        supply.free.fetch_add(*amount, SeqCst);
+        // Who begins to wait counts itself before it looks at what is free.
+        if supply.waiting.load(SeqCst) > 0 {
+            supply.freed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn share() -> Arc<Share> {
+        Arc::default()
+    }
+
+    /// Takes one at a time until no more may be had.
+    fn all(supply: &Arc<Supply>, share: &Arc<Share>) -> Vec<Taken> {
+        std::iter::from_fn(|| supply.try_take(share, 1)).collect()
+    }
+
+    #[test]
+    fn each_plugin_that_takes_all_it_can_leaves_some_for_the_next() {
+        let supply = Supply::of(320);
+        let taken: Vec<_> = (0..5).map(|_| all(&supply, &share())).collect();
+        let counts: Vec<_> = taken.iter().map(Vec::len).collect();
+        assert_eq!(counts, [256, 51, 10, 2, 1]);
+        drop(taken);
+        assert_eq!(supply.free(), 320);
+    }
+
+    #[test]
+    fn one_plugin_may_hold_what_the_supply_was_made_for() {
+        for amount in [1, 2, 3, 4, 64, 256, 1000] {
+            let total = total_for_one(amount);
+            assert_eq!(all(&Supply::of(total), &share()).len(), amount);
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_there_is_takes_all_of_it_from_a_plugin_that_holds_nothing() {
+        let (supply, one) = (Supply::of(8), share());
+        let all = supply.try_take(&one, 100).unwrap();
+        assert!(supply.try_take(&share(), 1).is_none());
+        drop(all);
+        assert_eq!(supply.free(), 8);
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_what_another_gives_back_in_the_order_of_arrival() {
+        let (supply, one) = (Supply::of(2), share());
+        let held = supply.take(&one, 1).await;
+        let mut first = Box::pin(supply.take(&one, 1));
+        let mut second = Box::pin(supply.take(&one, 1));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        // Another plugin is not behind them.
+        let other = supply.take(&share(), 1).now_or_never().unwrap();
+        drop(held);
+        assert!(second.as_mut().now_or_never().is_none(), "the first is first");
+        let held = first.as_mut().now_or_never().unwrap();
+        drop((held, first, other));
+        second.now_or_never().unwrap();
+        assert_eq!(supply.free(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_holds_up_nobody() {
+        let (supply, one) = (Supply::of(2), share());
+        let held = supply.take(&one, 1).await;
+        let mut gives_up = Box::pin(supply.take(&one, 1));
+        let mut stays = Box::pin(supply.take(&one, 1));
+        assert!(gives_up.as_mut().now_or_never().is_none());
+        assert!(stays.as_mut().now_or_never().is_none());
+        drop((gives_up, held));
+        stays.now_or_never().unwrap();
+    }
+}

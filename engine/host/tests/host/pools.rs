@@ -1,0 +1,104 @@
+//! What calls share: a call waits for it rather than fails, and no plugin takes all of it.
+
+use futures_util::future::join_all;
+use heddle_kernel::FailureKind;
+use serde_json::json;
+
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+/// A component whose instances have eight memories and compute for longer than a call does before others have their turn.
+const EIGHT_MEMORIES: &str = r#"(component
+    (core module $memories (memory 0) (memory 0) (memory 0) (memory 0))
+    (core instance (instantiate $memories))
+    (core instance (instantiate $memories))
+    (core module $m (func (export "work") (result i32) (local $n i32)
+        (loop $more
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $n) (i32.const 5000000))))
+        (local.get $n)))
+    (core instance $c (instantiate $m))
+    (func $work (result u32) (canon lift (core func $c "work")))
+    (export "work" (func $work)))"#;
+
+#[tokio::test]
+async fn calls_wait_for_slots_of_instances_and_hold_up_no_other_plugin() {
+    let host = host_with(
+        HostSettings {
+            call_depth: 1,
+            ..settings()
+        },
+        &["bench"],
+    )
+    .await;
+    let bytes = wat::parse_str(EIGHT_MEMORIES).unwrap();
+    register(&host, bytes.into(), Some("eight")).await.unwrap();
+    let many = join_all((0..64).map(|_| call_tool(&host, "eight/work", "{}")));
+    let others = join_all((0..64).map(|_| run(&host, "bench/touch", "{}", r#"{"key": "k"}"#)));
+    let (many, others) = tokio::join!(many, others);
+    for result in many {
+        assert_eq!(result.unwrap().get(), "5000000");
+    }
+    for result in others {
+        result.unwrap();
+    }
+}
+
+/// A host whose calls may have so much memory, each and all together.
+async fn with_memory(each: usize, total: usize) -> Host {
+    let settings = HostSettings {
+        max_memory_bytes: each,
+        total_memory_bytes: Some(total),
+        ..settings()
+    };
+    host_with(settings, &["fixtures/hostile", "bench"]).await
+}
+
+/// How much a call got that asks for memory until it is refused.
+async fn hoard(host: &Host) -> usize {
+    let got = call_tool(host, "hostile/hoard", "{}").await.unwrap();
+    got.get().parse().unwrap()
+}
+
+#[tokio::test]
+async fn calls_that_need_much_memory_wait_for_each_other_and_each_gets_all_of_its_own() {
+    // There is room for one of them at a time.
+    let host = with_memory(16 * MIB, 64 * MIB).await;
+    let hoards = join_all((0..12).map(|_| hoard(&host)));
+    let others = join_all((0..12).map(|_| run(&host, "bench/touch", "{}", r#"{"key": "k"}"#)));
+    let (hoards, others) = tokio::join!(hoards, others);
+    assert!(
+        hoards.iter().all(|got| (8 * MIB..16 * MIB).contains(got)),
+        "{hoards:?}"
+    );
+    assert!(others.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn tools_that_need_much_memory_wait_for_each_other_at_any_depth() {
+    let host = with_memory(16 * MIB, 64 * MIB).await;
+    // Each call has a tool that takes what it can, and that one's caller has little.
+    let config = json!({"tool": "hostile/hoard", "input": {}}).to_string();
+    let calls = join_all((0..12).map(|_| run(&host, "hostile/call", "{}", &config)));
+    for outcome in calls.await {
+        outcome.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_more_than_there_is_ends_with_the_name_of_the_total() {
+    let host = with_memory(1024 * MIB, 64 * MIB).await;
+    let got = hoard(&host).await;
+    assert!((20 * MIB..40 * MIB).contains(&got), "{got}");
+    let failure = failure(&host, "hostile/hog").await;
+    assert_eq!(failure.kind, FailureKind::Limit);
+    assert!(
+        failure
+            .message
+            .contains("needed more memory than one call and its tools can have of the memory of all calls")
+            && failure.message.contains("(total_memory)"),
+        "{failure}"
+    );
+    assert!(hoard(&host).await >= 20 * MIB, "what was taken was given back");
+}
