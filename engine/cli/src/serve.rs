@@ -98,6 +98,7 @@ pub(crate) struct Serve {
 
 pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
     log::to_stderr()?;
+    heddle_host::give_large_blocks_back();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve.run());
     // A guest that ignores its deadline must not hold the exit up.

@@ -5,6 +5,7 @@
 //! names wasmtime. It holds no state of runs: what it is given and what it answers are plain data,
 //! and a call that is made again with the same data does the same.
 
+mod allocator;
 mod asks;
 mod available;
 mod cache;
@@ -31,6 +32,7 @@ mod slots;
 mod threads;
 mod wasi;
 
+pub use allocator::give_large_blocks_back;
 pub use host::{Host, HostError};
 pub use outline::Outline;
 pub use policy::{Policy, PolicyError};

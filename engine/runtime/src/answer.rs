@@ -94,6 +94,17 @@ pub enum StartError {
         /// In how many seconds a part of the queue is probably free.
         retry_after_s: u32,
     },
+    /// The starts of the queued runs take too many bytes.
+    #[error(
+        "the starts of the queued runs take as many bytes as they may with this one, {limit} (max_queued_bytes): try again in \
+         {retry_after_s} s"
+    )]
+    BusyBytes {
+        /// The limit.
+        limit: u64,
+        /// As in `Busy`.
+        retry_after_s: u32,
+    },
     /// The group of the graph has no value for this state.
     #[error("the run's group (`limits.group`) cannot be told: {0}")]
     Group(Failure),

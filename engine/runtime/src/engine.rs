@@ -48,6 +48,9 @@ pub struct Settings {
     pub max_runs_in_flight: usize,
     /// How many runs may be queued; a further start is refused. Default: 100,000.
     pub max_queued: usize,
+    /// How many bytes the starts of queued runs may take, of those that were queued since the engine began; a further start
+    /// is refused. Default: 4 GiB.
+    pub max_queued_bytes: u64,
     /// How long a call under way may still take when its run is cancelled, where the request does not say.
     /// Default: 5 s.
     pub cancel_grace: Duration,
@@ -91,6 +94,7 @@ impl Default for Settings {
         Self {
             max_runs_in_flight: 1_000,
             max_queued: 100_000,
+            max_queued_bytes: 4 << 30,
             cancel_grace: Duration::from_secs(5),
             run_ahead_bytes: 256 << 10,
             max_state_bytes: 16 << 20,
@@ -289,7 +293,10 @@ impl Engine {
         };
         run.recount();
         let room = inner.memory.has_room_for(run.held_bytes());
-        match inner.admission.enter(begins.priority, group.as_ref(), room, now) {
+        match inner
+            .admission
+            .enter(begins.priority, group.as_ref(), run.journal_bytes, room, now)
+        {
             Ok(Entry::Begins) => {
                 let begun = decide(&mut run, Input::TakenUp, now);
                 events.extend(begun.expect("a run that is queued can be taken up"));
@@ -297,9 +304,13 @@ impl Engine {
                 self.drive(run, events, begins, claim, seat).await
             }
             Ok(Entry::Queued) => self.queue(run, events, begins, claim).await,
-            Err(retry_after_s) => Err(StartError::Busy {
+            Err(full) if full.is_full_of_bytes => Err(StartError::BusyBytes {
+                limit: inner.settings.max_queued_bytes,
+                retry_after_s: full.retry_after_s,
+            }),
+            Err(full) => Err(StartError::Busy {
                 limit: inner.settings.max_queued,
-                retry_after_s,
+                retry_after_s: full.retry_after_s,
             }),
         }
     }
@@ -361,6 +372,7 @@ impl Engine {
         };
         let ack = Enqueues {
             engine: inner.clone(),
+            bytes: live.read(|run| run.journal_bytes),
             live: live.clone(),
             queued,
         };
@@ -465,7 +477,13 @@ impl Engine {
             return Ok(None);
         };
         if row.status.is_over() {
-            return Ok(Some(Watch::of_past(journal.clone(), id, after, row.last_seq)));
+            return Ok(Some(Watch::of_past(
+                journal.clone(),
+                self.inner.pages.clone(),
+                id,
+                after,
+                row.last_seq,
+            )));
         }
         // A run that waits is taken up, so that the watcher hears when it goes on. One that is damaged
         // is told as far as its journal goes.
@@ -474,7 +492,13 @@ impl Engine {
             Err(ReadError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Some(Watch::new(journal.clone(), id, after, live)))
+        Ok(Some(Watch::new(
+            journal.clone(),
+            self.inner.pages.clone(),
+            id,
+            after,
+            live,
+        )))
     }
 
     /// Every registered plugin.

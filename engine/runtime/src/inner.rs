@@ -9,7 +9,7 @@ use std::{
 };
 
 use heddle_kernel::RunId;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::{
@@ -18,8 +18,10 @@ use crate::{
     engine::{Ports, Settings},
     graph_cache::GraphCache,
     live::{LiveRun, Stopped},
+    load::LOADS_AT_ONCE,
     memory::Memory,
     outbox::Outbox,
+    pages::Pages,
     registry::Registry,
     requests::Claimed,
     schedules::Schedules,
@@ -35,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) graphs: GraphCache,
     pub(crate) memory: Arc<Memory>,
     pub(crate) kept: Kept,
+    pub(crate) loads: Arc<Semaphore>,
+    pub(crate) pages: Arc<Pages>,
     pub(crate) sleepers: Sleepers,
     pub(crate) admission: Admission,
     pub(crate) schedules: Schedules,
@@ -49,8 +53,14 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn new(ports: Ports, settings: Settings) -> Self {
         Self {
-            admission: Admission::new(settings.max_runs_in_flight, settings.max_queued),
+            admission: Admission::new(
+                settings.max_runs_in_flight,
+                settings.max_queued,
+                settings.max_queued_bytes,
+            ),
             kept: Kept::default(),
+            loads: Arc::new(Semaphore::new(LOADS_AT_ONCE)),
+            pages: Arc::default(),
             memory: Arc::new(Memory::new(settings.max_memory_bytes)),
             graphs: GraphCache::new(settings.max_cached_graph_bytes),
             ports,

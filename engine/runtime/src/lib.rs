@@ -9,6 +9,7 @@
 mod admission;
 mod answer;
 mod backtest;
+mod chunks;
 mod drive;
 mod engine;
 mod export;
@@ -20,6 +21,7 @@ mod live;
 mod load;
 mod memory;
 mod outbox;
+mod pages;
 mod plugins;
 mod policies;
 pub mod ports;

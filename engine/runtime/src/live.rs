@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
     admission::Seat,
+    chunks::{Chunks, Slot},
     memory::{Charge, Memory},
     ports::{Ack, AppendError, Durable},
     requests::Claim,
@@ -24,8 +25,6 @@ use crate::{
 const TAIL_LEN: usize = 64;
 /// How many bytes these may take: they keep values alive that the run has replaced.
 const TAIL_BYTES: usize = 64 << 10;
-/// How many chunks a watcher may be behind before it misses some: chunks are not kept.
-const CHUNKS_LEN: usize = 256;
 
 pub(crate) struct LiveRun {
     pub(crate) id: RunId,
@@ -33,7 +32,7 @@ pub(crate) struct LiveRun {
     pub(crate) loaded: u64,
     inner: Mutex<Inner>,
     progress: watch::Sender<Progress>,
-    chunks: OnceLock<broadcast::Sender<Chunk>>,
+    chunks: OnceLock<Chunks>,
     inbox: Mutex<Inbox>,
     /// Told when something came into the inbox, nobody holds the run any more, or the engine stops.
     pub(crate) stirred: Notify,
@@ -290,17 +289,13 @@ impl LiveRun {
     }
 
     /// Chunks from this moment on.
-    pub(crate) fn chunks(&self) -> broadcast::Receiver<Chunk> {
-        self.chunks
-            .get_or_init(|| broadcast::Sender::new(CHUNKS_LEN))
-            .subscribe()
+    pub(crate) fn chunks(&self) -> broadcast::Receiver<Arc<Slot>> {
+        self.chunks.get_or_init(Chunks::default).subscribe()
     }
 
     /// Whether anybody watches, so that a chunk is worth sending.
     pub(crate) fn is_watched(&self) -> bool {
-        self.chunks
-            .get()
-            .is_some_and(|chunks| chunks.receiver_count() > 0)
+        self.chunks.get().is_some_and(Chunks::is_watched)
     }
 
     /// Tells who watches what a step's function sent just now.
@@ -308,8 +303,7 @@ impl LiveRun {
         let Some(chunks) = self.chunks.get() else { return };
         let place = self.read(|run| run.node_of(step).map(|node| (node, run.seq)));
         if let Some((node, after)) = place {
-            // An error says that nobody watches, which is fine: chunks are for who does.
-            let _ = chunks.send(Chunk {
+            chunks.send(Chunk {
                 node,
                 step,
                 data,

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use heddle_kernel::{Recorded, Run, RunId, graph::Pins, run::Snapshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     answer::ReadError,
@@ -21,7 +22,12 @@ pub(crate) struct Loaded {
     pub(crate) run: Run,
     /// How far it is from its next snapshot.
     pub(crate) pace: Pace,
+    /// Held while the run is in memory and not charged to what all runs may hold.
+    pub(crate) turn: Option<OwnedSemaphorePermit>,
 }
+
+/// How many runs are loaded at the same time: until one is, it is not known how much it holds.
+pub(crate) const LOADS_AT_ONCE: usize = 8;
 
 impl Inner {
     /// A run after its last durable event; `None` where there is no such run.
@@ -31,10 +37,15 @@ impl Inner {
 
     /// A run after the event `until`, or its last one before.
     pub(crate) async fn load_to(&self, id: RunId, until: u64) -> Result<Option<Loaded>, ReadError> {
+        let turn = self.loads.clone().acquire_owned().await;
+        let turn = turn.expect("nobody closes this semaphore");
         let from = self.restored(id, until).await?;
-        let loaded = self
+        let mut loaded = self
             .fold(id, from, until, |_, _| ControlFlow::Continue(()))
             .await?;
+        if let Some(loaded) = &mut loaded {
+            loaded.turn = Some(turn);
+        }
         if loaded.is_none() && known(id, self.ports.journal.run(id).await)?.is_some() {
             return Err(damaged(id, "it has no events"));
         }
@@ -81,7 +92,8 @@ impl Inner {
             .map_err(|error| damaged(id, error))?;
         self.settings.limit(&mut run);
         let pace = Pace::after_snapshot(text.len());
-        Ok(Loaded { run, pace })
+        let turn = None;
+        Ok(Loaded { run, pace, turn })
     }
 
     /// Folds the events that follow, up to the event `until`, and shows each with the run right after it,
@@ -138,8 +150,8 @@ impl Inner {
                 let first = Run::from_first(id, graph, graphs, event);
                 let mut run = first.map_err(|error| damaged(id, error))?;
                 self.settings.limit(&mut run);
-                let pace = Pace::default();
-                Loaded { run, pace }
+                let (pace, turn) = (Pace::default(), None);
+                Loaded { run, pace, turn }
             }
             (None, None) => return Err(damaged(id, "the journal does not begin with the run's start")),
         };

@@ -83,6 +83,10 @@ impl Inner {
         let Some(loaded) = self.load(id).await?.filter(|loaded| !loaded.run.status.is_over()) else {
             return Ok(None);
         };
+        // Others may have been loaded while this one waited for its turn.
+        if self.memory.is_over() {
+            return Err(self.no_memory());
+        }
         self.register_pinned(&loaded.run).await?;
         let status = loaded.run.shown_status();
         let seat = self.seat_of(id, status).await?;
@@ -101,7 +105,11 @@ impl Inner {
         input: Option<Input>,
         seat: Seat,
     ) -> Result<(Arc<LiveRun>, u64), Refusal> {
-        let Loaded { run, pace } = loaded;
+        let Loaded {
+            run,
+            pace,
+            turn: _turn,
+        } = loaded;
         let mut outbox = Outbox::of_loaded(&run, pace);
         let durable = run.seq;
         let live = Arc::new(LiveRun::new(run, durable, &[], &self.memory));

@@ -20,12 +20,11 @@ use tokio::sync::{
 };
 
 use crate::{
+    chunks::Slot,
     live::{Hold, LiveRun, Progress, Stopped},
+    pages::{Page, Pages},
     ports::{Journal, StoreError},
 };
-
-/// How many events are read from the journal at once.
-const PAGE_LEN: usize = 256;
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
@@ -57,6 +56,9 @@ pub struct Watch {
     run: RunId,
     after: u64,
     read: VecDeque<Arc<Recorded>>,
+    pages: Arc<Pages>,
+    /// Held while events of a page are in `read`.
+    page: Option<Page>,
     /// Set where it is known that no event follows this one.
     last: Option<u64>,
     over: bool,
@@ -66,7 +68,7 @@ pub struct Watch {
 struct Live {
     run: Arc<LiveRun>,
     progress: watch::Receiver<Progress>,
-    chunks: broadcast::Receiver<Chunk>,
+    chunks: broadcast::Receiver<Arc<Slot>>,
     /// The next chunk, where it was taken already.
     chunk: Option<Chunk>,
     _hold: Hold,
@@ -77,7 +79,10 @@ impl Live {
     fn chunk(&mut self, told: u64) -> Option<Watched> {
         if self.chunk.is_none() {
             match self.chunks.try_recv() {
-                Ok(chunk) => self.chunk = Some(chunk),
+                Ok(slot) => match slot.get() {
+                    Some(chunk) => self.chunk = Some(chunk),
+                    None => return Some(Watched::Missed(1)),
+                },
                 Err(TryRecvError::Lagged(missed)) => return Some(Watched::Missed(missed)),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => {}
             }
@@ -89,7 +94,13 @@ impl Live {
 }
 
 impl Watch {
-    pub(crate) fn new(journal: Arc<dyn Journal>, run: RunId, after: u64, live: Option<Hold>) -> Self {
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>,
+        pages: Arc<Pages>,
+        run: RunId,
+        after: u64,
+        live: Option<Hold>,
+    ) -> Self {
         let live = live.map(|hold| Live {
             progress: hold.0.progress(),
             chunks: hold.0.chunks(),
@@ -102,6 +113,8 @@ impl Watch {
             run,
             after,
             read: VecDeque::new(),
+            pages,
+            page: None,
             last: None,
             over: false,
             live,
@@ -109,11 +122,27 @@ impl Watch {
     }
 
     /// A watch on a run that is over with its event `last`.
-    pub(crate) fn of_past(journal: Arc<dyn Journal>, run: RunId, after: u64, last: u64) -> Self {
+    pub(crate) fn of_past(
+        journal: Arc<dyn Journal>,
+        pages: Arc<Pages>,
+        run: RunId,
+        after: u64,
+        last: u64,
+    ) -> Self {
         Self {
             last: Some(last),
-            ..Self::new(journal, run, after, None)
+            ..Self::new(journal, pages, run, after, None)
         }
+    }
+
+    /// Reads the next events from the journal, once there is room for them.
+    async fn read_page(&mut self) -> Result<(), StoreError> {
+        self.page = None;
+        let (journal, run, after) = (&self.journal, self.run, self.after);
+        let read = self.pages.read(|len| journal.events(run, after, len));
+        let (events, page) = read.await?;
+        (self.read, self.page) = (events.into(), Some(page));
+        Ok(())
     }
 
     /// The next thing that happens, waiting where nothing is new. `None` once the run is over
@@ -136,22 +165,24 @@ impl Watch {
             if self.over {
                 return None;
             }
+            // What was read is told.
+            self.page = None;
             let Some(live) = &mut self.live else {
-                match self.journal.events(self.run, self.after, PAGE_LEN).await {
-                    Ok(events) if events.is_empty() => self.over = true,
-                    Ok(events) => self.read = events.into(),
-                    Err(error) => return Some(Err(error)),
+                if let Err(error) = self.read_page().await {
+                    return Some(Err(error));
                 }
+                self.over |= self.read.is_empty();
                 continue;
             };
             let progress = live.progress.borrow_and_update().clone();
             if progress.seq > self.after {
                 match live.run.tail(self.after, progress.seq) {
                     Some(events) => self.read = events.into(),
-                    None => match self.journal.events(self.run, self.after, PAGE_LEN).await {
-                        Ok(events) => self.read = events.into(),
-                        Err(error) => return Some(Err(error)),
-                    },
+                    None => {
+                        if let Err(error) = self.read_page().await {
+                            return Some(Err(error));
+                        }
+                    }
                 }
                 continue;
             }
@@ -177,7 +208,10 @@ impl Watch {
                 changed = live.progress.changed() => changed.expect("the watch holds the run that sends"),
                 // One that is there already waits for an event that is not durable yet.
                 chunk = live.chunks.recv(), if live.chunk.is_none() => match chunk {
-                    Ok(chunk) => live.chunk = Some(chunk),
+                    Ok(slot) => match slot.get() {
+                        Some(chunk) => live.chunk = Some(chunk),
+                        None => return Some(Ok(Watched::Missed(1))),
+                    },
                     Err(RecvError::Lagged(missed)) => return Some(Ok(Watched::Missed(missed))),
                     // The run holds the sender, and the watch the run.
                     Err(RecvError::Closed) => {}

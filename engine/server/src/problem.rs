@@ -368,7 +368,7 @@ impl From<StartError> for Problem {
             StartError::TooLarge { .. } => Self::new(Kind::TOO_LARGE, error.to_string()),
             StartError::Group(_) => Self::new(Kind::INVALID_REQUEST, error.to_string()),
             StartError::Key(error) => error.into(),
-            StartError::Busy { retry_after_s, .. } => {
+            StartError::Busy { retry_after_s, .. } | StartError::BusyBytes { retry_after_s, .. } => {
                 Self::new(Kind::BUSY, error.to_string()).retry_after(retry_after_s)
             }
             StartError::Draining => Self::new(Kind::STOPPING, error.to_string()).retry_after(5),

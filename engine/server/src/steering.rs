@@ -223,6 +223,10 @@ pub(crate) async fn fork(
 ) -> Result<Response, Problem> {
     let ForkBody { step, state } = body.parse()?;
     let edits = state.map(|state| state_at("/state", state)).transpose()?;
-    let fork = app.engine.fork(run, step, edits.unwrap_or_default(), key).await?;
+    let fork = {
+        // The other run is read for it.
+        let _turn = app.large.turn().await;
+        app.engine.fork(run, step, edits.unwrap_or_default(), key).await?
+    };
     runs::tell_started(&app, &fork, None).await
 }

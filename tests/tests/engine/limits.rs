@@ -243,8 +243,13 @@ async fn a_graph_that_takes_too_much_memory_is_refused() {
     let nodes: Vec<String> = (0..5_000)
         .map(|n| format!(r#""{n}": {{"sleep": "1s"}}"#))
         .collect();
-    let definition = format!(r#"{{"start": "0", "nodes": {{{}}}}}"#, nodes.join(","));
-    assert!(definition.len() < 200_000);
+    let edges: Vec<String> = (0..4_999).map(|n| format!(r#""{n}": "{}""#, n + 1)).collect();
+    let definition = format!(
+        r#"{{"nodes": {{{}}}, "edges": {{{}}}}}"#,
+        nodes.join(","),
+        edges.join(",")
+    );
+    assert!(definition.len() < 250_000);
     let (_, _, engine) = world(Settings {
         max_checked_graph_bytes: 1 << 20,
         ..Settings::default()

@@ -47,6 +47,14 @@ pub(crate) struct Seat {
     queued: bool,
 }
 
+/// That there is no place in the queue.
+pub(crate) struct FullQueue {
+    /// Whether it is the bytes of the starts in it, and not their number.
+    pub(crate) is_full_of_bytes: bool,
+    /// In how many seconds to come again.
+    pub(crate) retry_after_s: u32,
+}
+
 /// The places of an engine.
 pub(crate) struct Admission {
     places: Mutex<Places>,
@@ -55,9 +63,9 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(max_in_flight: usize, max_queued: usize) -> Self {
+    pub(crate) fn new(max_in_flight: usize, max_queued: usize, max_queued_bytes: u64) -> Self {
         Self {
-            places: Mutex::new(Places::new(max_in_flight, max_queued)),
+            places: Mutex::new(Places::new(max_in_flight, max_queued, max_queued_bytes)),
             room: Notify::new(),
         }
     }
@@ -90,18 +98,22 @@ impl Admission {
     /// Finds a place for a new run; without memory for it, in the queue.
     ///
     /// # Errors
-    /// Where there is none, not even in the queue: in how many seconds to come again.
+    /// Where there is none, not even in the queue.
     pub(crate) fn enter(
         &self,
         priority: i32,
         group: Option<&Group>,
+        bytes: u64,
         has_memory: bool,
         now: Timestamp,
-    ) -> Result<Entry, u32> {
+    ) -> Result<Entry, FullQueue> {
         let mut places = self.lock();
         places
-            .enter(priority, group, has_memory)
-            .ok_or_else(|| places.retry_after_s(now))
+            .enter(priority, group, bytes, has_memory)
+            .ok_or_else(|| FullQueue {
+                is_full_of_bytes: places.is_full_of_bytes(bytes),
+                retry_after_s: places.retry_after_s(now),
+            })
     }
 
     /// Takes over what the store has: how many of each group have begun, and who is queued.
@@ -348,18 +360,26 @@ pub(crate) struct Enqueues {
     pub(crate) engine: Arc<Inner>,
     pub(crate) live: Arc<LiveRun>,
     pub(crate) queued: QueuedRun,
+    /// How many bytes its start takes.
+    pub(crate) bytes: u64,
 }
 
 impl Ack for Enqueues {
     fn durable(&self, seq: u64) {
         let queued = self.queued.clone();
-        self.engine.admission.change(|places| places.enqueue(queued));
+        let bytes = self.bytes;
+        self.engine
+            .admission
+            .change(|places| places.enqueue_new(queued, bytes));
         self.live.durable(seq);
     }
 
     fn failed(&self, error: AppendError) {
         let group = self.queued.group.as_ref();
-        self.engine.admission.change(|places| places.unreserve(group));
+        let bytes = self.bytes;
+        self.engine
+            .admission
+            .change(|places| places.unreserve(group, bytes));
         self.live.failed(error);
     }
 }

@@ -58,9 +58,14 @@ impl Members {
 pub(super) struct Places {
     max_in_flight: usize,
     max_queued: usize,
+    max_queued_bytes: u64,
     pub(super) in_flight: usize,
     /// How many are in the queue, or have a place reserved in it.
     pub(super) queued: usize,
+    /// How many bytes the starts of those take that were queued since the engine began, reserved places included.
+    pub(super) queued_bytes: u64,
+    /// The same for each of them that is in the queue.
+    sizes: HashMap<RunId, u64>,
     /// Those that may begin as soon as there is a place: every one without a group, and the first one of
     /// each group that has room.
     ready: BTreeMap<Turn, Option<Arc<str>>>,
@@ -70,12 +75,15 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(max_in_flight: usize, max_queued: usize) -> Self {
+    pub(super) fn new(max_in_flight: usize, max_queued: usize, max_queued_bytes: u64) -> Self {
         Self {
             max_in_flight,
             max_queued,
+            max_queued_bytes,
             in_flight: 0,
             queued: 0,
+            queued_bytes: 0,
+            sizes: HashMap::new(),
             ready: BTreeMap::new(),
             groups: HashMap::new(),
             taken: VecDeque::new(),
@@ -83,7 +91,13 @@ impl Places {
     }
 
     /// Finds a place for a new run. None where there is none, not even in the queue.
-    pub(super) fn enter(&mut self, priority: i32, group: Option<&Group>, has_memory: bool) -> Option<Entry> {
+    pub(super) fn enter(
+        &mut self,
+        priority: i32,
+        group: Option<&Group>,
+        bytes: u64,
+        has_memory: bool,
+    ) -> Option<Entry> {
         if let Some(group) = group {
             self.say(&group.name, group.at_once);
         }
@@ -98,14 +112,27 @@ impl Places {
             self.count(group.map(|group| &group.name));
             return Some(Entry::Begins);
         }
-        if self.queued >= self.max_queued {
+        let all_bytes = self.queued_bytes.saturating_add(bytes);
+        if self.queued >= self.max_queued || (self.queued_bytes > 0 && all_bytes > self.max_queued_bytes) {
             if let Some(group) = group {
                 self.forget_if_empty(&group.name);
             }
             return None;
         }
         self.queued += 1;
+        self.queued_bytes = all_bytes;
         Some(Entry::Queued)
+    }
+
+    /// Whether it is the bytes of the queue that leave no place for a start of so many.
+    pub(super) fn is_full_of_bytes(&self, bytes: u64) -> bool {
+        self.queued < self.max_queued && self.queued_bytes.saturating_add(bytes) > self.max_queued_bytes
+    }
+
+    /// Puts a new run into the queue, where a place of so many bytes is reserved for it.
+    pub(super) fn enqueue_new(&mut self, run: QueuedRun, bytes: u64) {
+        self.sizes.insert(run.run, bytes);
+        self.enqueue(run);
     }
 
     /// Puts a run into the queue, where a place is reserved for it.
@@ -123,7 +150,8 @@ impl Places {
     }
 
     /// Gives a place back that was reserved in the queue.
-    pub(super) fn unreserve(&mut self, group: Option<&Arc<str>>) {
+    pub(super) fn unreserve(&mut self, group: Option<&Arc<str>>, bytes: u64) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.queued = self.queued.saturating_sub(1);
         if let Some(group) = group {
             self.forget_if_empty(group);
@@ -143,7 +171,8 @@ impl Places {
             }
         };
         if there {
-            self.unreserve(run.group.as_ref());
+            let bytes = self.sizes.remove(&run.run).unwrap_or_default();
+            self.unreserve(run.group.as_ref(), bytes);
         }
     }
 
@@ -290,7 +319,7 @@ mod tests {
 
     /// Lets a run in, or queues it.
     fn enter(places: &mut Places, n: u128, priority: i32, group: Option<&Group>) -> Option<Entry> {
-        let entry = places.enter(priority, group, true);
+        let entry = places.enter(priority, group, 0, true);
         if entry == Some(Entry::Queued) {
             places.enqueue(QueuedRun {
                 run: run(n),
@@ -317,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_queue_goes_by_priority_and_then_by_arrival() {
-        let mut places = Places::new(1, 10);
+        let mut places = Places::new(1, 10, u64::MAX);
         assert_eq!(enter(&mut places, 1, 0, None), Some(Entry::Begins));
         for (n, priority) in [(2, 0), (3, 5), (4, -1), (5, 5)] {
             assert_eq!(enter(&mut places, n, priority, None), Some(Entry::Queued));
@@ -334,7 +363,7 @@ mod tests {
 
     #[test]
     fn who_comes_later_does_not_pass_who_waits_unless_it_matters_more() {
-        let mut places = Places::new(1, 10);
+        let mut places = Places::new(1, 10, u64::MAX);
         enter(&mut places, 1, 0, None);
         enter(&mut places, 2, 0, None);
         over(&mut places, None);
@@ -345,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_nobody_more() {
-        let mut places = Places::new(1, 2);
+        let mut places = Places::new(1, 2, u64::MAX);
         for n in 1..=3 {
             assert!(enter(&mut places, n, 0, None).is_some());
         }
@@ -358,8 +387,39 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_full_when_its_starts_take_too_many_bytes() {
+        let mut places = Places::new(0, 10, 100);
+        for n in 1..=2 {
+            assert_eq!(places.enter(0, None, 50, true), Some(Entry::Queued));
+            let queued = QueuedRun {
+                run: run(n),
+                priority: 0,
+                group: None,
+            };
+            places.enqueue_new(queued, 50);
+        }
+        assert_eq!(places.enter(0, None, 1, true), None);
+        assert!(places.is_full_of_bytes(1) && !places.is_full_of_bytes(0));
+        places.max_in_flight = 1;
+        assert_eq!(turns(&mut places), [1]);
+        assert_eq!(places.queued_bytes, 50);
+        // A start that fails gives its place back.
+        assert_eq!(places.enter(0, None, 50, true), Some(Entry::Queued));
+        places.unreserve(None, 50);
+        places.give_back(&QueuedRun {
+            run: run(1),
+            priority: 0,
+            group: None,
+        });
+        assert_eq!(turns(&mut places), [2]);
+        assert_eq!(places.queued_bytes, 0);
+        // One that is larger than all may be is queued alone.
+        assert_eq!(places.enter(0, None, 500, true), Some(Entry::Queued));
+    }
+
+    #[test]
     fn a_run_whose_group_is_full_is_passed_over_and_blocks_nobody() {
-        let mut places = Places::new(10, 100);
+        let mut places = Places::new(10, 100, u64::MAX);
         let (a, b) = (group("a", 2), group("b", 1));
         for n in 1..=2 {
             assert_eq!(enter(&mut places, n, 0, Some(&a)), Some(Entry::Begins));
@@ -381,7 +441,7 @@ mod tests {
 
     #[test]
     fn in_a_group_too_the_highest_priority_goes_first() {
-        let mut places = Places::new(10, 100);
+        let mut places = Places::new(10, 100, u64::MAX);
         let a = group("a", 1);
         enter(&mut places, 1, 0, Some(&a));
         enter(&mut places, 2, 0, Some(&a));
@@ -403,7 +463,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_one_run_of_a_group_tells_how_many_may() {
-        let mut places = Places::new(10, 100);
+        let mut places = Places::new(10, 100, u64::MAX);
         places.groups.entry("a".into()).or_default().begun = 1;
         for n in 1..=4 {
             places.queued += 1;
@@ -421,7 +481,7 @@ mod tests {
         assert_eq!(places.next(NOW), None);
 
         // Another one, for which there is no room after all, keeps its turn.
-        let mut full = Places::new(10, 100);
+        let mut full = Places::new(10, 100, u64::MAX);
         full.groups.entry("a".into()).or_default().begun = 1;
         for n in [8, 9] {
             full.queued += 1;
@@ -440,7 +500,7 @@ mod tests {
 
     #[test]
     fn when_to_come_again_follows_from_how_fast_the_queue_moves() {
-        let mut places = Places::new(1_000, 100);
+        let mut places = Places::new(1_000, 100, u64::MAX);
         assert_eq!(places.retry_after_s(NOW), 5, "nothing is known yet");
         for n in 0..21 {
             places.queued += 1;

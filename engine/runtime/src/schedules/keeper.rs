@@ -406,7 +406,9 @@ impl Engine {
 fn retry_after_s(error: &StartError) -> Option<u32> {
     const SOON_S: u32 = 5;
     match error {
-        StartError::Busy { retry_after_s, .. } => Some(*retry_after_s),
+        StartError::Busy { retry_after_s, .. } | StartError::BusyBytes { retry_after_s, .. } => {
+            Some(*retry_after_s)
+        }
         StartError::Store(_) | StartError::Draining | StartError::Key(KeyError::InFlight(_)) => Some(SOON_S),
         StartError::NoSuchGraph(_)
         | StartError::Broken(_)
