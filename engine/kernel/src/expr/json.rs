@@ -6,11 +6,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    decimal::Decimal,
     meter::{Meter, OBJECT_COST, Stop, wrong},
     plan::Path,
     value::{Key, Value, Written},
 };
+use crate::decimal::Decimal;
 
 /// How deep the lists and objects of a text may be nested: as deep as serde_json reads.
 const MAX_DEPTH: usize = 128;

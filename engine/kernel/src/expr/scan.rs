@@ -4,7 +4,7 @@
 //! without its partner, `=` for `==`) and how deep the expression can be, so that neither the
 //! parser nor what walks its tree can run out of stack.
 
-use super::decimal::Decimal;
+use crate::decimal::Decimal;
 
 /// How deep brackets may be nested. The parser takes up to 16 KiB of stack for each level.
 pub const MAX_NESTING: usize = 32;

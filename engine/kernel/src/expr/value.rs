@@ -8,10 +8,10 @@
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use super::{
-    decimal::Decimal,
     kinds::Kinds,
     meter::{Meter, Stop, wrong},
 };
+use crate::decimal::Decimal;
 
 /// One value.
 #[derive(Clone, Debug)]

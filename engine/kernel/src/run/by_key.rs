@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::policy::list;
 use crate::{
-    expr::decimal::Decimal,
+    decimal::Decimal,
     object::{self, Json, clip, kind_of},
 };
 
