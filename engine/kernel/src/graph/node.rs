@@ -319,7 +319,12 @@ impl Reader {
         }
         let schema = map.get("schema").and_then(|schema| {
             let text = self.part(&format!("{pointer}/schema"), schema);
-            match Schema::compile(text.get()) {
+            let compiled = Schema::compile(text.get());
+            let compiled = compiled.and_then(|schema| match schema.lost_digits() {
+                Some(problem) if !self.kept => Err(problem),
+                _ => Ok(schema),
+            });
+            match compiled {
                 Ok(schema) => Some(Arc::new(PayloadSchema { text, schema })),
                 Err(problem) => {
                     self.error(format!("{pointer}/schema"), format!("the schema {problem}"));

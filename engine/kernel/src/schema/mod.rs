@@ -4,6 +4,7 @@
 //! to nothing but itself, its patterns take linear time, and what it stands for is measured when it
 //! is compiled ([`Extent`]). From that and the value the work of a check is known before it is begun.
 
+mod digits;
 mod extent;
 
 use std::{fmt, sync::Arc};
@@ -11,7 +12,7 @@ use std::{fmt, sync::Arc};
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-use self::extent::Extent;
+use self::{digits::Comparing, extent::Extent};
 use crate::object::clip;
 
 /// How many problems of a value are named.
@@ -68,6 +69,7 @@ impl fmt::Debug for Schema {
 struct Compiled {
     validator: Validator,
     extent: Extent,
+    comparing: Comparing,
 }
 
 impl Schema {
@@ -76,6 +78,7 @@ impl Schema {
     /// # Errors
     /// What is wrong with it; it goes on from "the schema".
     pub fn compile(schema: &str) -> Result<Self, String> {
+        let text = schema;
         let schema: Value = serde_json::from_str(schema).map_err(|error| format!("is not JSON: {error}"))?;
         if takes_everything(&schema) {
             return Ok(Self { compiled: None });
@@ -90,8 +93,22 @@ impl Schema {
             .build(&schema)
             .map_err(|error| refusal(&error))?;
         Ok(Self {
-            compiled: Some(Arc::new(Compiled { validator, extent })),
+            compiled: Some(Arc::new(Compiled {
+                validator,
+                extent,
+                comparing: Comparing::of(text),
+            })),
         })
+    }
+
+    /// What is wrong with a schema that compares with a number of more digits than it can compare; it goes on from
+    /// "the schema". It compiles, since earlier versions let such schemas in, and refuses every value.
+    pub fn lost_digits(&self) -> Option<String> {
+        let (pointer, number) = self.compiled.as_ref()?.comparing.lost.as_ref()?;
+        let (at, number) = (clip(pointer, PROBLEM_LEN), clip(number, PROBLEM_LEN));
+        Some(format!(
+            "cannot be used at {at}: {number} has more digits than a schema can compare (64 bits, or those of a double)"
+        ))
     }
 
     /// Whether a check of a text of this length may take so long that it should have a thread for itself.
@@ -123,6 +140,12 @@ impl Schema {
         }
         let value: Value =
             serde_json::from_str(text).map_err(|error| refused(format!("is not JSON: {error}")))?;
+        if let Some(problem) = self.lost_digits() {
+            return Err(refused(format!("cannot be checked: its schema {problem}")));
+        }
+        if let Some((pointer, number)) = compiled.comparing.lost_in(text) {
+            return Err(too_many_digits(&pointer, &number));
+        }
         let size = Size::of(&value);
         if compiled.extent.recursive > 0
             && compiled.extent.depth.saturating_mul(size.depth + 1) > MOST_STACKED
@@ -169,6 +192,24 @@ impl Compiled {
             more => message.push_str(&format!("; and {more} more")),
         }
         Misfit { message, problems }
+    }
+}
+
+/// That a value has a number of more digits than its schema can compare.
+#[cold]
+fn too_many_digits(pointer: &str, number: &str) -> Misfit {
+    let (at, number) = (clip(pointer, PROBLEM_LEN), clip(number, PROBLEM_LEN));
+    let problem = format!(
+        "{number} has more digits than a schema can compare (64 bits, or those of a double): give it as a string"
+    );
+    let place = if at.is_empty() {
+        String::new()
+    } else {
+        format!("at {at}: ")
+    };
+    Misfit {
+        message: format!("cannot be checked against its schema: {place}{problem}"),
+        problems: vec![(at.to_owned(), problem)],
     }
 }
 
