@@ -25,8 +25,8 @@ const SECRET_PARAMETERS: [&str; 10] = [
 
 /// Returns the text as one line without anything that a terminal would act on.
 ///
-/// Colour sequences are left out. Line breaks become `\n`, tabs become spaces, and every other control character and
-/// every character that is invisible or reorders text is written as an escape, as in `\u{1b}`.
+/// Line breaks become `\n`, tabs become spaces, and every other control character and every character that is invisible
+/// or reorders text is written as an escape, as in `\u{1b}`. Nothing is left out.
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -36,10 +36,6 @@ pub fn line(text: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find(is_unsafe) {
         safe.push_str(&rest[..at]);
         rest = &rest[at..];
-        if let Some(len) = colour_len(rest) {
-            rest = &rest[len..];
-            continue;
-        }
         let character = rest.chars().next().expect("something unsafe was found there");
         match character {
             '\t' => safe.push_str("    "),
@@ -192,7 +188,10 @@ mod tests {
             ("plain ünïcode 漢字 👩‍💻", "plain ünïcode 漢字 👩‍💻"),
             ("one\ntwo\r\nthree", "one\\ntwo\\r\\nthree"),
             ("a\tb", "a    b"),
-            ("\u{1b}[31mred\u{1b}[0m and \u{9b}1;4mbold", "red and bold"),
+            (
+                "\u{1b}[31mred\u{1b}[0m and \u{9b}1;4mbold",
+                "\\u{1b}[31mred\\u{1b}[0m and \\u{9b}1;4mbold",
+            ),
             ("\u{1b}[2J\u{1b}[Hgone", "\\u{1b}[2J\\u{1b}[Hgone"),
             ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
             ("\u{1b}[31", "\\u{1b}[31"),

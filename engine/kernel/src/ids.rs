@@ -85,6 +85,11 @@ impl Timestamp {
         if !offset_is_known(text) {
             return None;
         }
+        if let Some(before) = before_leap_second(text) {
+            let before: jiff::Timestamp = before.parse().ok()?;
+            let is_last = before.strftime("%H:%M:%S").to_string() == "23:59:59";
+            return is_last.then(|| Self(before.as_millisecond() + 1_000));
+        }
         if let Ok(at) = text.parse::<jiff::Timestamp>() {
             return Some(Self(at.as_millisecond()));
         }
@@ -95,6 +100,23 @@ impl Timestamp {
             false => i64::MAX,
         }))
     }
+}
+
+/// The moment a second before, where this one is in a second 60. There is such a second only at the end of a day of UTC;
+/// like other clocks, Heddle's count it as the one that follows.
+fn before_leap_second(text: &str) -> Option<String> {
+    let time = text.find(['T', 't', ' '])? + 1;
+    let at = [(":", time + 6), ("", time + 4)]
+        .into_iter()
+        .find_map(|(colon, at)| {
+            let is_colon = text.get(at.checked_sub(colon.len())?..at)? == colon;
+            (is_colon && text.get(at..at + 2)? == "60").then_some(at)
+        })?;
+    // What stands before may be an offset: then the time has no seconds.
+    let is_time = text[time..at]
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b':');
+    is_time.then(|| format!("{}59{}", &text[..at], &text[at + 2..]))
 }
 
 /// Whether the hours of a moment's offset are at most 23, as RFC 3339 has them. Temporal's form allows up to 25.
@@ -108,6 +130,24 @@ fn offset_is_known(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leap_second_is_at_the_end_of_a_day_and_counts_as_the_next_second() {
+        let at = |text| Timestamp::parse(text).map(|at| at.0);
+        let midnight = at("2017-01-01T00:00:00Z");
+        assert!(midnight.is_some());
+        assert_eq!(at("2016-12-31T23:59:60Z"), midnight);
+        assert_eq!(at("2017-01-01T00:59:60+01:00"), midnight);
+        assert_eq!(at("2016-12-31T23:59:60.250Z"), midnight.map(|at| at + 250));
+        for wrong in [
+            "2016-12-31T12:00:60Z",
+            "2016-12-31T23:59:60+01:00",
+            "2016-12-31T23:59:61Z",
+            "2016-12-31T23:60:00Z",
+        ] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn an_offset_is_less_than_a_day() {

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::graph::nearest;
 
+/// What `run` has.
+pub(crate) const RUN_KEYS: [&str; 4] = ["id", "graph", "started_at", "steps"];
+
 pub(super) struct Checker<'s> {
     source: &'s str,
     info: &'s SourceInfo,
@@ -30,6 +33,8 @@ pub(super) struct Checker<'s> {
     pub(super) locals: Vec<(String, Type)>,
     pub(super) paths: Vec<Path>,
     problems: Vec<(usize, String)>,
+    /// Problems that expressions of earlier versions may have: those were let in.
+    pub(super) new_problems: Vec<(usize, String)>,
 }
 
 /// A part's plan and what it may give.
@@ -49,6 +54,7 @@ impl<'s> Checker<'s> {
             locals: Vec::new(),
             paths: Vec::new(),
             problems: Vec::new(),
+            new_problems: Vec::new(),
         }
     }
 
@@ -87,9 +93,24 @@ impl<'s> Checker<'s> {
         nothing()
     }
 
+    /// Refuses what `run` never has.
+    fn look_at_run(&mut self, path: &Path, id: u64) {
+        let ("run", Some(key)) = (&*path.variable, path.keys.first()) else {
+            return;
+        };
+        if !RUN_KEYS.contains(&&**key) {
+            let near = nearest(key, RUN_KEYS.into_iter());
+            let hint = near.map_or_else(String::new, |near| format!("did you mean `run.{near}`? In all, "));
+            let known = RUN_KEYS.join("`, `");
+            let message = format!("`run` has no `{key}`; {hint}it has `{known}`");
+            self.new_problems.push((self.at(id), message));
+        }
+    }
+
     /// Plans a part.
     pub(super) fn plan(&mut self, part: IdedExpr) -> Planned {
         if let Some(path) = self.path(&part) {
+            self.look_at_run(&path, part.id);
             return (Node::Path(self.number(path)), Type::JSON);
         }
         let id = part.id;

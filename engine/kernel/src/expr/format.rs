@@ -5,13 +5,13 @@
 use std::fmt::Write;
 
 use super::{
-    decimal::Decimal,
     evaluate::Outcome,
     functions::{Tools, text},
     kinds::Kinds,
     meter::{Meter, Stop, wrong},
     value::{Key, Number, Value, double_text},
 };
+use crate::decimal::Decimal;
 
 /// The digits after the point of `%f` and `%e` where the template does not say how many.
 const DEFAULT_PRECISION: usize = 6;
@@ -191,6 +191,11 @@ fn write(verb: Verb, index: usize, item: &Value, out: &mut String, meter: &Meter
         (Verb::Hex { upper }, Value::String(text)) => return hex(text.as_bytes(), upper, out, meter),
         (Verb::Hex { upper }, Value::Bytes(bytes)) => return hex(bytes, upper, out, meter),
         (_, Value::Bool(value)) => Some(u8::from(*value).to_string()),
+        (Verb::Decimal, _) if has_fraction(item) => {
+            return wrong(format!(
+                "item {index}: `%d` takes a whole number, and this one has a fraction: use %f, %e or %s"
+            ));
+        }
         (Verb::Decimal, _) => return write_text(item, out, meter),
         _ => match item.number() {
             Some(Number::Whole(whole)) => in_digits(verb, &Decimal::of_whole(whole)).or_else(|| {
@@ -222,6 +227,15 @@ fn write(verb: Verb, index: usize, item: &Value, out: &mut String, meter: &Meter
             "item {index}: `{}` would write more than {MAX_NUMBER_LEN} digits",
             verb.sign()
         )),
+    }
+}
+
+/// Whether a number is no whole one. What is infinite or no number is written as a word.
+fn has_fraction(item: &Value) -> bool {
+    match item.number() {
+        Some(Number::Double(double)) => double.is_finite() && double.fract() != 0.0,
+        Some(Number::Long(written)) => !written.decimal().is_whole(),
+        Some(Number::Whole(_)) | None => false,
     }
 }
 

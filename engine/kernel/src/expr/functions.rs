@@ -266,7 +266,7 @@ fn to_double(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     if let Some(number) = a[0].number() {
         return Ok(Value::Double(number.double()));
     }
-    let text = text(&a[0]).trim();
+    let text = text(&a[0]);
     tools.meter.charge_bytes(text.len())?;
     match text.parse::<f64>() {
         Ok(value) if value.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) => {
@@ -294,7 +294,7 @@ fn whole(tools: &Tools<'_>, value: &Value, kind: &str) -> Result<i128, Box<Stop>
             }
         }
         None => {
-            let text = text(value).trim();
+            let text = text(value);
             tools.meter.charge_bytes(text.len())?;
             let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
             match text.parse() {

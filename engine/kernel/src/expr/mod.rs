@@ -21,7 +21,6 @@
 
 mod calls;
 mod check;
-pub(crate) mod decimal;
 mod evaluate;
 mod format;
 mod functions;
@@ -132,32 +131,46 @@ impl Expr {
     /// All that is certainly wrong, in the order of the source; of text that does not parse
     /// the first error only.
     pub fn compile(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
-        let expr = Self::compile_kept(source, variables, want)?;
-        match parse::lost_digits(source) {
-            Some(problem) => Err(vec![problem]),
-            None => Ok(expr),
+        let (expr, mut problems) = Self::compile_all(source, variables, want)?;
+        problems.extend(parse::lost_digits(source));
+        match problems.is_empty() {
+            true => Ok(expr),
+            false => Err(problems),
         }
     }
 
     /// The same for an expression of a graph that was created before: its decimal literals may have more digits
-    /// than a double holds, as they were let in once.
+    /// than a double holds, and it may ask `run` for what it never has, as both were let in once.
     ///
     /// # Errors
     /// As [`Self::compile`] has them.
     pub fn compile_kept(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
+        Self::compile_all(source, variables, want).map(|(expr, _)| expr)
+    }
+
+    /// The expression, and the problems of it that keep only new ones out.
+    fn compile_all(
+        source: &str,
+        variables: &[&str],
+        want: Want,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let (parsed, info) = parse::parse(source)?;
         let mut checker = Checker::new(source, &info, variables);
         let (plan, gives) = checker.plan(parsed);
         if !gives.kinds.meets(want.kinds()) {
             checker.report(0, want.misfit(gives.kinds));
         }
+        let new_problems = std::mem::take(&mut checker.new_problems);
         let paths = checker.problems()?;
-        Ok(Self(Arc::new(Inner {
+        let expr = Self(Arc::new(Inner {
             source: source.into(),
             want,
             plan,
             paths,
-        })))
+        }));
+        let new_problems = new_problems.iter();
+        let told = new_problems.map(|(at, message)| parse::problem(source, *at, message));
+        Ok((expr, told.collect()))
     }
 
     /// About how many bytes the compiled expression takes in memory.
@@ -214,6 +227,16 @@ impl Expr {
         of_variable
             .map(|path| path.keys.first().map(|key| &**key))
             .collect()
+    }
+
+    /// The key, where the expression is no more than one key of `variable`: `node.log`.
+    pub fn key_of(&self, variable: &str) -> Option<&str> {
+        let Node::Path(at) = self.0.plan else { return None };
+        let path = &self.0.paths[at];
+        match &path.keys[..] {
+            [key] if *path.variable == *variable => Some(key),
+            _ => None,
+        }
     }
 
     /// The error of a reason; without one it is the limit's.

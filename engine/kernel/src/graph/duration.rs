@@ -26,8 +26,15 @@ const UNITS: [(&str, u64); 6] = [
 /// # Errors
 /// What a duration looks like, where this is none.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got {text:?}");
+    let wrong = || {
+        let seconds = text.trim();
+        let is_bare = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
+        let unit = match is_bare {
+            true => format!(": a number has a unit, as in \"{seconds}s\""),
+            false => String::new(),
+        };
+        format!("expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got {text:?}{unit}")
+    };
     let mut rest = text.trim();
     if rest.starts_with('-') {
         return Err(negative(&format!("{text:?}")));

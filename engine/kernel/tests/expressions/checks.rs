@@ -395,3 +395,36 @@ fn variables_may_be_any_names() {
         r#"Expr("file.name == 'a'") file.name == 'a'"#
     );
 }
+
+#[test]
+fn run_is_asked_for_what_it_has_alone_in_new_graphs() {
+    says(
+        r#"
+        run.steps + size(run.id)
+        run.step > 3
+        run["graphs"]
+        run.zzz
+        has(run.step)
+        state.run.step
+        state.runs.map(run, run.step)
+        "#,
+        Want::Any,
+        expect![[r#"
+            run.steps + size(run.id)
+                nothing
+            run.step > 3
+                column 4: `run` has no `step`; did you mean `run.steps`? In all, it has `id`, `graph`, `started_at`, `steps`
+            run["graphs"]
+                column 4: `run` has no `graphs`; did you mean `run.graph`? In all, it has `id`, `graph`, `started_at`, `steps`
+            run.zzz
+                column 4: `run` has no `zzz`; it has `id`, `graph`, `started_at`, `steps`
+            has(run.step)
+                nothing
+            state.run.step
+                nothing
+            state.runs.map(run, run.step)
+                nothing
+        "#]],
+    );
+    assert!(Expr::compile_kept("run.step", &["run"], Want::Any).is_ok());
+}
