@@ -232,7 +232,11 @@ fn a_check_tells_everything_and_keeps_nothing() {
 fn a_check_warns_of_a_key_that_a_graph_and_one_that_it_runs_append_to() {
     let server = Server::start();
     let append = json!({"log": {"merge": "append"}});
-    server.create(&json!({"name": "inner", "nodes": {"rest": {"sleep": "1ms"}}, "state": append}));
+    let combines =
+        json!({"name": "inner", "nodes": {"say": {"uses": "basics/echo", "output": "log"}}, "state": append});
+    server.create(&combines);
+    server.create(&json!({"name": "mid", "nodes": {"on": {"graph": "inner"}}}));
+    server.create(&json!({"name": "rest", "nodes": {"rest": {"sleep": "1ms"}}, "state": append}));
     let outer = |node: Value| {
         let checked = server.post(
             "/v1/graphs:check",
@@ -241,11 +245,13 @@ fn a_check_warns_of_a_key_that_a_graph_and_one_that_it_runs_append_to() {
         let found = checked.ok()["findings"].as_array().unwrap().clone();
         found.iter().any(|found| {
             let message = found["message"].as_str().unwrap();
-            found["pointer"] == "/nodes/ask/graph"
-                && message.starts_with("both this graph and `inner` combine `log`")
+            found["pointer"] == "/nodes/ask/graph" && message.starts_with("both this graph and `inner`")
         })
     };
     assert!(outer(json!({"graph": "inner"})));
+    assert!(outer(json!({"graph": "inner", "output": {"log": "node.log"}})));
+    assert!(outer(json!({"graph": "mid"})));
+    assert!(!outer(json!({"graph": "rest"})));
     assert!(!outer(json!({"graph": "inner", "input": {"text": "'a'"}})));
 }
 

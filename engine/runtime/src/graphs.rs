@@ -35,12 +35,7 @@ impl Inner {
         &self,
         definition: &Definition,
     ) -> Result<Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>>, StoreError> {
-        let mut known: HashMap<Arc<str>, Option<Definition>> = HashMap::new();
-        for name in definition.graphs() {
-            if let Some(row) = self.graph_row(name).await? {
-                known.insert(name.clone(), Definition::parse(&row.definition).ok());
-            }
-        }
+        let known = self.graphs_below(definition).await?;
         let find_graph = |name: &str| match known.get(name) {
             Some(inner) => Ok(inner.as_ref()),
             None => Err(format!(
@@ -49,6 +44,28 @@ impl Inner {
         };
         let checked = graph::check(definition, |uses| self.function(uses), find_graph);
         Ok(graph::with_form(self.check_bounds(definition), checked))
+    }
+
+    /// The graphs that a graph names, and those that these name, as far as there are some.
+    async fn graphs_below(
+        &self,
+        definition: &Definition,
+    ) -> Result<HashMap<Arc<str>, Option<Definition>>, StoreError> {
+        let names = |definition: &Definition| definition.graphs().into_iter().cloned().collect::<Vec<_>>();
+        let mut known = HashMap::new();
+        let mut open = names(definition);
+        // Those that a check leaves out are looked at when a run starts.
+        while let Some(name) = open.pop().filter(|_| known.len() < MAX_GRAPHS) {
+            if known.contains_key(&name) {
+                continue;
+            }
+            if let Some(row) = self.graph_row(&name).await? {
+                let inner = Definition::parse(&row.definition).ok();
+                open.extend(inner.iter().flat_map(names));
+                known.insert(name, inner);
+            }
+        }
+        Ok(known)
     }
 
     /// What is wrong with how nodes narrow their functions.

@@ -78,7 +78,7 @@ pub fn check<'d>(
     };
     // With a broken edge, what nothing leads to says nothing: so this comes last.
     paths::look(&graph, &functions, &mut found);
-    nested::look(definition, &find_graph, &mut found);
+    nested::look(definition, &find, &find_graph, &mut found);
     if has_errors(&found) {
         return Err(found);
     }

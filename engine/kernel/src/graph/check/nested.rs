@@ -1,59 +1,175 @@
 //! What a graph and the graphs that its nodes run do to the same keys.
 
-use crate::graph::{Definition, Diagnostic, Does, NodeDefinition, Policy, definition::part};
+use std::collections::HashSet;
 
-/// Looks at every node that runs a graph and takes over the keys that it changed. A key that both graphs
+use serde_json::Value;
+
+use crate::graph::{
+    Definition, Diagnostic, Does, Function, NodeDefinition, Output, Policy, definition::part,
+};
+
+/// Looks at every node that runs a graph and takes over keys that it changed. A key that both graphs
 /// combine would be combined twice: the inner graph begins with what the outer one has, and what it ends with
-/// is a contribution to that.
+/// is a contribution to that. The inner graph may leave the combining to graphs that it runs itself.
 pub(super) fn look<'d>(
     definition: &'d Definition,
-    find: impl Fn(&str) -> Result<Option<&'d Definition>, String>,
+    find: impl Fn(&str) -> Result<Function, String>,
+    find_graph: impl Fn(&str) -> Result<Option<&'d Definition>, String>,
     found: &mut Vec<Diagnostic>,
 ) {
+    let all = Known { find, find_graph };
     for (name, node) in &definition.nodes {
-        let Does::Graph { graph } = &node.does else {
+        let Some((graph, inner)) = all.inner(definition, node) else {
             continue;
         };
-        if node.output.is_some() {
-            continue;
-        }
-        // A graph may run itself, by its name.
-        let inner = match definition.name.as_deref() == Some(graph) {
-            true => Some(definition),
-            false => find(graph).ok().flatten(),
-        };
-        let Some(inner) = inner else { continue };
         for (key, outer_policy) in &definition.state {
-            let policy = inner.state.iter().find(|(inner_key, _)| inner_key == key);
-            let Some((_, inner_policy)) = policy else { continue };
-            let gives = inner
-                .output
-                .as_ref()
-                .is_none_or(|keys| keys.iter().any(|given| **given == **key));
-            if !gives || !takes(node, key) {
-                continue;
-            }
-            if let Some(problem) = twice(outer_policy, inner_policy) {
-                found.push(Diagnostic::warning(
-                    format!("/nodes/{}/graph", part(name)),
-                    format!(
-                        "both this graph and `{graph}` combine `{key}` (`{}` and `{}`): `{graph}` begins with the value \
-                         of this graph, so {problem}; give the node an `input` without `{key}`, or say with its \
-                         `output` what it adds",
-                        outer_policy.as_str(),
-                        inner_policy.as_str(),
-                    ),
-                ));
+            for inner_key in carried(node, inner, key) {
+                let mut looked_at = HashSet::new();
+                let Some(combined) = all.combined(graph, inner, inner_key, &mut looked_at) else {
+                    continue;
+                };
+                if let Some(problem) = twice(outer_policy, combined.policy) {
+                    let message = told(key, outer_policy, inner_key, &combined, problem);
+                    found.push(Diagnostic::warning(
+                        format!("/nodes/{}/graph", part(name)),
+                        message,
+                    ));
+                }
             }
         }
     }
 }
 
-/// Whether the graph that a node runs begins with what the state has under a key.
-fn takes(node: &NodeDefinition, key: &str) -> bool {
-    let Some(input) = &node.input else { return true };
-    let given = input.iter().find(|(name, _)| **name == *key);
-    given.is_some_and(|(_, expr)| expr.keys_of("state").is_none_or(|keys| keys.contains(key)))
+/// The functions and graphs that a definition may name.
+struct Known<F, G> {
+    find: F,
+    find_graph: G,
+}
+
+/// Where a key is combined.
+struct Combined<'d> {
+    /// The graphs from the one that a node runs to the one that combines the key.
+    graphs: Vec<&'d str>,
+    /// The key's name there.
+    key: &'d str,
+    policy: &'d Policy,
+}
+
+/// A definition and a key of its state: what was looked at.
+type LookedAt = HashSet<(*const Definition, String)>;
+
+impl<'d, F, G> Known<F, G>
+where
+    F: Fn(&str) -> Result<Function, String>,
+    G: Fn(&str) -> Result<Option<&'d Definition>, String>,
+{
+    /// The graph that a node of `outer` runs, where it runs one that is known.
+    fn inner(&self, outer: &'d Definition, node: &'d NodeDefinition) -> Option<(&'d str, &'d Definition)> {
+        let Does::Graph { graph } = &node.does else {
+            return None;
+        };
+        // A graph may run itself, by its name.
+        let inner = match outer.name.as_deref() == Some(graph) {
+            true => Some(outer),
+            false => (self.find_graph)(graph).ok().flatten(),
+        };
+        Some((graph, inner?))
+    }
+
+    /// Where a graph combines a key with what it began with there: by itself, or in a graph that it runs.
+    fn combined(
+        &self,
+        name: &'d str,
+        graph: &'d Definition,
+        key: &'d str,
+        looked_at: &mut LookedAt,
+    ) -> Option<Combined<'d>> {
+        if !looked_at.insert((graph, key.to_owned())) {
+            return None;
+        }
+        let policy = graph.state.iter().find(|(known, _)| known == key);
+        // What `last` keeps is what was written last, which may be combined further in.
+        if let Some((_, policy)) = policy.filter(|(_, policy)| !matches!(policy, Policy::Last)) {
+            let is_written = self.writes(graph, key, &mut HashSet::new());
+            return is_written.then(|| Combined {
+                graphs: vec![name],
+                key,
+                policy,
+            });
+        }
+        graph.nodes.iter().find_map(|(_, node)| {
+            let (inner_name, inner) = self.inner(graph, node)?;
+            let mut keys = carried(node, inner, key).into_iter();
+            let mut combined = keys.find_map(|key| self.combined(inner_name, inner, key, looked_at))?;
+            combined.graphs.insert(0, name);
+            Some(combined)
+        })
+    }
+
+    /// Whether a node of the graph may write a key.
+    fn writes(&self, graph: &'d Definition, key: &str, looked_at: &mut LookedAt) -> bool {
+        looked_at.insert((graph, key.to_owned()))
+            && graph
+                .nodes
+                .iter()
+                .any(|(name, node)| match (&node.does, &node.output) {
+                    (Does::Map(map), _) => *map.into == *key,
+                    (Does::Sleep(_), _) => false,
+                    (_, Some(Output::Key(given))) => **given == *key,
+                    (_, Some(Output::Keys(given))) => given.iter().any(|(given, _)| **given == *key),
+                    (Does::Graph { .. }, None) => match self.inner(graph, node) {
+                        Some((_, inner)) => gives(inner, key) && self.writes(inner, key, looked_at),
+                        None => true,
+                    },
+                    (_, None) => self.may_answer(name, node, key),
+                })
+    }
+
+    /// Whether what a node's function answers may have a key, as far as its schema tells.
+    fn may_answer(&self, name: &str, node: &NodeDefinition, key: &str) -> bool {
+        let function = node.uses(name).map(&self.find);
+        let Some(Ok(Function { output, .. })) = function else {
+            return true;
+        };
+        match output["properties"].as_object() {
+            Some(properties) if !properties.is_empty() => {
+                let others = &output["additionalProperties"];
+                properties.contains_key(key) || !matches!(others, Value::Null | Value::Bool(false))
+            }
+            _ => output["additionalProperties"] != Value::Bool(false),
+        }
+    }
+}
+
+/// Whether a graph gives a key to the graph that runs it.
+fn gives(graph: &Definition, key: &str) -> bool {
+    let declared = graph.output.as_ref();
+    declared.is_none_or(|keys| keys.iter().any(|given| **given == *key))
+}
+
+/// The keys of an inner graph that begin with what the outer one has under `key`, and whose last values enter the outer
+/// one's state under the same key.
+fn carried<'k>(node: &'k NodeDefinition, inner: &Definition, key: &'k str) -> Vec<&'k str> {
+    let begin: Vec<&str> = match &node.input {
+        None => vec![key],
+        Some(input) => {
+            let takes = |(name, expr): &'k (_, crate::expr::Expr)| -> Option<&'k str> {
+                let name: &std::sync::Arc<str> = name;
+                let takes = expr.keys_of("state").is_none_or(|keys| keys.contains(key));
+                takes.then_some(&**name)
+            };
+            input.iter().filter_map(takes).collect()
+        }
+    };
+    let returns = |inner_key: &&str| match &node.output {
+        None => *inner_key == key && gives(inner, key),
+        // Its elements are in an object then, which is one contribution.
+        Some(Output::Key(_)) => false,
+        Some(Output::Keys(given)) => given
+            .iter()
+            .any(|(name, expr)| **name == *key && expr.key_of("node") == Some(inner_key)),
+    };
+    begin.into_iter().filter(returns).collect()
 }
 
 /// What goes wrong where a value that was combined by the one policy is combined by the other.
@@ -66,4 +182,24 @@ fn twice(outer: &Policy, inner: &Policy) -> Option<&'static str> {
         (Policy::ByKey(_), Policy::ByKey(_)) => Some("an element that it removes stays"),
         _ => None,
     }
+}
+
+fn told(key: &str, outer: &Policy, inner_key: &str, combined: &Combined<'_>, problem: &str) -> String {
+    let [outer, inner] = [outer, combined.policy].map(Policy::as_str);
+    let mut graphs = combined.graphs.iter().rev();
+    let combining = graphs.next().copied().unwrap_or_default();
+    let mut by = format!("`{combining}`");
+    for graph in graphs {
+        by.push_str(&format!(", which `{graph}` runs"));
+    }
+    by.push_str(if combined.graphs.len() > 1 { "," } else { "" });
+    let there = match combined.key == key {
+        true => String::new(),
+        false => format!(", there `{}`,", combined.key),
+    };
+    let first = combined.graphs.first().copied().unwrap_or_default();
+    format!(
+        "both this graph and {by} combine `{key}`{there} (`{outer}` and `{inner}`): `{first}` begins with the value of \
+         this graph, so {problem}; give the node an `input` without `{inner_key}`, or say with its `output` what it adds"
+    )
 }
