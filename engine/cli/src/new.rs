@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{output, wrap::CONTRACT};
+use crate::{Usage, output, wrap::CONTRACT};
 
 /// The longest name of a plugin. Rust's tools make file names of it.
 const NAME_LEN: usize = 64;
@@ -28,7 +28,7 @@ macro_rules! files {
 type Files = &'static [(&'static str, &'static str)];
 
 const RUST_SDK: Files = files!("plugins/sdk-rust/" => "sdk/rust/":
-    "Cargo.toml", "src/call.rs", "src/error.rs", "src/function.rs", "src/guest.rs", "src/http/date.rs",
+    "Cargo.toml", "src/call.rs", "src/decimal.rs", "src/error.rs", "src/function.rs", "src/guest.rs", "src/http/date.rs",
     "src/http/events.rs", "src/http/guest.rs", "src/http/mod.rs", "src/http/native.rs", "src/json.rs", "src/lib.rs",
     "src/native.rs", "src/outcome.rs",
     "macros/Cargo.toml", "macros/src/lib.rs", "macros/src/options.rs", "macros/src/signature.rs",
@@ -175,9 +175,9 @@ fn check(name: &str) -> anyhow::Result<()> {
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));
     if !fits {
-        bail!(
+        return Err(Usage::error(format!(
             "{name:?} is no name for a plugin: use lower-case letters, digits, `-` and `_`, a letter first, at most {NAME_LEN}"
-        );
+        )));
     }
     // Names of Rust's own, of which cargo makes no package, and those of what a project carries.
     const TAKEN: [&str; 12] = [
@@ -195,7 +195,9 @@ fn check(name: &str) -> anyhow::Result<()> {
         "test",
     ];
     if TAKEN.contains(&name) {
-        bail!("{name:?} is a name that compilers have taken: give the plugin another one");
+        return Err(Usage::error(format!(
+            "{name:?} is a name that compilers have taken: give the plugin another one"
+        )));
     }
     Ok(())
 }

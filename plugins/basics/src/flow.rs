@@ -1,6 +1,8 @@
 //! Node functions that decide where a run goes, or that it goes no further: `goto` and `fail`.
 
-use heddle_plugin::{prelude::*, serde_json::Map};
+use heddle_plugin::prelude::*;
+
+use crate::number::Keys;
 
 #[derive(Deserialize, JsonSchema)]
 struct Goto {
@@ -8,7 +10,7 @@ struct Goto {
     to: OneOrMany,
     /// What to put into the state on the way.
     #[serde(default)]
-    set: Map<String, Value>,
+    set: Keys,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -22,7 +24,7 @@ enum OneOrMany {
 ///
 /// It cannot declare them, so a graph that forks lists them as the node's `next`.
 #[node(read_only, idempotent)]
-fn goto(call: Call<Goto>) -> Outcome<Map<String, Value>> {
+fn goto(call: Call<Goto>) -> Outcome<Keys> {
     let Goto { to, set } = call.config;
     let outcome = Outcome::of(set);
     match to {
@@ -75,7 +77,7 @@ fn fail(call: Call<Fail>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use heddle_plugin::testing::run;
+    use heddle_plugin::testing::{run, run_text};
 
     use super::*;
 
@@ -88,6 +90,8 @@ mod tests {
             Ok(Outcome::of(json!({ "x": 1 })).goto_all(["b", "c"]))
         );
         assert!(go(json!({})).unwrap_err().message.contains("`to`"));
+        let went = run_text("goto", "{}", r#"{"to":"b","set":{"x":123456789012345678901}}"#).unwrap();
+        assert_eq!(went.update, r#"{"x":123456789012345678901}"#);
     }
 
     fn attempt(attempt: u32, config: Value) -> Result<()> {

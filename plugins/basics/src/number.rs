@@ -1,32 +1,43 @@
-//! Addition of JSON numbers: of integers it is exact, as long as the sum is one of 64 bits.
+//! Addition of JSON numbers, which is exact, and the keys of a state or a config with their values as they are written.
+
+use std::collections::BTreeMap;
 
 use heddle_plugin::{
+    Decimal,
     prelude::*,
-    serde_json::{Map, Number},
+    serde_json::{Map, value::RawValue},
 };
 
-/// The sum of two numbers; `what` is named where there is none.
-pub(crate) fn add(a: &Number, b: &Number, what: &str) -> Result<Number> {
-    let sum = match (a.as_i64(), b.as_i64()) {
-        (Some(a), Some(b)) => a.checked_add(b).map(Number::from),
-        _ => a
-            .as_f64()
-            .zip(b.as_f64())
-            .and_then(|(a, b)| Number::from_f64(a + b)),
-    };
-    sum.ok_or_else(|| Error::permanent(format!("{what} is too large to add to: {a} + {b}")))
-}
+/// An object whose values are kept as they are written, so that no digit of a number is lost.
+#[derive(Default, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(with = "Map<String, Value>")]
+pub(crate) struct Keys(BTreeMap<String, Box<RawValue>>);
 
-/// The number under a key of the state, 0 where there is none.
-pub(crate) fn under(state: &Map<String, Value>, key: &str) -> Result<Number> {
-    match state.get(key) {
-        None | Some(Value::Null) => Ok(0.into()),
-        Some(Value::Number(number)) => Ok(number.clone()),
-        Some(other) => {
-            let shown: String = other.to_string().chars().take(60).collect();
-            Err(Error::invalid_input(format!(
-                "the state has no number under `{key}` but {shown}"
-            )))
+impl Keys {
+    /// An object with one key.
+    pub(crate) fn of(key: String, value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        let value = heddle_plugin::serde_json::value::to_raw_value(value)?;
+        Ok(Self(BTreeMap::from_iter([(key, value)])))
+    }
+
+    /// The number under a key, 0 where there is none.
+    pub(crate) fn number(&self, key: &str) -> Result<Decimal> {
+        match self.0.get(key).map(|value| value.get()) {
+            None | Some("null") => Ok(Decimal::from(0_u64)),
+            Some(text) => text.parse().map_err(|_| {
+                let shown: String = text.chars().take(60).collect();
+                Error::invalid_input(format!("the state has no number under `{key}` but {shown}"))
+            }),
         }
     }
+}
+
+/// The sum of two numbers; `what` is named where it has too many digits.
+pub(crate) fn add(a: &Decimal, b: &Decimal, what: &str) -> Result<Decimal> {
+    let sum = a.checked_add(b).filter(|sum| sum.nearest_double().is_finite());
+    sum.ok_or_else(|| {
+        Error::permanent(format!(
+            "{what} is too large to add to: {a} + {b} has more than 1,200 digits, or is beyond the range of a double"
+        ))
+    })
 }

@@ -1,16 +1,12 @@
 //! Node functions that change the state: `set`, `count`, `again`, `spin`, and `log`, which does not.
 
-use heddle_plugin::{
-    log::Level,
-    prelude::*,
-    serde_json::{Map, Number},
-};
+use heddle_plugin::{Decimal, log::Level, prelude::*};
 
-use crate::number::{add, under};
+use crate::number::{Keys, add};
 
 /// Puts the keys of its config into the state.
 #[node(read_only, idempotent)]
-fn set(call: Call<Map<String, Value>>) -> Map<String, Value> {
+fn set(call: Call<Keys>) -> Keys {
     call.config
 }
 
@@ -21,23 +17,23 @@ struct Count {
     key: String,
     /// What to add to it.
     #[serde(default = "one")]
-    by: Number,
+    by: Decimal,
 }
 
 fn count_key() -> String {
     "count".to_owned()
 }
 
-fn one() -> Number {
-    1.into()
+fn one() -> Decimal {
+    Decimal::from(1_u64)
 }
 
 /// Adds to the number under a key of the state; one that is not there counts as 0.
 #[node(read_only, idempotent)]
-fn count(state: Map<String, Value>, call: Call<Count>) -> Result<Map<String, Value>> {
+fn count(state: Keys, call: Call<Count>) -> Result<Keys> {
     let Count { key, by } = call.config;
-    let sum = add(&under(&state, &key)?, &by, &format!("`{key}`"))?;
-    Ok(Map::from_iter([(key, sum.into())]))
+    let sum = add(&state.number(&key)?, &by, &format!("`{key}`"))?;
+    Keys::of(key, &sum)
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -55,11 +51,11 @@ fn again_key() -> String {
 
 /// Adds 1 to a key of the state and runs again until that has come to `times`; then the edges lead on.
 #[node(read_only, idempotent)]
-fn again(state: Map<String, Value>, call: Call<Again>) -> Result<Outcome<Map<String, Value>>> {
+fn again(state: Keys, call: Call<Again>) -> Result<Outcome<Keys>> {
     let Again { times, key } = call.config;
-    let n = add(&under(&state, &key)?, &one(), &format!("`{key}`"))?;
-    let goes_on = n.as_f64().is_some_and(|n| n < times as f64);
-    let counted = Outcome::of(Map::from_iter([(key, n.into())]));
+    let n = add(&state.number(&key)?, &one(), &format!("`{key}`"))?;
+    let goes_on = n < Decimal::from(times);
+    let counted = Outcome::of(Keys::of(key, &n)?);
     Ok(if goes_on { counted.again() } else { counted })
 }
 
@@ -78,9 +74,9 @@ fn digest_key() -> String {
 
 /// Hashes a number over and over, and answers the digest: a load that is the same every time.
 #[node(read_only, idempotent)]
-fn spin(call: Call<Spin>) -> Map<String, Value> {
+fn spin(call: Call<Spin>) -> Result<Keys> {
     let digest = digest(call.config.rounds);
-    Map::from_iter([(call.config.key, format!("{digest:016x}").into())])
+    Keys::of(call.config.key, &format!("{digest:016x}"))
 }
 
 /// FNV-1a over the rounds' numbers; its offset and its prime are those of 64 bits.
@@ -125,7 +121,7 @@ fn write_log(call: Call<Log>) {
 
 #[cfg(test)]
 mod tests {
-    use heddle_plugin::testing::run;
+    use heddle_plugin::testing::{run, run_text};
 
     use super::*;
 
@@ -159,8 +155,40 @@ mod tests {
         );
         let error = run("count", json!({ "count": "x" }), Value::Null).unwrap_err();
         assert_eq!(error.message, "the state has no number under `count` but \"x\"");
-        let error = run("count", json!({ "count": i64::MAX }), Value::Null).unwrap_err();
+        let error = run_text("count", r#"{"count": 1}"#, r#"{"by": 1e-2000}"#).unwrap_err();
         assert!(error.message.contains("`count` is too large"), "{error}");
+        let error = run("count", json!({}), json!({ "by": "1" })).unwrap_err();
+        assert!(error.message.contains("at `by`: expected a number"), "{error}");
+    }
+
+    #[test]
+    fn no_digit_of_a_number_is_lost() {
+        let update =
+            |function: &str, state: &str, config: &str| run_text(function, state, config).unwrap().update;
+        let keys = r#"{"a":123456789012345678901,"b":[1.50,{"c":0.10000000000000000001}],"d":1e2}"#;
+        assert_eq!(update("set", "{}", keys), keys);
+        for (state, by, sum) in [
+            ("9223372036854775807", "1", "9223372036854775808"),
+            ("123456789012345678901", "1", "123456789012345678902"),
+            ("0.1", "0.2", "0.3"),
+            ("18446744073709551615", "-0.5", "18446744073709551614.5"),
+            ("null", "0.10000000000000000001", "0.10000000000000000001"),
+        ] {
+            let counted = update(
+                "count",
+                &format!(r#"{{"count":{state}}}"#),
+                &format!(r#"{{"by":{by}}}"#),
+            );
+            assert_eq!(counted, format!(r#"{{"count":{sum}}}"#));
+        }
+        let counted = run_text(
+            "again",
+            r#"{"n":18446744073709551613}"#,
+            r#"{"times":18446744073709551615}"#,
+        )
+        .unwrap();
+        let expected = r#"{"n":18446744073709551614}"#.to_owned();
+        assert_eq!(counted, Outcome::of(expected).again());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tools over texts and numbers: `echo`, `upper`, `words`, `join` and `sum`.
 
-use heddle_plugin::{prelude::*, serde_json::Number};
+use heddle_plugin::{Decimal, prelude::*};
 
 use crate::number::add;
 
@@ -62,26 +62,26 @@ fn join(input: Parts) -> Text {
 #[derive(Deserialize, JsonSchema)]
 struct Numbers {
     /// The numbers to add up.
-    numbers: Vec<Number>,
+    numbers: Vec<Decimal>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Sum {
-    /// Their sum: an integer, where they all are.
-    sum: Number,
+    /// Their sum, exactly: an integer, where they all are.
+    sum: Decimal,
 }
 
 /// Adds up numbers.
 #[tool(read_only, idempotent)]
 fn sum(input: Numbers) -> Result<Sum> {
     let mut numbers = input.numbers.iter();
-    let sum = numbers.try_fold(Number::from(0), |sum, number| add(&sum, number, "the sum"))?;
+    let sum = numbers.try_fold(Decimal::from(0_u64), |sum, number| add(&sum, number, "the sum"))?;
     Ok(Sum { sum })
 }
 
 #[cfg(test)]
 mod tests {
-    use heddle_plugin::testing::call;
+    use heddle_plugin::testing::{call, call_text};
 
     use super::*;
 
@@ -108,20 +108,35 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_integers_are_integers() {
-        let of =
-            |numbers: Value| call("sum", json!({ "numbers": numbers })).map(|sum| sum["sum"].to_string());
-        assert_eq!(of(json!([])).as_deref(), Ok("0"));
-        assert_eq!(
-            of(json!([1, -2, 9_007_199_254_740_993_i64])).as_deref(),
-            Ok("9007199254740992")
-        );
-        assert_eq!(of(json!([1, 0.5])).as_deref(), Ok("1.5"));
+    fn a_sum_is_exact() {
+        let of = |numbers: &str| call_text("sum", &format!(r#"{{"numbers":[{numbers}]}}"#));
+        for (numbers, sum) in [
+            ("", "0"),
+            ("1,-2,9007199254740993", "9007199254740992"),
+            ("1,0.5", "1.5"),
+            ("0.1,0.2", "0.3"),
+            ("9223372036854775807,1", "9223372036854775808"),
+            (
+                "18446744073709551615,18446744073709551615",
+                "36893488147419103230",
+            ),
+            ("123456789012345678901,-123456789012345678900", "1"),
+            ("0.1,0.1,0.1,-0.3", "0.0"),
+            ("1e20,1", "100000000000000000001.0"),
+        ] {
+            assert_eq!(of(numbers).unwrap(), format!(r#"{{"sum":{sum}}}"#), "{numbers}");
+        }
+        for large in ["1e308,1e308", "1e300,1e-1000"] {
+            assert!(
+                of(large).unwrap_err().message.contains("the sum is too large"),
+                "{large}"
+            );
+        }
         assert!(
-            of(json!([i64::MAX, 1]))
+            of("1,\"2\"")
                 .unwrap_err()
                 .message
-                .contains("too large")
+                .contains("at `numbers[1]`: expected a number, got \"2\"")
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What a cell is read as.
 
-use heddle_plugin::{prelude::*, serde_json::Number};
+use heddle_plugin::{Decimal, prelude::*};
 
 /// The type of a column. A cell with nothing in it is null in each but `text`.
 #[derive(Deserialize, JsonSchema, Clone, Copy, Default)]
@@ -17,34 +17,51 @@ pub(crate) enum Type {
     Boolean,
 }
 
+/// The value of a cell.
+#[derive(Serialize, Clone)]
+#[serde(untagged)]
+pub(crate) enum Cell {
+    Null,
+    Boolean(bool),
+    Number(Decimal),
+    Text(String),
+}
+
 impl Type {
     /// The value of a cell, or what it should have been.
-    pub(crate) fn read(self, cell: &str) -> Result<Value, &'static str> {
+    pub(crate) fn read(self, cell: &str) -> Result<Cell, &'static str> {
         let trimmed = cell.trim();
         match self {
-            Self::Text => Ok(cell.into()),
-            _ if trimmed.is_empty() => Ok(Value::Null),
+            Self::Text => Ok(Cell::Text(cell.to_owned())),
+            _ if trimmed.is_empty() => Ok(Cell::Null),
             Self::Integer => integer(trimmed)
-                .map(Value::Number)
+                .map(Cell::Number)
                 .ok_or("a whole number of 64 bits"),
-            Self::Number => number(trimmed).map(Value::Number).ok_or("a number"),
-            Self::Boolean => boolean(trimmed).map(Value::Bool).ok_or("true or false"),
+            Self::Number => number(trimmed).map(Cell::Number).ok_or("a number"),
+            Self::Boolean => boolean(trimmed).map(Cell::Boolean).ok_or("true or false"),
         }
     }
 }
 
-fn integer(cell: &str) -> Option<Number> {
-    let signed = cell.parse::<i64>().ok().map(Number::from);
-    signed.or_else(|| cell.parse::<u64>().ok().map(Number::from))
+fn integer(cell: &str) -> Option<Decimal> {
+    let signed = cell.parse::<i64>().ok().map(Decimal::from);
+    signed.or_else(|| cell.parse::<u64>().ok().map(Decimal::from))
 }
 
-/// A whole number stays exact. `inf` and `nan` are words.
-fn number(cell: &str) -> Option<Number> {
+/// A number keeps all of its digits. `inf` and `nan` are words.
+fn number(cell: &str) -> Option<Decimal> {
     integer(cell).or_else(|| {
         let is_digits = cell
             .chars()
             .all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E'));
-        cell.parse().ok().filter(|_| is_digits).and_then(Number::from_f64)
+        let is_finite = cell.parse().is_ok_and(f64::is_finite);
+        // `+.5` is a number here, and none of JSON.
+        let (sign, size) = match cell.strip_prefix('-') {
+            Some(size) => ("-", size),
+            None => ("", cell.strip_prefix('+').unwrap_or(cell)),
+        };
+        let number = format!("{sign}0{size}").parse().ok();
+        number.filter(|_| is_digits && is_finite)
     })
 }
 

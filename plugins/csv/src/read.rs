@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, rc::Rc};
 use csv_text::{ErrorKind, ReaderBuilder, StringRecord};
 use heddle_plugin::{prelude::*, serde::ser::SerializeMap};
 
-use crate::{byte, cell::Type, comma, quote, yes};
+use crate::{
+    byte,
+    cell::{Cell, Type},
+    comma, quote, yes,
+};
 
 /// CSV to read.
 #[derive(Deserialize, JsonSchema)]
@@ -38,7 +42,7 @@ struct Parse {
 struct Row {
     /// A column has the same name in every row.
     columns: Rc<[String]>,
-    cells: Vec<Value>,
+    cells: Vec<Cell>,
 }
 
 impl Serialize for Row {
@@ -135,7 +139,7 @@ fn cells(
     columns: &[String],
     types: &[Type],
     trim: bool,
-) -> Result<Vec<Value>> {
+) -> Result<Vec<Cell>> {
     let line = line_of(record, text);
     if record.len() != columns.len() {
         let (has, wanted) = (record.len(), columns.len());

@@ -141,3 +141,42 @@ fn what_is_written_is_read_again_as_it_was() {
         assert_eq!(read["rows"], rows, "{written}");
     }
 }
+
+#[test]
+fn no_digit_of_a_number_is_lost() {
+    use heddle_plugin::testing::call_text;
+    let numbers = "123456789012345678901,-0.10000000000000000001,1.50,18446744073709551615,1e400,2";
+    for rows in [format!("[[{numbers}]]"), format!("[{}]", named(numbers))] {
+        let written = call_text("write", &format!(r#"{{"rows":{rows},"header":false}}"#)).unwrap();
+        assert!(written.contains(&format!("{numbers}\\n")), "{written}");
+    }
+    let text = "a\n123456789012345678901\n-0.10000000000000000001\n+.5\n1e3\n7\n";
+    let read = call_text(
+        "parse",
+        &json!({"text": text, "types": {"a": "number"}}).to_string(),
+    )
+    .unwrap();
+    let rows =
+        r#"[{"a":123456789012345678901},{"a":-0.10000000000000000001},{"a":0.5},{"a":1000.0},{"a":7}]"#;
+    assert!(read.contains(rows), "{read}");
+    let error = call(
+        "parse",
+        json!({"text": "a\n123456789012345678901", "types": {"a": "integer"}}),
+    )
+    .unwrap_err();
+    assert!(
+        error.message.contains("is not a whole number of 64 bits"),
+        "{error}"
+    );
+    let error = call("write", json!({"rows": [{"a": 1}, 2]})).unwrap_err();
+    assert!(error.message.contains("at `rows[1]`: "), "{error}");
+}
+
+/// An object whose keys are letters.
+fn named(numbers: &str) -> String {
+    let members = numbers
+        .split(',')
+        .zip('a'..)
+        .map(|(number, key)| format!(r#""{key}":{number}"#));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}

@@ -1,8 +1,11 @@
 //! Rows into CSV.
 
 use csv_text::{QuoteStyle, Terminator, WriterBuilder};
-use heddle_plugin::prelude::*;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use heddle_plugin::{
+    prelude::*,
+    serde_json::{self, value::RawValue},
+};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::{byte, comma, quote, yes};
 
@@ -28,40 +31,43 @@ struct Rows {
     crlf: bool,
 }
 
-/// One row.
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
+/// One row, its cells as they are written, so that no digit of a number is lost.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
 enum Row {
-    /// Its cells by column.
-    Named(Named),
+    /// Its cells by column, in the order in which they stand.
+    Named(#[schemars(with = "std::collections::BTreeMap<String, Value>")] Vec<(String, Box<RawValue>)>),
     /// Its cells in the order of the columns.
-    Listed(Vec<Value>),
+    Listed(#[schemars(with = "Vec<Value>")] Vec<Box<RawValue>>),
 }
 
-/// The cells of an object, in the order in which they stand there.
-#[derive(JsonSchema)]
-#[schemars(with = "std::collections::BTreeMap<String, Value>")]
-struct Named(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Named {
+impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Cells;
         impl<'de> Visitor<'de> for Cells {
-            type Value = Named;
+            type Value = Row;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object with the cells of a row")
+                f.write_str("an object or a list with the cells of a row")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Named, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Row, A::Error> {
                 let mut cells = Vec::new();
                 while let Some(cell) = map.next_entry()? {
                     cells.push(cell);
                 }
-                Ok(Named(cells))
+                Ok(Row::Named(cells))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Row, A::Error> {
+                let mut cells = Vec::new();
+                while let Some(cell) = list.next_element()? {
+                    cells.push(cell);
+                }
+                Ok(Row::Listed(cells))
             }
         }
-        deserializer.deserialize_map(Cells)
+        deserializer.deserialize_any(Cells)
     }
 }
 
@@ -112,7 +118,7 @@ fn write(input: Rows) -> Result<Written> {
 fn columns_of(rows: &[Row]) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     let named = rows.iter().filter_map(|row| match row {
-        Row::Named(Named(cells)) => Some(cells),
+        Row::Named(cells) => Some(cells),
         Row::Listed(_) => None,
     });
     let names = named.flatten().map(|(name, _)| name);
@@ -127,10 +133,12 @@ fn cells(at: usize, row: &Row, columns: &[String]) -> Result<Vec<String>> {
             Err(Error::invalid_input(message))
         }
         Row::Listed(cells) => {
-            let written = |(cell, value)| written(value).ok_or_else(|| refused(at, &format!("[{cell}]")));
+            let written = |(cell, value): (usize, &Box<RawValue>)| {
+                written(value).ok_or_else(|| refused(at, &format!("[{cell}]")))
+            };
             cells.iter().enumerate().map(written).collect()
         }
-        Row::Named(Named(cells)) => {
+        Row::Named(cells) => {
             let of = |column: &String| {
                 let cell = cells.iter().find(|(name, _)| name == column);
                 let cell = cell.map_or(Some(String::new()), |(_, value)| written(value));
@@ -142,12 +150,12 @@ fn cells(at: usize, row: &Row, columns: &[String]) -> Result<Vec<String>> {
 }
 
 /// A cell's text; none for a list or an object.
-fn written(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => Some(String::new()),
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-        Value::Array(_) | Value::Object(_) => None,
+fn written(value: &RawValue) -> Option<String> {
+    match value.get().as_bytes().first() {
+        Some(b'[' | b'{') => None,
+        Some(b'"') => serde_json::from_str(value.get()).ok(),
+        _ if value.get() == "null" => Some(String::new()),
+        _ => Some(value.get().to_owned()),
     }
 }
 

@@ -3,13 +3,17 @@
 use heddle_plugin::prelude::*;
 use json_patch::Patch;
 
+use crate::exact;
+
 /// Two values to compare.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Two {
     /// The value as it was.
+    #[serde(deserialize_with = "exact::read")]
     from: Value,
     /// The value as it is to be.
+    #[serde(deserialize_with = "exact::read")]
     to: Value,
 }
 
@@ -19,6 +23,7 @@ struct Difference {
     /// Whether they are the same.
     same: bool,
     /// A JSON Patch that makes `to` of `from`: a list of operations.
+    #[serde(serialize_with = "exact::write_all")]
     patch: Vec<Value>,
 }
 
@@ -38,9 +43,11 @@ fn diff(two: Two) -> Result<Difference> {
 #[serde(deny_unknown_fields)]
 struct Patched {
     /// The value to change.
+    #[serde(deserialize_with = "exact::read")]
     value: Value,
     /// A JSON Patch: a list of `{"op": "add" | "remove" | "replace" | "move" | "copy" | "test", "path", …}`.
     #[schemars(with = "Vec<Value>")]
+    #[serde(deserialize_with = "exact::read")]
     patch: Patch,
 }
 
@@ -48,6 +55,7 @@ struct Patched {
 #[derive(Serialize, JsonSchema)]
 struct Changed {
     /// The whole value.
+    #[serde(serialize_with = "exact::write")]
     value: Value,
 }
 
@@ -71,8 +79,10 @@ fn patch(input: Patched) -> Result<Changed> {
 #[serde(deny_unknown_fields)]
 struct Merged {
     /// The value to change.
+    #[serde(deserialize_with = "exact::read")]
     value: Value,
     /// What to merge into it: objects key by key, a null takes its key away, and anything else stands in its place.
+    #[serde(deserialize_with = "exact::read")]
     patch: Value,
 }
 

@@ -1,8 +1,10 @@
 //! Reads, fills in, compares and changes JSON.
 //!
-//! Numbers are read as 64-bit integers, or as the nearest double, and written so that they read the same again.
+//! A number that has more digits than 64 bits or a double hold keeps them.
 
 mod change;
+mod exact;
+mod order;
 mod path;
 mod template;
 

@@ -9,6 +9,8 @@ use serde_json_path::{
     functions::{LogicalType, ValueType},
 };
 
+use crate::{exact, order};
+
 /// How large the compiled form of a pattern in a path may be.
 const PATTERN_BYTES: usize = 1 << 20;
 
@@ -17,6 +19,7 @@ const PATTERN_BYTES: usize = 1 << 20;
 #[serde(deny_unknown_fields)]
 struct Query {
     /// The value to look into.
+    #[serde(deserialize_with = "exact::read")]
     value: Value,
     /// A JSONPath: `$.orders[?@.total > 100].id`.
     path: String,
@@ -26,6 +29,7 @@ struct Query {
 #[derive(Serialize, JsonSchema)]
 struct Found {
     /// The values, in the order in which they stand.
+    #[serde(serialize_with = "exact::write_all")]
     values: Vec<Value>,
     /// Where each of them stands, as a path of its own: `$['orders'][0]['id']`.
     paths: Vec<String>,
@@ -34,7 +38,7 @@ struct Found {
 /// Finds the values that a JSONPath (RFC 9535) names, with where they stand.
 #[tool(read_only, idempotent)]
 fn path(query: Query) -> Result<Found> {
-    let path = JsonPath::parse(&query.path).map_err(|error| {
+    let mut path = JsonPath::parse(&query.path).map_err(|error| {
         let at = query.path.chars().count().min(error.position() + 1);
         let message = error.message();
         Error::invalid_input(format!(
@@ -43,10 +47,23 @@ fn path(query: Query) -> Result<Found> {
         ))
     })?;
     BAD_PATTERN.take();
-    let located = path.query_located(&query.value);
+    // Only a filter compares anything.
+    let filtered = match query.path.contains('?') {
+        true => order::comparable(&query.value, &query.path)?,
+        false => None,
+    };
+    if let Some((_, rewritten)) = &filtered {
+        path = JsonPath::parse(rewritten)?;
+    }
+    let value = filtered.as_ref().map_or(&query.value, |(value, _)| value);
+    let located = path.query_located(value);
+    let at = |pointer: String| query.value.pointer(&pointer).cloned().unwrap_or_default();
     let found = Found {
         paths: located.locations().map(ToString::to_string).collect(),
-        values: located.nodes().cloned().collect(),
+        values: located
+            .locations()
+            .map(|location| at(location.to_json_pointer()))
+            .collect(),
     };
     // A pattern that is none matches nothing, as the RFC wants it; but nobody writes one on purpose.
     if let Some(told) = BAD_PATTERN.take() {
@@ -103,6 +120,7 @@ fn compile(pattern: &str) -> Option<Regex> {
 #[serde(deny_unknown_fields)]
 struct Pointed {
     /// The value to look into.
+    #[serde(deserialize_with = "exact::read")]
     value: Value,
     /// A JSON Pointer: `/orders/0/id`; empty for the whole value.
     pointer: String,
@@ -113,13 +131,14 @@ struct Pointed {
 
 /// A key that is there, even if it holds null.
 fn given<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
-    Value::deserialize(value).map(Some)
+    exact::read(value).map(Some)
 }
 
 /// What a pointer names.
 #[derive(Serialize, JsonSchema)]
 struct There {
     /// The value there, or the default.
+    #[serde(serialize_with = "exact::write")]
     value: Value,
     /// Whether it was there.
     found: bool,

@@ -1,7 +1,11 @@
 //! Texts with places that are filled in from JSON, in the language of Jinja.
 
+use std::collections::BTreeMap;
+
 use heddle_plugin::prelude::*;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
+
+use crate::exact;
 
 /// How much work a template may do, in instructions. The call's time and memory bound it, too.
 const FUEL: u64 = 5_000_000;
@@ -16,8 +20,8 @@ const NAME: &str = "template";
 struct Template {
     /// The text: `Dear {{ name }}, {% for item in items %}…{% endfor %}`. It may use Jinja's loops, conditions, macros and filters.
     template: String,
-    /// What its names stand for: an object.
-    #[serde(default)]
+    /// What its names stand for: an object. Whole numbers have up to 38 digits, others those of a double.
+    #[serde(default, deserialize_with = "exact::read")]
     #[schemars(with = "heddle_plugin::serde_json::Map<String, Value>")]
     values: Value,
 }
@@ -51,10 +55,35 @@ fn template(input: Template) -> Result<Filled> {
     let compiled = environment.get_template(NAME)?;
     let filled = match input.values {
         Value::Null => compiled.render(()),
-        values => compiled.render(minijinja::value::Serde(values)),
+        values => compiled.render(filler(&values, "values")?),
     };
     let text = filled.map_err(|error| Error::permanent(told(source, &error)))?;
     Ok(Filled { text })
+}
+
+/// A value as a template takes it, all of its digits with it.
+fn filler(value: &Value, path: &str) -> Result<minijinja::Value> {
+    use minijinja::Value as Filler;
+    Ok(match value {
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            let items = items.map(|(at, item)| filler(item, &format!("{path}[{at}]")));
+            items.collect::<Result<Vec<_>>>()?.into()
+        }
+        Value::Object(members) => {
+            let members = members.iter();
+            let members = members.map(|(key, member)| Ok((key.clone(), filler(member, &format!("{path}.{key}"))?)));
+            members.collect::<Result<BTreeMap<_, _>>>()?.into()
+        }
+        value => match exact::long_number(value) {
+            None => minijinja::value::Serde(value).into(),
+            Some(number) => number.parse::<i128>().map(Filler::from).map_err(|_| {
+                Error::invalid_input(format!(
+                    "`{path}`: {number} has more digits than a template can calculate with: give it as a string"
+                ))
+            })?,
+        },
+    })
 }
 
 /// An error with its place in the template.

@@ -1,6 +1,10 @@
 //! Each function through JSON, with the examples of the RFCs.
 
-use heddle_plugin::{Kind, prelude::*, testing::call};
+use heddle_plugin::{
+    Kind,
+    prelude::*,
+    testing::{call, call_text},
+};
 
 fn shop() -> Value {
     json!({"books": [
@@ -254,4 +258,154 @@ fn read(number: &str) -> Value {
         serde_json::from_str(&format!("{{\"value\": {number}, \"pointer\": \"\"}}")).unwrap(),
     );
     text.unwrap()["value"].take()
+}
+
+#[test]
+fn no_digit_of_a_number_is_lost() {
+    let (a, b, c) = (
+        "123456789012345678901",
+        "123456789012345678902",
+        "-0.10000000000000000001",
+    );
+    let called = |tool, input: String| call_text(tool, &input).unwrap();
+    for number in [a, c, "9007199254740993", "18446744073709551615", "1e-400", "1.5"] {
+        let value = format!(r#"{{"a/b":[{number}]}}"#);
+        assert_eq!(
+            called("pointer", format!(r#"{{"value":{value},"pointer":"/a~1b/0"}}"#)),
+            format!(r#"{{"value":{number},"found":true}}"#)
+        );
+        assert_eq!(
+            called("path", format!(r#"{{"value":{value},"path":"$..*"}}"#)),
+            format!(r#"{{"values":[[{number}],{number}],"paths":["$['a/b']","$['a/b'][0]"]}}"#)
+        );
+        assert_eq!(
+            called("merge", format!(r#"{{"value":{{"x":0}},"patch":{value}}}"#)),
+            format!(r#"{{"value":{{"a/b":[{number}],"x":0}}}}"#)
+        );
+        assert_eq!(
+            called("diff", format!(r#"{{"from":{{"x":0}},"to":{{"x":{number}}}}}"#)),
+            format!(r#"{{"same":false,"patch":[{{"op":"replace","path":"/x","value":{number}}}]}}"#)
+        );
+        let patch = format!(
+            r#"[{{"op":"add","path":"/n","value":{number}}},{{"op":"copy","from":"/n","path":"/m"}}]"#
+        );
+        assert_eq!(
+            called("patch", format!(r#"{{"value":{{}},"patch":{patch}}}"#)),
+            format!(r#"{{"value":{{"m":{number},"n":{number}}}}}"#)
+        );
+        assert_eq!(
+            called(
+                "pointer",
+                format!(r#"{{"value":{{}},"pointer":"/x","default":{number}}}"#)
+            ),
+            format!(r#"{{"value":{number},"found":false}}"#)
+        );
+    }
+    let differ = called("diff", format!(r#"{{"from":{a},"to":{b}}}"#));
+    assert_eq!(
+        differ,
+        format!(r#"{{"same":false,"patch":[{{"op":"replace","path":"","value":{b}}}]}}"#)
+    );
+    let test = |held| format!(r#"{{"value":{a},"patch":[{{"op":"test","path":"","value":{held}}}]}}"#);
+    assert!(call_text("patch", &test(a)).is_ok() && call_text("patch", &test(b)).is_err());
+}
+
+#[test]
+fn a_filter_compares_all_digits() {
+    let values = "[9007199254740992,9007199254740993,9007199254740994,123456789012345678901,123456789012345678902,0.1,0.10000000000000000001,2.00000000000000000001,\"ab\",[1,2]]";
+    let found = |path: &str| {
+        let input = format!(r#"{{"value":{values},"path":{}}}"#, json!(path));
+        let found = call_text("path", &input).unwrap();
+        let (found, _) = found.split_once(",\"paths\"").unwrap();
+        found.strip_prefix("{\"values\":").unwrap().to_owned()
+    };
+    assert_eq!(found("$[?@ == $[1]]"), "[9007199254740993]");
+    assert_eq!(found("$[?@ < $[1] && @ > 3]"), "[9007199254740992]");
+    assert_eq!(
+        found("$[?@ > 9007199254740992 && @ <= 9007199254740994]"),
+        "[9007199254740993,9007199254740994]"
+    );
+    assert_eq!(found("$[?@ > $[3]]"), "[123456789012345678902]");
+    assert_eq!(
+        found("$[?@ >= $[3]]"),
+        "[123456789012345678901,123456789012345678902]"
+    );
+    assert_eq!(found("$[?@ > 0.1 && @ < 1]"), "[0.10000000000000000001]");
+    assert_eq!(found("$[?length(@) == $[7]]"), "[]");
+    assert_eq!(found("$[?length(@) == 2]"), "[\"ab\",[1,2]]");
+    assert_eq!(found("$[?@ == 123456789012345678902]"), "[123456789012345678902]");
+    assert_eq!(
+        found("$[?@ < 123456789012345678902 && @ >= 9007199254740993 && @ != 9007199254740994]"),
+        "[9007199254740993,123456789012345678901]"
+    );
+    assert_eq!(found("$[?@ == 9007199254740992]"), "[9007199254740992]");
+    assert_eq!(
+        found("$[?@ > -123456789012345678902 && @ < 0.11]"),
+        "[0.1,0.10000000000000000001]"
+    );
+    let input = format!(r#"{{"value":{values},"path":"$[?@ == 0.10000000000000000002]"}}"#);
+    let error = call_text("path", &input).unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("character 9 of the path: 0.10000000000000000002 has more digits"),
+        "{error}"
+    );
+    let ids: Vec<String> = (0..500)
+        .map(|at| format!("{}", 1_234_567_890_123_456_000_u64 + at))
+        .collect();
+    let input = format!(
+        r#"{{"value":[{}],"path":"$[?@ >= {} && @ < {}]"}}"#,
+        ids.join(","),
+        ids[100],
+        ids[103]
+    );
+    let found = call_text("path", &input).unwrap();
+    assert!(
+        found.starts_with(&format!(
+            r#"{{"values":[{},{},{}],"#,
+            ids[100], ids[101], ids[102]
+        )),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_template_has_all_digits_or_names_the_key() {
+    let fill = |template: &str, n: &str| {
+        let filled = call_text(
+            "template",
+            &format!(r#"{{"template":{},"values":{{"n":[{n}]}}}}"#, json!(template)),
+        );
+        filled.map(|filled| filled[r#"{"text":""#.len()..filled.len() - 2].to_owned())
+    };
+    for (template, n, filled) in [
+        ("{{ n[0] }}", "123456789012345678901", "123456789012345678901"),
+        ("{{ n[0] + 1 }}", "123456789012345678901", "123456789012345678902"),
+        (
+            "{{ n[0] > 123456789012345678900 }}",
+            "123456789012345678901",
+            "True",
+        ),
+        (
+            "{{ n|tojson }}",
+            "123456789012345678901",
+            "[123456789012345678901]",
+        ),
+        ("{{ n[0] + 1 }}", "9223372036854775807", "9223372036854775808"),
+    ] {
+        assert_eq!(fill(template, n).as_deref(), Ok(filled), "{template} {n}");
+    }
+    for n in [
+        "0.10000000000000000001",
+        "1234567890123456789012345678901234567890123",
+    ] {
+        let error = fill("{{ n }}", n).unwrap_err();
+        assert!(
+            error
+                .message
+                .starts_with(&format!("`values.n[0]`: {n} has more digits")),
+            "{error}"
+        );
+    }
 }

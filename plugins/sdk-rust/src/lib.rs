@@ -33,6 +33,7 @@
 //! module `testing` calls functions as the engine does, from JSON to JSON.
 
 mod call;
+mod decimal;
 mod error;
 mod function;
 #[cfg(feature = "http")]
@@ -48,6 +49,7 @@ mod platform;
 mod platform;
 
 pub use call::Call;
+pub use decimal::Decimal;
 pub use error::{Error, Kind, Result, ResultExt};
 pub use heddle_plugin_macros::{node, tool};
 pub use json::{Input, Json, Output};

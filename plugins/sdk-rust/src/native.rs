@@ -84,6 +84,25 @@ pub mod testing {
         parsed(tool, &function::call(tool, input.to_string())?)
     }
 
+    /// Runs the node function with this name on a state and a `config` as JSON text, of whose numbers no digit is lost.
+    pub fn run_text(function: &str, state: &str, config: &str) -> Result<Outcome<String>> {
+        let invocation = Invocation {
+            state: state.to_owned(),
+            config: config.to_owned(),
+            call: Call::new(()),
+        };
+        let written = function::run(function, invocation)?;
+        Ok(Outcome {
+            update: written.update,
+            route: written.route,
+        })
+    }
+
+    /// Calls the tool with this name with JSON text.
+    pub fn call_text(tool: &str, input: &str) -> Result<String> {
+        function::call(tool, input.to_owned())
+    }
+
     /// Answers the requests that functions make on this thread from now on.
     #[cfg(feature = "http")]
     pub fn answer_requests(

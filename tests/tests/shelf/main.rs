@@ -189,10 +189,7 @@ fn every_function_of_the_shelf_says_what_it_takes_and_gives() {
     let api = Api::start();
     let server = start(&api);
     let mut of_shelf = Vec::new();
-    for tool in server.get("/v1/tools?page_size=1000").ok()["tools"]
-        .as_array()
-        .unwrap()
-    {
+    for tool in server.get("/v1/tools").ok()["tools"].as_array().unwrap() {
         let (name, plugin) = (tool["tool"].as_str().unwrap(), tool["plugin"].as_str().unwrap());
         if !["http", "llm", "json", "text", "csv", "time"].contains(&plugin) {
             continue;
