@@ -369,8 +369,8 @@ fn a_body_of_another_form_is_told_what_is_wrong_and_where() {
         ),
         (
             &of_run("pause"),
-            r#"{"reason": null}"#,
-            "422 /reason: expected a string, got null",
+            r#"{"reason": 1}"#,
+            "422 /reason: expected a string, got a number",
         ),
         (
             &of_run("resume"),

@@ -110,8 +110,15 @@ fn whole(text: &str) -> Option<i128> {
     (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i128)
 }
 
-/// Reads a number of one of Rust's types within its range.
+/// Reads a number of each of Rust's types within its range.
 macro_rules! whole_numbers {
+    ($of:ident) => {
+        whole_numbers! { $of:
+            deserialize_u8 u8 visit_u8 deserialize_u16 u16 visit_u16 deserialize_u32 u32 visit_u32
+            deserialize_u64 u64 visit_u64 deserialize_i8 i8 visit_i8 deserialize_i16 i16 visit_i16
+            deserialize_i32 i32 visit_i32 deserialize_i64 i64 visit_i64
+        }
+    };
     ($of:ident: $($method:ident $type:ident $visit:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
             const EXPECTED: &str = match $type::MIN == 0 {
@@ -178,11 +185,7 @@ fn json_number(value: &Json<'_>, expected: &str) -> Result<i128, Wrong> {
 impl<'de> Deserializer<'de> for Json<'de> {
     type Error = Wrong;
 
-    whole_numbers! { json_number:
-        deserialize_u8 u8 visit_u8 deserialize_u16 u16 visit_u16 deserialize_u32 u32 visit_u32
-        deserialize_u64 u64 visit_u64 deserialize_i8 i8 visit_i8 deserialize_i16 i16 visit_i16
-        deserialize_i32 i32 visit_i32 deserialize_i64 i64 visit_i64
-    }
+    whole_numbers!(json_number);
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self.kind() {
@@ -415,11 +418,7 @@ fn parameter_number(value: &Parameter<'_>, expected: &str) -> Result<i128, Wrong
 impl<'de> Deserializer<'de> for Parameter<'_> {
     type Error = Wrong;
 
-    whole_numbers! { parameter_number:
-        deserialize_u8 u8 visit_u8 deserialize_u16 u16 visit_u16 deserialize_u32 u32 visit_u32
-        deserialize_u64 u64 visit_u64 deserialize_i8 i8 visit_i8 deserialize_i16 i16 visit_i16
-        deserialize_i32 i32 visit_i32 deserialize_i64 i64 visit_i64
-    }
+    whole_numbers!(parameter_number);
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_str(self.0)

@@ -143,7 +143,7 @@ fn preflight(methods: HeaderValue) -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("content-type, idempotency-key, last-event-id"),
+            HeaderValue::from_static("authorization, content-type, idempotency-key, last-event-id"),
         ),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
     ];

@@ -13,14 +13,30 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
     /// Always `ok`.
-    status: &'static str,
+    status: Answering,
+}
+
+/// How a process is that answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthStatus)]
+#[serde(rename_all = "snake_case")]
+enum Answering {
+    Ok,
+}
+
+/// How a server is that can do its work.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReadinessStatus)]
+#[serde(rename_all = "snake_case")]
+enum Working {
+    Ready,
 }
 
 /// That the server can do its work.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Readiness {
     /// Always `ready`.
-    status: &'static str,
+    status: Working,
     /// How many runs are under way.
     runs_in_flight: usize,
     /// How many wait for their turn.
@@ -33,7 +49,9 @@ pub(crate) struct Readiness {
     responses((status = 200, description = "It is", body = Health))
 )]
 pub(crate) async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health {
+        status: Answering::Ok,
+    })
 }
 
 /// Can it take work?
@@ -56,7 +74,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Readiness>, Pr
     app.engine.health()?;
     let stats = app.engine.stats();
     Ok(Json(Readiness {
-        status: "ready",
+        status: Working::Ready,
         runs_in_flight: stats.runs_in_flight,
         runs_queued: stats.runs_queued,
     }))

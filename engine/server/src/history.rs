@@ -16,10 +16,11 @@ use crate::{
     App,
     changes::{self, Change, Patch},
     extract::{Params, Parted, RunPath, count, run_id},
+    item_places::ItemPlaces,
     problem::{Problem, ProblemBody},
     runs,
     steps::{self, StepStatus, StepSummary},
-    view::{FailureView, FunctionRefView, Moment},
+    view::{FailureView, FunctionRefView, Moment, WaitItem},
 };
 
 /// How many steps a page has where nothing is said.
@@ -86,6 +87,8 @@ pub(crate) struct StepBody {
     /// Its node; empty for the run's beginning.
     #[schema(value_type = String)]
     node: Arc<str>,
+    /// The items of maps that it is for or within, the outermost first; empty where it is within none.
+    items: Vec<WaitItem>,
     /// What it does, or how it ended.
     status: StepStatus,
     /// How many attempts there were.
@@ -121,7 +124,7 @@ pub(crate) struct StepBody {
 }
 
 impl StepBody {
-    fn of(run: RunId, step: StepView) -> Self {
+    fn of(run: RunId, step: StepView, items: Vec<WaitItem>) -> Self {
         let (input, called) = match step.given {
             Some(Given::Call {
                 function,
@@ -143,6 +146,7 @@ impl StepBody {
             run_id: run,
             step: step.step,
             node: step.node,
+            items,
             status: match step.finished_at {
                 None => StepStatus::Running,
                 Some(_) if step.finished => StepStatus::Finished,
@@ -208,7 +212,12 @@ pub(crate) async fn step(
     let run = run_id(&run)?;
     let _turn = app.large.turn().await;
     let view = app.engine.step(run, step).await?;
-    app.large.json(&StepBody::of(run, view))
+    let mut places = ItemPlaces::new(&app.engine, run, view.seq);
+    let items = match step {
+        0 => Vec::new(),
+        step => places.of(&[step]).await?.pop().unwrap_or_default(),
+    };
+    app.large.json(&StepBody::of(run, view, items))
 }
 
 /// Between which steps.

@@ -1,7 +1,7 @@
 //! Requests that may be sent again: the `Idempotency-Key` header, by which they are known.
 //!
-//! A key stands for one request: the digest that goes with it is of the path and the body. The
-//! query is left out, since it says only how the answer is given.
+//! A key stands for one request: the digest that goes with it is of the path and the body, without the white space
+//! between its tokens. The query is left out, since it says only how the answer is given.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -36,15 +36,18 @@ impl FromRequest<App> for Keyed {
         let key = key(request.headers())?.map(str::to_owned);
         let path = request.uri().path().to_owned();
         let body = JsonText::from_request(request, app).await?;
-        let key = key.map(|key| RequestKey {
-            key: key.into(),
-            digest: digest(&path, &body.text),
-        });
+        let key = match key {
+            Some(key) => Some(RequestKey {
+                key: key.into(),
+                digest: digest(&path, body.value()?.get()),
+            }),
+            None => None,
+        };
         Ok(Self { body, key })
     }
 }
 
-/// The digest of what was sent. A path has no line break, so no two requests share one.
+/// The digest of what was sent; the body is in one line, however it was written. A path has no line break, so no two requests share one.
 fn digest(path: &str, body: &str) -> Digest {
     Digest::of(format!("{path}\n{body}").as_bytes())
 }

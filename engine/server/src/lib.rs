@@ -18,6 +18,7 @@ mod guard;
 mod health;
 mod history;
 mod idempotency;
+mod item_places;
 mod large;
 mod original;
 mod page;
@@ -25,6 +26,7 @@ mod page_token;
 mod plugins;
 mod policies;
 mod problem;
+mod queries;
 mod run_filter;
 mod runs;
 mod schedules;
@@ -164,7 +166,9 @@ fn api() -> OpenApiRouter<App> {
 fn make_router(app: App) -> Router {
     let (router, api) = api().split_for_parts();
     let guard = guard::Guard::new(app.clone(), &api);
+    let queries = queries::Queries::new(&api);
     router
+        .route_layer(middleware::from_fn_with_state(queries, queries::check))
         .merge(docs::routes(docs::text(api)))
         .merge(page::routes())
         .fallback(async |request: Request| {

@@ -43,9 +43,8 @@ pub(crate) struct StartBody<'b> {
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<&'b RawValue>,
     /// Which of the queued runs is taken up first: the one with the highest. -100 to 100; 0 where it is left out.
-    #[serde(default)]
     #[schema(minimum = -100, maximum = 100)]
-    priority: i32,
+    priority: Option<i32>,
 }
 
 /// Whether to wait for the end.
@@ -55,7 +54,7 @@ pub(crate) struct StartBody<'b> {
 pub(crate) struct StartParams {
     /// Wait for the run's end, but no longer than this: `500ms`, `30s`, `1m`; at most 60 s.
     #[serde(default, deserialize_with = "span")]
-    #[param(value_type = Option<String>, pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d|w))+)$", example = "30s")]
+    #[param(value_type = Option<String>, pattern = "^\\s*([0-9]+(ms|s|m|h|d|w)\\s*)+$", example = "30s")]
     wait: Option<Duration>,
 }
 
@@ -87,17 +86,24 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     let request: StartBody<'_> = body.parse()?;
     let state = request.state.map(|state| state_at("/state", state)).transpose()?;
-    if !PRIORITIES.contains(&request.priority) {
-        let message = format!("a priority is -100 to 100, got {}", request.priority);
-        return Err(Problem::invalid_at("/priority", message));
-    }
     let start = Start {
-        priority: request.priority,
+        priority: priority(request.priority)?,
         key,
         ..Start::of(request.graph, state.unwrap_or_default())
     };
     let run = app.engine.start_run(start).await?;
     tell_started(&app, &run, params.wait).await
+}
+
+/// The priority at `/priority` of a body; 0 where it is left out.
+pub(crate) fn priority(given: Option<i32>) -> Result<i32, Problem> {
+    let priority = given.unwrap_or_default();
+    if !PRIORITIES.contains(&priority) {
+        let (least, most) = PRIORITIES.into_inner();
+        let message = format!("a priority is {least} to {most}, got {priority}");
+        return Err(Problem::invalid_at("/priority", message));
+    }
+    Ok(priority)
 }
 
 /// The answer to whoever started a run; with `wait` once it is over, or the time is up.

@@ -12,15 +12,17 @@ use heddle_kernel::{
     Object, RunId, Timestamp,
     schedule::{CatchUp, Overlap},
 };
-use heddle_runtime::{PRIORITIES, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
+use heddle_runtime::{ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     App,
-    extract::{JsonText, Parted, state_at},
+    extract::{JsonOrNothing, JsonText, Parted, state_at},
     problem::{Kind, Problem, ProblemBody},
+    runs,
+    steering::Nothing,
     streamed,
     view::{CatchUpDoc, Moment, OverlapDoc},
 };
@@ -34,6 +36,7 @@ use crate::{
 }))]
 pub(crate) struct PutBody<'b> {
     /// Its name: up to 100 letters, digits and `_-.`.
+    #[schema(min_length = 1, max_length = 100, pattern = "^[\\p{Alphabetic}\\p{N}_\\-.]+$")]
     name: String,
     /// The graph's id, or its name: then each run is of the newest graph with it.
     graph: String,
@@ -70,15 +73,15 @@ pub(crate) struct PutBody<'b> {
 pub(crate) struct WhenBody {
     /// A cron expression: minute, hour, day of the month, month, day of the week.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "0 9 * * 1-5")]
+    #[schema(min_length = 1, example = "0 9 * * 1-5")]
     cron: Option<String>,
     /// With `cron`: the time zone whose clocks it means, by its IANA name; `UTC` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Europe/Zurich")]
+    #[schema(min_length = 1, example = "Europe/Zurich")]
     time_zone: Option<String>,
     /// An interval: `15m`, `1h30m`, `7d`; at least `1s`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "15m")]
+    #[schema(pattern = "^\\s*([0-9]+(ms|s|m|h|d|w)\\s*)+$", example = "15m")]
     every: Option<String>,
     /// With `every`: the first time; else the schedule is first due one interval after it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -292,16 +295,10 @@ impl From<ScheduleError> for Problem {
 pub(crate) async fn put(State(app): State<App>, body: JsonText) -> Result<impl IntoResponse, Problem> {
     let request: PutBody<'_> = body.parse()?;
     let state = request.state.map(|state| state_at("/state", state)).transpose()?;
-    let priority = request.priority.unwrap_or_default();
-    if !PRIORITIES.contains(&priority) {
-        let (least, most) = PRIORITIES.into_inner();
-        let message = format!("a priority is {least} to {most}, got {priority}");
-        return Err(Problem::invalid_at("/priority", message));
-    }
     let spec = ScheduleSpec {
         graph: request.graph,
         state: state.unwrap_or_default(),
-        priority,
+        priority: runs::priority(request.priority)?,
         when: request.when.read()?,
         overlap: request.overlap.unwrap_or_default(),
         catch_up: request.catch_up.unwrap_or_default(),
@@ -378,6 +375,7 @@ pub(crate) async fn delete(
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/pause", tag = "schedules", operation_id = "pause_schedule",
     params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
+    request_body(content = Option<Nothing>, description = "`{}`, or left out"),
     responses(
         (status = 200, description = "The schedule stands still", body = ScheduleBody),
         (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
@@ -386,7 +384,9 @@ pub(crate) async fn delete(
 pub(crate) async fn pause(
     State(app): State<App>,
     Parted(name): Parted<String>,
+    body: JsonOrNothing,
 ) -> Result<Json<ScheduleBody>, Problem> {
+    let Nothing {} = body.parse()?;
     Ok(Json(app.engine.pause_schedule(&name).await?.into()))
 }
 
@@ -396,6 +396,7 @@ pub(crate) async fn pause(
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/resume", tag = "schedules", operation_id = "resume_schedule",
     params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
+    request_body(content = Option<Nothing>, description = "`{}`, or left out"),
     responses(
         (status = 200, description = "The schedule goes on", body = ScheduleBody),
         (status = 404, description = "There is no such schedule", body = ProblemBody, content_type = "application/problem+json"),
@@ -404,7 +405,9 @@ pub(crate) async fn pause(
 pub(crate) async fn resume(
     State(app): State<App>,
     Parted(name): Parted<String>,
+    body: JsonOrNothing,
 ) -> Result<Json<ScheduleBody>, Problem> {
+    let Nothing {} = body.parse()?;
     Ok(Json(app.engine.resume_schedule(&name).await?.into()))
 }
 
@@ -414,6 +417,7 @@ pub(crate) async fn resume(
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/run", tag = "schedules", operation_id = "run_schedule",
     params(("name" = String, Path, min_length = 1, example = "morning-report", description = "Its name")),
+    request_body(content = Option<Nothing>, description = "`{}`, or left out"),
     responses(
         (status = 202, description = "The run goes on in the background", body = RunOf, headers(("location" = String, description = "Where it is"))),
         (status = 404, description = "There is no such schedule, or its graph is gone", body = ProblemBody, content_type = "application/problem+json"),
@@ -424,7 +428,9 @@ pub(crate) async fn resume(
 pub(crate) async fn run(
     State(app): State<App>,
     Parted(name): Parted<String>,
+    body: JsonOrNothing,
 ) -> Result<impl IntoResponse, Problem> {
+    let Nothing {} = body.parse()?;
     let run_id = app.engine.run_schedule(&name).await?;
     let location = [(header::LOCATION, format!("/v1/runs/{run_id}"))];
     Ok((StatusCode::ACCEPTED, location, Json(RunOf { run_id })))

@@ -29,13 +29,15 @@ fn sent(seq: u64) -> Answer {
     Ok((StatusCode::ACCEPTED, Json(Sent { seq })))
 }
 
-fn check_reason(reason: &str) -> Result<(), Problem> {
+/// The reason at `/reason` of a body; empty where it is left out.
+fn reason(given: Option<String>) -> Result<String, Problem> {
+    let reason = given.unwrap_or_default();
     let size = reason.len();
     if size > MAX_REASON {
         let message = format!("the reason takes {size} bytes, more than its limit of {MAX_REASON}");
         return Err(Problem::invalid_at("/reason", message));
     }
-    Ok(())
+    Ok(reason)
 }
 
 /// Why a run is cancelled, and how fast.
@@ -44,12 +46,11 @@ fn check_reason(reason: &str) -> Result<(), Problem> {
 #[schema(as = Cancel, example = json!({"reason": "it is no longer needed", "grace": "10s"}))]
 pub(crate) struct CancelBody {
     /// In your words, for whoever reads the run's events; at most 4 KiB.
-    #[serde(default)]
     #[schema(max_length = 4096)]
-    reason: String,
+    reason: Option<String>,
     /// How long calls under way may still take: `0s`, `500ms`, `10s`, at most `60m`; 5 s where it is left out.
     #[serde(default, deserialize_with = "span")]
-    #[schema(value_type = Option<String>, pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d|w))+)$")]
+    #[schema(value_type = Option<String>, pattern = "^\\s*([0-9]+(ms|s|m|h|d|w)\\s*)+$")]
     grace: Option<Duration>,
 }
 
@@ -69,8 +70,8 @@ pub(crate) struct CancelBody {
     )
 )]
 pub(crate) async fn cancel(State(app): State<App>, RunPath(run): RunPath, body: JsonOrNothing) -> Answer {
-    let CancelBody { reason, grace } = body.parse()?;
-    check_reason(&reason)?;
+    let CancelBody { reason: given, grace } = body.parse()?;
+    let reason = reason(given)?;
     if grace.is_some_and(|grace| grace > MAX_GRACE) {
         return Err(Problem::invalid_at("/grace", "the grace is at most `60m`"));
     }
@@ -83,9 +84,8 @@ pub(crate) async fn cancel(State(app): State<App>, RunPath(run): RunPath, body: 
 #[schema(as = Pause, example = json!({"reason": "the supplier is down"}))]
 pub(crate) struct PauseBody {
     /// In your words, for whoever reads the run's events; at most 4 KiB.
-    #[serde(default)]
     #[schema(max_length = 4096)]
-    reason: String,
+    reason: Option<String>,
 }
 
 /// Pause a run
@@ -104,8 +104,8 @@ pub(crate) struct PauseBody {
     )
 )]
 pub(crate) async fn pause(State(app): State<App>, RunPath(run): RunPath, body: JsonOrNothing) -> Answer {
-    let PauseBody { reason } = body.parse()?;
-    check_reason(&reason)?;
+    let PauseBody { reason: given } = body.parse()?;
+    let reason = reason(given)?;
     sent(app.engine.pause(run, &reason).await?)
 }
 

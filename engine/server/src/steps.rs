@@ -14,10 +14,13 @@ use heddle_runtime::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::view::{FailureView, ItemView, Moment};
+use crate::{
+    item_places::ItemPlaces,
+    view::{FailureView, ItemView, Moment, WaitItem},
+};
 
 /// How many events are read at once.
-const PAGE_LEN: usize = 1_000;
+pub(crate) const PAGE_LEN: usize = 1_000;
 /// How many are read at once to find where a step began.
 const PROBE_LEN: usize = 64;
 
@@ -60,6 +63,9 @@ pub(crate) struct StepSummary {
     /// The item of a map that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<ItemView>,
+    /// The items of maps that it is for or within, the outermost first; left out for a step that is within none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<WaitItem>,
     /// The step that this one undoes.
     #[serde(skip_serializing_if = "Option::is_none")]
     undoes: Option<u64>,
@@ -87,15 +93,22 @@ pub(crate) async fn read(
         limit,
         found: BTreeMap::new(),
     };
+    let mut places = ItemPlaces::new(engine, run.id, run.last_seq);
     let mut at = begin(engine, run.id, after, run.last_seq).await?;
     while !steps.are_all_settled() {
         let events = engine.events(run.id, at, PAGE_LEN).await?;
         let Some(last) = events.last() else { break };
         at = last.seq;
-        events.iter().for_each(|event| steps.take(event));
+        for event in &events {
+            steps.take(event);
+            places.take(event);
+        }
     }
     let mut steps: Vec<StepSummary> = steps.found.into_values().collect();
-    for step in &mut steps {
+    let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
+    let items = places.of(&numbers).await?;
+    for (step, items) in steps.iter_mut().zip(items) {
+        step.items = items;
         // The run was looked at before its events were: what began later may well be under way.
         let is_known = step.began <= run.last_seq;
         if step.status == StepStatus::Running && is_known && !run.under_way.contains(&step.step) {
@@ -106,7 +119,7 @@ pub(crate) async fn read(
 }
 
 /// The number of an event after which every step above `after` began, and that is near the first of them.
-async fn begin(engine: &Engine, run: RunId, after: u64, last_seq: u64) -> Result<u64, StoreError> {
+pub(crate) async fn begin(engine: &Engine, run: RunId, after: u64, last_seq: u64) -> Result<u64, StoreError> {
     // The first attempt of a step up to `after` came after `low`, or `low` is 0; none such comes after `high`.
     let (mut low, mut high) = (0, last_seq);
     while high - low > PROBE_LEN as u64 {
@@ -212,6 +225,7 @@ impl Steps {
                 finished_at: None,
                 within: Some(*within).filter(|within| *within != 0),
                 item: item.as_ref().map(ItemView::from),
+                items: Vec::new(),
                 undoes: *undoes,
                 failure: None,
                 began: recorded.seq,

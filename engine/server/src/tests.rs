@@ -308,7 +308,7 @@ async fn a_page_of_an_allowed_origin_may_ask_and_call() {
         "{answer}"
     );
     assert!(
-        answer.contains("access-control-allow-headers: content-type"),
+        answer.contains("access-control-allow-headers: authorization, content-type"),
         "{answer}"
     );
     // Whatever some route takes, as PUT for a policy, may be asked for.

@@ -153,7 +153,7 @@ fn add_headers(status: &str, response: &mut Value) {
         ),
         "429" | "503" => (
             "retry-after",
-            json!({"type": "integer", "minimum": 0}),
+            json!({"type": "integer", "minimum": 0, "maximum": 4294967295_u32}),
             "In how many seconds to try again, where that is known",
         ),
         _ => return,

@@ -40,10 +40,17 @@ pub(super) fn tell_apart(api: &mut Value) {
 pub(super) fn bound(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            let from_0 = members.get("minimum").is_some_and(|minimum| *minimum == 0);
+            let is_integer = match members.get("type") {
+                Some(Value::Array(all)) => all.iter().any(|kind| kind == "integer"),
+                kind => kind.is_some_and(|kind| kind == "integer"),
+            };
+            let minimum = members.get("minimum").and_then(Value::as_i64);
+            let from_0 = minimum.is_some_and(|minimum| minimum >= 0);
             let unsigned = match members.get("format").and_then(Value::as_str) {
                 Some("int32") if from_0 => Some(("uint32", u64::from(u32::MAX))),
                 Some("int64") if from_0 => Some(("uint64", u64::MAX)),
+                // Sizes are described without a format.
+                None if from_0 && is_integer => Some(("uint64", u64::MAX)),
                 _ => None,
             };
             if let Some((format, maximum)) = unsigned {

@@ -284,8 +284,8 @@ impl From<BranchView> for BranchBody {
     }
 }
 
-/// One item of a map that a wait is within.
-#[derive(Debug, Serialize, ToSchema)]
+/// One item of a map that a wait or a step is within.
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = WaitItem)]
 pub(crate) struct WaitItem {
     /// The node of the map.
@@ -298,6 +298,13 @@ pub(crate) struct WaitItem {
     /// The item's key, where the map goes over an object.
     #[schema(value_type = Option<String>, required)]
     key: Option<Arc<str>>,
+}
+
+impl WaitItem {
+    /// An item by the node and the step of its map, its place and its key.
+    pub(crate) fn new(node: Arc<str>, of: u64, index: u32, key: Option<Arc<str>>) -> Self {
+        Self { node, of, index, key }
+    }
 }
 
 impl From<ItemPlace> for WaitItem {
@@ -319,10 +326,12 @@ pub(crate) struct WaitView {
     id: u64,
     /// The step.
     step: u64,
-    /// The item of a map that it is within; null where it is within none.
+    /// The items of maps that it is within, the outermost first; empty where it is within none.
+    items: Vec<WaitItem>,
+    /// The last of `items`: null where there is none.
     #[schema(required)]
     item: Option<WaitItem>,
-    /// Where maps run graphs with maps: the other items that it is within, the outermost first.
+    /// The others of `items`, the outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outer_items: Vec<WaitItem>,
     /// When it began to wait.
@@ -347,13 +356,15 @@ pub(crate) struct WaitView {
 
 impl From<Waiting> for WaitView {
     fn from(waiting: Waiting) -> Self {
-        let mut items = waiting.items;
-        let item = items.pop();
+        let items: Vec<WaitItem> = waiting.items.into_iter().map(WaitItem::from).collect();
+        let mut outer_items = items.clone();
+        let item = outer_items.pop();
         Self {
             id: waiting.step,
             step: waiting.step,
-            item: item.map(WaitItem::from),
-            outer_items: items.into_iter().map(WaitItem::from).collect(),
+            items,
+            item,
+            outer_items,
             since: Moment(waiting.since),
             node: waiting.node,
             signal: waiting.signal,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Event, Next, event::Then};
+use heddle_kernel::{Event, Next, display, event::Then};
 use serde::de::IgnoredAny;
 
 use super::Moment;
@@ -143,10 +143,11 @@ fn to(next: &Next) -> Cow<'_, str> {
 }
 
 fn because(reason: &str) -> String {
-    let line = reason.lines().next().unwrap_or_default();
+    let line = display::line(reason.trim());
     match line.floor_char_boundary(REASON_LEN) {
         0 => String::new(),
-        end => format!(": {}", &line[..end]),
+        end if end < line.len() => format!(": {}…", &line[..end]),
+        _ => format!(": {line}"),
     }
 }
 

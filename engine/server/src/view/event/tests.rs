@@ -301,7 +301,7 @@ fn signals_and_the_end_that_somebody_wanted_are_told() {
             reason: Some("not needed\nany more".into()),
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"undo_started","level":"warn","message":"undoing what was done, since the run is cancelled: not needed","reason":"not needed\nany more"}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"undo_started","level":"warn","message":"undoing what was done, since the run is cancelled: not needed\\nany more","reason":"not needed\nany more"}"#
         ]],
     );
     check(

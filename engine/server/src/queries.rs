@@ -1,0 +1,156 @@
+//! Which parameters a request's query may have: those that its operation declares in the description of the interface.
+//!
+//! Every route under `/v1` is checked here, whether or not its handler reads a query. The original routes take any
+//! parameter, as they always did.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{MatchedPath, Query, Request, State},
+    http::{Method, Uri},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use utoipa::openapi::{
+    OpenApi, RefOr,
+    path::{Operation, Parameter, ParameterIn},
+};
+
+use crate::problem::{Kind, Problem};
+
+/// The parameters of each operation, by its path as the router has it.
+#[derive(Clone)]
+pub(crate) struct Queries(Arc<HashMap<String, Vec<(Method, Vec<String>)>>>);
+
+impl Queries {
+    /// For the routes of this description of the interface.
+    pub(crate) fn new(api: &OpenApi) -> Self {
+        let under_v1 = api
+            .paths
+            .paths
+            .iter()
+            .filter(|(path, _)| path.starts_with("/v1/"));
+        let of_each = under_v1.map(|(path, item)| {
+            let operations = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PUT, &item.put),
+                (Method::PATCH, &item.patch),
+                (Method::DELETE, &item.delete),
+            ];
+            let declared = operations
+                .into_iter()
+                .filter_map(|(method, operation)| Some((method, parameters(operation.as_ref()?))));
+            (path.clone(), declared.collect())
+        });
+        Self(Arc::new(of_each.collect()))
+    }
+
+    /// What the operation declares; none where it is not checked.
+    fn known(&self, path: &str, method: &Method) -> Option<&[String]> {
+        // A HEAD is answered as the GET would be.
+        let method = if *method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        let operations = self.0.get(path)?;
+        let (_, names) = operations.iter().find(|(declared, _)| declared == method)?;
+        Some(names)
+    }
+}
+
+fn parameters(operation: &Operation) -> Vec<String> {
+    let name = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(Parameter {
+            name,
+            parameter_in: ParameterIn::Query,
+            ..
+        }) => Some(name.clone()),
+        _ => None,
+    };
+    let all = operation.parameters.iter().flatten();
+    all.filter_map(name).collect()
+}
+
+/// Refuses a request whose query cannot be read, or has a parameter that its operation does not declare.
+pub(crate) async fn check(State(queries): State<Queries>, request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let known = path.and_then(|path| queries.known(path.as_str(), request.method()));
+    if let (Some(known), Some(_)) = (known, request.uri().query())
+        && let Err(message) = check_query(request.uri(), known)
+    {
+        return Problem::new(Kind::BAD_QUERY, message).into_response();
+    }
+    next.run(request).await
+}
+
+fn check_query(uri: &Uri, known: &[String]) -> Result<(), String> {
+    for part in uri.query().unwrap_or_default().split('&') {
+        if !is_encoded(part) {
+            return Err(format!(
+                "`{part}`: the percent-encoding is wrong: write `%` and two hexadecimal digits for each byte of UTF-8, and `%25` for `%`"
+            ));
+        }
+    }
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let Query(pairs) = pairs.map_err(|error| error.body_text())?;
+    match pairs.iter().find(|(name, _)| !known.contains(name)) {
+        Some((name, _)) => Err(match known {
+            [] => format!("`{name}`: unknown parameter; there is none here"),
+            known => format!("`{name}`: unknown parameter; known here: {}", known.join(", ")),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Whether every `%` begins a byte, and the bytes are UTF-8.
+fn is_encoded(part: &str) -> bool {
+    let mut decoded = Vec::with_capacity(part.len());
+    let mut bytes = part.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+        decoded.push(match byte {
+            b'%' => match (digit(), digit()) {
+                (Some(high), Some(low)) => (high * 16 + low) as u8,
+                _ => return false,
+            },
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percent_sign_begins_a_byte_of_utf8() {
+        for right in ["", "a=b", "a=%20", "a=%C3%bc", "a=100%25", "%61=1", "a+b"] {
+            assert!(is_encoded(right), "{right}");
+        }
+        for wrong in ["%", "a=%", "a=%2", "a=%zz", "a=%+1", "a=%ff", "a=%c3", "%ff=1"] {
+            assert!(!is_encoded(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_declared_is_named_with_those_that_are() {
+        let check = |query: &str, known: &[&str]| {
+            let known: Vec<String> = known.iter().map(|&name| name.to_owned()).collect();
+            let uri = format!("/v1/runs?{query}").parse().expect("a URI");
+            check_query(&uri, &known)
+        };
+        assert_eq!(check("", &[]), Ok(()));
+        assert_eq!(check("wait=1s&a%62=", &["wait", "ab"]), Ok(()));
+        assert_eq!(
+            check("wait=1s&Wait=1s", &["wait", "ab"]),
+            Err("`Wait`: unknown parameter; known here: wait, ab".to_owned())
+        );
+        assert_eq!(
+            check("x", &[]),
+            Err("`x`: unknown parameter; there is none here".to_owned())
+        );
+    }
+}
