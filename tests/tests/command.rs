@@ -380,7 +380,7 @@ fn a_run_is_steered_shown_and_carried_over_by_commands() {
         run(&server, &["cancel", paused.trim(), "--grace", "soon"])
             .status
             .code(),
-        Some(1)
+        Some(2)
     );
 }
 
@@ -430,27 +430,27 @@ fn what_the_server_refuses_is_told_by_the_flags_of_the_command() {
         &server,
         &["graph", "create", &file("plugins/starter/graph.json")],
     ));
-    let refusal = |arguments: &[&str]| {
+    let refusal = |code: i32, arguments: &[&str]| {
         let refused = run(&server, arguments);
-        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert_eq!(refused.status.code(), Some(code), "{refused:?}");
         String::from_utf8(refused.stderr).unwrap()
     };
-    let needed = refusal(&["plugin", "remove", "starter"]);
+    let needed = refusal(1, &["plugin", "remove", "starter"]);
     assert!(
         needed.contains("(`--force`)") && !needed.contains("?force"),
         "{needed}"
     );
-    let state = refusal(&["run", id.trim(), "--state", "[1]"]);
+    let state = refusal(2, &["run", id.trim(), "--state", "[1]"]);
     assert!(state.starts_with("error: --state: "), "{state}");
     assert_eq!(state.lines().count(), 1, "it is told once: {state}");
-    let cron = refusal(&["schedule", "create", "s", id.trim(), "--cron", "99 * * * *"]);
+    let cron = refusal(2, &["schedule", "create", "s", id.trim(), "--cron", "99 * * * *"]);
     assert!(
         cron.starts_with("error: --cron: ") && cron.lines().count() == 1,
         "{cron}"
     );
-    let none = refusal(&["run", "nothing"]);
+    let none = refusal(1, &["run", "nothing"]);
     assert!(none.contains("`heddle graph create FILE`"), "{none}");
-    let none = refusal(&["plugin", "inspect", "nothing"]);
+    let none = refusal(1, &["plugin", "inspect", "nothing"]);
     assert!(none.contains("`heddle plugin list`"), "{none}");
 }
 

@@ -94,6 +94,7 @@ fn finding(found: &Value, source: &Source, name: &str, colour: &str) -> String {
 
 pub(crate) fn list_graphs(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
     let mut page = String::new();
+    let mut is_empty = true;
     let mut out = output::stdout();
     loop {
         let answer = get_text(server, &format!("/v1/graphs?page_size=100{page}"))?;
@@ -105,9 +106,15 @@ pub(crate) fn list_graphs(server: &Server, json: bool) -> anyhow::Result<ExitCod
             let line = format!("{}  {}", text(graph, "graph_id"), text(graph, "name"));
             writeln!(out, "{}", line.trim_end())?;
         }
+        is_empty &= list(&answer, "graphs").next().is_none();
         match answer["next_page_token"].as_str() {
             Some(token) => page = format!("&page_token={}", escape(token)),
-            None => return Ok(ExitCode::SUCCESS),
+            None => {
+                if is_empty {
+                    output::none(json, "graphs");
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
         }
     }
 }
@@ -185,9 +192,11 @@ pub(crate) fn picture(server: &Server, graph: &str, format: &str) -> anyhow::Res
     )
 }
 
-/// The waits of a run's graph: for each node that waits for a signal, the signal and what a person is asked.
-fn waits(server: &Server, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
+/// The name of a run's graph, where it has one, and its waits: for each node that waits for a signal, the signal and
+/// what a person is asked.
+fn graph_of(server: &Server, run: &str) -> anyhow::Result<(Option<String>, HashMap<String, Wait>)> {
     let run = get(server, &format!("/v1/runs/{}", escape(run)))?;
+    let name = run["graph_name"].as_str().map(str::to_owned);
     let graph = run["graph_id"].as_str().unwrap_or_default();
     let graph = get(server, &format!("/v1/graphs/{}", escape(graph)))?;
     let nodes = graph["definition"]["nodes"].as_object().into_iter().flatten();
@@ -201,14 +210,14 @@ fn waits(server: &Server, run: &str) -> anyhow::Result<HashMap<String, Wait>> {
         };
         Some((name.clone(), wait))
     });
-    Ok(waits.collect())
+    Ok((name, waits.collect()))
 }
 
 pub(crate) fn watch(server: &Server, run: &str, after: u64, json: bool) -> anyhow::Result<ExitCode> {
     // Without them a wait is a step as any other: so where they cannot be had, the stream tells why.
-    let waits = match json {
-        true => HashMap::new(),
-        false => waits(server, run).unwrap_or_default(),
+    let (graph, waits) = match json {
+        true => (None, HashMap::new()),
+        false => graph_of(server, run).unwrap_or_default(),
     };
     let connection = server.connection()?;
     output::exit_when_closed();
@@ -216,7 +225,7 @@ pub(crate) fn watch(server: &Server, run: &str, after: u64, json: bool) -> anyho
     interrupt::hint(format!(
         "the run goes on: `heddle watch {id}` watches it again, `heddle cancel {id}` cancels it"
     ));
-    let mut printer = Printer::new(json, run, waits);
+    let mut printer = Printer::new(json, run, graph, waits);
     let mut last = after;
     let mut broken = 0;
     loop {

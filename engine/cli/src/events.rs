@@ -28,21 +28,27 @@ pub(crate) struct Printer {
     json: bool,
     paint: Paint,
     run: String,
+    /// The name of its graph.
+    graph: Option<String>,
     waits: HashMap<String, Wait>,
     /// The place of each step under way, as in `parcels[2]/label`: the nodes and items that it is in.
     places: HashMap<u64, String>,
+    /// The keys of the items of each map that goes over an object.
+    keys: HashMap<u64, Vec<String>>,
     /// Why it was cancelled.
     reason: Option<String>,
 }
 
 impl Printer {
-    pub(crate) fn new(json: bool, run: &str, waits: HashMap<String, Wait>) -> Self {
+    pub(crate) fn new(json: bool, run: &str, graph: Option<String>, waits: HashMap<String, Wait>) -> Self {
         Self {
             json,
             paint: Paint::for_stdout(),
             run: run.to_owned(),
+            graph,
             waits,
             places: HashMap::new(),
+            keys: HashMap::new(),
             reason: None,
         }
     }
@@ -63,6 +69,9 @@ impl Printer {
         let place = self.place(event);
         let quiet = matches!(kind, "step_started" | "graph_started" | "map_started");
         let mut message = display::line(brief(event)).into_owned();
+        if let ("run_started", Some(graph), Some(id)) = (kind, &self.graph, event["graph_id"].as_str()) {
+            message = display::line(&format!("run started on graph {graph} ({id})")).into_owned();
+        }
         let (mut mark, mut colour) = mark(event);
         let wait = match (kind, event["within"].is_null(), event["node"].as_str()) {
             ("step_started", true, Some(node)) => self.waits.get(node),
@@ -104,7 +113,16 @@ impl Printer {
         let item = &event["item"];
         let place = match (known(&event["step"]), known(&item["of"]), known(&event["within"])) {
             (Some(place), _, _) => place.clone(),
-            (None, Some(map), _) => format!("{map}[{}]", item["index"]),
+            (None, Some(map), _) => {
+                let index = item["index"]
+                    .as_u64()
+                    .and_then(|index| usize::try_from(index).ok());
+                let keys = item["of"].as_u64().and_then(|of| self.keys.get(&of));
+                match keys.zip(index).and_then(|(keys, index)| keys.get(index)) {
+                    Some(key) => format!("{map}[{key:?}]"),
+                    None => format!("{map}[{}]", item["index"]),
+                }
+            }
             (None, None, Some(around)) => format!("{around}/{node}"),
             (None, None, None) => node.to_owned(),
         };
@@ -112,8 +130,14 @@ impl Printer {
             (Some("step_started"), Some(step)) => {
                 self.places.insert(step, place.clone());
             }
+            (Some("map_started"), Some(step)) => {
+                if let Some(items) = event["items"].as_object() {
+                    self.keys.insert(step, items.keys().cloned().collect());
+                }
+            }
             (Some("step_finished" | "item_finished"), Some(step)) => {
                 self.places.remove(&step);
+                self.keys.remove(&step);
             }
             _ => {}
         }

@@ -137,6 +137,11 @@ impl Show {
                 writeln!(out, "{label} {}", bare(value))?;
             }
         }
+        let items: Vec<String> = list(&shown, "items").map(item_place).collect();
+        if !items.is_empty() {
+            let label = paint.in_colour("2", &format!("{:<12}", "item"));
+            writeln!(out, "{label} {}", display::line(&items.join("/")))?;
+        }
         for wait in list(&shown, "waits") {
             let label = paint.in_colour("33", &format!("{:<12}", "waits"));
             writeln!(out, "{label} {}", display::line(&waits_for(wait)))?;
@@ -160,7 +165,7 @@ impl Show {
                 label = format!("{:<12}", "");
             }
         }
-        for key in ["config", "input", "update", "state"] {
+        for key in ["config", "input", "update", "output", "state"] {
             if let Some(part) = parts.get(key).filter(|_| !is_nothing(&shown[key])) {
                 let part = pretty(part, Much::Cut);
                 writeln!(out, "\n{}\n{}", paint.in_colour("1", key), display::json(&part))?;
@@ -172,14 +177,8 @@ impl Show {
 
 /// What a wait is for, in one line: its id, the items and the node, the signal, the prompt and the time.
 fn waits_for(wait: &Value) -> String {
-    let items = list(wait, "outer_items").chain(wait["item"].is_object().then_some(&wait["item"]));
-    let mut place = String::new();
-    for item in items {
-        place += &match item["key"].as_str() {
-            Some(key) => format!("{}[{key:?}]/", text(item, "node")),
-            None => format!("{}[{}]/", text(item, "node"), item["index"]),
-        };
-    }
+    let place: Vec<String> = list(wait, "items").map(item_place).collect();
+    let place: String = place.iter().map(|item| format!("{item}/")).collect();
     let mut line = format!("{}: at {place}{}", wait["id"], text(wait, "node"));
     if let Some(signal) = wait["signal"].as_str() {
         line += &format!(" for the signal {signal}");
@@ -191,6 +190,14 @@ fn waits_for(wait: &Value) -> String {
         line += &format!(" until {until}");
     }
     line
+}
+
+/// An item of a map, as in `parcels["a"]` or `parcels[2]`.
+fn item_place(item: &Value) -> String {
+    match item["key"].as_str() {
+        Some(key) => format!("{}[{key:?}]", text(item, "node")),
+        None => format!("{}[{}]", text(item, "node"), item["index"]),
+    }
 }
 
 /// What a branch changed, as the server wrote it.
@@ -274,6 +281,9 @@ impl Steps {
             for step in list(&page, "steps").filter(|_| !self.json) {
                 writeln!(out, "{}", line(step))?;
             }
+            if after == 0 && list(&page, "steps").next().is_none() {
+                output::none(self.json, "steps");
+            }
             match page["next_after"].as_u64() {
                 Some(next) => after = next,
                 None => return Ok(ExitCode::SUCCESS),
@@ -299,11 +309,11 @@ fn line(step: &Value) -> String {
     if let Some(around) = step["within"].as_u64() {
         more.push(format!("within step {around}"));
     }
-    if step["item"].is_object() {
-        more.push(format!(
-            "item {} of step {}",
-            step["item"]["index"], step["item"]["of"]
-        ));
+    let items: Vec<String> = list(step, "items").map(item_place).collect();
+    match step["item"]["of"].as_u64() {
+        Some(map) => more.push(format!("item {} of step {map}", items.join("/"))),
+        None if !items.is_empty() => more.push(format!("in item {}", items.join("/"))),
+        None => {}
     }
     if let Some(undone) = step["undoes"].as_u64() {
         more.push(format!("undoes step {undone}"));
@@ -339,6 +349,9 @@ impl Diff {
             return Ok(ExitCode::SUCCESS);
         }
         let diff: Difference<'_> = serde_json::from_str(&answer)?;
+        if diff.changes.is_empty() {
+            output::none(false, "changes");
+        }
         for Change {
             key,
             op,

@@ -12,7 +12,7 @@ use heddle_kernel::display;
 use serde_json::Value;
 
 use crate::{
-    Server,
+    Server, Usage,
     client::{self, escape, list, text, texts},
     output,
     paint::Paint,
@@ -78,7 +78,7 @@ impl Inspect {
     /// A registered plugin, and the other versions that there are of it.
     fn of_name(&self) -> anyhow::Result<(Value, Vec<String>)> {
         if self.name.is_some() {
-            bail!("--name is for a file that is to be registered");
+            return Err(Usage::error("--name is for a file that is to be registered"));
         }
         let (name, version) = match self.what.split_once('@') {
             Some((name, version)) => (name, Some(version)),

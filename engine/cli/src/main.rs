@@ -43,6 +43,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 use crate::{
     number::{LARGEST, whole},
+    paint::Paint,
+    refusal::Refusal,
     server::Server,
 };
 
@@ -223,7 +225,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         output::error(output::with_safe_arguments(&format!("{error:#}")));
-        match error.is::<Usage>() {
+        let is_refused = error.downcast_ref::<Refusal>();
+        match error.is::<Usage>() || is_refused.is_some_and(Refusal::is_of_arguments) {
             true => WRONG_USAGE.into(),
             false => ExitCode::FAILURE,
         }
@@ -245,7 +248,12 @@ fn parse() -> Result<Arguments, ExitCode> {
         }
         // What clap says may repeat an argument, and so a password in it.
         let said = error.render().ansi().to_string();
-        output::message(output::with_safe_arguments(said.trim_end()));
+        let said = output::with_safe_arguments(said.trim_end());
+        output::message(match Paint::for_stderr().is_on() {
+            true => said,
+            // The arguments have none any more, so these are clap's own.
+            false => output::without_colours(&said),
+        });
         WRONG_USAGE.into()
     })
 }

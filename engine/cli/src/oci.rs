@@ -20,7 +20,10 @@ use oci_client::{
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::credentials::{Credentials, PASSWORD, USER};
+use crate::{
+    Usage,
+    credentials::{Credentials, PASSWORD, USER},
+};
 
 /// The type of a component in a registry.
 const LAYER_TYPE: &str = "application/wasm";
@@ -54,19 +57,25 @@ impl Reference {
         let rest = text.strip_prefix(SCHEME).unwrap_or(text);
         // Whatever stands before an `@` that no digest follows may be a password.
         if has_user(rest) {
-            bail!("a reference names no user and no password: {USER} and {PASSWORD} do; {form}");
+            return Err(Usage::error(format!(
+                "a reference names no user and no password: {USER} and {PASSWORD} do; {form}"
+            )));
         }
         let text = &*display::line(text);
         let registry = rest.split_once('/').map(|(registry, _)| registry);
         // Without this, `oci://tools/shout` would be looked for in the registry of Docker.
         if !registry.is_some_and(|host| host == "localhost" || host.contains(['.', ':'])) {
-            bail!("{text} names no registry: {form}");
+            return Err(Usage::error(format!("{text} names no registry: {form}")));
         }
         let last = rest.rsplit('/').next().unwrap_or_default();
         if !last.contains([':', '@']) {
-            bail!("{text} names neither a tag nor a digest: {form}");
+            return Err(Usage::error(format!(
+                "{text} names neither a tag nor a digest: {form}"
+            )));
         }
-        let reference = rest.parse().map_err(|error| anyhow!("{text}: {error}; {form}"))?;
+        let reference = rest
+            .parse()
+            .map_err(|error| Usage::error(format!("{text}: {error}; {form}")))?;
         Ok(Self(reference))
     }
 

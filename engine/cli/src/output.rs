@@ -120,6 +120,17 @@ fn safe(text: &str, in_colour: bool) -> String {
     safe
 }
 
+/// A text without its colour sequences.
+pub(crate) fn without_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, _, after)) = display::colour(rest) {
+        plain.push_str(before);
+        rest = after;
+    }
+    plain + rest
+}
+
 /// A path in a message: in one line, whatever its name is.
 pub(crate) fn path(path: &Path) -> String {
     display::line(&path.to_string_lossy()).into_owned()
@@ -146,6 +157,13 @@ fn with_safe(said: &str, arguments: impl Iterator<Item = String>) -> String {
         }
     }
     said
+}
+
+/// Says on stderr that a list is empty, unless it is printed as JSON.
+pub(crate) fn none(json: bool, what: &str) {
+    if !json {
+        message(format_args!("no {what}"));
+    }
 }
 
 /// Prints a warning to stderr.
@@ -197,12 +215,19 @@ mod tests {
             safe(text, true),
             "\u{1b}[1merror\u{1b}[0m: a\\u{1b}[2J\\u{202e}\\u{9b}\n  b\\r"
         );
-        assert_eq!(safe(text, false), "error: a\\u{1b}[2J\\u{202e}\\u{9b}\n  b\\r");
-        assert_eq!(path(Path::new("A\u{1b}[31m\nerror: fake")), "A\\nerror: fake");
+        assert_eq!(
+            safe("error: a\u{1b}[31mb", false),
+            "error: a\\u{1b}[31mb",
+            "nothing is left out"
+        );
+        assert_eq!(
+            path(Path::new("A\u{1b}[31m\nerror: fake")),
+            "A\\u{1b}[31m\\nerror: fake"
+        );
         let given = ["--a=x\u{1b}[31m\ny".to_owned(), "b\u{85}".to_owned()];
         assert_eq!(
             with_safe("error: 'x\u{1b}[31m\ny' and\nb\u{85}", given.into_iter()),
-            "error: 'x\\ny' and\nb\\u{85}"
+            "error: 'x\\u{1b}[31m\\ny' and\nb\\u{85}"
         );
     }
 

@@ -64,6 +64,6 @@ mod tests {
             Paint(true).in_colour("1", "a\u{1b}[2Jb\n"),
             "\u{1b}[1ma\\u{1b}[2Jb\\n\u{1b}[0m"
         );
-        assert_eq!(Paint(false).in_colour("1", "a\u{1b}[31mb"), "ab");
+        assert_eq!(Paint(false).in_colour("1", "a\u{1b}[31mb"), "a\\u{1b}[31mb");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,7 +14,7 @@ use heddle_kernel::display;
 use serde_json::{Value, json};
 
 use crate::{
-    Server,
+    Server, Usage,
     client::{self, escape, list, text},
     inspect,
     lock::{Lock, Pin},
@@ -155,12 +156,10 @@ impl Add {
                 self.add(source, &mut lock)?;
                 Ok(ExitCode::SUCCESS)
             }
-            (several, Some(name)) => {
-                bail!(
-                    "--name {name} is for one plugin, and {} are to be added",
-                    several.len()
-                )
-            }
+            (several, Some(name)) => Err(Usage::error(format!(
+                "--name {name} is for one plugin, and {} are to be added",
+                several.len()
+            ))),
             (several, None) => self.add_all(several, &mut lock),
         }
     }
@@ -174,7 +173,9 @@ impl Add {
                 continue;
             }
             if source.contains("://") {
-                bail!("{source}: a plugin comes from a file, a folder or oci://…, so download it first");
+                return Err(Usage::error(format!(
+                    "{source}: a plugin comes from a file, a folder or oci://…, so download it first"
+                )));
             }
             let path = PathBuf::from(source);
             match path.is_dir() {
@@ -316,6 +317,10 @@ impl Add {
             plugin.print()?;
         } else {
             output::print(named(&plugin))?;
+            // Where stdout goes elsewhere, stderr has no other word of the plugin that the lines are of.
+            if !io::stdout().is_terminal() {
+                output::message(named(&plugin));
+            }
             inspect::tell_permissions(&plugin);
         }
         Ok(plugin)
@@ -326,9 +331,9 @@ impl Push {
     fn run(self) -> anyhow::Result<ExitCode> {
         let reference = Reference::parse(&self.to)?;
         if reference.digest().is_some() {
-            bail!(
+            return Err(Usage::error(format!(
                 "{reference}: a digest follows from what is pushed; name a tag, as in oci://REGISTRY/REPOSITORY:TAG"
-            );
+            )));
         }
         let component = read_component(&self.file)?;
         let outline = Outline::of(&component, stem_of(&self.file))
@@ -421,7 +426,11 @@ fn list_plugins(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
         client::print_items(&mut out, &answer, "plugins")?;
         return Ok(ExitCode::SUCCESS);
     }
-    for plugin in list(&serde_json::from_str(&answer)?, "plugins") {
+    let answer: Value = serde_json::from_str(&answer)?;
+    if list(&answer, "plugins").next().is_none() {
+        output::none(json, "plugins");
+    }
+    for plugin in list(&answer, "plugins") {
         inspect::write_briefly(&mut out, plugin)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -116,6 +116,26 @@ impl Refusal {
         self.status == StatusCode::NOT_FOUND && (!kind.is_string() || (has_path && *kind == NO_SUCH_PATH))
     }
 
+    /// Whether an argument of the command is malformed: the server cannot read the request, or what is wrong in it comes
+    /// from a flag or an argument.
+    pub(crate) fn is_of_arguments(&self) -> bool {
+        let is_flag = |finding: &Value| {
+            let pointer = text(finding, "pointer");
+            self.flags.iter().any(|(place, _)| {
+                let rest = pointer.strip_prefix(place);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        };
+        match self.status {
+            StatusCode::BAD_REQUEST => true,
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                let mut findings = self.findings().peekable();
+                findings.peek().is_some() && findings.all(is_flag)
+            }
+            _ => false,
+        }
+    }
+
     /// A place in the body, in the words of the command line.
     fn place(&self, pointer: &str) -> String {
         let fits = |place: &str| {

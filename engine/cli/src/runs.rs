@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Args;
-use heddle_kernel::{display, graph};
+use heddle_kernel::{Timestamp, display, graph};
 use serde_json::Value;
 
 use crate::{
@@ -60,6 +60,7 @@ impl Runs {
         let filters = self.filters(jiff::Timestamp::now())?;
         let mut left = if self.all { usize::MAX } else { self.limit };
         let mut token = String::new();
+        let mut is_empty = true;
         let mut out = output::stdout();
         while left > 0 {
             let path = format!("/v1/runs?page_size={}{filters}{token}", left.min(PAGE_LEN));
@@ -71,8 +72,13 @@ impl Runs {
             for run in list(&page, "runs").filter(|_| !self.json) {
                 writeln!(out, "{}", line(run))?;
             }
-            left = left.saturating_sub(list(&page, "runs").count());
+            let count = list(&page, "runs").count();
+            left = left.saturating_sub(count);
+            is_empty &= count == 0;
             let Some(next) = page["next_page_token"].as_str() else {
+                if is_empty {
+                    output::none(self.json, "runs");
+                }
                 return Ok(ExitCode::SUCCESS);
             };
             token = format!("&page_token={}", escape(next));
@@ -107,8 +113,9 @@ impl Runs {
 
 /// A time as the server reads it: one that is given, or so long ago.
 fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String> {
-    if let Ok(at) = given.parse::<jiff::Timestamp>() {
-        return Ok(at.to_string());
+    if let Some(at) = Timestamp::parse(given) {
+        let at = jiff::Timestamp::from_millisecond(at.0);
+        return Ok(at.map_or_else(|_| given.to_owned(), |at| at.to_string()));
     }
     let ms = graph::duration(given).ok().and_then(|ms| i64::try_from(ms).ok());
     let ago = ms.and_then(|ms| jiff::Timestamp::from_millisecond(now.as_millisecond() - ms).ok());

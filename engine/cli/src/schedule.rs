@@ -190,6 +190,9 @@ fn list_all(server: &Server, json: bool) -> anyhow::Result<()> {
         return print_items(&mut out, &answer, "schedules");
     }
     let answer: Value = serde_json::from_str(&answer)?;
+    if list(&answer, "schedules").next().is_none() {
+        output::none(json, "schedules");
+    }
     let names = list(&answer, "schedules").map(|schedule| text(schedule, "name").chars().count());
     let width = names.max().unwrap_or_default();
     for schedule in list(&answer, "schedules") {

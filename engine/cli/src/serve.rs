@@ -10,8 +10,10 @@ use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::{net::TcpListener, task::JoinSet};
+use url::Url;
 
 use crate::{
+    Usage,
     archive::Folder,
     log,
     number::{size, whole},
@@ -60,7 +62,7 @@ pub(crate) struct Serve {
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
     /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
-    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    #[arg(long = "allow-origin", value_name = "ORIGIN", value_parser = origin)]
     allow_origins: Vec<String>,
     /// How many runs may be under way at once; a further one is queued
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight,
@@ -96,6 +98,25 @@ pub(crate) struct Serve {
     total_call_memory: Option<usize>,
 }
 
+/// Reads an origin: a scheme and a host, with a port where it is not the scheme's own.
+fn origin(given: &str) -> Result<String, String> {
+    let wrong =
+        |problem: &str| format!("{problem}: give a scheme and a host, as in https://app.example.org:8443");
+    let url = Url::parse(given).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("an origin begins with http:// or https://"));
+    }
+    // An empty user is one, too, which a parser of URLs leaves out.
+    if given.contains('@') {
+        return Err(wrong("an origin has no user or password"));
+    }
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !is_bare || url.host().is_none() {
+        return Err(wrong("an origin has no path, query or fragment"));
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
 pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
     log::to_stderr()?;
     heddle_host::give_large_blocks_back();
@@ -112,7 +133,7 @@ impl Serve {
         let stop = stop_asked()?;
         let addresses = self.addresses().await?;
         let retention = Retention::read(self.keep.iter().map(String::as_str))
-            .map_err(|error| anyhow!("--keep {error}"))?;
+            .map_err(|error| Usage::error(format!("--keep {error}")))?;
         let archive = self.export_before_forgetting.as_deref().map(Folder::open);
         let archive = archive.transpose()?;
         let path = crate::store::path(&self.store)?;
@@ -310,4 +331,30 @@ fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        assert_eq!(
+            origin("https://App.example.org:8443"),
+            Ok("https://app.example.org:8443".to_owned())
+        );
+        assert_eq!(origin("http://localhost:80/"), Ok("http://localhost".to_owned()));
+        for (given, problem) in [
+            ("https://me:secret@app.example.org", "has no user or password"),
+            ("https://@app.example.org", "has no user or password"),
+            ("https://app.example.org/path", "has no path"),
+            ("https://app.example.org?a", "has no path"),
+            ("app.example.org", "give a scheme and a host"),
+            ("ftp://app.example.org", "begins with http:// or https://"),
+            ("*", "give a scheme and a host"),
+        ] {
+            let told = origin(given).expect_err("it is refused");
+            assert!(told.contains(problem) && !told.contains("secret"), "{told}");
+        }
+    }
 }

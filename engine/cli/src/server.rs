@@ -35,6 +35,13 @@ const OWN_HEADERS: [HeaderName; 4] = [
     header::TRANSFER_ENCODING,
     header::CONNECTION,
 ];
+/// The environment variables that stand for these options.
+const VARIABLES: [(&str, &str); 4] = [
+    ("--server", "HEDDLE_SERVER"),
+    ("--token", "HEDDLE_TOKEN"),
+    ("--header", "HEDDLE_HEADERS"),
+    ("--ca-cert", "HEDDLE_CA_CERT"),
+];
 /// The heading of these options in help texts.
 const HEADING: &str = "Server options";
 
@@ -124,21 +131,30 @@ impl Server {
         let mut headers = Vec::new();
         for given in &self.headers {
             for line in header_lines(given)? {
-                headers.push(parse_header(&line)?);
+                headers.push(parse_header(source("--header", Some(given)), &line)?);
             }
         }
         let mut authorization = headers
             .iter()
             .any(|(name, _)| name == header::AUTHORIZATION)
-            .then_some("--header");
+            .then(|| source("--header", self.headers.first().map(String::as_str)));
         let token = self
             .token
             .as_deref()
             .map(str::trim)
             .filter(|token| !token.is_empty());
         let ways = [
-            ("--token", token.map(|token| format!("Bearer {token}"))),
-            ("the user in --server", address.basic.take()),
+            (
+                source("--token", self.token.as_deref()),
+                token.map(|token| format!("Bearer {token}")),
+            ),
+            (
+                match source("--server", Some(&self.url)) {
+                    "--server" => "the user in --server",
+                    _ => "the user in HEDDLE_SERVER",
+                },
+                address.basic.take(),
+            ),
         ];
         for (way, value) in ways {
             let Some(value) = value else { continue };
@@ -198,12 +214,8 @@ impl Server {
     fn authorities(&self) -> anyhow::Result<RootCerts> {
         let certificates: Vec<CertificateDer<'static>> = match &self.ca_cert {
             Some(file) => {
-                let failed = || {
-                    format!(
-                        "cannot read the certificates in {} (--ca-cert)",
-                        output::path(file)
-                    )
-                };
+                let way = source("--ca-cert", file.to_str());
+                let failed = || format!("cannot read the certificates in {} ({way})", output::path(file));
                 let found = CertificateDer::pem_file_iter(file).with_context(failed)?;
                 found.collect::<Result<_, _>>().with_context(failed)?
             }
@@ -285,6 +297,7 @@ struct Address {
 impl Address {
     /// Reads `http://HOST:PORT/BASE`, `https://…` or `HOST:PORT`.
     fn parse(given: &str) -> anyhow::Result<Self> {
+        let way = source("--server", Some(given));
         let text = match given.trim() {
             "" => DEFAULT_URL,
             text => text,
@@ -301,7 +314,7 @@ impl Address {
         };
         let wrong = |problem: &str| {
             Usage::error(format!(
-                "--server{shown}: {problem}; expected a URL, as in https://heddle.example.org or 127.0.0.1:8000"
+                "{way}{shown}: {problem}; expected a URL, as in https://heddle.example.org or 127.0.0.1:8000"
             ))
         };
         let url = Url::parse(&with_scheme).map_err(|error| wrong(&error.to_string()))?;
@@ -350,7 +363,8 @@ impl Address {
 fn header_lines(given: &str) -> anyhow::Result<Vec<String>> {
     let text = match given.trim().strip_prefix('@') {
         Some(file) => {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {file} (--header)"))?
+            let way = source("--header", Some(given));
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {file} ({way})"))?
         }
         None => given.to_owned(),
     };
@@ -358,27 +372,38 @@ fn header_lines(given: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
+/// What an option was given by: its variable, where the environment has what it was given, else its flag.
+fn source(flag: &'static str, given: Option<&str>) -> &'static str {
+    let variable = VARIABLES.iter().find(|(known, _)| *known == flag);
+    let is_in = |(_, variable): &&(&str, &str)| {
+        let value = std::env::var(variable).unwrap_or_default();
+        // Several values are in a line each.
+        given.is_some_and(|given| value == given || value.split('\n').any(|line| line == given))
+    };
+    variable.filter(is_in).map_or(flag, |(_, variable)| variable)
+}
+
 /// Reads `Name: value`. The error does not contain the value.
-fn parse_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
+fn parse_header(way: &str, text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     let Some((name, value)) = text.split_once(':') else {
-        return Err(Usage::error(
-            "--header: expected 'NAME: VALUE', as in 'X-Api-Key: abc'",
-        ));
+        return Err(Usage::error(format!(
+            "{way}: expected 'NAME: VALUE', as in 'X-Api-Key: abc'"
+        )));
     };
     let Ok(name) = name.trim().parse::<HeaderName>() else {
-        return Err(Usage::error(
-            "--header: what stands before the `:` is no name of a header",
-        ));
+        return Err(Usage::error(format!(
+            "{way}: what stands before the `:` is no name of a header"
+        )));
     };
     if OWN_HEADERS.contains(&name) {
         return Err(Usage::error(format!(
-            "--header: `{name}` is set by the command itself"
+            "{way}: `{name}` is set by the command itself"
         )));
     }
     match HeaderValue::from_str(value.trim()) {
         Ok(value) => Ok((name, value)),
         Err(_) => Err(Usage::error(format!(
-            "--header: the value of `{name}` has a character that no header can have"
+            "{way}: the value of `{name}` has a character that no header can have"
         ))),
     }
 }

@@ -3,8 +3,12 @@
 //! YAML 1.2, so `on` and `no` are texts. Keys are texts, each once; a text holds one document. What
 //! aliases may blow a small text up to is limited. JSON is YAML, so its places are found here, too.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashSet, fmt};
 
+use heddle_kernel::admit::MAX_DEPTH;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
@@ -13,8 +17,38 @@ use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 const MAX_VALUES: usize = 250_000;
 /// How many bytes they may take.
 const MAX_BYTES: usize = 16 << 20;
-/// How deep values may be nested.
-const MAX_DEPTH: usize = 100;
+/// How much deeper than JSON a text may be nested before it is not read any further: what is too deep in it is found
+/// with its place as it is in JSON.
+const DEPTH_SPARE: usize = 4;
+/// What begins the messages of the visitors here.
+const OWN_WORDS: &str = "a key is a text";
+/// Words of the parser, and what they mean.
+const PARSER_WORDS: [(&str, &str); 9] = [
+    (
+        "mapping values are not allowed",
+        "a `:` cannot stand here: put a text that has one in quotes",
+    ),
+    (
+        "block sequence entries are not allowed",
+        "a list cannot begin here: put it in a line of its own",
+    ),
+    (
+        "unknown escape character",
+        "there is no such escape in a text with double quotes: write `\\\\` for a `\\`",
+    ),
+    ("unclosed quote", "the quote that begins here is not closed"),
+    (
+        "mismatched bracket",
+        "this bracket is closed by one of another kind",
+    ),
+    ("unclosed bracket", "this bracket is not closed"),
+    ("unsupported YAML", "the version of YAML is not known: 1.2 is"),
+    (
+        "found character that cannot start any token",
+        "no value begins with this character: put the text in quotes",
+    ),
+    ("duplicate", "a key is given twice here: keep one of the two"),
+];
 
 /// A place in a text: line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +95,7 @@ pub(crate) fn parse(text: &str) -> Result<Tree, Mistake> {
         budget: serde_saphyr::budget! {
             max_nodes: MAX_VALUES,
             max_total_scalar_bytes: MAX_BYTES,
-            max_depth: MAX_DEPTH,
+            max_depth: MAX_DEPTH + DEPTH_SPARE,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
@@ -82,25 +116,52 @@ fn place(location: serde_saphyr::Location) -> Place {
     }
 }
 
-/// What the parser says, without the place, which stands before it.
+/// What is wrong, without the place, which stands before it.
 fn told(error: &serde_saphyr::Error) -> String {
-    let text = error.to_string();
-    let said = text.split(" at line ").next().unwrap_or(&text);
-    let said = said.split(" (defined").next().unwrap_or(said);
-    if said.starts_with("multiple YAML documents") {
-        return "a second document begins here: a file holds one graph".to_owned();
+    use serde_saphyr::Error as E;
+    match error {
+        E::MultipleDocuments { .. } => "a second document begins here: a file holds one graph".to_owned(),
+        E::UnknownAnchor { .. } => "this alias (`*name`) has no anchor (`&name`) before it".to_owned(),
+        E::RecursiveReferencesRequireWeakTypes { .. } => {
+            "this alias stands for a value that it is in itself: a value cannot contain itself".to_owned()
+        }
+        E::NonFiniteFloat { .. } => {
+            "JSON has no such number: write it as a text, in quotes, or as null".to_owned()
+        }
+        E::InvalidBinaryBase64 { .. } | E::BinaryNotUtf8 { .. } => {
+            "what has the tag `!!binary` must be base64 of a text".to_owned()
+        }
+        E::MergeValueNotMapOrSeqOfMaps { .. } | E::MergeKeyNotAllowed { .. } => {
+            "`<<` takes a map or a list of maps, as in `<<: *name`".to_owned()
+        }
+        E::Eof { .. } => "the text ends where a value must follow".to_owned(),
+        _ => {
+            let text = error.to_string();
+            let said = text.split(" at line ").next().unwrap_or(&text);
+            of_parser(said.split(" (defined").next().unwrap_or(said))
+        }
     }
-    if said.starts_with("budget breached")
-        || said.contains("limit exceeded")
-        || said.contains("recursion limit")
-    {
+}
+
+/// What the parser's own words say.
+fn of_parser(said: &str) -> String {
+    let is_limit = said.starts_with("budget breached") || said.contains("limit exceeded");
+    if said.contains("recursion limit") || (is_limit && said.contains("Depth")) {
+        return format!("nested deeper than {MAX_DEPTH} levels (json_depth)");
+    }
+    if is_limit {
         return format!(
-            "this is too large or nested too deeply: at most {MAX_VALUES} values, {} MiB and {MAX_DEPTH} levels, \
-             with what aliases stand for ({said})",
+            "this is too large: at most {MAX_VALUES} values and {} MiB, with what aliases stand for",
             MAX_BYTES >> 20
         );
     }
-    said.to_owned()
+    let plain = PARSER_WORDS.iter().find(|(words, _)| said.contains(words));
+    match plain {
+        Some((_, plain)) => (*plain).to_owned(),
+        // The messages of this file's own visitors are plain.
+        None if said.starts_with(OWN_WORDS) => said.to_owned(),
+        None => format!("this is no YAML: {said}"),
+    }
 }
 
 /// The tree of a text as JSON in one line. A number keeps its digits.
@@ -129,6 +190,10 @@ struct Writer<'t> {
 impl Writer<'_> {
     fn write(&mut self, tree: &Tree) {
         match &tree.value {
+            Node::Plain(Value::String(text)) => match self.whole_number(text, tree.defined) {
+                Some(number) => self.json.push_str(&number),
+                None => self.json.push_str(&Value::from(text.as_str()).to_string()),
+            },
             Node::Plain(value) => self.json.push_str(&value.to_string()),
             Node::Number(number) => self.number(number, tree.defined),
             Node::List(items) => {
@@ -160,7 +225,10 @@ impl Writer<'_> {
                     continue;
                 }
                 Key::Text(name) => format!("`{name}` is given twice here: keep one of the two"),
-                Key::Other(what) => format!("a key is a text: write \"{what}\", in quotes"),
+                Key::Other(what) => {
+                    let written = self.written(key.defined).unwrap_or(what);
+                    format!("a key is a text: write \"{written}\", in quotes")
+                }
             };
             self.mistakes.push(Mistake {
                 place: Some(place(key.referenced)),
@@ -170,16 +238,47 @@ impl Writer<'_> {
         self.json.push('}');
     }
 
+    /// The text of a value, as it is written.
+    fn written(&self, defined: serde_saphyr::Location) -> Option<&str> {
+        let span = defined.span();
+        let begin = usize::try_from(span.byte_offset()?).ok()?;
+        let end = begin.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+        self.text.get(begin..end).map(str::trim)
+    }
+
+    /// The number that a text without quotes is, in hexadecimal, octal or binary digits: one of more than 64 bits,
+    /// which the parser takes for a text.
+    fn whole_number(&self, text: &str, defined: serde_saphyr::Location) -> Option<String> {
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(digits) => ("-", digits),
+            None => ("", text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (base, digits) = BASES
+            .iter()
+            .find_map(|(prefix, base)| Some((*base, digits.strip_prefix(prefix)?)))?;
+        let number = in_decimal(digits, base)?;
+        let is_plain = self.written(defined) == Some(text) && !self.is_block(defined);
+        is_plain.then(|| format!("{sign}{number}"))
+    }
+
+    /// Whether a text is a block behind `|` or `>`.
+    fn is_block(&self, defined: serde_saphyr::Location) -> bool {
+        let begin = defined
+            .span()
+            .byte_offset()
+            .and_then(|begin| usize::try_from(begin).ok());
+        let before = begin.and_then(|begin| self.text.get(..begin)).unwrap_or_default();
+        let header = before.trim_end().lines().last().unwrap_or_default();
+        let header = header.split(" #").next().unwrap_or_default();
+        let word = header.split_whitespace().last().unwrap_or_default();
+        word.starts_with(['|', '>'])
+    }
+
     /// Writes a number with the digits of its text, where that is a number of JSON but for its sign or its
     /// point. A whole number in another base is what the parser reads.
     fn number(&mut self, number: &Number, defined: serde_saphyr::Location) {
-        let span = defined.span();
-        let text = span.byte_offset().zip(span.byte_len()).and_then(|(begin, len)| {
-            let begin = usize::try_from(begin).ok()?;
-            self.text
-                .get(begin..begin.checked_add(usize::try_from(len).ok()?)?)
-        });
-        let decimal = text.map(str::trim).and_then(decimal);
+        let text = self.written(defined);
+        let decimal = text.and_then(decimal);
         match decimal {
             Some(decimal) => self.json.push_str(&decimal),
             None if !number.is_f64() => self.json.push_str(&number.to_string()),
@@ -192,6 +291,37 @@ impl Writer<'_> {
             }),
         }
     }
+}
+
+/// How numbers begin that have another base than ten.
+const BASES: [(&str, u32); 3] = [("0x", 16), ("0o", 8), ("0b", 2)];
+
+/// The most digits of a number in another base.
+const MAX_BASE_DIGITS: usize = 1_000;
+
+/// A whole number in decimal digits.
+fn in_decimal(digits: &str, base: u32) -> Option<String> {
+    if digits.is_empty() || digits.len() > MAX_BASE_DIGITS {
+        return None;
+    }
+    // The decimal digits, the last one first.
+    let mut decimal = vec![0];
+    for digit in digits.chars() {
+        let mut carry = digit.to_digit(base)?;
+        for place in &mut decimal {
+            let value = *place * base + carry;
+            (*place, carry) = (value % 10, value / 10);
+        }
+        while carry > 0 {
+            decimal.push(carry % 10);
+            carry /= 10;
+        }
+    }
+    decimal
+        .iter()
+        .rev()
+        .map(|digit| char::from_digit(*digit, 10))
+        .collect()
 }
 
 /// The number of JSON that a number of YAML is, with the same digits.
@@ -307,7 +437,7 @@ impl<'de> Deserialize<'de> for Key {
 
 struct KeyVisitor;
 
-impl Visitor<'_> for KeyVisitor {
+impl<'de> Visitor<'de> for KeyVisitor {
     type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -337,147 +467,12 @@ impl Visitor<'_> for KeyVisitor {
     fn visit_f64<E: Error>(self, value: f64) -> Result<Key, E> {
         Ok(Key::Other(value.to_string()))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    fn check(text: &str, expect: Expect) {
-        let tree = parse(text).map_err(|mistake| vec![mistake]);
-        let read = tree.and_then(|tree| json(&tree, text));
-        expect.assert_eq(&match read {
-            Ok(json) => json,
-            Err(mistakes) => {
-                let told = mistakes.iter().map(|mistake| match mistake.place {
-                    Some(Place { line, column }) => format!("{line}:{column} {}", mistake.message),
-                    None => mistake.message.clone(),
-                });
-                told.collect::<Vec<_>>().join("\n")
-            }
-        });
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Key, A::Error> {
+        Err(A::Error::custom("a key is a text, and this is a list"))
     }
 
-    #[test]
-    fn values_are_those_of_yaml_1_2_in_the_order_of_the_text() {
-        check(
-            "b: [on, no, yes, ~, true]\na: {z: 1, y: 1.5, x: 007, w: 1_000, v: 2026-01-01}\nc: |\n  two\n  lines\n",
-            expect![[
-                r#"{"b":["on","no","yes",null,true],"a":{"z":1,"y":1.5,"x":"007","w":"1_000","v":"2026-01-01"},"c":"two\nlines\n"}"#
-            ]],
-        );
-        check(
-            "a: &x {k: v}\nb: *x\n",
-            expect![[r#"{"a":{"k":"v"},"b":{"k":"v"}}"#]],
-        );
-        check(
-            r#"{"a": [1, {"b": "\u00e9"}]}"#,
-            expect![[r#"{"a":[1,{"b":"é"}]}"#]],
-        );
-    }
-
-    #[test]
-    fn numbers_keep_their_digits() {
-        check(
-            "a: [123456789012345678901, 1.50, 0.12345678901234567890, -9223372036854775809, 18446744073709551616]\n",
-            expect![[
-                r#"{"a":[123456789012345678901,1.50,0.12345678901234567890,-9223372036854775809,18446744073709551616]}"#
-            ]],
-        );
-        check(
-            "a: &big 100000000000000000001\nb: *big\né: {c: *big, d: +5, e: .5, f: 1., g: 1e3, h: 0x1F}\n",
-            expect![[
-                r#"{"a":100000000000000000001,"b":100000000000000000001,"é":{"c":100000000000000000001,"d":5,"e":0.5,"f":1.0,"g":1e3,"h":31}}"#
-            ]],
-        );
-    }
-
-    #[test]
-    fn what_json_has_not_is_told_with_its_place() {
-        check(
-            "a: 1\nb: 2\na: 3\n",
-            expect!["3:1 `a` is given twice here: keep one of the two"],
-        );
-        check(
-            "nodes:\n  1: {}\n  true: {}\n  ~: {}\n",
-            expect![[r#"
-            2:3 a key is a text: write "1", in quotes
-            3:3 a key is a text: write "true", in quotes
-            4:3 a key is a text: write "null", in quotes"#]],
-        );
-        check(
-            "? [a]\n: 1\n",
-            expect!["1:3 invalid type: sequence, expected a text as the key"],
-        );
-        check(
-            "a: .inf\n",
-            expect!["1:4 non-finite float `.inf` rejected by the configured policy"],
-        );
-        check(
-            "a: 1\n---\nb: 2\n",
-            expect!["3:1 a second document begins here: a file holds one graph"],
-        );
-        check(
-            "a: [1,\n b: }\n",
-            expect!["1:4 mismatched bracket '[' closed by '}'"],
-        );
-    }
-
-    #[test]
-    fn a_small_text_stays_small() {
-        let mut lines = "a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
-        for (name, inner) in ["b", "c", "d", "e", "f", "g", "h", "i"]
-            .iter()
-            .zip("abcdefgh".chars())
-        {
-            let nine = vec![format!("*{inner}"); 9].join(", ");
-            lines += &format!("{name}: &{name} [{nine}]\n");
-        }
-        check(
-            &lines,
-            expect![
-                "6:16 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (budget breached: Nodes { nodes: 250001 })"
-            ],
-        );
-        let fat = format!(
-            "a: &a {}\nb: [{}]\n",
-            "x".repeat(100_000),
-            vec!["*a"; 1_000].join(", ")
-        );
-        check(
-            &fat,
-            expect![
-                "2:669 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (budget breached: ScalarBytes { total_scalar_bytes: 16800002 })"
-            ],
-        );
-        check(
-            &"[".repeat(10_000),
-            expect![
-                "1:256 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (recursion limit exceeded)"
-            ],
-        );
-        check(
-            &"- ".repeat(10_000),
-            expect![
-                "1:201 this is too large or nested too deeply: at most 250000 values, 16 MiB and 100 levels, with what aliases stand for (budget breached: Depth { depth: 101 })"
-            ],
-        );
-    }
-
-    #[test]
-    fn a_pointer_leads_to_a_key_or_the_nearest_thing_around_it() {
-        let tree = parse("nodes:\n  a/b: {uses: x}\nedges:\n  a/b:\n    - {to: c}\n").expect("it is YAML");
-        let at = |pointer: &str| {
-            let Place { line, column } = find(&tree, pointer);
-            (line, column)
-        };
-        assert_eq!(at(""), (1, 1));
-        assert_eq!(at("/nodes/a~1b"), (2, 3));
-        assert_eq!(at("/nodes/a~1b/uses"), (2, 9));
-        assert_eq!(at("/edges/a~1b/0/to"), (5, 8));
-        assert_eq!(at("/edges/a~1b/0/when"), (5, 7));
-        assert_eq!(at("/limits"), (1, 1));
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Key, A::Error> {
+        Err(A::Error::custom("a key is a text, and this is a map"))
     }
 }
