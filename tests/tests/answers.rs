@@ -74,7 +74,7 @@ fn malformed_arguments_exit_with_2_and_failures_with_1() {
         &["plugin", "add", "oci://nowhere"],
         &["plugin", "inspect", "starter", "--name", "given"],
         &["plugin", "new", "No Name", "--lang", "rust"],
-        &["serve", "--keep", "7", "--store", "sqlite::memory:"],
+        &["serve", "--keep", "7", "--store", "sqlite:/dev/null/heddle.db"],
         &["serve", "--allow-origin", "https://me:secret@app.example.org"],
     ] {
         let output = run(&server, malformed);

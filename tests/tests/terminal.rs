@@ -196,6 +196,8 @@ fn no_text_of_a_problem_acts_on_the_terminal() {
 #[test]
 fn no_argument_that_a_message_repeats_acts_on_the_terminal() {
     let (option, limit) = (format!("--{HOSTILE}"), format!("--limit={HOSTILE}"));
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("heddle.db").display());
     for arguments in [
         &["plugin", "add", HOSTILE] as &[&str],
         &["plugin", "push", HOSTILE, "oci://127.0.0.1/a:1"],
@@ -212,7 +214,7 @@ fn no_argument_that_a_message_repeats_acts_on_the_terminal() {
         &["import", HOSTILE],
         &["store", "check", "--store", HOSTILE],
         &["serve", "--listen", HOSTILE, "--store", HOSTILE],
-        &["serve", "--policy", HOSTILE, "--store", "sqlite::memory:"],
+        &["serve", "--policy", HOSTILE, "--store", &store],
     ] {
         let output = run("http://127.0.0.1:9", arguments);
         assert!(!output.status.success(), "{arguments:?}: {output:?}");
