@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 /// What is assumed where the system does not say.
 const MEMORY: usize = 4 << 30;
 
-/// How much memory there is for this process: that of the machine, or less where its control group or a limit of the
-/// process says so.
+/// How much memory there is for this process: that of the machine, or less where its control group says so.
 pub(crate) fn memory() -> usize {
-    let found = [of_machine(), of_group(), of_process()];
+    let found = [of_machine(), of_group()];
     found.into_iter().flatten().min().unwrap_or(MEMORY)
 }
 
@@ -46,18 +45,6 @@ fn limit_of_line(line: &str) -> Option<usize> {
     limits.min()
 }
 
-#[cfg(unix)]
-fn of_process() -> Option<usize> {
-    use rustix::process::{Resource, getrlimit};
-
-    let limits = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
-    limits
-        .into_iter()
-        .flatten()
-        .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
-        .min()
-}
-
 /// Lets this process open as many files as it may, and says how many that is.
 #[cfg(unix)]
 pub(crate) fn open_files() -> usize {
@@ -74,11 +61,6 @@ pub(crate) fn open_files() -> usize {
         Err(_) => limit.current,
     };
     now.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-#[cfg(not(unix))]
-fn of_process() -> Option<usize> {
-    None
 }
 
 #[cfg(not(unix))]

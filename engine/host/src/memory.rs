@@ -10,9 +10,12 @@
 //! nothing that another waits for, no two calls can wait for each other. The tools that a call calls use what it took.
 //! Where that is not enough, one call at a time has a further part.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,7 +33,6 @@ use crate::{
     output::held,
     policy::CallLimits,
     sandbox::Sandbox,
-    settings::Bytes,
     shares::{Share, Supply, Taken},
 };
 
@@ -54,6 +56,8 @@ pub(crate) struct Memory {
     elements: usize,
     /// What its table of resources takes at most.
     table: usize,
+    /// What it and the buffers took when they took most.
+    most_by_host: usize,
     /// What buffers take; there once there is one.
     buffers: Option<Arc<Buffers>>,
     /// What it has of the memory of all calls.
@@ -104,6 +108,7 @@ impl Memory {
             linear: 0,
             elements: 0,
             table: 0,
+            most_by_host: 0,
             buffers: None,
             total,
             refused: None,
@@ -128,6 +133,10 @@ impl Memory {
         NoMemory
     }
 
+    fn look_at_most(&mut self) {
+        self.most_by_host = self.most_by_host.max(self.by_host());
+    }
+
     /// Whether the instance may have so much more.
     fn fits(&self, more: usize) -> bool {
         self.linear.saturating_add(self.by_host()).saturating_add(more) <= self.limit
@@ -145,6 +154,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if self.most_by_host >= TRIM_FROM {
+            self.total.all.trim.soon();
+        }
         self.total.used.fetch_sub(self.linear + self.table, Relaxed);
     }
 }
@@ -182,6 +194,7 @@ impl Sandbox {
     pub(crate) async fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
         self.reserve(bytes).await?;
         self.memory.table += bytes;
+        self.memory.look_at_most();
         Ok(())
     }
 
@@ -196,10 +209,9 @@ impl Sandbox {
             })
         });
         buffers.bytes.fetch_add(bytes, Relaxed);
-        Ok(Charge {
-            buffers: buffers.clone(),
-            bytes,
-        })
+        let buffers = buffers.clone();
+        self.memory.look_at_most();
+        Ok(Charge { buffers, bytes })
     }
 }
 
@@ -300,6 +312,7 @@ pub(crate) struct TotalMemory {
     /// What the one call has that needs more than that.
     last: usize,
     last_turn: Arc<Semaphore>,
+    trim: Arc<Trim>,
 }
 
 /// What one call, and the tools that it calls, have of the memory of all calls.
@@ -327,6 +340,7 @@ impl TotalMemory {
             more: Supply::of(total - total / 2 - last),
             last,
             last_turn: Arc::new(Semaphore::new(1)),
+            trim: Arc::default(),
         })
     }
 
@@ -372,12 +386,118 @@ impl ChainMemory {
 
 /// What a failure says of memory that was refused: how much of it the host held.
 pub(crate) fn told(own: usize, by_host: usize) -> String {
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     match by_host {
         0 => String::new(),
         _ => format!(
-            ": {} were its own, and {} were what the host held for it, such as header fields, bodies, streams and files",
-            Bytes(own),
-            Bytes(by_host)
+            ": {:.1} MiB were its own, and {:.1} MiB were what the host held for it, such as header fields, bodies, streams \
+             and files",
+            mib(own),
+            mib(by_host)
         ),
+    }
+}
+
+/// What the host must have held for a call for its end to be followed by a trim.
+const TRIM_FROM: usize = 4 << 20;
+
+/// How long a trim waits, so that many calls which end together are followed by one.
+const TRIM_AFTER: Duration = Duration::from_millis(500);
+
+/// Gives memory that was freed back to the system, which the C library keeps for itself: what a call had the host hold
+/// lies between what others still have.
+#[derive(Default)]
+struct Trim {
+    is_due: AtomicBool,
+}
+
+impl Trim {
+    /// Trims soon.
+    fn soon(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if self.is_due.swap(true, Relaxed) {
+            return;
+        }
+        let trim = self.clone();
+        runtime.spawn(async move {
+            tokio::time::sleep(TRIM_AFTER).await;
+            trim.is_due.store(false, Relaxed);
+            // It takes milliseconds.
+            let _ = tokio::task::spawn_blocking(give_back).await;
+        });
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_back() {
+    #[allow(unsafe_code)]
+    // SAFETY: the declaration is that of malloc.h.
+    unsafe extern "C" {
+        fn malloc_trim(keep: usize) -> i32;
+    }
+    // SAFETY: it may be called at any time and from any thread: it takes the allocator's own locks, and touches nothing
+    // but what is free.
+    #[allow(unsafe_code)]
+    unsafe {
+        malloc_trim(0);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn share() -> Arc<Share> {
+        Arc::default()
+    }
+
+    /// Has a call use so much more.
+    async fn use_more(call: &ChainMemory, more: usize, limit: usize) -> Result<(), usize> {
+        if !call.has(more) {
+            call.take(more, limit).await?;
+        }
+        call.used.fetch_add(more, Relaxed);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_call_has_a_part_for_itself_and_waits_for_what_is_more() {
+        // 8 MiB for each of four calls, 24 MiB to share, 8 MiB for one of them.
+        let all = TotalMemory::of(64 * MIB, 4);
+        let (one, other, third) = (all.begin(&share()), all.begin(&share()), all.begin(&share()));
+        for call in [&one, &other, &third] {
+            use_more(call, 8 * MIB, 24 * MIB).await.unwrap();
+        }
+        use_more(&one, MIB, 24 * MIB).await.unwrap();
+        let mut waits = Box::pin(use_more(&other, MIB, 24 * MIB));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(one);
+        waits.as_mut().now_or_never().unwrap().unwrap();
+        drop(waits);
+        drop((other, third));
+        assert_eq!(all.more.free(), 24 * MIB);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_tools_need_more_than_it_took_has_the_last_part_and_no_more() {
+        let all = TotalMemory::of(64 * MIB, 4);
+        let call = all.begin(&share());
+        use_more(&call, 40 * MIB, 24 * MIB).await.unwrap();
+        assert_eq!(use_more(&call, MIB, 24 * MIB).await, Err(40 * MIB));
+        assert_eq!(all.last_turn.available_permits(), 0);
+        drop(call);
+        assert_eq!(
+            (all.more.free(), all.last_turn.available_permits()),
+            (24 * MIB, 1)
+        );
     }
 }
