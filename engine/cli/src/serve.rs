@@ -78,6 +78,9 @@ pub(crate) struct Serve {
     /// How many bytes all runs under way may hold in memory, as in 2GiB; past that a further run is queued
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
     max_run_memory: u64,
+    /// How many bytes the export of a run may have that is imported, as in 1GiB; it is in memory meanwhile
+    #[arg(long, value_name = "SIZE", default_value = "384MiB", value_parser = size)]
+    max_import: u64,
     /// How long runs are kept after their end, as in 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d,
     /// finished=forever; the most particular one stands; repeatable [default: 7d]
     #[arg(long = "keep", value_name = "RULE")]
@@ -187,6 +190,7 @@ impl Serve {
             grant_over_http: self.grant_over_http,
             allowed_hosts: self.allow_hosts,
             allowed_origins: self.allow_origins,
+            max_import_bytes: usize::try_from(self.max_import).unwrap_or(usize::MAX),
             ..ServerSettings::default()
         };
         let address = listener.local_addr()?;

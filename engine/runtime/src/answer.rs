@@ -248,6 +248,12 @@ pub enum ImportError {
         /// How many they may take.
         limit: u64,
     },
+    /// At one of its events it holds more memory than a run may.
+    #[error("the run holds more than {limit} bytes in memory, the limit (max_run_bytes)")]
+    HoldsTooMuch {
+        /// The limit.
+        limit: usize,
+    },
     /// There are as many graphs as there may be.
     #[error(transparent)]
     Full(#[from] Full),

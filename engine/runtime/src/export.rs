@@ -11,7 +11,8 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use heddle_kernel::{
-    Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins, tokens::in_one_line,
+    Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins, run::with_room_to_fail,
+    tokens::in_one_line,
 };
 use serde::Serialize;
 
@@ -82,10 +83,10 @@ impl Engine {
     ///
     /// # Errors
     /// Where it is malformed, there is such a run, or it could not be kept.
-    pub async fn import(&self, export: &[u8]) -> Result<RunId, ImportError> {
+    pub async fn import(&self, export: impl AsRef<[u8]> + Send) -> Result<RunId, ImportError> {
         let inner = &self.inner;
         let journal = &inner.ports.journal;
-        let mut replay = Replay::open(export)?;
+        let mut replay = Replay::open(export.as_ref())?;
         let id = replay.head.run_id;
         if journal.run(id).await?.is_some() {
             return Err(ImportError::Known(id));
@@ -94,9 +95,16 @@ impl Engine {
         let limit = inner.settings.max_journal_bytes;
         while let Some(event) = replay.read()? {
             replay.fold(&event)?;
+            if let Some(run) = &mut replay.run {
+                inner.settings.limit(run);
+                if run.holds_too_much() {
+                    let limit = run.max_run_bytes;
+                    return Err(ImportError::HoldsTooMuch { limit });
+                }
+            }
             pace.count(&event.event);
             bytes = bytes.saturating_add(event.event.size() as u64);
-            if bytes > limit {
+            if bytes > with_room_to_fail(limit) {
                 return Err(ImportError::TooLarge { bytes, limit });
             }
             events.push(Arc::new(event));
@@ -109,7 +117,10 @@ impl Engine {
         let group = import.replay.head.group.clone();
         let (run, append) = import.finish(now)?;
         let group = group.filter(|_| !run.status.is_over());
-        for graph in import.replay.used.into_values() {
+        let graphs = import.replay.used;
+        // The text has been read, and the events go to the journal as another one.
+        drop(export);
+        for graph in graphs.into_values() {
             inner.put_graph(graph).await?;
         }
         // It tells when the run is durable, and is not driven.

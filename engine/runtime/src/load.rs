@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 
 use heddle_kernel::{Recorded, Run, RunId, graph::Pins, run::Snapshot};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     answer::ReadError,
     inner::Inner,
+    memory::Charge,
     outbox::Pace,
     ports::{RunSnapshot, StoreError},
 };
@@ -22,8 +22,8 @@ pub(crate) struct Loaded {
     pub(crate) run: Run,
     /// How far it is from its next snapshot.
     pub(crate) pace: Pace,
-    /// Held while the run is in memory and not charged to what all runs may hold.
-    pub(crate) turn: Option<OwnedSemaphorePermit>,
+    /// What the run is charged with until it goes on, or is dropped.
+    charge: Option<Charge>,
 }
 
 /// How many runs are loaded at the same time: until one is, it is not known how much it holds.
@@ -37,14 +37,13 @@ impl Inner {
 
     /// A run after the event `until`, or its last one before.
     pub(crate) async fn load_to(&self, id: RunId, until: u64) -> Result<Option<Loaded>, ReadError> {
-        let turn = self.loads.clone().acquire_owned().await;
-        let turn = turn.expect("nobody closes this semaphore");
+        let _turn = self.loads.acquire().await.expect("nobody closes this semaphore");
         let from = self.restored(id, until).await?;
         let mut loaded = self
             .fold(id, from, until, |_, _| ControlFlow::Continue(()))
             .await?;
         if let Some(loaded) = &mut loaded {
-            loaded.turn = Some(turn);
+            loaded.charge = Some(self.memory.charge(loaded.run.held_bytes()));
         }
         if loaded.is_none() && known(id, self.ports.journal.run(id).await)?.is_some() {
             return Err(damaged(id, "it has no events"));
@@ -92,8 +91,8 @@ impl Inner {
             .map_err(|error| damaged(id, error))?;
         self.settings.limit(&mut run);
         let pace = Pace::after_snapshot(text.len());
-        let turn = None;
-        Ok(Loaded { run, pace, turn })
+        let charge = None;
+        Ok(Loaded { run, pace, charge })
     }
 
     /// Folds the events that follow, up to the event `until`, and shows each with the run right after it,
@@ -150,8 +149,8 @@ impl Inner {
                 let first = Run::from_first(id, graph, graphs, event);
                 let mut run = first.map_err(|error| damaged(id, error))?;
                 self.settings.limit(&mut run);
-                let (pace, turn) = (Pace::default(), None);
-                Loaded { run, pace, turn }
+                let (pace, charge) = (Pace::default(), None);
+                Loaded { run, pace, charge }
             }
             (None, None) => return Err(damaged(id, "the journal does not begin with the run's start")),
         };

@@ -105,11 +105,7 @@ impl Inner {
         input: Option<Input>,
         seat: Seat,
     ) -> Result<(Arc<LiveRun>, u64), Refusal> {
-        let Loaded {
-            run,
-            pace,
-            turn: _turn,
-        } = loaded;
+        let Loaded { run, pace, .. } = loaded;
         let mut outbox = Outbox::of_loaded(&run, pace);
         let durable = run.seq;
         let live = Arc::new(LiveRun::new(run, durable, &[], &self.memory));

@@ -68,8 +68,8 @@ pub(crate) async fn import(
     State(app): State<App>,
     Exported { text, permit }: Exported,
 ) -> Result<Response, Problem> {
-    let imported = app.engine.import(&text).await;
-    drop((text, permit));
+    let imported = app.engine.import(text).await;
+    drop(permit);
     let id = imported?;
     let location = [(header::LOCATION, format!("/v1/runs/{id}"))];
     let run = runs::answer(&app, id).await?;

@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::State,
     http::{StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use heddle_kernel::{Definition, graph::SCHEMA, picture::Picture};
 use heddle_runtime::{
@@ -98,6 +98,7 @@ impl From<ports::GraphSummary> for GraphSummary {
     responses(
         (status = 201, description = "The graph is new", body = CreatedGraphBody, headers(("location" = String, description = "Where it is"))),
         (status = 200, description = "The graph was there", body = CreatedGraphBody, headers(("location" = String, description = "Where it is"))),
+        (status = 409, description = "There are as many graphs as may be kept", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The graph has errors", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -211,10 +212,7 @@ pub(crate) async fn list(
         (status = 404, description = "There is no such graph", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(
-    State(app): State<App>,
-    Parted(graph): Parted<String>,
-) -> Result<impl IntoResponse, Problem> {
+pub(crate) async fn get(State(app): State<App>, Parted(graph): Parted<String>) -> Result<Response, Problem> {
     let row = find(&app, &graph).await?;
     let definition = RawValue::from_string(row.definition.to_string())
         .map_err(|error| StoreError::Damaged(error.to_string()))?;
@@ -229,7 +227,7 @@ pub(crate) async fn get(
         },
         definition,
     };
-    Ok(Json(body))
+    app.large.json(&body)
 }
 
 /// Get the form of a graph
@@ -289,6 +287,7 @@ pub(crate) async fn picture(
     Parted(graph): Parted<String>,
     Params(params): Params<PictureParams>,
 ) -> Result<impl IntoResponse, Problem> {
+    let _turn = app.large.turn().await;
     let row = find(&app, &graph).await?;
     // A large graph takes a moment to lay out, in which others are served.
     let drawn = tokio::task::spawn_blocking(move || {

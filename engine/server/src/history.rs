@@ -67,8 +67,8 @@ pub(crate) async fn list(
     Params(params): Params<StepParams>,
 ) -> Result<Response, Problem> {
     let limit = count("limit", params.limit, DEFAULT_STEPS, MAX_STEPS)?;
-    let _turn = app.large.turn().await;
     let run = runs::find(&app, id).await?;
+    let _turn = app.large.turn().await;
     let steps = steps::read(&app.engine, &run, params.after.unwrap_or_default(), limit).await?;
     let last = steps.last().map(StepSummary::number);
     let next_after = last.filter(|last| steps.len() == limit && *last < run.steps);

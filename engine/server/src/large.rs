@@ -39,7 +39,8 @@ impl LargeAnswers {
         }
     }
 
-    /// Waits for its turn to read a run. Until the permit is dropped, what was read may be in memory.
+    /// Waits for its turn to read a run's history. Until the permit is dropped, what was read may be in memory; whoever
+    /// holds it waits for nothing but reads.
     pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
         let turn = self.reads.clone().acquire_owned().await;
         turn.expect("nobody closes this semaphore")

@@ -52,6 +52,7 @@ pub(crate) struct Created {
     request_body = DefinitionDoc,
     responses(
         (status = 200, description = "The graph", body = Created),
+        (status = 409, description = "There are as many graphs as may be kept", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The graph has errors", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -197,8 +198,8 @@ pub(crate) struct StateBody {
 pub(crate) async fn state(State(app): State<App>, Parted(text): Parted<String>) -> Result<Response, Problem> {
     // The original knew one answer for every id that is no run's.
     let id = run_id(&text).map_err(|problem| Problem::new(Kind::NO_SUCH_RUN, problem.detail()))?;
-    let _turn = app.large.turn().await;
     let run = app.engine.run(id).await?.ok_or_else(|| no_such_run(id))?;
+    let _turn = app.large.turn().await;
     let logs = logs(&app, &run).await?;
     app.large.json(&StateBody {
         run_id: id,

@@ -209,7 +209,8 @@ pub(crate) async fn inspect(
 }
 
 /// Every version of a plugin.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is written item by item")]
 pub(crate) struct PluginVersions {
     /// Its name.
     name: String,
@@ -228,18 +229,15 @@ pub(crate) struct PluginVersions {
         (status = 404, description = "There is no such plugin", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(
-    State(app): State<App>,
-    Parted(name): Parted<String>,
-) -> Result<Json<PluginVersions>, Problem> {
-    let plugins = app.engine.plugins();
-    let versions = plugins.iter().filter(|plugin| *plugin.name == *name);
-    let versions: Vec<PluginBody> = versions.map(|plugin| PluginBody::from(&**plugin)).collect();
+pub(crate) async fn get(State(app): State<App>, Parted(name): Parted<String>) -> Result<Response, Problem> {
+    let mut versions = app.engine.plugins();
+    versions.retain(|plugin| *plugin.name == *name);
     if versions.is_empty() {
         let detail = format!("there is no plugin `{name}`: GET /v1/plugins lists those that there are");
         return Err(Problem::new(Kind::NO_SUCH_PLUGIN, detail));
     }
-    Ok(Json(PluginVersions { name, versions }))
+    let versions = versions.into_iter().map(|plugin| PluginBody::from(&*plugin));
+    Ok(streamed::list_of(&name, "versions", versions))
 }
 
 /// A tool: a function that takes JSON and gives JSON.

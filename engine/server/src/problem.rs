@@ -416,7 +416,9 @@ impl From<ImportError> for Problem {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Malformed { .. } => Self::new(Kind::MALFORMED_EXPORT, error.to_string()),
-            ImportError::TooLarge { .. } => Self::new(Kind::TOO_LARGE, error.to_string()),
+            ImportError::TooLarge { .. } | ImportError::HoldsTooMuch { .. } => {
+                Self::new(Kind::TOO_LARGE, error.to_string())
+            }
             ImportError::Known(_) => Self::new(Kind::RUN_KNOWN, error.to_string()),
             ImportError::Full(full) => full.into(),
             ImportError::Store(error) => error.into(),

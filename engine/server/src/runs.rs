@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -125,7 +124,6 @@ pub(crate) async fn tell_started(
     if run.replayed {
         headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
     }
-    let _turn = app.large.turn().await;
     let view = match run.view().await {
         Some(view) => view,
         None => match find(app, run.id).await {
@@ -161,7 +159,6 @@ async fn row(app: &App, id: RunId) -> Result<RunRow, Problem> {
 /// The answer with a run, its state and what its row tells.
 pub(crate) async fn answer(app: &App, id: RunId) -> Result<Response, Problem> {
     let row = row(app, id).await?;
-    let _turn = app.large.turn().await;
     app.large.json(&RunBody::of(find(app, id).await?, &row))
 }
 
@@ -185,7 +182,7 @@ pub(crate) struct RunList {
         (status = 404, description = "No graph has this id or name", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<Json<RunList>, Problem> {
+pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<Response, Problem> {
     let page = page_token::Page::new(params.page_size)?;
     let filter = params.filter()?;
     let token = params.page_token.as_deref();
@@ -198,10 +195,10 @@ pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<J
     let mut rows = app.engine.runs(filter.clone(), before, page.ask()).await?;
     let last = page.cut(&mut rows);
     let next_page_token = last.map(|row| page_token::write_run(row.position(), &filter));
-    Ok(Json(RunList {
+    app.large.json(&RunList {
         runs: rows.into_iter().map(RunSummary::from).collect(),
         next_page_token,
-    }))
+    })
 }
 
 /// Get a run

@@ -18,7 +18,8 @@ pub struct ServerSettings {
     pub max_body_bytes: usize,
     /// The largest component that may be uploaded, in bytes. Default: 64 MiB.
     pub max_component_bytes: usize,
-    /// The largest export of a run that may be imported, in bytes. Default: 256 MiB.
+    /// The largest export of a run that may be imported, in bytes. Default: 384 MiB, so that it has room for every run
+    /// whose journal is within its default limit.
     pub max_import_bytes: usize,
     /// How many runs may be imported at once: each is in memory until it is kept. A further one waits until its turn
     /// comes, as long as its body may take to arrive, and is then refused. Default: 1.
@@ -57,7 +58,7 @@ impl Default for ServerSettings {
             grant_over_http: false,
             max_body_bytes: 16 << 20,
             max_component_bytes: 64 << 20,
-            max_import_bytes: 256 << 20,
+            max_import_bytes: 384 << 20,
             max_imports: 1,
             max_reads_at_once: 8,
             max_answer_bytes: 128 << 20,

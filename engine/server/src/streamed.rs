@@ -18,10 +18,26 @@ pub(crate) fn list<T: Serialize>(
     key: &str,
     items: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
 ) -> Response {
-    let begin = format!("{{\"{key}\":[").into_bytes();
+    written(format!("{{\"{key}\":["), items)
+}
+
+/// The same with the `name` of what the items are of.
+pub(crate) fn list_of<T: Serialize>(
+    name: &str,
+    key: &str,
+    items: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
+) -> Response {
+    let name = serde_json::Value::from(name);
+    written(format!("{{\"name\":{name},\"{key}\":["), items)
+}
+
+fn written<T: Serialize>(
+    begin: String,
+    items: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
+) -> Response {
     let pieces = stream::iter(Pieces {
         items: items.into_iter(),
-        piece: begin,
+        piece: begin.into_bytes(),
         before: 0,
         over: false,
     });

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Doing, Items, Run, apply::Fold, outcome::clip};
+use super::{Doing, Items, MAX_ITEMS, Run, apply::Fold, outcome::clip};
 use crate::{
     event::Item,
     graph::OnItemError,
@@ -29,6 +29,10 @@ impl Items {
     /// The items of a list, or the values of an object.
     pub(super) fn read(text: &Json) -> Fold<Self> {
         let wrong = |error: serde_json::Error| error.to_string();
+        let many = count(text.get());
+        if many > MAX_ITEMS {
+            return Err(format!("{many} items are more than a map's limit of {MAX_ITEMS}"));
+        }
         let (keys, all): (Option<Arc<[String]>>, Vec<Json>) = if text.get().trim_start().starts_with('{') {
             let members: Members = serde_json::from_str(text.get()).map_err(wrong)?;
             let (keys, values): (Vec<String>, Vec<Json>) = members.0.into_iter().unzip();
@@ -46,6 +50,26 @@ impl Items {
             bytes: 0,
         })
     }
+}
+
+/// How many items a list or an object has, at least: counted before any of them is read, since an item takes far more
+/// memory than its text.
+fn count(text: &str) -> usize {
+    let (mut depth, mut in_string, mut is_escaped, mut commas) = (0_usize, false, false, 0);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 1 => commas += 1,
+            _ => {}
+        }
+    }
+    // Whether it has one item or none is for who reads it.
+    if commas == 0 { 0 } else { commas + 1 }
 }
 
 impl Run {
@@ -134,4 +158,26 @@ fn indexed<'i>(members: impl Iterator<Item = (&'i String, &'i Option<Json>)>) ->
         text.push_str(value.as_ref().map_or("null", |value| value.get()));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_counted_without_reading_them() {
+        for (text, items) in [
+            ("[]", 0),
+            ("[1]", 0),
+            ("[1, 2]", 2),
+            (r#"["a,b\\\",", [1, 2, 3], {"c": 4, "d": 5}]"#, 3),
+            (r#"{"a,\\": [1, 2], "b": {"c": 1, "d": 2}}"#, 2),
+            ("12", 0),
+        ] {
+            assert_eq!(count(text), items, "{text}");
+        }
+        let text = format!("[{}0]", "0,".repeat(MAX_ITEMS));
+        let refused = Items::read(&json(&text).expect("a list")).expect_err("they are too many");
+        assert!(refused.contains("100001 items"), "{refused}");
+    }
 }

@@ -13,6 +13,12 @@ use crate::{
 /// The least room for undoing, in bytes.
 const MIN_UNDO_BYTES: u64 = 1 << 20;
 
+/// How many bytes the journal of a run may have that failed because of this limit: with the events of the failure, and
+/// what was undone.
+pub fn with_room_to_fail(limit: u64) -> u64 {
+    limit.saturating_add((limit / 4).max(MIN_UNDO_BYTES))
+}
+
 impl Run {
     /// How many bytes the events of the run may take, and the name of the limit that says so: the lower one of the
     /// graph's and the engine's.
@@ -57,7 +63,7 @@ impl Run {
     /// Why nothing more is undone, where the journal has no room for it.
     pub(super) fn no_room_to_undo(&self) -> Option<String> {
         let (limit, name) = self.journal_limit();
-        let most = limit.saturating_add((limit / 4).max(MIN_UNDO_BYTES));
+        let most = with_room_to_fail(limit);
         (self.journal_bytes > most && !self.undo.is_empty()).then(|| {
             format!(
                 "{} steps, since the run's journal has {} bytes, more than its limit of {limit} ({name}) and the room for \

@@ -63,6 +63,17 @@ impl Run {
         };
     }
 
+    /// Whether the run holds more than it may, counted anew where it is time. Whoever folds events that were not decided
+    /// here asks after each.
+    pub fn holds_too_much(&mut self) -> bool {
+        let Held { counted, added } = self.held;
+        let limit = self.max_run_bytes;
+        if added > counted.max(MIN_ADDED) || (self.held_bytes() > limit && added > limit / 16) {
+            self.recount();
+        }
+        self.held.counted > limit
+    }
+
     /// Counts what a policy made of the keys of an update: values that no event has.
     pub(super) fn count_folded(&mut self, graph: &Graph, state: &Object) {
         let folded = graph.policies.keys().filter_map(|key| state.get(key));
@@ -73,15 +84,12 @@ impl Run {
 impl Events<'_> {
     /// Counts what the run holds where it is time, and has it fail where it holds more than it may.
     pub(super) fn check_memory(&mut self) {
-        let Held { counted, added } = self.run.held;
-        let limit = self.run.max_run_bytes;
-        if added > counted.max(MIN_ADDED) || (self.run.held_bytes() > limit && added > limit / 16) {
-            self.run.recount();
-        }
+        let holds_too_much = self.run.holds_too_much();
         let goes_on = !self.run.status.is_over() && self.run.ending.is_none() && !self.run.is_held();
-        if !goes_on || self.run.held.counted <= limit {
+        if !goes_on || !holds_too_much {
             return;
         }
+        let limit = self.run.max_run_bytes;
         let message = format!(
             "the run holds {} bytes in its branches, its maps and the steps that it may have to undo, more than its limit \
              of {limit} (max_run_bytes): have fewer branches or items under way at once, or keep large values outside of \

@@ -37,6 +37,7 @@ pub use call::Prepared;
 pub use decide::decide;
 pub use given::Given;
 pub use input::{Input, Refusal, Upgrade};
+pub use journal::with_room_to_fail;
 pub use look::{Group, ItemPlace, Owed, Waiting};
 pub use outcome::{Answer, Outcome, Route};
 pub use snapshot::Snapshot;

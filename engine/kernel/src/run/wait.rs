@@ -5,8 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    At, Doing, Execution, Items, MAX_ITEMS, Outcome, ROOT, Route, Task, call::Env, decide::Events,
-    outcome::check_depth,
+    At, Doing, Execution, Items, Outcome, ROOT, Route, Task, call::Env, decide::Events, outcome::check_depth,
 };
 use crate::{
     event::{Event, Failure, FailureKind, Item, WaitTexts},
@@ -163,19 +162,14 @@ impl Events<'_> {
     pub(super) fn open_map(&mut self, step: u64, task: &Task, map: &Map) -> Result<(), Failure> {
         let items = self.run.env(task).evaluate(&map.over, "`map.over`")?;
         let wrong = |message: String| Failure::new(FailureKind::Expression, message);
-        let read = Items::read(&items).map_err(|_| {
-            let kind = kind_of(items.get()).unwrap_or("nothing");
-            wrong(format!(
-                "a map goes over a list or an object; `{}` gave {kind}",
-                map.over.source()
-            ))
+        Items::read(&items).map_err(|problem| match kind_of(items.get()) {
+            Some("an array" | "an object") => wrong(format!("{problem}: split the list")),
+            kind => wrong(format!(
+                "a map goes over a list or an object; `{}` gave {}",
+                map.over.source(),
+                kind.unwrap_or("nothing")
+            )),
         })?;
-        if read.all.len() > MAX_ITEMS {
-            return Err(wrong(format!(
-                "{} items are more than a map's limit of {MAX_ITEMS}: split the list",
-                read.all.len()
-            )));
-        }
         self.push(Event::MapStarted { step, items });
         self.more_items(step);
         Ok(())
