@@ -20,7 +20,10 @@ use crate::problem::{Kind, Problem};
 
 /// The parameters of each operation, by its path as the router has it.
 #[derive(Clone)]
-pub(crate) struct Queries(Arc<HashMap<String, Vec<(Method, Vec<String>)>>>);
+pub(crate) struct Queries(Arc<HashMap<String, Operations>>);
+
+/// The operations at a path, each with the names of its parameters.
+type Operations = Vec<(Method, Vec<String>)>;
 
 impl Queries {
     /// For the routes of this description of the interface.
@@ -76,8 +79,9 @@ fn parameters(operation: &Operation) -> Vec<String> {
 /// Refuses a request whose query cannot be read, or has a parameter that its operation does not declare.
 pub(crate) async fn check(State(queries): State<Queries>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let known = path.and_then(|path| queries.known(path.as_str(), request.method()));
-    if let (Some(known), Some(_)) = (known, request.uri().query())
+    if request.uri().query().is_some()
+        && let Some(path) = path
+        && let Some(known) = queries.known(path.as_str(), request.method())
         && let Err(message) = check_query(request.uri(), known)
     {
         return Problem::new(Kind::BAD_QUERY, message).into_response();
