@@ -133,10 +133,9 @@ fn cells(at: usize, row: &Row, columns: &[String]) -> Result<Vec<String>> {
             Err(Error::invalid_input(message))
         }
         Row::Listed(cells) => {
-            let written = |(cell, value): (usize, &Box<RawValue>)| {
-                written(value).ok_or_else(|| refused(at, &format!("[{cell}]")))
-            };
-            cells.iter().enumerate().map(written).collect()
+            let cells = cells.iter().map(|cell| &**cell).enumerate();
+            let written = |(cell, value)| written(value).ok_or_else(|| refused(at, &format!("[{cell}]")));
+            cells.map(written).collect()
         }
         Row::Named(cells) => {
             let of = |column: &String| {
