@@ -4,6 +4,7 @@
 //! was cancelled included), 2 wrong usage, 130 interrupted.
 
 mod archive;
+mod artifact;
 mod backtest;
 mod check;
 mod client;
@@ -23,6 +24,7 @@ mod oci;
 mod output;
 mod paint;
 mod plugins;
+mod private;
 mod refusal;
 mod runs;
 mod schedule;
@@ -30,6 +32,7 @@ mod serve;
 mod server;
 mod shape;
 mod shown;
+mod sign_in;
 mod sse;
 mod steer;
 mod store;
