@@ -6,6 +6,7 @@
 mod archive;
 mod artifact;
 mod backtest;
+mod cache_key;
 mod check;
 mod client;
 mod credentials;
