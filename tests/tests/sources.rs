@@ -51,8 +51,17 @@ impl Desk {
 
     /// What a command tells on stderr that fails.
     fn refused(&self, arguments: &[&str]) -> String {
+        self.fails(arguments, 1)
+    }
+
+    /// What a command tells on stderr that is used wrongly.
+    fn misused(&self, arguments: &[&str]) -> String {
+        self.fails(arguments, 2)
+    }
+
+    fn fails(&self, arguments: &[&str], code: i32) -> String {
         let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
         String::from_utf8(output.stderr).expect("stderr is text")
     }
 
@@ -106,7 +115,7 @@ fn files_and_folders_are_added_and_one_that_is_refused_holds_up_none() {
         told.contains("nowhere.wasm: cannot read") && told.contains("2 of 4"),
         "{told}"
     );
-    let told = desk.refused(&["plugin", "add", "many", "--name", "x"]);
+    let told = desk.misused(&["plugin", "add", "many", "--name", "x"]);
     assert!(told.contains("--name x is for one plugin"), "{told}");
     std::fs::create_dir(desk.file("empty")).unwrap();
     assert!(
@@ -433,7 +442,7 @@ fn what_cannot_be_had_from_a_registry_says_why() {
         refused.contains("no answer from 127.0.0.1:1") && refused.contains("refused"),
         "{refused}"
     );
-    let refused = desk.refused(&["plugin", "add", "oci://shop:1"]);
+    let refused = desk.misused(&["plugin", "add", "oci://shop:1"]);
     assert!(refused.contains("names no registry"), "{refused}");
     // A registry on another machine is asked over TLS, unless it is said otherwise: that one has none.
     let far = nothing.replace("127.0.0.1", "127.0.0.1.nip.invalid");
@@ -448,7 +457,7 @@ fn what_cannot_be_had_from_a_registry_says_why() {
     );
     let file = desk.write("shop.wasm", "shop@1.0.0");
     let pushed = desk.ok(&["plugin", "push", &file, &registry.reference("shop:1")]);
-    let refused = desk.refused(&["plugin", "push", &file, pushed.trim()]);
+    let refused = desk.misused(&["plugin", "push", &file, pushed.trim()]);
     assert!(refused.contains("name a tag"), "{refused}");
 }
 
