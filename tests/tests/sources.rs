@@ -123,7 +123,7 @@ fn files_and_folders_are_added_and_one_that_is_refused_holds_up_none() {
             .contains("no .wasm file")
     );
     assert!(
-        desk.refused(&["plugin", "add", "https://example.org/a.wasm"])
+        desk.misused(&["plugin", "add", "https://example.org/a.wasm"])
             .contains("download it first")
     );
     // What a plugin asks for and has is told when it is added.
