@@ -458,11 +458,17 @@ impl Default for Place {
             .unwrap();
         }
         // The tests share one cache of compiled plugins, as the servers of one machine would.
-        let cache = target().join("test-cache").display().to_string();
+        let shared = |name: &str| target().join(name).display().to_string();
+        let cache = [
+            "--cache".to_owned(),
+            shared("test-cache"),
+            "--cache-key".to_owned(),
+            shared("test-cache.key"),
+        ];
         Self {
             store: folder.path().join("heddle.db"),
             folder,
-            arguments: vec!["--cache".to_owned(), cache],
+            arguments: cache.into(),
             environment: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, stub::tls_file};
 
 /// A password file with the user `heddle` whose password is `secret` (bcrypt).
 const USERS: &str = "heddle:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
@@ -24,15 +24,21 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry that lets anybody pull and push.
     pub fn start() -> Self {
-        Self::start_with("")
+        Self::start_with("", "")
     }
 
-    /// Starts a registry for the user `heddle` with the password `secret`.
+    /// Starts a registry over TLS for the user `heddle` with the password `secret`.
     pub fn start_with_users() -> Self {
-        Self::start_with("auth: {htpasswd: {realm: tests, path: USERS}}\n")
+        let file = |name| tls_file(name).display().to_string();
+        let tls = format!(
+            ", tls: {{certificate: {}, key: {}}}",
+            file("server.pem"),
+            file("server.key")
+        );
+        Self::start_with(&tls, "auth: {htpasswd: {realm: tests, path: USERS}}\n")
     }
 
-    fn start_with(auth: &str) -> Self {
+    fn start_with(tls: &str, auth: &str) -> Self {
         let folder = TempDir::new().expect("a folder for the registry");
         let (users, config) = (folder.path().join("users"), folder.path().join("config.yml"));
         std::fs::write(&users, USERS).unwrap();
@@ -42,7 +48,7 @@ impl Registry {
             &config,
             format!(
                 "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n\
-                 http: {{addr: 127.0.0.1:0}}\nlog: {{level: info, formatter: json}}\n{auth}"
+                 http: {{addr: 127.0.0.1:0{tls}}}\nlog: {{level: info, formatter: json}}\n{auth}"
             ),
         )
         .unwrap();

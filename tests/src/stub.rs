@@ -122,7 +122,7 @@ pub fn authority() -> PathBuf {
     tls_file("authority.pem")
 }
 
-fn tls_file(name: &str) -> PathBuf {
+pub(crate) fn tls_file(name: &str) -> PathBuf {
     super::repository().join("engine/host/tests/host/tls").join(name)
 }
 

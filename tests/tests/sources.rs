@@ -6,7 +6,11 @@ use std::{
     process::{Command, Output},
 };
 
-use heddle_tests::{Server, component, heddle, registry::Registry};
+use heddle_tests::{
+    Server, component, heddle,
+    registry::Registry,
+    stub::{Reply, Stub, authority},
+};
 use serde_json::{Value, json};
 
 /// A server, and a folder of one's own in which commands are run.
@@ -31,6 +35,8 @@ impl Desk {
             .env("HEDDLE_SERVER", format!("http://{}", self.server.address))
             .env_remove("HEDDLE_OCI_USER")
             .env_remove("HEDDLE_OCI_PASSWORD")
+            .env_remove("HEDDLE_OCI_REGISTRY")
+            .env("SSL_CERT_FILE", authority())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()
             .expect("the command runs")
@@ -45,8 +51,17 @@ impl Desk {
 
     /// What a command tells on stderr that fails.
     fn refused(&self, arguments: &[&str]) -> String {
+        self.fails(arguments, 1)
+    }
+
+    /// What a command tells on stderr that is used wrongly.
+    fn misused(&self, arguments: &[&str]) -> String {
+        self.fails(arguments, 2)
+    }
+
+    fn fails(&self, arguments: &[&str], code: i32) -> String {
         let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
         String::from_utf8(output.stderr).expect("stderr is text")
     }
 
@@ -100,7 +115,7 @@ fn files_and_folders_are_added_and_one_that_is_refused_holds_up_none() {
         told.contains("nowhere.wasm: cannot read") && told.contains("2 of 4"),
         "{told}"
     );
-    let told = desk.refused(&["plugin", "add", "many", "--name", "x"]);
+    let told = desk.misused(&["plugin", "add", "many", "--name", "x"]);
     assert!(told.contains("--name x is for one plugin"), "{told}");
     std::fs::create_dir(desk.file("empty")).unwrap();
     assert!(
@@ -108,7 +123,7 @@ fn files_and_folders_are_added_and_one_that_is_refused_holds_up_none() {
             .contains("no .wasm file")
     );
     assert!(
-        desk.refused(&["plugin", "add", "https://example.org/a.wasm"])
+        desk.misused(&["plugin", "add", "https://example.org/a.wasm"])
             .contains("download it first")
     );
     // What a plugin asks for and has is told when it is added.
@@ -254,17 +269,17 @@ fn a_registry_with_users_wants_to_know_who_asks() {
     let (registry, mut desk) = (Registry::start_with_users(), Desk::new());
     let tag = registry.reference("shop:1");
     let file = desk.write("shop.wasm", "shop@1.0.0");
-    for arguments in [&["plugin", "push", &file, &tag][..], &["plugin", "add", &tag]] {
-        let refused = desk.refused(arguments);
-        assert!(
-            refused.contains("just anybody") && refused.contains("HEDDLE_OCI_USER"),
-            "{refused}"
-        );
-    }
     desk.environment.push(("HEDDLE_OCI_USER", "heddle".to_owned()));
     assert!(desk.refused(&["plugin", "add", &tag]).contains("one is set"));
     desk.environment
         .push(("HEDDLE_OCI_PASSWORD", "guessed".to_owned()));
+    let refused = desk.refused(&["plugin", "push", &file, &tag]);
+    assert!(
+        refused.contains(&format!("HEDDLE_OCI_REGISTRY={}", registry.address)),
+        "{refused}"
+    );
+    desk.environment
+        .push(("HEDDLE_OCI_REGISTRY", registry.address.clone()));
     let refused = desk.refused(&["plugin", "push", &file, &tag]);
     assert!(
         refused.contains("the user `heddle`") && !refused.contains("guessed"),
@@ -283,6 +298,139 @@ fn a_registry_with_users_wants_to_know_who_asks() {
     assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
 }
 
+/// A registry that answers as a test says.
+struct Fake(Stub);
+
+impl Fake {
+    /// The requests to it that had the user and the password. A token that anybody gets is no secret.
+    fn credentials(&self) -> Vec<String> {
+        let asked = self.0.asked().into_iter();
+        let has_user = |text: &str| text.starts_with("Basic ");
+        let signed = asked.filter(|request| request.header("authorization").is_some_and(has_user));
+        signed
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
+    }
+
+    fn reference(&self) -> String {
+        format!("oci://{}/shop:1", self.0.address)
+    }
+}
+
+/// With the credentials `heddle:secret` for these registries.
+fn desk_for(registries: &str) -> Desk {
+    let mut desk = Desk::new();
+    for (name, value) in [
+        ("HEDDLE_OCI_USER", "heddle"),
+        ("HEDDLE_OCI_PASSWORD", "secret"),
+        ("HEDDLE_OCI_REGISTRY", registries),
+    ] {
+        desk.environment.push((name, value.to_owned()));
+    }
+    desk
+}
+
+fn challenge(realm: &str) -> Reply {
+    let bearer = format!("Bearer realm=\"{realm}\",service=\"tests\"");
+    Reply::new(401, "text/plain", "").with("www-authenticate", &bearer)
+}
+
+#[test]
+fn credentials_go_to_no_other_registry() {
+    let other = Fake(Stub::start(|_| {
+        Reply::new(401, "text/plain", "").with("www-authenticate", "Basic realm=x")
+    }));
+    let desk = desk_for("registry.example.org");
+    let refused = desk.refused(&["plugin", "add", &other.reference()]);
+    assert!(refused.contains("HEDDLE_OCI_REGISTRY"), "{refused}");
+    assert!(!refused.contains("secret"), "{refused}");
+    assert_eq!(other.credentials(), [""; 0]);
+}
+
+#[test]
+fn credentials_go_over_plain_http_to_nobody() {
+    let asks = |realm: String| {
+        Fake(Stub::start(move |_| match realm.as_str() {
+            "" => Reply::new(401, "text/plain", "").with("www-authenticate", "Basic realm=x"),
+            realm => challenge(realm),
+        }))
+    };
+    let tokens = Fake(Stub::start(|_| Reply::json(&json!({"token": "t"}))));
+    let realm = format!("http://{}/token", tokens.0.address);
+    for registry in [asks(String::new()), asks(realm.clone())] {
+        let desk = desk_for(&registry.0.address.to_string());
+        for arguments in [
+            &["plugin", "add", "--plain-http", &registry.reference()][..],
+            // It is on this machine; since there are credentials for it, it is asked over TLS.
+            &["plugin", "add", &registry.reference()],
+        ] {
+            let refused = desk.refused(arguments);
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+        assert_eq!(registry.credentials(), [""; 0]);
+    }
+    // Nor where a registry names such a server of tokens, or sends on to one.
+    let named = Fake(Stub::start_tls({
+        let realm = realm.clone();
+        move |_| challenge(&realm)
+    }));
+    let desk = desk_for(&named.0.address.to_string());
+    let refused = desk.refused(&["plugin", "add", &named.reference()]);
+    assert!(refused.contains("not reached over TLS"), "{refused}");
+    assert_eq!((named.credentials(), tokens.credentials()), (vec![], vec![]));
+}
+
+#[test]
+fn credentials_go_to_another_server_of_tokens_only_where_it_is_listed() {
+    let tokens = Fake(Stub::start_tls(|_| Reply::json(&json!({"token": "t"}))));
+    let realm = format!("https://{}/token", tokens.0.address);
+    let registry = Fake(Stub::start_tls(move |_| challenge(&realm)));
+    let address = registry.0.address.to_string();
+    let refused = desk_for(&address).refused(&["plugin", "add", &registry.reference()]);
+    let listed = format!("{address},{}", tokens.0.address);
+    assert!(
+        refused.contains(&format!("HEDDLE_OCI_REGISTRY={listed}")),
+        "{refused}"
+    );
+    assert_eq!(tokens.credentials(), [""; 0]);
+    desk_for(&listed).refused(&["plugin", "add", &registry.reference()]);
+    let [token] = &tokens.credentials()[..] else {
+        panic!("{:?}", tokens.credentials())
+    };
+    assert!(
+        token.starts_with("GET /token?scope=repository%3Ashop%3Apull"),
+        "{token}"
+    );
+}
+
+#[test]
+fn credentials_follow_no_redirect_and_no_upload_to_another_host() {
+    let other = Fake(Stub::start_tls(|_| Reply::json(&json!({"token": "t"}))));
+    let elsewhere = format!("https://{}/elsewhere", other.0.address);
+    let registry = Fake(Stub::start_tls(move |request| {
+        let is_signed = request.header("authorization").is_some();
+        match (&*request.method, &*request.path) {
+            (_, "/v2/") if !is_signed => {
+                Reply::new(401, "text/plain", "").with("www-authenticate", "Basic realm=x")
+            }
+            ("POST", _) => Reply::new(202, "text/plain", "").with("location", &elsewhere),
+            ("HEAD", _) => Reply::new(404, "text/plain", ""),
+            _ => Reply::new(307, "text/plain", "").with("location", &elsewhere),
+        }
+    }));
+    let desk = desk_for(&registry.0.address.to_string());
+    desk.refused(&["plugin", "add", &registry.reference()]);
+    let file = desk.write("shop.wasm", "shop@1.0.0");
+    desk.run(&["plugin", "push", &file, &registry.reference()]);
+    assert!(!registry.credentials().is_empty(), "the registry itself was told");
+    let asked = other.0.asked();
+    assert!(
+        asked.iter().any(|request| request.method == "PUT"),
+        "the upload was sent there"
+    );
+    assert_eq!(other.credentials(), [""; 0]);
+}
+
 #[test]
 fn what_cannot_be_had_from_a_registry_says_why() {
     let (registry, desk) = (Registry::start(), Desk::new());
@@ -294,7 +442,7 @@ fn what_cannot_be_had_from_a_registry_says_why() {
         refused.contains("no answer from 127.0.0.1:1") && refused.contains("refused"),
         "{refused}"
     );
-    let refused = desk.refused(&["plugin", "add", "oci://shop:1"]);
+    let refused = desk.misused(&["plugin", "add", "oci://shop:1"]);
     assert!(refused.contains("names no registry"), "{refused}");
     // A registry on another machine is asked over TLS, unless it is said otherwise: that one has none.
     let far = nothing.replace("127.0.0.1", "127.0.0.1.nip.invalid");
@@ -309,7 +457,7 @@ fn what_cannot_be_had_from_a_registry_says_why() {
     );
     let file = desk.write("shop.wasm", "shop@1.0.0");
     let pushed = desk.ok(&["plugin", "push", &file, &registry.reference("shop:1")]);
-    let refused = desk.refused(&["plugin", "push", &file, pushed.trim()]);
+    let refused = desk.misused(&["plugin", "push", &file, pushed.trim()]);
     assert!(refused.contains("name a tag"), "{refused}");
 }
 

@@ -137,7 +137,7 @@ fn an_older_store_is_migrated_with_a_copy_beside_it() {
         assert!(migrated.status.success(), "{migrated:?}");
         let said = text(&migrated.stdout);
         assert!(
-            said.contains(&format!("from format {format} to format 5")),
+            said.contains(&format!("from format {format} to format 6")),
             "{said}"
         );
         let backup = path.with_file_name(format!("heddle.db.v{format}.bak"));
@@ -149,7 +149,7 @@ fn an_older_store_is_migrated_with_a_copy_beside_it() {
         );
         let after = store(&path, &["check"]);
         assert!(after.status.success(), "{after:?}");
-        assert!(text(&after.stdout).contains("format 5,"), "{after:?}");
+        assert!(text(&after.stdout).contains("format 6,"), "{after:?}");
 
         let again = store(&path, &["migrate"]);
         assert!(text(&again.stdout).contains("the newest"), "{again:?}");

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, future::BoxFuture};
 use heddle_kernel::RunId;
 use heddle_runtime::ports::{Archive, Pieces};
 
-use crate::output;
+use crate::{output, private};
 
 /// A folder with one file for each run.
 pub(crate) struct Folder(PathBuf);
@@ -19,7 +19,7 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// Opens the folder, or makes it.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path)
+        private::create_folder(path)
             .with_context(|| format!("--export-before-forgetting {}", output::path(path)))?;
         Ok(Self(path.to_owned()))
     }
@@ -41,7 +41,7 @@ async fn write(path: PathBuf, mut export: Pieces) -> Result<(), String> {
     };
     let mut file = blocking({
         let part = part.clone();
-        move || File::create(part)
+        move || private::create(&part)
     })
     .await
     .map_err(&at)?;

@@ -21,6 +21,7 @@ use crate::{
     number::{LARGEST, whole},
     output,
     paint::Paint,
+    private,
     refusal::run_error,
     shown::{Much, brief, pretty},
 };
@@ -453,10 +454,13 @@ impl Export {
         match &self.out {
             Some(file) if file != Path::new("-") => {
                 let name = output::path(file);
-                let mut out = File::create(file).with_context(|| format!("cannot write {name}"))?;
+                let mut out = private::create(file).with_context(|| format!("cannot write {name}"))?;
                 io::copy(&mut export, &mut out).with_context(|| format!("{name} is not complete"))?;
-                out.sync_all()
-                    .with_context(|| format!("{name} is not complete"))?;
+                // A pipe or a device has nothing to be synced.
+                if out.metadata()?.is_file() {
+                    out.sync_all()
+                        .with_context(|| format!("{name} is not complete"))?;
+                }
             }
             _ if io::stdout().is_terminal() => {
                 for line in BufReader::new(export).lines() {

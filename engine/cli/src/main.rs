@@ -4,7 +4,9 @@
 //! was cancelled included), 2 wrong usage, 130 interrupted.
 
 mod archive;
+mod artifact;
 mod backtest;
+mod cache_key;
 mod check;
 mod client;
 mod credentials;
@@ -23,6 +25,7 @@ mod oci;
 mod output;
 mod paint;
 mod plugins;
+mod private;
 mod refusal;
 mod runs;
 mod schedule;
@@ -30,6 +33,7 @@ mod serve;
 mod server;
 mod shape;
 mod shown;
+mod sign_in;
 mod sse;
 mod steer;
 mod store;

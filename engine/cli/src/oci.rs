@@ -1,38 +1,35 @@
 //! Components in OCI registries: what `oci://registry/repository:tag` names is pulled, and pushed.
 //!
 //! They are kept as the CNCF's Wasm OCI artifact layout says
-//! (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>): a manifest whose config is of the type
-//! [`CONFIG_TYPE`] and whose one layer, of the type [`LAYER_TYPE`], is the component. Whatever comes from a registry is
-//! checked against the digest by which it was asked for, so a pin holds however little the registry is trusted.
+//! (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>): see [`crate::artifact`]. Whatever comes from a
+//! registry is checked against the digest by which it was asked for, so a pin holds however little the registry is
+//! trusted.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use futures_util::StreamExt;
 use heddle_host::{HostSettings, Outline};
-use heddle_kernel::{Digest, display, object::clip};
+use heddle_kernel::{display, object::clip};
 use oci_client::{
     Client, RegistryOperation,
     client::{ClientConfig, ClientProtocol},
     errors::{DigestError, OciDistributionError, OciErrorCode},
-    manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest},
+    manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor},
+    secrets::RegistryAuth as Auth,
 };
-use serde_json::json;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use tokio::runtime::Runtime;
 
 use crate::{
     Usage,
+    artifact::{config_of, digest_of, layer_of, manifest_of},
     credentials::{Credentials, PASSWORD, USER},
+    sign_in::SignIn,
 };
 
-/// The type of a component in a registry.
-const LAYER_TYPE: &str = "application/wasm";
-/// The type of the config that stands beside it.
-const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
 /// The manifests that are understood, and those that are told from them for the sake of a clear error.
 const MANIFEST_TYPES: [&str; 2] = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
-/// When every artifact was made, as its config says: then the same component has the same digest whoever pushes it.
-const CREATED: &str = "1970-01-01T00:00:00Z";
 /// How long a connection to a registry may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a registry may send nothing.
@@ -141,6 +138,9 @@ pub(crate) struct Pulled {
 /// The registry of a reference.
 pub(crate) struct Registry {
     client: Client,
+    direct: reqwest::Client,
+    /// Whether it is reached over plain HTTP.
+    is_plain: bool,
     reference: Reference,
     credentials: Credentials,
     runtime: Runtime,
@@ -155,8 +155,11 @@ impl Registry {
         // Of the two cryptography providers that may be linked, one must be chosen before the first connection;
         // that it was chosen before is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let credentials = Credentials::of(reference.registry())?;
-        let protocol = match plain_http || reference.is_loopback() {
+        let registry = reference.registry();
+        let credentials = Credentials::of(registry, plain_http)?;
+        // Where there are credentials for it, a registry on this machine is asked over TLS as well.
+        let is_plain = plain_http || (reference.is_loopback() && credentials.basic().is_none());
+        let protocol = match is_plain {
             true => ClientProtocol::Http,
             false => ClientProtocol::Https,
         };
@@ -171,8 +174,18 @@ impl Registry {
             ..ClientConfig::default()
         })
         .context("no client for registries can be made")?;
+        // One that follows no redirects: credentials stay where they were sent.
+        let direct = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .user_agent(concat!("heddle/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("no client for registries can be made")?;
         Ok(Self {
             client,
+            direct,
+            is_plain,
             reference: reference.clone(),
             credentials,
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -188,7 +201,7 @@ impl Registry {
     pub(crate) fn digest(&self) -> anyhow::Result<String> {
         let asked = async {
             let auth = self.authenticated(RegistryOperation::Pull).await?;
-            let digest = self.client.fetch_manifest_digest(&self.reference.0, auth).await;
+            let digest = self.client.fetch_manifest_digest(&self.reference.0, &auth).await;
             digest.map_err(|error| self.explained(error, "pull"))
         };
         self.within(asked)
@@ -203,7 +216,7 @@ impl Registry {
             let auth = self.authenticated(RegistryOperation::Pull).await?;
             let pulled = self
                 .client
-                .pull_manifest_raw(&self.reference.0, auth, &MANIFEST_TYPES)
+                .pull_manifest_raw(&self.reference.0, &auth, &MANIFEST_TYPES)
                 .await;
             let (manifest, _) = pulled.map_err(|error| self.explained(error, "pull"))?;
             let layer = layer_of(&manifest).with_context(|| format!("{} is no plugin", self.reference))?;
@@ -223,14 +236,13 @@ impl Registry {
         let config = config_of(&component, outline);
         let manifest = manifest_of(&component, &config, outline);
         self.within(async {
-            self.authenticated(RegistryOperation::Push).await?;
+            let auth = self.authenticated(RegistryOperation::Push).await?;
             for blob in [component, config] {
                 let digest = digest_of(&blob);
-                let sent = match self.client.blob_exists(&self.reference.0, &digest).await {
-                    Ok(true) => continue,
-                    _ => self.client.push_blob(&self.reference.0, blob, &digest).await,
-                };
-                sent.map_err(|error| self.explained(error, "push to"))?;
+                if let Ok(true) = self.client.blob_exists(&self.reference.0, &digest).await {
+                    continue;
+                }
+                self.push_blob(blob, &digest, &auth).await?;
             }
             let digest = digest_of(&manifest);
             let kind = OCI_IMAGE_MEDIA_TYPE.parse().context("a media type is a header")?;
@@ -244,14 +256,71 @@ impl Registry {
     }
 
     /// Signs in for what is to be done, as far as the registry wants that.
-    async fn authenticated(
-        &self,
-        operation: RegistryOperation,
-    ) -> anyhow::Result<&oci_client::secrets::RegistryAuth> {
-        let auth = self.credentials.auth();
-        let signed_in = self.client.auth(&self.reference.0, auth, operation).await;
+    async fn authenticated(&self, operation: RegistryOperation) -> anyhow::Result<Auth> {
+        let sign_in = SignIn {
+            client: &self.direct,
+            registry: self.registry(),
+            repository: self.reference.0.repository(),
+            credentials: &self.credentials,
+        };
+        let auth = sign_in.auth(&operation).await?;
+        let signed_in = self.client.auth(&self.reference.0, &auth, operation).await;
         signed_in.map_err(|error| self.explained(error, "sign in at"))?;
         Ok(auth)
+    }
+
+    /// Sends a blob, where the registry says: with credentials to the registry itself, and without to another host.
+    async fn push_blob(&self, blob: Vec<u8>, digest: &str, auth: &Auth) -> anyhow::Result<()> {
+        let scheme = if self.is_plain { "http" } else { "https" };
+        let (registry, repository) = (self.registry(), self.reference.0.repository());
+        let uploads = format!("{scheme}://{registry}/v2/{repository}/blobs/uploads/");
+        let uploads = reqwest::Url::parse(&uploads).context("a registry is a host")?;
+        let begun = signed(self.direct.post(uploads.clone()), auth);
+        let begun = begun
+            .header(CONTENT_LENGTH, 0)
+            .send()
+            .await
+            .map_err(|error| self.broken(error))?;
+        let begun = self.accepted(begun).await?;
+        let location = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+        let mut to = location
+            .and_then(|to| uploads.join(to).ok())
+            .with_context(|| format!("{registry} does not say where the component is to be sent"))?;
+        let is_registry = to.origin() == uploads.origin();
+        if !self.is_plain && to.scheme() != "https" {
+            bail!("{registry} wants the component sent over plain HTTP: it was not sent");
+        }
+        to.query_pairs_mut().append_pair("digest", digest);
+        let sent = self
+            .direct
+            .put(to)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(blob);
+        let sent = match is_registry {
+            true => signed(sent, auth),
+            false => sent,
+        };
+        let sent = sent.send().await.map_err(|error| self.broken(error))?;
+        self.accepted(sent).await.map(drop)
+    }
+
+    /// An answer that takes what was sent.
+    async fn accepted(&self, answer: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let message = status.canonical_reason().unwrap_or_default().to_owned();
+        let (code, url) = (status.as_u16(), String::new());
+        Err(self.explained(
+            OciDistributionError::ServerError { code, url, message },
+            "push to",
+        ))
+    }
+
+    fn broken(&self, error: reqwest::Error) -> anyhow::Error {
+        // The address may have a signature in it.
+        self.explained(OciDistributionError::RequestError(error.without_url()), "push to")
     }
 
     /// Reads the component that a manifest names, no further than its size, and checks its digest.
@@ -346,6 +415,15 @@ impl Registry {
     }
 }
 
+/// A request with what it takes to be let in.
+fn signed(request: reqwest::RequestBuilder, auth: &Auth) -> reqwest::RequestBuilder {
+    match auth {
+        Auth::Basic(user, password) => request.basic_auth(user, Some(password)),
+        Auth::Bearer(token) => request.bearer_auth(token),
+        Auth::Anonymous => request,
+    }
+}
+
 /// The kinds of trouble with a registry, by what one does about them.
 enum Trouble<'e> {
     /// Other credentials are needed.
@@ -409,74 +487,6 @@ fn innermost(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
     error
 }
 
-/// The one component that a manifest names.
-fn layer_of(manifest: &[u8]) -> anyhow::Result<OciDescriptor> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Kind {
-        media_type: Option<String>,
-        manifests: Option<serde::de::IgnoredAny>,
-    }
-    let kind: Kind = serde_json::from_slice(manifest).context("its manifest cannot be read")?;
-    if kind.manifests.is_some() || kind.media_type.as_deref() == Some(OCI_IMAGE_INDEX_MEDIA_TYPE) {
-        bail!("it is an index of several artifacts: name one of them by its digest");
-    }
-    let manifest: OciImageManifest =
-        serde_json::from_slice(manifest).context("its manifest cannot be read")?;
-    let [layer] = <[OciDescriptor; 1]>::try_from(manifest.layers)
-        .map_err(|layers| anyhow!("it has {} layers, and a component is one", layers.len()))?;
-    for (what, is, should_be) in [
-        ("layer", &layer.media_type, LAYER_TYPE),
-        ("config", &manifest.config.media_type, CONFIG_TYPE),
-    ] {
-        if is != should_be {
-            bail!(
-                "its {what} is of the type {} and not {should_be}; `heddle plugin push` and `wkg oci push` make \
-                 components what they must be",
-                clip(is, 100)
-            );
-        }
-    }
-    if !layer.digest.starts_with("sha256:") {
-        bail!(
-            "its component is named by {}, which is no SHA-256",
-            clip(&layer.digest, 100)
-        );
-    }
-    Ok(layer)
-}
-
-fn config_of(component: &[u8], outline: &Outline) -> Vec<u8> {
-    let config = json!({
-        "created": CREATED,
-        "architecture": "wasm",
-        "os": "wasip2",
-        "layerDigests": [digest_of(component)],
-        "component": {"exports": outline.exports, "imports": outline.imports, "target": null},
-    });
-    config.to_string().into_bytes()
-}
-
-fn manifest_of(component: &[u8], config: &[u8], outline: &Outline) -> Vec<u8> {
-    let annotations: BTreeMap<&str, &str> = [
-        ("org.opencontainers.image.title", &*outline.name),
-        ("org.opencontainers.image.version", &*outline.version),
-    ]
-    .into();
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_IMAGE_MEDIA_TYPE,
-        "config": {"mediaType": CONFIG_TYPE, "digest": digest_of(config), "size": config.len()},
-        "layers": [{"mediaType": LAYER_TYPE, "digest": digest_of(component), "size": component.len()}],
-        "annotations": annotations,
-    });
-    manifest.to_string().into_bytes()
-}
-
-fn digest_of(bytes: &[u8]) -> String {
-    format!("sha256:{}", Digest::of(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -525,47 +535,5 @@ mod tests {
         assert!(
             !is_loopback("ghcr.io") && !is_loopback("10.0.0.1:5000") && !is_loopback("localhost.example")
         );
-    }
-
-    #[test]
-    fn what_is_no_component_is_refused_by_its_types() {
-        let layer = |layers: serde_json::Value, config: &str| {
-            let config = json!({"mediaType": config, "digest": "sha256:0", "size": 1});
-            let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
-            format!(
-                "{:#}",
-                layer_of(manifest.to_string().as_bytes()).map_or_else(|error| error, |_| anyhow!("fits"))
-            )
-        };
-        let of_type = |kind: &str| json!([{"mediaType": kind, "digest": "sha256:0", "size": 1}]);
-        assert_eq!(layer(of_type(LAYER_TYPE), CONFIG_TYPE), "fits");
-        assert!(
-            layer(of_type("application/zip"), CONFIG_TYPE).contains("layer is of the type application/zip")
-        );
-        assert!(layer(of_type(LAYER_TYPE), "text/plain").contains("config is of the type text/plain"));
-        assert!(layer(json!([]), CONFIG_TYPE).contains("0 layers"));
-        let index = br#"{"schemaVersion": 2, "manifests": []}"#;
-        assert!(layer_of(index).unwrap_err().to_string().contains("index"));
-        assert!(
-            layer_of(b"<html>")
-                .unwrap_err()
-                .to_string()
-                .contains("cannot be read")
-        );
-    }
-
-    #[test]
-    fn the_same_component_has_the_same_manifest_always() {
-        let outline = Outline {
-            name: "shout".to_owned(),
-            version: "1.2.0".to_owned(),
-            imports: vec!["wasi:cli/environment@0.2.0".to_owned()],
-            exports: vec!["heddle:plugin/tool@0.1.0".to_owned()],
-        };
-        let config = config_of(b"component", &outline);
-        let manifest = manifest_of(b"component", &config, &outline);
-        assert_eq!(layer_of(&manifest).unwrap().digest, digest_of(b"component"));
-        expect_test::expect!["sha256:48bebd4c671a790718b2431d4194a82ffe346451c9d675db9bd5b90b81db5a7e"]
-            .assert_eq(&digest_of(&manifest));
     }
 }

@@ -104,7 +104,18 @@ pub(crate) fn message(lines: impl Display) {
     let _ = writeln!(io::stderr(), "{safe}");
 }
 
-/// The lines of a text, each made safe. Colours stay where the text is shown in colour.
+/// The colour sequences that this program writes. Others come from elsewhere, and could hide what a line says.
+const COLOURS: [&str; 10] = ["0", "1", "2", "31", "32", "33", "34", "36", "1;31", "1;33"];
+
+/// Whether a colour sequence is one of this program.
+fn is_own(colour: &str) -> bool {
+    let code = colour
+        .strip_prefix("\u{1b}[")
+        .and_then(|code| code.strip_suffix('m'));
+    code.is_some_and(|code| COLOURS.contains(&code))
+}
+
+/// The lines of a text, each made safe. The colours of this program stay where the text is shown in colour.
 fn safe(text: &str, in_colour: bool) -> String {
     let mut safe = String::with_capacity(text.len());
     for (at, line) in text.split('\n').enumerate() {
@@ -112,7 +123,10 @@ fn safe(text: &str, in_colour: bool) -> String {
         let mut rest = line;
         while let Some((before, colour, after)) = in_colour.then(|| display::colour(rest)).flatten() {
             safe.push_str(&display::line(before));
-            safe.push_str(colour);
+            match is_own(colour) {
+                true => safe.push_str(colour),
+                false => safe.push_str(&display::line(colour)),
+            }
             rest = after;
         }
         safe.push_str(&display::line(rest));
@@ -214,6 +228,10 @@ mod tests {
         assert_eq!(
             safe(text, true),
             "\u{1b}[1merror\u{1b}[0m: a\\u{1b}[2J\\u{202e}\\u{9b}\n  b\\r"
+        );
+        assert_eq!(
+            safe("a\u{1b}[8mhidden\u{9b}7m", true),
+            "a\\u{1b}[8mhidden\\u{9b}7m"
         );
         assert_eq!(
             safe("error: a\u{1b}[31mb", false),

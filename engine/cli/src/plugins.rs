@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Server, Usage,
-    client::{self, escape, list, text},
+    client::{self, escape, list, text, texts},
     inspect,
     lock::{Lock, Pin},
     new,
@@ -55,6 +55,9 @@ pub(crate) struct Add {
     /// A name to register it under, instead of its own
     #[arg(long, conflicts_with = "locked")]
     name: Option<String>,
+    /// Register it even where it is new under a name that has grants, and let it have them; they are printed first
+    #[arg(long)]
+    replace_granted: bool,
     /// Add what the lock file names, exactly
     #[arg(long, conflicts_with_all = ["sources", "update"])]
     locked: bool,
@@ -95,6 +98,9 @@ pub(crate) struct Remove {
     /// Remove it even where graphs or runs need it: they fail when they next call it
     #[arg(long)]
     force: bool,
+    /// Remove it even where it has grants
+    #[arg(long)]
+    replace_granted: bool,
     /// Print each version that was removed as a line of JSON
     #[arg(long)]
     json: bool,
@@ -304,6 +310,25 @@ impl Add {
         Ok(plugin)
     }
 
+    /// Prints what the component would be granted by its name, before it is registered.
+    fn tell_grants(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) {
+        // What is no component at all, or has no name, is left to the server, which says so.
+        let Ok(outline) = Outline::of(component, stem) else {
+            return;
+        };
+        let name = name.unwrap_or(&outline.name);
+        let Ok(answer) = client::get(&self.server, &format!("/v1/plugins/{}/grants", escape(name))) else {
+            return;
+        };
+        let grants = texts(&answer, "grants");
+        if !grants.is_empty() {
+            output::message(format_args!("the name `{}` is granted:", display::line(name)));
+        }
+        for grant in grants {
+            output::message(format_args!("  {grant}"));
+        }
+    }
+
     /// Has the server register a component. Its own name stands, unless one is given; `stem` is for one that has none.
     fn upload(
         &self,
@@ -311,7 +336,12 @@ impl Add {
         name: Option<&str>,
         stem: Option<&str>,
     ) -> anyhow::Result<client::Answer> {
-        let path = named_path("/v1/plugins", component, name, stem);
+        self.tell_grants(component, name, stem);
+        let mut path = named_path("/v1/plugins", component, name, stem);
+        if self.replace_granted {
+            path += if path.contains('?') { "&" } else { "?" };
+            path += "replace_granted=true";
+        }
         let plugin = client::upload(&self.server, &path, "application/wasm", component)?;
         if self.json {
             plugin.print()?;
@@ -358,8 +388,10 @@ impl Remove {
             Some((name, version)) => format!("/v1/plugins/{}/{}", escape(name), escape(version)),
             None => format!("/v1/plugins/{}", escape(&self.plugin)),
         };
-        if self.force {
-            path += "?force=true";
+        let asked = [("force", self.force), ("replace_granted", self.replace_granted)];
+        let asked = asked.iter().filter(|(_, is_set)| *is_set);
+        for (at, (name, _)) in asked.enumerate() {
+            path += &format!("{}{name}=true", if at == 0 { '?' } else { '&' });
         }
         let answer = client::remove(&self.server, &path)?;
         for version in list(&answer, "removed") {

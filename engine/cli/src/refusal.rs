@@ -57,11 +57,12 @@ const COMMANDS: [(&str, &str, &str); 40] = [
 ];
 
 /// Routes that no command stands for: these stay as they are.
-const HTTP_ONLY: [(&str, &str); 9] = [
+const HTTP_ONLY: [(&str, &str); 10] = [
     ("GET", "/ws/logs/{}"),
     ("GET", "/v1/graph.schema.json"),
     ("DELETE", "/v1/runs/{}"),
     ("POST", "/v1/tools/{}/{}/call"),
+    ("GET", "/v1/plugins/{}/grants"),
     ("GET", "/v1/plugins/{}/policy"),
     ("PUT", "/v1/plugins/{}/policy"),
     ("DELETE", "/v1/plugins/{}/policy"),

@@ -1,9 +1,14 @@
 //! `heddle serve`: opens the store, registers the plugins, takes up the runs, and serves.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, bail};
-use heddle_host::{Host, HostSettings, Policy};
+use heddle_host::{CacheSettings, Host, HostSettings, Policy, Protected};
 use heddle_kernel::retention::Retention;
 use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
@@ -15,14 +20,19 @@ use url::Url;
 use crate::{
     Usage,
     archive::Folder,
-    log,
+    cache_key, log,
     number::{size, whole},
     output,
-    watch::PluginsFolder,
+    watch::{self, PluginsFolder},
 };
 
 /// How long steps under way may take to finish after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How much the cache may have, in MiB.
+const CACHE_MIB: u64 = 2048;
+/// How long a compiled plugin that is not used is kept, in days.
+const CACHE_DAYS: u64 = 30;
 
 #[derive(clap::Args)]
 pub(crate) struct Serve {
@@ -50,6 +60,18 @@ pub(crate) struct Serve {
     /// Where compiled plugins are cached [default: beside the store, PATH.cache]
     #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// A file with the key that authenticates the cache, made on first start: servers with stores of their own that
+    /// share a cache need the same one [default: a key in the store]
+    #[arg(long, env = "HEDDLE_CACHE_KEY", value_name = "FILE")]
+    cache_key: Option<PathBuf>,
+    /// How much the cache may have, in MiB; the least recently used plugins are compiled again when they are needed
+    #[arg(long, value_name = "MIB", default_value_t = CACHE_MIB,
+        allow_negative_numbers = true, value_parser = whole::<u64>(1..=1_048_576))]
+    cache_size: u64,
+    /// How many days a compiled plugin that is not used is kept
+    #[arg(long, value_name = "DAYS", default_value_t = CACHE_DAYS,
+        allow_negative_numbers = true, value_parser = whole::<u64>(1..=36_500))]
+    cache_age: u64,
     /// The file that says what plugins are granted, and how many of their calls may be under way at once
     #[arg(long, env = "HEDDLE_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -141,16 +163,14 @@ impl Serve {
         let archive = archive.transpose()?;
         let path = crate::store::path(&self.store)?;
         let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
-        let cache = self.cache.clone().unwrap_or_else(|| {
-            let mut beside = path.clone().into_os_string();
-            beside.push(".cache");
-            beside.into()
-        });
+        let cache = self.cache(&path, &journal).await?;
         let policy = self.policy()?;
+        let protected = self.protected(&path, &cache.folder);
         let named: Vec<String> = policy.names().map(str::to_owned).collect();
         let host = Host::new(HostSettings {
-            cache_dir: Some(cache),
+            cache: Some(cache),
             policy,
+            protected,
             call_timeout: Duration::from_secs(self.call_timeout),
             max_memory_bytes: self.call_memory << 20,
             total_memory_bytes: self.total_call_memory.map(|mib| mib << 20),
@@ -213,6 +233,51 @@ impl Serve {
         engine.drain(DRAIN).await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
+    }
+
+    /// What no plugin may be granted, whatever the policy says.
+    fn protected(&self, store: &Path, cache: &Path) -> Vec<Protected> {
+        let plugins = watch::folder(self.plugins.as_deref());
+        let mut protected = vec![
+            Protected::new("the store", store),
+            Protected::new("the cache of compiled plugins", cache),
+            Protected::new("the plugins folder", plugins),
+        ];
+        for (what, path) in [
+            ("the key of the cache", &self.cache_key),
+            ("the policy file", &self.policy),
+            ("the folder of exported runs", &self.export_before_forgetting),
+        ] {
+            protected.extend(path.as_ref().map(|path| Protected::new(what, path)));
+        }
+        let program = std::env::current_exe()
+            .ok()
+            .map(|path| ("the program itself", path));
+        let authorities = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+        let authorities = authorities.map(|path| ("the trusted certificate authorities", path.into()));
+        let readable = program.into_iter().chain(authorities);
+        protected.extend(readable.map(|(what, path)| Protected::new(what, path).readable()));
+        protected
+    }
+
+    /// The cache of compiled plugins, with the key that the store has for it.
+    async fn cache(&self, store: &Path, journal: &SqliteJournal) -> anyhow::Result<CacheSettings> {
+        let folder = self.cache.clone().unwrap_or_else(|| {
+            let mut beside = store.to_owned().into_os_string();
+            beside.push(".cache");
+            beside.into()
+        });
+        let key = match &self.cache_key {
+            Some(file) => {
+                cache_key::in_file(file).with_context(|| format!("--cache-key {}", output::path(file)))?
+            }
+            None => cache_key::in_store(journal).await?,
+        };
+        Ok(CacheSettings {
+            max_bytes: self.cache_size << 20,
+            max_age: Duration::from_secs(self.cache_age * 24 * 60 * 60),
+            ..CacheSettings::new(folder, key)
+        })
     }
 
     /// What the policy file grants; nothing without one.

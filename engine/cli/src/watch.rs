@@ -40,11 +40,16 @@ pub(crate) struct PluginsFolder {
     unreadable: bool,
 }
 
+/// The folder that plugins are registered from: the one that was named, or else one of the usual ones.
+pub(crate) fn folder(named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| usual(Path::new("")), Path::to_owned)
+}
+
 impl PluginsFolder {
     /// The folder that was named, or else one of the usual ones, which need not be there.
     pub(crate) fn new(named: Option<&Path>) -> Self {
         Self {
-            path: named.map_or_else(|| usual(Path::new("")), Path::to_owned),
+            path: folder(named),
             named: named.is_some(),
             looks: Looks::default(),
             registered: BTreeMap::new(),

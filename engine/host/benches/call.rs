@@ -11,7 +11,7 @@ use std::{
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use heddle_host::{Host, HostSettings};
+use heddle_host::{CacheKey, CacheSettings, Host, HostSettings};
 use heddle_kernel::{Json, Level, Object, RunId, Timestamp, object};
 use heddle_runtime::ports::{Call, FollowsFromNothing, Functions, NewPlugin, Sink};
 use tokio::runtime::Runtime;
@@ -184,7 +184,10 @@ async fn started() -> Host {
 
 fn new_host() -> Host {
     Host::new(HostSettings {
-        cache_dir: Some(target().join("tmp/compiled")),
+        cache: Some(CacheSettings::new(
+            target().join("tmp/compiled"),
+            CacheKey::from_text(&"5a".repeat(32)).expect("a key"),
+        )),
         call_timeout: Duration::from_secs(600),
         ..HostSettings::default()
     })

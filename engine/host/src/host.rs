@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     asks, available,
-    cache::Source,
+    cache::Cache,
     component::{self, Inspected},
     contract::{self, Contract, Described},
     describe, failure,
@@ -69,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) machine: Machine,
     /// For calls whose fuel is limited, once there is one.
     pub(crate) metered: OnceLock<Machine>,
+    pub(crate) cache: Cache,
     pub(crate) settings: HostSettings,
     pub(crate) registry: Registry,
     set_policies: SetPolicies,
@@ -96,9 +97,12 @@ impl Host {
             .get_or_insert_with(HostSettings::of_the_memory);
         settings.check().map_err(HostError::Setting)?;
         let own = CallLimits::of(&settings);
-        let rules = settings.policy.rules(&own).map_err(HostError::Policy)?;
+        let rules = settings.policy.rules(&own, &settings.protected);
+        let rules = rules.map_err(HostError::Policy)?;
+        let cache = Cache::open(settings.cache.as_ref()).map_err(HostError::Cache)?;
         let inner = Inner {
-            machine: Machine::start(&settings, false)?,
+            machine: Machine::start(&settings, &cache, false)?,
+            cache,
             metered: OnceLock::new(),
             registry: Registry::new(rules, own, settings.max_description_bytes),
             set_policies: SetPolicies::default(),
@@ -242,8 +246,7 @@ impl Inner {
         // It looks at the folders that are granted, whose file systems may not answer.
         let (host, plugin) = (self.clone(), name.clone());
         let read = self.files.run(&name, move || {
-            let own = CallLimits::of(&host.settings);
-            policy::rules_of(&plugin, &body, &host.settings.policy, &own)
+            policy::rules_of(&plugin, &body, &host.set_policies, &host.settings)
         });
         match tokio::time::timeout(POLICY_PATIENCE, read).await {
             Ok(Ok(read)) => read,
@@ -256,11 +259,11 @@ impl Inner {
     }
 
     async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
-        let renumbered = new.renumbered;
+        let (renumbered, replace_granted) = (new.renumbered, new.replace_granted);
         match self.made(new, Purpose::Register).await? {
             Made::Known(info) => Ok(info),
             Made::New(plugin) => {
-                let info = self.registry.add(plugin, renumbered)?;
+                let info = self.registry.add(plugin, renumbered, replace_granted)?;
                 for left_out in &info.left_out {
                     tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
                 }
@@ -296,7 +299,7 @@ impl Inner {
             Prepared::Known(info) => return Ok(Made::Known(info)),
             Prepared::New(new) => *new,
         };
-        let rules = self.registry.rules(&name);
+        let rules = self.registry.rules(&name).of_component(&digest);
         let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
         if rules.limits.fuel.is_some() {
             let compiled = self.compile_metered(&metered, &digest).await;
@@ -331,6 +334,10 @@ impl Inner {
             )
             .map_err(refused)
         };
+        if matches!(purpose, Purpose::Register) && !new.hidden {
+            let (name, _) = identity()?;
+            self.registry.admit(&name, &digest, new.replace_granted)?;
+        }
         let known = match purpose {
             Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
             Purpose::Look => self.registry.shown(&digest, identity),
@@ -342,12 +349,13 @@ impl Inner {
             return Err(no_plugin("it exports nothing"));
         }
         let (name, version) = identity()?;
+        let in_use = self.cache.mark(&digest);
         let compiled = self.machine.compile(&digest, &new.component, &found);
         let contract = compiled.map_err(|reason| match reason {
             Unfit::Engine(reason) => refused(reason),
             Unfit::Plugin(reason) => no_plugin(&reason),
         })?;
-        let source = Source::keep(self.settings.cache_dir.as_deref(), &digest, &new.component);
+        let source = self.cache.keep(in_use, &digest, &new.component);
         let size = new.component.len() as u64;
         Ok(Prepared::New(Box::new(New {
             digest,

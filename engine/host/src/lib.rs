@@ -33,7 +33,8 @@ mod threads;
 mod wasi;
 
 pub use allocator::give_large_blocks_back;
+pub use cache::CacheKey;
 pub use host::{Host, HostError};
 pub use outline::Outline;
-pub use policy::{Policy, PolicyError};
-pub use settings::HostSettings;
+pub use policy::{Policy, PolicyError, Protected};
+pub use settings::{CacheSettings, HostSettings};

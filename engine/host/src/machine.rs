@@ -5,10 +5,13 @@
 //! whose fuel is limited are compiled for another one, which is there once it is needed.
 
 use heddle_kernel::Digest;
-use wasmtime::{Engine, component::Linker};
+use wasmtime::{
+    Engine,
+    component::{Component, Linker},
+};
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, EngineCache},
     component::Inspected,
     contract::Contract,
     engine::{self, Ticker},
@@ -32,17 +35,17 @@ pub(crate) struct Machine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
     linker: Linker<Sandbox>,
-    cache: Cache,
+    cache: EngineCache,
 }
 
 impl Machine {
     /// Starts one; with `metered`, the code for it counts what it computes.
-    pub(crate) fn start(settings: &HostSettings, metered: bool) -> Result<Self, HostError> {
+    pub(crate) fn start(settings: &HostSettings, cache: &Cache, metered: bool) -> Result<Self, HostError> {
         let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
         let engine = engine::build(settings, metered).map_err(failed)?;
         Ok(Self {
             linker: sandbox::linker(&engine).map_err(failed)?,
-            cache: Cache::open(settings.cache_dir.as_deref(), &engine).map_err(HostError::Cache)?,
+            cache: cache.for_engine(&engine).map_err(HostError::Cache)?,
             ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
             engine,
         })
@@ -59,8 +62,18 @@ impl Machine {
         bytes: &[u8],
         found: &Inspected,
     ) -> Result<Contract, Unfit> {
-        let compiled = self.cache.load(&self.engine, digest, bytes);
-        let component = compiled.map_err(|error| Unfit::Engine(not_compiled(&error)))?;
+        let component = match self.cache.get(&self.engine, digest) {
+            Some(component) => component,
+            None => {
+                let compiled = Component::from_binary(&self.engine, bytes);
+                let component = compiled.map_err(|error| Unfit::Engine(not_compiled(&error)))?;
+                match component.serialize() {
+                    Ok(code) => self.cache.put(digest, &code),
+                    Err(error) => tracing::warn!("component {digest} could not be kept compiled: {error:#}"),
+                }
+                component
+            }
+        };
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             Unfit::Engine(format!(
                 "the component needs what this host does not have: {error:#}"

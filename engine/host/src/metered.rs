@@ -88,7 +88,7 @@ impl Inner {
         if let Some(machine) = self.metered.get() {
             return Ok(machine);
         }
-        let machine = Machine::start(&self.settings, true)?;
+        let machine = Machine::start(&self.settings, &self.cache, true)?;
         // Another thread may have been first: then this one goes.
         Ok(self.metered.get_or_init(|| machine))
     }

@@ -5,13 +5,18 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use crate::{available, policy::Policy, shares::total_for_one};
+use crate::{
+    available,
+    cache::CacheKey,
+    policy::{Policy, Protected},
+    shares::total_for_one,
+};
 
 /// The settings of a [`Host`](crate::Host).
 #[derive(Clone, Debug)]
 pub struct HostSettings {
     /// Where compiled components are kept; without it they are compiled at every start.
-    pub cache_dir: Option<PathBuf>,
+    pub cache: Option<CacheSettings>,
     /// The size of a component's file. Default: 64 MiB.
     pub max_component_bytes: usize,
     /// The linear memories of one instance, together. Default: 64 MiB; at most 4 GiB.
@@ -43,6 +48,8 @@ pub struct HostSettings {
     pub emit_bytes: usize,
     /// What is granted, to which plugins. Default: nothing to any.
     pub policy: Policy,
+    /// What no plugin may be granted as a folder, or as a part of one, besides the files of secrets. Default: nothing.
+    pub protected: Vec<Protected>,
     /// How many requests one call may make, the tools that it calls included. Default: 256.
     pub http_requests: usize,
     /// The bodies of all requests of one call, the tools that it calls included. Default: 64 MiB.
@@ -70,10 +77,35 @@ pub struct HostSettings {
     pub http_authorities: Option<PathBuf>,
 }
 
+/// Where compiled components are kept, and how many.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// The folder, which is made where there is none. Several processes may share it.
+    pub folder: PathBuf,
+    /// What authenticates the compiled code in it.
+    pub key: CacheKey,
+    /// How much it may have: compiled code and components. What is in use stays in any case. Default: 2 GiB.
+    pub max_bytes: u64,
+    /// How long something is kept that is not used. What is in use stays in any case. Default: 30 days.
+    pub max_age: Duration,
+}
+
+impl CacheSettings {
+    /// The defaults, for this folder and key.
+    pub fn new(folder: impl Into<PathBuf>, key: CacheKey) -> Self {
+        Self {
+            folder: folder.into(),
+            key,
+            max_bytes: 2 << 30,
+            max_age: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
+
 impl Default for HostSettings {
     fn default() -> Self {
         Self {
-            cache_dir: None,
+            cache: None,
             max_component_bytes: 64 << 20,
             max_memory_bytes: 64 << 20,
             total_memory_bytes: None,
@@ -87,6 +119,7 @@ impl Default for HostSettings {
             log_line_bytes: 8 << 10,
             emit_bytes: 4 << 20,
             policy: Policy::default(),
+            protected: Vec::new(),
             http_requests: 256,
             outgoing_bytes: 64 << 20,
             http_at_once: 16,

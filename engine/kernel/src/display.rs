@@ -83,8 +83,11 @@ fn is_unsafe(character: char) -> bool {
     matches!(character,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}'
         // Invisible: soft hyphen, zero-width space, word joiner and its like, byte-order mark, tags.
-        | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e007f}'
+        // Also invisible: joiners and fillers, formats of notations, and the selectors of variants that no emoji has.
+        | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0100}'..='\u{e01ef}'
         // Line and paragraph separators; marks, embeddings, overrides and isolates that reorder text.
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
@@ -203,6 +206,7 @@ mod tests {
             ),
             ("user\u{202e}nimda\u{2066}x", "user\\u{202e}nimda\\u{2066}x"),
             ("pay\u{200b}ment\u{feff}", "pay\\u{200b}ment\\u{feff}"),
+            ("a\u{3164}b\u{e0142}c\u{180e}", "a\\u{3164}b\\u{e0142}c\\u{180e}"),
         ] {
             assert_eq!(line(text), shown, "{text:?}");
             assert_eq!(line(&line(text)), shown, "what is safe stays as it is: {text:?}");

@@ -439,6 +439,17 @@ pub enum RemovePluginError {
         /// The versions that there are, newest first.
         versions: Vec<String>,
     },
+    /// It has grants.
+    #[error(
+        "plugin {plugin} has grants: {}. To remove it, use `heddle plugin remove --replace-granted` (over HTTP          `?replace_granted=true`)",
+        .grants.join("; ")
+    )]
+    Granted {
+        /// The plugin, with its version where one was named.
+        plugin: String,
+        /// What it is granted, a line for each grant.
+        grants: Vec<String>,
+    },
     /// Something needs it.
     #[error("{}", needed(.plugin, .needs))]
     Needed {

@@ -38,7 +38,8 @@ impl Needs {
 }
 
 impl Engine {
-    /// Registers a plugin and keeps it, so that it is there after a restart.
+    /// Registers a plugin and keeps it, so that it is there after a restart. A component that is new under a name with
+    /// grants is refused unless `replace_granted` says that it shall have them, or the policy lists it.
     ///
     /// # Errors
     /// Where it was refused, or could not be kept.
@@ -46,9 +47,11 @@ impl Engine {
         &self,
         component: Arc<[u8]>,
         name: Option<String>,
+        replace_granted: bool,
     ) -> Result<PluginInfo, RegisterPluginError> {
         let new = NewPlugin {
             name,
+            replace_granted,
             ..NewPlugin::of(component)
         };
         self.inner.register(new, true).await
@@ -89,7 +92,8 @@ impl Engine {
     }
 
     /// Removes a version of a plugin, or all of them where `version` is none. What needs it keeps it there,
-    /// unless the removal is forced: then that fails when it next calls it. A component of the plugins
+    /// unless the removal is forced: then that fails when it next calls it. One that has grants is removed only with
+    /// `replace_granted`. A component of the plugins
     /// folder comes back at the next start if its file is still there.
     ///
     /// # Errors
@@ -99,6 +103,7 @@ impl Engine {
         name: &str,
         version: Option<&str>,
         force: bool,
+        replace_granted: bool,
     ) -> Result<Vec<Arc<PluginInfo>>, RemovePluginError> {
         let mut of_name = self.plugins();
         of_name.retain(|plugin| *plugin.name == *name);
@@ -112,6 +117,13 @@ impl Engine {
                 name: name.to_owned(),
                 version: version.unwrap_or_default().to_owned(),
                 versions: of_name.iter().map(|plugin| plugin.version.to_string()).collect(),
+            });
+        }
+        let granted = removed.iter().find(|plugin| !plugin.grants.is_empty());
+        if let (Some(granted), false) = (granted, replace_granted) {
+            return Err(RemovePluginError::Granted {
+                plugin: label(name, version),
+                grants: granted.grants.clone(),
             });
         }
         if !force {
@@ -255,7 +267,7 @@ impl Inner {
 }
 
 impl NewPlugin {
-    /// A component to register under its own name and version.
+    /// A component to register under its own name and version, on the operator's word.
     pub fn of(component: Arc<[u8]>) -> Self {
         Self {
             component,
@@ -264,6 +276,7 @@ impl NewPlugin {
             fallback_name: None,
             renumbered: false,
             hidden: false,
+            replace_granted: true,
         }
     }
 }

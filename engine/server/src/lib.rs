@@ -154,6 +154,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(plugins::list, plugins::register))
         .routes(routes!(plugins::inspect))
         .routes(routes!(plugins::get, versions::remove_all))
+        .routes(routes!(plugins::grants))
         .routes(routes!(policies::get, policies::put, policies::delete))
         .routes(routes!(versions::get, versions::remove_one))
         .routes(routes!(plugins::tools))

@@ -139,11 +139,24 @@ pub(crate) async fn list(State(app): State<App>) -> Response {
     )
 }
 
-/// What to name a plugin.
+/// What to name a plugin, and whether it may have what that name is granted.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RegisterParams {
+    /// A name that stands before the component's own.
+    name: Option<String>,
+    /// Whether a component that is new under a name with grants is registered nevertheless, and has them.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    replace_granted: bool,
+}
+
+/// What to name a plugin.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct InspectParams {
     /// A name that stands before the component's own.
     name: Option<String>,
 }
@@ -152,13 +165,16 @@ pub(crate) struct RegisterParams {
 ///
 /// The body is the component. It is compiled, asked to describe itself and checked before it
 /// can be used; it is kept, so it is there after a restart.
+///
+/// Grants belong to names. A component that is new under a name with grants is refused with `name-granted`, unless
+/// `replace_granted` says that it shall have them, or the policy lists its digest.
 #[utoipa::path(
     post, path = "/v1/plugins", tag = "plugins", operation_id = "register_plugin", params(RegisterParams),
     request_body(content((inline(BytesDoc) = "application/wasm"), (inline(BytesDoc) = "application/octet-stream")), description = "The component"),
     responses(
         (status = 201, description = "The plugin is registered", body = PluginBody, headers(("location" = String, description = "Where it is"))),
         (status = 200, description = "The plugin was registered before", body = PluginBody, headers(("location" = String, description = "Where it is"))),
-        (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Its name and version have another content, or its name has grants", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -168,7 +184,14 @@ pub(crate) async fn register(
     Component(bytes): Component,
 ) -> Result<impl IntoResponse, Problem> {
     let before = app.engine.plugins();
-    let info = app.engine.register_plugin(bytes.into(), params.name).await?;
+    let RegisterParams {
+        name,
+        replace_granted,
+    } = params;
+    let info = app
+        .engine
+        .register_plugin(bytes.into(), name, replace_granted)
+        .await?;
     let known = before
         .iter()
         .any(|known| known.name == info.name && known.digest == info.digest);
@@ -191,7 +214,7 @@ pub(crate) async fn register(
 /// describe itself and checked, and the answer is what it would be registered as, with what it asks for
 /// and what its name is granted.
 #[utoipa::path(
-    post, path = "/v1/plugins:inspect", tag = "plugins", operation_id = "inspect_plugin", params(RegisterParams),
+    post, path = "/v1/plugins:inspect", tag = "plugins", operation_id = "inspect_plugin", params(InspectParams),
     request_body(content((inline(BytesDoc) = "application/wasm"), (inline(BytesDoc) = "application/octet-stream")), description = "The component"),
     responses(
         (status = 200, description = "What it would be", body = PluginBody),
@@ -201,7 +224,7 @@ pub(crate) async fn register(
 )]
 pub(crate) async fn inspect(
     State(app): State<App>,
-    Params(params): Params<RegisterParams>,
+    Params(params): Params<InspectParams>,
     Component(bytes): Component,
 ) -> Result<Json<PluginBody>, Problem> {
     let info = app.engine.inspect_plugin(bytes.into(), params.name).await?;
@@ -238,6 +261,29 @@ pub(crate) async fn get(State(app): State<App>, Parted(name): Parted<String>) ->
     }
     let versions = versions.into_iter().map(|plugin| PluginBody::from(&*plugin));
     Ok(streamed::list_of(&name, "versions", versions))
+}
+
+/// What a name is granted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NameGrants {
+    /// The name.
+    plugin: String,
+    /// What it is granted, a line for each grant; empty for nothing.
+    grants: Vec<String>,
+}
+
+/// Get a name's grants
+///
+/// What a plugin would have that is registered under this name: no plugin need have it yet. Where the policy lists
+/// the components of the name, only these have it.
+#[utoipa::path(
+    get, path = "/v1/plugins/{name}/grants", tag = "plugins", operation_id = "get_name_grants",
+    params(("name" = String, Path, min_length = 1, example = "starter", description = "The plugin's name")),
+    responses((status = 200, description = "What the name is granted", body = NameGrants))
+)]
+pub(crate) async fn grants(State(app): State<App>, Parted(name): Parted<String>) -> Json<NameGrants> {
+    let grants = app.engine.policy(&name).grants;
+    Json(NameGrants { plugin: name, grants })
 }
 
 /// A tool: a function that takes JSON and gives JSON.

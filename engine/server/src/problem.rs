@@ -62,6 +62,7 @@ kinds! {
     POLICY_FIXED: CONFLICT, "policy-fixed", "The policy file names this plugin";
     GRANTS_OFF: FORBIDDEN, "grants-off", "Grants are not changed over HTTP";
     VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
+    NAME_GRANTED: CONFLICT, "name-granted", "The plugin's name has grants";
     PLUGIN_NEEDED: CONFLICT, "plugin-needed", "Something needs this plugin";
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
     RUN_KNOWN: CONFLICT, "run-known", "The run is here already";
@@ -476,6 +477,9 @@ impl From<RegisterPluginError> for Problem {
                 Self::new(Kind::VERSION_TAKEN, error.to_string())
             }
             RegisterPluginError::Full(full) => full.into(),
+            RegisterPluginError::Register(
+                error @ (RegisterError::Granted { .. } | RegisterError::NotPinned { .. }),
+            ) => Self::new(Kind::NAME_GRANTED, error.to_string()),
             RegisterPluginError::Store(error) => error.into(),
         }
     }

@@ -50,6 +50,10 @@ pub(crate) struct RemoveParams {
     #[serde(default)]
     #[param(value_type = Option<bool>)]
     force: bool,
+    /// Whether it is removed even where it has grants.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    replace_granted: bool,
 }
 
 /// What was removed.
@@ -73,7 +77,8 @@ struct RemovedVersion {
 
 /// Remove a plugin
 ///
-/// Every version of it. Refused where a graph was created with one of them, or a run that is not over keeps to one. A
+/// Every version of it. Refused where a graph was created with one of them, or a run that is not over keeps to one,
+/// unless it is forced; and where it has grants, unless `replace_granted` is there. A
 /// component of the plugins folder is there again after a restart, if its file still is.
 #[utoipa::path(
     delete, path = "/v1/plugins/{name}", tag = "plugins", operation_id = "remove_plugin",
@@ -81,7 +86,7 @@ struct RemovedVersion {
     responses(
         (status = 200, description = "It is gone", body = Removed),
         (status = 404, description = "There is no such plugin", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Something needs it", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Something needs it, or it has grants", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn remove_all(
@@ -89,7 +94,7 @@ pub(crate) async fn remove_all(
     Parted(name): Parted<String>,
     Params(params): Params<RemoveParams>,
 ) -> Result<Json<Removed>, Problem> {
-    remove(&app, &name, None, params.force).await
+    remove(&app, &name, None, &params).await
 }
 
 /// Remove a version of a plugin
@@ -105,7 +110,7 @@ pub(crate) async fn remove_all(
     responses(
         (status = 200, description = "It is gone", body = Removed),
         (status = 404, description = "There is no such plugin or version", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Something needs it", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Something needs it, or it has grants", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn remove_one(
@@ -113,11 +118,19 @@ pub(crate) async fn remove_one(
     Parted((name, version)): Parted<(String, String)>,
     Params(params): Params<RemoveParams>,
 ) -> Result<Json<Removed>, Problem> {
-    remove(&app, &name, Some(&version), params.force).await
+    remove(&app, &name, Some(&version), &params).await
 }
 
-async fn remove(app: &App, name: &str, version: Option<&str>, force: bool) -> Result<Json<Removed>, Problem> {
-    let removed = app.engine.remove_plugin(name, version, force).await?;
+async fn remove(
+    app: &App,
+    name: &str,
+    version: Option<&str>,
+    how: &RemoveParams,
+) -> Result<Json<Removed>, Problem> {
+    let removed = app
+        .engine
+        .remove_plugin(name, version, how.force, how.replace_granted);
+    let removed = removed.await?;
     let removed = removed.iter().map(|plugin| RemovedVersion {
         name: plugin.name.to_string(),
         version: plugin.version.to_string(),
@@ -134,6 +147,7 @@ impl From<RemovePluginError> for Problem {
             RemovePluginError::NoSuchPlugin(_) | RemovePluginError::NoSuchVersion { .. } => {
                 Self::new(Kind::NO_SUCH_PLUGIN, error.to_string())
             }
+            RemovePluginError::Granted { .. } => Self::new(Kind::NAME_GRANTED, error.to_string()),
             RemovePluginError::Needed { .. } => {
                 let detail = format!("{error} (`?force=true`)");
                 Self::new(Kind::PLUGIN_NEEDED, detail)

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow, QueuedRun,
-    Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError, Usage,
+    Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError, Usage,
 };
 
 pub(crate) struct Wrapped<J> {
@@ -170,6 +170,14 @@ impl<J: Journal> Journal for Wrapped<J> {
 
     fn policies(&self) -> Answer<'_, Vec<PolicyRow>> {
         self.journal.policies()
+    }
+
+    fn put_secret(&self, name: &str, value: SecretText) -> Answer<'_, ()> {
+        self.journal.put_secret(name, value)
+    }
+
+    fn secret(&self, name: &str) -> Answer<'_, Option<SecretText>> {
+        self.journal.secret(name)
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> Answer<'_, ()> {

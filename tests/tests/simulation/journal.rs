@@ -15,7 +15,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
     Ack, Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow,
-    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError, Usage,
+    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
+    Usage,
 };
 use heddle_store::MemoryJournal;
 use heddle_tests::lot::Lot;
@@ -415,6 +416,16 @@ impl Journal for Disk {
 
     fn policies(&self) -> Answer<'_, Vec<PolicyRow>> {
         self.read(|kept| kept.policies())
+    }
+
+    fn put_secret(&self, name: &str, value: SecretText) -> Answer<'_, ()> {
+        let name = name.to_owned();
+        self.write(move |kept| kept.put_secret(&name, value))
+    }
+
+    fn secret(&self, name: &str) -> Answer<'_, Option<SecretText>> {
+        let name = name.to_owned();
+        self.read(move |kept| kept.secret(&name))
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> Answer<'_, ()> {

@@ -1,8 +1,11 @@
-//! Answers in which the secrets of their requests are made unreadable: a server may send back what it was
-//! sent, and the guest must not see it.
+//! Answers in which secrets are replaced: a server may send back what it was sent, and the guest must not see it.
 //!
-//! Only a value as it was sent is found; one that the server encoded or compressed is not. Each of its bytes
-//! becomes a `*`, so that lengths stay what they were said to be.
+//! Each secret becomes [`SHOWN`], whatever its length. A secret is found as it is and in the forms that
+//! [`super::forms`] lists; one that the server encoded or compressed otherwise is not.
+//!
+//! Of a body, as many bytes are always held back as the longest form has, less one. So no part of a secret is passed on
+//! before the whole can be seen, and what is held back tells nothing: it is the same amount whether or not it begins a
+//! secret. Where a body breaks off, what is held back is not passed on at all.
 
 use std::{
     ops::Range,
@@ -11,41 +14,88 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONTENT_LENGTH, CONTENT_RANGE},
+};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::policy::Secret;
+use super::forms::Forms;
 
-/// What one secret's byte is shown as.
-const SHOWN: u8 = b'*';
+/// What a secret is shown as.
+pub(super) const SHOWN: &str = "[secret]";
 
-/// Makes the secrets in headers unreadable.
-pub(super) fn headers(headers: &mut HeaderMap, secrets: &[Secret]) {
+/// Replaces the secrets in the headers of an answer, and leaves out what tells the length of its body, which is another
+/// than the guest gets.
+pub(super) fn headers(headers: &mut HeaderMap, forms: &Forms) {
+    if forms.is_empty() {
+        return;
+    }
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(CONTENT_RANGE);
+    trailers(headers, forms);
+}
+
+/// Replaces the secrets in trailers.
+fn trailers(headers: &mut HeaderMap, forms: &Forms) {
+    let names: Vec<HeaderName> = headers.keys().cloned().collect();
+    for name in names {
+        // Names come in lower case, whatever was sent.
+        if forms.any_in_lower_case(name.as_str().as_bytes()) {
+            headers.remove(name);
+        }
+    }
     for value in headers.values_mut() {
-        let mut bytes = value.as_bytes().to_vec();
-        if hide(&mut bytes, secrets) {
-            *value = HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static("***"));
+        if let Some(masked) = masked(value.as_bytes(), forms) {
+            *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static(SHOWN));
         }
     }
 }
 
-/// A body in which the secrets are unreadable, wherever its parts are cut.
+/// The text with its secrets replaced; none where there is no secret in it.
+fn masked(text: &[u8], forms: &Forms) -> Option<Vec<u8>> {
+    let found = merged(forms.find(text, text.len()));
+    let mut at = 0;
+    let mut masked = Vec::with_capacity(text.len());
+    for range in &found {
+        masked.extend_from_slice(&text[at..range.start]);
+        masked.extend_from_slice(SHOWN.as_bytes());
+        at = range.end;
+    }
+    masked.extend_from_slice(&text[at..]);
+    (!found.is_empty()).then_some(masked)
+}
+
+/// Makes one of ranges that overlap. Those that only touch stay apart.
+fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// A body in which the secrets are replaced, wherever its parts are cut.
 pub(super) struct Masked<B> {
     body: B,
-    secrets: Vec<Secret>,
-    /// The end of what came, as it came, where that may be the beginning of a secret.
+    forms: Forms,
+    /// The end of what came, as it came.
     held: BytesMut,
-    /// How many of the first bytes of what is held are the end of a secret that began before.
+    /// How many of the first bytes of what is held belong to a secret that was replaced already.
     hidden: usize,
     /// What comes after what is held: the trailers, or the end.
     after: Option<Option<HeaderMap>>,
 }
 
 impl<B> Masked<B> {
-    pub(super) fn new(body: B, secrets: Vec<Secret>) -> Self {
+    pub(super) fn new(body: B, forms: Forms) -> Self {
         Self {
             body,
-            secrets,
+            forms,
             held: BytesMut::new(),
             hidden: 0,
             after: None,
@@ -55,29 +105,28 @@ impl<B> Masked<B> {
     /// What may be passed on once `part` came behind what is held.
     fn pass(&mut self, part: &[u8]) -> Bytes {
         self.held.extend_from_slice(part);
-        let kept = self
-            .secrets
-            .iter()
-            .map(|secret| begun(&self.held, secret.bytes()));
-        let kept = kept.max().unwrap_or(0);
-        self.pass_but(kept)
+        let decided = self.held.len().saturating_sub(self.forms.longest() - 1);
+        self.pass_until(decided)
     }
 
-    /// What is held, but for this many bytes of its end, with its secrets unreadable.
-    fn pass_but(&mut self, kept: usize) -> Bytes {
-        let end = self.held.len() - kept;
-        let found = found(&self.held, &self.secrets);
-        let mut passed = self.held.split_to(end);
-        let before = self.hidden;
-        passed[..before.min(end)].fill(SHOWN);
-        self.hidden = before.saturating_sub(end);
+    /// Passes on what is held up to here: every form that begins before it is there as a whole, or is none.
+    fn pass_until(&mut self, decided: usize) -> Bytes {
+        let found = merged(self.forms.find(&self.held, decided));
+        let mut passed = BytesMut::with_capacity(decided);
+        let mut at = self.hidden.min(decided);
+        let mut hidden = self.hidden;
         for range in found {
-            // What begins in what is kept is found again with what comes behind it.
-            if range.start < end {
-                passed[range.start..range.end.min(end)].fill(SHOWN);
-                self.hidden = self.hidden.max(range.end.saturating_sub(end));
+            // One that overlaps what was replaced before belongs to it.
+            if range.start >= hidden {
+                passed.extend_from_slice(&self.held[at..range.start]);
+                passed.extend_from_slice(SHOWN.as_bytes());
             }
+            hidden = hidden.max(range.end);
+            at = hidden.min(decided);
         }
+        passed.extend_from_slice(&self.held[at..decided]);
+        drop(self.held.split_to(decided));
+        self.hidden = hidden.saturating_sub(decided);
         passed.freeze()
     }
 }
@@ -91,13 +140,18 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Masked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        if this.secrets.is_empty() {
+        if this.forms.is_empty() {
             return Pin::new(&mut this.body).poll_frame(cx);
         }
         while this.after.is_none() {
             let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => {
+                    // Nothing comes after it: what is held may be the beginning of a secret.
+                    this.held.clear();
+                    this.after = Some(None);
+                    return Poll::Ready(Some(Err(error)));
+                }
                 None => {
                     this.after = Some(None);
                     break;
@@ -111,142 +165,196 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Masked<B> {
                     }
                 }
                 Err(frame) => {
-                    let mut trailers = frame.into_trailers().unwrap_or_default();
-                    headers(&mut trailers, &this.secrets);
-                    this.after = Some(Some(trailers));
+                    let mut found = frame.into_trailers().unwrap_or_default();
+                    trailers(&mut found, &this.forms);
+                    this.after = Some(Some(found));
                 }
             }
         }
         if !this.held.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(this.pass_but(0)))));
+            let rest = this.pass_until(this.held.len());
+            if !rest.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(rest))));
+            }
         }
         let trailers = this.after.as_mut().and_then(Option::take);
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.body.is_end_stream()
+        match self.forms.is_empty() {
+            true => self.body.is_end_stream(),
+            false => self.held.is_empty() && matches!(self.after, Some(None)),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.secrets.is_empty() || self.held.is_empty() {
+        match self.forms.is_empty() {
             true => self.body.size_hint(),
             false => SizeHint::new(),
         }
     }
 }
 
-/// Makes every secret in it unreadable. Answers whether there was one.
-fn hide(bytes: &mut [u8], secrets: &[Secret]) -> bool {
-    // Only when all are found, since they may overlap.
-    let found = found(bytes, secrets);
-    for range in &found {
-        bytes[range.clone()].fill(SHOWN);
-    }
-    !found.is_empty()
-}
-
-/// Where the secrets are.
-fn found(bytes: &[u8], secrets: &[Secret]) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    for secret in secrets {
-        let secret = secret.bytes();
-        let mut from = 0;
-        while let Some(at) = find(&bytes[from..], secret) {
-            found.push(from + at..from + at + secret.len());
-            from += at + 1;
-        }
-    }
-    found
-}
-
-fn find(bytes: &[u8], secret: &[u8]) -> Option<usize> {
-    let first = *secret.first()?;
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|&byte| byte == first) {
-        if bytes[from + at..].starts_with(secret) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
-    None
-}
-
-/// How many bytes at the end may be the beginning of the secret.
-fn begun(bytes: &[u8], secret: &[u8]) -> usize {
-    let longest = bytes.len().min(secret.len() - 1);
-    let begins = |len: &usize| secret.starts_with(&bytes[bytes.len() - len..]);
-    (1..=longest).rev().find(begins).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, convert::Infallible};
+    use std::collections::VecDeque;
 
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::policy::Secret;
 
     /// A body of these parts.
-    struct Parts(VecDeque<Bytes>);
+    struct Parts(VecDeque<Result<Frame<Bytes>, &'static str>>);
 
     impl Body for Parts {
         type Data = Bytes;
-        type Error = Infallible;
+        type Error = &'static str;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            Poll::Ready(self.0.pop_front())
         }
     }
 
-    async fn masked(text: &str, cut: usize, secrets: &[&str]) -> Vec<String> {
-        let secrets = secrets.iter().map(|value| Secret::of_test(value)).collect();
+    fn forms(secrets: &[&str]) -> Forms {
+        let secrets: Vec<_> = secrets.iter().map(|value| Secret::of_test(value)).collect();
+        Forms::of(&secrets)
+    }
+
+    fn parts(text: &str, cut: usize) -> VecDeque<Result<Frame<Bytes>, &'static str>> {
         let parts = text.as_bytes().chunks(cut).map(Bytes::copy_from_slice);
-        let mut body = Masked::new(Parts(parts.collect()), secrets);
+        parts.map(|part| Ok(Frame::data(part))).collect()
+    }
+
+    async fn read(parts: VecDeque<Result<Frame<Bytes>, &'static str>>, secrets: &[&str]) -> Vec<String> {
+        let mut body = Masked::new(Parts(parts), forms(secrets));
         let mut passed = Vec::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            let data = frame.into_data().expect("there are no trailers");
-            passed.push(String::from_utf8(data.to_vec()).expect("it is ASCII"));
+        while let Some(frame) = body.frame().await {
+            passed.push(match frame.map(Frame::into_data) {
+                Ok(Ok(data)) => String::from_utf8(data.to_vec()).expect("it is ASCII"),
+                Ok(Err(_)) => "trailers".to_owned(),
+                Err(error) => format!("error: {error}"),
+            });
         }
         passed
     }
 
+    async fn masked_body(text: &str, cut: usize, secrets: &[&str]) -> String {
+        read(parts(text, cut), secrets).await.concat()
+    }
+
     #[tokio::test]
-    async fn secrets_are_found_wherever_a_body_is_cut() {
-        let text = "a sk-sk-sk-12345678 and sk-12345678sk-12345678, sk-1234";
-        let expected = "a sk-sk-*********** and **********************, sk-1234";
-        for cut in 1..=text.len() {
-            let passed = masked(text, cut, &["sk-12345678", "no such thing"]).await;
-            assert_eq!(passed.concat(), expected, "cut every {cut}");
-        }
-        for cut in 1..=12 {
-            let overlap = masked("abcdefghijklm", cut, &["abcdefgh", "efghijkl"]).await;
-            assert_eq!(overlap.concat(), "************m", "cut every {cut}");
+    async fn secrets_are_replaced_wherever_a_body_is_cut() {
+        for (text, secrets, expected) in [
+            (
+                "a sk-sk-sk-12345678 and sk-12345678sk-12345678, sk-1234",
+                &["sk-12345678", "no such thing"][..],
+                "a sk-sk-[secret] and [secret][secret], sk-1234",
+            ),
+            // They overlap.
+            ("abcdefghijklm", &["abcdefgh", "efghijkl"], "[secret]m"),
+            ("abababababab!", &["abababab"], "[secret]!"),
+            // One has the other in it, at each end and inside.
+            ("x0123456789y", &["0123456789", "01234567"], "x[secret]y"),
+            ("x0123456789y", &["0123456789", "23456789"], "x[secret]y"),
+            ("x0123456789y", &["0123456789", "12345678"], "x[secret]y"),
+            ("x01234567_9y", &["0123456789", "01234567"], "x[secret]_9y"),
+            // At the very beginning, at the very end, and alone.
+            ("12345678 and 12345678", &["12345678"], "[secret] and [secret]"),
+            ("12345678", &["12345678"], "[secret]"),
+            ("1234567", &["12345678"], "1234567"),
+            ("", &["12345678"], ""),
+        ] {
+            for cut in 1..=text.len().max(1) {
+                let passed = masked_body(text, cut, secrets).await;
+                assert_eq!(passed, expected, "{text:?} cut every {cut}");
+            }
         }
     }
 
     #[tokio::test]
-    async fn only_what_may_be_the_beginning_of_a_secret_is_held_back() {
-        assert_eq!(masked("token s", 6, &["sk-12345678"]).await, ["token ", "s"]);
-        assert_eq!(
-            masked("data: {}\n\nx", 10, &["sk-12345678"]).await,
-            ["data: {}\n\n", "x"]
-        );
-        assert_eq!(masked("any", 1, &[]).await, ["a", "n", "y"]);
+    async fn a_secret_is_shown_the_same_whatever_its_length() {
+        let short = masked_body("<12345678>", 3, &["12345678"]).await;
+        let long = "x".repeat(5000);
+        assert_eq!(short, masked_body(&format!("<{long}>"), 7, &[&long]).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_does_not_depend_on_what_it_is() {
+        // The first part has a beginning of the secret in the one, and not in the other.
+        let lens = async |text: &str| {
+            let passed = read(parts(text, 20), &["sk-12345678"]).await;
+            passed.iter().map(String::len).collect::<Vec<_>>()
+        };
+        let like = lens("0123456789sk-1234567 and what comes behind it").await;
+        let unlike = lens("0123456789sk-1234560 and what comes behind it").await;
+        assert_eq!(like, unlike);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_when_a_body_breaks_off_is_not_passed_on() {
+        let mut broken = parts("key: sk-1234567", 100);
+        broken.push_back(Err("reset"));
+        let longest = forms(&["sk-12345678"]).longest();
+        let passed = read(broken, &["sk-12345678"]).await;
+        assert_eq!(passed.last().unwrap(), "error: reset");
+        assert_eq!(passed.concat().len(), "error: reset".len() + 16 - longest.min(16));
+        assert!(!passed.concat().contains("sk-"), "{passed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_without_secrets_is_passed_on_as_it_comes() {
+        assert_eq!(read(parts("any", 1), &[]).await, ["a", "n", "y"]);
     }
 
     #[test]
-    fn secrets_in_headers_are_unreadable() {
+    fn secrets_in_headers_are_replaced_and_no_length_is_told() {
         let mut map = HeaderMap::new();
-        map.insert("x-echo", HeaderValue::from_static("Bearer sk-12345678"));
-        map.insert("x-other", HeaderValue::from_static("sk"));
-        headers(&mut map, &[Secret::of_test("sk-12345678")]);
+        for (name, value) in [
+            ("x-echo", "Bearer sk-12345678"),
+            ("location", "https://b.org/?key=sk-12345678&x=sk-12345678"),
+            ("content-length", "11"),
+            ("content-range", "bytes 0-10/11"),
+            ("sk-12345678", "x"),
+            ("x-other", "sk"),
+        ] {
+            map.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_static(value),
+            );
+        }
+        headers(&mut map, &forms(&["SK-12345678", "sk-12345678"]));
+        let mut left: Vec<_> = map
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        left.sort();
         assert_eq!(
-            (map["x-echo"].as_bytes(), map["x-other"].as_bytes()),
-            (&b"Bearer ***********"[..], &b"sk"[..])
+            left,
+            [
+                "location: https://b.org/?key=[secret]&x=[secret]",
+                "x-echo: Bearer [secret]",
+                "x-other: sk"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn secrets_in_trailers_are_replaced() {
+        let mut sent = HeaderMap::new();
+        sent.insert("x-sum", HeaderValue::from_static("of 12345678"));
+        let mut all = parts("text", 10);
+        all.push_back(Ok(Frame::trailers(sent)));
+        let mut body = Masked::new(Parts(all), forms(&["12345678"]));
+        let text = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(
+            (&text[..], trailers["x-sum"].as_bytes()),
+            (&b"text"[..], &b"of [secret]"[..])
         );
     }
 }

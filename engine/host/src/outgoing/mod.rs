@@ -5,7 +5,9 @@
 //! policy. Redirects are answers: who follows one makes a new request, which is checked anew.
 
 mod body;
+mod forms;
 mod mask;
+mod overrides;
 mod send;
 mod tls;
 
@@ -194,8 +196,24 @@ impl Requests {
             let key = HeaderValue::try_from(key).map_err(|error| internal(error.to_string()))?;
             headers.insert(KEY_HEADER, key);
         }
-        let secrets = put_secrets(rules, &asked, headers).map_err(|problem| diary.refuse(problem))?;
-        for secret in &secrets {
+        if rules.grants.is_limited(&asked) {
+            for name in overrides::remove(headers) {
+                let shown = shown(&asked);
+                let said = format!(
+                    "the header `{name}` of {shown} was left out: with it, a server may take the request for another one \
+                     than plugin `{plugin}` was granted"
+                );
+                diary.output.note(Level::Warn, &said);
+            }
+        }
+        let sent = put_secrets(rules, &asked, headers).map_err(|problem| diary.refuse(problem))?;
+        // A server may answer with a secret that it was sent before.
+        let secrets = rules.grants.secrets_of(&asked.origin);
+        if !secrets.is_empty() {
+            // An answer that is compressed cannot be looked through for what must not be in it.
+            headers.remove(ACCEPT_ENCODING);
+        }
+        for secret in &sent {
             let (name, origin) = (&secret.name, &asked.origin);
             diary
                 .output
@@ -255,10 +273,6 @@ fn put_secrets(rules: &Rules, asked: &Asked, headers: &mut HeaderMap) -> Result<
             Ok(secret)
         });
         *value = put.map_err(failed)?;
-    }
-    if !used.is_empty() {
-        // An answer that is compressed cannot be looked through for what must not be in it.
-        headers.remove(ACCEPT_ENCODING);
     }
     Ok(used)
 }

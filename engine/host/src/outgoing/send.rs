@@ -28,6 +28,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::{
     Entry,
     body::{Capped, Limit},
+    forms::Forms,
     internal,
     mask::{self, Masked},
 };
@@ -56,7 +57,7 @@ pub(super) struct Exchange {
     /// Its place among those of its call, which is free when the answer's body is done with.
     pub(super) place: OwnedSemaphorePermit,
     pub(super) entry: Entry,
-    /// What it has in its headers that the guest must not see.
+    /// What the answer may have in it and the guest must not see.
     pub(super) secrets: Vec<Secret>,
 }
 
@@ -110,8 +111,9 @@ impl Exchange {
                 let quiet = self.options.between_bytes_timeout;
                 let held = (self.place, connection, open, charge);
                 let (mut head, body) = response.into_parts();
-                mask::headers(&mut head.headers, &self.secrets);
-                let body = Masked::new(body, self.secrets);
+                let forms = Forms::of(&self.secrets);
+                mask::headers(&mut head.headers, &forms);
+                let body = Masked::new(body, forms);
                 let body = Capped::new(body, for_answer).noting(output).holding(held);
                 Ok(Response::from_parts(head, body.within(quiet).boxed_unsync()))
             }

@@ -61,6 +61,17 @@ pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
     Ok(())
 }
 
+/// The same folders at the paths that their links lead to.
+pub(crate) fn resolved(dirs: &[DirGrant]) -> Result<Vec<DirGrant>, String> {
+    let resolved = |dir: &DirGrant| {
+        let path = dir.path.canonicalize();
+        let path =
+            path.map_err(|error| format!("dirs: the folder {} cannot be had: {error}", dir.path.display()))?;
+        Ok(DirGrant { path, ..dir.clone() })
+    };
+    dirs.iter().map(resolved).collect()
+}
+
 /// What to add to the policy for a plugin that has no folder.
 pub(crate) fn to_add(plugin: &str) -> String {
     format!("plugins: {{\"{plugin}\": {{dirs: [{{path: /srv/data, at: /data}}]}}}}")

@@ -2,7 +2,7 @@
 
 use super::{
     dirs::DirGrant,
-    http::{Asked, HttpGrant},
+    http::{Asked, HttpGrant, Origin},
     node_grants::NodeGrants,
     secrets::Secret,
 };
@@ -90,6 +90,20 @@ impl Grants {
             Some(to) if !covered(&to.http) => Err(Missing::InNode),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the request is covered only by grants for some methods or paths, here or in the node's `grants`.
+    pub(crate) fn is_limited(&self, asked: &Asked) -> bool {
+        let is_free = |grant: &HttpGrant| grant.covers(asked) && !grant.is_limited();
+        let limited = |grants: &[HttpGrant]| !grants.iter().any(is_free);
+        limited(&self.http) || self.narrowed.as_ref().is_some_and(|to| limited(&to.http))
+    }
+
+    /// The secrets that may go to this host: an answer from there may have them in it.
+    pub(crate) fn secrets_of(&self, origin: &Origin) -> Vec<Secret> {
+        let mut secrets = self.secrets.clone();
+        secrets.retain(|secret| secret.may_go_to(origin));
+        secrets
     }
 
     /// The secret with this name.

@@ -93,6 +93,11 @@ impl HttpGrant {
                 || exact.into_iter().any(|exact| path == exact))
     }
 
+    /// Whether it is for some methods or paths only.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.methods.is_some() || self.paths.is_some() || self.exact.is_some()
+    }
+
     /// Whether it is for this host.
     pub(crate) fn is_for(&self, origin: &Origin) -> bool {
         self.origin == *origin
@@ -119,13 +124,47 @@ fn begins(path: &str, start: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || start.ends_with('/') || rest.starts_with('/'))
 }
 
-/// Whether every server reads a path as it is written: nothing in it leads up, or is written so that
-/// some take it for a `/` or a `.`.
+/// Characters that some servers take for `.`, `/`, `\\` or `%`: compatibility forms and lookalikes.
+const LOOKALIKES: [char; 15] = [
+    '\u{2024}', '\u{2025}', '\u{2026}', '\u{fe52}', '\u{ff0e}', // dots
+    '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}', // slashes
+    '\u{2216}', '\u{29f5}', '\u{fe68}', '\u{ff3c}', // backslashes
+    '\u{fe6a}', '\u{ff05}', // percent signs
+];
+
+/// Whether every server reads a path as it is written: with nothing in it that leads up, that is taken for a `/` or a `.`
+/// by some, that ends it early, or that another decoding changes.
 fn is_plain(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    let hidden = ["%2e", "%2f", "%5c", "%25", "\\"];
-    let leads_up = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
-    !hidden.iter().any(|text| path.contains(text)) && !path.split('/').any(leads_up)
+    let Some(decoded) = decoded(path) else {
+        return false;
+    };
+    let is_odd = |c: char| c.is_control() || c == '\\' || LOOKALIKES.contains(&c);
+    // A name of dots leads up, also with parameters or spaces behind it.
+    let leads_up = |part: &str| {
+        let name = part.split(';').next().unwrap_or_default().trim();
+        !name.is_empty() && name.bytes().all(|byte| byte == b'.')
+    };
+    !decoded.contains(is_odd) && !path.contains("//") && !decoded.split('/').any(leads_up)
+}
+
+/// A path with its escapes decoded; none where an escape is not one, stands for `/`, `\\`, `.` or `%`, or where the whole
+/// is not UTF-8, as overlong encodings are not.
+fn decoded(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let byte = u8::try_from(digit()? * 16 + digit()?).ok()?;
+        if b"/\\.%".contains(&byte) {
+            return None;
+        }
+        bytes.push(byte);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 impl Origin {
@@ -273,8 +312,9 @@ impl Asked {
                 self.narrowest()
             ),
             false => format!(
-                "{before}a grant with paths covers no path that has `.` or `..` for a part, or `\\`, `%2e`, `%2f`, `%5c` \
-                 or `%25` in it: ask for the path as the server reads it"
+                "{before}a grant with paths covers no path that servers may read in two ways: with `.`, `..` or nothing for a \
+                 part, with `\\` in it, or with an escape of `.`, `/`, `\\`, `%`, a control character or what is not UTF-8. \
+                 Ask for the path as the server reads it"
             ),
         }
     }

@@ -12,15 +12,19 @@ mod http;
 mod limits;
 mod narrowed;
 mod node_grants;
+mod pins;
+mod protected;
 mod secrets;
 mod set;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Json, object};
+use heddle_kernel::{Digest, Json, object};
+use heddle_runtime::ports::RegisterError;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::protected::Protected;
 pub(crate) use self::{
     dirs::{DirGrant, to_add as dir_to_add},
     grants::{Grants, Missing},
@@ -31,7 +35,7 @@ pub(crate) use self::{
     secrets::{Secret, names_one as names_secret, put_in as put_secrets_in, to_add as secret_to_add},
     set::{SetPolicies, may_be_set, rules as rules_of},
 };
-use self::{env::EnvEntries, secrets::SecretEntries};
+use self::{env::EnvEntries, pins::Pins, protected::Guard, secrets::SecretEntries};
 use crate::shares::Shares;
 
 /// The largest policy that is read, in bytes.
@@ -57,6 +61,9 @@ struct Whole<T> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PluginPolicy {
+    /// The components that it is for. Default: every one of this name.
+    #[serde(default)]
+    digest: Pins,
     /// The outgoing HTTP requests that it may make.
     #[serde(default)]
     http: Vec<HttpGrant>,
@@ -140,12 +147,40 @@ impl Policy {
         self.plugins.keys().map(String::as_str)
     }
 
+    /// What no folder may overlap: this, and the files of secrets.
+    fn guard(&self, protected: &[Protected]) -> Guard {
+        let secrets = self.plugins.iter();
+        let secrets = secrets.flat_map(|(name, policy)| policy.secrets.protected(name));
+        Guard::new(protected.iter().cloned().chain(secrets))
+    }
+
+    /// The same with what somebody sets for a plugin of which it says nothing.
+    pub(crate) fn with(&self, name: &str, policy: PluginPolicy) -> Self {
+        let mut with = self.clone();
+        with.plugins.insert(name.to_owned(), policy);
+        with
+    }
+
+    /// Checks that no folder that is granted overlaps what is protected. It blocks on the file system.
+    ///
+    /// # Errors
+    /// The first folder that does, with its plugin.
+    pub(crate) fn check_dirs(&self, protected: &[Protected]) -> Result<(), String> {
+        let guard = self.guard(protected);
+        for (name, policy) in &self.plugins {
+            let checked = guard.check(&policy.dirs);
+            checked.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))?;
+        }
+        Ok(())
+    }
+
     /// What holds for each plugin that it says something of, where these are the host's own limits. Values that
     /// are elsewhere are read.
     ///
     /// # Errors
     /// What cannot be had.
-    pub(crate) fn rules(&self, own: &CallLimits) -> Result<Vec<Arc<Rules>>, String> {
+    pub(crate) fn rules(&self, own: &CallLimits, protected: &[Protected]) -> Result<Vec<Arc<Rules>>, String> {
+        self.check_dirs(protected)?;
         let rules = |(name, policy): (&String, &PluginPolicy)| {
             let rules = policy.rules(name.as_str().into(), own);
             rules.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))
@@ -174,19 +209,27 @@ impl PluginPolicy {
             http: self.http.clone(),
             env: self.env.read()?,
             secrets: self.secrets.read()?,
-            dirs: self.dirs.clone(),
+            dirs: dirs::resolved(&self.dirs)?,
             clock: self.clock,
             random: self.random,
             narrowed: None,
         };
-        Ok(Arc::new(Rules {
-            plugin,
-            grants,
-            limits: Arc::new(own.with_policy(&self.limits)),
-            places: self.limits.at_once().map(Semaphore::new),
-            said: self.limits.clone(),
-            shares: Arc::default(),
-        }))
+        let shares = Arc::<Shares>::default();
+        let rules = |grants, pins, others| {
+            Arc::new(Rules {
+                plugin: plugin.clone(),
+                grants,
+                limits: Arc::new(own.with_policy(&self.limits)),
+                places: self.limits.at_once().map(Semaphore::new),
+                said: self.limits.clone(),
+                pins,
+                others,
+                shares: shares.clone(),
+            })
+        };
+        let others = self.digest.are_set();
+        let others = others.then(|| rules(Grants::default(), Pins::default(), None));
+        Ok(rules(grants, self.digest.clone(), others))
     }
 }
 
@@ -233,6 +276,10 @@ pub(crate) struct Rules {
     places: Option<Semaphore>,
     /// What they hold of everything that plugins share.
     pub(crate) shares: Arc<Shares>,
+    /// The components that the policy grants this to.
+    pins: Pins,
+    /// What holds for the other components of this name, where the policy lists some: the limits alone.
+    others: Option<Arc<Self>>,
 }
 
 impl Rules {
@@ -245,7 +292,38 @@ impl Rules {
             said: Limits::default(),
             places: None,
             shares: Arc::default(),
+            pins: Pins::default(),
+            others: None,
         })
+    }
+
+    /// What holds for one component of this name.
+    pub(crate) fn of_component(self: &Arc<Self>, digest: &Digest) -> Arc<Self> {
+        match &self.others {
+            Some(others) if !self.pins.allow(digest) => others.clone(),
+            _ => self.clone(),
+        }
+    }
+
+    /// Whether a component may be registered under this name by somebody who is not the operator: with `replace_granted`,
+    /// they say that it shall have what the name is granted. The components that the policy lists need no such word, and
+    /// others are refused whoever registers them.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn admit(&self, digest: &Digest, replace_granted: bool) -> Result<(), RegisterError> {
+        let name = self.plugin.to_string();
+        match self.pins.are_set() {
+            true if !self.pins.allow(digest) => Err(RegisterError::NotPinned {
+                name,
+                digest: digest.clone(),
+            }),
+            false if self.is_granted() && !replace_granted => Err(RegisterError::Granted {
+                name,
+                grants: self.lines(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What holds for the calls of a node that leaves only some of the grants.
@@ -257,6 +335,8 @@ impl Rules {
             said: self.said.clone(),
             places: None,
             shares: self.shares.clone(),
+            pins: Pins::default(),
+            others: None,
         })
     }
 
@@ -298,7 +378,7 @@ mod tests {
         let json = r#"{"plugins": {"a": {"limits": {"at_once": 4}, "http": [{"host": "api.example.org"}]}, "b": {}}}"#;
         for text in [yaml, json] {
             let own = CallLimits::of(&HostSettings::default());
-            let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own).unwrap();
+            let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own, &[]).unwrap();
             assert_eq!(
                 (&*rules[0].plugin, rules[0].limited()),
                 ("a", vec!["at_once: 4".to_owned()])
@@ -317,7 +397,7 @@ mod tests {
             ),
             (
                 "plugins:\n  a:\n    htp: []",
-                "line 3, column 5: unknown field `htp`, expected one of http, env",
+                "line 3, column 5: unknown field `htp`, expected one of digest, http, env",
             ),
             (
                 "plugins:\n  a:\n    limits: {at_once: 0}",

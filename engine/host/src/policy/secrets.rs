@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -13,7 +13,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{env::variable, http::Origin};
+use super::{env::variable, http::Origin, protected::Protected};
 
 /// What a header has where a secret is meant.
 const OPENS: &str = "${secret.";
@@ -56,6 +56,15 @@ pub(crate) struct Secret {
 }
 
 impl SecretEntries {
+    /// The files that they are read from, which no plugin may be granted.
+    pub(super) fn protected(&self, plugin: &str) -> Vec<Protected> {
+        let file = |(SecretName(name), entry): (&SecretName, &Entry)| {
+            let what = format!("the file of the secret `{name}` of plugin `{plugin}`");
+            Some(Protected::new(what, entry.file.clone()?))
+        };
+        self.0.iter().filter_map(file).collect()
+    }
+
     /// The secrets with their values, read where they are. The error says which one cannot be had.
     pub(crate) fn read(&self) -> Result<Vec<Secret>, String> {
         let read = |(SecretName(name), entry): (&SecretName, &Entry)| {
@@ -97,13 +106,31 @@ impl Entry {
 
 fn read_file(file: &Path) -> io::Result<String> {
     // A pipe or a device could have no end.
-    if !std::fs::metadata(file)?.is_file() {
+    let is = std::fs::metadata(file)?;
+    if !is.is_file() {
         return Err(io::Error::other("it is no regular file"));
+    }
+    if is_open_to_others(&is) {
+        tracing::warn!(
+            "every user of this machine may read or change {}, which has a secret: chmod 600 it",
+            file.display()
+        );
     }
     let mut text = String::new();
     let most = MOST_LEN as u64 + 2;
     File::open(file)?.take(most).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Whether users other than the owner and the group may read or write a file.
+#[cfg(unix)]
+fn is_open_to_others(is: &Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&is.permissions()) & 0o006 != 0
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &Metadata) -> bool {
+    false
 }
 
 impl Secret {

@@ -9,7 +9,7 @@ use heddle_kernel::Json;
 use heddle_runtime::ports::{PluginPolicyInfo, PolicyRefused, PolicySource};
 
 use super::{CallLimits, PluginPolicy, Policy, Rules};
-use crate::{component::check_plugin_name, output::held};
+use crate::{component::check_plugin_name, output::held, settings::HostSettings};
 
 /// For how many plugins something may be set.
 const MOST_SET: usize = 10_000;
@@ -44,6 +44,17 @@ impl SetPolicies {
         }
     }
 
+    /// The policy with all that is set.
+    fn added_to(&self, fixed: &Policy) -> Policy {
+        let set = held(&self.0);
+        set.iter().fold(fixed.clone(), |all, (name, body)| {
+            match PluginPolicy::parse(body.get()) {
+                Ok(policy) if fixed.written(name).is_none() => all.with(name, policy),
+                _ => all,
+            }
+        })
+    }
+
     /// Remembers what was set, or that nothing is set any more.
     pub(crate) fn remember(&self, name: &Arc<str>, body: Option<Json>) {
         match body {
@@ -53,17 +64,22 @@ impl SetPolicies {
     }
 }
 
-/// The rules that a plugin would have by this. Values that are elsewhere are read: it blocks.
+/// The rules that a plugin would have by this, beside what else is set. Values that are elsewhere are read: it blocks.
 pub(crate) fn rules(
     name: &Arc<str>,
     body: &Json,
-    fixed: &Policy,
-    own: &CallLimits,
+    set: &SetPolicies,
+    settings: &HostSettings,
 ) -> Result<Arc<Rules>, PolicyRefused> {
-    may_be_set(name, fixed)?;
+    may_be_set(name, &settings.policy)?;
     let policy =
         PluginPolicy::parse(body.get()).map_err(|error| PolicyRefused::Invalid(error.to_string()))?;
-    policy.rules(name.clone(), own).map_err(PolicyRefused::Invalid)
+    // Its folders may not have another plugin's secrets in them, nor its secrets be in another plugin's folders.
+    let all = set.added_to(&settings.policy).with(name, policy.clone());
+    all.check_dirs(&settings.protected)
+        .map_err(PolicyRefused::Invalid)?;
+    let own = CallLimits::of(settings);
+    policy.rules(name.clone(), &own).map_err(PolicyRefused::Invalid)
 }
 
 /// Whether what a plugin is granted may be set.

@@ -217,9 +217,20 @@ impl Registry {
         }
     }
 
-    /// What holds for the plugins of this name.
+    /// What the policy says of this name.
     pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
         self.now().rules_of(name)
+    }
+
+    /// Whether the component may be registered under this name: see [`Rules::admit`]. One that is registered under it
+    /// needs no leave.
+    pub(crate) fn admit(
+        &self,
+        name: &Arc<str>,
+        digest: &Digest,
+        replace_granted: bool,
+    ) -> Result<(), RegisterError> {
+        self.now().admit(name, digest, replace_granted)
     }
 
     /// Changes what holds for the plugins of one name: for every call that begins from here on.
@@ -237,7 +248,8 @@ impl Registry {
             .values_mut()
             .filter(|plugin| plugin.info.name == *name);
         for plugin in of_name {
-            *plugin = Arc::new((**plugin).clone().ruled(rules.clone()));
+            let rules = rules.of_component(&plugin.info.digest);
+            *plugin = Arc::new((**plugin).clone().ruled(rules));
         }
         for plugin in next.by_name.get_mut(name).into_iter().flatten() {
             if let Some(ruled) = next.by_digest.get(&plugin.info.digest) {
@@ -256,7 +268,10 @@ impl Registry {
         }
         match now.by_digest(&function.digest) {
             Some(plugin) => plugin.rules.is_granted(),
-            None => now.rules_of(&function.plugin).is_granted(),
+            None => {
+                let rules = now.rules_of(&function.plugin);
+                rules.of_component(&function.digest).is_granted()
+            }
         }
     }
 
@@ -270,9 +285,18 @@ impl Registry {
 
     /// Makes a plugin known, as a whole. If its digest is known, what is known stands. With `renumbered` it
     /// gets a version of its own where its version is taken.
-    pub(crate) fn add(&self, plugin: Plugin, renumbered: bool) -> Result<Arc<PluginInfo>, RegisterError> {
+    pub(crate) fn add(
+        &self,
+        plugin: Plugin,
+        renumbered: bool,
+        replace_granted: bool,
+    ) -> Result<Arc<PluginInfo>, RegisterError> {
         let _writing = held(&self.writing);
         let now = self.now();
+        if !plugin.hidden {
+            // The policy may have changed while the plugin was compiled.
+            now.admit(&plugin.info.name, &plugin.info.digest, replace_granted)?;
+        }
         match now.by_digest.get(&plugin.info.digest) {
             Some(known) if plugin.hidden || !known.hidden => Ok(known.info.clone()),
             _ if renumbered && now.has_version(&plugin.info) => self.put(&now, plugin.renumbered()),
@@ -361,7 +385,7 @@ impl Registry {
     fn put(&self, now: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
         plugin.order = now.registered;
         // They may have changed while the plugin was compiled.
-        let rules = now.rules_of(&plugin.info.name);
+        let rules = now.rules_of(&plugin.info.name).of_component(&plugin.info.digest);
         let plugin = plugin.ruled(rules);
         let info = plugin.info.clone();
         self.show(now.with(Arc::new(plugin))?);
@@ -374,6 +398,13 @@ impl Registry {
 }
 
 impl Snapshot {
+    fn admit(&self, name: &Arc<str>, digest: &Digest, replace_granted: bool) -> Result<(), RegisterError> {
+        match self.by_digest.get(digest) {
+            Some(known) if !known.hidden && known.info.name == *name => Ok(()),
+            _ => self.rules_of(name).admit(digest, replace_granted),
+        }
+    }
+
     fn rules_of(&self, name: &Arc<str>) -> Arc<Rules> {
         let rules = self.rules.get(name).cloned();
         rules.unwrap_or_else(|| Rules::none(name.clone(), self.own.clone()))

@@ -1,12 +1,17 @@
-//! Compiled components are kept on disk, and a file that is damaged costs a compilation.
+//! Compiled components are kept on disk: a file that is damaged or replaced costs a compilation, and the folder stays
+//! within its limits.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use super::*;
 
 fn in_folder(folder: &Path) -> HostSettings {
     HostSettings {
-        cache_dir: Some(folder.join("cache")),
+        cache: Some(CacheSettings::new(folder.join("cache"), cache_key())),
         ..settings()
     }
 }
@@ -17,10 +22,41 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = entries
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
         .collect();
-    // Beside what is compiled stands the component as it is.
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "code"));
     files.sort();
     files
+}
+
+/// The files of compiled components.
+fn compiled(folder: &Path) -> Vec<PathBuf> {
+    let mut files = files(folder);
+    // Beside what is compiled stands the component as it is.
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "code"));
+    files
+}
+
+/// The names of the files that are kept of these components.
+fn names(folder: &Path, components: &[&str]) -> Vec<String> {
+    let of = |name: &&str| {
+        let digest = heddle_kernel::Digest::of(&component(name)).0;
+        [format!("{digest}.code"), format!("{digest}.wasm")]
+    };
+    let mut expected: Vec<String> = components.iter().flat_map(of).collect();
+    expected.sort();
+    let kept = files(folder).into_iter();
+    let mut kept: Vec<String> = kept
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name.contains('.'))
+        .collect();
+    kept.sort();
+    assert_eq!(kept, expected, "the files of {components:?}");
+    kept
+}
+
+/// Lets a file be used for the last time so long ago.
+fn age(path: &Path, days: u64) {
+    let file = fs::File::options().append(true).open(path).unwrap();
+    let used_at = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+    file.set_modified(used_at).unwrap();
 }
 
 #[tokio::test]
@@ -28,25 +64,38 @@ async fn a_component_is_compiled_once() {
     let folder = tempfile::tempdir().unwrap();
     let settings = in_folder(folder.path());
     host_with(settings.clone(), &["fixtures/raw"]).await;
-    let kept = files(folder.path());
+    let kept = compiled(folder.path());
     assert_eq!(kept.len(), 1, "one file, and nothing half-written: {kept:?}");
-    // The file of one component is put in the place of another's: where it is used, it shows.
-    host_with(settings.clone(), &["fixtures/raw-tool"]).await;
-    let other = files(folder.path())
-        .into_iter()
-        .find(|path| *path != kept[0])
-        .unwrap();
-    fs::copy(&kept[0], other).unwrap();
-    let host = Host::new(settings).unwrap();
-    let info = register(&host, component("fixtures/raw-tool"), Some("mixed"))
-        .await
-        .unwrap();
-    assert!(
-        info.functions
+    let written = fs::metadata(&kept[0]).unwrap().modified().unwrap();
+    host_with(settings.clone(), &["fixtures/raw"]).await;
+    assert_eq!(compiled(folder.path()), kept);
+    let used = fs::metadata(&kept[0]).unwrap().modified().unwrap();
+    assert!(used > written, "its use is noted");
+}
+
+#[tokio::test]
+async fn the_code_of_another_component_is_not_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = in_folder(folder.path());
+    host_with(settings.clone(), &["fixtures/raw", "fixtures/raw-tool"]).await;
+    let [one, other] = &compiled(folder.path())[..] else {
+        panic!("two files")
+    };
+    let whole = fs::read(other).unwrap();
+    fs::copy(one, other).unwrap();
+    let host = host_with(settings, &["fixtures/raw", "fixtures/raw-tool"]).await;
+    let functions = |name: &str| {
+        let plugins = host.plugins();
+        let plugin = plugins.iter().find(|plugin| &*plugin.name == name).unwrap();
+        plugin
+            .functions
             .iter()
-            .any(|function| &*function.name == "not-json"),
-        "{info:?}"
-    );
+            .map(|function| function.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert!(functions("raw").contains(&"array".to_owned()));
+    assert!(functions("raw-tool").contains(&"as-given".to_owned()));
+    assert_eq!(fs::read(other).unwrap(), whole, "it is mended");
 }
 
 #[tokio::test]
@@ -54,7 +103,7 @@ async fn a_damaged_file_is_compiled_again() {
     let folder = tempfile::tempdir().unwrap();
     let settings = in_folder(folder.path());
     host_with(settings.clone(), &["fixtures/raw"]).await;
-    let [file] = &files(folder.path())[..] else {
+    let [file] = &compiled(folder.path())[..] else {
         panic!("one file")
     };
     let whole = fs::read(file).unwrap();
@@ -78,7 +127,7 @@ async fn nobody_else_may_enter_the_folder() {
 
     let folder = tempfile::tempdir().unwrap();
     host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
-    let file = &files(folder.path())[0];
+    let file = &compiled(folder.path())[0];
     let mode = fs::metadata(file.parent().unwrap()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
@@ -87,7 +136,7 @@ async fn nobody_else_may_enter_the_folder() {
 async fn without_a_folder_nothing_is_kept_and_all_works() {
     let host = host_with(
         HostSettings {
-            cache_dir: None,
+            cache: None,
             ..settings()
         },
         &["fixtures/raw"],
@@ -103,7 +152,7 @@ async fn without_a_folder_nothing_is_kept_and_all_works() {
 fn a_folder_that_cannot_be_made_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let settings = HostSettings {
-        cache_dir: Some(file.path().join("below")),
+        cache: Some(CacheSettings::new(file.path().join("below"), cache_key())),
         ..settings()
     };
     assert!(
@@ -113,4 +162,133 @@ fn a_folder_that_cannot_be_made_is_an_error() {
             .to_string()
             .contains("folder for compiled components")
     );
+}
+
+#[tokio::test]
+async fn what_another_store_s_engine_compiled_is_not_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
+    let first = compiled(folder.path());
+    let key = CacheKey::random().unwrap();
+    let settings = HostSettings {
+        cache: Some(CacheSettings::new(folder.path().join("cache"), key)),
+        ..settings()
+    };
+    host_with(settings.clone(), &["fixtures/raw"]).await;
+    let mut both = compiled(folder.path());
+    both.retain(|file| *file != first[0]);
+    let [second] = &both[..] else {
+        panic!("{both:?}: it was compiled again, for the other key")
+    };
+    // Nor where it stands in the place of that store's own.
+    let whole = fs::read(second).unwrap();
+    fs::copy(&first[0], second).unwrap();
+    host_with(settings, &["fixtures/raw"]).await;
+    assert_eq!(fs::read(second).unwrap(), whole, "it is mended");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_later_changes_nothing_that_was_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
+    let host = host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
+    let file = &compiled(folder.path())[0];
+    // In place, as an attacker would who hopes that it is mapped.
+    let len = fs::metadata(file).unwrap().len();
+    fs::write(file, vec![0xcc; usize::try_from(len).unwrap()]).unwrap();
+    assert_eq!(
+        failure(&host, "array").await.kind,
+        heddle_kernel::FailureKind::InvalidOutcome
+    );
+}
+
+/// The same folder, with these limits.
+fn limited(folder: &Path, max_bytes: u64) -> HostSettings {
+    let cache = CacheSettings {
+        max_bytes,
+        ..CacheSettings::new(folder.join("cache"), cache_key())
+    };
+    HostSettings {
+        cache: Some(cache),
+        ..settings()
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_use_stays_and_the_rest_goes_when_it_is_too_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host_with(limited(folder.path(), 1 << 30), &["fixtures/raw"]).await;
+    let inspected = NewPlugin {
+        fallback_name: Some("raw-tool".to_owned()),
+        ..NewPlugin::of(component("fixtures/raw-tool"))
+    };
+    host.inspect(inspected).await.unwrap();
+    names(folder.path(), &["fixtures/raw", "fixtures/raw-tool"]);
+    // Another server with the same folder has room for one component. The first one's stays.
+    let bytes = |name: &str| {
+        let digest = heddle_kernel::Digest::of(&component(name)).0;
+        let of_it = files(folder.path()).into_iter();
+        let of_it = of_it.filter(|path| path.to_string_lossy().contains(&*digest));
+        of_it.map(|path| fs::metadata(path).unwrap().len()).sum::<u64>()
+    };
+    let room = bytes("fixtures/raw");
+    let other = Host::new(limited(folder.path(), room)).unwrap();
+    names(folder.path(), &["fixtures/raw"]);
+    register(&other, component("fixtures/raw-tool"), Some("raw-tool"))
+        .await
+        .unwrap();
+    names(folder.path(), &["fixtures/raw", "fixtures/raw-tool"]);
+    // Each lets go of its own when the plugin is removed.
+    other.remove(&heddle_kernel::Digest::of(&component("fixtures/raw-tool")));
+    drop(other);
+    drop(Host::new(limited(folder.path(), room)).unwrap());
+    names(folder.path(), &["fixtures/raw"]);
+    drop(host);
+    drop(Host::new(limited(folder.path(), 1)).unwrap());
+    names(folder.path(), &[]);
+}
+
+#[tokio::test]
+async fn what_was_not_used_for_long_goes_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = in_folder(folder.path());
+    host_with(settings.clone(), &["fixtures/raw", "fixtures/raw-tool"]).await;
+    for file in compiled(folder.path()) {
+        age(&file, 29);
+    }
+    let digest = heddle_kernel::Digest::of(&component("fixtures/raw")).0;
+    for file in files(folder.path()) {
+        if file.to_string_lossy().contains(&*digest) {
+            age(&file, 31);
+        }
+    }
+    drop(Host::new(settings).unwrap());
+    names(folder.path(), &["fixtures/raw-tool"]);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_behind_is_deleted_and_what_others_write_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = in_folder(folder.path());
+    let host = host_with(settings.clone(), &["fixtures/raw"]).await;
+    let processes = folder.path().join("cache/processes");
+    let living = || {
+        let folders = fs::read_dir(&processes)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.is_dir()).count()
+    };
+    assert_eq!(living(), 1);
+    // A process that was writing when it was killed.
+    let dead = processes.join("process-dead");
+    fs::create_dir(&dead).unwrap();
+    for name in ["lock", ".tmpHalf", &"0".repeat(64)] {
+        fs::write(dead.join(name), "half").unwrap();
+    }
+    let second = Host::new(settings).unwrap();
+    assert!(!dead.exists());
+    assert_eq!(living(), 2, "the first one's is still there");
+    drop(second);
+    drop(host);
+    assert_eq!(living(), 0, "each deletes its own");
 }

@@ -354,12 +354,7 @@ async fn a_secret_goes_to_its_host_and_the_guest_never_sees_it() {
     let sent = server.asked();
     let sent = sent[0].header("authorization");
     assert_eq!(sent, Some(format!("Bearer {VALUE}").as_str()));
-    let hidden = "*".repeat(VALUE.len());
-    assert_eq!(
-        update["answers"],
-        json!([format!("Bearer {hidden}")]),
-        "what came back"
-    );
+    assert_eq!(update["answers"], json!(["Bearer [secret]"]), "what came back");
     let told = format!("info the secret `key` goes to {}", server.url(""));
     assert_eq!(lines[0], told);
     assert!(!update.to_string().contains(VALUE) && !lines.concat().contains(VALUE));

@@ -15,7 +15,10 @@ mod held;
 mod inputs;
 mod inspection;
 mod limits;
+mod masked;
+mod names;
 mod outgoing;
+mod overlaps;
 mod plain;
 mod pools;
 mod purity;
@@ -30,7 +33,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use heddle_host::{Host, HostSettings, Policy};
+use heddle_host::{CacheKey, CacheSettings, Host, HostSettings, Policy};
 use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, Route, RunId, Timestamp, object};
 use heddle_runtime::ports::{
     Call, FollowsFromNothing, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
@@ -54,10 +57,15 @@ fn settings() -> HostSettings {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     // Few places: each host reserves its own, and tests run side by side.
     HostSettings {
-        cache_dir: Some(folder),
+        cache: Some(CacheSettings::new(folder, cache_key())),
         calls_at_once: 64,
         ..HostSettings::default()
     }
+}
+
+/// The same for all tests, which share what is compiled.
+fn cache_key() -> CacheKey {
+    CacheKey::from_text(&"5a".repeat(32)).unwrap()
 }
 
 /// The same with a policy, in YAML.

@@ -111,6 +111,9 @@ pub struct NewPlugin {
     pub renumbered: bool,
     /// Callable by digest only.
     pub hidden: bool,
+    /// Whether it may have what its name is granted. The operator may say so, and so may whoever asks for it expressly.
+    /// A component that is not registered under the name yet is refused otherwise.
+    pub replace_granted: bool,
 }
 
 /// A registered plugin.
@@ -305,5 +308,28 @@ pub enum RegisterError {
         version: String,
         /// The digest of the one that has it.
         registered: Digest,
+    },
+    /// The name has grants, which the component would have from here on.
+    #[error(
+        "the name `{name}` has grants, and this component would have them: {}. To let it, register it with          `heddle plugin add --replace-granted` (over HTTP `?replace_granted=true`), or list its digest in the policy;          otherwise register it under another name",
+        .grants.join("; ")
+    )]
+    Granted {
+        /// The name.
+        name: String,
+        /// What it is granted, a line for each grant.
+        grants: Vec<String>,
+    },
+    /// The policy grants the name to other components only.
+    #[error(
+        "the policy lists the components that may be registered as `{name}`, and this one, sha256:{digest}, is none of \
+         them. To allow it, add \"sha256:{digest}\" to `digest` of plugin `{name}` in the policy; otherwise register it \
+         under another name"
+    )]
+    NotPinned {
+        /// The name.
+        name: String,
+        /// The digest of the component.
+        digest: Digest,
     },
 }

@@ -137,6 +137,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Every policy of a plugin, by its name.
     fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>>;
 
+    /// Makes a secret of the engine durable, instead of the one with its name.
+    fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The secret of the engine with this name. No export, list or copy of the store has it.
+    fn secret(&self, name: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>>;
+
     /// Makes a schedule durable, instead of the one with its name.
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Forgets the schedule with this name. Answers whether there was one.
@@ -282,6 +287,16 @@ pub struct PolicyRow {
     pub name: Arc<str>,
     /// JSON of whoever grants it.
     pub body: Arc<str>,
+}
+
+/// A secret that the engine made for itself, such as a key. Its `Debug` output does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub Arc<str>);
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretText(…)")
+    }
 }
 
 /// How a run ended.

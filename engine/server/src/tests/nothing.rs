@@ -116,6 +116,12 @@ impl Journal for Nothing {
     fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
         now(Ok(Vec::new()))
     }
+    fn put_secret(&self, _: &str, _: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
+        now(Ok(()))
+    }
+    fn secret(&self, _: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {
+        now(Ok(None))
+    }
     fn health(&self) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("the disk is full".to_owned()))
     }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::{MaintenanceError, Migrated, Report, check};
 use crate::sqlite::{Exclusive, FORMAT, look, private};
@@ -74,6 +74,19 @@ fn copy(connection: &Connection, path: &Path, to: &Path) -> Result<(), Maintenan
     copied
 }
 
+/// Deletes the keys that an engine made for itself: whoever gets a copy gets none of them, and an engine that
+/// opens the copy makes new ones.
+fn forget_secrets(to: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let copy = Connection::open_with_flags(to, flags)?;
+    if !copy.table_exists(None, "secrets")? {
+        return Ok(());
+    }
+    // What is deleted is overwritten, too.
+    copy.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
+    copy.execute_batch("DELETE FROM secrets")
+}
+
 /// Copies into an empty file, and has it on the disk. SQLite's error, or the system's.
 fn vacuum_into(connection: &Connection, to: &Path) -> Result<(), Result<rusqlite::Error, io::Error>> {
     let name = to.to_str().ok_or_else(|| {
@@ -81,6 +94,7 @@ fn vacuum_into(connection: &Connection, to: &Path) -> Result<(), Result<rusqlite
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(Ok)?;
+    forget_secrets(to).map_err(Ok)?;
     let synced = || {
         File::open(to)?.sync_all()?;
         #[cfg(unix)]

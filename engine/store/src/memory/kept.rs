@@ -6,7 +6,9 @@ use std::{
 };
 
 use heddle_kernel::{Digest, RunId, Status, Timestamp};
-use heddle_runtime::ports::{Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow, Usage};
+use heddle_runtime::ports::{
+    Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow, SecretText, Usage,
+};
 
 /// What is durable.
 #[derive(Clone, Default)]
@@ -20,6 +22,7 @@ pub(super) struct Kept {
     pub(super) requests: BTreeMap<(Option<RunId>, Arc<str>), Request>,
     pub(super) schedules: BTreeMap<Arc<str>, Arc<str>>,
     pub(super) policies: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) secrets: BTreeMap<Arc<str>, SecretText>,
 }
 
 #[derive(Clone)]

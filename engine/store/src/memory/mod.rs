@@ -16,8 +16,8 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, Leaves, PluginRow, PluginSummary,
-    PolicyRow, QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError,
-    Usage,
+    PolicyRow, QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText,
+    StoreError, Usage,
 };
 use tokio::sync::oneshot;
 
@@ -389,6 +389,16 @@ impl Journal for MemoryJournal {
             });
             Ok(rows.collect())
         })
+    }
+
+    fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
+        let name = name.into();
+        self.put(|kept| drop(kept.secrets.insert(name, value)))
+    }
+
+    fn secret(&self, name: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {
+        let name = name.to_owned();
+        self.read(move |kept| Ok(kept.secrets.get(&*name).cloned()))
     }
 
     fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -40,6 +40,7 @@ pub(super) enum Job {
 pub(super) enum Table {
     Schedules,
     Policies,
+    Secrets,
 }
 
 impl Table {
@@ -48,6 +49,7 @@ impl Table {
         match self {
             Self::Schedules => "schedules",
             Self::Policies => "policies",
+            Self::Secrets => "secrets",
         }
     }
 }

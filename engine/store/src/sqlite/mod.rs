@@ -24,7 +24,8 @@ use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
-    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, StoreError, Usage,
+    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
+    Usage,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
@@ -358,6 +359,20 @@ impl Journal for SqliteJournal {
 
     fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
         Box::pin(self.readers.with(read::policies))
+    }
+
+    fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
+        let (name, SecretText(body)) = (name.into(), value);
+        let kept = self.ask(|answer| Job::Put(Table::Secrets, Entry { name, body }, answer));
+        Box::pin(async move { kept.await.map(|_| ()) })
+    }
+
+    fn secret(&self, name: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::secret(connection, &name)),
+        )
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x4864_646c;
 
 /// The newest format that is known: the number of the last migration.
-pub(crate) const FORMAT: i32 = 5;
+pub(crate) const FORMAT: i32 = 6;
 
 /// The write-ahead log is copied into the file when it has this many pages. A commit that does
 /// so takes longer by two syncs; the log's size on disk follows from it (16 MiB).

@@ -8,7 +8,7 @@ use std::{
 use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Timestamp, object::json};
 use heddle_runtime::ports::{
     GraphRow, GraphSummary, GroupCounts, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunRow,
-    RunSnapshot, ScheduleRow, StoreError, Usage,
+    RunSnapshot, ScheduleRow, SecretText, StoreError, Usage,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use tokio::sync::Semaphore;
@@ -350,6 +350,12 @@ pub(super) fn policies(connection: &Connection) -> Result<Vec<PolicyRow>, StoreE
             body: row.get(1)?,
         })
     })
+}
+
+pub(super) fn secret(connection: &Connection, name: &str) -> Result<Option<SecretText>, StoreError> {
+    let sql = "SELECT body FROM secrets WHERE name = ?1";
+    let found = rows(connection, sql, &[&name], |row| Ok(SecretText(row.get(0)?)))?;
+    Ok(found.into_iter().next())
 }
 
 pub(super) fn schedules(connection: &Connection) -> Result<Vec<ScheduleRow>, StoreError> {

@@ -7,7 +7,7 @@ use heddle_kernel::{
     Digest, Event, FailureKind, RunError, Status, Timestamp, event::FunctionRef, object::json,
 };
 use heddle_runtime::ports::{
-    AppendError, GraphRow, LISTED_ERROR_BYTES, PluginRow, PolicyRow, RunFilter, Usage,
+    AppendError, GraphRow, LISTED_ERROR_BYTES, PluginRow, PolicyRow, RunFilter, SecretText, Usage,
 };
 
 use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, position, run_id};
@@ -33,6 +33,7 @@ contract! {
     graphs_are_listed_newest_first_by_pages,
     the_functions_of_a_graph_are_those_that_it_was_put_with_last,
     policies_are_kept_by_name,
+    secrets_are_kept_by_name,
     a_plugin_that_is_deleted_is_gone,
     a_plugin_is_kept_once_and_may_become_active,
     active_plugins_keep_their_order,
@@ -460,6 +461,20 @@ async fn policies_are_kept_by_name(mut world: impl World) {
     assert!(journal.delete_policy("a").await.unwrap());
     assert!(!journal.delete_policy("a").await.unwrap());
     assert_eq!(journal.policies().await.unwrap(), [policy("b", "3")]);
+}
+
+async fn secrets_are_kept_by_name(mut world: impl World) {
+    let journal = world.open();
+    let secret = |text: &str| SecretText(text.into());
+    assert_eq!(journal.secret("a").await.unwrap(), None);
+    for (name, text) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        journal.put_secret(name, secret(text)).await.unwrap();
+    }
+    drop(journal);
+    let journal = world.open();
+    assert_eq!(journal.secret("a").await.unwrap(), Some(secret("3")));
+    assert_eq!(journal.secret("b").await.unwrap(), Some(secret("2")));
+    assert!(!format!("{:?}", secret("value")).contains("value"));
 }
 
 async fn a_plugin_that_is_deleted_is_gone(mut world: impl World) {

@@ -15,7 +15,7 @@ use heddle_kernel::{
 };
 use heddle_runtime::ports::{
     Append, GraphRow, Journal, Leaves, NewRun, PluginRow, PolicyRow, Request, RunEnd, RunFilter, RunSnapshot,
-    RunWait, ScheduleRow,
+    RunWait, ScheduleRow, SecretText,
 };
 use heddle_store::{SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::{Connection, params, types::ValueRef};
@@ -28,8 +28,8 @@ use crate::{
 };
 
 /// The newest format.
-const NEWEST: i32 = 5;
-const FORMATS: [i32; 5] = [1, 2, 3, 4, NEWEST];
+const NEWEST: i32 = 6;
+const FORMATS: [i32; 6] = [1, 2, 3, 4, 5, NEWEST];
 
 const COMPONENT: &[u8] = b"component";
 
@@ -229,6 +229,8 @@ async fn write(format: i32, path: &Path) {
         journal.put_graph(created_again(first.unwrap())).await.unwrap();
         let (name, body) = ("p".into(), "{\"http\": [\"https://api.example.org\"]}".into());
         journal.put_policy(PolicyRow { name, body }).await.unwrap();
+        let key = SecretText("0123456789abcdef".into());
+        journal.put_secret("key", key).await.unwrap();
         journal.close().await.unwrap();
         return;
     }
@@ -289,6 +291,9 @@ async fn told(journal: &SqliteJournal) -> String {
     }
     writeln!(text, "{:?}", journal.schedules().await.unwrap()).unwrap();
     writeln!(text, "{:?}", journal.policies().await.unwrap()).unwrap();
+    if let Some(SecretText(key)) = journal.secret("key").await.unwrap() {
+        writeln!(text, "key {key}").unwrap();
+    }
     writeln!(text, "unfinished {:?}", journal.unfinished().await.unwrap()).unwrap();
     writeln!(text, "queued {:?}", journal.queued().await.unwrap()).unwrap();
     writeln!(text, "groups {:?}", journal.groups().await.unwrap()).unwrap();
@@ -327,6 +332,7 @@ fn dump(path: &Path) -> String {
         "SELECT * FROM requests",
         "SELECT * FROM schedules",
         "SELECT * FROM policies",
+        "SELECT * FROM secrets",
         "SELECT * FROM graphs",
         "SELECT * FROM plugins",
         "SELECT * FROM trash",
@@ -421,7 +427,11 @@ fn a_file_of_each_format_is_sound_and_has_every_status_and_event_of_it() {
             .collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds.len(), [7, 13, 19, 19, 19][format as usize - 1], "{kinds:?}");
+        assert_eq!(
+            kinds.len(),
+            [7, 13, 19, 19, 19, 19][format as usize - 1],
+            "{kinds:?}"
+        );
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use heddle_kernel::{Digest, Event, Timestamp};
-use heddle_runtime::ports::{Append, AppendError, GraphRow, Journal, Leaves, PluginRow, StoreError};
-use heddle_store::{OpenError, SqliteJournal, SqliteSettings};
+use heddle_runtime::ports::{
+    Append, AppendError, GraphRow, Journal, Leaves, PluginRow, SecretText, StoreError,
+};
+use heddle_store::{OpenError, SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::Connection;
 
 use crate::world::{Line, Sqlite, Told, all_events, damaged, draft, graph_id, log, recorded, run_id};
@@ -121,7 +123,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 7,
-                known: 5,
+                known: 6,
                 ..
             }
         ),
@@ -523,4 +525,24 @@ async fn an_ack_that_panics_does_not_stop_the_store() {
         ..append
     });
     assert_eq!(line.grow(&journal, 1).await.unwrap().unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_store_has_none_of_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("store.db"), folder.path().join("copy.db"));
+    let journal = SqliteJournal::open(SqliteSettings::new(&path)).unwrap();
+    let key = "a-key-that-nobody-else-shall-have";
+    journal.put_secret("key", SecretText(key.into())).await.unwrap();
+    assert!(maintenance::backup(&path, &copy).unwrap().is_sound());
+    let has_key = |file: &Path| {
+        let bytes = fs::read(file).unwrap();
+        bytes.windows(key.len()).any(|part| part == key.as_bytes())
+    };
+    assert!(!has_key(&copy));
+    journal.close().await.unwrap();
+    drop(journal);
+    assert!(has_key(&path));
+    let copied = SqliteJournal::open(SqliteSettings::new(&copy)).unwrap();
+    assert_eq!(copied.secret("key").await.unwrap(), None);
 }

@@ -59,6 +59,30 @@ fn methods_and_paths_narrow_a_grant() {
         "/v1/a%5c..",
         "/v1/%252e%252e/admin",
         "/v1/./a",
+        "/v1//admin",
+        "//v1/a",
+        "/v1/a%00",
+        "/v1/a%00/../b",
+        "/v1/a%0d%0ab",
+        "/v1/a%7f",
+        "/v1/%c0%ae%c0%ae/admin",
+        "/v1/%e0%80%af..",
+        "/v1/a%c0%afb",
+        "/v1/a%f0%80%80%af",
+        "/v1/a%ed%a0%80",
+        "/v1/a%ff",
+        "/v1/%ef%bc%8e%ef%bc%8e/admin",
+        "/v1/a%ef%bc%8f..",
+        "/v1/a%e2%88%95b",
+        "/v1/%25%32%65",
+        "/v1/a%u002e",
+        "/v1/a%2",
+        "/v1/a%",
+        "/v1/.../admin",
+        "/v1/..%20/admin",
+        "/v1/..%3bx/admin",
+        "/v1/..%09/admin",
+        "/v1/%5c..",
     ] {
         assert!(!covers("GET", path), "{path}");
     }
@@ -154,7 +178,7 @@ fn the_line_to_add_covers_the_request_and_no_other() {
             let (_, policy) = line.split_once("policy: ").unwrap();
             let policy = crate::Policy::parse(policy).unwrap();
             let own = CallLimits::of(&crate::HostSettings::default());
-            let rules = policy.rules(&own).unwrap();
+            let rules = policy.rules(&own, &[]).unwrap();
             let [added] = &*rules[0].grants.http else {
                 panic!("{line}")
             };
@@ -179,7 +203,7 @@ fn the_line_to_add_covers_the_request_and_no_other() {
 fn no_line_is_told_for_what_no_narrow_grant_covers() {
     let line = asked("GET", "https://a.org/a/%2e%2e/b").to_add("shop", &[]);
     assert!(
-        line.contains("ask for the path as the server reads it") && !line.contains("plugins:"),
+        line.contains("Ask for the path as the server reads it") && !line.contains("plugins:"),
         "{line}"
     );
     let line = asked("get", "https://a.org/").to_add("shop", &[]);

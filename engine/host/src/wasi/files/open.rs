@@ -4,11 +4,14 @@
 //! looked at before it is opened, so that a device is left alone, and once more through the opened descriptor, so
 //! that nothing which takes its place in between gets through. A pipe is opened without waiting for its other end.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
 
 use cap_primitives::{
     ambient_authority,
-    fs::{FollowSymlinks, OpenOptions, open, open_ambient_dir, stat},
+    fs::{FollowSymlinks, OpenOptions, open, open_ambient_dir, open_dir_nofollow, stat},
 };
 use wasmtime_wasi::{
     FsPerms,
@@ -52,9 +55,27 @@ pub(super) fn folder(dir: &DirGrant) -> io::Result<Descriptor> {
         true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
         false => (FsPerms::ReadOnly, OpenMode::READ),
     };
-    // The system refuses to open anything but a directory so, and waits for nothing.
-    let file = open_ambient_dir(&dir.path, ambient_authority())?;
+    let file = without_links(&dir.path)?;
     Ok(Descriptor::Dir(Dir::new(file, perms, mode, BLOCKS)))
+}
+
+/// Opens a folder at a path that had no links in it when the policy was read. That a part of it is a link now means that
+/// somebody put it there, perhaps a plugin that may write to a folder above: it is not followed.
+fn without_links(path: &Path) -> io::Result<fs::File> {
+    let mut root = PathBuf::new();
+    let mut names = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => names.push(name),
+            part => root.push(part),
+        }
+    }
+    // The system refuses to open anything but a directory so, and waits for nothing.
+    let mut folder = open_ambient_dir(&root, ambient_authority())?;
+    for name in names {
+        folder = open_dir_nofollow(&folder, name.as_ref())?;
+    }
+    Ok(folder)
 }
 
 /// Opens what a path leads to from a folder, and never leaves that folder.

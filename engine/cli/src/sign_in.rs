@@ -1,0 +1,194 @@
+//! Signing in at a registry, so that credentials reach nobody else.
+//!
+//! A user and a password go to the registry that they are for, over TLS, and to the server of tokens that it names: one of
+//! the same host and port, of the same domain, or of a host that the user names. Redirects are not followed with them, and
+//! an upload to another host is made without them. Plain HTTP carries no credentials at all.
+
+use anyhow::{Context, anyhow, bail};
+use heddle_kernel::{display, object::clip};
+use oci_client::{RegistryOperation, secrets::RegistryAuth};
+use reqwest::{Client, Response, StatusCode, Url, header};
+
+use crate::credentials::{Credentials, REGISTRY, Site};
+
+/// How long the answer with a token may be.
+const TOKEN_BYTES: usize = 256 << 10;
+
+/// What a registry asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Challenge {
+    Basic,
+    Bearer { realm: String, service: Option<String> },
+}
+
+/// Who is sent to a registry, and how.
+pub(crate) struct SignIn<'a> {
+    /// A client that follows no redirects.
+    pub(crate) client: &'a Client,
+    /// The registry, `HOST[:PORT]`, which is reached over TLS.
+    pub(crate) registry: &'a str,
+    pub(crate) repository: &'a str,
+    pub(crate) credentials: &'a Credentials,
+}
+
+impl SignIn<'_> {
+    /// What is sent along with each request to the registry.
+    ///
+    /// # Errors
+    /// Where the registry does not take the credentials, or wants them sent elsewhere.
+    pub(crate) async fn auth(&self, operation: &RegistryOperation) -> anyhow::Result<RegistryAuth> {
+        let Some((user, password)) = self.credentials.basic() else {
+            return Ok(RegistryAuth::Anonymous);
+        };
+        let url = format!("https://{}/v2/", self.registry);
+        let asked = self.client.get(url).send().await;
+        let answer = asked.with_context(|| format!("no answer from {}", self.registry))?;
+        match challenge(&answer) {
+            // It lets anybody do anything.
+            None => Ok(RegistryAuth::Anonymous),
+            Some(Challenge::Basic) => Ok(RegistryAuth::Basic(user.to_owned(), password.to_owned())),
+            Some(Challenge::Bearer { realm, service }) => {
+                let token = self.token(&realm, service.as_deref(), operation).await?;
+                Ok(RegistryAuth::Bearer(token))
+            }
+        }
+    }
+
+    /// Gets a token from the server that the registry names.
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        operation: &RegistryOperation,
+    ) -> anyhow::Result<String> {
+        let shown = display::line(clip(realm, 200)).into_owned();
+        let url = Url::parse(realm);
+        let mut url = url.with_context(|| format!("{} names {shown} for tokens", self.registry))?;
+        let Some(site) = Site::of_url(&url) else {
+            bail!(
+                "{} wants the credentials sent to {shown}, which is not reached over TLS: they were not sent",
+                self.registry
+            );
+        };
+        if !self.credentials.may_go_to(&site) {
+            bail!(
+                "{} wants the credentials sent to {shown}, another host: they were not sent. If it is right, list {site} in \
+                 {REGISTRY} as well, as in {REGISTRY}={},{site}",
+                self.registry,
+                self.registry
+            );
+        }
+        let actions = match operation {
+            RegistryOperation::Pull => "pull",
+            RegistryOperation::Push => "pull,push",
+        };
+        let scope = format!("repository:{}:{actions}", self.repository);
+        url.query_pairs_mut().append_pair("scope", &scope);
+        if let Some(service) = service {
+            url.query_pairs_mut().append_pair("service", service);
+        }
+        let (user, password) = self.credentials.basic().context("there are credentials")?;
+        let asked = self.client.get(url).basic_auth(user, Some(password)).send().await;
+        let answer = asked.with_context(|| format!("no answer from {site}"))?;
+        match answer.status() {
+            StatusCode::OK => token_in(answer).await,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(anyhow!(
+                "{} does not let {} sign in: {}",
+                self.registry,
+                self.credentials,
+                self.credentials.advice()
+            )),
+            status => bail!("{site} gave no token: it answered {status}"),
+        }
+    }
+}
+
+async fn token_in(mut answer: Response) -> anyhow::Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Token {
+        token: Option<String>,
+        access_token: Option<String>,
+    }
+    let mut text = Vec::new();
+    while let Some(part) = answer.chunk().await? {
+        text.extend_from_slice(&part);
+        if text.len() > TOKEN_BYTES {
+            bail!("the answer with a token has more than {TOKEN_BYTES} bytes");
+        }
+    }
+    // What it is instead may be a secret: it is not shown.
+    let read: Result<Token, _> = serde_json::from_slice(&text);
+    let token = read.ok().and_then(|token| token.token.or(token.access_token));
+    token.context("the answer has no token in it")
+}
+
+/// What the registry asks for, where it asks for anything that is known.
+fn challenge(answer: &Response) -> Option<Challenge> {
+    let all = answer.headers().get_all(header::WWW_AUTHENTICATE).into_iter();
+    let texts: Vec<&str> = all.filter_map(|value| value.to_str().ok()).collect();
+    let read: Vec<Challenge> = texts.into_iter().filter_map(read_challenge).collect();
+    let mut read = read.into_iter();
+    read.next()
+}
+
+/// Reads a challenge (RFC 9110, 11.6.1): a scheme, and parameters whose values may be quoted.
+fn read_challenge(text: &str) -> Option<Challenge> {
+    let (scheme, parameters) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    if scheme.eq_ignore_ascii_case("basic") {
+        return Some(Challenge::Basic);
+    }
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let (mut realm, mut service) = (None, None);
+    let mut rest = parameters.trim_start();
+    while let Some((name, after)) = rest.split_once('=') {
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_once(',').unwrap_or((after, "")),
+        };
+        match name.trim().to_ascii_lowercase().as_str() {
+            "realm" => realm = Some(value.to_owned()),
+            "service" => service = Some(value.to_owned()),
+            _ => {}
+        }
+        rest = after.trim_start_matches([',', ' ']);
+    }
+    Some(Challenge::Bearer {
+        realm: realm?,
+        service,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_read() {
+        let bearer = |realm: &str, service: Option<&str>| {
+            Some(Challenge::Bearer {
+                realm: realm.to_owned(),
+                service: service.map(str::to_owned),
+            })
+        };
+        for (text, read) in [
+            ("Basic realm=\"tests\"", Some(Challenge::Basic)),
+            ("basic", Some(Challenge::Basic)),
+            (
+                "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\", scope=\"a:b,c\"",
+                bearer("https://auth.docker.io/token", Some("registry.docker.io")),
+            ),
+            (
+                "bearer service=a, realm=https://b",
+                bearer("https://b", Some("a")),
+            ),
+            ("Bearer scope=\"x\"", None),
+            ("Bearer realm=\"x", None),
+            ("Negotiate", None),
+            ("", None),
+        ] {
+            assert_eq!(read_challenge(text), read, "{text}");
+        }
+    }
+}

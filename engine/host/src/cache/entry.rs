@@ -1,0 +1,270 @@
+//! One entry: compiled code behind an authentication code, so that only what this store's engines compiled is loaded.
+//!
+//! An entry is `HDLCODE2`, 32 bytes of HMAC-SHA-256 (RFC 2104), and the code. The authentication code covers the
+//! component's digest, the version and configuration of the engine, and the code; the key is the store's. An entry of
+//! another component, another configuration or another store is therefore not loaded, whatever its file is named.
+//!
+//! The code is read into memory of this process, checked there and loaded from there. A file that is changed while it is
+//! read, or afterwards, changes nothing that was loaded.
+
+use std::{
+    fmt,
+    fs::File,
+    hash::{Hash, Hasher},
+    io::{self, Read},
+    path::Path,
+};
+
+use heddle_kernel::Digest;
+use ring::{hmac, rand::SystemRandom};
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Engine, component::Component};
+
+/// What an entry begins with.
+const MAGIC: &[u8; 8] = b"HDLCODE2";
+/// How long an HMAC-SHA-256 is.
+const TAG_LEN: usize = 32;
+const HEAD_LEN: usize = MAGIC.len() + TAG_LEN;
+/// How long the key is: as long as the sum, as RFC 2104 recommends.
+const KEY_LEN: usize = 32;
+
+/// The key that authenticates compiled code. Whoever has it can make machine code that the engine runs, so it is kept
+/// with the store, and its `Debug` output does not show it.
+#[derive(Clone)]
+pub struct CacheKey([u8; KEY_LEN]);
+
+impl CacheKey {
+    /// A random key.
+    ///
+    /// # Errors
+    /// Where the system has no randomness.
+    pub fn random() -> io::Result<Self> {
+        let bytes = ring::rand::generate(&SystemRandom::new());
+        let bytes = bytes.map_err(|_| io::Error::other("the system gave no random bytes"))?;
+        Ok(Self(bytes.expose()))
+    }
+
+    /// The key of this text, which [`CacheKey::to_text`] gave.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut bytes = [0; KEY_LEN];
+        if text.len() != 2 * KEY_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The key as text, to be kept.
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CacheKey(…)")
+    }
+}
+
+/// Everything of an engine that compiled code depends on, as a sum.
+pub(super) struct Context([u8; 32]);
+
+impl Context {
+    pub(super) fn of(engine: &Engine) -> Self {
+        struct Sum(Sha256);
+        impl Hasher for Sum {
+            fn write(&mut self, bytes: &[u8]) {
+                self.0.update(bytes);
+            }
+
+            fn finish(&self) -> u64 {
+                unreachable!("the whole sum is taken")
+            }
+        }
+
+        let mut sum = Sum(Sha256::new_with_prefix(MAGIC));
+        engine.precompile_compatibility_hash().hash(&mut sum);
+        Self(sum.0.finalize().into())
+    }
+
+    /// The name of the folder with the code of such engines under this key. Servers whose stores have other keys can
+    /// share the cache's folder, and do not find each other's code.
+    pub(super) fn folder_name(&self, key: &CacheKey) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
+        let name = hmac::sign(&key, &[b"heddle folder\0", &self.0[..]].concat());
+        name.as_ref()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// Why an entry is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// There is none.
+    #[error("there is none")]
+    Missing,
+    /// It cannot be read.
+    #[error("{0}")]
+    Io(io::Error),
+    /// It is no entry, or an unfinished one.
+    #[error("it is not a compiled component of this version")]
+    NoEntry,
+    /// It was damaged, changed, moved from elsewhere, or compiled for another store.
+    #[error("its authentication code is wrong: it was damaged or replaced, or it belongs to another store")]
+    Forged,
+    /// It is larger than the whole cache may be.
+    #[error("it has {0} bytes, more than the cache may have (--cache-size)")]
+    TooLarge(u64),
+    /// The engine does not take it.
+    #[error("{0:#}")]
+    Unusable(wasmtime::Error),
+}
+
+/// Code whose authentication code was right.
+pub(super) struct Checked(Vec<u8>);
+
+/// What stands before the code of an entry.
+pub(super) fn head(key: &CacheKey, context: &Context, digest: &Digest, code: &[u8]) -> Vec<u8> {
+    let tag = hmac::sign(&entry_key(key, context, digest), code);
+    [MAGIC, tag.as_ref()].concat()
+}
+
+/// Reads an entry of at most `max_bytes` and checks it.
+pub(super) fn read(
+    path: &Path,
+    key: &CacheKey,
+    context: &Context,
+    digest: &Digest,
+    max_bytes: u64,
+) -> Result<Checked, ReadError> {
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing,
+        _ => ReadError::Io(error),
+    };
+    // A pipe would wait for its writer, and a link leads elsewhere.
+    let is = path.symlink_metadata().map_err(io)?;
+    if !is.is_file() {
+        return Err(ReadError::NoEntry);
+    }
+    let len = is.len();
+    if len > max_bytes.saturating_add(HEAD_LEN as u64) {
+        return Err(ReadError::TooLarge(len));
+    }
+    let mut head = [0; HEAD_LEN];
+    let mut file = File::open(path).map_err(io)?.take(len);
+    file.read_exact(&mut head).map_err(|_| ReadError::NoEntry)?;
+    let tag = head.strip_prefix(MAGIC).ok_or(ReadError::NoEntry)?;
+    let mut code = Vec::with_capacity(usize::try_from(len).unwrap_or(0).saturating_sub(HEAD_LEN));
+    file.read_to_end(&mut code).map_err(ReadError::Io)?;
+    match hmac::verify(&entry_key(key, context, digest), &code, tag) {
+        Ok(()) => Ok(Checked(code)),
+        Err(_) => Err(ReadError::Forged),
+    }
+}
+
+/// The key of one entry: derived from the store's key, so that what it signs holds for this component and this engine
+/// alone. HMAC serves as the pseudo-random function (NIST SP 800-108).
+fn entry_key(key: &CacheKey, context: &Context, digest: &Digest) -> hmac::Key {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
+    let mut derived = hmac::Context::with_key(&key);
+    derived.update(b"heddle compiled component\0");
+    // Both have a fixed length.
+    derived.update(&context.0);
+    derived.update(digest.0.as_bytes());
+    hmac::Key::new(hmac::HMAC_SHA256, derived.sign().as_ref())
+}
+
+impl Checked {
+    /// Loads the component.
+    pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
+        // SAFETY: `deserialize` trusts that the bytes came from `Component::serialize` or
+        // `Engine::precompile_component` and were not changed since, as it runs them as machine code.
+        // - Only `EngineCache::put` signs code, with what those gave for this digest and this configuration, and
+        //   only who has the store's key can sign. `read` checked exactly the bytes in this vector, which nothing
+        //   changed since; they are copied from here, and the file is not used any more.
+        // - wasmtime itself checks that its version and configuration are those of the code.
+        #[allow(unsafe_code)]
+        unsafe {
+            Component::deserialize(engine, &self.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_only_as_what_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("entry");
+        let (key, other_key) = (CacheKey([1; 32]), CacheKey([2; 32]));
+        let (context, other_context) = (Context([3; 32]), Context([4; 32]));
+        let (digest, other_digest) = (Digest::of(b"a"), Digest::of(b"b"));
+        let whole = [&head(&key, &context, &digest, b"code")[..], b"code"].concat();
+        let read_as = |key, context, digest, max_bytes| {
+            let read = read(&path, key, context, digest, max_bytes);
+            read.map(|checked| checked.0).map_err(|error| error.to_string())
+        };
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(read_as(&key, &context, &digest, 4), Ok(b"code".to_vec()));
+        for read in [
+            read_as(&other_key, &context, &digest, 4),
+            read_as(&key, &other_context, &digest, 4),
+            read_as(&key, &context, &other_digest, 4),
+        ] {
+            assert!(read.unwrap_err().contains("authentication code is wrong"));
+        }
+        assert!(
+            read_as(&key, &context, &digest, 3)
+                .unwrap_err()
+                .contains("44 bytes")
+        );
+        // Each bit counts, and nothing may be behind the code.
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            assert!(read_as(&key, &context, &digest, 4).is_err(), "bit {bit}");
+        }
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(read_as(&key, &context, &digest, 4).is_err(), "{len} bytes");
+        }
+        std::fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
+        assert!(read_as(&key, &context, &digest, 99).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_entry_is_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("entry"), folder.path().join("link"));
+        std::fs::write(&path, "x").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let read = read(&link, &CacheKey([1; 32]), &Context([3; 32]), &Digest::of(b"a"), 9);
+        assert!(matches!(read, Err(ReadError::NoEntry)));
+    }
+
+    #[test]
+    fn a_key_is_kept_as_text_and_shown_to_nobody() {
+        let key = CacheKey::random().unwrap();
+        let text = key.to_text();
+        assert_eq!(CacheKey::from_text(&text).unwrap().0, key.0);
+        assert!(!format!("{key:?}").contains(&text[..4]));
+        for text in [
+            "",
+            "00",
+            &text[..63],
+            &text.replace(&text[..1], "+"),
+            &"é".repeat(32),
+        ] {
+            assert!(CacheKey::from_text(text).is_none(), "{text}");
+        }
+        assert_ne!(CacheKey::random().unwrap().0, key.0);
+    }
+}

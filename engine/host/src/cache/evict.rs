@@ -1,0 +1,195 @@
+//! What is deleted from the cache: what was not used for too long, then the least recently used until the rest fits.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::COMPONENTS;
+
+/// How large and how old the cache may get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_bytes: u64,
+    pub(super) max_age: Duration,
+}
+
+/// A file of the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) path: PathBuf,
+    /// The digest of the component that it is made of.
+    pub(super) digest: String,
+    pub(super) bytes: u64,
+    pub(super) used_at: SystemTime,
+}
+
+/// What a look at the cache leads to.
+#[derive(Debug)]
+pub(super) struct Over {
+    pub(super) delete: Vec<Stored>,
+    /// How much is left when that is deleted.
+    pub(super) bytes_left: u64,
+}
+
+/// Chooses what is deleted. What is in use stays.
+pub(super) fn choose(
+    mut stored: Vec<Stored>,
+    in_use: &HashSet<String>,
+    limits: Limits,
+    now: SystemTime,
+) -> Over {
+    stored.sort_by_key(|file| file.used_at);
+    let mut over = Over {
+        bytes_left: stored.iter().map(|file| file.bytes).sum(),
+        delete: Vec::new(),
+    };
+    for file in stored {
+        // A clock that was set back makes no file old.
+        let age = now.duration_since(file.used_at).unwrap_or_default();
+        let is_over = age > limits.max_age || over.bytes_left > limits.max_bytes;
+        if is_over && !in_use.contains(&file.digest) {
+            over.bytes_left -= file.bytes;
+            over.delete.push(file);
+        }
+    }
+    over
+}
+
+/// The files of the cache, of every configuration. Files that the cache does not make are none of its business: the
+/// folder may have others.
+pub(super) fn stored(folder: &Path) -> Vec<Stored> {
+    let mut stored = Vec::new();
+    for (name, path) in entries(folder) {
+        let extension = match &*name {
+            COMPONENTS => "wasm",
+            name if is_hex(name, 16) => "code",
+            _ => continue,
+        };
+        for (name, path) in entries(&path) {
+            let digest = name
+                .strip_suffix(extension)
+                .and_then(|name| name.strip_suffix('.'));
+            // Versions before this one wrote into these folders directly, and left these behind in a crash.
+            let is_leftover = name.starts_with(".tmp");
+            let digest = match digest.filter(|digest| is_hex(digest, 64)) {
+                Some(digest) => digest.to_owned(),
+                None if is_leftover => String::new(),
+                None => continue,
+            };
+            let Ok(is) = path.symlink_metadata() else { continue };
+            if !is.is_file() {
+                continue;
+            }
+            stored.push(Stored {
+                path,
+                digest,
+                bytes: is.len(),
+                // Leftovers go first.
+                used_at: match is_leftover {
+                    true => SystemTime::UNIX_EPOCH,
+                    false => is.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                },
+            });
+        }
+    }
+    stored
+}
+
+/// What is in a folder; nothing where it cannot be read.
+pub(super) fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let entries = entries.filter_map(Result::ok);
+    entries
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .collect()
+}
+
+pub(super) fn is_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_bytes: 100,
+        max_age: Duration::from_secs(10),
+    };
+
+    /// What is deleted of files in the form `name bytes age`, where those that are in use begin with a `u`.
+    fn deleted(files: &[(&str, u64, u64)]) -> (Vec<String>, u64) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let stored: Vec<_> = files
+            .iter()
+            .map(|&(name, bytes, age)| Stored {
+                path: name.into(),
+                digest: name.to_owned(),
+                bytes,
+                used_at: now - Duration::from_secs(age),
+            })
+            .collect();
+        let in_use = files.iter().map(|file| file.0.to_owned());
+        let in_use = in_use.filter(|name| name.starts_with('u')).collect();
+        let over = choose(stored, &in_use, LIMITS, now);
+        (
+            over.delete.into_iter().map(|file| file.digest).collect(),
+            over.bytes_left,
+        )
+    }
+
+    #[test]
+    fn what_was_not_used_for_too_long_goes() {
+        assert_eq!(
+            deleted(&[("a", 1, 10), ("b", 1, 11), ("u", 1, 12)]),
+            (vec!["b".to_owned()], 2)
+        );
+    }
+
+    #[test]
+    fn the_least_recently_used_go_until_the_rest_fits() {
+        assert_eq!(deleted(&[("a", 50, 1), ("b", 50, 2)]), (vec![], 100));
+        assert_eq!(
+            deleted(&[("a", 50, 1), ("b", 50, 3), ("c", 1, 2)]),
+            (vec!["b".to_owned()], 51)
+        );
+        assert_eq!(
+            deleted(&[("u", 90, 5), ("a", 50, 1), ("b", 50, 3)]),
+            (vec!["b".to_owned(), "a".to_owned()], 90)
+        );
+        assert_eq!(deleted(&[("u", 90, 5), ("u2", 20, 5)]), (vec![], 110));
+    }
+
+    #[test]
+    fn only_the_files_of_the_cache_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (digest, configuration) = ("ab".repeat(32), "0123456789abcdef");
+        for path in [
+            format!("{configuration}/{digest}.code"),
+            format!("{configuration}/.tmpAbc"),
+            format!("{configuration}/notes.txt"),
+            format!("{configuration}/{digest}.wasm"),
+            format!("components/{digest}.wasm"),
+            "components/mine.wasm".to_owned(),
+            format!("other/{digest}.code"),
+            format!("{digest}.code"),
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let mut found: Vec<_> = stored(folder.path()).into_iter().map(|file| file.path).collect();
+        found.sort();
+        let expected = [
+            format!("{configuration}/.tmpAbc"),
+            format!("{configuration}/{digest}.code"),
+            format!("components/{digest}.wasm"),
+        ];
+        assert_eq!(found, expected.map(|path| folder.path().join(path)));
+    }
+}

@@ -1,0 +1,261 @@
+//! The cache: compiled components, and the components themselves, in a folder.
+//!
+//! The folder may be shared by several processes, and by several configurations of the engine:
+//!
+//! - `CONFIGURATION/DIGEST.code`: a compiled component ([`entry`]), for one configuration and one key,
+//! - `components/DIGEST.wasm`: the component, for compiling it another way later,
+//! - `processes/ID/`: one folder for each running process, with what it is writing and marks of what it uses
+//!   ([`process`]).
+//!
+//! A file is written in the process's own folder and renamed into place, and is never written again. Nothing in the
+//! folder is trusted: compiled code is loaded only if its authentication code is right, and a component only if its
+//! digest is. So the worst that a damaged or replaced file costs is a compilation.
+//!
+//! The cache is bounded: entries that were not used for long, or that are too many, are deleted when the cache is
+//! opened and when an entry is added ([`evict`]), never while a function is called.
+
+mod entry;
+mod evict;
+mod process;
+mod source;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
+
+use heddle_kernel::Digest;
+use wasmtime::{Engine, component::Component};
+
+pub use self::entry::CacheKey;
+pub(crate) use self::source::Source;
+use self::{
+    entry::{Context, ReadError},
+    evict::{Limits, Stored},
+    process::{InUse, Process},
+};
+use crate::settings::CacheSettings;
+
+/// The subfolder of components as they are.
+const COMPONENTS: &str = "components";
+
+/// The cache of a host, shared by its engines.
+#[derive(Clone)]
+pub(crate) struct Cache(Option<Arc<Shared>>);
+
+struct Shared {
+    folder: PathBuf,
+    key: CacheKey,
+    limits: Limits,
+    process: Process,
+    /// Whether it was told that what is in use takes more than the limit.
+    told_full: AtomicBool,
+}
+
+impl Cache {
+    /// Opens the cache, whose folder is made where there is none, and deletes what is too old or too much. Without
+    /// settings, nothing is kept.
+    pub(crate) fn open(settings: Option<&CacheSettings>) -> io::Result<Self> {
+        let Some(settings) = settings else {
+            return Ok(Self(None));
+        };
+        let CacheSettings {
+            folder,
+            key,
+            max_bytes,
+            max_age,
+        } = settings.clone();
+        // What is in it is in folders that are this user's alone. A folder that was there may have other things in it, so
+        // it keeps its mode.
+        if !folder.is_dir() {
+            private_folder(&folder)?;
+        }
+        let shared = Shared {
+            process: Process::begin(&folder)?,
+            limits: Limits { max_bytes, max_age },
+            told_full: AtomicBool::new(false),
+            folder,
+            key,
+        };
+        shared.evict();
+        Ok(Self(Some(Arc::new(shared))))
+    }
+
+    /// The part of the cache for code of this engine.
+    pub(crate) fn for_engine(&self, engine: &Engine) -> io::Result<EngineCache> {
+        let Some(shared) = &self.0 else {
+            return Ok(EngineCache(None));
+        };
+        let context = Context::of(engine);
+        let folder = shared.folder.join(context.folder_name(&shared.key));
+        private_folder(&folder)?;
+        Ok(EngineCache(Some(EngineFolder {
+            shared: shared.clone(),
+            folder,
+            context,
+        })))
+    }
+
+    /// Marks a component as in use: as long as the mark lives, neither its bytes nor what was compiled from them are
+    /// evicted.
+    pub(crate) fn mark(&self, digest: &Digest) -> Option<InUse> {
+        self.0.as_ref().map(|shared| shared.process.mark(digest))
+    }
+
+    /// Keeps a component's bytes, under its mark, where they can be read again.
+    pub(crate) fn keep(&self, in_use: Option<InUse>, digest: &Digest, bytes: &Arc<[u8]>) -> Source {
+        let (Some(shared), Some(in_use)) = (&self.0, in_use) else {
+            return Source::Memory(bytes.clone());
+        };
+        let path = shared.folder.join(COMPONENTS).join(format!("{digest}.wasm"));
+        match shared.keep_component(&path, bytes) {
+            Ok(()) => Source::File {
+                path,
+                _in_use: Arc::new(in_use),
+            },
+            Err(error) => {
+                tracing::warn!("a component could not be kept as {}: {error}", path.display());
+                Source::Memory(bytes.clone())
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn keep_component(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let is_kept = fs::metadata(path).is_ok_and(|file| file.len() == bytes.len() as u64);
+        if is_kept {
+            touch(path);
+            return Ok(());
+        }
+        private_folder(&self.folder.join(COMPONENTS))?;
+        self.process.write(path, &[bytes])?;
+        self.evict();
+        Ok(())
+    }
+
+    /// Deletes what is too old or too much. An error leaves the cache larger than it should be, and nothing else.
+    fn evict(&self) {
+        self.process.remove_dead(&self.folder);
+        let in_use = process::in_use(&self.folder);
+        let stored = evict::stored(&self.folder);
+        let over = evict::choose(stored, &in_use, self.limits, SystemTime::now());
+        for Stored { path, .. } in &over.delete {
+            match fs::remove_file(path) {
+                Ok(()) => tracing::debug!("{} was evicted from the cache", path.display()),
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!("{} could not be evicted: {error}", path.display()),
+            }
+        }
+        if over.bytes_left > self.limits.max_bytes && !self.told_full.swap(true, Relaxed) {
+            tracing::warn!(
+                "the registered plugins take {} MiB of the cache {}, more than its limit of {} MiB (--cache-size): some \
+                 are compiled again at the next start",
+                over.bytes_left >> 20,
+                self.folder.display(),
+                self.limits.max_bytes >> 20
+            );
+        }
+    }
+}
+
+/// The compiled components of one engine.
+pub(crate) struct EngineCache(Option<EngineFolder>);
+
+struct EngineFolder {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    context: Context,
+}
+
+impl EngineCache {
+    /// The component with this digest, if it was compiled for this engine before. It blocks on the disk.
+    pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let EngineFolder {
+            shared,
+            folder,
+            context,
+        } = self.0.as_ref()?;
+        let path = path_of(folder, digest);
+        let read = entry::read(&path, &shared.key, context, digest, shared.limits.max_bytes);
+        let loaded = read.and_then(|code| code.load(engine).map_err(ReadError::Unusable));
+        match loaded {
+            Ok(component) => {
+                touch(&path);
+                Some(component)
+            }
+            Err(ReadError::Missing) => None,
+            Err(error) => {
+                tracing::warn!(
+                    "{} is not used, the component is compiled again: {error}",
+                    path.display()
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps what a component was compiled to by this engine, or by another process with the same version and
+    /// configuration. It blocks on the disk.
+    pub(crate) fn put(&self, digest: &Digest, code: &[u8]) {
+        let Some(EngineFolder {
+            shared,
+            folder,
+            context,
+        }) = &self.0
+        else {
+            return;
+        };
+        let path = path_of(folder, digest);
+        if code.len() as u64 > shared.limits.max_bytes {
+            tracing::warn!(
+                "the code of component {digest} has {} MiB, more than the cache may have (--cache-size): it is compiled at \
+                 every start",
+                code.len() >> 20
+            );
+            return;
+        }
+        let head = entry::head(&shared.key, context, digest, code);
+        match shared.process.write(&path, &[&head, code]) {
+            Ok(()) => shared.evict(),
+            // A full disk costs a compilation at the next start, and nothing else.
+            Err(error) => {
+                tracing::warn!(
+                    "a compiled component could not be kept as {}: {error}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+fn path_of(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join(format!("{digest}.code"))
+}
+
+/// Notes that a file was used, by the time of its last change.
+fn touch(path: &Path) {
+    // Where it cannot be noted, the file is evicted earlier.
+    if let Ok(file) = fs::File::options().append(true).open(path) {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
+
+/// Makes a folder that only its owner may enter.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    // A folder that was there before keeps its mode: it is narrowed, which only its owner can do.
+    #[cfg(unix)]
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
+}

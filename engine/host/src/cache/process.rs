@@ -1,0 +1,141 @@
+//! A process's own folder in the cache: what it is writing, and marks of the components that it uses.
+//!
+//! The folder has a file that is locked as long as the process lives. A folder whose lock is free belongs to a process
+//! that has ended, perhaps by a crash, and is deleted with all that it left behind.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use heddle_kernel::Digest;
+
+use super::{
+    evict::{entries, is_hex},
+    private_folder,
+};
+use crate::output::held;
+
+/// The folder of the processes' folders.
+const PROCESSES: &str = "processes";
+const LOCK: &str = "lock";
+/// What the names of processes' folders begin with.
+const PREFIX: &str = "process-";
+
+/// This process's folder, which is deleted when this is dropped.
+pub(super) struct Process {
+    folder: Arc<tempfile::TempDir>,
+    /// How often each component is in use.
+    used: Arc<Mutex<HashMap<Digest, usize>>>,
+    _lock: File,
+}
+
+/// A component is in use as long as this lives.
+pub(crate) struct InUse {
+    digest: Digest,
+    folder: Arc<tempfile::TempDir>,
+    used: Arc<Mutex<HashMap<Digest, usize>>>,
+}
+
+impl Process {
+    /// Makes a folder for this process in the cache.
+    pub(super) fn begin(cache: &Path) -> io::Result<Self> {
+        let all = cache.join(PROCESSES);
+        private_folder(&all)?;
+        // While this is locked nobody deletes a folder: one that is new has no lock yet.
+        let guard = File::options().create(true).append(true).open(all.join(LOCK))?;
+        guard.lock_shared()?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&all)?;
+        let lock = File::create(folder.path().join(LOCK))?;
+        lock.lock()?;
+        Ok(Self {
+            folder: Arc::new(folder),
+            used: Arc::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Marks a component as used by this process.
+    pub(super) fn mark(&self, digest: &Digest) -> InUse {
+        let mut used = held(&self.used);
+        let count = used.entry(digest.clone()).or_default();
+        *count += 1;
+        if *count == 1
+            && let Err(error) = File::create(mark(&self.folder, digest))
+        {
+            tracing::warn!(
+                "other servers with the same cache may evict component {digest}, which is in use: {error}"
+            );
+        }
+        InUse {
+            digest: digest.clone(),
+            folder: self.folder.clone(),
+            used: self.used.clone(),
+        }
+    }
+
+    /// Puts a file in its place as a whole: under its name is nothing, the old file or the new one.
+    pub(super) fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(self.folder.path())?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Deletes the folders of processes that have ended.
+    pub(super) fn remove_dead(&self, cache: &Path) {
+        let all = cache.join(PROCESSES);
+        let Ok(guard) = File::options().append(true).open(all.join(LOCK)) else {
+            return;
+        };
+        // A process that is starting has this one: the next look finds what has ended.
+        if guard.try_lock().is_err() {
+            return;
+        }
+        for (_, folder) in folders(cache) {
+            let is_dead = match File::options().append(true).open(folder.join(LOCK)) {
+                Ok(lock) => lock.try_lock().is_ok(),
+                // It was being made or deleted when its process ended.
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            if is_dead && let Err(error) = fs::remove_dir_all(&folder) {
+                tracing::debug!("{} could not be deleted: {error}", folder.display());
+            }
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut used = held(&self.used);
+        if let Some(count) = used.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                used.remove(&self.digest);
+                // A mark that stays keeps a file in the cache until this process ends.
+                let _ = fs::remove_file(mark(&self.folder, &self.digest));
+            }
+        }
+    }
+}
+
+fn mark(folder: &tempfile::TempDir, digest: &Digest) -> PathBuf {
+    folder.path().join(&*digest.0)
+}
+
+/// The digests of all components that some process uses.
+pub(super) fn in_use(cache: &Path) -> HashSet<String> {
+    let marks = folders(cache).flat_map(|(_, folder)| entries(&folder));
+    let names = marks.map(|(name, _)| name);
+    names.filter(|name| is_hex(name, 64)).collect()
+}
+
+fn folders(cache: &Path) -> impl Iterator<Item = (String, PathBuf)> {
+    let all = entries(&cache.join(PROCESSES)).into_iter();
+    all.filter(|(name, _)| name.starts_with(PREFIX))
+}

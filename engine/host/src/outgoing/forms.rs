@@ -1,0 +1,184 @@
+//! The forms in which secrets are looked for: as they are, and as servers commonly write them.
+//!
+//! These are percent-encoding, the escapes of JSON and HTML, and Base64. Where a secret is in the middle of a text in
+//! Base64, its first and last characters depend on what stands beside it; what does not is looked for, at each of the
+//! three places that it can have.
+
+use std::{ops::Range, sync::Arc};
+
+use memchr::memmem::Finder;
+
+use crate::policy::Secret;
+
+/// Shorter parts of Base64 would be found by chance.
+const LEAST_LEN: usize = 8;
+
+/// The forms of some secrets.
+#[derive(Clone)]
+pub(super) struct Forms {
+    finders: Arc<[Finder<'static>]>,
+    longest: usize,
+}
+
+impl Forms {
+    /// All forms of these.
+    pub(super) fn of(secrets: &[Secret]) -> Self {
+        let mut forms: Vec<Vec<u8>> = secrets.iter().flat_map(|secret| forms(secret.bytes())).collect();
+        forms.sort();
+        forms.dedup();
+        Self {
+            longest: forms.iter().map(Vec::len).max().unwrap_or(1),
+            finders: forms.iter().map(|form| Finder::new(form).into_owned()).collect(),
+        }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.finders.is_empty()
+    }
+
+    /// How long the longest form is, in bytes.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Where forms are that begin before `end`, in no particular order; they may overlap.
+    pub(super) fn find(&self, text: &[u8], end: usize) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        for finder in &*self.finders {
+            let len = finder.needle().len();
+            let within = &text[..text.len().min(end + len - 1)];
+            let mut from = 0;
+            while let Some(at) = finder.find(&within[from..]) {
+                found.push(from + at..from + at + len);
+                from += at + 1;
+            }
+        }
+        found
+    }
+
+    /// Whether a form is in this text, whose letters are in lower case.
+    pub(super) fn any_in_lower_case(&self, text: &[u8]) -> bool {
+        let is_in = |finder: &Finder<'_>| {
+            let form = finder.needle().to_ascii_lowercase();
+            text.windows(form.len()).any(|part| part == form)
+        };
+        self.finders.iter().any(is_in)
+    }
+}
+
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![
+        secret.to_vec(),
+        escaped(secret, |byte| percent(byte, false)),
+        escaped(secret, |byte| percent(byte, true)),
+        escaped(secret, |byte| match byte {
+            b'"' | b'\\' => Some(format!("\\{}", char::from(byte))),
+            _ => None,
+        }),
+        escaped(secret, |byte| match byte {
+            b'"' | b'\\' | b'/' => Some(format!("\\{}", char::from(byte))),
+            _ => None,
+        }),
+        escaped(secret, |byte| {
+            let name = match byte {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                b'"' => "&quot;",
+                b'\'' => "&#39;",
+                _ => return None,
+            };
+            Some(name.to_owned())
+        }),
+    ];
+    for alphabet in [STANDARD, URL_SAFE] {
+        forms.extend((0..3).map(|before| in_base64(secret, before, alphabet)));
+    }
+    forms.retain(|form| form.len() >= LEAST_LEN);
+    forms
+}
+
+fn escaped(secret: &[u8], escape: impl Fn(u8) -> Option<String>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(secret.len() + 16);
+    for &byte in secret {
+        match escape(byte) {
+            Some(escape) => text.extend_from_slice(escape.as_bytes()),
+            None => text.push(byte),
+        }
+    }
+    text
+}
+
+/// RFC 3986, 2.1: everything but the unreserved characters.
+fn percent(byte: u8, in_lower_case: bool) -> Option<String> {
+    let is_unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (!is_unreserved).then(|| match in_lower_case {
+        true => format!("%{byte:02x}"),
+        false => format!("%{byte:02X}"),
+    })
+}
+
+/// RFC 4648, 4.
+const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// RFC 4648, 5.
+const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// What of a secret's Base64 depends on the secret alone, where so many bytes (0 to 2) stand before it in its group of
+/// three.
+fn in_base64(secret: &[u8], before: usize, alphabet: &[u8; 64]) -> Vec<u8> {
+    let bit = |at: usize| {
+        let byte = secret[at / 8];
+        usize::from(byte >> (7 - at % 8) & 1)
+    };
+    // The first digit that has bits of the secret only.
+    let first = (before * 8).div_ceil(6) * 6 - before * 8;
+    let digits = (secret.len() * 8 - first) / 6;
+    let digit = |digit: usize| {
+        let bits = (0..6).map(|at| bit(first + digit * 6 + at));
+        alphabet[bits.fold(0, |value, bit| value << 1 | bit)]
+    };
+    (0..digits).map(digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(secret: &str, text: &str) -> bool {
+        !Forms::of(&[Secret::of_test(secret)])
+            .find(text.as_bytes(), text.len())
+            .is_empty()
+    }
+
+    #[test]
+    fn the_usual_ways_to_write_a_secret_are_found() {
+        for text in [
+            "sk/12+34=\"56&78",
+            "sk%2F12%2B34%3D%2256%2678",
+            "sk%2f12%2b34%3d%2256%2678",
+            r#"sk/12+34=\"56&78"#,
+            r#"sk\/12+34=\"56&78"#,
+            "sk/12+34=&quot;56&amp;78",
+        ] {
+            assert!(finds("sk/12+34=\"56&78", text), "{text}");
+        }
+        assert!(!finds("sk/12+34=\"56&78", "sk/12+34=\"56&7"));
+    }
+
+    #[test]
+    fn a_secret_is_found_in_base64_wherever_it_stands() {
+        // `me:correct horse`, `my:` and `a:` before it, as in Basic authentication.
+        for text in [
+            "bWU6Y29ycmVjdCBob3JzZQ==",
+            "YTpjb3JyZWN0IGhvcnNl",
+            "bXllOmNvcnJlY3QgaG9yc2UgYW5kIG1vcmU=",
+        ] {
+            assert!(finds("correct horse", text), "{text}");
+        }
+        assert!(!finds("correct horse", "YTpjb3JyZWN0IG1vdXNl"));
+        // Both alphabets, where they differ.
+        assert_eq!(in_base64(b"\xff\xef\xfe", 0, STANDARD), b"/+/+");
+        assert_eq!(in_base64(b"\xff\xef\xfe", 0, URL_SAFE), b"_-_-");
+    }
+}

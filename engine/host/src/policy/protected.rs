@@ -1,0 +1,231 @@
+//! What no plugin may be granted as a folder: the engine's own files, and those that secrets are read from.
+//!
+//! Whoever can write there decides what the engine runs and what it grants; whoever can read there has every run and
+//! every secret. So a granted folder neither contains such a file or folder nor is in one. Two paths are compared as
+//! they are written, with links resolved, and by what the system finds there, so that neither a link nor a second
+//! mount of the same folder hides an overlap.
+
+use std::{
+    ffi::OsString,
+    path::{Component, Path, PathBuf},
+};
+
+use super::DirGrant;
+
+/// A file or folder that no granted folder may overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// What it is, as an error names it, such as `the store`.
+    pub what: String,
+    /// Where it is. It need not exist.
+    pub path: PathBuf,
+    /// Whether a folder may overlap it that plugins only read.
+    pub may_be_read: bool,
+}
+
+impl Protected {
+    /// Something that plugins may neither read nor change.
+    pub fn new(what: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self {
+            what: what.into(),
+            path: path.into(),
+            may_be_read: false,
+        }
+    }
+
+    /// The same, where plugins may read it.
+    pub fn readable(self) -> Self {
+        Self {
+            may_be_read: true,
+            ..self
+        }
+    }
+}
+
+/// Everything that no granted folder may overlap, with its places looked up.
+pub(super) struct Guard(Vec<(Protected, Places)>);
+
+/// Where something is: as it is named, as it is with links resolved, and what is there.
+struct Places {
+    paths: [PathBuf; 2],
+    /// The file or folder itself, then every folder that it is in. Empty where the system does not say.
+    ids: Vec<Id>,
+}
+
+type Id = (u64, u64);
+
+impl Guard {
+    /// Looks the places up. It blocks on the file system.
+    pub(super) fn new(protected: impl IntoIterator<Item = Protected>) -> Self {
+        let places = |protected: Protected| {
+            let places = Places::of(&protected.path);
+            (protected, places)
+        };
+        Self(protected.into_iter().map(places).collect())
+    }
+
+    /// Checks that the granted folders overlap none of it. It blocks on the file system.
+    pub(super) fn check(&self, dirs: &[DirGrant]) -> Result<(), String> {
+        for dir in dirs {
+            let granted = Places::of(&dir.path);
+            let concerned = |protected: &Protected| dir.write || !protected.may_be_read;
+            let mut all = self.0.iter();
+            let overlap = all.find(|(protected, places)| concerned(protected) && granted.overlaps(places));
+            if let Some((Protected { what, path, .. }, places)) = overlap {
+                let relation = match granted.contains(places) {
+                    true => "contains",
+                    false => "is in",
+                };
+                return Err(format!(
+                    "dirs: the folder {} {relation} {what}, {}, and a plugin that has it could read or change what the \
+                     engine relies on: grant a folder apart from it",
+                    dir.path.display(),
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Places {
+    fn of(path: &Path) -> Self {
+        let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let resolved = resolve(&named);
+        Self {
+            ids: ids(&resolved),
+            paths: [without_dots(&named), resolved],
+        }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other) || other.contains(self)
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        let is_above = |path: &PathBuf| other.paths.iter().any(|inner| inner.starts_with(path));
+        let is_there = |id: &Id| other.ids.contains(id);
+        self.paths.iter().any(is_above) || self.ids.first().is_some_and(is_there)
+    }
+}
+
+/// The path with links resolved, as far as it exists.
+fn resolve(path: &Path) -> PathBuf {
+    let mut rest: Vec<OsString> = Vec::new();
+    let mut existing = path;
+    loop {
+        if let Ok(resolved) = existing.canonicalize() {
+            let whole = rest.iter().rev().fold(resolved, |path, part| path.join(part));
+            return without_dots(&whole);
+        }
+        let (Some(parent), Some(last)) = (existing.parent(), existing.components().next_back()) else {
+            return without_dots(path);
+        };
+        rest.push(last.as_os_str().to_owned());
+        existing = parent;
+    }
+}
+
+/// The path with `..` taken as the folder above.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(whole.pop()),
+            Component::CurDir => {}
+            part => whole.push(part),
+        }
+    }
+    whole
+}
+
+#[cfg(unix)]
+fn ids(path: &Path) -> Vec<Id> {
+    use std::os::unix::fs::MetadataExt;
+
+    let found = path.ancestors().map(std::fs::metadata);
+    // What does not exist yet is in the first folder that does, and is not that folder.
+    let exists = path.exists();
+    let ids = found.filter_map(Result::ok).map(|is| (is.dev(), is.ino()));
+    match exists {
+        true => ids.collect(),
+        false => std::iter::once((0, 0)).chain(ids).collect(),
+    }
+}
+
+#[cfg(not(unix))]
+fn ids(_: &Path) -> Vec<Id> {
+    Vec::new()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn refusal(granted: &Path, protected: &Path) -> Option<String> {
+        let guard = Guard::new([Protected::new("the store", protected)]);
+        let dir = DirGrant {
+            path: granted.to_owned(),
+            at: "/data".to_owned(),
+            write: false,
+        };
+        guard.check(&[dir]).err()
+    }
+
+    #[test]
+    fn a_folder_above_below_or_at_a_protected_one_is_refused_whatever_leads_there() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for folder in ["data/cache/deep", "data/free", "data/cachet", "other"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("data/heddle.db"), "").unwrap();
+        for (link, to) in [
+            ("to-data", "data"),
+            ("to-deep", "data/cache/deep"),
+            ("to-free", "data/free"),
+            ("other/heddle.db", "../data/heddle.db"),
+        ] {
+            symlink(to, at(link)).unwrap();
+        }
+        for (granted, protected) in [
+            ("data", "data/heddle.db"),
+            ("", "data/heddle.db"),
+            ("data/cache", "data/cache"),
+            ("data/cache/deep", "data/cache"),
+            ("data/cache", "data/cache/deep/not-yet/there"),
+            ("to-data", "data/heddle.db"),
+            ("to-deep", "data/cache"),
+            ("data/cache/../cache", "data/cache"),
+            ("data", "to-data/heddle.db"),
+            ("data/cache/deep", "to-data/cache"),
+            // Who can replace the link, or what it leads to, decides what is opened.
+            ("other", "other/heddle.db"),
+            ("data", "other/heddle.db"),
+        ] {
+            let refusal = refusal(&at(granted), &at(protected)).unwrap_or_default();
+            for named in [
+                &*at(granted).display().to_string(),
+                &*at(protected).display().to_string(),
+            ] {
+                assert!(refusal.contains(named), "{granted} and {protected}: {refusal}");
+            }
+        }
+        for (granted, protected) in [
+            ("data/free", "data/heddle.db"),
+            ("data/free", "data/cache"),
+            ("to-free", "data/cache"),
+            ("data/cachet", "data/cache"),
+            ("data/cache", "data/cache-not-yet-there"),
+            ("other", "data/cache"),
+        ] {
+            assert_eq!(
+                refusal(&at(granted), &at(protected)),
+                None,
+                "{granted} and {protected}"
+            );
+        }
+    }
+}
