@@ -148,7 +148,8 @@ impl Worker {
             return None;
         }
         let before = std::mem::replace(&mut self.largest_kib, largest_kib());
-        let grown = self.largest_kib - before;
+        // The system's count is not exact.
+        let grown = self.largest_kib.saturating_sub(before);
         if grown > MAX_GROWTH_KIB {
             return Some(format!("it made the process grow by {grown} KiB"));
         }

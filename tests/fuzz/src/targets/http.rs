@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::body::Body;
+use axum::{Router, body::Body};
 use futures_util::FutureExt;
 use heddle_host::Host;
 use heddle_server::ServerSettings;
@@ -28,6 +28,8 @@ use crate::{
 
 /// After so many requests the server begins anew, so that a finding is not the sum of all requests before.
 const CASES_OF_A_WORLD: u32 = 400;
+/// The host that requests are for.
+const HOST: &str = "fuzz.example";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of an answer's body is read.
@@ -45,7 +47,7 @@ pub(crate) struct Http {
 struct Served {
     runtime: Runtime,
     world: served::World,
-    settings: ServerSettings,
+    router: Router,
     cases: u32,
 }
 
@@ -72,19 +74,22 @@ impl Served {
             }
             served::World::new(host).await
         })?;
+        let settings = ServerSettings {
+            // No connection tells that the client is on this machine.
+            allowed_hosts: vec![HOST.to_owned()],
+            max_wait: Duration::from_millis(20),
+            ..ServerSettings::default()
+        };
         Ok(Self {
+            router: heddle_server::router(world.engine.clone(), settings),
             runtime,
             world,
-            settings: ServerSettings {
-                max_wait: Duration::from_millis(20),
-                ..ServerSettings::default()
-            },
             cases: 0,
         })
     }
 
     fn answer(&self, request: Request<Body>) -> Answer {
-        let mut router = heddle_server::router(self.world.engine.clone(), self.settings.clone());
+        let mut router = self.router.clone();
         self.runtime.block_on(async {
             let answered = tokio::time::timeout(PATIENCE, async {
                 let Ok(response) = router.call(request).await;
@@ -204,7 +209,7 @@ fn request(world: &served::World, input: &[u8]) -> Option<Request<Body>> {
         request = request.header(name, HeaderValue::from_str(value.trim()).ok()?);
     }
     if !has_host {
-        request = request.header(http::header::HOST, "localhost");
+        request = request.header(http::header::HOST, HOST);
     }
     let body = match str::from_utf8(body) {
         Ok(text) => world.filled(text).into_bytes(),

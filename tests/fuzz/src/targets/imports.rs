@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use futures_util::TryStreamExt;
 use heddle_host::{Host, HostSettings};
+use heddle_kernel::RunId;
 use heddle_runtime::{Engine, ports::RunFilter};
 use tokio::runtime::Runtime;
 
@@ -92,18 +94,11 @@ async fn import(host: &Host, input: &[u8]) -> Verdict {
             return Verdict::refused(error.to_string());
         }
     };
-    let export = engine
-        .export(id)
-        .await
-        .expect("it was kept")
-        .expect("it is there");
+    let export = exported(&engine, id).await;
     let other = served::engine(host, Arc::new(served::StoppedClock));
-    let again = other
-        .import(&export)
-        .await
-        .expect("what was imported and exported is an export");
-    assert_eq!(id, again);
-    let second = other.export(id).await.expect("it was kept").expect("it is there");
+    let again = other.import(&export).await;
+    assert_eq!(again.expect("what was imported and exported is an export"), id);
+    let second = exported(&other, id).await;
     assert_eq!(String::from_utf8_lossy(&export), String::from_utf8_lossy(&second));
     let view = engine
         .run(id)
@@ -124,4 +119,9 @@ async fn kept(engine: &Engine) -> (usize, usize) {
         .expect("memory answers");
     let graphs = engine.graphs(None, 10).await.expect("memory answers");
     (runs.len(), graphs.len())
+}
+
+async fn exported(engine: &Engine, id: RunId) -> Vec<u8> {
+    let export = engine.export(id).await.expect("it was kept").expect("it is there");
+    export.pieces().try_concat().await.expect("memory answers")
 }
