@@ -30,6 +30,9 @@ use crate::{
 const CASES_OF_A_WORLD: u32 = 400;
 /// The host that requests are for.
 const HOST: &str = "fuzz.example";
+/// What every server begins with, beside its graphs and runs.
+const SCHEDULE: &str = "POST /v1/schedules\ncontent-type: application/json\n\n\
+    {\"name\": \"nightly\", \"graph\": \"@short\", \"when\": {\"cron\": \"0 3 * * *\", \"time_zone\": \"Europe/Berlin\"}}";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of an answer's body is read.
@@ -77,15 +80,20 @@ impl Served {
         let settings = ServerSettings {
             // No connection tells that the client is on this machine.
             allowed_hosts: vec![HOST.to_owned()],
+            grant_over_http: true,
             max_wait: Duration::from_millis(20),
             ..ServerSettings::default()
         };
-        Ok(Self {
+        let served = Self {
             router: heddle_server::router(world.engine.clone(), settings),
             runtime,
             world,
             cases: 0,
-        })
+        };
+        let schedule = request(&served.world, SCHEDULE.as_bytes()).context("it is a request")?;
+        let answer = served.answer(schedule);
+        anyhow::ensure!(answer.status == 201, "{answer:?}");
+        Ok(served)
     }
 
     fn answer(&self, request: Request<Body>) -> Answer {

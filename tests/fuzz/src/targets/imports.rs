@@ -122,6 +122,10 @@ async fn kept(engine: &Engine) -> (usize, usize) {
 }
 
 async fn exported(engine: &Engine, id: RunId) -> Vec<u8> {
-    let export = engine.export(id).await.expect("it was kept").expect("it is there");
+    let export = engine
+        .export(id)
+        .await
+        .expect("it was kept")
+        .expect("it is there");
     export.pieces().try_concat().await.expect("memory answers")
 }

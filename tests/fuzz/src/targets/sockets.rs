@@ -236,7 +236,10 @@ fn check(description: &Description, answer: &[u8]) -> Verdict {
                 let code = payload
                     .first_chunk::<2>()
                     .map_or(1000, |code| u16::from_be_bytes(*code));
-                assert!(CLOSE_CODES.iter().any(|codes| codes.contains(&code)), "close code {code}");
+                assert!(
+                    CLOSE_CODES.iter().any(|codes| codes.contains(&code)),
+                    "close code {code}"
+                );
                 str::from_utf8(payload.get(2..).unwrap_or_default()).expect("a reason is UTF-8");
                 kinds += &format!("close {code}");
             }
