@@ -21,9 +21,10 @@ pub(crate) struct Arguments {
 /// Runs a campaign.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     heading("Building the guests and the fuzz targets");
-    plugins::build_all()?.report();
-    // With the checks of a debug build: an overflow is a finding.
-    run_command(cargo("build", "target").args(["--package", "heddle-fuzz"]))?;
+    // The same build as that of the tests, with its checks: an overflow is a finding.
+    let mut engine = cargo("build", "target");
+    engine.args(["--workspace", "--all-targets"]);
+    plugins::build_with_engine(plugins::Rust::All, engine)?.report();
     run_command(&mut targets(&arguments.arguments))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,8 @@ use crate::random::Random;
 const RAW: char = '\u{e000}';
 /// How deep a value is wrapped at most.
 const MAX_DEPTH: usize = 600;
+/// How long a string may become by being repeated, in bytes.
+const MAX_TEXT: usize = 100_000;
 /// How often an item of a list is repeated at most.
 const MAX_REPEATS: usize = 300;
 
@@ -97,7 +99,10 @@ fn change_scalar(random: &mut Random, place: &mut Value, donor: &Value) {
                 let other = any_string(random, donor);
                 Value::String(text::mutate(random, &old, other, 4_000))
             }
-            _ => Value::from(old.repeat(random.below(0..200))),
+            _ => {
+                let times = random.below(0..200).min(MAX_TEXT / (old.len() + 1));
+                old.repeat(times).into()
+            }
         },
         Value::Number(old) => match random.below(0..5) {
             0 => edge(random),
@@ -134,7 +139,7 @@ fn change_list(random: &mut Random, items: &mut Vec<Value>, donor: &Value) {
             items.swap(at, other);
         }
         2 => items.insert(at, items[at].clone()),
-        _ if count(&items[at]) < 20 => {
+        _ if weight(&items[at]) < 100 => {
             let copies = vec![items[at].clone(); random.below(1..MAX_REPEATS)];
             items.splice(at..at, copies);
         }
@@ -173,7 +178,7 @@ fn change_object(random: &mut Random, members: &mut Map<String, Value>, donor: &
         }
         _ => {
             let value = members[key].clone();
-            if count(&value) < 30 {
+            if weight(&value) < 300 {
                 for n in 0..random.below(1..40) {
                     members.insert(format!("{key}{n}"), value.clone());
                 }
@@ -262,6 +267,19 @@ fn count(value: &Value) -> usize {
         Value::Array(items) => items.iter().map(count).sum(),
         Value::Object(members) => members.values().map(count).sum(),
         _ => 0,
+    }
+}
+
+/// About how many bytes a tree has as text.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 2,
+        Value::Object(members) => {
+            let members = members.iter().map(|(key, member)| key.len() + weight(member) + 3);
+            members.sum::<usize>() + 2
+        }
+        _ => 5,
     }
 }
 
