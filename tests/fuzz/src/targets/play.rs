@@ -122,8 +122,8 @@ impl World {
             });
         }
         let signal = run.waits().find_map(|wait| wait.signal);
-        if let Some(name) = signal.filter(|_| turn % 3 == 0 || run.due().is_none()) {
-            let payload = to_json(&json!({"approved": turn % 2 == 0, "by": "Ann"}));
+        if let Some(name) = signal.filter(|_| turn.is_multiple_of(3) || run.due().is_none()) {
+            let payload = to_json(&json!({"approved": turn.is_multiple_of(2), "by": "Ann"}));
             let wait = None;
             return (turn < MAX_TURNS / 2).then_some(Input::Signal { name, payload, wait });
         }
