@@ -7,6 +7,7 @@
 mod bench;
 mod clients;
 mod demo;
+mod fuzz;
 mod http;
 mod languages;
 mod plugins;
@@ -42,6 +43,8 @@ enum Command {
     Plugins,
     /// Checks formatting, lints, the dependency rule, licences and sources
     Tidy,
+    /// Tries mutated inputs on everything that reads input from outside (tests/fuzz/README.md)
+    Fuzz(fuzz::Arguments),
     /// Measures the engine, in release: the load driver, then the benchmarks of host and store
     Bench(bench::Arguments),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Command::Tidy => tidy::run(),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     result.unwrap_or_else(|error| {

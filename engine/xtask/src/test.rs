@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::plugins::MANIFEST as GUESTS;
 use crate::process::{cargo, heading, program, shown, under_root};
-use crate::{clients, plugins, python, tidy};
+use crate::{clients, fuzz, plugins, python, tidy};
 
 /// Where the guests' own tests are built: for this machine, by the engine's compiler.
 pub(crate) const GUESTS_NATIVE: &str = "target/guests-native";
@@ -127,6 +127,9 @@ fn build_and_test(tally: &mut Tally) -> Result<()> {
         cargo("test", "target").args(["--workspace", "--no-fail-fast"]),
         tally,
     )?;
+
+    heading("Fuzzing for a bounded time");
+    runner("fuzzing", &mut fuzz::in_ci(), tally)?;
 
     heading("Testing with the Python client");
     started(

@@ -42,6 +42,7 @@ fn tests(words: &[&str]) -> Result<(), String> {
     let short = package.strip_prefix("heddle-").unwrap_or(package);
     let folder = match short {
         "tests" => repository().join("tests"),
+        "fuzz" => repository().join("tests/fuzz"),
         _ => repository().join("engine").join(short),
     };
     present(&folder.join("Cargo.toml"))?;

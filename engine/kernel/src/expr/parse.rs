@@ -164,7 +164,7 @@ fn other_error(rest: &str, error: &str) -> String {
     if error.starts_with("unsupported syntax '.?'") || error.starts_with("unsupported syntax '[?'") {
         return "CEL has no such `?` here; has(state.key) tells whether a key is there".into();
     }
-    let literal = rest.split([' ', ')', ',', ']', '}']).next().unwrap_or(rest);
+    let literal = number_at(rest);
     match error {
         "invalid int literal" => format!("the number {literal} is too large for an int"),
         "invalid uint literal" => format!("the number {literal} is too large for a uint"),
@@ -174,4 +174,15 @@ fn other_error(rest: &str, error: &str) -> String {
         }
         other => other.lines().next().unwrap_or(other).to_owned(),
     }
+}
+
+/// The number that a text begins with, with its sign, and with the sign of its exponent.
+fn number_at(text: &str) -> &str {
+    let mut before = 'e';
+    let end = text.find(|c: char| {
+        let is_sign = matches!(c, '+' | '-') && matches!(before, 'e' | 'E');
+        before = c;
+        !(is_sign || c == '.' || c.is_ascii_alphanumeric())
+    });
+    &text[..end.unwrap_or(text.len())]
 }

@@ -428,3 +428,23 @@ fn run_is_asked_for_what_it_has_alone_in_new_graphs() {
     );
     assert!(Expr::compile_kept("run.step", &["run"], Want::Any).is_ok());
 }
+
+#[test]
+fn a_number_that_is_too_large_is_shown_without_what_follows_it() {
+    for (source, problem) in [
+        (
+            "9223372036854775808\n",
+            "column 1: the number 9223372036854775808 is too large for an int",
+        ),
+        (
+            "1 +\n9223372036854775808+2",
+            "line 2, column 1: the number 9223372036854775808 is too large for an int",
+        ),
+        (
+            "-9223372036854775809\t",
+            "column 1: the number -9223372036854775809 is too large for an int",
+        ),
+    ] {
+        assert_eq!(compile(source, Want::Any).unwrap_err(), problem, "{source:?}");
+    }
+}

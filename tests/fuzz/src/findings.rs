@@ -1,0 +1,35 @@
+//! Where failing inputs are saved: `target/fuzz/TARGET/`, each beside a text that says what went wrong.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// The folder of the findings of a target.
+pub(crate) fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target/fuzz")
+        .join(target)
+}
+
+/// Saves an input and what it led to; gives the input's file.
+pub(crate) fn save(target: &str, input: &[u8], problem: &str) -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    input.hash(&mut hasher);
+    let folder = folder(target);
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let path = folder.join(format!("{:016x}", hasher.finish()));
+    fs::write(&path, input).with_context(|| path.display().to_string())?;
+    fs::write(path.with_extension("txt"), problem)?;
+    Ok(path)
+}
+
+/// The beginning of a problem, in one line.
+pub(crate) fn first_line(problem: &str) -> String {
+    let text: Vec<&str> = problem.split_whitespace().collect();
+    let text = text.join(" ");
+    text.chars().take(300).collect()
+}
