@@ -51,6 +51,42 @@ fn graphs_are_created_once_found_by_id_and_name_and_paged() {
 }
 
 #[test]
+fn a_graph_is_deleted_once_nothing_uses_it() {
+    let server = Server::start();
+    let touch =
+        |key: &str| json!({"name": "touch", "nodes": {"t": {"uses": "bench/touch", "config": {"key": key}}}});
+    let (older, newest) = (server.create(&touch("a")), server.create(&touch("b")));
+    let outer = server.create(&json!({"name": "outer", "nodes": {"sub": {"graph": "touch"}}}));
+    let path = |graph: &str| format!("/v1/graphs/{graph}");
+    let refused = |graph: &str, said: &str| {
+        let problem = server.delete(&path(graph)).problem(409);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{detail}");
+    };
+    refused(&newest, &outer);
+    // The name stands for the newest one.
+    assert_eq!(server.delete(&path(&older)).status, 204);
+    server.get(&path(&older)).problem(404);
+    server.delete(&path(&older)).problem(404);
+    server.delete(&path("touch")).problem(404);
+
+    let run = server.start_run(&outer, &json!({}));
+    server.wait(&run);
+    refused(&outer, &run);
+    refused(&newest, &run);
+    assert_eq!(server.delete(&format!("/v1/runs/{run}")).status, 204);
+    let every = json!({"graph": "outer", "every": "1h"});
+    server.put("/v1/schedules/hourly", &every).ok();
+    refused(&outer, "`hourly`");
+    assert_eq!(server.delete("/v1/schedules/hourly").status, 204);
+    assert_eq!(server.delete(&path(&outer)).status, 204);
+    assert_eq!(server.delete(&path(&newest)).status, 204);
+    server.post("/v1/runs", &json!({"graph": newest})).problem(404);
+    assert_eq!(server.get("/v1/graphs").ok()["graphs"], json!([]));
+    assert_eq!(server.create(&touch("b")), newest, "it can be created again");
+}
+
+#[test]
 fn runs_are_started_waited_for_listed_and_filtered() {
     let server = Server::start();
     let graph = server.create_file("plugins/bench/w1.json");

@@ -76,6 +76,7 @@ fn alone(definition: &str, source: &Source) -> Report {
         Ok((graph, found)) => (Some(graph.node(graph.start).name.to_string()), found),
         Err(found) => (None, found),
     };
+    let found = found.into_shown();
     let finding = |found: Diagnostic| Finding {
         severity: found.severity,
         place: source.find(&found.pointer),

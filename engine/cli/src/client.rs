@@ -92,6 +92,11 @@ fn finding(found: &Value, source: &Source, name: &str, colour: &str) -> String {
     format!("{place}: {}: {message}{pointer}", paint.in_colour(colour, name))
 }
 
+pub(crate) fn delete_graph(server: &Server, graph: &str) -> anyhow::Result<ExitCode> {
+    delete(server, &format!("/v1/graphs/{}", escape(graph)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn list_graphs(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
     let mut page = String::new();
     let mut is_empty = true;

@@ -90,6 +90,9 @@ pub(crate) struct Export {
 pub(crate) struct Import {
     /// What `export` wrote, or `-` for stdin
     file: PathBuf,
+    /// Keep the run's graphs with their names, as if they were created now: each is the newest of its name then
+    #[arg(long)]
+    names: bool,
     /// Print the server's answer as JSON
     #[arg(long)]
     json: bool,
@@ -485,7 +488,11 @@ impl Import {
             Box::new(file.with_context(|| format!("cannot read {}", output::path(&self.file)))?)
         };
         reader.read_to_end(&mut export)?;
-        let run = upload(&self.server, "/v1/runs:import", "application/x-ndjson", &export)?;
+        let path = match self.names {
+            true => "/v1/runs:import?names=true",
+            false => "/v1/runs:import",
+        };
+        let run = upload(&self.server, path, "application/x-ndjson", &export)?;
         let id = text(&run, "run_id");
         match self.json {
             true => run.print()?,

@@ -142,6 +142,13 @@ enum Graph {
         #[command(flatten)]
         server: Server,
     },
+    /// Delete a graph that no run, schedule or other graph uses
+    Delete {
+        /// Its id
+        graph: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Create a graph from a JSON or YAML file, or from stdin with `-`, and print its id
     Create {
         /// The definition
@@ -298,6 +305,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             server,
         }) => draw::run(&server, &graph, format, out),
         Command::Graph(Graph::Create { file, json, server }) => client::create_graph(&server, &file, json),
+        Command::Graph(Graph::Delete { graph, server }) => client::delete_graph(&server, &graph),
         Command::Graph(Graph::List { json, server }) => client::list_graphs(&server, json),
         Command::Schedule(schedule) => schedule.run(),
         Command::Run(run) => client::run(&run),

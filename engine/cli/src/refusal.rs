@@ -13,7 +13,7 @@ use crate::client::{list, text};
 
 /// Routes and the commands that do the same. `{…}` is any part of a path, and stands in the command for what is there.
 /// Of two that fit, the first one is taken.
-const COMMANDS: [(&str, &str, &str); 40] = [
+const COMMANDS: [(&str, &str, &str); 41] = [
     ("POST", "/graph/create", "heddle graph create FILE"),
     ("POST", "/graph/run", "heddle run GRAPH"),
     ("GET", "/graph/state/{}", "heddle show {}"),
@@ -21,6 +21,7 @@ const COMMANDS: [(&str, &str, &str); 40] = [
     ("GET", "/v1/graphs", "heddle graph list"),
     ("POST", "/v1/graphs:check", "heddle graph check FILE"),
     ("GET", "/v1/graphs/{}", "heddle graph draw {}"),
+    ("DELETE", "/v1/graphs/{}", "heddle graph delete {}"),
     ("GET", "/v1/graphs/{}/picture", "heddle graph draw {}"),
     ("POST", "/v1/runs", "heddle run GRAPH"),
     ("GET", "/v1/runs", "heddle runs"),

@@ -86,6 +86,18 @@ pub(crate) struct Serve {
     /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN", value_parser = origin)]
     allow_origins: Vec<String>,
+    /// How many connections may be open; for a further one, the one that has waited longest for a request is closed
+    #[arg(long, value_name = "N", default_value_t = ServerSettings::default().max_connections,
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
+    max_connections: usize,
+    /// The same for the connections from one address
+    #[arg(long, value_name = "N", default_value_t = ServerSettings::default().max_connections_per_address,
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
+    max_connections_per_address: usize,
+    /// How many clients may watch runs, or wait for their ends, at once; a further one is answered with 503
+    #[arg(long, value_name = "N", default_value_t = ServerSettings::default().max_watchers,
+        allow_negative_numbers = true, value_parser = whole::<usize>(0..=1_000_000))]
+    max_watchers: usize,
     /// How many runs may be under way at once; a further one is queued
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
@@ -211,6 +223,9 @@ impl Serve {
             allowed_hosts: self.allow_hosts,
             allowed_origins: self.allow_origins,
             max_import_bytes: usize::try_from(self.max_import).unwrap_or(usize::MAX),
+            max_connections: self.max_connections,
+            max_connections_per_address: self.max_connections_per_address,
+            max_watchers: self.max_watchers,
             ..ServerSettings::default()
         };
         let address = listener.local_addr()?;

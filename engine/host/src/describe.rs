@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 
-use heddle_kernel::{FunctionKind, Json, admit::admit_to_depth, object, schema::Schema};
+use heddle_kernel::{
+    FunctionKind, Json,
+    admit::admit_to_depth,
+    object,
+    schema::{PatternBudget, Schema},
+};
 use heddle_runtime::ports::FunctionInfo;
 
 use crate::{component::NAME_LEN, contract::Described};
@@ -46,6 +51,7 @@ pub(crate) fn check(
         ));
     }
     let mut kinds = HashMap::new();
+    let mut patterns = PatternBudget::default();
     let mut functions = Vec::with_capacity(described.len());
     for (interface, function) in described {
         check_name(&function.name)?;
@@ -66,7 +72,7 @@ pub(crate) fn check(
             None => {}
         }
         let info = info(function)?;
-        let input = Schema::compile(info.input.get())
+        let input = Schema::compile_within(info.input.get(), &mut patterns)
             .map_err(|problem| format!("the input schema of `{}` {problem}", info.name))?;
         functions.push((info, input));
     }

@@ -22,6 +22,14 @@ impl fmt::Debug for RunId {
     }
 }
 
+impl RunId {
+    /// When it was made, where it is a UUID of version 7.
+    pub fn made_at(self) -> Option<Timestamp> {
+        let ms = i64::try_from(self.0.as_u128() >> 80).ok();
+        ms.filter(|_| self.0.get_version_num() == 7).map(Timestamp)
+    }
+}
+
 impl FromStr for RunId {
     type Err = uuid::Error;
 
@@ -77,6 +85,16 @@ pub(crate) fn hex(bytes: &[u8], len: usize) -> String {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
+
+/// As in RFC 3339; in milliseconds where the calendar does not have it.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(moment) => moment.fmt(f),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
 
 impl Timestamp {
     /// Reads a moment as RFC 3339 writes it. One that no timestamp reaches, such as the end of the year 9999, is

@@ -81,6 +81,18 @@ impl<'t> Tokens<'t> {
     }
 }
 
+/// How many values a text has, itself, the lists and objects, and the keys of objects included: what it takes in memory
+/// once it is read follows from that, and not from its length.
+pub(crate) fn count_values(text: &str) -> usize {
+    let is_value = |token: &Token<'_>| {
+        matches!(
+            token,
+            Token::BeginObject | Token::BeginList | Token::String(_) | Token::Number(_) | Token::Word(_)
+        )
+    };
+    Tokens::of(text).filter(is_value).count()
+}
+
 impl<'t> Iterator for Tokens<'t> {
     type Item = Token<'t>;
 

@@ -40,11 +40,11 @@ fn found(definition: &str) -> String {
         Ok((graph, warnings)) => (format!("starts at {}", graph.node(graph.start).name), warnings),
         Err(found) => ("refused".to_owned(), found),
     };
+    let (outcome, found) = (found.0, found.1.into_shown());
     let findings = found
-        .1
         .iter()
         .map(|found| format!("\n{:?} {}: {}", found.severity, found.pointer, found.message));
-    found.0 + &findings.collect::<String>()
+    outcome + &findings.collect::<String>()
 }
 
 #[test]
@@ -295,6 +295,7 @@ fn a_tool_whose_result_is_no_update_needs_an_output() {
             .err()
             .unwrap_or_default();
         let found: Vec<_> = found
+            .into_shown()
             .iter()
             .map(|found| format!("{}: {}", found.pointer, found.message))
             .collect();

@@ -20,6 +20,7 @@ fn nested(outer: &str, node: &str, inner: &str) -> String {
     let inner = Definition::parse(&format!(r#"{{"nodes": {{"x": {{}}}}, {inner}}}"#)).unwrap();
     let outer = Definition::parse(&format!(r#"{{"nodes": {{"c": {node}}}, "state": {outer}}}"#)).unwrap();
     let (_, warnings) = graph::check(&outer, any, |_| Ok(Some(&inner))).unwrap();
+    let warnings = warnings.into_shown();
     let warnings = warnings
         .iter()
         .map(|found| format!("{}: {}", found.pointer, found.message));
@@ -106,6 +107,7 @@ fn a_key_that_is_combined_twice_is_found_through_output_and_in_graphs_further_in
                 .map(|(_, graph)| graph))
         };
         let (_, warnings) = graph::check(&all[0].1, any, find).unwrap();
+        let warnings = warnings.into_shown();
         let warnings = warnings.iter().map(|found| found.message.clone());
         warnings.collect::<Vec<_>>().join("\n")
     };
@@ -141,6 +143,7 @@ fn a_policy_of_a_key_that_no_node_of_the_inner_graph_writes_combines_nothing() {
             })
         };
         let (_, warnings) = graph::check(&outer, function, |_| Ok(Some(&inner))).unwrap();
+        let warnings = warnings.into_shown();
         !warnings.is_empty()
     };
     let named = json!({"type": "object", "properties": {"text": {}}});
@@ -188,7 +191,7 @@ fn a_graph_that_runs_itself_and_appends_is_a_warning() {
         "edges": {"extract": [{"when": "state.deep", "to": "more"}, {"to": "end"}]}, "state": {"log": {"merge": "append"}}}"#;
     let tree = Definition::parse(tree).unwrap();
     let (_, warnings) = graph::check(&tree, any, |_| Ok(None)).unwrap();
-    let found = &warnings[0].message;
+    let found = &warnings.into_shown()[0].message;
     assert!(
         found.contains("both this graph and `tree` combine `log`"),
         "{found}"

@@ -9,6 +9,7 @@ use heddle_kernel::{
 };
 
 use crate::{
+    checks::ChecksBusy,
     engine::Engine,
     live::Hold,
     plugins::Needs,
@@ -64,6 +65,9 @@ pub enum CreateGraphError {
     /// There are as many graphs as there may be.
     #[error(transparent)]
     Full(#[from] Full),
+    /// Too many checks are under way.
+    #[error(transparent)]
+    Busy(#[from] ChecksBusy),
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +109,9 @@ pub enum StartError {
         /// As in `Busy`.
         retry_after_s: u32,
     },
+    /// Too many checks of graphs are under way.
+    #[error(transparent)]
+    ChecksBusy(#[from] ChecksBusy),
     /// The group of the graph has no value for this state.
     #[error("the run's group (`limits.group`) cannot be told: {0}")]
     Group(Failure),

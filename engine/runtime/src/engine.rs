@@ -187,15 +187,24 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with it, or that the store gives no answer.
     pub async fn check_graph(&self, definition: &str) -> Result<(Graph, Vec<Diagnostic>), CreateGraphError> {
-        let (definition, found) = Definition::read(definition);
+        let text: Arc<str> = definition.into();
+        let read = text.clone();
+        let read = self
+            .inner
+            .checks
+            .on_request(&text, move || Definition::read(&read));
+        let (definition, found) = read.await?;
         let Some(definition) = definition else {
-            return Err(CreateGraphError::Invalid(found));
+            return Err(CreateGraphError::Invalid(found.into_shown()));
         };
-        let checked = self.inner.check(&definition).await?;
-        let checked = graph::with_form(found, checked).map_err(CreateGraphError::Invalid)?;
-        let (memory, limit) = (checked.0.memory(), self.inner.settings.max_checked_graph_bytes);
+        let checked = self.inner.check(definition).await?;
+        let (graph, warnings) = match graph::with_form(found, checked) {
+            Ok((graph, warnings)) => (graph, warnings.into_shown()),
+            Err(found) => return Err(CreateGraphError::Invalid(found.into_shown())),
+        };
+        let (memory, limit) = (graph.memory(), self.inner.settings.max_checked_graph_bytes);
         match memory <= limit {
-            true => Ok(checked),
+            true => Ok((graph, warnings)),
             false => {
                 let message = format!(
                     "the graph would take {memory} bytes in memory, more than its limit of {limit} \
@@ -269,6 +278,7 @@ impl Engine {
         if size > limit {
             return Err(StartError::TooLarge { size, limit });
         }
+        let _in_use = inner.graphs_in_use.read().await;
         let pinned = inner.pin(&start.graph).await?;
         let id = inner.ports.ids.run_id();
         let now = inner.ports.clock.now();

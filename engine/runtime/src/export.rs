@@ -17,16 +17,24 @@ use heddle_kernel::{
 use serde::Serialize;
 
 use crate::{
+    admission::PRIORITIES,
     answer::{ImportError, ReadError},
-    engine::Engine,
+    engine::{Engine, Settings},
     live::{LiveRun, Stopped},
     outbox::{Pace, leaves},
-    ports::{Append, AppendError, Journal, Leaves, NewRun, RunSnapshot, StoreError},
+    ports::{Append, AppendError, GraphRow, Journal, Leaves, NewRun, RunSnapshot, StoreError},
     replay::{FORM, Head, HeadGraph, Replay, malformed},
 };
 
 /// How many events are read or checked before others get a turn.
 const PAGE_LEN: usize = 1_000;
+/// How far the times of an export may be ahead of this machine's clock, in milliseconds.
+const MAX_AHEAD_MS: i64 = 5 * 60 * 1_000;
+/// What is said of a time that is further ahead.
+const AHEAD: &str =
+    "more than 5 minutes in the future (import_ahead): compare the clocks of the two machines";
+/// How far the time in a run's id may be from the run's start, in milliseconds.
+const MAX_ID_OFF_MS: u64 = 60 * 60 * 1_000;
 /// Why an imported run stands still.
 const PAUSED: &str = "imported: resume it to go on here";
 
@@ -79,54 +87,63 @@ impl Engine {
         }))
     }
 
-    /// Keeps a run that was exported. One that is not over is paused here.
+    /// Keeps a run that was exported. One that is not over is paused here. Its graphs are kept without their names,
+    /// so they are found by their ids; a graph that is here already stays as it is.
     ///
     /// # Errors
-    /// Where it is malformed, there is such a run, or it could not be kept.
-    pub async fn import(&self, export: impl AsRef<[u8]> + Send) -> Result<RunId, ImportError> {
+    /// Where it is malformed or of the future, or there is such a run, or it could not be kept.
+    pub async fn import(&self, export: impl Into<Vec<u8>>) -> Result<RunId, ImportError> {
+        self.import_run(export.into(), false).await
+    }
+
+    /// The same, but the run's graphs are kept with their names, as if they were created now: each is the newest of its
+    /// name then.
+    ///
+    /// # Errors
+    /// As [`Self::import`] has them.
+    pub async fn import_with_names(&self, export: impl Into<Vec<u8>>) -> Result<RunId, ImportError> {
+        self.import_run(export.into(), true).await
+    }
+
+    async fn import_run(&self, export: Vec<u8>, with_names: bool) -> Result<RunId, ImportError> {
         let inner = &self.inner;
         let journal = &inner.ports.journal;
-        let mut replay = Replay::open(export.as_ref())?;
-        let id = replay.head.run_id;
+        let (settings, now) = (inner.settings, inner.ports.clock.now());
+        // Folding takes as long as the run's decisions took, and its graphs are checked: others are served meanwhile.
+        let read = tokio::task::spawn_blocking(move || Import::read(&export, &settings, now));
+        let import = read
+            .await
+            .unwrap_or_else(|failed| match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => unreachable!("work that has begun is not cancelled"),
+            })?;
+        let id = import.run.id;
         if journal.run(id).await?.is_some() {
             return Err(ImportError::Known(id));
         }
-        let (mut events, mut pace, mut bytes) = (Vec::new(), Pace::default(), 0_u64);
-        let limit = inner.settings.max_journal_bytes;
-        while let Some(event) = replay.read()? {
-            replay.fold(&event)?;
-            if let Some(run) = &mut replay.run {
-                inner.settings.limit(run);
-                if run.holds_too_much() {
-                    let limit = run.max_run_bytes;
-                    return Err(ImportError::HoldsTooMuch { limit });
-                }
+        let group = import.group.clone().filter(|_| !import.run.status.is_over());
+        let _in_use = inner.graphs_in_use.read().await;
+        for mut graph in import.graphs {
+            graph.created_at = now;
+            if !with_names {
+                graph.name = None;
             }
-            pace.count(&event.event);
-            bytes = bytes.saturating_add(event.event.size() as u64);
-            if bytes > with_room_to_fail(limit) {
-                return Err(ImportError::TooLarge { bytes, limit });
-            }
-            events.push(Arc::new(event));
-            if events.len() % PAGE_LEN == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-        let mut import = Import { replay, events, pace };
-        let now = inner.ports.clock.now();
-        let group = import.replay.head.group.clone();
-        let (run, append) = import.finish(now)?;
-        let group = group.filter(|_| !run.status.is_over());
-        let graphs = import.replay.used;
-        // The text has been read, and the events go to the journal as another one.
-        drop(export);
-        for graph in graphs.into_values() {
             inner.put_graph(graph).await?;
         }
         // It tells when the run is durable, and is not driven.
+        let (run, begins) = (import.run, import.begins);
         let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &inner.memory)));
         inner.admission.count(group.as_ref());
-        journal.append(append(ack.clone()));
+        journal.append(Append {
+            run: id,
+            begins: Some(begins),
+            reopens: false,
+            events: import.events,
+            leaves: import.leaves,
+            requests: Vec::new(),
+            snapshot: import.snapshot,
+            ack: ack.clone(),
+        });
         let durable = ack.durable_to(last).await;
         if let (Err(_), Some(group)) = (&durable, &group) {
             inner.admission.uncount(group);
@@ -243,25 +260,50 @@ async fn page(
     Ok(page)
 }
 
-/// A run that was read from its export and folded, so that what is kept can go on.
-struct Import<'e> {
-    replay: Replay<'e>,
+/// A run that was read from its export and folded, as it is kept.
+struct Import {
+    run: Run,
     events: Vec<Arc<Recorded>>,
-    pace: Pace,
+    /// The graphs that it keeps to, or did.
+    graphs: Vec<GraphRow>,
+    group: Option<Arc<str>>,
+    begins: NewRun,
+    leaves: Leaves,
+    snapshot: Option<RunSnapshot>,
 }
 
-impl Import<'_> {
-    /// The run as it is kept: one that is not over stands still until somebody wants it to go on here.
-    fn finish(
-        &mut self,
-        now: Timestamp,
-    ) -> Result<(Run, impl FnOnce(Arc<LiveRun>) -> Append + use<>), ImportError> {
-        self.replay.check_end()?;
-        let head = &mut self.replay.head;
-        let (id, last) = (head.run_id, self.events.len());
-        let (Some(mut run), Some(graph)) = (self.replay.run.take(), self.replay.graph.take()) else {
+impl Import {
+    /// Reads a whole export. A run that is not over stands still until somebody wants it to go on here.
+    fn read(export: &[u8], settings: &Settings, now: Timestamp) -> Result<Self, ImportError> {
+        let mut replay = Replay::open(export)?;
+        let (mut events, mut pace, mut bytes) = (Vec::new(), Pace::default(), 0_u64);
+        while let Some(event) = replay.read()? {
+            if event.at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
+                let message = format!("event {} is of {}, {AHEAD}", event.seq, event.at);
+                return Err(replay.malformed(message));
+            }
+            replay.fold(&event)?;
+            if let Some(run) = &mut replay.run {
+                settings.limit(run);
+                if run.holds_too_much() {
+                    let limit = run.max_run_bytes;
+                    return Err(ImportError::HoldsTooMuch { limit });
+                }
+            }
+            pace.count(&event.event);
+            bytes = bytes.saturating_add(event.event.size() as u64);
+            let limit = settings.max_journal_bytes;
+            if bytes > with_room_to_fail(limit) {
+                return Err(ImportError::TooLarge { bytes, limit });
+            }
+            events.push(Arc::new(event));
+        }
+        replay.check_end()?;
+        let (Some(mut run), Some(graph)) = (replay.run.take(), replay.graph.take()) else {
             return Err(malformed(2, "the run's events are not there".to_owned()));
         };
+        check_id(&run, now)?;
+        let head = replay.head;
         if !run.status.is_over() && run.shown_status() != Status::Paused {
             let reason = PAUSED.into();
             let paused = Recorded {
@@ -270,37 +312,58 @@ impl Import<'_> {
                 event: Event::RunPaused { reason },
             };
             run.fold(&paused)
-                .map_err(|error| malformed(last + 1, error.to_string()))?;
-            self.events.push(Arc::new(paused));
+                .map_err(|error| malformed(events.len() + 1, error.to_string()))?;
+            events.push(Arc::new(paused));
         }
         let mut leaves = leaves(&run);
         if let Leaves::Over(end) = &mut leaves {
             // It is kept from here on as long as one that ends here.
             end.at = now;
         }
-        let snapshot = self.pace.is_due().then(|| RunSnapshot {
+        let snapshot = pace.is_due().then(|| RunSnapshot {
             seq: run.seq,
             body: run.snapshot(),
         });
+        let (least, most) = PRIORITIES.into_inner();
         let begins = NewRun {
             graph,
-            created_at: run.started_at,
-            priority: head.priority,
-            group: head.group.take(),
+            // The clock of the machine that it comes from may be a little ahead.
+            created_at: run.started_at.min(now),
+            priority: head.priority.clamp(least, most),
+            group: head.group.clone(),
             origin: Some("import".into()),
         };
-        let events = std::mem::take(&mut self.events);
-        let append = move |ack: Arc<LiveRun>| Append {
-            run: id,
-            begins: Some(begins),
-            reopens: false,
+        Ok(Self {
+            run,
             events,
+            graphs: replay.used.into_values().collect(),
+            group: head.group,
+            begins,
             leaves,
-            requests: Vec::new(),
             snapshot,
-            ack,
-        };
-        Ok((run, append))
+        })
+    }
+}
+
+/// Checks that the id of a run is of the time of its start: lists are in the order of time, and looking for the oldest
+/// runs in the order of ids.
+fn check_id(run: &Run, now: Timestamp) -> Result<(), ImportError> {
+    let (id, started) = (run.id, run.started_at);
+    let Some(at) = id.made_at() else {
+        return Err(malformed(
+            1,
+            format!("the id {id} is no UUID of version 7, which holds the run's time"),
+        ));
+    };
+    if at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
+        return Err(malformed(1, format!("the id {id} is of {at}, {AHEAD}")));
+    }
+    match at.0.abs_diff(started.0) <= MAX_ID_OFF_MS {
+        true => Ok(()),
+        false => Err(malformed(
+            1,
+            format!("the id {id} is of {at}, and the run began at {started}: they do not belong together"),
+        )),
     }
 }
 

@@ -115,6 +115,13 @@ impl GraphCache {
         }
     }
 
+    /// Drops a graph.
+    pub(crate) fn remove(&self, id: &GraphId) {
+        let mut cached = self.cached.write().expect("no panic under this lock");
+        let removed = cached.graphs.remove(id);
+        cached.bytes -= removed.map_or(0, |entry| entry.bytes);
+    }
+
     /// Says what the functions of a cached graph were found to be when it was created last.
     pub(crate) fn created(&self, id: &GraphId, with: Arc<Functions>) {
         let mut cached = self.cached.write().expect("no panic under this lock");

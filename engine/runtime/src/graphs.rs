@@ -8,19 +8,23 @@ use std::{
 use heddle_kernel::{
     Definition, Diagnostic, Function, Graph, GraphId, RunId, Severity,
     event::FunctionRef,
-    graph::{self, Pins},
+    graph::{self, Findings, MAX_FINDINGS, Pins},
     run::Graphs,
 };
 
 use crate::{
-    answer::{ReadError, StartError, summary},
+    answer::{CreateGraphError, ReadError, StartError, summary},
+    checks::ChecksBusy,
     graph_cache::Functions,
     inner::Inner,
-    ports::{GraphRow, StoreError},
+    ports::{Functions as FunctionsPort, GraphRow, StoreError},
 };
 
 /// The most graphs that a graph and its subgraphs may name.
 const MAX_GRAPHS: usize = 1_000;
+
+/// How many bytes the definitions may have together that a check looks into beside its own, for warnings.
+const MAX_INNER_BYTES: usize = 16 << 20;
 
 /// What a run keeps to from its start on.
 pub(crate) struct Pinned {
@@ -33,67 +37,66 @@ impl Inner {
     /// Checks a definition against what is registered and what is kept.
     pub(crate) async fn check(
         &self,
-        definition: &Definition,
-    ) -> Result<Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>>, StoreError> {
-        let known = self.graphs_below(definition).await?;
-        let find_graph = |name: &str| match known.get(name) {
-            Some(inner) => Ok(inner.as_ref()),
-            None => Err(format!(
-                "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
-            )),
+        definition: Definition,
+    ) -> Result<Result<(Graph, Findings), Findings>, CheckError> {
+        let (inner, problem) = self.graphs_below(&definition).await?;
+        let functions = self.ports.functions.clone();
+        let text = definition.text.clone();
+        let check = move || {
+            let find_graph = |name: &str| match inner.get(name) {
+                Some(inner) => Ok(inner.as_ref()),
+                None => Err(format!(
+                    "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
+                )),
+            };
+            let checked = graph::check(&definition, |uses| function(&*functions, uses), find_graph);
+            let mut form = check_bounds(&*functions, &definition);
+            form.extend(problem.into_iter().collect::<Vec<_>>().into());
+            graph::with_form(form, checked)
         };
-        let checked = graph::check(definition, |uses| self.function(uses), find_graph);
-        Ok(graph::with_form(self.check_bounds(definition), checked))
+        Ok(self.checks.on_request(&text, check).await?)
     }
 
-    /// The graphs that a graph names, and those that these name, as far as there are some.
+    /// The graphs that a graph names, and those that these name, as far as there are some: without a definition where
+    /// they are too large together to be looked into. With them the problem where the graph names too many.
     async fn graphs_below(
         &self,
         definition: &Definition,
-    ) -> Result<HashMap<Arc<str>, Option<Definition>>, StoreError> {
+    ) -> Result<(HashMap<Arc<str>, Option<Definition>>, Option<Diagnostic>), CheckError> {
         let names = |definition: &Definition| definition.graphs().into_iter().cloned().collect::<Vec<_>>();
-        let mut known = HashMap::new();
         let mut open = names(definition);
+        if open.len() > MAX_GRAPHS {
+            let problem = Diagnostic {
+                severity: Severity::Error,
+                pointer: "/nodes".to_owned(),
+                message: format!(
+                    "the nodes name {} graphs, more than the limit of {MAX_GRAPHS} (graphs)",
+                    open.len()
+                ),
+            };
+            let unread = open.into_iter().map(|name| (name, None)).collect();
+            return Ok((unread, Some(problem)));
+        }
+        let (mut known, mut left) = (HashMap::new(), MAX_INNER_BYTES);
         // Those that a check leaves out are looked at when a run starts.
         while let Some(name) = open.pop().filter(|_| known.len() < MAX_GRAPHS) {
             if known.contains_key(&name) {
                 continue;
             }
-            if let Some(row) = self.graph_row(&name).await? {
-                let inner = Definition::parse(&row.definition).ok();
-                open.extend(inner.iter().flat_map(names));
-                known.insert(name, inner);
+            let Some(row) = self.graph_row(&name).await? else {
+                continue;
+            };
+            let mut inner = None;
+            if let Some(rest) = left.checked_sub(row.definition.len()) {
+                left = rest;
+                let text = row.definition.clone();
+                let parse = move || Definition::parse(&text).ok();
+                inner = self.checks.on_request(&row.definition, parse).await?;
             }
+            open.extend(inner.iter().flat_map(names));
+            known.insert(name, inner);
         }
-        Ok(known)
-    }
-
-    /// What is wrong with how nodes narrow their functions.
-    fn check_bounds(&self, definition: &Definition) -> Vec<Diagnostic> {
-        let mut found = Vec::new();
-        for (node, uses, bounds) in definition.narrowed() {
-            let (limits, grants) = (bounds.limits.as_ref(), bounds.grants.as_ref());
-            if let Err(problems) = self.ports.functions.check_bounds(uses, limits, grants) {
-                found.extend(problems.into_iter().map(|(pointer, message)| Diagnostic {
-                    severity: Severity::Error,
-                    pointer: format!("{node}{pointer}"),
-                    message,
-                }));
-            }
-        }
-        found
-    }
-
-    fn function(&self, uses: &str) -> Result<Function, String> {
-        match self.ports.functions.resolve(uses) {
-            Ok(found) => Ok(Function {
-                kind: found.info.kind,
-                routes: found.info.routes,
-                input: serde_json::from_str(found.info.input.get()).unwrap_or_default(),
-                output: serde_json::from_str(found.info.output.get()).unwrap_or_default(),
-            }),
-            Err(error) => Err(error.to_string()),
-        }
+        Ok((known, None))
     }
 
     /// What each function that a graph names is found to be at this moment. What is not found is left
@@ -137,7 +140,7 @@ impl Inner {
         if let Some(at_hand) = self.graphs.as_created(&row.id) {
             return Ok(at_hand);
         }
-        let graph = self.made_of(&row.id, &row.definition, &row.functions)?;
+        let graph = self.made_of(&row.id, &row.definition, &row.functions).await?;
         let functions = Arc::new(row.functions);
         self.graphs.created(&row.id, functions.clone());
         Ok((graph, functions))
@@ -145,8 +148,11 @@ impl Inner {
 
     /// A graph with what its functions are found to be at this moment.
     async fn as_found(&self, row: &GraphRow) -> Result<(Arc<Graph>, Arc<Functions>), StartError> {
-        let definition = Definition::parse(&row.definition).map_err(StartError::Broken)?;
-        let graph = self.check(&definition).await?.map_err(StartError::Broken)?.0;
+        let text = row.definition.clone();
+        let parse = move || Definition::parse(&text);
+        let definition = self.checks.of_run(&row.definition, parse).await;
+        let checked = self.check(definition.map_err(StartError::Broken)?).await?;
+        let (graph, _) = checked.map_err(|found| StartError::Broken(found.into_shown()))?;
         let functions = self.found(&graph);
         let graph = Arc::new(graph);
         self.graphs.keep(graph.clone(), &functions);
@@ -229,9 +235,9 @@ impl Inner {
             }
             function.granted = self.ports.functions.is_granted(function);
         }
-        let graph = self.made_of(&graph.id, &graph.definition, &functions)?;
+        let graph = self.made_of(&graph.id, &graph.definition, &functions).await?;
         for named in graphs.values_mut() {
-            *named = self.made_of(&named.id, &named.definition, &functions)?;
+            *named = self.made_of(&named.id, &named.definition, &functions).await?;
         }
         Ok(Pinned {
             graph,
@@ -241,21 +247,36 @@ impl Inner {
     }
 
     /// A graph that was checked when it was created, as these functions make it.
-    fn made_of(
+    async fn made_of(
         &self,
         id: &GraphId,
-        definition: &str,
+        definition: &Arc<str>,
         functions: &Functions,
     ) -> Result<Arc<Graph>, StartError> {
         if let Some(graph) = self.graphs.get(id, functions) {
             return Ok(graph);
         }
-        let pins = Pins {
-            graph: id,
-            graphs: &BTreeMap::new(),
-            functions,
+        let graph = self.rebuild(id, definition, functions).await;
+        graph.map_err(StartError::Broken)
+    }
+
+    /// A graph as it was created, made again and kept at hand.
+    async fn rebuild(
+        &self,
+        id: &GraphId,
+        definition: &Arc<str>,
+        functions: &Functions,
+    ) -> Result<Arc<Graph>, Vec<Diagnostic>> {
+        let (id, text, found) = (id.clone(), definition.clone(), functions.clone());
+        let rebuild = move || {
+            let pins = Pins {
+                graph: &id,
+                graphs: &BTreeMap::new(),
+                functions: &found,
+            };
+            pins.rebuild(&text)
         };
-        let graph = Arc::new(pins.rebuild(definition).map_err(StartError::Broken)?);
+        let graph = Arc::new(self.checks.of_run(definition, rebuild).await?);
         self.graphs.keep(graph.clone(), functions);
         Ok(graph)
     }
@@ -282,11 +303,77 @@ impl Inner {
         let kept = self.ports.journal.graph(id).await;
         let kept = kept.map_err(|error| ReadError::from(error).of_run(run))?;
         let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
-        let graph = pins.rebuild(&kept.definition);
-        let graph = Arc::new(graph.map_err(|found| damaged(summary(&found)))?);
-        self.graphs.keep(graph.clone(), pins.functions);
-        Ok(graph)
+        let graph = self.rebuild(id, &kept.definition, pins.functions).await;
+        graph.map_err(|found| damaged(summary(&found)))
     }
+}
+
+/// Why a definition was not checked.
+pub(crate) enum CheckError {
+    Busy(ChecksBusy),
+    Store(StoreError),
+}
+
+impl From<ChecksBusy> for CheckError {
+    fn from(busy: ChecksBusy) -> Self {
+        Self::Busy(busy)
+    }
+}
+
+impl From<StoreError> for CheckError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<CheckError> for CreateGraphError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Busy(busy) => busy.into(),
+            CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CheckError> for StartError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Busy(busy) => busy.into(),
+            CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What a function is found to be, as far as a check needs it.
+fn function(functions: &dyn FunctionsPort, uses: &str) -> Result<Function, String> {
+    match functions.resolve(uses) {
+        Ok(found) => Ok(Function {
+            kind: found.info.kind,
+            routes: found.info.routes,
+            input: serde_json::from_str(found.info.input.get()).unwrap_or_default(),
+            output: serde_json::from_str(found.info.output.get()).unwrap_or_default(),
+        }),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What is wrong with how nodes narrow their functions.
+fn check_bounds(functions: &dyn FunctionsPort, definition: &Definition) -> Findings {
+    let mut found = Vec::new();
+    for (node, uses, bounds) in definition.narrowed() {
+        if found.len() > MAX_FINDINGS {
+            break;
+        }
+        let (limits, grants) = (bounds.limits.as_ref(), bounds.grants.as_ref());
+        if let Err(problems) = functions.check_bounds(uses, limits, grants) {
+            found.extend(problems.into_iter().map(|(pointer, message)| Diagnostic {
+                severity: Severity::Error,
+                pointer: format!("{node}{pointer}"),
+                message,
+            }));
+        }
+    }
+    found.into()
 }
 
 /// Why a run cannot begin whose graph was created with a function that is not there any more.

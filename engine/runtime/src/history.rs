@@ -60,6 +60,7 @@ impl Engine {
         if inner.is_draining() {
             return Err(StartError::Draining.into());
         }
+        let _in_use = inner.graphs_in_use.read().await;
         let row = inner.ports.journal.run(id).await?;
         let row = row.ok_or(StepError::NoSuchRun(id))?;
         let Past { run, .. } = inner.past(id, step).await?;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     admission::Admission,
+    checks::Checks,
     drive::drive,
     engine::{Ports, Settings},
     graph_cache::GraphCache,
@@ -39,6 +40,9 @@ pub(crate) struct Inner {
     pub(crate) kept: Kept,
     pub(crate) loads: Semaphore,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) checks: Checks,
+    /// Held to read while a run begins or is upgraded, and to write while a graph is deleted.
+    pub(crate) graphs_in_use: tokio::sync::RwLock<()>,
     pub(crate) sleepers: Sleepers,
     pub(crate) admission: Admission,
     pub(crate) schedules: Schedules,
@@ -67,6 +71,8 @@ impl Inner {
             settings,
             live: Registry::default(),
             claimed: Claimed::default(),
+            checks: Checks::default(),
+            graphs_in_use: tokio::sync::RwLock::default(),
             sleepers: Sleepers::default(),
             schedules: Schedules::default(),
             setting_policies: tokio::sync::Mutex::default(),

@@ -9,11 +9,13 @@
 mod admission;
 mod answer;
 mod backtest;
+mod checks;
 mod chunks;
 mod drive;
 mod engine;
 mod export;
 mod graph_cache;
+mod graph_deletion;
 mod graphs;
 mod history;
 mod inner;
@@ -43,8 +45,10 @@ pub use answer::{
     SendError, Start, StartError, StartedRun, Stats, StepError, StepView, ToolAnswer,
 };
 pub use backtest::{Backtest, Difference};
+pub use checks::ChecksBusy;
 pub use engine::{Engine, Ports, Settings};
 pub use export::Export;
+pub use graph_deletion::DeleteGraphError;
 pub use plugins::Needs;
 pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 pub use system::{RandomIds, SystemClock};

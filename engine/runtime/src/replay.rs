@@ -123,6 +123,11 @@ impl<'e> Replay<'e> {
         Ok(())
     }
 
+    /// That something is wrong with the event that was read last.
+    pub(crate) fn malformed(&self, message: String) -> ImportError {
+        malformed(self.lines.line, message)
+    }
+
     /// Checks, once every event was folded, that the export has all of the run's events.
     ///
     /// # Errors
@@ -151,7 +156,7 @@ impl<'e> Replay<'e> {
                 let message = format!("it names the graph {id}, which line 1 does not hold");
                 malformed(self.lines.line, message)
             })?;
-            let graph = pins.rebuild(held.definition.get());
+            let graph = pins.rebuild_imported(held.definition.get());
             let graph = graph.map_err(|found| malformed(1, format!("graph {id}: {}", summary(&found))))?;
             if graph.id != *id {
                 let message = format!("graph {id} is another one, of the id {}", graph.id);

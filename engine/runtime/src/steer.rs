@@ -98,6 +98,7 @@ impl Engine {
     /// Where there is no such run, it neither waits nor is paused nor failed, or it is at a place that the
     /// graph does not have.
     pub async fn upgrade(&self, id: RunId, graph: Option<&str>) -> Result<u64, SendError> {
+        let _in_use = self.inner.graphs_in_use.read().await;
         let pinned = match graph {
             Some(graph) => self.inner.pin(graph).await,
             None => {

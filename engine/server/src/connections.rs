@@ -1,18 +1,21 @@
-//! The connections: accepted up to a limit, each with timeouts for a client that does not
+//! The connections: accepted up to limits, each with timeouts for a client that does not
 //! speak or does not listen, and brought to an end when the server stops.
 
+mod open;
+mod request;
+mod stream;
+
 use std::{
-    io,
-    pin::{Pin, pin},
+    io::{self, Write},
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, http::StatusCode};
 use hyper::{
     Request,
-    body::Incoming,
+    body::{Body, Incoming},
     server::conn::http1,
     service::{Service, service_fn},
 };
@@ -21,17 +24,24 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{Instant, Sleep, sleep},
+    time::sleep,
 };
 
-use crate::{App, LocalAddress, closing::Listener};
+pub(crate) use self::{open::OpenConnections, request::OnConnection};
+use self::{
+    open::{Place, Refused},
+    stream::TimedStream,
+};
+use crate::{
+    App, LocalAddress, ServerSettings,
+    closing::Listener,
+    problem::{self, Kind, Problem},
+};
 
 /// How long to wait where no connection can be accepted, as when there are no file handles left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts and serves until `shutdown` is ready, and then until all is done or the time is up.
 pub(crate) async fn serve(
@@ -40,7 +50,6 @@ pub(crate) async fn serve(
     app: &App,
     shutdown: impl Future<Output = ()>,
 ) {
-    let room = Arc::new(Semaphore::new(app.settings.max_connections));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -48,16 +57,22 @@ pub(crate) async fn serve(
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let one = connection(stream, permit, router.clone(), app.clone(), app.closing.listen());
-                connections.spawn(one);
-            }
+            Ok((stream, peer)) => match app.open.admit(peer.ip()) {
+                Ok(place) => {
+                    let one = connection(stream, place, router.clone(), app.clone(), app.closing.listen());
+                    connections.spawn(one);
+                }
+                Err(refused) => refuse(stream, refused, &app.settings),
+            },
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no connection can be accepted");
+                // Where no file handle is left, one that waits is given up for the new connection.
+                if !app.open.close_one() {
+                    tracing::error!(%error, "no connection can be accepted");
+                }
                 tokio::select! {
                     () = &mut shutdown => break,
                     () = sleep(ACCEPT_PAUSE) => {}
@@ -77,17 +92,29 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = room
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("this semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+/// Tells a client that there is no room for its connection, as far as it takes that at once.
+fn refuse(stream: TcpStream, refused: Refused, settings: &ServerSettings) {
+    let detail = match refused {
+        Refused::Full => format!(
+            "the server has as many connections as it may, {} (max_connections), and all of them are busy",
+            settings.max_connections
+        ),
+        Refused::FullForAddress => format!(
+            "this address has as many connections as one may, {} (max_connections_per_address), and all of them are busy",
+            settings.max_connections_per_address
+        ),
+    };
+    let body = Problem::new(Kind::OVERLOADED, format!("{detail}: try again in a moment")).text();
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        problem::MEDIA_TYPE,
+        body.len()
+    );
+    if let Ok(mut stream) = stream.into_std() {
+        // The client may be gone.
+        let _ = stream.write(answer.as_bytes());
+    }
 }
 
 /// Whether an error of accepting is about the connection alone.
@@ -99,35 +126,46 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(
-    stream: TcpStream,
-    permit: OwnedSemaphorePermit,
-    router: Router,
-    app: App,
-    mut closing: Listener,
-) {
+async fn connection(stream: TcpStream, place: Arc<Place>, router: Router, app: App, mut closing: Listener) {
     // Answers and events are small and someone waits for each.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone at once");
         return;
     }
-    // The permit is in the stream, and so it is kept where the connection becomes a WebSocket.
     let Ok(local) = stream.local_addr() else { return };
-    let router = TowerToHyperService::new(router);
+    let settings = &app.settings;
+    let io = TimedStream::new(
+        stream,
+        place.clone(),
+        settings.header_timeout,
+        settings.write_timeout,
+    );
+    let (router, of_requests) = (TowerToHyperService::new(router), place.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let on = OnConnection::begin(of_requests.clone(), !request.body().is_end_stream());
         request.extensions_mut().insert(LocalAddress(local));
-        router.call(request)
+        request.extensions_mut().insert(on.clone());
+        let answered = router.call(request);
+        async move {
+            let (parts, body) = answered.await?.into_parts();
+            let body = match parts.status {
+                StatusCode::SWITCHING_PROTOCOLS => on.upgrade(body),
+                _ => on.answer(body),
+            };
+            Ok::<_, std::convert::Infallible>(hyper::Response::from_parts(parts, body))
+        }
     });
-    let io = TokioIo::new(Guarded::new(stream, permit, app.settings.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(app.settings.header_timeout)
+        .header_read_timeout(settings.idle_timeout)
+        .max_buf_size(settings.max_header_bytes.max(8 << 10))
         .half_close(false)
-        .serve_connection(io, service)
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = place.closed() => return,
         () = closing.begun() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -135,81 +173,5 @@ async fn connection(
     };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection broke off");
-    }
-}
-
-/// A stream that fails once what is written to it has been left unread for too long.
-struct Guarded {
-    stream: TcpStream,
-    timeout: Duration,
-    /// Set while a write waits.
-    waits: Option<Pin<Box<Sleep>>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Guarded {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
-        Self {
-            stream,
-            timeout,
-            waits: None,
-            _permit: permit,
-        }
-    }
-
-    fn write(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(written) = write(Pin::new(&mut self.stream), cx) {
-            self.waits = None;
-            return Poll::Ready(written);
-        }
-        let until = Instant::now() + self.timeout;
-        let waits = self
-            .waits
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        ready!(waits.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client does not read",
-        )))
-    }
-}
-
-impl AsyncRead for Guarded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(cx, |stream, cx| stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.write(cx, |stream, cx| stream.poll_write_vectored(cx, parts))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -7,9 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use serde::Deserialize;
+
 use crate::{
     App,
-    extract::{BYTES, Exported, NDJSON, RunPath, no_such_run},
+    extract::{BYTES, Exported, NDJSON, Params, RunPath, no_such_run},
     problem::{Problem, ProblemBody},
     runs,
     view::{BytesDoc, RunBody},
@@ -49,12 +51,26 @@ pub(crate) async fn export(
     Ok((headers, Body::from_stream(export.pieces())))
 }
 
+/// What is imported with a run.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ImportParams {
+    /// Whether the run's graphs are kept with their names, as if they were created now: then each is the newest of its
+    /// name. Without it, they are found by their ids alone.
+    #[serde(default)]
+    #[param(default = false)]
+    names: bool,
+}
+
 /// Import a run
 ///
 /// The body is an export. It is checked by doing what its events say, and kept under its own id. A run that
-/// was not over is paused here: resume it to have it go on.
+/// was not over is paused here: resume it to have it go on. Its graphs have no names here unless `names` says so. An
+/// export whose times are more than 5 minutes in the future is refused, and so is one whose run has an id of another time.
 #[utoipa::path(
     post, path = "/v1/runs:import", tag = "history", operation_id = "import_run",
+    params(ImportParams),
     request_body(content((String = "application/x-ndjson"), (inline(BytesDoc) = "application/octet-stream")), description = "The export"),
     responses(
         (status = 201, description = "The run is here", body = RunBody, headers(("location" = String, description = "Where it is"))),
@@ -66,9 +82,13 @@ pub(crate) async fn export(
 )]
 pub(crate) async fn import(
     State(app): State<App>,
+    Params(params): Params<ImportParams>,
     Exported { text, permit }: Exported,
 ) -> Result<Response, Problem> {
-    let imported = app.engine.import(text).await;
+    let imported = match params.names {
+        true => app.engine.import_with_names(text).await,
+        false => app.engine.import(text).await,
+    };
     drop(permit);
     let id = imported?;
     let location = [(header::LOCATION, format!("/v1/runs/{id}"))];

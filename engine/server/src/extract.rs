@@ -26,6 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     App,
+    connections::OnConnection,
     fields::{self, Wrong},
     problem::{Kind, Problem},
 };
@@ -33,6 +34,8 @@ use crate::{
 /// How much of a body that is too large is read and thrown away, so that the client, which may
 /// read only once it has written, gets to see the answer.
 const MAX_DISCARDED: usize = 64 << 20;
+/// How much memory is reserved for a body that announces its length before it arrives.
+const MAX_RESERVED: usize = 64 << 10;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -238,9 +241,12 @@ async fn read(request: Request, app: &App, limit: usize) -> Result<Vec<u8>, Prob
         return Err(too_large());
     }
     let within = app.settings.body_timeout;
+    let on = parts.extensions.get::<OnConnection>();
+    let mut held = app.bodies.begin(on.map(OnConnection::end).unwrap_or_default());
     let all = async {
         let mut stream = body.into_data_stream();
-        let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+        // What is only announced takes no memory.
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(MAX_RESERVED));
         while let Some(part) = stream.next().await {
             let part =
                 part.map_err(|error| Problem::new(Kind::BAD_BODY, format!("the body broke off: {error}")))?;
@@ -248,16 +254,22 @@ async fn read(request: Request, app: &App, limit: usize) -> Result<Vec<u8>, Prob
                 discard(stream).await;
                 return Err(too_large());
             }
+            held.grow_to(bytes.len() + part.len()).await?;
             bytes.extend_from_slice(&part);
         }
+        held.arrived();
         Ok(bytes)
     };
-    tokio::time::timeout(within, all).await.unwrap_or_else(|_| {
+    let received = tokio::time::timeout(within, all).await.unwrap_or_else(|_| {
         Err(Problem::new(
             Kind::BODY_TIMEOUT,
             format!("the body did not arrive within {} s", within.as_secs()),
         ))
-    })
+    })?;
+    if let Some(on) = on {
+        on.received(held);
+    }
+    Ok(received)
 }
 
 async fn discard(mut stream: BodyDataStream) {

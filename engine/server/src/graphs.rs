@@ -10,7 +10,7 @@ use axum::{
 };
 use heddle_kernel::{Definition, graph::SCHEMA, picture::Picture};
 use heddle_runtime::{
-    CreateGraphError,
+    CreateGraphError, DeleteGraphError,
     ports::{self, GraphRow, StoreError},
 };
 use serde::{Deserialize, Serialize};
@@ -230,6 +230,41 @@ pub(crate) async fn get(State(app): State<App>, Parted(graph): Parted<String>) -
     app.large.json(&body)
 }
 
+/// Delete a graph
+///
+/// By its id, and for good. It is refused while something uses the graph: a run that is kept, over or not, since its
+/// past could not be read without the graph; a schedule; or another graph that runs it.
+#[utoipa::path(
+    delete, path = "/v1/graphs/{graph}", tag = "graphs", operation_id = "delete_graph",
+    params(("graph" = String, Path, min_length = 1, description = "The graph's id")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no graph with this id", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Something uses the graph", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Runs are being started that may use the graph", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Parted(graph): Parted<String>,
+) -> Result<StatusCode, Problem> {
+    app.engine.delete_graph(&graph).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<DeleteGraphError> for Problem {
+    fn from(error: DeleteGraphError) -> Self {
+        match error {
+            DeleteGraphError::NoSuchGraph(_) => Self::new(Kind::NO_SUCH_GRAPH, error.to_string()),
+            DeleteGraphError::OfRun(_) | DeleteGraphError::OfSchedule(_) | DeleteGraphError::OfGraphs(_) => {
+                Self::new(Kind::GRAPH_IN_USE, error.to_string())
+            }
+            DeleteGraphError::Busy => Self::new(Kind::OVERLOADED, error.to_string()).retry_after(1),
+            DeleteGraphError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// Get the form of a graph
 ///
 /// A JSON Schema of definitions, by which an editor completes and explains them. It knows the form alone:
@@ -290,7 +325,7 @@ pub(crate) async fn picture(
     let _turn = app.large.turn().await;
     let row = find(&app, &graph).await?;
     // A large graph takes a moment to lay out, in which others are served.
-    let drawn = tokio::task::spawn_blocking(move || {
+    let drawn = app.long_work.run(move || {
         let definition = Definition::parse(&row.definition)
             .map_err(|_| StoreError::Damaged(format!("the definition of graph {} cannot be read", row.id)))?;
         let picture = Picture::of(&definition);
@@ -300,9 +335,7 @@ pub(crate) async fn picture(
             Format::Dot => ("text/vnd.graphviz; charset=utf-8", picture.to_dot()),
         })
     });
-    let (kind, text) = drawn
-        .await
-        .expect("drawing does not panic and is not cancelled")?;
+    let (kind, text) = drawn.await??;
     // A browser that shows the SVG by itself may apply the style that is in it, and nothing more.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
     let headers = [

@@ -5,6 +5,7 @@
 //! or a wasm runtime. [`guard`] decides who may call; [`problem`] is how every error looks;
 //! [`view`] is how everything else does.
 
+mod bodies;
 mod changes;
 mod closing;
 mod connections;
@@ -20,6 +21,7 @@ mod history;
 mod idempotency;
 mod item_places;
 mod large;
+mod long;
 mod original;
 mod page;
 mod page_token;
@@ -51,13 +53,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_runtime::Engine;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    bodies::Bodies,
     closing::Closing,
+    connections::OpenConnections,
     large::LargeAnswers,
+    long::LongWork,
     problem::{Kind, Problem},
 };
 pub use crate::{guard::LocalAddress, settings::ServerSettings};
@@ -71,6 +79,11 @@ pub(crate) struct App {
     large: LargeAnswers,
     /// How many runs may be imported at once.
     imports: Arc<Semaphore>,
+    long_work: LongWork,
+    open: Arc<OpenConnections>,
+    bodies: Bodies,
+    /// How many may watch runs, or wait for their ends.
+    watchers: Arc<Semaphore>,
 }
 
 /// Serves the engine on a listener until `shutdown` is ready.
@@ -113,9 +126,26 @@ impl App {
             engine,
             large: LargeAnswers::new(settings.max_reads_at_once, settings.max_answer_bytes),
             imports: Arc::new(Semaphore::new(settings.max_imports.max(1))),
+            open: OpenConnections::new(settings.max_connections, settings.max_connections_per_address),
+            bodies: Bodies::new(settings.max_bodies_bytes),
+            watchers: Arc::new(Semaphore::new(settings.max_watchers.min(Semaphore::MAX_PERMITS))),
             settings: Arc::new(settings),
             closing: Closing::new(),
+            long_work: LongWork::new(),
         }
+    }
+}
+
+impl App {
+    /// A place to watch a run.
+    fn watcher(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.watchers.clone().try_acquire_owned().map_err(|_| {
+            let detail = format!(
+                "{} clients watch runs, the limit (max_watchers): try again in a moment",
+                self.settings.max_watchers
+            );
+            Problem::new(Kind::OVERLOADED, detail).retry_after(5)
+        })
     }
 }
 
@@ -129,7 +159,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(graphs::create, graphs::list))
         .routes(routes!(graphs::check))
         .routes(routes!(graphs::schema))
-        .routes(routes!(graphs::get))
+        .routes(routes!(graphs::get, graphs::delete))
         .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))
         .routes(routes!(runs::get, forget::forget))

@@ -11,8 +11,8 @@ use axum::{
 };
 use heddle_kernel::{Diagnostic, Failure, Level, Refusal, Severity};
 use heddle_runtime::{
-    CallToolError, CreateGraphError, Full, ImportError, KeyError, ReadError, RegisterPluginError, SendError,
-    StartError, StepError,
+    CallToolError, ChecksBusy, CreateGraphError, Full, ImportError, KeyError, ReadError, RegisterPluginError,
+    SendError, StartError, StepError,
     ports::{RegisterError, ResolveError, StoreError},
 };
 use serde::Serialize;
@@ -64,6 +64,7 @@ kinds! {
     VERSION_TAKEN: CONFLICT, "version-taken", "This version is taken";
     NAME_GRANTED: CONFLICT, "name-granted", "The plugin's name has grants";
     PLUGIN_NEEDED: CONFLICT, "plugin-needed", "Something needs this plugin";
+    GRAPH_IN_USE: CONFLICT, "graph-in-use", "Something uses this graph";
     GRAPH_BROKEN: CONFLICT, "graph-broken", "The graph cannot run now";
     RUN_KNOWN: CONFLICT, "run-known", "The run is here already";
     RUN_OVER: CONFLICT, "run-over", "The run is over";
@@ -100,6 +101,8 @@ kinds! {
     TOOL_FAILED: BAD_GATEWAY, "tool-failed", "The tool failed";
     TOOL_UNAVAILABLE: SERVICE_UNAVAILABLE, "tool-unavailable", "The tool failed and may go well later";
     TOOL_TIMEOUT: GATEWAY_TIMEOUT, "tool-timeout", "The tool took too long";
+    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", "The server does as much of this as it may";
+    CHECKS_BUSY: SERVICE_UNAVAILABLE, "checks-busy", "Too many checks of graphs are under way";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store-unavailable", "The store takes no writes at the moment";
     NOT_TAKEN: SERVICE_UNAVAILABLE, "not-taken", "This was not taken at the moment";
     NO_MEMORY: SERVICE_UNAVAILABLE, "no-memory", "The runs in memory hold as much as they may";
@@ -284,8 +287,13 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The body of the answer.
+    pub(crate) fn text(self) -> String {
+        self.into_parts().0
+    }
+
+    fn into_parts(self) -> (String, StatusCode, Option<u32>) {
         let Inner {
             kind,
             status,
@@ -305,6 +313,13 @@ impl IntoResponse for Problem {
             logs,
         };
         let text = serde_json::to_string(&body).expect("a problem's keys are strings");
+        (text, status, retry_after)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (text, status, retry_after) = self.into_parts();
         let mut response = (status, text).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -350,6 +365,7 @@ impl From<CreateGraphError> for Problem {
         match error {
             CreateGraphError::Invalid(found) => Self::found(Kind::INVALID_GRAPH, found),
             CreateGraphError::Full(full) => full.into(),
+            CreateGraphError::Busy(busy) => busy.into(),
             CreateGraphError::Store(error) => error.into(),
         }
     }
@@ -358,6 +374,12 @@ impl From<CreateGraphError> for Problem {
 impl From<Full> for Problem {
     fn from(full: Full) -> Self {
         Self::new(Kind::FULL, full.to_string())
+    }
+}
+
+impl From<ChecksBusy> for Problem {
+    fn from(busy: ChecksBusy) -> Self {
+        Self::new(Kind::CHECKS_BUSY, busy.to_string()).retry_after(busy.retry_after_s)
     }
 }
 
@@ -372,6 +394,7 @@ impl From<StartError> for Problem {
             StartError::Busy { retry_after_s, .. } | StartError::BusyBytes { retry_after_s, .. } => {
                 Self::new(Kind::BUSY, error.to_string()).retry_after(retry_after_s)
             }
+            StartError::ChecksBusy(busy) => busy.into(),
             StartError::Draining => Self::new(Kind::STOPPING, error.to_string()).retry_after(5),
             StartError::Store(error) => error.into(),
         }

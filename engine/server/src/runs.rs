@@ -111,7 +111,8 @@ pub(crate) async fn tell_started(
     run: &StartedRun,
     wait: Option<Duration>,
 ) -> Result<Response, Problem> {
-    if let Some(wait) = wait {
+    // Where as many wait as may, the answer comes at once, as if the time were up.
+    if let Some((wait, _watcher)) = wait.zip(app.watcher().ok()) {
         let mut closing = app.closing.listen();
         tokio::select! {
             _ = tokio::time::timeout(wait.min(app.settings.max_wait), run.over()) => {}

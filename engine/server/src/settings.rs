@@ -29,17 +29,30 @@ pub struct ServerSettings {
     /// How many bytes the answers of more than 64 KiB may take together that are on their way to clients; a further one is
     /// refused with 503. Default: 128 MiB.
     pub max_answer_bytes: usize,
-    /// How many connections may be open; the next one waits to be accepted. Default: 10,000.
+    /// How many connections may be open. For a further one, the connection is closed that has waited longest for a
+    /// request; where none waits, the new one is answered with 503. Default: 10,000.
     pub max_connections: usize,
+    /// The same for the connections from one address: an IPv4 address or the /64 of an IPv6 address. Default: 5,000.
+    pub max_connections_per_address: usize,
+    /// How many WebSockets, event streams and `?wait=` may be open together. Further ones are answered with 503; a start
+    /// that waits is answered at once. Default: 4,000.
+    pub max_watchers: usize,
+    /// How many bytes the bodies of requests may have together, from when they arrive until they are answered; past that
+    /// a request is refused with 503. Default: 256 MiB.
+    pub max_bodies_bytes: usize,
+    /// The largest head of a request, in bytes; a larger one is answered with 431. At least 8 KiB. Default: 64 KiB.
+    pub max_header_bytes: usize,
     /// How many of a run's newest events `GET /graph/state` answers as `logs`. Default: 10,000.
     pub max_log_events: usize,
     /// How many bytes those may take; older ones are left out past that. Default: 32 MiB.
     pub max_log_bytes: usize,
     /// The longest that `?wait=` may wait for a run's end. Default: 60 s.
     pub max_wait: Duration,
-    /// How long a client may take to send the head of a request; also how long an idle
-    /// connection is kept. Default: 60 s.
+    /// How long a client may take to send the head of a request, and the first request of a connection to begin.
+    /// Default: 10 s.
     pub header_timeout: Duration,
+    /// How long a connection is kept that waits for a further request. Default: 60 s.
+    pub idle_timeout: Duration,
     /// How long a client may take to send a body. Default: 2 min.
     pub body_timeout: Duration,
     /// How long a client may leave what it was sent unread before it is dropped. Default: 60 s.
@@ -63,10 +76,15 @@ impl Default for ServerSettings {
             max_reads_at_once: 8,
             max_answer_bytes: 128 << 20,
             max_connections: 10_000,
+            max_connections_per_address: 5_000,
+            max_watchers: 4_000,
+            max_bodies_bytes: 256 << 20,
+            max_header_bytes: 64 << 10,
             max_log_events: 10_000,
             max_log_bytes: 32 << 20,
             max_wait: Duration::from_secs(60),
-            header_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(120),
             write_timeout: Duration::from_secs(60),
             heartbeat: Duration::from_secs(20),

@@ -66,6 +66,7 @@ pub(crate) struct SocketParams {
     params(("run_id" = String, Path, format = "uuid", description = "The run"), SocketParams),
     responses(
         (status = 101, description = "The connection becomes a WebSocket; each message is an event", body = EventView),
+        (status = 503, description = "As many clients watch runs as may", body = ProblemBody, content_type = "application/problem+json"),
         (status = 426, description = "The request is no WebSocket upgrade", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -83,9 +84,16 @@ pub(crate) async fn logs(
             return (upgrade, Problem::new(Kind::NOT_A_WEB_SOCKET, detail)).into_response();
         }
     };
+    let watcher = match app.watcher() {
+        Ok(watcher) => watcher,
+        Err(problem) => return problem.into_response(),
+    };
     let closing = app.closing.listen();
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
-    upgrade.on_upgrade(async move |socket| serve(socket, app, path, query, closing).await)
+    upgrade.on_upgrade(async move |socket| {
+        serve(socket, app, path, query, closing).await;
+        drop(watcher);
+    })
 }
 
 async fn serve(

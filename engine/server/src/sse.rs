@@ -12,6 +12,7 @@ use axum::{
 use futures_util::stream;
 use heddle_kernel::RunId;
 use heddle_runtime::{Watch, Watched};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     App,
@@ -42,6 +43,7 @@ pub(crate) async fn stream(
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
     }
+    let watcher = app.watcher()?;
     let closing = app.closing.listen();
     let keep_alive = KeepAlive::new().interval(app.settings.heartbeat);
     let told = Telling {
@@ -50,6 +52,7 @@ pub(crate) async fn stream(
         watch,
         closing,
         stage: Stage::Opening,
+        _watcher: watcher,
     };
     let events = stream::unfold(told, |mut told| async move {
         let event = told.next().await?;
@@ -82,6 +85,7 @@ struct Telling {
     watch: Watch,
     closing: Listener,
     stage: Stage,
+    _watcher: OwnedSemaphorePermit,
 }
 
 enum Stage {

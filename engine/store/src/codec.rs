@@ -23,6 +23,11 @@ pub(crate) struct Chunk {
 /// chunk up to there.
 pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
 
+/// What a graph's definition has where a node runs this graph, a name or an id. Definitions are kept without spaces.
+pub(crate) fn naming(graph: &str) -> String {
+    format!("\"graph\":{}", heddle_kernel::object::to_json(&graph).get())
+}
+
 /// Encodes events that follow one another. Fails with a message where they do not.
 pub(crate) fn encode(events: &[Arc<Recorded>]) -> Result<Vec<Chunk>, String> {
     let mut chunks: Vec<Chunk> = Vec::with_capacity(1);

@@ -3,8 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt;
-use heddle_kernel::{RunId, Status, object::json};
-use heddle_runtime::{Engine, ImportError, ports::Journal};
+use heddle_kernel::{RunId, Status, Timestamp, object::json};
+use heddle_runtime::{
+    Engine, ImportError,
+    ports::{Journal, RunFilter},
+};
 
 use crate::script::{all, fresh, graph, idle, line, names, start, view};
 
@@ -21,7 +24,7 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     all(&here, run).await;
     let text = text_of(&here, run).await;
     let (journal, functions, there) = fresh();
-    assert_eq!(there.import(&text).await.unwrap(), run);
+    assert_eq!(there.import(text.clone()).await.unwrap(), run);
     assert_eq!(names(&there, run).await, names(&here, run).await);
     assert_eq!(view(&there, run).await.state, view(&here, run).await.state);
     assert_eq!(
@@ -39,7 +42,10 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
     let again = text_of(&there, run).await;
     let events = |text: &[u8]| text.splitn(2, |byte| *byte == b'\n').nth(1).unwrap().to_vec();
     assert_eq!(events(&again), events(&text));
-    assert!(matches!(there.import(&text).await, Err(ImportError::Known(_))));
+    assert!(matches!(
+        there.import(text.clone()).await,
+        Err(ImportError::Known(_))
+    ));
     let nobody = RunId(uuid::Uuid::nil());
     assert!(there.export(nobody).await.unwrap().is_none());
 }
@@ -56,7 +62,7 @@ async fn a_run_that_is_not_over_stands_still_elsewhere_until_it_is_resumed() {
     let running = text_of(&here, run).await;
     for (text, pauses) in [(text, 1), (running, 2)] {
         let (_, functions, there) = fresh();
-        there.import(&text).await.unwrap();
+        there.import(text.clone()).await.unwrap();
         assert_eq!(there.recover().await.unwrap().runs, 0);
         let told = names(&there, run).await;
         assert_eq!(told.iter().filter(|name| *name == "run_paused").count(), pauses);
@@ -82,7 +88,7 @@ async fn a_run_takes_every_graph_along_that_it_ever_kept_to() {
     all(&here, run).await;
     let text = text_of(&here, run).await;
     let (_, _, there) = fresh();
-    there.import(&text).await.unwrap();
+    there.import(text.clone()).await.unwrap();
     for graph in [inner, first, second] {
         assert!(there.graph(&graph).await.unwrap().is_some());
     }
@@ -231,11 +237,92 @@ async fn a_long_run_that_comes_in_has_a_snapshot_to_go_on_from() {
     idle(&here).await;
     let text = text_of(&here, run).await;
     let (journal, _, there) = fresh();
-    there.import(&text).await.unwrap();
+    there.import(text.clone()).await.unwrap();
     let last = view(&there, run).await.last_seq;
     assert_eq!(journal.snapshot(run, last).await.unwrap().unwrap().seq, last);
     there.resume(run).await.unwrap();
     there.signal(run, "s", json("1").unwrap(), None).await.unwrap();
     all(&there, run).await;
     assert_eq!(view(&there, run).await.status, Status::Finished);
+}
+
+#[tokio::test]
+async fn an_import_takes_no_name_unless_it_is_asked_to() {
+    let named = |end: &str| format!(r#"{{"name": "review", "nodes": {{"{end}": {{}}}}}}"#);
+    let (_, _, here) = fresh();
+    let theirs = graph(&here, &named("b")).await;
+    let run = start(&here, &theirs, "{}").await;
+    all(&here, run).await;
+    // As if it had been created last, for ever.
+    let text = String::from_utf8(text_of(&here, run).await).unwrap();
+    let head = text.lines().next().unwrap();
+    let created = head.rfind("\"created_at\":").unwrap() + "\"created_at\":".len();
+    let end = created + head[created..].find('}').unwrap();
+    let text = format!("{}4102444800000{}", &text[..created], &text[end..]);
+
+    let (_, _, there) = fresh();
+    let own = graph(&there, &named("a")).await;
+    assert_eq!(there.import(text.as_bytes()).await.unwrap(), run);
+    let named_review = async |engine: &Engine| engine.graph("review").await.unwrap().unwrap().id.to_string();
+    assert_eq!(named_review(&there).await, own);
+    let imported = there.graph(&theirs).await.unwrap().unwrap();
+    assert!(imported.name.is_none() && imported.created_at < Timestamp(4_102_444_800_000));
+    // Who creates it gives it its name.
+    assert!(!there.create_graph(&named("b")).await.unwrap().new);
+    assert_eq!(named_review(&there).await, theirs);
+
+    let (_, _, there) = fresh();
+    graph(&there, &named("a")).await;
+    there.import_with_names(text.as_bytes()).await.unwrap();
+    assert_eq!(named_review(&there).await, theirs);
+    let later = graph(&there, &named("c")).await;
+    assert_eq!(
+        named_review(&there).await,
+        later,
+        "its time is that of the import"
+    );
+}
+
+#[tokio::test]
+async fn an_import_comes_from_no_other_time_than_its_id() {
+    let (_, _, here) = fresh();
+    let graph = line(&here, &["a"]).await;
+    let run = start(&here, &graph, "{}").await;
+    all(&here, run).await;
+    let text = String::from_utf8(text_of(&here, run).await).unwrap();
+    let began = here.row(run).await.unwrap().unwrap().created_at.0;
+    let moved = |ms: i64| text.replace(&format!("\"at\":{began}"), &format!("\"at\":{}", began + ms));
+    assert_ne!(moved(1), text);
+    let with_id = |id: &str| text.replace(&run.to_string(), id);
+    let (journal, _, there) = fresh();
+    for (text, said) in [
+        (moved(600_000), "in the future (import_ahead)"),
+        (moved(-7_200_000), "do not belong together"),
+        (
+            with_id("00000000-0000-7000-8000-000000000000"),
+            "do not belong together",
+        ),
+        (
+            with_id("ffffffff-ffff-7fff-bfff-ffffffffffff"),
+            "in the future (import_ahead)",
+        ),
+        (
+            with_id("00000000-0000-4000-8000-000000000000"),
+            "no UUID of version 7",
+        ),
+        (
+            with_id("ffffffff-ffff-ffff-ffff-ffffffffffff"),
+            "no UUID of version 7",
+        ),
+    ] {
+        match there.import(text.as_bytes()).await {
+            Err(ImportError::Malformed { message, .. }) => assert!(message.contains(said), "{message}"),
+            other => panic!("{said}: {other:?}"),
+        }
+    }
+    let filter = RunFilter::default();
+    assert!(journal.runs(filter, None, 10).await.unwrap().is_empty());
+    let most = text.replace("\"priority\":0", "\"priority\":2000000000");
+    there.import(most.as_bytes()).await.unwrap();
+    assert_eq!(there.row(run).await.unwrap().unwrap().priority, 100);
 }

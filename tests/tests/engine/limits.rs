@@ -167,13 +167,13 @@ async fn a_run_whose_journal_is_full_fails_and_so_does_its_import() {
     let text: Vec<u8> = futures_util::TryStreamExt::try_concat(pieces).await.unwrap();
 
     let (_, _, there) = world(Settings::default()).await;
-    assert_eq!(there.import(&text).await.unwrap(), run);
+    assert_eq!(there.import(text.clone()).await.unwrap(), run);
     let (_, _, smaller) = world(Settings {
         max_journal_bytes: 1 << 20,
         ..settings
     })
     .await;
-    let refused = smaller.import(&text).await.unwrap_err();
+    let refused = smaller.import(text.clone()).await.unwrap_err();
     assert!(
         matches!(refused, ImportError::TooLarge { limit: 1_048_576, .. }),
         "{refused}"
@@ -184,7 +184,7 @@ async fn a_run_whose_journal_is_full_fails_and_so_does_its_import() {
         ..Settings::default()
     })
     .await;
-    let refused = narrow.import(&text).await.unwrap_err();
+    let refused = narrow.import(text.clone()).await.unwrap_err();
     assert!(
         matches!(refused, ImportError::HoldsTooMuch { limit: 1_000 }),
         "{refused}"

@@ -139,7 +139,7 @@ async fn a_run_is_forgotten_once_it_was_exported_and_not_before() {
     assert_eq!(exported, run);
     // Another engine can take it from there.
     let (_, _, _, other) = world().await;
-    assert_eq!(other.import(&export).await.unwrap(), run);
+    assert_eq!(other.import(export.clone()).await.unwrap(), run);
 }
 
 #[tokio::test]

@@ -156,6 +156,18 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.usage()
     }
 
+    fn graphs_naming(&self, graph: &str, limit: usize) -> Answer<'_, Vec<GraphId>> {
+        self.journal.graphs_naming(graph, limit)
+    }
+
+    fn run_naming(&self, graph: &GraphId, after: i64) -> Answer<'_, (Option<RunId>, i64)> {
+        self.journal.run_naming(graph, after)
+    }
+
+    fn delete_graph(&self, id: &GraphId) -> Answer<'_, bool> {
+        self.journal.delete_graph(id)
+    }
+
     fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {
         self.journal.delete_plugin(digest)
     }

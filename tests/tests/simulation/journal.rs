@@ -400,6 +400,21 @@ impl Journal for Disk {
         self.read(|kept| kept.usage())
     }
 
+    fn graphs_naming(&self, graph: &str, limit: usize) -> Answer<'_, Vec<GraphId>> {
+        let graph = graph.to_owned();
+        self.read(move |kept| kept.graphs_naming(&graph, limit))
+    }
+
+    fn run_naming(&self, graph: &GraphId, after: i64) -> Answer<'_, (Option<RunId>, i64)> {
+        let graph = graph.clone();
+        self.read(move |kept| kept.run_naming(&graph, after))
+    }
+
+    fn delete_graph(&self, id: &GraphId) -> Answer<'_, bool> {
+        let id = id.clone();
+        self.write(move |kept| kept.delete_graph(&id))
+    }
+
     fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {
         let digest = digest.clone();
         self.write(move |kept| kept.delete_plugin(&digest))

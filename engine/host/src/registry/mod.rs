@@ -550,18 +550,27 @@ fn no_version(uses: &str, plugin: &str, versions: &[Arc<Plugin>]) -> ResolveErro
 
 /// How many names are offered in place of one that was not found.
 const MOST_SIMILAR: usize = 3;
+/// The longest name that is compared with others, in bytes.
+const MAX_COMPARED_LEN: usize = 130;
+/// How many names of about the same length one name is compared with.
+const MAX_COMPARED: usize = 500;
 
 /// The names that are near one that was not found, nearest first: the same function in another
 /// plugin, or a name a few letters away.
 fn similar(uses: &str, names: impl Iterator<Item = (Arc<str>, Arc<str>)>) -> Vec<String> {
-    let uses = heddle_kernel::object::clip(uses, 200);
+    if uses.len() > MAX_COMPARED_LEN {
+        return Vec::new();
+    }
     let wanted = uses.rsplit_once('/').map_or(uses, |(_, function)| function);
+    let most = 1 + wanted.len() / 3;
     let mut near: Vec<_> = names
+        .filter(|(_, function)| function.len().abs_diff(wanted.len()) <= most)
+        .take(MAX_COMPARED)
         .filter_map(|(plugin, function)| {
             let full = format!("{plugin}/{function}");
-            let by_function = distance(wanted, &function);
-            let far = distance(uses, &full).min(by_function + usize::from(uses.contains('/')));
-            let close = far <= 1 + uses.len() / 4 && by_function <= 1 + wanted.len() / 3;
+            let by_function = strsim::levenshtein(wanted, &function);
+            let far = strsim::levenshtein(uses, &full).min(by_function + usize::from(uses.contains('/')));
+            let close = far <= 1 + uses.len() / 4 && by_function <= most;
             close.then_some((far, full))
         })
         .collect();
@@ -570,31 +579,9 @@ fn similar(uses: &str, names: impl Iterator<Item = (Arc<str>, Arc<str>)>) -> Vec
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_counts_changes() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("same", "same"), 0);
-    }
 
     #[test]
     fn names_are_offered_that_are_near() {
@@ -615,5 +602,10 @@ mod tests {
         assert_eq!(near("starter/analyse"), ["starter/analyze"]);
         assert_eq!(near("bnech/touch"), ["bench/touch"]);
         assert_eq!(near("nothing-like-it"), [""; 0]);
+        assert_eq!(
+            near(&"extract".repeat(100)),
+            [""; 0],
+            "a long name is not compared"
+        );
     }
 }

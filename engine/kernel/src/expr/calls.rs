@@ -14,7 +14,7 @@ use super::{
     plan::{Loop, LoopKind, Node},
     value::{Value, clipped},
 };
-use crate::graph::nearest;
+use crate::graph::Suggestions;
 
 /// The loops, which the parser knows as macros of so many arguments.
 const LOOPS: [(&str, &str); 6] = [
@@ -77,7 +77,7 @@ impl Checker<'_> {
             return (Node::NoFunction(name.into()), Type::ANY);
         }
         let Some(function) = found else {
-            let message = unknown_function(name, as_method, args.len());
+            let message = unknown_function(name, as_method, args.len(), self.suggestions);
             // A target such as `math` in `math.abs(x)` is no variable and no second problem, and
             // in a loop that is wrong nothing says what its names are.
             if !LOOPS.iter().any(|(known, _)| *known == name) {
@@ -252,7 +252,7 @@ fn appended(list: IdedExpr) -> Option<IdedExpr> {
 }
 
 /// Why no function fits a call.
-fn unknown_function(name: &str, as_method: bool, given: usize) -> String {
+fn unknown_function(name: &str, as_method: bool, given: usize, suggestions: &Suggestions) -> String {
     if let Some((_, takes)) = LOOPS.iter().find(|(known, _)| *known == name) {
         return if as_method {
             format!("`.{name}(…)` takes {takes}, not {given} {}", arguments(given))
@@ -300,7 +300,7 @@ fn unknown_function(name: &str, as_method: bool, given: usize) -> String {
             let known = functions::names()
                 .chain(LOOPS.iter().map(|(name, _)| *name))
                 .chain(["has"]);
-            match nearest(name, known) {
+            match suggestions.nearest(name, known) {
                 Some(near) => format!("there is no function `{name}`; did you mean `{near}`?"),
                 None => format!("there is no function `{}`", clipped(name, 40)),
             }

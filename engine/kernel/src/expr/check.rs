@@ -20,7 +20,10 @@ use super::{
     plan::{Node, Path, selection},
     value::Value,
 };
-use crate::graph::nearest;
+use crate::graph::Suggestions;
+
+/// How many problems of one expression are reported.
+const MAX_PROBLEMS: usize = 20;
 
 /// What `run` has.
 pub(crate) const RUN_KEYS: [&str; 4] = ["id", "graph", "started_at", "steps"];
@@ -29,6 +32,7 @@ pub(super) struct Checker<'s> {
     source: &'s str,
     info: &'s SourceInfo,
     variables: &'s [&'s str],
+    pub(super) suggestions: &'s Suggestions,
     /// The names of the loops around, with what their items may be.
     pub(super) locals: Vec<(String, Type)>,
     pub(super) paths: Vec<Path>,
@@ -46,11 +50,17 @@ fn nothing() -> Planned {
 }
 
 impl<'s> Checker<'s> {
-    pub(super) fn new(source: &'s str, info: &'s SourceInfo, variables: &'s [&'s str]) -> Self {
+    pub(super) fn new(
+        source: &'s str,
+        info: &'s SourceInfo,
+        variables: &'s [&'s str],
+        suggestions: &'s Suggestions,
+    ) -> Self {
         Self {
             source,
             info,
             variables,
+            suggestions,
             locals: Vec::new(),
             paths: Vec::new(),
             problems: Vec::new(),
@@ -89,7 +99,9 @@ impl<'s> Checker<'s> {
     }
 
     pub(super) fn report(&mut self, at: usize, message: impl Into<String>) -> Planned {
-        self.problems.push((at, message.into()));
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push((at, message.into()));
+        }
         nothing()
     }
 
@@ -99,11 +111,13 @@ impl<'s> Checker<'s> {
             return;
         };
         if !RUN_KEYS.contains(&&**key) {
-            let near = nearest(key, RUN_KEYS.into_iter());
+            let near = self.suggestions.nearest(key, RUN_KEYS.into_iter());
             let hint = near.map_or_else(String::new, |near| format!("did you mean `run.{near}`? In all, "));
             let known = RUN_KEYS.join("`, `");
             let message = format!("`run` has no `{key}`; {hint}it has `{known}`");
-            self.new_problems.push((self.at(id), message));
+            if self.new_problems.len() < MAX_PROBLEMS {
+                self.new_problems.push((self.at(id), message));
+            }
         }
     }
 
@@ -212,7 +226,7 @@ impl<'s> Checker<'s> {
             .copied()
             .chain(self.locals.iter().map(|(name, _)| name.as_str()))
             .collect();
-        let hint = match nearest(name, known.iter().copied()) {
+        let hint = match self.suggestions.nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
                 "there are {}; a string stands in quotes: \"{name}\"",

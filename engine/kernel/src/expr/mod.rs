@@ -49,7 +49,10 @@ pub use meter::MAX_COST;
 pub use parse::MAX_SOURCE_LEN;
 pub use scan::{MAX_CHAIN, MAX_NESTING};
 
-use crate::object::{Json, Object};
+use crate::{
+    graph::Suggestions,
+    object::{Json, Object},
+};
 
 /// How much of an expression a message shows, in characters.
 const SHOWN_LEN: usize = 60;
@@ -124,19 +127,50 @@ pub enum EvalError {
     },
 }
 
+/// How the expressions of a graph are compiled.
+pub(crate) struct Compile<'g> {
+    /// Whether the graph was created before: then decimal literals may have more digits than a double holds, as they
+    /// were let in once.
+    pub(crate) kept: bool,
+    pub(crate) suggestions: &'g Suggestions,
+}
+
+impl Compile<'_> {
+    /// Parses and checks an expression, as [`Expr::compile`] does.
+    pub(crate) fn expr(&self, source: &str, variables: &[&str], want: Want) -> Result<Expr, Vec<Problem>> {
+        let (parsed, info) = parse::parse(source)?;
+        let mut checker = Checker::new(source, &info, variables, self.suggestions);
+        let (plan, gives) = checker.plan(parsed);
+        if !gives.kinds.meets(want.kinds()) {
+            checker.report(0, want.misfit(gives.kinds));
+        }
+        let new_problems = std::mem::take(&mut checker.new_problems);
+        let paths = checker.problems()?;
+        if !self.kept {
+            let new_problems = new_problems.iter();
+            let told = new_problems.map(|(at, message)| parse::problem(source, *at, message));
+            let problems: Vec<Problem> = told.chain(parse::lost_digits(source)).collect();
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
+        Ok(Expr(Arc::new(Inner {
+            source: source.into(),
+            want,
+            plan,
+            paths,
+        })))
+    }
+}
+
 impl Expr {
     /// Parses and checks an expression that may use `variables`.
     ///
     /// # Errors
-    /// All that is certainly wrong, in the order of the source; of text that does not parse
+    /// What is certainly wrong, in the order of the source, up to a limit; of text that does not parse
     /// the first error only.
     pub fn compile(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
-        let (expr, mut problems) = Self::compile_all(source, variables, want)?;
-        problems.extend(parse::lost_digits(source));
-        match problems.is_empty() {
-            true => Ok(expr),
-            false => Err(problems),
-        }
+        Self::compile_as(false, source, variables, want)
     }
 
     /// The same for an expression of a graph that was created before: its decimal literals may have more digits
@@ -145,32 +179,12 @@ impl Expr {
     /// # Errors
     /// As [`Self::compile`] has them.
     pub fn compile_kept(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
-        Self::compile_all(source, variables, want).map(|(expr, _)| expr)
+        Self::compile_as(true, source, variables, want)
     }
 
-    /// The expression, and the problems of it that keep only new ones out.
-    fn compile_all(
-        source: &str,
-        variables: &[&str],
-        want: Want,
-    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let (parsed, info) = parse::parse(source)?;
-        let mut checker = Checker::new(source, &info, variables);
-        let (plan, gives) = checker.plan(parsed);
-        if !gives.kinds.meets(want.kinds()) {
-            checker.report(0, want.misfit(gives.kinds));
-        }
-        let new_problems = std::mem::take(&mut checker.new_problems);
-        let paths = checker.problems()?;
-        let expr = Self(Arc::new(Inner {
-            source: source.into(),
-            want,
-            plan,
-            paths,
-        }));
-        let new_problems = new_problems.iter();
-        let told = new_problems.map(|(at, message)| parse::problem(source, *at, message));
-        Ok((expr, told.collect()))
+    fn compile_as(kept: bool, source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
+        let suggestions = &Suggestions::default();
+        Compile { kept, suggestions }.expr(source, variables, want)
     }
 
     /// About how many bytes the compiled expression takes in memory.

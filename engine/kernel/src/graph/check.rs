@@ -4,9 +4,11 @@ mod names;
 mod nested;
 mod paths;
 
+use std::sync::Arc;
+
 use self::names::Names;
 use super::{
-    Definition, Diagnostic, Function, Graph, Node, NodeIx, Reach, Severity,
+    Definition, Diagnostic, Findings, Function, Graph, Node, NodeIx, Reach,
     definition::{MAX_LOOP_DEPTH, MAX_LOOP_EDGES},
 };
 
@@ -17,18 +19,18 @@ use super::{
 /// warnings.
 ///
 /// # Errors
-/// Every error and warning at once, each with a JSON pointer into the definition.
+/// Every error and warning at once, up to a limit, each with a JSON pointer into the definition.
 pub fn check<'d>(
     definition: &'d Definition,
     find: impl Fn(&str) -> Result<Function, String>,
     find_graph: impl Fn(&str) -> Result<Option<&'d Definition>, String>,
-) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
+) -> Result<(Graph, Findings), Findings> {
     let mut names = Names::new(definition);
-    let functions: Vec<Option<Function>> = definition
-        .nodes
-        .iter()
-        .map(|(name, node)| names.function(name, node, &find))
-        .collect();
+    let mut functions: Vec<Option<Arc<Function>>> = Vec::with_capacity(definition.nodes.len());
+    for (name, node) in &definition.nodes {
+        let function = names.function(name, node, &find);
+        functions.push(function);
+    }
     names.graphs(&find_graph);
     let edges = names.edges();
     let nodes: Vec<Node> = definition
@@ -36,7 +38,7 @@ pub fn check<'d>(
         .iter()
         .zip(edges)
         .zip(&functions)
-        .map(|(((name, node), edges), function)| names.node(name, node, edges, function.as_ref()))
+        .map(|(((name, node), edges), function)| names.node(name, node, edges, function.as_deref()))
         .collect();
     let start = names.start(&nodes);
     let Names {
@@ -45,7 +47,7 @@ pub fn check<'d>(
         mut found,
         ..
     } = names;
-    let Some(start) = start.filter(|_| !has_errors(&found)) else {
+    let Some(start) = start.filter(|_| !found.has_errors()) else {
         return Err(found);
     };
     let leads: Vec<Vec<NodeIx>> = nodes.iter().map(|node| node.leads.clone()).collect();
@@ -79,7 +81,7 @@ pub fn check<'d>(
     // With a broken edge, what nothing leads to says nothing: so this comes last.
     paths::look(&graph, &functions, &mut found);
     nested::look(definition, &find, &find_graph, &mut found);
-    if has_errors(&found) {
+    if found.has_errors() {
         return Err(found);
     }
     Ok((graph, found))
@@ -91,16 +93,12 @@ pub fn check<'d>(
 /// # Errors
 /// Everything that was found, where there is an error.
 pub fn with_form(
-    mut form: Vec<Diagnostic>,
-    checked: Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>>,
-) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
+    mut form: Findings,
+    checked: Result<(Graph, Findings), Findings>,
+) -> Result<(Graph, Findings), Findings> {
     match checked {
         Ok(checked) if form.is_empty() => return Ok(checked),
         Ok((_, found)) | Err(found) => form.extend(found),
     }
     Err(form)
-}
-
-fn has_errors(found: &[Diagnostic]) -> bool {
-    found.iter().any(|found| found.severity == Severity::Error)
 }

@@ -1,8 +1,11 @@
 //! A graph's definition: what an author writes, in the form in which it is checked and run.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{Diagnostic, Severity, json, reader::Reader};
+use super::{
+    Diagnostic, Findings, Severity, json,
+    reader::{Origin, Reader},
+};
 use crate::{
     event::FailureKind,
     expr::Expr,
@@ -16,6 +19,12 @@ pub(crate) const MAX_NODES: usize = 10_000;
 pub(crate) const MAX_LOOP_DEPTH: usize = 64;
 /// How many edges may be looked at while loops are found: each is, once for every loop that it is in.
 pub(crate) const MAX_LOOP_EDGES: usize = 1_000_000;
+/// How many JSON values a definition may have, keys included.
+pub(crate) const MAX_VALUES: usize = 1_000_000;
+/// How many expressions a graph may have.
+pub(crate) const MAX_EXPRESSIONS: usize = 50_000;
+/// How many bytes the expressions of a graph may have together.
+pub(crate) const MAX_EXPRESSION_BYTES: usize = 1 << 20;
 /// The most nodes that one edge may lead to.
 pub(crate) const MAX_FORK: usize = 1_000;
 /// The longest name of a node or a graph, in bytes.
@@ -315,31 +324,45 @@ impl Definition {
     /// # Errors
     /// Every mistake of form, each with a JSON pointer.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
-        match Self::read_as(text, true) {
-            (Some(definition), found) if found.is_empty() => Ok(definition),
-            (_, found) => Err(found),
-        }
+        Self::whole(text, Origin::Kept)
+    }
+
+    /// The same for a definition in an export, which may be anybody's: the limits of a new one hold.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] has them.
+    pub fn parse_imported(text: &str) -> Result<Self, Vec<Diagnostic>> {
+        Self::whole(text, Origin::Imported)
     }
 
     /// Reads a definition as far as its form is right, with every mistake of form. What could not be
     /// read stands for nothing in it, so that a check of it can tell of the rest.
-    pub fn read(text: &str) -> (Option<Self>, Vec<Diagnostic>) {
-        Self::read_as(text, false)
+    pub fn read(text: &str) -> (Option<Self>, Findings) {
+        Self::read_as(text, Origin::New)
     }
 
-    fn read_as(text: &str, kept: bool) -> (Option<Self>, Vec<Diagnostic>) {
-        let (text, found) = json::parse(text);
-        let mut reader = Reader {
-            found,
-            parts: HashMap::new(),
-            source: None,
-            kept,
+    fn whole(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
+        match Self::read_as(text, origin) {
+            (Some(definition), found) if found.is_empty() => Ok(definition),
+            (_, found) => Err(found.into_shown()),
+        }
+    }
+
+    fn read_as(text: &str, origin: Origin) -> (Option<Self>, Findings) {
+        let (parsed, mut found) = json::parse(text, origin != Origin::Kept);
+        let Some(json::Parsed { value, source }) = parsed else {
+            return (None, found);
         };
-        let definition = text.and_then(|text| {
-            reader.parts = text.parts;
-            reader.source = text.source;
-            reader.graph(&text.value, text.whole)
-        });
+        let tree = match source.as_deref().map(json::tree).transpose() {
+            Ok(tree) => tree,
+            Err(problem) => {
+                found.push(Diagnostic::error("", problem));
+                return (None, found);
+            }
+        };
+        let mut reader = Reader::new(origin, found, tree.as_ref());
+        let text = tree.as_ref().map(json::written).unwrap_or_default();
+        let definition = reader.graph(&value, text);
         (definition, reader.found)
     }
 

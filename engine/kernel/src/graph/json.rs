@@ -1,98 +1,103 @@
 //! Reading the JSON of a definition: as `serde_json` does, but a key that is given twice is a finding
 //! and not the last one's silent victory, and numbers keep all of their digits.
 
-use std::{cell::RefCell, collections::HashMap, fmt};
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, value::RawValue};
 
-use super::{Diagnostic, definition::part};
+use super::{
+    Diagnostic, Findings,
+    definition::{MAX_NAME_LEN, MAX_VALUES, part},
+};
 use crate::{
     admit::admit,
     decimal::Decimal,
     object::{self, Json},
-    tokens::{Tree, plain, unquote},
+    tokens::{Tree, count_values, plain, unquote},
 };
 
 /// A definition's JSON.
-#[derive(Default)]
-pub(super) struct Text {
+pub(super) struct Parsed<'t> {
     /// The value, for what is read from it: a number with more digits than a double holds is the nearest one.
     pub(super) value: Value,
-    /// The whole in one line, each number and string in one way, however it was written.
-    pub(super) whole: String,
-    /// The parts of nodes that are handed on as JSON, in the same form, by their JSON pointers.
-    pub(super) parts: HashMap<String, Json>,
-    /// The text itself, where it is let in.
-    pub(super) source: Option<Json>,
+    /// The text, where it is let in.
+    pub(super) source: Option<Cow<'t, str>>,
 }
 
 /// Parses a JSON text: the definition, where it is JSON that is let in, and what was found. That is a finding
 /// without a place where the text is not JSON, else one for each key that is given twice.
-pub(super) fn parse(text: &str) -> (Option<Text>, Vec<Diagnostic>) {
+///
+/// With `limited`, a text of too many values is refused.
+pub(super) fn parse(text: &str, limited: bool) -> (Option<Parsed<'_>>, Findings) {
+    // A text that is no JSON is refused below.
+    if limited && serde_json::from_str::<&RawValue>(text).is_ok() && count_values(text) > MAX_VALUES {
+        let message = format!(
+            "the graph has more than {MAX_VALUES} JSON values (graph_values): split it, or take data out of it"
+        );
+        return (None, vec![Diagnostic::error("", message)].into());
+    }
     let found = RefCell::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     let place = Place {
-        pointer: String::new(),
+        within: None,
+        step: Step::Root,
         found: &found,
     };
     let value = place.deserialize(&mut reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
-    let found = found.into_inner();
-    match (value, admit(text)) {
-        (Err(error), Ok(_)) => (None, vec![Diagnostic::error("", error.to_string())]),
-        (Err(_), Err(refused)) if refused.place.is_some() => (
-            None,
-            vec![Diagnostic::error("", format!("the graph is {}", refused.problem))],
-        ),
-        (Err(_), Err(refused)) => (None, vec![Diagnostic::error(refused.pointer, refused.problem)]),
+    let mut found = found.into_inner();
+    let refusal = match (value, admit(text)) {
+        (Ok(value), Ok(source)) => {
+            let source = Some(source);
+            return (Some(Parsed { value, source }), found);
+        }
         // It is a key that is given twice, which was found.
         (Ok(value), Err(_)) if !found.is_empty() => {
-            let text = Text {
-                value,
-                ..Text::default()
-            };
-            (Some(text), found)
+            let source = None;
+            return (Some(Parsed { value, source }), found);
         }
-        (Ok(_), Err(refused)) => (None, vec![Diagnostic::error(refused.pointer, refused.problem)]),
-        (Ok(value), Ok(source)) => match Text::of(value, &source) {
-            Ok(text) => {
-                let source = object::json(&source).ok();
-                (Some(Text { source, ..text }), found)
-            }
-            Err(problem) => (None, vec![Diagnostic::error("", problem)]),
-        },
-    }
+        (Err(error), Ok(_)) => Diagnostic::error("", error.to_string()),
+        (Err(_), Err(refused)) if refused.place.is_some() => {
+            Diagnostic::error("", format!("the graph is {}", refused.problem))
+        }
+        (_, Err(refused)) => Diagnostic::error(refused.pointer, refused.problem),
+    };
+    found = Findings::default();
+    found.push(refusal);
+    (None, found)
 }
 
-impl Text {
-    fn of(value: Value, text: &str) -> Result<Self, String> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let tree = Tree::of(raw)?;
-        let mut parts = HashMap::new();
-        for (name, node) in members(member(&tree, "nodes")) {
-            let pointer = format!("/nodes/{}", part(&unquote(name).unwrap_or_default()));
-            let schema = member(node, "wait").and_then(|wait| member(wait, "schema"));
-            let kept = ["config", "limits", "grants"].map(|key| (key, member(node, key)));
-            for (key, tree) in kept.into_iter().chain([("wait/schema", schema)]) {
-                let Some(tree) = tree else { continue };
-                let json = object::json(&written(tree)).map_err(|error| error.to_string())?;
-                parts.insert(format!("{pointer}/{key}"), json);
-            }
+/// The tree of a text that was let in.
+pub(super) fn tree(text: &str) -> Result<Tree<'_>, String> {
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Tree::of(raw)
+}
+
+/// The parts of nodes that are handed on as JSON, each in one line, with each number and string in one way, by their
+/// JSON pointers.
+pub(super) fn parts(tree: &Tree<'_>) -> HashMap<String, Json> {
+    let mut parts = HashMap::new();
+    for (name, node) in members(member(tree, "nodes")) {
+        let name = unquote(name).unwrap_or_default();
+        // A node with a longer name is not read.
+        if name.len() > MAX_NAME_LEN {
+            continue;
         }
-        Ok(Self {
-            value,
-            whole: written(&tree),
-            parts,
-            source: None,
-        })
+        let pointer = format!("/nodes/{}", part(&name));
+        let schema = member(node, "wait").and_then(|wait| member(wait, "schema"));
+        let kept = ["config", "limits", "grants"].map(|key| (key, member(node, key)));
+        for (key, tree) in kept.into_iter().chain([("wait/schema", schema)]) {
+            let json = tree.map(|tree| object::json(&written(tree)).expect("a tree is written as JSON"));
+            parts.extend(json.map(|json| (format!("{pointer}/{key}"), json)));
+        }
     }
+    parts
 }
 
 /// The value at a JSON pointer, in one line and else as the text has it.
-pub(super) fn written_at(text: &RawValue, pointer: &str) -> Option<String> {
-    let tree = Tree::of(text).ok()?;
-    let mut at = &tree;
+pub(super) fn written_at(tree: &Tree<'_>, pointer: &str) -> Option<String> {
+    let mut at = tree;
     for key in pointer.split('/').skip(1) {
         at = match at {
             Tree::List(items) => items.get(key.parse::<usize>().ok()?)?,
@@ -122,7 +127,7 @@ fn member<'v, 't>(tree: &'v Tree<'t>, key: &str) -> Option<&'v Tree<'t>> {
 }
 
 /// A tree as `serde_json` writes a value, but that a number keeps its text where a double would be another one.
-fn written(tree: &Tree<'_>) -> String {
+pub(super) fn written(tree: &Tree<'_>) -> String {
     let mut text = String::new();
     write(tree, &mut text);
     text
@@ -164,10 +169,35 @@ fn write(tree: &Tree<'_>, text: &mut String) {
     }
 }
 
-/// The value at a JSON pointer.
+/// A place in the text. Its JSON pointer is made where something is found there: a text can have millions of places
+/// below a key of millions of bytes.
 struct Place<'f> {
-    pointer: String,
-    found: &'f RefCell<Vec<Diagnostic>>,
+    within: Option<&'f Place<'f>>,
+    step: Step<'f>,
+    found: &'f RefCell<Findings>,
+}
+
+/// The way to a place from the one that it is in.
+enum Step<'f> {
+    Root,
+    Key(&'f str),
+    Item(usize),
+}
+
+impl Place<'_> {
+    fn pointer(&self) -> String {
+        let mut steps = Vec::new();
+        let mut at = Some(self);
+        while let Some(place) = at {
+            steps.push(match place.step {
+                Step::Root => String::new(),
+                Step::Key(key) => format!("/{}", part(key)),
+                Step::Item(item) => format!("/{item}"),
+            });
+            at = place.within;
+        }
+        steps.into_iter().rev().collect()
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Place<'_> {
@@ -212,7 +242,8 @@ impl<'de> Visitor<'de> for Place<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
         while let Some(item) = items.next_element_seed(Place {
-            pointer: format!("{}/{}", self.pointer, all.len()),
+            within: Some(&self),
+            step: Step::Item(all.len()),
             found: self.found,
         })? {
             all.push(item);
@@ -223,16 +254,17 @@ impl<'de> Visitor<'de> for Place<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let pointer = format!("{}/{}", self.pointer, part(&key));
-            let twice = all.contains_key(&key).then(|| {
-                Diagnostic::error(
-                    &pointer,
-                    format!("`{key}` is given twice here: keep one of the two"),
-                )
-            });
-            self.found.borrow_mut().extend(twice);
-            let found = self.found;
-            let value = entries.next_value_seed(Place { pointer, found })?;
+            let place = Place {
+                within: Some(&self),
+                step: Step::Key(&key),
+                found: self.found,
+            };
+            if all.contains_key(&key) && !self.found.borrow_mut().has_enough_errors() {
+                let message = format!("`{key}` is given twice here: keep one of the two");
+                let finding = Diagnostic::error(place.pointer(), message);
+                self.found.borrow_mut().push(finding);
+            }
+            let value = entries.next_value_seed(place)?;
             all.insert(key, value);
         }
         Ok(Value::Object(all))
@@ -247,25 +279,27 @@ mod tests {
     fn a_definition_is_written_as_it_always_was_but_for_numbers_that_a_double_does_not_hold() {
         let text = r#"{ "nodes": {"a\u002fb": {"config": {"x": 1.50, "y": 1e2, "z": -0, "s": "\u00e9\/", "n": null}}},
             "limits": {"steps": 18446744073709551615}}"#;
-        let (read, found) = parse(text);
-        let read = read.expect("it is JSON");
+        let (read, found) = parse(text, true);
+        let Parsed { value, source } = read.expect("it is JSON");
+        let source = source.expect("it is let in");
+        let tree = tree(&source).expect("it is JSON");
         assert!(found.is_empty());
-        assert_eq!(read.whole, serde_json::to_string(&read.value).expect("JSON"));
+        assert_eq!(written(&tree), serde_json::to_string(&value).expect("JSON"));
         assert_eq!(
-            read.parts["/nodes/a~1b/config"].get(),
+            parts(&tree)["/nodes/a~1b/config"].get(),
             r#"{"x":1.5,"y":100.0,"z":-0.0,"s":"é/","n":null}"#
         );
         let text = r#"{"nodes":{"a":{"config":[123456789012345678901,0.12345678901234567890123,1e-400]}}}"#;
-        let (read, _) = parse(text);
-        assert_eq!(read.expect("it is JSON").whole, text);
+        assert_eq!(written(&super::tree(text).expect("it is JSON")), text);
     }
 
     #[test]
     fn what_is_not_let_in_is_found_at_its_place() {
         let found = |text: &str| {
-            let (_, found) = parse(text);
+            let (_, found) = parse(text, true);
             let found = found
-                .iter()
+                .into_shown()
+                .into_iter()
                 .map(|found| format!("{}: {}", found.pointer, found.message));
             found.collect::<Vec<_>>().join("\n")
         };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Definition, Diagnostic, Function, FunctionKind, Graph, check};
+use super::{Definition, Diagnostic, Findings, Function, FunctionKind, Graph, check};
 use crate::{
     event::{Event, FunctionRef},
     ids::GraphId,
@@ -56,6 +56,18 @@ impl<'e> Pins<'e> {
     /// # Errors
     /// What is wrong with the definition.
     pub fn rebuild(&self, definition: &str) -> Result<Graph, Vec<Diagnostic>> {
+        self.made_of(&Definition::parse(definition)?)
+    }
+
+    /// The same for a definition of an export, which may be anybody's.
+    ///
+    /// # Errors
+    /// What is wrong with the definition.
+    pub fn rebuild_imported(&self, definition: &str) -> Result<Graph, Vec<Diagnostic>> {
+        self.made_of(&Definition::parse_imported(definition)?)
+    }
+
+    fn made_of(&self, definition: &Definition) -> Result<Graph, Vec<Diagnostic>> {
         let find = |uses: &str| {
             let routes = self.functions.get(uses).map(|found| found.routes.iter());
             Ok(Function {
@@ -65,7 +77,7 @@ impl<'e> Pins<'e> {
                 output: Value::Null,
             })
         };
-        let definition = Definition::parse(definition)?;
-        check(&definition, find, |_| Ok(None)).map(|(graph, _)| graph)
+        let checked = check(definition, find, |_| Ok(None));
+        checked.map(|(graph, _)| graph).map_err(Findings::into_shown)
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod definition;
 mod duration;
+mod findings;
 mod json;
 mod kept;
 mod memory;
@@ -26,6 +27,8 @@ pub use definition::{
 };
 pub use duration::{MAX_DURATION_MS, check_ahead, parse as duration};
 pub(crate) use duration::{in_units as duration_text, moment_of_json, of_json as duration_of_json};
+pub(crate) use findings::Suggestions;
+pub use findings::{Findings, MAX_FINDINGS, MAX_SUGGESTIONS};
 pub use kept::Pins;
 pub(crate) use nearest::{did_you_mean, nearest};
 pub use reach::Reach;

@@ -10,7 +10,7 @@ use super::{
         PayloadSchema, Retry, Sleep, Text, Wait,
     },
     duration::MAX_DURATION_MS,
-    reader::{AFTER, BEFORE, Reader, kind},
+    reader::{AFTER, BEFORE, Origin, Reader, kind},
 };
 use crate::{event::FailureKind, expr::Want, object::Json, schema::Schema};
 
@@ -26,7 +26,7 @@ const RETRIED: [(&str, FailureKind); 5] = [
     ("limit", FailureKind::Limit),
 ];
 
-impl Reader {
+impl Reader<'_> {
     pub(super) fn node(&mut self, value: &Value, pointer: &str) -> Option<NodeDefinition> {
         let map = self.object(value, pointer, "a node")?;
         let kinds: Vec<&str> = KINDS.into_iter().filter(|key| map.contains_key(*key)).collect();
@@ -318,10 +318,13 @@ impl Reader {
             self.name(&format!("{pointer}/signal"), "a signal's name", name);
         }
         let schema = map.get("schema").and_then(|schema| {
+            if self.found.has_enough_errors() {
+                return None;
+            }
             let text = self.part(&format!("{pointer}/schema"), schema);
-            let compiled = Schema::compile(text.get());
+            let compiled = Schema::compile_within(text.get(), &mut self.patterns);
             let compiled = compiled.and_then(|schema| match schema.lost_digits() {
-                Some(problem) if !self.kept => Err(problem),
+                Some(problem) if self.origin == Origin::New => Err(problem),
                 _ => Ok(schema),
             });
             match compiled {

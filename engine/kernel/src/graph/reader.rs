@@ -8,17 +8,21 @@ use std::{
 use serde_json::{Map as Members, Value};
 
 use super::{
-    Diagnostic, END,
+    Diagnostic, END, Findings,
     definition::{
         CaseDefinition, DEFAULT_ELEMENT_KEY, DEFAULT_GROUP_AT_ONCE, DEFAULT_MAX_STEPS, Definition,
-        GroupLimit, Limits, MAX_FORK, MAX_GROUP_AT_ONCE, MAX_NAME_LEN, MAX_NODES, MAX_STEPS, Policy, part,
+        GroupLimit, Limits, MAX_EXPRESSION_BYTES, MAX_EXPRESSIONS, MAX_FORK, MAX_GROUP_AT_ONCE, MAX_NAME_LEN,
+        MAX_NODES, MAX_STEPS, Policy, part,
     },
-    duration, json,
-    nearest::nearest,
+    duration,
+    findings::Suggestions,
+    json,
 };
 use crate::{
-    expr::{Expr, Want},
+    expr::{Compile, Expr, Want},
     object::{self, Json},
+    schema::PatternBudget,
+    tokens::Tree,
 };
 
 /// The variables of an expression that follows a node.
@@ -63,18 +67,47 @@ const PLACES: [(&str, &str); 21] = [
     ("by", "in `group` of `limits`"),
 ];
 
+/// Where a definition comes from, which decides the rules that it is read by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A caller, who creates or checks a graph.
+    New,
+    /// An export, which an earlier Heddle may have written: its expressions may be as they were allowed then.
+    Imported,
+    /// The store: whatever was allowed when it was created stays allowed.
+    Kept,
+}
+
 /// Reads values and keeps what is wrong with them.
-pub(super) struct Reader {
-    pub(super) found: Vec<Diagnostic>,
+pub(super) struct Reader<'t> {
+    pub(super) origin: Origin,
+    pub(super) found: Findings,
     /// The parts of nodes that are handed on as they are written, by their JSON pointers.
     pub(super) parts: HashMap<String, Json>,
     /// The text of the definition, for what is told of it.
-    pub(super) source: Option<Json>,
-    /// Whether the definition was let in before: what an earlier Heddle let in stays allowed.
-    pub(super) kept: bool,
+    pub(super) tree: Option<&'t Tree<'t>>,
+    pub(super) suggestions: Suggestions,
+    /// The expressions that were read, and their bytes.
+    pub(super) expressions: (usize, usize),
+    pub(super) patterns: PatternBudget,
 }
 
-impl Reader {
+impl<'t> Reader<'t> {
+    pub(super) fn new(origin: Origin, found: Findings, tree: Option<&'t Tree<'t>>) -> Self {
+        Self {
+            origin,
+            found,
+            parts: tree.map(json::parts).unwrap_or_default(),
+            tree,
+            suggestions: Suggestions::default(),
+            expressions: (0, 0),
+            patterns: match origin {
+                Origin::Kept => PatternBudget::unlimited(),
+                Origin::New | Origin::Imported => PatternBudget::default(),
+            },
+        }
+    }
+
     pub(super) fn error(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
         self.found.push(Diagnostic::error(pointer, message));
     }
@@ -138,7 +171,11 @@ impl Reader {
             } else {
                 self.name(&pointer, "a node's name", name);
             }
-            let node = self.node(node, &pointer);
+            // The pointer of everything in a node holds its name, so a node with an endless one is not read.
+            let node = match name.len() <= MAX_NAME_LEN {
+                true => self.node(node, &pointer),
+                false => None,
+            };
             read.push((name.clone(), node.unwrap_or_else(super::NodeDefinition::nothing)));
         }
         Some(read)
@@ -154,6 +191,10 @@ impl Reader {
         let mut read = Vec::with_capacity(edges.len());
         for (from, value) in edges {
             let pointer = format!("/edges/{}", part(from));
+            if from.len() > MAX_NAME_LEN {
+                self.name(&pointer, "a node's name", from);
+                continue;
+            }
             let cases = match value {
                 Value::Object(_) => self.cases(std::slice::from_ref(value), &pointer, false),
                 Value::Array(all) if all.iter().any(Value::is_object) => self.cases(all, &pointer, true),
@@ -384,11 +425,14 @@ impl Reader {
             );
             return None;
         };
-        let compile = match self.kept {
-            true => Expr::compile_kept,
-            false => Expr::compile,
+        if self.found.has_enough_errors() || !self.fits_budget(source, pointer) {
+            return None;
+        }
+        let compile = Compile {
+            kept: self.origin != Origin::New,
+            suggestions: &self.suggestions,
         };
-        match compile(source, variables, want) {
+        match compile.expr(source, variables, want) {
             Ok(expr) => Some(expr),
             Err(problems) => {
                 problems
@@ -397,6 +441,35 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Counts an expression. The one that exceeds a limit is an error, and those after it are not read.
+    fn fits_budget(&mut self, source: &str, pointer: &str) -> bool {
+        let (count, bytes) = &mut self.expressions;
+        let fitted = *count <= MAX_EXPRESSIONS && *bytes <= MAX_EXPRESSION_BYTES;
+        *count += 1;
+        *bytes += source.len();
+        let (count, bytes) = (*count, *bytes);
+        if self.origin == Origin::Kept || count <= MAX_EXPRESSIONS && bytes <= MAX_EXPRESSION_BYTES {
+            return true;
+        }
+        if fitted {
+            let (which, limit) = match count > MAX_EXPRESSIONS {
+                true => (
+                    format!("it has more than {MAX_EXPRESSIONS} expressions"),
+                    "graph_expressions",
+                ),
+                false => (
+                    format!("its expressions have more than {MAX_EXPRESSION_BYTES} bytes together"),
+                    "graph_expression_bytes",
+                ),
+            };
+            self.error(
+                pointer,
+                format!("the graph is too large to be checked: {which} ({limit}); split it into graphs"),
+            );
+        }
+        false
     }
 
     /// An object from names to expressions.
@@ -454,9 +527,9 @@ impl Reader {
     }
 
     /// The value at a place of the definition, as its text has it.
-    pub(super) fn as_written(&self, pointer: &str, value: &Value) -> String {
-        let source = self.source.as_ref();
-        let written = source.and_then(|source| json::written_at(source, pointer));
+    pub(super) fn as_written(&mut self, pointer: &str, value: &Value) -> String {
+        let tree = self.tree.filter(|_| !self.found.has_enough_errors());
+        let written = tree.and_then(|tree| json::written_at(tree, pointer));
         written.unwrap_or_else(|| value.to_string())
     }
 
@@ -535,7 +608,8 @@ impl Reader {
     pub(super) fn known_keys(&mut self, map: &Members<String, Value>, pointer: &str, known: &[&str]) {
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
             let place = PLACES.iter().find(|(name, _)| name == key);
-            let hint = match (nearest(key, known.iter().copied()), place) {
+            let near = self.suggestions.nearest(key, known.iter().copied());
+            let hint = match (near, place) {
                 (Some(near), _) => format!("did you mean `{near}`?"),
                 (None, Some((_, place))) => format!("it belongs {place}"),
                 (None, None) => format!("known here: {}", known.join(", ")),
@@ -563,7 +637,11 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
     let right = (1..=MAX_NAME_LEN).contains(&name.len()) && name.chars().all(fits);
     (!right).then(|| {
-        format!("has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {name:?}")
+        let (shown, more) = match object::clip(name, 2 * MAX_NAME_LEN) {
+            shown if shown.len() < name.len() => (shown, format!("… of {} bytes", name.len())),
+            shown => (shown, String::new()),
+        };
+        format!("has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {shown:?}{more}")
     })
 }
 

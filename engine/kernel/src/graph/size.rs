@@ -19,7 +19,7 @@ pub fn parse(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-impl Reader {
+impl Reader<'_> {
     /// A number of bytes, alone or with a unit.
     pub(super) fn size(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<u64> {
         let value = map.get(key)?;

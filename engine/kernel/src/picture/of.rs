@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use super::{Arrow, ArrowKind, Kind, Picture, Shape};
 use crate::graph::{Definition, Does, END, Each, NodeDefinition, Sleep, duration_text, start_of};
 
+/// How many bytes the labels of all arrows may have together: one label can be that of a thousand arrows. Past that, a
+/// label is shown as `…`.
+const LABEL_BYTES: usize = 4 << 20;
+
 impl Picture {
     /// The picture of a definition. Names that lead nowhere are left out: the check tells of those.
     pub fn of(definition: &Definition) -> Self {
@@ -29,6 +33,14 @@ impl Picture {
             .iter()
             .map(|(from, cases)| (from.as_str(), cases))
             .collect();
+        let mut room = LABEL_BYTES;
+        let mut fitting = |label: &str| match room.checked_sub(label.len()) {
+            Some(rest) => {
+                room = rest;
+                label.to_owned()
+            }
+            None => "…".to_owned(),
+        };
         for (from, (name, node)) in definition.nodes.iter().enumerate() {
             let mut arrow = |to: &str, label: Option<&str>, kind: ArrowKind| {
                 let to = match to {
@@ -38,7 +50,7 @@ impl Picture {
                         None => return,
                     },
                 };
-                let label = label.map(str::to_owned);
+                let label = label.map(&mut fitting);
                 picture.edges.push(Arrow {
                     from,
                     to,
@@ -112,12 +124,16 @@ fn start(definition: &Definition, edges: &[Arrow], by_name: &HashMap<&str, usize
 
 /// A node that only undoes another one leads nowhere: its edges are not followed.
 fn undone_by_ends_nothing(picture: &mut Picture) {
-    let undoes = |at: usize, edges: &[Arrow]| {
-        let mut to = edges.iter().filter(|edge| edge.to == Some(at)).peekable();
-        to.peek().is_some() && to.all(|edge| matches!(edge.kind, ArrowKind::Undo))
-    };
-    let only: Vec<bool> = (0..picture.nodes.len())
-        .map(|at| undoes(at, &picture.edges))
-        .collect();
-    picture.edges.retain(|edge| !only[edge.from]);
+    let (mut undoes, mut else_led_to) = (vec![false; picture.nodes.len()], vec![false; picture.nodes.len()]);
+    for edge in &picture.edges {
+        if let Some(to) = edge.to {
+            match edge.kind {
+                ArrowKind::Undo => undoes[to] = true,
+                _ => else_led_to[to] = true,
+            }
+        }
+    }
+    picture
+        .edges
+        .retain(|edge| !undoes[edge.from] || else_led_to[edge.from]);
 }

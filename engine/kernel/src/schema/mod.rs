@@ -6,14 +6,16 @@
 
 mod digits;
 mod extent;
+mod patterns;
 
 use std::{fmt, sync::Arc};
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
+pub use self::patterns::PatternBudget;
 use self::{digits::Comparing, extent::Extent};
-use crate::object::clip;
+use crate::{object::clip, tokens::count_values};
 
 /// How many problems of a value are named.
 const MOST_PROBLEMS: usize = 5;
@@ -24,10 +26,16 @@ const PROBLEM_LEN: usize = 200;
 /// How much memory a compiled pattern may take, in bytes.
 const PATTERN_BYTES: usize = 1 << 20;
 
+/// How much memory the states may take that one pattern finds while it is matched, in bytes.
+const PATTERN_STATE_BYTES: usize = 1 << 18;
+
 /// How much a check may do: the bytes of the input times the subschemas that the schema stands
 /// for. It is some seconds at worst, and a thousand times less where the subschemas are for
 /// different parts of the input, as they mostly are.
 const MOST_WORK: u64 = 1_000_000_000;
+
+/// How many values a value may have in it, keys included: each takes much more memory than text.
+const MOST_VALUES: usize = 2_000_000;
 
 /// From how much work on a check gets a thread for itself, so that it holds up no other run.
 const LONG_WORK: u64 = 10_000_000;
@@ -73,20 +81,29 @@ struct Compiled {
 }
 
 impl Schema {
-    /// Compiles a schema.
+    /// Compiles a schema by itself.
     ///
     /// # Errors
     /// What is wrong with it; it goes on from "the schema".
     pub fn compile(schema: &str) -> Result<Self, String> {
+        Self::compile_within(schema, &mut PatternBudget::default())
+    }
+
+    /// Compiles one of several schemas that share what their patterns may take up.
+    ///
+    /// # Errors
+    /// What is wrong with it; it goes on from "the schema".
+    pub fn compile_within(schema: &str, budget: &mut PatternBudget) -> Result<Self, String> {
         let text = schema;
         let schema: Value = serde_json::from_str(schema).map_err(|error| format!("is not JSON: {error}"))?;
         if takes_everything(&schema) {
             return Ok(Self { compiled: None });
         }
         let extent = Extent::of(&schema)?;
+        budget.spend_on(&schema)?;
         let patterns = PatternOptions::regex()
             .size_limit(PATTERN_BYTES)
-            .dfa_size_limit(PATTERN_BYTES);
+            .dfa_size_limit(PATTERN_STATE_BYTES);
         let validator = jsonschema::options()
             .offline()
             .with_pattern_options(patterns)
@@ -136,6 +153,11 @@ impl Schema {
                 "has {} bytes, too many to be checked against a schema of {} subschemas",
                 text.len(),
                 compiled.extent.subschemas
+            )));
+        }
+        if text.len() > MOST_VALUES && count_values(text) > MOST_VALUES {
+            return Err(refused(format!(
+                "has more than {MOST_VALUES} JSON values, too many to be checked against a schema (schema_values)"
             )));
         }
         let value: Value =

@@ -57,8 +57,8 @@ pub trait Journal: Send + Sync + 'static {
     /// that run.
     fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>>;
 
-    /// Makes a graph durable, if it is new; of one that is there, only what its functions are, where that
-    /// is told. Answers whether it was new.
+    /// Makes a graph durable, if it is new; of one that is there, only what its functions are, where that is told, and
+    /// its name with `created_at`, where it had none. Answers whether it was new.
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>>;
     /// The graph with this id.
     fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>>;
@@ -73,6 +73,17 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The graphs whose functions are of this component, oldest first; at most `limit`.
     fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>>;
+    /// The graphs whose definitions name this graph, a name or an id, oldest first; at most `limit`.
+    fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>>;
+    /// A run with an event that names this graph, among the events that were kept after the position `after`. Answers how
+    /// far it looked, too. It reads all of these events.
+    fn run_naming(
+        &self,
+        graph: &GraphId,
+        after: i64,
+    ) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>>;
+    /// Forgets the graph with this id. Answers whether there was one.
+    fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>>;
     /// How many graphs and components are kept, and how many bytes they take.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
 

@@ -409,6 +409,7 @@ fn retry_after_s(error: &StartError) -> Option<u32> {
         StartError::Busy { retry_after_s, .. } | StartError::BusyBytes { retry_after_s, .. } => {
             Some(*retry_after_s)
         }
+        StartError::ChecksBusy(busy) => Some(busy.retry_after_s),
         StartError::Store(_) | StartError::Draining | StartError::Key(KeyError::InFlight(_)) => Some(SOON_S),
         StartError::NoSuchGraph(_)
         | StartError::Broken(_)

@@ -104,6 +104,15 @@ impl Journal for Nothing {
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
         now(Ok(Usage::default()))
     }
+    fn graphs_naming(&self, _: &str, _: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
+    fn run_naming(&self, _: &GraphId, _: i64) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
+        now(Ok((None, 0)))
+    }
+    fn delete_graph(&self, _: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        now(Ok(false))
+    }
     fn delete_plugin(&self, _: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
         now(Ok(false))
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{Digest, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow, SecretText, Usage,
 };
@@ -171,15 +171,23 @@ impl Kept {
 
     /// Answers whether it is new.
     pub(super) fn put_graph(&mut self, graph: GraphRow) -> bool {
-        match self.graphs.iter_mut().find(|kept| kept.id == graph.id) {
-            Some(_) if graph.functions.is_empty() => {}
-            Some(kept) => kept.functions = graph.functions,
-            None => {
-                self.graphs.push(graph);
-                return true;
-            }
+        let Some(kept) = self.graphs.iter_mut().find(|kept| kept.id == graph.id) else {
+            self.graphs.push(graph);
+            return true;
+        };
+        if kept.name.is_none() && graph.name.is_some() {
+            (kept.name, kept.created_at) = (graph.name, graph.created_at);
+        }
+        if !graph.functions.is_empty() {
+            kept.functions = graph.functions;
         }
         false
+    }
+
+    pub(super) fn delete_graph(&mut self, id: &GraphId) -> bool {
+        let before = self.graphs.len();
+        self.graphs.retain(|graph| graph.id != *id);
+        self.graphs.len() < before
     }
 
     pub(super) fn delete_plugin(&mut self, digest: &Digest) -> bool {

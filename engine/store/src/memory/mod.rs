@@ -21,7 +21,7 @@ use heddle_runtime::ports::{
 };
 use tokio::sync::oneshot;
 
-use self::kept::Kept;
+use self::kept::{Kept, KeptRun};
 
 /// One answer's events take no further one from this many bytes on: few, so that callers must go on asking.
 const PAGE_BYTES: usize = 16 * 1024;
@@ -289,6 +289,28 @@ impl Journal for MemoryJournal {
             let found = kept.graphs.iter().filter(has).take(limit);
             Ok(found.map(|graph| graph.id.clone()).collect())
         })
+    }
+
+    fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
+        let named = crate::codec::naming(graph);
+        self.read(move |kept| {
+            let names = |other: &&GraphRow| other.definition.contains(&named);
+            let found = kept.graphs.iter().filter(names).take(limit);
+            Ok(found.map(|graph| graph.id.clone()).collect())
+        })
+    }
+
+    fn run_naming(&self, graph: &GraphId, _: i64) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
+        let id = graph.0.clone();
+        self.read(move |kept| {
+            let names = |run: &&KeptRun| run.events.iter().any(|event| event.contains(&*id));
+            Ok((kept.runs.values().find(names).map(|run| run.row.id), 0))
+        })
+    }
+
+    fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let id = id.clone();
+        self.change(move |kept| kept.delete_graph(&id))
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {

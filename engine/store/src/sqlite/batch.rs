@@ -147,6 +147,12 @@ fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> 
                 graph.created_at.0,
                 functions,
             ])?;
+            if new == 0 && name.is_some() {
+                // It was imported without its name, and is created now.
+                let sql = "UPDATE graphs SET name = ?2, created_at = ?3 WHERE id = ?1 AND name IS NULL";
+                let named = params![id, name, graph.created_at.0];
+                connection.prepare_cached(sql)?.execute(named)?;
+            }
             if new == 0 && functions.is_some() {
                 let sql = "UPDATE graphs SET functions = ?2 WHERE id = ?1 AND functions IS NOT ?2";
                 connection.prepare_cached(sql)?.execute(params![id, functions])?;
@@ -171,6 +177,10 @@ fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> 
         Job::DeletePlugin(digest, _) => {
             let sql = "DELETE FROM plugins WHERE digest = ?1";
             connection.prepare_cached(sql)?.execute([&*digest.0])?
+        }
+        Job::DeleteGraph(id, _) => {
+            let sql = "DELETE FROM graphs WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute([&*id.0])?
         }
         Job::Put(table, Entry { name, body }, _) => {
             let sql = format!(

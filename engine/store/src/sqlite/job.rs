@@ -26,6 +26,7 @@ pub(super) enum Job {
     Graph(GraphRow, Answer<bool>),
     Plugin(PluginRow, Answer<bool>),
     DeletePlugin(Digest, Answer<bool>),
+    DeleteGraph(GraphId, Answer<bool>),
     Put(Table, Entry, Answer<bool>),
     Delete(Table, Arc<str>, Answer<bool>),
     Forget(Vec<RunId>, Answer<usize>),
@@ -189,6 +190,7 @@ pub(super) fn answer(job: Job, verdict: Verdict) {
             Job::Graph(_, answer)
             | Job::Plugin(_, answer)
             | Job::DeletePlugin(_, answer)
+            | Job::DeleteGraph(_, answer)
             | Job::Put(_, _, answer)
             | Job::Delete(_, _, answer),
             verdict,
@@ -214,6 +216,7 @@ pub(super) fn fail(job: Job, append: &AppendError, other: &StoreError) {
         Job::Graph(_, answer)
         | Job::Plugin(_, answer)
         | Job::DeletePlugin(_, answer)
+        | Job::DeleteGraph(_, answer)
         | Job::Put(_, _, answer)
         | Job::Delete(_, _, answer) => {
             let _ = answer.send(Err(other.clone()));
@@ -249,7 +252,7 @@ pub(super) fn size(job: &Job) -> usize {
         Job::Plugin(plugin, _) => plugin.component.len(),
         Job::Put(_, entry, _) => entry.body.len(),
         Job::Forget(runs, _) => runs.len() * APPEND_BYTES,
-        Job::DeletePlugin(..) | Job::Delete(..) | Job::Close(_) | Job::Hinder(..) => 0,
+        Job::DeletePlugin(..) | Job::DeleteGraph(..) | Job::Delete(..) | Job::Close(_) | Job::Hinder(..) => 0,
     }
 }
 

@@ -254,6 +254,30 @@ impl Journal for SqliteJournal {
         )
     }
 
+    fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
+        let named = crate::codec::naming(graph);
+        Box::pin(
+            self.readers
+                .with(move |connection| read::graphs_naming(connection, &named, limit)),
+        )
+    }
+
+    fn run_naming(
+        &self,
+        graph: &GraphId,
+        after: i64,
+    ) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
+        let graph = graph.clone();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::run_naming(connection, &graph, after)),
+        )
+    }
+
+    fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.ask(|answer| Job::DeleteGraph(id.clone(), answer))
+    }
+
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(self.readers.with(read::usage))
     }

@@ -330,6 +330,32 @@ pub(super) fn request(
     }))
 }
 
+/// The graphs whose definitions have this text.
+pub(super) fn graphs_naming(
+    connection: &Connection,
+    named: &str,
+    limit: usize,
+) -> Result<Vec<GraphId>, StoreError> {
+    let sql = "SELECT id FROM graphs WHERE instr(definition, ?1) ORDER BY position LIMIT ?2";
+    rows(connection, sql, &[&named, &count(limit)], |row| {
+        Ok(GraphId(row.get(0)?))
+    })
+}
+
+/// A run that is kept with an event that names this graph, among the rows after `after`; and the last row.
+pub(super) fn run_naming(
+    connection: &Connection,
+    graph: &GraphId,
+    after: i64,
+) -> Result<(Option<RunId>, i64), StoreError> {
+    let last = "SELECT coalesce(max(rowid), 0) FROM events";
+    let last: Option<i64> = row(connection, last, &[], |row| row.get(0))?;
+    let sql = "SELECT run FROM events WHERE rowid > ?1 AND instr(body, ?2)
+               AND NOT EXISTS (SELECT 1 FROM trash WHERE trash.run = events.run) LIMIT 1";
+    let found = row(connection, sql, params![after, graph.0.as_bytes()], run_id)?;
+    Ok((found, last.unwrap_or_default()))
+}
+
 /// The graphs whose functions are of this component.
 pub(super) fn graphs_with(
     connection: &Connection,

@@ -29,6 +29,9 @@ contract! {
     a_run_that_is_over_takes_nothing,
     a_refused_append_does_not_touch_other_runs,
     a_graph_is_kept_once,
+    a_graph_without_a_name_takes_the_one_that_it_is_given_later,
+    a_graph_that_is_deleted_is_gone,
+    what_names_a_graph_is_found,
     the_newest_graph_of_a_name_is_found,
     graphs_are_listed_newest_first_by_pages,
     the_functions_of_a_graph_are_those_that_it_was_put_with_last,
@@ -495,6 +498,54 @@ async fn a_graph_is_kept_once(mut world: impl World) {
     let kept = journal.graph(&graph_id(1)).await.unwrap().unwrap();
     assert_eq!((kept.name.as_deref(), kept.created_at), (Some("a"), Timestamp(1)));
     assert_eq!(journal.graphs(None, 10).await.unwrap().len(), 1);
+}
+
+async fn a_graph_without_a_name_takes_the_one_that_it_is_given_later(mut world: impl World) {
+    let journal = world.open();
+    journal.put_graph(graph(1, Some("a"), 5)).await.unwrap();
+    journal.put_graph(graph(2, None, 1)).await.unwrap();
+    assert_eq!(journal.graph_named("a").await.unwrap().unwrap().id, graph_id(1));
+    assert!(!journal.put_graph(graph(2, None, 7)).await.unwrap());
+    assert_eq!(
+        journal.graph(&graph_id(2)).await.unwrap().unwrap().created_at,
+        Timestamp(1)
+    );
+    assert!(!journal.put_graph(graph(2, Some("a"), 8)).await.unwrap());
+    let named = journal.graph_named("a").await.unwrap().unwrap();
+    assert_eq!((named.id, named.created_at), (graph_id(2), Timestamp(8)));
+    // A name stays.
+    assert!(!journal.put_graph(graph(2, Some("b"), 9)).await.unwrap());
+    assert!(journal.graph_named("b").await.unwrap().is_none());
+}
+
+async fn a_graph_that_is_deleted_is_gone(mut world: impl World) {
+    let journal = world.open();
+    journal.put_graph(graph(1, Some("a"), 1)).await.unwrap();
+    journal.put_graph(graph(2, Some("a"), 2)).await.unwrap();
+    assert!(journal.delete_graph(&graph_id(2)).await.unwrap());
+    assert!(!journal.delete_graph(&graph_id(2)).await.unwrap());
+    assert!(journal.graph(&graph_id(2)).await.unwrap().is_none());
+    assert_eq!(journal.graph_named("a").await.unwrap().unwrap().id, graph_id(1));
+    assert_eq!(journal.graphs(None, 10).await.unwrap().len(), 1);
+    assert!(journal.put_graph(graph(2, Some("a"), 3)).await.unwrap());
+}
+
+async fn what_names_a_graph_is_found(mut world: impl World) {
+    let journal = world.open();
+    let runs = |number, named: &str| GraphRow {
+        definition: format!(r#"{{"nodes":{{"x":{{"graph":"{named}"}}}}}}"#).into(),
+        ..graph(number, None, 1)
+    };
+    for (number, named) in [(1, "a"), (2, "ab"), (3, "a")] {
+        journal.put_graph(runs(number, named)).await.unwrap();
+    }
+    assert_eq!(
+        journal.graphs_naming("a", 10).await.unwrap(),
+        [graph_id(1), graph_id(3)]
+    );
+    assert_eq!(journal.graphs_naming("a", 1).await.unwrap(), [graph_id(1)]);
+    assert!(journal.graphs_naming("b", 10).await.unwrap().is_empty());
+    assert_eq!(journal.run_naming(&graph_id(9), 0).await.unwrap().0, None);
 }
 
 async fn the_newest_graph_of_a_name_is_found(mut world: impl World) {

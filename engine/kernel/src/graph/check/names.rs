@@ -1,22 +1,31 @@
 //! Every name of a definition, and what it stands for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
 use crate::{
     graph::{
-        Bounds, Case, Definition, Diagnostic, Does, END, Function, FunctionKind, Node, NodeDefinition,
-        NodeIx, Place, definition::part, did_you_mean, nearest, start_of,
+        Bounds, Case, Definition, Diagnostic, Does, END, Findings, Function, FunctionKind, Node,
+        NodeDefinition, NodeIx, Place, Suggestions, definition::part, start_of,
     },
     ids::{GraphId, hex},
 };
+
+/// How many inputs of a tool a message names.
+const INPUTS_SHOWN: usize = 20;
 
 pub(super) struct Names<'d> {
     definition: &'d Definition,
     pub(super) id: GraphId,
     pub(super) by_name: HashMap<Arc<str>, NodeIx>,
-    pub(super) found: Vec<Diagnostic>,
+    pub(super) found: Findings,
+    suggestions: Suggestions,
+    /// What each function that a node names was found to be.
+    functions: HashMap<&'d str, Result<Arc<Function>, String>>,
 }
 
 impl<'d> Names<'d> {
@@ -28,7 +37,9 @@ impl<'d> Names<'d> {
             by_name: nodes
                 .map(|(position, (name, _))| (name.as_str().into(), NodeIx(position as u32)))
                 .collect(),
-            found: Vec::new(),
+            found: Findings::default(),
+            suggestions: Suggestions::default(),
+            functions: HashMap::new(),
         }
     }
 
@@ -39,17 +50,21 @@ impl<'d> Names<'d> {
     /// The function that a node calls, if it calls one and there is one.
     pub(super) fn function(
         &mut self,
-        name: &str,
-        node: &NodeDefinition,
+        name: &'d str,
+        node: &'d NodeDefinition,
         find: impl Fn(&str) -> Result<Function, String>,
-    ) -> Option<Function> {
+    ) -> Option<Arc<Function>> {
         let uses = node.uses(name)?;
+        if self.found.has_enough_errors() {
+            return None;
+        }
         let key = match &node.does {
             Does::Call { uses: None } => "",
             Does::Call { uses: Some(_) } => "/uses",
             _ => "/map/uses",
         };
-        match find(uses) {
+        let found = self.functions.entry(uses);
+        match found.or_insert_with(|| find(uses).map(Arc::new)).clone() {
             Ok(function) => {
                 self.input(name, node, &function);
                 self.output(name, node, &function);
@@ -68,16 +83,28 @@ impl<'d> Names<'d> {
         if function.kind != FunctionKind::Tool {
             return;
         }
-        let known: Vec<&str> = function.input["properties"]
-            .as_object()
-            .map(|properties| properties.keys().map(String::as_str).collect())
-            .unwrap_or_default();
+        let properties = function.input["properties"].as_object();
+        let known = || {
+            properties
+                .into_iter()
+                .flat_map(|known| known.keys().map(String::as_str))
+        };
         let pointer = format!("/nodes/{}/input", part(name));
         if function.input["additionalProperties"] == Value::Bool(false) {
-            for (given, _) in input.iter().filter(|(given, _)| !known.contains(&&**given)) {
-                let hint = match nearest(given, known.iter().copied()) {
+            let is_known = |given: &str| properties.is_some_and(|known| known.contains_key(given));
+            for (given, _) in input.iter().filter(|(given, _)| !is_known(given)) {
+                if self.found.has_enough_errors() {
+                    return;
+                }
+                let hint = match self.suggestions.nearest(given, known()) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it takes {}", known.join(", ")),
+                    None => {
+                        let mut shown: Vec<&str> = known().take(INPUTS_SHOWN).collect();
+                        if known().count() > INPUTS_SHOWN {
+                            shown.push("…");
+                        }
+                        format!("it takes {}", shown.join(", "))
+                    }
                 };
                 self.error(
                     format!("{pointer}/{}", part(given)),
@@ -85,9 +112,10 @@ impl<'d> Names<'d> {
                 );
             }
         }
+        let given: HashSet<&str> = input.iter().map(|(given, _)| &**given).collect();
         let required = function.input["required"].as_array().into_iter().flatten();
         for wanted in required.filter_map(Value::as_str) {
-            if !input.iter().any(|(given, _)| &**given == wanted) {
+            if !given.contains(wanted) {
                 self.error(&pointer, format!("the tool needs `{wanted}`, which is not given"));
             }
         }
@@ -242,7 +270,7 @@ impl<'d> Names<'d> {
         for route in function.iter().flat_map(|function| &function.routes) {
             match self.by_name.get(route.as_str()) {
                 Some(node) => leads.push(Place::Node(*node)),
-                None if route == END => {}
+                None if route == END || self.found.has_enough_warnings() => {}
                 None => self.found.push(Diagnostic::warning(
                     pointer,
                     format!("its function may route to `{route}`, which is no node of the graph: the run fails if it does"),
@@ -300,10 +328,13 @@ impl<'d> Names<'d> {
         }
         let node = self.by_name.get(name).copied();
         if node.is_none() {
+            if self.found.has_enough_errors() {
+                return None;
+            }
             let names = self.definition.nodes.iter().map(|(name, _)| name.as_str());
             let hint = match name {
                 END => ": the end has no edges".to_owned(),
-                _ => did_you_mean(name, names.chain([END])),
+                _ => self.suggestions.did_you_mean(name, names.chain([END])),
             };
             self.error(
                 pointer,

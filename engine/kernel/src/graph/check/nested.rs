@@ -1,11 +1,14 @@
 //! What a graph and the graphs that its nodes run do to the same keys.
 
-use std::collections::HashSet;
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+};
 
 use serde_json::Value;
 
 use crate::graph::{
-    Definition, Diagnostic, Does, Function, NodeDefinition, Output, Policy, definition::part,
+    Definition, Diagnostic, Does, Findings, Function, NodeDefinition, Output, Policy, definition::part,
 };
 
 /// Looks at every node that runs a graph and takes over keys that it changed. A key that both graphs
@@ -15,14 +18,25 @@ pub(super) fn look<'d>(
     definition: &'d Definition,
     find: impl Fn(&str) -> Result<Function, String>,
     find_graph: impl Fn(&str) -> Result<Option<&'d Definition>, String>,
-    found: &mut Vec<Diagnostic>,
+    found: &mut Findings,
 ) {
-    let all = Known { find, find_graph };
+    let all = Known {
+        find,
+        find_graph,
+        functions: RefCell::default(),
+        work: Cell::new(MAX_WORK),
+    };
     for (name, node) in &definition.nodes {
+        if all.work.get() == 0 || found.has_enough_warnings() {
+            return;
+        }
         let Some((graph, inner)) = all.inner(definition, node) else {
             continue;
         };
         for (key, outer_policy) in &definition.state {
+            if !all.spend(carried_work(node)) || found.has_enough_warnings() {
+                return;
+            }
             for inner_key in carried(node, inner, key) {
                 let mut looked_at = HashSet::new();
                 let Some(combined) = all.combined(graph, inner, inner_key, &mut looked_at) else {
@@ -44,6 +58,27 @@ pub(super) fn look<'d>(
 struct Known<F, G> {
     find: F,
     find_graph: G,
+    /// What each function that was looked at is found to be.
+    functions: RefCell<HashMap<String, Option<Function>>>,
+    /// How much may still be looked at.
+    work: Cell<usize>,
+}
+
+/// How many nodes, keys and inputs are looked at in all graphs: past that there are no further warnings.
+const MAX_WORK: usize = 2_000_000;
+/// Through how many graphs and keys one key is followed: each takes some of the stack.
+const MAX_FOLLOWED: usize = 100;
+/// What it costs to look up a function.
+const FUNCTION_WORK: usize = 1_000;
+
+/// What it costs to see which keys of an inner graph carry one of the outer graph.
+fn carried_work(node: &NodeDefinition) -> usize {
+    let inputs = node.input.as_ref().map_or(1, |input| 1 + input.len());
+    let outputs = match &node.output {
+        Some(Output::Keys(given)) => 1 + given.len(),
+        _ => 1,
+    };
+    inputs.saturating_mul(outputs)
 }
 
 /// Where a key is combined.
@@ -63,6 +98,13 @@ where
     F: Fn(&str) -> Result<Function, String>,
     G: Fn(&str) -> Result<Option<&'d Definition>, String>,
 {
+    /// Counts work; whether it may be done.
+    fn spend(&self, work: usize) -> bool {
+        let left = self.work.get().checked_sub(work);
+        self.work.set(left.unwrap_or_default());
+        left.is_some()
+    }
+
     /// The graph that a node of `outer` runs, where it runs one that is known.
     fn inner(&self, outer: &'d Definition, node: &'d NodeDefinition) -> Option<(&'d str, &'d Definition)> {
         let Does::Graph { graph } = &node.does else {
@@ -84,7 +126,9 @@ where
         key: &'d str,
         looked_at: &mut LookedAt,
     ) -> Option<Combined<'d>> {
-        if !looked_at.insert((graph, key.to_owned())) {
+        let work = graph.state.len() + graph.nodes.len();
+        if looked_at.len() >= MAX_FOLLOWED || !self.spend(work) || !looked_at.insert((graph, key.to_owned()))
+        {
             return None;
         }
         let policy = graph.state.iter().find(|(known, _)| known == key);
@@ -99,7 +143,8 @@ where
         }
         graph.nodes.iter().find_map(|(_, node)| {
             let (inner_name, inner) = self.inner(graph, node)?;
-            let mut keys = carried(node, inner, key).into_iter();
+            let keys = self.spend(carried_work(node)).then(|| carried(node, inner, key));
+            let mut keys = keys.into_iter().flatten();
             let mut combined = keys.find_map(|key| self.combined(inner_name, inner, key, looked_at))?;
             combined.graphs.insert(0, name);
             Some(combined)
@@ -108,7 +153,9 @@ where
 
     /// Whether a node of the graph may write a key.
     fn writes(&self, graph: &'d Definition, key: &str, looked_at: &mut LookedAt) -> bool {
-        looked_at.insert((graph, key.to_owned()))
+        looked_at.len() < MAX_FOLLOWED
+            && self.spend(graph.nodes.len())
+            && looked_at.insert((graph, key.to_owned()))
             && graph
                 .nodes
                 .iter()
@@ -127,8 +174,18 @@ where
 
     /// Whether what a node's function answers may have a key, as far as its schema tells.
     fn may_answer(&self, name: &str, node: &NodeDefinition, key: &str) -> bool {
-        let function = node.uses(name).map(&self.find);
-        let Some(Ok(Function { output, .. })) = function else {
+        let Some(uses) = node.uses(name) else {
+            return true;
+        };
+        let mut functions = self.functions.borrow_mut();
+        if !functions.contains_key(uses) {
+            let found = self
+                .spend(FUNCTION_WORK)
+                .then(|| (self.find)(uses).ok())
+                .flatten();
+            functions.insert(uses.to_owned(), found);
+        }
+        let Some(Some(Function { output, .. })) = functions.get(uses) else {
             return true;
         };
         match output["properties"].as_object() {

@@ -1,13 +1,14 @@
 //! Where runs of a graph can go: nodes that nothing leads to, ends that nothing reaches, loops that
 //! nothing leaves, and policies and outputs of keys that nothing writes.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::graph::{
-    Diagnostic, Does, Function, FunctionKind, Graph, NodeIx, Output, Place, definition::part, did_you_mean,
+    Diagnostic, Does, Findings, Function, FunctionKind, Graph, NodeIx, Output, Place, Suggestions,
+    definition::part,
 };
 
-pub(super) fn look(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
+pub(super) fn look(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
     let may_wander = graph
         .nodes
         .iter()
@@ -20,7 +21,7 @@ pub(super) fn look(graph: &Graph, functions: &[Option<Function>], found: &mut Ve
 }
 
 /// Whether a function may name any node: a tool, or a node function that declares no routes.
-fn wanders(calls: bool, function: &Option<Function>) -> bool {
+fn wanders(calls: bool, function: &Option<Arc<Function>>) -> bool {
     calls
         && function
             .as_ref()
@@ -28,7 +29,7 @@ fn wanders(calls: bool, function: &Option<Function>) -> bool {
 }
 
 /// Nodes that nothing leads to: an error, or a warning where some function may name any node.
-fn reached(graph: &Graph, may_wander: bool, found: &mut Vec<Diagnostic>) {
+fn reached(graph: &Graph, may_wander: bool, found: &mut Findings) {
     let mut reached = vec![false; graph.nodes.len()];
     let mut open = vec![graph.start];
     while let Some(at) = open.pop() {
@@ -53,7 +54,7 @@ fn reached(graph: &Graph, may_wander: bool, found: &mut Vec<Diagnostic>) {
 }
 
 /// A graph from whose start no path comes to the end never finishes, unless a function says so.
-fn ends(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
+fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
     let can_say = |at: NodeIx| {
         graph.node(at).uses().is_some()
             && matches!(graph.node(at).does, Does::Call { .. })
@@ -87,7 +88,7 @@ fn ends(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnosti
 }
 
 /// A loop whose edges all hold without a condition goes round until a function or the limit stops it.
-fn unconditional_loops(graph: &Graph, functions: &[Option<Function>], found: &mut Vec<Diagnostic>) {
+fn unconditional_loops(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
     let next: Vec<Option<NodeIx>> = (0..graph.nodes.len() as u32)
         .map(|position| only_way(graph, NodeIx(position), functions))
         .collect();
@@ -120,7 +121,7 @@ fn unconditional_loops(graph: &Graph, functions: &[Option<Function>], found: &mu
 }
 
 /// Where a branch goes from a node, if it is certain but for what a function says by itself.
-fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Function>]) -> Option<NodeIx> {
+fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Arc<Function>>]) -> Option<NodeIx> {
     let node = graph.node(at);
     let declared = functions[at.0 as usize]
         .as_ref()
@@ -135,15 +136,15 @@ fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Function>]) -> Option
 }
 
 /// A policy for a key that no node writes, as far as that is known.
-fn unwritten_keys(graph: &Graph, found: &mut Vec<Diagnostic>) {
-    let mut written = Vec::new();
+fn unwritten_keys(graph: &Graph, found: &mut Findings) {
+    let mut written: HashSet<&str> = HashSet::new();
     for node in &graph.nodes {
         match (&node.does, &node.output) {
-            (Does::Map(map), _) => written.push(map.into.clone()),
-            (_, Some(Output::Key(key))) => written.push(key.clone()),
-            (_, Some(Output::Keys(keys))) => written.extend(keys.iter().map(|(key, _)| key.clone())),
+            (Does::Map(map), _) => drop(written.insert(&map.into)),
+            (_, Some(Output::Key(key))) => drop(written.insert(key)),
+            (_, Some(Output::Keys(keys))) => written.extend(keys.iter().map(|(key, _)| &**key)),
             (Does::Wait(wait), None) => match wait.signal.plain() {
-                Some(signal) => written.push(signal.clone()),
+                Some(signal) => drop(written.insert(signal)),
                 // The key is known when the node is visited.
                 None => return,
             },
@@ -152,29 +153,20 @@ fn unwritten_keys(graph: &Graph, found: &mut Vec<Diagnostic>) {
             (Does::Call { .. } | Does::Graph { .. }, None) => return,
         }
     }
-    unwritten_output(graph.output.as_deref(), &written, found);
-    for key in graph.policies.keys().filter(|key| !written.contains(key)) {
-        found.push(Diagnostic::warning(
-            format!("/state/{}", part(key)),
-            format!(
-                "no node writes `{key}`{}",
-                did_you_mean(key, written.iter().map(|key| &**key))
-            ),
-        ));
-    }
-}
-
-/// The keys of the output that no node writes, where it is known which keys are written.
-fn unwritten_output(output: Option<&[Arc<str>]>, written: &[Arc<str>], found: &mut Vec<Diagnostic>) {
-    for (position, key) in output.into_iter().flatten().enumerate() {
-        if !written.contains(key) {
-            found.push(Diagnostic::warning(
-                format!("/output/{position}"),
-                format!(
-                    "no node writes `{key}`: it is in the output only where a run begins with it{}",
-                    did_you_mean(key, written.iter().map(|key| &**key))
-                ),
-            ));
+    let suggestions = Suggestions::default();
+    let unwritten = |key: &&Arc<str>| !written.contains(&***key);
+    let hint = |key: &str| suggestions.did_you_mean(key, written.iter().copied());
+    for (position, key) in graph.output.iter().flat_map(|keys| keys.iter()).enumerate() {
+        if unwritten(&key) {
+            let message = format!(
+                "no node writes `{key}`: it is in the output only where a run begins with it{}",
+                hint(key)
+            );
+            found.push(Diagnostic::warning(format!("/output/{position}"), message));
         }
+    }
+    for key in graph.policies.keys().filter(unwritten) {
+        let message = format!("no node writes `{key}`{}", hint(key));
+        found.push(Diagnostic::warning(format!("/state/{}", part(key)), message));
     }
 }
