@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
-use heddle_host::{Host, HostSettings, Policy};
+use heddle_host::{Compiler, Host, HostSettings, Policy};
 use heddle_kernel::retention::Retention;
 use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
@@ -94,6 +94,22 @@ pub(crate) struct Serve {
     /// How much memory all calls together may use, in MiB [default: three eighths of what the system has for this process]
     #[arg(long, value_name = "MIB", allow_negative_numbers = true, value_parser = whole::<usize>(16..=16_777_216))]
     total_call_memory: Option<usize>,
+    /// How many seconds compiling one plugin may take
+    #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().compile_timeout.as_secs(),
+        allow_negative_numbers = true, value_parser = whole::<u64>(1..=86_400))]
+    compile_timeout: u64,
+    /// How much memory compiling one plugin may use, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().compile_memory_bytes >> 20,
+        allow_negative_numbers = true, value_parser = whole::<usize>(64..=1_048_576))]
+    compile_memory: usize,
+    /// How many plugins may be compiled at once; more wait
+    #[arg(long, value_name = "N", default_value_t = HostSettings::default().compile_at_once,
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=64))]
+    compile_at_once: usize,
+    /// How many requests with a plugin may wait until it is compiled; a further one is refused
+    #[arg(long, value_name = "N", default_value_t = HostSettings::default().compile_queue,
+        allow_negative_numbers = true, value_parser = whole::<usize>(0..=10_000))]
+    compile_queue: usize,
 }
 
 pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
@@ -130,6 +146,11 @@ impl Serve {
             call_timeout: Duration::from_secs(self.call_timeout),
             max_memory_bytes: self.call_memory << 20,
             total_memory_bytes: self.total_call_memory.map(|mib| mib << 20),
+            compiler: Compiler::of_this_program(crate::COMPILER)?,
+            compile_timeout: Duration::from_secs(self.compile_timeout),
+            compile_memory_bytes: self.compile_memory << 20,
+            compile_at_once: self.compile_at_once,
+            compile_queue: self.compile_queue,
             ..HostSettings::default()
         })?;
         let ports = Ports {

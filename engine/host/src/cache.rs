@@ -1,4 +1,4 @@
-//! Compiles components, and keeps what came out on disk.
+//! Keeps compiled components on disk.
 //!
 //! A file is named by the engine's configuration and the component's digest, so neither another
 //! configuration nor another component ever finds it. Behind the machine code stands its CRC-32: a
@@ -11,7 +11,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +20,7 @@ use crc32fast::Hasher;
 
 use heddle_kernel::Digest;
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 use wasmtime::{Engine, component::Component};
 
 /// How many bytes of a file stand behind the machine code.
@@ -94,36 +95,66 @@ impl Cache {
         Ok(Self { folder: Some(folder) })
     }
 
-    /// The compiled component: from the folder, else compiled and kept. It takes seconds where
-    /// it compiles, so call it where blocking is allowed.
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest, bytes: &[u8]) -> wasmtime::Result<Component> {
-        let Some(folder) = &self.folder else {
-            return Component::from_binary(engine, bytes);
-        };
-        let path = folder.join(format!("{digest}.code"));
+    /// A component that was compiled before. It reads all of the file, so call it where blocking is allowed.
+    pub(crate) fn find(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let path = self.path(digest)?;
         match read(engine, &path) {
-            Ok(Some(component)) => return Ok(component),
-            Ok(None) => {}
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!("{} is compiled again: {error:#}", path.display());
+                None
             }
         }
-        let component = Component::from_binary(engine, bytes)?;
-        let kept = component.serialize().and_then(|code| {
-            Ok(write(
-                folder,
-                &path,
-                &[&code, &crc32fast::hash(&code).to_le_bytes()],
-            )?)
-        });
-        if let Err(error) = kept {
-            // A full disk costs a compilation at the next start, and nothing else.
-            tracing::warn!(
-                "a compiled component could not be kept as {}: {error:#}",
-                path.display()
-            );
+    }
+
+    /// A file for the compiler to write machine code to, which only this user can open. It is removed unless
+    /// [`keep`](Self::keep) takes it.
+    pub(crate) fn begin(&self) -> io::Result<NamedTempFile> {
+        if let Some(folder) = &self.folder {
+            match NamedTempFile::new_in(folder) {
+                Ok(file) => return Ok(file),
+                // A full disk costs a compilation at the next start, and nothing else.
+                Err(error) => tracing::warn!(
+                    "compiled components are not kept, as {} takes no files: {error}",
+                    folder.display()
+                ),
+            }
         }
-        Ok(component)
+        NamedTempFile::new()
+    }
+
+    /// Loads the machine code that the compiler wrote to a file of [`begin`](Self::begin), and keeps it where
+    /// there is a cache.
+    pub(crate) fn keep(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        mut code: NamedTempFile,
+    ) -> wasmtime::Result<Component> {
+        let sum = sum(code.as_file_mut(), None)?;
+        code.write_all(&sum.to_le_bytes())?;
+        if let Some(path) = self.path(digest) {
+            match code.persist(&path) {
+                Ok(_) => {
+                    return read(engine, &path)?
+                        .ok_or_else(|| wasmtime::format_err!("{} is gone", path.display()));
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        "a compiled component could not be kept as {}: {error}",
+                        path.display()
+                    );
+                    code = error.file;
+                }
+            }
+        }
+        // It stays mapped when the file is removed.
+        read(engine, code.path())?.ok_or_else(|| wasmtime::format_err!("{} is gone", code.path().display()))
+    }
+
+    fn path(&self, digest: &Digest) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        Some(folder.join(format!("{digest}.code")))
     }
 }
 
@@ -137,9 +168,10 @@ fn read(engine: &Engine, path: &Path) -> wasmtime::Result<Option<Component>> {
     }
     // SAFETY: `deserialize_file` trusts that the file came from `Component::serialize`, was not
     // changed since, and is not changed while it is mapped, as it is mapped as machine code.
-    // - Only `load` above puts such files into this folder: what `serialize` gave, under its name at once
-    //   and as a whole, and it never opens one again. A file that is replaced or removed stays as it
-    //   was for those that have it mapped.
+    // - Only `keep` above puts such files into this folder: what this program's compiler wrote, under its name at
+    //   once and as a whole, and nobody opens one to write again. A file that is replaced or removed stays as it
+    //   was for those that have it mapped. Where a file is not kept, its name is a random one that only this
+    //   user could make and open, and nobody else is given it.
     // - The CRC-32 behind the code was compared just before, so neither a half-written file nor
     //   damage that the disk did up to then gets here. Should another process have put its own file
     //   in place meanwhile, that is as whole, and of the same component.
@@ -158,23 +190,29 @@ fn is_whole(path: &Path) -> io::Result<bool> {
     let Some(code_len) = file.metadata()?.len().checked_sub(SUM_LEN) else {
         return Ok(false);
     };
+    let sum = sum(&mut file, Some(code_len))?;
+    let mut kept = [0; SUM_LEN as usize];
+    file.read_exact(&mut kept)?;
+    Ok(u32::from_le_bytes(kept) == sum)
+}
+
+/// Sums a file from its beginning: this many bytes of it, or all.
+fn sum(file: &mut File, len: Option<u64>) -> io::Result<u32> {
+    file.seek(SeekFrom::Start(0))?;
     let mut sum = Hasher::new();
     let mut piece = vec![0; PIECE];
-    let mut code = (&mut file).take(code_len);
+    let mut code = file.take(len.unwrap_or(u64::MAX));
     loop {
         match code.read(&mut piece)? {
-            0 => break,
+            0 => return Ok(sum.finalize()),
             len => sum.update(&piece[..len]),
         }
     }
-    let mut kept = [0; SUM_LEN as usize];
-    file.read_exact(&mut kept)?;
-    Ok(u32::from_le_bytes(kept) == sum.finalize())
 }
 
 /// Puts the file in its place as a whole: under its name is nothing, the old file or the new one.
 fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = NamedTempFile::new_in(folder)?;
     for part in parts {
         file.write_all(part)?;
     }
@@ -196,7 +234,7 @@ fn private_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// A short name for everything of the engine that compiled code depends on.
-fn configuration(engine: &Engine) -> String {
+pub(crate) fn configuration(engine: &Engine) -> String {
     use std::hash::{Hash, Hasher};
 
     struct Sum(Sha256);

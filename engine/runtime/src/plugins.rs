@@ -49,6 +49,7 @@ impl Engine {
     ) -> Result<PluginInfo, RegisterPluginError> {
         let new = NewPlugin {
             name,
+            waits: false,
             ..NewPlugin::of(component)
         };
         self.inner.register(new, true).await
@@ -83,6 +84,7 @@ impl Engine {
     ) -> Result<PluginInfo, RegisterPluginError> {
         let new = NewPlugin {
             name,
+            waits: false,
             ..NewPlugin::of(component)
         };
         Ok(self.inner.ports.functions.inspect(new).await?)
@@ -264,6 +266,7 @@ impl NewPlugin {
             fallback_name: None,
             renumbered: false,
             hidden: false,
+            waits: true,
         }
     }
 }

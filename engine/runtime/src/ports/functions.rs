@@ -111,6 +111,9 @@ pub struct NewPlugin {
     pub renumbered: bool,
     /// Callable by digest only.
     pub hidden: bool,
+    /// Waits until it can be compiled, however many others wait. Without it, [`RegisterError::Busy`] is the answer
+    /// where too many do.
+    pub waits: bool,
 }
 
 /// A registered plugin.
@@ -306,4 +309,17 @@ pub enum RegisterError {
         /// The digest of the one that has it.
         registered: Digest,
     },
+    /// Too many components wait to be compiled.
+    #[error(
+        "components are being compiled and {most} more wait, the limit (compile_queue): try again in {retry_after_s} s"
+    )]
+    Busy {
+        /// How many may wait.
+        most: usize,
+        /// When to try again.
+        retry_after_s: u32,
+    },
+    /// The host could not compile it, whatever it is.
+    #[error("{0}")]
+    Failed(String),
 }
