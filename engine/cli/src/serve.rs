@@ -1,6 +1,11 @@
-//! `heddle serve`: opens the store, registers the plugins, takes up the runs, and serves.
+//! `heddle serve`: binds the address, opens the store, registers the plugins, takes up the runs, and serves.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, bail};
 use heddle_host::{Compiler, Host, HostSettings, Policy};
@@ -123,24 +128,44 @@ pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
 }
 
 impl Serve {
+    /// Binds the address, and then starts the engine, so that its state can be asked for meanwhile.
     async fn run(self) -> anyhow::Result<()> {
         // First: a stop that is asked for while the engine starts is honoured too.
         let stop = stop_asked()?;
         let addresses = self.addresses().await?;
-        let retention = Retention::read(self.keep.iter().map(String::as_str))
-            .map_err(|error| anyhow!("--keep {error}"))?;
-        let archive = self.export_before_forgetting.as_deref().map(Folder::open);
-        let archive = archive.transpose()?;
-        let path = crate::store::path(&self.store)?;
-        let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
-        let cache = self.cache.clone().unwrap_or_else(|| {
-            let mut beside = path.clone().into_os_string();
-            beside.push(".cache");
-            beside.into()
-        });
-        let policy = self.policy()?;
-        let named: Vec<String> = policy.names().map(str::to_owned).collect();
-        let host = Host::new(HostSettings {
+        let plan = Plan::of(&self)?;
+        let listener = self.bind(&addresses).await?;
+        let address = listener.local_addr()?;
+        tracing::info!("starting on http://{address}: /readyz says when the server is ready");
+        if !is_loopback(&address) {
+            tracing::warn!(
+                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so whoever \
+                 reaches it can run plugins and read and change every run; put a proxy that authenticates in front"
+            );
+        }
+        let settings = ServerSettings {
+            grant_over_http: self.grant_over_http,
+            allowed_hosts: self.allow_hosts,
+            allowed_origins: self.allow_origins,
+            ..ServerSettings::default()
+        };
+        let store = output::path(&plan.store).to_string();
+        let ready =
+            move || tracing::info!("listening on http://{address} (page /, docs /docs), store {store}");
+        let stop = async move {
+            stop.await;
+            tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
+        };
+        let running = Arc::new(Running::default());
+        let start = plan.start(running.clone());
+        heddle_server::serve_from_start(listener, settings, start, ready, stop).await?;
+        running.end().await;
+        tracing::info!("stopped; runs that are not over go on at the next start");
+        Ok(())
+    }
+
+    fn host_settings(&self, cache: PathBuf, policy: Policy) -> anyhow::Result<HostSettings> {
+        Ok(HostSettings {
             cache_dir: Some(cache),
             policy,
             call_timeout: Duration::from_secs(self.call_timeout),
@@ -152,63 +177,7 @@ impl Serve {
             compile_at_once: self.compile_at_once,
             compile_queue: self.compile_queue,
             ..HostSettings::default()
-        })?;
-        let ports = Ports {
-            journal: Arc::new(journal),
-            functions: Arc::new(host),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds),
-        };
-        let settings = Settings {
-            max_runs_in_flight: self.max_runs,
-            max_queued: self.max_queued,
-            max_journal_bytes: self.max_journal,
-            max_memory_bytes: usize::try_from(self.max_run_memory).unwrap_or(usize::MAX),
-            follow_plugins: self.watch,
-            ..Settings::default()
-        };
-        let engine = Engine::new(ports, settings);
-        recover_policies(&engine, self.grant_over_http).await?;
-        let mut folder = PluginsFolder::new(self.plugins.as_deref());
-        folder.register_all(&engine).await?;
-        recover(&engine).await?;
-        warn_of_unknown(&named, &engine);
-        engine.forget_old(
-            retention,
-            archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
-        );
-        let listener = self.bind(&addresses).await?;
-        // It ends with this set, before the engine stops.
-        let mut beside = JoinSet::new();
-        if self.watch {
-            beside.spawn(folder.follow(engine.clone()));
-        }
-        let settings = ServerSettings {
-            grant_over_http: self.grant_over_http,
-            allowed_hosts: self.allow_hosts,
-            allowed_origins: self.allow_origins,
-            ..ServerSettings::default()
-        };
-        let address = listener.local_addr()?;
-        tracing::info!(
-            "listening on http://{address} (page /, docs /docs), store {}",
-            output::path(&path)
-        );
-        if !is_loopback(&address) {
-            tracing::warn!(
-                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so whoever \
-                 reaches it can run plugins and read and change every run; put a proxy that authenticates in front"
-            );
-        }
-        let stop = async move {
-            stop.await;
-            tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
-        };
-        heddle_server::serve(listener, engine.clone(), settings, stop).await?;
-        beside.shutdown().await;
-        engine.drain(DRAIN).await;
-        tracing::info!("stopped; runs that are not over go on at the next start");
-        Ok(())
+        })
     }
 
     /// What the policy file grants; nothing without one.
@@ -254,6 +223,98 @@ impl Serve {
                 self.listen
             )
         })
+    }
+}
+
+/// What is started once the address is bound. Making it finds what is wrong with the arguments.
+struct Plan {
+    store: PathBuf,
+    host: HostSettings,
+    engine: Settings,
+    plugins: PluginsFolder,
+    follow: bool,
+    grant_over_http: bool,
+    retention: Retention,
+    archive: Option<Folder>,
+}
+
+/// What was started.
+#[derive(Default)]
+struct Running {
+    engine: OnceLock<Engine>,
+    /// What goes on beside the engine, and ends before it.
+    beside: Mutex<JoinSet<()>>,
+}
+
+impl Plan {
+    fn of(serve: &Serve) -> anyhow::Result<Self> {
+        let retention = Retention::read(serve.keep.iter().map(String::as_str))
+            .map_err(|error| anyhow!("--keep {error}"))?;
+        let archive = serve.export_before_forgetting.as_deref().map(Folder::open);
+        let store = crate::store::path(&serve.store)?;
+        let cache = serve.cache.clone().unwrap_or_else(|| {
+            let mut beside = store.clone().into_os_string();
+            beside.push(".cache");
+            beside.into()
+        });
+        Ok(Self {
+            host: serve.host_settings(cache, serve.policy()?)?,
+            engine: Settings {
+                max_runs_in_flight: serve.max_runs,
+                max_queued: serve.max_queued,
+                max_journal_bytes: serve.max_journal,
+                max_memory_bytes: usize::try_from(serve.max_run_memory).unwrap_or(usize::MAX),
+                follow_plugins: serve.watch,
+                ..Settings::default()
+            },
+            plugins: PluginsFolder::new(serve.plugins.as_deref()),
+            follow: serve.watch,
+            grant_over_http: serve.grant_over_http,
+            archive: archive.transpose()?,
+            retention,
+            store,
+        })
+    }
+
+    /// Opens the store, registers the plugins and takes up the runs.
+    async fn start(mut self, running: Arc<Running>) -> anyhow::Result<Engine> {
+        let named: Vec<String> = self.host.policy.names().map(str::to_owned).collect();
+        // A store of an earlier version is migrated, which takes a while.
+        let ports = tokio::task::spawn_blocking(move || -> anyhow::Result<Ports> {
+            let journal = SqliteJournal::open(SqliteSettings::new(&self.store))?;
+            Ok(Ports {
+                journal: Arc::new(journal),
+                functions: Arc::new(Host::new(self.host)?),
+                clock: Arc::new(SystemClock),
+                ids: Arc::new(RandomIds),
+            })
+        });
+        let engine = Engine::new(ports.await??, self.engine);
+        let _ = running.engine.set(engine.clone());
+        recover_policies(&engine, self.grant_over_http).await?;
+        self.plugins.register_all(&engine).await?;
+        recover(&engine).await?;
+        warn_of_unknown(&named, &engine);
+        engine.forget_old(
+            self.retention,
+            self.archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
+        );
+        if self.follow {
+            let mut beside = running.beside.lock().unwrap_or_else(PoisonError::into_inner);
+            beside.spawn(self.plugins.follow(engine.clone()));
+        }
+        Ok(engine)
+    }
+}
+
+impl Running {
+    /// Ends everything, also where not all of it has started.
+    async fn end(&self) {
+        let beside = std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner));
+        { beside }.shutdown().await;
+        if let Some(engine) = self.engine.get() {
+            engine.drain(DRAIN).await;
+        }
     }
 }
 

@@ -151,7 +151,8 @@ pub(crate) struct RegisterParams {
 /// Register a plugin
 ///
 /// The body is the component. It is compiled, asked to describe itself and checked before it
-/// can be used; it is kept, so it is there after a restart.
+/// can be used; it is kept, so it is there after a restart. Compiling has limits, and ends when the client
+/// disconnects.
 #[utoipa::path(
     post, path = "/v1/plugins", tag = "plugins", operation_id = "register_plugin", params(RegisterParams),
     request_body(content((inline(BytesDoc) = "application/wasm"), (inline(BytesDoc) = "application/octet-stream")), description = "The component"),
@@ -159,7 +160,8 @@ pub(crate) struct RegisterParams {
         (status = 201, description = "The plugin is registered", body = PluginBody, headers(("location" = String, description = "Where it is"))),
         (status = 200, description = "The plugin was registered before", body = PluginBody, headers(("location" = String, description = "Where it is"))),
         (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The component cannot be a plugin, or cannot be compiled within its limits", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Too many components wait to be compiled, or the engine takes no work", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn register(
@@ -196,7 +198,8 @@ pub(crate) async fn register(
     responses(
         (status = 200, description = "What it would be", body = PluginBody),
         (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The component cannot be a plugin, or cannot be compiled within its limits", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Too many components wait to be compiled, or the engine takes no work", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn inspect(

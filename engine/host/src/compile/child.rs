@@ -130,7 +130,7 @@ fn is_out_of_memory(error: &wasmtime::Error) -> bool {
 fn limit(order: &Order) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     // The engine's runs come first, and it is the compiler that goes where the machine has no memory left.
-    let _ = rustix::process::nice(10);
+    let _ = rustix::process::nice(5);
     #[cfg(target_os = "linux")]
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // What is mapped privately and may be written, which is all that an allocator has. Where that is not limited,
