@@ -162,6 +162,15 @@ impl Server {
 
     /// Starts a server in a place.
     pub fn start_at(place: Place) -> Self {
+        Self::launch(Self::command(&place), place)
+    }
+
+    /// Starts a server in a place, and waits only until its address is bound: it may not be ready.
+    pub fn start_unready(place: Place) -> Self {
+        Self::launch_until(Self::command(&place), place, "starting on http://")
+    }
+
+    fn command(place: &Place) -> Command {
         let mut serve = Command::new(heddle());
         serve
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
@@ -171,11 +180,16 @@ impl Server {
             .args(&place.arguments)
             .envs(place.environment.iter().map(|(name, value)| (name, value)))
             .env("NO_COLOR", "1");
-        Self::launch(serve, place)
+        serve
     }
 
-    /// Starts a command that serves, and waits until it listens.
-    pub fn launch(mut serve: Command, place: Place) -> Self {
+    /// Starts a command that serves, and waits until it is ready.
+    pub fn launch(serve: Command, place: Place) -> Self {
+        Self::launch_until(serve, place, "listening on http://")
+    }
+
+    /// Starts a command that serves, and waits until it logs this text with its address.
+    fn launch_until(mut serve: Command, place: Place, text: &'static str) -> Self {
         let mut child = serve
             .stderr(Stdio::piped())
             .spawn()
@@ -187,8 +201,14 @@ impl Server {
         let (kept, tell) = (log.clone(), logged.clone());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("listening on http://") {
-                    let _ = told.send(rest.split([' ', '/']).next().unwrap_or_default().to_owned());
+                if let Some((_, rest)) = line.split_once(text) {
+                    let _ = told.send(
+                        rest.split([' ', '/'])
+                            .next()
+                            .map(|address| address.trim_end_matches(':'))
+                            .unwrap_or_default()
+                            .to_owned(),
+                    );
                 }
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
@@ -464,6 +484,9 @@ impl Default for Place {
             shared("test-cache"),
             "--cache-key".to_owned(),
             shared("test-cache.key"),
+            // Beside many other tests, compiling an interpreter may take minutes.
+            "--compile-timeout".to_owned(),
+            "600".to_owned(),
         ];
         Self {
             store: folder.path().join("heddle.db"),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use heddle_host::{Host, HostSettings};
+use heddle_host::{Compiler, Host, HostSettings};
 use heddle_kernel::display;
 use heddle_runtime::{
     Backtest, Difference,
@@ -77,7 +77,10 @@ impl Arguments {
     }
 
     async fn backtest(&self) -> anyhow::Result<Backtest> {
-        let host = Host::new(HostSettings::default())?;
+        let host = Host::new(HostSettings {
+            compiler: Compiler::of_this_program(crate::COMPILER)?,
+            ..HostSettings::default()
+        })?;
         let plugin = self.register(&host).await?;
         let mut report = Backtest::default();
         for run in self.chosen()? {

@@ -112,7 +112,13 @@ enum Command {
     /// Check, copy or migrate the store that a server keeps everything in
     #[command(subcommand)]
     Store(store::Store),
+    /// Compile a component for a server, which starts this command: it takes its order on stdin
+    #[command(name = COMPILER, hide = true)]
+    Compiler,
 }
+
+/// The command that a server starts to compile a component.
+const COMPILER: &str = "compile-component";
 
 #[derive(Subcommand)]
 enum Graph {
@@ -325,6 +331,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(import) => import.run(),
         Command::Backtest(backtest) => backtest.run(),
         Command::Store(command) => store::run(command),
+        Command::Compiler => Ok(heddle_host::compiler()),
     }
 }
 

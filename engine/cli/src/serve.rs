@@ -1,14 +1,14 @@
-//! `heddle serve`: opens the store, registers the plugins, takes up the runs, and serves.
+//! `heddle serve`: binds the address, opens the store, registers the plugins, takes up the runs, and serves.
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
-use heddle_host::{CacheSettings, Host, HostSettings, Policy, Protected};
+use heddle_host::{CacheSettings, Compiler, Host, HostSettings, Policy, Protected};
 use heddle_kernel::retention::Retention;
 use heddle_runtime::ports::Archive;
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
@@ -133,6 +133,22 @@ pub(crate) struct Serve {
     /// How much memory all calls together may use, in MiB [default: three eighths of what the system has for this process]
     #[arg(long, value_name = "MIB", allow_negative_numbers = true, value_parser = whole::<usize>(16..=16_777_216))]
     total_call_memory: Option<usize>,
+    /// How many seconds compiling one plugin may take
+    #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().compile_timeout.as_secs(),
+        allow_negative_numbers = true, value_parser = whole::<u64>(1..=86_400))]
+    compile_timeout: u64,
+    /// How much memory compiling one plugin may use, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().compile_memory_bytes >> 20,
+        allow_negative_numbers = true, value_parser = whole::<usize>(64..=1_048_576))]
+    compile_memory: usize,
+    /// How many plugins may be compiled at once; more wait
+    #[arg(long, value_name = "N", default_value_t = HostSettings::default().compile_at_once,
+        allow_negative_numbers = true, value_parser = whole::<usize>(1..=64))]
+    compile_at_once: usize,
+    /// How many requests with a plugin may wait until it is compiled; a further one is refused
+    #[arg(long, value_name = "N", default_value_t = HostSettings::default().compile_queue,
+        allow_negative_numbers = true, value_parser = whole::<usize>(0..=10_000))]
+    compile_queue: usize,
 }
 
 /// Reads an origin: a scheme and a host, with a port where it is not the scheme's own.
@@ -165,58 +181,20 @@ pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
 }
 
 impl Serve {
+    /// Binds the address, and then starts the engine, so that its state can be asked for meanwhile.
     async fn run(self) -> anyhow::Result<()> {
         // First: a stop that is asked for while the engine starts is honoured too.
         let stop = stop_asked()?;
         let addresses = self.addresses().await?;
-        let retention = Retention::read(self.keep.iter().map(String::as_str))
-            .map_err(|error| Usage::error(format!("--keep {error}")))?;
-        let archive = self.export_before_forgetting.as_deref().map(Folder::open);
-        let archive = archive.transpose()?;
-        let path = crate::store::path(&self.store)?;
-        let journal = SqliteJournal::open(SqliteSettings::new(&path))?;
-        let cache = self.cache(&path, &journal).await?;
-        let policy = self.policy()?;
-        let protected = self.protected(&path, &cache.folder);
-        let named: Vec<String> = policy.names().map(str::to_owned).collect();
-        let host = Host::new(HostSettings {
-            cache: Some(cache),
-            policy,
-            protected,
-            call_timeout: Duration::from_secs(self.call_timeout),
-            max_memory_bytes: self.call_memory << 20,
-            total_memory_bytes: self.total_call_memory.map(|mib| mib << 20),
-            ..HostSettings::default()
-        })?;
-        let ports = Ports {
-            journal: Arc::new(journal),
-            functions: Arc::new(host),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds),
-        };
-        let settings = Settings {
-            max_runs_in_flight: self.max_runs,
-            max_queued: self.max_queued,
-            max_journal_bytes: self.max_journal,
-            max_memory_bytes: usize::try_from(self.max_run_memory).unwrap_or(usize::MAX),
-            follow_plugins: self.watch,
-            ..Settings::default()
-        };
-        let engine = Engine::new(ports, settings);
-        recover_policies(&engine, self.grant_over_http).await?;
-        let mut folder = PluginsFolder::new(self.plugins.as_deref());
-        folder.register_all(&engine).await?;
-        recover(&engine).await?;
-        warn_of_unknown(&named, &engine);
-        engine.forget_old(
-            retention,
-            archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
-        );
+        let plan = Plan::of(&self)?;
         let listener = self.bind(&addresses).await?;
-        // It ends with this set, before the engine stops.
-        let mut beside = JoinSet::new();
-        if self.watch {
-            beside.spawn(folder.follow(engine.clone()));
+        let address = listener.local_addr()?;
+        tracing::info!("starting on http://{address}: /readyz says when the server is ready");
+        if !is_loopback(&address) {
+            tracing::warn!(
+                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so whoever \
+                 reaches it can run plugins and read and change every run; put a proxy that authenticates in front"
+            );
         }
         let settings = ServerSettings {
             grant_over_http: self.grant_over_http,
@@ -228,24 +206,17 @@ impl Serve {
             max_watchers: self.max_watchers,
             ..ServerSettings::default()
         };
-        let address = listener.local_addr()?;
-        tracing::info!(
-            "listening on http://{address} (page /, docs /docs), store {}",
-            output::path(&path)
-        );
-        if !is_loopback(&address) {
-            tracing::warn!(
-                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so whoever \
-                 reaches it can run plugins and read and change every run; put a proxy that authenticates in front"
-            );
-        }
+        let store = output::path(&plan.store).to_string();
+        let ready =
+            move || tracing::info!("listening on http://{address} (page /, docs /docs), store {store}");
         let stop = async move {
             stop.await;
             tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
         };
-        heddle_server::serve(listener, engine.clone(), settings, stop).await?;
-        beside.shutdown().await;
-        engine.drain(DRAIN).await;
+        let running = Arc::new(Running::default());
+        let start = plan.start(running.clone());
+        heddle_server::serve_from_start(listener, settings, start, ready, stop).await?;
+        running.end().await;
         tracing::info!("stopped; runs that are not over go on at the next start");
         Ok(())
     }
@@ -275,23 +246,19 @@ impl Serve {
         protected
     }
 
-    /// The cache of compiled plugins, with the key that the store has for it.
-    async fn cache(&self, store: &Path, journal: &SqliteJournal) -> anyhow::Result<CacheSettings> {
-        let folder = self.cache.clone().unwrap_or_else(|| {
-            let mut beside = store.to_owned().into_os_string();
-            beside.push(".cache");
-            beside.into()
-        });
-        let key = match &self.cache_key {
-            Some(file) => {
-                cache_key::in_file(file).with_context(|| format!("--cache-key {}", output::path(file)))?
-            }
-            None => cache_key::in_store(journal).await?,
-        };
-        Ok(CacheSettings {
-            max_bytes: self.cache_size << 20,
-            max_age: Duration::from_secs(self.cache_age * 24 * 60 * 60),
-            ..CacheSettings::new(folder, key)
+    fn host_settings(&self, store: &Path, cache: &Path) -> anyhow::Result<HostSettings> {
+        Ok(HostSettings {
+            policy: self.policy()?,
+            protected: self.protected(store, cache),
+            call_timeout: Duration::from_secs(self.call_timeout),
+            max_memory_bytes: self.call_memory << 20,
+            total_memory_bytes: self.total_call_memory.map(|mib| mib << 20),
+            compiler: Compiler::of_this_program(crate::COMPILER)?,
+            compile_timeout: Duration::from_secs(self.compile_timeout),
+            compile_memory_bytes: self.compile_memory << 20,
+            compile_at_once: self.compile_at_once,
+            compile_queue: self.compile_queue,
+            ..HostSettings::default()
         })
     }
 
@@ -338,6 +305,132 @@ impl Serve {
                 self.listen
             )
         })
+    }
+}
+
+/// What is started once the address is bound. Making it finds what is wrong with the arguments.
+struct Plan {
+    store: PathBuf,
+    /// Without its cache, whose key is in the store.
+    host: HostSettings,
+    cache: CachePlan,
+    engine: Settings,
+    plugins: PluginsFolder,
+    follow: bool,
+    grant_over_http: bool,
+    retention: Retention,
+    archive: Option<Folder>,
+}
+
+/// The cache of compiled plugins.
+struct CachePlan {
+    folder: PathBuf,
+    /// The file of its key; without one the key is in the store.
+    key: Option<PathBuf>,
+    max_bytes: u64,
+    max_age: Duration,
+}
+
+impl CachePlan {
+    async fn settings(self, journal: &SqliteJournal) -> anyhow::Result<CacheSettings> {
+        let key = match &self.key {
+            Some(file) => {
+                cache_key::in_file(file).with_context(|| format!("--cache-key {}", output::path(file)))?
+            }
+            None => cache_key::in_store(journal).await?,
+        };
+        Ok(CacheSettings {
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+            ..CacheSettings::new(self.folder, key)
+        })
+    }
+}
+
+/// What was started.
+#[derive(Default)]
+struct Running {
+    engine: OnceLock<Engine>,
+    /// What goes on beside the engine, and ends before it.
+    beside: Mutex<JoinSet<()>>,
+}
+
+impl Plan {
+    fn of(serve: &Serve) -> anyhow::Result<Self> {
+        let retention = Retention::read(serve.keep.iter().map(String::as_str))
+            .map_err(|error| Usage::error(format!("--keep {error}")))?;
+        let archive = serve.export_before_forgetting.as_deref().map(Folder::open);
+        let store = crate::store::path(&serve.store)?;
+        let cache = serve.cache.clone().unwrap_or_else(|| {
+            let mut beside = store.clone().into_os_string();
+            beside.push(".cache");
+            beside.into()
+        });
+        Ok(Self {
+            host: serve.host_settings(&store, &cache)?,
+            cache: CachePlan {
+                folder: cache,
+                key: serve.cache_key.clone(),
+                max_bytes: serve.cache_size << 20,
+                max_age: Duration::from_secs(serve.cache_age * 24 * 60 * 60),
+            },
+            engine: Settings {
+                max_runs_in_flight: serve.max_runs,
+                max_queued: serve.max_queued,
+                max_journal_bytes: serve.max_journal,
+                max_memory_bytes: usize::try_from(serve.max_run_memory).unwrap_or(usize::MAX),
+                follow_plugins: serve.watch,
+                ..Settings::default()
+            },
+            plugins: PluginsFolder::new(serve.plugins.as_deref()),
+            follow: serve.watch,
+            grant_over_http: serve.grant_over_http,
+            archive: archive.transpose()?,
+            retention,
+            store,
+        })
+    }
+
+    /// Opens the store, registers the plugins and takes up the runs.
+    async fn start(mut self, running: Arc<Running>) -> anyhow::Result<Engine> {
+        let named: Vec<String> = self.host.policy.names().map(str::to_owned).collect();
+        // A store of an earlier version is migrated, which takes a while.
+        let journal = tokio::task::spawn_blocking(move || SqliteJournal::open(SqliteSettings::new(&self.store)));
+        let journal = journal.await??;
+        self.host.cache = Some(self.cache.settings(&journal).await?);
+        let host = tokio::task::spawn_blocking(move || Host::new(self.host));
+        let ports = Ports {
+            journal: Arc::new(journal),
+            functions: Arc::new(host.await??),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+        };
+        let engine = Engine::new(ports, self.engine);
+        let _ = running.engine.set(engine.clone());
+        recover_policies(&engine, self.grant_over_http).await?;
+        self.plugins.register_all(&engine).await?;
+        recover(&engine).await?;
+        warn_of_unknown(&named, &engine);
+        engine.forget_old(
+            self.retention,
+            self.archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
+        );
+        if self.follow {
+            let mut beside = running.beside.lock().unwrap_or_else(PoisonError::into_inner);
+            beside.spawn(self.plugins.follow(engine.clone()));
+        }
+        Ok(engine)
+    }
+}
+
+impl Running {
+    /// Ends everything, also where not all of it has started.
+    async fn end(&self) {
+        let beside = std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner));
+        { beside }.shutdown().await;
+        if let Some(engine) = self.engine.get() {
+            engine.drain(DRAIN).await;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::{
+    scan::limits,
     settings::{HostSettings, MEMORY_CEILING},
     slots::{Pools, Slots},
 };
@@ -43,6 +44,14 @@ pub(crate) fn build(settings: &HostSettings, metered: bool) -> wasmtime::Result<
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
         Engine::new(&config)
     })
+}
+
+/// Builds an engine that only compiles, for one that [`build`] makes: code is the same for both.
+pub(crate) fn for_compiling(metered: bool) -> wasmtime::Result<Engine> {
+    let mut config = config();
+    config.consume_fuel(metered);
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
 }
 
 fn config() -> Config {
@@ -84,6 +93,10 @@ fn pools(settings: &HostSettings) -> PoolingAllocationConfig {
         .total_tables(number(tables))
         .max_tables_per_module(8)
         .max_memories_per_module(4)
+        // The same limits hold before a component is compiled, and here for code that is in the cache.
+        .max_core_instances_per_component(per_component(&limits::CORE_INSTANCES))
+        .max_memories_per_component(per_component(&limits::MEMORIES))
+        .max_tables_per_component(per_component(&limits::TABLES))
         .table_elements(TABLE_ELEMENTS)
         // What a memory may have is for each call's own limit: a policy may allow a plugin more than others.
         .max_memory_size(MEMORY_CEILING)
@@ -91,6 +104,10 @@ fn pools(settings: &HostSettings) -> PoolingAllocationConfig {
         .table_keep_resident(16 << 10)
         .pagemap_scan(Enabled::Auto);
     pools
+}
+
+fn per_component(limit: &limits::Limit) -> u32 {
+    limit.most.try_into().unwrap_or(u32::MAX)
 }
 
 /// Moves the engine's epoch on while calls are under way, and rests while none is.

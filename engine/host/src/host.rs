@@ -17,7 +17,8 @@ use tokio::sync::Semaphore;
 
 use crate::{
     asks, available,
-    cache::Cache,
+    cache::{Cache, InUse, Source},
+    compile::{Full, Queue},
     component::{self, Inspected},
     contract::{self, Contract, Described},
     describe, failure,
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) memory: Arc<TotalMemory>,
     /// How many files may still be opened for guests.
     pub(crate) open_files: Arc<Supply>,
+    /// The components that are compiled, and those that wait for it.
+    pub(crate) compiling: Queue,
     pub(crate) tls: Tls,
     pub(crate) lookups: Arc<Semaphore>,
     /// The threads that work with the files of guests.
@@ -111,6 +114,7 @@ impl Host {
             slots: Slots::of(&settings),
             memory: TotalMemory::of(settings.total_memory(), settings.calls_of_all()),
             open_files: Supply::of(HostSettings::open_files_of_all(available::open_files())),
+            compiling: Queue::new(&settings),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             tls: Tls::new(settings.http_authorities.clone()),
             files: threads(
@@ -263,7 +267,7 @@ impl Inner {
         match self.made(new, Purpose::Register).await? {
             Made::Known(info) => Ok(info),
             Made::New(plugin) => {
-                let info = self.registry.add(plugin, renumbered, replace_granted)?;
+                let info = self.registry.add(*plugin, renumbered, replace_granted)?;
                 for left_out in &info.left_out {
                     tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
                 }
@@ -276,29 +280,37 @@ impl Inner {
         let renumbered = new.renumbered;
         match self.made(new, Purpose::Look).await? {
             Made::Known(info) => Ok(info),
-            Made::New(plugin) => self.registry.would_add(plugin, renumbered),
+            Made::New(plugin) => self.registry.would_add(*plugin, renumbered),
         }
     }
 
-    /// Everything of a registration but making the plugin visible.
+    /// Everything of a registration but making the plugin visible. Dropping the future ends it.
     async fn made(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Made, RegisterError> {
-        let host = self.clone();
-        let prepared = tokio::task::spawn_blocking(move || host.prepare(new, purpose)).await;
-        let prepared =
-            prepared.map_err(|error| refused(format!("the component could not be compiled: {error}")))?;
+        let _place = match new.waits {
+            true => None,
+            false => Some(self.compiling.place(new.component.len()).map_err(busy)?),
+        };
         let New {
+            component,
             digest,
-            size,
             name,
             version,
             found,
-            contract,
-            metered,
             hidden,
-        } = match prepared? {
+        } = match self.prepared(new, purpose).await? {
             Prepared::Known(info) => return Ok(Made::Known(info)),
             Prepared::New(new) => *new,
         };
+        // From here on neither the component nor its code is evicted from the cache.
+        let in_use = self.cache.mark(&digest);
+        let (imports, size) = (found.imports.clone(), component.len() as u64);
+        let contract = self.compile(false, &digest, &component, found).await;
+        let contract = contract.map_err(|unfit| match unfit {
+            Unfit::Engine(reason) => refused(reason),
+            Unfit::Plugin(reason) => no_plugin(&reason),
+            Unfit::Unknown(reason) => RegisterError::Failed(reason),
+        })?;
+        let metered = Metered::of(self.kept_source(in_use, &digest, component).await?);
         let rules = self.registry.rules(&name).of_component(&digest);
         let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
         if rules.limits.fuel.is_some() {
@@ -310,19 +322,45 @@ impl Inner {
             version,
             digest,
             size,
-            asks: asks::of(&found.imports),
-            imports: found.imports,
+            asks: asks::of(&imports),
+            imports,
             functions,
             left_out: contract.left_out().to_vec(),
             grants: rules.lines(),
             limits: rules.limited(),
         };
-        Ok(Made::New(Plugin::new(
-            info, inputs, contract, metered, rules, hidden,
-        )))
+        let plugin = Plugin::new(info, inputs, contract, metered, rules, hidden);
+        Ok(Made::New(Box::new(plugin)))
     }
 
-    /// Everything of a registration that takes long and needs no guest: it blocks.
+    /// Reads a component, and finds out what is to be done with it.
+    async fn prepared(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
+        let reading = self.compiling.read().await;
+        let host = self.clone();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let _reading = reading;
+            host.prepare(new, purpose)
+        });
+        let failed = |error| RegisterError::Failed(format!("the component could not be read: {error}"));
+        prepared.await.map_err(failed)?
+    }
+
+    /// Keeps the component's bytes for when it is to be compiled for the machine that counts.
+    async fn kept_source(
+        self: &Arc<Self>,
+        in_use: Option<InUse>,
+        digest: &Digest,
+        component: Arc<[u8]>,
+    ) -> Result<Source, RegisterError> {
+        let (host, digest) = (self.clone(), digest.clone());
+        let kept = tokio::task::spawn_blocking(move || {
+            host.cache.keep(in_use, &digest, &component)
+        });
+        let failed = |error| RegisterError::Failed(format!("the component could not be kept: {error}"));
+        kept.await.map_err(failed)
+    }
+
+    /// Everything of a registration that comes before compiling: it blocks.
     fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
         let (found, digest) = self.read(&new.component)?;
         let identity = || {
@@ -349,22 +387,12 @@ impl Inner {
             return Err(no_plugin("it exports nothing"));
         }
         let (name, version) = identity()?;
-        let in_use = self.cache.mark(&digest);
-        let compiled = self.machine.compile(&digest, &new.component, &found);
-        let contract = compiled.map_err(|reason| match reason {
-            Unfit::Engine(reason) => refused(reason),
-            Unfit::Plugin(reason) => no_plugin(&reason),
-        })?;
-        let source = self.cache.keep(in_use, &digest, &new.component);
-        let size = new.component.len() as u64;
         Ok(Prepared::New(Box::new(New {
+            component: new.component,
             digest,
-            size,
             name,
             version,
             found,
-            contract,
-            metered: Metered::of(source),
             hidden: new.hidden,
         })))
     }
@@ -537,13 +565,11 @@ impl Inner {
 
 /// A component on its way into the registry.
 struct New {
+    component: Arc<[u8]>,
     digest: Digest,
-    size: u64,
     name: Arc<str>,
     version: Arc<str>,
     found: Inspected,
-    contract: Contract,
-    metered: Metered,
     hidden: bool,
 }
 
@@ -557,7 +583,7 @@ enum Made {
     /// It is registered.
     Known(Arc<PluginInfo>),
     /// It could be.
-    New(Plugin),
+    New(Box<Plugin>),
 }
 
 /// What a component is made into a plugin for.
@@ -565,6 +591,16 @@ enum Made {
 enum Purpose {
     Register,
     Look,
+}
+
+/// How long a request with a component may be told to wait before it is sent again.
+const BUSY_RETRY_S: u32 = 5;
+
+fn busy(full: Full) -> RegisterError {
+    RegisterError::Busy {
+        most: full.most,
+        retry_after_s: BUSY_RETRY_S,
+    }
 }
 
 fn refused(reason: impl Into<String>) -> RegisterError {

@@ -4,7 +4,6 @@
 //! A host has one for most calls. Counting what is computed makes code about a third slower, so components
 //! whose fuel is limited are compiled for another one, which is there once it is needed.
 
-use heddle_kernel::Digest;
 use wasmtime::{
     Engine,
     component::{Component, Linker},
@@ -29,13 +28,16 @@ pub(crate) enum Unfit {
     /// It has no functions for a graph.
     #[error("{0}")]
     Plugin(String),
+    /// Whether it can be called is not known, as the host could not compile it.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
     linker: Linker<Sandbox>,
-    cache: EngineCache,
+    pub(crate) cache: EngineCache,
 }
 
 impl Machine {
@@ -51,30 +53,12 @@ impl Machine {
         })
     }
 
-    /// Compiles a component, or finds it compiled. It takes seconds where it compiles, so call it where
-    /// blocking is allowed.
+    /// Finds out how a compiled component is called. It blocks for a while where the component is large.
     ///
     /// # Errors
     /// Why it cannot be called.
-    pub(crate) fn compile(
-        &self,
-        digest: &Digest,
-        bytes: &[u8],
-        found: &Inspected,
-    ) -> Result<Contract, Unfit> {
-        let component = match self.cache.get(&self.engine, digest) {
-            Some(component) => component,
-            None => {
-                let compiled = Component::from_binary(&self.engine, bytes);
-                let component = compiled.map_err(|error| Unfit::Engine(not_compiled(&error)))?;
-                match component.serialize() {
-                    Ok(code) => self.cache.put(digest, &code),
-                    Err(error) => tracing::warn!("component {digest} could not be kept compiled: {error:#}"),
-                }
-                component
-            }
-        };
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+    pub(crate) fn link(&self, component: &Component, found: &Inspected) -> Result<Contract, Unfit> {
+        let pre = self.linker.instantiate_pre(component).map_err(|error| {
             Unfit::Engine(format!(
                 "the component needs what this host does not have: {error:#}"
             ))
@@ -87,11 +71,11 @@ impl Machine {
 const ASYNC_FEATURE: &str = "component model async feature";
 
 /// Why a component does not compile.
-fn not_compiled(error: &wasmtime::Error) -> String {
+pub(crate) fn not_compiled(error: &wasmtime::Error) -> String {
     let error = format!("{error:#}");
     let advice = match error.contains(ASYNC_FEATURE) {
         true => ". Asynchronous functions, streams and futures are of WASI 0.3: build it for WASI 0.2",
         false => "",
     };
-    format!("the component cannot be compiled: {error}{advice}")
+    format!("{error}{advice}")
 }

@@ -11,7 +11,7 @@ use crate::{
     component,
     contract::Contract,
     host::{HostError, Inner},
-    machine::Machine,
+    machine::{Machine, Unfit},
     policy::CallLimits,
     registry::Plugin,
 };
@@ -45,6 +45,16 @@ impl Inner {
         }
     }
 
+    /// The machine for calls that are counted, or for those that are not.
+    pub(crate) fn machine_for(&self, metered: bool) -> Result<&Machine, Unfit> {
+        match metered {
+            false => Ok(&self.machine),
+            true => self
+                .metered_machine()
+                .map_err(|error| Unfit::Unknown(error.to_string())),
+        }
+    }
+
     /// What is called of a plugin where these limits stand. It takes seconds where the component was never
     /// compiled for them, and no limit of the call counts meanwhile.
     pub(crate) async fn callable(
@@ -69,16 +79,16 @@ impl Inner {
         digest: &Digest,
     ) -> Result<Arc<Contract>, String> {
         let compiled = metered.contract.get_or_try_init(async || {
-            let (host, source, digest) = (self.clone(), metered.source.clone(), digest.clone());
-            let compiled = tokio::task::spawn_blocking(move || {
-                let machine = host.metered_machine().map_err(|error| error.to_string())?;
-                let bytes = source.read(&digest)?;
+            let (source, of) = (metered.source.clone(), digest.clone());
+            let read = tokio::task::spawn_blocking(move || {
+                let bytes = source.read(&of)?;
                 // It was looked at before, when it was compiled for calls that are not counted.
                 let found = component::inspect(&bytes, usize::MAX)?;
-                let contract = machine.compile(&digest, &bytes, &found);
-                contract.map(Arc::new).map_err(|error| error.to_string())
+                Ok::<_, String>((bytes, found))
             });
-            compiled.await.map_err(|error| error.to_string())?
+            let (bytes, found) = read.await.map_err(|error| error.to_string())??;
+            let contract = self.compile(true, digest, &bytes, found).await;
+            contract.map(Arc::new).map_err(|error| error.to_string())
         });
         compiled.await.cloned()
     }

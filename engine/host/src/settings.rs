@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::{
     available,
     cache::CacheKey,
+    compile::Compiler,
     policy::{Policy, Protected},
     shares::total_for_one,
 };
@@ -17,6 +18,16 @@ use crate::{
 pub struct HostSettings {
     /// Where compiled components are kept; without it they are compiled at every start.
     pub cache: Option<CacheSettings>,
+    /// Where components are compiled. Default: in this process, where neither time nor memory is limited.
+    pub compiler: Compiler,
+    /// How long compiling one component may take. Default: 120 s.
+    pub compile_timeout: Duration,
+    /// The memory that compiling one component may take. Default: 1 GiB.
+    pub compile_memory_bytes: usize,
+    /// How many components are compiled at once. Default: 1.
+    pub compile_at_once: usize,
+    /// How many requests with a component may wait until it is compiled; a further one is refused. Default: 16.
+    pub compile_queue: usize,
     /// The size of a component's file. Default: 64 MiB.
     pub max_component_bytes: usize,
     /// The linear memories of one instance, together. Default: 64 MiB; at most 4 GiB.
@@ -106,6 +117,11 @@ impl Default for HostSettings {
     fn default() -> Self {
         Self {
             cache: None,
+            compiler: Compiler::InProcess,
+            compile_timeout: Duration::from_secs(120),
+            compile_memory_bytes: 1 << 30,
+            compile_at_once: 1,
+            compile_queue: 16,
             max_component_bytes: 64 << 20,
             max_memory_bytes: 64 << 20,
             total_memory_bytes: None,
@@ -167,6 +183,8 @@ impl HostSettings {
     /// The error says which setting has a value that cannot be.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self {
+            compile_at_once,
+            compile_queue,
             max_memory_bytes,
             calls_at_once,
             open_files,
@@ -194,6 +212,10 @@ impl HostSettings {
                 format!("total_memory_bytes must be at least {}", Bytes(LEAST_TOTAL))
             }
             () if open_files == 0 => "open_files must be above 0".to_owned(),
+            () if compile_at_once == 0 || compile_at_once > MOST_COMPILERS => {
+                format!("compile_at_once must be above 0 and at most {MOST_COMPILERS}")
+            }
+            () if compile_queue > MOST_WAITING => format!("compile_queue must be at most {MOST_WAITING}"),
             () if calls_at_once == 0 || calls_at_once > most_calls => {
                 format!("calls_at_once must be above 0 and at most {most_calls}")
             }
@@ -215,6 +237,10 @@ impl HostSettings {
         Err(problem)
     }
 }
+
+/// The most components that are compiled at once, and the most requests that may wait for it.
+const MOST_COMPILERS: usize = 64;
+const MOST_WAITING: usize = 10_000;
 
 /// The most threads that one kind of work may have.
 const MOST_THREADS: usize = 4096;

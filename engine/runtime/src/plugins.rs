@@ -52,6 +52,7 @@ impl Engine {
         let new = NewPlugin {
             name,
             replace_granted,
+            waits: false,
             ..NewPlugin::of(component)
         };
         self.inner.register(new, true).await
@@ -86,6 +87,7 @@ impl Engine {
     ) -> Result<PluginInfo, RegisterPluginError> {
         let new = NewPlugin {
             name,
+            waits: false,
             ..NewPlugin::of(component)
         };
         Ok(self.inner.ports.functions.inspect(new).await?)
@@ -277,6 +279,7 @@ impl NewPlugin {
             renumbered: false,
             hidden: false,
             replace_granted: true,
+            waits: true,
         }
     }
 }

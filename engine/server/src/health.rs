@@ -56,7 +56,7 @@ pub(crate) async fn healthz() -> Json<Health> {
 
 /// Can it take work?
 ///
-/// Not while the store takes no writes, and not once the server stops.
+/// Not while the engine starts, not while the store takes no writes, and not once the server stops.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", operation_id = "readyz",
     responses(

@@ -36,6 +36,7 @@ mod settings;
 mod signals;
 mod socket;
 mod sse;
+mod starting;
 mod steering;
 mod steps;
 mod streamed;
@@ -56,6 +57,7 @@ use heddle_runtime::Engine;
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -67,13 +69,14 @@ use crate::{
     large::LargeAnswers,
     long::LongWork,
     problem::{Kind, Problem},
+    starting::Started,
 };
 pub use crate::{guard::LocalAddress, settings::ServerSettings};
 
 /// What every handler has at hand.
 #[derive(Clone)]
 pub(crate) struct App {
-    engine: Engine,
+    engine: Started,
     settings: Arc<ServerSettings>,
     closing: Closing,
     large: LargeAnswers,
@@ -108,6 +111,47 @@ pub async fn serve(
     Ok(())
 }
 
+/// Serves on a listener as [`serve`] does, from before the engine has started: until `start` gives it, requests are
+/// answered with 503 `starting`, and `/healthz` with 200. What starts the engine is a task of its own, which ends with
+/// this where `shutdown` is ready first. Calls `ready` once requests are answered.
+///
+/// # Errors
+/// That of `start`.
+pub async fn serve_from_start<E: From<tokio::task::JoinError> + Send + 'static>(
+    listener: TcpListener,
+    settings: ServerSettings,
+    start: impl Future<Output = Result<Engine, E>> + Send + 'static,
+    ready: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), E> {
+    let app = App::starting(settings);
+    let mut starting = JoinSet::new();
+    starting.spawn(start);
+    let mut failed = None;
+    let until = async {
+        let started = async {
+            match starting.join_next().await {
+                Some(Ok(Ok(engine))) => {
+                    app.engine.begin(engine);
+                    ready();
+                }
+                Some(Ok(Err(error))) => return Some(error),
+                Some(Err(error)) => return Some(error.into()),
+                None => {}
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = shutdown => {}
+            error = started => failed = error,
+        }
+    };
+    connections::serve(listener, make_router(app.clone()), &app, until).await;
+    starting.shutdown().await;
+    failed.map_or(Ok(()), Err)
+}
+
 /// Everything that the server answers, as a router: for tests, or to be put into another server, which adds a
 /// [`LocalAddress`] to each request.
 pub fn router(engine: Engine, settings: ServerSettings) -> Router {
@@ -122,8 +166,15 @@ pub fn openapi() -> String {
 
 impl App {
     fn new(engine: Engine, settings: ServerSettings) -> Self {
+        let app = Self::starting(settings);
+        app.engine.begin(engine);
+        app
+    }
+
+    /// For an engine that has not started.
+    fn starting(settings: ServerSettings) -> Self {
         Self {
-            engine,
+            engine: Started::default(),
             large: LargeAnswers::new(settings.max_reads_at_once, settings.max_answer_bytes),
             imports: Arc::new(Semaphore::new(settings.max_imports.max(1))),
             open: OpenConnections::new(settings.max_connections, settings.max_connections_per_address),
@@ -217,6 +268,7 @@ fn make_router(app: App) -> Router {
             )
         })
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(middleware::from_fn_with_state(app.clone(), starting::wait))
         .layer(middleware::from_fn_with_state(guard, guard::guard))
         .with_state(app)
 }

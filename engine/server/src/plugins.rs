@@ -164,7 +164,8 @@ pub(crate) struct InspectParams {
 /// Register a plugin
 ///
 /// The body is the component. It is compiled, asked to describe itself and checked before it
-/// can be used; it is kept, so it is there after a restart.
+/// can be used; it is kept, so it is there after a restart. Compiling has limits, and ends when the client
+/// disconnects.
 ///
 /// Grants belong to names. A component that is new under a name with grants is refused with `name-granted`, unless
 /// `replace_granted` says that it shall have them, or the policy lists its digest.
@@ -175,7 +176,8 @@ pub(crate) struct InspectParams {
         (status = 201, description = "The plugin is registered", body = PluginBody, headers(("location" = String, description = "Where it is"))),
         (status = 200, description = "The plugin was registered before", body = PluginBody, headers(("location" = String, description = "Where it is"))),
         (status = 409, description = "Its name and version have another content, or its name has grants", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The component cannot be a plugin, or cannot be compiled within its limits", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Too many components wait to be compiled, or the engine takes no work", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn register(
@@ -219,7 +221,8 @@ pub(crate) async fn register(
     responses(
         (status = 200, description = "What it would be", body = PluginBody),
         (status = 409, description = "Its name and version have another content", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The component cannot be a plugin", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The component cannot be a plugin, or cannot be compiled within its limits", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Too many components wait to be compiled, or the engine takes no work", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn inspect(

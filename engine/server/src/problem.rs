@@ -97,6 +97,7 @@ kinds! {
     TOO_MANY_IMPORTS: TOO_MANY_REQUESTS, "too-many-imports", "Too many runs are being imported";
     TOO_MANY_SIGNALS: TOO_MANY_REQUESTS, "too-many-signals", "The run keeps too many signals";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", "The server failed";
+    COMPILER_FAILED: INTERNAL_SERVER_ERROR, "compiler-failed", "The compiler did not work";
     STORE_FAILED: INTERNAL_SERVER_ERROR, "store-failed", "The store failed";
     TOOL_FAILED: BAD_GATEWAY, "tool-failed", "The tool failed";
     TOOL_UNAVAILABLE: SERVICE_UNAVAILABLE, "tool-unavailable", "The tool failed and may go well later";
@@ -104,6 +105,8 @@ kinds! {
     OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", "The server does as much of this as it may";
     CHECKS_BUSY: SERVICE_UNAVAILABLE, "checks-busy", "Too many checks of graphs are under way";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store-unavailable", "The store takes no writes at the moment";
+    COMPILER_BUSY: SERVICE_UNAVAILABLE, "compiler-busy", "Too many components wait to be compiled";
+    STARTING: SERVICE_UNAVAILABLE, "starting", "The engine is starting";
     NOT_TAKEN: SERVICE_UNAVAILABLE, "not-taken", "This was not taken at the moment";
     NO_MEMORY: SERVICE_UNAVAILABLE, "no-memory", "The runs in memory hold as much as they may";
     STOPPING: SERVICE_UNAVAILABLE, "stopping", "The engine is stopping";
@@ -503,6 +506,13 @@ impl From<RegisterPluginError> for Problem {
             RegisterPluginError::Register(
                 error @ (RegisterError::Granted { .. } | RegisterError::NotPinned { .. }),
             ) => Self::new(Kind::NAME_GRANTED, error.to_string()),
+            RegisterPluginError::Register(error @ RegisterError::Busy { retry_after_s, .. }) => {
+                Self::new(Kind::COMPILER_BUSY, error.to_string()).retry_after(retry_after_s)
+            }
+            RegisterPluginError::Register(error @ RegisterError::Failed(_)) => {
+                tracing::error!(%error, "a component could not be compiled");
+                Self::new(Kind::COMPILER_FAILED, error.to_string())
+            }
             RegisterPluginError::Store(error) => error.into(),
         }
     }

@@ -89,6 +89,11 @@ impl Context {
         Self(sum.0.finalize().into())
     }
 
+    /// As text.
+    pub(super) fn to_text(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The name of the folder with the code of such engines under this key. Servers whose stores have other keys can
     /// share the cache's folder, and do not find each other's code.
     pub(super) fn folder_name(&self, key: &CacheKey) -> String {
@@ -124,7 +129,7 @@ pub(super) enum ReadError {
     Unusable(wasmtime::Error),
 }
 
-/// Code whose authentication code was right.
+/// Code that may be loaded: its authentication code was right, or this program's compiler has just written it.
 pub(super) struct Checked(Vec<u8>);
 
 /// What stands before the code of an entry.
@@ -179,6 +184,19 @@ fn entry_key(key: &CacheKey, context: &Context, digest: &Digest) -> hmac::Key {
 }
 
 impl Checked {
+    /// What this program's compiler wrote to a file of its own, which no other process was given.
+    pub(super) fn of_compiler(file: &mut File) -> io::Result<Self> {
+        let mut code = Vec::new();
+        io::Seek::rewind(file)?;
+        file.read_to_end(&mut code)?;
+        Ok(Self(code))
+    }
+
+    /// The code.
+    pub(super) fn code(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Loads the component.
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: `deserialize` trusts that the bytes came from `Component::serialize` or
@@ -186,6 +204,8 @@ impl Checked {
         // - Only `EngineCache::put` signs code, with what those gave for this digest and this configuration, and
         //   only who has the store's key can sign. `read` checked exactly the bytes in this vector, which nothing
         //   changed since; they are copied from here, and the file is not used any more.
+        // - `of_compiler` reads what this program's compiler wrote to a file with a random name in a folder that only
+        //   this user may enter; its bytes are in this vector.
         // - wasmtime itself checks that its version and configuration are those of the code.
         #[allow(unsafe_code)]
         unsafe {

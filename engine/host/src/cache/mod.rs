@@ -30,14 +30,15 @@ use std::{
 };
 
 use heddle_kernel::Digest;
+use tempfile::NamedTempFile;
 use wasmtime::{Engine, component::Component};
 
 pub use self::entry::CacheKey;
-pub(crate) use self::source::Source;
+pub(crate) use self::{process::InUse, source::Source};
 use self::{
     entry::{Context, ReadError},
     evict::{Limits, Stored},
-    process::{InUse, Process},
+    process::Process,
 };
 use crate::settings::CacheSettings;
 
@@ -201,6 +202,37 @@ impl EngineCache {
         }
     }
 
+    /// A file for the compiler to write machine code to, which only this user can open. It is removed when it is
+    /// dropped.
+    pub(crate) fn begin(&self) -> io::Result<NamedTempFile> {
+        if let Some(EngineFolder { shared, .. }) = &self.0 {
+            match shared.process.file() {
+                Ok(file) => return Ok(file),
+                // A full disk costs a compilation at the next start, and nothing else.
+                Err(error) => tracing::warn!(
+                    "compiled components are not kept, as the cache {} takes no files: {error}",
+                    shared.folder.display()
+                ),
+            }
+        }
+        NamedTempFile::new()
+    }
+
+    /// Loads the machine code that the compiler wrote to a file of [`begin`](Self::begin), and keeps it where there is
+    /// a cache. It blocks on the disk.
+    pub(crate) fn load(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        mut code: NamedTempFile,
+    ) -> wasmtime::Result<Component> {
+        let compiled = entry::Checked::of_compiler(code.as_file_mut())?;
+        drop(code);
+        let component = compiled.load(engine)?;
+        self.put(digest, compiled.code());
+        Ok(component)
+    }
+
     /// Keeps what a component was compiled to by this engine, or by another process with the same version and
     /// configuration. It blocks on the disk.
     pub(crate) fn put(&self, digest: &Digest, code: &[u8]) {
@@ -233,6 +265,11 @@ impl EngineCache {
             }
         }
     }
+}
+
+/// A short name for everything of an engine that compiled code depends on.
+pub(crate) fn configuration(engine: &Engine) -> String {
+    Context::of(engine).to_text()
 }
 
 fn path_of(folder: &Path, digest: &Digest) -> PathBuf {

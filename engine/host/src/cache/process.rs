@@ -77,6 +77,11 @@ impl Process {
         }
     }
 
+    /// A file in this process's folder, which is deleted when it is dropped.
+    pub(super) fn file(&self) -> io::Result<tempfile::NamedTempFile> {
+        tempfile::NamedTempFile::new_in(self.folder.path())
+    }
+
     /// Puts a file in its place as a whole: under its name is nothing, the old file or the new one.
     pub(super) fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(self.folder.path())?;

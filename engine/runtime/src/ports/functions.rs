@@ -114,6 +114,9 @@ pub struct NewPlugin {
     /// Whether it may have what its name is granted. The operator may say so, and so may whoever asks for it expressly.
     /// A component that is not registered under the name yet is refused otherwise.
     pub replace_granted: bool,
+    /// Waits until it can be compiled, however many others wait. Without it, [`RegisterError::Busy`] is the answer
+    /// where too many do.
+    pub waits: bool,
 }
 
 /// A registered plugin.
@@ -332,4 +335,17 @@ pub enum RegisterError {
         /// The digest of the component.
         digest: Digest,
     },
+    /// Too many components wait to be compiled.
+    #[error(
+        "components are being compiled and {most} more wait, the limit (compile_queue): try again in {retry_after_s} s"
+    )]
+    Busy {
+        /// How many may wait.
+        most: usize,
+        /// When to try again.
+        retry_after_s: u32,
+    },
+    /// The host could not compile it, whatever it is.
+    #[error("{0}")]
+    Failed(String),
 }

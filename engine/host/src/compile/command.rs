@@ -1,0 +1,127 @@
+//! The engine's side: starts a compiler, gives it its order, and says how it ended.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{CompileError, child};
+use crate::output::held;
+
+/// How much of what a compiler writes to stderr is read.
+const SAID_BYTES: u64 = 64 << 10;
+
+/// How Rust's allocator begins what it writes before it ends a process.
+const ALLOCATION_FAILED: &str = "memory allocation of ";
+
+/// Has a compiler write a component's code to `output`. Dropping the future kills the compiler.
+pub(super) async fn run(
+    program: &Path,
+    arguments: &[String],
+    order: child::Order,
+    component: Arc<[u8]>,
+    output: File,
+) -> Result<(), CompileError> {
+    let failed = |error: &dyn std::fmt::Display| CompileError::Failed(error.to_string());
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        // It needs nothing of the environment, which may have secrets.
+        .env_clear()
+        .env("RAYON_NUM_THREADS", order.threads.to_string())
+        .stdin(Stdio::piped())
+        .stdout(output)
+        .stderr(Stdio::piped());
+    let (memory, time) = (order.memory, Duration::from_millis(order.time_ms));
+    let mut order = serde_json::to_vec(&order).map_err(|error| failed(&error))?;
+    order.push(b'\n');
+    let running = Running::start(&mut command)
+        .map_err(|error| failed(&format!("{} could not be started: {error}", program.display())))?;
+    let child = running.0.clone();
+    let ended = tokio::task::spawn_blocking(move || finish(&child, &order, &component));
+    match tokio::time::timeout(time, ended).await {
+        Ok(Ok(Ok((status, said)))) => outcome(status, &said, time, memory),
+        Ok(Ok(Err(error))) => Err(failed(&error)),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(CompileError::TooLong(time)),
+    }
+}
+
+/// A compiler's process, which is killed when this is dropped.
+struct Running(Arc<Mutex<Child>>);
+
+impl Running {
+    fn start(command: &mut Command) -> io::Result<Self> {
+        Ok(Self(Arc::new(Mutex::new(command.spawn()?))))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Where it has ended, this does nothing. The thread that waits for it takes its exit.
+        let _ = held(&self.0).kill();
+    }
+}
+
+/// Gives a compiler its order and waits for its end: how it ended, and what it said. It blocks.
+fn finish(child: &Mutex<Child>, order: &[u8], component: &[u8]) -> io::Result<(ExitStatus, String)> {
+    let (input, errors) = {
+        let mut child = held(child);
+        (child.stdin.take(), child.stderr.take())
+    };
+    let (Some(mut input), Some(errors)) = (input, errors) else {
+        return Err(io::Error::other("its pipes are gone"));
+    };
+    // One that ends early does not read to the end; how it ended tells more than this error does.
+    let _ = input.write_all(order).and_then(|()| input.write_all(component));
+    let mut said = Vec::new();
+    // Its stderr is closed when it ends. Nothing is locked meanwhile, so it can be killed.
+    let mut errors = errors.take(SAID_BYTES);
+    errors.read_to_end(&mut said)?;
+    io::copy(&mut errors.into_inner(), &mut io::sink())?;
+    drop(input);
+    let status = held(child).wait()?;
+    Ok((status, String::from_utf8_lossy(&said).into_owned()))
+}
+
+fn outcome(status: ExitStatus, said: &str, time: Duration, memory: usize) -> Result<(), CompileError> {
+    match status.code() {
+        Some(0) => return Ok(()),
+        Some(code) if code == i32::from(child::REFUSED) => {
+            return Err(CompileError::Refused(said.to_owned()));
+        }
+        Some(code) if code == i32::from(child::OUT_OF_MEMORY) => {
+            return Err(CompileError::TooMuchMemory(memory));
+        }
+        Some(code) if code == i32::from(child::FAILED) => return Err(CompileError::Failed(said.to_owned())),
+        _ => {}
+    }
+    if said.contains(ALLOCATION_FAILED) {
+        return Err(CompileError::TooMuchMemory(memory));
+    }
+    if is_cpu_limit(status) {
+        return Err(CompileError::TooLong(time));
+    }
+    let last = said.lines().rev().find(|line| !line.trim().is_empty());
+    let last = last.map_or_else(String::new, |line| {
+        format!(": {}", heddle_kernel::object::clip(line, 200))
+    });
+    Err(CompileError::Crashed(format!("{status}{last}")))
+}
+
+/// Whether a process was ended since it took all of its processor time.
+#[cfg(unix)]
+fn is_cpu_limit(status: ExitStatus) -> bool {
+    use rustix::process::Signal;
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    signal == Some(Signal::XCPU.as_raw())
+}
+
+#[cfg(not(unix))]
+fn is_cpu_limit(_: ExitStatus) -> bool {
+    false
+}

@@ -1,0 +1,204 @@
+//! What a function costs to compile, found in one pass over its code.
+//!
+//! The compiler keeps track of which values are live in each block of a function. That takes time and memory in
+//! the number of values times the number of blocks and branches, whatever the code does with them, so a few
+//! kilobytes can take gigabytes. Values that change in nested loops are the costliest. The pass counts all of these,
+//! and the values that instructions with many parameters and results stand for, and stops at the first limit that is
+//! exceeded.
+
+use wasmparser::{BlockType, FuncValidator, FunctionBody, Operator, ValidatorResources, WasmModuleResources};
+
+use super::limits::{self, Exceeded, Limit};
+
+/// What was counted in a function.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) bytes: u64,
+    pub(super) locals: u64,
+    pub(super) nesting: u64,
+    pub(super) branches: u64,
+    pub(super) stack: u64,
+    pub(super) values: u64,
+    /// Its loops.
+    pub(super) loops: u64,
+    /// How deep they are nested.
+    pub(super) loop_nesting: u64,
+}
+
+/// Why a function cannot be compiled.
+pub(super) enum Unfit {
+    Exceeds(&'static Limit, u64),
+    Damaged(wasmparser::Error),
+}
+
+impl From<wasmparser::Error> for Unfit {
+    fn from(error: wasmparser::Error) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl Unfit {
+    pub(super) fn exceeded(limit: &'static Limit, value: u64) -> Result<(), Self> {
+        match value > limit.most {
+            true => Err(Self::Exceeds(limit, value)),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn at(self, place: impl FnOnce() -> String) -> super::Unfit {
+        match self {
+            Self::Exceeds(limit, value) => super::Unfit::Exceeds(Exceeded {
+                limit,
+                value,
+                place: place(),
+            }),
+            Self::Damaged(error) => error.into(),
+        }
+    }
+}
+
+impl Counted {
+    /// The values that may be live at once, times the places where they may be.
+    pub(super) fn live(&self) -> u64 {
+        (self.locals + self.stack).saturating_mul(self.branches + 1)
+    }
+
+    /// The values that may change in each of its loops.
+    pub(super) fn in_loops(&self) -> u64 {
+        self.locals.saturating_mul(self.loops)
+    }
+
+    fn check(&self) -> Result<(), Unfit> {
+        Unfit::exceeded(&limits::LOOP_NESTING, self.loop_nesting)?;
+        Unfit::exceeded(&limits::FUNCTION_LOOPS, self.in_loops())?;
+        Unfit::exceeded(&limits::FUNCTION_NESTING, self.nesting)?;
+        Unfit::exceeded(&limits::FUNCTION_BRANCHES, self.branches)?;
+        Unfit::exceeded(&limits::FUNCTION_STACK, self.stack)?;
+        Unfit::exceeded(&limits::FUNCTION_VALUES, self.values)?;
+        Unfit::exceeded(&limits::FUNCTION_LIVE, self.live())
+    }
+}
+
+/// Counts what a function has; the error is the first limit that it exceeds.
+pub(super) fn count(
+    body: &FunctionBody<'_>,
+    validator: &mut FuncValidator<ValidatorResources>,
+) -> Result<Counted, Unfit> {
+    let range = body.range();
+    let mut counted = Counted {
+        bytes: (range.end - range.start) as u64,
+        ..Counted::default()
+    };
+    Unfit::exceeded(&limits::FUNCTION_BYTES, counted.bytes)?;
+    let mut locals = body.get_binary_reader();
+    validator.read_locals(&mut locals)?;
+    counted.locals = validator.len_locals().into();
+    Unfit::exceeded(&limits::FUNCTION_LOCALS, counted.locals)?;
+    let mut operators = body.get_operators_reader()?;
+    let mut loops = Loops::default();
+    while !operators.eof() {
+        let (operator, offset) = operators.read_with_offset()?;
+        loops.read(&operator);
+        counted.loops = loops.all;
+        counted.loop_nesting = loops.deepest;
+        let (branches, values) = weigh(&operator, validator);
+        counted.branches = counted.branches.saturating_add(branches);
+        counted.values = counted.values.saturating_add(1).saturating_add(values);
+        // Checked before the validator looks at each of the values.
+        counted.check()?;
+        validator.op(offset, &operator)?;
+        counted.stack = counted.stack.max(validator.operand_stack_height().into());
+        counted.nesting = counted.nesting.max(validator.control_stack_height().into());
+    }
+    operators.finish()?;
+    counted.check()?;
+    Ok(counted)
+}
+
+/// The loops of a function, as they are read.
+#[derive(Default)]
+struct Loops {
+    /// The blocks that are open, and whether each is a loop.
+    open: Vec<bool>,
+    nested: u64,
+    deepest: u64,
+    all: u64,
+}
+
+impl Loops {
+    fn read(&mut self, operator: &Operator<'_>) {
+        match operator {
+            Operator::Loop { .. } => {
+                self.open.push(true);
+                self.all += 1;
+                self.nested += 1;
+                self.deepest = self.deepest.max(self.nested);
+            }
+            Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => self.open.push(false),
+            // The last one ends the function, which is no block.
+            Operator::End if self.open.pop() == Some(true) => self.nested -= 1,
+            _ => {}
+        }
+    }
+}
+
+/// How many ways control may go on after an instruction, other than to the next one, and how many values it takes
+/// and gives that its own bytes do not show.
+fn weigh(operator: &Operator<'_>, validator: &FuncValidator<ValidatorResources>) -> (u64, u64) {
+    let resources = validator.resources();
+    let of_type = |index: u32| resources.sub_type_at(index).map_or(0, arity);
+    let of_function = |index: u32| resources.type_index_of_function(index).map_or(0, of_type);
+    let of_block = |block: &BlockType| match block {
+        BlockType::Empty => 0,
+        BlockType::Type(_) => 1,
+        BlockType::FuncType(index) => of_type(*index),
+    };
+    let of_label = |depth: u32| {
+        let frame = validator.get_control_frame(depth as usize);
+        frame.map_or(0, |frame| of_block(&frame.block_type))
+    };
+    match operator {
+        Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+            (1, of_block(blockty))
+        }
+        Operator::Else => (1, of_label(0)),
+        Operator::End => (0, of_label(0)),
+        Operator::TryTable { try_table } => {
+            let catches = try_table.catches.len() as u64;
+            (1 + catches, of_block(&try_table.ty).saturating_add(catches))
+        }
+        Operator::Br { relative_depth }
+        | Operator::BrIf { relative_depth }
+        | Operator::BrOnNull { relative_depth }
+        | Operator::BrOnNonNull { relative_depth }
+        | Operator::BrOnCast { relative_depth, .. }
+        | Operator::BrOnCastFail { relative_depth, .. } => (1, of_label(*relative_depth)),
+        Operator::BrTable { targets } => {
+            let ways = u64::from(targets.len()) + 1;
+            // Every target of a table takes as many values as its default.
+            (ways, ways.saturating_mul(of_label(targets.default())))
+        }
+        Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+            (0, of_function(*function_index))
+        }
+        Operator::CallIndirect { type_index, .. }
+        | Operator::ReturnCallIndirect { type_index, .. }
+        | Operator::CallRef { type_index }
+        | Operator::ReturnCallRef { type_index } => (0, of_type(*type_index)),
+        Operator::Return => {
+            let outermost = validator.control_stack_height().saturating_sub(1);
+            (1, of_label(outermost))
+        }
+        _ => (0, 0),
+    }
+}
+
+/// The parameters and results of a function type; the fields of another one.
+fn arity(ty: &wasmparser::SubType) -> u64 {
+    use wasmparser::CompositeInnerType;
+    match &ty.composite_type.inner {
+        CompositeInnerType::Func(function) => (function.params().len() + function.results().len()) as u64,
+        CompositeInnerType::Struct(fields) => fields.fields.len() as u64,
+        CompositeInnerType::Array(_) | CompositeInnerType::Cont(_) => 0,
+    }
+}

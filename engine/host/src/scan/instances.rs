@@ -1,0 +1,185 @@
+//! What an instance of a component consists of: the instances, memories and tables of everything that it
+//! instantiates, each as often as it is instantiated.
+//!
+//! A few hundred bytes can stand for any number of instances, as a component may instantiate another one many
+//! times, which does the same. So each definition is counted once, when it ends, and an instantiation adds the
+//! count of what it instantiates.
+//!
+//! A module or component that comes from outside of its component (an import, or the export of an instance) is
+//! known only when the component is linked. It counts as the largest one that the file has had so far.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Instance,
+};
+
+use super::limits::{self, Exceeded};
+
+/// What an instance has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) core_instances: u64,
+    pub(crate) component_instances: u64,
+    pub(crate) memories: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) tables: u64,
+    pub(crate) table_elements: u64,
+}
+
+impl Weight {
+    fn combined(self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            core_instances: combine(self.core_instances, other.core_instances),
+            component_instances: combine(self.component_instances, other.component_instances),
+            memories: combine(self.memories, other.memories),
+            memory_bytes: combine(self.memory_bytes, other.memory_bytes),
+            tables: combine(self.tables, other.tables),
+            table_elements: combine(self.table_elements, other.table_elements),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        *self = self.combined(other, u64::saturating_add);
+    }
+
+    fn check(&self) -> Result<(), Exceeded> {
+        let counts = [
+            (&limits::CORE_INSTANCES, self.core_instances),
+            (&limits::COMPONENT_INSTANCES, self.component_instances),
+            (&limits::MEMORIES, self.memories),
+            (&limits::MEMORY_BYTES, self.memory_bytes),
+            (&limits::TABLES, self.tables),
+            (&limits::TABLE_ELEMENTS, self.table_elements),
+        ];
+        counts
+            .into_iter()
+            .try_for_each(|(limit, value)| limit.check(value, || "an instance of the component".to_owned()))
+    }
+}
+
+/// The components that the reader is in, from the outside.
+#[derive(Default)]
+pub(crate) struct Instances {
+    open: Vec<Open>,
+    largest_module: Weight,
+    largest_component: Weight,
+}
+
+/// A component whose end is not reached.
+#[derive(Default)]
+struct Open {
+    /// Its index space of modules.
+    modules: Vec<Weight>,
+    /// Its index space of components.
+    components: Vec<Weight>,
+    own: Weight,
+}
+
+impl Instances {
+    pub(crate) fn begin_component(&mut self) {
+        self.open.push(Open::default());
+    }
+
+    /// Ends the innermost component. Gives what it weighs once nothing else is open.
+    pub(crate) fn end_component(&mut self) -> Option<Weight> {
+        let ended = self.open.pop()?.own;
+        self.largest_component = self.largest_component.combined(ended, u64::max);
+        match self.open.last_mut() {
+            Some(outer) => {
+                outer.components.push(ended);
+                None
+            }
+            None => Some(ended),
+        }
+    }
+
+    /// Ends a module of the innermost component, which has these memories and tables of its own.
+    pub(crate) fn end_module(&mut self, own: Weight) {
+        let weight = Weight {
+            core_instances: 1,
+            ..own
+        };
+        self.largest_module = self.largest_module.combined(weight, u64::max);
+        if let Some(open) = self.open.last_mut() {
+            open.modules.push(weight);
+        }
+    }
+
+    /// An import, or an alias of an instance's export: something that is not known.
+    pub(crate) fn unknown(&mut self, kind: ComponentExternalKind) {
+        let (module, component) = (self.largest_module, self.largest_component);
+        let Some(open) = self.open.last_mut() else { return };
+        match kind {
+            ComponentExternalKind::Module => open.modules.push(module),
+            ComponentExternalKind::Component => open.components.push(component),
+            _ => {}
+        }
+    }
+
+    /// An export is another index of what it exports.
+    pub(crate) fn export(&mut self, kind: ComponentExternalKind, index: u32) {
+        let Some(open) = self.open.last_mut() else { return };
+        let space = match kind {
+            ComponentExternalKind::Module => &mut open.modules,
+            ComponentExternalKind::Component => &mut open.components,
+            _ => return,
+        };
+        let exported = space.get(index as usize).copied();
+        space.push(exported.unwrap_or_default());
+    }
+
+    pub(crate) fn alias(&mut self, alias: &ComponentAlias<'_>) {
+        match *alias {
+            ComponentAlias::InstanceExport { kind, .. } => self.unknown(kind),
+            ComponentAlias::CoreInstanceExport { .. } => {}
+            ComponentAlias::Outer { kind, count, index } => {
+                let outer = self.open.len().checked_sub(count as usize + 1);
+                let Some(outer) = outer.and_then(|at| self.open.get(at)) else {
+                    return;
+                };
+                let at = index as usize;
+                match kind {
+                    ComponentOuterAliasKind::CoreModule => {
+                        let weight = outer.modules.get(at).copied().unwrap_or_default();
+                        self.last(|open| open.modules.push(weight));
+                    }
+                    ComponentOuterAliasKind::Component => {
+                        let weight = outer.components.get(at).copied().unwrap_or_default();
+                        self.last(|open| open.components.push(weight));
+                    }
+                    ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
+                }
+            }
+        }
+    }
+
+    fn last(&mut self, change: impl FnOnce(&mut Open)) {
+        if let Some(open) = self.open.last_mut() {
+            change(open);
+        }
+    }
+
+    pub(crate) fn core_instance(&mut self, instance: &Instance<'_>) -> Result<(), Exceeded> {
+        let (Instance::Instantiate { module_index, .. }, Some(open)) = (instance, self.open.last_mut())
+        else {
+            return Ok(());
+        };
+        let module = open.modules.get(*module_index as usize).copied();
+        open.own.add(module.unwrap_or_default());
+        open.own.check()
+    }
+
+    pub(crate) fn component_instance(&mut self, instance: &ComponentInstance<'_>) -> Result<(), Exceeded> {
+        let (ComponentInstance::Instantiate { component_index, .. }, Some(open)) =
+            (instance, self.open.last_mut())
+        else {
+            return Ok(());
+        };
+        let component = open.components.get(*component_index as usize).copied();
+        open.own.add(component.unwrap_or_default());
+        open.own.add(Weight {
+            component_instances: 1,
+            ..Weight::default()
+        });
+        open.own.check()
+    }
+}

@@ -1,0 +1,93 @@
+//! What a component may have before it is compiled: the limits of [`scan`](super), by name. docs/limits.md lists
+//! them; a test holds that page against this table.
+
+use std::fmt;
+
+/// The most that a component, a core module or a function may have of something.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// As messages and the documentation name it.
+    pub(crate) name: &'static str,
+    /// What is counted.
+    pub(crate) what: &'static str,
+    /// The largest number that is allowed.
+    pub(crate) most: u64,
+}
+
+macro_rules! limits {
+    ($($constant:ident = $name:literal, $most:expr, $what:literal;)*) => {
+        $(pub(crate) const $constant: Limit = Limit { name: $name, what: $what, most: $most };)*
+        /// Every limit, in the order of the documentation.
+        #[cfg(test)]
+        pub(crate) const ALL: &[&Limit] = &[$(&$constant),*];
+    };
+}
+
+limits! {
+    // One function.
+    FUNCTION_BYTES = "function_bytes", 1 << 20, "bytes of code";
+    FUNCTION_LOCALS = "function_locals", 10_000, "locals and parameters";
+    FUNCTION_NESTING = "function_nesting", 5_000, "nested blocks";
+    LOOP_NESTING = "loop_nesting", 100, "nested loops";
+    FUNCTION_LOOPS = "function_loops", 100_000, "locals times loops";
+    FUNCTION_BRANCHES = "function_branches", 100_000, "blocks and branches";
+    FUNCTION_STACK = "function_stack", 10_000, "values on its stack at once";
+    FUNCTION_VALUES = "function_values", 1_500_000, "values that its instructions take and give";
+    FUNCTION_LIVE = "function_live", 10_000_000, "locals and stack places times blocks and branches";
+    FUNCTION_ARITY = "function_arity", 250, "parameters and results";
+    // A component with all that is nested in it, as its file has it.
+    CODE_LIVE = "code_live", 200_000_000, "locals and stack places times blocks and branches, over all functions";
+    FUNCTIONS = "functions", 200_000, "core functions";
+    COMPONENT_NESTING = "component_nesting", 16, "levels of nested components";
+    CORE_MODULES = "core_modules", 500, "core modules";
+    COMPONENTS = "components", 500, "nested components";
+    TYPES = "types", 50_000, "types";
+    CANONICAL_FUNCTIONS = "canonical_functions", 20_000, "lifted and lowered functions";
+    IMPORTS = "imports", 50_000, "imports";
+    EXPORTS = "exports", 50_000, "exports";
+    GLOBALS = "globals", 50_000, "globals";
+    ELEMENT_SEGMENTS = "element_segments", 20_000, "element segments";
+    DATA_SEGMENTS = "data_segments", 50_000, "data segments";
+    // An instance of the component: what is instantiated several times counts each time.
+    CORE_INSTANCES = "core_instances", 128, "instances of core modules";
+    COMPONENT_INSTANCES = "component_instances", 500, "instances of nested components";
+    MEMORIES = "memories", 8, "memories";
+    MEMORY_BYTES = "memory_bytes", 4 << 30, "bytes of memory from the start";
+    TABLES = "tables", 32, "tables";
+    TABLE_ELEMENTS = "table_elements", 4 << 16, "table elements from the start";
+}
+
+/// A component has more of something than its limit allows.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) struct Exceeded {
+    pub(crate) limit: &'static Limit,
+    pub(crate) value: u64,
+    /// What has too much: the component, or a core module or function of it.
+    pub(crate) place: String,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, value, place } = self;
+        let Limit { name, what, most } = limit;
+        write!(
+            f,
+            "{place} has {value} {what}, more than the limit of {most} ({name})"
+        )
+    }
+}
+
+impl Limit {
+    /// # Errors
+    /// Where the value is above the limit, with the place that has it.
+    pub(crate) fn check(&'static self, value: u64, place: impl FnOnce() -> String) -> Result<(), Exceeded> {
+        match value > self.most {
+            false => Ok(()),
+            true => Err(Exceeded {
+                limit: self,
+                value,
+                place: place(),
+            }),
+        }
+    }
+}
