@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Definition, Diagnostic, Function, FunctionKind, Graph,
-    graph::{self, with_form},
+    Definition, Function, FunctionKind, Graph,
+    graph::{self, Findings, with_form},
     picture::Picture,
 };
 use serde_json::Value;
@@ -63,13 +63,14 @@ impl Target for Graphs {
     }
 }
 
-fn refused(found: &[Diagnostic]) -> Verdict {
-    let messages: Vec<&str> = found.iter().map(|found| &*found.message).take(2).collect();
+fn refused(found: &Findings) -> Verdict {
+    let shown = found.clone().into_shown();
+    let messages: Vec<&str> = shown.iter().map(|found| &*found.message).take(2).collect();
     Verdict::refused(messages.join("; "))
 }
 
-fn check_findings(found: &[Diagnostic]) {
-    for found in found {
+fn check_findings(found: &Findings) {
+    for found in found.clone().into_shown() {
         assert!(!found.message.is_empty(), "{found:?}");
         assert!(
             found.pointer.is_empty() || found.pointer.starts_with('/'),
@@ -78,7 +79,7 @@ fn check_findings(found: &[Diagnostic]) {
     }
 }
 
-fn check(definition: &Definition, child: &Definition) -> Result<(Graph, Vec<Diagnostic>), Vec<Diagnostic>> {
+fn check(definition: &Definition, child: &Definition) -> Result<(Graph, Findings), Findings> {
     graph::check(definition, function, |name| match name {
         "missing" => Err("there is no graph `missing`".to_owned()),
         _ => Ok(Some(child)),

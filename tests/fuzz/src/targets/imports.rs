@@ -87,7 +87,7 @@ fn change(random: &mut Random, lines: &mut Vec<String>, donors: &[&str]) {
 
 async fn import(host: &Host, input: &[u8]) -> Verdict {
     let engine = served::engine(host, Arc::new(served::StoppedClock));
-    let id = match engine.import(input).await {
+    let id = match engine.import(input.to_vec()).await {
         Ok(id) => id,
         Err(error) => {
             assert_eq!(kept(&engine).await, (0, 0), "{error} leaves something");
@@ -96,7 +96,7 @@ async fn import(host: &Host, input: &[u8]) -> Verdict {
     };
     let export = exported(&engine, id).await;
     let other = served::engine(host, Arc::new(served::StoppedClock));
-    let again = other.import(&export).await;
+    let again = other.import(export.clone()).await;
     assert_eq!(again.expect("what was imported and exported is an export"), id);
     let second = exported(&other, id).await;
     assert_eq!(String::from_utf8_lossy(&export), String::from_utf8_lossy(&second));

@@ -34,7 +34,10 @@ impl Clock for StoppedClock {
 pub(crate) fn host() -> Result<Host> {
     let cache = target_folder().join("fuzz/compiled");
     Ok(Host::new(HostSettings {
-        cache_dir: Some(cache),
+        cache: Some(heddle_host::CacheSettings::new(
+            cache,
+            heddle_host::CacheKey::from_text(&"5a".repeat(32)).context("a key has 64 digits")?,
+        )),
         calls_at_once: 16,
         call_timeout: Duration::from_secs(2),
         ..HostSettings::default()
