@@ -310,7 +310,7 @@ async fn only_so_many_components_are_kept_and_one_that_is_kept_takes_no_more() {
         let (journal, functions, engine) = world(settings).await;
         journal.put_plugin(kept.clone()).await.unwrap();
         let refused = engine
-            .register_plugin(b"another".as_slice().into(), None)
+            .register_plugin(b"another".as_slice().into(), None, false)
             .await
             .unwrap_err();
         assert!(matches!(refused, RegisterPluginError::Full(_)), "{refused}");
@@ -322,7 +322,7 @@ async fn only_so_many_components_are_kept_and_one_that_is_kept_takes_no_more() {
         );
         // The script refuses every component that comes as far as this.
         let refused = engine
-            .register_plugin(b"kept".as_slice().into(), None)
+            .register_plugin(b"kept".as_slice().into(), None, false)
             .await
             .unwrap_err();
         assert!(matches!(refused, RegisterPluginError::Register(_)), "{refused}");
