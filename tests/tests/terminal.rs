@@ -215,6 +215,7 @@ fn no_argument_that_a_message_repeats_acts_on_the_terminal() {
         &["store", "check", "--store", HOSTILE],
         &["serve", "--listen", HOSTILE, "--store", HOSTILE],
         &["serve", "--policy", HOSTILE, "--store", &store],
+        &["serve", "--store", "sqlite::memory:"],
     ] {
         let output = run("http://127.0.0.1:9", arguments);
         assert!(!output.status.success(), "{arguments:?}: {output:?}");

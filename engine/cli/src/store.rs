@@ -57,6 +57,9 @@ pub(crate) struct Place {
 /// The file of `--store`.
 pub(crate) fn path(store: &str) -> anyhow::Result<PathBuf> {
     match store.split_once(':') {
+        Some(("sqlite", ":memory:")) => Err(Usage::error(
+            "--store sqlite::memory: is not available: runs are kept in a file; name one, as in sqlite:heddle.db",
+        )),
         Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
         // What stands behind the scheme may have a password in it.
         Some((scheme, _)) => Err(Usage::error(format!(
