@@ -21,7 +21,7 @@ use crate::{
 
 async fn world() -> (Arc<MemoryJournal>, Arc<ManualClock>, Arc<Scripted>, Engine) {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
-    let clock = ManualClock::at("2026-11-20T00:00:00Z");
+    let clock = ManualClock::at("2036-11-20T00:00:00Z");
     let ports = Ports {
         clock: clock.clone(),
         ..ports(&journal, &functions)
