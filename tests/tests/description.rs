@@ -356,6 +356,7 @@ fn common(server: &Server) {
     server
         .post_with("/v1/runs", large.as_bytes(), &[json_type])
         .problem(413);
+    server.get("/v1/plugins/basics/grants").ok();
     server.get("/healthz").ok();
     server.get("/readyz").ok();
 }

@@ -75,7 +75,7 @@ fn a_graph_is_deleted_once_nothing_uses_it() {
     refused(&outer, &run);
     refused(&newest, &run);
     assert_eq!(server.delete(&format!("/v1/runs/{run}")).status, 204);
-    let every = json!({"graph": "outer", "every": "1h"});
+    let every = json!({"graph": "outer", "when": {"every": "1h"}});
     let mut named = every.clone();
     named["name"] = json!("hourly");
     server.post("/v1/schedules", &named).ok();
