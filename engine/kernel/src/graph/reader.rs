@@ -1,5 +1,7 @@
 //! Reads a definition from JSON and finds every mistake of form at once.
 
+mod places;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -7,6 +9,7 @@ use std::{
 
 use serde_json::{Map as Members, Value};
 
+use self::places::{PLACES, TOP};
 use super::{
     Diagnostic, END, Findings,
     definition::{
@@ -29,43 +32,6 @@ use crate::{
 pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
 /// The variables of an expression that stands before a node.
 pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
-
-const TOP: [&str; 9] = [
-    "$schema",
-    "name",
-    "description",
-    "start",
-    "nodes",
-    "edges",
-    "state",
-    "output",
-    "limits",
-];
-
-/// Where a key that is known elsewhere belongs.
-const PLACES: [(&str, &str); 21] = [
-    ("start", "at the top of the graph"),
-    ("nodes", "at the top of the graph"),
-    ("edges", "at the top of the graph"),
-    ("state", "at the top of the graph"),
-    ("limits", "at the top of the graph, or in a node"),
-    ("grants", "in a node"),
-    ("uses", "in a node"),
-    ("config", "in a node"),
-    ("input", "in a node"),
-    ("output", "in a node, or at the top of the graph"),
-    ("retry", "in a node"),
-    ("on_error", "in a node"),
-    ("compensate", "in a node"),
-    ("when", "in a case of `edges`"),
-    ("to", "in a case of `edges`"),
-    ("merge", "in `state`, under the name of a key"),
-    ("key", "in `state`, beside `\"merge\": \"by_key\"`"),
-    ("at_once", "in `map`, or in `group` of `limits`"),
-    ("group", "in `limits`"),
-    ("journal", "in `limits` at the top of the graph"),
-    ("by", "in `group` of `limits`"),
-];
 
 /// Where a definition comes from, which decides the rules that it is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
