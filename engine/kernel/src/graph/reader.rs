@@ -1,6 +1,7 @@
 //! Reads a definition from JSON and finds every mistake of form at once.
 
 mod places;
+mod values;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,6 +11,8 @@ use std::{
 use serde_json::{Map as Members, Value};
 
 use self::places::{PLACES, TOP};
+pub(crate) use self::values::name_problem;
+pub(super) use self::values::{kind, whole_number};
 use super::{
     Diagnostic, END, Findings,
     definition::{
@@ -587,30 +590,4 @@ impl<'t> Reader<'t> {
             );
         }
     }
-}
-
-/// The whole number that a value is: `3.0` and `3e0` are one, too.
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| {
-        // Up to here a double tells every whole number from the next.
-        let number = value.as_f64()?;
-        (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
-    })
-}
-
-/// What is wrong with a name, if anything is.
-pub(crate) fn name_problem(name: &str) -> Option<String> {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
-    let right = (1..=MAX_NAME_LEN).contains(&name.len()) && name.chars().all(fits);
-    (!right).then(|| {
-        let (shown, more) = match object::clip(name, 2 * MAX_NAME_LEN) {
-            shown if shown.len() < name.len() => (shown, format!("… of {} bytes", name.len())),
-            shown => (shown, String::new()),
-        };
-        format!("has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {shown:?}{more}")
-    })
-}
-
-pub(super) fn kind(value: &Value) -> &'static str {
-    object::kind_of(&value.to_string()).unwrap_or("nothing")
 }
