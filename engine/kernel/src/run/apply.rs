@@ -282,6 +282,10 @@ impl Run {
             self.wait_for(*step, doing)?.attempt = *attempt;
             return Ok(());
         }
+        // What a step is within began before it. An import where that is not so would lead around in a circle.
+        if *within >= *step || item.is_some_and(|item| item.of >= *step) {
+            return Err("it is within a step that did not begin before it".into());
+        }
         let mut task = Task {
             within: *within,
             branch: *branch,
