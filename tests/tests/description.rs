@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const UNKNOWN: &str = "018f0000-0000-7000-8000-000000000000";
 /// Answers that other tests see, since they take a limit or a fault of their own.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 28] = [
     ("call_tool", "502"),
     ("call_tool", "503"),
     ("call_tool", "504"),
@@ -33,6 +33,12 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("signal_run", "503"),
     ("start_run", "429"),
     ("upgrade_run", "503"),
+    ("create_graph", "409"),
+    ("delete_graph", "409"),
+    ("delete_graph", "503"),
+    ("graph_create", "409"),
+    ("import_run", "429"),
+    ("ws_logs", "503"),
 ];
 
 /// A server with the graphs that the demo creates.
@@ -338,6 +344,10 @@ fn common(server: &Server) {
         .get_with("/v1/runs", &[("origin", "https://example.org")])
         .problem(403);
     server.put("/v1/runs", &json!({})).problem(405);
+    let graph = server.create(&json!({"name": "deleted", "nodes": {"a": {"uses": "basics/upper"}}}));
+    let path = format!("/v1/graphs/{graph}");
+    assert_eq!(server.delete(&path).status, 204);
+    server.delete(&path).problem(404);
     server.get("/v1/runs/nonsense").problem(400);
     let large = format!(
         "{{\"graph\": \"starter\", \"state\": {{\"a\": \"{}\"}}}}",
@@ -346,6 +356,7 @@ fn common(server: &Server) {
     server
         .post_with("/v1/runs", large.as_bytes(), &[json_type])
         .problem(413);
+    server.get("/v1/plugins/basics/grants").ok();
     server.get("/healthz").ok();
     server.get("/readyz").ok();
 }

@@ -33,6 +33,7 @@ pages! {
     plugins_runs: "docs/plugins.md",
     runs_runs: "docs/runs.md",
     schedules_runs: "docs/schedules.md",
+    security_runs: "docs/security.md",
     the_golden_files_page_runs: "engine/store/tests/golden/README.md",
     the_page_of_the_plugins_runs: "plugins/README.md",
     basics_runs: "plugins/basics/README.md",
@@ -77,6 +78,14 @@ fn every_command_and_route_that_a_text_names_is_there() {
     let pages = docs::pages();
     let mut wrong: Vec<String> = pages.iter().flat_map(|path| known.check_page(path)).collect();
     wrong.extend(known.check_help());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let tests = docs::Tests::find();
+    let pages = docs::pages();
+    let wrong: Vec<String> = pages.iter().flat_map(|path| tests.check_page(path)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

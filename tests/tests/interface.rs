@@ -75,8 +75,10 @@ fn a_graph_is_deleted_once_nothing_uses_it() {
     refused(&outer, &run);
     refused(&newest, &run);
     assert_eq!(server.delete(&format!("/v1/runs/{run}")).status, 204);
-    let every = json!({"graph": "outer", "every": "1h"});
-    server.put("/v1/schedules/hourly", &every).ok();
+    let every = json!({"graph": "outer", "when": {"every": "1h"}});
+    let mut named = every.clone();
+    named["name"] = json!("hourly");
+    server.post("/v1/schedules", &named).ok();
     refused(&outer, "`hourly`");
     assert_eq!(server.delete("/v1/schedules/hourly").status, 204);
     assert_eq!(server.delete(&path(&outer)).status, 204);

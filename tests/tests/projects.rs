@@ -61,7 +61,7 @@ fn a_folder_that_is_there_and_a_name_that_no_plugin_has_are_refused() {
         ("std", "taken"),
     ] {
         let refused = new(name);
-        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(matches!(refused.status.code(), Some(1 | 2)), "{refused:?}");
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(told.contains(says), "{told}");
     }

@@ -421,12 +421,8 @@ fn mute_watchers(target: &Target) -> anyhow::Result<()> {
     let mut all = Vec::new();
     for _ in 0..100 {
         let mut stream = target.connect()?;
-        stream.write_all(
-            format!(
-                "GET /v1/runs/{run}/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n"
-            )
-            .as_bytes(),
-        )?;
+        let head = "HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream";
+        write!(stream, "GET /v1/runs/{run}/events {head}\r\n\r\n")?;
         all.push(stream);
     }
     std::thread::sleep(Duration::from_secs(2));
@@ -532,16 +528,9 @@ impl Server {
     fn start(arguments: &Arguments) -> anyhow::Result<Self> {
         let _ = std::fs::remove_dir_all(&arguments.folder);
         std::fs::create_dir_all(&arguments.folder)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let child = Command::new(&arguments.heddle)
-            .args([
-                "serve",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--call-timeout",
-                "5",
-                "--store",
-            ])
+            .args(["serve", "--listen", &address, "--call-timeout", "5", "--store"])
             .arg(format!("sqlite:{}", arguments.folder.join("heddle.db").display()))
             .arg("--plugins")
             .arg(&arguments.plugins)
@@ -552,7 +541,7 @@ impl Server {
             .with_context(|| format!("cannot start {}", arguments.heddle.display()))?;
         let server = Self {
             child,
-            address: format!("http://127.0.0.1:{port}"),
+            address: format!("http://{address}"),
         };
         let began = Instant::now();
         while agent().get(format!("{}/readyz", server.address)).call().is_err() {
@@ -576,11 +565,8 @@ impl Server {
     }
 
     /// Makes the largest size so far the size of this moment.
-    fn forget_peak(&self) -> anyhow::Result<()> {
-        Ok(std::fs::write(
-            format!("/proc/{}/clear_refs", self.child.id()),
-            "5",
-        )?)
+    fn forget_peak(&self) -> std::io::Result<()> {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
     }
 }
 

@@ -35,6 +35,7 @@ mod flowchart;
 mod links;
 pub mod markdown;
 mod mentions;
+mod named;
 mod page;
 mod shell;
 pub mod shown;
@@ -46,6 +47,7 @@ use std::{
 
 pub use links::check_links;
 pub use mentions::Known;
+pub use named::Tests;
 pub use page::Page;
 
 use crate::{heddle, repository};
@@ -62,20 +64,19 @@ fn walk(folder: &Path, found: &mut Vec<String>) {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.expect("the folder can be read").path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        // What is built or installed is not the repository's.
-        let made = name.starts_with('.') || ["target", "node_modules", "build"].contains(&&*name);
-        if path.is_dir() && !path.is_symlink() && !made {
+        if path.is_dir() && !path.is_symlink() && !is_made(&path) {
             walk(&path, found);
-        } else if name.ends_with(".md") {
+        } else if path.extension().is_some_and(|end| end == "md") {
             let below = path.strip_prefix(repository()).expect("it is in the repository");
             found.push(below.display().to_string());
         }
     }
+}
+
+/// Whether a folder is built or installed, and so not the repository's.
+fn is_made(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || ["target", "node_modules", "build"].contains(&&*name)
 }
 
 /// Runs the blocks of a page of the repository.

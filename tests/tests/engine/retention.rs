@@ -21,7 +21,8 @@ use crate::{
 
 async fn world() -> (Arc<MemoryJournal>, Arc<ManualClock>, Arc<Scripted>, Engine) {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
-    let clock = ManualClock::at("2026-11-20T00:00:00Z");
+    // Ids have the machine's time, and an import compares them with the clock.
+    let clock = ManualClock::at(&jiff::Timestamp::now().to_string());
     let ports = Ports {
         clock: clock.clone(),
         ..ports(&journal, &functions)

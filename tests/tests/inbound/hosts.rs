@@ -40,6 +40,7 @@ fn get(address: SocketAddr, host: &str) -> u16 {
 fn a_loopback_host_is_answered_on_loopback_alone() {
     let server = exposed(&["--allow-host", "flows.example:8000"]);
     let port = server.address.rsplit_once(':').unwrap().1.parse().unwrap();
+    server.until_logged("--insecure-no-auth");
     let log = server.log.lock().unwrap().clone();
     assert!(
         log.contains("WARN") && log.contains("--insecure-no-auth"),

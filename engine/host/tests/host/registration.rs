@@ -51,10 +51,14 @@ async fn the_descriptions_of_all_plugins_take_only_so_many_bytes() {
         ..settings()
     })
     .unwrap();
+    // Other bytes under another name; the name in a component is its first one.
+    let copy = |name: &str| NewPlugin {
+        name: Some(name.to_owned()),
+        ..NewPlugin::of(named(&component("basics"), name))
+    };
     let mut registered = 0;
     let refused = loop {
-        let copy = named(&component("basics"), &format!("copy{registered}"));
-        match host.register(NewPlugin::of(copy)).await {
+        match host.register(copy(&format!("copy{registered}"))).await {
             Ok(_) => registered += 1,
             Err(error) => break error.to_string(),
         }
@@ -65,18 +69,14 @@ async fn the_descriptions_of_all_plugins_take_only_so_many_bytes() {
     // One that runs keep to has as much room again.
     let kept = NewPlugin {
         hidden: true,
-        ..NewPlugin::of(named(&component("basics"), "kept"))
+        ..copy("kept")
     };
     host.register(kept).await.unwrap();
     // What is removed makes room.
     host.remove(&host.plugins()[0].digest);
-    host.register(NewPlugin::of(named(&component("basics"), "another")))
-        .await
-        .unwrap_err();
+    host.register(copy("another")).await.unwrap_err();
     host.remove(&Digest::of(&named(&component("basics"), "kept")));
-    host.register(NewPlugin::of(named(&component("basics"), "another")))
-        .await
-        .unwrap();
+    host.register(copy("another")).await.unwrap();
 }
 
 #[tokio::test]

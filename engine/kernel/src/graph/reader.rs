@@ -1,5 +1,8 @@
 //! Reads a definition from JSON and finds every mistake of form at once.
 
+mod places;
+mod values;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -7,6 +10,9 @@ use std::{
 
 use serde_json::{Map as Members, Value};
 
+use self::places::{PLACES, TOP};
+pub(crate) use self::values::name_problem;
+pub(super) use self::values::{kind, whole_number};
 use super::{
     Diagnostic, END, Findings,
     definition::{
@@ -29,43 +35,6 @@ use crate::{
 pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
 /// The variables of an expression that stands before a node.
 pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
-
-const TOP: [&str; 9] = [
-    "$schema",
-    "name",
-    "description",
-    "start",
-    "nodes",
-    "edges",
-    "state",
-    "output",
-    "limits",
-];
-
-/// Where a key that is known elsewhere belongs.
-const PLACES: [(&str, &str); 21] = [
-    ("start", "at the top of the graph"),
-    ("nodes", "at the top of the graph"),
-    ("edges", "at the top of the graph"),
-    ("state", "at the top of the graph"),
-    ("limits", "at the top of the graph, or in a node"),
-    ("grants", "in a node"),
-    ("uses", "in a node"),
-    ("config", "in a node"),
-    ("input", "in a node"),
-    ("output", "in a node, or at the top of the graph"),
-    ("retry", "in a node"),
-    ("on_error", "in a node"),
-    ("compensate", "in a node"),
-    ("when", "in a case of `edges`"),
-    ("to", "in a case of `edges`"),
-    ("merge", "in `state`, under the name of a key"),
-    ("key", "in `state`, beside `\"merge\": \"by_key\"`"),
-    ("at_once", "in `map`, or in `group` of `limits`"),
-    ("group", "in `limits`"),
-    ("journal", "in `limits` at the top of the graph"),
-    ("by", "in `group` of `limits`"),
-];
 
 /// Where a definition comes from, which decides the rules that it is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -621,30 +590,4 @@ impl<'t> Reader<'t> {
             );
         }
     }
-}
-
-/// The whole number that a value is: `3.0` and `3e0` are one, too.
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| {
-        // Up to here a double tells every whole number from the next.
-        let number = value.as_f64()?;
-        (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
-    })
-}
-
-/// What is wrong with a name, if anything is.
-pub(crate) fn name_problem(name: &str) -> Option<String> {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
-    let right = (1..=MAX_NAME_LEN).contains(&name.len()) && name.chars().all(fits);
-    (!right).then(|| {
-        let (shown, more) = match object::clip(name, 2 * MAX_NAME_LEN) {
-            shown if shown.len() < name.len() => (shown, format!("… of {} bytes", name.len())),
-            shown => (shown, String::new()),
-        };
-        format!("has 1 to {MAX_NAME_LEN} bytes of letters, digits, spaces and `_-.:/`, got {shown:?}{more}")
-    })
-}
-
-pub(super) fn kind(value: &Value) -> &'static str {
-    object::kind_of(&value.to_string()).unwrap_or("nothing")
 }

@@ -151,7 +151,10 @@ impl Run {
                     .get(name)
                     .ok_or("it names a graph that is not the run's")?;
                 let within = self.tasks.get(step).ok_or("it names no step under way")?.within;
-                let depth = self.executions.get(&within).map_or(0, |of| of.depth) + 1;
+                let depth = self
+                    .executions
+                    .get(&within)
+                    .map_or(0, |of| of.depth.saturating_add(1));
                 let graph = graph.clone();
                 let until = time_limit(&graph, recorded.at);
                 self.begin(*step, (graph, Some(name.clone())), depth, state.clone());
@@ -239,7 +242,7 @@ impl Run {
             at: At::Before(graph.start, None),
             steps: 0,
         };
-        self.branches += 1;
+        self.branches = self.branches.saturating_add(1);
         let execution = Execution {
             graph,
             name,
@@ -279,6 +282,10 @@ impl Run {
             self.wait_for(*step, doing)?.attempt = *attempt;
             return Ok(());
         }
+        // What a step is within began before it. An import where that is not so would lead around in a circle.
+        if *within >= *step || item.is_some_and(|item| item.of >= *step) {
+            return Err("it is within a step that did not begin before it".into());
+        }
         let mut task = Task {
             within: *within,
             branch: *branch,
@@ -314,11 +321,12 @@ impl Run {
         if let Some(item) = item {
             let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
             if let Doing::Map(items) = &mut of.doing {
-                items.begun = items.begun.max(item.index + 1);
+                let next = item.index.checked_add(1).ok_or("an item's index is too large")?;
+                items.begun = items.begun.max(next);
                 items.open += 1;
             }
         } else {
-            execution.steps += 1;
+            execution.steps = execution.steps.checked_add(1).ok_or("it has too many steps")?;
             task.error = execution.join(*branch, joined, task.node)?;
             if !joined.is_empty() && !graph.policies.is_empty() {
                 let at = execution.position(*branch)?;
@@ -395,7 +403,11 @@ impl Run {
                         at: At::place(place(&arm.to)?),
                         steps,
                     });
-                    self.branches = self.branches.max(arm.branch + 1);
+                    let next = arm
+                        .branch
+                        .checked_add(1)
+                        .ok_or("a branch's number is too large")?;
+                    self.branches = self.branches.max(next);
                 }
                 execution.lines.splice(at..=at, lines);
             }

@@ -442,7 +442,7 @@ fn a_number_that_is_too_large_is_shown_without_what_follows_it() {
         ),
         (
             "-9223372036854775809\t",
-            "column 1: the number -9223372036854775809 is too large for an int",
+            "column 2: the number 9223372036854775809 is too large for an int",
         ),
     ] {
         assert_eq!(compile(source, Want::Any).unwrap_err(), problem, "{source:?}");

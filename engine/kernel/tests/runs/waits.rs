@@ -200,11 +200,11 @@ fn a_time_is_seconds_or_a_duration_and_at_most_a_hundred_years() {
         "for",
         "\"5\"",
         expect![[r#"
-        1 run started {"t":"5"}
-        2 step 1 at pause, attempt 1, until 0
-        3 step 1 fails (expression): `sleep.for`: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "5"
-        4 run failed (expression) at pause: `sleep.for`: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "5"
-        failed {"t":"5"}"#]],
+            1 run started {"t":"5"}
+            2 step 1 at pause, attempt 1, until 0
+            3 step 1 fails (expression): `sleep.for`: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "5": a number has a unit, as in "5s"
+            4 run failed (expression) at pause: `sleep.for`: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "5": a number has a unit, as in "5s"
+            failed {"t":"5"}"#]],
     );
     sleeps(
         "for",

@@ -1,0 +1,38 @@
+//! The keys that a definition may have, and where.
+
+pub(super) const TOP: [&str; 9] = [
+    "$schema",
+    "name",
+    "description",
+    "start",
+    "nodes",
+    "edges",
+    "state",
+    "output",
+    "limits",
+];
+
+/// Where a key that is known elsewhere belongs.
+pub(super) const PLACES: [(&str, &str); 21] = [
+    ("start", "at the top of the graph"),
+    ("nodes", "at the top of the graph"),
+    ("edges", "at the top of the graph"),
+    ("state", "at the top of the graph"),
+    ("limits", "at the top of the graph, or in a node"),
+    ("grants", "in a node"),
+    ("uses", "in a node"),
+    ("config", "in a node"),
+    ("input", "in a node"),
+    ("output", "in a node, or at the top of the graph"),
+    ("retry", "in a node"),
+    ("on_error", "in a node"),
+    ("compensate", "in a node"),
+    ("when", "in a case of `edges`"),
+    ("to", "in a case of `edges`"),
+    ("merge", "in `state`, under the name of a key"),
+    ("key", "in `state`, beside `\"merge\": \"by_key\"`"),
+    ("at_once", "in `map`, or in `group` of `limits`"),
+    ("group", "in `limits`"),
+    ("journal", "in `limits` at the top of the graph"),
+    ("by", "in `group` of `limits`"),
+];
