@@ -395,7 +395,8 @@ impl Plan {
     async fn start(mut self, running: Arc<Running>) -> anyhow::Result<Engine> {
         let named: Vec<String> = self.host.policy.names().map(str::to_owned).collect();
         // A store of an earlier version is migrated, which takes a while.
-        let journal = tokio::task::spawn_blocking(move || SqliteJournal::open(SqliteSettings::new(&self.store)));
+        let journal =
+            tokio::task::spawn_blocking(move || SqliteJournal::open(SqliteSettings::new(&self.store)));
         let journal = journal.await??;
         self.host.cache = Some(self.cache.settings(&journal).await?);
         let host = tokio::task::spawn_blocking(move || Host::new(self.host));

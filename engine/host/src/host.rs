@@ -353,9 +353,7 @@ impl Inner {
         component: Arc<[u8]>,
     ) -> Result<Source, RegisterError> {
         let (host, digest) = (self.clone(), digest.clone());
-        let kept = tokio::task::spawn_blocking(move || {
-            host.cache.keep(in_use, &digest, &component)
-        });
+        let kept = tokio::task::spawn_blocking(move || host.cache.keep(in_use, &digest, &component));
         let failed = |error| RegisterError::Failed(format!("the component could not be kept: {error}"));
         kept.await.map_err(failed)
     }

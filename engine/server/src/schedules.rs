@@ -35,8 +35,9 @@ use crate::{
     "when": {"cron": "0 9 * * 1-5", "time_zone": "Europe/Zurich"}, "overlap": "skip", "catch_up": "one"
 }))]
 pub(crate) struct PutBody<'b> {
-    /// Its name: up to 100 letters, digits and `_-.`.
-    #[schema(min_length = 1, max_length = 100, pattern = "^[\\p{Alphabetic}\\p{N}_\\-.]+$")]
+    /// The schedule's name: up to 100 letters, digits and `_-.`.
+    // Slightly wider than the server's rule (`char::is_alphanumeric`): few regex engines know `\p{Alphabetic}`.
+    #[schema(min_length = 1, max_length = 100, pattern = "^[\\p{L}\\p{M}\\p{N}_\\-.]+$")]
     name: String,
     /// The graph's id, or its name: then each run is of the newest graph with it.
     graph: String,

@@ -34,12 +34,12 @@ use tempfile::NamedTempFile;
 use wasmtime::{Engine, component::Component};
 
 pub use self::entry::CacheKey;
-pub(crate) use self::{process::InUse, source::Source};
 use self::{
     entry::{Context, ReadError},
     evict::{Limits, Stored},
     process::Process,
 };
+pub(crate) use self::{process::InUse, source::Source};
 use crate::settings::CacheSettings;
 
 /// The subfolder of components as they are.

@@ -81,7 +81,12 @@ const COMMON: [Common; 10] = [
     Common {
         name: "Unavailable",
         of: Of::WithStore,
-        kinds: &[Kind::STORE_UNAVAILABLE, Kind::STARTING, Kind::STOPPING, Kind::NO_MEMORY],
+        kinds: &[
+            Kind::STORE_UNAVAILABLE,
+            Kind::STARTING,
+            Kind::STOPPING,
+            Kind::NO_MEMORY,
+        ],
     },
 ];
 
