@@ -170,7 +170,7 @@ fn a_bomb_is_refused_before_it_is_compiled() {
 
 #[test]
 fn a_component_that_takes_too_much_memory_or_time_is_refused() {
-    let server = server(&["--compile-memory", "100", "--compile-timeout", "1"]);
+    let server = server(&["--compile-memory", "4096", "--compile-timeout", "1"]);
     let told = refusal(&server, &slow());
     assert!(
         told.contains("longer than the limit of 1 s (compile_timeout)") && told.contains("--compile-timeout"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const UNKNOWN: &str = "018f0000-0000-7000-8000-000000000000";
 /// Answers that other tests see, since they take a limit or a fault of their own.
-const ELSEWHERE: [(&str, &str); 28] = [
+const ELSEWHERE: [(&str, &str); 30] = [
     ("call_tool", "502"),
     ("call_tool", "503"),
     ("call_tool", "504"),
@@ -21,10 +21,12 @@ const ELSEWHERE: [(&str, &str); 28] = [
     ("graph_run", "429"),
     ("import_run", "413"),
     ("inspect_plugin", "409"),
+    ("inspect_plugin", "503"),
     ("pause_run", "503"),
     ("put_schedule", "409"),
     ("readyz", "503"),
     ("register_plugin", "409"),
+    ("register_plugin", "503"),
     ("resume_run", "503"),
     ("retry_run", "503"),
     ("run_schedule", "409"),
