@@ -11,11 +11,11 @@ use std::{
 };
 
 use heddle_kernel::{
-    Digest, Event, FailureKind, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp,
+    Digest, Event, EventRecord, FailureKind, GraphId, Level, Object, RunError, RunId, Status, Timestamp,
     object::json,
 };
 use heddle_runtime::ports::{
-    Ack, Append, GraphRow, Journal, Leaves, NewRun, Request, RunEnd, RunFilter, RunSnapshot, RunWait,
+    Ack, Append, GraphRow, Journal, NewRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait,
 };
 
 use crate::lot::Lot;
@@ -41,8 +41,8 @@ pub struct Planned {
     /// Its first event is the run's first.
     begins: bool,
     reopens: bool,
-    events: Vec<Arc<Recorded>>,
-    leaves: Leaves,
+    events: Vec<Arc<EventRecord>>,
+    disposition: RunDisposition,
     request: Option<Request>,
     snapshot: Option<RunSnapshot>,
 }
@@ -202,16 +202,16 @@ impl Growing {
             };
             events.push(line(&"x".repeat(length as usize)));
         }
-        let leaves = match lot.within(0..9) {
+        let disposition = match lot.within(0..9) {
             0 | 1 if !begins => self.ends(&mut events, lot),
-            2 => Leaves::Waiting(RunWait {
+            2 => RunDisposition::Waiting(RunWait {
                 until: lot.once_in(2).then(|| Timestamp(lot.within(1..1_000) as i64)),
             }),
-            3 => Leaves::Paused,
-            4 if begins => Leaves::Queued,
-            _ => Leaves::Running,
+            3 => RunDisposition::Paused,
+            4 if begins => RunDisposition::Queued,
+            _ => RunDisposition::Running,
         };
-        if matches!(leaves, Leaves::Queued) {
+        if matches!(disposition, RunDisposition::Queued) {
             // Nothing of it has begun.
             events.truncate(1);
         }
@@ -219,14 +219,14 @@ impl Growing {
         self.seq += events.len() as u64;
         let events = events.into_iter().zip(first..).map(|(event, seq)| {
             let at = Timestamp(1_000 + seq as i64);
-            Arc::new(Recorded { seq, at, event })
+            Arc::new(EventRecord { seq, at, event })
         });
         let run = run_id(self.number);
         self.appends.push(Planned {
             begins,
             reopens,
             events: events.collect(),
-            leaves,
+            disposition,
             request: lot.once_in(3).then(|| Request {
                 to: (!begins).then_some(run),
                 key: format!("key-{}-{first}", self.number).into(),
@@ -246,7 +246,7 @@ impl Growing {
         });
     }
 
-    fn ends(&mut self, events: &mut Vec<Event>, lot: &mut Lot) -> Leaves {
+    fn ends(&mut self, events: &mut Vec<Event>, lot: &mut Lot) -> RunDisposition {
         self.failed = lot.once_in(2);
         self.over = !self.failed;
         let (status, error) = match self.failed {
@@ -258,7 +258,7 @@ impl Growing {
             None => Event::RunFinished,
         });
         let at = Timestamp(2_000);
-        Leaves::Over(RunEnd { status, at, error })
+        RunDisposition::Over(RunEnd { status, at, error })
     }
 }
 
@@ -306,7 +306,7 @@ impl Planned {
             }),
             reopens: self.reopens,
             events: self.events.clone(),
-            leaves: self.leaves.clone(),
+            disposition: self.disposition.clone(),
             requests: self.request.iter().cloned().collect(),
             snapshot: self.snapshot.clone(),
             ack,
@@ -452,13 +452,13 @@ async fn held_of(planned: &[Planned], number: usize, journal: &dyn Journal) -> u
     };
     let row = row.unwrap_or_else(|| panic!("run {number}: it has events and no row"));
     assert_eq!(row.last_seq, texts.len() as u64, "run {number}");
-    assert_eq!(row.status, last.leaves.status(), "run {number}");
-    let due = match &last.leaves {
-        Leaves::Waiting(wait) => wait.until,
+    assert_eq!(row.status, last.disposition.status(), "run {number}");
+    let due = match &last.disposition {
+        RunDisposition::Waiting(wait) => wait.until,
         _ => None,
     };
     assert_eq!(row.wake_at, due, "run {number}");
-    let error = matches!(last.leaves.status(), Status::Failed);
+    let error = matches!(last.disposition.status(), Status::Failed);
     assert_eq!(row.error.is_some(), error, "run {number}");
     for (at, append) in planned.iter().enumerate() {
         if let Some(request) = &append.request {
@@ -491,7 +491,7 @@ async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal)
     let last = |number: usize| workload.runs[number][..held[number]].last();
     let of = |status: Status| -> BTreeSet<RunId> {
         let all = 0..held.len();
-        let with = all.filter(|number| last(*number).is_some_and(|last| last.leaves.status() == status));
+        let with = all.filter(|number| last(*number).is_some_and(|last| last.disposition.status() == status));
         with.map(run_id).collect()
     };
     let unfinished = journal.unfinished().await.expect("it can be read");
@@ -508,8 +508,8 @@ async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal)
         .due(Timestamp(i64::MAX), 1_000)
         .await
         .expect("it can be read");
-    let waits = |number: &usize| match last(*number).map(|last| &last.leaves) {
-        Some(Leaves::Waiting(wait)) => wait.until.is_some(),
+    let waits = |number: &usize| match last(*number).map(|last| &last.disposition) {
+        Some(RunDisposition::Waiting(wait)) => wait.until.is_some(),
         _ => false,
     };
     let expected: BTreeSet<RunId> = (0..held.len()).filter(waits).map(run_id).collect();
@@ -522,6 +522,6 @@ async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal)
     }
 }
 
-fn text(event: &Recorded) -> String {
+fn text(event: &EventRecord) -> String {
     serde_json::to_string(event).expect("events serialize")
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// One numbered entry of a run's journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct EventRecord {
     /// The number in the run, from 1, without gaps.
     pub seq: u64,
     /// When it was decided.
@@ -158,8 +158,8 @@ pub enum Event {
         /// Why.
         failure: Failure,
         /// What follows.
-        #[serde(default, skip_serializing_if = "Then::is_raise")]
-        then: Then,
+        #[serde(default, skip_serializing_if = "FailureAction::is_raise")]
+        then: FailureAction,
     },
     /// A signal came to the run: it is kept until a wait takes it.
     SignalReceived {
@@ -241,7 +241,7 @@ impl Event {
             | Self::ItemFinished { step, .. }
             | Self::StepFailed {
                 step,
-                then: Then::Raise | Then::Goto(_),
+                then: FailureAction::Raise | FailureAction::Goto(_),
                 ..
             } => Some(*step),
             _ => None,
@@ -272,7 +272,7 @@ pub struct Item {
 /// What follows a failed attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Then {
+pub enum FailureAction {
     /// The graph that the step belongs to fails.
     #[default]
     Raise,
@@ -284,7 +284,7 @@ pub enum Then {
     Item,
 }
 
-impl Then {
+impl FailureAction {
     fn is_raise(&self) -> bool {
         *self == Self::Raise
     }

@@ -19,8 +19,8 @@ pub mod schedule;
 pub mod schema;
 pub mod tokens;
 
-pub use event::{Event, Failure, FailureKind, Level, Next, Recorded, RunError};
+pub use event::{Event, EventRecord, Failure, FailureKind, Level, Next, RunError};
 pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};
 pub use ids::{Digest, GraphId, RunId, Timestamp};
 pub use object::{Json, Object};
-pub use run::{Answer, Input, Outcome, Owed, Prepared, Refusal, Route, Run, Status, decide};
+pub use run::{Answer, Input, Outcome, PendingWork, Prepared, Refusal, Route, Run, Status, decide};

@@ -9,7 +9,7 @@ use std::{
 
 use heddle_kernel::{
     Answer, Definition, Digest, Failure, FailureKind, Function, FunctionKind, Graph, Input, Json, Object,
-    Outcome, Owed, Route, Run, RunId, Severity, Timestamp, decide,
+    Outcome, PendingWork, Route, Run, RunId, Severity, Timestamp, decide,
     event::FunctionRef,
     graph::{self, SCHEMA},
     object::to_json,
@@ -224,9 +224,9 @@ impl Page {
         let mut now = Timestamp(1_790_000_000_000);
         let mut run = self.start(example, state, now);
         while !run.status.is_over() {
-            let call = run.owed().find_map(|owed| match owed {
-                Owed::Call { step, attempt } => Some((step, attempt)),
-                Owed::Wait { .. } => None,
+            let call = run.pending_work().find_map(|pending_work| match pending_work {
+                PendingWork::Call { step, attempt } => Some((step, attempt)),
+                PendingWork::Wait { .. } => None,
             });
             let input = if let Some((step, attempt)) = call {
                 Input::Answered {

@@ -6,7 +6,7 @@ pub use self::started::StartedRun;
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Diagnostic, Digest, Failure, Graph, GraphId, Json, Level, Object, Recorded, Refusal, Run, RunError,
+    Diagnostic, Digest, EventRecord, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError,
     RunId, Severity, Status, Timestamp,
     run::{BranchView, Given, Waiting},
 };
@@ -362,7 +362,7 @@ pub struct RunView {
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The events, in order.
-    pub events: Vec<Arc<Recorded>>,
+    pub events: Vec<Arc<EventRecord>>,
     /// Whether the run is over and nothing follows them: it may still be retried later, where it failed.
     pub over: bool,
 }

@@ -6,8 +6,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use heddle_kernel::{
-    Event, Failure, FailureKind, Input, Json, Level, Object, Prepared, Recorded, Run, RunId, decide,
-    event::{Arm, FunctionRef, Next, Then},
+    Event, EventRecord, Failure, FailureKind, Input, Json, Level, Object, Prepared, Run, RunId, decide,
+    event::{Arm, FailureAction, FunctionRef, Next},
     object::to_json,
     tokens::same,
 };
@@ -104,7 +104,7 @@ impl Backtest {
         functions: &dyn Functions,
         plugin: &PluginInfo,
         run: &Run,
-        recorded: &Recorded,
+        recorded: &EventRecord,
         (step, attempt): (u64, u32),
         call: Prepared,
     ) {
@@ -206,7 +206,7 @@ impl Outcome {
             }),
             Event::StepFailed { failure, then, .. } => {
                 let next = match then {
-                    Then::Goto(node) => Some(node),
+                    FailureAction::Goto(node) => Some(node),
                     _ => None,
                 };
                 return Self::failed(failure, next);

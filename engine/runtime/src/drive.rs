@@ -9,7 +9,9 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Answer, Event, Failure, FailureKind, Input, Json, Level, Owed, Timestamp, decide};
+use heddle_kernel::{
+    Answer, Event, Failure, FailureKind, Input, Json, Level, PendingWork, Timestamp, decide,
+};
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::{AbortHandle, JoinSet},
@@ -40,8 +42,8 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, outbox: Outbox
     let (ready, held) = live.read(|run| {
         let held = run.is_held() || run.status.is_over();
         // Of a run that stands still it is not known which calls were made: all are when it goes on.
-        let owed = run.owed().filter(|_| !held);
-        (owed.filter_map(call_of).collect(), held)
+        let pending_work = run.pending_work().filter(|_| !held);
+        (pending_work.filter_map(call_of).collect(), held)
     });
     let mut driver = Driver {
         engine,
@@ -57,10 +59,10 @@ pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, outbox: Outbox
     driver.leave().await;
 }
 
-fn call_of(owed: Owed) -> Option<(u64, u32)> {
-    match owed {
-        Owed::Call { step, attempt } => Some((step, attempt)),
-        Owed::Wait { .. } => None,
+fn call_of(pending_work: PendingWork) -> Option<(u64, u32)> {
+    match pending_work {
+        PendingWork::Call { step, attempt } => Some((step, attempt)),
+        PendingWork::Wait { .. } => None,
     }
 }
 
@@ -216,8 +218,8 @@ impl Driver {
 
     /// Makes a call. One that answers at once is taken at once; another goes on beside this driver.
     fn call(&mut self, step: u64, attempt: u32) {
-        let owed = Some(Owed::Call { step, attempt });
-        if self.live.read(|run| run.owed_at(step) != owed) {
+        let pending_work = Some(PendingWork::Call { step, attempt });
+        if self.live.read(|run| run.pending_work_at(step) != pending_work) {
             return;
         }
         let sink = Arc::new(StepSink {
@@ -345,7 +347,7 @@ impl Driver {
             for recorded in &events {
                 match &recorded.event {
                     Event::StepStarted { step, .. } => {
-                        self.ready.extend(run.owed_at(*step).and_then(call_of))
+                        self.ready.extend(run.pending_work_at(*step).and_then(call_of))
                     }
                     Event::StepFailed { .. } | Event::UndoStarted { .. } => ended = true,
                     event => ended |= event.ends_run(),
@@ -357,11 +359,12 @@ impl Driver {
                 // What a failure or a cancellation ended is not waited for.
                 self.flying.retain(|step, flying| {
                     let attempt = flying.attempt;
-                    let owed = run.owed_at(*step) == Some(Owed::Call { step: *step, attempt });
-                    if over || !owed {
+                    let pending_work =
+                        run.pending_work_at(*step) == Some(PendingWork::Call { step: *step, attempt });
+                    if over || !pending_work {
                         flying.abort.abort();
                     }
-                    owed && !over
+                    pending_work && !over
                 });
             }
         });

@@ -10,8 +10,8 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, FunctionKind, Graph, Input, Json, Level, Recorded, Run, RunId, Severity, decide,
-    graph,
+    Definition, Diagnostic, EventRecord, FunctionKind, Graph, Input, Json, Level, Run, RunId, Severity,
+    decide, graph,
 };
 
 use crate::{
@@ -24,9 +24,9 @@ use crate::{
     live::{LiveRun, Stopped},
     outbox::Outbox,
     ports::{
-        Append, AppendError, Clock, Functions, GraphRow, GraphSummary, Ids, Journal, Leaves, NewRun,
-        PluginInfo, PluginSummary, QueuedRun, RegisterError, ResolveError, Resolved, RunFilter, RunPosition,
-        RunRow, Sink, StoreError, ToolCall,
+        Append, AppendError, Clock, Functions, GraphRow, GraphSummary, Ids, Journal, NewRun, PluginInfo,
+        PluginSummary, QueuedRun, RegisterError, ResolveError, Resolved, RunDisposition, RunFilter,
+        RunPosition, RunRow, Sink, StoreError, ToolCall,
     },
     requests::{Claim, Keyed},
     watch::Watch,
@@ -239,7 +239,7 @@ impl Engine {
     pub(crate) async fn begin(
         &self,
         run: Run,
-        events: Vec<Arc<Recorded>>,
+        events: Vec<Arc<EventRecord>>,
         begins: NewRun,
         claim: Option<Arc<Claim>>,
     ) -> Result<StartedRun, StartError> {
@@ -251,7 +251,7 @@ impl Engine {
     async fn drive(
         &self,
         run: Run,
-        events: Vec<Arc<Recorded>>,
+        events: Vec<Arc<EventRecord>>,
         begins: NewRun,
         claim: Option<Arc<Claim>>,
         seat: Seat,
@@ -278,7 +278,7 @@ impl Engine {
     async fn queue(
         &self,
         run: Run,
-        events: Vec<Arc<Recorded>>,
+        events: Vec<Arc<EventRecord>>,
         begins: NewRun,
         claim: Option<Arc<Claim>>,
     ) -> Result<StartedRun, StartError> {
@@ -301,7 +301,7 @@ impl Engine {
             begins: Some(begins),
             reopens: false,
             events,
-            leaves: Leaves::Queued,
+            disposition: RunDisposition::Queued,
             requests: claim.iter().map(|claim| claim.answered(id, last)).collect(),
             snapshot: None,
             ack: Arc::new(ack),
@@ -368,7 +368,7 @@ impl Engine {
         id: RunId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Arc<Recorded>>, StoreError> {
+    ) -> Result<Vec<Arc<EventRecord>>, StoreError> {
         self.inner.ports.journal.events(id, after, limit).await
     }
 

@@ -11,7 +11,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use heddle_kernel::{
-    Event, GraphId, Recorded, Run, RunId, Status, Timestamp, graph::Pins, run::with_room_to_fail,
+    Event, EventRecord, GraphId, Run, RunId, Status, Timestamp, graph::Pins, run::with_room_to_fail,
     tokens::in_one_line,
 };
 use serde::Serialize;
@@ -21,8 +21,8 @@ use crate::{
     answer::{ImportError, ReadError},
     engine::{Engine, Settings},
     live::{LiveRun, Stopped},
-    outbox::{Pace, leaves},
-    ports::{Append, AppendError, GraphRow, Journal, Leaves, NewRun, RunSnapshot, StoreError},
+    outbox::{Pace, disposition},
+    ports::{Append, AppendError, GraphRow, Journal, NewRun, RunDisposition, RunSnapshot, StoreError},
     replay::{FORM, Head, HeadGraph, Replay, malformed},
 };
 
@@ -139,7 +139,7 @@ impl Engine {
             begins: Some(begins),
             reopens: false,
             events: import.events,
-            leaves: import.leaves,
+            disposition: import.disposition,
             requests: Vec::new(),
             snapshot: import.snapshot,
             ack: ack.clone(),
@@ -250,7 +250,7 @@ async fn page(
     run: RunId,
     after: u64,
     last_seq: u64,
-) -> Result<Vec<Arc<Recorded>>, ReadError> {
+) -> Result<Vec<Arc<EventRecord>>, ReadError> {
     let left = usize::try_from(last_seq - after).unwrap_or(usize::MAX);
     let page = journal.events(run, after, left.min(PAGE_LEN)).await?;
     if page.is_empty() {
@@ -263,12 +263,12 @@ async fn page(
 /// A run that was read from its export and folded, as it is kept.
 struct Import {
     run: Run,
-    events: Vec<Arc<Recorded>>,
+    events: Vec<Arc<EventRecord>>,
     /// The graphs that it keeps to, or did.
     graphs: Vec<GraphRow>,
     group: Option<Arc<str>>,
     begins: NewRun,
-    leaves: Leaves,
+    disposition: RunDisposition,
     snapshot: Option<RunSnapshot>,
 }
 
@@ -306,7 +306,7 @@ impl Import {
         let head = replay.head;
         if !run.status.is_over() && run.shown_status() != Status::Paused {
             let reason = PAUSED.into();
-            let paused = Recorded {
+            let paused = EventRecord {
                 seq: run.seq + 1,
                 at: now,
                 event: Event::RunPaused { reason },
@@ -315,8 +315,8 @@ impl Import {
                 .map_err(|error| malformed(events.len() + 1, error.to_string()))?;
             events.push(Arc::new(paused));
         }
-        let mut leaves = leaves(&run);
-        if let Leaves::Over(end) = &mut leaves {
+        let mut disposition = disposition(&run);
+        if let RunDisposition::Over(end) = &mut disposition {
             // It is kept from here on as long as one that ends here.
             end.at = now;
         }
@@ -339,7 +339,7 @@ impl Import {
             graphs: replay.used.into_values().collect(),
             group: head.group,
             begins,
-            leaves,
+            disposition,
             snapshot,
         })
     }

@@ -2,7 +2,9 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use heddle_kernel::{Event, Failure, Object, Recorded, Run, RunId, Timestamp, event::Then, run::Given};
+use heddle_kernel::{
+    Event, EventRecord, Failure, Object, Run, RunId, Timestamp, event::FailureAction, run::Given,
+};
 
 use crate::{
     answer::{ForgetError, RequestKey, StartError, StartedRun, StepError, StepView},
@@ -171,7 +173,7 @@ impl Inner {
     async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<Given>, StepError> {
         // A step that failed may be under way again later, so what is after its beginning is known by its attempt.
         let begins_later = |run: &Run| {
-            let task = run.task(step);
+            let task = run.active_step(step);
             run.steps < step || task.is_some_and(|task| task.attempt < attempt)
         };
         let from = self.last_snapshot(id, begins_later).await?;
@@ -193,7 +195,7 @@ impl Inner {
 
     /// The run at its last snapshot before the step was over; `None` where none was.
     async fn before_end_of(&self, id: RunId, step: u64) -> Result<Option<Loaded>, StepError> {
-        self.last_snapshot(id, |run| run.steps < step || run.task(step).is_some())
+        self.last_snapshot(id, |run| run.steps < step || run.active_step(step).is_some())
             .await
     }
 
@@ -265,7 +267,7 @@ impl Search {
 
     /// Notes what the step is at. Answers whether it was under way before, and is not any more.
     fn note(&mut self, run: &Run) -> bool {
-        let task = run.task(self.step);
+        let task = run.active_step(self.step);
         if let Some(task) = task
             && self
                 .attempt
@@ -282,7 +284,7 @@ impl Search {
         was && task.is_none()
     }
 
-    fn see(&mut self, run: &Run, recorded: &Recorded) -> ControlFlow<()> {
+    fn see(&mut self, run: &Run, recorded: &EventRecord) -> ControlFlow<()> {
         let ended = self.note(run);
         match &recorded.event {
             Event::StepStarted { step, .. } if *step == self.step => {
@@ -296,7 +298,7 @@ impl Search {
                 self.failure = Some(failure.clone());
                 if ended {
                     self.past = self.past(run, recorded, false, Object::default());
-                } else if *then == Then::Raise {
+                } else if *then == FailureAction::Raise {
                     // What it is part of fails by the events that follow, and the step may go with that.
                     self.maybe = self.past(run, recorded, false, Object::default());
                 }
@@ -326,7 +328,7 @@ impl Search {
     }
 
     /// The step as it was over by this event.
-    fn past(&self, run: &Run, recorded: &Recorded, finished: bool, update: Object) -> Option<Past> {
+    fn past(&self, run: &Run, recorded: &EventRecord, finished: bool, update: Object) -> Option<Past> {
         let mut past = self.at(run)?;
         past.view.finished = finished;
         past.view.failure = past.view.failure.filter(|_| !finished);
@@ -338,7 +340,7 @@ impl Search {
 
     /// The step as it is in this run, where it is under way.
     fn under_way(&self, run: &Run) -> Option<Past> {
-        run.task(self.step)?;
+        run.active_step(self.step)?;
         self.at(run)
     }
 
@@ -378,7 +380,7 @@ fn not_over(run: &Run, step: u64) -> StepError {
         steps: run.steps,
         what: match () {
             () if step > run.steps => "is none yet",
-            () if run.task(step).is_some() => "is under way",
+            () if run.active_step(step).is_some() => "is under way",
             () => "was over in the run that it was forked from",
         },
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Input, Json, Recorded, Refusal, Run, RunId};
+use heddle_kernel::{EventRecord, Input, Json, Refusal, Run, RunId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
@@ -74,7 +74,7 @@ impl Drop for Hold {
 struct Inner {
     run: Run,
     /// The latest events, each with how many bytes it takes.
-    tail: VecDeque<(usize, Arc<Recorded>)>,
+    tail: VecDeque<(usize, Arc<EventRecord>)>,
     /// How many bytes these take together.
     tail_bytes: usize,
     charge: Charge,
@@ -102,7 +102,7 @@ pub(crate) enum Stopped {
 
 impl LiveRun {
     /// A run whose journal is durable up to `durable`.
-    pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<Recorded>], memory: &Arc<Memory>) -> Self {
+    pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<EventRecord>], memory: &Arc<Memory>) -> Self {
         let (id, charge) = (run.id, memory.charge(run.held_bytes()));
         let mut inner = Inner {
             run,
@@ -211,8 +211,8 @@ impl LiveRun {
     /// Changes the run, and keeps the events for watchers.
     pub(crate) fn change<E>(
         &self,
-        change: impl FnOnce(&mut Run) -> Result<Vec<Arc<Recorded>>, E>,
-    ) -> Result<Vec<Arc<Recorded>>, E> {
+        change: impl FnOnce(&mut Run) -> Result<Vec<Arc<EventRecord>>, E>,
+    ) -> Result<Vec<Arc<EventRecord>>, E> {
         let mut inner = self.lock();
         let events = change(&mut inner.run)?;
         inner.follow(&events);
@@ -220,7 +220,7 @@ impl LiveRun {
     }
 
     /// The events after `after` up to `until`, if all of them are still at hand.
-    pub(crate) fn tail(&self, after: u64, until: u64) -> Option<Vec<Arc<Recorded>>> {
+    pub(crate) fn tail(&self, after: u64, until: u64) -> Option<Vec<Arc<EventRecord>>> {
         let inner = self.lock();
         let first = inner.tail.front()?.1.seq;
         (first <= after + 1).then(|| {
@@ -315,7 +315,7 @@ impl LiveRun {
 
 impl Inner {
     /// Keeps events that followed for watchers, and charges the run with what it holds.
-    fn follow(&mut self, events: &[Arc<Recorded>]) {
+    fn follow(&mut self, events: &[Arc<EventRecord>]) {
         for event in events {
             let bytes = event.event.size();
             self.tail_bytes += bytes;

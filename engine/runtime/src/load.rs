@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use heddle_kernel::{Recorded, Run, RunId, graph::Pins, run::Snapshot};
+use heddle_kernel::{EventRecord, Run, RunId, graph::Pins, run::Snapshot};
 
 use crate::{
     answer::ReadError,
@@ -102,7 +102,7 @@ impl Inner {
         id: RunId,
         from: Option<Loaded>,
         until: u64,
-        mut see: impl FnMut(&Run, &Recorded) -> ControlFlow<()> + Send,
+        mut see: impl FnMut(&Run, &EventRecord) -> ControlFlow<()> + Send,
     ) -> Result<Option<Loaded>, ReadError> {
         let mut loaded = from;
         loop {
@@ -131,7 +131,7 @@ impl Inner {
     }
 
     /// The run after its next event.
-    async fn folded(&self, id: RunId, run: Option<Loaded>, event: &Recorded) -> Result<Loaded, ReadError> {
+    async fn folded(&self, id: RunId, run: Option<Loaded>, event: &EventRecord) -> Result<Loaded, ReadError> {
         // Most events name no graphs, and nothing is looked up for them.
         let graphs = match Pins::of(&event.event) {
             Some(pins) => Some(self.kept_graphs(id, &pins).await?),

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heddle_kernel::{Event, Recorded, Run, Status};
+use heddle_kernel::{Event, EventRecord, Run, Status};
 
 use crate::{
     inner::Inner,
     live::LiveRun,
-    ports::{Append, Leaves, NewRun, Request, RunEnd, RunSnapshot, RunWait},
+    ports::{Append, NewRun, Request, RunDisposition, RunEnd, RunSnapshot, RunWait},
 };
 
 /// From how many bytes of events on a run gets a snapshot. Fewer are folded as fast as one is read.
@@ -26,7 +26,7 @@ pub(crate) struct Outbox {
     begins: Option<NewRun>,
     /// Set for the events that follow the end of a run that failed.
     reopens: bool,
-    events: Vec<Arc<Recorded>>,
+    events: Vec<Arc<EventRecord>>,
     /// Requests that these events answer.
     requests: Vec<Request>,
     /// When the first of them was put in.
@@ -40,7 +40,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// What begins a run, and answers this request.
-    pub(crate) fn of_start(begins: NewRun, events: Vec<Arc<Recorded>>, request: Option<Request>) -> Self {
+    pub(crate) fn of_start(begins: NewRun, events: Vec<Arc<EventRecord>>, request: Option<Request>) -> Self {
         let mut outbox = Self {
             begins: Some(begins),
             requests: request.into_iter().collect(),
@@ -60,7 +60,7 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn put(&mut self, events: Vec<Arc<Recorded>>) {
+    pub(crate) fn put(&mut self, events: Vec<Arc<EventRecord>>) {
         if !events.is_empty() {
             self.since.get_or_insert_with(Instant::now);
             for event in &events {
@@ -98,13 +98,13 @@ impl Outbox {
         if self.events.is_empty() {
             return;
         }
-        let (leaves, due) = live.read(|run| {
-            let leaves = leaves(run);
+        let (disposition, due) = live.read(|run| {
+            let disposition = disposition(run);
             // A copy shares its values with the run, which must not stand still while they are written.
             let due = self.pace.is_due() && !run.status.is_over();
-            (leaves, due.then(|| run.clone()))
+            (disposition, due.then(|| run.clone()))
         });
-        self.rests = rests(leaves.status());
+        self.rests = rests(disposition.status());
         let snapshot = due.map(|run| RunSnapshot {
             seq: run.seq,
             body: run.snapshot(),
@@ -117,7 +117,7 @@ impl Outbox {
             begins: self.begins.take(),
             reopens: std::mem::take(&mut self.reopens),
             events: std::mem::take(&mut self.events),
-            leaves,
+            disposition,
             requests: std::mem::take(&mut self.requests),
             snapshot,
             ack: live.clone(),
@@ -126,13 +126,13 @@ impl Outbox {
 }
 
 /// How a run is left.
-pub(crate) fn leaves(run: &Run) -> Leaves {
+pub(crate) fn disposition(run: &Run) -> RunDisposition {
     match run.shown_status() {
-        Status::Queued => Leaves::Queued,
-        Status::Running => Leaves::Running,
-        Status::Waiting => Leaves::Waiting(RunWait { until: run.due() }),
-        Status::Paused => Leaves::Paused,
-        status @ (Status::Finished | Status::Failed | Status::Cancelled) => Leaves::Over(RunEnd {
+        Status::Queued => RunDisposition::Queued,
+        Status::Running => RunDisposition::Running,
+        Status::Waiting => RunDisposition::Waiting(RunWait { until: run.due() }),
+        Status::Paused => RunDisposition::Paused,
+        status @ (Status::Finished | Status::Failed | Status::Cancelled) => RunDisposition::Over(RunEnd {
             status,
             at: run.updated_at,
             error: run.error.clone(),

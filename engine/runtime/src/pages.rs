@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::Recorded;
+use heddle_kernel::EventRecord;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ports::StoreError;
@@ -48,8 +48,8 @@ impl Pages {
     /// Reads events once there is room for them; `read` reads so many at most.
     pub(crate) async fn read<'r>(
         &self,
-        read: impl Fn(usize) -> BoxFuture<'r, Result<Vec<Arc<Recorded>>, StoreError>>,
-    ) -> Result<(Vec<Arc<Recorded>>, Page), StoreError> {
+        read: impl Fn(usize) -> BoxFuture<'r, Result<Vec<Arc<EventRecord>>, StoreError>>,
+    ) -> Result<(Vec<Arc<EventRecord>>, Page), StoreError> {
         let closed = "nobody closes this semaphore";
         let page = self.pages.clone().acquire_owned().await.expect(closed);
         let mut events = read(PAGE_LEN).await?;
@@ -81,8 +81,10 @@ mod tests {
     use super::*;
 
     /// Reads one event of this size.
-    fn event(bytes: usize) -> impl Fn(usize) -> BoxFuture<'static, Result<Vec<Arc<Recorded>>, StoreError>> {
-        let event = Arc::new(Recorded {
+    fn event(
+        bytes: usize,
+    ) -> impl Fn(usize) -> BoxFuture<'static, Result<Vec<Arc<EventRecord>>, StoreError>> {
+        let event = Arc::new(EventRecord {
             seq: 1,
             at: Timestamp(0),
             event: Event::Log {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_kernel::{
-    Graph, GraphId, Json, Recorded, Run, RunId, Status, Timestamp,
+    EventRecord, Graph, GraphId, Json, Run, RunId, Status, Timestamp,
     admit::{MAX_DEPTH, admit_to_depth},
     graph::Pins,
     object::kind_of,
@@ -88,7 +88,7 @@ impl<'e> Replay<'e> {
     ///
     /// # Errors
     /// Where the line is no event.
-    pub(crate) fn read(&mut self) -> Result<Option<Recorded>, ImportError> {
+    pub(crate) fn read(&mut self) -> Result<Option<EventRecord>, ImportError> {
         self.lines.read()
     }
 
@@ -96,7 +96,7 @@ impl<'e> Replay<'e> {
     ///
     /// # Errors
     /// Where it does not follow, or names what the first line does not hold.
-    pub(crate) fn fold(&mut self, event: &Recorded) -> Result<(), ImportError> {
+    pub(crate) fn fold(&mut self, event: &EventRecord) -> Result<(), ImportError> {
         let line = self.lines.line;
         let wrong = |error: FoldError| malformed(line, error.to_string());
         let graphs = match Pins::of(&event.event) {

@@ -10,7 +10,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use heddle_kernel::{Json, Recorded, RunId};
+use heddle_kernel::{EventRecord, Json, RunId};
 use tokio::sync::{
     broadcast::{
         self,
@@ -30,7 +30,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Watched {
     /// The next event.
-    Event(Arc<Recorded>),
+    Event(Arc<EventRecord>),
     /// Something that a function sends out while it runs.
     Chunk(Chunk),
     /// So many chunks were not told, since the watcher was too slow for them.
@@ -55,7 +55,7 @@ pub struct Watch {
     journal: Arc<dyn Journal>,
     run: RunId,
     after: u64,
-    read: VecDeque<Arc<Recorded>>,
+    read: VecDeque<Arc<EventRecord>>,
     pages: Arc<Pages>,
     /// Held while events of a page are in `read`.
     page: Option<Page>,

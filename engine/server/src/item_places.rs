@@ -9,7 +9,7 @@ use std::{
 };
 
 use heddle_kernel::{
-    Event, Json, Recorded, RunId,
+    Event, EventRecord, Json, RunId,
     event::Item,
     tokens::{Tree, unquote},
 };
@@ -59,7 +59,7 @@ impl<'e> ItemPlaces<'e> {
     }
 
     /// Takes what an event tells.
-    pub(crate) fn take(&mut self, recorded: &Recorded) {
+    pub(crate) fn take(&mut self, recorded: &EventRecord) {
         match &recorded.event {
             Event::StepStarted {
                 step,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use heddle_kernel::{Event, Recorded, RunId, Timestamp, event::Then};
+use heddle_kernel::{Event, EventRecord, RunId, Timestamp, event::FailureAction};
 use heddle_runtime::{
     Engine, RunView,
     ports::{StoreError, shorten},
@@ -166,7 +166,7 @@ impl Steps {
         self.found.len() >= self.limit && self.found.values().all(|step| step.settled)
     }
 
-    fn take(&mut self, recorded: &Recorded) {
+    fn take(&mut self, recorded: &EventRecord) {
         let at = recorded.at;
         match &recorded.event {
             Event::StepStarted { .. } => self.start(recorded),
@@ -187,18 +187,18 @@ impl Steps {
                     let mut failure = failure.clone();
                     shorten(&mut failure.message, &mut failure.data);
                     step.failure = Some((&failure).into());
-                    if !matches!(then, Then::Retry(_)) {
+                    if !matches!(then, FailureAction::Retry(_)) {
                         step.end(StepStatus::Failed, at);
                     }
                     // What fails its graph is made again where the run is retried.
-                    step.settled = matches!(then, Then::Goto(_) | Then::Item);
+                    step.settled = matches!(then, FailureAction::Goto(_) | FailureAction::Item);
                 }
             }
             _ => {}
         }
     }
 
-    fn start(&mut self, recorded: &Recorded) {
+    fn start(&mut self, recorded: &EventRecord) {
         let Event::StepStarted {
             step,
             node,

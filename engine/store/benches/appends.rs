@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heddle_kernel::{Event, GraphId, Level, Recorded, RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, Leaves, NewRun, RunEnd};
+use heddle_kernel::{Event, EventRecord, GraphId, Level, RunId, Status, Timestamp};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunEnd};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::sync::oneshot;
 
@@ -114,14 +114,14 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
                 origin: None,
             }),
             reopens: false,
-            events: vec![Arc::new(Recorded { seq, at, event })],
-            leaves: match over {
-                true => Leaves::Over(RunEnd {
+            events: vec![Arc::new(EventRecord { seq, at, event })],
+            disposition: match over {
+                true => RunDisposition::Over(RunEnd {
                     status: Status::Finished,
                     at,
                     error: None,
                 }),
-                false => Leaves::Running,
+                false => RunDisposition::Running,
             },
             requests: Vec::new(),
             snapshot: None,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Recorded, RunId};
+use heddle_kernel::{EventRecord, RunId};
 
 /// Events of one run with consecutive numbers, encoded.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) fn naming(graph: &str) -> String {
 }
 
 /// Encodes events that follow one another. Fails with a message where they do not.
-pub(crate) fn encode(events: &[Arc<Recorded>]) -> Result<Vec<Chunk>, String> {
+pub(crate) fn encode(events: &[Arc<EventRecord>]) -> Result<Vec<Chunk>, String> {
     let mut chunks: Vec<Chunk> = Vec::with_capacity(1);
     for event in events {
         let expected = chunks.last().map_or(event.seq, |chunk| chunk.last + 1);
@@ -80,9 +80,9 @@ pub(crate) fn decode(
     first: u64,
     last: u64,
     body: &[u8],
-    mut take: impl FnMut(Recorded, usize) -> bool,
+    mut take: impl FnMut(EventRecord, usize) -> bool,
 ) -> Result<(), String> {
-    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Recorded>();
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<EventRecord>();
     let mut expected = first;
     let mut begin = 0;
     while let Some(event) = values.next() {

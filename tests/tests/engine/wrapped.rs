@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
+use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow, QueuedRun,
     Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError, Usage,
@@ -62,7 +62,7 @@ impl<J: Journal> Journal for Wrapped<J> {
         }
     }
 
-    fn events(&self, run: RunId, after: u64, limit: usize) -> Answer<'_, Vec<Arc<Recorded>>> {
+    fn events(&self, run: RunId, after: u64, limit: usize) -> Answer<'_, Vec<Arc<EventRecord>>> {
         Box::pin(async move {
             if self.is_damaged(run) {
                 return Err(damaged());

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Digest, Event, Object, Recorded, Refusal, RunId, Status, object::to_json};
+use heddle_kernel::{Digest, Event, EventRecord, Object, Refusal, RunId, Status, object::to_json};
 use heddle_runtime::{
     Engine, KeyError, ReadError, RequestKey, RunView, SendError, Start, StartError, Watch, Watched,
     ports::StoreError,
@@ -46,7 +46,7 @@ pub(crate) struct Known {
     /// Its run, once it was told of it.
     pub(crate) run: Option<RunId>,
     /// What it saw of it, in order.
-    pub(crate) seen: Vec<Arc<Recorded>>,
+    pub(crate) seen: Vec<Arc<EventRecord>>,
     /// For each step that waited for a signal: its name, and what came of it.
     pub(crate) signals: BTreeMap<u64, (String, Signal)>,
     paused: Steering,
@@ -69,7 +69,7 @@ enum Steering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// It is to be sent.
-    Owed,
+    PendingWork,
     /// The client was told that it is durable.
     Told,
     /// The run was over: it is for nothing, unless the run is retried.
@@ -187,7 +187,7 @@ impl Client {
                         known
                             .signals
                             .entry(*step)
-                            .or_insert((signal.clone(), Signal::Owed));
+                            .or_insert((signal.clone(), Signal::PendingWork));
                     }
                     known.seen.push(event);
                 }
@@ -202,13 +202,13 @@ impl Client {
     /// Sends what is to be sent now. False where it did not go through.
     async fn steer(&self, engine: &Engine, run: RunId) -> bool {
         let seen = self.known().seen.len();
-        let owed = self
+        let pending_work = self
             .known()
             .signals
             .iter()
-            .find(|(_, (_, came))| *came == Signal::Owed)
+            .find(|(_, (_, came))| *came == Signal::PendingWork)
             .map(|(step, (name, _))| (*step, name.clone()));
-        if let Some((step, name)) = owed {
+        if let Some((step, name)) = pending_work {
             let key = format!("signal-{}-{step}", self.number);
             let key = RequestKey {
                 digest: Digest::of(key.as_bytes()),
@@ -263,7 +263,7 @@ impl Client {
             // A wait that goes on when the run does is sent its signal after all.
             for (_, came) in self.known().signals.values_mut() {
                 if *came == Signal::Refused {
-                    *came = Signal::Owed;
+                    *came = Signal::PendingWork;
                 }
             }
             match sent(engine.retry(run).await) {

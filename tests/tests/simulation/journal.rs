@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Timestamp};
+use heddle_kernel::{Digest, Event, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
     Ack, Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow,
     QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
@@ -206,7 +206,7 @@ impl Disk {
 
     /// Whether this step is durably over.
     pub(crate) fn is_over(&self, run: RunId, step: u64) -> bool {
-        let over = |event: &Arc<Recorded>| match &event.event {
+        let over = |event: &Arc<EventRecord>| match &event.event {
             Event::StepFinished { step: of, .. } | Event::ItemFinished { step: of, .. } => *of == step,
             _ => false,
         };
@@ -214,8 +214,8 @@ impl Disk {
     }
 
     /// Every durable event of a run.
-    pub(crate) fn events_of(&self, run: RunId) -> Vec<Arc<Recorded>> {
-        let mut all: Vec<Arc<Recorded>> = Vec::new();
+    pub(crate) fn events_of(&self, run: RunId) -> Vec<Arc<EventRecord>> {
+        let mut all: Vec<Arc<EventRecord>> = Vec::new();
         loop {
             let page = now(self.kept.events(run, all.len() as u64, 10_000));
             if page.is_empty() {
@@ -311,7 +311,7 @@ impl Journal for Disk {
         }
     }
 
-    fn events(&self, run: RunId, after: u64, limit: usize) -> Answer<'_, Vec<Arc<Recorded>>> {
+    fn events(&self, run: RunId, after: u64, limit: usize) -> Answer<'_, Vec<Arc<EventRecord>>> {
         self.read(move |kept| kept.events(run, after, limit))
     }
 

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Event, Next, Recorded, RunId, Status};
+use heddle_kernel::{Event, EventRecord, Next, RunId, Status};
 use heddle_runtime::{Engine, Ports, Settings, ports::Clock};
 use heddle_tests::lot::{Lot, seed};
 use tokio::task::JoinSet;
@@ -360,7 +360,7 @@ fn check(world: &World, clients: &[Arc<Client>], disk: &Disk, tally: Tally) -> O
         let journal = disk.events_of(run);
         let end = known.end.clone().expect("every client saw its run end");
         sound(client.number, &journal);
-        let text = |events: &[Arc<Recorded>]| -> Vec<String> {
+        let text = |events: &[Arc<EventRecord>]| -> Vec<String> {
             events
                 .iter()
                 .map(|event| serde_json::to_string(event).unwrap())
@@ -396,7 +396,7 @@ fn check(world: &World, clients: &[Arc<Client>], disk: &Disk, tally: Tally) -> O
 }
 
 /// Checks that a journal has every number once, every step at most one outcome, and attempts in their order.
-fn sound(client: usize, journal: &[Arc<Recorded>]) {
+fn sound(client: usize, journal: &[Arc<EventRecord>]) {
     let mut attempts: BTreeMap<u64, u32> = BTreeMap::new();
     let mut over = BTreeSet::new();
     for (position, recorded) in journal.iter().enumerate() {
@@ -432,7 +432,7 @@ fn sound(client: usize, journal: &[Arc<Recorded>]) {
 }
 
 /// Checks that each signal that a client was told of came once.
-fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: &[Arc<Recorded>]) {
+fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: &[Arc<EventRecord>]) {
     let mut came: BTreeMap<&str, usize> = BTreeMap::new();
     for recorded in journal {
         if let Event::SignalReceived { name, .. } = &recorded.event {
@@ -447,7 +447,7 @@ fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: 
 }
 
 /// What a run did, without numbers, attempts and times: what every visit gave and where it led.
-fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
+fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
     for recorded in journal {
         match &recorded.event {

@@ -71,7 +71,7 @@ pub struct Definition {
 #[derive(Clone, Debug)]
 pub struct NodeDefinition {
     /// What a visit does.
-    pub does: Does,
+    pub action: NodeAction,
     /// What the function or the subgraph is given: names and where their values come from.
     pub input: Option<Vec<(Arc<str>, Expr)>>,
     /// Where the result goes.
@@ -96,7 +96,7 @@ pub struct NodeDefinition {
 
 /// What a visit of a node does.
 #[derive(Clone, Debug)]
-pub enum Does {
+pub enum NodeAction {
     /// It calls a function.
     Call {
         /// The function; without it, the one of the node's own name.
@@ -381,7 +381,7 @@ impl Definition {
         let mut all: Vec<&Arc<str>> = self
             .nodes
             .iter()
-            .filter_map(|(_, node)| node.does.graph())
+            .filter_map(|(_, node)| node.action.graph())
             .collect();
         all.sort();
         all.dedup();
@@ -392,9 +392,9 @@ impl Definition {
 impl NodeDefinition {
     /// The function that a node of this name calls, if it calls one.
     pub fn uses<'d>(&'d self, name: &'d str) -> Option<&'d str> {
-        match &self.does {
-            Does::Call { uses } => Some(uses.as_deref().unwrap_or(name)),
-            Does::Map(Map {
+        match &self.action {
+            NodeAction::Call { uses } => Some(uses.as_deref().unwrap_or(name)),
+            NodeAction::Map(Map {
                 each: Each::Call { uses },
                 ..
             }) => Some(uses),
@@ -405,7 +405,7 @@ impl NodeDefinition {
     /// What stands where a node could not be read: its name is known to the others.
     pub(super) fn nothing() -> Self {
         Self {
-            does: Does::Sleep(Sleep::Ms(0)),
+            action: NodeAction::Sleep(Sleep::Ms(0)),
             input: None,
             output: None,
             config: to_json(&()),
@@ -438,7 +438,7 @@ impl Text {
     }
 }
 
-impl Does {
+impl NodeAction {
     /// The graph that it runs, if it runs one.
     pub fn graph(&self) -> Option<&Arc<str>> {
         match self {

@@ -6,7 +6,7 @@
 
 use std::mem::size_of;
 
-use super::{Case, Does, Each, Graph, Node, Output, Sleep, Text};
+use super::{Case, Each, Graph, Node, NodeAction, Output, Sleep, Text};
 use crate::expr::Expr;
 
 /// What a node takes besides its parts: its places in the tables of names and of reach.
@@ -48,7 +48,7 @@ fn node(node: &Node) -> usize {
         + bounds
         + input.map(named).sum::<usize>()
         + node.output.as_ref().map_or(0, output)
-        + does(&node.does)
+        + does(&node.action)
 }
 
 fn case(case: &Case) -> usize {
@@ -73,17 +73,17 @@ fn text(text: &Text) -> usize {
     }
 }
 
-fn does(does: &Does) -> usize {
+fn does(does: &NodeAction) -> usize {
     match does {
-        Does::Call { uses } => uses.as_ref().map_or(0, |uses| uses.len()),
-        Does::Map(map) => {
+        NodeAction::Call { uses } => uses.as_ref().map_or(0, |uses| uses.len()),
+        NodeAction::Map(map) => {
             let (Each::Call { uses: of } | Each::Graph { graph: of }) = &map.each;
             map.over.memory() + map.item.len() + map.into.len() + of.len()
         }
-        Does::Graph { graph } => graph.len(),
-        Does::Sleep(Sleep::Ms(_)) => 0,
-        Does::Sleep(Sleep::For(expr) | Sleep::Until(expr)) => expr.memory(),
-        Does::Wait(wait) => {
+        NodeAction::Graph { graph } => graph.len(),
+        NodeAction::Sleep(Sleep::Ms(_)) => 0,
+        NodeAction::Sleep(Sleep::For(expr) | Sleep::Until(expr)) => expr.memory(),
+        NodeAction::Wait(wait) => {
             let schema = wait.schema.as_ref().map_or(0, |schema| schema.text.get().len());
             text(&wait.signal) + wait.prompt.as_ref().map_or(0, text) + schema * BYTES_PER_SCHEMA_BYTE
         }

@@ -22,8 +22,8 @@ use std::{
 pub use check::{check, with_form};
 pub(crate) use definition::MAX_NAME_LEN;
 pub use definition::{
-    CaseDefinition, Definition, Does, Each, GroupLimit, Limits, Map, NodeDefinition, OnItemError, Output,
-    PayloadSchema, Policy, Retry, Sleep, Text, Wait,
+    CaseDefinition, Definition, Each, GroupLimit, Limits, Map, NodeAction, NodeDefinition, OnItemError,
+    Output, PayloadSchema, Policy, Retry, Sleep, Text, Wait,
 };
 pub use duration::{MAX_DURATION_MS, check_ahead, parse as duration};
 pub(crate) use duration::{in_units as duration_text, moment_of_json, of_json as duration_of_json};
@@ -69,7 +69,7 @@ pub struct NodeIx(pub u32);
 
 /// Where a branch can go: to a node, or to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum EdgeTarget {
     /// A node.
     Node(NodeIx),
     /// The end.
@@ -117,18 +117,18 @@ impl Graph {
     }
 
     /// The place with this name.
-    pub fn place(&self, name: &str) -> Option<Place> {
+    pub fn place(&self, name: &str) -> Option<EdgeTarget> {
         match name {
-            END => Some(Place::End),
-            name => self.find(name).map(Place::Node),
+            END => Some(EdgeTarget::End),
+            name => self.find(name).map(EdgeTarget::Node),
         }
     }
 
     /// The name of a place.
-    pub fn name_of(&self, place: Place) -> Arc<str> {
+    pub fn name_of(&self, place: EdgeTarget) -> Arc<str> {
         match place {
-            Place::Node(node) => self.node(node).name.clone(),
-            Place::End => END.into(),
+            EdgeTarget::Node(node) => self.node(node).name.clone(),
+            EdgeTarget::End => END.into(),
         }
     }
 
@@ -165,7 +165,7 @@ impl Graph {
 
     /// The graphs that its nodes name, each once.
     pub fn graphs(&self) -> impl Iterator<Item = &Arc<str>> {
-        let mut all: Vec<&Arc<str>> = self.nodes.iter().filter_map(|node| node.does.graph()).collect();
+        let mut all: Vec<&Arc<str>> = self.nodes.iter().filter_map(|node| node.action.graph()).collect();
         all.sort();
         all.dedup();
         all.into_iter()
@@ -184,7 +184,7 @@ pub struct Node {
     /// Its name.
     pub name: Arc<str>,
     /// What a visit does. A call's function is always named here.
-    pub does: Does,
+    pub action: NodeAction,
     /// What the function or the subgraph is given: names and where their values come from.
     pub input: Option<Vec<(Arc<str>, Expr)>>,
     /// Where the result goes.
@@ -201,9 +201,9 @@ pub struct Node {
     /// How long an attempt may take, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// The node to go to where it fails.
-    pub on_error: Option<Place>,
+    pub on_error: Option<EdgeTarget>,
     /// The node to go to where its signal does not come in time.
-    pub on_timeout: Option<Place>,
+    pub on_timeout: Option<EdgeTarget>,
     /// The node that undoes it.
     pub compensate: Option<NodeIx>,
     /// How the graph narrows what its function may do, where it does.
@@ -225,9 +225,9 @@ pub struct Bounds {
 impl Node {
     /// The function that it calls, as the graph names it.
     pub fn uses(&self) -> Option<&Arc<str>> {
-        match &self.does {
-            Does::Call { uses } => uses.as_ref(),
-            Does::Map(Map {
+        match &self.action {
+            NodeAction::Call { uses } => uses.as_ref(),
+            NodeAction::Map(Map {
                 each: Each::Call { uses },
                 ..
             }) => Some(uses),
@@ -242,7 +242,7 @@ pub struct Case {
     /// The condition; without it, it holds.
     pub when: Option<Expr>,
     /// Where it leads; several places are a fork.
-    pub to: Vec<Place>,
+    pub to: Vec<EdgeTarget>,
 }
 
 /// What a catalog of functions knows of one, as far as a graph's check needs it.

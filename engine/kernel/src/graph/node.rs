@@ -6,8 +6,8 @@ use serde_json::{Map as Members, Value};
 
 use super::{
     definition::{
-        DEFAULT_AT_ONCE, Does, Each, MAX_AT_ONCE, MAX_ATTEMPTS, Map, NodeDefinition, OnItemError, Output,
-        PayloadSchema, Retry, Sleep, Text, Wait,
+        DEFAULT_AT_ONCE, Each, MAX_AT_ONCE, MAX_ATTEMPTS, Map, NodeAction, NodeDefinition, OnItemError,
+        Output, PayloadSchema, Retry, Sleep, Text, Wait,
     },
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Origin, Reader, kind},
@@ -93,7 +93,7 @@ impl Reader<'_> {
             .get("input")
             .map(|input| self.expressions(input, &format!("{pointer}/input"), &variables));
         Some(NodeDefinition {
-            does: does?,
+            action: does?,
             input,
             output: self.output(map, pointer),
             config: self.part(
@@ -166,23 +166,23 @@ impl Reader<'_> {
         does: &str,
         kinds: &[&str],
         item: Option<&Arc<str>>,
-    ) -> Option<Does> {
+    ) -> Option<NodeAction> {
         match (does, item) {
             ("map", Some(item)) => self
                 .map(&map["map"], &format!("{pointer}/map"), item.clone())
-                .map(Does::Map),
+                .map(NodeAction::Map),
             ("map", None) => None,
             ("graph", _) => self
                 .required(map, pointer, "graph", "the name or id of a graph")
-                .map(|graph| Does::Graph { graph: graph.into() }),
+                .map(|graph| NodeAction::Graph { graph: graph.into() }),
             ("sleep", _) => self
                 .sleep(&map["sleep"], &format!("{pointer}/sleep"))
-                .map(Does::Sleep),
+                .map(NodeAction::Sleep),
             ("wait", _) => self
                 .wait(&map["wait"], &format!("{pointer}/wait"))
-                .map(Does::Wait),
-            _ if kinds.is_empty() => Some(Does::Call { uses: None }),
-            _ => Some(Does::Call {
+                .map(NodeAction::Wait),
+            _ if kinds.is_empty() => Some(NodeAction::Call { uses: None }),
+            _ => Some(NodeAction::Call {
                 uses: self.text(map, pointer, "uses").map(Into::into),
             }),
         }

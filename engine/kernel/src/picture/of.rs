@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Arrow, ArrowKind, Kind, Picture, Shape};
-use crate::graph::{Definition, Does, END, Each, NodeDefinition, Sleep, duration_text, start_of};
+use crate::graph::{Definition, END, Each, NodeAction, NodeDefinition, Sleep, duration_text, start_of};
 
 /// How many bytes the labels of all arrows may have together: one label can be that of a thousand arrows. Past that, a
 /// label is shown as `…`.
@@ -72,7 +72,7 @@ impl Picture {
                 }
             }
             node.next.iter().for_each(|to| arrow(to, None, ArrowKind::Next));
-            if let Does::Wait(wait) = &node.does
+            if let NodeAction::Wait(wait) = &node.action
                 && let Some(to) = &wait.on_timeout
             {
                 arrow(to, None, ArrowKind::Timeout);
@@ -91,9 +91,9 @@ impl Picture {
 }
 
 fn shape(name: &str, node: &NodeDefinition) -> Shape {
-    let (kind, detail) = match &node.does {
-        Does::Call { uses } => (Kind::Function, uses.as_ref().map(|uses| uses.to_string())),
-        Does::Map(map) => {
+    let (kind, detail) = match &node.action {
+        NodeAction::Call { uses } => (Kind::Function, uses.as_ref().map(|uses| uses.to_string())),
+        NodeAction::Map(map) => {
             let what = match &map.each {
                 Each::Call { uses } => uses,
                 Each::Graph { graph } => graph,
@@ -103,11 +103,11 @@ fn shape(name: &str, node: &NodeDefinition) -> Shape {
                 Some(format!("{what} for each of {}", map.over.source())),
             )
         }
-        Does::Graph { graph } => (Kind::Graph, Some(format!("graph {graph}"))),
-        Does::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration_text(*ms))),
-        Does::Sleep(Sleep::For(expr)) => (Kind::Sleep, Some(format!("for {}", expr.source()))),
-        Does::Sleep(Sleep::Until(expr)) => (Kind::Sleep, Some(format!("until {}", expr.source()))),
-        Does::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal.source()))),
+        NodeAction::Graph { graph } => (Kind::Graph, Some(format!("graph {graph}"))),
+        NodeAction::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration_text(*ms))),
+        NodeAction::Sleep(Sleep::For(expr)) => (Kind::Sleep, Some(format!("for {}", expr.source()))),
+        NodeAction::Sleep(Sleep::Until(expr)) => (Kind::Sleep, Some(format!("until {}", expr.source()))),
+        NodeAction::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal.source()))),
     };
     let name = name.to_owned();
     Shape { name, kind, detail }

@@ -5,10 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{At, Doing, Ending, Execution, Items, Kept, Line, ROOT, Run, Signal, Status, Task, Undo, View};
+use super::{
+    ActiveStep, Branch, BranchPosition, Ending, Execution, Items, Kept, ROOT, Run, Signal, Status, StepState,
+    Undo, View,
+};
 use crate::{
-    event::{Event, Item, Next, Recorded, Then, WaitTexts},
-    graph::{Does, Graph, NodeIx, Place},
+    event::{Event, EventRecord, FailureAction, Item, Next, WaitTexts},
+    graph::{EdgeTarget, Graph, NodeAction, NodeIx},
     ids::{RunId, Timestamp},
     object::{Json, Object},
 };
@@ -54,7 +57,7 @@ impl Run {
         id: RunId,
         graph: Arc<Graph>,
         graphs: Arc<Graphs>,
-        first: &Recorded,
+        first: &EventRecord,
     ) -> Result<Self, FoldError> {
         match (&first.event, first.seq) {
             (Event::RunStarted { .. } | Event::RunForked { .. }, 1) => {
@@ -70,7 +73,7 @@ impl Run {
     ///
     /// # Errors
     /// Where it does not follow, or does not fit. The run is of no further use then.
-    pub fn fold(&mut self, recorded: &Recorded) -> Result<(), FoldError> {
+    pub fn fold(&mut self, recorded: &EventRecord) -> Result<(), FoldError> {
         if recorded.seq != self.seq + 1 {
             return Err(FoldError::Gap {
                 after: self.seq,
@@ -98,7 +101,7 @@ impl Run {
             functions: Arc::default(),
             status: Status::Running,
             executions: BTreeMap::new(),
-            tasks: BTreeMap::new(),
+            active_steps: BTreeMap::new(),
             due: BTreeSet::new(),
             signals: BTreeMap::new(),
             undo: Vec::new(),
@@ -123,7 +126,7 @@ impl Run {
         }
     }
 
-    pub(super) fn apply(&mut self, recorded: &Recorded) -> Fold {
+    pub(super) fn apply(&mut self, recorded: &EventRecord) -> Fold {
         self.seq = recorded.seq;
         self.updated_at = recorded.at;
         let bytes = recorded.event.size();
@@ -150,7 +153,11 @@ impl Run {
                     .graphs
                     .get(name)
                     .ok_or("it names a graph that is not the run's")?;
-                let within = self.tasks.get(step).ok_or("it names no step under way")?.within;
+                let within = self
+                    .active_steps
+                    .get(step)
+                    .ok_or("it names no step under way")?
+                    .within;
                 let depth = self
                     .executions
                     .get(&within)
@@ -158,10 +165,10 @@ impl Run {
                 let graph = graph.clone();
                 let until = time_limit(&graph, recorded.at);
                 self.begin(*step, (graph, Some(name.clone())), depth, state.clone());
-                self.wait_for(*step, Doing::Graph(until))?;
+                self.wait_for(*step, StepState::Graph(until))?;
             }
             Event::MapStarted { step, items } => {
-                self.wait_for(*step, Doing::Map(Items::read(items)?))?;
+                self.wait_for(*step, StepState::Map(Items::read(items)?))?;
             }
             Event::Log { .. } => {}
             Event::StepFinished {
@@ -176,8 +183,11 @@ impl Run {
                 step, item, result, ..
             } => {
                 self.close(*step);
-                let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
-                let Doing::Map(items) = &mut of.doing else {
+                let of = self
+                    .active_steps
+                    .get_mut(&item.of)
+                    .ok_or("its map is not under way")?;
+                let StepState::Map(items) = &mut of.doing else {
                     return Err("its step is no map".to_owned());
                 };
                 let place = items
@@ -195,7 +205,7 @@ impl Run {
                 node,
                 ..
             } => {
-                if let Some(ending) = self.ending.as_mut().filter(|_| *then == Then::Raise) {
+                if let Some(ending) = self.ending.as_mut().filter(|_| *then == FailureAction::Raise) {
                     ending.problems.push(format!("`{node}` failed: {failure}").into());
                 }
                 self.step_failed(*step, then, || super::fail::told(failure, node))?;
@@ -236,10 +246,10 @@ impl Run {
     /// An execution begins, with one branch before its start.
     fn begin(&mut self, number: u64, graph: (Arc<Graph>, Option<Arc<str>>), depth: u32, state: Object) {
         let (graph, name) = graph;
-        let line = Line {
+        let line = Branch {
             id: self.branches,
             view: View::new(state.clone()),
-            at: At::Before(graph.start, None),
+            at: BranchPosition::Before(graph.start, None),
             steps: 0,
         };
         self.branches = self.branches.saturating_add(1);
@@ -255,7 +265,7 @@ impl Run {
         self.executions.insert(number, execution);
     }
 
-    fn step_started(&mut self, recorded: &Recorded) -> Fold {
+    fn step_started(&mut self, recorded: &EventRecord) -> Fold {
         let Event::StepStarted {
             step,
             branch,
@@ -276,7 +286,7 @@ impl Run {
             self.limit(time_limit(&self.graph, recorded.at));
         }
         self.steps = self.steps.max(*step);
-        if let Some(task) = self.tasks.get(step) {
+        if let Some(task) = self.active_steps.get(step) {
             // The same step again.
             let doing = task.begins(self.graph_of(task), *until, wait);
             self.wait_for(*step, doing)?.attempt = *attempt;
@@ -286,7 +296,7 @@ impl Run {
         if *within >= *step || item.is_some_and(|item| item.of >= *step) {
             return Err("it is within a step that did not begin before it".into());
         }
-        let mut task = Task {
+        let mut task = ActiveStep {
             within: *within,
             branch: *branch,
             node: NodeIx(0),
@@ -297,7 +307,7 @@ impl Run {
             started_at: recorded.at,
             error: None,
             undo: None,
-            doing: Doing::Call,
+            doing: StepState::Call,
         };
         if let Some(undone) = undoes {
             let undo = self.undo.pop().filter(|undo| undo.step == *undone);
@@ -306,7 +316,7 @@ impl Run {
             let error = self.ending.as_ref().and_then(|ending| ending.error.as_ref());
             task.error = error.map(|error| super::fail::told(&error.failure(), &error.node));
             task.undo = Some(Arc::new(undo));
-            self.tasks.insert(*step, task);
+            self.active_steps.insert(*step, task);
             return Ok(());
         }
         let execution = self
@@ -319,8 +329,11 @@ impl Run {
             .ok_or_else(|| format!("node `{node}` is not in the graph"))?;
         task.doing = task.begins(&graph, *until, wait);
         if let Some(item) = item {
-            let of = self.tasks.get_mut(&item.of).ok_or("its map is not under way")?;
-            if let Doing::Map(items) = &mut of.doing {
+            let of = self
+                .active_steps
+                .get_mut(&item.of)
+                .ok_or("its map is not under way")?;
+            if let StepState::Map(items) = &mut of.doing {
                 let next = item.index.checked_add(1).ok_or("an item's index is too large")?;
                 items.begun = items.begun.max(next);
                 items.open += 1;
@@ -335,7 +348,7 @@ impl Run {
             }
         }
         self.due.extend(task.until().map(|until| (until, *step)));
-        self.tasks.insert(*step, task);
+        self.active_steps.insert(*step, task);
         Ok(())
     }
 
@@ -388,8 +401,8 @@ impl Run {
                 .ok_or_else(|| format!("`{name}` is not in the graph"))
         };
         match next {
-            Next::Node(name) => line.at = At::place(place(name)?),
-            Next::End => line.at = At::End,
+            Next::Node(name) => line.at = BranchPosition::place(place(name)?),
+            Next::End => line.at = BranchPosition::End,
             Next::Fork(arms) => {
                 let (view, steps) = (line.view.clone(), line.steps);
                 if !parted && arms.len() > 1 {
@@ -397,10 +410,10 @@ impl Run {
                 }
                 let mut lines = Vec::with_capacity(arms.len());
                 for arm in arms {
-                    lines.push(Line {
+                    lines.push(Branch {
                         id: arm.branch,
                         view: view.clone(),
-                        at: At::place(place(&arm.to)?),
+                        at: BranchPosition::place(place(&arm.to)?),
                         steps,
                     });
                     let next = arm
@@ -421,13 +434,13 @@ impl Run {
         Ok(())
     }
 
-    fn step_failed(&mut self, step: u64, then: &Then, error: impl FnOnce() -> Json) -> Fold {
+    fn step_failed(&mut self, step: u64, then: &FailureAction, error: impl FnOnce() -> Json) -> Fold {
         match then {
-            Then::Retry(at) => {
+            FailureAction::Retry(at) => {
                 self.close_below(step);
-                self.wait_for(step, Doing::Pause(*at))?.failures += 1;
+                self.wait_for(step, StepState::Pause(*at))?.failures += 1;
             }
-            Then::Goto(name) => {
+            FailureAction::Goto(name) => {
                 let task = self.close(step).ok_or("it names no step under way")?;
                 let execution = self
                     .executions
@@ -436,31 +449,37 @@ impl Run {
                 let place = execution.graph.place(name);
                 let at = execution.position(task.branch)?;
                 execution.lines[at].at = match place {
-                    Some(Place::Node(node)) => At::Before(node, Some(error())),
-                    Some(Place::End) => At::End,
+                    Some(EdgeTarget::Node(node)) => BranchPosition::Before(node, Some(error())),
+                    Some(EdgeTarget::End) => BranchPosition::End,
                     None => return Err(format!("`{name}` is not in the graph")),
                 };
-                if place == Some(Place::End) {
+                if place == Some(EdgeTarget::End) {
                     execution.gather_ends();
                 }
             }
             // Where the run ends anyway, it fails nothing else.
-            Then::Raise if self.ending.is_some() || self.cancelling.is_some() => {
+            FailureAction::Raise if self.ending.is_some() || self.cancelling.is_some() => {
                 self.close(step);
             }
             // What the failure does to the rest is told by the events that follow.
-            Then::Raise => {
-                let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
+            FailureAction::Raise => {
+                let task = self
+                    .active_steps
+                    .get_mut(&step)
+                    .ok_or("it names no step under way")?;
                 task.failed = true;
             }
-            Then::Item => {}
+            FailureAction::Item => {}
         }
         Ok(())
     }
 
     /// Changes what a step waits for, and with it when it wants to be woken.
-    pub(super) fn wait_for(&mut self, step: u64, doing: Doing) -> Fold<&mut Task> {
-        let task = self.tasks.get_mut(&step).ok_or("it names no step under way")?;
+    pub(super) fn wait_for(&mut self, step: u64, doing: StepState) -> Fold<&mut ActiveStep> {
+        let task = self
+            .active_steps
+            .get_mut(&step)
+            .ok_or("it names no step under way")?;
         if let Some(until) = task.until() {
             self.due.remove(&(until, step));
         }
@@ -470,13 +489,13 @@ impl Run {
     }
 
     /// Ends a step, and everything that is under way for it.
-    fn close(&mut self, step: u64) -> Option<Task> {
+    fn close(&mut self, step: u64) -> Option<ActiveStep> {
         self.close_below(step);
         self.take_out(step)
     }
 
-    fn take_out(&mut self, step: u64) -> Option<Task> {
-        let task = self.tasks.remove(&step)?;
+    fn take_out(&mut self, step: u64) -> Option<ActiveStep> {
+        let task = self.active_steps.remove(&step)?;
         if let Some(until) = task.until() {
             self.due.remove(&(until, step));
         }
@@ -486,20 +505,22 @@ impl Run {
     }
 
     fn close_below(&mut self, step: u64) {
-        let Some(task) = self.tasks.get(&step) else { return };
+        let Some(task) = self.active_steps.get(&step) else {
+            return;
+        };
         // A call has nothing under it, and most steps are calls.
-        if !matches!(task.doing, Doing::Graph(_) | Doing::Map(_)) {
+        if !matches!(task.doing, StepState::Graph(_) | StepState::Map(_)) {
             return;
         }
         let mut open = vec![step];
         while let Some(above) = open.pop() {
             self.executions.remove(&above);
-            let below = |task: &Task| match task.item {
+            let below = |task: &ActiveStep| match task.item {
                 Some(Item { of, .. }) => of == above,
                 None => task.within == above,
             };
             let steps: Vec<u64> = self
-                .tasks
+                .active_steps
                 .iter()
                 .filter(|(_, task)| below(task))
                 .map(|(step, _)| *step)
@@ -515,7 +536,7 @@ impl Run {
     pub(super) fn stop(&mut self, keep: bool) {
         let kept = Kept {
             executions: std::mem::take(&mut self.executions),
-            tasks: std::mem::take(&mut self.tasks),
+            active_steps: std::mem::take(&mut self.active_steps),
             due: std::mem::take(&mut self.due),
             signals: std::mem::take(&mut self.signals),
         };
@@ -550,25 +571,27 @@ pub(super) fn time_limit(graph: &Graph, began: Timestamp) -> Option<Timestamp> {
     Some(Timestamp(began.0.saturating_add(limit)))
 }
 
-impl At {
-    fn place(place: Place) -> Self {
+impl BranchPosition {
+    fn place(place: EdgeTarget) -> Self {
         match place {
-            Place::Node(node) => Self::Before(node, None),
-            Place::End => Self::End,
+            EdgeTarget::Node(node) => Self::Before(node, None),
+            EdgeTarget::End => Self::End,
         }
     }
 }
 
-impl Task {
+impl ActiveStep {
     /// What a step waits for first.
-    fn begins(&self, graph: &Graph, until: Option<Timestamp>, wait: &Option<WaitTexts>) -> Doing {
-        match &graph.node(self.node).does {
-            Does::Sleep(_) => Doing::Sleep(until.unwrap_or(self.started_at)),
-            Does::Wait(_) => Doing::Signal(until, wait.clone().map(Arc::new)),
-            does @ Does::Map(_) if self.item.is_some() && does.graph().is_some() => Doing::Graph(None),
-            Does::Map(_) if self.item.is_none() => Doing::Map(Items::default()),
-            Does::Graph { .. } => Doing::Graph(None),
-            Does::Map(_) | Does::Call { .. } => Doing::Call,
+    fn begins(&self, graph: &Graph, until: Option<Timestamp>, wait: &Option<WaitTexts>) -> StepState {
+        match &graph.node(self.node).action {
+            NodeAction::Sleep(_) => StepState::Sleep(until.unwrap_or(self.started_at)),
+            NodeAction::Wait(_) => StepState::Signal(until, wait.clone().map(Arc::new)),
+            does @ NodeAction::Map(_) if self.item.is_some() && does.graph().is_some() => {
+                StepState::Graph(None)
+            }
+            NodeAction::Map(_) if self.item.is_none() => StepState::Map(Items::default()),
+            NodeAction::Graph { .. } => StepState::Graph(None),
+            NodeAction::Map(_) | NodeAction::Call { .. } => StepState::Call,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{At, Execution, ROOT, Run, Task, View, apply::Fold};
+use super::{ActiveStep, BranchPosition, Execution, ROOT, Run, View, apply::Fold};
 use crate::{
     graph::NodeIx,
     object::{Json, Object},
@@ -57,24 +57,27 @@ impl Run {
     /// Once the run is over, those that there were when it ended.
     pub fn branches(&self) -> Vec<BranchView> {
         match &self.kept {
-            Some(kept) => branches(&kept.executions, &kept.tasks),
-            None if self.executions.contains_key(&ROOT) => branches(&self.executions, &self.tasks),
+            Some(kept) => branches(&kept.executions, &kept.active_steps),
+            None if self.executions.contains_key(&ROOT) => branches(&self.executions, &self.active_steps),
             None => self.last_branches.clone(),
         }
     }
 }
 
-fn branches(executions: &BTreeMap<u64, Execution>, tasks: &BTreeMap<u64, Task>) -> Vec<BranchView> {
+fn branches(
+    executions: &BTreeMap<u64, Execution>,
+    active_steps: &BTreeMap<u64, ActiveStep>,
+) -> Vec<BranchView> {
     let mut room = MAX_BRANCH_BYTES;
     let parted = executions.iter().filter(|(_, of)| of.lines.len() > 1);
     let all = parted.flat_map(|(within, of)| of.lines.iter().map(move |line| (within, of, line)));
     let all = all.map(|(within, of, line)| {
         let (place, node) = match &line.at {
-            At::Step(node) => (BranchPlace::At, Some(node)),
-            At::Before(node, _) => (BranchPlace::Before, Some(node)),
-            At::End => (BranchPlace::Ended, None),
+            BranchPosition::Step(node) => (BranchPlace::At, Some(node)),
+            BranchPosition::Before(node, _) => (BranchPlace::Before, Some(node)),
+            BranchPosition::End => (BranchPlace::Ended, None),
         };
-        let taken = |task: &Task| {
+        let taken = |task: &ActiveStep| {
             (task.within, task.branch) == (*within, line.id) && task.item.is_none() && task.undo.is_none()
         };
         let (mut changed, mut left_out) = (Object::default(), 0);
@@ -95,7 +98,10 @@ fn branches(executions: &BTreeMap<u64, Execution>, tasks: &BTreeMap<u64, Task>) 
             within: *within,
             place,
             node: node.map(|node| of.graph.node(*node).name.clone()),
-            step: tasks.iter().find(|(_, task)| taken(task)).map(|(step, _)| *step),
+            step: active_steps
+                .iter()
+                .find(|(_, task)| taken(task))
+                .map(|(step, _)| *step),
             changed,
             left_out,
         }
@@ -131,11 +137,11 @@ impl Execution {
             .filter(|line| line.id == branch || joined.contains(&line.id))
         {
             steps = steps.max(line.steps);
-            if let At::Before(_, Some(told)) = &line.at {
+            if let BranchPosition::Before(_, Some(told)) = &line.at {
                 error = error.or(Some(told.clone()));
             }
         }
-        self.lines[at].at = At::Step(node);
+        self.lines[at].at = BranchPosition::Step(node);
         self.lines[at].steps = steps + 1;
         self.lines.retain(|line| !joined.contains(&line.id));
         self.settle();
@@ -152,7 +158,7 @@ impl Execution {
         let mut at = 1;
         while at < self.lines.len() {
             let pair = [&self.lines[at - 1], &self.lines[at]];
-            if pair.iter().all(|line| matches!(line.at, At::End))
+            if pair.iter().all(|line| matches!(line.at, BranchPosition::End))
                 && let Ok(view) = View::merge(&pair.map(|line| &line.view), &self.graph.policies)
             {
                 self.lines[at - 1].view = view;

@@ -4,11 +4,11 @@ use std::{cell::OnceCell, sync::Arc};
 
 use serde_json::json;
 
-use super::{Doing, Run, Task};
+use super::{ActiveStep, Run, StepState};
 use crate::{
     event::{Failure, FailureKind, FunctionRef},
     expr::{Bound, Expr},
-    graph::{Bounds, Does, Node},
+    graph::{Bounds, Node, NodeAction},
     ids::Timestamp,
     object::{Json, Object, to_json},
 };
@@ -40,8 +40,8 @@ impl Run {
     /// # Errors
     /// Why it cannot be made, which is the answer of the call then.
     pub fn prepare(&self, step: u64) -> Option<Result<Prepared, Failure>> {
-        let task = self.tasks.get(&step)?;
-        matches!(task.doing, Doing::Call).then(|| {
+        let task = self.active_steps.get(&step)?;
+        matches!(task.doing, StepState::Call).then(|| {
             let node = self.graph_of(task).node(task.node);
             let function = node.uses().and_then(|uses| self.functions.get(uses));
             let function = function.cloned().ok_or_else(|| {
@@ -64,7 +64,7 @@ impl Run {
     }
 
     /// What a step is given, and whether the node's `input` made it.
-    pub(super) fn given(&self, task: &Task, node: &Node) -> Result<(Object, bool), Failure> {
+    pub(super) fn given(&self, task: &ActiveStep, node: &Node) -> Result<(Object, bool), Failure> {
         let env = self.env(task);
         if let Some(input) = &node.input {
             let mut given = Object::default();
@@ -84,7 +84,7 @@ impl Run {
     }
 
     /// What the expressions of a step under way see.
-    pub(super) fn env<'r>(&'r self, task: &'r Task) -> Env<'r> {
+    pub(super) fn env<'r>(&'r self, task: &'r ActiveStep) -> Env<'r> {
         let (view, input, steps) = match &task.undo {
             Some(undo) => (Some(&undo.view), Some(&undo.input), undo.steps),
             None => {
@@ -122,12 +122,14 @@ impl Run {
     }
 
     /// The name and the value of the item that a step is for.
-    fn item<'r>(&'r self, task: &Task) -> Option<(&'r str, &'r Json)> {
+    fn item<'r>(&'r self, task: &ActiveStep) -> Option<(&'r str, &'r Json)> {
         let item = task.item?;
-        let of = self.tasks.get(&item.of)?;
-        let Doing::Map(items) = &of.doing else { return None };
-        match &self.graph_of(of).node(of.node).does {
-            Does::Map(map) => Some((&map.item, items.all.get(item.index as usize)?)),
+        let of = self.active_steps.get(&item.of)?;
+        let StepState::Map(items) = &of.doing else {
+            return None;
+        };
+        match &self.graph_of(of).node(of.node).action {
+            NodeAction::Map(map) => Some((&map.item, items.all.get(item.index as usize)?)),
             _ => None,
         }
     }

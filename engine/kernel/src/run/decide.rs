@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Answer, Doing, Input, Outcome, ROOT, Refusal, Run, Task, apply::Graphs, wait::Opening};
+use super::{
+    ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, apply::Graphs, wait::Opening,
+};
 use crate::{
-    event::{Event, Failure, FunctionRef, Level, Recorded},
+    event::{Event, EventRecord, Failure, FunctionRef, Level},
     graph::{Graph, Output},
     ids::{RunId, Timestamp},
     object::{Json, Object},
@@ -22,7 +24,7 @@ impl Run {
         functions: BTreeMap<Arc<str>, FunctionRef>,
         queued: bool,
         now: Timestamp,
-    ) -> (Self, Vec<Arc<Recorded>>) {
+    ) -> (Self, Vec<Arc<EventRecord>>) {
         let mut run = Self::empty(id, graph, graphs, now);
         let mut events = Events::new(&mut run, now);
         let started = Event::RunStarted {
@@ -45,7 +47,7 @@ impl Run {
 ///
 /// # Errors
 /// A refusal where the input speaks for something that the run is not at; the run is as it was.
-pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Recorded>>, Refusal> {
+pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<EventRecord>>, Refusal> {
     if run.status.is_over() && !input.steers() {
         return Err(Refusal::Over);
     }
@@ -84,7 +86,7 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Rec
 pub(super) struct Events<'r> {
     pub(super) run: &'r mut Run,
     pub(super) now: Timestamp,
-    made: Vec<Arc<Recorded>>,
+    made: Vec<Arc<EventRecord>>,
     /// The executions in which a branch moved.
     pub(super) moved: Vec<u64>,
     /// The maps of which an item is over.
@@ -103,12 +105,12 @@ impl<'r> Events<'r> {
     }
 
     /// The events in order.
-    pub(super) fn made(self) -> Vec<Arc<Recorded>> {
+    pub(super) fn made(self) -> Vec<Arc<EventRecord>> {
         self.made
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        let recorded = Arc::new(Recorded {
+        let recorded = Arc::new(EventRecord {
             seq: self.run.seq + 1,
             at: self.now,
             event,
@@ -126,22 +128,22 @@ impl<'r> Events<'r> {
     }
 
     fn latest(&self, step: u64, attempt: u32) -> Result<(), Refusal> {
-        match self.run.tasks.get(&step) {
-            Some(task) if task.attempt == attempt && matches!(task.doing, Doing::Call) => Ok(()),
+        match self.run.active_steps.get(&step) {
+            Some(task) if task.attempt == attempt && matches!(task.doing, StepState::Call) => Ok(()),
             _ => Err(Refusal::Stale),
         }
     }
 
-    pub(super) fn task(&self, step: u64) -> Task {
-        self.run.tasks[&step].clone()
+    pub(super) fn task(&self, step: u64) -> ActiveStep {
+        self.run.active_steps[&step].clone()
     }
 
-    pub(super) fn node_name(&self, task: &Task) -> Arc<str> {
+    pub(super) fn node_name(&self, task: &ActiveStep) -> Arc<str> {
         self.run.graph_of(task).node(task.node).name.clone()
     }
 
     fn logged(&mut self, step: u64, attempt: u32, lines: impl IntoIterator<Item = (Level, Arc<str>)>) {
-        let node = self.node_name(&self.run.tasks[&step]);
+        let node = self.node_name(&self.run.active_steps[&step]);
         for (level, message) in lines {
             self.push(Event::Log {
                 step,
@@ -209,7 +211,7 @@ impl<'r> Events<'r> {
     }
 
     /// What an answer gives: with `output` in the node, a tool's result is data and routes nowhere.
-    fn outcome(&self, task: &Task, answer: Answer) -> Result<Outcome, Failure> {
+    fn outcome(&self, task: &ActiveStep, answer: Answer) -> Result<Outcome, Failure> {
         let Some(output) = self.run.graph_of(task).node(task.node).output.clone() else {
             return match answer {
                 Answer::Outcome(outcome) => Ok(outcome),
@@ -225,7 +227,7 @@ impl<'r> Events<'r> {
     }
 
     /// The update that a node's `output` makes of its result.
-    pub(super) fn put(&self, task: &Task, output: &Output, value: Json) -> Result<Object, Failure> {
+    pub(super) fn put(&self, task: &ActiveStep, output: &Output, value: Json) -> Result<Object, Failure> {
         let mut update = Object::default();
         match output {
             Output::Key(key) => update.insert(key.clone(), value),

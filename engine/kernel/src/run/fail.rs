@@ -8,8 +8,8 @@ use sha2::Digest as _;
 
 use super::{Ending, ROOT, Run, decide::Events, view::Conflict};
 use crate::{
-    event::{Event, Failure, FailureKind, Item, RunError, Then},
-    graph::{Does, MAX_DURATION_MS, OnItemError, Retry},
+    event::{Event, Failure, FailureAction, FailureKind, Item, RunError},
+    graph::{MAX_DURATION_MS, NodeAction, OnItemError, Retry},
     ids::Timestamp,
     object::{Json, Object, to_json},
 };
@@ -19,7 +19,7 @@ impl Events<'_> {
     pub(super) fn failed(&mut self, step: u64, failure: Failure) {
         if self.run.cancelling.is_some() {
             // It ends anyway, and other calls under way may still answer.
-            return self.step_failed(step, failure, Then::Raise);
+            return self.step_failed(step, failure, FailureAction::Raise);
         }
         let task = self.task(step);
         let graph = self.run.graph_of(&task).clone();
@@ -28,22 +28,22 @@ impl Events<'_> {
             .retry
             .as_ref()
             // A map's items are tried again each by itself, and never the whole of it.
-            .filter(|_| !matches!(node.does, Does::Map(_)) || task.item.is_some())
+            .filter(|_| !matches!(node.action, NodeAction::Map(_)) || task.item.is_some())
             .filter(|retry| retry.on.contains(&failure.kind) && task.failures + 1 < retry.attempts);
         if let Some(retry) = again {
             let at = self.after(pause(self.run, step, task.failures, retry));
-            return self.step_failed(step, failure, Then::Retry(at));
+            return self.step_failed(step, failure, FailureAction::Retry(at));
         }
         if let Some(item) = task.item {
             return self.item_failed(step, item, failure);
         }
         if let (Some(place), None) = (node.on_error, &task.undo) {
-            let then = Then::Goto(graph.name_of(place));
+            let then = FailureAction::Goto(graph.name_of(place));
             self.moved(task.within);
             return self.step_failed(step, failure, then);
         }
         let name = node.name.clone();
-        self.step_failed(step, failure.clone(), Then::Raise);
+        self.step_failed(step, failure.clone(), FailureAction::Raise);
         if task.undo.is_some() {
             return self.undo_next();
         }
@@ -51,8 +51,8 @@ impl Events<'_> {
         self.raise(task.within, error);
     }
 
-    fn step_failed(&mut self, step: u64, failure: Failure, then: Then) {
-        let task = &self.run.tasks[&step];
+    fn step_failed(&mut self, step: u64, failure: Failure, then: FailureAction) {
+        let task = &self.run.active_steps[&step];
         let (node, attempt) = (self.node_name(task), task.attempt);
         self.push(Event::StepFailed {
             step,
@@ -65,13 +65,13 @@ impl Events<'_> {
 
     fn item_failed(&mut self, step: u64, item: Item, failure: Failure) {
         let map = self.task(item.of);
-        let policy = match &self.run.graph_of(&map).node(map.node).does {
-            Does::Map(map) => map.on_item_error,
+        let policy = match &self.run.graph_of(&map).node(map.node).action {
+            NodeAction::Map(map) => map.on_item_error,
             _ => OnItemError::Fail,
         };
         let result = match policy {
             OnItemError::Fail => {
-                self.step_failed(step, failure.clone(), Then::Raise);
+                self.step_failed(step, failure.clone(), FailureAction::Raise);
                 let name = self.run.item_name(item);
                 let message = format!("item {name}: {}", failure.message).into();
                 return self.failed(item.of, Failure { message, ..failure });
@@ -85,14 +85,14 @@ impl Events<'_> {
                 Some(to_json(&result))
             }
         };
-        self.step_failed(step, failure, Then::Item);
+        self.step_failed(step, failure, FailureAction::Item);
         self.item_finished(step, item, result);
     }
 
     /// Something that no step is to blame for alone fails an execution at a node.
     pub(super) fn execution_failed(&mut self, number: u64, node: &Arc<str>, failure: Failure) {
         let step = self.run.steps;
-        let attempt = self.run.tasks.get(&step).map_or(1, |task| task.attempt);
+        let attempt = self.run.active_steps.get(&step).map_or(1, |task| task.attempt);
         self.raise(number, error_of(failure, node.clone(), step, attempt));
     }
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use super::{
-    At, Execution, Outcome, ROOT, Route, Task, View,
+    ActiveStep, BranchPosition, Execution, Outcome, ROOT, Route, View,
     decide::Events,
     outcome::{check_depth, invalid},
 };
 use crate::{
     event::{Arm, Event, Failure, FailureKind, Item, Next},
-    graph::{Case, Does, Node, NodeIx, Place, did_you_mean},
+    graph::{Case, EdgeTarget, Node, NodeAction, NodeIx, did_you_mean},
     object::{Json, Object, to_json},
 };
 
@@ -33,8 +33,8 @@ impl Events<'_> {
                 let execution = self.moved.remove(0);
                 while let Some(at) = self.run.executions.get(&execution).and_then(Execution::ready) {
                     match at {
-                        Place::Node(node) => self.enter(execution, node),
-                        Place::End => self.over(execution),
+                        EdgeTarget::Node(node) => self.enter(execution, node),
+                        EdgeTarget::End => self.over(execution),
                     }
                     if self.run.is_journal_full() {
                         break;
@@ -51,10 +51,10 @@ impl Events<'_> {
         let execution = &self.run.executions[&number];
         let graph = execution.graph.clone();
         let name = graph.node(node).name.clone();
-        let here: Vec<&super::Line> = execution
+        let here: Vec<&super::Branch> = execution
             .lines
             .iter()
-            .filter(|line| matches!(line.at, At::Before(at, _) if at == node))
+            .filter(|line| matches!(line.at, BranchPosition::Before(at, _) if at == node))
             .collect();
         let views: Vec<&View> = here.iter().map(|line| &line.view).collect();
         let branch = here[0].id;
@@ -73,7 +73,7 @@ impl Events<'_> {
         };
         let step = self.run.steps + 1;
         let taken = here.iter().map(|line| line.steps).max().unwrap_or(0) + 1;
-        let opening = self.opening(execution, view.state, taken, &graph.node(node).does);
+        let opening = self.opening(execution, view.state, taken, &graph.node(node).action);
         self.push(Event::StepStarted {
             step,
             branch,
@@ -102,13 +102,13 @@ impl Events<'_> {
         let task = self.task(step);
         let graph = self.run.graph_of(&task).clone();
         let node = graph.node(task.node);
-        let opened = match (&node.does, task.item) {
-            (Does::Call { .. } | Does::Sleep(_), _) => Ok(()),
-            (Does::Wait(_), _) => {
+        let opened = match (&node.action, task.item) {
+            (NodeAction::Call { .. } | NodeAction::Sleep(_), _) => Ok(()),
+            (NodeAction::Wait(_), _) => {
                 self.deliver(step);
                 Ok(())
             }
-            (Does::Map(map), None) => self.open_map(step, &task, map),
+            (NodeAction::Map(map), None) => self.open_map(step, &task, map),
             (does, _) => match does.graph() {
                 Some(name) => self.open_graph(step, &task, node, name),
                 None => Ok(()),
@@ -119,7 +119,13 @@ impl Events<'_> {
         }
     }
 
-    fn open_graph(&mut self, step: u64, task: &Task, node: &Node, name: &Arc<str>) -> Result<(), Failure> {
+    fn open_graph(
+        &mut self,
+        step: u64,
+        task: &ActiveStep,
+        node: &Node,
+        name: &Arc<str>,
+    ) -> Result<(), Failure> {
         let depth = self.run.executions.get(&task.within).map_or(0, |of| of.depth) + 1;
         if depth > super::MAX_DEPTH {
             return Err(Failure::new(
@@ -190,7 +196,7 @@ impl Events<'_> {
     pub(super) fn finish(
         &mut self,
         step: u64,
-        task: &Task,
+        task: &ActiveStep,
         outcome: Outcome,
         result: Option<Json>,
         signal: Option<u64>,
@@ -230,7 +236,7 @@ impl Events<'_> {
     }
 
     /// Whether the state is not too large with an update.
-    fn fits(&self, task: &Task, update: &Object) -> Result<(), Failure> {
+    fn fits(&self, task: &ActiveStep, update: &Object) -> Result<(), Failure> {
         let before = self
             .run
             .line(task.within, task.branch)
@@ -248,10 +254,10 @@ impl Events<'_> {
     }
 
     /// What an event says of where a step's branch goes.
-    pub(super) fn next(&self, to: &[Place], task: &Task) -> Next {
+    pub(super) fn next(&self, to: &[EdgeTarget], task: &ActiveStep) -> Next {
         let graph = self.run.graph_of(task);
         match to {
-            [Place::End] | [] => Next::End,
+            [EdgeTarget::End] | [] => Next::End,
             [place] => Next::Node(graph.name_of(*place)),
             several => Next::Fork(
                 (self.run.branches..)
@@ -268,16 +274,16 @@ impl Events<'_> {
     /// Where a route leads from a step's node; `state` is the state with the step's update.
     fn places(
         &self,
-        task: &Task,
+        task: &ActiveStep,
         route: &Route,
         state: Object,
         result: impl FnOnce() -> Json,
-    ) -> Result<Vec<Place>, Failure> {
+    ) -> Result<Vec<EdgeTarget>, Failure> {
         let graph = self.run.graph_of(task);
         let node = graph.node(task.node);
         let names = match route {
-            Route::Again => return Ok(vec![Place::Node(task.node)]),
-            Route::End => return Ok(vec![Place::End]),
+            Route::Again => return Ok(vec![EdgeTarget::Node(task.node)]),
+            Route::End => return Ok(vec![EdgeTarget::End]),
             Route::Goto(names) => names,
             Route::Edges => {
                 if let [Case { when: None, to }] = node.edges.as_slice() {
@@ -329,7 +335,7 @@ impl Events<'_> {
                     node.name
                 ))
             })?;
-            if let Place::Node(to) = place
+            if let EdgeTarget::Node(to) = place
                 && !alone
                 && to != task.node
                 && !node.leads.contains(&to)
@@ -348,7 +354,7 @@ impl Events<'_> {
     }
 
     /// The step for one item of a map begins.
-    pub(super) fn enter_item(&mut self, of: u64, task: &Task, index: u32) {
+    pub(super) fn enter_item(&mut self, of: u64, task: &ActiveStep, index: u32) {
         let step = self.run.steps + 1;
         let node = self.node_name(task);
         self.push(Event::StepStarted {
@@ -369,17 +375,21 @@ impl Events<'_> {
 
 impl Execution {
     /// A node that may be visited now, or the end where every branch ended.
-    fn ready(&self) -> Option<Place> {
-        if self.lines.iter().all(|line| matches!(line.at, At::End)) {
-            return Some(Place::End);
+    fn ready(&self) -> Option<EdgeTarget> {
+        if self
+            .lines
+            .iter()
+            .all(|line| matches!(line.at, BranchPosition::End))
+        {
+            return Some(EdgeTarget::End);
         }
         let mut tried: Vec<NodeIx> = Vec::new();
         for line in &self.lines {
-            if let At::Before(node, _) = line.at
+            if let BranchPosition::Before(node, _) = line.at
                 && !tried.contains(&node)
             {
                 if !self.lines.iter().any(|other| self.in_the_way(other, node)) {
-                    return Some(Place::Node(node));
+                    return Some(EdgeTarget::Node(node));
                 }
                 tried.push(node);
             }
@@ -388,13 +398,13 @@ impl Execution {
     }
 
     /// Whether a branch may still come to a node, so that those which are there have to wait for it.
-    fn in_the_way(&self, line: &super::Line, node: NodeIx) -> bool {
+    fn in_the_way(&self, line: &super::Branch, node: NodeIx) -> bool {
         let reach = &self.graph.reach;
         match line.at {
-            At::End => false,
-            At::Step(at) => reach.leads(at, node),
+            BranchPosition::End => false,
+            BranchPosition::Step(at) => reach.leads(at, node),
             // Before the header of a loop, the next round waits until this one is over.
-            At::Before(at, _) => at != node && reach.leads(at, node) && !reach.heads(at, node),
+            BranchPosition::Before(at, _) => at != node && reach.leads(at, node) && !reach.heads(at, node),
         }
     }
 }

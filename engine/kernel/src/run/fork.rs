@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, apply::Fold, decide::Events, steer::failed};
 use crate::{
-    event::{Event, FunctionRef, Recorded},
+    event::{Event, EventRecord, FunctionRef},
     ids::{RunId, Timestamp},
     object::{Json, Object},
 };
@@ -26,7 +26,7 @@ impl Run {
         step: u64,
         edits: Object,
         now: Timestamp,
-    ) -> Result<(Self, Vec<Arc<Recorded>>), Refusal> {
+    ) -> Result<(Self, Vec<Arc<EventRecord>>), Refusal> {
         if of.status.is_over() || of.ending.is_some() {
             return Err(of.refuse("only what it was like before can be forked, so name an earlier step"));
         }
@@ -53,7 +53,7 @@ impl Run {
         for Signal { name, payload, wait } in signals.into_values() {
             events.push(Event::SignalReceived { name, payload, wait });
         }
-        events.go_on_from(&[], failed(was.tasks.iter()));
+        events.go_on_from(&[], failed(was.active_steps.iter()));
         events.settle();
         let made = events.made();
         Ok((run, made))

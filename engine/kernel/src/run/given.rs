@@ -3,7 +3,7 @@
 use super::{Run, Waiting};
 use crate::{
     event::{Failure, FailureKind, FunctionRef},
-    graph::Does,
+    graph::NodeAction,
     ids::Timestamp,
     object::{Json, Object},
 };
@@ -40,10 +40,12 @@ impl Run {
     /// # Errors
     /// Why there is no such thing, which is the failure of the step.
     pub fn given_to(&self, step: u64) -> Option<Result<Given, Failure>> {
-        let task = self.tasks.get(&step)?;
+        let task = self.active_steps.get(&step)?;
         let node = self.graph_of(task).node(task.node);
-        Some(match (&node.does, node.uses(), task.item) {
-            (Does::Map(map), _, None) => self.env(task).evaluate(&map.over, "`map.over`").map(Given::Map),
+        Some(match (&node.action, node.uses(), task.item) {
+            (NodeAction::Map(map), _, None) => {
+                self.env(task).evaluate(&map.over, "`map.over`").map(Given::Map)
+            }
             (_, Some(uses), _) => self.given(task, node).and_then(|(input, _)| {
                 let function = self.functions.get(uses).cloned();
                 let function = function.ok_or_else(|| {
@@ -59,8 +61,8 @@ impl Run {
                     config,
                 })
             }),
-            (Does::Sleep(_), ..) => Ok(Given::Sleep { until: task.until() }),
-            (Does::Wait(_), ..) => {
+            (NodeAction::Sleep(_), ..) => Ok(Given::Sleep { until: task.until() }),
+            (NodeAction::Wait(_), ..) => {
                 let waiting = self.waits().find(|waiting| waiting.step == step)?;
                 Ok(Given::Wait(Box::new(waiting)))
             }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Doing, Items, MAX_ITEMS, Run, apply::Fold, outcome::clip};
+use super::{Items, MAX_ITEMS, Run, StepState, apply::Fold, outcome::clip};
 use crate::{
     event::Item,
     graph::OnItemError,
@@ -83,7 +83,7 @@ impl Run {
 
     /// The key of an item, where the map goes over an object.
     pub(super) fn item_key(&self, item: Item) -> Option<&str> {
-        let Doing::Map(items) = &self.tasks.get(&item.of)?.doing else {
+        let StepState::Map(items) = &self.active_steps.get(&item.of)?.doing else {
             return None;
         };
         let key = items.keys.as_ref()?.get(item.index as usize)?;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Doing, ROOT, Run, Status, Task, View};
+use super::{ActiveStep, ROOT, Run, Status, StepState, View};
 use crate::{
     event::{Failure, FailureKind},
-    graph::{Does, Text},
+    graph::{NodeAction, Text},
     ids::Timestamp,
     object::{Json, Object, kind_of},
     tokens::{Tree, compact},
@@ -22,7 +22,7 @@ pub struct Group {
 
 /// What a run waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owed {
+pub enum PendingWork {
     /// A call of a function: [`Run::prepare`] says which.
     Call {
         /// The step.
@@ -111,13 +111,15 @@ impl Run {
 
     /// What the run waits for, derived from its state alone, in the order of the steps. While the run
     /// [is held](Self::is_held), a call that is owed may be under way, and is not to be made.
-    pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
-        self.tasks.iter().filter_map(|(step, task)| task.owed(*step))
+    pub fn pending_work(&self) -> impl Iterator<Item = PendingWork> + '_ {
+        self.active_steps
+            .iter()
+            .filter_map(|(step, task)| task.pending_work(*step))
     }
 
     /// What the run waits for at one step.
-    pub fn owed_at(&self, step: u64) -> Option<Owed> {
-        self.tasks.get(&step)?.owed(step)
+    pub fn pending_work_at(&self, step: u64) -> Option<PendingWork> {
+        self.active_steps.get(&step)?.pending_work(step)
     }
 
     /// When the run wants [`Input::Due`](super::Input::Due), at the latest. One that is paused does not, and one
@@ -177,31 +179,31 @@ impl Run {
 
     /// The steps under way that wait for a signal or for time to pass.
     pub fn waits(&self) -> impl Iterator<Item = Waiting> + '_ {
-        self.tasks
+        self.active_steps
             .iter()
             .filter_map(|(step, task)| self.waiting(*step, task))
     }
 
     /// A step under way.
-    pub fn task(&self, step: u64) -> Option<&Task> {
-        self.tasks.get(&step)
+    pub fn active_step(&self, step: u64) -> Option<&ActiveStep> {
+        self.active_steps.get(&step)
     }
 
     /// The numbers of the steps that were begun and are neither over nor given up, in order.
     pub fn under_way(&self) -> impl Iterator<Item = u64> + '_ {
-        self.tasks.keys().copied()
+        self.active_steps.keys().copied()
     }
 
     /// The name of the node of a step under way.
     pub fn node_of(&self, step: u64) -> Option<Arc<str>> {
-        let task = self.tasks.get(&step)?;
+        let task = self.active_steps.get(&step)?;
         Some(self.graph_of(task).node(task.node).name.clone())
     }
 
     /// The nodes at which the run is, each once, in the order of the steps.
     pub fn nodes(&self) -> Vec<Arc<str>> {
         let mut nodes: Vec<Arc<str>> = Vec::new();
-        for task in self.tasks.values().filter(|task| task.item.is_none()) {
+        for task in self.active_steps.values().filter(|task| task.item.is_none()) {
             let name = &self.graph_of(task).node(task.node).name;
             if !nodes.contains(name) {
                 nodes.push(name.clone());
@@ -227,7 +229,7 @@ impl Run {
         View::agreed(&views, &own.graph.policies, own.parted.as_ref())
     }
 
-    fn waiting(&self, step: u64, task: &Task) -> Option<Waiting> {
+    fn waiting(&self, step: u64, task: &ActiveStep) -> Option<Waiting> {
         let node = self.graph_of(task).node(task.node);
         let mut waiting = Waiting {
             step,
@@ -239,14 +241,14 @@ impl Run {
             schema: None,
             until: task.until(),
         };
-        match (&task.doing, &node.does) {
-            (Doing::Signal(_, texts), Does::Wait(wait)) => {
+        match (&task.doing, &node.action) {
+            (StepState::Signal(_, texts), NodeAction::Wait(wait)) => {
                 let prompt = texts.as_ref().and_then(|texts| texts.prompt.as_ref());
                 waiting.signal = self.awaited(task).map(|(_, signal)| signal.clone());
                 waiting.prompt = prompt.or(wait.prompt.as_ref().and_then(Text::plain)).cloned();
                 waiting.schema = wait.schema.as_ref().map(|schema| schema.text.clone());
             }
-            (Doing::Sleep(_) | Doing::Pause(_), _) => {}
+            (StepState::Sleep(_) | StepState::Pause(_), _) => {}
             _ => return None,
         }
         waiting.items = self.items_around(task);
@@ -254,7 +256,7 @@ impl Run {
     }
 
     /// The items of maps that a step is within, the outermost first.
-    fn items_around(&self, task: &Task) -> Vec<ItemPlace> {
+    fn items_around(&self, task: &ActiveStep) -> Vec<ItemPlace> {
         let mut places = Vec::new();
         let mut at = task;
         loop {
@@ -262,7 +264,7 @@ impl Run {
                 Some(item) => item.of,
                 None => at.within,
             };
-            let Some(outer) = self.tasks.get(&above) else {
+            let Some(outer) = self.active_steps.get(&above) else {
                 break;
             };
             if let Some(item) = at.item {
@@ -294,24 +296,24 @@ fn group_key(value: &Json) -> String {
     })
 }
 
-impl Task {
-    pub(super) fn owed(&self, step: u64) -> Option<Owed> {
+impl ActiveStep {
+    pub(super) fn pending_work(&self, step: u64) -> Option<PendingWork> {
         let (attempt, until) = (self.attempt, self.until());
         match &self.doing {
-            Doing::Call => Some(Owed::Call { step, attempt }),
-            Doing::Signal(..) => Some(Owed::Wait { step, until }),
-            _ => until.map(|_| Owed::Wait { step, until }),
+            StepState::Call => Some(PendingWork::Call { step, attempt }),
+            StepState::Signal(..) => Some(PendingWork::Wait { step, until }),
+            _ => until.map(|_| PendingWork::Wait { step, until }),
         }
     }
 
     /// When time alone takes it further.
     pub(super) fn until(&self) -> Option<Timestamp> {
         match &self.doing {
-            Doing::Pause(until) | Doing::Sleep(until) => Some(*until),
-            Doing::Signal(until, _) | Doing::Graph(until) => *until,
+            StepState::Pause(until) | StepState::Sleep(until) => Some(*until),
+            StepState::Signal(until, _) | StepState::Graph(until) => *until,
             // Without items, nothing else does.
-            Doing::Map(items) if items.all.is_empty() => Some(self.started_at),
-            Doing::Map(_) | Doing::Call => None,
+            StepState::Map(items) if items.all.is_empty() => Some(self.started_at),
+            StepState::Map(_) | StepState::Call => None,
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::{collections::HashSet, fmt, mem::size_of, sync::Arc};
 
 use super::{
-    At, Doing, Execution, Kept, Line, ROOT, Run, Signal, Task, Undo, View,
+    ActiveStep, Branch, BranchPosition, Execution, Kept, ROOT, Run, Signal, StepState, Undo, View,
     decide::Events,
     view::{Changes, Update},
 };
@@ -110,7 +110,7 @@ impl Events<'_> {
             message,
             node: at.unwrap_or_else(|| graph::END.into()),
             step,
-            attempt: self.run.tasks.get(&step).map_or(1, |task| task.attempt),
+            attempt: self.run.active_steps.get(&step).map_or(1, |task| task.attempt),
             data,
         };
         self.end(Some(error), None);
@@ -132,7 +132,7 @@ impl Walk {
 
     fn run(&mut self, run: &Run) {
         self.executions(run.executions.values());
-        self.tasks(run.tasks.values());
+        self.active_steps(run.active_steps.values());
         run.signals.values().for_each(|signal| self.signal(signal));
         run.undo.iter().for_each(|undo| self.undo(undo));
         self.object(&run.last);
@@ -142,12 +142,12 @@ impl Walk {
         if let Some(kept) = &run.kept {
             let Kept {
                 executions,
-                tasks,
+                active_steps,
                 signals,
                 ..
             } = &**kept;
             self.executions(executions.values());
-            self.tasks(tasks.values());
+            self.active_steps(active_steps.values());
             signals.values().for_each(|signal| self.signal(signal));
         }
         let failure = run.error.iter().flat_map(|error| &error.data);
@@ -193,24 +193,24 @@ impl Walk {
 
     fn executions<'r>(&mut self, executions: impl Iterator<Item = &'r Execution>) {
         for execution in executions {
-            self.bytes += size_of::<Execution>() + execution.lines.len() * size_of::<Line>();
+            self.bytes += size_of::<Execution>() + execution.lines.len() * size_of::<Branch>();
             self.object(&execution.input);
             execution.parted.iter().for_each(|parted| self.object(parted));
             for line in &execution.lines {
                 self.view(&line.view);
-                if let At::Before(_, Some(error)) = &line.at {
+                if let BranchPosition::Before(_, Some(error)) = &line.at {
                     self.value(error);
                 }
             }
         }
     }
 
-    fn tasks<'r>(&mut self, tasks: impl Iterator<Item = &'r Task>) {
-        for task in tasks {
-            self.bytes += size_of::<Task>();
+    fn active_steps<'r>(&mut self, active_steps: impl Iterator<Item = &'r ActiveStep>) {
+        for task in active_steps {
+            self.bytes += size_of::<ActiveStep>();
             task.error.iter().for_each(|error| self.value(error));
             task.undo.iter().for_each(|undo| self.undo(undo));
-            if let Doing::Map(items) = &task.doing {
+            if let StepState::Map(items) = &task.doing {
                 self.bytes += items.results.len() * size_of::<Option<Json>>();
                 let keys = items.keys.iter().flat_map(|keys| keys.iter());
                 self.bytes += keys.map(|key| key.len() + KEY_BYTES).sum::<usize>();

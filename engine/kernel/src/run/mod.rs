@@ -1,5 +1,5 @@
 //! A run as a state machine: `decide` turns what happened into events, `apply` folds an event
-//! into the run, `owed` says what the run waits for. No other code decides anything.
+//! into the run, `pending_work` says what the run waits for. No other code decides anything.
 
 mod apply;
 mod branches;
@@ -38,7 +38,7 @@ pub use decide::decide;
 pub use given::Given;
 pub use input::{Input, Refusal, Upgrade};
 pub use journal::with_room_to_fail;
-pub use look::{Group, ItemPlace, Owed, Waiting};
+pub use look::{Group, ItemPlace, PendingWork, Waiting};
 pub use outcome::{Answer, Outcome, Route};
 pub use snapshot::Snapshot;
 pub use view::View;
@@ -79,7 +79,7 @@ pub struct Run {
     /// that runs a graph.
     executions: BTreeMap<u64, Execution>,
     /// The steps under way, by number.
-    tasks: BTreeMap<u64, Task>,
+    active_steps: BTreeMap<u64, ActiveStep>,
     /// When a step wants to be woken; the run itself, at its time limit, is step 0.
     due: BTreeSet<(Timestamp, u64)>,
     /// Signals that no wait has taken, by the number of the event by which they came.
@@ -138,24 +138,24 @@ struct Execution {
     parted: Option<Object>,
     /// The branches, in the order in which they were forked. Those that ended are kept until all
     /// have: the state at the end is theirs, too.
-    lines: Vec<Line>,
+    lines: Vec<Branch>,
     /// How many steps it took.
     steps: u64,
 }
 
 /// A branch: one line of control, with its own view of the state.
 #[derive(Clone, Debug)]
-struct Line {
+struct Branch {
     id: u32,
     view: View,
-    at: At,
+    at: BranchPosition,
     /// How many steps were taken on the longest way to where it is, one after the other.
     steps: u64,
 }
 
 /// Where a branch is.
 #[derive(Clone, Debug)]
-enum At {
+enum BranchPosition {
     /// It came to a node, at which others may have to come first; after a failure with its error.
     Before(NodeIx, Option<Json>),
     /// It takes a step.
@@ -166,7 +166,7 @@ enum At {
 
 /// A step under way.
 #[derive(Clone, Debug)]
-pub struct Task {
+pub struct ActiveStep {
     /// The execution that it belongs to.
     within: u64,
     /// The branch that takes it.
@@ -188,12 +188,12 @@ pub struct Task {
     /// Set where it undoes another step.
     undo: Option<Arc<Undo>>,
     /// What it waits for.
-    doing: Doing,
+    doing: StepState,
 }
 
 /// What a step waits for.
 #[derive(Clone, Debug)]
-enum Doing {
+enum StepState {
     /// The answer of a function.
     Call,
     /// The next attempt.
@@ -267,7 +267,7 @@ struct Cancelling {
 #[derive(Clone, Debug)]
 struct Kept {
     executions: BTreeMap<u64, Execution>,
-    tasks: BTreeMap<u64, Task>,
+    active_steps: BTreeMap<u64, ActiveStep>,
     due: BTreeSet<(Timestamp, u64)>,
     signals: BTreeMap<u64, Signal>,
 }
@@ -333,7 +333,7 @@ impl Status {
 }
 
 impl Run {
-    fn graph_of<'r>(&'r self, task: &'r Task) -> &'r Arc<Graph> {
+    fn graph_of<'r>(&'r self, task: &'r ActiveStep) -> &'r Arc<Graph> {
         match (&task.undo, self.executions.get(&task.within)) {
             (Some(undo), _) => &undo.graph,
             (None, Some(execution)) => &execution.graph,
@@ -341,19 +341,19 @@ impl Run {
         }
     }
 
-    fn line(&self, within: u64, branch: u32) -> Option<&Line> {
+    fn line(&self, within: u64, branch: u32) -> Option<&Branch> {
         let lines = &self.executions.get(&within)?.lines;
         lines.iter().find(|line| line.id == branch)
     }
 }
 
-impl Task {
+impl ActiveStep {
     /// The step without what it waits for, which may be large.
     fn place(&self) -> Self {
         Self {
             error: None,
             undo: self.undo.clone(),
-            doing: Doing::Call,
+            doing: StepState::Call,
             ..*self
         }
     }

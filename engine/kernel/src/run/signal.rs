@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::{Doing, MAX_SIGNAL_BYTES, MAX_SIGNALS, Refusal, Run, Signal, Task, decide::Events};
+use super::{ActiveStep, MAX_SIGNAL_BYTES, MAX_SIGNALS, Refusal, Run, Signal, StepState, decide::Events};
 use crate::{
     event::Event,
-    graph::{Does, Graph, Wait, did_you_mean},
+    graph::{Graph, NodeAction, Wait, did_you_mean},
     object::{Json, Object},
 };
 
@@ -24,8 +24,8 @@ impl Events<'_> {
         let signal = Signal { name, payload, wait };
         self.run.journal_takes(signal.bytes())?;
         let at_once = !self.run.is_paused() && {
-            let mut tasks = self.run.tasks.iter();
-            tasks.any(|(step, task)| self.run.fits(*step, task, &signal))
+            let mut active_steps = self.run.active_steps.iter();
+            active_steps.any(|(step, task)| self.run.fits(*step, task, &signal))
         };
         if !at_once {
             self.run.has_room(&signal)?;
@@ -40,8 +40,8 @@ impl Events<'_> {
 
     /// Gives every waiting step the first signal that it takes, if one is there.
     pub(super) fn deliver_all(&mut self) {
-        let waiting = self.run.tasks.iter();
-        let waiting = waiting.filter(|(_, task)| matches!(task.doing, Doing::Signal(..)));
+        let waiting = self.run.active_steps.iter();
+        let waiting = waiting.filter(|(_, task)| matches!(task.doing, StepState::Signal(..)));
         for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
             if self.run.signals.is_empty() {
                 return;
@@ -52,7 +52,7 @@ impl Events<'_> {
 
     pub(super) fn deliver(&mut self, step: u64) {
         // One that took its signal may have ended another.
-        let Some(task) = self.run.tasks.get(&step).cloned() else {
+        let Some(task) = self.run.active_steps.get(&step).cloned() else {
             return;
         };
         let Some((_, awaited)) = self.run.awaited(&task) else {
@@ -98,11 +98,11 @@ impl Wait {
 
 impl Run {
     /// The wait that a step is at, and the name of the signal that it waits for.
-    pub(super) fn awaited<'r>(&'r self, task: &'r Task) -> Option<(&'r Wait, &'r Arc<str>)> {
-        let Doing::Signal(_, texts) = &task.doing else {
+    pub(super) fn awaited<'r>(&'r self, task: &'r ActiveStep) -> Option<(&'r Wait, &'r Arc<str>)> {
+        let StepState::Signal(_, texts) = &task.doing else {
             return None;
         };
-        let Does::Wait(wait) = &self.graph_of(task).node(task.node).does else {
+        let NodeAction::Wait(wait) = &self.graph_of(task).node(task.node).action else {
             return None;
         };
         let given = texts.as_ref().and_then(|texts| texts.signal.as_ref());
@@ -110,7 +110,7 @@ impl Run {
     }
 
     /// Whether a step waits for a signal, and may have this one.
-    fn fits(&self, step: u64, task: &Task, signal: &Signal) -> bool {
+    fn fits(&self, step: u64, task: &ActiveStep, signal: &Signal) -> bool {
         let meant = signal.wait.is_none_or(|wait| wait == step);
         let awaited = self.awaited(task).filter(|_| meant);
         awaited.is_some_and(|(wait, name)| *name == signal.name && wait.problems(&signal.payload).is_empty())
@@ -123,8 +123,8 @@ impl Run {
         let waits = graphs
             .iter()
             .flat_map(|graph| &graph.nodes)
-            .filter_map(|node| match &node.does {
-                Does::Wait(wait) => Some(wait),
+            .filter_map(|node| match &node.action {
+                NodeAction::Wait(wait) => Some(wait),
                 _ => None,
             });
         let mut problems = None;
@@ -155,7 +155,7 @@ impl Run {
     /// Whether the wait of a step takes such a signal.
     fn wait_takes(&self, step: u64, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
         let no_such = |problem: String| Err(Refusal::NoSuchWait { wait: step, problem });
-        let Some(task) = self.tasks.get(&step) else {
+        let Some(task) = self.active_steps.get(&step) else {
             return match (1..=self.steps).contains(&step) {
                 true => Err(Refusal::WaitOver {
                     wait: step,

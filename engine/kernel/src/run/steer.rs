@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Cancelling, Doing, Input, Kept, Paused, ROOT, Refusal, Run, Status,
+    Cancelling, Input, Kept, Paused, ROOT, Refusal, Run, Status, StepState,
     apply::{Fold, time_limit},
     decide::Events,
     wait::Opening,
@@ -64,7 +64,7 @@ impl Events<'_> {
                 _ => "only a failed run can be retried",
             }));
         };
-        let failed = failed(kept.tasks.iter());
+        let failed = failed(kept.active_steps.iter());
         self.run.journal_takes(Event::RunRetried.size())?;
         self.push(Event::RunRetried);
         self.go_on_from(&[], failed);
@@ -97,16 +97,16 @@ impl Events<'_> {
     /// attempt, steps that failed before they did anything are opened again, and what waited for this is
     /// looked at anew.
     pub(super) fn go_on_from(&mut self, under_way: &[u64], failed: Vec<u64>) {
-        let tasks = self.run.tasks.iter();
-        let calls =
-            tasks.filter(|(step, task)| matches!(task.doing, Doing::Call) && !under_way.contains(step));
+        let active_steps = self.run.active_steps.iter();
+        let calls = active_steps
+            .filter(|(step, task)| matches!(task.doing, StepState::Call) && !under_way.contains(step));
         for step in calls.map(|(step, _)| *step).collect::<Vec<_>>() {
             self.again(step, &Opening::default());
         }
         failed.into_iter().for_each(|step| self.reopen(step));
         self.deliver_all();
-        let maps = self.run.tasks.iter();
-        let maps = maps.filter(|(_, task)| matches!(task.doing, Doing::Map(_)));
+        let maps = self.run.active_steps.iter();
+        let maps = maps.filter(|(_, task)| matches!(task.doing, StepState::Map(_)));
         self.mapped.extend(maps.map(|(step, _)| *step));
         let executions: Vec<u64> = self.run.executions.keys().copied().collect();
         executions.into_iter().for_each(|execution| self.moved(execution));
@@ -114,14 +114,14 @@ impl Events<'_> {
 
     /// Opens a step again that failed by itself: a sleep, a wait, or what has nothing under way below it.
     fn reopen(&mut self, step: u64) {
-        let Some(task) = self.run.tasks.get(&step).cloned() else {
+        let Some(task) = self.run.active_steps.get(&step).cloned() else {
             return;
         };
         let below = match &task.doing {
-            Doing::Call | Doing::Pause(_) => return,
-            Doing::Sleep(_) | Doing::Signal(..) => false,
-            Doing::Map(items) => !items.all.is_empty(),
-            Doing::Graph(_) => self.run.executions.contains_key(&step),
+            StepState::Call | StepState::Pause(_) => return,
+            StepState::Sleep(_) | StepState::Signal(..) => false,
+            StepState::Map(items) => !items.all.is_empty(),
+            StepState::Graph(_) => self.run.executions.contains_key(&step),
         };
         let (Some(execution), Some(line)) = (
             self.run.executions.get(&task.within),
@@ -130,7 +130,7 @@ impl Events<'_> {
             return;
         };
         if !below {
-            let does = &execution.graph.node(task.node).does;
+            let does = &execution.graph.node(task.node).action;
             let opening = self.opening(execution, line.view.state.clone(), line.steps, does);
             self.again(step, &opening);
             self.open_unless(step, opening.problem);
@@ -139,8 +139,8 @@ impl Events<'_> {
 }
 
 /// The steps that failed for good, and of which the run did not.
-pub(super) fn failed<'t>(tasks: impl Iterator<Item = (&'t u64, &'t super::Task)>) -> Vec<u64> {
-    tasks
+pub(super) fn failed<'t>(active_steps: impl Iterator<Item = (&'t u64, &'t super::ActiveStep)>) -> Vec<u64> {
+    active_steps
         .filter(|(_, task)| task.failed)
         .map(|(step, _)| *step)
         .collect()
@@ -165,7 +165,9 @@ impl Run {
 
     /// Whether it is at a step whose function was called.
     pub(super) fn calls(&self) -> bool {
-        self.tasks.values().any(|task| matches!(task.doing, Doing::Call))
+        self.active_steps
+            .values()
+            .any(|task| matches!(task.doing, StepState::Call))
     }
 
     /// The fold of `RunPaused`.
@@ -214,12 +216,12 @@ impl Run {
         };
         let Kept {
             executions,
-            tasks,
+            active_steps,
             due,
             signals,
         } = *kept;
         self.executions = executions;
-        self.tasks = tasks;
+        self.active_steps = active_steps;
         self.due = due;
         self.signals = signals;
         true
@@ -227,8 +229,8 @@ impl Run {
 
     /// Forgets what failed, and has the time limits count from here.
     pub(super) fn begin_anew(&mut self, at: Timestamp) -> Fold {
-        for task in self.tasks.values_mut() {
-            if task.failed || matches!(task.doing, Doing::Call) {
+        for task in self.active_steps.values_mut() {
+            if task.failed || matches!(task.doing, StepState::Call) {
                 task.failures = 0;
             }
             task.failed = false;
@@ -246,8 +248,8 @@ impl Run {
         let nested = self.executions.iter().filter(|(number, _)| **number != ROOT);
         let nested: Vec<(u64, Arc<Graph>)> = nested.map(|(number, of)| (*number, of.graph.clone())).collect();
         for (step, graph) in nested {
-            if let Some(Doing::Graph(until)) = self.tasks.get(&step).map(|task| &task.doing) {
-                self.wait_for(step, Doing::Graph(limit(step, &graph, *until)))?;
+            if let Some(StepState::Graph(until)) = self.active_steps.get(&step).map(|task| &task.doing) {
+                self.wait_for(step, StepState::Graph(limit(step, &graph, *until)))?;
             }
         }
         Ok(())

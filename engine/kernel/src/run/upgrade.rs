@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    At, Doing, Graphs, ROOT, Refusal, Run, Status, Upgrade,
+    BranchPosition, Graphs, ROOT, Refusal, Run, Status, StepState, Upgrade,
     apply::{Fold, time_limit},
     decide::Events,
 };
 use crate::{
     event::{Event, FunctionRef},
-    graph::{Does, Each, Graph, Map, NodeIx},
+    graph::{Each, Graph, Map, NodeAction, NodeIx},
     ids::{GraphId, Timestamp},
 };
 
@@ -35,9 +35,9 @@ impl Events<'_> {
             return Err(run.refuse("cancel it and start another, or upgrade it once it has begun"));
         }
         let mut calls = run
-            .tasks
+            .active_steps
             .iter()
-            .filter(|(_, task)| matches!(task.doing, Doing::Call));
+            .filter(|(_, task)| matches!(task.doing, StepState::Call));
         if let Some(node) = calls.find_map(|(step, _)| run.node_of(*step)) {
             let pause = if run.is_paused() { "" } else { "pause it, and " };
             return Err(run.refuse(&format!(
@@ -105,7 +105,7 @@ impl Run {
             .map(|(number, of)| (*number, of.graph.max_time_ms));
         let limits: BTreeMap<u64, Option<u64>> = limits.collect();
         let new = self.successors(&graph, &graphs)?;
-        for task in self.tasks.values_mut() {
+        for task in self.active_steps.values_mut() {
             let (old, new) = match (self.executions.get(&task.within), new.get(&task.within)) {
                 (Some(execution), Some(new)) => (&execution.graph, new),
                 _ => return Err("a step belongs to no execution under way".to_owned()),
@@ -116,9 +116,11 @@ impl Run {
             let new = &new[number];
             for line in &mut execution.lines {
                 line.at = match &line.at {
-                    At::End => At::End,
-                    At::Step(node) => At::Step(same(&execution.graph, new, *node, "is at")?),
-                    At::Before(node, error) => At::Before(
+                    BranchPosition::End => BranchPosition::End,
+                    BranchPosition::Step(node) => {
+                        BranchPosition::Step(same(&execution.graph, new, *node, "is at")?)
+                    }
+                    BranchPosition::Before(node, error) => BranchPosition::Before(
                         there(&execution.graph, new, *node, "waits before")?,
                         error.clone(),
                     ),
@@ -168,11 +170,14 @@ impl Run {
         let mut names = Vec::new();
         // An execution has a higher number than the one that it is in.
         for number in self.executions.keys().filter(|number| **number != ROOT) {
-            let task = self.tasks.get(number).ok_or("an execution belongs to no step")?;
+            let task = self
+                .active_steps
+                .get(number)
+                .ok_or("an execution belongs to no step")?;
             let outer = new.get(&task.within).cloned();
             let outer: Arc<Graph> = outer.ok_or("a step belongs to no execution")?;
             let at = same(self.graph_of(task), &outer, task.node, "is at")?;
-            let name = outer.node(at).does.graph().ok_or("its node runs no graph")?;
+            let name = outer.node(at).action.graph().ok_or("its node runs no graph")?;
             let inner = graphs
                 .get(name)
                 .ok_or_else(|| format!("graph `{name}` is missing"))?;
@@ -206,7 +211,7 @@ fn there(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
 /// The same, where it does the same sort of thing.
 fn same(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
     let at = there(old, new, node, what)?;
-    let (before, after) = (sort(&old.node(node).does), sort(&new.node(at).does));
+    let (before, after) = (sort(&old.node(node).action), sort(&new.node(at).action));
     if before == after {
         return Ok(at);
     }
@@ -217,16 +222,16 @@ fn same(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
 }
 
 /// What a visit does, as far as a run that is at it depends on it.
-fn sort(does: &Does) -> String {
+fn sort(does: &NodeAction) -> String {
     match does {
-        Does::Call { .. } => "calls a function".to_owned(),
-        Does::Map(Map {
+        NodeAction::Call { .. } => "calls a function".to_owned(),
+        NodeAction::Map(Map {
             each: Each::Call { .. },
             ..
         }) => "maps with a function".to_owned(),
-        Does::Map(_) => "maps with a graph".to_owned(),
-        Does::Graph { .. } => "runs a graph".to_owned(),
-        Does::Sleep(_) => "sleeps".to_owned(),
-        Does::Wait(wait) => format!("waits for signal `{}`", wait.signal.source()),
+        NodeAction::Map(_) => "maps with a graph".to_owned(),
+        NodeAction::Graph { .. } => "runs a graph".to_owned(),
+        NodeAction::Sleep(_) => "sleeps".to_owned(),
+        NodeAction::Wait(wait) => format!("waits for signal `{}`", wait.signal.source()),
     }
 }

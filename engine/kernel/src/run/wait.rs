@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    At, Doing, Execution, Items, Outcome, ROOT, Route, Task, call::Env, decide::Events, outcome::check_depth,
+    ActiveStep, BranchPosition, Execution, Items, Outcome, ROOT, Route, StepState, call::Env, decide::Events,
+    outcome::check_depth,
 };
 use crate::{
     event::{Event, Failure, FailureKind, Item, WaitTexts},
-    graph::{self, Does, Map, Sleep, Text, Wait},
+    graph::{self, Map, NodeAction, Sleep, Text, Wait},
     ids::Timestamp,
     object::{Json, Object, kind_of},
 };
@@ -51,22 +52,22 @@ impl Events<'_> {
                 return self.out_of_time(ROOT);
             }
             // One that was due may have ended another.
-            let Some(task) = self.run.tasks.get(&step).cloned() else {
+            let Some(task) = self.run.active_steps.get(&step).cloned() else {
                 continue;
             };
             if self.run.is_journal_full() {
                 return;
             }
             match &task.doing {
-                Doing::Pause(_) => {
+                StepState::Pause(_) => {
                     self.again(step, &Opening::default());
                     self.open(step);
                 }
-                Doing::Sleep(_) => self.pass(step, &task, Object::default(), None, None),
-                Doing::Signal(..) => self.timed_out(step, &task),
-                Doing::Map(_) => self.go_on(step),
-                Doing::Graph(_) => self.out_of_time(step),
-                Doing::Call => {}
+                StepState::Sleep(_) => self.pass(step, &task, Object::default(), None, None),
+                StepState::Signal(..) => self.timed_out(step, &task),
+                StepState::Map(_) => self.go_on(step),
+                StepState::Graph(_) => self.out_of_time(step),
+                StepState::Call => {}
             }
         }
     }
@@ -85,7 +86,7 @@ impl Events<'_> {
         self.execution_failed(number, &node, Failure::new(FailureKind::TimeLimit, message));
     }
 
-    fn timed_out(&mut self, step: u64, task: &Task) {
+    fn timed_out(&mut self, step: u64, task: &ActiveStep) {
         let graph = self.run.graph_of(task).clone();
         let node = graph.node(task.node);
         let Some(place) = node.on_timeout else {
@@ -109,7 +110,7 @@ impl Events<'_> {
     pub(super) fn pass(
         &mut self,
         step: u64,
-        task: &Task,
+        task: &ActiveStep,
         update: Object,
         result: Option<Json>,
         signal: Option<u64>,
@@ -121,14 +122,20 @@ impl Events<'_> {
     }
 
     /// What a step that begins waits for besides calls. `steps` counts the steps of its branch up to it.
-    pub(super) fn opening(&self, execution: &Execution, state: Object, steps: u64, does: &Does) -> Opening {
+    pub(super) fn opening(
+        &self,
+        execution: &Execution,
+        state: Object,
+        steps: u64,
+        does: &NodeAction,
+    ) -> Opening {
         let mut opening = Opening::default();
         let env = self.run.look(state, &execution.input, steps);
         let read = match does {
-            Does::Sleep(sleep) => self.until(&env, sleep).map(|until| {
+            NodeAction::Sleep(sleep) => self.until(&env, sleep).map(|until| {
                 opening.until = Some(until);
             }),
-            Does::Wait(wait) => {
+            NodeAction::Wait(wait) => {
                 opening.until = wait.timeout_ms.map(|ms| self.after(ms));
                 wait_texts(&env, wait).map(|texts| opening.wait = texts)
             }
@@ -159,7 +166,7 @@ impl Events<'_> {
         })
     }
 
-    pub(super) fn open_map(&mut self, step: u64, task: &Task, map: &Map) -> Result<(), Failure> {
+    pub(super) fn open_map(&mut self, step: u64, task: &ActiveStep, map: &Map) -> Result<(), Failure> {
         let items = self.run.env(task).evaluate(&map.over, "`map.over`")?;
         let wrong = |message: String| Failure::new(FailureKind::Expression, message);
         Items::read(&items).map_err(|problem| match kind_of(items.get()) {
@@ -177,15 +184,15 @@ impl Events<'_> {
 
     /// Begins items of a map until as many are under way as may be.
     fn more_items(&mut self, step: u64) {
-        let Some(task) = self.run.tasks.get(&step).map(Task::place) else {
+        let Some(task) = self.run.active_steps.get(&step).map(ActiveStep::place) else {
             return;
         };
-        let at_once = match &self.run.graph_of(&task).node(task.node).does {
-            Does::Map(map) => map.at_once,
+        let at_once = match &self.run.graph_of(&task).node(task.node).action {
+            NodeAction::Map(map) => map.at_once,
             _ => return,
         };
         // An item that fails at once may have ended the map.
-        while let Some(Doing::Map(items)) = self.run.tasks.get(&step).map(|task| &task.doing) {
+        while let Some(StepState::Map(items)) = self.run.active_steps.get(&step).map(|task| &task.doing) {
             // A full journal fails the run when this returns.
             let is_full = self.run.is_journal_full();
             if is_full || items.open >= at_once || items.begun as usize >= items.all.len() {
@@ -198,8 +205,8 @@ impl Events<'_> {
 
     /// An item's result, if all of them together are not too large for the state.
     pub(super) fn item_answered(&mut self, step: u64, item: Item, result: Json) -> Result<(), Failure> {
-        let before = match self.run.tasks.get(&item.of).map(|task| &task.doing) {
-            Some(Doing::Map(items)) => items.bytes,
+        let before = match self.run.active_steps.get(&item.of).map(|task| &task.doing) {
+            Some(StepState::Map(items)) => items.bytes,
             _ => 0,
         };
         let (size, limit) = (before + result.get().len(), self.run.max_state_bytes);
@@ -228,7 +235,7 @@ impl Events<'_> {
 
     /// Goes on with a map: with further items, or with what came of all of them.
     pub(super) fn go_on(&mut self, step: u64) {
-        let Some(Doing::Map(items)) = self.run.tasks.get(&step).map(|task| &task.doing) else {
+        let Some(StepState::Map(items)) = self.run.active_steps.get(&step).map(|task| &task.doing) else {
             return;
         };
         if (items.begun as usize) < items.all.len() {
@@ -239,7 +246,8 @@ impl Events<'_> {
         }
         let task = self.task(step);
         let graph = self.run.graph_of(&task).clone();
-        let (Doing::Map(items), Does::Map(map)) = (&task.doing, &graph.node(task.node).does) else {
+        let (StepState::Map(items), NodeAction::Map(map)) = (&task.doing, &graph.node(task.node).action)
+        else {
             return;
         };
         let result = items.result(map.on_item_error);
@@ -256,8 +264,10 @@ impl Execution {
     /// The name of a node that a branch is at.
     pub(super) fn at(&self) -> Option<Arc<str>> {
         self.lines.iter().find_map(|line| match line.at {
-            At::Step(node) | At::Before(node, _) => Some(self.graph.node(node).name.clone()),
-            At::End => None,
+            BranchPosition::Step(node) | BranchPosition::Before(node, _) => {
+                Some(self.graph.node(node).name.clone())
+            }
+            BranchPosition::End => None,
         })
     }
 }

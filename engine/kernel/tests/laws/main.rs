@@ -8,7 +8,7 @@ mod world;
 
 use std::{collections::BTreeMap, hash::BuildHasher, sync::Arc};
 
-use heddle_kernel::{Event, Input, Next, Object, Recorded, Run, Status, Timestamp, decide, object::Json};
+use heddle_kernel::{Event, EventRecord, Input, Next, Object, Run, Status, Timestamp, decide, object::Json};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},
@@ -23,7 +23,7 @@ use crate::{
 const CASES: u32 = 10_000;
 
 /// Whether a step belongs to a graph that a node runs, by its events.
-fn nested(journal: &[Arc<Recorded>], of: u64) -> bool {
+fn nested(journal: &[Arc<EventRecord>], of: u64) -> bool {
     let mut events = journal.iter();
     events.any(
         |event| matches!(event.event, Event::StepStarted { step, within, .. } if step == of && within > 0),
@@ -31,7 +31,7 @@ fn nested(journal: &[Arc<Recorded>], of: u64) -> bool {
 }
 
 /// What a run did, without numbers, attempts and times: what every visit gave and where it led.
-fn route(journal: &[Arc<Recorded>]) -> Vec<String> {
+fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
     let text = |json: &Option<Json>| json.as_ref().map(|json| json.get().to_owned());
     let mut joins: BTreeMap<u64, usize> = BTreeMap::new();
     let mut told: Vec<String> = Vec::new();
@@ -108,12 +108,12 @@ proptest! {
         let Some(world) = World::new(&root, &child, false, true) else { return Ok(()) };
         let (run, journal) = world.play(&luck);
         // The journal survives being stored as text.
-        let stored: Vec<Arc<Recorded>> = journal
+        let stored: Vec<Arc<EventRecord>> = journal
             .iter()
             .map(|event| Arc::new(serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()))
             .collect();
         prop_assert_eq!(format!("{run:?}"), format!("{:?}", world.fold(&stored)));
-        prop_assert_eq!(run.owed().count(), 0);
+        prop_assert_eq!(run.pending_work().count(), 0);
         for (position, event) in stored.iter().enumerate() {
             prop_assert_eq!(event.seq, position as u64 + 1);
         }
@@ -150,7 +150,7 @@ proptest! {
         let Some(world) = World::new(&root, &child, false, false) else { return Ok(()) };
         let (_, journal) = world.play(&luck);
         // The run as it was at some event, and as an engine takes it up then.
-        let mut journal: Vec<Arc<Recorded>> = journal[..journal.len().min(1 + when * 3)].to_vec();
+        let mut journal: Vec<Arc<EventRecord>> = journal[..journal.len().min(1 + when * 3)].to_vec();
         let mut run = world.fold(&journal);
         let now = Timestamp(20_000);
         journal.extend(decide(&mut run, Input::TakenUp, now).into_iter().flatten());

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Answer, Event, Failure, FailureKind, Graph, Input, Object, Owed, Recorded, Run, RunId, Status, Timestamp,
-    decide,
-    event::Then,
+    Answer, Event, EventRecord, Failure, FailureKind, Graph, Input, Object, PendingWork, Run, RunId, Status,
+    Timestamp, decide,
+    event::FailureAction,
     run::{Graphs, Snapshot, Upgrade},
 };
 use serde_json::json;
@@ -34,7 +34,7 @@ impl World {
         })
     }
 
-    pub(crate) fn fold(&self, journal: &[Arc<Recorded>]) -> Run {
+    pub(crate) fn fold(&self, journal: &[Arc<EventRecord>]) -> Run {
         let id = RunId(uuid::Uuid::nil());
         let mut run = Run::from_first(id, self.graph.clone(), self.graphs.clone(), &journal[0]).unwrap();
         for event in &journal[1..] {
@@ -57,7 +57,7 @@ impl World {
         back
     }
 
-    fn start(&self, queued: bool) -> (Run, Vec<Arc<Recorded>>) {
+    fn start(&self, queued: bool) -> (Run, Vec<Arc<EventRecord>>) {
         let state: Object = serde_json::from_value(json!({"append": [1, 2]})).unwrap();
         let id = RunId(uuid::Uuid::nil());
         let (graph, graphs) = (self.graph.clone(), self.graphs.clone());
@@ -68,7 +68,7 @@ impl World {
 
     /// Runs the graph to its end. What comes first is a matter of luck, and so are crashes, answers that
     /// come twice, and steering.
-    pub(crate) fn play(&self, luck: &Luck) -> (Run, Vec<Arc<Recorded>>) {
+    pub(crate) fn play(&self, luck: &Luck) -> (Run, Vec<Arc<EventRecord>>) {
         let queued = luck.strikes(0, 1, 4);
         let (mut run, mut journal) = self.start(queued);
         if queued {
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// Plays a run to its end.
-    pub(crate) fn go_on(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, luck: &Luck) {
+    pub(crate) fn go_on(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, luck: &Luck) {
         let mut turn = 0;
         while !run.status.is_over() {
             turn += 1;
@@ -103,11 +103,14 @@ impl World {
             if run.status.is_over() {
                 return;
             }
-            let owed: Vec<Owed> = run.owed().collect();
-            assert!(!owed.is_empty(), "nothing can go on, and the run is not over");
-            let input = match luck.pick(turn, &owed) {
-                Owed::Wait { .. } => Input::Due,
-                Owed::Call { step, attempt } => self.answered(run, step, attempt),
+            let pending_work: Vec<PendingWork> = run.pending_work().collect();
+            assert!(
+                !pending_work.is_empty(),
+                "nothing can go on, and the run is not over"
+            );
+            let input = match luck.pick(turn, &pending_work) {
+                PendingWork::Wait { .. } => Input::Due,
+                PendingWork::Call { step, attempt } => self.answered(run, step, attempt),
             };
             let back = luck.strikes(turn, 5, 6).then(|| self.restore(run));
             let made = decide(run, input.clone(), now).unwrap();
@@ -134,7 +137,7 @@ impl World {
     }
 
     /// The run stands still; some calls answer, and maybe it crashes; then it goes on.
-    fn pause(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, luck: &Luck, turn: i64) {
+    fn pause(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, luck: &Luck, turn: i64) {
         let now = Timestamp(turn * 5);
         let Ok(made) = decide(run, Input::Pause { reason: "".into() }, now) else {
             return;
@@ -170,7 +173,7 @@ impl World {
     }
 
     /// A call fails that should not have; where that fails the run, it is retried.
-    fn fail(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, luck: &Luck, turn: i64) {
+    fn fail(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, luck: &Luck, turn: i64) {
         let now = Timestamp(turn * 5);
         let calls: Vec<(u64, u32)> = calls(run).collect();
         if calls.is_empty() {
@@ -185,13 +188,13 @@ impl World {
         };
         let mut failed = run.clone();
         let made = decide(&mut failed, input, now).unwrap();
-        let raises = |event: &Arc<Recorded>| match &event.event {
-            Event::StepFailed { then, .. } => *then == Then::Raise,
+        let raises = |event: &Arc<EventRecord>| match &event.event {
+            Event::StepFailed { then, .. } => *then == FailureAction::Raise,
             _ => true,
         };
         // Otherwise its failure is part of what the run does.
         if failed.status == Status::Failed && made.iter().all(raises) && !undoes(journal) {
-            assert_eq!((failed.owed().count(), failed.due()), (0, None));
+            assert_eq!((failed.pending_work().count(), failed.due()), (0, None));
             assert_eq!(failed.state(), run.state());
             journal.extend(made);
             *run = self.restore(&failed);
@@ -201,7 +204,7 @@ impl World {
     }
 
     /// The run is upgraded to what it is, where that is possible.
-    fn upgrade(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>, now: Timestamp) {
+    fn upgrade(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, now: Timestamp) {
         let upgrade = Upgrade {
             graph: self.graph.clone(),
             graphs: self.graphs.clone(),
@@ -227,7 +230,7 @@ impl World {
             .iter()
             .map(|to| graph.node(*to).name.to_string());
         let leads: Vec<String> =
-            match run.task(step).is_some_and(|task| task.item.is_some()) || within(run, step) {
+            match run.active_step(step).is_some_and(|task| task.item.is_some()) || within(run, step) {
                 true => Vec::new(),
                 false => leads.collect(),
             };
@@ -240,21 +243,21 @@ impl World {
 
 /// The calls that a run owes.
 pub(crate) fn calls(run: &Run) -> impl Iterator<Item = (u64, u32)> {
-    run.owed().filter_map(|owed| match owed {
-        Owed::Call { step, attempt } => Some((step, attempt)),
-        Owed::Wait { .. } => None,
+    run.pending_work().filter_map(|pending_work| match pending_work {
+        PendingWork::Call { step, attempt } => Some((step, attempt)),
+        PendingWork::Wait { .. } => None,
     })
 }
 
 /// Whether a run undoes what it did, or did so.
-pub(crate) fn undoes(journal: &[Arc<Recorded>]) -> bool {
+pub(crate) fn undoes(journal: &[Arc<EventRecord>]) -> bool {
     let mut events = journal.iter();
     events.any(|event| matches!(event.event, Event::UndoStarted { .. }))
 }
 
 /// Whether a step belongs to a graph that a node runs.
 pub(crate) fn within(run: &Run, step: u64) -> bool {
-    format!("{:?}", run.task(step))
+    format!("{:?}", run.active_step(step))
         .split("within: ")
         .nth(1)
         .is_some_and(|rest| !rest.starts_with('0'))

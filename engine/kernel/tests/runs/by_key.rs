@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    Answer, FailureKind, Input, Object, Outcome, Owed, Route, Run, RunId, Status, Timestamp, decide,
+    Answer, FailureKind, Input, Object, Outcome, PendingWork, Route, Run, RunId, Status, Timestamp, decide,
     run::Graphs,
 };
 
@@ -29,9 +29,9 @@ fn ends(graph: &str, before: &str, gives: &[(&str, &str)], order: &[&str]) -> St
         Timestamp(0),
     );
     while !run.status.is_over() {
-        let calls = run.owed().filter_map(|owed| match owed {
-            Owed::Call { step, attempt } => Some((run.node_of(step).unwrap(), step, attempt)),
-            Owed::Wait { .. } => None,
+        let calls = run.pending_work().filter_map(|pending_work| match pending_work {
+            PendingWork::Call { step, attempt } => Some((run.node_of(step).unwrap(), step, attempt)),
+            PendingWork::Wait { .. } => None,
         });
         let place = |node: &str| order.iter().position(|name| *name == node);
         let (node, step, attempt) = calls.max_by_key(|(node, ..)| place(node)).unwrap();

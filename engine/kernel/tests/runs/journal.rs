@@ -2,8 +2,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use expect_test::expect;
 use heddle_kernel::{
-    Answer, Event, FailureKind, Input, Level, Object, Outcome, Recorded, Refusal, Route, Run, RunId, Status,
-    Timestamp, decide, object::json, run::Snapshot,
+    Answer, Event, EventRecord, FailureKind, Input, Level, Object, Outcome, Refusal, Route, Run, RunId,
+    Status, Timestamp, decide, object::json, run::Snapshot,
 };
 
 use crate::script::{check, functions, make};
@@ -33,9 +33,9 @@ fn text(bytes: usize) -> String {
     format!("{{\"text\":\"{}\"}}", "x".repeat(bytes))
 }
 
-fn answer(run: &mut Run, update: &str, route: Route) -> Result<Vec<Arc<Recorded>>, Refusal> {
+fn answer(run: &mut Run, update: &str, route: Route) -> Result<Vec<Arc<EventRecord>>, Refusal> {
     let step = run.under_way().next().unwrap_or(run.steps);
-    let attempt = run.task(step).map_or(1, |task| task.attempt);
+    let attempt = run.active_step(step).map_or(1, |task| task.attempt);
     let update = Object::parse(update).unwrap();
     let result = Ok(Answer::Outcome(Outcome { update, route }));
     let answered = Input::Answered {

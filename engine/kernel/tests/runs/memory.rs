@@ -29,7 +29,7 @@ fn start(definition: &str, max_run_bytes: usize) -> Run {
 /// The first call under way answers.
 fn answer(run: &mut Run, update: &str) {
     let step = run.under_way().next().expect("a call under way");
-    let attempt = run.task(step).map_or(1, |task| task.attempt);
+    let attempt = run.active_step(step).map_or(1, |task| task.attempt);
     let result = Ok(Answer::Outcome(Outcome {
         update: Object::parse(update).unwrap(),
         route: Route::Edges,
@@ -94,7 +94,7 @@ fn the_states_of_steps_that_can_be_undone_count() {
     let definition = r#"{"nodes": {"book": {"compensate": "cancel"}, "cancel": {}}, "start": "book", "edges": {"book": "book"}}"#;
     let mut run = start(definition, 8 * MIB);
     let mut rounds = 0;
-    while run.error.is_none() && rounds < 20 && run.task(rounds + 1).is_some() {
+    while run.error.is_none() && rounds < 20 && run.active_step(rounds + 1).is_some() {
         answer(&mut run, &text(MIB));
         rounds += 1;
     }

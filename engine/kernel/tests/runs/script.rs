@@ -31,9 +31,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use expect_test::Expect;
 use heddle_kernel::{
-    Answer, Definition, Digest, Event, Failure, FailureKind, Function, FunctionKind, Graph, Input, Level,
-    Next, Object, Outcome, Owed, Recorded, Route, Run, RunId, Timestamp, decide,
-    event::{FunctionRef, Then},
+    Answer, Definition, Digest, Event, EventRecord, Failure, FailureKind, Function, FunctionKind, Graph,
+    Input, Level, Next, Object, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
+    event::{FailureAction, FunctionRef},
     graph,
     object::json,
     run::{Graphs, Snapshot, Upgrade},
@@ -73,7 +73,7 @@ pub(crate) fn functions<'g>(graphs: impl Iterator<Item = &'g Arc<Graph>>) -> BTr
         .collect()
 }
 
-fn show(recorded: &Recorded) -> String {
+fn show(recorded: &EventRecord) -> String {
     let seq = recorded.seq;
     match &recorded.event {
         Event::RunStarted { state, .. } => format!("{seq} run started {state:?}"),
@@ -151,10 +151,10 @@ fn show(recorded: &Recorded) -> String {
             step, failure, then, ..
         } => {
             let then = match then {
-                Then::Raise => String::new(),
-                Then::Item => ", left out".to_owned(),
-                Then::Retry(at) => format!(", again at {}", at.0),
-                Then::Goto(node) => format!(", next {node}"),
+                FailureAction::Raise => String::new(),
+                FailureAction::Item => ", left out".to_owned(),
+                FailureAction::Retry(at) => format!(", again at {}", at.0),
+                FailureAction::Goto(node) => format!(", next {node}"),
             };
             format!(
                 "{seq} step {step} fails ({}){then}: {failure}",
@@ -205,9 +205,9 @@ fn split(line: &str) -> (&str, &str) {
 
 /// The call that a line speaks for.
 fn call(run: &Run, place: Option<&str>) -> (u64, u32) {
-    let calls = run.owed().filter_map(|owed| match owed {
-        Owed::Call { step, attempt } => Some((step, attempt)),
-        Owed::Wait { .. } => None,
+    let calls = run.pending_work().filter_map(|pending_work| match pending_work {
+        PendingWork::Call { step, attempt } => Some((step, attempt)),
+        PendingWork::Wait { .. } => None,
     });
     let mut meant =
         calls.filter(
@@ -215,7 +215,7 @@ fn call(run: &Run, place: Option<&str>) -> (u64, u32) {
                 None => true,
                 Some((node, index)) => {
                     run.node_of(*step).as_deref() == Some(node)
-                        && run.task(*step).is_some_and(|task| match task.item {
+                        && run.active_step(*step).is_some_and(|task| match task.item {
                             Some(item) => item.index.to_string() == index,
                             None => index.is_empty(),
                         })
@@ -290,9 +290,9 @@ fn happens(run: &Run, line: &str) -> Input {
             let lost: Vec<&str> = rest
                 .strip_prefix("on without ")
                 .map_or(Vec::new(), |rest| rest.split(',').collect());
-            let calls = run.owed().filter_map(|owed| match owed {
-                Owed::Call { step, .. } => Some(step),
-                Owed::Wait { .. } => None,
+            let calls = run.pending_work().filter_map(|pending_work| match pending_work {
+                PendingWork::Call { step, .. } => Some(step),
+                PendingWork::Wait { .. } => None,
             });
             let there = calls.filter(|step| !lost.contains(&&*run.node_of(*step).expect("a step under way")));
             return Input::Resume {
@@ -325,9 +325,9 @@ fn happens(run: &Run, line: &str) -> Input {
 
 /// When the first of the steps under way wants to be woken.
 fn earliest(run: &Run) -> Option<Timestamp> {
-    let waits = run.owed().filter_map(|owed| match owed {
-        Owed::Wait { until, .. } => until,
-        Owed::Call { .. } => None,
+    let waits = run.pending_work().filter_map(|pending_work| match pending_work {
+        PendingWork::Wait { until, .. } => until,
+        PendingWork::Call { .. } => None,
     });
     waits.min()
 }
@@ -336,7 +336,7 @@ fn earliest(run: &Run) -> Option<Timestamp> {
 fn fold(
     first: (Arc<Graph>, Arc<Graphs>),
     later: &[(Arc<Graph>, Arc<Graphs>)],
-    journal: &[Arc<Recorded>],
+    journal: &[Arc<EventRecord>],
 ) -> Run {
     let mut later = later.iter();
     let mut run = Run::from_first(RunId(uuid::Uuid::nil()), first.0, first.1, &journal[0]).unwrap();
@@ -368,7 +368,7 @@ fn after(
     step: u64,
     first: &(Arc<Graph>, Arc<Graphs>),
     later: &[(Arc<Graph>, Arc<Graphs>)],
-    journal: &[Arc<Recorded>],
+    journal: &[Arc<EventRecord>],
 ) -> Run {
     let end = match step {
         0 => Some(0),
@@ -483,7 +483,7 @@ pub(crate) fn play(script: &str) -> String {
         match made {
             Ok(events) => {
                 told.extend(events.iter().map(|event| show(event)));
-                let upgraded = |event: &Arc<Recorded>| matches!(event.event, Event::RunUpgraded { .. });
+                let upgraded = |event: &Arc<EventRecord>| matches!(event.event, Event::RunUpgraded { .. });
                 later.extend(
                     events
                         .iter()
@@ -503,7 +503,7 @@ pub(crate) fn play(script: &str) -> String {
     told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
 
     // Whatever happened, the run is the fold of its journal, also where that was stored as text.
-    let stored: Vec<Arc<Recorded>> = journal
+    let stored: Vec<Arc<EventRecord>> = journal
         .iter()
         .map(|event| Arc::new(serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()))
         .collect();

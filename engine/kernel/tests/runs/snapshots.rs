@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use heddle_kernel::{
-    Answer, Graph, Input, Object, Outcome, Owed, Route, Run, RunId, Timestamp, decide,
+    Answer, Graph, Input, Object, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
     object::json,
     run::{Graphs, Snapshot},
 };
@@ -28,9 +28,9 @@ fn start(graph: &str, state: Object) -> Run {
 }
 
 fn answer(run: &mut Run, update: &str) {
-    let owed = run.owed().next();
-    let Some(Owed::Call { step, attempt }) = owed else {
-        panic!("no call is owed: {owed:?}")
+    let pending_work = run.pending_work().next();
+    let Some(PendingWork::Call { step, attempt }) = pending_work else {
+        panic!("no call is owed: {pending_work:?}")
     };
     let outcome = Outcome {
         update: Object::parse(update).unwrap(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use heddle_kernel::{
-    Event, Input, Object, Owed, Recorded, Run, RunId, Status, Timestamp, decide, run::Graphs,
+    Event, EventRecord, Input, Object, PendingWork, Run, RunId, Status, Timestamp, decide, run::Graphs,
 };
 
 use crate::script::{LINE, check, functions, make};
@@ -428,7 +428,7 @@ fn resumed_after(graph: &str, queued: bool, inputs: Vec<Input>) -> Run {
         reason: "imported".into(),
     };
     let (seq, at) = (run.seq + 1, now);
-    run.fold(&Recorded { seq, at, event }).unwrap();
+    run.fold(&EventRecord { seq, at, event }).unwrap();
     assert_eq!(run.shown_status(), Status::Paused);
     assert_eq!(run.pause_reason().map(|reason| &**reason), Some("imported"));
     assert!(decide(&mut run, Input::TakenUp, now).unwrap().is_empty());
@@ -446,10 +446,16 @@ fn a_run_goes_on_in_whatever_state_it_was_imported() {
         grace_ms,
     };
     let run = resumed_after(LINE, true, Vec::new());
-    assert_eq!(run.owed().next(), Some(Owed::Call { step: 1, attempt: 1 }));
+    assert_eq!(
+        run.pending_work().next(),
+        Some(PendingWork::Call { step: 1, attempt: 1 })
+    );
     let run = resumed_after(LINE, false, vec![cancel(5)]);
     assert_eq!(run.status, Status::Cancelled);
     let graph = r#"{"nodes": {"book": {"sleep": "0s", "compensate": "unbook"}, "ask": {"wait": {"signal": "yes"}}, "unbook": {}}, "edges": {"book": "ask"}}"#;
     let run = resumed_after(graph, false, vec![Input::Due, cancel(0)]);
-    assert_eq!(run.owed().next(), Some(Owed::Call { step: 3, attempt: 2 }));
+    assert_eq!(
+        run.pending_work().next(),
+        Some(PendingWork::Call { step: 3, attempt: 2 })
+    );
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use heddle_kernel::{
-    Digest, Event, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, event::FunctionRef,
+    Digest, Event, EventRecord, GraphId, Json, RunError, RunId, Status, Timestamp, event::FunctionRef,
     object::clip,
 };
 
@@ -129,7 +129,7 @@ pub trait Journal: Send + Sync + 'static {
         run: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>>;
 
     /// Makes a plugin's component durable. Keeping the same digest again may only raise
     /// `active` from false to true and takes over the name and version then.
@@ -177,9 +177,9 @@ pub struct Append {
     pub reopens: bool,
     /// At least one event; the first follows the last of the append before. With a `RunUpgraded` among them, the
     /// run is listed under the graph that the last one names.
-    pub events: Vec<Arc<Recorded>>,
+    pub events: Vec<Arc<EventRecord>>,
     /// How the run is left by these events.
-    pub leaves: Leaves,
+    pub disposition: RunDisposition,
     /// Requests that are answered by these events.
     pub requests: Vec<Request>,
     /// The run as it is after these events, where it is time for a snapshot.
@@ -218,7 +218,7 @@ pub struct NewRun {
 
 /// How an append leaves its run.
 #[derive(Clone, Debug)]
-pub enum Leaves {
+pub enum RunDisposition {
     /// It waits for its turn to begin.
     Queued,
     /// It goes on.
@@ -231,7 +231,7 @@ pub enum Leaves {
     Over(RunEnd),
 }
 
-impl Leaves {
+impl RunDisposition {
     /// The status of the run then.
     pub fn status(&self) -> Status {
         match self {

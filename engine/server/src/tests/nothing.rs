@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Answer, Digest, Failure, GraphId, Json, Recorded, RunId, Timestamp, event::FunctionRef};
+use heddle_kernel::{
+    Answer, Digest, EventRecord, Failure, GraphId, Json, RunId, Timestamp, event::FunctionRef,
+};
 use heddle_runtime::ports::*;
 
 /// A journal and functions of which there are none.
@@ -54,7 +56,7 @@ impl Journal for Nothing {
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
         now(Ok(None))
     }
-    fn events(&self, _: RunId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>> {
+    fn events(&self, _: RunId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
         now(Ok(Vec::new()))
     }
     fn put_plugin(&self, _: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -10,8 +10,8 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_kernel::{
-    Event, Json, Level, Next, Object, Recorded, RunId,
-    event::{Arm, FunctionRef, Item, Then},
+    Event, EventRecord, Json, Level, Next, Object, RunId,
+    event::{Arm, FailureAction, FunctionRef, Item},
     tokens::in_one_line,
 };
 use serde::Serialize;
@@ -188,7 +188,7 @@ pub(crate) struct EventView {
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Then)]
+#[schema(as = FailureAction)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ThenView {
     /// The graph that the step belongs to fails.
@@ -272,7 +272,7 @@ impl From<&Arm> for ArmView {
 
 impl EventView {
     /// How an event of a run looks.
-    pub(crate) fn of(run: RunId, recorded: &Recorded) -> Self {
+    pub(crate) fn of(run: RunId, recorded: &EventRecord) -> Self {
         let event = &recorded.event;
         Self {
             seq: recorded.seq,
@@ -479,10 +479,12 @@ impl EventView {
                 then,
             } => {
                 let (then, until, next) = match then {
-                    Then::Raise => (ThenView::Raise, None, None),
-                    Then::Retry(at) => (ThenView::Retry, Some(Moment(*at)), None),
-                    Then::Goto(node) => (ThenView::Goto, None, Some(NextView::One(node.to_string()))),
-                    Then::Item => (ThenView::Item, None, None),
+                    FailureAction::Raise => (ThenView::Raise, None, None),
+                    FailureAction::Retry(at) => (ThenView::Retry, Some(Moment(*at)), None),
+                    FailureAction::Goto(node) => {
+                        (ThenView::Goto, None, Some(NextView::One(node.to_string())))
+                    }
+                    FailureAction::Item => (ThenView::Item, None, None),
                 };
                 Self {
                     failure: Some(failure.into()),
@@ -542,7 +544,8 @@ fn level(event: &Event) -> Level {
     match event {
         Event::Log { level, .. } => *level,
         Event::StepFailed {
-            then: Then::Raise, ..
+            then: FailureAction::Raise,
+            ..
         }
         | Event::RunFailed { .. } => Level::Error,
         Event::StepFailed { .. }

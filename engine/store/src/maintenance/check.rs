@@ -8,7 +8,7 @@ use std::{
 };
 
 use heddle_kernel::{
-    Digest, Graph, GraphId, Recorded, Run, RunId, Status,
+    Digest, EventRecord, Graph, GraphId, Run, RunId, Status,
     graph::Pins,
     object::json,
     run::{Graphs, Snapshot},
@@ -246,7 +246,7 @@ impl Check<'_> {
         run.ok_or_else(|| "it has no events".to_owned())
     }
 
-    fn fold(&self, id: RunId, run: &mut Option<Run>, event: &Recorded) -> Result<(), String> {
+    fn fold(&self, id: RunId, run: &mut Option<Run>, event: &EventRecord) -> Result<(), String> {
         let graphs = Pins::of(&event.event).map(|pins| self.kept(&pins)).transpose()?;
         match (run.as_mut(), graphs) {
             (None, Some((graph, graphs))) => {

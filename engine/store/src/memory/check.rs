@@ -25,8 +25,8 @@ pub(super) fn check(append: &Append) -> Vec<String> {
         Event::RunUpgraded { .. } if append.reopens => Some(Status::Failed),
         _ => None,
     };
-    let ends = match &append.leaves {
-        Leaves::Over(ends) => Some(ends),
+    let ends = match &append.disposition {
+        RunDisposition::Over(ends) => Some(ends),
         _ => None,
     };
     assert_eq!(
@@ -34,7 +34,7 @@ pub(super) fn check(append: &Append) -> Vec<String> {
         over,
         "a run ends with its last event and no other"
     );
-    if matches!(append.leaves, Leaves::Queued) {
+    if matches!(append.disposition, RunDisposition::Queued) {
         // Signals may be sent to it, and that is all.
         let rests = |event: &Event| matches!(event, Event::RunStarted { .. } | Event::SignalReceived { .. });
         assert!(
@@ -66,6 +66,6 @@ pub(super) fn check(append: &Append) -> Vec<String> {
             "a run has an error where it failed"
         );
     }
-    let text = |event: &Arc<Recorded>| serde_json::to_string(&**event).expect("events serialize");
+    let text = |event: &Arc<EventRecord>| serde_json::to_string(&**event).expect("events serialize");
     append.events.iter().map(text).collect()
 }

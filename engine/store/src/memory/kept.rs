@@ -7,7 +7,7 @@ use std::{
 
 use heddle_kernel::{Digest, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, GraphRow, GroupCounts, Leaves, PluginRow, Request, RunRow, SecretText, Usage,
+    Append, GraphRow, GroupCounts, PluginRow, Request, RunDisposition, RunRow, SecretText, Usage,
 };
 
 /// What is durable.
@@ -101,18 +101,18 @@ impl Kept {
         if let Some(at) = run.row.wake_at.take() {
             self.due.remove(&(at, append.run));
         }
-        run.row.status = append.leaves.status();
+        run.row.status = append.disposition.status();
         (run.row.finished_at, run.row.error) = (None, None);
-        match &append.leaves {
-            Leaves::Waiting(waits) => {
+        match &append.disposition {
+            RunDisposition::Waiting(waits) => {
                 run.row.wake_at = waits.until;
                 self.due.extend(waits.until.map(|at| (at, append.run)));
             }
-            Leaves::Over(ends) => {
+            RunDisposition::Over(ends) => {
                 run.row.finished_at = Some(ends.at);
                 run.row.error = ends.error.clone();
             }
-            Leaves::Queued | Leaves::Running | Leaves::Paused => {}
+            RunDisposition::Queued | RunDisposition::Running | RunDisposition::Paused => {}
         }
         let snapshot = append.snapshot.as_ref();
         run.snapshots

@@ -14,10 +14,10 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use heddle_kernel::{Digest, Event, GraphId, Recorded, RunId, Status, Timestamp, object::json};
+use heddle_kernel::{Digest, Event, EventRecord, GraphId, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, Leaves, PluginRow, PluginSummary,
-    PolicyRow, QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText,
+    Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
+    QueuedRun, Request, RunDisposition, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText,
     StoreError, Usage,
 };
 use tokio::sync::oneshot;
@@ -255,7 +255,7 @@ impl Journal for MemoryJournal {
         run: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
         self.read(|kept| {
             let texts = kept.runs.get(&run).map_or(&[][..], |run| &run.events);
             let after = usize::try_from(after).unwrap_or(usize::MAX);

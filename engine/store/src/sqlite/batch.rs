@@ -10,7 +10,7 @@ use heddle_runtime::ports::{NewRun, Request, RunSnapshot};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    job::{Entry, Job, Leaves, Pending},
+    job::{Entry, Job, Pending, RunDisposition},
     rows::status_of,
     trash,
 };
@@ -73,7 +73,7 @@ struct RunWrite<'a> {
     requests: Vec<&'a Request>,
     snapshots: Vec<&'a RunSnapshot>,
     /// How the last append that was taken leaves it.
-    leaves: &'a Leaves,
+    disposition: &'a RunDisposition,
 }
 
 /// Commits these jobs in order, as one transaction, and says what became of each.
@@ -236,7 +236,7 @@ impl<'a> Plan<'a, '_> {
                     chunks: Vec::new(),
                     requests: Vec::new(),
                     snapshots: Vec::new(),
-                    leaves: &Leaves::Running,
+                    disposition: &RunDisposition::Running,
                 });
                 self.slots.insert(append.run, slot);
                 slot
@@ -257,12 +257,14 @@ impl<'a> Plan<'a, '_> {
         run.chunks.extend(&append.chunks);
         run.requests.extend(&append.requests);
         run.snapshots.extend(&append.snapshot);
-        run.leaves = &append.leaves;
-        run.at = match &append.leaves {
-            Leaves::Running => At::Running(append.last),
-            Leaves::Queued | Leaves::Waiting(_) | Leaves::Paused => At::Resting(append.last),
-            Leaves::Over(end) if end.status == Status::Failed => At::Failed(append.last),
-            Leaves::Over(_) => At::Over,
+        run.disposition = &append.disposition;
+        run.at = match &append.disposition {
+            RunDisposition::Running => At::Running(append.last),
+            RunDisposition::Queued | RunDisposition::Waiting(_) | RunDisposition::Paused => {
+                At::Resting(append.last)
+            }
+            RunDisposition::Over(end) if end.status == Status::Failed => At::Failed(append.last),
+            RunDisposition::Over(_) => At::Over,
         };
         Ok(Verdict::Durable)
     }
@@ -328,12 +330,12 @@ impl RunWrite<'_> {
 
     fn write_row(&self, connection: &Connection) -> rusqlite::Result<()> {
         let id = self.run.0.as_bytes().as_slice();
-        let (status, wake_at, ended) = match self.leaves {
-            Leaves::Queued => (Status::Queued, None, None),
-            Leaves::Running => (Status::Running, None, None),
-            Leaves::Paused => (Status::Paused, None, None),
-            Leaves::Waiting(wait) => (Status::Waiting, wait.until, None),
-            Leaves::Over(ended) => (ended.status, None, Some(ended)),
+        let (status, wake_at, ended) = match self.disposition {
+            RunDisposition::Queued => (Status::Queued, None, None),
+            RunDisposition::Running => (Status::Running, None, None),
+            RunDisposition::Paused => (Status::Paused, None, None),
+            RunDisposition::Waiting(wait) => (Status::Waiting, wait.until, None),
+            RunDisposition::Over(ended) => (ended.status, None, Some(ended)),
         };
         let (status, wake_at) = (status.as_str(), wake_at.map(|at| at.0));
         let finished_at = ended.map(|ended| ended.at.0);
@@ -363,10 +365,10 @@ impl RunWrite<'_> {
             let sql = "UPDATE runs SET graph = ?2 WHERE id = ?1";
             connection.prepare_cached(sql)?.execute(params![id, &*graph.0])?;
         }
-        match (self.before, self.leaves) {
-            (At::Running(_), Leaves::Running) => {}
+        match (self.before, self.disposition) {
+            (At::Running(_), RunDisposition::Running) => {}
             // Apart from the other so that most runs, which never wait, do not touch the index of due times.
-            (At::Running(_), Leaves::Over(_)) => {
+            (At::Running(_), RunDisposition::Over(_)) => {
                 let sql = "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE id = ?1";
                 connection
                     .prepare_cached(sql)?
@@ -513,7 +515,7 @@ mod tests {
         fn failed(&self, _error: AppendError) {}
     }
 
-    fn append(number: u128, seq: u64, leaves: Leaves) -> Job {
+    fn append(number: u128, seq: u64, disposition: RunDisposition) -> Job {
         let created_at = Timestamp(0);
         let graph = GraphId("graph".into());
         let chunk = Chunk {
@@ -535,7 +537,7 @@ mod tests {
             chunks: vec![chunk],
             first: seq,
             last: seq,
-            leaves,
+            disposition,
             requests: Vec::new(),
             snapshot: None,
             fault: None,
@@ -549,24 +551,26 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder for the store");
         let store = open::open(&folder.path().join("store.db")).expect("a new store");
         let mut positions = Positions::default();
-        let mut commit = |leaves: fn() -> Leaves, seq| {
-            let jobs: Vec<Job> = (0..500).map(|number| append(number, seq, leaves())).collect();
+        let mut commit = |disposition: fn() -> RunDisposition, seq| {
+            let jobs: Vec<Job> = (0..500)
+                .map(|number| append(number, seq, disposition()))
+                .collect();
             let verdicts = commit(&store.connection, &mut positions, &jobs).expect("a commit");
             assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Durable));
             assert!(positions.broken.is_empty());
             positions.last.len()
         };
         let over = || {
-            Leaves::Over(Ended {
+            RunDisposition::Over(Ended {
                 status: Status::Finished,
                 at: Timestamp(0),
                 error: None,
             })
         };
-        assert_eq!(commit(|| Leaves::Waiting(RunWait::default()), 1), 0);
-        assert_eq!(commit(|| Leaves::Running, 2), 500);
-        assert_eq!(commit(|| Leaves::Running, 3), 500);
-        assert_eq!(commit(|| Leaves::Waiting(RunWait::default()), 4), 0);
+        assert_eq!(commit(|| RunDisposition::Waiting(RunWait::default()), 1), 0);
+        assert_eq!(commit(|| RunDisposition::Running, 2), 500);
+        assert_eq!(commit(|| RunDisposition::Running, 3), 500);
+        assert_eq!(commit(|| RunDisposition::Waiting(RunWait::default()), 4), 0);
         assert_eq!(commit(over, 5), 0);
     }
 }

@@ -80,7 +80,7 @@ pub(super) struct Pending {
     pub(super) chunks: Vec<Chunk>,
     pub(super) first: u64,
     pub(super) last: u64,
-    pub(super) leaves: Leaves,
+    pub(super) disposition: RunDisposition,
     pub(super) requests: Vec<Request>,
     pub(super) snapshot: Option<RunSnapshot>,
     /// Why it cannot be written, whatever the store holds.
@@ -89,7 +89,7 @@ pub(super) struct Pending {
 }
 
 /// How an append leaves its run.
-pub(super) enum Leaves {
+pub(super) enum RunDisposition {
     Queued,
     Running,
     Waiting(RunWait),
@@ -119,7 +119,7 @@ impl Pending {
             first: chunks.first().map_or(0, |chunk| chunk.first),
             last: chunks.last().map_or(0, |chunk| chunk.last),
             chunks,
-            leaves: Leaves::of(append.leaves),
+            disposition: RunDisposition::of(append.disposition),
             requests: append.requests,
             snapshot: append.snapshot,
             fault,
@@ -131,9 +131,11 @@ impl Pending {
 /// What no correct caller appends, whatever the store holds.
 fn fault(append: &Append) -> Option<String> {
     let last = append.events.last().map_or(0, |event| event.seq);
-    let fault = match &append.leaves {
-        ports::Leaves::Over(end) if !end.status.is_over() => "an append that ends its run and lets it go on",
-        ports::Leaves::Queued if append.events.iter().any(|event| has_begun(&event.event)) => {
+    let fault = match &append.disposition {
+        ports::RunDisposition::Over(end) if !end.status.is_over() => {
+            "an append that ends its run and lets it go on"
+        }
+        ports::RunDisposition::Queued if append.events.iter().any(|event| has_begun(&event.event)) => {
             "an append that leaves a run queued that has begun"
         }
         _ if append.snapshot.as_ref().is_some_and(|taken| taken.seq != last) => {
@@ -156,15 +158,15 @@ fn has_begun(event: &Event) -> bool {
     !matches!(event, Event::RunStarted { .. } | Event::SignalReceived { .. })
 }
 
-impl Leaves {
-    fn of(leaves: ports::Leaves) -> Self {
+impl RunDisposition {
+    fn of(disposition: ports::RunDisposition) -> Self {
         let encode = |error| heddle_kernel::object::to_json(&error).get().to_owned();
-        match leaves {
-            ports::Leaves::Queued => Self::Queued,
-            ports::Leaves::Running => Self::Running,
-            ports::Leaves::Waiting(wait) => Self::Waiting(wait),
-            ports::Leaves::Paused => Self::Paused,
-            ports::Leaves::Over(end) => Self::Over(Ended {
+        match disposition {
+            ports::RunDisposition::Queued => Self::Queued,
+            ports::RunDisposition::Running => Self::Running,
+            ports::RunDisposition::Waiting(wait) => Self::Waiting(wait),
+            ports::RunDisposition::Paused => Self::Paused,
+            ports::RunDisposition::Over(end) => Self::Over(Ended {
                 status: end.status,
                 at: end.at,
                 error: end.error.map(encode),

@@ -21,7 +21,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{Digest, GraphId, Recorded, RunId, Timestamp};
+use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
     QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
@@ -226,7 +226,7 @@ impl Journal for SqliteJournal {
         run: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<Recorded>>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
         Box::pin(
             self.readers
                 .with(move |connection| read::events(connection, run, after, limit)),

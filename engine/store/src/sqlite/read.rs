@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{Digest, GraphId, Json, Recorded, RunId, Timestamp, object::json};
+use heddle_kernel::{Digest, EventRecord, GraphId, Json, RunId, Timestamp, object::json};
 use heddle_runtime::ports::{
     GraphRow, GraphSummary, GroupCounts, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunRow,
     RunSnapshot, ScheduleRow, SecretText, StoreError, Usage,
@@ -403,7 +403,7 @@ pub(super) fn events(
     run: RunId,
     after: u64,
     limit: usize,
-) -> Result<Vec<Arc<Recorded>>, StoreError> {
+) -> Result<Vec<Arc<EventRecord>>, StoreError> {
     let mut events = Vec::new();
     if limit == 0 {
         return Ok(events);

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use heddle_kernel::{Recorded, RunId, Status, object::json};
-use heddle_runtime::ports::{Append, Journal, Leaves, RunFilter, RunSnapshot, StoreError};
+use heddle_kernel::{EventRecord, RunId, Status, object::json};
+use heddle_runtime::ports::{Append, Journal, RunDisposition, RunFilter, RunSnapshot, StoreError};
 use heddle_store::SqliteJournal;
 
 use crate::world::{Line, Sqlite, all_events, damaged, graph_id, log, position, recorded, run_id};
@@ -112,7 +112,7 @@ async fn a_damaged_snapshot_gives_way_to_the_one_before_it() {
     let mut line = Line::new(1);
     line.begin(&journal).await.unwrap().unwrap();
     for number in 1..=3 {
-        let (append, told) = line.draft(vec![log("a line")], Leaves::Running);
+        let (append, told) = line.draft(vec![log("a line")], RunDisposition::Running);
         let (seq, body) = (line.seq, json(&format!("\"needle {number}\"")).unwrap());
         journal.append(Append {
             snapshot: Some(RunSnapshot { seq, body }),
@@ -262,7 +262,7 @@ async fn no_byte_that_changes_anywhere_makes_an_event_another() {
             .unwrap()
             .unwrap();
     }
-    let text = |events: &[std::sync::Arc<Recorded>]| serde_json::to_string(events).unwrap();
+    let text = |events: &[std::sync::Arc<EventRecord>]| serde_json::to_string(events).unwrap();
     let mut whole = Vec::new();
     for number in 0..40 {
         whole.push(text(&all_events(&journal, run_id(number), 100).await));

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use heddle_kernel::{Status, object::json};
-use heddle_runtime::ports::{Append, Journal, Leaves, RunSnapshot};
+use heddle_runtime::ports::{Append, Journal, RunDisposition, RunSnapshot};
 use heddle_store::SqliteJournal;
 use rusqlite::Connection;
 
@@ -20,7 +20,7 @@ async fn filled(world: &Sqlite) -> Line {
         let mut line = Line::new(number);
         line.begin(&journal);
         for _ in 0..5 {
-            let (append, _) = line.draft(vec![log(&"x".repeat(60_000))], Leaves::Running);
+            let (append, _) = line.draft(vec![log(&"x".repeat(60_000))], RunDisposition::Running);
             let (seq, body) = (line.seq, json(&format!("\"{}\"", "y".repeat(20_000))).unwrap());
             journal.append(Append {
                 snapshot: Some(RunSnapshot { seq, body }),

@@ -10,12 +10,12 @@ use std::{
 
 use expect_test::expect_file;
 use heddle_kernel::{
-    Digest, Event, GraphId, Json, Recorded, RunError, RunId, Status, Timestamp, event::FunctionRef,
+    Digest, Event, EventRecord, GraphId, Json, RunError, RunId, Status, Timestamp, event::FunctionRef,
     object::to_json,
 };
 use heddle_runtime::ports::{
-    Append, GraphRow, Journal, Leaves, NewRun, PluginRow, PolicyRow, Request, RunEnd, RunFilter, RunSnapshot,
-    RunWait, ScheduleRow, SecretText,
+    Append, GraphRow, Journal, NewRun, PluginRow, PolicyRow, Request, RunDisposition, RunEnd, RunFilter,
+    RunSnapshot, RunWait, ScheduleRow, SecretText,
 };
 use heddle_store::{SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::{Connection, params, types::ValueRef};
@@ -60,7 +60,7 @@ struct ContentRun {
     priority: i32,
     group: Option<Arc<str>>,
     origin: Option<Arc<str>>,
-    events: Vec<Arc<Recorded>>,
+    events: Vec<Arc<EventRecord>>,
     snapshot: Option<Json>,
     #[serde(default)]
     requests: Vec<ContentRequest>,
@@ -98,13 +98,13 @@ impl ContentRun {
         heddle_kernel::graph::Pins::of(first).unwrap().graph.clone()
     }
 
-    fn leaves(&self) -> Leaves {
+    fn disposition(&self) -> RunDisposition {
         match self.status {
-            Status::Queued => Leaves::Queued,
-            Status::Running => Leaves::Running,
-            Status::Waiting => Leaves::Waiting(RunWait { until: self.wake_at }),
-            Status::Paused => Leaves::Paused,
-            status => Leaves::Over(RunEnd {
+            Status::Queued => RunDisposition::Queued,
+            Status::Running => RunDisposition::Running,
+            Status::Waiting => RunDisposition::Waiting(RunWait { until: self.wake_at }),
+            Status::Paused => RunDisposition::Paused,
+            status => RunDisposition::Over(RunEnd {
                 status,
                 at: self.finished_at.unwrap(),
                 error: self.error.clone(),
@@ -117,12 +117,12 @@ impl ContentRun {
         // A run that goes on has its events in several rows.
         let (first, rest) = self.events.split_at(1);
         let parts = match rest {
-            [] => vec![(first, self.leaves())],
-            rest => vec![(first, Leaves::Running), (rest, self.leaves())],
+            [] => vec![(first, self.disposition())],
+            rest => vec![(first, RunDisposition::Running), (rest, self.disposition())],
         };
-        for (events, leaves) in parts {
+        for (events, disposition) in parts {
             let seq = events[events.len() - 1].seq;
-            let (append, told) = draft(self.run, events.to_vec(), leaves);
+            let (append, told) = draft(self.run, events.to_vec(), disposition);
             let begins = NewRun {
                 graph: self.graph(),
                 created_at: self.events[0].at,
@@ -352,7 +352,7 @@ async fn a_file_of_each_format_is_opened_and_goes_on() {
         let all = journal.runs(RunFilter::default(), None, 1_000).await.unwrap();
         for row in all.iter().filter(|row| !row.status.is_over()) {
             let events = vec![recorded(row.last_seq + 1, log("it goes on"))];
-            let (append, told) = draft(row.id, events, Leaves::Running);
+            let (append, told) = draft(row.id, events, RunDisposition::Running);
             journal.append(append);
             assert_eq!(told.await.unwrap().unwrap(), row.last_seq + 1);
         }

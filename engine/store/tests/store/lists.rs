@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_kernel::{Event, FailureKind, GraphId, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    GraphRow, Journal, Leaves, OriginFilter, OriginKind, RunFilter, RunPosition, RunRow,
+    GraphRow, Journal, OriginFilter, OriginKind, RunDisposition, RunFilter, RunPosition, RunRow,
 };
 
 use crate::{
@@ -46,8 +46,8 @@ impl Told<'_> {
         let mut line = Line::new(self.number);
         line.graph = graph_id(self.graph);
         let (mut append, told) = match self.ends {
-            Ok(Status::Queued) => line.draft(vec![line.started()], Leaves::Queued),
-            _ => line.draft(vec![line.started()], Leaves::Running),
+            Ok(Status::Queued) => line.draft(vec![line.started()], RunDisposition::Queued),
+            _ => line.draft(vec![line.started()], RunDisposition::Running),
         };
         let begins = append.begins.as_mut().unwrap();
         begins.created_at = Timestamp(self.created_at);
@@ -156,7 +156,7 @@ async fn a_run_is_listed_under_the_graph_that_it_was_upgraded_to(mut world: impl
     // While it goes on, while it is paused, and several times in one append.
     let told = lines[0].append(&*journal, vec![upgraded(graph_id(1)), log("goes on")]);
     told.await.unwrap().unwrap();
-    let told = lines[1].write(&*journal, vec![upgraded(graph_id(1))], Leaves::Paused);
+    let told = lines[1].write(&*journal, vec![upgraded(graph_id(1))], RunDisposition::Paused);
     told.await.unwrap().unwrap();
     let told = lines[2].append(&*journal, vec![upgraded(graph_id(1)), upgraded(graph_id(0))]);
     told.await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use heddle_kernel::{Digest, Event, Timestamp, object::json};
-use heddle_runtime::ports::{Append, AppendError, Journal, Leaves, Request, RunSnapshot, StoreError};
+use heddle_runtime::ports::{Append, AppendError, Journal, Request, RunDisposition, RunSnapshot, StoreError};
 use heddle_store::MemoryJournal;
 
 use crate::world::{Line, draft, log, recorded, run_id};
@@ -76,22 +76,28 @@ fn a_caller_that_breaks_the_rules_panics() {
     let breaks = |append: Append| {
         assert!(std::panic::catch_unwind(AssertUnwindSafe(|| journal.append(append))).is_err());
     };
-    let append = |events, leaves| draft(run_id(1), events, leaves).0;
+    let append = |events, disposition| draft(run_id(1), events, disposition).0;
     let grows = || {
         append(
             vec![recorded(2, log("a")), recorded(3, log("b"))],
-            Leaves::Running,
+            RunDisposition::Running,
         )
     };
-    breaks(append(vec![], Leaves::Running));
+    breaks(append(vec![], RunDisposition::Running));
     breaks(append(
         vec![recorded(2, log("a")), recorded(4, log("b"))],
-        Leaves::Running,
+        RunDisposition::Running,
     ));
     let unbegun = log("it does not say that the run begins");
-    breaks(append(vec![recorded(1, unbegun)], Leaves::Running));
-    breaks(append(vec![recorded(2, Event::RunFinished)], Leaves::Running));
-    breaks(append(vec![recorded(2, log("it has begun"))], Leaves::Queued));
+    breaks(append(vec![recorded(1, unbegun)], RunDisposition::Running));
+    breaks(append(
+        vec![recorded(2, Event::RunFinished)],
+        RunDisposition::Running,
+    ));
+    breaks(append(
+        vec![recorded(2, log("it has begun"))],
+        RunDisposition::Queued,
+    ));
     breaks(Append {
         reopens: true,
         ..grows()

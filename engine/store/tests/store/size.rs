@@ -3,7 +3,7 @@
 use std::fs;
 
 use heddle_kernel::{Event, Object, event::Next, object::json};
-use heddle_runtime::ports::{Journal, Leaves, RunSnapshot};
+use heddle_runtime::ports::{Journal, RunDisposition, RunSnapshot};
 
 use crate::{
     damage::Random,
@@ -66,7 +66,7 @@ async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
             .map(|event| serde_json::to_string(event).unwrap().len() + 35)
             .sum();
         bytes += size;
-        let (mut append, told) = line.draft(events, Leaves::Running);
+        let (mut append, told) = line.draft(events, RunDisposition::Running);
         if bytes >= SNAPSHOT_EVERY {
             (bytes, last_snapshot) = (0, line.seq);
             append.snapshot = Some(RunSnapshot {

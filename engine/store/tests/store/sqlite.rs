@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use heddle_kernel::{Digest, Event, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, Leaves, PluginRow, SecretText, StoreError,
+    Append, AppendError, GraphRow, Journal, PluginRow, RunDisposition, SecretText, StoreError,
 };
 use heddle_store::{OpenError, SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::Connection;
@@ -281,7 +281,7 @@ async fn an_append_with_a_gap_in_it_is_refused() {
         vec![recorded(2), recorded(2)],
         vec![recorded(0)],
     ] {
-        let (append, told) = draft(run_id(1), events, Leaves::Running);
+        let (append, told) = draft(run_id(1), events, RunDisposition::Running);
         journal.append(append);
         let told = told.await.unwrap();
         assert!(matches!(told, Err(AppendError::Conflict { .. })), "{told:?}");
@@ -519,7 +519,7 @@ async fn an_ack_that_panics_does_not_stop_the_store() {
     let journal = world.journal();
     let mut line = Line::new(1);
     line.begin(&journal).await.unwrap().unwrap();
-    let (append, _) = line.draft(vec![log("a line")], Leaves::Running);
+    let (append, _) = line.draft(vec![log("a line")], RunDisposition::Running);
     journal.append(Append {
         ack: Arc::new(Panics),
         ..append

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use heddle_kernel::{Digest, Event, RunId, Status, Timestamp, object::json};
 use heddle_runtime::ports::{
-    Append, Journal, Leaves, QueuedRun, Request, RunFilter, RunSnapshot, RunWait, ScheduleRow,
+    Append, Journal, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, ScheduleRow,
 };
 
 use crate::world::{Line, World, all_events, conflict, failed, log, run_id};
@@ -119,7 +119,7 @@ async fn a_group_counts_what_has_begun_and_is_not_over(mut world: impl World) {
 async fn a_run_keeps_its_priority_group_and_origin(mut world: impl World) {
     let journal = world.open();
     let mut line = Line::new(1);
-    let (mut append, told) = line.draft(vec![line.started()], Leaves::Running);
+    let (mut append, told) = line.draft(vec![line.started()], RunDisposition::Running);
     let begins = append.begins.as_mut().unwrap();
     (begins.priority, begins.group) = (-7, Some("review/ä".into()));
     begins.origin = Some("schedule:nightly".into());
@@ -250,7 +250,7 @@ async fn the_newest_snapshot_up_to_an_event_is_found(mut world: impl World) {
     assert_eq!(taken(&*journal, line.run, u64::MAX).await, None);
     for count in [2, 3, 4] {
         let events = (0..count).map(|_| log("a line")).collect();
-        let (append, told) = line.draft(events, Leaves::Running);
+        let (append, told) = line.draft(events, RunDisposition::Running);
         let seq = line.seq;
         let body = json(&format!("{{\"at\": {seq},\n \"täglich\": 1.50}}")).unwrap();
         journal.append(Append {
@@ -287,7 +287,7 @@ async fn start(
     line: &mut Line,
     key: &str,
 ) -> Result<u64, heddle_runtime::ports::AppendError> {
-    let (append, told) = line.draft(vec![line.started()], Leaves::Running);
+    let (append, told) = line.draft(vec![line.started()], RunDisposition::Running);
     let requests = vec![request(None, key, line)];
     journal.append(Append { requests, ..append });
     told.await.unwrap()
@@ -299,7 +299,7 @@ async fn send(
     line: &mut Line,
     key: &str,
 ) -> Result<u64, heddle_runtime::ports::AppendError> {
-    let (append, told) = line.draft(vec![log("it came")], Leaves::Running);
+    let (append, told) = line.draft(vec![log("it came")], RunDisposition::Running);
     let requests = vec![request(Some(line.run), key, line)];
     journal.append(Append { requests, ..append });
     told.await.unwrap()
@@ -351,7 +351,7 @@ async fn a_request_is_answered_once(mut world: impl World) {
     // In one commit, too.
     let lines = [3, 4].map(|number| {
         let mut line = Line::new(number);
-        let (append, told) = line.draft(vec![line.started()], Leaves::Running);
+        let (append, told) = line.draft(vec![line.started()], RunDisposition::Running);
         let requests = vec![request(None, "other", &line)];
         journal.append(Append { requests, ..append });
         (line.run, told)
@@ -366,7 +366,7 @@ async fn runs_that_began_before_a_time_are_found_oldest_first(mut world: impl Wo
     let journal = world.open();
     for (number, began) in [(1, 10), (2, 20), (3, 15), (4, 40), (5, 30)] {
         let mut line = Line::new(number);
-        let (mut append, told) = line.draft(vec![line.started()], Leaves::Running);
+        let (mut append, told) = line.draft(vec![line.started()], RunDisposition::Running);
         append.begins.as_mut().unwrap().created_at = Timestamp(began);
         journal.append(append);
         told.await.unwrap().unwrap();
@@ -401,14 +401,14 @@ async fn what_is_forgotten_is_gone_with_all_that_belongs_to_it(mut world: impl W
         let key = line.run.to_string();
         start(&*journal, line, &key).await.unwrap();
         send(&*journal, line, &key).await.unwrap();
-        let (append, told) = line.draft(vec![failed()], Leaves::Running);
+        let (append, told) = line.draft(vec![failed()], RunDisposition::Running);
         let (seq, body) = (line.seq, json("{}").unwrap());
         let Event::RunFailed { error } = failed() else {
             unreachable!()
         };
         journal.append(Append {
             snapshot: Some(RunSnapshot { seq, body }),
-            leaves: Leaves::Over(heddle_runtime::ports::RunEnd {
+            disposition: RunDisposition::Over(heddle_runtime::ports::RunEnd {
                 status: Status::Failed,
                 at: Timestamp(5),
                 error: Some(error),
@@ -485,8 +485,8 @@ async fn what_is_not_over_is_not_forgotten(mut world: impl World) {
     for number in 1..=5 {
         let row = journal.run(run_id(number)).await.unwrap().unwrap();
         assert_eq!(all_events(&*journal, row.id, 10).await.len() as u64, row.last_seq);
-        let leaves = Leaves::Waiting(RunWait::default());
-        let told = Line::at(number, row.last_seq).write(&*journal, vec![log("on")], leaves);
+        let disposition = RunDisposition::Waiting(RunWait::default());
+        let told = Line::at(number, row.last_seq).write(&*journal, vec![log("on")], disposition);
         told.await.unwrap().unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use heddle_kernel::{RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, Leaves, NewRun, RunFilter, RunWait};
+use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunFilter, RunWait};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use rusqlite::Connection;
 use tokio::sync::Notify;
@@ -339,7 +339,7 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
             }),
             reopens: false,
             events: vec![recorded(1, log("waits"))],
-            leaves: Leaves::Waiting(RunWait {
+            disposition: RunDisposition::Waiting(RunWait {
                 until: Some(Timestamp(until(number))),
             }),
             requests: Vec::new(),

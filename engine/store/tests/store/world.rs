@@ -6,10 +6,10 @@ use std::{
 };
 
 use heddle_kernel::{
-    Event, FailureKind, GraphId, Level, Object, Recorded, RunError, RunId, Status, Timestamp, object::json,
+    Event, EventRecord, FailureKind, GraphId, Level, Object, RunError, RunId, Status, Timestamp, object::json,
 };
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, Journal, Leaves, NewRun, RunEnd, RunPosition, RunWait,
+    Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunEnd, RunPosition, RunWait,
 };
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
@@ -145,7 +145,7 @@ impl Line {
     /// Appends the first event, of a run that waits for its turn, with a priority and maybe in a group.
     pub(crate) fn queue(&mut self, journal: &dyn Journal, priority: i32, group: Option<&str>) -> Told {
         let event = self.started();
-        let (mut append, told) = self.draft(vec![event], Leaves::Queued);
+        let (mut append, told) = self.draft(vec![event], RunDisposition::Queued);
         let begins = append.begins.as_mut().unwrap();
         (begins.priority, begins.group) = (priority, group.map(Into::into));
         journal.append(append);
@@ -176,18 +176,22 @@ impl Line {
     /// Appends an event after which the run waits.
     pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> Told {
         let until = until.map(Timestamp);
-        self.write(journal, vec![log("waits")], Leaves::Waiting(RunWait { until }))
+        self.write(
+            journal,
+            vec![log("waits")],
+            RunDisposition::Waiting(RunWait { until }),
+        )
     }
 
     /// Appends an event after which the run stands still.
     pub(crate) fn pause(&mut self, journal: &dyn Journal) -> Told {
         let reason = "somebody wants to look".into();
-        self.write(journal, vec![Event::RunPaused { reason }], Leaves::Paused)
+        self.write(journal, vec![Event::RunPaused { reason }], RunDisposition::Paused)
     }
 
     /// Appends an event by which the run, which failed, goes on.
     pub(crate) fn retry(&mut self, journal: &dyn Journal) -> Told {
-        let (append, told) = self.draft(vec![Event::RunRetried], Leaves::Running);
+        let (append, told) = self.draft(vec![Event::RunRetried], RunDisposition::Running);
         journal.append(Append {
             reopens: true,
             ..append
@@ -206,36 +210,41 @@ impl Line {
             reason: "not wanted".into(),
             problems: Vec::new(),
         };
-        self.write(journal, vec![cancelled], Leaves::Over(ends))
+        self.write(journal, vec![cancelled], RunDisposition::Over(ends))
     }
 
     /// Appends these events, as one append.
     pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> Told {
-        let leaves = match events.last() {
-            Some(Event::RunFinished) => Leaves::Over(RunEnd {
+        let disposition = match events.last() {
+            Some(Event::RunFinished) => RunDisposition::Over(RunEnd {
                 status: Status::Finished,
                 at: Timestamp(2_000),
                 error: None,
             }),
-            Some(Event::RunFailed { error }) => Leaves::Over(RunEnd {
+            Some(Event::RunFailed { error }) => RunDisposition::Over(RunEnd {
                 status: Status::Failed,
                 at: Timestamp(2_000),
                 error: Some(error.clone()),
             }),
-            _ => Leaves::Running,
+            _ => RunDisposition::Running,
         };
-        self.write(journal, events, leaves)
+        self.write(journal, events, disposition)
     }
 
     /// Appends these events, as one append that leaves the run so.
-    pub(crate) fn write(&mut self, journal: &dyn Journal, events: Vec<Event>, leaves: Leaves) -> Told {
-        let (append, told) = self.draft(events, leaves);
+    pub(crate) fn write(
+        &mut self,
+        journal: &dyn Journal,
+        events: Vec<Event>,
+        disposition: RunDisposition,
+    ) -> Told {
+        let (append, told) = self.draft(events, disposition);
         journal.append(append);
         told
     }
 
     /// An append of these events, which a test may change before it makes it.
-    pub(crate) fn draft(&mut self, events: Vec<Event>, leaves: Leaves) -> (Append, Told) {
+    pub(crate) fn draft(&mut self, events: Vec<Event>, disposition: RunDisposition) -> (Append, Told) {
         let begins = (self.seq == 0).then(|| NewRun {
             graph: self.graph.clone(),
             created_at: Timestamp(1_000),
@@ -248,20 +257,24 @@ impl Line {
             recorded(self.seq, event)
         });
         let events = events.collect();
-        let (append, told) = draft(self.run, events, leaves);
+        let (append, told) = draft(self.run, events, disposition);
         (Append { begins, ..append }, told)
     }
 }
 
 /// An append to a run that has begun.
-pub(crate) fn draft(run: RunId, events: Vec<Arc<Recorded>>, leaves: Leaves) -> (Append, Told) {
+pub(crate) fn draft(
+    run: RunId,
+    events: Vec<Arc<EventRecord>>,
+    disposition: RunDisposition,
+) -> (Append, Told) {
     let (ack, told) = ack();
     let append = Append {
         run,
         begins: None,
         reopens: false,
         events,
-        leaves,
+        disposition,
         requests: Vec::new(),
         snapshot: None,
         ack,
@@ -286,9 +299,9 @@ pub(crate) fn damaged(told: Result<u64, AppendError>, expected: RunId) {
 }
 
 /// An event as it is kept.
-pub(crate) fn recorded(seq: u64, event: Event) -> Arc<Recorded> {
+pub(crate) fn recorded(seq: u64, event: Event) -> Arc<EventRecord> {
     let at = Timestamp(1_000 + seq as i64);
-    Arc::new(Recorded { seq, at, event })
+    Arc::new(EventRecord { seq, at, event })
 }
 
 pub(crate) fn log(message: &str) -> Event {
@@ -333,8 +346,8 @@ pub(crate) fn graph_id(number: u64) -> GraphId {
 }
 
 /// Every event of a run, read in pages of this length: their numbers are checked.
-pub(crate) async fn all_events(journal: &dyn Journal, run: RunId, page: usize) -> Vec<Arc<Recorded>> {
-    let mut events: Vec<Arc<Recorded>> = Vec::new();
+pub(crate) async fn all_events(journal: &dyn Journal, run: RunId, page: usize) -> Vec<Arc<EventRecord>> {
+    let mut events: Vec<Arc<EventRecord>> = Vec::new();
     loop {
         let more = journal.events(run, events.len() as u64, page).await.unwrap();
         assert!(more.len() <= page);

@@ -7,10 +7,10 @@ use std::{
 };
 
 use heddle_kernel::{
-    Answer, Digest, Failure, FailureKind, Graph, Input, Object, Outcome, Owed, Prepared, Recorded, Route,
-    Run, RunId, Timestamp, decide,
+    Answer, Digest, EventRecord, Failure, FailureKind, Graph, Input, Object, Outcome, PendingWork, Prepared,
+    Route, Run, RunId, Timestamp, decide,
     event::FunctionRef,
-    graph::{Does, Node},
+    graph::{Node, NodeAction},
     object::{json, to_json},
     run::{Graphs, Snapshot},
 };
@@ -71,7 +71,7 @@ fn reference(uses: &str) -> FunctionRef {
 }
 
 impl World {
-    fn go_on(&self, run: &mut Run, journal: &mut Vec<Arc<Recorded>>) {
+    fn go_on(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>) {
         let mut now = 0;
         for turn in 0..MAX_TURNS {
             if run.status.is_over() {
@@ -85,8 +85,12 @@ impl World {
             if let Ok(made) = decide(run, input, Timestamp(now)) {
                 journal.extend(made);
             }
-            let simple =
-                |node: &Node| matches!(node.does, Does::Call { .. } | Does::Sleep(_) | Does::Wait(_));
+            let simple = |node: &Node| {
+                matches!(
+                    node.action,
+                    NodeAction::Call { .. } | NodeAction::Sleep(_) | NodeAction::Wait(_)
+                )
+            };
             // The items of maps, the steps of other graphs and what undoes a step have limits of their own.
             if self
                 .graph
@@ -102,10 +106,10 @@ impl World {
     /// What happens to the run at a turn; nothing where it waits for nothing that comes by itself.
     fn input(&self, run: &Run, turn: u64, now: &mut i64) -> Option<Input> {
         let calls: Vec<(u64, u32)> = run
-            .owed()
-            .filter_map(|owed| match owed {
-                Owed::Call { step, attempt } => Some((step, attempt)),
-                Owed::Wait { .. } => None,
+            .pending_work()
+            .filter_map(|pending_work| match pending_work {
+                PendingWork::Call { step, attempt } => Some((step, attempt)),
+                PendingWork::Wait { .. } => None,
             })
             .collect();
         if !calls.is_empty() {
@@ -176,8 +180,8 @@ impl World {
     }
 
     /// The run is the fold of its journal, which survives being stored as text, and its snapshot is the run.
-    fn check(&self, run: &Run, journal: &[Arc<Recorded>]) {
-        let stored: Vec<Recorded> = journal
+    fn check(&self, run: &Run, journal: &[Arc<EventRecord>]) {
+        let stored: Vec<EventRecord> = journal
             .iter()
             .map(|event| serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap())
             .collect();

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::{
     graph::{
-        Bounds, Case, Definition, Diagnostic, Does, END, Findings, Function, FunctionKind, Node,
-        NodeDefinition, NodeIx, Place, Suggestions, definition::part, start_of,
+        Bounds, Case, Definition, Diagnostic, END, EdgeTarget, Findings, Function, FunctionKind, Node,
+        NodeAction, NodeDefinition, NodeIx, Suggestions, definition::part, start_of,
     },
     ids::{GraphId, hex},
 };
@@ -58,9 +58,9 @@ impl<'d> Names<'d> {
         if self.found.has_enough_errors() {
             return None;
         }
-        let key = match &node.does {
-            Does::Call { uses: None } => "",
-            Does::Call { uses: Some(_) } => "/uses",
+        let key = match &node.action {
+            NodeAction::Call { uses: None } => "",
+            NodeAction::Call { uses: Some(_) } => "/uses",
             _ => "/map/uses",
         };
         let found = self.functions.entry(uses);
@@ -124,7 +124,7 @@ impl<'d> Names<'d> {
     /// Without `output`, a tool's result must be an update of the state, as far as its schema tells. A tool without
     /// a result changes nothing.
     fn output(&mut self, name: &str, node: &NodeDefinition, function: &Function) {
-        let is_update = function.kind == FunctionKind::Tool && matches!(node.does, Does::Call { .. });
+        let is_update = function.kind == FunctionKind::Tool && matches!(node.action, NodeAction::Call { .. });
         if !is_update || node.output.is_some() {
             return;
         }
@@ -149,14 +149,16 @@ impl<'d> Names<'d> {
     /// The graphs that nodes run.
     pub(super) fn graphs(&mut self, find: impl Fn(&str) -> Result<Option<&'d Definition>, String>) {
         for (name, node) in &self.definition.nodes {
-            let Some(graph) = node.does.graph() else { continue };
+            let Some(graph) = node.action.graph() else {
+                continue;
+            };
             // A graph may run itself, by its name: it is there when it runs.
             if self.definition.name.as_deref() == Some(graph) {
                 continue;
             }
             if let Err(message) = find(graph) {
-                let key = match node.does {
-                    Does::Map(_) => "map/graph",
+                let key = match node.action {
+                    NodeAction::Map(_) => "map/graph",
                     _ => "graph",
                 };
                 self.found
@@ -170,7 +172,7 @@ impl<'d> Names<'d> {
         let end = || {
             vec![Case {
                 when: None,
-                to: vec![Place::End],
+                to: vec![EdgeTarget::End],
             }]
         };
         let mut edges: Vec<Vec<Case>> = self.definition.nodes.iter().map(|_| end()).collect();
@@ -185,7 +187,7 @@ impl<'d> Names<'d> {
                 let when = case.when.clone();
                 read.push(Case { when, to });
             }
-            if let Some(Place::Node(from)) = from {
+            if let Some(EdgeTarget::Node(from)) = from {
                 edges[from.0 as usize] = read;
             }
         }
@@ -200,13 +202,13 @@ impl<'d> Names<'d> {
         function: Option<&Function>,
     ) -> Node {
         let pointer = format!("/nodes/{}", part(name));
-        let does = match &node.does {
-            Does::Call { uses: None } => Does::Call {
+        let does = match &node.action {
+            NodeAction::Call { uses: None } => NodeAction::Call {
                 uses: Some(name.into()),
             },
             other => other.clone(),
         };
-        let mut leads: Vec<Place> = edges.iter().flat_map(|case| case.to.iter().copied()).collect();
+        let mut leads: Vec<EdgeTarget> = edges.iter().flat_map(|case| case.to.iter().copied()).collect();
         for (position, next) in node.next.iter().enumerate() {
             leads.extend(self.place(
                 next,
@@ -219,8 +221,8 @@ impl<'d> Names<'d> {
             .on_error
             .as_deref()
             .and_then(|to| self.place(to, &format!("{pointer}/on_error"), "an error leads to"));
-        let on_timeout = match &node.does {
-            Does::Wait(wait) => wait
+        let on_timeout = match &node.action {
+            NodeAction::Wait(wait) => wait
                 .on_timeout
                 .as_deref()
                 .and_then(|to| self.place(to, &format!("{pointer}/wait/on_timeout"), "a timeout leads to")),
@@ -232,15 +234,15 @@ impl<'d> Names<'d> {
         let mut leads: Vec<NodeIx> = leads
             .into_iter()
             .filter_map(|place| match place {
-                Place::Node(node) => Some(node),
-                Place::End => None,
+                EdgeTarget::Node(node) => Some(node),
+                EdgeTarget::End => None,
             })
             .collect();
         leads.sort_unstable();
         leads.dedup();
         Node {
             name: name.into(),
-            does,
+            action: does,
             input: node.input.clone(),
             output: node.output.clone(),
             config: node.config.clone(),
@@ -265,11 +267,11 @@ impl<'d> Names<'d> {
 
     /// Where a node's function may go by itself. What is no node of the graph is only a warning:
     /// the function may be made for other graphs, too.
-    fn routes(&mut self, pointer: &str, function: Option<&Function>) -> Vec<Place> {
+    fn routes(&mut self, pointer: &str, function: Option<&Function>) -> Vec<EdgeTarget> {
         let mut leads = Vec::new();
         for route in function.iter().flat_map(|function| &function.routes) {
             match self.by_name.get(route.as_str()) {
-                Some(node) => leads.push(Place::Node(*node)),
+                Some(node) => leads.push(EdgeTarget::Node(*node)),
                 None if route == END || self.found.has_enough_warnings() => {}
                 None => self.found.push(Diagnostic::warning(
                     pointer,
@@ -284,7 +286,7 @@ impl<'d> Names<'d> {
         let undo = node.compensate.as_deref()?;
         let pointer = format!("{pointer}/compensate");
         let at = match self.place(undo, &pointer, "it is undone by")? {
-            Place::Node(at) if undo != name => at,
+            EdgeTarget::Node(at) if undo != name => at,
             _ => {
                 self.error(
                     pointer,
@@ -294,7 +296,7 @@ impl<'d> Names<'d> {
             }
         };
         let undo_node = &self.definition.nodes[at.0 as usize].1;
-        if !matches!(undo_node.does, Does::Call { .. }) {
+        if !matches!(undo_node.action, NodeAction::Call { .. }) {
             self.error(
                 pointer,
                 format!("`{undo}` calls no function: a node that undoes another one does"),
@@ -308,8 +310,8 @@ impl<'d> Names<'d> {
     pub(super) fn start(&mut self, nodes: &[Node]) -> Option<NodeIx> {
         if let Some(start) = &self.definition.start {
             return match self.place(start, "/start", "the graph starts at")? {
-                Place::Node(node) => Some(node),
-                Place::End => {
+                EdgeTarget::Node(node) => Some(node),
+                EdgeTarget::End => {
                     self.error("/start", "a graph starts at a node, not at the end");
                     None
                 }
@@ -322,9 +324,9 @@ impl<'d> Names<'d> {
         start.map(|at| NodeIx(at as u32))
     }
 
-    fn place(&mut self, name: &str, pointer: &str, what: &str) -> Option<Place> {
+    fn place(&mut self, name: &str, pointer: &str, what: &str) -> Option<EdgeTarget> {
         if name == END && what != "an edge leads from" {
-            return Some(Place::End);
+            return Some(EdgeTarget::End);
         }
         let node = self.by_name.get(name).copied();
         if node.is_none() {
@@ -341,6 +343,6 @@ impl<'d> Names<'d> {
                 format!("{what} `{name}`, which is no node of the graph{hint}"),
             );
         }
-        node.map(Place::Node)
+        node.map(EdgeTarget::Node)
     }
 }

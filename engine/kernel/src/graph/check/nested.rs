@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::graph::{
-    Definition, Diagnostic, Does, Findings, Function, NodeDefinition, Output, Policy, definition::part,
+    Definition, Diagnostic, Findings, Function, NodeAction, NodeDefinition, Output, Policy, definition::part,
 };
 
 /// Looks at every node that runs a graph and takes over keys that it changed. A key that both graphs
@@ -107,7 +107,7 @@ where
 
     /// The graph that a node of `outer` runs, where it runs one that is known.
     fn inner(&self, outer: &'d Definition, node: &'d NodeDefinition) -> Option<(&'d str, &'d Definition)> {
-        let Does::Graph { graph } = &node.does else {
+        let NodeAction::Graph { graph } = &node.action else {
             return None;
         };
         // A graph may run itself, by its name.
@@ -159,12 +159,12 @@ where
             && graph
                 .nodes
                 .iter()
-                .any(|(name, node)| match (&node.does, &node.output) {
-                    (Does::Map(map), _) => *map.into == *key,
-                    (Does::Sleep(_), _) => false,
+                .any(|(name, node)| match (&node.action, &node.output) {
+                    (NodeAction::Map(map), _) => *map.into == *key,
+                    (NodeAction::Sleep(_), _) => false,
                     (_, Some(Output::Key(given))) => **given == *key,
                     (_, Some(Output::Keys(given))) => given.iter().any(|(given, _)| **given == *key),
-                    (Does::Graph { .. }, None) => match self.inner(graph, node) {
+                    (NodeAction::Graph { .. }, None) => match self.inner(graph, node) {
                         Some((_, inner)) => gives(inner, key) && self.writes(inner, key, looked_at),
                         None => true,
                     },

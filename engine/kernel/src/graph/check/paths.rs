@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::graph::{
-    Diagnostic, Does, Findings, Function, FunctionKind, Graph, NodeIx, Output, Place, Suggestions,
+    Diagnostic, EdgeTarget, Findings, Function, FunctionKind, Graph, NodeAction, NodeIx, Output, Suggestions,
     definition::part,
 };
 
@@ -57,7 +57,7 @@ fn reached(graph: &Graph, may_wander: bool, found: &mut Findings) {
 fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
     let can_say = |at: NodeIx| {
         graph.node(at).uses().is_some()
-            && matches!(graph.node(at).does, Does::Call { .. })
+            && matches!(graph.node(at).action, NodeAction::Call { .. })
             && functions[at.0 as usize].as_ref().is_none_or(|function| {
                 function.kind == FunctionKind::Tool
                     || function.routes.is_empty()
@@ -72,8 +72,8 @@ fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings
             continue;
         }
         let node = graph.node(at);
-        let ends = node.edges.iter().any(|case| case.to.contains(&Place::End));
-        if ends || node.on_error == Some(Place::End) || node.on_timeout == Some(Place::End) {
+        let ends = node.edges.iter().any(|case| case.to.contains(&EdgeTarget::End));
+        if ends || node.on_error == Some(EdgeTarget::End) || node.on_timeout == Some(EdgeTarget::End) {
             return;
         }
         said = said.or(can_say(at).then_some(at));
@@ -128,7 +128,7 @@ fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Arc<Function>>]) -> O
         .is_some_and(|function| !function.routes.is_empty());
     match node.edges.as_slice() {
         [case] if case.when.is_none() && node.leads.len() == 1 && !declared => match case.to.as_slice() {
-            [Place::Node(next)] => Some(*next),
+            [EdgeTarget::Node(next)] => Some(*next),
             _ => None,
         },
         _ => None,
@@ -139,18 +139,18 @@ fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Arc<Function>>]) -> O
 fn unwritten_keys(graph: &Graph, found: &mut Findings) {
     let mut written: HashSet<&str> = HashSet::new();
     for node in &graph.nodes {
-        match (&node.does, &node.output) {
-            (Does::Map(map), _) => drop(written.insert(&map.into)),
+        match (&node.action, &node.output) {
+            (NodeAction::Map(map), _) => drop(written.insert(&map.into)),
             (_, Some(Output::Key(key))) => drop(written.insert(key)),
             (_, Some(Output::Keys(keys))) => written.extend(keys.iter().map(|(key, _)| &**key)),
-            (Does::Wait(wait), None) => match wait.signal.plain() {
+            (NodeAction::Wait(wait), None) => match wait.signal.plain() {
                 Some(signal) => drop(written.insert(signal)),
                 // The key is known when the node is visited.
                 None => return,
             },
-            (Does::Sleep(_), None) => {}
+            (NodeAction::Sleep(_), None) => {}
             // A function or a graph may write any key.
-            (Does::Call { .. } | Does::Graph { .. }, None) => return,
+            (NodeAction::Call { .. } | NodeAction::Graph { .. }, None) => return,
         }
     }
     let suggestions = Suggestions::default();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        At, BranchView, Cancelling, Doing, Ending, Execution, Graphs, Items, Line, MAX_DEPTH, Paused, ROOT,
-        Run, Signal, Status, Task, Undo, apply::Fold,
+        ActiveStep, Branch, BranchPosition, BranchView, Cancelling, Ending, Execution, Graphs, Items,
+        MAX_DEPTH, Paused, ROOT, Run, Signal, Status, StepState, Undo, apply::Fold,
     },
     FORMAT,
     tables::{Reader, StoredView, Tables, Writer},
@@ -47,7 +47,7 @@ pub(super) struct Stored {
     kept: bool,
     last: u32,
     executions: BTreeMap<u64, StoredExecution>,
-    tasks: BTreeMap<u64, StoredTask>,
+    active_steps: BTreeMap<u64, StoredTask>,
     /// Name and payload, by the number of the event.
     signals: BTreeMap<u64, (u32, u32)>,
     /// The wait that a signal is for, by the number of the event.
@@ -164,9 +164,9 @@ impl Stored {
         let executions = run.executions.iter();
         let executions = executions.map(|(number, of)| (*number, execution(&mut writer, of)));
         let executions = executions.collect();
-        let tasks = run.tasks.iter();
-        let tasks = tasks.map(|(step, of)| (*step, task(&mut writer, of, run.graph_of(of))));
-        let tasks = tasks.collect();
+        let active_steps = run.active_steps.iter();
+        let active_steps = active_steps.map(|(step, of)| (*step, task(&mut writer, of, run.graph_of(of))));
+        let active_steps = active_steps.collect();
         let signals = run.signals.iter();
         let signals = signals.map(|(seq, of)| (*seq, (writer.name(&of.name), writer.value(&of.payload))));
         let signals = signals.collect();
@@ -196,7 +196,7 @@ impl Stored {
             kept,
             last,
             executions,
-            tasks,
+            active_steps,
             signals,
             signal_waits,
             last_branches: run.last_branches.clone(),
@@ -216,10 +216,10 @@ impl Stored {
             let graph = named(&run, &read, stored.graph)?;
             run.executions.insert(number, stored.read(&read, graph)?);
         }
-        for (step, stored) in self.tasks {
+        for (step, stored) in self.active_steps {
             let task = stored.read(&read, &run)?;
             run.due.extend(task.until().map(|until| (until, step)));
-            run.tasks.insert(step, task);
+            run.active_steps.insert(step, task);
         }
         run.due.extend(self.until.map(|until| (until, ROOT)));
         for (seq, (name, payload)) in self.signals {
@@ -262,12 +262,12 @@ impl Stored {
 fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution {
     let lines = of.lines.iter().map(|line| {
         let at = match &line.at {
-            At::Before(node, error) => {
+            BranchPosition::Before(node, error) => {
                 let error = error.as_ref().map(|error| writer.value(error));
                 StoredAt::Before(writer.name(&of.graph.node(*node).name), error)
             }
-            At::Step(node) => StoredAt::Step(writer.name(&of.graph.node(*node).name)),
-            At::End => StoredAt::End,
+            BranchPosition::Step(node) => StoredAt::Step(writer.name(&of.graph.node(*node).name)),
+            BranchPosition::End => StoredAt::End,
         };
         (line.id, writer.view(&line.view), at)
     });
@@ -283,15 +283,15 @@ fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution 
     }
 }
 
-fn task<'r>(writer: &mut Writer<'r>, of: &'r Task, graph: &'r Graph) -> StoredTask {
+fn task<'r>(writer: &mut Writer<'r>, of: &'r ActiveStep, graph: &'r Graph) -> StoredTask {
     let doing = match &of.doing {
-        Doing::Call => StoredDoing::Call,
-        Doing::Pause(until) => StoredDoing::Pause(*until),
-        Doing::Sleep(until) => StoredDoing::Sleep(*until),
-        Doing::Signal(until, None) => StoredDoing::Signal(*until),
-        Doing::Signal(until, Some(texts)) => StoredDoing::Wait(*until, (**texts).clone()),
-        Doing::Graph(until) => StoredDoing::Graph(*until),
-        Doing::Map(items) => StoredDoing::Map(StoredItems {
+        StepState::Call => StoredDoing::Call,
+        StepState::Pause(until) => StoredDoing::Pause(*until),
+        StepState::Sleep(until) => StoredDoing::Sleep(*until),
+        StepState::Signal(until, None) => StoredDoing::Signal(*until),
+        StepState::Signal(until, Some(texts)) => StoredDoing::Wait(*until, (**texts).clone()),
+        StepState::Graph(until) => StoredDoing::Graph(*until),
+        StepState::Map(items) => StoredDoing::Map(StoredItems {
             keys: items.keys.clone(),
             all: items.all.iter().map(|item| writer.value(item)).collect(),
             begun: items.begun,
@@ -355,15 +355,15 @@ impl StoredExecution {
             let at = match at {
                 StoredAt::Before(at, error) => {
                     let error = error.map(|error| read.value(error)).transpose()?;
-                    At::Before(node(&graph, read, at)?, error)
+                    BranchPosition::Before(node(&graph, read, at)?, error)
                 }
-                StoredAt::Step(at) => At::Step(node(&graph, read, at)?),
-                StoredAt::End => At::End,
+                StoredAt::Step(at) => BranchPosition::Step(node(&graph, read, at)?),
+                StoredAt::End => BranchPosition::End,
             };
             let view = read.view(view)?;
             // Without a count, that of all steps is what a single branch has.
             let steps = self.taken.get(position).copied().unwrap_or(self.steps);
-            lines.push(Line { id, view, at, steps });
+            lines.push(Branch { id, view, at, steps });
         }
         Ok(Execution {
             graph,
@@ -378,7 +378,7 @@ impl StoredExecution {
 }
 
 impl StoredTask {
-    fn read(self, read: &Reader, run: &Run) -> Fold<Task> {
+    fn read(self, read: &Reader, run: &Run) -> Fold<ActiveStep> {
         let undo = self.undo.map(|undo| undo.read(read, run)).transpose()?;
         let graph = match (&undo, run.executions.get(&self.within)) {
             (Some(undo), _) => &undo.graph,
@@ -391,15 +391,15 @@ impl StoredTask {
             }
         };
         let doing = match self.doing {
-            StoredDoing::Call => Doing::Call,
-            StoredDoing::Pause(until) => Doing::Pause(until),
-            StoredDoing::Sleep(until) => Doing::Sleep(until),
-            StoredDoing::Signal(until) => Doing::Signal(until, None),
-            StoredDoing::Wait(until, texts) => Doing::Signal(until, Some(Arc::new(texts))),
-            StoredDoing::Graph(until) => Doing::Graph(until),
-            StoredDoing::Map(items) => Doing::Map(items.read(read)?),
+            StoredDoing::Call => StepState::Call,
+            StoredDoing::Pause(until) => StepState::Pause(until),
+            StoredDoing::Sleep(until) => StepState::Sleep(until),
+            StoredDoing::Signal(until) => StepState::Signal(until, None),
+            StoredDoing::Wait(until, texts) => StepState::Signal(until, Some(Arc::new(texts))),
+            StoredDoing::Graph(until) => StepState::Graph(until),
+            StoredDoing::Map(items) => StepState::Map(items.read(read)?),
         };
-        Ok(Task {
+        Ok(ActiveStep {
             within: self.within,
             branch: self.branch,
             node: node(graph, read, self.node)?,
@@ -454,7 +454,7 @@ fn consistent(run: &Run) -> Fold {
         false => Err(problem.to_owned()),
     };
     for (number, execution) in &run.executions {
-        let known = *number == ROOT || run.tasks.contains_key(number);
+        let known = *number == ROOT || run.active_steps.contains_key(number);
         check(known, "an execution belongs to no step under way")?;
         check(execution.depth <= MAX_DEPTH, "graphs run graphs too deep")?;
         let ids: BTreeSet<u32> = execution.lines.iter().map(|line| line.id).collect();
@@ -463,26 +463,26 @@ fn consistent(run: &Run) -> Fold {
             "the branches of an execution are not told apart",
         )?;
     }
-    for (step, task) in &run.tasks {
+    for (step, task) in &run.active_steps {
         check(
             *step != ROOT && *step <= run.steps,
             "a step's number is not among those begun",
         )?;
         if let Some(item) = task.item {
-            let of = run.tasks.get(&item.of).filter(|_| item.of < *step);
+            let of = run.active_steps.get(&item.of).filter(|_| item.of < *step);
             let fits = of.is_some_and(|of| match &of.doing {
-                Doing::Map(items) => (item.index as usize) < items.all.len(),
+                StepState::Map(items) => (item.index as usize) < items.all.len(),
                 _ => false,
             });
             check(fits, "an item's map is not under way")?;
         } else if task.undo.is_none() {
             let line = run.line(task.within, task.branch);
             check(
-                line.is_some_and(|line| matches!(line.at, At::Step(node) if node == task.node)),
+                line.is_some_and(|line| matches!(line.at, BranchPosition::Step(node) if node == task.node)),
                 "a step's branch is not at its node",
             )?;
         }
-        if let Doing::Map(items) = &task.doing {
+        if let StepState::Map(items) = &task.doing {
             let keys = items.keys.as_ref().map_or(items.all.len(), |keys| keys.len());
             check(
                 items.results.len() == items.all.len() && keys == items.all.len(),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Event, Next, display, event::Then};
+use heddle_kernel::{Event, Next, display, event::FailureAction};
 use serde::de::IgnoredAny;
 
 use super::Moment;
@@ -51,10 +51,10 @@ pub(super) fn of(event: &Event) -> Arc<str> {
             node, failure, then, ..
         } => {
             let follows = match then {
-                Then::Raise => String::new(),
-                Then::Retry(at) => format!("; again at {}", Moment(*at)),
-                Then::Goto(node) => format!("; next {node}"),
-                Then::Item => "; the map goes on".to_owned(),
+                FailureAction::Raise => String::new(),
+                FailureAction::Retry(at) => format!("; again at {}", Moment(*at)),
+                FailureAction::Goto(node) => format!("; next {node}"),
+                FailureAction::Item => "; the map goes on".to_owned(),
             };
             format!(
                 "{node} failed ({}): {}{follows}",

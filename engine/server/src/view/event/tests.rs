@@ -10,7 +10,7 @@ use crate::view::{ChunkView, MissedView};
 const RUN: RunId = RunId(uuid::Uuid::from_u128(0x019a_b0c4_54d2_7bd1_9d4a_7a3c_3f9a_2b10));
 
 fn check(event: Event, expect: Expect) {
-    let recorded = Recorded {
+    let recorded = EventRecord {
         seq: 5,
         at: Timestamp(1_795_375_980_123),
         event,
@@ -145,7 +145,7 @@ fn events_of_a_step_say_where_it_is() {
             node,
             attempt,
             failure,
-            then: Then::Raise,
+            then: FailureAction::Raise,
         },
         expect![[
             r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"error","message":"extract failed (invalid_input): no text","node":"extract","step":2,"attempt":1,"failure":{"kind":"invalid_input","message":"no text","data":{"at": 3}},"then":"raise"}"#
@@ -212,19 +212,19 @@ fn steps_of_several_branches_say_how_they_came_there() {
 fn a_failed_attempt_says_what_follows() {
     for (then, expect) in [
         (
-            Then::Retry(Timestamp(1_795_375_981_000)),
+            FailureAction::Retry(Timestamp(1_795_375_981_000)),
             expect![[
                 r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; again at 2026-11-22T19:33:01.000Z","node":"call","step":2,"attempt":1,"until":"2026-11-22T19:33:01.000Z","failure":{"kind":"retryable","message":"busy"},"then":"retry"}"#
             ]],
         ),
         (
-            Then::Goto("report".into()),
+            FailureAction::Goto("report".into()),
             expect![[
                 r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; next report","node":"call","step":2,"attempt":1,"next":"report","failure":{"kind":"retryable","message":"busy"},"then":"goto"}"#
             ]],
         ),
         (
-            Then::Item,
+            FailureAction::Item,
             expect![[
                 r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; the map goes on","node":"call","step":2,"attempt":1,"failure":{"kind":"retryable","message":"busy"},"then":"item"}"#
             ]],
