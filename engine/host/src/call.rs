@@ -76,6 +76,7 @@ impl Inner {
         }
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
+        frame.memory.give(input.len());
         if kind == FunctionKind::Tool {
             let given = match call.mapped {
                 true => Given::Input(input),
@@ -139,6 +140,7 @@ impl Inner {
             call.sink,
             &plugin.rules,
         );
+        frame.memory.give(input.len());
         let (name, function) = (
             call.function.to_string(),
             call.function.function.as_ref().to_owned(),

@@ -83,6 +83,17 @@ pub(crate) fn timeout(function: &str, limit: &Limit<Duration>) -> Failure {
     )
 }
 
+/// The call waited until its end for memory that other calls had.
+pub(crate) fn no_memory_in_time(function: &str, limit: &Limit<Duration>) -> Failure {
+    let mut failure = timeout(function, limit);
+    failure.message = format!(
+        "{}: it waited for memory that other calls had (total_memory)",
+        failure.message
+    )
+    .into();
+    failure
+}
+
 /// The call wrote, or sent, more than it may; `what` names the limit.
 pub(crate) fn exceeded(function: &str, what: &str) -> Failure {
     Failure::new(FailureKind::Limit, format!("`{function}` {what}"))

@@ -13,7 +13,6 @@ use heddle_runtime::ports::{
     Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, PluginPolicyInfo,
     PolicyRefused, RegisterError, ResolveError, Resolved, Sink, ToolCall,
 };
-use tokio::sync::Semaphore;
 
 use crate::{
     asks, available,
@@ -85,7 +84,8 @@ pub(crate) struct Inner {
     /// The components that are compiled, and those that wait for it.
     pub(crate) compiling: Queue,
     pub(crate) tls: Tls,
-    pub(crate) lookups: Arc<Semaphore>,
+    /// Places for looking up the names of hosts.
+    pub(crate) lookups: Arc<Supply>,
     /// The threads that work with the files of guests.
     pub(crate) files: Threads,
     /// The threads that read and check large inputs.
@@ -115,7 +115,7 @@ impl Host {
             memory: TotalMemory::of(settings.total_memory(), settings.calls_of_all()),
             open_files: Supply::of(HostSettings::open_files_of_all(available::open_files())),
             compiling: Queue::new(&settings),
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            lookups: Supply::of(LOOKUPS),
             tls: Tls::new(settings.http_authorities.clone()),
             files: threads(
                 "files",
@@ -524,7 +524,7 @@ impl Inner {
         call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, contract::Said>>,
     ) -> Result<T, Failure> {
         let Frame { deadline, time, .. } = frame;
-        let (limits, output) = (frame.limits.clone(), frame.output.clone());
+        let (limits, output, memory) = (frame.limits.clone(), frame.output.clone(), frame.memory.clone());
         let guarded = async {
             let mut store = Sandbox::store(self, rules, frame);
             let answered = call(&mut store).await;
@@ -556,6 +556,7 @@ impl Inner {
         let _ticking = self.machine(&limits).ticker.tick();
         match tokio::time::timeout_at(deadline.into(), guarded).await {
             Ok(result) => result,
+            Err(_) if memory.waits() => Err(failure::no_memory_in_time(function, &time)),
             Err(_) => Err(failure::timeout(function, &time)),
         }
     }

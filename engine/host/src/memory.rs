@@ -320,8 +320,12 @@ pub(crate) struct ChainMemory {
     all: Arc<TotalMemory>,
     share: Arc<Share>,
     used: AtomicUsize,
+    /// How much of that is its input as text.
+    given: AtomicUsize,
     /// What may be used.
     may: AtomicUsize,
+    /// Whether it waits for more.
+    waits: AtomicBool,
     taken: Mutex<TakenMemory>,
 }
 
@@ -355,13 +359,26 @@ impl TotalMemory {
             all: self.clone(),
             share: share.clone(),
             used: AtomicUsize::new(0),
+            given: AtomicUsize::new(0),
             may: AtomicUsize::new(self.own),
+            waits: AtomicBool::new(false),
             taken: Mutex::default(),
         })
     }
 }
 
 impl ChainMemory {
+    /// Counts the input of the call as text, which the host holds until the call ends.
+    pub(crate) fn give(&self, input: usize) {
+        self.given.fetch_add(input, Relaxed);
+        self.used.fetch_add(input, Relaxed);
+    }
+
+    /// Whether the call waits for memory that others have.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Relaxed)
+    }
+
     /// Whether so much more may be used.
     fn has(&self, more: usize) -> bool {
         self.used.load(Relaxed).saturating_add(more) <= self.may.load(Relaxed)
@@ -369,8 +386,11 @@ impl ChainMemory {
 
     /// Takes what it needs to use so much more, for an instance with this limit. The error is the most that there is.
     async fn take(&self, more: usize, limit: usize) -> Result<(), usize> {
+        // It stays set where the call ends while it waits.
+        self.waits.store(true, Relaxed);
         if !self.has(more) && held(&self.taken).more.is_none() {
-            let amount = limit.max(more).min(self.all.more.total());
+            let needed = limit.max(more) + self.given.load(Relaxed);
+            let amount = needed.min(self.all.more.total());
             let taken = self.all.more.take(&self.share, amount).await;
             self.may.fetch_add(amount, Relaxed);
             held(&self.taken).more = Some(taken);
@@ -380,6 +400,7 @@ impl ChainMemory {
             self.may.fetch_add(self.all.last, Relaxed);
             held(&self.taken).last = turn.ok();
         }
+        self.waits.store(false, Relaxed);
         self.has(more).then_some(()).ok_or_else(|| self.all.most())
     }
 }

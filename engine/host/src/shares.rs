@@ -46,6 +46,8 @@ pub(crate) struct Shares {
     pub(crate) memory: Arc<Share>,
     /// Open files.
     pub(crate) files: Arc<Share>,
+    /// Places for looking up the names of hosts.
+    pub(crate) lookups: Arc<Share>,
     /// Slots for instances, by their depth.
     slots: Mutex<HashMap<usize, Arc<Share>>>,
 }

@@ -233,8 +233,7 @@ impl Exchange {
 
     /// Asks the system, on a thread that waits for the answer even where nobody else does.
     async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
-        let place = self.host.lookups.clone().acquire_owned().await;
-        let place = place.map_err(io::Error::other)?;
+        let place = self.host.lookups.take(&self.rules.shares.lookups, 1).await;
         let (host, port) = (self.asked.origin.host.clone(), self.asked.origin.port);
         let found = spawn_blocking(move || {
             let found = (host, port).to_socket_addrs().map(Iterator::collect);

@@ -76,6 +76,31 @@ async fn calls_that_need_much_memory_wait_for_each_other_and_each_gets_all_of_it
 }
 
 #[tokio::test]
+async fn a_call_that_waited_for_memory_until_its_end_says_so() {
+    let host = with_memory(16 * MIB, 64 * MIB).await;
+    // Its input alone is more than a call has for itself, so it takes memory and keeps it while it sleeps.
+    let text = json!({"text": "x".repeat(3 * MIB)}).to_string();
+    let keeps = run(&host, "hostile/sleep", &text, r#"{"ms": 60000}"#);
+    let waits = Call {
+        timeout: Some(std::time::Duration::from_millis(100)),
+        ..call(&host, "hostile/hog", "{}", "null")
+    };
+    let failure = tokio::select! {
+        biased;
+        ended = keeps => panic!("it sleeps: {ended:?}"),
+        waited = outcome(&host, waits) => waited.unwrap_err(),
+    };
+    assert_eq!(
+        (failure.kind, &*failure.message),
+        (
+            FailureKind::Timeout,
+            "`hostile/hog` ran longer than its limit of 100 ms (the node's timeout): it waited for memory that other calls \
+             had (total_memory)"
+        )
+    );
+}
+
+#[tokio::test]
 async fn tools_that_need_much_memory_wait_for_each_other_at_any_depth() {
     let host = with_memory(16 * MIB, 64 * MIB).await;
     // Each call has a tool that takes what it can, and that one's caller has little.
