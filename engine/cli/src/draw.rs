@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use heddle_kernel::{Definition, display, picture::Picture};
+use heddle_diagram::Picture;
+use heddle_kernel::{Definition, display};
 
 use crate::{client, definition::Source, output, server::Server};
 

@@ -12,7 +12,6 @@ pub mod expr;
 pub mod graph;
 pub mod ids;
 pub mod object;
-pub mod picture;
 pub mod retention;
 pub mod run;
 pub mod schedule;

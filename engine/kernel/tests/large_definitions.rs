@@ -4,7 +4,6 @@
 use heddle_kernel::{
     Definition, Diagnostic, Function, FunctionKind,
     graph::{self, MAX_FINDINGS, MAX_SUGGESTIONS},
-    picture::Picture,
 };
 use serde_json::{Value, json};
 
@@ -158,17 +157,4 @@ fn expressions_and_patterns_have_limits_for_the_whole_graph() {
     // What was let in before stays.
     assert!(Definition::parse(&input(50_001, "1")).is_ok());
     assert!(Definition::parse_imported(&input(50_001, "1")).is_err());
-}
-
-#[test]
-fn a_picture_takes_no_more_than_the_graph_and_a_limit_for_labels() {
-    let when = format!("state.a == '{}'", "x".repeat(4_000));
-    let nodes = list(1_000, |at| format!(r#""n{at}":{{"sleep":"1s"}}"#));
-    let to = list(1_000, |at| format!(r#""n{at}""#));
-    let edges = list(250, |at| format!(r#""n{at}":{{"when":"{when}","to":[{to}]}}"#));
-    let definition = Definition::parse(&format!(r#"{{"nodes":{{{nodes}}},"edges":{{{edges}}}}}"#)).unwrap();
-    let picture = Picture::of(&definition);
-    for text in [picture.to_dot(), picture.to_mermaid(), picture.to_svg()] {
-        assert!(text.len() < 32 << 20, "{} bytes", text.len());
-    }
 }

@@ -8,7 +8,8 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{Definition, graph::SCHEMA, picture::Picture};
+use heddle_diagram::Picture;
+use heddle_kernel::{Definition, graph::SCHEMA};
 use heddle_runtime::{
     CreateGraphError, DeleteGraphError,
     ports::{self, GraphRow, StoreError},

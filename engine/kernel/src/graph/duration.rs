@@ -146,7 +146,7 @@ fn negative(what: &str) -> String {
 }
 
 /// So many milliseconds in the largest unit in which they are whole.
-pub(crate) fn in_units(ms: u64) -> String {
+pub fn in_units(ms: u64) -> String {
     let mut units = UNITS.iter().rev();
     let whole = units.find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit));
     whole.map_or_else(|| "0ms".to_owned(), |(name, unit)| format!("{}{name}", ms / unit))

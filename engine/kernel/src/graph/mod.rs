@@ -25,8 +25,9 @@ pub use definition::{
     CaseDefinition, Definition, Each, GroupLimit, Limits, Map, NodeAction, NodeDefinition, OnItemError,
     Output, PayloadSchema, Policy, Retry, Sleep, Text, Wait,
 };
+pub use duration::in_units as duration_text;
 pub use duration::{MAX_DURATION_MS, check_ahead, parse as duration};
-pub(crate) use duration::{in_units as duration_text, moment_of_json, of_json as duration_of_json};
+pub(crate) use duration::{moment_of_json, of_json as duration_of_json};
 pub(crate) use findings::Suggestions;
 pub use findings::{Findings, MAX_FINDINGS, MAX_SUGGESTIONS};
 pub use kept::Pins;
@@ -52,7 +53,7 @@ pub const SCHEMA: &str = include_str!("../../../../docs/graph.schema.json");
 
 /// Where a graph of so many nodes starts that does not say so: at the one node that nothing leads to, else at
 /// the first.
-pub(crate) fn start_of(nodes: usize, led_to: impl Iterator<Item = usize>) -> Option<usize> {
+pub fn start_of(nodes: usize, led_to: impl Iterator<Item = usize>) -> Option<usize> {
     let mut free = vec![true; nodes];
     led_to.for_each(|at| free[at] = false);
     let mut free = (0..nodes).filter(|at| free[*at]);

@@ -5,12 +5,16 @@
 use serde_json::Value;
 
 /// Each part, and the parts that it may name. An arrow that is not here does not exist.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("heddle-kernel", &[]),
+    ("heddle-diagram", &["heddle-kernel"]),
     ("heddle-runtime", &["heddle-kernel"]),
     ("heddle-host", &["heddle-runtime", "heddle-kernel"]),
     ("heddle-store", &["heddle-runtime", "heddle-kernel"]),
-    ("heddle-server", &["heddle-runtime", "heddle-kernel"]),
+    (
+        "heddle-server",
+        &["heddle-runtime", "heddle-diagram", "heddle-kernel"],
+    ),
     (
         "heddle-cli",
         &[
@@ -18,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
             "heddle-host",
             "heddle-store",
             "heddle-runtime",
+            "heddle-diagram",
             "heddle-kernel",
         ],
     ),
@@ -172,14 +177,23 @@ mod tests {
                     "dev:tempfile",
                 ],
             ),
+            ("heddle-diagram", &["heddle-kernel", "dev:proptest"]),
             (
                 "heddle-server",
-                &["heddle-kernel", "heddle-runtime", "axum", "utoipa-axum", "hyper"],
+                &[
+                    "heddle-kernel",
+                    "heddle-diagram",
+                    "heddle-runtime",
+                    "axum",
+                    "utoipa-axum",
+                    "hyper",
+                ],
             ),
             (
                 "heddle-cli",
                 &[
                     "heddle-kernel",
+                    "heddle-diagram",
                     "heddle-runtime",
                     "heddle-host",
                     "heddle-store",

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use heddle_diagram::Picture;
 use heddle_kernel::{
     Definition, Function, FunctionKind, Graph,
     graph::{self, Findings, with_form},
-    picture::Picture,
 };
 use serde_json::Value;
 

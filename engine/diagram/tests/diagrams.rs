@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
-use heddle_kernel::picture::{Arrow, ArrowKind, Kind, Picture, Shape};
+use heddle_diagram::{Arrow, ArrowKind, Kind, Picture, Shape};
 use proptest::prelude::*;
 
 /// Reads a picture from lines: `name: kind detail` is a shape, `a -> b: label` an arrow to a shape or

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use heddle_kernel::graph::{
+    Definition, END, Each, NodeAction, NodeDefinition, Sleep, duration_text, start_of,
+};
+
 use super::{Arrow, ArrowKind, Kind, Picture, Shape};
-use crate::graph::{Definition, END, Each, NodeAction, NodeDefinition, Sleep, duration_text, start_of};
 
 /// How many bytes the labels of all arrows may have together: one label can be that of a thousand arrows. Past that, a
 /// label is shown as `…`.
