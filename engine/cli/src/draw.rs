@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use heddle_diagram::Picture;
+use heddle_diagram::Diagram;
 use heddle_kernel::{Definition, display};
 
 use crate::{client, definition::Source, output, server::Server};
@@ -96,7 +96,7 @@ fn of_file(file: &Path, format: Format) -> anyhow::Result<String> {
             bail!("it cannot be drawn:\n{}", lines.join("\n"));
         }
     };
-    let picture = Picture::of(&definition);
+    let picture = Diagram::from_definition(&definition);
     Ok(match format {
         Format::Svg => picture.to_svg(),
         Format::Mermaid => picture.to_mermaid(),

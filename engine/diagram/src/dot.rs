@@ -5,9 +5,9 @@
 
 use std::fmt::Write as _;
 
-use super::{ArrowKind, Kind, Picture, text::clean};
+use super::{Diagram, EdgeKind, NodeKind, text::clean};
 
-pub(super) fn write(picture: &Picture) -> String {
+pub(super) fn write(picture: &Diagram) -> String {
     let mut out = String::from("digraph {\n");
     if let Some(title) = &picture.title {
         let _ = writeln!(
@@ -59,23 +59,23 @@ pub(super) fn write(picture: &Picture) -> String {
     out
 }
 
-fn look(kind: Kind) -> &'static str {
+fn look(kind: NodeKind) -> &'static str {
     match kind {
-        Kind::Function => "color=\"#3f8189\" fillcolor=\"#eef4f3\"",
-        Kind::Map => "shape=box3d style=filled color=\"#2c5f9e\" fillcolor=\"#e8f0fa\"",
-        Kind::Graph => "shape=box style=filled peripheries=2 color=\"#6a4a9c\" fillcolor=\"#f0eafa\"",
-        Kind::Sleep => "shape=oval style=filled color=\"#8a5a0b\" fillcolor=\"#fbf1dc\"",
-        Kind::Wait => "shape=hexagon style=filled color=\"#2d6a3e\" fillcolor=\"#e6f3e8\"",
+        NodeKind::Function => "color=\"#3f8189\" fillcolor=\"#eef4f3\"",
+        NodeKind::Map => "shape=box3d style=filled color=\"#2c5f9e\" fillcolor=\"#e8f0fa\"",
+        NodeKind::Graph => "shape=box style=filled peripheries=2 color=\"#6a4a9c\" fillcolor=\"#f0eafa\"",
+        NodeKind::Sleep => "shape=oval style=filled color=\"#8a5a0b\" fillcolor=\"#fbf1dc\"",
+        NodeKind::Wait => "shape=hexagon style=filled color=\"#2d6a3e\" fillcolor=\"#e6f3e8\"",
     }
 }
 
-fn line(kind: ArrowKind) -> Option<&'static str> {
+fn line(kind: EdgeKind) -> Option<&'static str> {
     match kind {
-        ArrowKind::Edge => None,
-        ArrowKind::Next => Some("style=dashed"),
-        ArrowKind::Error => Some("color=\"#a8332b\" fontcolor=\"#a8332b\""),
-        ArrowKind::Timeout => Some("color=\"#8a5a0b\" fontcolor=\"#8a5a0b\""),
-        ArrowKind::Undo => Some("style=dotted arrowhead=empty color=\"#a8332b\" fontcolor=\"#a8332b\""),
+        EdgeKind::Edge => None,
+        EdgeKind::Next => Some("style=dashed"),
+        EdgeKind::Error => Some("color=\"#a8332b\" fontcolor=\"#a8332b\""),
+        EdgeKind::Timeout => Some("color=\"#8a5a0b\" fontcolor=\"#8a5a0b\""),
+        EdgeKind::Undo => Some("style=dotted arrowhead=empty color=\"#a8332b\" fontcolor=\"#a8332b\""),
     }
 }
 

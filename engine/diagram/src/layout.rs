@@ -5,7 +5,7 @@
 //! upward leaves and enters its shapes at their sides, with a point beside each.
 
 use super::{
-    ArrowKind, Kind, Picture, Shape,
+    Diagram, EdgeKind, Node, NodeKind,
     beside::stand_beside,
     order::order,
     place::place,
@@ -50,7 +50,7 @@ pub(super) struct Label {
 /// What stands in a row: a shape, the start or the end.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Solid {
-    Shape(usize, Kind),
+    Node(usize, NodeKind),
     Start,
     End,
 }
@@ -59,7 +59,7 @@ pub(super) enum Solid {
 pub(super) struct Line {
     pub(super) from: usize,
     pub(super) to: usize,
-    pub(super) kind: ArrowKind,
+    pub(super) kind: EdgeKind,
     pub(super) label: Option<Label>,
 }
 
@@ -200,7 +200,7 @@ pub(super) struct Layout {
 }
 
 /// Lays the picture out, unless it is too large.
-pub(super) fn layout(picture: &Picture) -> Option<Layout> {
+pub(super) fn layout(picture: &Diagram) -> Option<Layout> {
     if picture.nodes.len() > SHAPES_DRAWN || picture.arrows().count() > ARROWS_DRAWN {
         return None;
     }
@@ -238,7 +238,7 @@ pub(super) fn layout(picture: &Picture) -> Option<Layout> {
     })
 }
 
-fn card(shape: &Shape) -> Card {
+fn card(shape: &Node) -> Card {
     let shown = |text: &str, face: Face| {
         let text = clean(text);
         let text = clip(&text, face, NAME_ROOM).unwrap_or(text);
@@ -248,11 +248,11 @@ fn card(shape: &Shape) -> Card {
     let detail = shape.detail.as_deref().map(|detail| shown(detail, Face::Plain));
     let detail_width = detail.as_ref().map_or(0.0, |(width, _)| *width);
     let (more_width, more_height) = match shape.kind {
-        Kind::Function => (0.0, 0.0),
-        Kind::Map => (2.0 * STACK, 2.0 * STACK),
-        Kind::Graph => (8.0, 4.0),
-        Kind::Sleep => (12.0, 0.0),
-        Kind::Wait => (24.0, 0.0),
+        NodeKind::Function => (0.0, 0.0),
+        NodeKind::Map => (2.0 * STACK, 2.0 * STACK),
+        NodeKind::Graph => (8.0, 4.0),
+        NodeKind::Sleep => (12.0, 0.0),
+        NodeKind::Wait => (24.0, 0.0),
     };
     let height = if detail.is_some() { 50.0 } else { 42.0 };
     Card {
@@ -263,10 +263,10 @@ fn card(shape: &Shape) -> Card {
     }
 }
 
-fn solids_and_lines(picture: &Picture) -> (Vec<Solid>, Vec<Line>) {
+fn solids_and_lines(picture: &Diagram) -> (Vec<Solid>, Vec<Line>) {
     let shapes = picture.nodes.iter().enumerate();
     let mut solids: Vec<Solid> = shapes
-        .map(|(index, shape)| Solid::Shape(index, shape.kind))
+        .map(|(index, shape)| Solid::Node(index, shape.kind))
         .collect();
     let mut lines = Vec::new();
     if picture.start < picture.nodes.len() {
@@ -274,7 +274,7 @@ fn solids_and_lines(picture: &Picture) -> (Vec<Solid>, Vec<Line>) {
         lines.push(Line {
             from,
             to: picture.start,
-            kind: ArrowKind::Edge,
+            kind: EdgeKind::Edge,
             label: None,
         });
         solids.push(Solid::Start);
@@ -301,7 +301,7 @@ fn solids_and_lines(picture: &Picture) -> (Vec<Solid>, Vec<Line>) {
 
 /// Makes the layered graph, without an order, unless it has too many points.
 fn plan(solids: &[Solid], cards: &[Card], lines: &[Line]) -> Option<Plan> {
-    let late = |line: &Line| !matches!(line.kind, ArrowKind::Edge | ArrowKind::Next);
+    let late = |line: &Line| !matches!(line.kind, EdgeKind::Edge | EdgeKind::Next);
     let way = |line: &Line| Way {
         from: line.from,
         to: line.to,
@@ -425,7 +425,7 @@ fn main_course(start: Option<usize>, ways: &[Way], vertices: usize) -> Vec<bool>
 
 fn size(solid: Solid, cards: &[Card]) -> (f64, f64) {
     match solid {
-        Solid::Shape(shape, _) => (cards[shape].width, cards[shape].height),
+        Solid::Node(shape, _) => (cards[shape].width, cards[shape].height),
         Solid::Start | Solid::End => (MARK, MARK),
     }
 }

@@ -6,10 +6,11 @@
 //! to be so. An arrow from or to a node that is not there is left out.
 
 mod beside;
+mod definition;
 mod dot;
 mod layout;
 mod mermaid;
-mod of;
+
 mod order;
 mod place;
 mod ports;
@@ -22,31 +23,31 @@ mod text;
 
 /// Names what is drawn: the shapes, the arrows between them, and where it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Picture {
+pub struct Diagram {
     /// Stands above the drawing.
     pub title: Option<String>,
     /// The index of the shape that the start leads to.
     pub start: usize,
     /// The shapes, in the graph's order; where nothing else decides, it is their order on the page.
-    pub nodes: Vec<Shape>,
+    pub nodes: Vec<Node>,
     /// The arrows, each node's in the order in which they are tried.
-    pub edges: Vec<Arrow>,
+    pub edges: Vec<Edge>,
 }
 
 /// Describes one node as it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct Node {
     /// Its name: any text.
     pub name: String,
     /// What it does, which decides its outline, its icon and its colour.
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// A second, smaller line: the function, the list of a map, the time of a sleep.
     pub detail: Option<String>,
 }
 
 /// Says what a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeKind {
     /// Calls a function: a card.
     Function,
     /// Runs something for every item: a stack of cards.
@@ -61,7 +62,7 @@ pub enum Kind {
 
 /// Describes one way from a node to another, or to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrow {
+pub struct Edge {
     /// The index of the shape it leaves.
     pub from: usize,
     /// The index of the shape it leads to; none is the end.
@@ -70,12 +71,12 @@ pub struct Arrow {
     /// is labelled with what it is, so that its colour is never all that tells it.
     pub label: Option<String>,
     /// Why it is taken.
-    pub kind: ArrowKind,
+    pub kind: EdgeKind,
 }
 
 /// Says why an arrow is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArrowKind {
+pub enum EdgeKind {
     /// The graph's edge: a line.
     Edge,
     /// A route that the function may take by itself: dashed.
@@ -88,7 +89,7 @@ pub enum ArrowKind {
     Undo,
 }
 
-impl Picture {
+impl Diagram {
     /// Writes the picture as a Mermaid flowchart, as GitHub and many editors render it.
     #[must_use]
     pub fn to_mermaid(&self) -> String {
@@ -112,7 +113,7 @@ impl Picture {
     }
 
     /// The arrows whose ends are there.
-    fn arrows(&self) -> impl Iterator<Item = &Arrow> {
+    fn arrows(&self) -> impl Iterator<Item = &Edge> {
         let there = |node: usize| node < self.nodes.len();
         self.edges
             .iter()
@@ -124,7 +125,7 @@ impl Picture {
     }
 }
 
-impl Arrow {
+impl Edge {
     /// What is written on it.
     fn caption(&self) -> Option<String> {
         let given = self
@@ -134,10 +135,10 @@ impl Arrow {
             .filter(|label| !label.trim().is_empty());
         given.or_else(|| {
             let own = match self.kind {
-                ArrowKind::Edge | ArrowKind::Next => return None,
-                ArrowKind::Error => "on error",
-                ArrowKind::Timeout => "timeout",
-                ArrowKind::Undo => "undo",
+                EdgeKind::Edge | EdgeKind::Next => return None,
+                EdgeKind::Error => "on error",
+                EdgeKind::Timeout => "timeout",
+                EdgeKind::Undo => "undo",
             };
             Some(own.to_owned())
         })

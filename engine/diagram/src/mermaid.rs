@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ArrowKind, Kind, Picture, text::clean};
+use super::{Diagram, EdgeKind, NodeKind, text::clean};
 
 /// Fill, border and text of each kind, and of the start and the end.
 const CLASSES: [(&str, &str); 7] = [
@@ -19,7 +19,7 @@ const CLASSES: [(&str, &str); 7] = [
     ("end", "fill:#c9c6be,stroke:#6b6a66,color:#6b6a66"),
 ];
 
-pub(super) fn write(picture: &Picture) -> String {
+pub(super) fn write(picture: &Diagram) -> String {
     let mut out = String::new();
     if let Some(title) = &picture.title {
         let title = serde_json::Value::String(heading(title));
@@ -49,18 +49,18 @@ pub(super) fn write(picture: &Picture) -> String {
     out
 }
 
-fn write_arrows(picture: &Picture, started: bool, out: &mut String) {
+fn write_arrows(picture: &Diagram, started: bool, out: &mut String) {
     let mut styles = [("#a8332b", Vec::new()), ("#8a5a0b", Vec::new())];
     for (index, arrow) in picture.arrows().enumerate() {
         let line = match arrow.kind {
-            ArrowKind::Edge | ArrowKind::Error | ArrowKind::Timeout => "-->",
-            ArrowKind::Next | ArrowKind::Undo => "-.->",
+            EdgeKind::Edge | EdgeKind::Error | EdgeKind::Timeout => "-->",
+            EdgeKind::Next | EdgeKind::Undo => "-.->",
         };
         let place = (index + usize::from(started)).to_string();
         match arrow.kind {
-            ArrowKind::Error | ArrowKind::Undo => styles[0].1.push(place),
-            ArrowKind::Timeout => styles[1].1.push(place),
-            ArrowKind::Edge | ArrowKind::Next => {}
+            EdgeKind::Error | EdgeKind::Undo => styles[0].1.push(place),
+            EdgeKind::Timeout => styles[1].1.push(place),
+            EdgeKind::Edge | EdgeKind::Next => {}
         }
         let _ = write!(out, "  n{} {line}", arrow.from);
         if let Some(label) = arrow.caption() {
@@ -76,7 +76,7 @@ fn write_arrows(picture: &Picture, started: bool, out: &mut String) {
     }
 }
 
-fn write_classes(picture: &Picture, started: bool, out: &mut String) {
+fn write_classes(picture: &Diagram, started: bool, out: &mut String) {
     for (class, style) in CLASSES {
         let members = picture.nodes.iter().enumerate();
         let members = members.filter(|(_, node)| class_of(node.kind) == class);
@@ -93,23 +93,23 @@ fn write_classes(picture: &Picture, started: bool, out: &mut String) {
     }
 }
 
-fn outline(kind: Kind) -> (&'static str, &'static str) {
+fn outline(kind: NodeKind) -> (&'static str, &'static str) {
     match kind {
-        Kind::Function => ("(", ")"),
-        Kind::Map => ("[/", "/]"),
-        Kind::Graph => ("[[", "]]"),
-        Kind::Sleep => ("([", "])"),
-        Kind::Wait => ("{{", "}}"),
+        NodeKind::Function => ("(", ")"),
+        NodeKind::Map => ("[/", "/]"),
+        NodeKind::Graph => ("[[", "]]"),
+        NodeKind::Sleep => ("([", "])"),
+        NodeKind::Wait => ("{{", "}}"),
     }
 }
 
-fn class_of(kind: Kind) -> &'static str {
+fn class_of(kind: NodeKind) -> &'static str {
     match kind {
-        Kind::Function => "function",
-        Kind::Map => "map",
-        Kind::Graph => "graph",
-        Kind::Sleep => "sleep",
-        Kind::Wait => "wait",
+        NodeKind::Function => "function",
+        NodeKind::Map => "map",
+        NodeKind::Graph => "graph",
+        NodeKind::Sleep => "sleep",
+        NodeKind::Wait => "wait",
     }
 }
 

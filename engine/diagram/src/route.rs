@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Kind,
+    NodeKind,
     layout::{Layout, SELF_GAP, SELF_REACH, STACK, Solid, Spot},
     ports::{Ports, straighten},
 };
@@ -177,7 +177,7 @@ impl Layout {
     pub(super) fn frame(&self, solid: usize) -> Frame {
         let (x, y) = self.at[solid];
         let (width, height) = match self.solids[solid] {
-            Solid::Shape(shape, _) => (self.cards[shape].width, self.cards[shape].height),
+            Solid::Node(shape, _) => (self.cards[shape].width, self.cards[shape].height),
             Solid::Start => (14.0, 14.0),
             Solid::End => (20.0, 20.0),
         };
@@ -209,10 +209,10 @@ impl Frame {
         let half = self.height / 2.0;
         let off = (y - self.y).abs().min(half);
         let inward = match self.solid {
-            Solid::Shape(_, Kind::Sleep) => half - (half * half - off * off).sqrt(),
-            Solid::Shape(_, Kind::Wait) => POINTED * off / half,
-            Solid::Shape(_, Kind::Map) if side < 0.0 && y > self.bottom() - 2.0 * STACK => 2.0 * STACK,
-            Solid::Shape(_, Kind::Map) if side > 0.0 && y < self.top() + 2.0 * STACK => 2.0 * STACK,
+            Solid::Node(_, NodeKind::Sleep) => half - (half * half - off * off).sqrt(),
+            Solid::Node(_, NodeKind::Wait) => POINTED * off / half,
+            Solid::Node(_, NodeKind::Map) if side < 0.0 && y > self.bottom() - 2.0 * STACK => 2.0 * STACK,
+            Solid::Node(_, NodeKind::Map) if side > 0.0 && y < self.top() + 2.0 * STACK => 2.0 * STACK,
             _ => 0.0,
         };
         self.x + side * (self.width / 2.0 - inward)
@@ -221,8 +221,8 @@ impl Frame {
     /// How far from the middle a line may meet the upper and the lower side.
     pub(super) fn reach(&self) -> f64 {
         match self.solid {
-            Solid::Shape(_, Kind::Sleep | Kind::Wait) => self.width / 2.0 - 28.0,
-            Solid::Shape(..) => self.width / 2.0 - 18.0,
+            Solid::Node(_, NodeKind::Sleep | NodeKind::Wait) => self.width / 2.0 - 28.0,
+            Solid::Node(..) => self.width / 2.0 - 18.0,
             Solid::Start | Solid::End => 0.0,
         }
     }

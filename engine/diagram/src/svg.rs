@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    ArrowKind, Kind, Picture,
+    Diagram, EdgeKind, NodeKind,
     layout::{ARROWS_DRAWN, Card, Layout, Line, PILL_HEIGHT, SHAPES_DRAWN, STACK, Solid, layout},
     route::{Drawn, Frame, HEAD, HEAD_HALF, POINTED, route, short},
     text::{Face, clean, clip, width, xml},
@@ -15,7 +15,7 @@ use super::{
 const MARGIN: f64 = 24.0;
 const TITLE_ROOM: f64 = 26.0;
 
-pub(super) fn write(picture: &Picture) -> String {
+pub(super) fn write(picture: &Diagram) -> String {
     match layout(picture) {
         Some(mut layout) => {
             let drawn = route(&mut layout);
@@ -25,7 +25,7 @@ pub(super) fn write(picture: &Picture) -> String {
     }
 }
 
-fn drawing(picture: &Picture, layout: &Layout, drawn: &[Drawn]) -> String {
+fn drawing(picture: &Diagram, layout: &Layout, drawn: &[Drawn]) -> String {
     let (shift_x, shift_y, page) = page(picture, layout.width, layout.height);
     let mut out = page;
     let _ = writeln!(
@@ -40,7 +40,7 @@ fn drawing(picture: &Picture, layout: &Layout, drawn: &[Drawn]) -> String {
     for (index, solid) in layout.solids.iter().enumerate() {
         let frame = layout.frame(index);
         match solid {
-            Solid::Shape(shape, kind) => {
+            Solid::Node(shape, kind) => {
                 write_shape(
                     &picture.nodes[*shape],
                     &layout.cards[*shape],
@@ -63,7 +63,7 @@ fn drawing(picture: &Picture, layout: &Layout, drawn: &[Drawn]) -> String {
 
 /// Opens the SVG with a sheet for a drawing of this size: how far the drawing is to be moved, and
 /// the text.
-fn page(picture: &Picture, drawing_width: f64, drawing_height: f64) -> (f64, f64, String) {
+fn page(picture: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64, String) {
     let title = picture
         .title
         .as_deref()
@@ -110,7 +110,7 @@ fn page(picture: &Picture, drawing_width: f64, drawing_height: f64) -> (f64, f64
     ((whole_width - drawing_width) / 2.0, top, out)
 }
 
-fn too_large(picture: &Picture) -> String {
+fn too_large(picture: &Diagram) -> String {
     let (_, top, mut out) = page(picture, 580.0, 46.0);
     let (nodes, arrows) = (picture.nodes.len(), picture.arrows().count());
     let _ = writeln!(
@@ -167,7 +167,7 @@ fn write_label(line: &Line, drawn: &Drawn, out: &mut String) {
     );
 }
 
-fn write_shape(shape: &super::Shape, card: &Card, kind: Kind, frame: &Frame, out: &mut String) {
+fn write_shape(shape: &super::Node, card: &Card, kind: NodeKind, frame: &Frame, out: &mut String) {
     let name = xml(&shape.name);
     let class = kind_class(kind);
     let whole = shape
@@ -180,7 +180,7 @@ fn write_shape(shape: &super::Shape, card: &Card, kind: Kind, frame: &Frame, out
     );
     let (front, inset) = outline(kind, frame);
     out.push_str(&front);
-    let height = if kind == Kind::Map {
+    let height = if kind == NodeKind::Map {
         frame.height - 2.0 * STACK
     } else {
         frame.height
@@ -221,7 +221,7 @@ fn write_shape(shape: &super::Shape, card: &Card, kind: Kind, frame: &Frame, out
 }
 
 /// The outline of a kind, and how far from its left the icon is.
-fn outline(kind: Kind, frame: &Frame) -> (String, f64) {
+fn outline(kind: NodeKind, frame: &Frame) -> (String, f64) {
     let rect = |x: f64, y: f64, width: f64, height: f64, round: f64| {
         format!(
             "<rect class=\"hp-card\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"{}\"/>",
@@ -234,19 +234,19 @@ fn outline(kind: Kind, frame: &Frame) -> (String, f64) {
     };
     let (x, y, width, height) = (frame.left(), frame.top(), frame.width, frame.height);
     match kind {
-        Kind::Function => (rect(x, y, width, height, 9.0), 9.0),
-        Kind::Map => {
+        NodeKind::Function => (rect(x, y, width, height, 9.0), 9.0),
+        NodeKind::Map => {
             let (width, height) = (width - 2.0 * STACK, height - 2.0 * STACK);
             let cards =
                 [2.0, 1.0, 0.0].map(|back| rect(x + back * STACK, y + back * STACK, width, height, 9.0));
             (cards.concat(), 9.0)
         }
-        Kind::Graph => {
+        NodeKind::Graph => {
             let inner = rect(x + 3.5, y + 3.5, width - 7.0, height - 7.0, 5.5);
             (format!("{}{inner}", rect(x, y, width, height, 9.0)), 13.0)
         }
-        Kind::Sleep => (rect(x, y, width, height, height / 2.0), 13.0),
-        Kind::Wait => {
+        NodeKind::Sleep => (rect(x, y, width, height, height / 2.0), 13.0),
+        NodeKind::Wait => {
             let (right, bottom) = (x + width, y + height);
             let corners = [
                 (x + POINTED, y),
@@ -265,20 +265,20 @@ fn outline(kind: Kind, frame: &Frame) -> (String, f64) {
 }
 
 /// The icon of a kind, in a square of 16.
-fn icon(kind: Kind) -> &'static str {
+fn icon(kind: NodeKind) -> &'static str {
     match kind {
         // A script f.
-        Kind::Function => "M11.6 3.4C9.6 2.2 8.4 3 8.1 4.9L6.8 11.6C6.5 13.3 5.4 13.9 3.9 13M5 7.2H10.4",
+        NodeKind::Function => "M11.6 3.4C9.6 2.2 8.4 3 8.1 4.9L6.8 11.6C6.5 13.3 5.4 13.9 3.9 13M5 7.2H10.4",
         // A list, an item after the other.
-        Kind::Map => "M2.8 4H3.2M2.8 8H3.2M2.8 12H3.2M6.4 4H13.2M6.4 8H13.2M6.4 12H13.2",
+        NodeKind::Map => "M2.8 4H3.2M2.8 8H3.2M2.8 12H3.2M6.4 4H13.2M6.4 8H13.2M6.4 12H13.2",
         // Two nodes below one.
-        Kind::Graph => {
+        NodeKind::Graph => {
             "M6 2H10V5.6H6ZM1.8 10.4H5.8V14H1.8ZM10.2 10.4H14.2V14H10.2ZM8 5.6V8M3.8 10.4V8H12.2V10.4"
         }
         // A clock.
-        Kind::Sleep => "M8 2.2A5.8 5.8 0 1 1 8 13.8A5.8 5.8 0 1 1 8 2.2ZM8 4.9V8.2L10.3 9.6",
+        NodeKind::Sleep => "M8 2.2A5.8 5.8 0 1 1 8 13.8A5.8 5.8 0 1 1 8 2.2ZM8 4.9V8.2L10.3 9.6",
         // A bell.
-        Kind::Wait => {
+        NodeKind::Wait => {
             "M3 11.4C4 10.4 4.2 9.4 4.2 7.2A3.8 3.8 0 0 1 11.8 7.2C11.8 9.4 12 10.4 13 11.4ZM6.7 13.6H9.3M8 3.4V2.2"
         }
     }
@@ -301,23 +301,23 @@ fn write_end(frame: &Frame, out: &mut String) {
     );
 }
 
-fn kind_class(kind: Kind) -> &'static str {
+fn kind_class(kind: NodeKind) -> &'static str {
     match kind {
-        Kind::Function => "function",
-        Kind::Map => "map",
-        Kind::Graph => "graph",
-        Kind::Sleep => "sleep",
-        Kind::Wait => "wait",
+        NodeKind::Function => "function",
+        NodeKind::Map => "map",
+        NodeKind::Graph => "graph",
+        NodeKind::Sleep => "sleep",
+        NodeKind::Wait => "wait",
     }
 }
 
-fn line_class(kind: ArrowKind) -> &'static str {
+fn line_class(kind: EdgeKind) -> &'static str {
     match kind {
-        ArrowKind::Edge => "edge",
-        ArrowKind::Next => "next",
-        ArrowKind::Error => "error",
-        ArrowKind::Timeout => "timeout",
-        ArrowKind::Undo => "undo",
+        EdgeKind::Edge => "edge",
+        EdgeKind::Next => "next",
+        EdgeKind::Error => "error",
+        EdgeKind::Timeout => "timeout",
+        EdgeKind::Undo => "undo",
     }
 }
 

@@ -4,22 +4,28 @@
 use proptest::prelude::*;
 
 use super::{
-    Arrow, ArrowKind, Kind, Picture, Shape,
+    Diagram, Edge, EdgeKind, Node, NodeKind,
     layout::{Layout, PILL_HEIGHT, Spot, layout},
     route::{Drawn, route},
 };
 
-const KINDS: [Kind; 5] = [Kind::Function, Kind::Map, Kind::Graph, Kind::Sleep, Kind::Wait];
-const ARROWS: [ArrowKind; 5] = [
-    ArrowKind::Edge,
-    ArrowKind::Next,
-    ArrowKind::Error,
-    ArrowKind::Timeout,
-    ArrowKind::Undo,
+const KINDS: [NodeKind; 5] = [
+    NodeKind::Function,
+    NodeKind::Map,
+    NodeKind::Graph,
+    NodeKind::Sleep,
+    NodeKind::Wait,
+];
+const ARROWS: [EdgeKind; 5] = [
+    EdgeKind::Edge,
+    EdgeKind::Next,
+    EdgeKind::Error,
+    EdgeKind::Timeout,
+    EdgeKind::Undo,
 ];
 
 /// A picture of up to 30 shapes; an arrow past the last leads to the end.
-fn pictures() -> impl Strategy<Value = Picture> {
+fn pictures() -> impl Strategy<Value = Diagram> {
     let shape = ("[a-zß日]{0,24}", 0..5_usize, prop::option::of("[a-z/ ]{0,30}"));
     let arrow = (
         0..30_usize,
@@ -30,18 +36,18 @@ fn pictures() -> impl Strategy<Value = Picture> {
     let shapes = prop::collection::vec(shape, 1..30);
     (shapes, prop::collection::vec(arrow, 0..60), 0..3_usize).prop_map(|(shapes, arrows, start)| {
         let count = shapes.len();
-        let shape = |(name, kind, detail)| Shape {
+        let shape = |(name, kind, detail)| Node {
             name,
             kind: KINDS[kind],
             detail,
         };
-        let arrow = |(from, to, label, kind): (usize, usize, _, usize)| Arrow {
+        let arrow = |(from, to, label, kind): (usize, usize, _, usize)| Edge {
             from: from % count,
             to: Some(to % (count + 1)).filter(|to| *to < count),
             label,
             kind: ARROWS[kind.saturating_sub(4)],
         };
-        Picture {
+        Diagram {
             title: None,
             start,
             nodes: shapes.into_iter().map(shape).collect(),
@@ -123,21 +129,21 @@ proptest! {
 
 #[test]
 fn a_line_of_nodes_is_straight() {
-    let shape = |name: &str| Shape {
+    let shape = |name: &str| Node {
         name: name.into(),
-        kind: Kind::Function,
+        kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to| Arrow {
+    let arrow = |from, to| Edge {
         from,
         to,
         label: None,
-        kind: ArrowKind::Edge,
+        kind: EdgeKind::Edge,
     };
-    let picture = Picture {
+    let picture = Diagram {
         nodes: ["a", "a much longer name", "c"].map(shape).into(),
         edges: vec![arrow(0, Some(1)), arrow(1, Some(2)), arrow(2, None)],
-        ..Picture::default()
+        ..Diagram::default()
     };
     let mut layout = layout(&picture).unwrap();
     assert!(route(&mut layout).iter().all(|drawn| !drawn.path.contains('C')));
@@ -145,27 +151,27 @@ fn a_line_of_nodes_is_straight() {
 
 #[test]
 fn errors_do_not_bend_the_main_course() {
-    let shape = |name: &str| Shape {
+    let shape = |name: &str| Node {
         name: name.into(),
-        kind: Kind::Function,
+        kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to, kind| Arrow {
+    let arrow = |from, to, kind| Edge {
         from,
         to,
         label: None,
         kind,
     };
-    let picture = Picture {
+    let picture = Diagram {
         nodes: ["a", "b", "mend", "report"].map(shape).into(),
         edges: vec![
-            arrow(0, Some(1), ArrowKind::Edge),
-            arrow(0, Some(2), ArrowKind::Undo),
-            arrow(0, Some(3), ArrowKind::Error),
-            arrow(1, None, ArrowKind::Edge),
-            arrow(3, None, ArrowKind::Edge),
+            arrow(0, Some(1), EdgeKind::Edge),
+            arrow(0, Some(2), EdgeKind::Undo),
+            arrow(0, Some(3), EdgeKind::Error),
+            arrow(1, None, EdgeKind::Edge),
+            arrow(3, None, EdgeKind::Edge),
         ],
-        ..Picture::default()
+        ..Diagram::default()
     };
     let layout = layout(&picture).unwrap();
     let x = |solid: usize| layout.at[solid].0;

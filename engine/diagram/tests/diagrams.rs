@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
-use heddle_diagram::{Arrow, ArrowKind, Kind, Picture, Shape};
+use heddle_diagram::{Diagram, Edge, EdgeKind, Node, NodeKind};
 use proptest::prelude::*;
 
 /// Reads a picture from lines: `name: kind detail` is a shape, `a -> b: label` an arrow to a shape or
 /// to the end, `a next-> b` one of another kind.
-fn picture(title: &str, text: &str) -> Picture {
+fn picture(title: &str, text: &str) -> Diagram {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let shape = |line: &str| {
         let (name, rest) = line.split_once(": ")?;
@@ -18,19 +18,19 @@ fn picture(title: &str, text: &str) -> Picture {
             .split_once(' ')
             .map_or((rest, None), |(kind, detail)| (kind, Some(detail)));
         let kind = match kind {
-            "map" => Kind::Map,
-            "graph" => Kind::Graph,
-            "sleep" => Kind::Sleep,
-            "wait" => Kind::Wait,
-            _ => Kind::Function,
+            "map" => NodeKind::Map,
+            "graph" => NodeKind::Graph,
+            "sleep" => NodeKind::Sleep,
+            "wait" => NodeKind::Wait,
+            _ => NodeKind::Function,
         };
-        Some(Shape {
+        Some(Node {
             name: name.to_owned(),
             kind,
             detail: detail.map(str::to_owned),
         })
     };
-    let nodes: Vec<Shape> = lines()
+    let nodes: Vec<Node> = lines()
         .filter(|line| !line.contains("->"))
         .filter_map(shape)
         .collect();
@@ -42,13 +42,13 @@ fn picture(title: &str, text: &str) -> Picture {
             .map_or((to, None), |(to, label)| (to, Some(label)));
         let (from, kind) = from.split_once(' ')?;
         let kind = match kind {
-            "next" => ArrowKind::Next,
-            "error" => ArrowKind::Error,
-            "timeout" => ArrowKind::Timeout,
-            "undo" => ArrowKind::Undo,
-            _ => ArrowKind::Edge,
+            "next" => EdgeKind::Next,
+            "error" => EdgeKind::Error,
+            "timeout" => EdgeKind::Timeout,
+            "undo" => EdgeKind::Undo,
+            _ => EdgeKind::Edge,
         };
-        Some(Arrow {
+        Some(Edge {
             from: index(from)?,
             to: index(to),
             label: label.map(str::to_owned),
@@ -59,7 +59,7 @@ fn picture(title: &str, text: &str) -> Picture {
         .filter(|line| line.contains("->"))
         .filter_map(arrow)
         .collect();
-    Picture {
+    Diagram {
         title: Some(title.to_owned()),
         start: 0,
         nodes,
@@ -287,18 +287,18 @@ fn a_long_condition_is_clipped_and_whole_in_its_tooltip() {
 
 #[test]
 fn what_is_not_there_is_left_out() {
-    let shape = Shape {
+    let shape = Node {
         name: "a".into(),
-        kind: Kind::Function,
+        kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to| Arrow {
+    let arrow = |from, to| Edge {
         from,
         to,
         label: None,
-        kind: ArrowKind::Edge,
+        kind: EdgeKind::Edge,
     };
-    let lost = Picture {
+    let lost = Diagram {
         title: None,
         start: 7,
         nodes: vec![shape],
@@ -310,24 +310,24 @@ fn what_is_not_there_is_left_out() {
             .contains(&"1 nodes, 0 arrows".to_owned())
     );
     assert!(!lost.to_mermaid().contains("-->") && !lost.to_dot().contains("->"));
-    texts(&Picture::default().to_svg()).unwrap();
-    assert_eq!(Picture::default().to_mermaid(), "flowchart TD\n");
+    texts(&Diagram::default().to_svg()).unwrap();
+    assert_eq!(Diagram::default().to_mermaid(), "flowchart TD\n");
 }
 
-fn large(nodes: usize, to: impl Fn(usize) -> Vec<usize>) -> Picture {
-    let shape = |index| Shape {
+fn large(nodes: usize, to: impl Fn(usize) -> Vec<usize>) -> Diagram {
+    let shape = |index| Node {
         name: format!("node {index}"),
-        kind: Kind::Function,
+        kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to| Arrow {
+    let arrow = |from, to| Edge {
         from,
         to: Some(to).filter(|to| *to < nodes),
         label: None,
-        kind: ArrowKind::Edge,
+        kind: EdgeKind::Edge,
     };
     let leaving = |from| to(from).into_iter().map(move |to| arrow(from, to));
-    Picture {
+    Diagram {
         title: None,
         start: 0,
         nodes: (0..nodes).map(shape).collect(),
@@ -512,9 +512,9 @@ fn shown(name: &str) -> String {
 proptest! {
     #[test]
     fn any_name_is_written_so_that_it_is_read_again(name in names(), label in names()) {
-        let shape = Shape { name: name.clone(), kind: Kind::Function, detail: Some(label.clone()) };
-        let arrow = Arrow { from: 0, to: None, label: Some(format!("x{label}")), kind: ArrowKind::Edge };
-        let picture = Picture { title: Some(name.clone()), start: 0, nodes: vec![shape], edges: vec![arrow] };
+        let shape = Node { name: name.clone(), kind: NodeKind::Function, detail: Some(label.clone()) };
+        let arrow = Edge { from: 0, to: None, label: Some(format!("x{label}")), kind: EdgeKind::Edge };
+        let picture = Diagram { title: Some(name.clone()), start: 0, nodes: vec![shape], edges: vec![arrow] };
         let (name, label) = (shown(&name), shown(&label));
 
         let texts = texts(&picture.to_svg()).map_err(TestCaseError::fail)?;

@@ -1,7 +1,7 @@
 //! Definitions whose edges share long conditions: the output stays bounded.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_diagram::Picture;
+use heddle_diagram::Diagram;
 use heddle_kernel::Definition;
 
 fn list(count: usize, item: impl Fn(usize) -> String) -> String {
@@ -15,7 +15,7 @@ fn a_picture_takes_no_more_than_the_graph_and_a_limit_for_labels() {
     let to = list(1_000, |at| format!(r#""n{at}""#));
     let edges = list(250, |at| format!(r#""n{at}":{{"when":"{when}","to":[{to}]}}"#));
     let definition = Definition::parse(&format!(r#"{{"nodes":{{{nodes}}},"edges":{{{edges}}}}}"#)).unwrap();
-    let picture = Picture::of(&definition);
+    let picture = Diagram::from_definition(&definition);
     for text in [picture.to_dot(), picture.to_mermaid(), picture.to_svg()] {
         assert!(text.len() < 32 << 20, "{} bytes", text.len());
     }

@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heddle_diagram::Picture;
+use heddle_diagram::Diagram;
 use heddle_kernel::{Definition, graph::SCHEMA};
 use heddle_runtime::{
     CreateGraphError, DeleteGraphError,
@@ -329,7 +329,7 @@ pub(crate) async fn picture(
     let drawn = app.long_work.run(move || {
         let definition = Definition::parse(&row.definition)
             .map_err(|_| StoreError::Damaged(format!("the definition of graph {} cannot be read", row.id)))?;
-        let picture = Picture::of(&definition);
+        let picture = Diagram::from_definition(&definition);
         Ok::<_, StoreError>(match params.format {
             Format::Svg => ("image/svg+xml", picture.to_svg()),
             Format::Mermaid => ("application/vnd.mermaid", picture.to_mermaid()),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use heddle_diagram::Picture;
+use heddle_diagram::Diagram;
 use heddle_kernel::{
     Definition, Function, FunctionKind, Graph,
     graph::{self, Findings, with_form},
@@ -119,7 +119,7 @@ fn function(name: &str) -> Result<Function, String> {
 }
 
 fn draw(definition: &Definition) {
-    let picture = Picture::of(definition);
+    let picture = Diagram::from_definition(definition);
     assert!(!picture.to_mermaid().is_empty());
     assert!(!picture.to_dot().is_empty());
     if definition.nodes.len() <= MAX_DRAWN {

@@ -6,15 +6,15 @@ use heddle_kernel::graph::{
     Definition, END, Each, NodeAction, NodeDefinition, Sleep, duration_text, start_of,
 };
 
-use super::{Arrow, ArrowKind, Kind, Picture, Shape};
+use super::{Diagram, Edge, EdgeKind, Node, NodeKind};
 
 /// How many bytes the labels of all arrows may have together: one label can be that of a thousand arrows. Past that, a
 /// label is shown as `…`.
 const LABEL_BYTES: usize = 4 << 20;
 
-impl Picture {
+impl Diagram {
     /// The picture of a definition. Names that lead nowhere are left out: the check tells of those.
-    pub fn of(definition: &Definition) -> Self {
+    pub fn from_definition(definition: &Definition) -> Self {
         let by_name: HashMap<&str, usize> = definition
             .nodes
             .iter()
@@ -45,7 +45,7 @@ impl Picture {
             None => "…".to_owned(),
         };
         for (from, (name, node)) in definition.nodes.iter().enumerate() {
-            let mut arrow = |to: &str, label: Option<&str>, kind: ArrowKind| {
+            let mut arrow = |to: &str, label: Option<&str>, kind: EdgeKind| {
                 let to = match to {
                     END => None,
                     name => match by_name.get(name) {
@@ -54,7 +54,7 @@ impl Picture {
                     },
                 };
                 let label = label.map(&mut fitting);
-                picture.edges.push(Arrow {
+                picture.edges.push(Edge {
                     from,
                     to,
                     label,
@@ -62,7 +62,7 @@ impl Picture {
                 });
             };
             match edges.get(name.as_str()) {
-                None => arrow(END, None, ArrowKind::Edge),
+                None => arrow(END, None, EdgeKind::Edge),
                 Some(cases) => {
                     for case in cases.iter() {
                         let label = match &case.when {
@@ -70,22 +70,22 @@ impl Picture {
                             None if cases.len() > 1 => Some("else"),
                             None => None,
                         };
-                        case.to.iter().for_each(|to| arrow(to, label, ArrowKind::Edge));
+                        case.to.iter().for_each(|to| arrow(to, label, EdgeKind::Edge));
                     }
                 }
             }
-            node.next.iter().for_each(|to| arrow(to, None, ArrowKind::Next));
+            node.next.iter().for_each(|to| arrow(to, None, EdgeKind::Next));
             if let NodeAction::Wait(wait) = &node.action
                 && let Some(to) = &wait.on_timeout
             {
-                arrow(to, None, ArrowKind::Timeout);
+                arrow(to, None, EdgeKind::Timeout);
             }
             node.on_error
                 .iter()
-                .for_each(|to| arrow(to, None, ArrowKind::Error));
+                .for_each(|to| arrow(to, None, EdgeKind::Error));
             node.compensate
                 .iter()
-                .for_each(|to| arrow(to, None, ArrowKind::Undo));
+                .for_each(|to| arrow(to, None, EdgeKind::Undo));
         }
         picture.start = start(definition, &picture.edges, &by_name);
         undone_by_ends_nothing(&mut picture);
@@ -93,31 +93,31 @@ impl Picture {
     }
 }
 
-fn shape(name: &str, node: &NodeDefinition) -> Shape {
+fn shape(name: &str, node: &NodeDefinition) -> Node {
     let (kind, detail) = match &node.action {
-        NodeAction::Call { uses } => (Kind::Function, uses.as_ref().map(|uses| uses.to_string())),
+        NodeAction::Call { uses } => (NodeKind::Function, uses.as_ref().map(|uses| uses.to_string())),
         NodeAction::Map(map) => {
             let what = match &map.each {
                 Each::Call { uses } => uses,
                 Each::Graph { graph } => graph,
             };
             (
-                Kind::Map,
+                NodeKind::Map,
                 Some(format!("{what} for each of {}", map.over.source())),
             )
         }
-        NodeAction::Graph { graph } => (Kind::Graph, Some(format!("graph {graph}"))),
-        NodeAction::Sleep(Sleep::Ms(ms)) => (Kind::Sleep, Some(duration_text(*ms))),
-        NodeAction::Sleep(Sleep::For(expr)) => (Kind::Sleep, Some(format!("for {}", expr.source()))),
-        NodeAction::Sleep(Sleep::Until(expr)) => (Kind::Sleep, Some(format!("until {}", expr.source()))),
-        NodeAction::Wait(wait) => (Kind::Wait, Some(format!("signal {}", wait.signal.source()))),
+        NodeAction::Graph { graph } => (NodeKind::Graph, Some(format!("graph {graph}"))),
+        NodeAction::Sleep(Sleep::Ms(ms)) => (NodeKind::Sleep, Some(duration_text(*ms))),
+        NodeAction::Sleep(Sleep::For(expr)) => (NodeKind::Sleep, Some(format!("for {}", expr.source()))),
+        NodeAction::Sleep(Sleep::Until(expr)) => (NodeKind::Sleep, Some(format!("until {}", expr.source()))),
+        NodeAction::Wait(wait) => (NodeKind::Wait, Some(format!("signal {}", wait.signal.source()))),
     };
     let name = name.to_owned();
-    Shape { name, kind, detail }
+    Node { name, kind, detail }
 }
 
 /// As the check has it: `start`, else the one node that nothing leads to, else the first.
-fn start(definition: &Definition, edges: &[Arrow], by_name: &HashMap<&str, usize>) -> usize {
+fn start(definition: &Definition, edges: &[Edge], by_name: &HashMap<&str, usize>) -> usize {
     if let Some(start) = &definition.start {
         return by_name.get(start.as_str()).copied().unwrap_or_default();
     }
@@ -126,12 +126,12 @@ fn start(definition: &Definition, edges: &[Arrow], by_name: &HashMap<&str, usize
 }
 
 /// A node that only undoes another one leads nowhere: its edges are not followed.
-fn undone_by_ends_nothing(picture: &mut Picture) {
+fn undone_by_ends_nothing(picture: &mut Diagram) {
     let (mut undoes, mut else_led_to) = (vec![false; picture.nodes.len()], vec![false; picture.nodes.len()]);
     for edge in &picture.edges {
         if let Some(to) = edge.to {
             match edge.kind {
-                ArrowKind::Undo => undoes[to] = true,
+                EdgeKind::Undo => undoes[to] = true,
                 _ => else_led_to[to] = true,
             }
         }
