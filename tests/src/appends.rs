@@ -10,9 +10,9 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::{Object, object::json};
 use heddle_kernel::{
-    Digest, Event, EventRecord, FailureKind, GraphId, Level, Object, RunError, RunId, Status, Timestamp,
-    object::json,
+    Digest, Event, EventRecord, FailureKind, GraphId, Level, RunError, RunId, Status, Timestamp,
 };
 use heddle_runtime::ports::{
     Ack, Append, GraphRow, Journal, NewRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait,

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use heddle_display as display;
 use heddle_host::{Compiler, Host, HostSettings};
-use heddle_kernel::display;
 use heddle_runtime::{
     Backtest, Difference,
     ports::{Functions, NewPlugin, PluginInfo, RegisterError},

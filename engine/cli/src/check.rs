@@ -3,7 +3,8 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::bail;
-use heddle_kernel::{Definition, Diagnostic, Function, FunctionKind, Severity, display, graph};
+use heddle_display as display;
+use heddle_kernel::{Definition, Diagnostic, Function, FunctionKind, Severity, graph};
 use serde_json::{Value, json};
 
 use crate::{

@@ -14,7 +14,8 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use heddle_kernel::{Json, display, object};
+use heddle_display as display;
+use heddle_json::{Json, object};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use ureq::{

@@ -5,7 +5,7 @@
 use std::{env::VarError, fmt, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
-use heddle_kernel::display;
+use heddle_display as display;
 use reqwest::Url;
 use serde_json::Value;
 

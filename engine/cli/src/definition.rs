@@ -3,7 +3,7 @@
 use std::{io::Read, path::Path};
 
 use anyhow::{Context, bail};
-use heddle_kernel::display;
+use heddle_display as display;
 use serde::de::IgnoredAny;
 
 use crate::{

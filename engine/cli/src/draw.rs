@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use heddle_diagram::Diagram;
-use heddle_kernel::{Definition, display};
+use heddle_display as display;
+use heddle_kernel::Definition;
 
 use crate::{client, definition::Source, output, server::Server};
 

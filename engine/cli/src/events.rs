@@ -5,7 +5,7 @@ use std::{
     io::Write,
 };
 
-use heddle_kernel::display;
+use heddle_display as display;
 use serde_json::{Value, value::RawValue};
 
 use crate::{

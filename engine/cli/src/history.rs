@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use heddle_kernel::display;
+use heddle_display as display;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::bail;
 use clap::Args;
-use heddle_kernel::display;
+use heddle_display as display;
 use serde_json::Value;
 
 use crate::{

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use heddle_kernel::display;
+use heddle_display as display;
 use tracing::{field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,

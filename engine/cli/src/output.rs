@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use heddle_kernel::display;
+use heddle_display as display;
 use serde_json::Value;
 
 use crate::paint::Paint;

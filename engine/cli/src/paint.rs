@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, io::IsTerminal};
 
-use heddle_kernel::display;
+use heddle_display as display;
 
 /// Whether to write in colour. Stdout and stderr are asked separately: one may be a terminal and the other a file.
 #[derive(Clone, Copy)]

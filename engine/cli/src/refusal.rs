@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use heddle_kernel::display;
+use heddle_display as display;
 use serde_json::Value;
 use ureq::http::StatusCode;
 

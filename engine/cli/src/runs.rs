@@ -3,7 +3,8 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Args;
-use heddle_kernel::{Timestamp, display, graph};
+use heddle_display as display;
+use heddle_kernel::{Timestamp, graph};
 use serde_json::Value;
 
 use crate::{

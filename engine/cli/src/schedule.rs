@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
-use heddle_kernel::display;
+use heddle_display as display;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 

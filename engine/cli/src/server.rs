@@ -8,7 +8,7 @@ use std::{cell::OnceCell, net::Ipv6Addr, path::PathBuf, sync::Arc, time::Duratio
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use clap::Args;
-use heddle_kernel::display;
+use heddle_display as display;
 use percent_encoding::percent_decode_str;
 use rustls::{
     crypto::ring,

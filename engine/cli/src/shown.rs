@@ -1,6 +1,6 @@
 //! JSON as it is shown on a terminal: in several lines, with every number as the server wrote it.
 
-use heddle_kernel::tokens::{Tree, unquote};
+use heddle_json::tokens::{Tree, unquote};
 use serde_json::value::RawValue;
 
 /// How long a string may be before it is cut, in characters.

@@ -5,7 +5,8 @@
 //! an upload to another host is made without them. Plain HTTP carries no credentials at all.
 
 use anyhow::{Context, anyhow, bail};
-use heddle_kernel::{display, object::clip};
+use heddle_display as display;
+use heddle_json::object::clip;
 use oci_client::{RegistryOperation, secrets::RegistryAuth};
 use reqwest::{Client, Response, StatusCode, Url, header};
 

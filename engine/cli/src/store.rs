@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
-use heddle_kernel::display;
+use heddle_display as display;
 use heddle_store::maintenance::{self, Problem, Report};
 use serde_json::json;
 

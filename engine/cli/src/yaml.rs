@@ -8,7 +8,7 @@ mod tests;
 
 use std::{collections::HashSet, fmt};
 
-use heddle_kernel::admit::MAX_DEPTH;
+use heddle_json::admit::MAX_DEPTH;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};

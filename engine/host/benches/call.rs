@@ -12,7 +12,8 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use heddle_host::{CacheKey, CacheSettings, Host, HostSettings};
-use heddle_kernel::{Json, Level, Object, RunId, Timestamp, object};
+use heddle_json::{Json, Object, object};
+use heddle_kernel::{Level, RunId, Timestamp};
 use heddle_runtime::ports::{Call, FollowsFromNothing, Functions, NewPlugin, Sink};
 use tokio::runtime::Runtime;
 use uuid::Uuid;

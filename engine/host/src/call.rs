@@ -3,11 +3,10 @@
 use std::{fmt::Write, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{
-    Answer, Failure, FailureKind, FunctionKind, Json, Object, Outcome, Route, admit::admit, object,
-    schema::Misfit,
-};
+use heddle_json::{Json, Object, admit::admit, object};
+use heddle_kernel::{Answer, Failure, FailureKind, FunctionKind, Outcome, Route};
 use heddle_runtime::ports::{Call, ToolCall};
+use heddle_schema::Misfit;
 use sha2::{Digest, Sha256};
 
 use crate::{

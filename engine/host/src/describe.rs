@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 
-use heddle_kernel::{
-    FunctionKind, Json,
-    admit::admit_to_depth,
-    object,
-    schema::{PatternBudget, Schema},
-};
+use heddle_json::{Json, admit::admit_to_depth, object};
+use heddle_kernel::FunctionKind;
 use heddle_runtime::ports::FunctionInfo;
+use heddle_schema::{PatternBudget, Schema};
 
 use crate::{component::NAME_LEN, contract::Described};
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use heddle_kernel::{Failure, FailureKind, display, object, object::clip};
+use heddle_display as display;
+use heddle_json::object::{self, clip};
+use heddle_kernel::{Failure, FailureKind};
 use wasmtime::{PoolConcurrencyLimitError, Trap, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{
-    Answer, Digest, Failure, FailureKind, FunctionKind, Json, Timestamp, event::FunctionRef, schema::Schema,
-};
+use heddle_json::Json;
+use heddle_kernel::{Answer, Digest, Failure, FailureKind, FunctionKind, Timestamp, event::FunctionRef};
 use heddle_runtime::ports::{
     Call, FollowsFromNothing, FunctionInfo, Functions, NewPlugin, PluginInfo, PluginPolicyInfo,
     PolicyRefused, RegisterError, ResolveError, Resolved, Sink, ToolCall,
 };
+use heddle_schema::Schema;
 
 use crate::{
     asks, available,

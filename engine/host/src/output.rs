@@ -12,10 +12,8 @@ use std::{
 };
 
 use bytes::Bytes as Chunk;
-use heddle_kernel::{
-    Level,
-    object::{self, clip},
-};
+use heddle_json::object::{self, clip};
+use heddle_kernel::Level;
 use heddle_runtime::ports::Sink;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{

@@ -6,12 +6,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use heddle_json::{Json, Object};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    ids::{Digest, GraphId, RunId, Timestamp},
-    object::{Json, Object},
-};
+use crate::ids::{Digest, GraphId, RunId, Timestamp};
 
 /// One numbered entry of a run's journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,22 +4,14 @@
 //! outcomes of calls are arguments. So a run can be folded from its journal, and the same
 //! inputs always give the same events. The arrows of the workspace end here.
 
-pub mod admit;
-mod decimal;
-pub mod display;
 pub mod event;
-pub mod expr;
 pub mod graph;
 pub mod ids;
-pub mod object;
 pub mod retention;
 pub mod run;
 pub mod schedule;
-pub mod schema;
-pub mod tokens;
 
 pub use event::{Event, EventRecord, Failure, FailureKind, Level, Next, RunError};
 pub use graph::{Definition, Diagnostic, Function, FunctionKind, Graph, Severity};
 pub use ids::{Digest, GraphId, RunId, Timestamp};
-pub use object::{Json, Object};
 pub use run::{Answer, Input, Outcome, PendingWork, Prepared, Refusal, Route, Run, Status, decide};

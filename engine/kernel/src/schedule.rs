@@ -8,13 +8,14 @@ mod cron;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use heddle_expr::suggest::nearest;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
 pub use self::clock::CronRule;
 use self::cron::{Pattern, Reading};
 use crate::{
-    graph::{duration, duration_text, nearest},
+    graph::{duration, duration_text},
     ids::Timestamp,
 };
 

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use expect_test::expect;
-use heddle_kernel::{Definition, Function, FunctionKind, Object, graph, object};
+use heddle_json::{Object, object};
+use heddle_kernel::{Definition, Function, FunctionKind, graph};
 use serde_json::json;
 
 fn found(definition: &str) -> String {

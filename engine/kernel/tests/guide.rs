@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::{Json, Object, object::to_json};
 use heddle_kernel::{
-    Answer, Definition, Digest, Failure, FailureKind, Function, FunctionKind, Graph, Input, Json, Object,
-    Outcome, PendingWork, Route, Run, RunId, Severity, Timestamp, decide,
+    Answer, Definition, Digest, Failure, FailureKind, Function, FunctionKind, Graph, Input, Outcome,
+    PendingWork, Route, Run, RunId, Severity, Timestamp, decide,
     event::FunctionRef,
     graph::{self, SCHEMA},
-    object::to_json,
     run::Graphs,
 };
 use serde_json::{Map, Value, json};

@@ -1,9 +1,10 @@
 //! Definitions that are made to take long: a check of each takes time in proportion to its length, and says little.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+use heddle_expr::suggest::MAX_SUGGESTIONS;
 use heddle_kernel::{
     Definition, Diagnostic, Function, FunctionKind,
-    graph::{self, MAX_FINDINGS, MAX_SUGGESTIONS},
+    graph::{self, MAX_FINDINGS},
 };
 use serde_json::{Value, json};
 

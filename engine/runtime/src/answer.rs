@@ -5,9 +5,10 @@ mod started;
 pub use self::started::StartedRun;
 use std::sync::Arc;
 
+use heddle_json::{Json, Object};
 use heddle_kernel::{
-    Diagnostic, Digest, EventRecord, Failure, Graph, GraphId, Json, Level, Object, Refusal, Run, RunError,
-    RunId, Severity, Status, Timestamp,
+    Diagnostic, Digest, EventRecord, Failure, Graph, GraphId, Level, Refusal, Run, RunError, RunId, Severity,
+    Status, Timestamp,
     run::{BranchView, Given, Waiting},
 };
 

@@ -5,11 +5,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use heddle_json::{Json, Object, object::to_json, tokens::same};
 use heddle_kernel::{
-    Event, EventRecord, Failure, FailureKind, Input, Json, Level, Object, Prepared, Run, RunId, decide,
+    Event, EventRecord, Failure, FailureKind, Input, Level, Prepared, Run, RunId, decide,
     event::{Arm, FailureAction, FunctionRef, Next},
-    object::to_json,
-    tokens::same,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;

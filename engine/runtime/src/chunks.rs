@@ -85,7 +85,7 @@ impl Chunks {
 
 #[cfg(test)]
 mod tests {
-    use heddle_kernel::object::json;
+    use heddle_json::object::json;
 
     use super::*;
 

@@ -9,9 +9,8 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{
-    Answer, Event, Failure, FailureKind, Input, Json, Level, PendingWork, Timestamp, decide,
-};
+use heddle_json::Json;
+use heddle_kernel::{Answer, Event, Failure, FailureKind, Input, Level, PendingWork, Timestamp, decide};
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::{AbortHandle, JoinSet},

@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use heddle_json::Json;
 use heddle_kernel::{
-    Definition, Diagnostic, EventRecord, FunctionKind, Graph, Input, Json, Level, Run, RunId, Severity,
-    decide, graph,
+    Definition, Diagnostic, EventRecord, FunctionKind, Graph, Input, Level, Run, RunId, Severity, decide,
+    graph,
 };
 
 use crate::{

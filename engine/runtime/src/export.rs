@@ -10,9 +10,9 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use heddle_json::tokens::in_one_line;
 use heddle_kernel::{
     Event, EventRecord, GraphId, Run, RunId, Status, Timestamp, graph::Pins, run::with_room_to_fail,
-    tokens::in_one_line,
 };
 use serde::Serialize;
 
@@ -234,7 +234,7 @@ impl Export {
         };
         let row = self.journal.graph(&id).await?;
         let row = row.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
-        let definition = heddle_kernel::object::json(&row.definition);
+        let definition = heddle_json::object::json(&row.definition);
         Ok(HeadGraph {
             id: row.id,
             name: row.name,

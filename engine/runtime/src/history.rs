@@ -2,9 +2,8 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use heddle_kernel::{
-    Event, EventRecord, Failure, Object, Run, RunId, Timestamp, event::FailureAction, run::Given,
-};
+use heddle_json::Object;
+use heddle_kernel::{Event, EventRecord, Failure, Run, RunId, Timestamp, event::FailureAction, run::Given};
 
 use crate::{
     answer::{ForgetError, RequestKey, StartError, StartedRun, StepError, StepView},

@@ -9,7 +9,8 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{EventRecord, Input, Json, Refusal, Run, RunId};
+use heddle_json::Json;
+use heddle_kernel::{EventRecord, Input, Refusal, Run, RunId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{

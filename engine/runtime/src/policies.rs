@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Json, object};
+use heddle_json::{Json, object};
 
 use crate::{
     answer::PolicyError,

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{
-    EventRecord, Graph, GraphId, Json, Run, RunId, Status, Timestamp,
+use heddle_json::{
+    Json,
     admit::{MAX_DEPTH, admit_to_depth},
-    graph::Pins,
     object::kind_of,
+};
+use heddle_kernel::{
+    EventRecord, Graph, GraphId, Run, RunId, Status, Timestamp,
+    graph::Pins,
     run::{FoldError, Graphs},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

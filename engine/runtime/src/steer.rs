@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use heddle_kernel::{GraphId, Input, Json, Refusal, Run, RunId, run::Upgrade};
+use heddle_json::Json;
+use heddle_kernel::{GraphId, Input, Refusal, Run, RunId, run::Upgrade};
 use tokio::sync::oneshot;
 
 use crate::{

@@ -10,7 +10,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use heddle_kernel::{EventRecord, Json, RunId};
+use heddle_json::Json;
+use heddle_kernel::{EventRecord, RunId};
 use tokio::sync::{
     broadcast::{
         self,

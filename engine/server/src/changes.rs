@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Json, Object};
+use heddle_json::{Json, Object};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;

@@ -11,12 +11,12 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use futures_util::StreamExt;
-use heddle_kernel::{
-    Json as JsonValue, Object, RunId,
+use heddle_json::{
+    Json as JsonValue, Object,
     admit::Inadmissible,
-    graph::duration,
     object::{self, kind_of},
 };
+use heddle_kernel::{RunId, graph::duration};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, Deserializer},

@@ -8,7 +8,7 @@ mod tests;
 
 use std::fmt;
 
-use heddle_kernel::object::kind_of;
+use heddle_json::object::kind_of;
 use serde::{
     Deserialize,
     de::{

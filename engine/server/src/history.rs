@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
+use heddle_json::{Json, Object, object::to_json};
 use heddle_kernel::{
-    Json, Object, RunId,
-    object::to_json,
+    RunId,
     run::{Given, Waiting},
 };
 use heddle_runtime::StepView;

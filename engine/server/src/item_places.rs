@@ -8,11 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{
-    Event, EventRecord, Json, RunId,
-    event::Item,
+use heddle_json::{
+    Json,
     tokens::{Tree, unquote},
 };
+use heddle_kernel::{Event, EventRecord, RunId, event::Item};
 use heddle_runtime::{Engine, ports::StoreError};
 
 use crate::{

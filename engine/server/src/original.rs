@@ -8,7 +8,8 @@ use axum::{
     http::HeaderValue,
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{Object, RunId, Status};
+use heddle_json::Object;
+use heddle_kernel::{RunId, Status};
 use heddle_runtime::{RunView, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -8,7 +8,8 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heddle_kernel::{FunctionKind, Json as JsonValue};
+use heddle_json::Json as JsonValue;
+use heddle_kernel::FunctionKind;
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, Resolved};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

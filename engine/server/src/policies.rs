@@ -3,7 +3,7 @@
 //! Whoever may change it can grant anything, so all of it is off unless the operator turned it on.
 
 use axum::{Json, extract::State, http::StatusCode};
-use heddle_kernel::Json as JsonValue;
+use heddle_json::Json as JsonValue;
 use heddle_runtime::{
     PolicyError,
     ports::{PluginPolicyInfo, PolicyRefused, PolicySource},

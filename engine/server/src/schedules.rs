@@ -8,8 +8,9 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use heddle_json::Object;
 use heddle_kernel::{
-    Object, RunId, Timestamp,
+    RunId, Timestamp,
     schedule::{CatchUp, Overlap},
 };
 use heddle_runtime::{ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};

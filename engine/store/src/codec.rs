@@ -25,7 +25,7 @@ pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
 
 /// What a graph's definition has where a node runs this graph, a name or an id. Definitions are kept without spaces.
 pub(crate) fn naming(graph: &str) -> String {
-    format!("\"graph\":{}", heddle_kernel::object::to_json(&graph).get())
+    format!("\"graph\":{}", heddle_json::object::to_json(&graph).get())
 }
 
 /// Encodes events that follow one another. Fails with a message where they do not.

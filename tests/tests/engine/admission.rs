@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use heddle_kernel::{Event, Object, RunId, Status, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{Event, RunId, Status};
 use heddle_runtime::{Engine, SendError, Settings, Start, StartError, Watched};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tokio::time::timeout;

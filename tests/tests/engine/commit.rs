@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Object, Status, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::Status;
 use heddle_runtime::{Settings, Start, ports::StoreError};
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;

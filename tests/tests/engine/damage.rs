@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Object, RunId, Status, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{RunId, Status};
 use heddle_runtime::{
     Engine, Ports, ReadError, SendError, Settings, Start, StartError,
     ports::{Ids, StoreError},

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt;
-use heddle_kernel::{RunId, Status, Timestamp, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{RunId, Status, Timestamp};
 use heddle_runtime::{
     Engine, ImportError,
     ports::{Journal, RunFilter},

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use heddle_kernel::{RunId, Status, object::json, run::Given};
+use heddle_json::object::json;
+use heddle_kernel::{RunId, Status, run::Given};
 use heddle_runtime::{Engine, Settings, StepView, ports::Journal};
 use heddle_store::{SqliteJournal, SqliteSettings};
 

@@ -5,7 +5,8 @@ use std::{
     time::Instant,
 };
 
-use heddle_kernel::{Object, RunId, Status, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{RunId, Status};
 use heddle_runtime::{Engine, ForgetError, Settings, StepError, ports::Journal};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use heddle_kernel::{Digest, FailureKind, Object, Status, Timestamp, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{Digest, FailureKind, Status, Timestamp};
 use heddle_runtime::{
     CreateGraphError, Engine, ImportError, ReadError, RegisterPluginError, ScheduleError, ScheduleSpec,
     Settings, WhenSpec,

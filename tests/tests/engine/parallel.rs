@@ -1,6 +1,7 @@
 //! Branches that run beside each other, maps and graphs in graphs.
 
-use heddle_kernel::{Event, Object, Status};
+use heddle_json::Object;
+use heddle_kernel::{Event, Status};
 use heddle_runtime::{Start, Watched};
 
 use crate::script::{all, fresh, graph, idle};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Digest, Object, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::Digest;
 use heddle_runtime::{Engine, KeyError, RequestKey, SendError, Settings, Start, StartError, StepError};
 use tokio::time::timeout;
 

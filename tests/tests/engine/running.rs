@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use heddle_kernel::{Event, Object, RunId, Status};
+use heddle_json::Object;
+use heddle_kernel::{Event, RunId, Status};
 use heddle_runtime::{Settings, Start, StartError, Watched, ports::StoreError};
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use heddle_json::Object;
 use heddle_kernel::{
-    Object, RunId, Status,
+    RunId, Status,
     schedule::{CatchUp, Overlap},
 };
 use heddle_runtime::{

@@ -12,10 +12,13 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_kernel::{
-    Answer, Digest, Event, Failure, FailureKind, FunctionKind, Json, Level, Object, Outcome, Route, RunId,
-    event::FunctionRef,
+use heddle_json::{
+    Json, Object,
     object::{json, to_json},
+};
+use heddle_kernel::{
+    Answer, Digest, Event, Failure, FailureKind, FunctionKind, Level, Outcome, Route, RunId,
+    event::FunctionRef,
 };
 use heddle_runtime::{
     Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, Watched,

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Refusal, RunId, Status, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{Refusal, RunId, Status};
 use heddle_runtime::{Engine, SendError, Settings, ports::Journal};
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use heddle_kernel::{Event, Object, Refusal, RunId, Status, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{Event, Refusal, RunId, Status};
 use heddle_runtime::{Engine, SendError, Settings, Start, Watched, ports::Journal};
 use tokio::time::timeout;
 

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Digest, Event, EventRecord, Object, Refusal, RunId, Status, object::to_json};
+use heddle_json::{Object, object::to_json};
+use heddle_kernel::{Digest, Event, EventRecord, Refusal, RunId, Status};
 use heddle_runtime::{
     Engine, KeyError, ReadError, RequestKey, RunView, SendError, Start, StartError, Watch, Watched,
     ports::StoreError,

@@ -7,10 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use heddle_kernel::{
-    Definition, Failure, FailureKind, Function, FunctionKind, Graph, Object, Outcome, Route, graph,
-    object::to_json,
-};
+use heddle_json::{Object, object::to_json};
+use heddle_kernel::{Definition, Failure, FailureKind, Function, FunctionKind, Graph, Outcome, Route, graph};
 use heddle_tests::lot::Lot;
 use serde_json::{Value, json};
 

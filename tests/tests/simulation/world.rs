@@ -10,9 +10,9 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use heddle_json::{Json, object::json};
 use heddle_kernel::{
-    Answer, Digest, Failure, FailureKind, FunctionKind, Json, RunId, Timestamp, event::FunctionRef,
-    object::json,
+    Answer, Digest, Failure, FailureKind, FunctionKind, RunId, Timestamp, event::FunctionRef,
 };
 use heddle_runtime::ports::{
     Call, Clock, FunctionInfo, Functions, Ids, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused,

@@ -73,7 +73,7 @@ fn values_are_nested_as_deep_as_in_json() {
     for depth in [MAX_DEPTH - 1, MAX_DEPTH] {
         let text = nested(depth);
         let tree = parse(&text).expect("the parser reads a little deeper than JSON may be");
-        let admitted = heddle_kernel::object::admit(&json(&tree, &text).expect("it is JSON"));
+        let admitted = heddle_json::object::admit(&json(&tree, &text).expect("it is JSON"));
         assert_eq!(admitted.is_ok(), depth < MAX_DEPTH, "{depth}");
     }
     let deep = parse(&nested(MAX_DEPTH + 100)).expect_err("it is too deep");

@@ -108,7 +108,7 @@ fn outcome(status: ExitStatus, said: &str, time: Duration, memory: usize) -> Res
     }
     let last = said.lines().rev().find(|line| !line.trim().is_empty());
     let last = last.map_or_else(String::new, |line| {
-        format!(": {}", heddle_kernel::object::clip(line, 200))
+        format!(": {}", heddle_json::object::clip(line, 200))
     });
     Err(CompileError::Crashed(format!("{status}{last}")))
 }

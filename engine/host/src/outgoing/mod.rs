@@ -17,7 +17,8 @@ use std::{
     time::Instant,
 };
 
-use heddle_kernel::{Level, object::clip};
+use heddle_json::object::clip;
+use heddle_kernel::Level;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response,
     header::{ACCEPT_ENCODING, CONNECTION, HOST},

@@ -98,5 +98,5 @@ impl Package {
 pub(super) fn summary(docs: &str, len: usize) -> String {
     let lines = docs.trim().lines().map(str::trim);
     let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    heddle_kernel::object::clip(&lines.join(" "), len).to_owned()
+    heddle_json::object::clip(&lines.join(" "), len).to_owned()
 }

@@ -6,10 +6,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use heddle_kernel::{
-    object::{clip, kind_of},
-    schema::Misfit,
-};
+use heddle_json::object::{clip, kind_of};
+use heddle_schema::Misfit;
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 

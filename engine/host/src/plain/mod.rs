@@ -17,7 +17,9 @@ pub(crate) use self::docs::{DOCS_LEN, SECTION as DOCS_SECTION};
 
 use std::collections::HashMap;
 
-use heddle_kernel::{FailureKind, FunctionKind, object::clip, schema::Misfit};
+use heddle_json::object::clip;
+use heddle_kernel::{FailureKind, FunctionKind};
+use heddle_schema::Misfit;
 use wasmtime::{
     Store,
     component::{

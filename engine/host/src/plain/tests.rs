@@ -1,6 +1,6 @@
 //! Laws of the conversion, over drawn types and drawn values of them: what is printed on a failure is the seed.
 
-use heddle_kernel::schema::Schema;
+use heddle_schema::Schema;
 use serde_json::{Map, Value, json};
 use wasmtime::component::Val;
 

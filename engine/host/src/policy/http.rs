@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use heddle_kernel::display;
+use heddle_display as display;
 
 use super::address::{Network, not_public};
 

@@ -6,7 +6,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use heddle_kernel::{Json, graph, object::kind_of};
+use heddle_json::{Json, object::kind_of};
+use heddle_kernel::graph;
 use serde::{
     Deserialize,
     de::{Deserializer, Error},
@@ -388,11 +389,11 @@ mod tests {
     use super::*;
 
     fn limits(text: &str) -> Limits {
-        Limits::of_node(&heddle_kernel::object::json(text).unwrap()).unwrap()
+        Limits::of_node(&heddle_json::object::json(text).unwrap()).unwrap()
     }
 
     fn refused(text: &str) -> Vec<(String, String)> {
-        Limits::of_node(&heddle_kernel::object::json(text).unwrap()).unwrap_err()
+        Limits::of_node(&heddle_json::object::json(text).unwrap()).unwrap_err()
     }
 
     #[test]

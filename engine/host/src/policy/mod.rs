@@ -19,7 +19,8 @@ mod set;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Digest, Json, object};
+use heddle_json::{Json, object};
+use heddle_kernel::Digest;
 use heddle_runtime::ports::RegisterError;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};

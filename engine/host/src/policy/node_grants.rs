@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use heddle_kernel::Json;
+use heddle_json::Json;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 

@@ -70,7 +70,7 @@ fn digest(text: &str) -> Result<Digest, String> {
         true => Ok(Digest(hex.to_ascii_lowercase().into())),
         false => Err(format!(
             "`{}` is no digest: write sha256: and 64 hexadecimal digits, as `heddle plugin inspect` prints them",
-            heddle_kernel::object::clip(text, 100)
+            heddle_json::object::clip(text, 100)
         )),
     }
 }

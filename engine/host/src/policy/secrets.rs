@@ -207,7 +207,7 @@ impl TryFrom<String> for SecretName {
             true => Ok(Self(text)),
             false => Err(format!(
                 "{:?} is no name of a secret: use letters, digits, `.`, `_` and `-`, at most {NAME_LEN}",
-                heddle_kernel::object::clip(&text, 100)
+                heddle_json::object::clip(&text, 100)
             )),
         }
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use heddle_kernel::Json;
+use heddle_json::Json;
 use heddle_runtime::ports::{PluginPolicyInfo, PolicyRefused, PolicySource};
 
 use super::{CallLimits, PluginPolicy, Policy, Rules};
@@ -99,7 +99,7 @@ mod tests {
     fn something_may_be_set_for_10_000_plugins_and_changed_for_each_of_them() {
         let set = SetPolicies::default();
         let name = |n: usize| Arc::from(format!("plugin-{n}"));
-        let body = || heddle_kernel::object::json("{}").ok();
+        let body = || heddle_json::object::json("{}").ok();
         for n in 0..9_999 {
             set.remember(&name(n), body());
         }

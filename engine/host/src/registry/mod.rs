@@ -12,8 +12,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use heddle_kernel::{Digest, event::FunctionRef, schema::Schema};
+use heddle_kernel::{Digest, event::FunctionRef};
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveError};
+use heddle_schema::Schema;
 
 use semver::Version;
 

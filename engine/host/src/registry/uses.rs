@@ -43,7 +43,7 @@ impl<'t> Uses<'t> {
         let wanted = match version {
             None => Wanted::Newest,
             Some(version) => wanted(version).map_err(|problem| ResolveError::Version {
-                uses: heddle_kernel::object::clip(uses, 200).to_owned(),
+                uses: heddle_json::object::clip(uses, 200).to_owned(),
                 problem,
             })?,
         };
@@ -87,7 +87,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
     range.map(Wanted::Range).map_err(|error| {
         format!(
             "`{}` is no version, as in 1.2.0, no range, as in ^1.2, and no digest, as in sha256:2c26b46b… ({error})",
-            heddle_kernel::object::clip(text, 100)
+            heddle_json::object::clip(text, 100)
         )
     })
 }

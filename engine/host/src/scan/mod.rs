@@ -363,5 +363,5 @@ fn name_of(module: &[u8], index: u32) -> Option<String> {
     let naming = functions
         .into_iter()
         .find_map(|naming| naming.ok().filter(|naming| naming.index == index))?;
-    Some(heddle_kernel::object::clip(naming.name, NAME_SHOWN).to_owned())
+    Some(heddle_json::object::clip(naming.name, NAME_SHOWN).to_owned())
 }

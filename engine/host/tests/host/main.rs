@@ -34,7 +34,8 @@ use std::{
 };
 
 use heddle_host::{CacheKey, CacheSettings, Host, HostSettings, Policy};
-use heddle_kernel::{Answer, Failure, Json, Level, Object, Outcome, Route, RunId, Timestamp, object};
+use heddle_json::{Json, Object, object};
+use heddle_kernel::{Answer, Failure, Level, Outcome, Route, RunId, Timestamp};
 use heddle_runtime::ports::{
     Call, FollowsFromNothing, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
 };

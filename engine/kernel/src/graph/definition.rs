@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
+use heddle_expr::Expr;
+use heddle_json::{Json, object::to_json};
+use heddle_schema::Schema;
+
 use super::{
     Diagnostic, Findings, Severity, json,
     reader::{Origin, Reader},
 };
-use crate::{
-    event::FailureKind,
-    expr::Expr,
-    object::{Json, to_json},
-    schema::Schema,
-};
+use crate::event::FailureKind;
 
 /// The most nodes that a graph may have.
 pub(crate) const MAX_NODES: usize = 10_000;

@@ -1,12 +1,10 @@
 //! Durations as a graph writes them: `500ms`, `10s`, `1h30m`, `7d`. Every duration that Heddle is given, in a graph,
 //! by an expression, in a request or in an option, follows the rules of this file.
 
+use heddle_json::{Json, object::kind_of};
 use serde_json::Value;
 
-use crate::{
-    ids::Timestamp,
-    object::{Json, kind_of},
-};
+use crate::ids::Timestamp;
 
 /// The longest duration: a hundred years of 365 days, in milliseconds.
 pub const MAX_DURATION_MS: u64 = 100 * 365 * DAY;

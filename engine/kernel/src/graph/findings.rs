@@ -3,14 +3,10 @@
 //! A check of any definition takes time in proportion to its length: errors and warnings are shown up to a limit and
 //! counted past it, and few of them suggest a name.
 
-use std::cell::Cell;
-
 use super::{Diagnostic, Severity};
 
 /// How many errors a check shows, and how many warnings; further ones are counted.
 pub const MAX_FINDINGS: usize = 100;
-/// How many names a check suggests in place of unknown ones.
-pub const MAX_SUGGESTIONS: usize = 20;
 
 /// The errors and warnings of a check, in the order in which they were found.
 #[derive(Clone, Debug, Default)]
@@ -120,36 +116,6 @@ impl From<Vec<Diagnostic>> for Findings {
     }
 }
 
-/// How many names a check may still suggest.
-pub(crate) struct Suggestions(Cell<usize>);
-
-impl Default for Suggestions {
-    fn default() -> Self {
-        Self(Cell::new(MAX_SUGGESTIONS))
-    }
-}
-
-impl Suggestions {
-    /// The name that was probably meant by `name`, if one is near and not too many were suggested.
-    pub(crate) fn nearest<'n>(&self, name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-        self.take().then(|| super::nearest(name, names)).flatten()
-    }
-
-    /// The end of a message that says which name was probably meant, or nothing.
-    pub(crate) fn did_you_mean<'n>(&self, name: &str, names: impl Iterator<Item = &'n str>) -> String {
-        match self.take() {
-            true => super::did_you_mean(name, names),
-            false => String::new(),
-        }
-    }
-
-    fn take(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left > 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,13 +153,5 @@ mod tests {
         assert!(all.has_enough_errors());
         let said = &all.into_shown()[2 * MAX_FINDINGS].message;
         assert!(said.starts_with("and at least 110 more errors"), "{said}");
-    }
-
-    #[test]
-    fn few_names_are_suggested() {
-        let suggestions = Suggestions::default();
-        let near = |_| suggestions.nearest("analyse", ["analyze"].into_iter());
-        assert_eq!((0..100).filter_map(near).count(), MAX_SUGGESTIONS);
-        assert_eq!(suggestions.did_you_mean("analyse", ["analyze"].into_iter()), "");
     }
 }

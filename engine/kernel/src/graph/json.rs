@@ -3,18 +3,19 @@
 
 use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt};
 
+use heddle_json::{
+    Json,
+    admit::admit,
+    decimal::Decimal,
+    object,
+    tokens::{Tree, count_values, plain, unquote},
+};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, value::RawValue};
 
 use super::{
     Diagnostic, Findings,
     definition::{MAX_NAME_LEN, MAX_VALUES, part},
-};
-use crate::{
-    admit::admit,
-    decimal::Decimal,
-    object::{self, Json},
-    tokens::{Tree, count_values, plain, unquote},
 };
 
 /// A definition's JSON.

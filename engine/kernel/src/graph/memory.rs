@@ -6,8 +6,9 @@
 
 use std::mem::size_of;
 
+use heddle_expr::Expr;
+
 use super::{Case, Each, Graph, Node, NodeAction, Output, Sleep, Text};
-use crate::expr::Expr;
 
 /// What a node takes besides its parts: its places in the tables of names and of reach.
 const NODE_BYTES: usize = size_of::<Node>() + 256;

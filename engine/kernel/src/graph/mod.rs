@@ -7,7 +7,6 @@ mod findings;
 mod json;
 mod kept;
 mod memory;
-mod nearest;
 mod node;
 mod reach;
 mod reader;
@@ -28,21 +27,17 @@ pub use definition::{
 pub use duration::in_units as duration_text;
 pub use duration::{MAX_DURATION_MS, check_ahead, parse as duration};
 pub(crate) use duration::{moment_of_json, of_json as duration_of_json};
-pub(crate) use findings::Suggestions;
-pub use findings::{Findings, MAX_FINDINGS, MAX_SUGGESTIONS};
+pub use findings::{Findings, MAX_FINDINGS};
+use heddle_expr::Expr;
+use heddle_json::{Json, Object};
 pub use kept::Pins;
-pub(crate) use nearest::{did_you_mean, nearest};
 pub use reach::Reach;
 pub(crate) use reader::name_problem;
 use serde::Serialize;
 use serde_json::Value;
 pub use size::parse as size;
 
-use crate::{
-    expr::Expr,
-    ids::GraphId,
-    object::{Json, Object},
-};
+use crate::ids::GraphId;
 
 /// The name of the end: an edge or a route to it ends the branch, and no node may have it.
 pub const END: &str = "end";

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use heddle_expr::Want;
+use heddle_json::Json;
+use heddle_schema::Schema;
 use serde_json::{Map as Members, Value};
 
 use super::{
@@ -12,7 +15,7 @@ use super::{
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Origin, Reader, kind},
 };
-use crate::{event::FailureKind, expr::Want, object::Json, schema::Schema};
+use crate::event::FailureKind;
 
 /// The keys that say what a node does; without one, it calls the function of its name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];

@@ -8,6 +8,9 @@ use std::{
     sync::Arc,
 };
 
+use heddle_expr::{Compile, Expr, Want, suggest::Suggestions};
+use heddle_json::{Json, object, tokens::Tree};
+use heddle_schema::PatternBudget;
 use serde_json::{Map as Members, Value};
 
 use self::places::{PLACES, TOP};
@@ -20,15 +23,7 @@ use super::{
         GroupLimit, Limits, MAX_EXPRESSION_BYTES, MAX_EXPRESSIONS, MAX_FORK, MAX_GROUP_AT_ONCE, MAX_NAME_LEN,
         MAX_NODES, MAX_STEPS, Policy, part,
     },
-    duration,
-    findings::Suggestions,
-    json,
-};
-use crate::{
-    expr::{Compile, Expr, Want},
-    object::{self, Json},
-    schema::PatternBudget,
-    tokens::Tree,
+    duration, json,
 };
 
 /// The variables of an expression that follows a node.

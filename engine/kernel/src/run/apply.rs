@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::{Json, Object};
+
 use super::{
     ActiveStep, Branch, BranchPosition, Ending, Execution, Items, Kept, ROOT, Run, Signal, Status, StepState,
     Undo, View,
@@ -13,7 +15,6 @@ use crate::{
     event::{Event, EventRecord, FailureAction, Item, Next, WaitTexts},
     graph::{EdgeTarget, Graph, NodeAction, NodeIx},
     ids::{RunId, Timestamp},
-    object::{Json, Object},
 };
 
 /// Why a journal cannot be folded into a run.

@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_json::{Json, Object};
 use serde::{Deserialize, Serialize};
 
 use super::{ActiveStep, BranchPosition, Execution, ROOT, Run, View, apply::Fold};
-use crate::{
-    graph::NodeIx,
-    object::{Json, Object},
-};
+use crate::graph::NodeIx;
 
 /// One of several branches of an execution, as it is shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,13 +9,14 @@ use std::{
     collections::{HashMap, hash_map::Entry},
 };
 
+use heddle_json::{
+    Json,
+    decimal::Decimal,
+    object::{self, clip, kind_of},
+};
 use serde_json::value::RawValue;
 
 use super::policy::list;
-use crate::{
-    decimal::Decimal,
-    object::{self, Json, clip, kind_of},
-};
 
 /// The key of an element that removes the one with the same key.
 const REMOVE: &str = "$remove";

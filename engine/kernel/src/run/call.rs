@@ -2,15 +2,15 @@
 
 use std::{cell::OnceCell, sync::Arc};
 
+use heddle_expr::{Bound, Expr};
+use heddle_json::{Json, Object, object::to_json};
 use serde_json::json;
 
 use super::{ActiveStep, Run, StepState};
 use crate::{
     event::{Failure, FailureKind, FunctionRef},
-    expr::{Bound, Expr},
     graph::{Bounds, Node, NodeAction},
     ids::Timestamp,
-    object::{Json, Object, to_json},
 };
 
 /// A call that a run owes, ready to be made.
@@ -183,6 +183,6 @@ impl Env<'_> {
     }
 }
 
-fn failed(what: &str, error: &crate::expr::EvalError) -> Failure {
+fn failed(what: &str, error: &heddle_expr::EvalError) -> Failure {
     Failure::new(FailureKind::Expression, format!("{what} has no value: {error}"))
 }

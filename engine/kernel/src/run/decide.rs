@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_json::{Json, Object};
+
 use super::{
     ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, apply::Graphs, wait::Opening,
 };
@@ -9,7 +11,6 @@ use crate::{
     event::{Event, EventRecord, Failure, FunctionRef, Level},
     graph::{Graph, Output},
     ids::{RunId, Timestamp},
-    object::{Json, Object},
 };
 
 impl Run {
@@ -183,7 +184,7 @@ impl<'r> Events<'r> {
             (Some(item), _) => result.and_then(|answer| {
                 let value = match answer {
                     Answer::Result(value) => value,
-                    Answer::Outcome(outcome) => crate::object::to_json(&outcome.update),
+                    Answer::Outcome(outcome) => heddle_json::object::to_json(&outcome.update),
                 };
                 self.item_answered(step, item, value)
             }),
@@ -198,7 +199,9 @@ impl<'r> Events<'r> {
                     Answer::Result(value) => Some(value.clone()),
                     Answer::Outcome(outcome) => {
                         let output = &self.run.graph_of(&task).node(task.node).output;
-                        output.as_ref().map(|_| crate::object::to_json(&outcome.update))
+                        output
+                            .as_ref()
+                            .map(|_| heddle_json::object::to_json(&outcome.update))
                     }
                 };
                 let outcome = self.outcome(&task, answer)?;
@@ -219,7 +222,7 @@ impl<'r> Events<'r> {
             };
         };
         let (value, route) = match answer {
-            Answer::Outcome(outcome) => (crate::object::to_json(&outcome.update), outcome.route),
+            Answer::Outcome(outcome) => (heddle_json::object::to_json(&outcome.update), outcome.route),
             Answer::Result(result) => (result, super::Route::Edges),
         };
         let update = self.put(task, &output, value)?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use heddle_json::{Json, Object, object::to_json};
 use serde::Serialize;
 use sha2::Digest as _;
 
@@ -11,7 +12,6 @@ use crate::{
     event::{Event, Failure, FailureAction, FailureKind, Item, RunError},
     graph::{MAX_DURATION_MS, NodeAction, OnItemError, Retry},
     ids::Timestamp,
-    object::{Json, Object, to_json},
 };
 
 impl Events<'_> {

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use heddle_expr::suggest::did_you_mean;
+use heddle_json::{Json, Object, object::to_json};
+
 use super::{
     ActiveStep, BranchPosition, Execution, Outcome, ROOT, Route, View,
     decide::Events,
@@ -10,8 +13,7 @@ use super::{
 };
 use crate::{
     event::{Arm, Event, Failure, FailureKind, Item, Next},
-    graph::{Case, EdgeTarget, Node, NodeAction, NodeIx, did_you_mean},
-    object::{Json, Object, to_json},
+    graph::{Case, EdgeTarget, Node, NodeAction, NodeIx},
 };
 
 impl Events<'_> {

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_json::{Json, Object};
+
 use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, apply::Fold, decide::Events, steer::failed};
 use crate::{
     event::{Event, EventRecord, FunctionRef},
     ids::{RunId, Timestamp},
-    object::{Json, Object},
 };
 
 impl Run {

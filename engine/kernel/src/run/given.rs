@@ -1,11 +1,12 @@
 //! What a step was given when it began, for those who look at a run afterwards.
 
+use heddle_json::{Json, Object};
+
 use super::{Run, Waiting};
 use crate::{
     event::{Failure, FailureKind, FunctionRef},
     graph::NodeAction,
     ids::Timestamp,
-    object::{Json, Object},
 };
 
 /// What a step was given: everything that its node's expressions made for it.

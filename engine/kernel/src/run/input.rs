@@ -5,11 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::Json;
+
 use super::{Answer, Graphs, MAX_SIGNAL_BYTES, MAX_SIGNALS};
 use crate::{
     event::{Failure, FunctionRef, Level},
     graph::Graph,
-    object::Json,
 };
 
 /// Something that happened to a run.

@@ -2,15 +2,15 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use heddle_json::{
+    Json,
+    object::{json, to_json},
+};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Items, MAX_ITEMS, Run, StepState, apply::Fold, outcome::clip};
-use crate::{
-    event::Item,
-    graph::OnItemError,
-    object::{Json, json, to_json},
-};
+use crate::{event::Item, graph::OnItemError};
 
 impl Default for Items {
     fn default() -> Self {

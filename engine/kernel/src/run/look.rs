@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use heddle_json::{
+    Json, Object,
+    object::kind_of,
+    tokens::{Tree, compact},
+};
+
 use super::{ActiveStep, ROOT, Run, Status, StepState, View};
 use crate::{
     event::{Failure, FailureKind},
     graph::{NodeAction, Text},
     ids::Timestamp,
-    object::{Json, Object, kind_of},
-    tokens::{Tree, compact},
 };
 
 /// The runs of which so many may be under way together.

@@ -7,6 +7,8 @@
 
 use std::{collections::HashSet, fmt, mem::size_of, sync::Arc};
 
+use heddle_json::{Json, Object};
+
 use super::{
     ActiveStep, Branch, BranchPosition, Execution, Kept, ROOT, Run, Signal, StepState, Undo, View,
     decide::Events,
@@ -15,7 +17,6 @@ use super::{
 use crate::{
     event::{Failure, FailureKind, RunError},
     graph::{self, Graph},
-    object::{Json, Object},
 };
 
 /// How much may be added before the run is walked again, at least.

@@ -36,6 +36,7 @@ pub use branches::{BranchPlace, BranchView, MAX_BRANCH_BYTES};
 pub use call::Prepared;
 pub use decide::decide;
 pub use given::Given;
+use heddle_json::{Json, Object};
 pub use input::{Input, Refusal, Upgrade};
 pub use journal::with_room_to_fail;
 pub use look::{Group, ItemPlace, PendingWork, Waiting};
@@ -47,7 +48,6 @@ use crate::{
     event::{FunctionRef, Item, RunError, WaitTexts},
     graph::{Graph, NodeIx},
     ids::{RunId, Timestamp},
-    object::{Json, Object},
 };
 
 /// How deep graphs may run graphs.

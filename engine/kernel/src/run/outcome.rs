@@ -1,12 +1,13 @@
 //! What functions answer, and what that means for the state and the route.
 
+use heddle_json::{
+    Json, Object,
+    admit::{MAX_DEPTH, depth_of},
+    object::kind_of,
+};
 use serde_json::Value;
 
-use crate::{
-    admit::{MAX_DEPTH, depth_of},
-    event::{Failure, FailureKind},
-    object::{Json, Object, kind_of},
-};
+use crate::event::{Failure, FailureKind};
 
 /// What a function answered.
 #[derive(Clone, Debug)]

@@ -8,13 +8,15 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use super::by_key;
-use crate::{
+use heddle_json::{
+    Json,
     decimal::{Decimal, MAX_DIGITS},
-    graph::Policy,
-    object::{self, Json, clip, kind_of},
+    object::{self, clip, kind_of},
     tokens::{Tree, unquote},
 };
+
+use super::by_key;
+use crate::graph::Policy;
 
 /// How much of a number is shown in a message, in bytes.
 const SHOWN_BYTES: usize = 60;

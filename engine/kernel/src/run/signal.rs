@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use heddle_expr::suggest::did_you_mean;
+use heddle_json::{Json, Object};
+
 use super::{ActiveStep, MAX_SIGNAL_BYTES, MAX_SIGNALS, Refusal, Run, Signal, StepState, decide::Events};
 use crate::{
     event::Event,
-    graph::{Graph, NodeAction, Wait, did_you_mean},
-    object::{Json, Object},
+    graph::{Graph, NodeAction, Wait},
 };
 
 impl Events<'_> {

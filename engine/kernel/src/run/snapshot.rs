@@ -9,13 +9,14 @@ mod tables;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_json::{Json, object::to_json};
+
 use self::stored::Stored;
 use super::{FoldError, Graphs, Run};
 use crate::{
     event::FunctionRef,
     graph::Graph,
     ids::{GraphId, RunId},
-    object::{Json, to_json},
 };
 
 /// The format that is written, and the only one that is read.

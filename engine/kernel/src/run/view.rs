@@ -12,10 +12,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    graph::Policy,
-    object::{Json, Object},
-};
+use heddle_json::{Json, Object};
+
+use crate::graph::Policy;
 
 /// The policies of a graph, by key.
 pub(super) type Policies = BTreeMap<Arc<str>, Policy>;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use heddle_json::{Json, Object, object::kind_of};
 use serde_json::Value;
 
 use super::{
@@ -12,7 +13,6 @@ use crate::{
     event::{Event, Failure, FailureKind, Item, WaitTexts},
     graph::{self, Map, NodeAction, Sleep, Text, Wait},
     ids::Timestamp,
-    object::{Json, Object, kind_of},
 };
 
 /// The longest prompt that an expression may give, in bytes.

@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::{Object, object::to_json};
 use heddle_kernel::{
-    Definition, Digest, Failure, FailureKind, Function, FunctionKind, Graph, Object, Outcome, Route,
-    event::FunctionRef, graph, object::to_json,
+    Definition, Digest, Failure, FailureKind, Function, FunctionKind, Graph, Outcome, Route,
+    event::FunctionRef, graph,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

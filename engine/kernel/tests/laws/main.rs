@@ -8,7 +8,8 @@ mod world;
 
 use std::{collections::BTreeMap, hash::BuildHasher, sync::Arc};
 
-use heddle_kernel::{Event, EventRecord, Input, Next, Object, Run, Status, Timestamp, decide, object::Json};
+use heddle_json::{Json, Object};
+use heddle_kernel::{Event, EventRecord, Input, Next, Run, Status, Timestamp, decide};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use heddle_json::Object;
 use heddle_kernel::{
-    Answer, Event, EventRecord, Failure, FailureKind, Graph, Input, Object, PendingWork, Run, RunId, Status,
+    Answer, Event, EventRecord, Failure, FailureKind, Graph, Input, PendingWork, Run, RunId, Status,
     Timestamp, decide,
     event::FailureAction,
     run::{Graphs, Snapshot, Upgrade},

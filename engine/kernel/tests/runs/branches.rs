@@ -1,7 +1,8 @@
 //! What a run shows while it has several branches, and after a failure with several.
 
 use expect_test::expect;
-use heddle_kernel::{Answer, Input, Object, Outcome, Route, Run, RunId, Timestamp, decide};
+use heddle_json::Object;
+use heddle_kernel::{Answer, Input, Outcome, Route, Run, RunId, Timestamp, decide};
 
 use crate::script::{check, make};
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use heddle_json::Object;
 use heddle_kernel::{
-    Answer, FailureKind, Input, Object, Outcome, PendingWork, Route, Run, RunId, Status, Timestamp, decide,
+    Answer, FailureKind, Input, Outcome, PendingWork, Route, Run, RunId, Status, Timestamp, decide,
     run::Graphs,
 };
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Object, Run, RunId, Timestamp, run::Graphs};
+use heddle_json::Object;
+use heddle_kernel::{Run, RunId, Timestamp, run::Graphs};
 
 use crate::script::{functions, make};
 

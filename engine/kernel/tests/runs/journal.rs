@@ -1,9 +1,10 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use expect_test::expect;
+use heddle_json::{Object, object::json};
 use heddle_kernel::{
-    Answer, Event, EventRecord, FailureKind, Input, Level, Object, Outcome, Refusal, Route, Run, RunId,
-    Status, Timestamp, decide, object::json, run::Snapshot,
+    Answer, Event, EventRecord, FailureKind, Input, Level, Outcome, Refusal, Route, Run, RunId, Status,
+    Timestamp, decide, run::Snapshot,
 };
 
 use crate::script::{check, functions, make};

@@ -1,7 +1,8 @@
 //! Runs of one branch.
 
 use expect_test::expect;
-use heddle_kernel::{FailureKind, Object, Outcome, Route, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{FailureKind, Outcome, Route};
 
 use crate::script::{LINE, check};
 

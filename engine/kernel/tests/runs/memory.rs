@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
-use heddle_kernel::{
-    Answer, FailureKind, Input, Object, Outcome, Route, Run, RunId, Status, Timestamp, decide, object::json,
-};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, decide};
 
 use crate::script::{functions, make};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use expect_test::expect;
-use heddle_kernel::{Object, Run, RunId, Timestamp, run::Graphs};
+use heddle_json::Object;
+use heddle_kernel::{Run, RunId, Timestamp, run::Graphs};
 
 use crate::script::{check, functions, make};
 

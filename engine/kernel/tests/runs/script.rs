@@ -30,12 +30,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use expect_test::Expect;
+use heddle_json::{Object, object::json};
 use heddle_kernel::{
     Answer, Definition, Digest, Event, EventRecord, Failure, FailureKind, Function, FunctionKind, Graph,
-    Input, Level, Next, Object, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
+    Input, Level, Next, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
     event::{FailureAction, FunctionRef},
     graph,
-    object::json,
     run::{Graphs, Snapshot, Upgrade},
 };
 

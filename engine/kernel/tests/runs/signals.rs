@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use expect_test::expect;
+use heddle_json::{Object, object::json};
 use heddle_kernel::{
-    Event, FailureKind, Input, Object, Refusal, Run, RunId, Timestamp, decide,
-    object::json,
+    Event, FailureKind, Input, Refusal, Run, RunId, Timestamp, decide,
     run::{MAX_SIGNAL_BYTES, MAX_SIGNALS},
 };
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use expect_test::expect;
+use heddle_json::{Object, object::json};
 use heddle_kernel::{
-    Answer, Graph, Input, Object, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
-    object::json,
+    Answer, Graph, Input, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
     run::{Graphs, Snapshot},
 };
 

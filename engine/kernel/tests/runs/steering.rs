@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use expect_test::expect;
+use heddle_json::Object;
 use heddle_kernel::{
-    Event, EventRecord, Input, Object, PendingWork, Run, RunId, Status, Timestamp, decide, run::Graphs,
+    Event, EventRecord, Input, PendingWork, Run, RunId, Status, Timestamp, decide, run::Graphs,
 };
 
 use crate::script::{LINE, check, functions, make};

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use heddle_json::{Json, Object};
 use heddle_kernel::{
-    Answer, Digest, Failure, FunctionKind, Json, Level, Object, RunId, Timestamp, event::FunctionRef,
-    graph::Bounds,
+    Answer, Digest, Failure, FunctionKind, Level, RunId, Timestamp, event::FunctionRef, graph::Bounds,
 };
 
 /// The functions that graphs and tools are made of.

@@ -6,9 +6,9 @@ mod list;
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
+use heddle_json::{Json, object::clip};
 use heddle_kernel::{
-    Digest, Event, EventRecord, GraphId, Json, RunError, RunId, Status, Timestamp, event::FunctionRef,
-    object::clip,
+    Digest, Event, EventRecord, GraphId, RunError, RunId, Status, Timestamp, event::FunctionRef,
 };
 
 pub use self::{functions::*, list::*};

@@ -8,9 +8,9 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use heddle_json::object::clip;
 use heddle_kernel::{
     Digest, RunId, Timestamp,
-    object::clip,
     schedule::{Overlap, Progress, decide},
 };
 use tokio::sync::mpsc;

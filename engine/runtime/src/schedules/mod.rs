@@ -15,8 +15,9 @@ use std::{
     },
 };
 
+use heddle_json::Object;
 use heddle_kernel::{
-    Object, RunId, Timestamp,
+    RunId, Timestamp,
     schedule::{CatchUp, Overlap, check_name},
 };
 use serde::{Deserialize, Serialize};

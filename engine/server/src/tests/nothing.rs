@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{
-    Answer, Digest, EventRecord, Failure, GraphId, Json, RunId, Timestamp, event::FunctionRef,
-};
+use heddle_json::Json;
+use heddle_kernel::{Answer, Digest, EventRecord, Failure, GraphId, RunId, Timestamp, event::FunctionRef};
 use heddle_runtime::ports::*;
 
 /// A journal and functions of which there are none.

@@ -1,6 +1,7 @@
 //! What functions send while they run, as watchers see it.
 
-use heddle_kernel::{Json, RunId};
+use heddle_json::Json;
+use heddle_kernel::RunId;
 use heddle_runtime::Chunk;
 use serde::Serialize;
 use utoipa::ToSchema;

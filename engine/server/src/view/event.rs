@@ -9,10 +9,10 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use heddle_json::{Json, Object, tokens::in_one_line};
 use heddle_kernel::{
-    Event, EventRecord, Json, Level, Next, Object, RunId,
+    Event, EventRecord, Level, Next, RunId,
     event::{Arm, FailureAction, FunctionRef, Item},
-    tokens::in_one_line,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -7,8 +7,9 @@ mod names;
 
 use std::{fmt, sync::Arc};
 
+use heddle_json::{Json, Object};
 use heddle_kernel::{
-    Failure, FailureKind, Json, Level, Object, RunError, RunId, Status, Timestamp,
+    Failure, FailureKind, Level, RunError, RunId, Status, Timestamp,
     run::{BranchPlace, BranchView, ItemPlace, Waiting},
 };
 use heddle_runtime::{RunView, ports::RunRow};

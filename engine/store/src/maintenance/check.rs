@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::object::json;
 use heddle_kernel::{
     Digest, EventRecord, Graph, GraphId, Run, RunId, Status,
     graph::Pins,
-    object::json,
     run::{Graphs, Snapshot},
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};

@@ -14,7 +14,8 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use heddle_kernel::{Digest, Event, EventRecord, GraphId, RunId, Status, Timestamp, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{Digest, Event, EventRecord, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
     QueuedRun, Request, RunDisposition, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText,

@@ -160,7 +160,7 @@ fn has_begun(event: &Event) -> bool {
 
 impl RunDisposition {
     fn of(disposition: ports::RunDisposition) -> Self {
-        let encode = |error| heddle_kernel::object::to_json(&error).get().to_owned();
+        let encode = |error| heddle_json::object::to_json(&error).get().to_owned();
         match disposition {
             ports::RunDisposition::Queued => Self::Queued,
             ports::RunDisposition::Running => Self::Running,

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use heddle_kernel::{Digest, EventRecord, GraphId, Json, RunId, Timestamp, object::json};
+use heddle_json::{Json, object::json};
+use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
     GraphRow, GraphSummary, GroupCounts, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunRow,
     RunSnapshot, ScheduleRow, SecretText, StoreError, Usage,

@@ -6,9 +6,8 @@ use self::kept::*;
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use heddle_kernel::{
-    Digest, Event, FailureKind, RunError, Status, Timestamp, event::FunctionRef, object::json,
-};
+use heddle_json::object::json;
+use heddle_kernel::{Digest, Event, FailureKind, RunError, Status, Timestamp, event::FunctionRef};
 use heddle_runtime::ports::{
     AppendError, GraphRow, LISTED_ERROR_BYTES, PluginRow, PolicyRow, RunFilter, SecretText, Usage,
 };

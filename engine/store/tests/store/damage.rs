@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use heddle_kernel::{EventRecord, RunId, Status, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{EventRecord, RunId, Status};
 use heddle_runtime::ports::{Append, Journal, RunDisposition, RunFilter, RunSnapshot, StoreError};
 use heddle_store::SqliteJournal;
 

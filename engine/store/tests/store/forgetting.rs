@@ -2,7 +2,8 @@
 
 use std::{fs, time::Duration};
 
-use heddle_kernel::{Status, object::json};
+use heddle_json::object::json;
+use heddle_kernel::Status;
 use heddle_runtime::ports::{Append, Journal, RunDisposition, RunSnapshot};
 use heddle_store::SqliteJournal;
 use rusqlite::Connection;

@@ -9,9 +9,9 @@ use std::{
 };
 
 use expect_test::expect_file;
+use heddle_json::{Json, object::to_json};
 use heddle_kernel::{
-    Digest, Event, EventRecord, GraphId, Json, RunError, RunId, Status, Timestamp, event::FunctionRef,
-    object::to_json,
+    Digest, Event, EventRecord, GraphId, RunError, RunId, Status, Timestamp, event::FunctionRef,
 };
 use heddle_runtime::ports::{
     Append, GraphRow, Journal, NewRun, PluginRow, PolicyRow, Request, RunDisposition, RunEnd, RunFilter,

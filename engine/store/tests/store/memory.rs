@@ -2,7 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 
-use heddle_kernel::{Digest, Event, Timestamp, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{Digest, Event, Timestamp};
 use heddle_runtime::ports::{Append, AppendError, Journal, Request, RunDisposition, RunSnapshot, StoreError};
 use heddle_store::MemoryJournal;
 

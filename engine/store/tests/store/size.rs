@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use heddle_kernel::{Event, Object, event::Next, object::json};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{Event, event::Next};
 use heddle_runtime::ports::{Journal, RunDisposition, RunSnapshot};
 
 use crate::{

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{Digest, Event, RunId, Status, Timestamp, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     Append, Journal, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, ScheduleRow,
 };

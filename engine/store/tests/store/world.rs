@@ -5,9 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use heddle_kernel::{
-    Event, EventRecord, FailureKind, GraphId, Level, Object, RunError, RunId, Status, Timestamp, object::json,
-};
+use heddle_json::{Object, object::json};
+use heddle_kernel::{Event, EventRecord, FailureKind, GraphId, Level, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunEnd, RunPosition, RunWait,
 };

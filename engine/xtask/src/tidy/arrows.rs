@@ -5,15 +5,37 @@
 use serde_json::Value;
 
 /// Each part, and the parts that it may name. An arrow that is not here does not exist.
-const ARROWS: [(&str, &[&str]); 8] = [
-    ("heddle-kernel", &[]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("heddle-json", &[]),
+    ("heddle-display", &[]),
+    ("heddle-expr", &["heddle-json"]),
+    ("heddle-schema", &["heddle-json"]),
+    ("heddle-kernel", &["heddle-expr", "heddle-schema", "heddle-json"]),
     ("heddle-diagram", &["heddle-kernel"]),
-    ("heddle-runtime", &["heddle-kernel"]),
-    ("heddle-host", &["heddle-runtime", "heddle-kernel"]),
-    ("heddle-store", &["heddle-runtime", "heddle-kernel"]),
+    ("heddle-runtime", &["heddle-kernel", "heddle-json"]),
+    (
+        "heddle-host",
+        &[
+            "heddle-runtime",
+            "heddle-kernel",
+            "heddle-schema",
+            "heddle-json",
+            "heddle-display",
+        ],
+    ),
+    (
+        "heddle-store",
+        &["heddle-runtime", "heddle-kernel", "heddle-json"],
+    ),
     (
         "heddle-server",
-        &["heddle-runtime", "heddle-diagram", "heddle-kernel"],
+        &[
+            "heddle-runtime",
+            "heddle-diagram",
+            "heddle-kernel",
+            "heddle-json",
+            "heddle-display",
+        ],
     ),
     (
         "heddle-cli",
@@ -24,9 +46,20 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "heddle-runtime",
             "heddle-diagram",
             "heddle-kernel",
+            "heddle-json",
+            "heddle-display",
         ],
     ),
     ("heddle-xtask", &[]),
+];
+
+/// The pure parts: they have no async, no I/O, no clock and no randomness.
+const PURE: [&str; 5] = [
+    "heddle-json",
+    "heddle-display",
+    "heddle-expr",
+    "heddle-schema",
+    "heddle-kernel",
 ];
 
 /// The parts that may name any.
@@ -52,9 +85,9 @@ const OWNERS: [(&str, &str, &[&str]); 3] = [
     ("heddle-server", "axum", &["axum", "utoipa-axum"]),
 ];
 
-/// What the kernel may not name: it has no async, no clock and no randomness. It names jiff to read and
-/// write times; that it asks none for the time is held by its clippy.toml.
-const NOT_IN_KERNEL: [&str; 14] = [
+/// The crates that no pure part may name. The kernel names jiff to read and write times; its clippy.toml
+/// forbids the functions of jiff that read the clock.
+const NOT_IN_PURE: [&str; 14] = [
     "tokio",
     "futures",
     "async",
@@ -117,8 +150,8 @@ fn forbidden(part: &str, allowed: &[&str], other: &str) -> Option<String> {
     {
         return Some(format!("only {owner} names {what}"));
     }
-    let impure = part == "heddle-kernel" && begins(&NOT_IN_KERNEL);
-    impure.then(|| "the kernel has no async, no I/O, no clock and no randomness".to_string())
+    let impure = PURE.contains(&part) && begins(&NOT_IN_PURE);
+    impure.then(|| format!("{part} has no async, no I/O, no clock and no randomness"))
 }
 
 /// Whether a crate is the one of that name or of its family, as `wasmtime-wasi` is of `wasmtime`.
@@ -155,8 +188,25 @@ mod tests {
     #[test]
     fn the_intended_arrows_are_allowed() {
         let violations = violations(&workspace(&[
-            ("heddle-kernel", &["serde", "sha2", "uuid", "dev:proptest"]),
-            ("heddle-runtime", &["heddle-kernel", "tokio", "futures-util"]),
+            ("heddle-json", &["serde"]),
+            ("heddle-expr", &["heddle-json", "cel"]),
+            ("heddle-schema", &["heddle-json", "jsonschema"]),
+            (
+                "heddle-kernel",
+                &[
+                    "heddle-expr",
+                    "heddle-schema",
+                    "heddle-json",
+                    "serde",
+                    "sha2",
+                    "uuid",
+                    "dev:proptest",
+                ],
+            ),
+            (
+                "heddle-runtime",
+                &["heddle-kernel", "heddle-json", "tokio", "futures-util"],
+            ),
             (
                 "heddle-host",
                 &[
@@ -210,17 +260,17 @@ mod tests {
     #[test]
     fn an_arrow_that_runs_the_wrong_way_is_a_violation() {
         let violation = only_violation(&[
-            ("heddle-kernel", &["heddle-runtime"]),
-            ("heddle-runtime", &["heddle-kernel"]),
+            ("heddle-json", &["heddle-kernel"]),
+            ("heddle-kernel", &["heddle-json"]),
         ]);
         assert_eq!(
             violation,
-            "heddle-kernel names heddle-runtime, but it may name no other part"
+            "heddle-json names heddle-kernel, but it may name no other part"
         );
         let violation = only_violation(&[("heddle-runtime", &["heddle-kernel", "heddle-store"])]);
         assert_eq!(
             violation,
-            "heddle-runtime names heddle-store, but of the parts it may name only heddle-kernel"
+            "heddle-runtime names heddle-store, but of the parts it may name only heddle-kernel, heddle-json"
         );
         only_violation(&[("heddle-runtime", &["heddle-cli"])]);
     }
@@ -268,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_has_neither_async_nor_clock_nor_randomness() {
+    fn the_pure_parts_have_neither_async_nor_clock_nor_randomness() {
         for other in [
             "tokio",
             "futures-util",
@@ -278,7 +328,9 @@ mod tests {
             "getrandom",
             "chrono",
         ] {
-            only_violation(&[("heddle-kernel", &[other])]);
+            for part in PURE {
+                only_violation(&[(part, &[other])]);
+            }
             assert_eq!(
                 violations(&workspace(&[("heddle-runtime", &[other])])),
                 Vec::<String>::new()

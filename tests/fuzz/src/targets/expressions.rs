@@ -6,11 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use heddle_kernel::{
-    Json, Object,
-    expr::{Bound, EvalError, Expr, Want},
-    object,
-};
+use heddle_expr::{Bound, EvalError, Expr, Want};
+use heddle_json::{Json, Object, object};
 
 use super::{Target, Verdict};
 use crate::{

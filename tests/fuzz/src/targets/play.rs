@@ -6,12 +6,15 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::{
+    Object,
+    object::{json, to_json},
+};
 use heddle_kernel::{
-    Answer, Digest, EventRecord, Failure, FailureKind, Graph, Input, Object, Outcome, PendingWork, Prepared,
-    Route, Run, RunId, Timestamp, decide,
+    Answer, Digest, EventRecord, Failure, FailureKind, Graph, Input, Outcome, PendingWork, Prepared, Route,
+    Run, RunId, Timestamp, decide,
     event::FunctionRef,
     graph::{Node, NodeAction},
-    object::{json, to_json},
     run::{Graphs, Snapshot},
 };
 use serde_json::{Value, json};

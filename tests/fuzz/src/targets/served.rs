@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use futures_util::future::BoxFuture;
 use heddle_host::{Host, HostSettings};
-use heddle_kernel::{Object, RunId, Timestamp, object};
+use heddle_json::{Object, object};
+use heddle_kernel::{RunId, Timestamp};
 use heddle_runtime::{
     Engine, Ports, RandomIds, Settings, Start, SystemClock,
     ports::{Clock, Functions, NewPlugin},

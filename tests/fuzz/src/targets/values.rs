@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use heddle_host::Host;
-use heddle_kernel::{Failure, FailureKind, Json, Level, Timestamp, object};
+use heddle_json::{Json, object};
+use heddle_kernel::{Failure, FailureKind, Level, Timestamp};
 use heddle_runtime::ports::{Functions, Sink, ToolCall};
 use serde_json::Value;
 use tokio::runtime::Runtime;

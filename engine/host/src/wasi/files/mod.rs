@@ -13,7 +13,8 @@ mod streams;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use heddle_kernel::{Level, object::clip};
+use heddle_json::object::clip;
+use heddle_kernel::Level;
 use wasmtime::{
     StoreContextMut,
     component::{Linker, LinkerInstance, Resource, ResourceTable},

@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use heddle_expr::suggest::Suggestions;
 use serde_json::Value;
 
 use crate::{
     graph::{
         Bounds, Case, Definition, Diagnostic, END, EdgeTarget, Findings, Function, FunctionKind, Node,
-        NodeAction, NodeDefinition, NodeIx, Suggestions, definition::part, start_of,
+        NodeAction, NodeDefinition, NodeIx, definition::part, start_of,
     },
     ids::{GraphId, hex},
 };

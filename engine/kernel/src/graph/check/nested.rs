@@ -210,7 +210,7 @@ fn carried<'k>(node: &'k NodeDefinition, inner: &Definition, key: &'k str) -> Ve
     let begin: Vec<&str> = match &node.input {
         None => vec![key],
         Some(input) => {
-            let takes = |(name, expr): &'k (_, crate::expr::Expr)| -> Option<&'k str> {
+            let takes = |(name, expr): &'k (_, heddle_expr::Expr)| -> Option<&'k str> {
                 let name: &std::sync::Arc<str> = name;
                 let takes = expr.keys_of("state").is_none_or(|keys| keys.contains(key));
                 takes.then_some(&**name)

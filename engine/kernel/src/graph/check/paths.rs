@@ -3,8 +3,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use heddle_expr::suggest::Suggestions;
+
 use crate::graph::{
-    Diagnostic, EdgeTarget, Findings, Function, FunctionKind, Graph, NodeAction, NodeIx, Output, Suggestions,
+    Diagnostic, EdgeTarget, Findings, Function, FunctionKind, Graph, NodeAction, NodeIx, Output,
     definition::part,
 };
 

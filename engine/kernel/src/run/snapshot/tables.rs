@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use heddle_json::{Json, Object};
 use serde::{Deserialize, Serialize};
 
 use super::super::{
@@ -12,7 +13,6 @@ use super::super::{
     apply::Fold,
     view::{Changes, Update},
 };
-use crate::object::{Json, Object};
 
 /// The tables as text.
 #[derive(Debug, Default, Serialize, Deserialize)]

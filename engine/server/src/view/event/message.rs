@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use heddle_kernel::{Event, Next, display, event::FailureAction};
+use heddle_display as display;
+use heddle_kernel::{Event, Next, event::FailureAction};
 use serde::de::IgnoredAny;
 
 use super::Moment;

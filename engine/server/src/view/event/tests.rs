@@ -1,7 +1,8 @@
 //! What each event looks like to a client, word for word.
 
 use expect_test::{Expect, expect};
-use heddle_kernel::{Digest, Failure, FailureKind, GraphId, RunError, Timestamp, object::json};
+use heddle_json::object::json;
+use heddle_kernel::{Digest, Failure, FailureKind, GraphId, RunError, Timestamp};
 use heddle_runtime::Chunk;
 
 use super::*;

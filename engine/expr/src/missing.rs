@@ -1,0 +1,81 @@
+//! Says that a key is missing: what is there instead, and how to ask for it.
+//!
+//! Such an error is made in full only where it ends an evaluation: `||` and loops may forget
+//! thousands of them.
+
+use std::collections::BTreeMap;
+
+use heddle_json::Object;
+
+use super::{
+    plan::Path,
+    read,
+    value::{Key, Value, clipped},
+};
+use crate::suggest::nearest;
+
+/// How many keys a message names.
+const KEYS_SHOWN: usize = 8;
+
+/// Among how many keys the one is looked for that was meant.
+const KEYS_COMPARED: usize = 64;
+
+/// How many characters of a key are shown and compared.
+const KEY_LEN: usize = 40;
+
+/// The first of the keys that are there.
+pub(super) struct There(Vec<String>);
+
+impl There {
+    pub(super) fn in_object(object: &Object) -> Self {
+        Self::of(object.iter().map(|(key, _)| &**key))
+    }
+
+    pub(super) fn in_text(text: &str) -> Self {
+        let keys = read::first_keys(text, KEYS_COMPARED);
+        Self::of(keys.iter().map(String::as_str))
+    }
+
+    fn of<'k>(keys: impl Iterator<Item = &'k str>) -> Self {
+        Self(
+            keys.take(KEYS_COMPARED)
+                .map(|key| clipped(key, KEY_LEN))
+                .collect(),
+        )
+    }
+
+    /// The key that was meant, or the keys where they are few.
+    fn hint(&self, key: &str) -> String {
+        if let Some(near) = nearest(key, self.0.iter().map(String::as_str)) {
+            return format!("; did you mean `{near}`?");
+        }
+        match self.0.len() {
+            0 => "; it has none".into(),
+            1..=KEYS_SHOWN => {
+                let shown: Vec<_> = self.0.iter().map(|key| format!("`{key}`")).collect();
+                format!("; it has {}", shown.join(", "))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// The message for a path whose key at `index` is missing.
+pub(super) fn in_path(path: &Path, index: usize, there: &There) -> String {
+    let key = clipped(&path.keys[index], KEY_LEN);
+    let (of, asked) = (path.up_to(index), path.up_to(index + 1));
+    format!(
+        "{of} has no key `{key}`{}; has({asked}) tells whether it is there",
+        there.hint(&key)
+    )
+}
+
+/// The message for an object that was made or taken out on the way.
+pub(super) fn in_entries(entries: &BTreeMap<Key, Value>, key: &str) -> String {
+    let texts = entries.keys().filter_map(|key| match key {
+        Key::String(text) => Some(&**text),
+        _ => None,
+    });
+    let key = clipped(key, KEY_LEN);
+    format!("the object has no key `{key}`{}", There::of(texts).hint(&key))
+}

@@ -1,0 +1,264 @@
+//! Looks over an expression's text before it is parsed.
+//!
+//! It finds what a parser of grammars explains badly (a string without its end, a bracket
+//! without its partner, `=` for `==`) and how deep the expression can be, so that neither the
+//! parser nor what walks its tree can run out of stack.
+
+use heddle_json::decimal::Decimal;
+
+/// How deep brackets may be nested. The parser takes up to 16 KiB of stack for each level.
+pub const MAX_NESTING: usize = 32;
+
+/// How many operators, selections and calls may depend on one another. The parser and what
+/// walks its tree take about 1 KiB of stack for each. `&&` and `||` are balanced and free.
+pub const MAX_CHAIN: usize = 256;
+
+/// So many significant digits are enough to write any double.
+const DOUBLE_DIGITS: usize = 17;
+
+/// Something wrong at a byte of the text.
+pub(super) struct Fault {
+    pub(super) at: usize,
+    pub(super) message: String,
+}
+
+fn fault<T>(at: usize, message: impl Into<String>) -> Result<T, Fault> {
+    let message = message.into();
+    Err(Fault { at, message })
+}
+
+/// An open bracket and what has been chained within it.
+struct Open {
+    at: usize,
+    bracket: u8,
+    /// The operators since the last comma, `&&`, `||`, `?` or `:`.
+    chain: usize,
+    /// The `?` since the last comma: each holds the next in its last part.
+    choices: usize,
+}
+
+/// Checks a text; the first thing that is wrong ends it. Gives the first number whose digits a double loses, if any.
+pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
+    let bytes = source.as_bytes();
+    let mut open = vec![Open {
+        at: 0,
+        bracket: 0,
+        chain: 0,
+        choices: 0,
+    }];
+    let mut lost = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        let next = bytes.get(at + 1).copied().unwrap_or(0);
+        let mut len = 1;
+        let top = open.last_mut().expect("the whole text is never closed");
+        match bytes[at] {
+            b'/' if next == b'/' => len = source[at..].find('\n').unwrap_or(source.len() - at),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
+                len = word_len(&bytes[at..]);
+                let word = &source[at..at + len];
+                let prefixed = matches!(bytes.get(at + len), Some(b'"' | b'\''))
+                    && word.len() <= 2
+                    && word.bytes().all(|c| matches!(c, b'r' | b'R' | b'b' | b'B'));
+                if prefixed {
+                    let raw = word.bytes().any(|c| matches!(c, b'r' | b'R'));
+                    len += string_len(source, at + len, raw)?;
+                } else if word == "in" {
+                    top.chain += 1;
+                }
+            }
+            b'"' | b'\'' => len = string_len(source, at, false)?,
+            b'`' => match bytes[at + 1..].iter().position(|c| *c == b'`') {
+                Some(end) => len = end + 2,
+                None => return fault(at, "this ` has no end"),
+            },
+            bracket @ (b'(' | b'[' | b'{') => {
+                top.chain += 1;
+                if open.len() > MAX_NESTING {
+                    return fault(
+                        at,
+                        format!(
+                            "brackets are nested more than {MAX_NESTING} deep; give parts to nodes of their own"
+                        ),
+                    );
+                }
+                open.push(Open {
+                    at,
+                    bracket,
+                    chain: 0,
+                    choices: 0,
+                });
+            }
+            bracket @ (b')' | b']' | b'}') => {
+                if partner(top.bracket) != bracket {
+                    return Err(mismatched(top, at, bracket));
+                }
+                open.pop();
+            }
+            b',' => (top.chain, top.choices) = (0, 0),
+            b'?' => (top.chain, top.choices) = (0, top.choices + 1),
+            b':' => top.chain = 0,
+            b'&' | b'|' if next == bytes[at] => (len, top.chain) = (2, 0),
+            b'=' | b'!' | b'<' | b'>' if next == b'=' => {
+                if bytes.get(at + 2) == Some(&b'=') {
+                    return fault(at, "CEL compares with `==` and `!=`, not with three signs");
+                }
+                (len, top.chain) = (2, top.chain + 1);
+            }
+            b'.' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' => top.chain += 1,
+            b'0'..=b'9' => {
+                len = number_len(&bytes[at..]);
+                let start = if source[..at].ends_with('.') { at - 1 } else { at };
+                let text = &source[start..at + len];
+                if lost.is_none() && loses_digits(text) {
+                    let message = format!(
+                        "the number {text} has more digits than a double holds: write it with at most {DOUBLE_DIGITS}"
+                    );
+                    lost = Some(Fault { at: start, message });
+                }
+            }
+            b'!' | b' ' | b'\t' | b'\r' | b'\n' | 0x0c => {}
+            _ => return Err(unknown_character(source, at)),
+        }
+        if open.iter().map(|open| open.chain + open.choices).sum::<usize>() > MAX_CHAIN {
+            return fault(
+                at,
+                format!(
+                    "more than {MAX_CHAIN} operators depend on one another; give parts to nodes of their own"
+                ),
+            );
+        }
+        at += len;
+    }
+    match open.pop() {
+        Some(Open { at, bracket, .. }) if bracket != 0 => {
+            fault(at, format!("this `{}` is never closed", char::from(bracket)))
+        }
+        _ => Ok(lost),
+    }
+}
+
+/// How long the number is that begins with these digits.
+fn number_len(bytes: &[u8]) -> usize {
+    let digits = |from: usize| {
+        let rest = bytes.get(from..).unwrap_or_default();
+        rest.iter().take_while(|c| c.is_ascii_digit()).count()
+    };
+    let mut len = digits(0);
+    if bytes.get(len) == Some(&b'.') && digits(len + 1) > 0 {
+        len += 1 + digits(len + 1);
+    }
+    if matches!(bytes.get(len), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(len + 1), Some(b'+' | b'-')));
+        let exponent = digits(len + 1 + sign);
+        if exponent > 0 {
+            len += 1 + sign + exponent;
+        }
+    }
+    len
+}
+
+/// Whether a number, which is read as a double, has so many digits that the double stands for another number.
+fn loses_digits(text: &str) -> bool {
+    if !text.contains(['.', 'e', 'E']) {
+        return false;
+    }
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    if digits.trim_matches('0').len() <= DOUBLE_DIGITS {
+        return false;
+    }
+    let text = format!("0{text}");
+    // A whole number that a double is may be written with all of its digits.
+    let whole = text.parse::<f64>().ok().filter(|double| double.fract() == 0.0);
+    let whole = whole.and_then(|double| Decimal::parse(&format!("{double:.0}")));
+    Decimal::faithful_double(&text).is_none()
+        && whole.is_none_or(|whole| Decimal::parse(&text) != Some(whole))
+}
+
+fn partner(bracket: u8) -> u8 {
+    match bracket {
+        b'(' => b')',
+        b'[' => b']',
+        b'{' => b'}',
+        _ => 0,
+    }
+}
+
+fn mismatched(top: &Open, at: usize, bracket: u8) -> Fault {
+    let bracket = char::from(bracket);
+    let message = match top.bracket {
+        0 => format!("this `{bracket}` closes nothing"),
+        opened => {
+            let (opened, partner) = (char::from(opened), char::from(partner(opened)));
+            format!("this `{bracket}` stands where `{partner}` must close the `{opened}` before it")
+        }
+    };
+    Fault { at, message }
+}
+
+fn unknown_character(source: &str, at: usize) -> Fault {
+    let found = source[at..].chars().next().unwrap_or(' ');
+    let hint = match found {
+        '=' => "`=` is no operator; values are compared with `==`".into(),
+        '&' => "`&` is no operator; both conditions must hold with `&&`".into(),
+        '|' => "`|` is no operator; one of two conditions must hold with `||`".into(),
+        '“' | '”' | '‘' | '’' => format!("strings stand in plain quotes, not in {found}"),
+        '$' => "variables are named without `$`".into(),
+        found if found.is_alphanumeric() => format!(
+            "`{found}` cannot stand in a name, whose letters are a to z; a key with it is read as state[\"{found}…\"]"
+        ),
+        found if found.is_control() => {
+            format!("the character {} has no meaning here", found.escape_unicode())
+        }
+        found => format!("`{found}` has no meaning here"),
+    };
+    Fault { at, message: hint }
+}
+
+fn word_len(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .position(|c| !c.is_ascii_alphanumeric() && *c != b'_')
+        .unwrap_or(bytes.len())
+}
+
+/// How long the string is that begins with the quote at `start`.
+fn string_len(source: &str, start: usize, raw: bool) -> Result<usize, Fault> {
+    let bytes = source.as_bytes();
+    let quote = bytes[start];
+    let triple = bytes[start..].starts_with(&[quote; 3]);
+    let width = if triple { 3 } else { 1 };
+    let mut at = start + width;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if !raw => at += escape_len(source, at)?,
+            b'\n' | b'\r' if !triple => break,
+            c if c == quote && (!triple || bytes[at..].starts_with(&[quote; 3])) => {
+                return Ok(at + width - start);
+            }
+            _ => at += 1,
+        }
+    }
+    let quotes = &source[start..start + width];
+    fault(start, format!("this string has no end: its {quotes} is missing"))
+}
+
+/// How long the escape is that begins with the backslash at `at`.
+fn escape_len(source: &str, at: usize) -> Result<usize, Fault> {
+    let bytes = &source.as_bytes()[at + 1..];
+    let digits =
+        |len: usize, known: fn(&u8) -> bool| bytes.len() > len && bytes[1..=len].iter().all(known) && len > 0;
+    let hex = |len| digits(len, u8::is_ascii_hexdigit);
+    match bytes.first() {
+        Some(b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'"' | b'\'' | b'\\' | b'?' | b'`') => Ok(2),
+        Some(b'x' | b'X') if hex(2) => Ok(4),
+        Some(b'u') if hex(4) => Ok(6),
+        Some(b'U') if hex(8) => Ok(10),
+        Some(b'0'..=b'3') if digits(2, |c| matches!(c, b'0'..=b'7')) => Ok(4),
+        _ => fault(
+            at,
+            "this is no escape; a backslash itself is written \\\\, or the string as r\"…\"",
+        ),
+    }
+}

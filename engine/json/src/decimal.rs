@@ -1,0 +1,218 @@
+//! The numbers of JSON as what they are: decimals of any length. They are compared and added exactly, and rounded only
+//! where a caller asks for a number of digits ([`written`]).
+//!
+//! A number is never expanded to the size of its exponent: two are compared by their first digits, and a sum
+//! that would need more than [`MAX_DIGITS`] digits is refused.
+
+#[cfg(test)]
+mod tests;
+mod written;
+
+use std::cmp::Ordering;
+
+use num_bigint::{BigInt, Sign};
+
+/// How many digits a sum may have. Any two numbers that doubles can hold have a sum with fewer.
+pub const MAX_DIGITS: usize = 1_200;
+
+/// The most decimal places, in either direction, that an exponent may ask for. It keeps sums of
+/// exponents and lengths far away from the limits of `i64`.
+const MAX_EXPONENT: i64 = 1_000_000_000_000;
+
+/// From how many significant digits on a decimal number may be more than a double can hold.
+const DOUBLE_DIGITS: usize = 16;
+
+/// A decimal number: `0.digits × 10^point`, with a sign. Two are equal where they are the same number, however they
+/// are written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    negative: bool,
+    /// Its digits without zeros at either end; none for zero.
+    digits: String,
+    /// The power of ten of its first digit; 0 for zero.
+    point: i64,
+}
+
+impl Decimal {
+    /// The number that a JSON number is. An exponent of more than twelve digits counts as one of 10^12, which no
+    /// number that is kept has.
+    pub fn of(number: &str) -> Self {
+        let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+        let exponent = exponent
+            .parse::<i64>()
+            .unwrap_or(match exponent.starts_with('-') {
+                true => i64::MIN,
+                false => i64::MAX,
+            });
+        let exponent = exponent.clamp(-MAX_EXPONENT, MAX_EXPONENT);
+        let (negative, mantissa) = sign(mantissa);
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        Self::of_parts(negative, whole, fraction, exponent)
+    }
+
+    /// Reads a number as JSON writes it. `None` where the text is no number, or its exponent is beyond 10^12.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (negative, text) = sign(text);
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all_digits = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return None;
+        }
+        if exponent.unsigned_abs() > MAX_EXPONENT.unsigned_abs() {
+            return None;
+        }
+        Some(Self::of_parts(negative, whole, fraction, exponent))
+    }
+
+    /// A whole number.
+    pub fn of_whole(value: i128) -> Self {
+        Self::of_parts(value < 0, &value.unsigned_abs().to_string(), "", 0)
+    }
+
+    /// A double, as the shortest decimal number that reads back as it; `None` where it is not finite.
+    pub fn of_double(value: f64) -> Option<Self> {
+        value
+            .is_finite()
+            .then(|| Self::parse(&format!("{value:e}")).expect("a finite double is written as a number"))
+    }
+
+    fn of_parts(negative: bool, whole: &str, fraction: &str, exponent: i64) -> Self {
+        let mut digits = String::with_capacity(whole.len() + fraction.len());
+        digits.push_str(whole);
+        digits.push_str(fraction);
+        let zeros = digits.len() - digits.trim_start_matches('0').len();
+        let point = exponent + whole.len() as i64 - zeros as i64;
+        Self::of_digits(negative, &digits, point)
+    }
+
+    /// `0.digits × 10^point`, where the first digit may be 0 only if all are.
+    fn of_digits(negative: bool, digits: &str, point: i64) -> Self {
+        let digits = digits.trim_matches('0');
+        match digits.is_empty() {
+            true => Self {
+                negative: false,
+                digits: String::new(),
+                point: 0,
+            },
+            false => Self {
+                negative,
+                digits: digits.to_owned(),
+                point,
+            },
+        }
+    }
+
+    /// The double that a number's text means, where that double, written in its shortest form, is the
+    /// same number. `None` where the text has digits that the double would lose.
+    pub fn faithful_double(text: &str) -> Option<f64> {
+        let double: f64 = text.parse().ok()?;
+        let significant = text
+            .bytes()
+            .take_while(|c| !matches!(c, b'e' | b'E'))
+            .filter(u8::is_ascii_digit)
+            .count();
+        if significant < DOUBLE_DIGITS && double.is_normal() {
+            return Some(double);
+        }
+        (Self::of_double(double)? == Self::parse(text)?).then_some(double)
+    }
+
+    /// The number without its fraction, where it fits.
+    pub fn truncated(&self) -> Option<i128> {
+        if self.point <= 0 {
+            return Some(0);
+        }
+        // An `i128` has at most 39 digits.
+        let places = usize::try_from(self.point).ok().filter(|places| *places <= 39)?;
+        let kept = &self.digits[..places.min(self.digits.len())];
+        let magnitude: i128 = format!("{kept:0<places$}").parse().ok()?;
+        Some(if self.negative { -magnitude } else { magnitude })
+    }
+
+    /// The whole number that it is, where it is one and fits.
+    pub fn whole(&self) -> Option<i128> {
+        let is_whole = i64::try_from(self.digits.len()).is_ok_and(|len| len <= self.point.max(0));
+        is_whole.then(|| self.truncated()).flatten()
+    }
+
+    /// Whether it is a whole number, of any size.
+    pub fn is_whole(&self) -> bool {
+        self.exponent() >= 0
+    }
+
+    fn is_zero(&self) -> bool {
+        self.digits.is_empty()
+    }
+
+    /// By which power of ten its digits, as a whole number, are multiplied.
+    fn exponent(&self) -> i64 {
+        self.point - self.digits.len() as i64
+    }
+
+    /// The sum, exactly. `None` where it would need too many digits.
+    pub fn add(&self, other: &Self) -> Option<Self> {
+        if self.is_zero() {
+            return Some(other.clone());
+        }
+        if other.is_zero() {
+            return Some(self.clone());
+        }
+        let exponent = self.exponent().min(other.exponent());
+        if self.point.max(other.point) - exponent > MAX_DIGITS as i64 {
+            return None;
+        }
+        let sum = self.scaled(exponent)? + other.scaled(exponent)?;
+        let (sign, digits) = (sum.sign(), sum.magnitude().to_string());
+        let point = exponent + digits.len() as i64;
+        Some(Self::of_digits(sign == Sign::Minus, &digits, point))
+    }
+
+    /// How many times it is this power of ten, which is not above its own.
+    fn scaled(&self, exponent: i64) -> Option<BigInt> {
+        let zeros = usize::try_from(self.exponent() - exponent).ok()?;
+        let digits = format!("{}{}", self.digits, "0".repeat(zeros));
+        let size: BigInt = digits.parse().ok()?;
+        Some(if self.negative { -size } else { size })
+    }
+
+    /// The order of two numbers without their signs, neither of them 0.
+    fn compare_sizes(&self, other: &Self) -> Ordering {
+        // Both begin with a digit other than 0, at the same power of ten: so they compare as texts.
+        self.point
+            .cmp(&other.point)
+            .then_with(|| self.digits.cmp(&other.digits))
+    }
+}
+
+/// Whether a number is negative, and the rest of it.
+fn sign(text: &str) -> (bool, &str) {
+    match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let sign = |number: &Self| match (number.is_zero(), number.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        };
+        sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
+            0 => Ordering::Equal,
+            1 => self.compare_sizes(other),
+            _ => other.compare_sizes(self),
+        })
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
