@@ -47,6 +47,7 @@ pub(super) struct Stored {
     kept: bool,
     last: u32,
     executions: BTreeMap<u64, StoredExecution>,
+    #[serde(rename = "tasks")]
     active_steps: BTreeMap<u64, StoredTask>,
     /// Name and payload, by the number of the event.
     signals: BTreeMap<u64, (u32, u32)>,
