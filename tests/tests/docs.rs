@@ -21,6 +21,7 @@ macro_rules! pages {
 }
 
 pages! {
+    contributing_runs: "CONTRIBUTING.md",
     the_readme_runs: "README.md",
     architecture_runs: "docs/architecture.md",
     durability_runs: "docs/durability.md",
