@@ -67,7 +67,10 @@ impl Tests {
     /// Checks a type, a function of a type, and a column of a table.
     fn check_name(&self, code: &str) -> Result<(), String> {
         let (name, member) = code.split_once("::").unwrap_or((code, ""));
-        let word = |text: &str| text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let word = |text: &str| {
+            text.chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        };
         if is_type(name) && word(member) {
             if !self.types.contains(name) {
                 return Err("the engine has no such type".to_owned());
@@ -136,7 +139,9 @@ fn read(folder: &Path, found: &mut Tests) {
             let text = fs::read_to_string(&path).expect("the file can be read");
             let below = path.strip_prefix(repository()).expect("it is in the repository");
             if below.starts_with("engine") {
-                found.types.extend(defined(&text, &["struct", "enum", "trait", "type"]));
+                found
+                    .types
+                    .extend(defined(&text, &["struct", "enum", "trait", "type"]));
                 found.functions.extend(defined(&text, &["fn"]));
             }
             found.by_file.insert(below.to_owned(), tests(&text));
@@ -210,14 +215,23 @@ mod unit_tests {
 
     #[test]
     fn a_type_a_function_and_a_column_must_exist() {
-        let text = "pub struct Loom<T>(T);\n// struct Warp\nimpl Loom<u8> {\n    async fn weave(&self) {}\n}\n";
+        let text =
+            "pub struct Loom<T>(T);\n// struct Warp\nimpl Loom<u8> {\n    async fn weave(&self) {}\n}\n";
         let names = Tests {
             types: defined(text, &["struct"]).into_iter().collect(),
             functions: defined(text, &["fn"]).into_iter().collect(),
             migrations: "CREATE TABLE runs (\n    id BLOB,\n".to_owned(),
             ..Tests::default()
         };
-        for right in ["Loom", "Loom::weave", "runs.id", "runs", "heddle.db", "PATH", "any text"] {
+        for right in [
+            "Loom",
+            "Loom::weave",
+            "runs.id",
+            "runs",
+            "heddle.db",
+            "PATH",
+            "any text",
+        ] {
             names.check_name(right).unwrap();
         }
         for wrong in ["Warp", "Loom::warp", "runs.weft"] {
