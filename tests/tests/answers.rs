@@ -30,7 +30,7 @@ fn texts(output: &Output) -> (String, String) {
 }
 
 #[test]
-fn an_empty_list_is_told_on_stderr_and_is_nothing_in_json() {
+fn an_empty_list_prints_a_note_on_stderr_and_no_json() {
     let server = Server::start();
     for (list, said) in [
         (&["graph", "list"][..], "no graphs\n"),
@@ -102,7 +102,7 @@ fn malformed_arguments_exit_with_2_and_failures_with_1() {
 }
 
 #[test]
-fn what_the_environment_gives_is_named_by_its_variable() {
+fn settings_from_the_environment_are_named_by_their_variable() {
     let server = Server::start();
     for (variable, value, flag) in [
         ("HEDDLE_TOKEN", "a\u{7f}b", "--token"),
@@ -166,7 +166,7 @@ fn a_run_is_shown_with_its_output_its_graph_and_the_whole_of_a_reason() {
 }
 
 #[test]
-fn plugins_of_a_folder_are_told_apart_where_stdout_goes_elsewhere() {
+fn plugins_of_a_folder_are_reported_one_by_one_if_stdout_is_redirected() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     for plugin in ["starter", "text"] {
@@ -185,7 +185,7 @@ fn steps_of(server: &Server, run: &str, query: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_items_that_a_step_and_a_wait_are_within_are_shown_from_the_outermost_on() {
+fn the_items_around_a_step_or_a_wait_are_shown_from_the_outermost() {
     let server = Server::start();
     server.create(&json!({"name": "cell", "nodes": {"ask": {"wait": {"signal": "go"}}}}));
     let over = json!({"over": "state.row", "as": "cell", "graph": "cell", "into": "out"});

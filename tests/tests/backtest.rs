@@ -20,7 +20,7 @@ fn report(output: &Output) -> Value {
 }
 
 #[test]
-fn the_same_version_gives_the_same_outcomes_and_another_one_is_compared() {
+fn the_same_version_gives_the_same_outcomes_and_a_different_one_is_compared() {
     let server = Server::start();
     let line = server.create_file("plugins/bench/w1.json");
     let count = server.create_file("plugins/bench/w2.json");
@@ -70,7 +70,7 @@ fn the_same_version_gives_the_same_outcomes_and_another_one_is_compared() {
 }
 
 #[test]
-fn recorded_steps_are_taken_from_an_exported_file_without_a_server() {
+fn recorded_steps_are_read_from_an_exported_file_without_a_server() {
     let server = Server::start();
     let graph = server.create(&json!({
         "nodes": {"probe": {"uses": "hostile/clock"}, "flaky": {"uses": "basics/fail", "config": {"kind": "retryable", "times": 1}, "retry": {"attempts": 2, "backoff": "1ms"}},

@@ -92,7 +92,7 @@ fn a_graph_is_created_run_and_followed_to_its_final_state() {
 }
 
 #[test]
-fn what_goes_wrong_is_told_on_stderr_with_an_exit_code() {
+fn errors_are_printed_on_stderr_with_an_exit_code() {
     let server = Server::start();
     let code = |arguments: &[&str]| run(&server, arguments).status.code();
     let broken = server.folder().join("graph.json");
@@ -182,7 +182,7 @@ fn a_graph_is_written_in_yaml_and_its_run_signalled() {
 }
 
 #[test]
-fn a_cancelled_run_is_told_and_exits_with_a_failure() {
+fn a_cancelled_run_is_reported_and_exits_with_a_failure() {
     let server = Server::start();
     let path = server.folder().join("ask.yml").display().to_string();
     std::fs::write(&path, YAML).unwrap();
@@ -290,7 +290,7 @@ fn a_graph_is_drawn_from_its_file_without_a_server_and_by_its_name_with_one() {
 }
 
 #[test]
-fn a_run_is_steered_shown_and_carried_over_by_commands() {
+fn a_run_is_controlled_inspected_exported_and_imported_by_commands() {
     let (server, other) = (Server::start(), Server::start());
     let path = server.folder().join("ask.yaml").display().to_string();
     std::fs::write(
@@ -424,7 +424,7 @@ fn every_list_is_printed_as_json_lines_on_demand() {
 }
 
 #[test]
-fn what_the_server_refuses_is_told_by_the_flags_of_the_command() {
+fn a_refusal_of_the_server_names_the_flags_of_the_command() {
     let server = Server::start();
     let id = stdout(&run(
         &server,
@@ -460,7 +460,7 @@ fn text_of(output: &Output) -> String {
 }
 
 #[test]
-fn help_tells_every_command_in_a_group() {
+fn help_lists_every_command_in_a_group() {
     let help = Command::new(heddle()).arg("--help").output().unwrap();
     let help = stdout(&help);
     for line in [

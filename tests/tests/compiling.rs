@@ -217,7 +217,7 @@ fn the_compiler_of_a_server_that_is_killed_ends() {
 }
 
 #[test]
-fn two_are_compiled_at_once_and_the_next_is_told_when_to_come_again() {
+fn two_components_compile_at_once_and_the_next_gets_retry_after() {
     let server = server(&[
         "--compile-at-once",
         "2",
@@ -248,7 +248,7 @@ fn two_are_compiled_at_once_and_the_next_is_told_when_to_come_again() {
 }
 
 #[test]
-fn a_component_that_waits_is_compiled_when_its_turn_comes() {
+fn a_queued_component_is_compiled_when_a_slot_is_free() {
     let server = server(&["--compile-timeout", "600"]);
     let first = begin(&server, &slow());
     until("a compiler is started", || !compilers(server.pid()).is_empty());
@@ -264,7 +264,7 @@ fn a_component_that_waits_is_compiled_when_its_turn_comes() {
 }
 
 #[test]
-fn a_server_that_starts_says_so_and_can_be_stopped() {
+fn a_starting_server_reports_it_and_can_be_stopped() {
     let place = place(&["--compile-timeout", "600"]);
     let plugin = place.folder().join("plugins/slow.wasm");
     std::fs::write(&plugin, slow()).unwrap();

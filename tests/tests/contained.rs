@@ -49,7 +49,7 @@ fn with_policy(policy: &str) -> Server {
 }
 
 #[test]
-fn a_name_with_grants_is_neither_taken_over_nor_removed_without_a_word_for_it() {
+fn a_plugin_with_grants_is_neither_replaced_nor_removed_without_confirmation() {
     let server = with_policy("plugins: {granted: {clock: true}, later: {random: true}}");
     for identity in ["granted@99.0.0", "later@1.0.0"] {
         let problem = register(&server, identity, "").problem(409);
@@ -94,7 +94,7 @@ fn a_name_with_grants_is_neither_taken_over_nor_removed_without_a_word_for_it() 
 }
 
 #[test]
-fn a_policy_with_digests_is_for_these_components_alone() {
+fn a_policy_with_digests_applies_only_to_these_components() {
     let digest = Command::new("sha256sum")
         .arg(component("fixtures/granted"))
         .output()
@@ -213,7 +213,7 @@ fn compiled_code_that_was_changed_or_replaced_is_compiled_again() {
 
 #[cfg(unix)]
 #[test]
-fn what_has_the_content_of_runs_is_for_its_owner_alone() {
+fn files_with_content_of_runs_are_readable_only_by_their_owner() {
     use std::os::unix::fs::PermissionsExt;
 
     let server = Server::start();

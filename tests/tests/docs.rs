@@ -73,7 +73,7 @@ fn every_page_that_has_code_is_run() {
 }
 
 #[test]
-fn every_command_and_route_that_a_text_names_is_there() {
+fn every_command_and_route_that_a_text_names_exists() {
     let openapi = heddle_tests::Server::start().get("/openapi.json").ok();
     let known = docs::Known::find(&openapi);
     let pages = docs::pages();
@@ -83,7 +83,7 @@ fn every_command_and_route_that_a_text_names_is_there() {
 }
 
 #[test]
-fn every_test_that_a_page_names_is_there() {
+fn every_test_that_a_page_names_exists() {
     let tests = docs::Tests::find();
     let pages = docs::pages();
     let wrong: Vec<String> = pages.iter().flat_map(|path| tests.check_page(path)).collect();
@@ -91,7 +91,7 @@ fn every_test_that_a_page_names_is_there() {
 }
 
 #[test]
-fn every_link_to_a_file_or_a_heading_leads_there() {
+fn every_link_to_a_file_or_a_heading_has_a_target() {
     let pages = docs::pages();
     let wrong: Vec<String> = pages.iter().flat_map(|path| docs::check_links(path)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

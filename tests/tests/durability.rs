@@ -150,7 +150,7 @@ fn branches_maps_graphs_sleeps_retries_and_signals_survive_kills() {
 }
 
 #[test]
-fn a_watcher_that_comes_back_after_a_kill_sees_each_event_once() {
+fn a_watcher_that_reconnects_after_a_kill_gets_each_event_once() {
     let mut server = Server::start();
     let graph = slow(&server);
     let run = server.start_run(&graph, &json!({}));
@@ -167,7 +167,7 @@ fn a_watcher_that_comes_back_after_a_kill_sees_each_event_once() {
 }
 
 #[test]
-fn a_stop_is_graceful_and_the_run_goes_on_at_the_next_start() {
+fn a_stop_is_graceful_and_the_run_continues_after_the_next_start() {
     let mut server = Server::start();
     // The call is under way when the server stops; the wait keeps the run from ending before that.
     let graph = server.create(&json!({
@@ -215,7 +215,7 @@ fn ctrl_c_stops_it_as_well() {
 }
 
 #[test]
-fn thousands_of_runs_of_real_components_go_on_at_once() {
+fn thousands_of_runs_of_real_components_are_active_at_once() {
     let server = Server::start();
     let graph = server.create_file("plugins/bench/w1.json");
     let start = || {
@@ -245,7 +245,7 @@ fn thousands_of_runs_of_real_components_go_on_at_once() {
 }
 
 #[test]
-fn a_run_keeps_to_the_plugin_that_it_began_with() {
+fn a_run_keeps_the_plugin_version_that_it_started_with() {
     let mut server = Server::start();
     let graph = server.create(&json!({
         "nodes": {"s": {"uses": "hostile/sleep", "config": {"ms": 300}}, "t": {"uses": "bench/touch", "config": {"key": "t"}}},
@@ -287,7 +287,7 @@ fn a_second_server_on_the_same_store_is_refused() {
 }
 
 #[test]
-fn a_wrong_start_says_what_to_do() {
+fn a_wrong_start_prints_what_to_do() {
     let output = |arguments: &[&str]| {
         let output = std::process::Command::new(heddle())
             .arg("serve")

@@ -19,7 +19,7 @@ fn env(server: &Server, grants: Option<Value>) -> Value {
 }
 
 #[test]
-fn grants_are_set_over_http_where_the_operator_allows_it_and_kept() {
+fn grants_are_set_over_http_if_the_operator_allows_it_and_stored() {
     let closed = Server::start();
     for answer in [
         closed.get(POLICY),
@@ -73,7 +73,7 @@ fn grants_are_set_over_http_where_the_operator_allows_it_and_kept() {
 }
 
 #[test]
-fn what_the_policy_file_says_of_a_plugin_stands() {
+fn the_policy_file_overrides_stored_policies() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.yaml");
     std::fs::write(&file, "plugins:\n  granted:\n    env: {COLOUR: blue}\n").unwrap();
@@ -91,7 +91,7 @@ fn what_the_policy_file_says_of_a_plugin_stands() {
 }
 
 #[test]
-fn a_file_system_that_does_not_answer_holds_up_nothing_but_its_plugin() {
+fn a_hanging_file_system_blocks_only_its_plugin() {
     let folder = tempfile::tempdir().unwrap();
     let (data, gate) = (folder.path().join("data"), folder.path().join("gate"));
     std::fs::create_dir(&data).unwrap();

@@ -207,7 +207,7 @@ fn a_field_that_may_be_left_out_may_be_null() {
 }
 
 #[test]
-fn a_request_is_the_same_however_its_json_is_spaced() {
+fn whitespace_in_json_does_not_change_a_request() {
     let server = Server::start();
     let graph = json!({"name": "ask", "nodes": {"ask": {"wait": {"signal": "go"}}}});
     server.create(&graph);

@@ -334,7 +334,7 @@ fn a_page_of_another_origin_can_neither_start_a_run_nor_open_the_socket() {
 }
 
 #[test]
-fn what_is_too_large_or_malformed_is_refused_and_the_server_carries_on() {
+fn large_or_malformed_requests_are_refused_and_the_server_continues() {
     let server = Server::start();
     let large = format!(
         "{{\"nodes\": {{\"extract\": {{}}}}, \"name\": \"{}\"}}",

@@ -37,7 +37,7 @@ fn of_type<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
 }
 
 #[test]
-fn a_fork_is_told_with_its_branches_and_a_join_with_those_that_met() {
+fn events_of_forks_and_joins_name_their_branches() {
     let server = Server::start();
     let graph = server.create(&json!({
         "nodes": {"split": set("split"), "left": set("left"), "right": set("right"), "meet": set("met")},
@@ -65,7 +65,7 @@ fn a_fork_is_told_with_its_branches_and_a_join_with_those_that_met() {
 }
 
 #[test]
-fn a_map_and_a_graph_in_a_graph_are_told_by_their_own_events() {
+fn maps_and_nested_graphs_have_their_own_events() {
     let server = Server::start();
     server.create(&json!({"name": "inner", "nodes": {"in": set("inside")}}));
     let graph = server.create(&json!({
@@ -91,7 +91,7 @@ fn a_map_and_a_graph_in_a_graph_are_told_by_their_own_events() {
 }
 
 #[test]
-fn a_wait_is_shown_with_its_prompt_and_goes_on_with_its_signal() {
+fn a_wait_is_shown_with_its_prompt_and_continues_with_its_signal() {
     let server = Server::start();
     server.create(&approval());
     let run = start(&server, "approval");
@@ -159,7 +159,7 @@ fn a_run_keeps_a_thousand_signals_and_no_more() {
 }
 
 #[test]
-fn a_run_that_waits_is_there_after_a_kill_and_goes_on() {
+fn a_waiting_run_survives_a_kill_and_continues() {
     let mut server = Server::start();
     server.create(&approval());
     let run = start(&server, "approval");
@@ -172,7 +172,7 @@ fn a_run_that_waits_is_there_after_a_kill_and_goes_on() {
 }
 
 #[test]
-fn a_run_is_cancelled_once_and_what_it_did_is_undone() {
+fn a_run_is_cancelled_once_and_its_compensations_run() {
     let server = Server::start();
     let graph = server.create(&json!({
         "nodes": {
@@ -205,7 +205,7 @@ fn a_run_is_cancelled_once_and_what_it_did_is_undone() {
 }
 
 #[test]
-fn a_check_tells_everything_and_keeps_nothing() {
+fn a_check_reports_all_problems_and_stores_nothing() {
     let server = Server::start();
     let check = |graph: &Value| server.post("/v1/graphs:check", graph).ok();
     let wrong = check(&json!({"nodes": {"a": {"uses": "basics/sett"}}, "edges": {"a": "b"}}));
@@ -256,7 +256,7 @@ fn a_check_warns_of_a_key_that_a_graph_and_one_that_it_runs_append_to() {
 }
 
 #[test]
-fn a_graph_is_drawn_by_id_and_name_and_its_form_is_served() {
+fn a_graph_is_drawn_by_id_and_name_and_its_schema_is_served() {
     let server = Server::start();
     let id = server.create(&approval());
     let svg = server.get(&format!("/v1/graphs/{id}/picture"));

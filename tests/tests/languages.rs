@@ -204,7 +204,7 @@ fn tools_are_called_from_each_language_in_each() {
 }
 
 #[test]
-fn a_node_in_each_language_says_where_the_run_goes() {
+fn a_node_in_each_language_routes_the_run() {
     let server = server();
     for language in LANGUAGES {
         let graph = server.create(&json!({
@@ -243,7 +243,7 @@ fn c_reads_and_writes_json_of_every_form() {
 }
 
 #[test]
-fn many_calls_of_an_interpreter_go_on_at_once() {
+fn many_calls_of_an_interpreter_run_concurrently() {
     let server = server();
     let numbers: Vec<u32> = (1..=1000).collect();
     thread::scope(|scope| {

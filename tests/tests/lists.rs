@@ -295,7 +295,7 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
 }
 
 #[test]
-fn the_input_of_a_step_is_what_its_function_got() {
+fn the_recorded_input_of_a_step_is_the_input_of_its_function() {
     let server = Server::start();
     let echo = |input: Value| json!({"uses": "basics/echo", "input": input, "output": "seen"});
     server.create(&json!({"name": "inner", "nodes": {"e": echo(json!({"all": "state", "began": "input"}))}}));

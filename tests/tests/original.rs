@@ -12,7 +12,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn the_original_example_runs_as_it_stands() {
+fn the_original_example_runs_unchanged() {
     let server = Server::start();
     let graph = json!({
         "nodes": {"extract": {}, "analyze": {}},
@@ -63,7 +63,7 @@ fn the_original_example_runs_as_it_stands() {
 }
 
 #[test]
-fn the_state_to_begin_with_has_any_of_its_three_names() {
+fn the_initial_state_is_accepted_under_any_of_its_three_names() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"extract": {}}}));
     for name in ["initial_state", "state", "input"] {
@@ -81,7 +81,7 @@ fn the_state_to_begin_with_has_any_of_its_three_names() {
 }
 
 #[test]
-fn a_node_repeats_and_branches_as_its_function_says() {
+fn a_node_repeats_and_branches_by_the_route_of_its_function() {
     let server = Server::start();
     let graph = server.create_file("plugins/bench/w2.json");
     let even = server.run(&graph, &json!({}));
@@ -126,7 +126,7 @@ fn next_and_loop_in_a_tools_result_route_and_stay_out_of_the_state() {
 }
 
 #[test]
-fn a_watcher_goes_on_after_the_last_event_that_it_saw() {
+fn a_watcher_continues_after_its_last_event() {
     let server = Server::start();
     let graph = server.create_file("plugins/bench/w1.json");
     let run = server.start_run(&graph, &json!({}));
@@ -156,7 +156,7 @@ fn an_unknown_run_closes_the_socket_with_a_code_and_a_reason() {
 }
 
 #[test]
-fn errors_say_what_is_wrong_in_detail() {
+fn errors_explain_the_problem_in_detail() {
     let server = Server::start();
     server
         .get("/graph/state/018f0000-0000-7000-8000-000000000000")
@@ -191,7 +191,7 @@ fn errors_say_what_is_wrong_in_detail() {
 }
 
 #[test]
-fn a_run_that_fails_tells_node_and_message_and_keeps_its_state() {
+fn a_failed_run_reports_node_and_message_and_keeps_its_state() {
     let server = Server::start();
     let graph = server.create(&json!({
         "nodes": {"t": {"uses": "bench/touch", "config": {"key": "k"}}, "panic": {}},
@@ -214,7 +214,7 @@ fn a_run_that_fails_tells_node_and_message_and_keeps_its_state() {
 }
 
 #[test]
-fn a_run_that_waits_and_is_cancelled_is_told_in_the_same_shape() {
+fn a_run_cancelled_while_waiting_is_reported_in_the_same_form() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"ask": {"wait": {"signal": "answer"}}}}));
     let run = server.start_run(&graph, &json!({"a": 1}));

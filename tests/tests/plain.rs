@@ -18,7 +18,7 @@ fn server() -> (Server, Value) {
 }
 
 #[test]
-fn registering_it_tells_its_tools_and_what_no_tool_was_made_of() {
+fn registration_reports_the_tools_and_the_exports_without_a_tool() {
     let (server, plugin) = server();
     let left_out = plugin["left_out"].as_array().unwrap();
     assert_eq!(left_out.len(), 4);
@@ -39,7 +39,7 @@ fn registering_it_tells_its_tools_and_what_no_tool_was_made_of() {
 }
 
 #[test]
-fn the_command_tells_what_no_tool_was_made_of() {
+fn the_command_reports_the_exports_without_a_tool() {
     let server = Server::start();
     let typed = component("fixtures/typed").display().to_string();
     for arguments in [["inspect", &typed, "--name"], ["add", &typed, "--name"]] {
@@ -117,7 +117,7 @@ fn its_functions_are_nodes_of_a_graph() {
 }
 
 #[test]
-fn a_function_without_a_result_is_a_node_and_one_whose_result_is_no_update_needs_an_output() {
+fn functions_without_a_result_are_nodes_and_results_that_are_no_update_need_an_output() {
     let (server, _) = server();
     let graph = server.create(&json!({"nodes": {"nothing": {"uses": "typed/shapes.nothing"}}}));
     let run = server.run(&graph, &json!({"a": 1}));
@@ -139,7 +139,7 @@ fn a_function_without_a_result_is_a_node_and_one_whose_result_is_no_update_needs
 }
 
 #[test]
-fn a_graph_that_gives_a_function_what_it_does_not_take_is_refused() {
+fn a_graph_with_input_that_a_function_does_not_accept_is_refused() {
     let (server, _) = server();
     let graph = json!({
         "nodes": {"total": {"uses": "typed/shapes.divide", "input": {"a": "1", "c": "2"}, "output": "half"}},

@@ -25,27 +25,27 @@ fn does_as_its_readme_says(language: &str) {
 }
 
 #[test]
-fn a_project_in_python_does_as_its_readme_says() {
+fn the_readme_of_a_project_in_python_works() {
     does_as_its_readme_says("python");
 }
 
 #[test]
-fn a_project_in_javascript_does_as_its_readme_says() {
+fn the_readme_of_a_project_in_javascript_works() {
     does_as_its_readme_says("js");
 }
 
 #[test]
-fn a_project_in_c_does_as_its_readme_says() {
+fn the_readme_of_a_project_in_c_works() {
     does_as_its_readme_says("c");
 }
 
 #[test]
-fn a_project_in_rust_does_as_its_readme_says() {
+fn the_readme_of_a_project_in_rust_works() {
     does_as_its_readme_says("rust");
 }
 
 #[test]
-fn a_folder_that_is_there_and_a_name_that_no_plugin_has_are_refused() {
+fn an_existing_folder_and_an_invalid_name_are_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let new = |name: &str| {
         let mut new = Command::new(heddle());

@@ -68,7 +68,7 @@ impl Watched {
 }
 
 #[test]
-fn a_changed_file_is_a_new_version_for_new_runs_and_for_no_run_in_flight() {
+fn a_changed_file_is_a_new_version_for_new_runs_only() {
     let watched = Watched::start();
     let server = &watched.server;
     let graph = watched.graph();
@@ -98,7 +98,7 @@ fn a_changed_file_is_a_new_version_for_new_runs_and_for_no_run_in_flight() {
 }
 
 #[test]
-fn what_there_was_before_comes_back() {
+fn earlier_plugin_versions_return() {
     let watched = Watched::start();
     let graph = watched.graph();
     std::fs::write(&watched.file, shop("1.0.0", "more")).unwrap();
@@ -112,7 +112,7 @@ fn what_there_was_before_comes_back() {
 }
 
 #[test]
-fn a_broken_file_takes_nothing_away_and_is_tried_again_when_it_changes() {
+fn a_broken_file_removes_no_plugin_and_is_retried_when_it_changes() {
     let watched = Watched::start();
     let server = &watched.server;
     // Half a file: a build or a copy that pauses.
@@ -132,7 +132,7 @@ fn a_broken_file_takes_nothing_away_and_is_tried_again_when_it_changes() {
 }
 
 #[test]
-fn a_file_that_is_added_is_registered_and_one_that_is_gone_leaves_its_plugin() {
+fn an_added_file_is_registered_and_a_removed_file_keeps_its_plugin() {
     let watched = Watched::start();
     let server = &watched.server;
     let added = watched.file.with_file_name("given.wasm");
@@ -147,7 +147,7 @@ fn a_file_that_is_added_is_registered_and_one_that_is_gone_leaves_its_plugin() {
 }
 
 #[test]
-fn a_folder_that_comes_back_is_followed_again() {
+fn a_folder_that_reappears_is_watched_again() {
     let watched = Watched::start();
     let server = &watched.server;
     let folder = watched.file.parent().unwrap();
@@ -162,7 +162,7 @@ fn a_folder_that_comes_back_is_followed_again() {
 }
 
 #[test]
-fn a_server_that_follows_its_folder_stops_when_asked() {
+fn a_server_that_watches_its_folder_stops_on_request() {
     let mut watched = Watched::start();
     // `stop` fails if the process does not end.
     let (code, _) = watched.server.stop("TERM");

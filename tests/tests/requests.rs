@@ -308,7 +308,7 @@ fn no_password_is_shown_wherever_it_is_written() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_with_what_to_do() {
+fn an_unreachable_server_is_reported_with_a_hint() {
     let nobody = refusal(&run(&["graph", "list", "--server", "http://127.0.0.1:1"]), 1);
     assert!(
         nobody.contains("is a server running at http://127.0.0.1:1?") && nobody.contains("`heddle serve`"),

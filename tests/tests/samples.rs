@@ -202,7 +202,7 @@ fn summarize_keeps_the_sentences_that_an_independent_textrank_keeps() {
 }
 
 #[test]
-fn starter_takes_a_text_apart() {
+fn starter_splits_a_text() {
     let server = Server::start();
     let text = "On 5 March 2024 we paid 1,234.50 for 3 looms; see https://example.org/looms.";
     let state = run(&server, "starter", &json!({"input": text}))["state"].clone();

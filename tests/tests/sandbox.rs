@@ -69,7 +69,7 @@ fn every_bad_guest_fails_its_step_with_a_clear_error() {
 }
 
 #[test]
-fn answers_that_are_not_what_they_should_be_are_named() {
+fn unexpected_responses_are_reported() {
     let server = server();
     let plugins = server.get("/v1/plugins/raw").ok();
     let functions = plugins["versions"][0]["functions"]
@@ -93,7 +93,7 @@ fn answers_that_are_not_what_they_should_be_are_named() {
 }
 
 #[test]
-fn megabytes_of_logs_end_the_step_and_what_came_before_is_kept() {
+fn megabytes_of_logs_end_the_step_and_earlier_lines_are_kept() {
     let server = server();
     let run = run_of(&server, "hostile/flood", json!(null));
     assert_eq!(run["status"], "failed", "{run}");
@@ -150,7 +150,7 @@ fn a_node_narrows_its_limits_and_wrong_ones_are_found_at_creation() {
 }
 
 #[test]
-fn what_a_guest_writes_becomes_log_events_with_node_step_and_level() {
+fn output_of_a_guest_becomes_log_events_with_node_step_and_level() {
     let server = server();
     let run = run_of(&server, "hostile/say", json!(null));
     let logs: Vec<&Value> = run["logs"]
@@ -172,7 +172,7 @@ fn what_a_guest_writes_becomes_log_events_with_node_step_and_level() {
 }
 
 #[test]
-fn a_function_can_do_nothing_that_it_was_not_granted_and_repeats_bit_for_bit() {
+fn a_function_without_grants_is_confined_and_repeats_bit_for_bit() {
     let server = server();
     let graph = server.create(&json!({"nodes": {"bad": {"uses": "hostile/clock"}}}));
     let first = server.run(&graph, &json!({}));
@@ -226,7 +226,7 @@ fn times(server: &Server, graph: &str, count: usize) -> Vec<Duration> {
 }
 
 #[test]
-fn others_are_served_while_everything_hostile_rages() {
+fn other_clients_are_served_during_all_attacks() {
     // It takes connections, and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_at = format!("http://{}", silent.local_addr().unwrap());

@@ -43,7 +43,7 @@ fn stdout(output: &Output) -> String {
 }
 
 #[test]
-fn a_schedule_is_created_runs_by_itself_and_is_deleted() {
+fn a_schedule_is_created_starts_runs_and_is_deleted() {
     let server = Server::start();
     sets(&server, "report");
     let schedule = json!({
@@ -94,7 +94,7 @@ fn a_schedule_is_created_runs_by_itself_and_is_deleted() {
 }
 
 #[test]
-fn what_is_null_in_a_schedule_has_its_default() {
+fn null_in_a_schedule_means_the_default() {
     let server = Server::start();
     sets(&server, "report");
     let created = server.post(
@@ -123,7 +123,7 @@ fn what_is_null_in_a_schedule_has_its_default() {
 }
 
 #[test]
-fn a_schedule_that_is_wrong_is_refused_with_the_place() {
+fn a_wrong_schedule_is_refused_with_a_pointer() {
     let server = Server::start();
     sets(&server, "report");
     let with = |key: &str, value: Value| {
@@ -183,7 +183,7 @@ fn a_schedule_that_is_wrong_is_refused_with_the_place() {
 }
 
 #[test]
-fn the_command_creates_shows_and_steers_schedules() {
+fn the_command_creates_shows_and_controls_schedules() {
     let server = Server::start();
     sets(&server, "report");
     let created = stdout(&command(
@@ -233,7 +233,7 @@ fn the_command_creates_shows_and_steers_schedules() {
 }
 
 #[test]
-fn a_server_with_few_places_queues_and_then_refuses() {
+fn a_server_with_few_slots_queues_and_then_refuses() {
     let server = Server::start_with(&["--max-runs", "1", "--max-queued", "1"]);
     let slow = server.create(&json!({"nodes": {"ask": {"wait": {"signal": "go"}}}, "limits": {"group": {}}}));
     let body = json!({"graph": slow});
@@ -263,7 +263,7 @@ fn a_server_with_few_places_queues_and_then_refuses() {
 }
 
 #[test]
-fn a_run_is_forgotten_by_hand_or_when_it_was_kept_long_enough() {
+fn a_run_is_deleted_on_request_or_when_its_retention_ends() {
     let folder = tempfile::tempdir().unwrap();
     let exports = folder.path().join("exports");
     let server = Server::start_with(&[

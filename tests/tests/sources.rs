@@ -99,7 +99,7 @@ fn digest(pushed: &str) -> &str {
 }
 
 #[test]
-fn files_and_folders_are_added_and_one_that_is_refused_holds_up_none() {
+fn files_and_folders_are_added_even_if_one_is_refused() {
     let desk = Desk::new();
     desk.write("many/a.wasm", "one@1.0.0");
     desk.write("many/b.wasm", "two@2.0.0");
@@ -186,7 +186,7 @@ fn a_component_is_pushed_pulled_and_pinned() {
 }
 
 #[test]
-fn what_a_lock_file_names_is_added_to_another_server_exactly() {
+fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
     let (registry, desk) = (Registry::start(), Desk::new());
     let told = desk.refused(&["plugin", "add", "--locked"]);
     assert!(told.contains("heddle.lock pins nothing"), "{told}");
@@ -218,7 +218,7 @@ fn what_a_lock_file_names_is_added_to_another_server_exactly() {
 }
 
 #[test]
-fn what_was_changed_in_the_registry_is_refused() {
+fn content_changed_in_the_registry_is_refused() {
     let (registry, desk) = (Registry::start(), Desk::new());
     let tag = registry.reference("tools/shop:1");
     let file = desk.write("shop.wasm", "shop@1.0.0");
@@ -265,7 +265,7 @@ fn what_was_changed_in_the_registry_is_refused() {
 }
 
 #[test]
-fn a_registry_with_users_wants_to_know_who_asks() {
+fn a_registry_with_users_requires_credentials() {
     let (registry, mut desk) = (Registry::start_with_users(), Desk::new());
     let tag = registry.reference("shop:1");
     let file = desk.write("shop.wasm", "shop@1.0.0");
@@ -432,7 +432,7 @@ fn credentials_follow_no_redirect_and_no_upload_to_another_host() {
 }
 
 #[test]
-fn what_cannot_be_had_from_a_registry_says_why() {
+fn an_unavailable_registry_item_is_reported_with_the_reason() {
     let (registry, desk) = (Registry::start(), Desk::new());
     let nothing = registry.reference("nothing:1");
     let refused = desk.refused(&["plugin", "add", &nothing]);
@@ -462,7 +462,7 @@ fn what_cannot_be_had_from_a_registry_says_why() {
 }
 
 #[test]
-fn a_plugin_is_looked_at_before_it_is_added_and_after() {
+fn a_plugin_is_inspected_before_and_after_it_is_added() {
     let desk = Desk::new();
     let nameless = desk.file("nameless.wasm").display().to_string();
     std::fs::copy(component("fixtures/raw-tool"), &nameless).unwrap();

@@ -48,7 +48,7 @@ fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> Answer {
 }
 
 #[test]
-fn a_paused_run_stands_still_and_goes_on_when_it_is_resumed() {
+fn a_paused_run_starts_no_step_until_it_is_resumed() {
     let server = Server::start();
     let run = server.start_run(&asks(&server), &json!({}));
     let seq = tell(&server, &run, "pause", &json!({"reason": "not before noon"})).ok()["seq"].clone();
@@ -129,7 +129,7 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
 }
 
 #[test]
-fn a_run_is_upgraded_where_it_fits_and_told_where_it_does_not() {
+fn a_run_is_upgraded_if_it_fits_and_refused_if_it_does_not() {
     let server = Server::start();
     let run = server.start_run(&asks(&server), &json!({}));
     tell(&server, &run, "pause", &json!({})).ok();
@@ -162,7 +162,7 @@ fn waits(server: &Server, run: &str) {
 }
 
 #[test]
-fn a_fork_goes_on_from_a_step_with_another_state() {
+fn a_fork_continues_from_a_step_with_a_changed_state() {
     let server = Server::start();
     let graph = server.create(&json!({
         "name": "gate", "start": "score",
@@ -212,7 +212,7 @@ fn a_fork_goes_on_from_a_step_with_another_state() {
 }
 
 #[test]
-fn a_fork_makes_again_what_was_under_way_beside_its_step() {
+fn a_fork_repeats_calls_that_were_active_beside_its_step() {
     let server = Server::start();
     let graph = server.create(&json!({
         "start": "a",
@@ -253,7 +253,7 @@ fn a_fork_makes_again_what_was_under_way_beside_its_step() {
 }
 
 #[test]
-fn the_steps_of_a_run_are_listed_and_looked_back_at() {
+fn the_steps_of_a_run_are_listed_and_shown() {
     let server = Server::start();
     server.create(&json!({"name": "inner", "nodes": {"x": set(&json!({"x": 1}))}}));
     let graph = server.create(&json!({
@@ -526,7 +526,7 @@ fn a_request_with_a_key_is_carried_out_once() {
 }
 
 #[test]
-fn a_cancelled_run_lets_a_call_finish_within_its_grace() {
+fn a_cancelled_run_lets_a_call_finish_within_its_grace_period() {
     let server = Server::start();
     let graph = server.create(&json!({
         "start": "slow",

@@ -82,7 +82,7 @@ fn a_store_is_checked_and_copied_while_its_server_runs() {
 }
 
 #[test]
-fn what_is_damaged_is_told_run_by_run() {
+fn damage_is_reported_for_each_run() {
     let (_folder, path) = golden(3);
     let sound = store(&path, &["check"]);
     assert!(sound.status.success(), "{sound:?}");

@@ -115,7 +115,7 @@ fn chunks_reach_a_stream_of_events_in_order() {
 }
 
 #[test]
-fn who_is_too_slow_for_the_chunks_holds_nobody_up_and_is_told_how_many_it_missed() {
+fn a_slow_watcher_blocks_nobody_and_gets_the_number_of_missed_chunks() {
     let server = Server::start();
     let graph = server.create(&json!({
         "nodes": {

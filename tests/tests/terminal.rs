@@ -224,7 +224,7 @@ fn no_argument_that_a_message_repeats_acts_on_the_terminal() {
 }
 
 #[test]
-fn what_a_plugin_says_is_recorded_without_the_passwords_of_urls() {
+fn messages_of_plugins_are_recorded_without_passwords_of_urls() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"fail": {"uses": "basics/fail",
         "config": {"message": "GET http://u:s3cretpw@ho st/ cannot be sent"}}}}));
@@ -252,7 +252,7 @@ fn what_a_plugin_says_is_recorded_without_the_passwords_of_urls() {
 
 #[cfg(unix)]
 #[test]
-fn serve_refuses_a_policy_that_is_no_file_and_a_log_level_that_is_none() {
+fn serve_refuses_a_missing_policy_file_and_an_unknown_log_level() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("policy");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -281,7 +281,7 @@ fn serve_refuses_a_policy_that_is_no_file_and_a_log_level_that_is_none() {
 }
 
 #[test]
-fn what_a_plugin_logs_and_says_is_one_line_each() {
+fn each_log_line_and_each_message_of_a_plugin_is_one_line() {
     let server = Server::start();
     let graph = server.create(&json!({"name": "loud", "nodes": {
         "say": {"uses": "basics/log", "config": {"message": HOSTILE, "level": "warn"}},
@@ -346,7 +346,7 @@ fn a_log_that_is_redirected_has_no_colours() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_a_command_quietly() {
+fn a_closed_pipe_ends_a_command_silently() {
     let many: String = (1..50_000)
         .map(|seq| {
             format!(
@@ -391,7 +391,7 @@ fn a_reader_that_goes_away_ends_a_command_quietly() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_reader_that_goes_away_ends_a_watch_that_has_nothing_to_print() {
+fn a_closed_pipe_ends_a_watch_without_output() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"ask": {"wait": {"signal": "go"}}}}));
     let run_id = server.start_run(&graph, &json!({}));
@@ -417,7 +417,7 @@ fn a_reader_that_goes_away_ends_a_watch_that_has_nothing_to_print() {
 }
 
 #[test]
-fn an_interrupt_ends_a_command_with_130_and_says_what_goes_on() {
+fn an_interrupt_exits_with_130_and_reports_what_continues() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"ask": {"wait": {"signal": "go"}}}}));
     let run_id = server.start_run(&graph, &json!({}));

@@ -46,7 +46,7 @@ fn state_of(server: &Server, run: &str) -> String {
 }
 
 #[test]
-fn whatever_is_sent_in_several_lines_is_exported_imported_and_watched_in_one() {
+fn multi_line_json_is_exported_imported_and_watched_in_one_line() {
     let server = Server::start();
     waits(&server, "waits");
     let pretty = "{\n  \"b\": [\r\n    1.50,\t2\n  ]\n}";
@@ -170,7 +170,7 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
 }
 
 #[test]
-fn an_argument_that_is_not_let_in_is_refused_before_it_is_sent() {
+fn an_invalid_argument_is_refused_before_it_is_sent() {
     let server = Server::start();
     waits(&server, "waits");
     for (state, said) in [
@@ -303,7 +303,7 @@ fn every_body_is_read_by_the_same_rules() {
 }
 
 #[test]
-fn a_body_of_another_form_is_told_what_is_wrong_and_where() {
+fn a_malformed_body_is_refused_with_the_problem_and_its_position() {
     let server = Server::start();
     waits(&server, "waits");
     let run = run_of(server.post("/v1/runs", &json!({"graph": "waits"})));

@@ -65,7 +65,7 @@ fn run(server: &Server, graph: &str) -> Value {
 }
 
 #[test]
-fn a_graph_calls_what_it_was_created_with_until_it_is_created_again() {
+fn a_graph_keeps_its_function_versions_until_it_is_created_again() {
     let server = server();
     add(&server, "1.2.0");
     let floating = server.create(&graph("shop/as-given"));
@@ -99,7 +99,7 @@ fn a_graph_calls_what_it_was_created_with_until_it_is_created_again() {
 }
 
 #[test]
-fn what_is_needed_is_removed_by_force_alone() {
+fn a_plugin_in_use_is_removed_only_by_force() {
     let server = server();
     let [old, new] = ["1.0.0", "2.0.0"].map(|version| add(&server, version));
     let waits = json!({

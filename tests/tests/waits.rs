@@ -155,7 +155,7 @@ fn after_a_conflict_every_answer_has_what_the_branches_agree_on() {
 }
 
 #[test]
-fn the_signals_that_a_run_keeps_take_so_many_bytes_and_no_more() {
+fn the_signals_of_a_run_have_a_limit_of_bytes() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"first": {"wait": {"signal": "now"}}, "ask": {"wait": {"signal": "later"}, "output": "got"}, "size": {"wait": {"signal": "now"}}}, "edges": {"first": "ask", "ask": "size"}}));
     let run = server.start_run(&graph, &json!({}));

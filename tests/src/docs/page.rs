@@ -466,7 +466,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_reads_is_told_from_what_does_not() {
+    fn commands_that_only_read_are_recognized() {
         assert!(only_reads("heddle steps RUN\ncurl -s localhost:8000/v1/runs\n"));
         assert!(!only_reads("heddle steps RUN\nheddle pause RUN\n"));
         assert!(!only_reads("curl -s localhost:8000/v1/runs \\\n  -d '{}'"));

@@ -34,7 +34,7 @@ fn overwrite(path: &Path, text: &str) -> usize {
 }
 
 #[test]
-fn a_run_whose_events_are_damaged_is_named_and_all_others_go_on() {
+fn a_run_with_damaged_events_is_named_and_all_others_continue() {
     let mut server = Server::start();
     let graph = waiting(&server);
     let slow = server.create(&json!({

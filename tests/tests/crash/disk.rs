@@ -244,7 +244,7 @@ fn a_file_system_that_is_full_to_the_last_byte_refuses_new_runs_and_loses_nothin
 }
 
 #[test]
-fn a_store_that_can_only_be_read_is_refused_at_the_start_and_says_why() {
+fn a_read_only_store_is_refused_at_startup_with_the_reason() {
     let small = Small::new();
     let store = small.folder.path().join("heddle.db");
     let mut place = Place::default();

@@ -70,7 +70,7 @@ fn now_ms() -> i64 {
 }
 
 #[test]
-fn while_a_sync_stands_still_no_start_is_answered_and_its_steps_go_on() {
+fn while_a_sync_stalls_no_start_is_answered_and_its_steps_continue() {
     let (faults, server) = server();
     let names: Vec<String> = (0..30).map(|at| format!("s{at}")).collect();
     let nodes: serde_json::Map<_, _> = names
@@ -134,7 +134,7 @@ fn at_ms(event: &Value) -> i64 {
 }
 
 #[test]
-fn while_a_sync_stands_still_a_watcher_is_told_nothing_new() {
+fn while_a_sync_stalls_a_watcher_gets_no_new_events() {
     let (faults, server) = server();
     let graph = server.create(&json!({
         "start": "ask",
@@ -193,7 +193,7 @@ fn while_a_sync_stands_still_a_watcher_is_told_nothing_new() {
 }
 
 #[test]
-fn what_was_not_synced_when_the_power_failed_was_told_to_nobody() {
+fn events_lost_in_a_power_failure_were_never_published() {
     // The sync stands still for good: whoever was answered was answered before.
     let mut place = Place::default();
     let faults = Faults::under(&place.store);
@@ -229,7 +229,7 @@ fn what_was_not_synced_when_the_power_failed_was_told_to_nobody() {
 }
 
 #[test]
-fn while_a_sync_stands_still_no_granted_function_is_called() {
+fn while_a_sync_stalls_no_granted_function_is_called() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let outside = listener.local_addr().unwrap();
     let mut place = Place::default();

@@ -50,7 +50,7 @@ fn stats(engine: &Engine) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn runs_beyond_the_limit_are_queued_and_begin_by_priority_and_arrival() {
+async fn runs_beyond_the_limit_are_queued_and_start_by_priority_and_arrival() {
     let (_, functions, engine) = world(settings(1, 10)).await;
     let graph = line(&engine, &["gate"]).await;
     let mut runs = Vec::new();
@@ -72,7 +72,7 @@ async fn runs_beyond_the_limit_are_queued_and_begin_by_priority_and_arrival() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_with_the_time_to_come_again() {
+async fn a_full_queue_refuses_with_retry_after() {
     let (_, functions, engine) = world(settings(1, 2)).await;
     let graph = line(&engine, &["gate"]).await;
     for _ in 0..3 {
@@ -89,7 +89,7 @@ async fn a_full_queue_refuses_with_the_time_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_group_has_no_more_runs_under_way_than_it_may_and_blocks_no_other() {
+async fn a_group_stays_within_its_limit_of_active_runs_and_blocks_no_other() {
     let (_, functions, engine) = world(settings(100, 100)).await;
     let grouped = graph(&engine, GROUPED).await;
     let mut runs = Vec::new();
@@ -115,7 +115,7 @@ async fn a_group_has_no_more_runs_under_way_than_it_may_and_blocks_no_other() {
 }
 
 #[tokio::test]
-async fn a_run_that_waits_counts_in_its_group_and_takes_no_place() {
+async fn a_waiting_run_counts_in_its_group_and_holds_no_slot() {
     let (_, functions, engine) = world(settings(1, 10)).await;
     let asks = graph(
         &engine,
@@ -157,7 +157,7 @@ async fn until_waiting(engine: &Engine, run: RunId) {
 }
 
 #[tokio::test]
-async fn after_a_crash_the_queue_and_the_groups_are_as_they_were() {
+async fn a_crash_does_not_change_the_queue_and_the_groups() {
     let (journal, functions, first) = world(settings(3, 100)).await;
     let grouped = graph(&first, GROUPED).await;
     let free = line(&first, &["gate"]).await;
@@ -240,7 +240,7 @@ async fn a_signal_to_a_queued_run_is_kept_until_it_has_begun() {
 }
 
 #[tokio::test]
-async fn a_watcher_of_a_queued_run_does_not_begin_it_and_hears_when_it_begins() {
+async fn watching_a_queued_run_does_not_start_it_and_shows_its_start() {
     let (_, functions, engine) = world(settings(1, 10)).await;
     let graph = line(&engine, &["gate"]).await;
     start(&engine, &graph, "{}", 0).await;
@@ -258,7 +258,7 @@ async fn a_watcher_of_a_queued_run_does_not_begin_it_and_hears_when_it_begins() 
 }
 
 #[tokio::test]
-async fn who_starts_a_run_and_waits_for_its_end_waits_in_the_queue_too() {
+async fn a_start_that_waits_for_the_end_also_waits_in_the_queue() {
     let (_, functions, engine) = world(settings(1, 10)).await;
     let graph = line(&engine, &["gate"]).await;
     start(&engine, &graph, "{}", 0).await;
@@ -272,7 +272,7 @@ async fn who_starts_a_run_and_waits_for_its_end_waits_in_the_queue_too() {
 }
 
 #[tokio::test]
-async fn a_start_whose_client_is_gone_is_queued_all_the_same_once_it_is_durable() {
+async fn a_durable_start_is_queued_even_if_its_client_disconnected() {
     let (journal, functions, engine) = world(settings(1, 10)).await;
     let graph = line(&engine, &["gate"]).await;
     start(&engine, &graph, "{}", 0).await;

@@ -13,7 +13,7 @@ use crate::script::{
 };
 
 #[tokio::test]
-async fn a_granted_function_is_called_once_all_that_it_follows_from_is_durable() {
+async fn a_granted_function_is_called_after_everything_before_it_is_durable() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["count", "mail", "z"]).await;
     journal.hold();
@@ -38,7 +38,7 @@ async fn a_granted_function_is_called_once_all_that_it_follows_from_is_durable()
 }
 
 #[tokio::test]
-async fn nothing_is_told_while_the_disk_stands_still_and_ungranted_steps_go_on() {
+async fn nothing_is_published_while_the_disk_stalls_and_ungranted_steps_continue() {
     let (journal, functions, engine) = fresh();
     let graph = graph(
         &engine,
@@ -72,7 +72,7 @@ async fn nothing_is_told_while_the_disk_stands_still_and_ungranted_steps_go_on()
 }
 
 #[tokio::test]
-async fn the_other_branches_of_a_run_do_not_wait_with_a_granted_call() {
+async fn other_branches_do_not_wait_for_a_granted_call() {
     let (journal, functions, engine) = fresh();
     let graph = graph(
         &engine,
@@ -91,7 +91,7 @@ async fn the_other_branches_of_a_run_do_not_wait_with_a_granted_call() {
 }
 
 #[tokio::test]
-async fn a_granted_function_of_a_run_that_is_lost_is_never_called() {
+async fn a_granted_function_of_a_lost_run_is_never_called() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["mail"]).await;
     journal.stall(StoreError::Unavailable("the disk is full".to_owned()));

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_run_that_is_found_damaged_is_given_up_and_who_waits_for_it_is_told() {
+async fn a_damaged_run_is_dropped_and_its_waiters_get_an_error() {
     let journal = Arc::new(Wrapped::of(MemoryJournal::new()));
     let functions = Arc::new(Scripted::default());
     let engine = engine(&journal, &functions, Settings::default());
@@ -46,7 +46,7 @@ async fn a_run_that_is_found_damaged_is_given_up_and_who_waits_for_it_is_told() 
 }
 
 #[tokio::test]
-async fn what_is_sent_to_a_run_while_it_turns_out_to_be_damaged_is_answered() {
+async fn requests_to_a_run_that_proves_damaged_are_answered() {
     let journal = Arc::new(Wrapped::of(MemoryJournal::new()));
     let functions = Arc::new(Scripted::default());
     let engine = engine(&journal, &functions, Settings::default());
@@ -89,7 +89,7 @@ async fn at_the_start_damaged_runs_are_named_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_start_that_meets_damage_is_told() {
+async fn a_start_that_finds_damage_returns_an_error() {
     struct OneId;
     impl Ids for OneId {
         fn run_id(&self) -> RunId {

@@ -18,7 +18,7 @@ async fn text_of(engine: &Engine, run: RunId) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
+async fn an_imported_ended_run_is_shown_unchanged() {
     let (_, _, here) = fresh();
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, r#"{"x": [1,2]}"#).await;
@@ -52,7 +52,7 @@ async fn a_run_that_is_over_is_shown_elsewhere_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_not_over_stands_still_elsewhere_until_it_is_resumed() {
+async fn an_imported_active_run_is_paused_until_it_is_resumed() {
     let (_, functions, here) = fresh();
     let graph = line(&here, &["a", "gate", "c"]).await;
     let run = start(&here, &graph, "{}").await;
@@ -76,7 +76,7 @@ async fn a_run_that_is_not_over_stands_still_elsewhere_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_run_takes_every_graph_along_that_it_ever_kept_to() {
+async fn an_export_contains_every_graph_that_the_run_used() {
     let (_, functions, here) = fresh();
     let inner = graph(&here, r#"{"name": "inner", "nodes": {"i": {}}}"#).await;
     let first = graph(&here, r#"{"name": "g", "nodes": {"ask": {"wait": {"signal": "s"}}, "sub": {"graph": "inner"}}, "edges": {"ask": "sub"}}"#).await;
@@ -174,7 +174,7 @@ async fn a_bad_line_is_never_skipped() {
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept() {
+async fn a_malformed_export_is_refused_with_its_line_and_nothing_is_stored() {
     let (_, _, here) = fresh();
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, "{}").await;
@@ -227,7 +227,7 @@ async fn a_text_that_is_no_export_is_refused_with_the_line_and_nothing_is_kept()
 }
 
 #[tokio::test]
-async fn a_long_run_that_comes_in_has_a_snapshot_to_go_on_from() {
+async fn an_imported_long_run_gets_a_snapshot() {
     let (_, _, here) = fresh();
     let graph = graph(
         &here,
@@ -248,7 +248,7 @@ async fn a_long_run_that_comes_in_has_a_snapshot_to_go_on_from() {
 }
 
 #[tokio::test]
-async fn an_import_takes_no_name_unless_it_is_asked_to() {
+async fn an_import_assigns_graph_names_only_on_request() {
     let named = |end: &str| format!(r#"{{"name": "review", "nodes": {{"{end}": {{}}}}}}"#);
     let (_, _, here) = fresh();
     let theirs = graph(&here, &named("b")).await;
@@ -285,7 +285,7 @@ async fn an_import_takes_no_name_unless_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn an_import_comes_from_no_other_time_than_its_id() {
+async fn an_import_with_times_before_its_id_is_refused() {
     let (_, _, here) = fresh();
     let graph = line(&here, &["a"]).await;
     let run = start(&here, &graph, "{}").await;

@@ -50,7 +50,7 @@ fn text(given: &Given) -> String {
 }
 
 #[tokio::test]
-async fn every_sort_of_call_is_shown_with_what_its_function_got() {
+async fn every_kind_of_call_is_shown_with_its_input() {
     let (_, functions, engine) = fresh();
     let inner = r#"{"name": "inner", "nodes": {"x": {}, "y": {"input": {"in": "input", "state": "state"}}}, "edges": {"x": "y"}}"#;
     graph(&engine, inner).await;
@@ -93,7 +93,7 @@ async fn every_sort_of_call_is_shown_with_what_its_function_got() {
 }
 
 #[tokio::test]
-async fn the_beginning_and_a_step_whose_expressions_have_no_value_were_given_nothing() {
+async fn the_first_event_and_a_step_without_expression_values_have_no_input() {
     let (_, _, engine) = fresh();
     let graph = graph(&engine, r#"{"nodes": {"a": {"input": {"x": "state.missing"}}}}"#).await;
     let run = start(&engine, &graph, "{}").await;
@@ -106,7 +106,7 @@ async fn the_beginning_and_a_step_whose_expressions_have_no_value_were_given_not
 }
 
 #[tokio::test]
-async fn waits_and_sleeps_are_shown_with_what_they_waited_for() {
+async fn waits_and_sleeps_are_shown_with_their_signal_or_time() {
     let (_, _, engine) = fresh();
     let definition = r#"{"start": "nap", "nodes": {"nap": {"sleep": "1ms"},
         "ask": {"wait": {"signal": "ok", "prompt": "Go on?", "timeout": "1h", "on_timeout": "end"}}}, "edges": {"nap": "ask"}}"#;
@@ -128,7 +128,7 @@ async fn waits_and_sleeps_are_shown_with_what_they_waited_for() {
 }
 
 #[tokio::test]
-async fn a_failed_attempt_and_one_that_undoes_are_shown_with_what_they_got() {
+async fn failed_attempts_and_compensations_are_shown_with_their_input() {
     let (_, functions, engine) = fresh();
     let definition = r#"{"start": "book", "nodes": {
         "book": {"compensate": "unbook"}, "unbook": {"input": {"of": "state.book", "why": "state.error.message"}},
@@ -152,7 +152,7 @@ async fn a_failed_attempt_and_one_that_undoes_are_shown_with_what_they_got() {
 }
 
 #[tokio::test]
-async fn what_an_attempt_was_given_is_that_of_the_graph_of_its_time() {
+async fn the_input_of_an_attempt_follows_the_graph_of_its_time() {
     let (_, functions, engine) = fresh();
     let of = |node: &str, config: u32| {
         format!(
@@ -183,7 +183,7 @@ async fn what_an_attempt_was_given_is_that_of_the_graph_of_its_time() {
 
 /// A run of many steps, with snapshots between the beginning and the end of one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_step_was_given_before_a_snapshot_is_found_behind_it() {
+async fn the_input_of_a_step_before_a_snapshot_is_found_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let journal = SqliteJournal::open(SqliteSettings::new(folder.path().join("heddle.db"))).unwrap();
     let journal = Arc::new(Wrapped::of(journal));

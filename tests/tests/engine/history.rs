@@ -61,7 +61,7 @@ async fn the_state_after_each_step_is_shown_with_what_the_step_did() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_under_way_or_failed_or_was_given_up_says_so() {
+async fn active_failed_and_cancelled_steps_show_their_status() {
     let (_, functions, engine) = fresh();
     let graph = graph(
         &engine,
@@ -102,7 +102,7 @@ async fn a_step_that_is_under_way_or_failed_or_was_given_up_says_so() {
 }
 
 #[tokio::test]
-async fn the_items_of_a_map_are_steps_too() {
+async fn items_of_a_map_are_steps() {
     let (_, _, engine) = fresh();
     let graph = graph(
         &engine,
@@ -174,7 +174,7 @@ async fn a_run_is_forked_from_a_step_with_another_state() {
 }
 
 #[tokio::test]
-async fn a_run_that_failed_is_forked_from_the_step_that_failed_and_from_its_beginning() {
+async fn a_failed_run_is_forked_from_its_failed_step_and_from_its_first_event() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["a", "mend", "c"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -202,7 +202,7 @@ async fn a_run_that_failed_is_forked_from_the_step_that_failed_and_from_its_begi
 }
 
 #[tokio::test]
-async fn a_step_that_a_cancellation_gave_up_is_shown_and_cannot_be_forked_from() {
+async fn a_cancelled_step_is_shown_and_cannot_be_forked_from() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -219,7 +219,7 @@ async fn a_step_that_a_cancellation_gave_up_is_shown_and_cannot_be_forked_from()
 }
 
 #[tokio::test]
-async fn a_run_that_is_over_is_forgotten_and_another_is_not() {
+async fn only_an_ended_run_can_be_deleted() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -258,7 +258,7 @@ async fn looped(steps: u64, file: &std::path::Path) -> (Arc<Wrapped<SqliteJourna
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_run_is_read_from_its_newest_snapshot_and_any_step_from_the_one_before_it() {
+async fn a_long_run_is_loaded_from_its_newest_snapshot_and_any_step_from_the_snapshot_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, engine, run) = looped(5_000, &folder.path().join("heddle.db")).await;
     journal.events_read();
@@ -280,7 +280,7 @@ async fn a_long_run_is_read_from_its_newest_snapshot_and_any_step_from_the_one_b
 }
 
 #[tokio::test]
-async fn a_run_whose_snapshots_are_damaged_is_read_from_its_beginning() {
+async fn a_run_with_damaged_snapshots_is_loaded_from_its_first_event() {
     let journal = Arc::new(Wrapped {
         no_snapshots: true,
         ..Wrapped::of(MemoryJournal::new())
@@ -302,7 +302,7 @@ async fn a_run_whose_snapshots_are_damaged_is_read_from_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_step_of_a_run_of_100_000_is_read_in_well_under_a_second() {
+async fn any_step_of_a_run_of_100_000_steps_is_read_in_well_under_a_second() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("heddle.db");
     let (_, engine, run) = looped(100_000, &file).await;

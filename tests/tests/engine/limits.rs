@@ -41,7 +41,7 @@ fn tight() -> Settings {
 }
 
 #[tokio::test]
-async fn runs_that_would_hold_too_much_together_are_queued_until_there_is_room() {
+async fn runs_that_exceed_the_memory_together_are_queued() {
     let (_, functions, engine) = world(tight()).await;
     let graph = line(&engine, &["gate"]).await;
     let mut runs = Vec::new();
@@ -64,7 +64,7 @@ async fn runs_that_would_hold_too_much_together_are_queued_until_there_is_room()
 }
 
 #[tokio::test]
-async fn runs_that_grow_beyond_what_there_is_take_turns_and_all_finish() {
+async fn runs_that_outgrow_the_memory_take_turns_and_all_finish() {
     let (_, _, engine) = world(Settings {
         max_memory_bytes: 20 * KIB,
         ..Settings::default()
@@ -86,7 +86,7 @@ async fn runs_that_grow_beyond_what_there_is_take_turns_and_all_finish() {
 }
 
 #[tokio::test]
-async fn one_run_that_holds_more_than_all_may_begins_alone() {
+async fn a_run_larger_than_the_whole_budget_starts_alone() {
     let (_, _, engine) = world(tight()).await;
     let graph = line(&engine, &["a", "b"]).await;
     let run = start(&engine, &graph, &state(300 * KIB)).await;
@@ -95,7 +95,7 @@ async fn one_run_that_holds_more_than_all_may_begins_alone() {
 }
 
 #[tokio::test]
-async fn who_watches_runs_that_wait_gets_half_of_the_room() {
+async fn watchers_of_waiting_runs_get_half_of_the_memory() {
     let (_, _, engine) = world(tight()).await;
     let waits = graph(&engine, r#"{"nodes": {"ask": {"wait": {"signal": "go"}}}}"#).await;
     let mut runs = Vec::new();
@@ -123,7 +123,7 @@ async fn who_watches_runs_that_wait_gets_half_of_the_room() {
 }
 
 #[tokio::test]
-async fn runs_under_way_go_on_after_a_restart_although_there_is_no_room_for_all_at_once() {
+async fn active_runs_continue_after_a_restart_although_the_slots_do_not_suffice_for_all() {
     let (journal, functions, first) = world(Settings::default()).await;
     let graph = line(&first, &["gate", "b"]).await;
     let mut runs = Vec::new();
@@ -193,7 +193,7 @@ async fn a_run_whose_journal_is_full_fails_and_so_does_its_import() {
 }
 
 #[tokio::test]
-async fn schedules_take_only_so_many_bytes_together() {
+async fn schedules_have_a_limit_of_bytes_together() {
     let (_, _, engine) = world(Settings {
         max_schedule_bytes: 100 * KIB,
         ..Settings::default()
@@ -227,7 +227,7 @@ async fn schedules_take_only_so_many_bytes_together() {
 }
 
 #[tokio::test]
-async fn only_so_many_graphs_are_kept_and_one_that_is_kept_is_created_again() {
+async fn stored_graphs_are_limited_and_a_known_one_can_be_created_again() {
     let definition = |name: &str| format!(r#"{{"name": "{name}", "nodes": {{"a": {{}}}}}}"#);
     let (_, _, engine) = world(Settings {
         max_graphs: 2,
@@ -283,7 +283,7 @@ async fn a_graph_that_takes_too_much_memory_is_refused() {
 }
 
 #[tokio::test]
-async fn only_so_many_components_are_kept_and_one_that_is_kept_takes_no_more() {
+async fn stored_components_are_limited_and_a_known_one_can_be_added_again() {
     let kept = PluginRow {
         digest: Digest::of(b"kept"),
         name: "kept".into(),

@@ -7,7 +7,7 @@ use heddle_runtime::{Start, Watched};
 use crate::script::{all, fresh, graph, idle};
 
 #[tokio::test]
-async fn the_arms_of_a_fork_are_called_beside_each_other() {
+async fn the_branches_of_a_fork_run_in_parallel() {
     let (_, functions, engine) = fresh();
     let graph = graph(
         &engine,
@@ -28,7 +28,7 @@ async fn the_arms_of_a_fork_are_called_beside_each_other() {
 }
 
 #[tokio::test]
-async fn a_failing_arm_gives_up_the_calls_of_the_others() {
+async fn a_failing_branch_cancels_the_calls_of_the_others() {
     let (_, functions, engine) = fresh();
     let graph = graph(
         &engine,
@@ -49,7 +49,7 @@ async fn a_failing_arm_gives_up_the_calls_of_the_others() {
 }
 
 #[tokio::test]
-async fn cancelling_gives_up_the_call_under_way_and_undoes_what_was_done() {
+async fn cancelling_abandons_the_active_call_and_runs_the_compensations() {
     let (_, functions, engine) = fresh();
     let graph = graph(
         &engine,
@@ -97,7 +97,7 @@ async fn a_map_of_ten_thousand_items_ends_with_its_results_in_order() {
 }
 
 #[tokio::test]
-async fn a_graph_in_a_graph_keeps_its_events_under_the_parents() {
+async fn events_of_a_nested_graph_belong_to_the_parent_run() {
     let (_, _, engine) = fresh();
     graph(
         &engine,

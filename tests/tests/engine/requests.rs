@@ -56,7 +56,7 @@ async fn a_start_that_is_sent_again_is_answered_with_the_run_that_it_started() {
 }
 
 #[tokio::test]
-async fn who_sends_a_start_again_waits_for_the_end_of_the_run_that_it_started() {
+async fn a_repeated_start_waits_for_the_end_of_the_first_run() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["gate"]).await;
     let run = first.start_run(keyed(&graph, key("k", "x"))).await.unwrap().id;
@@ -74,7 +74,7 @@ async fn who_sends_a_start_again_waits_for_the_end_of_the_run_that_it_started() 
 }
 
 #[tokio::test]
-async fn of_two_starts_at_once_with_one_key_one_is_told_that_the_other_is_under_way() {
+async fn of_two_concurrent_starts_with_one_key_the_second_is_refused_as_in_progress() {
     let (journal, _, engine) = fresh();
     let graph = line(&engine, &["a"]).await;
     journal.hold();
@@ -91,7 +91,7 @@ async fn of_two_starts_at_once_with_one_key_one_is_told_that_the_other_is_under_
 }
 
 #[tokio::test]
-async fn a_key_stays_claimed_while_its_run_is_not_durable_though_nobody_waits_any_more() {
+async fn a_key_stays_reserved_until_its_run_is_durable_even_without_a_client() {
     let (journal, _, engine) = fresh();
     let graph = line(&engine, &["a"]).await;
     journal.hold();
@@ -154,7 +154,7 @@ async fn a_start_that_failed_can_be_sent_again_with_its_key() {
 }
 
 #[tokio::test]
-async fn a_signal_that_is_sent_again_is_taken_once() {
+async fn a_repeated_signal_is_accepted_once() {
     let (journal, _, first) = fresh();
     let graph = graph(
         &first,
@@ -205,7 +205,7 @@ async fn a_signal_that_is_refused_leaves_its_key_free() {
 }
 
 #[tokio::test]
-async fn a_fork_that_is_asked_for_again_is_the_same_run() {
+async fn a_repeated_fork_request_returns_the_same_run() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["a", "b"]).await;
     let run = start(&engine, &graph, "{}").await;

@@ -61,7 +61,7 @@ async fn later(clock: &ManualClock, ms: i64) {
 }
 
 #[tokio::test]
-async fn runs_are_forgotten_by_how_they_ended_and_by_their_graph() {
+async fn runs_are_deleted_by_status_and_graph() {
     let (journal, clock, functions, engine) = world().await;
     let good = graph(&engine, r#"{"name": "good", "nodes": {"a": {}}}"#).await;
     let bad = graph(&engine, r#"{"name": "bad", "nodes": {"broken": {}}}"#).await;
@@ -120,7 +120,7 @@ impl Archive for Shelf {
 }
 
 #[tokio::test]
-async fn a_run_is_forgotten_once_it_was_exported_and_not_before() {
+async fn a_run_is_deleted_only_after_its_export() {
     let (_, clock, _, engine) = world().await;
     let good = graph(&engine, r#"{"name": "good", "nodes": {"a": {}}}"#).await;
     let run = start(&engine, &good, "{}").await;
@@ -144,7 +144,7 @@ async fn a_run_is_forgotten_once_it_was_exported_and_not_before() {
 }
 
 #[tokio::test]
-async fn thousands_of_old_runs_are_forgotten_while_others_go_on() {
+async fn thousands_of_old_runs_are_deleted_while_others_continue() {
     let (_, clock, _, engine) = world().await;
     let good = graph(&engine, r#"{"name": "good", "nodes": {"a": {}}}"#).await;
     let started = (0..1_200).map(|_| start(&engine, &good, "{}"));

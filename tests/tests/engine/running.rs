@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::script::{PATIENCE, Scripted, all, engine, fresh, is_pending, line, seq};
 
 #[tokio::test]
-async fn nothing_leaves_before_it_is_durable_while_ungranted_steps_run_ahead() {
+async fn nothing_is_published_before_it_is_durable_while_ungranted_steps_run_ahead() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["a", "b", "c"]).await;
     journal.hold();
@@ -72,7 +72,7 @@ async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
 }
 
 #[tokio::test]
-async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
+async fn watchers_and_readers_get_only_durable_events() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
     let run = engine
@@ -105,7 +105,7 @@ async fn a_watcher_and_a_reader_are_told_only_what_is_durable() {
 }
 
 #[tokio::test]
-async fn a_start_that_cannot_be_kept_is_refused_and_what_is_under_way_goes_on_later() {
+async fn a_start_that_cannot_be_stored_is_refused_and_active_runs_continue_later() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
     let under_way = engine
@@ -136,7 +136,7 @@ async fn a_start_that_cannot_be_kept_is_refused_and_what_is_under_way_goes_on_la
 }
 
 #[tokio::test]
-async fn after_a_crash_every_run_goes_on_from_what_was_durable() {
+async fn after_a_crash_every_run_continues_from_its_durable_events() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["a", "gate", "z"]).await;
     let mut runs = Vec::new();
@@ -320,7 +320,7 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
 }
 
 #[tokio::test]
-async fn chunks_stand_between_the_events_where_they_were_sent_and_what_is_missed_is_told() {
+async fn chunks_keep_their_position_among_the_events_and_missed_chunks_are_counted() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["stream", "after"]).await;
     let run = engine.start_run(Start::of(&graph, Object::default())).await;
@@ -374,7 +374,7 @@ async fn chunks_stand_between_the_events_where_they_were_sent_and_what_is_missed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_runs_go_on_at_once() {
+async fn thousands_of_runs_are_active_at_once() {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
     let settings = Settings {
         max_runs_in_flight: 3_000,

@@ -164,7 +164,7 @@ async fn a_schedule_starts_a_run_at_each_of_its_times() {
 }
 
 #[tokio::test]
-async fn a_single_time_is_done_once() {
+async fn a_schedule_with_a_single_time_starts_one_run() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let at = WhenSpec::At(moment("2026-11-20T08:00:00Z"));
     let spec = world.spec(at, Overlap::Skip, CatchUp::One);
@@ -187,7 +187,7 @@ async fn a_single_time_is_done_once() {
 }
 
 #[tokio::test]
-async fn a_crash_between_the_start_and_what_is_kept_of_it_starts_nothing_twice() {
+async fn a_crash_between_a_start_and_its_record_starts_nothing_twice() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
     world.put("hourly", spec).await;
@@ -204,7 +204,7 @@ async fn a_crash_between_the_start_and_what_is_kept_of_it_starts_nothing_twice()
 }
 
 #[tokio::test]
-async fn what_was_missed_is_left_out_made_up_for_once_or_for_each() {
+async fn missed_starts_are_skipped_made_once_or_all_made() {
     for (catch_up, expected, skipped) in [(CatchUp::None, 0, 3), (CatchUp::One, 1, 2), (CatchUp::All, 3, 0)] {
         let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
         let spec = world.spec(every("1h"), Overlap::Allow, catch_up);
@@ -218,7 +218,7 @@ async fn what_was_missed_is_left_out_made_up_for_once_or_for_each() {
 }
 
 #[tokio::test]
-async fn a_start_that_finds_the_last_run_under_way_is_left_out_or_waits_or_is_made() {
+async fn a_start_that_overlaps_the_last_run_is_skipped_delayed_or_made() {
     let settings = Settings::default();
     let world = World::at("2026-11-20T07:00:00Z", "gate", settings).await;
     let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
@@ -260,7 +260,7 @@ async fn a_start_that_finds_the_last_run_under_way_is_left_out_or_waits_or_is_ma
 }
 
 #[tokio::test]
-async fn a_start_that_waits_for_a_run_is_made_after_a_restart_too() {
+async fn a_delayed_start_is_made_after_a_restart() {
     let world = World::at("2026-11-20T07:00:00Z", "gate", Settings::default()).await;
     let spec = world.spec(every("1h"), Overlap::Queue, CatchUp::One);
     world.put("hourly", spec).await;
@@ -300,7 +300,7 @@ async fn a_paused_schedule_starts_nothing_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_paused_schedule_that_is_put_again_stays_paused_unless_it_is_said() {
+async fn a_paused_schedule_that_is_put_again_stays_paused_by_default() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::All);
     world.put("hourly", spec.clone()).await;
@@ -324,7 +324,7 @@ async fn a_paused_schedule_that_is_put_again_stays_paused_unless_it_is_said() {
 }
 
 #[tokio::test]
-async fn a_schedule_of_an_earlier_version_goes_on_and_is_not_created_again() {
+async fn a_schedule_of_an_earlier_version_continues_and_is_not_created_again() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let spec = world.spec(cron("0 * * * *"), Overlap::Skip, CatchUp::One);
     world.put("hourly", spec).await;
@@ -346,7 +346,7 @@ async fn a_schedule_of_an_earlier_version_goes_on_and_is_not_created_again() {
 }
 
 #[tokio::test]
-async fn a_schedule_is_run_by_hand_and_its_times_stay_as_they_are() {
+async fn running_a_schedule_manually_does_not_change_its_times() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let spec = ScheduleSpec {
         paused: true,
@@ -362,7 +362,7 @@ async fn a_schedule_is_run_by_hand_and_its_times_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_start_that_does_not_go_well_is_told_and_made_later_where_that_helps() {
+async fn a_failed_start_is_recorded_and_retried_if_that_can_help() {
     let full = Settings {
         max_runs_in_flight: 1,
         max_queued: 0,
@@ -388,7 +388,7 @@ async fn a_start_that_does_not_go_well_is_told_and_made_later_where_that_helps()
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_schedule_is_told_with_its_place() {
+async fn an_invalid_schedule_is_refused_with_a_pointer() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let good = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
     let zone = WhenSpec::Cron {
@@ -423,7 +423,7 @@ async fn what_is_wrong_with_a_schedule_is_told_with_its_place() {
 }
 
 #[tokio::test]
-async fn an_interval_that_is_said_again_does_not_begin_anew() {
+async fn putting_the_same_interval_again_does_not_restart_it() {
     let world = World::at("2026-11-20T07:00:00Z", "a", Settings::default()).await;
     let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::One);
     world.put("hourly", spec.clone()).await;
@@ -446,7 +446,7 @@ async fn an_interval_that_is_said_again_does_not_begin_anew() {
 }
 
 #[tokio::test]
-async fn the_runs_of_a_schedule_go_through_the_queue_as_others_do() {
+async fn runs_of_a_schedule_use_the_queue() {
     let narrow = Settings {
         max_runs_in_flight: 1,
         ..Settings::default()

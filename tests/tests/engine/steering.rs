@@ -30,7 +30,7 @@ fn not_now(answer: Result<u64, SendError>) -> String {
 }
 
 #[tokio::test]
-async fn a_paused_run_keeps_what_its_calls_answer_and_begins_nothing_until_it_is_resumed() {
+async fn a_paused_run_records_results_and_starts_no_step_until_it_is_resumed() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b", "c"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -51,7 +51,7 @@ async fn a_paused_run_keeps_what_its_calls_answer_and_begins_nothing_until_it_is
 }
 
 #[tokio::test]
-async fn a_call_that_goes_on_through_a_pause_is_not_made_again() {
+async fn a_call_that_continues_during_a_pause_is_not_repeated() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -65,7 +65,7 @@ async fn a_call_that_goes_on_through_a_pause_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_lost_while_its_run_stood_still_is_made_again_when_it_goes_on() {
+async fn a_call_lost_while_its_run_is_paused_is_repeated_after_resume() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["gate", "b"]).await;
     let run = start(&first, &graph, "{}").await;
@@ -89,7 +89,7 @@ async fn a_call_that_was_lost_while_its_run_stood_still_is_made_again_when_it_go
 }
 
 #[tokio::test]
-async fn a_signal_to_a_paused_run_is_kept_and_a_watcher_hears_what_follows_later() {
+async fn a_signal_to_a_paused_run_is_kept_and_its_events_follow_after_resume() {
     let (_, _, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(
@@ -113,7 +113,7 @@ async fn a_signal_to_a_paused_run_is_kept_and_a_watcher_hears_what_follows_later
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_never_stops_by_itself_is_paused_between_two_steps() {
+async fn an_endless_run_is_paused_between_two_steps() {
     let (_, functions, engine) = fresh();
     let graph = graph(&engine, FOREVER).await;
     let run = start(&engine, &graph, r#"{"to": 1000000000}"#).await;
@@ -133,7 +133,7 @@ async fn a_run_that_never_stops_by_itself_is_paused_between_two_steps() {
 }
 
 #[tokio::test]
-async fn of_two_that_steer_at_once_one_wins_and_the_other_is_told() {
+async fn of_two_concurrent_control_requests_one_wins_and_the_other_is_refused() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -155,7 +155,7 @@ async fn of_two_that_steer_at_once_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test]
-async fn a_cancelled_runs_calls_have_their_grace_and_what_they_answer_is_kept() {
+async fn calls_of_a_cancelled_run_have_a_grace_period_and_their_results_are_kept() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -170,7 +170,7 @@ async fn a_cancelled_runs_calls_have_their_grace_and_what_they_answer_is_kept() 
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_answer_in_its_grace_is_given_up() {
+async fn a_call_that_exceeds_its_grace_period_is_abandoned() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -232,7 +232,7 @@ async fn a_cancelled_run_does_not_wait_for_calls_that_were_never_made() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_being_cancelled_ends_with_the_next_start() {
+async fn a_run_in_cancellation_ends_after_the_next_start_of_the_server() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["gate", "b"]).await;
     let run = start(&first, &graph, "{}").await;
@@ -271,7 +271,7 @@ async fn a_failed_run_is_retried_from_where_it_failed() {
 }
 
 #[tokio::test]
-async fn of_two_retries_at_once_one_wins_and_the_other_is_told() {
+async fn of_two_concurrent_retries_one_wins_and_the_other_is_refused() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["mend", "gate"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -292,7 +292,7 @@ async fn of_two_retries_at_once_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test]
-async fn a_waiting_run_is_upgraded_to_the_newest_versions_and_keeps_to_them() {
+async fn a_waiting_run_is_upgraded_to_the_newest_versions_and_keeps_them() {
     let (journal, functions, first) = fresh();
     let graph = graph(
         &first,
@@ -350,7 +350,7 @@ async fn a_failed_run_is_upgraded_to_another_version_of_its_graph_and_retried() 
 }
 
 #[tokio::test]
-async fn a_run_that_runs_is_not_upgraded_and_one_that_is_unknown_is_not_steered() {
+async fn a_running_run_is_not_upgraded_and_an_unknown_run_is_not_found() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate"]).await;
     let run = start(&engine, &graph, "{}").await;
@@ -370,7 +370,7 @@ async fn a_run_that_runs_is_not_upgraded_and_one_that_is_unknown_is_not_steered(
 }
 
 #[tokio::test]
-async fn a_queued_run_keeps_its_signals_is_watched_and_begins_in_its_turn() {
+async fn a_queued_run_keeps_its_signals_can_be_watched_and_starts_in_order() {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
     let settings = Settings {
         max_runs_in_flight: 1,

@@ -24,7 +24,7 @@ async fn status(engine: &Engine, run: RunId) -> Status {
 }
 
 #[tokio::test]
-async fn a_run_that_waits_is_only_its_row_and_goes_on_with_its_signal() {
+async fn a_waiting_run_is_not_in_memory_and_continues_with_its_signal() {
     let (journal, _, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(&engine, ASK).await;
@@ -47,7 +47,7 @@ async fn a_run_that_waits_is_only_its_row_and_goes_on_with_its_signal() {
 }
 
 #[tokio::test]
-async fn what_is_sent_to_no_run_or_to_one_that_does_not_take_it_is_refused() {
+async fn signals_to_unknown_runs_or_without_a_wait_are_refused() {
     let (_, _, engine) = fresh();
     engine.recover().await.unwrap();
     let nobody = RunId(uuid::Uuid::nil());
@@ -79,7 +79,7 @@ async fn what_is_sent_to_no_run_or_to_one_that_does_not_take_it_is_refused() {
 }
 
 #[tokio::test]
-async fn signals_that_come_at_once_are_each_kept_and_taken_once() {
+async fn concurrent_signals_are_each_stored_and_delivered_once() {
     let (_, _, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(
@@ -107,7 +107,7 @@ async fn signals_that_come_at_once_are_each_kept_and_taken_once() {
 }
 
 #[tokio::test]
-async fn a_watcher_of_a_run_that_waits_hears_when_it_goes_on() {
+async fn a_watcher_of_a_waiting_run_gets_its_next_events() {
     let (_, _, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(&engine, ASK).await;
@@ -125,7 +125,7 @@ async fn a_watcher_of_a_run_that_waits_hears_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn sleeping_runs_wake_in_time_also_under_another_engine() {
+async fn sleeping_runs_continue_in_time_even_in_another_engine() {
     let (journal, functions, first) = fresh();
     first.recover().await.unwrap();
     let graph = graph(
@@ -165,7 +165,7 @@ async fn sleeping_runs_wake_in_time_also_under_another_engine() {
 }
 
 #[tokio::test]
-async fn a_retry_waits_in_the_store_and_not_in_memory() {
+async fn a_pending_retry_is_in_the_store_and_not_in_memory() {
     let (_, functions, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(
@@ -184,7 +184,7 @@ async fn a_retry_waits_in_the_store_and_not_in_memory() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_stopped_while_somebody_held_it_is_found_again() {
+async fn a_run_that_was_stopped_while_in_use_is_found_again() {
     let (journal, functions, first) = fresh();
     first.recover().await.unwrap();
     let graph = graph(&first, ASK).await;

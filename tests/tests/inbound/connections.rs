@@ -7,7 +7,7 @@ use heddle_tests::Server;
 use crate::raw::connect;
 
 #[test]
-fn slow_connections_keep_nobody_out() {
+fn slow_connections_do_not_block_other_clients() {
     let server = Server::start_with(&["--max-connections", "100", "--max-connections-per-address", "60"]);
     let address: SocketAddr = server.address.parse().unwrap();
     let mut slow = Vec::new();

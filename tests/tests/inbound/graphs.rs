@@ -29,7 +29,7 @@ fn definitions() -> Vec<String> {
 }
 
 #[test]
-fn checks_that_take_long_hold_up_nothing_else_and_say_little() {
+fn long_checks_block_nothing_else_and_report_little() {
     let server = Server::start();
     let json = [("content-type", "application/json")];
     thread::scope(|scope| {

@@ -99,7 +99,7 @@ fn a_loopback_host_is_answered_on_loopback_alone() {
 }
 
 #[test]
-fn an_address_that_other_machines_reach_is_refused_unless_it_is_asked_for() {
+fn a_public_address_is_refused_without_an_explicit_flag() {
     let folder = tempfile::TempDir::new().unwrap();
     let store = folder.path().join("heddle.db");
     for listen in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "192.0.2.7:8123"] {

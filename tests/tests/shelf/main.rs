@@ -52,7 +52,7 @@ fn asking(api: &Api, more: Value) -> Value {
 }
 
 #[test]
-fn the_example_of_several_plugins_ends_as_it_says() {
+fn the_example_of_several_plugins_ends_as_documented() {
     let mut api = Api::start();
     api.gate = None;
     let server = start(&api);
@@ -86,7 +86,7 @@ fn the_example_of_several_plugins_ends_as_it_says() {
 
 /// The API sends the next piece when the watcher has seen the one before, so each is seen before the answer's end.
 #[test]
-fn a_watcher_sees_what_the_model_says_as_it_says_it() {
+fn a_watcher_gets_the_tokens_of_the_model_as_they_arrive() {
     let api = Api::start();
     let server = start(&api);
     let graph = server.create(&json!({
@@ -146,7 +146,7 @@ fn a_watcher_sees_what_the_model_says_as_it_says_it() {
 }
 
 #[test]
-fn a_refusal_that_may_pass_is_tried_again_and_another_fails_with_the_apis_words() {
+fn temporary_refusals_are_retried_and_others_fail_with_the_message_of_the_api() {
     let mut api = Api::start();
     api.gate = None;
     let server = start(&api);
@@ -185,7 +185,7 @@ fn a_refusal_that_may_pass_is_tried_again_and_another_fails_with_the_apis_words(
 }
 
 #[test]
-fn every_function_of_the_shelf_says_what_it_takes_and_gives() {
+fn every_standard_function_describes_its_input_and_output() {
     let api = Api::start();
     let server = start(&api);
     let mut of_shelf = Vec::new();
@@ -220,7 +220,7 @@ fn every_function_of_the_shelf_says_what_it_takes_and_gives() {
 }
 
 #[test]
-fn the_shelf_gives_in_the_sandbox_what_its_own_tests_say() {
+fn the_standard_plugins_give_the_same_results_in_the_sandbox() {
     let api = Api::start();
     let server = start(&api);
     let tool = |name: &str, input: Value| call(&server, name, &input);
@@ -259,7 +259,7 @@ fn the_shelf_gives_in_the_sandbox_what_its_own_tests_say() {
 
 /// Without the grant of the real clock, the time is that of the step's start, and is the same at every attempt.
 #[test]
-fn now_is_when_the_step_began() {
+fn now_is_the_start_time_of_the_step() {
     let api = Api::start();
     let server = start(&api);
     let graph = server.create(&json!({"nodes": {"now": {"uses": "time/now", "input": {}, "output": "now"}}}));
