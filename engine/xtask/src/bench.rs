@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what the engine costs, in release. First the load driver against the real binary, then the
-//! benchmarks of single parts.
+//! `cargo xtask bench`: measures a release build. Runs the load driver against the real binary, then the benchmarks
+//! of single crates.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use crate::process::{cargo, heading, run as run_command};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What the load driver is given; `-- --help` lists it
+    /// Arguments for the load driver; `-- --help` lists them
     #[arg(last = true)]
     load: Vec<String>,
-    /// Run the load driver alone
+    /// Run the load driver only
     #[arg(long)]
     load_only: bool,
 }

@@ -1,4 +1,4 @@
-//! What the test of the description needs: the packages of `tests/clients`, in `target/clients`.
+//! Installs the npm packages of `tests/clients` into `target/clients`. The test of the OpenAPI description needs them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use crate::languages::ensure_node;
 use crate::process::{program, quietly, under_root};
 
-/// Where the packages are named.
+/// The folder with package.json and package-lock.json.
 const PACKAGES: &str = "tests/clients";
-/// Where they are installed, and where the clients are made.
+/// The packages are installed here, and the test generates its clients here.
 const FOLDER: &str = "target/clients";
 
-/// The folder with the packages, which are installed where they are not there yet.
+/// Returns the folder with the packages. Installs them first if they are absent or outdated.
 pub(crate) fn folder() -> Result<PathBuf> {
     ensure_node()?;
     let folder = under_root(FOLDER);

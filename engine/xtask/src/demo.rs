@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: from a clean checkout to a server with the samples, a run on this repository's own sources that
-//! one can watch in the terminal, and the places to look at.
+//! `cargo xtask demo`: builds a clean checkout, starts a server with the samples, runs a code review of this
+//! repository's own sources while the terminal shows its events, and prints the URLs to look at next.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,21 +21,21 @@ use crate::process::{heading, output, program, root, run as run_command, under_r
 use crate::server::{Server, terminate};
 use crate::{http, plugins};
 
-/// Where the demo keeps its store, its log and its input. The store stays from one demo to the next.
+/// The demo's store, log and input. The store is kept between demos.
 const FOLDER: &str = "target/demo";
-/// The score that the review is to reach: the highest, so that it improves all that it safely can.
+/// The score that the review must reach: the highest, so that it makes every safe improvement.
 const THRESHOLD: u32 = 100;
-/// Where the sources lie that it reviews.
+/// The folders that it reviews.
 const SOURCES: [&str; 3] = ["engine", "plugins", "tests"];
-/// What a shell expects of a command that Ctrl-C ended.
+/// The exit code that a shell expects of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Stop the server after the run instead of serving on
+    /// Stop the server after the run
     #[arg(long)]
     once: bool,
-    /// The port to serve on, at 127.0.0.1
+    /// The port on 127.0.0.1 to listen on
     #[arg(long, default_value_t = 8000)]
     port: u16,
 }
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure_free(address)?;
 
     heading("Building the engine and the plugins");
-    println!("From nothing this takes about 10 minutes on two cores; later builds take seconds.");
+    println!("A first build takes about 10 minutes on two cores; later builds take seconds.");
     plugins::build_with_engine(Rust::Demo, plugins::heddle())?.report();
 
     heading("Starting the server");
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "http://{address} is ready after {:.1} s; its log is {log}",
         begin.elapsed().as_secs_f64()
     );
-    let interrupted = pass_signals_on(server.id())?;
+    let interrupted = forward_signals(server.id())?;
 
     let reviewed = review(address);
     if interrupted.load(Ordering::SeqCst) {
@@ -81,18 +81,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     server.wait()?;
     ensure!(
         interrupted.load(Ordering::SeqCst),
-        "the server ended of itself; its log is {log}"
+        "the server stopped unexpectedly; its log is {log}"
     );
-    println!("\nStopped. The store is kept in {FOLDER}; the next demo goes on with it.");
+    println!("\nStopped. The store is kept in {FOLDER}; the next demo uses it again.");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Finds out before anything is built whether the address can be had.
+/// Checks before the build that the address is free.
 fn ensure_free(address: SocketAddr) -> Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "port {} is taken, perhaps by another demo: stop what listens there, or choose another port, \
+            "port {} is in use, perhaps by another demo: stop the program that listens there, or choose another port, \
              `cargo xtask demo --port {}`",
             address.port(),
             address.port().checked_add(1).unwrap_or(8000),
@@ -101,20 +101,20 @@ fn ensure_free(address: SocketAddr) -> Result<()> {
     }
 }
 
-/// The command that was built.
+/// The `heddle` command that was built.
 fn heddle() -> Command {
     program(under_root("target/debug/heddle"))
 }
 
-/// Has the server stop when this process is told to. The flag says that it was.
-fn pass_signals_on(server: u32) -> Result<Arc<AtomicBool>> {
+/// Stops the server when this process receives SIGINT or SIGTERM. The flag is set then.
+fn forward_signals(server: u32) -> Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&interrupted);
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not listen for signals")?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if !seen.swap(true, Ordering::SeqCst) {
-                // It fails only when the server is gone already.
+                // This fails only if the server has already exited.
                 let _ = terminate(server);
             }
         }
@@ -122,7 +122,7 @@ fn pass_signals_on(server: u32) -> Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// Registers the sample graphs, runs one on this repository and follows it. Gives the run's id.
+/// Creates the sample graphs, runs one on this repository and shows its events. Returns the run's id.
 fn review(address: SocketAddr) -> Result<String> {
     let server = format!("http://{address}");
     heading("Creating the sample graphs");
@@ -176,7 +176,7 @@ fn review(address: SocketAddr) -> Result<String> {
     Ok(run)
 }
 
-/// The graphs that come with the plugins in Rust: those in other languages are not built for the demo.
+/// The graphs of the plugins in Rust. The demo does not build plugins in other languages.
 fn sample_graphs() -> Result<Vec<PathBuf>> {
     let mut graphs = Vec::new();
     for plugin in entries(&under_root("plugins"))? {
@@ -190,11 +190,11 @@ fn sample_graphs() -> Result<Vec<PathBuf>> {
     Ok(graphs)
 }
 
-/// What the review begins with: this repository's Rust sources and the score to reach.
+/// The initial state of the review: this repository's Rust sources and the score to reach.
 fn state() -> Result<Value> {
     let mut files = Vec::new();
     for folder in SOURCES {
-        collect(&under_root(folder), &mut files)?;
+        collect_sources(&under_root(folder), &mut files)?;
     }
     let files = files
         .iter()
@@ -213,12 +213,12 @@ fn state() -> Result<Value> {
     Ok(json!({"files": files, "threshold": THRESHOLD}))
 }
 
-/// The Rust sources of a folder and of those in it, in the order of their paths, without what a build left.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Collects the Rust sources below a folder, sorted by path, without build output.
+fn collect_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for path in entries(folder)? {
         if path.is_dir() {
             if !path.ends_with("target") {
-                collect(&path, files)?;
+                collect_sources(&path, files)?;
             }
         } else if path.extension() == Some(OsStr::new("rs")) {
             files.push(path);
@@ -227,7 +227,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What is in a folder, sorted.
+/// The paths in a folder, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     let mut paths = read.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;

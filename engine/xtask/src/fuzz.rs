@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::plugins;
 use crate::process::{cargo, heading, program, run as run_command, under_root};
 
-/// How many seconds of continuous integration each target gets.
+/// The time per target in continuous integration, in seconds.
 const SECONDS_IN_CI: &str = "35";
 
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 /// Runs a campaign.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     heading("Building the guests and the fuzz targets");
-    // The same build as that of the tests, with its checks: an overflow is a finding.
+    // The same build as for the tests: its overflow checks make an overflow a finding.
     let mut engine = cargo("build", "target");
     engine.args(["--workspace", "--all-targets"]);
     plugins::build_with_engine(plugins::Rust::All, engine)?.report();
@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The campaign of continuous integration. The targets and the guests must have been built.
+/// The campaign of continuous integration. Requires that the targets and the guests are built.
 pub(crate) fn in_ci() -> Command {
     targets(["--seconds", SECONDS_IN_CI])
 }

@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask the demo's own server on this machine.
+//! A minimal HTTP client for the demo's own server on this machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// How long the server may take to answer, the sending of each part counted on its own.
+/// The timeout of each read and write.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks for a path and gives the answer's JSON. Any status but 200 is an error.
+/// Gets a path and returns the response's JSON. Any status but 200 is an error.
 pub(crate) fn get(server: SocketAddr, path: &str) -> Result<Value> {
-    let answer = ask(server, path).with_context(|| format!("no answer from http://{server}{path}"))?;
+    let answer = request(server, path).with_context(|| format!("no answer from http://{server}{path}"))?;
     let (status, body) =
         parse(&answer).with_context(|| format!("http://{server}{path} did not answer with HTTP"))?;
     ensure!(
@@ -23,11 +23,11 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> Result<Value> {
     serde_json::from_slice(body).with_context(|| format!("http://{server}{path} did not answer with JSON"))
 }
 
-fn ask(server: SocketAddr, path: &str) -> Result<Vec<u8>> {
+fn request(server: SocketAddr, path: &str) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    // To HTTP/1.0 a server answers unchunked and closes.
+    // A server answers HTTP/1.0 without chunks and closes the connection.
     write!(
         stream,
         "GET {path} HTTP/1.0\r\nHost: {server}\r\nAccept: application/json\r\n\r\n"
@@ -37,7 +37,7 @@ fn ask(server: SocketAddr, path: &str) -> Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The status and the body of an answer to an HTTP/1.0 request.
+/// Parses the status and the body of a response to an HTTP/1.0 request.
 fn parse(answer: &[u8]) -> Option<(u16, &[u8])> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_a_status_and_what_follows_the_empty_line() {
+    fn a_response_is_a_status_and_the_body_after_the_empty_line() {
         let answer = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"a\":\r\n\r\n1}";
         assert_eq!(parse(answer), Some((200, b"{\"a\":\r\n\r\n1}".as_slice())));
         assert_eq!(
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_no_answer() {
+    fn a_response_that_is_not_http_is_rejected() {
         for answer in [
             "",
             "HTTP/1.0 200 OK\r\n",

@@ -1,8 +1,8 @@
-//! Builds the guests that are written in other languages than Rust, by the build programs of their SDKs, and leaves the
-//! components in `target/plugins/languages`: they are large, so only what names one loads it.
+//! Builds the guests in Python, JavaScript and C into `target/plugins/languages` with the build programs of their SDKs.
+//! These components are large, so they are outside the folder that `heddle serve` loads by default.
 //!
-//! What the builds need (componentize-py, esbuild and QuickJS, a C compiler) is installed under `target/languages`, in the
-//! versions that the SDKs pin. Nothing is built whose sources, SDK and contract are those of the last build.
+//! The build tools (componentize-py, esbuild and QuickJS, a C compiler) are installed in `target/languages`, in the
+//! versions that the SDKs pin. A guest is built again only if its sources, its SDK or the WIT changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use sha2::{Digest, Sha256};
 use crate::process::{program, quietly, under_root};
 use crate::python;
 
-/// Where the tools are, and what was built of what.
+/// The build tools, and the checksum of the sources of each component.
 const TOOLS: &str = "target/languages";
-/// Where the components go.
+/// The output folder.
 const COMPONENTS: &str = "target/plugins/languages";
-/// The contract.
+/// The WIT that the guests implement.
 const WIT: &str = "wit/0.1.0";
-/// The oldest Node.js that the tools run on.
+/// The oldest major version of Node.js that the tools support.
 const OLDEST_NODE: u32 = 18;
 
-/// A language, by the name that its SDK has.
+/// The language of a guest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Language {
     Python,
@@ -30,7 +30,7 @@ enum Language {
     C,
 }
 
-/// The guests, each in a folder of its own below `plugins/`.
+/// The guests with their folders below `plugins/`.
 const GUESTS: [(Language, &str); 6] = [
     (Language::Python, "measure"),
     (Language::Js, "report"),
@@ -54,7 +54,7 @@ impl Language {
     }
 }
 
-/// Builds what changed. The components, and how many of them are new.
+/// Builds the guests that changed. Returns all components and the number of those that were built.
 pub(crate) fn build() -> Result<(Vec<PathBuf>, usize)> {
     let mut components = Vec::new();
     let mut changed = 0;
@@ -67,12 +67,12 @@ pub(crate) fn build() -> Result<(Vec<PathBuf>, usize)> {
             .into_owned();
         let component = under_root(COMPONENTS).join(format!("{name}.wasm"));
         let stamp = under_root(TOOLS).join(format!("{name}.built"));
-        let sum = sum_of(&[under_root(&source), under_root(language.sdk()), under_root(WIT)])?;
-        if !component.exists() || fs::read_to_string(&stamp).ok().as_deref() != Some(sum.as_str()) {
+        let checksum = checksum_of(&[under_root(&source), under_root(language.sdk()), under_root(WIT)])?;
+        if !component.exists() || fs::read_to_string(&stamp).ok().as_deref() != Some(checksum.as_str()) {
             println!("building {}", source.display());
-            make(language, &source, &component)
+            build_guest(language, &source, &component)
                 .with_context(|| format!("{} was not built", source.display()))?;
-            fs::write(&stamp, sum).with_context(|| format!("could not write {}", stamp.display()))?;
+            fs::write(&stamp, checksum).with_context(|| format!("could not write {}", stamp.display()))?;
             changed += 1;
         }
         components.push(component);
@@ -81,7 +81,7 @@ pub(crate) fn build() -> Result<(Vec<PathBuf>, usize)> {
 }
 
 /// Builds one guest.
-fn make(language: Language, source: &Path, component: &Path) -> Result<()> {
+fn build_guest(language: Language, source: &Path, component: &Path) -> Result<()> {
     let folder = component.parent().expect("a component's path has a folder");
     fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     let (mut build, script) = match language {
@@ -99,12 +99,12 @@ fn make(language: Language, source: &Path, component: &Path) -> Result<()> {
         .arg(source)
         .env("HEDDLE_TOOLS", under_root(TOOLS).join(language.name()))
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    // The C SDK makes a component of its module with the `heddle` command.
+    // The C SDK calls the `heddle` command to turn a core module into a component.
     build.env("HEDDLE", under_root("target/debug/heddle"));
     quietly(build.arg("-o").arg(component)).map(drop)
 }
 
-/// Sees to it that there is a Node.js which the tools run on.
+/// Checks that a supported Node.js and npm are installed.
 pub(crate) fn ensure_node() -> Result<()> {
     const WHAT: &str = "Node.js 18 or newer and npm are needed (on Debian: apt-get install nodejs npm)";
     let version = quietly(program("node").arg("--version")).map_err(|error| anyhow!("{WHAT}: {error:#}"))?;
@@ -115,8 +115,8 @@ pub(crate) fn ensure_node() -> Result<()> {
     Ok(())
 }
 
-/// A sum over the names and contents of all files below the folders.
-fn sum_of(folders: &[PathBuf]) -> Result<String> {
+/// The SHA-256 of the names and contents of all files below the folders, as hex.
+fn checksum_of(folders: &[PathBuf]) -> Result<String> {
     let mut files = Vec::new();
     for folder in folders {
         collect(folder, &mut files)?;
@@ -131,7 +131,7 @@ fn sum_of(folders: &[PathBuf]) -> Result<String> {
     Ok(format!("{:x}", sum.finalize()))
 }
 
-/// Every file below a folder, in the order of their names, without what tools leave there and what is for people.
+/// Collects the files below a folder, sorted by name, without caches, build output and Markdown.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
@@ -139,8 +139,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_left_by_tools = ["__pycache__", "build", "node_modules"].contains(&&*name);
-        if name.starts_with('.') || is_left_by_tools || name.ends_with(".md") {
+        let is_cache = ["__pycache__", "build", "node_modules"].contains(&&*name);
+        if name.starts_with('.') || is_cache || name.ends_with(".md") {
             continue;
         }
         match entry.file_type()?.is_dir() {
@@ -156,10 +156,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sum_sees_every_change_and_nothing_that_tools_leave() {
+    fn the_checksum_covers_every_source_and_ignores_caches() {
         let folder = std::env::temp_dir().join(format!("heddle-xtask-sum-{}", std::process::id()));
         fs::create_dir_all(folder.join("inner/__pycache__")).unwrap();
-        let sum = || sum_of(std::slice::from_ref(&folder)).unwrap();
+        let sum = || checksum_of(std::slice::from_ref(&folder)).unwrap();
         fs::write(folder.join("inner/a"), "one").unwrap();
         let first = sum();
         fs::write(folder.join("inner/__pycache__/a"), "cached").unwrap();

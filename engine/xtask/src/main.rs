@@ -1,7 +1,10 @@
-//! What Heddle's developers run, as `cargo xtask COMMAND`.
+//! The developer tasks of Heddle, run as `cargo xtask COMMAND`: build, test, check and measure the whole tree.
 //!
-//! It names none of the engine's crates, so it compiles in seconds and can build them in any profile. All that it
-//! makes lies under the workspace's `target/`.
+//! Each command is a module of its name. [`process`] starts other programs, [`progress`] runs long builds with a
+//! progress line, [`python`], [`languages`] and [`clients`] install what Python and Node.js tests need.
+//!
+//! This crate depends on none of the engine's crates, so it compiles in seconds and can build them in any profile.
+//! Everything that it writes goes below the workspace's `target/`.
 #![expect(clippy::print_stdout, reason = "its output is for the person at the terminal")]
 
 mod bench;
@@ -26,7 +29,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    about = "What Heddle's developers run"
+    about = "Developer tasks: build, test, check and measure Heddle"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -35,17 +38,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Builds everything, serves the samples, reviews this repository's sources, and keeps serving
+    /// Build everything, start a server with the samples, run a review of this repository's sources, and keep serving
     Demo(demo::Arguments),
-    /// Builds and runs every test there is, and ends with one line of numbers
+    /// Build everything and run every check and test; the last line has the totals
     Test,
-    /// Builds the guests, and leaves their components in target/plugins (those in other languages than Rust in target/plugins/languages)
+    /// Build the guests into target/plugins (guests in other languages than Rust into target/plugins/languages)
     Plugins,
-    /// Checks formatting, lints, the dependency rule, licences and sources
+    /// Check formatting, lints, the dependency rule, licences and source files
     Tidy,
-    /// Tries mutated inputs on everything that reads input from outside (tests/fuzz/README.md)
+    /// Feed mutated inputs to everything that reads input from outside (see tests/fuzz/README.md)
     Fuzz(fuzz::Arguments),
-    /// Measures the engine, in release: the load driver, then the benchmarks of host and store
+    /// Measure a release build: the load driver, then the benchmarks of host and store
     Bench(bench::Arguments),
 }
 

@@ -1,6 +1,5 @@
-//! Builds the guests and collects their components: the plugins in `target/plugins`, where `heddle serve` finds them,
-//! and the components that the tests throw at the host in `target/plugins/fixtures`, where it does not look. Those that
-//! are written in other languages than Rust are [`languages`]' work.
+//! Builds the guests in Rust and copies their components: plugins to `target/plugins`, which `heddle serve` loads by
+//! default, and components for the host's tests to `target/plugins/fixtures`. [`languages`] builds the other guests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,25 +11,25 @@ use serde_json::Value;
 use crate::process::{cargo, output, program, under_root};
 use crate::{languages, progress};
 
-/// The manifest of the guests' workspace, from the root.
+/// The manifest of the guests' workspace, relative to the root.
 pub(crate) const MANIFEST: &str = "plugins/Cargo.toml";
-/// Guests compile with another compiler than the engine, so they have a target folder of their own.
+/// Guests may use another compiler than the engine, so they need a target folder of their own.
 const TARGET_DIR: &str = "target/guests";
 const TARGET: &str = "wasm32-wasip2";
-/// The plugin that only benchmarks and tests use.
+/// The plugin for benchmarks and tests.
 pub(crate) const BENCH: &str = "bench";
 
-/// What a build left in `target/plugins`.
+/// The components of a build.
 #[derive(Default)]
 pub(crate) struct Built {
-    /// The components, in the order of their names.
+    /// Their paths, sorted.
     components: Vec<PathBuf>,
-    /// How many of them differ from what was there.
+    /// How many of them are new or changed.
     changed: usize,
 }
 
 impl Built {
-    /// Copies the components of guests in Rust that changed.
+    /// Copies the changed components of guests in Rust.
     fn add_rust(&mut self, guests: &[Guest]) -> Result<()> {
         let made = under_root(TARGET_DIR).join(TARGET).join("release");
         for guest in guests {
@@ -47,7 +46,7 @@ impl Built {
         Ok(())
     }
 
-    /// Builds the guests in other languages. The `heddle` command has to be built.
+    /// Builds the guests in other languages. Requires that the `heddle` command is built.
     pub(crate) fn add_languages(&mut self) -> Result<()> {
         let (components, changed) = languages::build()?;
         self.components.extend(components);
@@ -55,7 +54,7 @@ impl Built {
         Ok(())
     }
 
-    /// Says it in a few lines.
+    /// Prints the size and path of each component.
     pub(crate) fn report(&self) {
         for component in &self.components {
             let size = fs::metadata(component).map_or(0, |metadata| metadata.len());
@@ -72,29 +71,29 @@ impl Built {
     }
 }
 
-/// A guest that becomes a component.
+/// A guest package that becomes a component.
 #[derive(Debug, PartialEq)]
 struct Guest {
-    /// The package's name, which is the component's.
+    /// The name of the package and of the component.
     name: String,
-    /// How cargo knows the package: its name may be that of a crate that it depends on, too.
+    /// Cargo's package id. The name alone can be ambiguous: a dependency may have the same name.
     id: String,
-    /// The file that cargo makes, without its folder.
+    /// The name of cargo's output file.
     file: String,
-    /// Whether it is one of the components that only tests use.
+    /// Whether only tests use it.
     fixture: bool,
 }
 
-/// Which guests that are written in Rust are built.
+/// Selects the guests in Rust to build.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rust {
     /// The samples and the standard plugins.
     Demo,
-    /// Those, and what only tests and benchmarks use.
+    /// All, with those for tests and benchmarks.
     All,
 }
 
-/// Builds guests in Rust and, at the same time, the engine. Copies the components that changed.
+/// Builds guests in Rust and the engine in parallel, then copies the changed components.
 pub(crate) fn build_with_engine(which: Rust, engine: Command) -> Result<Built> {
     let guests = guests(&metadata()?, &under_root("plugins/fixtures"), which);
     let guest_build = rust_build(&guests)?;
@@ -104,15 +103,15 @@ pub(crate) fn build_with_engine(which: Rust, engine: Command) -> Result<Built> {
     Ok(built)
 }
 
-/// Builds every guest, in all languages, and the `heddle` command, which makes components of C's modules.
+/// Builds the guests in all languages and the `heddle` command, which the C SDK needs.
 pub(crate) fn build_all() -> Result<Built> {
     let mut built = build_with_engine(Rust::All, heddle())?;
     built.add_languages()?;
     Ok(built)
 }
 
-/// The build of the `heddle` command. It selects features as a build of the whole workspace does, so that both share
-/// what they compile.
+/// The build of the `heddle` command. It selects features like a build of the whole workspace, so that both share
+/// their dependencies.
 pub(crate) fn heddle() -> Command {
     let mut build = cargo("build", "target");
     build.args(["--workspace", "--bin", "heddle"]);
@@ -138,7 +137,7 @@ fn rust_build(guests: &[Guest]) -> Result<Command> {
     for guest in guests {
         build.args(["--package", &guest.id]);
     }
-    // Flags and wrappers that the engine's builds are given are not made for wasm or for another compiler.
+    // Flags and wrappers for the engine's builds may not work for wasm or with another compiler.
     for name in [
         "RUSTFLAGS",
         "CARGO_ENCODED_RUSTFLAGS",
@@ -159,7 +158,7 @@ fn metadata() -> Result<Value> {
     serde_json::from_str(&output(&mut metadata)?).context("cargo metadata did not answer with JSON")
 }
 
-/// The packages that are a cdylib, from cargo's metadata.
+/// Finds the packages with a cdylib target in cargo's metadata.
 fn guests(metadata: &Value, fixtures: &Path, which: Rust) -> Vec<Guest> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     packages
@@ -183,7 +182,7 @@ fn guests(metadata: &Value, fixtures: &Path, which: Rust) -> Vec<Guest> {
         .collect()
 }
 
-/// Sees to it that something can compile for wasm. The compiler to use, where it is not the toolchain's own.
+/// Ensures that a compiler for wasm is available. Returns its path if it is not the toolchain's own.
 fn wasm_compiler() -> Result<Option<String>> {
     let mut ensure = program("bash");
     ensure
@@ -199,17 +198,17 @@ fn wasm_compiler() -> Result<Option<String>> {
         .context("could not start bash, which finds a compiler for wasm")?;
     ensure!(
         run.status.success(),
-        "nothing here can compile for {TARGET}: run `rustup target add {TARGET}`, or, on x86_64 Debian, \
-         see what engine/xtask/ensure-wasm-target.sh says above"
+        "no compiler for {TARGET} is available: run `rustup target add {TARGET}`, or, on x86_64 Debian, \
+         see the messages of engine/xtask/ensure-wasm-target.sh above"
     );
     let rustc = String::from_utf8(run.stdout).context("the path of the compiler is not UTF-8")?;
     Ok(Some(rustc).filter(|path| !path.is_empty()))
 }
 
-/// Copies a file unless the copy is there already, and says whether it did. A reader sees the old file or the new one,
-/// never a part.
+/// Copies a file unless an identical copy exists; returns whether it did. The copy is atomic: a reader sees the whole old
+/// file or the whole new file.
 fn copy(from: &Path, to: &Path) -> Result<bool> {
-    let new = fs::read(from).with_context(|| format!("the build left no {}", from.display()))?;
+    let new = fs::read(from).with_context(|| format!("the build did not produce {}", from.display()))?;
     match fs::read(to) {
         Ok(old) if old == new => return Ok(false),
         Ok(_) => {}
@@ -231,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guests_are_the_packages_that_are_a_cdylib() {
+    fn guests_are_the_packages_with_a_cdylib() {
         let package = |name: &str, folder: &str, kind: &str| {
             json!({
                 "name": name, "id": format!("path+file:///repo/plugins/{folder}#{name}@0.1.0"),
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_copied_only_when_it_changed() {
+    fn only_changed_components_are_copied() {
         let folder = std::env::temp_dir().join(format!("heddle-xtask-copy-{}", std::process::id()));
         let (from, to) = (folder.join("made.wasm"), folder.join("plugins/made.wasm"));
         fs::create_dir_all(&folder).unwrap();
@@ -277,7 +276,7 @@ mod tests {
         assert_eq!(
             fs::read_dir(to.parent().unwrap()).unwrap().count(),
             1,
-            "nothing else is left beside it"
+            "no temporary file remains"
         );
         assert!(copy(&folder.join("missing.wasm"), &to).is_err());
         fs::remove_dir_all(&folder).unwrap();

@@ -1,5 +1,5 @@
-//! How other programs are started: from the workspace's root, with an environment that is the caller's own, and with
-//! errors that name the command.
+//! Starts other programs in the workspace's root, without the environment variables of `cargo run`; errors name the
+//! command.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stdout};
@@ -22,10 +22,10 @@ pub(crate) fn under_root(path: impl AsRef<Path>) -> PathBuf {
     root().join(path)
 }
 
-/// A program, started at the root, without the variables that `cargo run` added for this one.
+/// A command that runs in the root, without the variables that `cargo run` set for this program.
 ///
-/// They would tell build scripts that they belong to xtask: some rerun when these variables change, so that a build
-/// from here and one from a shell would forever undo each other.
+/// Some build scripts run again when these variables change, so builds from here and from a shell would invalidate
+/// each other.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.current_dir(root());
@@ -35,7 +35,7 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
             command.env_remove(key);
         }
     }
-    // Cargo's own folders come first in it, and the programs started here need none of them.
+    // Cargo prepends its own folders, which the programs started here do not need.
     if let Some(paths) = std::env::var_os("LD_LIBRARY_PATH") {
         let target = under_root("target");
         let rest = std::env::split_paths(&paths)
@@ -48,8 +48,8 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The cargo that runs this program. Its output goes to the workspace's own `target/`, whatever the environment says,
-/// since what is built is also started from there. In continuous integration the lock files are taken as they are.
+/// The cargo that runs this program. It overrides `CARGO_TARGET_DIR`, because this crate starts the programs that it
+/// built. In continuous integration it does not change the lock files.
 pub(crate) fn cargo(subcommand: &str, target_dir: &str) -> Command {
     let mut command = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
@@ -61,7 +61,7 @@ pub(crate) fn cargo(subcommand: &str, target_dir: &str) -> Command {
     command
 }
 
-/// The command as one would type it.
+/// The command as typed in a shell.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
@@ -72,7 +72,7 @@ pub(crate) fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// Runs it with the terminal's input and output. An exit code other than 0 is an error.
+/// Runs a command with this process's input and output. An exit code other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -81,7 +81,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it and gives what it wrote to its standard output. Its error output goes to the terminal.
+/// Runs a command and returns its standard output. Its standard error goes to the terminal.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
@@ -97,7 +97,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("`{}` wrote text that is not UTF-8", shown(command)))
 }
 
-/// Runs it without showing anything, unless it fails; then all that it wrote is in the error.
+/// Runs a command without showing its output and returns the output. If the command fails, the error contains it.
 pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     let output = command
         .output()
@@ -118,7 +118,7 @@ pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// A line that says what comes, set off from what other programs write.
+/// Prints a heading that stands out from the output of other programs.
 pub(crate) fn heading(text: &str) {
     if stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         println!("\n\u{1b}[1;36m── {text}\u{1b}[0m");

@@ -1,7 +1,6 @@
-//! Builds that take minutes: several cargo commands at once, with one line that says how far they are and about how
-//! long they still take.
+//! Runs several cargo builds in parallel and shows one line with their progress and an estimate of the remaining time.
 //!
-//! Cargo's own progress bar gives the numbers; the line is repeated where the output is not a terminal.
+//! The numbers come from cargo's own progress bar. If the output is not a terminal, the line is printed periodically.
 
 use std::io::{BufReader, IsTerminal, Read, Write, stdout};
 use std::process::{Command, Stdio};
@@ -13,27 +12,27 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::shown;
 
-/// How often the line is written anew on a terminal.
+/// The interval between updates on a terminal.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often it is written elsewhere, as in a log file.
+/// The interval between lines in a log file.
 const LOG_PAUSE: Duration = Duration::from_secs(30);
-/// How much a build has to have done before its remaining time is estimated.
+/// The fraction of a build that must be done before its remaining time is estimated.
 const ESTIMABLE: f64 = 0.05;
-/// The part of a cold build's time that has passed when each tenth of its units is built. The large crates come last.
-/// Measured with `cargo build --timings` on two cores.
+/// The fraction of a cold build's time that has passed when each tenth of its units is built. The large crates come
+/// last. Measured with `cargo build --timings` on two cores.
 const TIME_AT_TENTH: [f64; 11] = [0.0, 0.07, 0.12, 0.17, 0.24, 0.32, 0.46, 0.51, 0.65, 0.78, 1.0];
 
-/// How far a build is.
+/// The progress of a build, in cargo's units.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Units {
-    /// How many units were built already when the build began.
+    /// Units that were built before this build began.
     first: u32,
     done: u32,
     total: u32,
 }
 
 impl Units {
-    /// Takes over what a progress bar of cargo says, as in `Building [==>   ] 12/345: syn, serde`.
+    /// Reads cargo's progress bar, such as `Building [==>   ] 12/345: syn, serde`.
     fn read(&mut self, bar: &str) {
         let numbers = bar
             .rsplit_once("] ")
@@ -48,7 +47,7 @@ impl Units {
         (self.done, self.total) = (done, total);
     }
 
-    /// The part of the build's time that has passed, from 0 to 1.
+    /// The fraction of the build's time that has passed, from 0 to 1.
     fn passed(self) -> f64 {
         let (first, now) = (time_at(self.first, self.total), time_at(self.done, self.total));
         if first < 1.0 {
@@ -59,7 +58,7 @@ impl Units {
     }
 }
 
-/// The part of a cold build's time that has passed when so many of its units are built.
+/// The fraction of a cold build's time that has passed when `done` of `total` units are built.
 fn time_at(done: u32, total: u32) -> f64 {
     let tenths = 10.0 * f64::from(done) / f64::from(total.max(1));
     let tenth = (tenths as usize).min(9);
@@ -67,21 +66,21 @@ fn time_at(done: u32, total: u32) -> f64 {
     low + (high - low) * (tenths - tenth as f64).min(1.0)
 }
 
-/// About how many seconds builds still take that began so long ago, the slowest of them.
+/// Estimates the seconds that the slowest of the builds still needs. None if it is too early to tell.
 fn seconds_left(elapsed: Duration, builds: &[Units]) -> Option<f64> {
     let passed = builds.iter().map(|build| build.passed()).fold(1.0, f64::min);
     (passed >= ESTIMABLE).then(|| elapsed.as_secs_f64() * (1.0 - passed) / passed)
 }
 
-/// One build: a name, how far it is, and its end once it has come.
+/// A build that runs on a thread of its own.
 struct Build {
     name: &'static str,
     units: Arc<Mutex<Units>>,
     thread: thread::JoinHandle<Result<()>>,
 }
 
-/// Runs cargo builds at once, each under a name. Their warnings and errors are shown, and an error of one is an error
-/// of the whole, after all have ended.
+/// Runs named cargo builds in parallel and shows their warnings and errors. Waits for all of them, then returns the
+/// first error.
 pub(crate) fn build(commands: Vec<(&'static str, Command)>) -> Result<()> {
     let began = Instant::now();
     let builds: Vec<Build> = commands
@@ -114,7 +113,7 @@ pub(crate) fn build(commands: Vec<(&'static str, Command)>) -> Result<()> {
             failed = failed.or(Some(error));
         }
     }
-    println!("built in {}", span(began.elapsed().as_secs_f64()));
+    println!("built in {}", format_duration(began.elapsed().as_secs_f64()));
     failed.map_or(Ok(()), Err)
 }
 
@@ -129,32 +128,32 @@ fn write_line(builds: &[Build], elapsed: Duration, terminal: bool) {
         });
         units.push(now);
     }
-    let left =
-        seconds_left(elapsed, &units).map_or_else(String::new, |left| format!(", about {} left", span(left)));
+    let left = seconds_left(elapsed, &units).map_or_else(String::new, |left| {
+        format!(", about {} left", format_duration(left))
+    });
     let line = format!(
         "{} ({} so far{left})",
         parts.join(", "),
-        span(elapsed.as_secs_f64())
+        format_duration(elapsed.as_secs_f64())
     );
     if terminal {
         print!("\r\u{1b}[K{line}");
-        // A terminal that is gone is noticed elsewhere.
+        // A closed terminal is reported elsewhere.
         let _ = stdout().flush();
     } else {
         println!("{line}");
     }
 }
 
-/// A time in words: seconds up to a minute and a half, then minutes.
-fn span(seconds: f64) -> String {
+/// Formats a duration: seconds below 90 s, else minutes.
+fn format_duration(seconds: f64) -> String {
     match seconds {
         ..90.0 => format!("{seconds:.0} s"),
         _ => format!("{:.0} min", seconds / 60.0),
     }
 }
 
-/// Runs one build and reads its progress. What cargo says besides its progress is shown where it is a warning or an
-/// error, with the lines that belong to it.
+/// Runs one build and reads its progress. Of cargo's other output it shows the warnings and errors with their lines.
 fn follow(mut command: Command, units: &Mutex<Units>) -> Result<()> {
     command
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
@@ -166,9 +165,9 @@ fn follow(mut command: Command, units: &Mutex<Units>) -> Result<()> {
         .with_context(|| format!("could not start `{}`", shown(&command)))?;
     let errors = child.stderr.take().expect("stderr is piped");
     let mut line = Vec::new();
-    let mut quiet = true;
+    let mut hidden = true;
     for byte in BufReader::new(errors).bytes() {
-        let byte = byte.context("could not read what cargo writes")?;
+        let byte = byte.context("could not read the output of cargo")?;
         if byte != b'\r' && byte != b'\n' {
             line.push(byte);
             continue;
@@ -182,8 +181,8 @@ fn follow(mut command: Command, units: &Mutex<Units>) -> Result<()> {
                 .read(&text);
             continue;
         }
-        quiet = stays_quiet(text.trim_start_matches("\u{1b}[K"), quiet);
-        if !quiet {
+        hidden = is_hidden(text.trim_start_matches("\u{1b}[K"), hidden);
+        if !hidden {
             eprintln!("{}", text.trim_end());
         }
     }
@@ -194,8 +193,8 @@ fn follow(mut command: Command, units: &Mutex<Units>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a line of cargo is left out: what it compiles and downloads is, and so is what belongs to such a line.
-fn stays_quiet(line: &str, was_quiet: bool) -> bool {
+/// Whether to hide a line of cargo's output: status lines and the lines that continue them.
+fn is_hidden(line: &str, was_hidden: bool) -> bool {
     const STATUS: [&str; 12] = [
         "Compiling ",
         "Checking ",
@@ -214,7 +213,7 @@ fn stays_quiet(line: &str, was_quiet: bool) -> bool {
         return false;
     }
     let status = STATUS.iter().any(|status| line.trim_start().starts_with(status));
-    status || was_quiet
+    status || was_hidden
 }
 
 #[cfg(test)]
@@ -222,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_progress_bar_of_cargo_is_read() {
+    fn the_progress_bar_of_cargo_is_parsed() {
         let mut units = Units::default();
         units.read("    Building [=======>          ] 120/400: syn, serde(build)");
         assert_eq!(
@@ -273,10 +272,10 @@ mod tests {
             ("error[E0308]: mismatched types", false),
             ("note: expected", false),
         ];
-        let mut quiet = true;
+        let mut hidden = true;
         for (line, expected) in lines {
-            quiet = stays_quiet(line, quiet);
-            assert_eq!(quiet, expected, "{line}");
+            hidden = is_hidden(line, hidden);
+            assert_eq!(hidden, expected, "{line}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A Python of the project's own under `target/python`, for the client test and for tools that come as Python packages.
+//! The project's own Python environment in `target/python`, for the client tests and for tools from Python packages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::process::{output, program, quietly, under_root};
 
 const FOLDER: &str = "target/python";
 
-/// A program of the project's Python, after the packages of a requirements file were installed there.
+/// Installs the packages of a requirements file and returns the path of a program in the environment.
 pub(crate) fn tool(name: &str, requirements: &str) -> Result<PathBuf> {
     let bin = under_root(FOLDER).join("bin");
     if !bin.join("python3").exists() {
@@ -17,7 +17,7 @@ pub(crate) fn tool(name: &str, requirements: &str) -> Result<PathBuf> {
         println!("creating {FOLDER}");
         quietly(program("python3").args(["-m", "venv", "--clear", FOLDER]))?;
     }
-    // Installed already? Then pip, which takes a second to find that out, need not be asked.
+    // Skips pip, which needs a second to find that the packages are installed.
     let wanted = fs::read_to_string(under_root(requirements))
         .with_context(|| format!("could not read {requirements}"))?;
     let installed = under_root(FOLDER).join(format!("{}.installed", requirements.replace('/', "-")));
@@ -39,7 +39,7 @@ pub(crate) fn tool(name: &str, requirements: &str) -> Result<PathBuf> {
     Ok(bin.join(name))
 }
 
-/// Sees to it that there is a Python that can make a virtual environment.
+/// Ensures that a Python with the venv module is installed. Installs it on Debian if this is run by root.
 pub(crate) fn ensure_python() -> Result<()> {
     if has_python() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The demo's server: a child that is ended in good order, however the demo ends.
+//! The demo's server process. It is stopped properly however the demo ends.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,26 +13,26 @@ use anyhow::{Context, Result, bail};
 use crate::http;
 use crate::process::{program, shown};
 
-/// How long a start may take: the plugins are compiled in it, the first time.
+/// The limit for a start. The first start compiles the plugins.
 const START: Duration = Duration::from_secs(120);
-/// How often it is asked whether the server is ready, and whether it ended.
+/// The interval between checks whether the server is ready or has exited.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the server may take to stop, before it is killed.
+/// The limit for a stop, after which the server is killed.
 const STOP: Duration = Duration::from_secs(30);
-/// How much of its log is shown when it does not start.
+/// The number of log lines shown when the server does not start.
 const LOG_TAIL: usize = 20;
 
-/// A server that runs until this is dropped.
+/// A server process that is stopped on drop.
 pub(crate) struct Server {
     child: Child,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts it with its output in a file, and waits until it is ready.
+    /// Starts the server with its output in a file, and waits until it is ready.
     ///
-    /// It gets a process group of its own. So the terminal's Ctrl-C reaches the demo alone, which then sends the
-    /// server one signal, and a server that is asked to stop twice does not take it for impatience.
+    /// The server gets its own process group: Ctrl-C reaches only the demo, which sends the server exactly one signal.
+    /// A second signal would make the server stop without finishing its work.
     pub(crate) fn start(mut command: Command, address: SocketAddr, log: &Path) -> Result<Self> {
         let file = File::create(log).with_context(|| format!("could not create {}", log.display()))?;
         let errors = file.try_clone().context("could not share the server's log")?;
@@ -52,7 +52,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The id of its process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -62,7 +62,7 @@ impl Server {
         loop {
             if let Some(status) = self.child.try_wait()? {
                 bail!(
-                    "the server ended at its start ({status}); its log says:\n{}",
+                    "the server exited during its start ({status}); the end of its log:\n{}",
                     self.tail()
                 );
             }
@@ -70,7 +70,7 @@ impl Server {
                 Ok(_) => return Ok(()),
                 Err(error) if begin.elapsed() > START => {
                     bail!(
-                        "the server is not ready after {} s ({error:#}); its log says:\n{}",
+                        "the server is not ready after {} s ({error:#}); the end of its log:\n{}",
                         START.as_secs(),
                         self.tail()
                     )
@@ -87,7 +87,7 @@ impl Server {
         lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
     }
 
-    /// Waits until it ends of itself, or because a signal was passed on to it.
+    /// Waits until the server exits.
     pub(crate) fn wait(&mut self) -> Result<()> {
         self.child.wait().context("could not wait for the server")?;
         Ok(())
@@ -103,13 +103,13 @@ impl Drop for Server {
                 thread::sleep(PAUSE);
             }
         }
-        // Both fail only where there is nothing left to do: the child is gone.
+        // Both fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Asks a process to stop. The standard library can only kill.
+/// Sends SIGTERM to a process. The standard library can only send SIGKILL.
 pub(crate) fn terminate(id: u32) -> Result<()> {
     crate::process::quietly(program("bash").args(["-c", "kill -TERM \"$0\"", &id.to_string()])).map(drop)
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every check and every test there is, in one run. A failure does not keep the rest from running,
-//! unless something does not build. The last line says `N passed, M failed`, summed over all of it.
+//! `cargo xtask test`: runs every check and every test. A failed test does not stop the others; a failed build does.
+//! The last line says `N passed, M failed`, summed over all parts.
 
 use std::io::{BufRead, BufReader, Write, stdout};
 use std::process::{Command, ExitCode, Stdio};
@@ -10,33 +10,33 @@ use crate::plugins::MANIFEST as GUESTS;
 use crate::process::{cargo, heading, program, shown, under_root};
 use crate::{clients, fuzz, plugins, python, tidy};
 
-/// Where the guests' own tests are built: for this machine, by the engine's compiler.
+/// The target folder of the guests' own tests, which are built for this machine with the engine's compiler.
 pub(crate) const GUESTS_NATIVE: &str = "target/guests-native";
-/// What the tests in Python need.
+/// The packages for the tests in Python.
 const PYTHON_REQUIREMENTS: &str = "tests/python/requirements.txt";
 
-/// What passed, and what did not.
+/// The number of passed and failed checks and tests.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Tally {
     passed: u64,
     failed: u64,
-    /// Where the failures are.
+    /// The parts with failures.
     failures: Vec<String>,
 }
 
 impl Tally {
-    /// Counts one that passed.
+    /// Counts a check that passed.
     pub(crate) fn pass(&mut self) {
         self.passed += 1;
     }
 
-    /// Counts one that failed, in the named part.
+    /// Counts a check that failed, in the named part.
     pub(crate) fn fail(&mut self, part: &str) {
         self.failed += 1;
         self.failures.push(part.to_string());
     }
 
-    /// Counts what a runner told, in the named part. A runner that failed without naming a test counts as one.
+    /// Adds a test runner's counts. A runner that failed without a failed test counts as one failure.
     fn add(&mut self, part: &str, counts: Counts, succeeded: bool) {
         self.passed += counts.passed;
         let failed = counts.failed + counts.ignored;
@@ -47,7 +47,7 @@ impl Tally {
         }
     }
 
-    /// Prints where the failures are and the numbers, and gives the exit code for them.
+    /// Prints the summary and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         heading("Summary");
         for failure in &self.failures {
@@ -62,17 +62,17 @@ impl Tally {
     }
 }
 
-/// What one runner told in its `test result:` lines.
+/// The sums of a test runner's `test result:` lines.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Counts {
     passed: u64,
     failed: u64,
-    /// Tests that were switched off. They are as good as failed.
+    /// Ignored tests count as failed.
     ignored: u64,
 }
 
 impl Counts {
-    /// Adds a line's numbers, if it has any.
+    /// Adds the numbers of a `test result:` line; ignores other lines.
     fn read(&mut self, line: &str) {
         let Some((_, numbers)) = line.split_once("test result:") else {
             return;
@@ -92,21 +92,21 @@ impl Counts {
     }
 }
 
-/// Runs everything.
+/// Runs the checks, the builds and the tests.
 pub(crate) fn run() -> Result<ExitCode> {
     let mut tally = Tally::default();
     tidy::check(&mut tally);
     if let Err(error) = build_and_test(&mut tally) {
         println!("{error:#}");
-        tally.fail("the build, which ended the tests early");
+        tally.fail("the build; the remaining tests did not run");
     }
     Ok(tally.report())
 }
 
-/// The stages after the checks. An error is a build that failed.
+/// Builds everything and runs the tests. Returns an error if a build fails.
 fn build_and_test(tally: &mut Tally) -> Result<()> {
     heading("Building the engine and the guests");
-    // The end-to-end tests start the binary, which `cargo test` alone would not build.
+    // The end-to-end tests start the `heddle` binary, which `cargo test` alone does not build.
     let mut engine = cargo("build", "target");
     engine.args(["--workspace", "--all-targets"]);
     let mut built = plugins::build_with_engine(plugins::Rust::All, engine)?;
@@ -115,40 +115,40 @@ fn build_and_test(tally: &mut Tally) -> Result<()> {
 
     heading("Testing the guests");
     let mut guests = cargo("test", GUESTS_NATIVE);
-    runner(
+    run_and_count(
         "the guests' tests",
         guests.args(["--manifest-path", GUESTS, "--workspace", "--no-fail-fast"]),
         tally,
     )?;
 
     heading("Testing the engine");
-    runner(
+    run_and_count(
         "the engine's tests",
         cargo("test", "target").args(["--workspace", "--no-fail-fast"]),
         tally,
     )?;
 
     heading("Fuzzing for a bounded time");
-    runner("fuzzing", &mut fuzz::in_ci(), tally)?;
+    run_and_count("fuzzing", &mut fuzz::in_ci(), tally)?;
 
     heading("Testing with the Python client");
-    started(
+    run_if_available(
         "the Python client's test",
         python_test("tests/python/test_original_readme.py"),
         tally,
     )?;
 
-    heading("Testing the description: generated clients and Schemathesis");
-    started("the description's test", description_test(), tally)
+    heading("Testing the OpenAPI description: generated clients and Schemathesis");
+    run_if_available("the description's test", description_test(), tally)
 }
 
-/// Runs a test that may lack what it needs; then that is the failure.
-fn started(part: &str, test: Result<Command>, tally: &mut Tally) -> Result<()> {
+/// Runs a test whose prerequisites may be missing; missing prerequisites count as a failure.
+fn run_if_available(part: &str, test: Result<Command>, tally: &mut Tally) -> Result<()> {
     match test {
-        Ok(mut test) => runner(part, &mut test, tally),
+        Ok(mut test) => run_and_count(part, &mut test, tally),
         Err(error) => {
             println!("{error:#}");
-            tally.fail(&format!("{part}, which could not be started"));
+            tally.fail(&format!("{part} could not start"));
             Ok(())
         }
     }
@@ -171,25 +171,25 @@ fn description_test() -> Result<Command> {
     Ok(test)
 }
 
-/// Runs a test runner, shows what it says, and counts.
-fn runner(part: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
+/// Runs a test runner, shows its output and counts its results.
+fn run_and_count(part: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
     let name = shown(command);
-    let could_not = || format!("could not run `{name}`");
+    let failed_to_run = || format!("could not run `{name}`");
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(could_not)?;
+        .with_context(failed_to_run)?;
     let output = child.stdout.take().expect("its standard output is piped");
     let mut counts = Counts::default();
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).with_context(could_not)? > 0 {
+    while reader.read_until(b'\n', &mut line).with_context(failed_to_run)? > 0 {
         counts.read(&String::from_utf8_lossy(&line));
         stdout().write_all(&line)?;
         line.clear();
     }
-    let status = child.wait().with_context(could_not)?;
+    let status = child.wait().with_context(failed_to_run)?;
     tally.add(part, counts, status.success());
     Ok(())
 }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_result_line_counts_nothing() {
+    fn lines_other_than_result_lines_are_ignored() {
         assert_eq!(
             counts("5 passed; 2 failed\ntest result\ntest result: error\n"),
             Counts::default()
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_is_switched_off_counts_as_failed() {
+    fn an_ignored_test_counts_as_failed() {
         let mut tally = Tally::default();
         tally.add(
             "a",

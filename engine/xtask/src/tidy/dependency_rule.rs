@@ -1,11 +1,12 @@
-//! The dependency rule: which part of the engine may name which, and who alone may name what the parts are built on.
+//! The dependency rule: which crate of the engine may depend on which, and which third-party crates belong to one crate
+//! alone.
 //!
-//! It holds for dependencies of every kind, those of tests and build scripts included. The end-to-end tests and the fuzz targets are free.
+//! The rule covers normal, test and build dependencies. The end-to-end tests and the fuzz targets are exempt.
 
 use serde_json::Value;
 
-/// Each part, and the parts that it may name. An arrow that is not here does not exist.
-const ARROWS: [(&str, &[&str]); 12] = [
+/// Each crate with the crates that it may depend on.
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("heddle-json", &[]),
     ("heddle-display", &[]),
     ("heddle-expr", &["heddle-json"]),
@@ -53,19 +54,20 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("heddle-xtask", &[]),
 ];
 
-/// The pure parts: they have no async, no I/O, no clock and no randomness.
-const PURE: [&str; 5] = [
+/// The pure crates: they have no async, no I/O, no clock and no randomness.
+const PURE: [&str; 6] = [
     "heddle-json",
     "heddle-display",
     "heddle-expr",
     "heddle-schema",
     "heddle-kernel",
+    "heddle-diagram",
 ];
 
-/// The parts that may name any.
-const FREE: [&str; 2] = ["heddle-tests", "heddle-fuzz"];
+/// The crates that may depend on all others.
+const EXEMPT: [&str; 2] = ["heddle-tests", "heddle-fuzz"];
 
-/// What only one part may name, by the beginnings of the crates' names, and what it is.
+/// Third-party crates that only one crate may use: the owner, a description and the families of crate names.
 const OWNERS: [(&str, &str, &[&str]); 3] = [
     ("heddle-host", "wasmtime", &["wasmtime"]),
     (
@@ -85,8 +87,8 @@ const OWNERS: [(&str, &str, &[&str]); 3] = [
     ("heddle-server", "axum", &["axum", "utoipa-axum"]),
 ];
 
-/// The crates that no pure part may name. The kernel names jiff to read and write times; its clippy.toml
-/// forbids the functions of jiff that read the clock.
+/// The crates that no pure crate may use. The kernel uses jiff to parse and format times; its clippy.toml forbids the
+/// functions of jiff that read the clock.
 const NOT_IN_PURE: [&str; 14] = [
     "tokio",
     "futures",
@@ -104,20 +106,20 @@ const NOT_IN_PURE: [&str; 14] = [
     "hyper",
 ];
 
-/// Every breach of the rule in the answer of `cargo metadata --no-deps`, a sentence each.
+/// Returns every violation in the output of `cargo metadata --no-deps`, one sentence each.
 pub(crate) fn violations(metadata: &Value) -> Vec<String> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
-    packages.flat_map(of_package).collect()
+    packages.flat_map(violations_of).collect()
 }
 
-fn of_package(package: &Value) -> Vec<String> {
+fn violations_of(package: &Value) -> Vec<String> {
     let name = package["name"].as_str().unwrap_or_default();
-    if FREE.contains(&name) {
+    if EXEMPT.contains(&name) {
         return Vec::new();
     }
-    let Some((_, allowed)) = ARROWS.iter().find(|(part, _)| *part == name) else {
+    let Some((_, allowed)) = ALLOWED.iter().find(|(from, _)| *from == name) else {
         return vec![format!(
-            "{name} is not in the dependency rule: say in engine/xtask/src/tidy/arrows.rs what it may name"
+            "{name} is not in the dependency rule: add it to engine/xtask/src/tidy/dependency_rule.rs"
         )];
     };
     let dependencies = package["dependencies"].as_array().into_iter().flatten();
@@ -128,19 +130,19 @@ fn of_package(package: &Value) -> Vec<String> {
                 .as_str()
                 .map_or(String::new(), |kind| format!(" ({kind})"));
             Some(format!(
-                "{name} names {other}{kind}, but {}",
-                forbidden(name, allowed, other)?
+                "{name} depends on {other}{kind}, but {}",
+                violation(name, allowed, other)?
             ))
         })
         .collect()
 }
 
-/// Why a part may not name a crate, if it may not.
-fn forbidden(part: &str, allowed: &[&str], other: &str) -> Option<String> {
+/// Why a crate may not depend on another. None if it may.
+fn violation(part: &str, allowed: &[&str], other: &str) -> Option<String> {
     if other.starts_with("heddle-") && !allowed.contains(&other) {
         return Some(match allowed {
-            [] => "it may name no other part".to_string(),
-            allowed => format!("of the parts it may name only {}", allowed.join(", ")),
+            [] => "it may depend on no other crate of the engine".to_string(),
+            allowed => format!("of the engine's crates it may depend only on {}", allowed.join(", ")),
         });
     }
     let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| is_of(other, beginning));
@@ -148,13 +150,13 @@ fn forbidden(part: &str, allowed: &[&str], other: &str) -> Option<String> {
         .iter()
         .find(|(owner, _, names)| *owner != part && begins(names))
     {
-        return Some(format!("only {owner} names {what}"));
+        return Some(format!("only {owner} may use {what}"));
     }
     let impure = PURE.contains(&part) && begins(&NOT_IN_PURE);
     impure.then(|| format!("{part} has no async, no I/O, no clock and no randomness"))
 }
 
-/// Whether a crate is the one of that name or of its family, as `wasmtime-wasi` is of `wasmtime`.
+/// Whether a crate belongs to a family of crates, as `wasmtime-wasi` belongs to `wasmtime`.
 fn is_of(name: &str, family: &str) -> bool {
     let rest = name.strip_prefix(family);
     rest.is_some_and(|rest| {
@@ -168,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Metadata of packages, each with its dependencies; `dev:` before a name makes it one of tests.
+    /// Builds metadata of packages with their dependencies; the prefix `dev:` marks a dependency of tests.
     fn workspace(packages: &[(&str, &[&str])]) -> Value {
         let dependency = |name: &&str| match name.strip_prefix("dev:") {
             Some(name) => json!({"name": name, "kind": "dev"}),
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_intended_arrows_are_allowed() {
+    fn the_intended_dependencies_are_allowed() {
         let violations = violations(&workspace(&[
             ("heddle-json", &["serde"]),
             ("heddle-expr", &["heddle-json", "cel"]),
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_that_runs_the_wrong_way_is_a_violation() {
+    fn a_dependency_in_the_wrong_direction_is_a_violation() {
         let violation = only_violation(&[
             ("heddle-json", &["heddle-kernel"]),
             ("heddle-kernel", &["heddle-json"]),
@@ -276,13 +278,13 @@ mod tests {
     }
 
     #[test]
-    fn host_store_and_server_never_name_each_other() {
+    fn host_store_and_server_never_depend_on_each_other() {
         let three = ["heddle-host", "heddle-store", "heddle-server"];
         for from in three {
             for to in three.into_iter().filter(|to| *to != from) {
                 let violation = only_violation(&[(from, &[to])]);
                 assert!(
-                    violation.starts_with(&format!("{from} names {to}, but ")),
+                    violation.starts_with(&format!("{from} depends on {to}, but ")),
                     "{violation}"
                 );
             }
@@ -290,27 +292,27 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_of_tests_counts_too() {
+    fn test_dependencies_are_checked() {
         let violation = only_violation(&[("heddle-server", &["dev:heddle-store"])]);
         assert!(
-            violation.starts_with("heddle-server names heddle-store (dev), but "),
+            violation.starts_with("heddle-server depends on heddle-store (dev), but "),
             "{violation}"
         );
     }
 
     #[test]
-    fn each_foundation_has_one_owner() {
+    fn third_party_crates_have_one_owner() {
         for (part, other, why) in [
-            ("heddle-server", "wasmtime", "only heddle-host names wasmtime"),
-            ("heddle-cli", "wasmtime-wasi", "only heddle-host names wasmtime"),
-            ("heddle-runtime", "rusqlite", "only heddle-store names a database"),
+            ("heddle-server", "wasmtime", "only heddle-host may use wasmtime"),
+            ("heddle-cli", "wasmtime-wasi", "only heddle-host may use wasmtime"),
+            ("heddle-runtime", "rusqlite", "only heddle-store may use a database"),
             (
                 "heddle-host",
                 "dev:refinery-core",
-                "only heddle-store names a database",
+                "only heddle-store may use a database",
             ),
-            ("heddle-cli", "axum", "only heddle-server names axum"),
-            ("heddle-xtask", "axum-core", "only heddle-server names axum"),
+            ("heddle-cli", "axum", "only heddle-server may use axum"),
+            ("heddle-xtask", "axum-core", "only heddle-server may use axum"),
         ] {
             let violation = only_violation(&[(part, &[other])]);
             assert!(violation.ends_with(why), "{violation}");
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_families_are_meant() {
+    fn unrelated_names_with_the_same_prefix_are_allowed() {
         let unrelated = workspace(&[
             ("heddle-kernel", &["randomize", "timely"]),
             ("heddle-cli", &["axumite"]),
@@ -348,12 +350,12 @@ mod tests {
     }
 
     #[test]
-    fn xtask_names_no_part_of_the_engine() {
+    fn xtask_depends_on_no_crate_of_the_engine() {
         only_violation(&[("heddle-xtask", &["heddle-kernel"])]);
     }
 
     #[test]
-    fn a_package_that_the_rule_does_not_know_is_a_violation() {
+    fn an_unknown_package_is_a_violation() {
         let violation = only_violation(&[("heddle-cloud", &[])]);
         assert!(
             violation.starts_with("heddle-cloud is not in the dependency rule"),
