@@ -6,6 +6,7 @@ pub mod appends;
 pub mod described;
 pub mod docs;
 pub mod fault;
+pub mod functions;
 pub mod lot;
 pub mod registry;
 pub mod stub;

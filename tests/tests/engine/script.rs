@@ -1,4 +1,4 @@
-//! Functions that a test scripts, and an engine over a journal that it can hold back.
+//! The fake functions of these tests, and an engine with them over a journal that can be delayed.
 
 use std::{
     collections::HashMap,
@@ -13,21 +13,16 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use heddle_json::{
-    Json, Object,
+    Object,
     object::{json, to_json},
 };
-use heddle_kernel::{
-    Answer, Digest, Event, Failure, FailureKind, FunctionKind, Level, Outcome, Route, RunId,
-    event::FunctionRef,
-};
+use heddle_kernel::{Event, Failure, FailureKind, Level, Outcome, Route, RunId, event::FunctionRef};
 use heddle_runtime::{
     Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, Watched,
-    ports::{
-        Call, FunctionInfo, Functions, Journal, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused,
-        PolicySource, RegisterError, ResolveError, Resolved, ToolCall,
-    },
+    ports::{Call, Journal},
 };
 use heddle_store::MemoryJournal;
+use heddle_tests::functions::{FakeFunctions, Script};
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
@@ -35,57 +30,68 @@ use tokio::{
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A graph whose runs count up to what their state says.
+/// A graph whose runs count up to `to` of their state.
 pub(crate) const FOREVER: &str = r#"{"nodes": {"count": {}}, "limits": {"steps": 1000000}}"#;
 
-/// What a call was given: its input, its config and the function.
+/// The input, the config and the function of a call.
 pub(crate) type Given = (String, String, FunctionRef);
 
-/// Functions by name: `count` adds one to `n` until `to` of the state, or 300, `gate` waits for the test,
-/// `busy` counts how many of it are under way, `panic` panics, `grow` doubles the state, `say` logs and emits, `broken` fails, `flaky` fails twice,
-/// `mend` fails until the test has mended it, `twice` doubles an item, `block` keeps its thread until the
-/// test lets go, `version` tells which version was called, `mail` has an effect outside, and any other adds
-/// a key of its name.
-pub(crate) struct Scripted {
+/// The fake functions of these tests.
+pub(crate) type Scripted = FakeFunctions<ScriptedCalls>;
+
+/// The functions by name, and what the tests observe of their calls:
+///
+/// - `count` adds one to `n` up to `to` of the state (default 300)
+/// - `gate` waits until the test adds a permit to the semaphore
+/// - `busy` counts its concurrent calls
+/// - `grow` enlarges the state
+/// - `say` logs and emits; `stream` does so many times
+/// - `broken` fails, `flaky` fails twice, `mend` fails until the test sets `mended`, `panic` panics
+/// - `twice` doubles an item
+/// - `block` blocks its thread while `blocked` is set
+/// - `version` returns the version that was called
+/// - `mail` has grants
+/// - any other adds a key of its name
+pub(crate) struct ScriptedCalls {
     pub(crate) gate: Semaphore,
     pub(crate) calls: watch::Sender<usize>,
     pub(crate) by_step: Mutex<HashMap<(RunId, u64), usize>>,
-    /// What the latest call for each step was given.
+    /// The latest call of each step.
     pub(crate) given: Mutex<HashMap<(RunId, u64), Given>>,
     pub(crate) registered: AtomicUsize,
-    /// How often `mail` was called.
+    /// The number of calls of `mail`.
     pub(crate) mails: watch::Sender<usize>,
     pub(crate) mended: AtomicBool,
-    /// The version of the one plugin that there is.
+    /// The major version of the plugin.
     pub(crate) version: AtomicUsize,
-    /// While it is set, `block` does not let go.
+    /// While this is set, `block` blocks its thread.
     pub(crate) blocked: AtomicBool,
-    /// How many calls are at the gate.
+    /// The number of calls that wait in `gate`.
     waits: AtomicUsize,
-    /// The runs in the order in which they came to the gate, or were at `busy`.
+    /// The runs in the order of their calls of `gate` and `busy`.
     pub(crate) order: Mutex<Vec<RunId>>,
-    /// For each `group` of the state, and for "" all together: how many calls of `busy` are under way, and how
-    /// many were at most.
+    /// For each `group` of the state, and for all together under "": the current and the maximum number of concurrent
+    /// calls of `busy`.
     pub(crate) busy: Mutex<HashMap<String, (usize, usize)>>,
 }
 
-/// A call at the gate, until it is dropped.
-struct Waits<'s>(&'s AtomicUsize);
+/// Counts a call that waits in `gate`, until it is dropped.
+struct WaitingCall<'s>(&'s AtomicUsize);
 
-impl<'s> Waits<'s> {
+impl<'s> WaitingCall<'s> {
     fn begin(waits: &'s AtomicUsize) -> Self {
         waits.fetch_add(1, Ordering::SeqCst);
         Self(waits)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingCall<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl Default for Scripted {
+impl Default for ScriptedCalls {
     fn default() -> Self {
         Self {
             gate: Semaphore::new(0),
@@ -104,13 +110,13 @@ impl Default for Scripted {
     }
 }
 
-impl Scripted {
-    /// How many calls are at the gate.
+impl ScriptedCalls {
+    /// The number of calls that wait in `gate`.
     pub(crate) fn waiting(&self) -> usize {
         self.waits.load(Ordering::SeqCst)
     }
 
-    /// Waits until functions were called this many times.
+    /// Waits for this number of calls of any function.
     pub(crate) async fn called(&self, times: usize) {
         let mut calls = self.calls.subscribe();
         timeout(PATIENCE, calls.wait_for(|calls| *calls >= times))
@@ -119,7 +125,7 @@ impl Scripted {
             .unwrap();
     }
 
-    /// Waits until this many calls are at the gate.
+    /// Waits until this number of calls wait in `gate`.
     pub(crate) async fn at_gate(&self, calls: usize) {
         until("the calls come to the gate", || self.waiting() == calls).await;
     }
@@ -147,7 +153,7 @@ impl Scripted {
             }
             "gate" => {
                 self.order.lock().unwrap().push(call.run);
-                let _waits = Waits::begin(&self.waits);
+                let _waits = WaitingCall::begin(&self.waits);
                 self.gate.acquire().await.unwrap().forget();
             }
             "panic" => panic!("on purpose"),
@@ -181,7 +187,7 @@ impl Scripted {
                 return Err(Failure::new(FailureKind::Permanent, "it is broken"));
             }
             "block" => {
-                // At least as long as it takes for a driver to look up.
+                // At least 1 ms, so that the run's driver notices that the call takes long.
                 let began = Instant::now();
                 while self.blocked.load(Ordering::SeqCst) || began.elapsed() < Duration::from_millis(1) {
                     std::thread::yield_now();
@@ -203,80 +209,20 @@ impl Scripted {
     }
 }
 
-impl Functions for Scripted {
-    fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+impl Script for ScriptedCalls {
+    fn version(&self) -> String {
+        format!("{}.0.0", self.version.load(Ordering::SeqCst))
+    }
+
+    fn is_granted(&self, function: &str) -> bool {
+        function == "mail"
+    }
+
+    fn registration_attempted(&self) {
         self.registered.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async { Err(RegisterError::Refused("this is a script".to_owned())) })
     }
 
-    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
-        self.register(plugin)
-    }
-
-    fn has(&self, _: &Digest) -> bool {
-        true
-    }
-
-    fn remove(&self, _: &Digest) -> bool {
-        false
-    }
-
-    fn plugins(&self) -> Vec<Arc<PluginInfo>> {
-        Vec::new()
-    }
-
-    fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError> {
-        let version = format!("{}.0.0", self.version.load(Ordering::SeqCst));
-        let function = FunctionRef {
-            digest: Digest::of(version.as_bytes()),
-            plugin: "script".into(),
-            version: version.into(),
-            function: uses.into(),
-            routes: Vec::new(),
-            granted: false,
-        };
-        let any = json("{}").unwrap();
-        let info = FunctionInfo {
-            name: uses.into(),
-            kind: FunctionKind::Node,
-            summary: String::new(),
-            input: any.clone(),
-            output: any,
-            config: None,
-            read_only: false,
-            idempotent: false,
-            routes: Vec::new(),
-        };
-        Ok(Resolved { function, info })
-    }
-
-    fn policy(&self, _: &str) -> PluginPolicyInfo {
-        PluginPolicyInfo {
-            source: PolicySource::Nobody,
-            body: None,
-            grants: Vec::new(),
-        }
-    }
-
-    fn check_policy(&self, name: &str, _: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
-        self.set_policy(name, None)
-    }
-
-    fn set_policy(&self, _: &str, _: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
-        Box::pin(std::future::ready(Err(PolicyRefused::Invalid(
-            "there is no policy here".to_owned(),
-        ))))
-    }
-
-    fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {
-        Ok(())
-    }
-
-    fn is_granted(&self, function: &FunctionRef) -> bool {
-        &*function.function == "mail"
-    }
-
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
         *self
             .by_step
             .lock()
@@ -287,11 +233,7 @@ impl Functions for Scripted {
         let given = (call.input.to_text(), config, call.function.clone());
         self.given.lock().unwrap().insert((call.run, call.step), given);
         self.calls.send_modify(|calls| *calls += 1);
-        Box::pin(async move { self.answer(&call).await.map(Answer::Outcome) })
-    }
-
-    fn call_tool(&self, _: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {
-        Box::pin(async { Err(Failure::new(FailureKind::Permanent, "this is a script")) })
+        Box::pin(async move { self.answer(&call).await })
     }
 }
 
@@ -314,7 +256,7 @@ pub(crate) fn fresh() -> (Arc<MemoryJournal>, Arc<Scripted>, Engine) {
     (journal, functions, engine)
 }
 
-/// Creates a graph of these nodes in a line and gives its id.
+/// Creates a graph with these nodes in sequence and returns its id.
 pub(crate) async fn line(engine: &Engine, nodes: &[&str]) -> String {
     let all: serde_json::Map<_, _> = nodes
         .iter()
@@ -334,24 +276,24 @@ pub(crate) async fn line(engine: &Engine, nodes: &[&str]) -> String {
         .to_string()
 }
 
-/// Everything that a watcher is told from the beginning.
+/// Everything that a watcher gets from the first event on.
 pub(crate) async fn all(engine: &Engine, run: RunId) -> Vec<Watched> {
     let mut watch = engine.watch(run, 0).await.unwrap().expect("the run is known");
-    let mut told = Vec::new();
+    let mut watched = Vec::new();
     while let Some(next) = timeout(PATIENCE, watch.next()).await.expect("the watch goes on") {
-        told.push(next.expect("the watch is not broken"));
+        watched.push(next.expect("the watch is not broken"));
     }
-    let seqs: Vec<u64> = told.iter().filter_map(seq).collect();
+    let seqs: Vec<u64> = watched.iter().filter_map(seq).collect();
     assert_eq!(
         seqs,
         (1..=seqs.len() as u64).collect::<Vec<_>>(),
         "a gap or a repeat"
     );
-    told
+    watched
 }
 
-pub(crate) fn seq(told: &Watched) -> Option<u64> {
-    match told {
+pub(crate) fn seq(watched: &Watched) -> Option<u64> {
+    match watched {
         Watched::Event(event) => Some(event.seq),
         Watched::Chunk(_) | Watched::Missed(_) => None,
     }
@@ -361,7 +303,7 @@ pub(crate) async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)
     std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending())).await
 }
 
-/// Creates a graph and gives its id.
+/// Creates a graph and returns its id.
 pub(crate) async fn graph(engine: &Engine, definition: &str) -> String {
     let created = engine.create_graph(definition).await;
     created
@@ -373,13 +315,13 @@ pub(crate) async fn graph(engine: &Engine, definition: &str) -> String {
 
 /// Waits until the engine has no run in memory.
 pub(crate) async fn idle(engine: &Engine) {
-    until("the engine lets go of its runs", || {
+    until("the engine unloads its runs", || {
         engine.stats().runs_in_flight == 0
     })
     .await;
 }
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let waits = async {
         while !holds() {
@@ -389,13 +331,13 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     timeout(PATIENCE, waits).await.expect(what);
 }
 
-/// Starts a run on a state.
+/// Starts a run with an initial state.
 pub(crate) async fn start(engine: &Engine, graph: &str, state: &str) -> RunId {
     let state = Object::parse(state).unwrap();
     engine.start_run(Start::of(graph, state)).await.unwrap().id
 }
 
-/// A run as the engine tells it.
+/// The engine's view of a run.
 pub(crate) async fn view(engine: &Engine, run: RunId) -> RunView {
     engine.run(run).await.unwrap().expect("the run is known")
 }

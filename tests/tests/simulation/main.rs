@@ -23,14 +23,17 @@ use std::{
 
 use heddle_kernel::{Event, EventRecord, Next, RunId, Status};
 use heddle_runtime::{Engine, Ports, Settings, ports::Clock};
-use heddle_tests::lot::{Lot, seed};
+use heddle_tests::{
+    functions::FakeFunctions,
+    lot::{Lot, seed},
+};
 use tokio::task::JoinSet;
 
 use crate::{
     clients::{Client, End, Signal},
     graphs::{Pair, pair},
     journal::{Disk, Fate},
-    world::{LifeClock, Scripted, World},
+    world::{LifeClock, SimulatedFunctions, World},
 };
 
 /// How long seeds are tried where none is named.
@@ -289,10 +292,10 @@ impl Life<'_> {
         let engine = Engine::new(
             Ports {
                 journal: self.disk.clone(),
-                functions: Arc::new(Scripted {
+                functions: Arc::new(FakeFunctions(SimulatedFunctions {
                     world: self.world.clone(),
                     disk: self.disk.clone(),
-                }),
+                })),
                 clock,
                 ids: self.world.clone(),
             },

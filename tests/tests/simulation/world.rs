@@ -1,4 +1,4 @@
-//! What outlives the engine in a simulation: the clock's time, ids, the functions, and what clients know.
+//! The parts of a simulation that outlive an engine: the time, the ids, the functions and the record of their calls.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,14 +10,9 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use heddle_json::{Json, object::json};
-use heddle_kernel::{
-    Answer, Digest, Failure, FailureKind, FunctionKind, RunId, Timestamp, event::FunctionRef,
-};
-use heddle_runtime::ports::{
-    Call, Clock, FunctionInfo, Functions, Ids, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused,
-    PolicySource, RegisterError, ResolveError, Resolved, ToolCall,
-};
+use heddle_kernel::{Failure, Outcome, RunId, Timestamp};
+use heddle_runtime::ports::{Call, Clock, Ids};
+use heddle_tests::functions::Script;
 use tokio::time::Instant;
 
 use crate::{
@@ -25,16 +20,16 @@ use crate::{
     journal::Disk,
 };
 
-/// What is there before, between and after the lives of the engine.
+/// The state of a simulation across the lifetimes of its engines.
 pub(crate) struct World {
-    /// What is known of every node of every graph.
+    /// The facts of every node of every graph, by name.
     pub(crate) nodes: HashMap<String, Facts>,
-    /// The time at which the next life begins.
+    /// The time at which the next engine starts, in ms.
     pub(crate) now: AtomicI64,
     ids: AtomicU64,
-    /// How often a step was called, whatever became of it.
+    /// The number of calls of each step, whatever their results.
     pub(crate) calls: Mutex<BTreeMap<(RunId, u64), u32>>,
-    /// What must never happen and did.
+    /// The violations that were found.
     pub(crate) wrongs: Mutex<Vec<String>>,
 }
 
@@ -63,7 +58,7 @@ impl Ids for World {
     }
 }
 
-/// The clock of one life: tokio's, which jumps ahead whenever all wait.
+/// The clock of one engine. It is tokio's paused clock, which jumps ahead when all tasks wait.
 pub(crate) struct LifeClock {
     from: i64,
     began: Instant,
@@ -89,105 +84,39 @@ impl Clock for LifeClock {
     }
 }
 
-/// The functions, as one life calls them.
-pub(crate) struct Scripted {
+/// The fake functions of one lifetime of the engine.
+pub(crate) struct SimulatedFunctions {
     pub(crate) world: Arc<World>,
     pub(crate) disk: Arc<Disk>,
 }
 
-impl Scripted {
-    /// Holds a call against what is durable at this moment.
-    fn look_at(&self, call: &Call) {
+impl SimulatedFunctions {
+    /// Checks a call against the durable events at this moment.
+    fn check_call(&self, call: &Call) {
         let (run, step, attempt) = (call.run, call.step, call.attempt);
         *self.world.calls.lock().unwrap().entry((run, step)).or_default() += 1;
         if self.disk.is_over(run, step) {
             self.world.wrong(format!(
-                "run {run}: step {step} is durably over and is called again"
+                "run {run}: step {step} has durably ended and is called again"
             ));
         }
-        if self.is_granted(&call.function) && !self.disk.has_started(run, step, attempt) {
+        if self.is_granted(&call.function.function) && !self.disk.has_started(run, step, attempt) {
             self.world.wrong(format!(
-                "run {run}: a granted function is called for step {step} and what it follows from is not durable"
+                "run {run}: a granted function is called for step {step} before its preceding events are durable"
             ));
         }
     }
 }
 
-impl Functions for Scripted {
-    fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
-        Box::pin(async { Err(RegisterError::Refused("this is a script".to_owned())) })
+impl Script for SimulatedFunctions {
+    fn is_granted(&self, function: &str) -> bool {
+        function == "granted"
     }
 
-    fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
-        self.register(plugin)
-    }
-
-    fn has(&self, _: &Digest) -> bool {
-        true
-    }
-
-    fn remove(&self, _: &Digest) -> bool {
-        false
-    }
-
-    fn plugins(&self) -> Vec<Arc<PluginInfo>> {
-        Vec::new()
-    }
-
-    fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError> {
-        let function = FunctionRef {
-            digest: Digest::of(b"script"),
-            plugin: "script".into(),
-            version: "1.0.0".into(),
-            function: uses.into(),
-            routes: Vec::new(),
-            granted: uses == "granted",
-        };
-        let any = json("{}").unwrap();
-        let info = FunctionInfo {
-            name: uses.into(),
-            kind: FunctionKind::Node,
-            summary: String::new(),
-            input: any.clone(),
-            output: any,
-            config: None,
-            read_only: false,
-            idempotent: false,
-            routes: Vec::new(),
-        };
-        Ok(Resolved { function, info })
-    }
-
-    fn policy(&self, _: &str) -> PluginPolicyInfo {
-        PluginPolicyInfo {
-            source: PolicySource::Nobody,
-            body: None,
-            grants: Vec::new(),
-        }
-    }
-
-    fn check_policy(&self, name: &str, _: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
-        self.set_policy(name, None)
-    }
-
-    fn set_policy(&self, _: &str, _: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
-        Box::pin(std::future::ready(Err(PolicyRefused::Invalid(
-            "there is no policy here".to_owned(),
-        ))))
-    }
-
-    fn check_bounds(&self, _: &str, _: Option<&Json>, _: Option<&Json>) -> Result<(), Vec<(String, String)>> {
-        Ok(())
-    }
-
-    fn is_granted(&self, function: &FunctionRef) -> bool {
-        &*function.function == "granted"
-    }
-
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {
         Box::pin(async move {
-            self.look_at(&call);
-            // How long it takes has nothing to do with what it answers.
+            self.check_call(&call);
+            // The duration of a call does not depend on its result.
             match drawn(&(call.run.0.as_u128(), call.step, call.attempt), 1) % 6 {
                 0 | 1 => {}
                 2 => tokio::task::yield_now().await,
@@ -201,11 +130,6 @@ impl Functions for Scripted {
                 &call.input,
                 call.attempt,
             )
-            .map(Answer::Outcome)
         })
-    }
-
-    fn call_tool(&self, _: ToolCall) -> BoxFuture<'_, Result<Json, Failure>> {
-        Box::pin(async { Err(Failure::new(FailureKind::Permanent, "this is a script")) })
     }
 }

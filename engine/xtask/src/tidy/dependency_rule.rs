@@ -142,7 +142,10 @@ fn violation(part: &str, allowed: &[&str], other: &str) -> Option<String> {
     if other.starts_with("heddle-") && !allowed.contains(&other) {
         return Some(match allowed {
             [] => "it may depend on no other crate of the engine".to_string(),
-            allowed => format!("of the engine's crates it may depend only on {}", allowed.join(", ")),
+            allowed => format!(
+                "of the engine's crates it may depend only on {}",
+                allowed.join(", ")
+            ),
         });
     }
     let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| is_of(other, beginning));
@@ -267,12 +270,12 @@ mod tests {
         ]);
         assert_eq!(
             violation,
-            "heddle-json names heddle-kernel, but it may name no other part"
+            "heddle-json depends on heddle-kernel, but it may depend on no other crate of the engine"
         );
         let violation = only_violation(&[("heddle-runtime", &["heddle-kernel", "heddle-store"])]);
         assert_eq!(
             violation,
-            "heddle-runtime names heddle-store, but of the parts it may name only heddle-kernel, heddle-json"
+            "heddle-runtime depends on heddle-store, but of the engine's crates it may depend only on heddle-kernel, heddle-json"
         );
         only_violation(&[("heddle-runtime", &["heddle-cli"])]);
     }
@@ -305,7 +308,11 @@ mod tests {
         for (part, other, why) in [
             ("heddle-server", "wasmtime", "only heddle-host may use wasmtime"),
             ("heddle-cli", "wasmtime-wasi", "only heddle-host may use wasmtime"),
-            ("heddle-runtime", "rusqlite", "only heddle-store may use a database"),
+            (
+                "heddle-runtime",
+                "rusqlite",
+                "only heddle-store may use a database",
+            ),
             (
                 "heddle-host",
                 "dev:refinery-core",
