@@ -9,7 +9,7 @@ use heddle_json::{Json, Object};
 use heddle_kernel::{
     Diagnostic, Digest, EventRecord, Failure, Graph, GraphId, Level, Refusal, Run, RunError, RunId, Severity,
     Status, Timestamp,
-    run::{BranchView, Given, Waiting},
+    run::{ActiveWait, BranchView, StepInput},
 };
 
 use crate::{
@@ -192,7 +192,7 @@ pub struct StepView {
     pub finished: bool,
     /// What its latest attempt was given. `None` for the run's beginning, and where an expression of the node has no
     /// value: then the step failed with that.
-    pub given: Option<Given>,
+    pub given: Option<StepInput>,
     /// How its latest attempt failed, where it did.
     pub failure: Option<Failure>,
     /// The number of the event by which it was over; of a step under way, of the run's last one.
@@ -354,7 +354,7 @@ pub struct RunView {
     /// The nodes that it is at.
     pub nodes: Vec<Arc<str>>,
     /// What it waits for, where it waits for a signal or for time to pass.
-    pub waits: Vec<Waiting>,
+    pub waits: Vec<ActiveWait>,
     /// The steps that were begun and are neither over nor given up, in order.
     pub under_way: Vec<u64>,
 }
@@ -553,7 +553,7 @@ impl RunView {
             waits: run.waits().collect(),
             under_way: match run.status.is_over() {
                 true => Vec::new(),
-                false => run.under_way().collect(),
+                false => run.active_step_ids().collect(),
             },
         }
     }

@@ -39,7 +39,7 @@ type Answered = Result<Answer, Failure>;
 /// Drives a run to its end, until it only waits, or until the engine stops.
 pub(crate) async fn drive(engine: Arc<Inner>, live: Arc<LiveRun>, outbox: Outbox) {
     let (ready, held) = live.read(|run| {
-        let held = run.is_held() || run.status.is_over();
+        let held = run.is_suspended() || run.status.is_over();
         // Of a run that stands still it is not known which calls were made: all are when it goes on.
         let pending_work = run.pending_work().filter(|_| !held);
         (pending_work.filter_map(call_of).collect(), held)
@@ -150,7 +150,7 @@ impl Driver {
         // Which calls are under way is known here alone.
         let input = match input {
             Input::Resume { .. } => Input::Resume {
-                under_way: self.under_way(),
+                active_calls: self.under_way(),
             },
             Input::Cancel { reason, .. } if self.flying.is_empty() => Input::Cancel { reason, grace_ms: 0 },
             input => input,
@@ -167,8 +167,8 @@ impl Driver {
     /// Ends a run that is being cancelled and of which no call is under way, though it may owe some. False
     /// where it is not being cancelled.
     fn give_up(&mut self) -> bool {
-        let cancelling = self.live.read(|run| run.is_held() && !run.is_paused());
-        cancelling && self.take(Input::TakenUp).is_ok_and(|last| last > 0)
+        let cancelling = self.live.read(|run| run.is_suspended() && !run.is_paused());
+        cancelling && self.take(Input::Activate).is_ok_and(|last| last > 0)
     }
 
     /// The steps whose calls are under way, or were never made.
@@ -353,7 +353,7 @@ impl Driver {
                 }
             }
             let over = run.status.is_over();
-            self.held = over || run.is_held();
+            self.held = over || run.is_suspended();
             if ended {
                 // What a failure or a cancellation ended is not waited for.
                 self.flying.retain(|step, flying| {

@@ -212,14 +212,14 @@ impl Engine {
             group: group.as_ref().map(|group| group.name.clone()),
             origin: start.origin,
         };
-        run.recount();
-        let room = inner.memory.has_room_for(run.held_bytes());
+        run.recount_memory();
+        let room = inner.memory.has_room_for(run.memory_bytes());
         match inner
             .admission
             .enter(begins.priority, group.as_ref(), run.journal_bytes, room, now)
         {
             Ok(Entry::Begins) => {
-                let begun = decide(&mut run, Input::TakenUp, now);
+                let begun = decide(&mut run, Input::Activate, now);
                 events.extend(begun.expect("a run that is queued can be taken up"));
                 let seat = Seat::taken(begins.group.clone());
                 self.drive(run, events, begins, claim, seat).await

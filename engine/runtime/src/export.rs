@@ -285,7 +285,7 @@ impl Import {
             replay.fold(&event)?;
             if let Some(run) = &mut replay.run {
                 settings.limit(run);
-                if run.holds_too_much() {
+                if run.exceeds_memory_limit() {
                     let limit = run.max_run_bytes;
                     return Err(ImportError::HoldsTooMuch { limit });
                 }

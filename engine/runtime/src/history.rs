@@ -3,7 +3,9 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use heddle_json::Object;
-use heddle_kernel::{Event, EventRecord, Failure, Run, RunId, Timestamp, event::FailureAction, run::Given};
+use heddle_kernel::{
+    Event, EventRecord, Failure, Run, RunId, Timestamp, event::FailureAction, run::StepInput,
+};
 
 use crate::{
     answer::{ForgetError, RequestKey, StartError, StartedRun, StepError, StepView},
@@ -169,7 +171,7 @@ impl Inner {
 
     /// What an attempt of a step was given: its expressions are evaluated again on the run as it was when the attempt
     /// began.
-    async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<Given>, StepError> {
+    async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<StepInput>, StepError> {
         // A step that failed may be under way again later, so what is after its beginning is known by its attempt.
         let begins_later = |run: &Run| {
             let task = run.active_step(step);
@@ -183,7 +185,7 @@ impl Inner {
                 attempt: number,
                 ..
             } if (*began, *number) == (step, attempt) => {
-                given = run.given_to(step);
+                given = run.step_input(step);
                 ControlFlow::Break(())
             }
             _ => ControlFlow::Continue(()),
@@ -233,7 +235,7 @@ struct Search {
     attempt: Option<Attempt>,
     under_way: bool,
     /// What that attempt was given, where its beginning was seen.
-    given: Option<Option<Given>>,
+    given: Option<Option<StepInput>>,
     /// How that attempt failed, where it did.
     failure: Option<Failure>,
     /// Where it was over unless the run is retried.
@@ -287,7 +289,7 @@ impl Search {
         let ended = self.note(run);
         match &recorded.event {
             Event::StepStarted { step, .. } if *step == self.step => {
-                self.given = Some(run.given_to(self.step).and_then(Result::ok));
+                self.given = Some(run.step_input(self.step).and_then(Result::ok));
                 (self.failure, self.maybe) = (None, None);
             }
             Event::RunRetried => self.maybe = None,

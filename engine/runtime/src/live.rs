@@ -104,7 +104,7 @@ pub(crate) enum Stopped {
 impl LiveRun {
     /// A run whose journal is durable up to `durable`.
     pub(crate) fn new(run: Run, durable: u64, tail: &[Arc<EventRecord>], memory: &Arc<Memory>) -> Self {
-        let (id, charge) = (run.id, memory.charge(run.held_bytes()));
+        let (id, charge) = (run.id, memory.charge(run.memory_bytes()));
         let mut inner = Inner {
             run,
             tail: VecDeque::new(),
@@ -327,7 +327,7 @@ impl Inner {
         {
             self.tail_bytes -= bytes;
         }
-        self.charge.set(self.run.held_bytes());
+        self.charge.set(self.run.memory_bytes());
     }
 }
 

@@ -43,7 +43,7 @@ impl Inner {
             .fold(id, from, until, |_, _| ControlFlow::Continue(()))
             .await?;
         if let Some(loaded) = &mut loaded {
-            loaded.charge = Some(self.memory.charge(loaded.run.held_bytes()));
+            loaded.charge = Some(self.memory.charge(loaded.run.memory_bytes()));
         }
         if loaded.is_none() && known(id, self.ports.journal.run(id).await)?.is_some() {
             return Err(damaged(id, "it has no events"));
@@ -115,7 +115,7 @@ impl Inner {
             };
             if events.is_empty() {
                 if let Some(loaded) = &mut loaded {
-                    loaded.run.recount();
+                    loaded.run.recount_memory();
                 }
                 return Ok(loaded);
             }

@@ -90,7 +90,7 @@ impl Inner {
         self.register_pinned(&loaded.run).await?;
         let status = loaded.run.shown_status();
         let seat = self.seat_of(id, status).await?;
-        let input = (status != Status::Queued).then_some(Input::TakenUp);
+        let input = (status != Status::Queued).then_some(Input::Activate);
         let (live, _) = self
             .take_up(loaded, input, seat)
             .expect("a run that is not over can be taken up");

@@ -80,8 +80,8 @@ impl Engine {
     /// Where there is no such run, or it is not paused.
     pub async fn resume(&self, id: RunId) -> Result<u64, SendError> {
         // Its driver knows which calls are under way.
-        let under_way = Vec::new();
-        self.send(id, Input::Resume { under_way }, None).await
+        let active_calls = Vec::new();
+        self.send(id, Input::Resume { active_calls }, None).await
     }
 
     /// Has a run that failed go on from where it failed.

@@ -6,7 +6,7 @@ use axum::{extract::State, response::Response};
 use heddle_json::{Json, Object, object::to_json};
 use heddle_kernel::{
     RunId,
-    run::{Given, Waiting},
+    run::{ActiveWait, StepInput},
 };
 use heddle_runtime::StepView;
 use serde::{Deserialize, Serialize};
@@ -126,15 +126,15 @@ pub(crate) struct StepBody {
 impl StepBody {
     fn of(run: RunId, step: StepView, items: Vec<WaitItem>) -> Self {
         let (input, called) = match step.given {
-            Some(Given::Call {
+            Some(StepInput::Call {
                 function,
                 input,
                 config,
             }) => (Some(to_json(&input)), Some((function, config))),
-            Some(Given::Map(items)) => (Some(items), None),
-            Some(Given::Graph(state)) => (Some(to_json(&state)), None),
-            Some(Given::Wait(wait)) => (Some(to_json(&WaitInput::from(*wait))), None),
-            Some(Given::Sleep { until }) => (
+            Some(StepInput::Map(items)) => (Some(items), None),
+            Some(StepInput::Graph(state)) => (Some(to_json(&state)), None),
+            Some(StepInput::Wait(wait)) => (Some(to_json(&WaitInput::from(*wait))), None),
+            Some(StepInput::Sleep { until }) => (
                 Some(to_json(&SleepInput {
                     until: until.map(Moment),
                 })),
@@ -174,8 +174,8 @@ struct WaitInput {
     until: Option<Moment>,
 }
 
-impl From<Waiting> for WaitInput {
-    fn from(wait: Waiting) -> Self {
+impl From<ActiveWait> for WaitInput {
+    fn from(wait: ActiveWait) -> Self {
         Self {
             signal: wait.signal,
             prompt: wait.prompt,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use heddle_json::object::json;
-use heddle_kernel::{RunId, Status, run::Given};
+use heddle_kernel::{RunId, Status, run::StepInput};
 use heddle_runtime::{Engine, Settings, StepView, ports::Journal};
 use heddle_store::{SqliteJournal, SqliteSettings};
 
@@ -20,7 +20,7 @@ async fn compared(engine: &Engine, functions: &Scripted, run: RunId) -> usize {
         called.iter().filter(|(of, _)| of.0 == run)
     {
         let shown = engine.step(run, *step).await.unwrap();
-        let Some(Given::Call {
+        let Some(StepInput::Call {
             function,
             input,
             config,
@@ -36,15 +36,15 @@ async fn compared(engine: &Engine, functions: &Scripted, run: RunId) -> usize {
     compared
 }
 
-async fn given(engine: &Engine, run: RunId, step: u64) -> Given {
+async fn given(engine: &Engine, run: RunId, step: u64) -> StepInput {
     let StepView { given, .. } = engine.step(run, step).await.unwrap();
     given.unwrap_or_else(|| panic!("step {step} was given nothing"))
 }
 
-fn text(given: &Given) -> String {
+fn text(given: &StepInput) -> String {
     match given {
-        Given::Call { input: object, .. } | Given::Graph(object) => object.to_text(),
-        Given::Map(items) => items.get().to_owned(),
+        StepInput::Call { input: object, .. } | StepInput::Graph(object) => object.to_text(),
+        StepInput::Map(items) => items.get().to_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -83,8 +83,8 @@ async fn every_kind_of_call_is_shown_with_its_input() {
     let (mut items, mut graphs) = (Vec::new(), Vec::new());
     for step in 1..=view(&engine, run).await.steps {
         match given(&engine, run, step).await {
-            given @ Given::Map(_) => items.push(text(&given)),
-            given @ Given::Graph(_) => graphs.push(text(&given)),
+            given @ StepInput::Map(_) => items.push(text(&given)),
+            given @ StepInput::Graph(_) => graphs.push(text(&given)),
             _ => {}
         }
     }
@@ -114,10 +114,10 @@ async fn waits_and_sleeps_are_shown_with_their_signal_or_time() {
     let run = start(&engine, &graph, "{}").await;
     engine.signal(run, "ok", json("1").unwrap(), None).await.unwrap();
     all(&engine, run).await;
-    let Given::Sleep { until: Some(_) } = given(&engine, run, 1).await else {
+    let StepInput::Sleep { until: Some(_) } = given(&engine, run, 1).await else {
         panic!("it slept");
     };
-    let Given::Wait(wait) = given(&engine, run, 2).await else {
+    let StepInput::Wait(wait) = given(&engine, run, 2).await else {
         panic!("it waited");
     };
     assert_eq!(

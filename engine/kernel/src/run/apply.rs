@@ -8,8 +8,8 @@ use std::{
 use heddle_json::{Json, Object};
 
 use super::{
-    ActiveStep, Branch, BranchPosition, Ending, Execution, Items, Kept, ROOT, Run, Signal, Status, StepState,
-    Undo, View,
+    ActiveStep, Branch, BranchPosition, Ending, Execution, Items, ROOT, RetryPoint, Run, Signal, Status,
+    StepState, Undo, View,
 };
 use crate::{
     event::{Event, EventRecord, FailureAction, Item, Next, WaitTexts},
@@ -74,15 +74,15 @@ impl Run {
     ///
     /// # Errors
     /// Where it does not follow, or does not fit. The run is of no further use then.
-    pub fn fold(&mut self, recorded: &EventRecord) -> Result<(), FoldError> {
-        if recorded.seq != self.seq + 1 {
+    pub fn fold(&mut self, record: &EventRecord) -> Result<(), FoldError> {
+        if record.seq != self.seq + 1 {
             return Err(FoldError::Gap {
                 after: self.seq,
-                found: recorded.seq,
+                found: record.seq,
             });
         }
-        self.apply(recorded).map_err(|problem| FoldError::Misfit {
-            seq: recorded.seq,
+        self.apply(record).map_err(|problem| FoldError::Misfit {
+            seq: record.seq,
             problem,
         })
     }
@@ -109,10 +109,10 @@ impl Run {
             ending: None,
             paused: None,
             cancelling: None,
-            kept: None,
+            retry_point: None,
             last: Object::default(),
             last_branches: Vec::new(),
-            branches: 0,
+            next_branch: 0,
             steps: 0,
             seq: 0,
             started_at: now,
@@ -122,29 +122,29 @@ impl Run {
             journal_bytes: 0,
             max_journal_bytes: u64::MAX,
             max_run_bytes: usize::MAX,
-            held: Default::default(),
+            memory: Default::default(),
             staged: None,
         }
     }
 
-    pub(super) fn apply(&mut self, recorded: &EventRecord) -> Fold {
-        self.seq = recorded.seq;
-        self.updated_at = recorded.at;
-        let bytes = recorded.event.size();
+    pub(super) fn apply(&mut self, record: &EventRecord) -> Fold {
+        self.seq = record.seq;
+        self.updated_at = record.at;
+        let bytes = record.event.size();
         self.journal_bytes = self.journal_bytes.saturating_add(bytes as u64);
-        self.held.add(bytes);
-        match &recorded.event {
+        self.memory.add(bytes);
+        match &record.event {
             Event::RunStarted { state, functions, .. } => {
                 self.functions = Arc::new(functions.clone());
-                self.begin(ROOT, (self.graph.clone(), None), 0, state.clone());
+                self.start_execution(ROOT, (self.graph.clone(), None), 0, state.clone());
             }
             Event::RunForked {
                 functions,
                 edits,
                 run,
                 ..
-            } => self.forked(run, functions, edits, recorded.at)?,
-            Event::StepStarted { .. } => self.step_started(recorded)?,
+            } => self.forked(run, functions, edits, record.at)?,
+            Event::StepStarted { .. } => self.step_started(record)?,
             Event::GraphStarted {
                 step,
                 graph: name,
@@ -164,12 +164,12 @@ impl Run {
                     .get(&within)
                     .map_or(0, |of| of.depth.saturating_add(1));
                 let graph = graph.clone();
-                let until = time_limit(&graph, recorded.at);
-                self.begin(*step, (graph, Some(name.clone())), depth, state.clone());
-                self.wait_for(*step, StepState::Graph(until))?;
+                let until = time_limit(&graph, record.at);
+                self.start_execution(*step, (graph, Some(name.clone())), depth, state.clone());
+                self.set_step_state(*step, StepState::Graph(until))?;
             }
             Event::MapStarted { step, items } => {
-                self.wait_for(*step, StepState::Map(Items::read(items)?))?;
+                self.set_step_state(*step, StepState::Map(Items::read(items)?))?;
             }
             Event::Log { .. } => {}
             Event::StepFinished {
@@ -183,12 +183,12 @@ impl Run {
             Event::ItemFinished {
                 step, item, result, ..
             } => {
-                self.close(*step);
+                self.remove_step(*step);
                 let of = self
                     .active_steps
                     .get_mut(&item.of)
                     .ok_or("its map is not under way")?;
-                let StepState::Map(items) = &mut of.doing else {
+                let StepState::Map(items) = &mut of.state else {
                     return Err("its step is no map".to_owned());
                 };
                 let place = items
@@ -209,64 +209,70 @@ impl Run {
                 if let Some(ending) = self.ending.as_mut().filter(|_| *then == FailureAction::Raise) {
                     ending.problems.push(format!("`{node}` failed: {failure}").into());
                 }
-                self.step_failed(*step, then, || super::fail::told(failure, node))?;
+                self.step_failed(*step, then, || super::fail::error_json(failure, node))?;
             }
             Event::SignalReceived { name, payload, wait } => {
                 let (name, payload, wait) = (name.clone(), payload.clone(), *wait);
-                self.signals.insert(recorded.seq, Signal { name, payload, wait });
+                self.signals.insert(record.seq, Signal { name, payload, wait });
             }
             Event::UndoStarted { error, reason } => {
                 self.last = self.state();
                 self.last_branches = self.branches();
-                self.stop(false);
+                self.clear_active(false);
                 self.ending = Some(Ending {
                     error: error.clone(),
                     reason: reason.clone(),
                     problems: Vec::new(),
                 });
             }
-            Event::RunPaused { reason } => self.paused_at(reason, recorded.at)?,
-            Event::RunResumed => self.resumed_at(recorded.at)?,
-            Event::RunRetried => self.retried_at(recorded.at)?,
+            Event::RunPaused { reason } => self.paused_at(reason, record.at)?,
+            Event::RunResumed => self.resumed_at(record.at)?,
+            Event::RunRetried => self.retried_at(record.at)?,
             Event::RunUpgraded {
                 graph,
                 functions,
                 graphs,
-            } => self.upgraded(graph, functions, graphs, recorded.at)?,
+            } => self.upgraded(graph, functions, graphs, record.at)?,
             Event::CancelRequested { reason, until } => self.cancelling_until(reason, *until)?,
-            Event::RunFinished => self.end(Status::Finished),
+            Event::RunFinished => self.set_final_status(Status::Finished),
             Event::RunFailed { error } => {
                 self.error = Some(error.clone());
-                self.end(Status::Failed);
+                self.set_final_status(Status::Failed);
             }
-            Event::RunCancelled { .. } => self.end(Status::Cancelled),
+            Event::RunCancelled { .. } => self.set_final_status(Status::Cancelled),
         }
         Ok(())
     }
 
     /// An execution begins, with one branch before its start.
-    fn begin(&mut self, number: u64, graph: (Arc<Graph>, Option<Arc<str>>), depth: u32, state: Object) {
+    fn start_execution(
+        &mut self,
+        number: u64,
+        graph: (Arc<Graph>, Option<Arc<str>>),
+        depth: u32,
+        state: Object,
+    ) {
         let (graph, name) = graph;
-        let line = Branch {
-            id: self.branches,
+        let branch = Branch {
+            id: self.next_branch,
             view: View::new(state.clone()),
-            at: BranchPosition::Before(graph.start, None),
+            position: BranchPosition::Before(graph.start, None),
             steps: 0,
         };
-        self.branches = self.branches.saturating_add(1);
+        self.next_branch = self.next_branch.saturating_add(1);
         let execution = Execution {
             graph,
             name,
             depth,
             input: state,
-            parted: None,
-            lines: vec![line],
+            state_at_fork: None,
+            branches: vec![branch],
             steps: 0,
         };
         self.executions.insert(number, execution);
     }
 
-    fn step_started(&mut self, recorded: &EventRecord) -> Fold {
+    fn step_started(&mut self, record: &EventRecord) -> Fold {
         let Event::StepStarted {
             step,
             branch,
@@ -278,26 +284,26 @@ impl Run {
             until,
             undoes,
             wait,
-        } = &recorded.event
+        } = &record.event
         else {
             return Ok(());
         };
         if self.steps == 0 {
             // The time that the run stood in a queue is not its own.
-            self.limit(time_limit(&self.graph, recorded.at));
+            self.set_time_limit(time_limit(&self.graph, record.at));
         }
         self.steps = self.steps.max(*step);
-        if let Some(task) = self.active_steps.get(step) {
+        if let Some(active_step) = self.active_steps.get(step) {
             // The same step again.
-            let doing = task.begins(self.graph_of(task), *until, wait);
-            self.wait_for(*step, doing)?.attempt = *attempt;
+            let state = active_step.initial_state(self.graph_of(active_step), *until, wait);
+            self.set_step_state(*step, state)?.attempt = *attempt;
             return Ok(());
         }
         // What a step is within began before it. An import where that is not so would lead around in a circle.
         if *within >= *step || item.is_some_and(|item| item.of >= *step) {
             return Err("it is within a step that did not begin before it".into());
         }
-        let mut task = ActiveStep {
+        let mut active_step = ActiveStep {
             within: *within,
             branch: *branch,
             node: NodeIx(0),
@@ -305,19 +311,19 @@ impl Run {
             attempt: *attempt,
             failures: 0,
             failed: false,
-            started_at: recorded.at,
+            started_at: record.at,
             error: None,
             undo: None,
-            doing: StepState::Call,
+            state: StepState::Call,
         };
         if let Some(undone) = undoes {
             let undo = self.undo.pop().filter(|undo| undo.step == *undone);
             let undo = undo.ok_or("it undoes a step that is not the next to be undone")?;
-            task.node = undo.node;
+            active_step.node = undo.node;
             let error = self.ending.as_ref().and_then(|ending| ending.error.as_ref());
-            task.error = error.map(|error| super::fail::told(&error.failure(), &error.node));
-            task.undo = Some(Arc::new(undo));
-            self.active_steps.insert(*step, task);
+            active_step.error = error.map(|error| super::fail::error_json(&error.failure(), &error.node));
+            active_step.undo = Some(Arc::new(undo));
+            self.active_steps.insert(*step, active_step);
             return Ok(());
         }
         let execution = self
@@ -325,31 +331,31 @@ impl Run {
             .get_mut(within)
             .ok_or("it is within no execution under way")?;
         let graph = execution.graph.clone();
-        task.node = graph
+        active_step.node = graph
             .find(node)
             .ok_or_else(|| format!("node `{node}` is not in the graph"))?;
-        task.doing = task.begins(&graph, *until, wait);
+        active_step.state = active_step.initial_state(&graph, *until, wait);
         if let Some(item) = item {
             let of = self
                 .active_steps
                 .get_mut(&item.of)
                 .ok_or("its map is not under way")?;
-            if let StepState::Map(items) = &mut of.doing {
+            if let StepState::Map(items) = &mut of.state {
                 let next = item.index.checked_add(1).ok_or("an item's index is too large")?;
                 items.begun = items.begun.max(next);
                 items.open += 1;
             }
         } else {
             execution.steps = execution.steps.checked_add(1).ok_or("it has too many steps")?;
-            task.error = execution.join(*branch, joined, task.node)?;
+            active_step.error = execution.join(*branch, joined, active_step.node)?;
             if !joined.is_empty() && !graph.policies.is_empty() {
                 let at = execution.position(*branch)?;
-                let state = execution.lines[at].view.state.clone();
-                self.count_folded(&graph, &state);
+                let state = execution.branches[at].view.state.clone();
+                self.count_merged_values(&graph, &state);
             }
         }
-        self.due.extend(task.until().map(|until| (until, *step)));
-        self.active_steps.insert(*step, task);
+        self.due.extend(active_step.until().map(|until| (until, *step)));
+        self.active_steps.insert(*step, active_step);
         Ok(())
     }
 
@@ -361,9 +367,9 @@ impl Run {
         next: &Next,
         signal: Option<u64>,
     ) -> Fold {
-        let task = self.close(step).ok_or("it names no step under way")?;
+        let active_step = self.remove_step(step).ok_or("it names no step under way")?;
         self.signals.remove(&signal.unwrap_or_default());
-        if let Some(undo) = &task.undo {
+        if let Some(undo) = &active_step.undo {
             if undo.within == ROOT {
                 // What does not fit a policy any more says nothing that the event does not say.
                 let mut view = View::new(std::mem::take(&mut self.last));
@@ -374,26 +380,27 @@ impl Run {
         }
         let execution = self
             .executions
-            .get_mut(&task.within)
+            .get_mut(&active_step.within)
             .ok_or("its execution is over")?;
         let graph = execution.graph.clone();
-        let parted = execution.lines.len() > 1;
-        let at = execution.position(task.branch)?;
-        let line = &mut execution.lines[at];
-        line.view
-            .write(&graph.policies, update, (step, node), parted)
+        let is_forked = execution.branches.len() > 1;
+        let at = execution.position(active_step.branch)?;
+        let branch = &mut execution.branches[at];
+        branch
+            .view
+            .write(&graph.policies, update, (step, node), is_forked)
             .map_err(|(key, problem)| format!("key `{key}`: {problem}"))?;
-        let folded = (!graph.policies.is_empty()).then(|| line.view.state.clone());
-        if let Some(undo) = graph.node(task.node).compensate {
+        let folded = (!graph.policies.is_empty()).then(|| branch.view.state.clone());
+        if let Some(undo) = graph.node(active_step.node).compensate {
             self.undo.push(Undo {
                 step,
-                within: task.within,
+                within: active_step.within,
                 graph: graph.clone(),
                 name: execution.name.clone(),
                 node: undo,
-                view: View::new(line.view.state.clone()),
+                view: View::new(branch.view.state.clone()),
                 input: execution.input.clone(),
-                steps: line.steps,
+                steps: branch.steps,
             });
         }
         let place = |name: &str| {
@@ -402,35 +409,35 @@ impl Run {
                 .ok_or_else(|| format!("`{name}` is not in the graph"))
         };
         match next {
-            Next::Node(name) => line.at = BranchPosition::place(place(name)?),
-            Next::End => line.at = BranchPosition::End,
+            Next::Node(name) => branch.position = BranchPosition::at_target(place(name)?),
+            Next::End => branch.position = BranchPosition::End,
             Next::Fork(arms) => {
-                let (view, steps) = (line.view.clone(), line.steps);
-                if !parted && arms.len() > 1 {
-                    execution.parted = Some(view.state.clone());
+                let (view, steps) = (branch.view.clone(), branch.steps);
+                if !is_forked && arms.len() > 1 {
+                    execution.state_at_fork = Some(view.state.clone());
                 }
-                let mut lines = Vec::with_capacity(arms.len());
+                let mut branches = Vec::with_capacity(arms.len());
                 for arm in arms {
-                    lines.push(Branch {
+                    branches.push(Branch {
                         id: arm.branch,
                         view: view.clone(),
-                        at: BranchPosition::place(place(&arm.to)?),
+                        position: BranchPosition::at_target(place(&arm.to)?),
                         steps,
                     });
                     let next = arm
                         .branch
                         .checked_add(1)
                         .ok_or("a branch's number is too large")?;
-                    self.branches = self.branches.max(next);
+                    self.next_branch = self.next_branch.max(next);
                 }
-                execution.lines.splice(at..=at, lines);
+                execution.branches.splice(at..=at, branches);
             }
         }
         if !matches!(next, Next::Node(_)) {
-            execution.gather_ends();
+            execution.merge_ended_branches();
         }
         if let Some(state) = folded {
-            self.count_folded(&graph, &state);
+            self.count_merged_values(&graph, &state);
         }
         Ok(())
     }
@@ -438,37 +445,37 @@ impl Run {
     fn step_failed(&mut self, step: u64, then: &FailureAction, error: impl FnOnce() -> Json) -> Fold {
         match then {
             FailureAction::Retry(at) => {
-                self.close_below(step);
-                self.wait_for(step, StepState::Pause(*at))?.failures += 1;
+                self.remove_descendants(step);
+                self.set_step_state(step, StepState::Pause(*at))?.failures += 1;
             }
             FailureAction::Goto(name) => {
-                let task = self.close(step).ok_or("it names no step under way")?;
+                let active_step = self.remove_step(step).ok_or("it names no step under way")?;
                 let execution = self
                     .executions
-                    .get_mut(&task.within)
+                    .get_mut(&active_step.within)
                     .ok_or("its execution is over")?;
                 let place = execution.graph.place(name);
-                let at = execution.position(task.branch)?;
-                execution.lines[at].at = match place {
+                let at = execution.position(active_step.branch)?;
+                execution.branches[at].position = match place {
                     Some(EdgeTarget::Node(node)) => BranchPosition::Before(node, Some(error())),
                     Some(EdgeTarget::End) => BranchPosition::End,
                     None => return Err(format!("`{name}` is not in the graph")),
                 };
                 if place == Some(EdgeTarget::End) {
-                    execution.gather_ends();
+                    execution.merge_ended_branches();
                 }
             }
             // Where the run ends anyway, it fails nothing else.
             FailureAction::Raise if self.ending.is_some() || self.cancelling.is_some() => {
-                self.close(step);
+                self.remove_step(step);
             }
             // What the failure does to the rest is told by the events that follow.
             FailureAction::Raise => {
-                let task = self
+                let active_step = self
                     .active_steps
                     .get_mut(&step)
                     .ok_or("it names no step under way")?;
-                task.failed = true;
+                active_step.failed = true;
             }
             FailureAction::Item => {}
         }
@@ -476,77 +483,77 @@ impl Run {
     }
 
     /// Changes what a step waits for, and with it when it wants to be woken.
-    pub(super) fn wait_for(&mut self, step: u64, doing: StepState) -> Fold<&mut ActiveStep> {
-        let task = self
+    pub(super) fn set_step_state(&mut self, step: u64, state: StepState) -> Fold<&mut ActiveStep> {
+        let active_step = self
             .active_steps
             .get_mut(&step)
             .ok_or("it names no step under way")?;
-        if let Some(until) = task.until() {
+        if let Some(until) = active_step.until() {
             self.due.remove(&(until, step));
         }
-        task.doing = doing;
-        self.due.extend(task.until().map(|until| (until, step)));
-        Ok(task)
+        active_step.state = state;
+        self.due.extend(active_step.until().map(|until| (until, step)));
+        Ok(active_step)
     }
 
     /// Ends a step, and everything that is under way for it.
-    fn close(&mut self, step: u64) -> Option<ActiveStep> {
-        self.close_below(step);
-        self.take_out(step)
+    fn remove_step(&mut self, step: u64) -> Option<ActiveStep> {
+        self.remove_descendants(step);
+        self.remove_one_step(step)
     }
 
-    fn take_out(&mut self, step: u64) -> Option<ActiveStep> {
-        let task = self.active_steps.remove(&step)?;
-        if let Some(until) = task.until() {
+    fn remove_one_step(&mut self, step: u64) -> Option<ActiveStep> {
+        let active_step = self.active_steps.remove(&step)?;
+        if let Some(until) = active_step.until() {
             self.due.remove(&(until, step));
         }
         // No other wait may have what was sent to this one.
         self.signals.retain(|_, signal| signal.wait != Some(step));
-        Some(task)
+        Some(active_step)
     }
 
-    fn close_below(&mut self, step: u64) {
-        let Some(task) = self.active_steps.get(&step) else {
+    fn remove_descendants(&mut self, step: u64) {
+        let Some(active_step) = self.active_steps.get(&step) else {
             return;
         };
         // A call has nothing under it, and most steps are calls.
-        if !matches!(task.doing, StepState::Graph(_) | StepState::Map(_)) {
+        if !matches!(active_step.state, StepState::Graph(_) | StepState::Map(_)) {
             return;
         }
         let mut open = vec![step];
         while let Some(above) = open.pop() {
             self.executions.remove(&above);
-            let below = |task: &ActiveStep| match task.item {
+            let below = |active_step: &ActiveStep| match active_step.item {
                 Some(Item { of, .. }) => of == above,
-                None => task.within == above,
+                None => active_step.within == above,
             };
             let steps: Vec<u64> = self
                 .active_steps
                 .iter()
-                .filter(|(_, task)| below(task))
+                .filter(|(_, active_step)| below(active_step))
                 .map(|(step, _)| *step)
                 .collect();
             for step in steps {
-                self.take_out(step);
+                self.remove_one_step(step);
                 open.push(step);
             }
         }
     }
 
     /// Nothing goes on any more. What was under way may be kept for a retry.
-    pub(super) fn stop(&mut self, keep: bool) {
-        let kept = Kept {
+    pub(super) fn clear_active(&mut self, keep: bool) {
+        let kept = RetryPoint {
             executions: std::mem::take(&mut self.executions),
             active_steps: std::mem::take(&mut self.active_steps),
             due: std::mem::take(&mut self.due),
             signals: std::mem::take(&mut self.signals),
         };
-        self.kept = keep.then(|| Box::new(kept));
+        self.retry_point = keep.then(|| Box::new(kept));
         self.paused = None;
         self.cancelling = None;
     }
 
-    fn end(&mut self, status: Status) {
+    fn set_final_status(&mut self, status: Status) {
         let undone = self.ending.take().is_some();
         let kept = status == Status::Failed && !undone;
         if !undone {
@@ -554,13 +561,13 @@ impl Run {
             // What is kept for a retry has them.
             self.last_branches = if kept { Vec::new() } else { self.branches() };
         }
-        self.stop(kept);
+        self.clear_active(kept);
         self.undo = Vec::new();
         self.status = status;
     }
 
     /// Sets when the run's time is over.
-    pub(super) fn limit(&mut self, until: Option<Timestamp>) {
+    pub(super) fn set_time_limit(&mut self, until: Option<Timestamp>) {
         self.due.retain(|(_, step)| *step != ROOT);
         self.due.extend(until.map(|until| (until, ROOT)));
     }
@@ -573,8 +580,8 @@ pub(super) fn time_limit(graph: &Graph, began: Timestamp) -> Option<Timestamp> {
 }
 
 impl BranchPosition {
-    fn place(place: EdgeTarget) -> Self {
-        match place {
+    fn at_target(target: EdgeTarget) -> Self {
+        match target {
             EdgeTarget::Node(node) => Self::Before(node, None),
             EdgeTarget::End => Self::End,
         }
@@ -583,7 +590,7 @@ impl BranchPosition {
 
 impl ActiveStep {
     /// What a step waits for first.
-    fn begins(&self, graph: &Graph, until: Option<Timestamp>, wait: &Option<WaitTexts>) -> StepState {
+    fn initial_state(&self, graph: &Graph, until: Option<Timestamp>, wait: &Option<WaitTexts>) -> StepState {
         match &graph.node(self.node).action {
             NodeAction::Sleep(_) => StepState::Sleep(until.unwrap_or(self.started_at)),
             NodeAction::Wait(_) => StepState::Signal(until, wait.clone().map(Arc::new)),

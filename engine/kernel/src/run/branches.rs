@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use heddle_json::{Json, Object};
 use serde::{Deserialize, Serialize};
 
-use super::{ActiveStep, BranchPosition, Execution, ROOT, Run, View, apply::Fold};
+use super::{ActiveStep, BranchPosition, Execution, ROOT, Run, Status, View, apply::Fold};
 use crate::graph::NodeIx;
 
 /// One of several branches of an execution, as it is shown.
@@ -17,7 +17,7 @@ pub struct BranchView {
     #[serde(default)]
     pub within: u64,
     /// Where it is.
-    pub place: BranchPlace,
+    pub place: BranchStatus,
     /// The node that it is at, or before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<str>>,
@@ -41,7 +41,7 @@ fn is_zero(count: &usize) -> bool {
 /// Where a branch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BranchPlace {
+pub enum BranchStatus {
     /// It takes a step at a node.
     At,
     /// It waits before a node for other branches, or did when the run was over.
@@ -54,11 +54,28 @@ impl Run {
     /// The branches of every execution that has several, in the order of the executions and in that of the forks.
     /// Once the run is over, those that there were when it ended.
     pub fn branches(&self) -> Vec<BranchView> {
-        match &self.kept {
+        match &self.retry_point {
             Some(kept) => branches(&kept.executions, &kept.active_steps),
             None if self.executions.contains_key(&ROOT) => branches(&self.executions, &self.active_steps),
             None => self.last_branches.clone(),
         }
+    }
+
+    /// What the graph declares as its output, once the run has finished. `None` where it declares none.
+    pub fn output(&self) -> Option<Object> {
+        let declared = self.graph.output.is_some() && self.status == Status::Finished;
+        declared.then(|| self.graph.output_of(self.state()))
+    }
+
+    /// The state. While there are several branches, it is what all of them agree on: the state when they parted,
+    /// with what they changed since and what merges. A key whose changes do not merge has the value that it had
+    /// when they parted; [`branches`](Self::branches) has what each branch made of it.
+    pub fn state(&self) -> Object {
+        let Some(own) = self.executions.get(&ROOT) else {
+            return self.last.clone();
+        };
+        let views: Vec<&View> = own.branches.iter().map(|branch| &branch.view).collect();
+        View::agreed(&views, &own.graph.policies, own.state_at_fork.as_ref())
     }
 }
 
@@ -67,20 +84,22 @@ fn branches(
     active_steps: &BTreeMap<u64, ActiveStep>,
 ) -> Vec<BranchView> {
     let mut room = MAX_BRANCH_BYTES;
-    let parted = executions.iter().filter(|(_, of)| of.lines.len() > 1);
-    let all = parted.flat_map(|(within, of)| of.lines.iter().map(move |line| (within, of, line)));
-    let all = all.map(|(within, of, line)| {
-        let (place, node) = match &line.at {
-            BranchPosition::Step(node) => (BranchPlace::At, Some(node)),
-            BranchPosition::Before(node, _) => (BranchPlace::Before, Some(node)),
-            BranchPosition::End => (BranchPlace::Ended, None),
+    let parted = executions.iter().filter(|(_, of)| of.branches.len() > 1);
+    let all = parted.flat_map(|(within, of)| of.branches.iter().map(move |branch| (within, of, branch)));
+    let all = all.map(|(within, of, branch)| {
+        let (place, node) = match &branch.position {
+            BranchPosition::Step(node) => (BranchStatus::At, Some(node)),
+            BranchPosition::Before(node, _) => (BranchStatus::Before, Some(node)),
+            BranchPosition::End => (BranchStatus::Ended, None),
         };
-        let taken = |task: &ActiveStep| {
-            (task.within, task.branch) == (*within, line.id) && task.item.is_none() && task.undo.is_none()
+        let taken = |active_step: &ActiveStep| {
+            (active_step.within, active_step.branch) == (*within, branch.id)
+                && active_step.item.is_none()
+                && active_step.undo.is_none()
         };
         let (mut changed, mut left_out) = (Object::default(), 0);
-        for key in line.view.changed() {
-            let Some(value) = line.view.state.get(key) else {
+        for key in branch.view.changed() {
+            let Some(value) = branch.view.state.get(key) else {
                 continue;
             };
             match room.checked_sub(key.len() + value.get().len()) {
@@ -92,13 +111,13 @@ fn branches(
             }
         }
         BranchView {
-            branch: line.id,
+            branch: branch.id,
             within: *within,
             place,
             node: node.map(|node| of.graph.node(*node).name.clone()),
             step: active_steps
                 .iter()
-                .find(|(_, task)| taken(task))
+                .find(|(_, active_step)| taken(active_step))
                 .map(|(step, _)| *step),
             changed,
             left_out,
@@ -108,71 +127,73 @@ fn branches(
 }
 
 impl Execution {
-    pub(super) fn position(&self, branch: u32) -> Fold<usize> {
-        let at = self.lines.iter().position(|line| line.id == branch);
-        at.ok_or_else(|| format!("branch {branch} is not under way"))
+    pub(super) fn position(&self, id: u32) -> Fold<usize> {
+        let at = self.branches.iter().position(|branch| branch.id == id);
+        at.ok_or_else(|| format!("branch {id} is not active"))
     }
 
     /// Branches that came to a node become one, which takes the step. Gives the error that led there.
-    pub(super) fn join(&mut self, branch: u32, joined: &[u32], node: NodeIx) -> Fold<Option<Json>> {
-        let at = self.position(branch)?;
+    pub(super) fn join(&mut self, id: u32, joined: &[u32], node: NodeIx) -> Fold<Option<Json>> {
+        let at = self.position(id)?;
         if !joined.is_empty() {
             let views: Vec<&View> = self
-                .lines
+                .branches
                 .iter()
-                .filter(|line| line.id == branch || joined.contains(&line.id))
-                .map(|line| &line.view)
+                .filter(|branch| branch.id == id || joined.contains(&branch.id))
+                .map(|branch| &branch.view)
                 .collect();
             let view = View::merge(&views, &self.graph.policies)
                 .map_err(|conflict| format!("key `{}` does not merge", conflict.key))?;
-            self.lines[at].view = view;
+            self.branches[at].view = view;
         }
         let mut error = None;
         let mut steps = 0;
-        for line in self
-            .lines
+        for branch in self
+            .branches
             .iter()
-            .filter(|line| line.id == branch || joined.contains(&line.id))
+            .filter(|branch| branch.id == id || joined.contains(&branch.id))
         {
-            steps = steps.max(line.steps);
-            if let BranchPosition::Before(_, Some(told)) = &line.at {
+            steps = steps.max(branch.steps);
+            if let BranchPosition::Before(_, Some(told)) = &branch.position {
                 error = error.or(Some(told.clone()));
             }
         }
-        self.lines[at].at = BranchPosition::Step(node);
-        self.lines[at].steps = steps + 1;
-        self.lines.retain(|line| !joined.contains(&line.id));
-        self.settle();
+        self.branches[at].position = BranchPosition::Step(node);
+        self.branches[at].steps = steps + 1;
+        self.branches.retain(|branch| !joined.contains(&branch.id));
+        self.collapse_single_branch();
         Ok(error)
     }
 
     /// Branches that ended next to each other become one: the state at the end is folded in the
     /// order of the branches, so it does not matter when. Those that do not fit together are kept for
     /// the end, which tells.
-    pub(super) fn gather_ends(&mut self) {
-        if self.lines.len() < 2 {
+    pub(super) fn merge_ended_branches(&mut self) {
+        if self.branches.len() < 2 {
             return;
         }
         let mut at = 1;
-        while at < self.lines.len() {
-            let pair = [&self.lines[at - 1], &self.lines[at]];
-            if pair.iter().all(|line| matches!(line.at, BranchPosition::End))
-                && let Ok(view) = View::merge(&pair.map(|line| &line.view), &self.graph.policies)
+        while at < self.branches.len() {
+            let pair = [&self.branches[at - 1], &self.branches[at]];
+            if pair
+                .iter()
+                .all(|branch| matches!(branch.position, BranchPosition::End))
+                && let Ok(view) = View::merge(&pair.map(|branch| &branch.view), &self.graph.policies)
             {
-                self.lines[at - 1].view = view;
-                self.lines[at - 1].steps = self.lines[at - 1].steps.max(self.lines[at].steps);
-                self.lines.remove(at);
+                self.branches[at - 1].view = view;
+                self.branches[at - 1].steps = self.branches[at - 1].steps.max(self.branches[at].steps);
+                self.branches.remove(at);
             } else {
                 at += 1;
             }
         }
-        self.settle();
+        self.collapse_single_branch();
     }
 
-    fn settle(&mut self) {
-        if let [line] = self.lines.as_mut_slice() {
-            line.view.settle();
-            self.parted = None;
+    fn collapse_single_branch(&mut self) {
+        if let [branch] = self.branches.as_mut_slice() {
+            branch.view.forget_changes();
+            self.state_at_fork = None;
         }
     }
 }

@@ -40,16 +40,16 @@ impl Run {
     /// # Errors
     /// Why it cannot be made, which is the answer of the call then.
     pub fn prepare(&self, step: u64) -> Option<Result<Prepared, Failure>> {
-        let task = self.active_steps.get(&step)?;
-        matches!(task.doing, StepState::Call).then(|| {
-            let node = self.graph_of(task).node(task.node);
+        let active_step = self.active_steps.get(&step)?;
+        matches!(active_step.state, StepState::Call).then(|| {
+            let node = self.graph_of(active_step).node(active_step.node);
             let function = node.uses().and_then(|uses| self.functions.get(uses));
             let function = function.cloned().ok_or_else(|| {
                 let message =
                     "the run keeps no function for this node: its journal was written by another version";
                 Failure::new(FailureKind::Unavailable, message)
             })?;
-            let (input, mapped) = self.given(task, node)?;
+            let (input, mapped) = self.input_of(active_step, node)?;
             Ok(Prepared {
                 function,
                 input,
@@ -58,14 +58,14 @@ impl Run {
                 node: node.name.clone(),
                 timeout_ms: node.timeout_ms,
                 bounds: node.bounds.clone(),
-                started_at: task.started_at,
+                started_at: active_step.started_at,
             })
         })
     }
 
     /// What a step is given, and whether the node's `input` made it.
-    pub(super) fn given(&self, task: &ActiveStep, node: &Node) -> Result<(Object, bool), Failure> {
-        let env = self.env(task);
+    pub(super) fn input_of(&self, active_step: &ActiveStep, node: &Node) -> Result<(Object, bool), Failure> {
+        let env = self.step_env(active_step);
         if let Some(input) = &node.input {
             let mut given = Object::default();
             for (name, expr) in input {
@@ -84,32 +84,32 @@ impl Run {
     }
 
     /// What the expressions of a step under way see.
-    pub(super) fn env<'r>(&'r self, task: &'r ActiveStep) -> Env<'r> {
-        let (view, input, steps) = match &task.undo {
+    pub(super) fn step_env<'r>(&'r self, active_step: &'r ActiveStep) -> Env<'r> {
+        let (view, input, steps) = match &active_step.undo {
             Some(undo) => (Some(&undo.view), Some(&undo.input), undo.steps),
             None => {
-                let line = self.line(task.within, task.branch);
-                let execution = self.executions.get(&task.within);
+                let branch = self.branch(active_step.within, active_step.branch);
+                let execution = self.executions.get(&active_step.within);
                 (
-                    line.map(|line| &line.view),
+                    branch.map(|branch| &branch.view),
                     execution.map(|execution| &execution.input),
-                    line.map_or(0, |line| line.steps),
+                    branch.map_or(0, |branch| branch.steps),
                 )
             }
         };
         let mut state = view.map(|view| view.state.clone()).unwrap_or_default();
-        if let Some(error) = &task.error {
+        if let Some(error) = &active_step.error {
             state.insert("error", error.clone());
         }
         Env {
-            item: self.item(task),
-            ..self.look(state, input.unwrap_or(&self.last), steps)
+            item: self.item(active_step),
+            ..self.expression_env(state, input.unwrap_or(&self.last), steps)
         }
     }
 
     /// What the expressions of a step see that has this state. `steps` counts the steps of its branch up to it,
     /// itself included.
-    pub(super) fn look<'r>(&'r self, state: Object, input: &'r Object, steps: u64) -> Env<'r> {
+    pub(super) fn expression_env<'r>(&'r self, state: Object, input: &'r Object, steps: u64) -> Env<'r> {
         Env {
             run: self,
             steps,
@@ -122,10 +122,10 @@ impl Run {
     }
 
     /// The name and the value of the item that a step is for.
-    fn item<'r>(&'r self, task: &ActiveStep) -> Option<(&'r str, &'r Json)> {
-        let item = task.item?;
+    fn item<'r>(&'r self, active_step: &ActiveStep) -> Option<(&'r str, &'r Json)> {
+        let item = active_step.item?;
         let of = self.active_steps.get(&item.of)?;
-        let StepState::Map(items) = &of.doing else {
+        let StepState::Map(items) = &of.state else {
             return None;
         };
         match &self.graph_of(of).node(of.node).action {
@@ -151,13 +151,13 @@ impl Env<'_> {
     /// The value of an expression; `what` says which one it is.
     pub(super) fn evaluate(&self, expr: &Expr, what: &str) -> Result<Json, Failure> {
         expr.evaluate(|name| self.find(name))
-            .map_err(|error| failed(what, &error))
+            .map_err(|error| no_value(what, &error))
     }
 
     /// Whether a condition holds.
     pub(super) fn holds(&self, expr: &Expr, what: &str) -> Result<bool, Failure> {
         expr.holds(|name| self.find(name))
-            .map_err(|error| failed(what, &error))
+            .map_err(|error| no_value(what, &error))
     }
 
     fn find(&self, name: &str) -> Option<Bound<'_>> {
@@ -183,6 +183,6 @@ impl Env<'_> {
     }
 }
 
-fn failed(what: &str, error: &heddle_expr::EvalError) -> Failure {
+fn no_value(what: &str, error: &heddle_expr::EvalError) -> Failure {
     Failure::new(FailureKind::Expression, format!("{what} has no value: {error}"))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use heddle_json::{Json, Object};
 
 use super::{
-    ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, apply::Graphs, wait::Opening,
+    ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, apply::Graphs, waits::WaitPlan,
 };
 use crate::{
     event::{Event, EventRecord, Failure, FunctionRef, Level},
@@ -16,7 +16,7 @@ use crate::{
 impl Run {
     /// Begins a run: gives it with the events that began it, already applied. `graphs` and
     /// `functions` are those that the graph and its subgraphs name. One that is `queued` takes no step
-    /// until [`Input::TakenUp`].
+    /// until [`Input::Activate`].
     pub fn start(
         id: RunId,
         graph: Arc<Graph>,
@@ -36,11 +36,11 @@ impl Run {
         };
         events.push(started);
         if !queued {
-            events.moved(ROOT);
-            events.settle();
+            events.queue_execution(ROOT);
+            events.advance();
         }
-        let made = events.made;
-        (run, made)
+        let records = events.records;
+        (run, records)
     }
 }
 
@@ -49,7 +49,7 @@ impl Run {
 /// # Errors
 /// A refusal where the input speaks for something that the run is not at; the run is as it was.
 pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<EventRecord>>, Refusal> {
-    if run.status.is_over() && !input.steers() {
+    if run.status.is_over() && !input.is_control() {
         return Err(Refusal::Over);
     }
     let mut events = Events::new(run, now);
@@ -59,39 +59,39 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Eve
             attempt,
             result,
         } => {
-            events.latest(step, attempt)?;
-            events.answered(step, result);
-            if events.run.cancelling.is_some() && !events.run.calls() {
-                events.give_up();
+            events.check_latest_attempt(step, attempt)?;
+            events.handle_answer(step, result);
+            if events.run.cancelling.is_some() && !events.run.has_active_call() {
+                events.finish_cancellation();
             }
         }
         Input::Logged { step, attempt, lines } => {
-            events.latest(step, attempt)?;
-            events.logged(step, attempt, lines);
+            events.check_latest_attempt(step, attempt)?;
+            events.append_log(step, attempt, lines);
         }
-        Input::Due => events.time_passed(),
+        Input::Due => events.run_due_timers(),
         Input::Signal { name, payload, wait } => events.signal(name, payload, wait)?,
         Input::Cancel { reason, grace_ms } => events.cancel(reason, grace_ms)?,
-        Input::TakenUp => events.taken_up(),
+        Input::Activate => events.activate(),
         Input::Pause { reason } => events.pause(reason)?,
-        Input::Resume { under_way } => events.resume(&under_way)?,
+        Input::Resume { active_calls } => events.resume(&active_calls)?,
         Input::Retry => events.retry()?,
         Input::Upgrade(upgrade) => events.upgrade(*upgrade)?,
     }
-    events.settle();
+    events.advance();
     events.check_memory();
-    Ok(events.made)
+    Ok(events.records)
 }
 
 /// Events in the making: each is applied as it is made, so that the next one follows from it.
 pub(super) struct Events<'r> {
     pub(super) run: &'r mut Run,
     pub(super) now: Timestamp,
-    made: Vec<Arc<EventRecord>>,
+    records: Vec<Arc<EventRecord>>,
     /// The executions in which a branch moved.
-    pub(super) moved: Vec<u64>,
+    pub(super) ready_executions: Vec<u64>,
     /// The maps of which an item is over.
-    pub(super) mapped: Vec<u64>,
+    pub(super) ready_maps: Vec<u64>,
 }
 
 impl<'r> Events<'r> {
@@ -99,51 +99,55 @@ impl<'r> Events<'r> {
         Self {
             run,
             now,
-            made: Vec::with_capacity(2),
-            moved: Vec::new(),
-            mapped: Vec::new(),
+            records: Vec::with_capacity(2),
+            ready_executions: Vec::new(),
+            ready_maps: Vec::new(),
         }
     }
 
     /// The events in order.
-    pub(super) fn made(self) -> Vec<Arc<EventRecord>> {
-        self.made
+    pub(super) fn into_records(self) -> Vec<Arc<EventRecord>> {
+        self.records
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        let recorded = Arc::new(EventRecord {
+        let record = Arc::new(EventRecord {
             seq: self.run.seq + 1,
             at: self.now,
             event,
         });
         self.run
-            .apply(&recorded)
+            .apply(&record)
             .expect("what is decided about a run fits the run");
-        self.made.push(recorded);
+        self.records.push(record);
     }
 
-    pub(super) fn moved(&mut self, execution: u64) {
-        if !self.moved.contains(&execution) {
-            self.moved.push(execution);
+    pub(super) fn queue_execution(&mut self, execution: u64) {
+        if !self.ready_executions.contains(&execution) {
+            self.ready_executions.push(execution);
         }
     }
 
-    fn latest(&self, step: u64, attempt: u32) -> Result<(), Refusal> {
+    fn check_latest_attempt(&self, step: u64, attempt: u32) -> Result<(), Refusal> {
         match self.run.active_steps.get(&step) {
-            Some(task) if task.attempt == attempt && matches!(task.doing, StepState::Call) => Ok(()),
+            Some(active_step)
+                if active_step.attempt == attempt && matches!(active_step.state, StepState::Call) =>
+            {
+                Ok(())
+            }
             _ => Err(Refusal::Stale),
         }
     }
 
-    pub(super) fn task(&self, step: u64) -> ActiveStep {
+    pub(super) fn active_step(&self, step: u64) -> ActiveStep {
         self.run.active_steps[&step].clone()
     }
 
-    pub(super) fn node_name(&self, task: &ActiveStep) -> Arc<str> {
-        self.run.graph_of(task).node(task.node).name.clone()
+    pub(super) fn node_name(&self, active_step: &ActiveStep) -> Arc<str> {
+        self.run.graph_of(active_step).node(active_step.node).name.clone()
     }
 
-    fn logged(&mut self, step: u64, attempt: u32, lines: impl IntoIterator<Item = (Level, Arc<str>)>) {
+    fn append_log(&mut self, step: u64, attempt: u32, lines: impl IntoIterator<Item = (Level, Arc<str>)>) {
         let node = self.node_name(&self.run.active_steps[&step]);
         for (level, message) in lines {
             self.push(Event::Log {
@@ -153,44 +157,44 @@ impl<'r> Events<'r> {
                 level,
                 message,
             });
-            if self.run.is_journal_full() && !self.run.is_held() {
+            if self.run.is_journal_full() && !self.run.is_suspended() {
                 return;
             }
         }
     }
 
-    /// The next attempt of a step, which waits for what `opening` has.
-    pub(super) fn again(&mut self, step: u64, opening: &Opening) {
-        let task = self.task(step);
+    /// The next attempt of a step, which waits for what `wait_plan` has.
+    pub(super) fn start_next_attempt(&mut self, step: u64, wait_plan: &WaitPlan) {
+        let active_step = self.active_step(step);
         let started = Event::StepStarted {
             step,
-            branch: task.branch,
-            node: self.node_name(&task),
-            attempt: task.attempt + 1,
-            within: task.within,
+            branch: active_step.branch,
+            node: self.node_name(&active_step),
+            attempt: active_step.attempt + 1,
+            within: active_step.within,
             joined: Vec::new(),
-            item: task.item,
-            until: opening.until,
-            undoes: task.undo.as_ref().map(|undo| undo.step),
-            wait: opening.wait.clone(),
+            item: active_step.item,
+            until: wait_plan.until,
+            undoes: active_step.undo.as_ref().map(|undo| undo.step),
+            wait: wait_plan.wait.clone(),
         };
         self.push(started);
     }
 
-    fn answered(&mut self, step: u64, result: Result<Answer, Failure>) {
-        let task = self.task(step);
-        let (item, undoes) = (task.item, task.undo.is_some());
+    fn handle_answer(&mut self, step: u64, result: Result<Answer, Failure>) {
+        let active_step = self.active_step(step);
+        let (item, undoes) = (active_step.item, active_step.undo.is_some());
         let given = match (item, undoes) {
             (Some(item), _) => result.and_then(|answer| {
                 let value = match answer {
                     Answer::Result(value) => value,
                     Answer::Outcome(outcome) => heddle_json::object::to_json(&outcome.update),
                 };
-                self.item_answered(step, item, value)
+                self.check_and_finish_item(step, item, value)
             }),
             (None, true) => result.and_then(|answer| {
-                let Outcome { update, .. } = self.outcome(&task, answer)?;
-                self.undone(step, update);
+                let Outcome { update, .. } = self.outcome_of(&active_step, answer)?;
+                self.finish_undo(step, update);
                 Ok(())
             }),
             (None, false) => result.and_then(|answer| {
@@ -198,24 +202,30 @@ impl<'r> Events<'r> {
                 let result = match &answer {
                     Answer::Result(value) => Some(value.clone()),
                     Answer::Outcome(outcome) => {
-                        let output = &self.run.graph_of(&task).node(task.node).output;
+                        let output = &self.run.graph_of(&active_step).node(active_step.node).output;
                         output
                             .as_ref()
                             .map(|_| heddle_json::object::to_json(&outcome.update))
                     }
                 };
-                let outcome = self.outcome(&task, answer)?;
-                self.finish(step, &task, outcome, result, None)
+                let outcome = self.outcome_of(&active_step, answer)?;
+                self.finish(step, &active_step, outcome, result, None)
             }),
         };
         if let Err(failure) = given {
-            self.failed(step, failure);
+            self.fail_step(step, failure);
         }
     }
 
     /// What an answer gives: with `output` in the node, a tool's result is data and routes nowhere.
-    fn outcome(&self, task: &ActiveStep, answer: Answer) -> Result<Outcome, Failure> {
-        let Some(output) = self.run.graph_of(task).node(task.node).output.clone() else {
+    fn outcome_of(&self, active_step: &ActiveStep, answer: Answer) -> Result<Outcome, Failure> {
+        let Some(output) = self
+            .run
+            .graph_of(active_step)
+            .node(active_step.node)
+            .output
+            .clone()
+        else {
             return match answer {
                 Answer::Outcome(outcome) => Ok(outcome),
                 Answer::Result(result) => Outcome::from_tool_result(&result),
@@ -225,17 +235,22 @@ impl<'r> Events<'r> {
             Answer::Outcome(outcome) => (heddle_json::object::to_json(&outcome.update), outcome.route),
             Answer::Result(result) => (result, super::Route::Edges),
         };
-        let update = self.put(task, &output, value)?;
+        let update = self.output_update(active_step, &output, value)?;
         Ok(Outcome { update, route })
     }
 
     /// The update that a node's `output` makes of its result.
-    pub(super) fn put(&self, task: &ActiveStep, output: &Output, value: Json) -> Result<Object, Failure> {
+    pub(super) fn output_update(
+        &self,
+        active_step: &ActiveStep,
+        output: &Output,
+        value: Json,
+    ) -> Result<Object, Failure> {
         let mut update = Object::default();
         match output {
             Output::Key(key) => update.insert(key.clone(), value),
             Output::Keys(keys) => {
-                let mut env = self.run.env(task);
+                let mut env = self.run.step_env(active_step);
                 env.node = Some(value);
                 for (key, expr) in keys {
                     update.insert(key.clone(), env.evaluate(expr, &format!("`output.{key}`"))?);

@@ -16,44 +16,44 @@ use crate::{
 
 impl Events<'_> {
     /// An attempt of a step failed.
-    pub(super) fn failed(&mut self, step: u64, failure: Failure) {
+    pub(super) fn fail_step(&mut self, step: u64, failure: Failure) {
         if self.run.cancelling.is_some() {
             // It ends anyway, and other calls under way may still answer.
-            return self.step_failed(step, failure, FailureAction::Raise);
+            return self.push_step_failed(step, failure, FailureAction::Raise);
         }
-        let task = self.task(step);
-        let graph = self.run.graph_of(&task).clone();
-        let node = graph.node(task.node);
-        let again = node
+        let active_step = self.active_step(step);
+        let graph = self.run.graph_of(&active_step).clone();
+        let node = graph.node(active_step.node);
+        let retry = node
             .retry
             .as_ref()
             // A map's items are tried again each by itself, and never the whole of it.
-            .filter(|_| !matches!(node.action, NodeAction::Map(_)) || task.item.is_some())
-            .filter(|retry| retry.on.contains(&failure.kind) && task.failures + 1 < retry.attempts);
-        if let Some(retry) = again {
-            let at = self.after(pause(self.run, step, task.failures, retry));
-            return self.step_failed(step, failure, FailureAction::Retry(at));
+            .filter(|_| !matches!(node.action, NodeAction::Map(_)) || active_step.item.is_some())
+            .filter(|retry| retry.on.contains(&failure.kind) && active_step.failures + 1 < retry.attempts);
+        if let Some(retry) = retry {
+            let at = self.after(backoff_ms(self.run, step, active_step.failures, retry));
+            return self.push_step_failed(step, failure, FailureAction::Retry(at));
         }
-        if let Some(item) = task.item {
-            return self.item_failed(step, item, failure);
+        if let Some(item) = active_step.item {
+            return self.fail_item(step, item, failure);
         }
-        if let (Some(place), None) = (node.on_error, &task.undo) {
+        if let (Some(place), None) = (node.on_error, &active_step.undo) {
             let then = FailureAction::Goto(graph.name_of(place));
-            self.moved(task.within);
-            return self.step_failed(step, failure, then);
+            self.queue_execution(active_step.within);
+            return self.push_step_failed(step, failure, then);
         }
         let name = node.name.clone();
-        self.step_failed(step, failure.clone(), FailureAction::Raise);
-        if task.undo.is_some() {
+        self.push_step_failed(step, failure.clone(), FailureAction::Raise);
+        if active_step.undo.is_some() {
             return self.undo_next();
         }
-        let error = error_of(failure, name, step, task.attempt);
-        self.raise(task.within, error);
+        let error = error_of(failure, name, step, active_step.attempt);
+        self.propagate_failure(active_step.within, error);
     }
 
-    fn step_failed(&mut self, step: u64, failure: Failure, then: FailureAction) {
-        let task = &self.run.active_steps[&step];
-        let (node, attempt) = (self.node_name(task), task.attempt);
+    fn push_step_failed(&mut self, step: u64, failure: Failure, then: FailureAction) {
+        let active_step = &self.run.active_steps[&step];
+        let (node, attempt) = (self.node_name(active_step), active_step.attempt);
         self.push(Event::StepFailed {
             step,
             node,
@@ -63,43 +63,47 @@ impl Events<'_> {
         });
     }
 
-    fn item_failed(&mut self, step: u64, item: Item, failure: Failure) {
-        let map = self.task(item.of);
+    fn fail_item(&mut self, step: u64, item: Item, failure: Failure) {
+        let map = self.active_step(item.of);
         let policy = match &self.run.graph_of(&map).node(map.node).action {
             NodeAction::Map(map) => map.on_item_error,
             _ => OnItemError::Fail,
         };
         let result = match policy {
             OnItemError::Fail => {
-                self.step_failed(step, failure.clone(), FailureAction::Raise);
-                let name = self.run.item_name(item);
+                self.push_step_failed(step, failure.clone(), FailureAction::Raise);
+                let name = self.run.item_label(item);
                 let message = format!("item {name}: {}", failure.message).into();
-                return self.failed(item.of, Failure { message, ..failure });
+                return self.fail_step(item.of, Failure { message, ..failure });
             }
             OnItemError::Skip => None,
             OnItemError::Collect => {
-                let task = self.task(step);
-                let told = told(&failure, &self.node_name(&task));
+                let active_step = self.active_step(step);
+                let error = error_json(&failure, &self.node_name(&active_step));
                 let mut result = Object::default();
-                result.insert("error", told);
+                result.insert("error", error);
                 Some(to_json(&result))
             }
         };
-        self.step_failed(step, failure, FailureAction::Item);
-        self.item_finished(step, item, result);
+        self.push_step_failed(step, failure, FailureAction::Item);
+        self.finish_item(step, item, result);
     }
 
     /// Something that no step is to blame for alone fails an execution at a node.
-    pub(super) fn execution_failed(&mut self, number: u64, node: &Arc<str>, failure: Failure) {
+    pub(super) fn fail_execution(&mut self, number: u64, node: &Arc<str>, failure: Failure) {
         let step = self.run.steps;
-        let attempt = self.run.active_steps.get(&step).map_or(1, |task| task.attempt);
-        self.raise(number, error_of(failure, node.clone(), step, attempt));
+        let attempt = self
+            .run
+            .active_steps
+            .get(&step)
+            .map_or(1, |active_step| active_step.attempt);
+        self.propagate_failure(number, error_of(failure, node.clone(), step, attempt));
     }
 
     /// An execution fails: with it the step that it is for, or the run.
-    fn raise(&mut self, number: u64, error: RunError) {
+    fn propagate_failure(&mut self, number: u64, error: RunError) {
         if number == ROOT {
-            return self.end(Some(error), None);
+            return self.fail_or_cancel(Some(error), None);
         }
         let graph = self.run.executions[&number].graph.clone();
         let message = format!(
@@ -113,14 +117,14 @@ impl Events<'_> {
             message: message.into(),
             data: error.data,
         };
-        self.failed(number, failure);
+        self.fail_step(number, failure);
     }
 
     /// The run ends badly: once everything that can be is undone.
-    pub(super) fn end(&mut self, error: Option<RunError>, reason: Option<Arc<str>>) {
-        self.moved.clear();
+    pub(super) fn fail_or_cancel(&mut self, error: Option<RunError>, reason: Option<Arc<str>>) {
+        self.ready_executions.clear();
         if self.run.undo.is_empty() {
-            return self.push(last(Ending {
+            return self.push(final_event(Ending {
                 error,
                 reason,
                 problems: Vec::new(),
@@ -136,7 +140,7 @@ impl Events<'_> {
             && let Some(mut ending) = self.run.ending.clone()
         {
             ending.problems.push(problem.into());
-            return self.push(last(ending));
+            return self.push(final_event(ending));
         }
         if let Some(undo) = self.run.undo.last() {
             let started = Event::StepStarted {
@@ -154,16 +158,16 @@ impl Events<'_> {
             return self.push(started);
         }
         if let Some(ending) = self.run.ending.clone() {
-            self.push(last(ending));
+            self.push(final_event(ending));
         }
     }
 
-    pub(super) fn undone(&mut self, step: u64, update: Object) {
-        let task = self.task(step);
+    pub(super) fn finish_undo(&mut self, step: u64, update: Object) {
+        let active_step = self.active_step(step);
         self.push(Event::StepFinished {
             step,
-            node: self.node_name(&task),
-            attempt: task.attempt,
+            node: self.node_name(&active_step),
+            attempt: active_step.attempt,
             update,
             next: crate::event::Next::End,
             signal: None,
@@ -178,7 +182,7 @@ impl Events<'_> {
 }
 
 /// The last event of a run that ends badly.
-fn last(ending: Ending) -> Event {
+fn final_event(ending: Ending) -> Event {
     let Ending {
         error,
         reason,
@@ -201,7 +205,7 @@ fn last(ending: Ending) -> Event {
 
 /// How long to wait before the next attempt. The jitter is drawn from what the attempt is, so that
 /// the same run decides the same.
-fn pause(run: &Run, step: u64, failures: u32, retry: &Retry) -> u64 {
+fn backoff_ms(run: &Run, step: u64, failures: u32, retry: &Retry) -> u64 {
     let exponent = i32::try_from(failures).unwrap_or(i32::MAX);
     let pause = (retry.backoff_ms as f64 * retry.factor.powi(exponent)).min(retry.max_ms as f64);
     let sum = sha2::Sha256::digest(format!("{} {step} {failures}", run.id));
@@ -223,17 +227,17 @@ fn error_of(failure: Failure, node: Arc<str>, step: u64, attempt: u32) -> RunErr
 
 /// A failure as a node is shown it that an error leads to, and as it stands among a map's results. It
 /// has no number of a step or an attempt: those depend on what came first, and this enters the state.
-pub(super) fn told(failure: &Failure, node: &Arc<str>) -> Json {
+pub(super) fn error_json(failure: &Failure, node: &Arc<str>) -> Json {
     let Failure { kind, message, data } = failure;
     #[derive(Serialize)]
-    struct Told<'f> {
+    struct ErrorJson<'f> {
         code: FailureKind,
         message: &'f Arc<str>,
         node: &'f Arc<str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         data: Option<&'f Json>,
     }
-    to_json(&Told {
+    to_json(&ErrorJson {
         code: *kind,
         message,
         node,

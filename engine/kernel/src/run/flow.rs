@@ -18,25 +18,25 @@ use crate::{
 
 impl Events<'_> {
     /// Has every branch that may go on do so, in every execution in which one moved.
-    pub(super) fn settle(&mut self) {
-        if self.run.is_held() {
+    pub(super) fn advance(&mut self) {
+        if self.run.is_suspended() {
             // What could go on is looked for again when the run does.
-            self.moved.clear();
-            return self.mapped.clear();
+            self.ready_executions.clear();
+            return self.ready_maps.clear();
         }
         loop {
             if self.run.is_journal_full() {
                 return self.journal_full();
             }
-            if let Some(map) = self.mapped.pop() {
-                self.go_on(map);
-            } else if !self.moved.is_empty() {
+            if let Some(map) = self.ready_maps.pop() {
+                self.advance_map(map);
+            } else if !self.ready_executions.is_empty() {
                 // In the order in which they moved, so that what the items of a map wait for begins in theirs.
-                let execution = self.moved.remove(0);
+                let execution = self.ready_executions.remove(0);
                 while let Some(at) = self.run.executions.get(&execution).and_then(Execution::ready) {
                     match at {
-                        EdgeTarget::Node(node) => self.enter(execution, node),
-                        EdgeTarget::End => self.over(execution),
+                        EdgeTarget::Node(node) => self.visit(execution, node),
+                        EdgeTarget::End => self.finish_execution(execution),
                     }
                     if self.run.is_journal_full() {
                         break;
@@ -49,33 +49,33 @@ impl Events<'_> {
     }
 
     /// The branches that came to a node become one, which visits it.
-    fn enter(&mut self, number: u64, node: NodeIx) {
+    fn visit(&mut self, number: u64, node: NodeIx) {
         let execution = &self.run.executions[&number];
         let graph = execution.graph.clone();
         let name = graph.node(node).name.clone();
         let here: Vec<&super::Branch> = execution
-            .lines
+            .branches
             .iter()
-            .filter(|line| matches!(line.at, BranchPosition::Before(at, _) if at == node))
+            .filter(|branch| matches!(branch.position, BranchPosition::Before(at, _) if at == node))
             .collect();
-        let views: Vec<&View> = here.iter().map(|line| &line.view).collect();
+        let views: Vec<&View> = here.iter().map(|branch| &branch.view).collect();
         let branch = here[0].id;
-        let joined: Vec<u32> = here[1..].iter().map(|line| line.id).collect();
+        let joined: Vec<u32> = here[1..].iter().map(|branch| branch.id).collect();
         if execution.steps >= graph.max_steps {
             let (what, limit) = (if number == ROOT { "run" } else { "graph" }, graph.max_steps);
             let message = format!(
                 "the {what} took {limit} steps, its limit, and was about to visit `{name}`: \
                  it may be in an endless loop; if not, raise `limits.steps` in the graph"
             );
-            return self.execution_failed(number, &name, Failure::new(FailureKind::StepLimit, message));
+            return self.fail_execution(number, &name, Failure::new(FailureKind::StepLimit, message));
         }
         let view = match View::merge(&views, &graph.policies) {
             Ok(view) => view,
-            Err(conflict) => return self.execution_failed(number, &name, conflict.failure(&name)),
+            Err(conflict) => return self.fail_execution(number, &name, conflict.failure(&name)),
         };
         let step = self.run.steps + 1;
-        let taken = here.iter().map(|line| line.steps).max().unwrap_or(0) + 1;
-        let opening = self.opening(execution, view.state, taken, &graph.node(node).action);
+        let taken = here.iter().map(|branch| branch.steps).max().unwrap_or(0) + 1;
+        let wait_plan = self.wait_plan(execution, view.state, taken, &graph.node(node).action);
         self.push(Event::StepStarted {
             step,
             branch,
@@ -84,51 +84,56 @@ impl Events<'_> {
             within: number,
             joined,
             item: None,
-            until: opening.until,
+            until: wait_plan.until,
             undoes: None,
-            wait: opening.wait,
+            wait: wait_plan.wait,
         });
-        self.open_unless(step, opening.problem);
+        self.start_action_unless(step, wait_plan.problem);
     }
 
     /// Opens a step, or has it fail where that is known.
-    pub(super) fn open_unless(&mut self, step: u64, problem: Option<Failure>) {
+    pub(super) fn start_action_unless(&mut self, step: u64, problem: Option<Failure>) {
         match problem {
-            Some(failure) => self.failed(step, failure),
-            None => self.open(step),
+            Some(failure) => self.fail_step(step, failure),
+            None => self.start_action(step),
         }
     }
 
     /// Begins what a step does besides calling a function.
-    pub(super) fn open(&mut self, step: u64) {
-        let task = self.task(step);
-        let graph = self.run.graph_of(&task).clone();
-        let node = graph.node(task.node);
-        let opened = match (&node.action, task.item) {
+    pub(super) fn start_action(&mut self, step: u64) {
+        let active_step = self.active_step(step);
+        let graph = self.run.graph_of(&active_step).clone();
+        let node = graph.node(active_step.node);
+        let opened = match (&node.action, active_step.item) {
             (NodeAction::Call { .. } | NodeAction::Sleep(_), _) => Ok(()),
             (NodeAction::Wait(_), _) => {
                 self.deliver(step);
                 Ok(())
             }
-            (NodeAction::Map(map), None) => self.open_map(step, &task, map),
+            (NodeAction::Map(map), None) => self.start_map(step, &active_step, map),
             (does, _) => match does.graph() {
-                Some(name) => self.open_graph(step, &task, node, name),
+                Some(name) => self.start_graph(step, &active_step, node, name),
                 None => Ok(()),
             },
         };
         if let Err(failure) = opened {
-            self.failed(step, failure);
+            self.fail_step(step, failure);
         }
     }
 
-    fn open_graph(
+    fn start_graph(
         &mut self,
         step: u64,
-        task: &ActiveStep,
+        active_step: &ActiveStep,
         node: &Node,
         name: &Arc<str>,
     ) -> Result<(), Failure> {
-        let depth = self.run.executions.get(&task.within).map_or(0, |of| of.depth) + 1;
+        let depth = self
+            .run
+            .executions
+            .get(&active_step.within)
+            .map_or(0, |of| of.depth)
+            + 1;
         if depth > super::MAX_DEPTH {
             return Err(Failure::new(
                 FailureKind::DepthLimit,
@@ -144,52 +149,63 @@ impl Events<'_> {
                 format!("graph `{name}` is not among those that the run was started with"),
             ));
         }
-        let (state, _) = self.run.given(task, node)?;
+        let (state, _) = self.run.input_of(active_step, node)?;
         let graph = name.clone();
         self.push(Event::GraphStarted { step, graph, state });
-        self.moved(step);
+        self.queue_execution(step);
         Ok(())
     }
 
     /// All branches of an execution ended.
-    fn over(&mut self, number: u64) {
+    fn finish_execution(&mut self, number: u64) {
         let execution = &self.run.executions[&number];
-        let views: Vec<&View> = execution.lines.iter().map(|line| &line.view).collect();
+        let views: Vec<&View> = execution.branches.iter().map(|branch| &branch.view).collect();
         let state = match View::merge(&views, &execution.graph.policies) {
             Ok(view) => view.state,
             Err(conflict) => {
                 let failure = conflict.failure("end");
                 let node = conflict.nodes[1].clone();
-                return self.execution_failed(number, &node, failure);
+                return self.fail_execution(number, &node, failure);
             }
         };
         if number == ROOT {
             return self.push(Event::RunFinished);
         }
         let state = execution.graph.output_of(state);
-        let task = self.task(number);
+        let active_step = self.active_step(number);
         let result = to_json(&state);
         if let Err(failure) = check_depth("the state of the graph", &result) {
-            return self.failed(number, failure);
+            return self.fail_step(number, failure);
         }
-        if let Some(item) = task.item {
-            if let Err(failure) = self.item_answered(number, item, result) {
-                self.failed(number, failure);
+        if let Some(item) = active_step.item {
+            if let Err(failure) = self.check_and_finish_item(number, item, result) {
+                self.fail_step(number, failure);
             }
             return;
         }
-        let output = self.run.graph_of(&task).node(task.node).output.clone();
+        let output = self
+            .run
+            .graph_of(&active_step)
+            .node(active_step.node)
+            .output
+            .clone();
         let update = match &output {
-            Some(output) => self.put(&task, output, result.clone()),
+            Some(output) => self.output_update(&active_step, output, result.clone()),
             // Without an output, what it changed of what it was given is what the node gives.
             None => Ok(changes(&execution.input, &state)),
         };
         let finished = update.and_then(|update| {
             let route = Route::Edges;
-            self.finish(number, &task, Outcome { update, route }, Some(result), None)
+            self.finish(
+                number,
+                &active_step,
+                Outcome { update, route },
+                Some(result),
+                None,
+            )
         });
         if let Err(failure) = finished {
-            self.failed(number, failure);
+            self.fail_step(number, failure);
         }
     }
 
@@ -198,21 +214,28 @@ impl Events<'_> {
     pub(super) fn finish(
         &mut self,
         step: u64,
-        task: &ActiveStep,
+        active_step: &ActiveStep,
         outcome: Outcome,
         result: Option<Json>,
         signal: Option<u64>,
     ) -> Result<(), Failure> {
         let Outcome { update, route } = outcome;
-        let graph = self.run.graph_of(task).clone();
-        let name = graph.node(task.node).name.clone();
-        self.fits(task, &update)?;
-        let asks =
-            route == Route::Edges && graph.node(task.node).edges.iter().any(|case| case.when.is_some());
+        let graph = self.run.graph_of(active_step).clone();
+        let name = graph.node(active_step.node).name.clone();
+        self.check_state_size(active_step, &update)?;
+        let asks = route == Route::Edges
+            && graph
+                .node(active_step.node)
+                .edges
+                .iter()
+                .any(|case| case.when.is_some());
         let mut after = Object::default();
         // What the state will be is only made beforehand where something depends on it.
         if asks || !graph.policies.is_empty() {
-            let view = self.run.line(task.within, task.branch).map(|line| &line.view);
+            let view = self
+                .run
+                .branch(active_step.within, active_step.branch)
+                .map(|branch| &branch.view);
             let mut view = view.cloned().unwrap_or_default();
             let write = view.write(&graph.policies, &update, (step, &name), false);
             write.map_err(|(key, problem)| {
@@ -223,26 +246,26 @@ impl Events<'_> {
             after = view.state;
         }
         let result = || result.unwrap_or_else(|| to_json(&update));
-        let to = self.places(task, &route, after, result)?;
-        let next = self.next(&to, task);
+        let to = self.targets(active_step, &route, after, result)?;
+        let next = self.next(&to, active_step);
         self.push(Event::StepFinished {
             step,
             node: name,
-            attempt: task.attempt,
+            attempt: active_step.attempt,
             update,
             next,
             signal,
         });
-        self.moved(task.within);
+        self.queue_execution(active_step.within);
         Ok(())
     }
 
     /// Whether the state is not too large with an update.
-    fn fits(&self, task: &ActiveStep, update: &Object) -> Result<(), Failure> {
+    fn check_state_size(&self, active_step: &ActiveStep, update: &Object) -> Result<(), Failure> {
         let before = self
             .run
-            .line(task.within, task.branch)
-            .map_or(0, |line| line.view.state.size());
+            .branch(active_step.within, active_step.branch)
+            .map_or(0, |branch| branch.view.state.size());
         let (size, limit) = (before + update.size(), self.run.max_state_bytes);
         if size <= limit {
             return Ok(());
@@ -256,13 +279,13 @@ impl Events<'_> {
     }
 
     /// What an event says of where a step's branch goes.
-    pub(super) fn next(&self, to: &[EdgeTarget], task: &ActiveStep) -> Next {
-        let graph = self.run.graph_of(task);
+    pub(super) fn next(&self, to: &[EdgeTarget], active_step: &ActiveStep) -> Next {
+        let graph = self.run.graph_of(active_step);
         match to {
             [EdgeTarget::End] | [] => Next::End,
             [place] => Next::Node(graph.name_of(*place)),
             several => Next::Fork(
-                (self.run.branches..)
+                (self.run.next_branch..)
                     .zip(several)
                     .map(|(branch, place)| Arm {
                         branch,
@@ -274,24 +297,24 @@ impl Events<'_> {
     }
 
     /// Where a route leads from a step's node; `state` is the state with the step's update.
-    fn places(
+    fn targets(
         &self,
-        task: &ActiveStep,
+        active_step: &ActiveStep,
         route: &Route,
         state: Object,
         result: impl FnOnce() -> Json,
     ) -> Result<Vec<EdgeTarget>, Failure> {
-        let graph = self.run.graph_of(task);
-        let node = graph.node(task.node);
+        let graph = self.run.graph_of(active_step);
+        let node = graph.node(active_step.node);
         let names = match route {
-            Route::Again => return Ok(vec![EdgeTarget::Node(task.node)]),
+            Route::Again => return Ok(vec![EdgeTarget::Node(active_step.node)]),
             Route::End => return Ok(vec![EdgeTarget::End]),
             Route::Goto(names) => names,
             Route::Edges => {
                 if let [Case { when: None, to }] = node.edges.as_slice() {
                     return Ok(to.clone());
                 }
-                let mut env = self.run.env(task);
+                let mut env = self.run.step_env(active_step);
                 env.state = state;
                 env.node = Some(result());
                 for case in &node.edges {
@@ -326,7 +349,7 @@ impl Events<'_> {
                 node.name
             )));
         }
-        let alone = self.run.executions[&task.within].lines.len() == 1;
+        let alone = self.run.executions[&active_step.within].branches.len() == 1;
         let mut places = Vec::with_capacity(names.len());
         for name in names {
             let place = graph.place(name).ok_or_else(|| {
@@ -339,7 +362,7 @@ impl Events<'_> {
             })?;
             if let EdgeTarget::Node(to) = place
                 && !alone
-                && to != task.node
+                && to != active_step.node
                 && !node.leads.contains(&to)
             {
                 return Err(invalid(format!(
@@ -356,41 +379,51 @@ impl Events<'_> {
     }
 
     /// The step for one item of a map begins.
-    pub(super) fn enter_item(&mut self, of: u64, task: &ActiveStep, index: u32) {
+    pub(super) fn start_item(&mut self, of: u64, active_step: &ActiveStep, index: u32) {
         let step = self.run.steps + 1;
-        let node = self.node_name(task);
+        let node = self.node_name(active_step);
         self.push(Event::StepStarted {
             step,
-            branch: task.branch,
+            branch: active_step.branch,
             node,
             attempt: 1,
-            within: task.within,
+            within: active_step.within,
             joined: Vec::new(),
             item: Some(Item { of, index }),
             until: None,
             undoes: None,
             wait: None,
         });
-        self.open(step);
+        self.start_action(step);
     }
 }
 
 impl Execution {
+    /// The name of a node that a branch is at.
+    pub(super) fn at(&self) -> Option<Arc<str>> {
+        self.branches.iter().find_map(|branch| match branch.position {
+            BranchPosition::Step(node) | BranchPosition::Before(node, _) => {
+                Some(self.graph.node(node).name.clone())
+            }
+            BranchPosition::End => None,
+        })
+    }
+
     /// A node that may be visited now, or the end where every branch ended.
     fn ready(&self) -> Option<EdgeTarget> {
         if self
-            .lines
+            .branches
             .iter()
-            .all(|line| matches!(line.at, BranchPosition::End))
+            .all(|branch| matches!(branch.position, BranchPosition::End))
         {
             return Some(EdgeTarget::End);
         }
         let mut tried: Vec<NodeIx> = Vec::new();
-        for line in &self.lines {
-            if let BranchPosition::Before(node, _) = line.at
+        for branch in &self.branches {
+            if let BranchPosition::Before(node, _) = branch.position
                 && !tried.contains(&node)
             {
-                if !self.lines.iter().any(|other| self.in_the_way(other, node)) {
+                if !self.branches.iter().any(|other| self.in_the_way(other, node)) {
                     return Some(EdgeTarget::Node(node));
                 }
                 tried.push(node);
@@ -400,9 +433,9 @@ impl Execution {
     }
 
     /// Whether a branch may still come to a node, so that those which are there have to wait for it.
-    fn in_the_way(&self, line: &super::Branch, node: NodeIx) -> bool {
+    fn in_the_way(&self, branch: &super::Branch, node: NodeIx) -> bool {
         let reach = &self.graph.reach;
-        match line.at {
+        match branch.position {
             BranchPosition::End => false,
             BranchPosition::Step(at) => reach.leads(at, node),
             // Before the header of a loop, the next round waits until this one is over.

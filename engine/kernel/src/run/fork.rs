@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_json::{Json, Object};
 
-use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, apply::Fold, decide::Events, steer::failed};
+use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, apply::Fold, decide::Events, steer::failed_steps};
 use crate::{
     event::{Event, EventRecord, FunctionRef},
     ids::{RunId, Timestamp},
@@ -29,7 +29,7 @@ impl Run {
         now: Timestamp,
     ) -> Result<(Self, Vec<Arc<EventRecord>>), Refusal> {
         if of.status.is_over() || of.ending.is_some() {
-            return Err(of.refuse("only what it was like before can be forked, so name an earlier step"));
+            return Err(of.refusal("only what it was like before can be forked, so name an earlier step"));
         }
         let mut was = of.clone();
         was.paused = None;
@@ -54,10 +54,10 @@ impl Run {
         for Signal { name, payload, wait } in signals.into_values() {
             events.push(Event::SignalReceived { name, payload, wait });
         }
-        events.go_on_from(&[], failed(was.active_steps.iter()));
-        events.settle();
-        let made = events.made();
-        Ok((run, made))
+        events.continue_from(&[], failed_steps(was.active_steps.iter()));
+        events.advance();
+        let records = events.into_records();
+        Ok((run, records))
     }
 
     /// The fold of `RunForked`.
@@ -80,21 +80,21 @@ impl Run {
             journal_bytes: self.journal_bytes,
             max_journal_bytes: self.max_journal_bytes,
             max_run_bytes: self.max_run_bytes,
-            held: self.held,
+            memory: self.memory,
             ..was
         };
         let own = self.executions.get_mut(&ROOT);
         let own = own.filter(|_| self.status == Status::Running && self.ending.is_none());
         let own = own.ok_or("the other run was not under way")?;
-        if let Some(parted) = &mut own.parted {
+        if let Some(parted) = &mut own.state_at_fork {
             parted.merge(edits);
         }
-        for line in &mut own.lines {
+        for branch in &mut own.branches {
             for (key, value) in edits.iter() {
-                line.view.set(key, value);
+                branch.view.set(key, value);
             }
         }
         self.last.merge(edits);
-        self.begin_anew(at)
+        self.clear_failures(at)
     }
 }

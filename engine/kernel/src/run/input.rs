@@ -54,7 +54,7 @@ pub enum Input {
     },
     /// An engine took the run up: calls that were under way are made again, and a queued run begins. Of one
     /// that is paused nothing follows, and one that is being cancelled ends: no call of it is under way.
-    TakenUp,
+    Activate,
     /// Somebody wants the run to stand still.
     Pause {
         /// Why.
@@ -63,7 +63,7 @@ pub enum Input {
     /// A run that was paused goes on: calls that were under way and are not any more are made again.
     Resume {
         /// The steps whose calls are under way, or were never made.
-        under_way: Vec<u64>,
+        active_calls: Vec<u64>,
     },
     /// A run that failed goes on from where it failed.
     Retry,
@@ -100,7 +100,7 @@ pub enum Refusal {
         hint: String,
     },
     /// The payload is not what any wait for the signal takes.
-    #[error("the payload of `{name}` does not fit: {}", told(.problems))]
+    #[error("the payload of `{name}` does not fit: {}", list_problems(.problems))]
     Payload {
         /// The signal.
         name: Arc<str>,
@@ -162,10 +162,10 @@ pub enum Refusal {
     NotNow(String),
 }
 
-fn told(problems: &[(String, String)]) -> String {
-    let told = problems.iter().map(|(at, problem)| match at.as_str() {
+fn list_problems(problems: &[(String, String)]) -> String {
+    let list_problems = problems.iter().map(|(at, problem)| match at.as_str() {
         "" => problem.clone(),
         at => format!("at {at}: {problem}"),
     });
-    told.collect::<Vec<_>>().join("; ")
+    list_problems.collect::<Vec<_>>().join("; ")
 }

@@ -74,7 +74,7 @@ fn count(text: &str) -> usize {
 
 impl Run {
     /// How an item of a map is called in a message: by its key in an object, by its place in a list.
-    pub(super) fn item_name(&self, item: Item) -> String {
+    pub(super) fn item_label(&self, item: Item) -> String {
         match self.item_key(item) {
             Some(key) => format!("`{}`", clip(key)),
             None => item.index.to_string(),
@@ -83,7 +83,7 @@ impl Run {
 
     /// The key of an item, where the map goes over an object.
     pub(super) fn item_key(&self, item: Item) -> Option<&str> {
-        let StepState::Map(items) = &self.active_steps.get(&item.of)?.doing else {
+        let StepState::Map(items) = &self.active_steps.get(&item.of)?.state else {
             return None;
         };
         let key = items.keys.as_ref()?.get(item.index as usize)?;

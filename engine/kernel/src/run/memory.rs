@@ -10,7 +10,7 @@ use std::{collections::HashSet, fmt, mem::size_of, sync::Arc};
 use heddle_json::{Json, Object};
 
 use super::{
-    ActiveStep, Branch, BranchPosition, Execution, Kept, ROOT, Run, Signal, StepState, Undo, View,
+    ActiveStep, Branch, BranchPosition, Execution, ROOT, RetryPoint, Run, Signal, StepState, Undo, View,
     decide::Events,
     view::{Changes, Update},
 };
@@ -28,7 +28,7 @@ const VALUE_BYTES: usize = 32;
 
 /// How many bytes a run holds.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Held {
+pub(super) struct MemoryCount {
     /// Found by the last walk.
     counted: usize,
     /// Added since then.
@@ -36,13 +36,13 @@ pub(super) struct Held {
 }
 
 /// When a run was walked last says nothing about the run, and so is not shown with it.
-impl fmt::Debug for Held {
+impl fmt::Debug for MemoryCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Held")
     }
 }
 
-impl Held {
+impl MemoryCount {
     pub(super) fn add(&mut self, bytes: usize) {
         self.added = self.added.saturating_add(bytes);
     }
@@ -50,15 +50,15 @@ impl Held {
 
 impl Run {
     /// How many bytes the run holds, at most: what it holds is at least half of that, but for a few KiB.
-    pub fn held_bytes(&self) -> usize {
-        self.held.counted.saturating_add(self.held.added)
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.counted.saturating_add(self.memory.added)
     }
 
     /// Counts anew what the run holds.
-    pub fn recount(&mut self) {
+    pub fn recount_memory(&mut self) {
         let mut walk = Walk::default();
         walk.run(self);
-        self.held = Held {
+        self.memory = MemoryCount {
             counted: walk.bytes,
             added: 0,
         };
@@ -66,28 +66,28 @@ impl Run {
 
     /// Whether the run holds more than it may, counted anew where it is time. Whoever folds events that were not decided
     /// here asks after each.
-    pub fn holds_too_much(&mut self) -> bool {
-        let Held { counted, added } = self.held;
+    pub fn exceeds_memory_limit(&mut self) -> bool {
+        let MemoryCount { counted, added } = self.memory;
         let limit = self.max_run_bytes;
-        if added > counted.max(MIN_ADDED) || (self.held_bytes() > limit && added > limit / 16) {
-            self.recount();
+        if added > counted.max(MIN_ADDED) || (self.memory_bytes() > limit && added > limit / 16) {
+            self.recount_memory();
         }
-        self.held.counted > limit
+        self.memory.counted > limit
     }
 
     /// Counts what a policy made of the keys of an update: values that no event has.
-    pub(super) fn count_folded(&mut self, graph: &Graph, state: &Object) {
+    pub(super) fn count_merged_values(&mut self, graph: &Graph, state: &Object) {
         let folded = graph.policies.keys().filter_map(|key| state.get(key));
-        self.held.add(folded.map(|value| value.get().len()).sum());
+        self.memory.add(folded.map(|value| value.get().len()).sum());
     }
 }
 
 impl Events<'_> {
     /// Counts what the run holds where it is time, and has it fail where it holds more than it may.
     pub(super) fn check_memory(&mut self) {
-        let holds_too_much = self.run.holds_too_much();
-        let goes_on = !self.run.status.is_over() && self.run.ending.is_none() && !self.run.is_held();
-        if !goes_on || !holds_too_much {
+        let exceeds_memory_limit = self.run.exceeds_memory_limit();
+        let goes_on = !self.run.status.is_over() && self.run.ending.is_none() && !self.run.is_suspended();
+        if !goes_on || !exceeds_memory_limit {
             return;
         }
         let limit = self.run.max_run_bytes;
@@ -95,14 +95,14 @@ impl Events<'_> {
             "the run holds {} bytes in its branches, its maps and the steps that it may have to undo, more than its limit \
              of {limit} (max_run_bytes): have fewer branches or items under way at once, or keep large values outside of \
              the state",
-            self.run.held.counted
+            self.run.memory.counted
         );
         self.fail_run(Failure::new(FailureKind::Limit, message));
     }
 
     /// The run fails because of what it is as a whole, at a node that it is at.
     pub(super) fn fail_run(&mut self, failure: Failure) {
-        self.mapped.clear();
+        self.ready_maps.clear();
         let step = self.run.steps;
         let at = self.run.executions.get(&ROOT).and_then(Execution::at);
         let Failure { kind, message, data } = failure;
@@ -111,10 +111,14 @@ impl Events<'_> {
             message,
             node: at.unwrap_or_else(|| graph::END.into()),
             step,
-            attempt: self.run.active_steps.get(&step).map_or(1, |task| task.attempt),
+            attempt: self
+                .run
+                .active_steps
+                .get(&step)
+                .map_or(1, |active_step| active_step.attempt),
             data,
         };
-        self.end(Some(error), None);
+        self.fail_or_cancel(Some(error), None);
     }
 }
 
@@ -140,8 +144,8 @@ impl Walk {
         run.last_branches
             .iter()
             .for_each(|branch| self.object(&branch.changed));
-        if let Some(kept) = &run.kept {
-            let Kept {
+        if let Some(kept) = &run.retry_point {
+            let RetryPoint {
                 executions,
                 active_steps,
                 signals,
@@ -194,12 +198,15 @@ impl Walk {
 
     fn executions<'r>(&mut self, executions: impl Iterator<Item = &'r Execution>) {
         for execution in executions {
-            self.bytes += size_of::<Execution>() + execution.lines.len() * size_of::<Branch>();
+            self.bytes += size_of::<Execution>() + execution.branches.len() * size_of::<Branch>();
             self.object(&execution.input);
-            execution.parted.iter().for_each(|parted| self.object(parted));
-            for line in &execution.lines {
-                self.view(&line.view);
-                if let BranchPosition::Before(_, Some(error)) = &line.at {
+            execution
+                .state_at_fork
+                .iter()
+                .for_each(|parted| self.object(parted));
+            for branch in &execution.branches {
+                self.view(&branch.view);
+                if let BranchPosition::Before(_, Some(error)) = &branch.position {
                     self.value(error);
                 }
             }
@@ -207,11 +214,11 @@ impl Walk {
     }
 
     fn active_steps<'r>(&mut self, active_steps: impl Iterator<Item = &'r ActiveStep>) {
-        for task in active_steps {
+        for active_step in active_steps {
             self.bytes += size_of::<ActiveStep>();
-            task.error.iter().for_each(|error| self.value(error));
-            task.undo.iter().for_each(|undo| self.undo(undo));
-            if let StepState::Map(items) = &task.doing {
+            active_step.error.iter().for_each(|error| self.value(error));
+            active_step.undo.iter().for_each(|undo| self.undo(undo));
+            if let StepState::Map(items) = &active_step.state {
                 self.bytes += items.results.len() * size_of::<Option<Json>>();
                 let keys = items.keys.iter().flat_map(|keys| keys.iter());
                 self.bytes += keys.map(|key| key.len() + KEY_BYTES).sum::<usize>();

@@ -9,40 +9,45 @@ mod decide;
 mod fail;
 mod flow;
 mod fork;
-mod given;
+mod group;
 mod input;
 mod items;
 mod journal;
-mod look;
+mod maps;
 mod memory;
 mod outcome;
+mod pending;
 mod policy;
 mod signal;
 mod snapshot;
+mod status;
 mod steer;
+mod step_input;
+mod timers;
 mod upgrade;
 mod view;
-mod wait;
+mod waits;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
-
 pub use apply::{FoldError, Graphs};
-pub use branches::{BranchPlace, BranchView, MAX_BRANCH_BYTES};
+pub use branches::{BranchStatus, BranchView, MAX_BRANCH_BYTES};
 pub use call::Prepared;
 pub use decide::decide;
-pub use given::Given;
+pub use group::Group;
 use heddle_json::{Json, Object};
 pub use input::{Input, Refusal, Upgrade};
 pub use journal::with_room_to_fail;
-pub use look::{Group, ItemPlace, PendingWork, Waiting};
 pub use outcome::{Answer, Outcome, Route};
+pub use pending::PendingWork;
 pub use snapshot::Snapshot;
+pub use status::Status;
+pub use step_input::StepInput;
 pub use view::View;
+pub use waits::{ActiveWait, MapItem};
 
 use crate::{
     event::{FunctionRef, Item, RunError, WaitTexts},
@@ -93,13 +98,13 @@ pub struct Run {
     /// Set while it is being cancelled and calls under way may still answer.
     cancelling: Option<Cancelling>,
     /// Set where it failed and may be retried.
-    kept: Option<Box<Kept>>,
+    retry_point: Option<Box<RetryPoint>>,
     /// The state when there are no branches any more.
     last: Object,
     /// The branches that there were then, where there were several and they are not kept for a retry.
     last_branches: Vec<BranchView>,
-    /// How many branches there were.
-    branches: u32,
+    /// The number of the next branch; the branches of all executions are numbered from 0.
+    next_branch: u32,
     /// How many steps were begun.
     pub steps: u64,
     /// The number of the last event.
@@ -119,7 +124,7 @@ pub struct Run {
     pub max_journal_bytes: u64,
     /// How many bytes the run may hold in memory. It is the engine's, as `max_state_bytes` is.
     pub max_run_bytes: usize,
-    held: memory::Held,
+    memory: memory::MemoryCount,
     /// The graphs of an upgrade that is about to be folded.
     staged: Option<(Arc<Graph>, Arc<Graphs>)>,
 }
@@ -135,10 +140,10 @@ struct Execution {
     /// The state that it began with.
     input: Object,
     /// The state when the branches parted that are under way; nothing where there is one.
-    parted: Option<Object>,
+    state_at_fork: Option<Object>,
     /// The branches, in the order in which they were forked. Those that ended are kept until all
     /// have: the state at the end is theirs, too.
-    lines: Vec<Branch>,
+    branches: Vec<Branch>,
     /// How many steps it took.
     steps: u64,
 }
@@ -148,7 +153,7 @@ struct Execution {
 struct Branch {
     id: u32,
     view: View,
-    at: BranchPosition,
+    position: BranchPosition,
     /// How many steps were taken on the longest way to where it is, one after the other.
     steps: u64,
 }
@@ -188,7 +193,7 @@ pub struct ActiveStep {
     /// Set where it undoes another step.
     undo: Option<Arc<Undo>>,
     /// What it waits for.
-    doing: StepState,
+    state: StepState,
 }
 
 /// What a step waits for.
@@ -265,7 +270,7 @@ struct Cancelling {
 
 /// What a run was at when it failed: from there it goes on if it is retried.
 #[derive(Clone, Debug)]
-struct Kept {
+struct RetryPoint {
     executions: BTreeMap<u64, Execution>,
     active_steps: BTreeMap<u64, ActiveStep>,
     due: BTreeSet<(Timestamp, u64)>,
@@ -281,79 +286,28 @@ struct Signal {
     wait: Option<u64>,
 }
 
-/// Whether a run is over, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It goes on.
-    Running,
-    /// It has not begun its first step: it waits for its turn.
-    Queued,
-    /// It goes on when a time comes or a signal.
-    Waiting,
-    /// It stands still until it is resumed.
-    Paused,
-    /// It is over and its state is final.
-    Finished,
-    /// It is over because of an error.
-    Failed,
-    /// It is over because somebody wanted it to be.
-    Cancelled,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 7] = [
-        Self::Queued,
-        Self::Running,
-        Self::Waiting,
-        Self::Paused,
-        Self::Finished,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// Whether nothing can happen to the run any more.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Finished | Self::Failed | Self::Cancelled)
-    }
-
-    /// The status's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Paused => "paused",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
 impl Run {
-    fn graph_of<'r>(&'r self, task: &'r ActiveStep) -> &'r Arc<Graph> {
-        match (&task.undo, self.executions.get(&task.within)) {
+    fn graph_of<'r>(&'r self, active_step: &'r ActiveStep) -> &'r Arc<Graph> {
+        match (&active_step.undo, self.executions.get(&active_step.within)) {
             (Some(undo), _) => &undo.graph,
             (None, Some(execution)) => &execution.graph,
             (None, None) => &self.graph,
         }
     }
 
-    fn line(&self, within: u64, branch: u32) -> Option<&Branch> {
-        let lines = &self.executions.get(&within)?.lines;
-        lines.iter().find(|line| line.id == branch)
+    fn branch(&self, within: u64, id: u32) -> Option<&Branch> {
+        let branches = &self.executions.get(&within)?.branches;
+        branches.iter().find(|branch| branch.id == id)
     }
 }
 
 impl ActiveStep {
     /// The step without what it waits for, which may be large.
-    fn place(&self) -> Self {
+    fn without_data(&self) -> Self {
         Self {
             error: None,
             undo: self.undo.clone(),
-            doing: StepState::Call,
+            state: StepState::Call,
             ..*self
         }
     }

@@ -20,17 +20,17 @@ impl Events<'_> {
             return Err(Refusal::Ending);
         }
         match wait {
-            None => self.run.takes(&name, &payload)?,
-            Some(step) => self.run.wait_takes(step, &name, &payload)?,
+            None => self.run.check_some_wait_accepts(&name, &payload)?,
+            Some(step) => self.run.check_wait_accepts(step, &name, &payload)?,
         }
         let signal = Signal { name, payload, wait };
         self.run.journal_takes(signal.bytes())?;
         let at_once = !self.run.is_paused() && {
             let mut active_steps = self.run.active_steps.iter();
-            active_steps.any(|(step, task)| self.run.fits(*step, task, &signal))
+            active_steps.any(|(step, active_step)| self.run.accepts(*step, active_step, &signal))
         };
         if !at_once {
-            self.run.has_room(&signal)?;
+            self.run.check_signal_room(&signal)?;
         }
         let Signal { name, payload, wait } = signal;
         self.push(Event::SignalReceived { name, payload, wait });
@@ -43,7 +43,7 @@ impl Events<'_> {
     /// Gives every waiting step the first signal that it takes, if one is there.
     pub(super) fn deliver_all(&mut self) {
         let waiting = self.run.active_steps.iter();
-        let waiting = waiting.filter(|(_, task)| matches!(task.doing, StepState::Signal(..)));
+        let waiting = waiting.filter(|(_, active_step)| matches!(active_step.state, StepState::Signal(..)));
         for step in waiting.map(|(step, _)| *step).collect::<Vec<_>>() {
             if self.run.signals.is_empty() {
                 return;
@@ -54,16 +54,16 @@ impl Events<'_> {
 
     pub(super) fn deliver(&mut self, step: u64) {
         // One that took its signal may have ended another.
-        let Some(task) = self.run.active_steps.get(&step).cloned() else {
+        let Some(active_step) = self.run.active_steps.get(&step).cloned() else {
             return;
         };
-        let Some((_, awaited)) = self.run.awaited(&task) else {
+        let Some((_, awaited)) = self.run.awaited(&active_step) else {
             return;
         };
         let awaited = awaited.clone();
         let fitting = || {
             let kept = self.run.signals.iter();
-            kept.filter(|(_, signal)| self.run.fits(step, &task, signal))
+            kept.filter(|(_, signal)| self.run.accepts(step, &active_step, signal))
         };
         // One that names this wait can go nowhere else.
         let named = fitting().find(|(_, signal)| signal.wait.is_some());
@@ -71,8 +71,8 @@ impl Events<'_> {
             return;
         };
         let (seq, payload) = (*seq, signal.payload.clone());
-        let update = match &self.run.graph_of(&task).node(task.node).output {
-            Some(output) => self.put(&task, output, payload.clone()),
+        let update = match &self.run.graph_of(&active_step).node(active_step.node).output {
+            Some(output) => self.output_update(&active_step, output, payload.clone()),
             None => {
                 let mut update = Object::default();
                 update.insert(awaited, payload.clone());
@@ -80,8 +80,8 @@ impl Events<'_> {
             }
         };
         match update {
-            Ok(update) => self.pass(step, &task, update, Some(payload), Some(seq)),
-            Err(failure) => self.failed(step, failure),
+            Ok(update) => self.finish_along_edges(step, &active_step, update, Some(payload), Some(seq)),
+            Err(failure) => self.fail_step(step, failure),
         }
     }
 }
@@ -100,11 +100,11 @@ impl Wait {
 
 impl Run {
     /// The wait that a step is at, and the name of the signal that it waits for.
-    pub(super) fn awaited<'r>(&'r self, task: &'r ActiveStep) -> Option<(&'r Wait, &'r Arc<str>)> {
-        let StepState::Signal(_, texts) = &task.doing else {
+    pub(super) fn awaited<'r>(&'r self, active_step: &'r ActiveStep) -> Option<(&'r Wait, &'r Arc<str>)> {
+        let StepState::Signal(_, texts) = &active_step.state else {
             return None;
         };
-        let NodeAction::Wait(wait) = &self.graph_of(task).node(task.node).action else {
+        let NodeAction::Wait(wait) = &self.graph_of(active_step).node(active_step.node).action else {
             return None;
         };
         let given = texts.as_ref().and_then(|texts| texts.signal.as_ref());
@@ -112,15 +112,15 @@ impl Run {
     }
 
     /// Whether a step waits for a signal, and may have this one.
-    fn fits(&self, step: u64, task: &ActiveStep, signal: &Signal) -> bool {
+    fn accepts(&self, step: u64, active_step: &ActiveStep, signal: &Signal) -> bool {
         let meant = signal.wait.is_none_or(|wait| wait == step);
-        let awaited = self.awaited(task).filter(|_| meant);
+        let awaited = self.awaited(active_step).filter(|_| meant);
         awaited.is_some_and(|(wait, name)| *name == signal.name && wait.problems(&signal.payload).is_empty())
     }
 
     /// Whether some wait of the run's graphs takes such a signal. One whose signal's name is given by an
     /// expression may wait for any.
-    fn takes(&self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
+    fn check_some_wait_accepts(&self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
         let graphs: Vec<&Arc<Graph>> = std::iter::once(&self.graph).chain(self.graphs.values()).collect();
         let waits = graphs
             .iter()
@@ -155,9 +155,9 @@ impl Run {
     }
 
     /// Whether the wait of a step takes such a signal.
-    fn wait_takes(&self, step: u64, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
+    fn check_wait_accepts(&self, step: u64, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
         let no_such = |problem: String| Err(Refusal::NoSuchWait { wait: step, problem });
-        let Some(task) = self.active_steps.get(&step) else {
+        let Some(active_step) = self.active_steps.get(&step) else {
             return match (1..=self.steps).contains(&step) {
                 true => Err(Refusal::WaitOver {
                     wait: step,
@@ -166,8 +166,8 @@ impl Run {
                 false => no_such(format!("the run has begun {} steps", self.steps)),
             };
         };
-        let node = &self.graph_of(task).node(task.node).name;
-        let Some((wait, awaited)) = self.awaited(task) else {
+        let node = &self.graph_of(active_step).node(active_step.node).name;
+        let Some((wait, awaited)) = self.awaited(active_step) else {
             return no_such(format!(
                 "the step with this number, at node `{node}`, waits for no signal"
             ));
@@ -193,7 +193,7 @@ impl Run {
     }
 
     /// Whether the run may keep one more signal.
-    fn has_room(&self, signal: &Signal) -> Result<(), Refusal> {
+    fn check_signal_room(&self, signal: &Signal) -> Result<(), Refusal> {
         if self.signals.len() >= MAX_SIGNALS {
             return Err(Refusal::TooManySignals);
         }

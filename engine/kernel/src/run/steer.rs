@@ -6,57 +6,57 @@
 use std::sync::Arc;
 
 use super::{
-    Cancelling, Input, Kept, Paused, ROOT, Refusal, Run, Status, StepState,
+    Cancelling, Input, Paused, ROOT, Refusal, RetryPoint, Run, Status, StepState,
     apply::{Fold, time_limit},
     decide::Events,
-    wait::Opening,
+    waits::WaitPlan,
 };
 use crate::{event::Event, graph::Graph, ids::Timestamp};
 
 impl Events<'_> {
     /// An engine took the run up: no call of it is under way.
-    pub(super) fn taken_up(&mut self) {
+    pub(super) fn activate(&mut self) {
         if self.run.is_paused() {
             return;
         }
-        if !self.give_up() {
-            self.go_on_from(&[], Vec::new());
+        if !self.finish_cancellation() {
+            self.continue_from(&[], Vec::new());
         }
     }
 
     pub(super) fn pause(&mut self, reason: Arc<str>) -> Result<(), Refusal> {
         let run = &self.run;
         if run.status.is_over() || run.ending.is_some() || run.cancelling.is_some() {
-            return Err(run.refuse("there is nothing to pause any more"));
+            return Err(run.refusal("there is nothing to pause any more"));
         }
         if run.is_paused() {
-            return Err(run.refuse("resume it to have it go on"));
+            return Err(run.refusal("resume it to have it go on"));
         }
         if run.is_queued() {
-            return Err(run.refuse("pause it once it has begun, or cancel it"));
+            return Err(run.refusal("pause it once it has begun, or cancel it"));
         }
         self.push(Event::RunPaused { reason });
         Ok(())
     }
 
-    pub(super) fn resume(&mut self, under_way: &[u64]) -> Result<(), Refusal> {
+    pub(super) fn resume(&mut self, active_calls: &[u64]) -> Result<(), Refusal> {
         if !self.run.is_paused() {
-            return Err(self.run.refuse(match self.run.status {
+            return Err(self.run.refusal(match self.run.status {
                 Status::Failed => "retry it instead",
                 _ => "only a paused run can be resumed",
             }));
         }
         self.push(Event::RunResumed);
-        if !self.give_up() {
-            self.go_on_from(under_way, Vec::new());
-            self.time_passed();
+        if !self.finish_cancellation() {
+            self.continue_from(active_calls, Vec::new());
+            self.run_due_timers();
         }
         Ok(())
     }
 
     pub(super) fn retry(&mut self) -> Result<(), Refusal> {
-        let Some(kept) = &self.run.kept else {
-            return Err(self.run.refuse(match self.run.status {
+        let Some(kept) = &self.run.retry_point else {
+            return Err(self.run.refusal(match self.run.status {
                 Status::Failed => "what it did was undone, so fork it from a step instead",
                 status if status.is_over() => {
                     "only a failed run can be retried, so fork it from a step instead"
@@ -64,10 +64,10 @@ impl Events<'_> {
                 _ => "only a failed run can be retried",
             }));
         };
-        let failed = failed(kept.active_steps.iter());
+        let failed = failed_steps(kept.active_steps.iter());
         self.run.journal_takes(Event::RunRetried.size())?;
         self.push(Event::RunRetried);
-        self.go_on_from(&[], failed);
+        self.continue_from(&[], failed);
         Ok(())
     }
 
@@ -75,80 +75,85 @@ impl Events<'_> {
         if self.run.ending.is_some() || (self.run.cancelling.is_some() && grace_ms > 0) {
             return Err(Refusal::Ending);
         }
-        if grace_ms > 0 && self.run.calls() {
+        if grace_ms > 0 && self.run.has_active_call() {
             let until = self.after(grace_ms);
             self.push(Event::CancelRequested { reason, until });
         } else {
-            self.end(None, Some(reason));
+            self.fail_or_cancel(None, Some(reason));
         }
         Ok(())
     }
 
     /// Ends a run that is being cancelled. False where it is not.
-    pub(super) fn give_up(&mut self) -> bool {
+    pub(super) fn finish_cancellation(&mut self) -> bool {
         let Some(Cancelling { reason, .. }) = self.run.cancelling.clone() else {
             return false;
         };
-        self.end(None, Some(reason));
+        self.fail_or_cancel(None, Some(reason));
         true
     }
 
     /// Goes on wherever that is possible: calls that are not under way are made again as the next
     /// attempt, steps that failed before they did anything are opened again, and what waited for this is
     /// looked at anew.
-    pub(super) fn go_on_from(&mut self, under_way: &[u64], failed: Vec<u64>) {
+    pub(super) fn continue_from(&mut self, active_calls: &[u64], failed: Vec<u64>) {
         let active_steps = self.run.active_steps.iter();
-        let calls = active_steps
-            .filter(|(step, task)| matches!(task.doing, StepState::Call) && !under_way.contains(step));
+        let calls = active_steps.filter(|(step, active_step)| {
+            matches!(active_step.state, StepState::Call) && !active_calls.contains(step)
+        });
         for step in calls.map(|(step, _)| *step).collect::<Vec<_>>() {
-            self.again(step, &Opening::default());
+            self.start_next_attempt(step, &WaitPlan::default());
         }
-        failed.into_iter().for_each(|step| self.reopen(step));
+        failed.into_iter().for_each(|step| self.restart_step(step));
         self.deliver_all();
         let maps = self.run.active_steps.iter();
-        let maps = maps.filter(|(_, task)| matches!(task.doing, StepState::Map(_)));
-        self.mapped.extend(maps.map(|(step, _)| *step));
+        let maps = maps.filter(|(_, active_step)| matches!(active_step.state, StepState::Map(_)));
+        self.ready_maps.extend(maps.map(|(step, _)| *step));
         let executions: Vec<u64> = self.run.executions.keys().copied().collect();
-        executions.into_iter().for_each(|execution| self.moved(execution));
+        executions
+            .into_iter()
+            .for_each(|execution| self.queue_execution(execution));
     }
 
     /// Opens a step again that failed by itself: a sleep, a wait, or what has nothing under way below it.
-    fn reopen(&mut self, step: u64) {
-        let Some(task) = self.run.active_steps.get(&step).cloned() else {
+    fn restart_step(&mut self, step: u64) {
+        let Some(active_step) = self.run.active_steps.get(&step).cloned() else {
             return;
         };
-        let below = match &task.doing {
+        let below = match &active_step.state {
             StepState::Call | StepState::Pause(_) => return,
             StepState::Sleep(_) | StepState::Signal(..) => false,
             StepState::Map(items) => !items.all.is_empty(),
             StepState::Graph(_) => self.run.executions.contains_key(&step),
         };
-        let (Some(execution), Some(line)) = (
-            self.run.executions.get(&task.within),
-            self.run.line(task.within, task.branch),
+        let (Some(execution), Some(branch)) = (
+            self.run.executions.get(&active_step.within),
+            self.run.branch(active_step.within, active_step.branch),
         ) else {
             return;
         };
         if !below {
-            let does = &execution.graph.node(task.node).action;
-            let opening = self.opening(execution, line.view.state.clone(), line.steps, does);
-            self.again(step, &opening);
-            self.open_unless(step, opening.problem);
+            let does = &execution.graph.node(active_step.node).action;
+            let wait_plan = self.wait_plan(execution, branch.view.state.clone(), branch.steps, does);
+            self.start_next_attempt(step, &wait_plan);
+            self.start_action_unless(step, wait_plan.problem);
         }
     }
 }
 
 /// The steps that failed for good, and of which the run did not.
-pub(super) fn failed<'t>(active_steps: impl Iterator<Item = (&'t u64, &'t super::ActiveStep)>) -> Vec<u64> {
+pub(super) fn failed_steps<'t>(
+    active_steps: impl Iterator<Item = (&'t u64, &'t super::ActiveStep)>,
+) -> Vec<u64> {
     active_steps
-        .filter(|(_, task)| task.failed)
+        .filter(|(_, active_step)| active_step.failed)
         .map(|(step, _)| *step)
         .collect()
 }
 
 impl Run {
     /// A refusal that says how the run stands, and what to do instead.
-    pub(super) fn refuse(&self, instead: &str) -> Refusal {
+    pub(super) fn refusal(&self, instead: &str) -> Refusal {
         let stands = match self.status {
             Status::Finished => "has finished",
             Status::Failed => "has failed",
@@ -164,10 +169,10 @@ impl Run {
     }
 
     /// Whether it is at a step whose function was called.
-    pub(super) fn calls(&self) -> bool {
+    pub(super) fn has_active_call(&self) -> bool {
         self.active_steps
             .values()
-            .any(|task| matches!(task.doing, StepState::Call))
+            .any(|active_step| matches!(active_step.state, StepState::Call))
     }
 
     /// The fold of `RunPaused`.
@@ -201,20 +206,20 @@ impl Run {
 
     /// The fold of `RunRetried`.
     pub(super) fn retried_at(&mut self, at: Timestamp) -> Fold {
-        if !self.take_back() {
+        if !self.restore_retry_point() {
             return Err("the run did not fail, or what it did was undone".to_owned());
         }
         self.status = Status::Running;
         self.error = None;
-        self.begin_anew(at)
+        self.clear_failures(at)
     }
 
     /// Has a run that failed be where it was then. False where that is not kept.
-    pub(super) fn take_back(&mut self) -> bool {
-        let Some(kept) = self.kept.take() else {
+    pub(super) fn restore_retry_point(&mut self) -> bool {
+        let Some(kept) = self.retry_point.take() else {
             return false;
         };
-        let Kept {
+        let RetryPoint {
             executions,
             active_steps,
             due,
@@ -228,12 +233,12 @@ impl Run {
     }
 
     /// Forgets what failed, and has the time limits count from here.
-    pub(super) fn begin_anew(&mut self, at: Timestamp) -> Fold {
-        for task in self.active_steps.values_mut() {
-            if task.failed || matches!(task.doing, StepState::Call) {
-                task.failures = 0;
+    pub(super) fn clear_failures(&mut self, at: Timestamp) -> Fold {
+        for active_step in self.active_steps.values_mut() {
+            if active_step.failed || matches!(active_step.state, StepState::Call) {
+                active_step.failures = 0;
             }
-            task.failed = false;
+            active_step.failed = false;
         }
         self.set_limits(|_, graph, _| time_limit(graph, at))
     }
@@ -244,12 +249,14 @@ impl Run {
         limit: impl Fn(u64, &Graph, Option<Timestamp>) -> Option<Timestamp>,
     ) -> Fold {
         let own = self.due.iter().find(|(_, step)| *step == ROOT);
-        self.limit(limit(ROOT, &self.graph, own.map(|(at, _)| *at)));
+        self.set_time_limit(limit(ROOT, &self.graph, own.map(|(at, _)| *at)));
         let nested = self.executions.iter().filter(|(number, _)| **number != ROOT);
         let nested: Vec<(u64, Arc<Graph>)> = nested.map(|(number, of)| (*number, of.graph.clone())).collect();
         for (step, graph) in nested {
-            if let Some(StepState::Graph(until)) = self.active_steps.get(&step).map(|task| &task.doing) {
-                self.wait_for(step, StepState::Graph(limit(step, &graph, *until)))?;
+            if let Some(StepState::Graph(until)) =
+                self.active_steps.get(&step).map(|active_step| &active_step.state)
+            {
+                self.set_step_state(step, StepState::Graph(limit(step, &graph, *until)))?;
             }
         }
         Ok(())
@@ -258,7 +265,7 @@ impl Run {
 
 impl Input {
     /// Whether it may mean something to a run that is over, or says why not.
-    pub(super) fn steers(&self) -> bool {
+    pub(super) fn is_control(&self) -> bool {
         matches!(
             self,
             Self::Pause { .. } | Self::Resume { .. } | Self::Retry | Self::Upgrade(_)

@@ -22,30 +22,33 @@ impl Events<'_> {
         } = upgrade;
         let run = &self.run;
         let over = run.status.is_over();
-        if over && run.kept.is_none() {
-            return Err(run.refuse(match run.status {
+        if over && run.retry_point.is_none() {
+            return Err(run.refusal(match run.status {
                 Status::Failed => "what it did was undone, so fork it from a step instead",
                 _ => "only a run that goes on, or one that failed, can be upgraded",
             }));
         }
         if run.ending.is_some() || run.cancelling.is_some() {
-            return Err(run.refuse("there is nothing to upgrade any more"));
+            return Err(run.refusal("there is nothing to upgrade any more"));
         }
         if run.is_queued() {
-            return Err(run.refuse("cancel it and start another, or upgrade it once it has begun"));
+            return Err(run.refusal("cancel it and start another, or upgrade it once it has begun"));
         }
         let mut calls = run
             .active_steps
             .iter()
-            .filter(|(_, task)| matches!(task.doing, StepState::Call));
+            .filter(|(_, active_step)| matches!(active_step.state, StepState::Call));
         if let Some(node) = calls.find_map(|(step, _)| run.node_of(*step)) {
             let pause = if run.is_paused() { "" } else { "pause it, and " };
-            return Err(run.refuse(&format!(
+            return Err(run.refusal(&format!(
                 "node `{node}` is being called, so {pause}upgrade it once that has answered"
             )));
         }
-        if let Err(problem) = (*run).clone().keep_to(graph.clone(), graphs.clone(), self.now) {
-            return Err(run.refuse(&format!(
+        if let Err(problem) = (*run)
+            .clone()
+            .replace_graphs(graph.clone(), graphs.clone(), self.now)
+        {
+            return Err(run.refusal(&format!(
                 "it cannot be upgraded to graph `{}`: {problem}",
                 graph.title()
             )));
@@ -58,8 +61,8 @@ impl Events<'_> {
         run.journal_takes_under(&graph, upgraded.size())?;
         self.run.stage(graph.clone(), graphs.clone());
         self.push(upgraded);
-        if !over && !self.run.is_held() {
-            self.go_on_from(&[], Vec::new());
+        if !over && !self.run.is_suspended() {
+            self.continue_from(&[], Vec::new());
         }
         Ok(())
     }
@@ -91,42 +94,45 @@ impl Run {
         let (to, all) = staged
             .filter(|(to, all)| to.id == *graph && ids(all) == *graphs)
             .ok_or("the graphs that it names are not at hand")?;
-        self.keep_to(to, all, at)?;
+        self.replace_graphs(to, all, at)?;
         self.functions = Arc::new(functions.clone());
         Ok(())
     }
 
     /// Has the run be in other graphs where it is in its own.
-    fn keep_to(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>, at: Timestamp) -> Fold {
-        let failed = self.take_back();
+    fn replace_graphs(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>, at: Timestamp) -> Fold {
+        let failed = self.restore_retry_point();
         let limits = self
             .executions
             .iter()
             .map(|(number, of)| (*number, of.graph.max_time_ms));
         let limits: BTreeMap<u64, Option<u64>> = limits.collect();
-        let new = self.successors(&graph, &graphs)?;
-        for task in self.active_steps.values_mut() {
-            let (old, new) = match (self.executions.get(&task.within), new.get(&task.within)) {
+        let new = self.upgraded_graphs(&graph, &graphs)?;
+        for active_step in self.active_steps.values_mut() {
+            let (old, new) = match (
+                self.executions.get(&active_step.within),
+                new.get(&active_step.within),
+            ) {
                 (Some(execution), Some(new)) => (&execution.graph, new),
                 _ => return Err("a step belongs to no execution under way".to_owned()),
             };
-            task.node = same(old, new, task.node, "is at")?;
+            active_step.node = same_action_in(old, new, active_step.node, "is at")?;
         }
         for (number, execution) in &mut self.executions {
             let new = &new[number];
-            for line in &mut execution.lines {
-                line.at = match &line.at {
+            for branch in &mut execution.branches {
+                branch.position = match &branch.position {
                     BranchPosition::End => BranchPosition::End,
                     BranchPosition::Step(node) => {
-                        BranchPosition::Step(same(&execution.graph, new, *node, "is at")?)
+                        BranchPosition::Step(same_action_in(&execution.graph, new, *node, "is at")?)
                     }
                     BranchPosition::Before(node, error) => BranchPosition::Before(
-                        there(&execution.graph, new, *node, "waits before")?,
+                        node_in(&execution.graph, new, *node, "waits before")?,
                         error.clone(),
                     ),
                 };
                 let policies = (&execution.graph.policies, &new.policies);
-                if let Some(key) = line
+                if let Some(key) = branch
                     .view
                     .changed()
                     .find(|key| policies.0.get(*key) != policies.1.get(*key))
@@ -147,7 +153,7 @@ impl Run {
                     )
                 })?,
             };
-            undo.node = same(&undo.graph, new, undo.node, "may have to undo a step with")?;
+            undo.node = same_action_in(&undo.graph, new, undo.node, "may have to undo a step with")?;
             undo.graph = new.clone();
         }
         self.graph = graph;
@@ -159,24 +165,24 @@ impl Run {
             _ => time_limit(graph, at),
         })?;
         if failed {
-            self.stop(true);
+            self.clear_active(true);
         }
         Ok(())
     }
 
     /// For each execution the graph that takes the place of its own.
-    fn successors(&mut self, graph: &Arc<Graph>, graphs: &Graphs) -> Fold<BTreeMap<u64, Arc<Graph>>> {
+    fn upgraded_graphs(&mut self, graph: &Arc<Graph>, graphs: &Graphs) -> Fold<BTreeMap<u64, Arc<Graph>>> {
         let mut new = BTreeMap::from([(ROOT, graph.clone())]);
         let mut names = Vec::new();
         // An execution has a higher number than the one that it is in.
         for number in self.executions.keys().filter(|number| **number != ROOT) {
-            let task = self
+            let active_step = self
                 .active_steps
                 .get(number)
                 .ok_or("an execution belongs to no step")?;
-            let outer = new.get(&task.within).cloned();
+            let outer = new.get(&active_step.within).cloned();
             let outer: Arc<Graph> = outer.ok_or("a step belongs to no execution")?;
-            let at = same(self.graph_of(task), &outer, task.node, "is at")?;
+            let at = same_action_in(self.graph_of(active_step), &outer, active_step.node, "is at")?;
             let name = outer.node(at).action.graph().ok_or("its node runs no graph")?;
             let inner = graphs
                 .get(name)
@@ -202,16 +208,19 @@ fn longer(until: Timestamp, new_ms: u64, old_ms: u64) -> Option<Timestamp> {
 }
 
 /// The node of the same name in another graph.
-fn there(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
+fn node_in(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
     let name = &old.node(node).name;
     new.find(name)
         .ok_or_else(|| format!("the run {what} node `{name}`, which the new graph does not have"))
 }
 
 /// The same, where it does the same sort of thing.
-fn same(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
-    let at = there(old, new, node, what)?;
-    let (before, after) = (sort(&old.node(node).action), sort(&new.node(at).action));
+fn same_action_in(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
+    let at = node_in(old, new, node, what)?;
+    let (before, after) = (
+        action_label(&old.node(node).action),
+        action_label(&new.node(at).action),
+    );
     if before == after {
         return Ok(at);
     }
@@ -222,7 +231,7 @@ fn same(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
 }
 
 /// What a visit does, as far as a run that is at it depends on it.
-fn sort(does: &NodeAction) -> String {
+fn action_label(does: &NodeAction) -> String {
     match does {
         NodeAction::Call { .. } => "calls a function".to_owned(),
         NodeAction::Map(Map {

@@ -108,7 +108,7 @@ impl View {
     }
 
     /// Forgets how it came to be: there is no other branch that it could meet.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn forget_changes(&mut self) {
         self.changes = None;
     }
 

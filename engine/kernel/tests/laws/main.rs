@@ -154,12 +154,12 @@ proptest! {
         let mut journal: Vec<Arc<EventRecord>> = journal[..journal.len().min(1 + when * 3)].to_vec();
         let mut run = world.fold(&journal);
         let now = Timestamp(20_000);
-        journal.extend(decide(&mut run, Input::TakenUp, now).into_iter().flatten());
+        journal.extend(decide(&mut run, Input::Activate, now).into_iter().flatten());
         let before = journal.len();
         let cancel = Input::Cancel { reason: "not wanted".into(), grace_ms: grace };
         let Ok(made) = decide(&mut run, cancel, now) else { return Ok(()) };
         journal.extend(made);
-        prop_assert_eq!(run.is_held(), !run.status.is_over() && !undoes(&journal));
+        prop_assert_eq!(run.is_suspended(), !run.status.is_over() && !undoes(&journal));
         let mut turn = 0;
         while !run.status.is_over() {
             turn += 1;

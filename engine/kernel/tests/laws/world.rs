@@ -74,7 +74,7 @@ impl World {
         let (mut run, mut journal) = self.start(queued);
         if queued {
             assert_eq!(run.shown_status(), Status::Queued);
-            journal.extend(decide(&mut run, Input::TakenUp, Timestamp(0)).unwrap());
+            journal.extend(decide(&mut run, Input::Activate, Timestamp(0)).unwrap());
         }
         self.go_on(&mut run, &mut journal, luck);
         (run, journal)
@@ -90,7 +90,7 @@ impl World {
             if luck.crashes >> (turn % 64) & 3 == 3 {
                 // What was in memory is gone; the journal is all there is.
                 *run = self.fold(journal);
-                journal.extend(decide(run, Input::TakenUp, now).unwrap());
+                journal.extend(decide(run, Input::Activate, now).unwrap());
             }
             if luck.strikes(turn, 2, 5) {
                 self.pause(run, journal, luck, turn);
@@ -161,16 +161,16 @@ impl World {
             return;
         }
         assert_eq!((run.shown_status(), run.due()), (Status::Paused, None));
-        let mut under_way: Vec<u64> = calls(run).map(|(step, _)| step).collect();
-        under_way.retain(|step| luck.strikes(turn + *step as i64, 8, 2));
+        let mut active_calls: Vec<u64> = calls(run).map(|(step, _)| step).collect();
+        active_calls.retain(|step| luck.strikes(turn + *step as i64, 8, 2));
         if luck.strikes(turn, 6, 2) {
             *run = self.fold(journal);
-            assert_eq!(decide(run, Input::TakenUp, now).unwrap().len(), 0);
-            under_way.clear();
+            assert_eq!(decide(run, Input::Activate, now).unwrap().len(), 0);
+            active_calls.clear();
         }
         *run = self.restore(run);
         let later = Timestamp(now.0 + 3);
-        journal.extend(decide(run, Input::Resume { under_way }, later).unwrap());
+        journal.extend(decide(run, Input::Resume { active_calls }, later).unwrap());
     }
 
     /// A call fails that should not have; where that fails the run, it is retried.

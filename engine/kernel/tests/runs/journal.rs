@@ -26,7 +26,7 @@ fn start(definition: &str, max_journal_bytes: u64) -> Run {
         Timestamp(0),
     );
     run.max_journal_bytes = max_journal_bytes;
-    decide(&mut run, Input::TakenUp, Timestamp(0)).expect("it begins");
+    decide(&mut run, Input::Activate, Timestamp(0)).expect("it begins");
     run
 }
 
@@ -35,7 +35,7 @@ fn text(bytes: usize) -> String {
 }
 
 fn answer(run: &mut Run, update: &str, route: Route) -> Result<Vec<Arc<EventRecord>>, Refusal> {
-    let step = run.under_way().next().unwrap_or(run.steps);
+    let step = run.active_step_ids().next().unwrap_or(run.steps);
     let attempt = run.active_step(step).map_or(1, |task| task.attempt);
     let update = Object::parse(update).unwrap();
     let result = Ok(Answer::Outcome(Outcome { update, route }));

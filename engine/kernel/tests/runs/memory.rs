@@ -21,13 +21,13 @@ fn start(definition: &str, max_run_bytes: usize) -> Run {
         Timestamp(0),
     );
     run.max_run_bytes = max_run_bytes;
-    decide(&mut run, Input::TakenUp, Timestamp(0)).expect("it begins");
+    decide(&mut run, Input::Activate, Timestamp(0)).expect("it begins");
     run
 }
 
 /// The first call under way answers.
 fn answer(run: &mut Run, update: &str) {
-    let step = run.under_way().next().expect("a call under way");
+    let step = run.active_step_ids().next().expect("a call under way");
     let attempt = run.active_step(step).map_or(1, |task| task.attempt);
     let result = Ok(Answer::Outcome(Outcome {
         update: Object::parse(update).unwrap(),
@@ -65,18 +65,18 @@ fn fan(arms: usize) -> String {
 fn branches_that_share_a_value_hold_it_once_and_each_change_counts() {
     let mut run = start(&fan(100), 8 * MIB);
     answer(&mut run, &format!("{{\"list\":[\"{}\"]}}", "x".repeat(MIB)));
-    run.recount();
+    run.recount_memory();
     assert!(
-        (MIB..MIB + MIB / 2).contains(&run.held_bytes()),
+        (MIB..MIB + MIB / 2).contains(&run.memory_bytes()),
         "{}",
-        run.held_bytes()
+        run.memory_bytes()
     );
     // An event of a few bytes has the branch hold a list of its own.
     let mut arms = 0;
     while !run.status.is_over() {
         answer(&mut run, "{\"list\":[1]}");
         arms += 1;
-        assert!(run.held_bytes() < 10 * MIB);
+        assert!(run.memory_bytes() < 10 * MIB);
     }
     assert!((6..=9).contains(&arms), "{arms} arms have a list");
     let error = run.error.as_ref().expect("why it failed");
@@ -110,7 +110,7 @@ fn what_a_run_no_longer_holds_does_not_count() {
     let mut run = start(r#"{"nodes": {"spin": {}}, "edges": {"spin": "spin"}}"#, 3 * MIB);
     for _ in 0..50 {
         answer(&mut run, &text(MIB));
-        assert!(run.held_bytes() <= 3 * MIB, "{}", run.held_bytes());
+        assert!(run.memory_bytes() <= 3 * MIB, "{}", run.memory_bytes());
     }
     assert_eq!(run.status, Status::Running);
 }
@@ -122,12 +122,12 @@ fn the_items_of_a_map_and_signals_count() {
     let mut run = start(definition, 5 * MIB);
     let list = vec![format!("\"{}\"", "z".repeat(MIB / 4)); 4].join(",");
     answer(&mut run, &format!("{{\"list\":[{list}]}}"));
-    run.recount();
+    run.recount_memory();
     // The list and its items.
     assert!(
-        (2 * MIB..3 * MIB).contains(&run.held_bytes()),
+        (2 * MIB..3 * MIB).contains(&run.memory_bytes()),
         "{}",
-        run.held_bytes()
+        run.memory_bytes()
     );
     let signal = Input::Signal {
         name: "go".into(),

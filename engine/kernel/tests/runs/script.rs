@@ -260,7 +260,7 @@ fn happens(run: &Run, line: &str) -> Input {
             let lines = [(level, Arc::from(split(rest).1))].into();
             return Input::Logged { step, attempt, lines };
         }
-        "resume" => return Input::TakenUp,
+        "resume" => return Input::Activate,
         "at" => return Input::Due,
         "signal" => {
             let (name, payload) = split(rest);
@@ -296,7 +296,7 @@ fn happens(run: &Run, line: &str) -> Input {
             });
             let there = calls.filter(|step| !lost.contains(&&*run.node_of(*step).expect("a step under way")));
             return Input::Resume {
-                under_way: there.collect(),
+                active_calls: there.collect(),
             };
         }
         "retry" => return Input::Retry,
@@ -494,7 +494,7 @@ pub(crate) fn play(script: &str) -> String {
             }
             Err(refusal) => told.push(format!("- refused: {refusal}")),
         }
-        if run.graph.max_time_ms.is_none() && !run.is_held() {
+        if run.graph.max_time_ms.is_none() && !run.is_suspended() {
             assert_eq!(run.due(), earliest(&run), "after {line}");
         }
         // At every moment, a run may go on from a snapshot.

@@ -432,9 +432,9 @@ fn resumed_after(graph: &str, queued: bool, inputs: Vec<Input>) -> Run {
     run.fold(&EventRecord { seq, at, event }).unwrap();
     assert_eq!(run.shown_status(), Status::Paused);
     assert_eq!(run.pause_reason().map(|reason| &**reason), Some("imported"));
-    assert!(decide(&mut run, Input::TakenUp, now).unwrap().is_empty());
+    assert!(decide(&mut run, Input::Activate, now).unwrap().is_empty());
     let resume = Input::Resume {
-        under_way: Vec::new(),
+        active_calls: Vec::new(),
     };
     decide(&mut run, resume, now).unwrap();
     run

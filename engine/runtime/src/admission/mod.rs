@@ -303,7 +303,7 @@ impl Inner {
                 }
                 live.sit(|seat| *seat = taken.clone());
                 let (reply, answer) = oneshot::channel();
-                let (input, claim) = (Input::TakenUp, None);
+                let (input, claim) = (Input::Activate, None);
                 let posted = live.post(Letter { input, claim, reply }).is_ok();
                 if posted && let Ok(taken) = answer.await {
                     if taken.is_err() {
@@ -327,7 +327,7 @@ impl Inner {
                 return Ok(true);
             }
             self.register_pinned(&loaded.run).await?;
-            self.take_up(loaded, Some(Input::TakenUp), taken)
+            self.take_up(loaded, Some(Input::Activate), taken)
                 .expect("a queued run can be taken up");
             return Ok(true);
         }

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 use heddle_json::{Json, Object};
 use heddle_kernel::{
     Failure, FailureKind, Level, RunError, RunId, Status, Timestamp,
-    run::{BranchPlace, BranchView, ItemPlace, Waiting},
+    run::{ActiveWait, BranchStatus, BranchView, MapItem},
 };
 use heddle_runtime::{RunView, ports::RunRow};
 use serde::{Serialize, Serializer};
@@ -261,12 +261,12 @@ pub(crate) enum PlaceView {
     Ended,
 }
 
-impl From<BranchPlace> for PlaceView {
-    fn from(place: BranchPlace) -> Self {
+impl From<BranchStatus> for PlaceView {
+    fn from(place: BranchStatus) -> Self {
         match place {
-            BranchPlace::At => Self::At,
-            BranchPlace::Before => Self::Before,
-            BranchPlace::Ended => Self::Ended,
+            BranchStatus::At => Self::At,
+            BranchStatus::Before => Self::Before,
+            BranchStatus::Ended => Self::Ended,
         }
     }
 }
@@ -308,8 +308,8 @@ impl WaitItem {
     }
 }
 
-impl From<ItemPlace> for WaitItem {
-    fn from(item: ItemPlace) -> Self {
+impl From<MapItem> for WaitItem {
+    fn from(item: MapItem) -> Self {
         Self {
             node: item.node,
             of: item.of,
@@ -355,8 +355,8 @@ pub(crate) struct WaitView {
     until: Option<Moment>,
 }
 
-impl From<Waiting> for WaitView {
-    fn from(waiting: Waiting) -> Self {
+impl From<ActiveWait> for WaitView {
+    fn from(waiting: ActiveWait) -> Self {
         let items: Vec<WaitItem> = waiting.items.into_iter().map(WaitItem::from).collect();
         let mut outer_items = items.clone();
         let item = outer_items.pop();

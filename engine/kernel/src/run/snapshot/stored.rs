@@ -48,7 +48,7 @@ pub(super) struct Stored {
     last: u32,
     executions: BTreeMap<u64, StoredExecution>,
     #[serde(rename = "tasks")]
-    active_steps: BTreeMap<u64, StoredTask>,
+    active_steps: BTreeMap<u64, StoredStep>,
     /// Name and payload, by the number of the event.
     signals: BTreeMap<u64, (u32, u32)>,
     /// The wait that a signal is for, by the number of the event.
@@ -83,7 +83,7 @@ struct StoredExecution {
     steps: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parted: Option<u32>,
-    lines: Vec<(u32, StoredView, StoredAt)>,
+    lines: Vec<(u32, StoredView, StoredPosition)>,
     /// For each line, how many steps were taken on the longest way to where it is. Snapshots of versions that
     /// did not count them have none.
     #[serde(default)]
@@ -92,14 +92,14 @@ struct StoredExecution {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum StoredAt {
+enum StoredPosition {
     Before(u32, Option<u32>),
     Step(u32),
     End,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct StoredTask {
+struct StoredStep {
     within: u64,
     branch: u32,
     node: u32,
@@ -107,7 +107,7 @@ struct StoredTask {
     failures: u32,
     failed: bool,
     started_at: Timestamp,
-    doing: StoredDoing,
+    doing: StoredStepState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     item: Option<Item>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,7 @@ struct StoredTask {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum StoredDoing {
+enum StoredStepState {
     Call,
     Pause(Timestamp),
     Sleep(Timestamp),
@@ -154,10 +154,10 @@ struct StoredUndo {
 
 impl Stored {
     pub(super) fn of(run: &Run) -> Self {
-        let kept = run.kept.is_some();
+        let kept = run.retry_point.is_some();
         let mut run = Cow::Borrowed(run);
         if kept {
-            run.to_mut().take_back();
+            run.to_mut().restore_retry_point();
         }
         let run = &*run;
         let mut writer = Writer::default();
@@ -166,7 +166,8 @@ impl Stored {
         let executions = executions.map(|(number, of)| (*number, execution(&mut writer, of)));
         let executions = executions.collect();
         let active_steps = run.active_steps.iter();
-        let active_steps = active_steps.map(|(step, of)| (*step, task(&mut writer, of, run.graph_of(of))));
+        let active_steps =
+            active_steps.map(|(step, of)| (*step, stored_step(&mut writer, of, run.graph_of(of))));
         let active_steps = active_steps.collect();
         let signals = run.signals.iter();
         let signals = signals.map(|(seq, of)| (*seq, (writer.name(&of.name), writer.value(&of.payload))));
@@ -185,7 +186,7 @@ impl Stored {
             status: run.status,
             error: run.error.clone(),
             steps: run.steps,
-            branches: run.branches,
+            branches: run.next_branch,
             paused: run.paused.clone().map(|of| (of.reason, of.since)),
             cancelling: run.cancelling.clone().map(|of| (of.reason, of.until)),
             ending: run.ending.clone().map(|of| StoredEnding {
@@ -218,9 +219,9 @@ impl Stored {
             run.executions.insert(number, stored.read(&read, graph)?);
         }
         for (step, stored) in self.active_steps {
-            let task = stored.read(&read, &run)?;
-            run.due.extend(task.until().map(|until| (until, step)));
-            run.active_steps.insert(step, task);
+            let active_step = stored.read(&read, &run)?;
+            run.due.extend(active_step.until().map(|until| (until, step)));
+            run.active_steps.insert(step, active_step);
         }
         run.due.extend(self.until.map(|until| (until, ROOT)));
         for (seq, (name, payload)) in self.signals {
@@ -237,13 +238,13 @@ impl Stored {
         run.updated_at = self.updated_at;
         run.last = read.object(self.last)?;
         run.last_branches = self.last_branches;
-        run.branches = self.branches;
+        run.next_branch = self.branches;
         run.steps = self.steps;
         run.journal_bytes = self.journal_bytes;
         run.seq = self.seq;
         consistent(&run)?;
         if self.kept {
-            run.stop(true);
+            run.clear_active(true);
         }
         run.status = self.status;
         run.error = self.error;
@@ -261,16 +262,16 @@ impl Stored {
 }
 
 fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution {
-    let lines = of.lines.iter().map(|line| {
-        let at = match &line.at {
+    let lines = of.branches.iter().map(|branch| {
+        let at = match &branch.position {
             BranchPosition::Before(node, error) => {
                 let error = error.as_ref().map(|error| writer.value(error));
-                StoredAt::Before(writer.name(&of.graph.node(*node).name), error)
+                StoredPosition::Before(writer.name(&of.graph.node(*node).name), error)
             }
-            BranchPosition::Step(node) => StoredAt::Step(writer.name(&of.graph.node(*node).name)),
-            BranchPosition::End => StoredAt::End,
+            BranchPosition::Step(node) => StoredPosition::Step(writer.name(&of.graph.node(*node).name)),
+            BranchPosition::End => StoredPosition::End,
         };
-        (line.id, writer.view(&line.view), at)
+        (branch.id, writer.view(&branch.view), at)
     });
     let lines = lines.collect();
     StoredExecution {
@@ -278,21 +279,21 @@ fn execution<'r>(writer: &mut Writer<'r>, of: &'r Execution) -> StoredExecution 
         depth: of.depth,
         input: writer.object(&of.input),
         steps: of.steps,
-        parted: of.parted.as_ref().map(|parted| writer.object(parted)),
+        parted: of.state_at_fork.as_ref().map(|parted| writer.object(parted)),
         lines,
-        taken: of.lines.iter().map(|line| line.steps).collect(),
+        taken: of.branches.iter().map(|branch| branch.steps).collect(),
     }
 }
 
-fn task<'r>(writer: &mut Writer<'r>, of: &'r ActiveStep, graph: &'r Graph) -> StoredTask {
-    let doing = match &of.doing {
-        StepState::Call => StoredDoing::Call,
-        StepState::Pause(until) => StoredDoing::Pause(*until),
-        StepState::Sleep(until) => StoredDoing::Sleep(*until),
-        StepState::Signal(until, None) => StoredDoing::Signal(*until),
-        StepState::Signal(until, Some(texts)) => StoredDoing::Wait(*until, (**texts).clone()),
-        StepState::Graph(until) => StoredDoing::Graph(*until),
-        StepState::Map(items) => StoredDoing::Map(StoredItems {
+fn stored_step<'r>(writer: &mut Writer<'r>, of: &'r ActiveStep, graph: &'r Graph) -> StoredStep {
+    let doing = match &of.state {
+        StepState::Call => StoredStepState::Call,
+        StepState::Pause(until) => StoredStepState::Pause(*until),
+        StepState::Sleep(until) => StoredStepState::Sleep(*until),
+        StepState::Signal(until, None) => StoredStepState::Signal(*until),
+        StepState::Signal(until, Some(texts)) => StoredStepState::Wait(*until, (**texts).clone()),
+        StepState::Graph(until) => StoredStepState::Graph(*until),
+        StepState::Map(items) => StoredStepState::Map(StoredItems {
             keys: items.keys.clone(),
             all: items.all.iter().map(|item| writer.value(item)).collect(),
             begun: items.begun,
@@ -305,7 +306,7 @@ fn task<'r>(writer: &mut Writer<'r>, of: &'r ActiveStep, graph: &'r Graph) -> St
                 .collect(),
         }),
     };
-    StoredTask {
+    StoredStep {
         within: of.within,
         branch: of.branch,
         node: writer.name(&graph.node(of.node).name),
@@ -351,34 +352,39 @@ fn node(graph: &Graph, read: &Reader, name: u32) -> Fold<NodeIx> {
 
 impl StoredExecution {
     fn read(self, read: &Reader, (graph, name): (Arc<Graph>, Option<Arc<str>>)) -> Fold<Execution> {
-        let mut lines = Vec::with_capacity(self.lines.len());
-        for (position, (id, view, at)) in self.lines.into_iter().enumerate() {
-            let at = match at {
-                StoredAt::Before(at, error) => {
+        let mut branches = Vec::with_capacity(self.lines.len());
+        for (index, (id, view, stored)) in self.lines.into_iter().enumerate() {
+            let position = match stored {
+                StoredPosition::Before(at, error) => {
                     let error = error.map(|error| read.value(error)).transpose()?;
                     BranchPosition::Before(node(&graph, read, at)?, error)
                 }
-                StoredAt::Step(at) => BranchPosition::Step(node(&graph, read, at)?),
-                StoredAt::End => BranchPosition::End,
+                StoredPosition::Step(at) => BranchPosition::Step(node(&graph, read, at)?),
+                StoredPosition::End => BranchPosition::End,
             };
             let view = read.view(view)?;
             // Without a count, that of all steps is what a single branch has.
-            let steps = self.taken.get(position).copied().unwrap_or(self.steps);
-            lines.push(Branch { id, view, at, steps });
+            let steps = self.taken.get(index).copied().unwrap_or(self.steps);
+            branches.push(Branch {
+                id,
+                view,
+                position,
+                steps,
+            });
         }
         Ok(Execution {
             graph,
             name,
             depth: self.depth,
             input: read.object(self.input)?,
-            parted: self.parted.map(|parted| read.object(parted)).transpose()?,
-            lines,
+            state_at_fork: self.parted.map(|state| read.object(state)).transpose()?,
+            branches,
             steps: self.steps,
         })
     }
 }
 
-impl StoredTask {
+impl StoredStep {
     fn read(self, read: &Reader, run: &Run) -> Fold<ActiveStep> {
         let undo = self.undo.map(|undo| undo.read(read, run)).transpose()?;
         let graph = match (&undo, run.executions.get(&self.within)) {
@@ -392,13 +398,13 @@ impl StoredTask {
             }
         };
         let doing = match self.doing {
-            StoredDoing::Call => StepState::Call,
-            StoredDoing::Pause(until) => StepState::Pause(until),
-            StoredDoing::Sleep(until) => StepState::Sleep(until),
-            StoredDoing::Signal(until) => StepState::Signal(until, None),
-            StoredDoing::Wait(until, texts) => StepState::Signal(until, Some(Arc::new(texts))),
-            StoredDoing::Graph(until) => StepState::Graph(until),
-            StoredDoing::Map(items) => StepState::Map(items.read(read)?),
+            StoredStepState::Call => StepState::Call,
+            StoredStepState::Pause(until) => StepState::Pause(until),
+            StoredStepState::Sleep(until) => StepState::Sleep(until),
+            StoredStepState::Signal(until) => StepState::Signal(until, None),
+            StoredStepState::Wait(until, texts) => StepState::Signal(until, Some(Arc::new(texts))),
+            StoredStepState::Graph(until) => StepState::Graph(until),
+            StoredStepState::Map(items) => StepState::Map(items.read(read)?),
         };
         Ok(ActiveStep {
             within: self.within,
@@ -411,7 +417,7 @@ impl StoredTask {
             started_at: self.started_at,
             error: self.error.map(|error| read.value(error)).transpose()?,
             undo: undo.map(Arc::new),
-            doing,
+            state: doing,
         })
     }
 }
@@ -458,32 +464,32 @@ fn consistent(run: &Run) -> Fold {
         let known = *number == ROOT || run.active_steps.contains_key(number);
         check(known, "an execution belongs to no step under way")?;
         check(execution.depth <= MAX_DEPTH, "graphs run graphs too deep")?;
-        let ids: BTreeSet<u32> = execution.lines.iter().map(|line| line.id).collect();
+        let ids: BTreeSet<u32> = execution.branches.iter().map(|branch| branch.id).collect();
         check(
-            ids.len() == execution.lines.len() && !ids.is_empty(),
+            ids.len() == execution.branches.len() && !ids.is_empty(),
             "the branches of an execution are not told apart",
         )?;
     }
-    for (step, task) in &run.active_steps {
+    for (step, active_step) in &run.active_steps {
         check(
             *step != ROOT && *step <= run.steps,
             "a step's number is not among those begun",
         )?;
-        if let Some(item) = task.item {
+        if let Some(item) = active_step.item {
             let of = run.active_steps.get(&item.of).filter(|_| item.of < *step);
-            let fits = of.is_some_and(|of| match &of.doing {
+            let fits = of.is_some_and(|of| match &of.state {
                 StepState::Map(items) => (item.index as usize) < items.all.len(),
                 _ => false,
             });
             check(fits, "an item's map is not under way")?;
-        } else if task.undo.is_none() {
-            let line = run.line(task.within, task.branch);
+        } else if active_step.undo.is_none() {
+            let branch = run.branch(active_step.within, active_step.branch);
             check(
-                line.is_some_and(|line| matches!(line.at, BranchPosition::Step(node) if node == task.node)),
+                branch.is_some_and(|branch| matches!(branch.position, BranchPosition::Step(node) if node == active_step.node)),
                 "a step's branch is not at its node",
             )?;
         }
-        if let StepState::Map(items) = &task.doing {
+        if let StepState::Map(items) = &active_step.state {
             let keys = items.keys.as_ref().map_or(items.all.len(), |keys| keys.len());
             check(
                 items.results.len() == items.all.len() && keys == items.all.len(),

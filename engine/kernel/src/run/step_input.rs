@@ -2,7 +2,7 @@
 
 use heddle_json::{Json, Object};
 
-use super::{Run, Waiting};
+use super::{ActiveWait, Run};
 use crate::{
     event::{Failure, FailureKind, FunctionRef},
     graph::NodeAction,
@@ -11,7 +11,7 @@ use crate::{
 
 /// What a step was given: everything that its node's expressions made for it.
 #[derive(Clone, Debug)]
-pub enum Given {
+pub enum StepInput {
     /// A call of a function.
     Call {
         /// The exact function.
@@ -26,7 +26,7 @@ pub enum Given {
     /// A graph: the state that it began with.
     Graph(Object),
     /// A wait for a signal.
-    Wait(Box<Waiting>),
+    Wait(Box<ActiveWait>),
     /// A sleep.
     Sleep {
         /// Until when.
@@ -40,14 +40,15 @@ impl Run {
     ///
     /// # Errors
     /// Why there is no such thing, which is the failure of the step.
-    pub fn given_to(&self, step: u64) -> Option<Result<Given, Failure>> {
-        let task = self.active_steps.get(&step)?;
-        let node = self.graph_of(task).node(task.node);
-        Some(match (&node.action, node.uses(), task.item) {
-            (NodeAction::Map(map), _, None) => {
-                self.env(task).evaluate(&map.over, "`map.over`").map(Given::Map)
-            }
-            (_, Some(uses), _) => self.given(task, node).and_then(|(input, _)| {
+    pub fn step_input(&self, step: u64) -> Option<Result<StepInput, Failure>> {
+        let active_step = self.active_steps.get(&step)?;
+        let node = self.graph_of(active_step).node(active_step.node);
+        Some(match (&node.action, node.uses(), active_step.item) {
+            (NodeAction::Map(map), _, None) => self
+                .step_env(active_step)
+                .evaluate(&map.over, "`map.over`")
+                .map(StepInput::Map),
+            (_, Some(uses), _) => self.input_of(active_step, node).and_then(|(input, _)| {
                 let function = self.functions.get(uses).cloned();
                 let function = function.ok_or_else(|| {
                     Failure::new(
@@ -56,18 +57,22 @@ impl Run {
                     )
                 })?;
                 let config = node.config.clone();
-                Ok(Given::Call {
+                Ok(StepInput::Call {
                     function,
                     input,
                     config,
                 })
             }),
-            (NodeAction::Sleep(_), ..) => Ok(Given::Sleep { until: task.until() }),
+            (NodeAction::Sleep(_), ..) => Ok(StepInput::Sleep {
+                until: active_step.until(),
+            }),
             (NodeAction::Wait(_), ..) => {
                 let waiting = self.waits().find(|waiting| waiting.step == step)?;
-                Ok(Given::Wait(Box::new(waiting)))
+                Ok(StepInput::Wait(Box::new(waiting)))
             }
-            _ => self.given(task, node).map(|(state, _)| Given::Graph(state)),
+            _ => self
+                .input_of(active_step, node)
+                .map(|(state, _)| StepInput::Graph(state)),
         })
     }
 }
