@@ -1,4 +1,4 @@
-//! The picture of a definition.
+//! Builds the diagram of a definition.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use heddle_kernel::graph::{
 
 use super::{Diagram, Edge, EdgeKind, Node, NodeKind};
 
-/// How many bytes the labels of all arrows may have together: one label can be that of a thousand arrows. Past that, a
-/// label is shown as `…`.
-const LABEL_BYTES: usize = 4 << 20;
+/// The maximum size of all labels together in bytes: one condition can label a thousand edges. Labels beyond the limit are
+/// shown as `…`.
+const MAX_LABEL_BYTES: usize = 4 << 20;
 
 impl Diagram {
-    /// The picture of a definition. Names that lead nowhere are left out: the check tells of those.
+    /// Builds the diagram of a definition. Edges to unknown nodes are left out; the check of the graph reports them.
     pub fn from_definition(definition: &Definition) -> Self {
         let by_name: HashMap<&str, usize> = definition
             .nodes
@@ -21,13 +21,13 @@ impl Diagram {
             .enumerate()
             .map(|(at, (name, _))| (name.as_str(), at))
             .collect();
-        let mut picture = Self {
+        let mut diagram = Self {
             title: definition.name.clone(),
             start: 0,
             nodes: definition
                 .nodes
                 .iter()
-                .map(|(name, node)| shape(name, node))
+                .map(|(name, node)| diagram_node(name, node))
                 .collect(),
             edges: Vec::new(),
         };
@@ -36,8 +36,8 @@ impl Diagram {
             .iter()
             .map(|(from, cases)| (from.as_str(), cases))
             .collect();
-        let mut room = LABEL_BYTES;
-        let mut fitting = |label: &str| match room.checked_sub(label.len()) {
+        let mut room = MAX_LABEL_BYTES;
+        let mut limited_label = |label: &str| match room.checked_sub(label.len()) {
             Some(rest) => {
                 room = rest;
                 label.to_owned()
@@ -45,7 +45,7 @@ impl Diagram {
             None => "…".to_owned(),
         };
         for (from, (name, node)) in definition.nodes.iter().enumerate() {
-            let mut arrow = |to: &str, label: Option<&str>, kind: EdgeKind| {
+            let mut edge = |to: &str, label: Option<&str>, kind: EdgeKind| {
                 let to = match to {
                     END => None,
                     name => match by_name.get(name) {
@@ -53,8 +53,8 @@ impl Diagram {
                         None => return,
                     },
                 };
-                let label = label.map(&mut fitting);
-                picture.edges.push(Edge {
+                let label = label.map(&mut limited_label);
+                diagram.edges.push(Edge {
                     from,
                     to,
                     label,
@@ -62,7 +62,7 @@ impl Diagram {
                 });
             };
             match edges.get(name.as_str()) {
-                None => arrow(END, None, EdgeKind::Edge),
+                None => edge(END, None, EdgeKind::Edge),
                 Some(cases) => {
                     for case in cases.iter() {
                         let label = match &case.when {
@@ -70,30 +70,30 @@ impl Diagram {
                             None if cases.len() > 1 => Some("else"),
                             None => None,
                         };
-                        case.to.iter().for_each(|to| arrow(to, label, EdgeKind::Edge));
+                        case.to.iter().for_each(|to| edge(to, label, EdgeKind::Edge));
                     }
                 }
             }
-            node.next.iter().for_each(|to| arrow(to, None, EdgeKind::Next));
+            node.next.iter().for_each(|to| edge(to, None, EdgeKind::Next));
             if let NodeAction::Wait(wait) = &node.action
                 && let Some(to) = &wait.on_timeout
             {
-                arrow(to, None, EdgeKind::Timeout);
+                edge(to, None, EdgeKind::Timeout);
             }
             node.on_error
                 .iter()
-                .for_each(|to| arrow(to, None, EdgeKind::Error));
+                .for_each(|to| edge(to, None, EdgeKind::Error));
             node.compensate
                 .iter()
-                .for_each(|to| arrow(to, None, EdgeKind::Undo));
+                .for_each(|to| edge(to, None, EdgeKind::Undo));
         }
-        picture.start = start(definition, &picture.edges, &by_name);
-        undone_by_ends_nothing(&mut picture);
-        picture
+        diagram.start = start(definition, &diagram.edges, &by_name);
+        remove_edges_of_compensations(&mut diagram);
+        diagram
     }
 }
 
-fn shape(name: &str, node: &NodeDefinition) -> Node {
+fn diagram_node(name: &str, node: &NodeDefinition) -> Node {
     let (kind, detail) = match &node.action {
         NodeAction::Call { uses } => (NodeKind::Function, uses.as_ref().map(|uses| uses.to_string())),
         NodeAction::Map(map) => {
@@ -116,7 +116,7 @@ fn shape(name: &str, node: &NodeDefinition) -> Node {
     Node { name, kind, detail }
 }
 
-/// As the check has it: `start`, else the one node that nothing leads to, else the first.
+/// The start node by the same rule as the check: `start`, else the only node without incoming edges, else the first.
 fn start(definition: &Definition, edges: &[Edge], by_name: &HashMap<&str, usize>) -> usize {
     if let Some(start) = &definition.start {
         return by_name.get(start.as_str()).copied().unwrap_or_default();
@@ -125,10 +125,10 @@ fn start(definition: &Definition, edges: &[Edge], by_name: &HashMap<&str, usize>
     start_of(definition.nodes.len(), led_to).unwrap_or_default()
 }
 
-/// A node that only undoes another one leads nowhere: its edges are not followed.
-fn undone_by_ends_nothing(picture: &mut Diagram) {
-    let (mut undoes, mut else_led_to) = (vec![false; picture.nodes.len()], vec![false; picture.nodes.len()]);
-    for edge in &picture.edges {
+/// Removes the edges of nodes that only compensate another: the run does not follow them.
+fn remove_edges_of_compensations(diagram: &mut Diagram) {
+    let (mut undoes, mut else_led_to) = (vec![false; diagram.nodes.len()], vec![false; diagram.nodes.len()]);
+    for edge in &diagram.edges {
         if let Some(to) = edge.to {
             match edge.kind {
                 EdgeKind::Undo => undoes[to] = true,
@@ -136,7 +136,7 @@ fn undone_by_ends_nothing(picture: &mut Diagram) {
             }
         }
     }
-    picture
+    diagram
         .edges
         .retain(|edge| !undoes[edge.from] || else_led_to[edge.from]);
 }

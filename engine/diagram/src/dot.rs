@@ -1,15 +1,15 @@
-//! The picture in DOT: <https://graphviz.org/doc/info/lang.html>.
+//! Writes a diagram in DOT, the language of Graphviz: <https://graphviz.org/doc/info/lang.html>.
 //!
-//! Nodes are called `n0`, `n1` and so on, and a text stands only in quotes. Inside them a backslash
-//! and a quote are escaped by a backslash, and `&` begins an entity of HTML.
+//! Nodes are named `n0`, `n1` and so on. Names and labels are quoted: a backslash escapes backslashes and quotes, and `&`
+//! starts an HTML entity.
 
 use std::fmt::Write as _;
 
-use super::{Diagram, EdgeKind, NodeKind, text::clean};
+use super::{Diagram, EdgeKind, NodeKind, text::sanitize};
 
-pub(super) fn write(picture: &Diagram) -> String {
+pub(super) fn write(diagram: &Diagram) -> String {
     let mut out = String::from("digraph {\n");
-    if let Some(title) = &picture.title {
+    if let Some(title) = &diagram.title {
         let _ = writeln!(
             out,
             "  label=\"{}\" labelloc=t fontname=\"Helvetica\"",
@@ -19,37 +19,36 @@ pub(super) fn write(picture: &Diagram) -> String {
     out.push_str("  rankdir=TB\n");
     out.push_str("  node [fontname=\"Helvetica\" fontsize=12 shape=box style=\"rounded,filled\" margin=\"0.18,0.09\"]\n");
     out.push_str("  edge [fontname=\"Courier\" fontsize=10 color=\"#6b6a66\"]\n");
-    let started = picture.start < picture.nodes.len();
+    let started = diagram.start < diagram.nodes.len();
     if started {
         out.push_str("  start [label=\"\" shape=circle style=filled fillcolor=\"#24262a\" width=0.16]\n");
     }
-    for (index, node) in picture.nodes.iter().enumerate() {
+    for (index, node) in diagram.nodes.iter().enumerate() {
         let mut label = quote(&node.name);
         if let Some(detail) = &node.detail {
             let _ = write!(label, "\\n{}", quote(detail));
         }
-        let _ = writeln!(out, "  n{index} [label=\"{label}\" {}]", look(node.kind));
+        let _ = writeln!(out, "  n{index} [label=\"{label}\" {}]", node_style(node.kind));
     }
-    if picture.has_end() {
+    if diagram.has_end() {
         out.push_str(
             "  finish [label=\"\" shape=doublecircle style=filled fillcolor=\"#24262a\" width=0.12]\n",
         );
     }
     if started {
-        let _ = writeln!(out, "  start -> n{}", picture.start);
+        let _ = writeln!(out, "  start -> n{}", diagram.start);
     }
-    for arrow in picture.arrows() {
-        let _ = match arrow.to {
-            Some(to) => write!(out, "  n{} -> n{to}", arrow.from),
-            None => write!(out, "  n{} -> finish", arrow.from),
+    for edge in diagram.valid_edges() {
+        let _ = match edge.to {
+            Some(to) => write!(out, "  n{} -> n{to}", edge.from),
+            None => write!(out, "  n{} -> finish", edge.from),
         };
         let mut given: Vec<String> = Vec::new();
         given.extend(
-            arrow
-                .caption()
+            edge.label_text()
                 .map(|label| format!("label=\" {} \"", quote(&label))),
         );
-        given.extend(line(arrow.kind).map(str::to_owned));
+        given.extend(edge_style(edge.kind).map(str::to_owned));
         let _ = match given.is_empty() {
             true => writeln!(out),
             false => writeln!(out, " [{}]", given.join(" ")),
@@ -59,7 +58,7 @@ pub(super) fn write(picture: &Diagram) -> String {
     out
 }
 
-fn look(kind: NodeKind) -> &'static str {
+fn node_style(kind: NodeKind) -> &'static str {
     match kind {
         NodeKind::Function => "color=\"#3f8189\" fillcolor=\"#eef4f3\"",
         NodeKind::Map => "shape=box3d style=filled color=\"#2c5f9e\" fillcolor=\"#e8f0fa\"",
@@ -69,7 +68,7 @@ fn look(kind: NodeKind) -> &'static str {
     }
 }
 
-fn line(kind: EdgeKind) -> Option<&'static str> {
+fn edge_style(kind: EdgeKind) -> Option<&'static str> {
     match kind {
         EdgeKind::Edge => None,
         EdgeKind::Next => Some("style=dashed"),
@@ -79,10 +78,10 @@ fn line(kind: EdgeKind) -> Option<&'static str> {
     }
 }
 
-/// Writes a text so that Graphviz shows just that text.
+/// Escapes a text so that Graphviz shows it unchanged.
 fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for letter in clean(text).chars() {
+    for letter in sanitize(text).chars() {
         match letter {
             '\\' => out.push_str("\\\\"),
             '"' => out.push_str("\\\""),

@@ -1,38 +1,41 @@
-//! Where everything stands: a layered layout from top to bottom.
+//! A layered layout from top to bottom: the position of every node, label and bend.
 //!
-//! Shapes stand in rows, and the labels of lines in layers of their own between the rows. A line
-//! that passes a layer has a point in it, so nothing is ever drawn across a shape. A line that runs
-//! upward leaves and enters its shapes at their sides, with a point beside each.
+//! The steps, each in a module of its own: `ranks` assigns each node to a rank and finds the edges that close loops.
+//! `order` orders the points of each layer so that few edges cross. `turns` adds the points where upward edges turn.
+//! `coordinates` assigns the horizontal positions. `ports` and `route` then draw the edges.
+//!
+//! A layer is a rank of nodes, or the labels between two ranks. An edge has a point in each layer that it passes, so no
+//! edge is drawn across a node or a label. An upward edge leaves and enters its nodes at their sides.
 
 use super::{
     Diagram, EdgeKind, Node, NodeKind,
-    beside::stand_beside,
+    coordinates::assign_coordinates,
     order::order,
-    place::place,
-    ranks::{Ranks, Way, rank, stagger},
-    text::{Face, clean, clip, width},
+    ranks::{RankEdge, Ranks, assign_ranks, split_wide_ranks},
+    text::{Font, clip, sanitize, width},
+    turns::add_turns,
 };
 
-/// More than these are not drawn: nobody could read it, and it would take seconds.
-pub(super) const SHAPES_DRAWN: usize = 400;
-pub(super) const ARROWS_DRAWN: usize = 1_200;
-const POINTS_DRAWN: usize = 40_000;
+/// Larger diagrams are not drawn: nobody could read them, and the layout would take seconds.
+pub(super) const MAX_NODES: usize = 400;
+pub(super) const MAX_EDGES: usize = 1_200;
+const MAX_POINTS: usize = 40_000;
 
-/// The widest name, detail and label; what is longer is clipped.
-const NAME_ROOM: f64 = 250.0;
-const LABEL_ROOM: f64 = 230.0;
-pub(super) const PILL_HEIGHT: f64 = 20.0;
-/// The start's and the end's width and height.
-pub(super) const MARK: f64 = 20.0;
-/// How far a shape's line to itself reaches out, and from there to its label.
-pub(super) const SELF_REACH: f64 = 24.0;
-pub(super) const SELF_GAP: f64 = 5.0;
-/// Between two shapes of a row.
-const SOLID_GAP: f64 = 34.0;
-/// What the cards behind a map's card show of themselves.
-pub(super) const STACK: f64 = 4.0;
+/// The maximum width of names, details and labels in pixels; longer text is clipped.
+const MAX_NAME_WIDTH: f64 = 250.0;
+const MAX_LABEL_WIDTH: f64 = 230.0;
+pub(super) const LABEL_HEIGHT: f64 = 20.0;
+/// The width and height of the start and the end mark.
+pub(super) const MARK_SIZE: f64 = 20.0;
+/// The width of a self loop, and the distance from the loop to its label.
+pub(super) const LOOP_WIDTH: f64 = 24.0;
+pub(super) const LOOP_LABEL_GAP: f64 = 5.0;
+/// The minimum distance between two nodes of a rank.
+const VERTEX_GAP: f64 = 34.0;
+/// The offset between the stacked cards of a map.
+pub(super) const STACK_OFFSET: f64 = 4.0;
 
-/// A shape's texts as they are drawn, and its size.
+/// The texts of a node as drawn, and its size.
 pub(super) struct Card {
     pub(super) name: String,
     pub(super) detail: Option<String>,
@@ -40,44 +43,44 @@ pub(super) struct Card {
     pub(super) height: f64,
 }
 
-/// A label as it is drawn, the whole of it, and the width of its pill.
+/// A label: the text as drawn, the complete text, and the width of its box.
 pub(super) struct Label {
     pub(super) text: String,
     pub(super) whole: String,
     pub(super) width: f64,
 }
 
-/// What stands in a row: a shape, the start or the end.
+/// A vertex of the layout: a node of the diagram, the start or the end.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Solid {
+pub(super) enum Vertex {
     Node(usize, NodeKind),
     Start,
     End,
 }
 
-/// A line to be drawn between two solids, by their index.
-pub(super) struct Line {
+/// An edge between two vertices, by their indexes. The edge from the start is one of them.
+pub(super) struct LayoutEdge {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) kind: EdgeKind,
     pub(super) label: Option<Label>,
 }
 
-/// What a point of the layered graph is.
+/// The kind of a point of the layered graph.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Spot {
-    Solid(usize),
-    /// Where a line passes a layer.
+pub(super) enum PointKind {
+    Vertex(usize),
+    /// An edge passes through a layer.
     Bend,
-    /// Where it carries its label.
+    /// An edge passes through a layer and carries its label there.
     Label,
-    /// Where it turns beside a solid, in that solid's layer.
-    Beside,
+    /// An upward edge turns beside its node, in the layer of the node.
+    Side,
 }
 
-/// A point, and the room that it needs around its anchor.
+/// A point with the space that it needs around its anchor.
 pub(super) struct Point {
-    pub(super) spot: Spot,
+    pub(super) kind: PointKind,
     pub(super) layer: usize,
     pub(super) left: f64,
     pub(super) right: f64,
@@ -86,41 +89,40 @@ pub(super) struct Point {
 
 impl Point {
     pub(super) fn is_bend(&self) -> bool {
-        !matches!(self.spot, Spot::Solid(_))
+        !matches!(self.kind, PointKind::Vertex(_))
     }
 }
 
-/// A line's points from the upper to the lower one; they begin and end with its solids, or beside
-/// them where the line runs upward.
+/// The points of an edge from top to bottom. The first and the last are its vertices, or the turns beside them if the
+/// edge runs upward.
 pub(super) struct Chain {
-    pub(super) line: usize,
+    pub(super) edge: usize,
     pub(super) points: Vec<usize>,
     pub(super) upward: bool,
-    /// Whether it is of the graph's main course, which errors, timeouts and undoing are not.
+    /// Whether the edge is on the main path. Error, timeout and compensation edges are not.
     pub(super) main: bool,
 }
 
-/// For each point those above it, and those below it.
+/// For each point its neighbours in the layer above, and those in the layer below.
 pub(super) type Neighbours = (Vec<Vec<usize>>, Vec<Vec<usize>>);
 
-/// The layered graph.
-pub(super) struct Plan {
+/// A graph of points in layers: each edge segment connects two neighbouring layers.
+pub(super) struct LayeredGraph {
     pub(super) points: Vec<Point>,
     pub(super) chains: Vec<Chain>,
     pub(super) layers: Vec<Vec<usize>>,
     pub(super) layer_count: usize,
 }
 
-impl Plan {
-    /// Each point's neighbours in the layer above it and in the one below.
+impl LayeredGraph {
+    /// The neighbours of each point in the layer above and in the layer below.
     pub(super) fn neighbours(&self) -> Neighbours {
-        // Loops last: where the order is free, they go to the right.
+        // Loops come last: if the order is free, they go to the right.
         let loops = self.chains.iter().filter(|chain| chain.upward);
         self.neighbours_by(self.chains.iter().filter(|chain| !chain.upward).chain(loops))
     }
 
-    /// Those neighbours that a point may be aligned to: of the main course, where either of the two
-    /// has any of that.
+    /// The neighbours that a point may be aligned with: those on the main path if there are any, else all.
     pub(super) fn main_neighbours(&self) -> Neighbours {
         let mut main = self.neighbours_by(self.chains.iter().filter(|chain| chain.main));
         let all = self.neighbours();
@@ -156,42 +158,42 @@ impl Plan {
         (up, down)
     }
 
-    /// Each point's place in its layer.
-    pub(super) fn places(&self) -> Vec<usize> {
-        places(&self.layers, self.points.len())
+    /// The index of each point in its layer.
+    pub(super) fn positions(&self) -> Vec<usize> {
+        positions(&self.layers, self.points.len())
     }
 
-    /// How far the anchors of two neighbours in a layer are apart at least.
-    pub(super) fn apart(&self, left: usize, right: usize) -> f64 {
+    /// The minimum distance between the anchors of two neighbours in a layer.
+    pub(super) fn min_distance(&self, left: usize, right: usize) -> f64 {
         let (one, other) = (&self.points[left], &self.points[right]);
-        let gap = match (one.spot, other.spot) {
-            (Spot::Solid(_), Spot::Solid(_)) => SOLID_GAP,
-            (Spot::Label, Spot::Label) => 12.0,
-            (Spot::Solid(_), _) | (_, Spot::Solid(_)) => 22.0,
+        let gap = match (one.kind, other.kind) {
+            (PointKind::Vertex(_), PointKind::Vertex(_)) => VERTEX_GAP,
+            (PointKind::Label, PointKind::Label) => 12.0,
+            (PointKind::Vertex(_), _) | (_, PointKind::Vertex(_)) => 22.0,
             _ => 16.0,
         };
         one.right + other.left + gap
     }
 }
 
-/// Each point's place in its layer.
-pub(super) fn places(layers: &[Vec<usize>], points: usize) -> Vec<usize> {
-    let mut place = vec![0; points];
+/// The index of each point in its layer.
+pub(super) fn positions(layers: &[Vec<usize>], points: usize) -> Vec<usize> {
+    let mut position = vec![0; points];
     for layer in layers {
         for (index, point) in layer.iter().enumerate() {
-            place[*point] = index;
+            position[*point] = index;
         }
     }
-    place
+    position
 }
 
-/// The plan with every place decided.
+/// A finished layout.
 pub(super) struct Layout {
-    pub(super) solids: Vec<Solid>,
+    pub(super) vertices: Vec<Vertex>,
     pub(super) cards: Vec<Card>,
-    pub(super) lines: Vec<Line>,
-    pub(super) plan: Plan,
-    /// The anchor of each point; the points of the solids come first, in their order.
+    pub(super) edges: Vec<LayoutEdge>,
+    pub(super) layered: LayeredGraph,
+    /// The anchor of each point. The first points are the vertices, in their order.
     pub(super) at: Vec<(f64, f64)>,
     /// The top and the bottom of each layer.
     pub(super) bands: Vec<(f64, f64)>,
@@ -199,20 +201,20 @@ pub(super) struct Layout {
     pub(super) height: f64,
 }
 
-/// Lays the picture out, unless it is too large.
-pub(super) fn layout(picture: &Diagram) -> Option<Layout> {
-    if picture.nodes.len() > SHAPES_DRAWN || picture.arrows().count() > ARROWS_DRAWN {
+/// Computes the layout. None if the diagram is too large.
+pub(super) fn layout(diagram: &Diagram) -> Option<Layout> {
+    if diagram.nodes.len() > MAX_NODES || diagram.valid_edges().count() > MAX_EDGES {
         return None;
     }
-    let cards: Vec<Card> = picture.nodes.iter().map(card).collect();
-    let (solids, lines) = solids_and_lines(picture);
-    let mut plan = plan(&solids, &cards, &lines)?;
-    let start = solids.iter().position(|solid| *solid == Solid::Start);
-    order(&mut plan, start);
-    stand_beside(&mut plan);
-    let xs = place(&plan);
-    let bands = bands(&plan, &xs);
-    let edge = |side: fn(&Point) -> f64| plan.points.iter().map(side);
+    let cards: Vec<Card> = diagram.nodes.iter().map(card).collect();
+    let (vertices, edges) = vertices_and_edges(diagram);
+    let mut layered = layered(&vertices, &cards, &edges)?;
+    let start = vertices.iter().position(|vertex| *vertex == Vertex::Start);
+    order(&mut layered, start);
+    add_turns(&mut layered);
+    let xs = assign_coordinates(&layered);
+    let bands = bands(&layered, &xs);
+    let edge = |side: fn(&Point) -> f64| layered.points.iter().map(side);
     let left = xs.iter().zip(edge(|point| point.left)).map(|(x, left)| x - left);
     let left = left.fold(f64::INFINITY, f64::min);
     let right = xs
@@ -223,33 +225,33 @@ pub(super) fn layout(picture: &Diagram) -> Option<Layout> {
     let middle = |point: &Point| f64::midpoint(bands[point.layer].0, bands[point.layer].1);
     let at = xs
         .iter()
-        .zip(&plan.points)
+        .zip(&layered.points)
         .map(|(x, point)| (x - left, middle(point)))
         .collect();
     Some(Layout {
         at,
         width: (right - left).max(0.0),
         height: bands.last().map_or(0.0, |last| last.1),
-        solids,
+        vertices,
         cards,
-        lines,
-        plan,
+        edges,
+        layered,
         bands,
     })
 }
 
-fn card(shape: &Node) -> Card {
-    let shown = |text: &str, face: Face| {
-        let text = clean(text);
-        let text = clip(&text, face, NAME_ROOM).unwrap_or(text);
-        (width(&text, face), text)
+fn card(node: &Node) -> Card {
+    let shown = |text: &str, font: Font| {
+        let text = sanitize(text);
+        let text = clip(&text, font, MAX_NAME_WIDTH).unwrap_or(text);
+        (width(&text, font), text)
     };
-    let (name_width, name) = shown(&shape.name, Face::Name);
-    let detail = shape.detail.as_deref().map(|detail| shown(detail, Face::Plain));
+    let (name_width, name) = shown(&node.name, Font::Name);
+    let detail = node.detail.as_deref().map(|detail| shown(detail, Font::Regular));
     let detail_width = detail.as_ref().map_or(0.0, |(width, _)| *width);
-    let (more_width, more_height) = match shape.kind {
+    let (more_width, more_height) = match node.kind {
         NodeKind::Function => (0.0, 0.0),
-        NodeKind::Map => (2.0 * STACK, 2.0 * STACK),
+        NodeKind::Map => (2.0 * STACK_OFFSET, 2.0 * STACK_OFFSET),
         NodeKind::Graph => (8.0, 4.0),
         NodeKind::Sleep => (12.0, 0.0),
         NodeKind::Wait => (24.0, 0.0),
@@ -263,76 +265,76 @@ fn card(shape: &Node) -> Card {
     }
 }
 
-fn solids_and_lines(picture: &Diagram) -> (Vec<Solid>, Vec<Line>) {
-    let shapes = picture.nodes.iter().enumerate();
-    let mut solids: Vec<Solid> = shapes
-        .map(|(index, shape)| Solid::Node(index, shape.kind))
+fn vertices_and_edges(diagram: &Diagram) -> (Vec<Vertex>, Vec<LayoutEdge>) {
+    let nodes = diagram.nodes.iter().enumerate();
+    let mut vertices: Vec<Vertex> = nodes
+        .map(|(index, node)| Vertex::Node(index, node.kind))
         .collect();
-    let mut lines = Vec::new();
-    if picture.start < picture.nodes.len() {
-        let from = solids.len();
-        lines.push(Line {
+    let mut edges = Vec::new();
+    if diagram.start < diagram.nodes.len() {
+        let from = vertices.len();
+        edges.push(LayoutEdge {
             from,
-            to: picture.start,
+            to: diagram.start,
             kind: EdgeKind::Edge,
             label: None,
         });
-        solids.push(Solid::Start);
+        vertices.push(Vertex::Start);
     }
-    let end = solids.len();
-    if picture.has_end() {
-        solids.push(Solid::End);
+    let end = vertices.len();
+    if diagram.has_end() {
+        vertices.push(Vertex::End);
     }
-    lines.extend(picture.arrows().map(|arrow| {
-        let label = arrow.caption().map(|whole| {
-            let text = clip(&whole, Face::Code, LABEL_ROOM).unwrap_or_else(|| whole.clone());
-            let width = width(&text, Face::Code).ceil() + 14.0;
+    edges.extend(diagram.valid_edges().map(|edge| {
+        let label = edge.label_text().map(|whole| {
+            let text = clip(&whole, Font::Code, MAX_LABEL_WIDTH).unwrap_or_else(|| whole.clone());
+            let width = width(&text, Font::Code).ceil() + 14.0;
             Label { text, whole, width }
         });
-        Line {
-            from: arrow.from,
-            to: arrow.to.unwrap_or(end),
-            kind: arrow.kind,
+        LayoutEdge {
+            from: edge.from,
+            to: edge.to.unwrap_or(end),
+            kind: edge.kind,
             label,
         }
     }));
-    (solids, lines)
+    (vertices, edges)
 }
 
-/// Makes the layered graph, without an order, unless it has too many points.
-fn plan(solids: &[Solid], cards: &[Card], lines: &[Line]) -> Option<Plan> {
-    let late = |line: &Line| !matches!(line.kind, EdgeKind::Edge | EdgeKind::Next);
-    let way = |line: &Line| Way {
-        from: line.from,
-        to: line.to,
-        late: late(line),
+/// Builds the layered graph, still without an order. None if it has too many points.
+fn layered(vertices: &[Vertex], cards: &[Card], edges: &[LayoutEdge]) -> Option<LayeredGraph> {
+    let secondary = |edge: &LayoutEdge| !matches!(edge.kind, EdgeKind::Edge | EdgeKind::Next);
+    let rank_edge = |edge: &LayoutEdge| RankEdge {
+        from: edge.from,
+        to: edge.to,
+        secondary: secondary(edge),
     };
-    let ways: Vec<Way> = lines.iter().map(way).collect();
-    let start = solids.iter().position(|solid| *solid == Solid::Start);
-    let mut ranks = rank(solids.len(), start, &ways);
-    let widths = solids.iter().map(|solid| size(*solid, cards).0 + SOLID_GAP);
-    stagger(&mut ranks.row, &widths.collect::<Vec<f64>>());
-    let main = main_course(start, &ways, solids.len());
-    let levels = Levels::new(lines, &ranks);
+    let rank_edges: Vec<RankEdge> = edges.iter().map(rank_edge).collect();
+    let start = vertices.iter().position(|vertex| *vertex == Vertex::Start);
+    let mut ranks = assign_ranks(vertices.len(), start, &rank_edges);
+    let widths = vertices.iter().map(|vertex| size(*vertex, cards).0 + VERTEX_GAP);
+    split_wide_ranks(&mut ranks.rank, &widths.collect::<Vec<f64>>());
+    let main = main_path(start, &rank_edges, vertices.len());
+    let levels = Levels::new(edges, &ranks);
 
-    let solid_layers = ranks.row.iter().map(|row| levels.of_row[*row]);
-    let mut points: Vec<Point> = solids
+    let vertex_layers = ranks.rank.iter().map(|rank| levels.of_rank[*rank]);
+    let mut points: Vec<Point> = vertices
         .iter()
-        .zip(solid_layers)
+        .zip(vertex_layers)
         .enumerate()
-        .map(|(index, (solid, layer))| solid_point(index, *solid, cards, layer))
+        .map(|(index, (vertex, layer))| vertex_point(index, *vertex, cards, layer))
         .collect();
     let mut chains = Vec::new();
-    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.from != line.to) {
+    for (index, edge) in edges.iter().enumerate().filter(|(_, edge)| edge.from != edge.to) {
         let upward = ranks.upward[index];
         let (upper, lower) = if upward {
-            (line.to, line.from)
+            (edge.to, edge.from)
         } else {
-            (line.from, line.to)
+            (edge.from, edge.to)
         };
         let mut chain = vec![upper];
         for layer in points[upper].layer + 1..points[lower].layer {
-            let label = line
+            let label = edge
                 .label
                 .as_ref()
                 .filter(|_| levels.of_label[index] == Some(layer));
@@ -341,17 +343,17 @@ fn plan(solids: &[Solid], cards: &[Card], lines: &[Line]) -> Option<Plan> {
         }
         chain.push(lower);
         chains.push(Chain {
-            line: index,
+            edge: index,
             points: chain,
             upward,
-            main: main[line.from] && !late(line),
+            main: main[edge.from] && !secondary(edge),
         });
-        if points.len() > POINTS_DRAWN {
+        if points.len() > MAX_POINTS {
             return None;
         }
     }
-    widen_for_loops(&mut points, lines);
-    Some(Plan {
+    widen_for_loops(&mut points, edges);
+    Some(LayeredGraph {
         points,
         chains,
         layers: Vec::new(),
@@ -359,59 +361,66 @@ fn plan(solids: &[Solid], cards: &[Card], lines: &[Line]) -> Option<Plan> {
     })
 }
 
-/// The layers: one for each row, and one for the labels between two rows where there are any.
+/// The layers: one for each rank, and one between two ranks for the labels there, if any.
 struct Levels {
-    of_row: Vec<usize>,
-    /// For each line the layer of its label: next to where the line comes from.
+    of_rank: Vec<usize>,
+    /// For each edge the layer of its label: next to the source of the edge.
     of_label: Vec<Option<usize>>,
     count: usize,
 }
 
 impl Levels {
-    fn new(lines: &[Line], ranks: &Ranks) -> Self {
-        let rows = ranks.row.iter().max().map_or(0, |last| last + 1);
-        // The row that a line's label stands below.
-        let above = |(line, upward): (&Line, &bool)| {
-            let labelled = line.label.is_some() && line.from != line.to;
-            labelled.then(|| ranks.row[line.from] - usize::from(*upward))
+    fn new(edges: &[LayoutEdge], ranks: &Ranks) -> Self {
+        let rank_count = ranks.rank.iter().max().map_or(0, |last| last + 1);
+        // The rank above the label of an edge.
+        let above = |(edge, upward): (&LayoutEdge, &bool)| {
+            let labelled = edge.label.is_some() && edge.from != edge.to;
+            labelled.then(|| ranks.rank[edge.from] - usize::from(*upward))
         };
-        let above: Vec<Option<usize>> = lines.iter().zip(&ranks.upward).map(above).collect();
-        let mut labelled = vec![false; rows];
-        for row in above.iter().flatten() {
-            labelled[*row] = true;
+        let above: Vec<Option<usize>> = edges.iter().zip(&ranks.upward).map(above).collect();
+        let mut labelled = vec![false; rank_count];
+        for rank in above.iter().flatten() {
+            labelled[*rank] = true;
         }
-        let mut of_row = Vec::with_capacity(rows);
+        let mut of_rank = Vec::with_capacity(rank_count);
         let mut count = 0;
         for labelled in labelled {
-            of_row.push(count);
+            of_rank.push(count);
             count += 1 + usize::from(labelled);
         }
-        let of_label = above.iter().map(|row| row.map(|row| of_row[row] + 1)).collect();
+        let of_label = above
+            .iter()
+            .map(|rank| rank.map(|rank| of_rank[rank] + 1))
+            .collect();
         Self {
-            of_row,
+            of_rank,
             of_label,
             count,
         }
     }
 }
 
-/// The point of a line in a layer that it passes, with its label if that stands there.
+/// The point of an edge in a layer that it passes, with its label if the label is in that layer.
 fn line_point(label: Option<&Label>, layer: usize) -> Point {
     let half = label.map_or(0.0, |label| label.width / 2.0);
     Point {
-        spot: if label.is_some() { Spot::Label } else { Spot::Bend },
+        kind: if label.is_some() {
+            PointKind::Label
+        } else {
+            PointKind::Bend
+        },
         layer,
         left: half,
         right: half,
-        height: if label.is_some() { PILL_HEIGHT } else { 0.0 },
+        height: if label.is_some() { LABEL_HEIGHT } else { 0.0 },
     }
 }
 
-/// The vertices that the start reaches by edges and routes alone.
-fn main_course(start: Option<usize>, ways: &[Way], vertices: usize) -> Vec<bool> {
+/// The vertices that are reachable from the start by normal edges and declared routes.
+fn main_path(start: Option<usize>, rank_edges: &[RankEdge], vertices: usize) -> Vec<bool> {
     let mut leaving = vec![Vec::new(); vertices];
-    for way in ways.iter().filter(|way| !way.late) {
-        leaving[way.from].push(way.to);
+    for rank_edge in rank_edges.iter().filter(|rank_edge| !rank_edge.secondary) {
+        leaving[rank_edge.from].push(rank_edge.to);
     }
     let mut reached = vec![false; vertices];
     let mut path: Vec<usize> = start.into_iter().collect();
@@ -423,17 +432,17 @@ fn main_course(start: Option<usize>, ways: &[Way], vertices: usize) -> Vec<bool>
     reached
 }
 
-fn size(solid: Solid, cards: &[Card]) -> (f64, f64) {
-    match solid {
-        Solid::Node(shape, _) => (cards[shape].width, cards[shape].height),
-        Solid::Start | Solid::End => (MARK, MARK),
+fn size(vertex: Vertex, cards: &[Card]) -> (f64, f64) {
+    match vertex {
+        Vertex::Node(node, _) => (cards[node].width, cards[node].height),
+        Vertex::Start | Vertex::End => (MARK_SIZE, MARK_SIZE),
     }
 }
 
-fn solid_point(index: usize, solid: Solid, cards: &[Card], layer: usize) -> Point {
-    let (width, height) = size(solid, cards);
+fn vertex_point(index: usize, vertex: Vertex, cards: &[Card], layer: usize) -> Point {
+    let (width, height) = size(vertex, cards);
     Point {
-        spot: Spot::Solid(index),
+        kind: PointKind::Vertex(index),
         layer,
         left: width / 2.0,
         right: width / 2.0,
@@ -441,48 +450,51 @@ fn solid_point(index: usize, solid: Solid, cards: &[Card], layer: usize) -> Poin
     }
 }
 
-/// Gives a shape room for its lines to itself: by turns right and left of it.
-fn widen_for_loops(points: &mut [Point], lines: &[Line]) {
+/// Reserves space for self loops, alternating right and left of the node.
+fn widen_for_loops(points: &mut [Point], edges: &[LayoutEdge]) {
     let mut met = vec![0_usize; points.len()];
-    for line in lines.iter().filter(|line| line.from == line.to) {
-        let label = line.label.as_ref().map_or(0.0, |label| SELF_GAP + label.width);
-        let point = &mut points[line.from];
-        let side = if met[line.from].is_multiple_of(2) {
+    for edge in edges.iter().filter(|edge| edge.from == edge.to) {
+        let label = edge
+            .label
+            .as_ref()
+            .map_or(0.0, |label| LOOP_LABEL_GAP + label.width);
+        let point = &mut points[edge.from];
+        let side = if met[edge.from].is_multiple_of(2) {
             &mut point.right
         } else {
             &mut point.left
         };
-        *side += SELF_REACH + label;
-        met[line.from] += 1;
+        *side += LOOP_WIDTH + label;
+        met[edge.from] += 1;
     }
 }
 
-/// Stacks the layers: the top and the bottom of each. Lines that go far to the side get more room.
-fn bands(plan: &Plan, xs: &[f64]) -> Vec<(f64, f64)> {
-    let mut widest = vec![0.0_f64; plan.layer_count];
-    for chain in &plan.chains {
+/// Computes the top and the bottom of each layer. Long horizontal segments get more vertical space.
+fn bands(layered: &LayeredGraph, xs: &[f64]) -> Vec<(f64, f64)> {
+    let mut widest = vec![0.0_f64; layered.layer_count];
+    for chain in &layered.chains {
         for pair in chain.points.windows(2) {
-            let layer = plan.points[pair[0]].layer;
+            let layer = layered.points[pair[0]].layer;
             widest[layer] = widest[layer].max((xs[pair[0]] - xs[pair[1]]).abs());
         }
     }
     let has_label = |layer: usize| {
-        plan.layers[layer]
+        layered.layers[layer]
             .iter()
-            .any(|point| plan.points[*point].spot == Spot::Label)
+            .any(|point| layered.points[*point].kind == PointKind::Label)
     };
-    let mut bands = Vec::with_capacity(plan.layer_count);
+    let mut bands = Vec::with_capacity(layered.layer_count);
     let mut y = 0.0;
-    for (layer, points) in plan.layers.iter().enumerate() {
+    for (layer, points) in layered.layers.iter().enumerate() {
         let height = points
             .iter()
-            .map(|point| plan.points[*point].height)
+            .map(|point| layered.points[*point].height)
             .fold(0.0, f64::max);
         bands.push((y, y + height));
-        let small = height <= MARK;
+        let small = height <= MARK_SIZE;
         let between = match (
             has_label(layer),
-            layer + 1 < plan.layer_count && has_label(layer + 1),
+            layer + 1 < layered.layer_count && has_label(layer + 1),
         ) {
             (false, true) => 20.0,
             (true, _) => 28.0,

@@ -1,18 +1,23 @@
-//! A graph as a picture: Mermaid text, DOT text, or a finished SVG.
+//! Draws Heddle's graphs: as Mermaid text, as DOT text, or as a finished SVG.
 //!
-//! The input is a plain model of what is to be seen, not a graph's definition, so that whatever
-//! can be described as shapes and arrows can be drawn. The same picture gives the same bytes, any
-//! input gives a picture, and none takes longer than a moment: what is too large to draw is said
-//! to be so. An arrow from or to a node that is not there is left out.
+//! [`Diagram`] is a plain model of nodes and edges. [`Diagram::from_definition`] builds one from the definition of a
+//! graph, and three methods write it:
+//!
+//! - [`Diagram::to_mermaid`] (module `mermaid`): a flowchart that GitHub and many editors render
+//! - [`Diagram::to_dot`] (module `dot`): the language of Graphviz
+//! - [`Diagram::to_svg`] (module `svg`): a drawing for web pages, with the layout of the module `layout`
+//!
+//! The server and the command use this crate; it depends only on the kernel and, like the kernel, does no I/O. The same
+//! diagram always gives the same bytes. Every diagram gives some output in bounded time: an SVG that would be too large
+//! contains only a message. Edges from or to unknown nodes are left out. docs/decisions/0011-diagram-layout.md says why
+//! the layout is not that of a library.
 
-mod beside;
+mod coordinates;
 mod definition;
 mod dot;
 mod layout;
 mod mermaid;
-
 mod order;
-mod place;
 mod ports;
 mod ranks;
 mod route;
@@ -20,118 +25,119 @@ mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+mod turns;
 
-/// Names what is drawn: the shapes, the arrows between them, and where it starts.
+/// A graph to draw: nodes, edges and the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagram {
-    /// Stands above the drawing.
+    /// The heading of the drawing.
     pub title: Option<String>,
-    /// The index of the shape that the start leads to.
+    /// The index of the first node of a run.
     pub start: usize,
-    /// The shapes, in the graph's order; where nothing else decides, it is their order on the page.
+    /// The nodes in the order of the definition, which is also their order from left to right where possible.
     pub nodes: Vec<Node>,
-    /// The arrows, each node's in the order in which they are tried.
+    /// The edges. Those of one node are in the order in which the engine evaluates them.
     pub edges: Vec<Edge>,
 }
 
-/// Describes one node as it is seen.
+/// A node of a diagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its name: any text.
+    /// Any text.
     pub name: String,
-    /// What it does, which decides its outline, its icon and its colour.
+    /// Decides the shape, the icon and the colour.
     pub kind: NodeKind,
-    /// A second, smaller line: the function, the list of a map, the time of a sleep.
+    /// A second, smaller line: the function, the list of a map, the duration of a sleep.
     pub detail: Option<String>,
 }
 
-/// Says what a node does.
+/// The kind of a node, with its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
     /// Calls a function: a card.
     Function,
-    /// Runs something for every item: a stack of cards.
+    /// Runs a function or a graph for every item of a list: a stack of cards.
     Map,
-    /// Runs another graph: a framed card.
+    /// Runs another graph: a card with a double border.
     Graph,
-    /// Waits for a time: round ends, a clock.
+    /// Waits for a time: round ends and a clock.
     Sleep,
-    /// Waits for a signal: pointed ends, a bell.
+    /// Waits for a signal: pointed ends and a bell.
     Wait,
 }
 
-/// Describes one way from a node to another, or to the end.
+/// An edge from a node to another node or to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// The index of the shape it leaves.
+    /// The index of the source node.
     pub from: usize,
-    /// The index of the shape it leads to; none is the end.
+    /// The index of the target node. None is the end.
     pub to: Option<usize>,
-    /// What stands on it: a condition, "else". A kind other than an edge or a next that has none
-    /// is labelled with what it is, so that its colour is never all that tells it.
+    /// A condition, or "else". Without a label, an error, timeout or compensation edge is labelled with its kind, so that
+    /// its meaning does not depend on colour alone.
     pub label: Option<String>,
-    /// Why it is taken.
+    /// When a run takes the edge.
     pub kind: EdgeKind,
 }
 
-/// Says why an arrow is taken.
+/// The kind of an edge, with its line style.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgeKind {
-    /// The graph's edge: a line.
+    /// An edge of the definition: a solid line.
     Edge,
-    /// A route that the function may take by itself: dashed.
+    /// A route that the function declares: a dashed line.
     Next,
-    /// Taken when the node fails.
+    /// Taken if the node fails.
     Error,
-    /// Taken when nothing came in time.
+    /// Taken if a wait ends without a signal.
     Timeout,
-    /// Leads to what undoes the node: dotted.
+    /// Leads to the compensation of the node: a dotted line.
     Undo,
 }
 
 impl Diagram {
-    /// Writes the picture as a Mermaid flowchart, as GitHub and many editors render it.
+    /// Writes the diagram as a Mermaid flowchart.
     #[must_use]
     pub fn to_mermaid(&self) -> String {
         mermaid::write(self)
     }
 
-    /// Writes the picture in DOT, the language of Graphviz.
+    /// Writes the diagram in DOT, the language of Graphviz.
     #[must_use]
     pub fn to_dot(&self) -> String {
         dot::write(self)
     }
 
-    /// Draws the picture as one SVG that needs nothing else, for light and for dark pages.
+    /// Draws the diagram as a self-contained SVG for light and dark pages.
     ///
-    /// It follows the reader's colour scheme, or `data-theme` of the page that it is put into. Each
-    /// shape is a group with its node's name in `data-node`. Past 400 shapes or 1,200 arrows,
-    /// or fewer that pass many rows, it says how large the graph is instead.
+    /// The SVG follows the reader's colour scheme, or `data-theme` of the page in which it is embedded. Each node is a
+    /// group with the node's name in `data-node`. A diagram of more than 400 nodes, 1,200 edges or 40,000 points where
+    /// edges pass layers is not drawn; the SVG then contains a message with the size of the graph.
     #[must_use]
     pub fn to_svg(&self) -> String {
         svg::write(self)
     }
 
-    /// The arrows whose ends are there.
-    fn arrows(&self) -> impl Iterator<Item = &Edge> {
-        let there = |node: usize| node < self.nodes.len();
+    /// The edges between known nodes.
+    fn valid_edges(&self) -> impl Iterator<Item = &Edge> {
+        let is_known = |node: usize| node < self.nodes.len();
         self.edges
             .iter()
-            .filter(move |arrow| there(arrow.from) && arrow.to.is_none_or(there))
+            .filter(move |edge| is_known(edge.from) && edge.to.is_none_or(is_known))
     }
 
     fn has_end(&self) -> bool {
-        self.arrows().any(|arrow| arrow.to.is_none())
+        self.valid_edges().any(|edge| edge.to.is_none())
     }
 }
 
 impl Edge {
-    /// What is written on it.
-    fn caption(&self) -> Option<String> {
+    /// The text of the label.
+    fn label_text(&self) -> Option<String> {
         let given = self
             .label
             .as_deref()
-            .map(text::clean)
+            .map(text::sanitize)
             .filter(|label| !label.trim().is_empty());
         given.or_else(|| {
             let own = match self.kind {

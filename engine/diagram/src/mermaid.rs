@@ -1,14 +1,14 @@
-//! The picture as a Mermaid flowchart.
+//! Writes a diagram as a Mermaid flowchart.
 //!
-//! Nodes are called `n0`, `n1` and so on, and a text stands only in quotes, with every character
-//! that Mermaid or the Markdown inside its labels might take for something else as its number:
+//! Nodes are named `n0`, `n1` and so on. Names and labels are quoted, and every character with a meaning in Mermaid or in
+//! the Markdown of its labels is written as an entity code:
 //! <https://mermaid.js.org/syntax/flowchart.html#entity-codes-to-escape-characters>.
 
 use std::fmt::Write as _;
 
-use super::{Diagram, EdgeKind, NodeKind, text::clean};
+use super::{Diagram, EdgeKind, NodeKind, text::sanitize};
 
-/// Fill, border and text of each kind, and of the start and the end.
+/// The classes: fill, border and text colour of each kind of node, of the start and of the end.
 const CLASSES: [(&str, &str); 7] = [
     ("function", "fill:#eef4f3,stroke:#3f8189,color:#24262a"),
     ("map", "fill:#e8f0fa,stroke:#2c5f9e,color:#24262a"),
@@ -19,18 +19,18 @@ const CLASSES: [(&str, &str); 7] = [
     ("end", "fill:#c9c6be,stroke:#6b6a66,color:#6b6a66"),
 ];
 
-pub(super) fn write(picture: &Diagram) -> String {
+pub(super) fn write(diagram: &Diagram) -> String {
     let mut out = String::new();
-    if let Some(title) = &picture.title {
+    if let Some(title) = &diagram.title {
         let title = serde_json::Value::String(heading(title));
         let _ = writeln!(out, "---\ntitle: {title}\n---");
     }
     out.push_str("flowchart TD\n");
-    let started = picture.start < picture.nodes.len();
+    let started = diagram.start < diagram.nodes.len();
     if started {
         out.push_str("  start((\" \"))\n");
     }
-    for (index, node) in picture.nodes.iter().enumerate() {
+    for (index, node) in diagram.nodes.iter().enumerate() {
         let (open, close) = outline(node.kind);
         let mut label = quote(&node.name);
         if let Some(detail) = &node.detail {
@@ -38,52 +38,52 @@ pub(super) fn write(picture: &Diagram) -> String {
         }
         let _ = writeln!(out, "  n{index}{open}\"{label}\"{close}");
     }
-    if picture.has_end() {
+    if diagram.has_end() {
         out.push_str("  finish(((\" \")))\n");
     }
     if started {
-        let _ = writeln!(out, "  start --> n{}", picture.start);
+        let _ = writeln!(out, "  start --> n{}", diagram.start);
     }
-    write_arrows(picture, started, &mut out);
-    write_classes(picture, started, &mut out);
+    write_edges(diagram, started, &mut out);
+    write_classes(diagram, started, &mut out);
     out
 }
 
-fn write_arrows(picture: &Diagram, started: bool, out: &mut String) {
+fn write_edges(diagram: &Diagram, started: bool, out: &mut String) {
     let mut styles = [("#a8332b", Vec::new()), ("#8a5a0b", Vec::new())];
-    for (index, arrow) in picture.arrows().enumerate() {
-        let line = match arrow.kind {
+    for (index, edge) in diagram.valid_edges().enumerate() {
+        let line = match edge.kind {
             EdgeKind::Edge | EdgeKind::Error | EdgeKind::Timeout => "-->",
             EdgeKind::Next | EdgeKind::Undo => "-.->",
         };
-        let place = (index + usize::from(started)).to_string();
-        match arrow.kind {
-            EdgeKind::Error | EdgeKind::Undo => styles[0].1.push(place),
-            EdgeKind::Timeout => styles[1].1.push(place),
+        let position = (index + usize::from(started)).to_string();
+        match edge.kind {
+            EdgeKind::Error | EdgeKind::Undo => styles[0].1.push(position),
+            EdgeKind::Timeout => styles[1].1.push(position),
             EdgeKind::Edge | EdgeKind::Next => {}
         }
-        let _ = write!(out, "  n{} {line}", arrow.from);
-        if let Some(label) = arrow.caption() {
+        let _ = write!(out, "  n{} {line}", edge.from);
+        if let Some(label) = edge.label_text() {
             let _ = write!(out, "|\"{}\"|", quote(&label));
         }
-        let _ = match arrow.to {
+        let _ = match edge.to {
             Some(to) => writeln!(out, " n{to}"),
             None => writeln!(out, " finish"),
         };
     }
-    for (colour, places) in styles.iter().filter(|(_, places)| !places.is_empty()) {
-        let _ = writeln!(out, "  linkStyle {} stroke:{colour}", places.join(","));
+    for (colour, positions) in styles.iter().filter(|(_, positions)| !positions.is_empty()) {
+        let _ = writeln!(out, "  linkStyle {} stroke:{colour}", positions.join(","));
     }
 }
 
-fn write_classes(picture: &Diagram, started: bool, out: &mut String) {
+fn write_classes(diagram: &Diagram, started: bool, out: &mut String) {
     for (class, style) in CLASSES {
-        let members = picture.nodes.iter().enumerate();
-        let members = members.filter(|(_, node)| class_of(node.kind) == class);
+        let members = diagram.nodes.iter().enumerate();
+        let members = members.filter(|(_, node)| node_class(node.kind) == class);
         let mut members: Vec<String> = members.map(|(index, _)| format!("n{index}")).collect();
         match class {
             "start" if started => members.push("start".to_owned()),
-            "end" if picture.has_end() => members.push("finish".to_owned()),
+            "end" if diagram.has_end() => members.push("finish".to_owned()),
             _ => {}
         }
         if !members.is_empty() {
@@ -103,7 +103,7 @@ fn outline(kind: NodeKind) -> (&'static str, &'static str) {
     }
 }
 
-fn class_of(kind: NodeKind) -> &'static str {
+fn node_class(kind: NodeKind) -> &'static str {
     match kind {
         NodeKind::Function => "function",
         NodeKind::Map => "map",
@@ -113,18 +113,17 @@ fn class_of(kind: NodeKind) -> &'static str {
     }
 }
 
-/// Mermaid takes a title for HTML and knows no way to escape it: what would be lost there is
-/// written as its look-alike.
+/// Replaces `<`, `>` and `&` by similar characters: Mermaid reads a title as HTML and has no escapes for it.
 fn heading(title: &str) -> String {
-    clean(title)
+    sanitize(title)
         .replace('<', "‹")
         .replace('>', "›")
         .replace('&', "＆")
 }
 
-/// Writes a text so that Mermaid shows just that text.
+/// Escapes a text so that Mermaid shows it unchanged.
 fn quote(text: &str) -> String {
-    let letters: Vec<char> = clean(text).chars().collect();
+    let letters: Vec<char> = sanitize(text).chars().collect();
     let mut out = String::with_capacity(letters.len());
     for (index, letter) in letters.iter().enumerate() {
         let word = |at: Option<usize>| {
@@ -134,7 +133,7 @@ fn quote(text: &str) -> String {
         let inside = word(index.checked_sub(1)) && word(Some(index + 1));
         match letter {
             ' ' | '/' | ',' | '=' | '(' | ')' | '?' => out.push(*letter),
-            // Within a word they are only that; before it they may be Markdown, or a link.
+            // Within a word this has no meaning; before a word it could start Markdown or a link.
             '_' if inside => out.push(*letter),
             '.' | '-' if inside && !out.ends_with(char::is_numeric) && !out.ends_with(['w', 'W']) => {
                 out.push(*letter);
@@ -146,7 +145,7 @@ fn quote(text: &str) -> String {
         }
     }
     if out.trim().is_empty() {
-        // A label may not be empty.
+        // Mermaid does not accept an empty label.
         return " ".to_owned();
     }
     out

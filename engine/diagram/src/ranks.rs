@@ -1,48 +1,48 @@
-//! The row of each vertex, and which lines run against the rows.
+//! Assigns each vertex to a rank and finds the edges that run upward.
 //!
-//! A line that a walk from the start finds leading back to where it came from closes a loop and
-//! runs upward. All others lead downward, at least one row. Nothing here recurses.
+//! An edge that leads back to the current path of a depth-first walk from the start closes a loop and runs upward. All other
+//! edges lead down by at least one rank. The walk does not recurse, so deep graphs do not overflow the stack.
 
-/// A line from a vertex to another one, and how late the walk takes it among its vertex's lines.
-pub(super) struct Way {
+/// An edge. The walk takes secondary edges (errors, timeouts, compensations) after the others of their vertex.
+pub(super) struct RankEdge {
     pub(super) from: usize,
     pub(super) to: usize,
-    pub(super) late: bool,
+    pub(super) secondary: bool,
 }
 
-/// Rows, counted from 0 without a gap, and for each way whether it runs upward.
+/// The rank of each vertex, from 0 without gaps, and whether each edge runs upward.
 pub(super) struct Ranks {
-    pub(super) row: Vec<usize>,
+    pub(super) rank: Vec<usize>,
     pub(super) upward: Vec<bool>,
 }
 
-/// Ranks the vertices, of which `root` is walked first and the only one that may be in the first
-/// row. A way from a vertex to itself is of no account.
-pub(super) fn rank(vertices: usize, root: Option<usize>, ways: &[Way]) -> Ranks {
+/// Assigns the ranks. The walk starts at `root`, which is the only vertex that may have the first rank. Self loops are
+/// ignored.
+pub(super) fn assign_ranks(vertices: usize, root: Option<usize>, edges: &[RankEdge]) -> Ranks {
     let mut leaving = vec![Vec::new(); vertices];
-    for late in [false, true] {
-        for (index, way) in ways.iter().enumerate() {
-            if way.from != way.to && way.late == late {
-                leaving[way.from].push(index);
+    for secondary in [false, true] {
+        for (index, edge) in edges.iter().enumerate() {
+            if edge.from != edge.to && edge.secondary == secondary {
+                leaving[edge.from].push(index);
             }
         }
     }
-    let upward = loops(vertices, root, ways, &leaving);
-    // The downward view: each vertex's ways down, whichever direction their arrows have.
+    let upward = loops(vertices, root, edges, &leaving);
+    // The edges of each vertex as they lead down, whatever their direction.
     let mut down = vec![Vec::new(); vertices];
     let mut coming = vec![0_usize; vertices];
-    for (way, upward) in ways.iter().zip(&upward) {
-        if way.from != way.to {
+    for (edge, upward) in edges.iter().zip(&upward) {
+        if edge.from != edge.to {
             let (upper, lower) = if *upward {
-                (way.to, way.from)
+                (edge.to, edge.from)
             } else {
-                (way.from, way.to)
+                (edge.from, edge.to)
             };
             down[upper].push(lower);
             coming[lower] += 1;
         }
     }
-    let mut row: Vec<usize> = (0..vertices)
+    let mut rank: Vec<usize> = (0..vertices)
         .map(|vertex| usize::from(root.is_some_and(|root| root != vertex)))
         .collect();
     let mut waiting = coming.clone();
@@ -51,33 +51,33 @@ pub(super) fn rank(vertices: usize, root: Option<usize>, ways: &[Way]) -> Ranks 
     while let Some(&vertex) = walked.get(next) {
         next += 1;
         for &lower in &down[vertex] {
-            row[lower] = row[lower].max(row[vertex] + 1);
+            rank[lower] = rank[lower].max(rank[vertex] + 1);
             waiting[lower] -= 1;
             if waiting[lower] == 0 {
                 walked.push(lower);
             }
         }
     }
-    // What nothing leads to stands just above what it leads to.
+    // A vertex without incoming edges is placed just above its nearest successor.
     for &vertex in walked.iter().rev() {
-        let nearest = down[vertex].iter().map(|lower| row[*lower] - 1).min();
+        let nearest = down[vertex].iter().map(|lower| rank[*lower] - 1).min();
         if let (Some(nearest), true) = (nearest, coming[vertex] == 0 && Some(vertex) != root) {
-            row[vertex] = nearest;
+            rank[vertex] = nearest;
         }
     }
-    close_gaps(&mut row);
-    Ranks { row, upward }
+    close_gaps(&mut rank);
+    Ranks { rank, upward }
 }
 
-/// Finds the ways that lead to a vertex on the walk's own path.
-fn loops(vertices: usize, root: Option<usize>, ways: &[Way], leaving: &[Vec<usize>]) -> Vec<bool> {
+/// Finds the edges that lead to a vertex on the path of the walk.
+fn loops(vertices: usize, root: Option<usize>, edges: &[RankEdge], leaving: &[Vec<usize>]) -> Vec<bool> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         Not,
         OnPath,
         Done,
     }
-    let mut upward = vec![false; ways.len()];
+    let mut upward = vec![false; edges.len()];
     let mut seen = vec![Seen::Not; vertices];
     let mut path: Vec<(usize, usize)> = Vec::new();
     for first in root.into_iter().chain(0..vertices) {
@@ -93,7 +93,7 @@ fn loops(vertices: usize, root: Option<usize>, ways: &[Way], leaving: &[Vec<usiz
                 continue;
             };
             *at += 1;
-            let to = ways[index].to;
+            let to = edges[index].to;
             match seen[to] {
                 Seen::OnPath => upward[index] = true,
                 Seen::Done => {}
@@ -107,46 +107,45 @@ fn loops(vertices: usize, root: Option<usize>, ways: &[Way], leaving: &[Vec<usiz
     upward
 }
 
-fn close_gaps(row: &mut [usize]) {
-    let rows = row.iter().max().map_or(0, |last| last + 1);
-    let mut used = vec![false; rows];
-    for at in row.iter() {
+fn close_gaps(rank: &mut [usize]) {
+    let rank_count = rank.iter().max().map_or(0, |last| last + 1);
+    let mut used = vec![false; rank_count];
+    for at in rank.iter() {
         used[*at] = true;
     }
-    let mut new = Vec::with_capacity(rows);
+    let mut new = Vec::with_capacity(rank_count);
     let mut count = 0;
     for used in used {
         new.push(count);
         count += usize::from(used);
     }
-    for at in row {
+    for at in rank {
         *at = new[*at];
     }
 }
 
-/// Parts a row that is wider than this into up to four, where every fourth stands lower than the
-/// one before it, so that a wide fork stays within a page.
-const ROW_WIDTH: f64 = 1_500.0;
-const PARTS: usize = 4;
+/// A wider rank is split into up to this number of ranks, alternating, so that a wide fork fits on a page.
+const MAX_RANK_WIDTH: f64 = 1_500.0;
+const MAX_PARTS: usize = 4;
 
-/// Staggers the rows that are too wide, given how much room each vertex takes in its row.
-pub(super) fn stagger(row: &mut [usize], widths: &[f64]) {
-    let rows = row.iter().max().map_or(0, |last| last + 1);
-    let mut room = vec![0.0; rows];
-    for (row, width) in row.iter().zip(widths) {
-        room[*row] += width;
+/// Splits the ranks that are too wide. `widths` has the width of each vertex.
+pub(super) fn split_wide_ranks(rank: &mut [usize], widths: &[f64]) {
+    let rank_count = rank.iter().max().map_or(0, |last| last + 1);
+    let mut room = vec![0.0; rank_count];
+    for (rank, width) in rank.iter().zip(widths) {
+        room[*rank] += width;
     }
-    let mut first = Vec::with_capacity(rows);
-    let mut parts = Vec::with_capacity(rows);
+    let mut first = Vec::with_capacity(rank_count);
+    let mut parts = Vec::with_capacity(rank_count);
     let mut count = 0;
     for room in room {
-        let needed = (room / ROW_WIDTH).ceil().max(1.0);
+        let needed = (room / MAX_RANK_WIDTH).ceil().max(1.0);
         first.push(count);
-        parts.push((needed as usize).min(PARTS));
+        parts.push((needed as usize).min(MAX_PARTS));
         count += parts[parts.len() - 1];
     }
-    let mut met = vec![0; rows];
-    for at in row {
+    let mut met = vec![0; rank_count];
+    for at in rank {
         let old = *at;
         *at = first[old] + met[old] % parts[old];
         met[old] += 1;

@@ -1,135 +1,135 @@
-//! The way each line takes between its points, as the path of an SVG.
+//! Routes the edges: the SVG path of each edge through its points.
 //!
-//! Within a layer a line is upright, and between two layers it is an S, so it stays in the room
-//! that the layout gave it. Lines leave a shape at its lower side and enter at its upper one, side
-//! by side; those that run upward use its left and right.
+//! An edge is vertical within a layer and S-shaped between two layers, so it stays in the space that the layout reserved.
+//! Edges leave a node at its lower side and enter at its upper side, next to each other. Upward edges use the left and
+//! right side.
 
 use std::fmt::Write as _;
 
 use super::{
     NodeKind,
-    layout::{Layout, SELF_GAP, SELF_REACH, STACK, Solid, Spot},
+    layout::{LOOP_LABEL_GAP, LOOP_WIDTH, Layout, PointKind, STACK_OFFSET, Vertex},
     ports::{Ports, straighten},
 };
 
-/// The length of an arrow's head, and half its width.
+/// The length of an arrowhead, and half of its width.
 pub(super) const HEAD: f64 = 8.0;
 pub(super) const HEAD_HALF: f64 = 4.0;
 /// The radius of a turn.
 const TURN: f64 = 10.0;
 
-/// A line as it is drawn.
-pub(super) struct Drawn {
-    pub(super) line: usize,
+/// The path of an edge as drawn.
+pub(super) struct Route {
+    pub(super) edge: usize,
     pub(super) path: String,
-    /// The tip of its head, and the direction that it points in.
+    /// The tip of the arrowhead and its direction.
     pub(super) tip: (f64, f64),
-    pub(super) points: (f64, f64),
-    /// The middle of its label.
+    pub(super) direction: (f64, f64),
+    /// The middle of the label.
     pub(super) label: Option<(f64, f64)>,
 }
 
-/// Routes every line, in the order of the lines.
-pub(super) fn route(layout: &mut Layout) -> Vec<Drawn> {
+/// Routes every edge, in the order of the edges.
+pub(super) fn route_edges(layout: &mut Layout) -> Vec<Route> {
     let ports = Ports::new(layout);
     straighten(layout, &ports);
     let layout = &*layout;
-    let mut drawn: Vec<Drawn> = Vec::with_capacity(layout.lines.len());
-    for (index, chain) in layout.plan.chains.iter().enumerate() {
-        drawn.push(match chain.upward {
+    let mut routes: Vec<Route> = Vec::with_capacity(layout.edges.len());
+    for (index, chain) in layout.layered.chains.iter().enumerate() {
+        routes.push(match chain.upward {
             false => downward(layout, &ports, index),
             true => upward(layout, &ports, index),
         });
     }
-    itself(layout, &mut drawn);
-    drawn.sort_by_key(|drawn| drawn.line);
-    drawn
+    route_self_loops(layout, &mut routes);
+    routes.sort_by_key(|route| route.edge);
+    routes
 }
 
-fn downward(layout: &Layout, ports: &Ports, index: usize) -> Drawn {
-    let chain = &layout.plan.chains[index];
-    let line = &layout.lines[chain.line];
-    let (from, to) = (layout.frame(line.from), layout.frame(line.to));
+fn downward(layout: &Layout, ports: &Ports, index: usize) -> Route {
+    let chain = &layout.layered.chains[index];
+    let edge = &layout.edges[chain.edge];
+    let (from, to) = (layout.bounds(edge.from), layout.bounds(edge.to));
     let last = chain.points.len() - 1;
-    let mut pen = Pen::at(from.x + ports.out[index], from.bottom());
-    pen.upright(layout.bands[layout.plan.points[line.from].layer].1);
+    let mut path = PathBuilder::at(from.x + ports.out[index], from.bottom());
+    path.vertical_to(layout.bands[layout.layered.points[edge.from].layer].1);
     for &point in &chain.points[1..last] {
-        let (top, bottom) = layout.bands[layout.plan.points[point].layer];
-        pen.bend(layout.at[point].0, top);
-        pen.upright(bottom);
+        let (top, bottom) = layout.bands[layout.layered.points[point].layer];
+        path.bend(layout.at[point].0, top);
+        path.vertical_to(bottom);
     }
     let tip = (to.x + ports.into[index], to.top());
-    let top = layout.bands[layout.plan.points[line.to].layer].0;
-    pen.bend(tip.0, top.min(tip.1 - HEAD));
-    pen.upright(tip.1 - HEAD + 1.0);
-    Drawn {
-        line: chain.line,
-        path: pen.path,
+    let top = layout.bands[layout.layered.points[edge.to].layer].0;
+    path.bend(tip.0, top.min(tip.1 - HEAD));
+    path.vertical_to(tip.1 - HEAD + 1.0);
+    Route {
+        edge: chain.edge,
+        path: path.path,
         tip,
-        points: (0.0, 1.0),
+        direction: (0.0, 1.0),
         label: label_at(layout, index),
     }
 }
 
-fn upward(layout: &Layout, ports: &Ports, index: usize) -> Drawn {
-    let chain = &layout.plan.chains[index];
-    let line = &layout.lines[chain.line];
+fn upward(layout: &Layout, ports: &Ports, index: usize) -> Route {
+    let chain = &layout.layered.chains[index];
+    let edge = &layout.edges[chain.edge];
     let last = chain.points.len() - 1;
     let (first_x, last_x) = (layout.at[chain.points[last]].0, layout.at[chain.points[0]].0);
-    let (from, to) = (layout.frame(line.from), layout.frame(line.to));
+    let (from, to) = (layout.bounds(edge.from), layout.bounds(edge.to));
     let (leaves, enters) = (from.y + ports.out[index], to.y + ports.into[index]);
 
     let side = (first_x - from.x).signum();
-    let mut pen = Pen::at(from.side(side, leaves), leaves);
-    pen.turn_upright(first_x, leaves - TURN);
-    pen.upright(layout.bands[layout.plan.points[line.from].layer].0);
+    let mut path = PathBuilder::at(from.side(side, leaves), leaves);
+    path.turn_vertical(first_x, leaves - TURN);
+    path.vertical_to(layout.bands[layout.layered.points[edge.from].layer].0);
     for &point in chain.points[1..last].iter().rev() {
-        let (top, bottom) = layout.bands[layout.plan.points[point].layer];
-        pen.bend(layout.at[point].0, bottom);
-        pen.upright(top);
+        let (top, bottom) = layout.bands[layout.layered.points[point].layer];
+        path.bend(layout.at[point].0, bottom);
+        path.vertical_to(top);
     }
-    pen.bend(last_x, layout.bands[layout.plan.points[line.to].layer].1);
-    pen.upright(enters + TURN);
+    path.bend(last_x, layout.bands[layout.layered.points[edge.to].layer].1);
+    path.vertical_to(enters + TURN);
     let side = (last_x - to.x).signum();
     let tip = (to.side(side, enters), enters);
-    pen.turn_level(tip.0 + side * (HEAD - 1.0), enters);
-    Drawn {
-        line: chain.line,
-        path: pen.path,
+    path.turn_horizontal(tip.0 + side * (HEAD - 1.0), enters);
+    Route {
+        edge: chain.edge,
+        path: path.path,
         tip,
-        points: (-side, 0.0),
+        direction: (-side, 0.0),
         label: label_at(layout, index),
     }
 }
 
-/// Draws the lines from a shape to itself, beside it.
-fn itself(layout: &Layout, drawn: &mut Vec<Drawn>) {
-    let mut met = vec![(0_usize, [0.0_f64; 2]); layout.solids.len()];
-    for (index, line) in layout
-        .lines
+/// Routes the self loops beside their nodes.
+fn route_self_loops(layout: &Layout, routes: &mut Vec<Route>) {
+    let mut met = vec![(0_usize, [0.0_f64; 2]); layout.vertices.len()];
+    for (index, edge) in layout
+        .edges
         .iter()
         .enumerate()
-        .filter(|(_, line)| line.from == line.to)
+        .filter(|(_, edge)| edge.from == edge.to)
     {
-        let frame = layout.frame(line.from);
-        let (count, used) = &mut met[line.from];
+        let bounds = layout.bounds(edge.from);
+        let (count, used) = &mut met[edge.from];
         let left = usize::from(*count % 2 == 1);
         let side = if left == 1 { -1.0 } else { 1.0 };
-        let half = (7.0 + 4.0 * (*count / 2) as f64).min(frame.height / 2.0 - 6.0);
-        let out = frame.side(side, frame.y) + side * (used[left] + SELF_REACH);
-        let (top, bottom) = (frame.y - half, frame.y + half);
-        let mut pen = Pen::at(frame.side(side, top), top);
-        pen.level(out - side * half);
+        let half = (7.0 + 4.0 * (*count / 2) as f64).min(bounds.height / 2.0 - 6.0);
+        let out = bounds.side(side, bounds.y) + side * (used[left] + LOOP_WIDTH);
+        let (top, bottom) = (bounds.y - half, bounds.y + half);
+        let mut path = PathBuilder::at(bounds.side(side, top), top);
+        path.horizontal_to(out - side * half);
         let round = [
             out - side * half * 0.45,
             top,
             out,
             top + half * 0.45,
             out,
-            frame.y,
+            bounds.y,
         ];
-        pen.curve(round);
-        pen.curve([
+        path.curve(round);
+        path.curve([
             out,
             bottom - half * 0.45,
             out - side * half * 0.45,
@@ -137,61 +137,61 @@ fn itself(layout: &Layout, drawn: &mut Vec<Drawn>) {
             out - side * half,
             bottom,
         ]);
-        let tip = (frame.side(side, bottom), bottom);
-        pen.level(tip.0 + side * (HEAD - 1.0));
-        let width = line.label.as_ref().map_or(0.0, |label| label.width);
-        let label = line
+        let tip = (bounds.side(side, bottom), bottom);
+        path.horizontal_to(tip.0 + side * (HEAD - 1.0));
+        let width = edge.label.as_ref().map_or(0.0, |label| label.width);
+        let label = edge
             .label
             .as_ref()
-            .map(|_| (out + side * (SELF_GAP + width / 2.0), frame.y));
-        drawn.push(Drawn {
-            line: index,
-            path: pen.path,
+            .map(|_| (out + side * (LOOP_LABEL_GAP + width / 2.0), bounds.y));
+        routes.push(Route {
+            edge: index,
+            path: path.path,
             tip,
-            points: (-side, 0.0),
+            direction: (-side, 0.0),
             label,
         });
-        used[left] += SELF_REACH + if width > 0.0 { SELF_GAP + width } else { 0.0 };
+        used[left] += LOOP_WIDTH + if width > 0.0 { LOOP_LABEL_GAP + width } else { 0.0 };
         *count += 1;
     }
 }
 
 fn label_at(layout: &Layout, chain: usize) -> Option<(f64, f64)> {
-    let points = &layout.plan.chains[chain].points;
+    let points = &layout.layered.chains[chain].points;
     points
         .iter()
-        .find(|point| layout.plan.points[**point].spot == Spot::Label)
+        .find(|point| layout.layered.points[**point].kind == PointKind::Label)
         .map(|point| layout.at[*point])
 }
 
-/// A solid's place: its middle and its size.
-pub(super) struct Frame {
+/// The middle and the size of a vertex.
+pub(super) struct Bounds {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) width: f64,
     pub(super) height: f64,
-    solid: Solid,
+    vertex: Vertex,
 }
 
 impl Layout {
-    pub(super) fn frame(&self, solid: usize) -> Frame {
-        let (x, y) = self.at[solid];
-        let (width, height) = match self.solids[solid] {
-            Solid::Node(shape, _) => (self.cards[shape].width, self.cards[shape].height),
-            Solid::Start => (14.0, 14.0),
-            Solid::End => (20.0, 20.0),
+    pub(super) fn bounds(&self, vertex: usize) -> Bounds {
+        let (x, y) = self.at[vertex];
+        let (width, height) = match self.vertices[vertex] {
+            Vertex::Node(node, _) => (self.cards[node].width, self.cards[node].height),
+            Vertex::Start => (14.0, 14.0),
+            Vertex::End => (20.0, 20.0),
         };
-        Frame {
+        Bounds {
             x,
             y,
             width,
             height,
-            solid: self.solids[solid],
+            vertex: self.vertices[vertex],
         }
     }
 }
 
-impl Frame {
+impl Bounds {
     pub(super) fn top(&self) -> f64 {
         self.y - self.height / 2.0
     }
@@ -204,111 +204,115 @@ impl Frame {
         self.x - self.width / 2.0
     }
 
-    /// The x of the outline at a height, on the right for 1 and on the left for -1.
+    /// The x of the outline at a height, on the right for side 1 and on the left for side -1.
     fn side(&self, side: f64, y: f64) -> f64 {
         let half = self.height / 2.0;
         let off = (y - self.y).abs().min(half);
-        let inward = match self.solid {
-            Solid::Node(_, NodeKind::Sleep) => half - (half * half - off * off).sqrt(),
-            Solid::Node(_, NodeKind::Wait) => POINTED * off / half,
-            Solid::Node(_, NodeKind::Map) if side < 0.0 && y > self.bottom() - 2.0 * STACK => 2.0 * STACK,
-            Solid::Node(_, NodeKind::Map) if side > 0.0 && y < self.top() + 2.0 * STACK => 2.0 * STACK,
+        let inward = match self.vertex {
+            Vertex::Node(_, NodeKind::Sleep) => half - (half * half - off * off).sqrt(),
+            Vertex::Node(_, NodeKind::Wait) => POINTED * off / half,
+            Vertex::Node(_, NodeKind::Map) if side < 0.0 && y > self.bottom() - 2.0 * STACK_OFFSET => {
+                2.0 * STACK_OFFSET
+            }
+            Vertex::Node(_, NodeKind::Map) if side > 0.0 && y < self.top() + 2.0 * STACK_OFFSET => {
+                2.0 * STACK_OFFSET
+            }
             _ => 0.0,
         };
         self.x + side * (self.width / 2.0 - inward)
     }
 
-    /// How far from the middle a line may meet the upper and the lower side.
+    /// The maximum distance of a port from the middle of the upper and lower side.
     pub(super) fn reach(&self) -> f64 {
-        match self.solid {
-            Solid::Node(_, NodeKind::Sleep | NodeKind::Wait) => self.width / 2.0 - 28.0,
-            Solid::Node(..) => self.width / 2.0 - 18.0,
-            Solid::Start | Solid::End => 0.0,
+        match self.vertex {
+            Vertex::Node(_, NodeKind::Sleep | NodeKind::Wait) => self.width / 2.0 - 28.0,
+            Vertex::Node(..) => self.width / 2.0 - 18.0,
+            Vertex::Start | Vertex::End => 0.0,
         }
     }
 }
 
-/// How far the ends of a wait's outline are pointed.
+/// The length of the pointed ends of a wait node.
 pub(super) const POINTED: f64 = 14.0;
 
-/// Writes a path.
-struct Pen {
+/// Writes the path of an edge.
+struct PathBuilder {
     path: String,
     x: f64,
     y: f64,
 }
 
-impl Pen {
+impl PathBuilder {
     fn at(x: f64, y: f64) -> Self {
         Self {
-            path: format!("M{} {}", short(x), short(y)),
+            path: format!("M{} {}", format_number(x), format_number(y)),
             x,
             y,
         }
     }
 
-    fn upright(&mut self, y: f64) {
-        if short(y) != short(self.y) {
-            let _ = write!(self.path, "V{}", short(y));
+    fn vertical_to(&mut self, y: f64) {
+        if format_number(y) != format_number(self.y) {
+            let _ = write!(self.path, "V{}", format_number(y));
         }
         self.y = y;
     }
 
-    fn level(&mut self, x: f64) {
-        let _ = write!(self.path, "H{}", short(x));
+    fn horizontal_to(&mut self, x: f64) {
+        let _ = write!(self.path, "H{}", format_number(x));
         self.x = x;
     }
 
     fn curve(&mut self, [ax, ay, bx, by, x, y]: [f64; 6]) {
-        let to = [ax, ay, bx, by, x, y].map(short).join(" ");
+        let to = [ax, ay, bx, by, x, y].map(format_number).join(" ");
         let _ = write!(self.path, "C{to}");
         (self.x, self.y) = (x, y);
     }
 
-    /// Draws an S that begins and ends upright.
+    /// Draws an S that starts and ends vertically.
     fn bend(&mut self, x: f64, y: f64) {
         if (x - self.x).abs() < 0.05 {
-            return self.upright(y);
+            return self.vertical_to(y);
         }
         let middle = f64::midpoint(self.y, y);
         self.curve([self.x, middle, x, middle, x, y]);
     }
 
-    /// Goes level to `x` and turns upright there, ending at `y`.
-    fn turn_upright(&mut self, x: f64, y: f64) {
+    /// Goes horizontally to `x`, turns, and ends vertically at `y`.
+    fn turn_vertical(&mut self, x: f64, y: f64) {
         let side = (x - self.x).signum();
-        self.level(x - side * TURN);
+        self.horizontal_to(x - side * TURN);
         let _ = write!(
             self.path,
             "Q{} {} {} {}",
-            short(x),
-            short(self.y),
-            short(x),
-            short(y)
+            format_number(x),
+            format_number(self.y),
+            format_number(x),
+            format_number(y)
         );
         (self.x, self.y) = (x, y);
     }
 
-    /// Turns level at `y`, and goes to `x`.
-    fn turn_level(&mut self, x: f64, y: f64) {
+    /// Turns at `y` and goes horizontally to `x`.
+    fn turn_horizontal(&mut self, x: f64, y: f64) {
         let side = (x - self.x).signum();
-        let turned = self.x + side * TURN;
+        let loop_crossings = self.x + side * TURN;
         let _ = write!(
             self.path,
             "Q{} {} {} {}",
-            short(self.x),
-            short(y),
-            short(turned),
-            short(y)
+            format_number(self.x),
+            format_number(y),
+            format_number(loop_crossings),
+            format_number(y)
         );
-        self.level(x);
+        self.horizontal_to(x);
         self.y = y;
     }
 }
 
-/// Writes a number with one decimal at most.
-pub(super) fn short(number: f64) -> String {
+/// Formats a number with at most one decimal.
+pub(super) fn format_number(number: f64) -> String {
     let tenths = (number * 10.0).round() / 10.0;
-    // Zero has a sign that nobody wants to read.
+    // Avoids "-0".
     format!("{}", if tenths == 0.0 { 0.0 } else { tenths })
 }

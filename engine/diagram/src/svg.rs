@@ -1,80 +1,79 @@
-//! The picture as an SVG that stands alone: its colours, its shapes and its icons.
+//! Writes a diagram as a self-contained SVG: shapes, icons and colours.
 //!
-//! It names no font file, script or address. Its classes begin with `hp-`, so that it can be put
-//! into a page; there it follows `data-theme` of the root, and else the reader's colour scheme.
+//! The SVG refers to no font file, script or URL. Its classes start with `hp-`, so it can be embedded in a page. It follows
+//! `data-theme` of the page's root element, else the colour scheme of the reader.
 
 use std::fmt::Write as _;
 
 use super::{
     Diagram, EdgeKind, NodeKind,
-    layout::{ARROWS_DRAWN, Card, Layout, Line, PILL_HEIGHT, SHAPES_DRAWN, STACK, Solid, layout},
-    route::{Drawn, Frame, HEAD, HEAD_HALF, POINTED, route, short},
-    text::{Face, clean, clip, width, xml},
+    layout::{Card, LABEL_HEIGHT, Layout, LayoutEdge, MAX_EDGES, MAX_NODES, STACK_OFFSET, Vertex, layout},
+    route::{Bounds, HEAD, HEAD_HALF, POINTED, Route, format_number, route_edges},
+    text::{Font, clip, escape_xml, sanitize, width},
 };
 
 const MARGIN: f64 = 24.0;
 const TITLE_ROOM: f64 = 26.0;
 
-pub(super) fn write(picture: &Diagram) -> String {
-    match layout(picture) {
+pub(super) fn write(diagram: &Diagram) -> String {
+    match layout(diagram) {
         Some(mut layout) => {
-            let drawn = route(&mut layout);
-            drawing(picture, &layout, &drawn)
+            let routes = route_edges(&mut layout);
+            drawing(diagram, &layout, &routes)
         }
-        None => too_large(picture),
+        None => too_large(diagram),
     }
 }
 
-fn drawing(picture: &Diagram, layout: &Layout, drawn: &[Drawn]) -> String {
-    let (shift_x, shift_y, page) = page(picture, layout.width, layout.height);
+fn drawing(diagram: &Diagram, layout: &Layout, routes: &[Route]) -> String {
+    let (shift_x, shift_y, page) = page(diagram, layout.width, layout.height);
     let mut out = page;
     let _ = writeln!(
         out,
         "<g transform=\"translate({} {})\">",
-        short(shift_x),
-        short(shift_y)
+        format_number(shift_x),
+        format_number(shift_y)
     );
-    for drawn in drawn {
-        write_line(layout, drawn, &mut out);
+    for route in routes {
+        write_edge(layout, route, &mut out);
     }
-    for (index, solid) in layout.solids.iter().enumerate() {
-        let frame = layout.frame(index);
-        match solid {
-            Solid::Node(shape, kind) => {
-                write_shape(
-                    &picture.nodes[*shape],
-                    &layout.cards[*shape],
+    for (index, vertex) in layout.vertices.iter().enumerate() {
+        let bounds = layout.bounds(index);
+        match vertex {
+            Vertex::Node(node, kind) => {
+                write_node(
+                    &diagram.nodes[*node],
+                    &layout.cards[*node],
                     *kind,
-                    &frame,
+                    &bounds,
                     &mut out,
                 );
             }
-            Solid::Start => write_start(&frame, &mut out),
-            Solid::End => write_end(&frame, &mut out),
+            Vertex::Start => write_start(&bounds, &mut out),
+            Vertex::End => write_end(&bounds, &mut out),
         }
     }
-    // Labels last: a line that is close by does not run over one.
-    for drawn in drawn {
-        write_label(&layout.lines[drawn.line], drawn, &mut out);
+    // Labels come last, so that no edge covers one.
+    for route in routes {
+        write_label(&layout.edges[route.edge], route, &mut out);
     }
     out.push_str("</g>\n</svg>\n");
     out
 }
 
-/// Opens the SVG with a sheet for a drawing of this size: how far the drawing is to be moved, and
-/// the text.
-fn page(picture: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64, String) {
-    let title = picture
+/// Opens the SVG for a drawing of this size. Returns the offset of the drawing and the text so far.
+fn page(diagram: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64, String) {
+    let title = diagram
         .title
         .as_deref()
-        .map(clean)
+        .map(sanitize)
         .filter(|title| !title.trim().is_empty());
     let heading = title
         .as_deref()
-        .map(|title| clip(title, Face::Title, drawing_width.max(360.0)).unwrap_or_else(|| title.to_owned()));
+        .map(|title| clip(title, Font::Title, drawing_width.max(360.0)).unwrap_or_else(|| title.to_owned()));
     let heading_width = heading
         .as_deref()
-        .map_or(0.0, |heading| width(heading, Face::Title));
+        .map_or(0.0, |heading| width(heading, Font::Title));
     let inner = drawing_width.max(heading_width);
     let top = MARGIN + if heading.is_some() { TITLE_ROOM } else { 0.0 };
     let (whole_width, whole_height) = (
@@ -87,14 +86,14 @@ fn page(picture: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"heddle-picture\" role=\"img\" \
          viewBox=\"0 0 {whole_width} {whole_height}\" width=\"{whole_width}\" height=\"{whole_height}\">"
     );
-    let nodes = picture.nodes.len();
-    let arrows = picture.arrows().count();
+    let nodes = diagram.nodes.len();
+    let valid_edges = diagram.valid_edges().count();
     let _ = writeln!(
         out,
         "<title>{}</title>",
-        xml(title.as_deref().unwrap_or("A graph"))
+        escape_xml(title.as_deref().unwrap_or("A graph"))
     );
-    let _ = writeln!(out, "<desc>{nodes} nodes, {arrows} arrows</desc>");
+    let _ = writeln!(out, "<desc>{nodes} nodes, {edges} edges</desc>");
     let _ = writeln!(out, "<style>\n{}</style>", style());
     let _ = writeln!(
         out,
@@ -104,100 +103,100 @@ fn page(picture: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64
         let _ = writeln!(
             out,
             "<text class=\"hp-title\" x=\"{MARGIN}\" y=\"34\">{}</text>",
-            xml(&heading)
+            escape_xml(&heading)
         );
     }
     ((whole_width - drawing_width) / 2.0, top, out)
 }
 
-fn too_large(picture: &Diagram) -> String {
-    let (_, top, mut out) = page(picture, 580.0, 46.0);
-    let (nodes, arrows) = (picture.nodes.len(), picture.arrows().count());
+fn too_large(diagram: &Diagram) -> String {
+    let (_, top, mut out) = page(diagram, 580.0, 46.0);
+    let (nodes, valid_edges) = (diagram.nodes.len(), diagram.valid_edges().count());
     let _ = writeln!(
         out,
-        "<text class=\"hp-name\" x=\"{MARGIN}\" y=\"{}\">{nodes} nodes and {arrows} arrows are too many to draw.</text>",
+        "<text class=\"hp-name\" x=\"{MARGIN}\" y=\"{}\">{nodes} nodes and {edges} edges are too many to draw.</text>",
         top + 16.0
     );
     let _ = writeln!(
         out,
-        "<text class=\"hp-detail\" x=\"{MARGIN}\" y=\"{}\">Up to {SHAPES_DRAWN} nodes and {ARROWS_DRAWN} arrows are drawn, \
-         fewer where they are long. The Mermaid and DOT texts hold everything.</text>",
+        "<text class=\"hp-detail\" x=\"{MARGIN}\" y=\"{}\">Up to {MAX_NODES} nodes and {MAX_EDGES} edges are drawn, \
+         fewer where they are long. The Mermaid and DOT formats have no limit.</text>",
         top + 38.0
     );
     out.push_str("</svg>\n");
     out
 }
 
-fn write_line(layout: &Layout, drawn: &Drawn, out: &mut String) {
-    let line = &layout.lines[drawn.line];
-    let class = line_class(line.kind);
-    let _ = writeln!(out, "<path class=\"hp-line hp-{class}\" d=\"{}\"/>", drawn.path);
-    let ((x, y), (dx, dy)) = (drawn.tip, drawn.points);
+fn write_edge(layout: &Layout, route: &Route, out: &mut String) {
+    let edge = &layout.edges[route.edge];
+    let class = edge_class(edge.kind);
+    let _ = writeln!(out, "<path class=\"hp-line hp-{class}\" d=\"{}\"/>", route.path);
+    let ((x, y), (dx, dy)) = (route.tip, route.direction);
     let (back_x, back_y) = (x - dx * HEAD, y - dy * HEAD);
     let (across_x, across_y) = (dy * HEAD_HALF, dx * HEAD_HALF);
     let _ = writeln!(
         out,
         "<path class=\"hp-head hp-{class}\" d=\"M{} {}L{} {}L{} {}Z\"/>",
-        short(x),
-        short(y),
-        short(back_x + across_x),
-        short(back_y + across_y),
-        short(back_x - across_x),
-        short(back_y - across_y)
+        format_number(x),
+        format_number(y),
+        format_number(back_x + across_x),
+        format_number(back_y + across_y),
+        format_number(back_x - across_x),
+        format_number(back_y - across_y)
     );
 }
 
-fn write_label(line: &Line, drawn: &Drawn, out: &mut String) {
-    let (Some(label), Some((x, y))) = (&line.label, drawn.label) else {
+fn write_label(edge: &LayoutEdge, route: &Route, out: &mut String) {
+    let (Some(label), Some((x, y))) = (&edge.label, route.label) else {
         return;
     };
     let _ = writeln!(
         out,
         "<g class=\"hp-label hp-{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
          <text x=\"{}\" y=\"{}\">{}</text></g>",
-        line_class(line.kind),
-        xml(&label.whole),
-        short(x - label.width / 2.0),
-        short(y - PILL_HEIGHT / 2.0),
-        short(label.width),
-        short(PILL_HEIGHT),
-        short(x),
-        short(y + 3.8),
-        xml(&label.text)
+        edge_class(edge.kind),
+        escape_xml(&label.whole),
+        format_number(x - label.width / 2.0),
+        format_number(y - LABEL_HEIGHT / 2.0),
+        format_number(label.width),
+        format_number(LABEL_HEIGHT),
+        format_number(x),
+        format_number(y + 3.8),
+        escape_xml(&label.text)
     );
 }
 
-fn write_shape(shape: &super::Node, card: &Card, kind: NodeKind, frame: &Frame, out: &mut String) {
-    let name = xml(&shape.name);
-    let class = kind_class(kind);
-    let whole = shape
+fn write_node(node: &super::Node, card: &Card, kind: NodeKind, bounds: &Bounds, out: &mut String) {
+    let name = escape_xml(&node.name);
+    let class = node_class(kind);
+    let whole = node
         .detail
         .as_deref()
-        .map_or_else(String::new, |detail| format!(" ({})", xml(detail)));
+        .map_or_else(String::new, |detail| format!(" ({})", escape_xml(detail)));
     let _ = writeln!(
         out,
         "<g class=\"hp-node hp-{class}\" data-node=\"{name}\"><title>{name}: {class}{whole}</title>"
     );
-    let (front, inset) = outline(kind, frame);
+    let (front, inset) = outline(kind, bounds);
     out.push_str(&front);
     let height = if kind == NodeKind::Map {
-        frame.height - 2.0 * STACK
+        bounds.height - 2.0 * STACK_OFFSET
     } else {
-        frame.height
+        bounds.height
     };
-    let middle = frame.top() + height / 2.0;
-    let left = frame.left() + inset;
+    let middle = bounds.top() + height / 2.0;
+    let left = bounds.left() + inset;
     let _ = write!(
         out,
         "<rect class=\"hp-chip\" x=\"{}\" y=\"{}\" width=\"26\" height=\"26\" rx=\"7\"/>\
          <path class=\"hp-icon\" transform=\"translate({} {})\" d=\"{}\"/>",
-        short(left),
-        short(middle - 13.0),
-        short(left + 5.0),
-        short(middle - 8.0),
+        format_number(left),
+        format_number(middle - 13.0),
+        format_number(left + 5.0),
+        format_number(middle - 8.0),
         icon(kind)
     );
-    let text = short(left + 35.0);
+    let text = format_number(left + 35.0);
     let name_y = if card.detail.is_some() {
         middle - 3.0
     } else {
@@ -206,39 +205,46 @@ fn write_shape(shape: &super::Node, card: &Card, kind: NodeKind, frame: &Frame, 
     let _ = write!(
         out,
         "<text class=\"hp-name\" x=\"{text}\" y=\"{}\">{}</text>",
-        short(name_y),
-        xml(&card.name)
+        format_number(name_y),
+        escape_xml(&card.name)
     );
     if let Some(detail) = &card.detail {
-        let y = short(middle + 13.5);
+        let y = format_number(middle + 13.5);
         let _ = write!(
             out,
             "<text class=\"hp-detail\" x=\"{text}\" y=\"{y}\">{}</text>",
-            xml(detail)
+            escape_xml(detail)
         );
     }
     out.push_str("</g>\n");
 }
 
-/// The outline of a kind, and how far from its left the icon is.
-fn outline(kind: NodeKind, frame: &Frame) -> (String, f64) {
+/// The outline of a node, and the distance from its left side to the icon.
+fn outline(kind: NodeKind, bounds: &Bounds) -> (String, f64) {
     let rect = |x: f64, y: f64, width: f64, height: f64, round: f64| {
         format!(
             "<rect class=\"hp-card\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"{}\"/>",
-            short(x),
-            short(y),
-            short(width),
-            short(height),
-            short(round)
+            format_number(x),
+            format_number(y),
+            format_number(width),
+            format_number(height),
+            format_number(round)
         )
     };
-    let (x, y, width, height) = (frame.left(), frame.top(), frame.width, frame.height);
+    let (x, y, width, height) = (bounds.left(), bounds.top(), bounds.width, bounds.height);
     match kind {
         NodeKind::Function => (rect(x, y, width, height, 9.0), 9.0),
         NodeKind::Map => {
-            let (width, height) = (width - 2.0 * STACK, height - 2.0 * STACK);
-            let cards =
-                [2.0, 1.0, 0.0].map(|back| rect(x + back * STACK, y + back * STACK, width, height, 9.0));
+            let (width, height) = (width - 2.0 * STACK_OFFSET, height - 2.0 * STACK_OFFSET);
+            let cards = [2.0, 1.0, 0.0].map(|back| {
+                rect(
+                    x + back * STACK_OFFSET,
+                    y + back * STACK_OFFSET,
+                    width,
+                    height,
+                    9.0,
+                )
+            });
             (cards.concat(), 9.0)
         }
         NodeKind::Graph => {
@@ -251,25 +257,25 @@ fn outline(kind: NodeKind, frame: &Frame) -> (String, f64) {
             let corners = [
                 (x + POINTED, y),
                 (right - POINTED, y),
-                (right, frame.y),
+                (right, bounds.y),
                 (right - POINTED, bottom),
                 (x + POINTED, bottom),
-                (x, frame.y),
+                (x, bounds.y),
             ];
             let corners = corners
-                .map(|(x, y)| format!("{} {}", short(x), short(y)))
+                .map(|(x, y)| format!("{} {}", format_number(x), format_number(y)))
                 .join("L");
             (format!("<path class=\"hp-card\" d=\"M{corners}Z\"/>"), 19.0)
         }
     }
 }
 
-/// The icon of a kind, in a square of 16.
+/// The icon of a kind, in a square of 16 pixels.
 fn icon(kind: NodeKind) -> &'static str {
     match kind {
         // A script f.
         NodeKind::Function => "M11.6 3.4C9.6 2.2 8.4 3 8.1 4.9L6.8 11.6C6.5 13.3 5.4 13.9 3.9 13M5 7.2H10.4",
-        // A list, an item after the other.
+        // A list.
         NodeKind::Map => "M2.8 4H3.2M2.8 8H3.2M2.8 12H3.2M6.4 4H13.2M6.4 8H13.2M6.4 12H13.2",
         // Two nodes below one.
         NodeKind::Graph => {
@@ -284,16 +290,16 @@ fn icon(kind: NodeKind) -> &'static str {
     }
 }
 
-fn write_start(frame: &Frame, out: &mut String) {
-    let (x, y) = (short(frame.x), short(frame.y));
+fn write_start(bounds: &Bounds, out: &mut String) {
+    let (x, y) = (format_number(bounds.x), format_number(bounds.y));
     let _ = writeln!(
         out,
         "<g><title>start</title><circle class=\"hp-mark\" cx=\"{x}\" cy=\"{y}\" r=\"7\"/></g>"
     );
 }
 
-fn write_end(frame: &Frame, out: &mut String) {
-    let (x, y) = (short(frame.x), short(frame.y));
+fn write_end(bounds: &Bounds, out: &mut String) {
+    let (x, y) = (format_number(bounds.x), format_number(bounds.y));
     let _ = writeln!(
         out,
         "<g><title>end</title><circle class=\"hp-ring\" cx=\"{x}\" cy=\"{y}\" r=\"9\"/>\
@@ -301,7 +307,7 @@ fn write_end(frame: &Frame, out: &mut String) {
     );
 }
 
-fn kind_class(kind: NodeKind) -> &'static str {
+fn node_class(kind: NodeKind) -> &'static str {
     match kind {
         NodeKind::Function => "function",
         NodeKind::Map => "map",
@@ -311,7 +317,7 @@ fn kind_class(kind: NodeKind) -> &'static str {
     }
 }
 
-fn line_class(kind: EdgeKind) -> &'static str {
+fn edge_class(kind: EdgeKind) -> &'static str {
     match kind {
         EdgeKind::Edge => "edge",
         EdgeKind::Next => "next",
@@ -321,7 +327,7 @@ fn line_class(kind: EdgeKind) -> &'static str {
     }
 }
 
-/// What is the same in light and in dark.
+/// The rules for both colour schemes.
 const FORM: &str = "\
 .heddle-picture{font-family:-apple-system,BlinkMacSystemFont,\"Segoe UI\",Roboto,\"Noto Sans\",\"Liberation Sans\",Arial,sans-serif}
 .hp-title{font-size:15px;font-weight:600}
@@ -337,24 +343,24 @@ const FORM: &str = "\
 .hp-ring{fill:none;stroke-width:1.6}
 ";
 
-/// The colours of a page: its paper, the text, its softer kin, the lines, a card; then a colour
-/// and its tint for each kind of shape and each kind of line that has one.
-struct Colours {
+/// The colours of a scheme: background, text, secondary text, edges, cards and label borders; then a colour and a tint for
+/// each kind of node, and for the kinds of edges that have their own.
+struct Palette {
     paper: &'static str,
     ink: &'static str,
     soft: &'static str,
-    line: &'static str,
+    edge: &'static str,
     card: &'static str,
     pill: &'static str,
     kinds: [(&'static str, &'static str, &'static str); 5],
-    lines: [(&'static str, &'static str, &'static str); 3],
+    edges: [(&'static str, &'static str, &'static str); 3],
 }
 
-const LIGHT: Colours = Colours {
+const LIGHT: Palette = Palette {
     paper: "#fbfaf8",
     ink: "#24262a",
     soft: "#6b6a66",
-    line: "#85837d",
+    edge: "#85837d",
     card: "#ffffff",
     pill: "#e0dcd3",
     kinds: [
@@ -364,18 +370,18 @@ const LIGHT: Colours = Colours {
         ("sleep", "#96620c", "#fbefd5"),
         ("wait", "#2d6a3e", "#e0f2e3"),
     ],
-    lines: [
+    edges: [
         ("error", "#b5372e", "#f0cdc8"),
         ("timeout", "#96620c", "#eedcb4"),
         ("undo", "#b5372e", "#f0cdc8"),
     ],
 };
 
-const DARK: Colours = Colours {
+const DARK: Palette = Palette {
     paper: "#15171a",
     ink: "#e6e5e1",
     soft: "#a2a3a5",
-    line: "#85888d",
+    edge: "#85888d",
     card: "#1e2125",
     pill: "#3a3f46",
     kinds: [
@@ -385,7 +391,7 @@ const DARK: Colours = Colours {
         ("sleep", "#e3b866", "#352b17"),
         ("wait", "#8cc79a", "#1d3325"),
     ],
-    lines: [
+    edges: [
         ("error", "#ee8f84", "#5a2f2b"),
         ("timeout", "#e3b866", "#524321"),
         ("undo", "#ee8f84", "#5a2f2b"),
@@ -402,14 +408,14 @@ fn style() -> String {
     out
 }
 
-impl Colours {
-    /// Writes the rules, each behind a selector of when they hold.
+impl Palette {
+    /// Writes the CSS rules. The selector `when` precedes each rule.
     fn rules(&self, when: &str) -> String {
         let Self {
             paper,
             ink,
             soft,
-            line,
+            edge,
             card,
             pill,
             ..
@@ -432,7 +438,7 @@ impl Colours {
             ));
             rules.push(format!(".hp-{kind} .hp-chip{{fill:{tint}}}"));
         }
-        for (kind, colour, tint) in self.lines {
+        for (kind, colour, tint) in self.edges {
             rules.push(format!(".hp-line.hp-{kind}{{stroke:{colour}}}"));
             rules.push(format!(
                 ".hp-head.hp-{kind},{when}.hp-{kind} text{{fill:{colour}}}"

@@ -1,12 +1,12 @@
-//! The layout's laws over random pictures: what stands on the page never stands on something else.
+//! Properties of the layout over random diagrams: nothing on the page overlaps.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use proptest::prelude::*;
 
 use super::{
     Diagram, Edge, EdgeKind, Node, NodeKind,
-    layout::{Layout, PILL_HEIGHT, Spot, layout},
-    route::{Drawn, route},
+    layout::{LABEL_HEIGHT, Layout, PointKind, layout},
+    route::{Route, route_edges},
 };
 
 const KINDS: [NodeKind; 5] = [
@@ -24,24 +24,24 @@ const ARROWS: [EdgeKind; 5] = [
     EdgeKind::Undo,
 ];
 
-/// A picture of up to 30 shapes; an arrow past the last leads to the end.
-fn pictures() -> impl Strategy<Value = Diagram> {
-    let shape = ("[a-zß日]{0,24}", 0..5_usize, prop::option::of("[a-z/ ]{0,30}"));
-    let arrow = (
+/// A diagram of up to 30 nodes; an edge past the last node leads to the end.
+fn diagrams() -> impl Strategy<Value = Diagram> {
+    let node = ("[a-zß日]{0,24}", 0..5_usize, prop::option::of("[a-z/ ]{0,30}"));
+    let edge = (
         0..30_usize,
         0..32_usize,
         prop::option::of("[a-z .<]{0,40}"),
         0..9_usize,
     );
-    let shapes = prop::collection::vec(shape, 1..30);
-    (shapes, prop::collection::vec(arrow, 0..60), 0..3_usize).prop_map(|(shapes, arrows, start)| {
-        let count = shapes.len();
-        let shape = |(name, kind, detail)| Node {
+    let nodes = prop::collection::vec(node, 1..30);
+    (nodes, prop::collection::vec(edge, 0..60), 0..3_usize).prop_map(|(nodes, valid_edges, start)| {
+        let count = nodes.len();
+        let node = |(name, kind, detail)| Node {
             name,
             kind: KINDS[kind],
             detail,
         };
-        let arrow = |(from, to, label, kind): (usize, usize, _, usize)| Edge {
+        let edge = |(from, to, label, kind): (usize, usize, _, usize)| Edge {
             from: from % count,
             to: Some(to % (count + 1)).filter(|to| *to < count),
             label,
@@ -50,131 +50,135 @@ fn pictures() -> impl Strategy<Value = Diagram> {
         Diagram {
             title: None,
             start,
-            nodes: shapes.into_iter().map(shape).collect(),
-            edges: arrows.into_iter().map(arrow).collect(),
+            nodes: nodes.into_iter().map(node).collect(),
+            edges: valid_edges.into_iter().map(edge).collect(),
         }
     })
 }
 
-/// The left, the top, the right and the bottom of everything that is drawn with an area.
-fn boxes(layout: &Layout, drawn: &[Drawn]) -> Vec<[f64; 4]> {
-    let solids = (0..layout.solids.len()).map(|solid| {
-        let frame = layout.frame(solid);
+/// The left, top, right and bottom of each node and label.
+fn boxes(layout: &Layout, routes: &[Route]) -> Vec<[f64; 4]> {
+    let vertices = (0..layout.vertices.len()).map(|vertex| {
+        let bounds = layout.bounds(vertex);
         [
-            frame.left(),
-            frame.top(),
-            frame.left() + frame.width,
-            frame.bottom(),
+            bounds.left(),
+            bounds.top(),
+            bounds.left() + bounds.width,
+            bounds.bottom(),
         ]
     });
-    let labels = drawn.iter().filter_map(|drawn| {
-        let (x, y) = drawn.label?;
-        let half = layout.lines[drawn.line].label.as_ref()?.width / 2.0;
-        Some([x - half, y - PILL_HEIGHT / 2.0, x + half, y + PILL_HEIGHT / 2.0])
+    let labels = routes.iter().filter_map(|route| {
+        let (x, y) = route.label?;
+        let half = layout.edges[route.edge].label.as_ref()?.width / 2.0;
+        Some([x - half, y - LABEL_HEIGHT / 2.0, x + half, y + LABEL_HEIGHT / 2.0])
     });
-    solids.chain(labels).collect()
+    vertices.chain(labels).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_shape_or_label_stands_on_another(picture in pictures()) {
-        let mut layout = layout(&picture).unwrap();
-        let drawn = route(&mut layout);
-        prop_assert_eq!(drawn.len(), layout.lines.len());
-        let boxes = boxes(&layout, &drawn);
+    fn no_node_or_label_overlaps_another(diagram in diagrams()) {
+        let mut layout = layout(&diagram).unwrap();
+        let routes = route_edges(&mut layout);
+        prop_assert_eq!(routes.len(), layout.edges.len());
+        let boxes = boxes(&layout, &routes);
         for (index, one) in boxes.iter().enumerate() {
             prop_assert!(one[0] >= -0.01 && one[1] >= -0.01, "{one:?} is off the page");
             prop_assert!(one[2] <= layout.width + 0.01 && one[3] <= layout.height + 0.01, "{one:?} is off the page");
             for other in &boxes[..index] {
-                let apart = one[2] <= other[0] || other[2] <= one[0] || one[3] <= other[1] || other[3] <= one[1];
-                prop_assert!(apart, "{one:?} and {other:?}");
+                let min_distance = one[2] <= other[0] || other[2] <= one[0] || one[3] <= other[1] || other[3] <= one[1];
+                prop_assert!(min_distance, "{one:?} and {other:?}");
             }
         }
     }
 
     #[test]
-    fn no_line_runs_across_a_shape_or_a_label(picture in pictures()) {
-        let mut layout = layout(&picture).unwrap();
-        route(&mut layout);
-        let plan = &layout.plan;
-        let place = plan.places();
-        // Upright in its layer: every point has its room.
-        for pair in plan.layers.iter().flat_map(|layer| layer.windows(2)) {
-            let room = layout.at[pair[1]].0 - layout.at[pair[0]].0 - plan.apart(pair[0], pair[1]);
+    fn no_edge_crosses_a_node_or_a_label(diagram in diagrams()) {
+        let mut layout = layout(&diagram).unwrap();
+        route_edges(&mut layout);
+        let layered = &layout.layered;
+        let position = layered.positions();
+        // Within a layer: every point has its space.
+        for pair in layered.layers.iter().flat_map(|layer| layer.windows(2)) {
+            let room = layout.at[pair[1]].0 - layout.at[pair[0]].0 - layered.min_distance(pair[0], pair[1]);
             prop_assert!(room >= -0.01, "{room} between {} and {}", pair[0], pair[1]);
         }
-        // Level beside a shape: nothing but lines is between it and where the line turns.
-        for chain in plan.chains.iter().filter(|chain| chain.upward) {
-            let line = &layout.lines[chain.line];
-            for (solid, turn) in [(line.to, chain.points[0]), (line.from, chain.points[chain.points.len() - 1])] {
-                let (one, other) = (place[solid].min(place[turn]), place[solid].max(place[turn]));
-                let between = &plan.layers[plan.points[turn].layer][one + 1..other];
-                prop_assert!(between.iter().all(|point| matches!(plan.points[*point].spot, Spot::Bend | Spot::Beside)));
+        // Beside a node: only edges are between the node and its turns.
+        for chain in layered.chains.iter().filter(|chain| chain.upward) {
+            let edge = &layout.edges[chain.edge];
+            for (vertex, turn) in [(edge.to, chain.points[0]), (edge.from, chain.points[chain.points.len() - 1])] {
+                let (one, other) = (position[vertex].min(position[turn]), position[vertex].max(position[turn]));
+                let between = &layered.layers[layered.points[turn].layer][one + 1..other];
+                prop_assert!(between.iter().all(|point| matches!(layered.points[*point].kind, PointKind::Bend | PointKind::Side)));
             }
         }
     }
 
     #[test]
-    fn every_line_but_a_loop_leads_down(picture in pictures()) {
-        let layout = layout(&picture).unwrap();
-        for chain in &layout.plan.chains {
+    fn every_edge_leads_down_except_loops(diagram in diagrams()) {
+        let layout = layout(&diagram).unwrap();
+        for chain in &layout.layered.chains {
             for pair in chain.points.windows(2) {
-                prop_assert_eq!(layout.plan.points[pair[0]].layer + 1, layout.plan.points[pair[1]].layer);
+                prop_assert_eq!(layout.layered.points[pair[0]].layer + 1, layout.layered.points[pair[1]].layer);
             }
         }
     }
 }
 
 #[test]
-fn a_line_of_nodes_is_straight() {
-    let shape = |name: &str| Node {
+fn a_sequence_of_nodes_is_straight() {
+    let node = |name: &str| Node {
         name: name.into(),
         kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to| Edge {
+    let edge = |from, to| Edge {
         from,
         to,
         label: None,
         kind: EdgeKind::Edge,
     };
-    let picture = Diagram {
-        nodes: ["a", "a much longer name", "c"].map(shape).into(),
-        edges: vec![arrow(0, Some(1)), arrow(1, Some(2)), arrow(2, None)],
+    let diagram = Diagram {
+        nodes: ["a", "a much longer name", "c"].map(node).into(),
+        edges: vec![edge(0, Some(1)), edge(1, Some(2)), edge(2, None)],
         ..Diagram::default()
     };
-    let mut layout = layout(&picture).unwrap();
-    assert!(route(&mut layout).iter().all(|drawn| !drawn.path.contains('C')));
+    let mut layout = layout(&diagram).unwrap();
+    assert!(
+        route_edges(&mut layout)
+            .iter()
+            .all(|route| !route.path.contains('C'))
+    );
 }
 
 #[test]
-fn errors_do_not_bend_the_main_course() {
-    let shape = |name: &str| Node {
+fn errors_do_not_bend_the_main_path() {
+    let node = |name: &str| Node {
         name: name.into(),
         kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to, kind| Edge {
+    let edge = |from, to, kind| Edge {
         from,
         to,
         label: None,
         kind,
     };
-    let picture = Diagram {
-        nodes: ["a", "b", "mend", "report"].map(shape).into(),
+    let diagram = Diagram {
+        nodes: ["a", "b", "mend", "report"].map(node).into(),
         edges: vec![
-            arrow(0, Some(1), EdgeKind::Edge),
-            arrow(0, Some(2), EdgeKind::Undo),
-            arrow(0, Some(3), EdgeKind::Error),
-            arrow(1, None, EdgeKind::Edge),
-            arrow(3, None, EdgeKind::Edge),
+            edge(0, Some(1), EdgeKind::Edge),
+            edge(0, Some(2), EdgeKind::Undo),
+            edge(0, Some(3), EdgeKind::Error),
+            edge(1, None, EdgeKind::Edge),
+            edge(3, None, EdgeKind::Edge),
         ],
         ..Diagram::default()
     };
-    let layout = layout(&picture).unwrap();
-    let x = |solid: usize| layout.at[solid].0;
+    let layout = layout(&diagram).unwrap();
+    let x = |vertex: usize| layout.at[vertex].0;
     // The start, a, b and the end.
-    assert!([4, 0, 1, 5].iter().all(|solid| (x(*solid) - x(0)).abs() < 0.01));
+    assert!([4, 0, 1, 5].iter().all(|vertex| (x(*vertex) - x(0)).abs() < 0.01));
 }

@@ -1,4 +1,4 @@
-//! Graphs as Mermaid, DOT and SVG: what is written, and that any text survives it.
+//! Diagrams as Mermaid, DOT and SVG: the output, its escaping and its limits.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 #![allow(clippy::disallowed_methods)] // what must end soon is timed
 
@@ -8,11 +8,11 @@ use expect_test::{Expect, expect};
 use heddle_diagram::{Diagram, Edge, EdgeKind, Node, NodeKind};
 use proptest::prelude::*;
 
-/// Reads a picture from lines: `name: kind detail` is a shape, `a -> b: label` an arrow to a shape or
-/// to the end, `a next-> b` one of another kind.
-fn picture(title: &str, text: &str) -> Diagram {
+/// Parses a diagram: a line `name: kind detail` is a node, `a -> b: label` an edge to a node or to the end,
+/// `a next-> b` an edge of another kind.
+fn diagram(title: &str, text: &str) -> Diagram {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let shape = |line: &str| {
+    let node = |line: &str| {
         let (name, rest) = line.split_once(": ")?;
         let (kind, detail) = rest
             .split_once(' ')
@@ -32,10 +32,10 @@ fn picture(title: &str, text: &str) -> Diagram {
     };
     let nodes: Vec<Node> = lines()
         .filter(|line| !line.contains("->"))
-        .filter_map(shape)
+        .filter_map(node)
         .collect();
     let index = |name: &str| nodes.iter().position(|node| node.name == name);
-    let arrow = |line: &str| {
+    let edge = |line: &str| {
         let (from, to) = line.split_once("-> ")?;
         let (to, label) = to
             .split_once(": ")
@@ -57,7 +57,7 @@ fn picture(title: &str, text: &str) -> Diagram {
     };
     let edges = lines()
         .filter(|line| line.contains("->"))
-        .filter_map(arrow)
+        .filter_map(edge)
         .collect();
     Diagram {
         title: Some(title.to_owned()),
@@ -98,13 +98,13 @@ fn check(text: &str, expected: &Expect) {
 }
 
 #[test]
-fn a_line_as_mermaid_and_dot() {
-    let line = picture(
+fn a_sequence_as_mermaid_and_dot() {
+    let sequence = diagram(
         "a line",
         "fetch: function http/get\nstore: function\nfetch -> store\nstore -> end",
     );
     check(
-        &line.to_mermaid(),
+        &sequence.to_mermaid(),
         &expect![[r#"
         ---
         title: "a line"
@@ -126,7 +126,7 @@ fn a_line_as_mermaid_and_dot() {
     "#]],
     );
     check(
-        &line.to_dot(),
+        &sequence.to_dot(),
         &expect![[r##"
         digraph {
           label="a line" labelloc=t fontname="Helvetica"
@@ -148,7 +148,7 @@ fn a_line_as_mermaid_and_dot() {
 #[test]
 fn every_kind_as_mermaid() {
     check(
-        &picture("review", REVIEW).to_mermaid(),
+        &diagram("review", REVIEW).to_mermaid(),
         &expect![[r#"
         ---
         title: "review"
@@ -203,7 +203,7 @@ fn every_kind_as_mermaid() {
 #[test]
 fn every_kind_as_dot() {
     check(
-        &picture("review", REVIEW).to_dot(),
+        &diagram("review", REVIEW).to_dot(),
         &expect![[r##"
         digraph {
           label="review" labelloc=t fontname="Helvetica"
@@ -243,7 +243,7 @@ fn every_kind_as_dot() {
 
 #[test]
 fn every_kind_as_svg() {
-    let svg = picture("review", REVIEW).to_svg();
+    let svg = diagram("review", REVIEW).to_svg();
     let texts = texts(&svg).unwrap();
     for class in ["function", "map", "graph", "sleep", "wait"] {
         assert!(
@@ -274,9 +274,9 @@ fn every_kind_as_svg() {
 }
 
 #[test]
-fn a_long_condition_is_clipped_and_whole_in_its_tooltip() {
+fn a_long_condition_is_clipped_and_complete_in_its_tooltip() {
     let long = "state.reviews.all(review, review.score >= 80 && review.author != \"nobody\")";
-    let texts = texts(&picture("", &format!("a: function\na -> end: {long}")).to_svg()).unwrap();
+    let texts = texts(&diagram("", &format!("a: function\na -> end: {long}")).to_svg()).unwrap();
     assert!(texts.iter().any(|text| text == long));
     assert!(
         texts
@@ -286,13 +286,13 @@ fn a_long_condition_is_clipped_and_whole_in_its_tooltip() {
 }
 
 #[test]
-fn what_is_not_there_is_left_out() {
-    let shape = Node {
+fn edges_of_unknown_nodes_are_left_out() {
+    let node = Node {
         name: "a".into(),
         kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to| Edge {
+    let edge = |from, to| Edge {
         from,
         to,
         label: None,
@@ -301,13 +301,13 @@ fn what_is_not_there_is_left_out() {
     let lost = Diagram {
         title: None,
         start: 7,
-        nodes: vec![shape],
-        edges: vec![arrow(3, None), arrow(0, Some(9))],
+        nodes: vec![node],
+        edges: vec![edge(3, None), edge(0, Some(9))],
     };
     assert!(
         texts(&lost.to_svg())
             .unwrap()
-            .contains(&"1 nodes, 0 arrows".to_owned())
+            .contains(&"1 nodes, 0 edges".to_owned())
     );
     assert!(!lost.to_mermaid().contains("-->") && !lost.to_dot().contains("->"));
     texts(&Diagram::default().to_svg()).unwrap();
@@ -315,22 +315,22 @@ fn what_is_not_there_is_left_out() {
 }
 
 fn large(nodes: usize, to: impl Fn(usize) -> Vec<usize>) -> Diagram {
-    let shape = |index| Node {
+    let node = |index| Node {
         name: format!("node {index}"),
         kind: NodeKind::Function,
         detail: None,
     };
-    let arrow = |from, to| Edge {
+    let edge = |from, to| Edge {
         from,
         to: Some(to).filter(|to| *to < nodes),
         label: None,
         kind: EdgeKind::Edge,
     };
-    let leaving = |from| to(from).into_iter().map(move |to| arrow(from, to));
+    let leaving = |from| to(from).into_iter().map(move |to| edge(from, to));
     Diagram {
         title: None,
         start: 0,
-        nodes: (0..nodes).map(shape).collect(),
+        nodes: (0..nodes).map(node).collect(),
         edges: (0..nodes).flat_map(leaving).collect(),
     }
 }
@@ -357,7 +357,7 @@ fn large_graphs_are_drawn_or_refused_quickly() {
             large(400, |from| vec![from + 1, from + 5, from + 80]),
             true,
         ),
-        ("long lines", large(400, |from| vec![from + 1, 399, 0]), false),
+        ("long edges", large(400, |from| vec![from + 1, 399, 0]), false),
         ("a long chain", large(10_000, |from| vec![from + 1]), false),
         (
             "a wide fork",
@@ -370,27 +370,27 @@ fn large_graphs_are_drawn_or_refused_quickly() {
             }),
             false,
         ),
-        ("many arrows", large(50, |_| (0..50).collect()), false),
+        ("many edges", large(50, |_| (0..50).collect()), false),
     ];
-    for (name, picture, drawn) in cases {
+    for (name, diagram, drawn) in cases {
         let began = cpu_time();
-        let svg = picture.to_svg();
+        let svg = diagram.to_svg();
         let took = cpu_time() - began;
         assert_eq!(!svg.contains("too many to draw"), drawn, "{name}");
-        // Far more than it takes: the test asserts that the work stays bounded.
+        // Far more than needed: the test asserts that the work is bounded.
         assert!(took < Duration::from_secs(5), "{name} took {took:?}");
         texts(&svg).unwrap();
     }
 }
 
-/// The processor time that this thread has used.
+/// The processor time of this thread.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).expect("a thread's time is not negative")
 }
 
-/// Reads XML that has elements, attributes in double quotes and text, and nothing else: all its
-/// texts, unescaped; what is not well-formed is an error.
+/// Parses XML with elements, attributes in double quotes and text, and returns all its texts, unescaped. Malformed XML is
+/// an error.
 fn texts(xml: &str) -> Result<Vec<String>, String> {
     let mut open: Vec<&str> = Vec::new();
     let mut texts = Vec::new();
@@ -462,7 +462,7 @@ fn unescape(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{text:?} has a control character"))
 }
 
-/// Reads a text as Mermaid shows it, from between its quotes.
+/// Unescapes a quoted text as Mermaid does.
 fn mermaid_text(quoted: &str) -> String {
     let mut parts = quoted.split('#');
     let mut out = parts.next().unwrap().to_owned();
@@ -474,7 +474,7 @@ fn mermaid_text(quoted: &str) -> String {
     out
 }
 
-/// Reads a text as Graphviz shows it, from between its quotes.
+/// Unescapes a quoted text as Graphviz does.
 fn dot_text(quoted: &str) -> String {
     let mut out = String::new();
     let mut letters = quoted.chars();
@@ -488,7 +488,7 @@ fn dot_text(quoted: &str) -> String {
     out.replace("&amp;", "&")
 }
 
-/// Any text, and often such as means something to one of the formats.
+/// Any text, often with characters that have a meaning in one of the formats.
 fn names() -> impl Strategy<Value = String> {
     let sharp = r##"["\\<>&#;:'`|%{}()*_~.\- \[\]a-b0-1]{0,12}"##;
     prop_oneof![
@@ -499,7 +499,7 @@ fn names() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A name as one line that can be shown.
+/// The expected text of a name: one line without control characters.
 fn shown(name: &str) -> String {
     let letters = name.chars().map(|letter| match letter {
         '\t' | '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
@@ -511,18 +511,18 @@ fn shown(name: &str) -> String {
 
 proptest! {
     #[test]
-    fn any_name_is_written_so_that_it_is_read_again(name in names(), label in names()) {
-        let shape = Node { name: name.clone(), kind: NodeKind::Function, detail: Some(label.clone()) };
-        let arrow = Edge { from: 0, to: None, label: Some(format!("x{label}")), kind: EdgeKind::Edge };
-        let picture = Diagram { title: Some(name.clone()), start: 0, nodes: vec![shape], edges: vec![arrow] };
+    fn any_name_survives_every_format(name in names(), label in names()) {
+        let node = Node { name: name.clone(), kind: NodeKind::Function, detail: Some(label.clone()) };
+        let edge = Edge { from: 0, to: None, label: Some(format!("x{label}")), kind: EdgeKind::Edge };
+        let diagram = Diagram { title: Some(name.clone()), start: 0, nodes: vec![node], edges: vec![edge] };
         let (name, label) = (shown(&name), shown(&label));
 
-        let texts = texts(&picture.to_svg()).map_err(TestCaseError::fail)?;
+        let texts = texts(&diagram.to_svg()).map_err(TestCaseError::fail)?;
         prop_assert!(texts.contains(&name), "{name:?} is not in {texts:?}");
         let whole = format!("x{label}");
         prop_assert!(texts.contains(&whole), "{:?} is not in {:?}", whole, texts);
 
-        let mermaid = picture.to_mermaid();
+        let mermaid = diagram.to_mermaid();
         let node = mermaid.lines().find_map(|line| line.strip_prefix("  n0(\"")).unwrap();
         let (read, detail) = node.strip_suffix("\")").unwrap().split_once("<br/><small>").unwrap();
         let expected = |text: &str| if text.trim().is_empty() { " ".to_owned() } else { text.to_owned() };
@@ -532,7 +532,7 @@ proptest! {
         let title = mermaid.lines().find_map(|line| line.strip_prefix("title: ")).unwrap();
         prop_assert!(serde_json::from_str::<String>(title).is_ok());
 
-        let dot = picture.to_dot();
+        let dot = diagram.to_dot();
         let node = dot.lines().find_map(|line| line.strip_prefix("  n0 [label=\"")).unwrap();
         let node = node.split_once("\" color=").unwrap().0;
         let lines = dot_text(&node.replace("\\\\", "\u{1}").replace("\\n", "\n").replace('\u{1}', "\\\\"));
@@ -540,7 +540,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_picture_gives_the_same_bytes(seed in any::<u64>(), nodes in 1..40_usize) {
+    fn the_same_diagram_gives_the_same_bytes(seed in any::<u64>(), nodes in 1..40_usize) {
         let to = |from: usize| {
             let step = |by: u64| (seed.rotate_left(by as u32 + from as u32) % (nodes as u64 + 1)) as usize;
             vec![from + 1, step(3), step(11)]

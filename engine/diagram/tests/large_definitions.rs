@@ -1,4 +1,4 @@
-//! Definitions whose edges share long conditions: the output stays bounded.
+//! Diagrams of large definitions: the output is bounded even if many edges share a long condition.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_diagram::Diagram;
@@ -9,14 +9,14 @@ fn list(count: usize, item: impl Fn(usize) -> String) -> String {
 }
 
 #[test]
-fn a_picture_takes_no_more_than_the_graph_and_a_limit_for_labels() {
+fn the_size_of_a_diagram_is_bounded_by_the_graph_and_the_limit_for_labels() {
     let when = format!("state.a == '{}'", "x".repeat(4_000));
     let nodes = list(1_000, |at| format!(r#""n{at}":{{"sleep":"1s"}}"#));
     let to = list(1_000, |at| format!(r#""n{at}""#));
     let edges = list(250, |at| format!(r#""n{at}":{{"when":"{when}","to":[{to}]}}"#));
     let definition = Definition::parse(&format!(r#"{{"nodes":{{{nodes}}},"edges":{{{edges}}}}}"#)).unwrap();
-    let picture = Diagram::from_definition(&definition);
-    for text in [picture.to_dot(), picture.to_mermaid(), picture.to_svg()] {
+    let diagram = Diagram::from_definition(&definition);
+    for text in [diagram.to_dot(), diagram.to_mermaid(), diagram.to_svg()] {
         assert!(text.len() < 32 << 20, "{} bytes", text.len());
     }
 }
