@@ -1,7 +1,7 @@
-//! A workload of a store: what a seed has many runs append, what was told of it, and what a store must hold then.
+//! A random workload for a store: the appends of many runs, the reports about them, and the check of the store afterwards.
 //!
-//! The process that appends (`src/bin/appends.rs`) and the test that looks at the file afterwards both make the
-//! workload from the seed, so that only what was told has to pass between them.
+//! The process that appends (`src/bin/appends.rs`) and the test that checks the file both derive the workload from a seed,
+//! so only the reports pass between them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,27 +18,27 @@ use heddle_runtime::ports::{
     Ack, Append, GraphRow, Journal, NewRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait,
 };
 
-use crate::lot::Lot;
+use crate::random::Random;
 
-/// How often the store is opened and closed: to close it copies its log into the file.
+/// How often the store is opened and closed. Closing copies the write-ahead log into the file.
 const SESSIONS: usize = 3;
-/// How many times appends are handed over in each: those of one time share a commit, mostly.
-const TURNS: usize = 8;
-/// How many runs begin in each.
-const BEGINNING: u64 = 5;
+/// The rounds of appends per session. Appends of one round mostly share a commit.
+const ROUNDS: usize = 8;
+/// The maximum number of new runs per round.
+const MAX_NEW_RUNS: u64 = 5;
 
-/// What is appended by whom and when.
+/// The appends of all runs, and their order.
 pub struct Workload {
     /// The appends of each run, in order.
-    pub runs: Vec<Vec<Planned>>,
-    /// For each session its turns, for each of these the runs that append once more, together.
+    pub runs: Vec<Vec<PlannedAppend>>,
+    /// For each session its rounds; for each round the runs that append together.
     pub sessions: Vec<Vec<Vec<usize>>>,
 }
 
-/// An append that is to be made.
+/// An append of the workload.
 #[derive(Clone)]
-pub struct Planned {
-    /// Its first event is the run's first.
+pub struct PlannedAppend {
+    /// Whether it has the first event of the run.
     begins: bool,
     reopens: bool,
     events: Vec<Arc<EventRecord>>,
@@ -47,26 +47,26 @@ pub struct Planned {
     snapshot: Option<RunSnapshot>,
 }
 
-/// What the process that appends tells. As text it is a line.
+/// A report of the appending process. As text it is one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Report {
     /// The store was opened.
     Opened,
     /// A graph is durable.
     Graph(usize),
-    /// An append of this run was handed over; the number is how many were, with it.
+    /// An append of this run was submitted. The second number counts the run's appends so far, including this one.
     Handed(usize, usize),
-    /// It is durable.
+    /// The append is durable.
     Durable(usize, usize),
-    /// It was refused, and so will be what follows it.
+    /// The append was refused. So are all later appends of the run.
     Refused(usize, usize),
     /// The store was closed.
     Closed,
-    /// Everything was told.
+    /// The workload has ended.
     Done,
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opened => f.write_str("opened"),
@@ -80,11 +80,11 @@ impl fmt::Display for Told {
     }
 }
 
-impl FromStr for Told {
+impl FromStr for Report {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
-        let wrong = || format!("`{line}` is nothing that is told");
+        let wrong = || format!("`{line}` is not a report");
         let mut words = line.split(' ');
         let what = words.next().ok_or_else(wrong)?;
         let mut number = || -> Result<usize, String> {
@@ -123,49 +123,53 @@ pub fn graph(number: usize) -> GraphRow {
 }
 
 impl Workload {
-    /// The workload of a seed.
-    pub fn of(seed: u64) -> Self {
-        let mut lot = Lot::new(seed);
-        let mut runs: Vec<Growing> = Vec::new();
+    /// Derives the workload from a seed.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut runs: Vec<RunBuilder> = Vec::new();
         let mut sessions = Vec::new();
         for session in 0..SESSIONS {
-            let mut turns = Vec::new();
-            for turn in 0..TURNS {
+            let mut rounds = Vec::new();
+            for round in 0..ROUNDS {
                 let mut appending = Vec::new();
-                let begin = if turn == 0 { 2 } else { u64::from(lot.once_in(2)) };
-                for _ in 0..begin.min(BEGINNING) {
-                    runs.push(Growing::new(runs.len(), session));
+                let begin = if round == 0 {
+                    2
+                } else {
+                    u64::from(random.one_in(2))
+                };
+                for _ in 0..begin.min(MAX_NEW_RUNS) {
+                    runs.push(RunBuilder::new(runs.len(), session));
                     appending.push(runs.len() - 1);
                 }
-                appending.iter().for_each(|run| runs[*run].grow(&mut lot));
-                for _ in 0..lot.within(1..6) {
-                    // Once in a while one run appends twice in a turn.
-                    let run = lot.within(0..runs.len() as u64) as usize;
+                appending.iter().for_each(|run| runs[*run].grow(&mut random));
+                for _ in 0..random.in_range(1..6) {
+                    // Sometimes a run appends twice in a round.
+                    let run = random.in_range(0..runs.len() as u64) as usize;
                     if !runs[run].over {
-                        runs[run].grow(&mut lot);
+                        runs[run].grow(&mut random);
                         appending.push(run);
                     }
                 }
-                turns.push(appending);
+                rounds.push(appending);
             }
-            sessions.push(turns);
+            sessions.push(rounds);
         }
         let runs = runs.into_iter().map(|run| run.appends).collect();
         Self { runs, sessions }
     }
 }
 
-/// A run whose appends are made up.
-struct Growing {
+/// Generates the appends of a run.
+struct RunBuilder {
     number: usize,
     graph: usize,
     seq: u64,
     failed: bool,
     over: bool,
-    appends: Vec<Planned>,
+    appends: Vec<PlannedAppend>,
 }
 
-impl Growing {
+impl RunBuilder {
     fn new(number: usize, graph: usize) -> Self {
         let (seq, failed, over, appends) = (0, false, false, Vec::new());
         Self {
@@ -178,7 +182,7 @@ impl Growing {
         }
     }
 
-    fn grow(&mut self, lot: &mut Lot) {
+    fn grow(&mut self, random: &mut Random) {
         let mut events = Vec::new();
         let begins = self.seq == 0;
         let reopens = std::mem::take(&mut self.failed);
@@ -193,26 +197,28 @@ impl Growing {
         if reopens {
             events.push(Event::RunRetried);
         }
-        // Most events are small; some take several pages, or more than one row.
-        for _ in 0..lot.within(u64::from(!begins)..4) {
-            let length = match lot.within(0..12) {
+        // Most events are small; some need several pages, or more than one row.
+        for _ in 0..random.in_range(u64::from(!begins)..4) {
+            let length = match random.in_range(0..12) {
                 0 => 40_000,
                 1 => 6_000,
-                _ => lot.within(1..300),
+                _ => random.in_range(1..300),
             };
             events.push(line(&"x".repeat(length as usize)));
         }
-        let disposition = match lot.within(0..9) {
-            0 | 1 if !begins => self.ends(&mut events, lot),
+        let disposition = match random.in_range(0..9) {
+            0 | 1 if !begins => self.ends(&mut events, random),
             2 => RunDisposition::Waiting(RunWait {
-                until: lot.once_in(2).then(|| Timestamp(lot.within(1..1_000) as i64)),
+                until: random
+                    .one_in(2)
+                    .then(|| Timestamp(random.in_range(1..1_000) as i64)),
             }),
             3 => RunDisposition::Paused,
             4 if begins => RunDisposition::Queued,
             _ => RunDisposition::Running,
         };
         if matches!(disposition, RunDisposition::Queued) {
-            // Nothing of it has begun.
+            // A queued run has only its first event.
             events.truncate(1);
         }
         let first = self.seq + 1;
@@ -222,19 +228,19 @@ impl Growing {
             Arc::new(EventRecord { seq, at, event })
         });
         let run = run_id(self.number);
-        self.appends.push(Planned {
+        self.appends.push(PlannedAppend {
             begins,
             reopens,
             events: events.collect(),
             disposition,
-            request: lot.once_in(3).then(|| Request {
+            request: random.one_in(3).then(|| Request {
                 to: (!begins).then_some(run),
                 key: format!("key-{}-{first}", self.number).into(),
                 digest: Digest::of(&first.to_be_bytes()),
                 run,
                 seq: self.seq,
             }),
-            snapshot: lot.once_in(4).then(|| RunSnapshot {
+            snapshot: random.one_in(4).then(|| RunSnapshot {
                 seq: self.seq,
                 body: json(&format!(
                     "{{\"seq\":{},\"fill\":\"{}\"}}",
@@ -246,8 +252,8 @@ impl Growing {
         });
     }
 
-    fn ends(&mut self, events: &mut Vec<Event>, lot: &mut Lot) -> RunDisposition {
-        self.failed = lot.once_in(2);
+    fn ends(&mut self, events: &mut Vec<Event>, random: &mut Random) -> RunDisposition {
+        self.failed = random.one_in(2);
         self.over = !self.failed;
         let (status, error) = match self.failed {
             true => (Status::Failed, Some(error())),
@@ -283,13 +289,13 @@ fn line(message: &str) -> Event {
     }
 }
 
-impl Planned {
-    /// Whether the run begins with it.
+impl PlannedAppend {
+    /// Whether it is the first append of its run.
     pub fn begins(&self) -> bool {
         self.begins
     }
 
-    /// The append of the `number`th run, whose outcome is told to `ack`.
+    /// Builds the append of the `number`th run. Its outcome is passed to `ack`.
     pub fn append(&self, number: usize, ack: Arc<dyn Ack>) -> Append {
         let graph = match &self.events[0].event {
             Event::RunStarted { graph, .. } => Some(graph.clone()),
@@ -314,43 +320,43 @@ impl Planned {
     }
 }
 
-/// What was told of a workload, as far as it bears on what must be in the store.
+/// The reports about a workload that decide what the store must contain.
 #[derive(Default)]
-pub struct Account {
+pub struct Reports {
     graphs: BTreeSet<usize>,
     handed: BTreeMap<usize, usize>,
     durable: BTreeMap<usize, usize>,
     refused: BTreeMap<usize, usize>,
-    /// Everything was told.
+    /// Whether the workload has ended.
     pub done: bool,
 }
 
-impl Account {
-    /// What these lines tell. One that was cut short by a death is the last, and says nothing.
-    pub fn of(text: &str) -> Self {
+impl Reports {
+    /// Parses the lines of a process. The last line is ignored if it is incomplete because the process died.
+    pub fn parse(text: &str) -> Self {
         let mut account = Self::default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         for line in whole.lines() {
             match line.parse().unwrap_or_else(|error| panic!("{error}")) {
-                Told::Graph(number) => drop(account.graphs.insert(number)),
-                Told::Handed(run, count) => drop(account.handed.insert(run, count)),
-                Told::Durable(run, count) => {
+                Report::Graph(number) => drop(account.graphs.insert(number)),
+                Report::Handed(run, count) => drop(account.handed.insert(run, count)),
+                Report::Durable(run, count) => {
                     let before = account.durable.insert(run, count).unwrap_or_default();
                     assert!(
                         before < count,
                         "run {run}: append {count} was acknowledged after {before}"
                     );
                 }
-                Told::Refused(run, count) => drop(account.refused.entry(run).or_insert(count)),
-                Told::Done => account.done = true,
-                Told::Opened | Told::Closed => {}
+                Report::Refused(run, count) => drop(account.refused.entry(run).or_insert(count)),
+                Report::Done => account.done = true,
+                Report::Opened | Report::Closed => {}
             }
         }
         account
     }
 
-    /// What is told where everything was taken.
-    pub fn of_all(workload: &Workload) -> Self {
+    /// The reports of a workload whose appends are all durable.
+    pub fn all_durable(workload: &Workload) -> Self {
         let all: BTreeMap<usize, usize> = workload.runs.iter().map(Vec::len).enumerate().collect();
         Self {
             handed: all.clone(),
@@ -360,15 +366,20 @@ impl Account {
         }
     }
 
-    /// Whether something was refused.
+    /// Whether any append was refused.
     pub fn refused(&self) -> bool {
         !self.refused.is_empty()
     }
 
-    /// Checks that a store holds what it must. Answers how many appends of each run it holds.
+    /// Checks the contents of a store. Returns the number of appends of each run in it.
     ///
-    /// With `doubt` an append that was refused may be there nevertheless, see `docs/durability.md`.
-    pub async fn check(&self, workload: &Workload, journal: &dyn Journal, doubt: bool) -> Vec<usize> {
+    /// With `refused_may_exist` a refused append may be in the store nevertheless, see `docs/durability.md`.
+    pub async fn check(
+        &self,
+        workload: &Workload,
+        journal: &dyn Journal,
+        refused_may_exist: bool,
+    ) -> Vec<usize> {
         for number in &self.graphs {
             let kept = journal.graph(&graph(*number).id).await.expect("it can be read");
             assert!(kept.is_some(), "graph {number} was acknowledged and is lost");
@@ -376,21 +387,21 @@ impl Account {
         let mut held = Vec::new();
         for (number, planned) in workload.runs.iter().enumerate() {
             let count = held_of(planned, number, journal).await;
-            let of = |told: &BTreeMap<usize, usize>| told.get(&number).copied();
+            let of = |counts: &BTreeMap<usize, usize>| counts.get(&number).copied();
             let durable = of(&self.durable).unwrap_or_default();
             assert!(
                 count >= durable,
-                "run {number}: {durable} appends were acknowledged and {count} are there"
+                "run {number}: {durable} appends were acknowledged and {count} are in the store"
             );
             let handed = of(&self.handed).unwrap_or_default();
             assert!(
                 count <= handed,
-                "run {number}: {handed} appends were handed over and {count} are there"
+                "run {number}: {handed} appends were submitted and {count} are in the store"
             );
-            if let Some(refused) = of(&self.refused).filter(|_| !doubt) {
+            if let Some(refused) = of(&self.refused).filter(|_| !refused_may_exist) {
                 assert!(
                     count < refused,
-                    "run {number}: append {refused} was refused and {count} are there"
+                    "run {number}: append {refused} was refused and {count} are in the store"
                 );
             }
             held.push(count);
@@ -400,9 +411,8 @@ impl Account {
     }
 }
 
-/// Checks that of a run the store holds whole appends from the first on, and all that belongs to them.
-/// Answers how many.
-async fn held_of(planned: &[Planned], number: usize, journal: &dyn Journal) -> usize {
+/// Checks that the store contains complete appends of a run from the first on, with their rows. Returns their number.
+async fn held_of(planned: &[PlannedAppend], number: usize, journal: &dyn Journal) -> usize {
     let run = run_id(number);
     let mut texts: Vec<String> = Vec::new();
     loop {
@@ -424,11 +434,7 @@ async fn held_of(planned: &[Planned], number: usize, journal: &dyn Journal) -> u
     let mut count = 0;
     while let Some(append) = planned.get(count).filter(|_| !rest.is_empty()) {
         let whole = append.events.len() <= rest.len();
-        assert!(
-            whole,
-            "run {number}: only a part of append {} is there",
-            count + 1
-        );
+        assert!(whole, "run {number}: append {} is incomplete", count + 1);
         let (events, others) = rest.split_at(append.events.len());
         assert!(
             append
@@ -436,14 +442,14 @@ async fn held_of(planned: &[Planned], number: usize, journal: &dyn Journal) -> u
                 .iter()
                 .map(|event| text(event))
                 .eq(events.iter().cloned()),
-            "run {number}: append {} is not as it was made",
+            "run {number}: append {} was changed",
             count + 1
         );
         (rest, count) = (others, count + 1);
     }
     assert!(
         rest.is_empty(),
-        "run {number}: there are events that nobody appended"
+        "run {number}: it has events that were never appended"
     );
     let row = journal.run(run).await.expect("it can be read");
     let Some(last) = planned[..count].last() else {
@@ -486,7 +492,7 @@ async fn held_of(planned: &[Planned], number: usize, journal: &dyn Journal) -> u
     count
 }
 
-/// Checks that the lists name the runs that they must.
+/// Checks that the lists contain the right runs.
 async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal) {
     let last = |number: usize| workload.runs[number][..held[number]].last();
     let of = |status: Status| -> BTreeSet<RunId> {

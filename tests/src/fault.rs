@@ -1,7 +1,7 @@
-//! Faults under the store of a process: writes and syncs that fail, stand still, or end the process.
+//! Injects faults below the store of a process: writes and syncs that fail, stall, or end the process.
 //!
-//! The process is started with a library of ours (`tests/fault/fault.c`) in front of the C library's calls.
-//! It is compiled here, by `cc`, on first use; it works on Linux only.
+//! The library `tests/fault/fault.c` is preloaded into the process and intercepts the calls of the C library. It is
+//! compiled with `cc` on first use and works only on Linux.
 
 use std::{
     ffi::OsString,
@@ -16,15 +16,15 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{PATIENCE, lot::Lot, repository, target};
+use crate::{TIMEOUT, random::Random, repository, target};
 
-/// The bytes that a disk writes as a whole or not at all.
+/// The size in bytes that a disk writes atomically.
 const SECTOR: usize = 512;
 
-/// The files that a store is, beside its lock and what is only in memory.
+/// The suffixes of the store's durable files.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-journal"];
 
-/// The places of the control file's words: `struct control` in `fault.c`.
+/// The positions of the words in the control file: `struct control` in `fault.c`.
 mod word {
     pub(super) const WRITES: u64 = 0;
     pub(super) const SYNCS: u64 = 1;
@@ -38,29 +38,29 @@ mod word {
     pub(super) const COUNT: usize = 9;
 }
 
-/// What is meant by a plan.
+/// The operations that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    /// Writes, and cuts.
+pub enum FaultTarget {
+    /// Writes and truncations.
     Writes = 1,
     /// Syncs.
     Syncs = 2,
-    /// Both, each counted by itself.
+    /// Both, counted separately.
     Both = 3,
 }
 
-/// What is done to a write or a sync.
+/// The effect of a fault on a write or a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Does {
+pub enum FaultAction {
     /// It fails with this error.
     Fail(Errno),
-    /// The process dies instead of it.
+    /// The process dies before it.
     DieBefore,
     /// The process dies right after it.
     DieAfter,
-    /// Half of it is done, and the process dies.
+    /// The process dies after half of the write.
     Tear,
-    /// It stands still until the plan is another one, and is done then.
+    /// It stalls until the plan changes, then it is done.
     Freeze,
 }
 
@@ -69,9 +69,9 @@ pub enum Does {
 pub enum Errno {
     /// EIO: the disk is broken.
     Broken = 5,
-    /// ENOSPC: it is full.
+    /// ENOSPC: the disk is full.
     Full = 28,
-    /// EROFS: it can only be read.
+    /// EROFS: the disk is read-only.
     ReadOnly = 30,
 }
 
@@ -84,8 +84,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Faults under the store at this path, whose folder is there. None happens until it is planned.
-    pub fn under(store: &Path) -> Self {
+    /// Prepares faults for the store at this path, whose folder must exist. No fault happens until it is planned.
+    pub fn new(store: &Path) -> Self {
         let folder = TempDir::new().expect("a folder for the faults");
         let control = File::options()
             .read(true)
@@ -105,7 +105,7 @@ impl Faults {
             library: library("fault"),
             folder,
         };
-        // What is there at the beginning is on the disk.
+        // The initial files count as synced.
         for (file, disk) in faults.files() {
             if file.exists() {
                 fs::copy(file, disk).expect("the store can be read");
@@ -114,8 +114,8 @@ impl Faults {
         faults
     }
 
-    /// What the process is to find in its environment. With `disk` it also keeps what is on the disk for sure,
-    /// see [`Faults::after_power_failure`].
+    /// The environment variables for the process. With `disk` the library also records the synced contents for
+    /// [`Faults::after_power_failure`].
     pub fn environment(&self, disk: bool) -> Vec<(&'static str, OsString)> {
         let mut all: Vec<(&str, OsString)> = vec![
             ("LD_PRELOAD", self.library.clone().into()),
@@ -128,18 +128,18 @@ impl Faults {
         all
     }
 
-    /// From here on this is done to these writes or syncs, counted from 1 since the process began.
-    pub fn plan(&self, of: Of, which: RangeInclusive<u64>, does: Does) {
-        let (action, error) = match does {
-            Does::Fail(errno) => (1, errno as u64),
-            Does::DieBefore => (2, 0),
-            Does::DieAfter => (3, 0),
-            Does::Tear => (4, 0),
-            Does::Freeze => (5, 0),
+    /// Plans a fault for these writes or syncs, counted from 1 since the process started. Replaces the previous plan.
+    pub fn plan(&self, target: FaultTarget, which: RangeInclusive<u64>, action: FaultAction) {
+        let (action, error) = match action {
+            FaultAction::Fail(errno) => (1, errno as u64),
+            FaultAction::DieBefore => (2, 0),
+            FaultAction::DieAfter => (3, 0),
+            FaultAction::Tear => (4, 0),
+            FaultAction::Freeze => (5, 0),
         };
         self.heal();
         for (word, value) in [
-            (word::KINDS, of as u64),
+            (word::KINDS, target as u64),
             (word::FIRST, *which.start()),
             (word::LAST, *which.end()),
             (word::ERROR, error),
@@ -180,7 +180,7 @@ impl Faults {
     pub fn wait_for(&self, holds: impl Fn(&Self) -> bool) -> bool {
         let began = Instant::now();
         while !holds(self) {
-            if began.elapsed() >= PATIENCE {
+            if began.elapsed() >= TIMEOUT {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -188,14 +188,16 @@ impl Faults {
         true
     }
 
-    /// Puts into another folder what a power failure could have left of the store: of every sector, either what
-    /// was synced or what was written since. Without a lot, nothing that was not synced. Answers the store's path there.
-    pub fn after_power_failure(&self, folder: &Path, mut lot: Option<&mut Lot>) -> PathBuf {
+    /// Copies into another folder what a power failure could have left of the store: of every sector, either the synced or
+    /// the latest contents, at random. Without `random`, only synced contents. Returns the path of the copy.
+    pub fn after_power_failure(&self, folder: &Path, mut random: Option<&mut Random>) -> PathBuf {
         let name = |path: &Path| folder.join(path.file_name().expect("a store is a file"));
         for (file, disk) in self.files() {
             let read = |path: &Path| fs::read(path).ok();
-            let left = match (read(&disk), read(&file), lot.as_deref_mut()) {
-                (synced, Some(written), Some(lot)) => Some(mixed(&synced.unwrap_or_default(), &written, lot)),
+            let left = match (read(&disk), read(&file), random.as_deref_mut()) {
+                (synced, Some(written), Some(random)) => {
+                    Some(mixed(&synced.unwrap_or_default(), &written, random))
+                }
                 (synced, _, _) => synced,
             };
             if let Some(left) = left {
@@ -205,7 +207,7 @@ impl Faults {
         name(&self.store)
     }
 
-    /// Each file of the store, and what is on the disk of it.
+    /// Each file of the store with the file of its synced contents.
     fn files(&self) -> impl Iterator<Item = (PathBuf, PathBuf)> {
         SUFFIXES.iter().map(|suffix| {
             let with = |mut path: OsString| {
@@ -233,19 +235,19 @@ impl Faults {
     }
 }
 
-/// Of every sector one of its two contents, and one of the two lengths.
-fn mixed(synced: &[u8], written: &[u8], lot: &mut Lot) -> Vec<u8> {
-    let length = match lot.once_in(2) {
+/// Picks one of two contents for every sector, and one of the two lengths.
+fn mixed(synced: &[u8], written: &[u8], random: &mut Random) -> Vec<u8> {
+    let length = match random.one_in(2) {
         true => synced.len(),
         false => written.len(),
     };
     let mut left = vec![0; length];
     for (at, sector) in left.chunks_mut(SECTOR).enumerate() {
-        let from = match lot.once_in(2) {
+        let from = match random.one_in(2) {
             true => synced,
             false => written,
         };
-        // A sector that was never written holds nothing.
+        // A sector that was never written is zero.
         if let Some(from) = from.get(at * SECTOR..) {
             let length = from.len().min(sector.len());
             sector[..length].copy_from_slice(&from[..length]);
@@ -254,7 +256,7 @@ fn mixed(synced: &[u8], written: &[u8], lot: &mut Lot) -> Vec<u8> {
     left
 }
 
-/// The library, compiled where it is not there.
+/// The path of a preload library. Compiles it if necessary.
 fn library(name: &str) -> PathBuf {
     let source = repository().join(format!("tests/fault/{name}.c"));
     let text = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
@@ -266,7 +268,7 @@ fn library(name: &str) -> PathBuf {
         return library;
     }
     fs::create_dir_all(&folder).expect("the target folder can be written");
-    // Tests that begin at once do not see each other's half of it.
+    // Concurrent tests do not see each other's partial file.
     let own = TempDir::new_in(&folder).expect("the target folder can be written");
     let made = own.path().join("fault.so");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
@@ -293,8 +295,8 @@ fn library(name: &str) -> PathBuf {
     library
 }
 
-/// What a process is to find in its environment so that reads of the files in a folder stand still, for as long as the
-/// file `gate` is there. Linux only.
+/// The environment variables that make a process stall when it reads files of a folder, as long as the file `gate` exists.
+/// Linux only.
 pub fn stalled(folder: &Path, gate: &Path) -> Vec<(&'static str, OsString)> {
     let folder = fs::canonicalize(folder).expect("the folder is there");
     vec![

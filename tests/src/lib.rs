@@ -1,13 +1,23 @@
-//! The harness of the end-to-end tests: a real server process, a real HTTP client and a real
-//! WebSocket client. What is missing (the binary, a component) is a failure that says what to run.
+//! Support for Heddle's tests. The end-to-end tests use [`Server`]: a real server process with an HTTP and a WebSocket
+//! client. Tests of the engine without components use [`functions`]. Other modules:
+//!
+//! - [`openapi`] checks every response against the server's own description
+//! - [`fault`] injects faults below a store, and [`appends`] is the workload for them
+//! - [`random`] is the seeded generator of the simulation and the crash tests
+//! - [`stub`] and [`registry`] are other servers that Heddle calls
+//! - [`docs`] runs the code of the documentation
+//! - [`measured`] starts a server for the programs `load` and `neighbours`
+//!
+//! If the binary or a component is missing, a test fails with the command that builds it.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 pub mod appends;
-pub mod described;
 pub mod docs;
 pub mod fault;
 pub mod functions;
-pub mod lot;
+pub mod measured;
+pub mod openapi;
+pub mod random;
 pub mod registry;
 pub mod stub;
 
@@ -20,68 +30,68 @@ use std::{
     time::{Duration, Instant},
 };
 
-use described::Description;
 use futures_util::StreamExt;
+use openapi::OpenApi;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
 
-/// What the server of this process's tests says of itself: all of them are started from the same binary.
-static DESCRIPTION: OnceLock<Description> = OnceLock::new();
+/// The OpenAPI description. All servers of a test process are started from the same binary and share it.
+static OPENAPI: OnceLock<OpenApi> = OnceLock::new();
 
-/// How long anything in a test may take before it counts as hung.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit after which an operation of a test counts as hung.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server process with a store of its own; it is killed when it is dropped.
+/// A server process with its own store. It is killed on drop.
 pub struct Server {
     child: Child,
-    /// Where it listens: `127.0.0.1:PORT`.
+    /// The address: `127.0.0.1:PORT`.
     pub address: String,
-    /// What it wrote to stderr.
+    /// Its stderr so far.
     pub log: Arc<Mutex<String>>,
-    /// Told when there is more in the log.
+    /// Notified when the log grows.
     logged: Arc<Condvar>,
-    place: Place,
+    config: ServerConfig,
 }
 
-/// Where a server's things are, and what it is started with.
+/// The files, arguments and environment of a server.
 #[derive(Clone)]
-pub struct Place {
+pub struct ServerConfig {
     folder: Arc<TempDir>,
     /// The store's file.
     pub store: PathBuf,
-    /// Further arguments.
+    /// Additional arguments.
     pub arguments: Vec<String>,
-    /// Further variables of its environment.
+    /// Additional environment variables.
     pub environment: Vec<(&'static str, OsString)>,
 }
 
-/// An answer: its status, its content type and its body.
+/// An HTTP response.
 #[derive(Debug)]
-pub struct Answer {
-    /// The HTTP status.
+pub struct Response {
+    /// The status code.
     pub status: u16,
-    /// The content type.
+    /// The `content-type` header, empty if absent.
     pub content_type: String,
-    /// The value of the `location` header.
+    /// The `location` header, empty if absent.
     pub location: String,
     /// The body as text.
     pub text: String,
 }
 
-impl Answer {
+impl Response {
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// The body, which must be a success.
+    /// The body as JSON. The status must be 2xx.
     pub fn ok(self) -> Value {
         assert!((200..300).contains(&self.status), "{self:?}");
         self.json()
     }
 
-    /// The body, which must be an RFC 9457 problem of this status with a detail.
+    /// The body as JSON. It must be an RFC 9457 problem with this status and a detail.
     pub fn problem(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.content_type, "application/problem+json", "{self:?}");
@@ -101,7 +111,7 @@ impl Answer {
     }
 }
 
-/// The folder that everything is built into.
+/// The target folder of the workspace.
 pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let profile = test
@@ -118,21 +128,21 @@ pub fn repository() -> &'static Path {
         .expect("tests/ is in the repository")
 }
 
-/// A file that must be there; else `make` says what makes it.
-fn present(path: PathBuf, make: &str) -> PathBuf {
+/// Checks that a file exists. `make` is the command that builds it.
+fn require(path: PathBuf, make: &str) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `{make}` first", path.display());
     path
 }
 
-/// The component of a sample or a fixture.
+/// The path of the component of a sample or a fixture.
 pub fn component(name: &str) -> PathBuf {
-    present(
+    require(
         target().join("plugins").join(format!("{name}.wasm")),
         "cargo xtask plugins",
     )
 }
 
-/// The `heddle` binary: HEDDLE_BIN, or the one beside the tests.
+/// The `heddle` binary: HEDDLE_BIN, or the one next to the tests.
 pub fn heddle() -> PathBuf {
     match std::env::var_os("HEDDLE_BIN") {
         Some(path) => path.into(),
@@ -142,7 +152,7 @@ pub fn heddle() -> PathBuf {
                 .ancestors()
                 .find(|folder| folder.join("deps").is_dir())
                 .expect("tests are in deps");
-            present(folder.join("heddle"), "cargo build -p heddle-cli")
+            require(folder.join("heddle"), "cargo build -p heddle-cli")
         }
     }
 }
@@ -153,57 +163,57 @@ impl Server {
         Self::start_with(&[])
     }
 
-    /// Starts a server with further arguments.
+    /// Starts a server with additional arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
-        let mut place = Place::default();
+        let mut config = ServerConfig::default();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned());
-        place.arguments.extend(arguments);
-        Self::start_at(place)
+        config.arguments.extend(arguments);
+        Self::start_with_config(config)
     }
 
-    /// Starts a server in a place.
-    pub fn start_at(place: Place) -> Self {
-        Self::launch(Self::command(&place), place)
+    /// Starts a server with a configuration.
+    pub fn start_with_config(config: ServerConfig) -> Self {
+        Self::launch(Self::command(&config), config)
     }
 
-    /// Starts a server in a place, and waits only until its address is bound: it may not be ready.
-    pub fn start_unready(place: Place) -> Self {
-        Self::launch_until(Self::command(&place), place, "starting on http://")
+    /// Starts a server and waits only until its address is bound. The server may not be ready.
+    pub fn start_unready(config: ServerConfig) -> Self {
+        Self::launch_until(Self::command(&config), config, "starting on http://")
     }
 
-    fn command(place: &Place) -> Command {
+    fn command(config: &ServerConfig) -> Command {
         let mut serve = Command::new(heddle());
         serve
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-            .arg(format!("sqlite:{}", place.store.display()))
+            .arg(format!("sqlite:{}", config.store.display()))
             .arg("--plugins")
-            .arg(place.folder.path().join("plugins"))
-            .args(&place.arguments)
-            .envs(place.environment.iter().map(|(name, value)| (name, value)))
+            .arg(config.folder.path().join("plugins"))
+            .args(&config.arguments)
+            .envs(config.environment.iter().map(|(name, value)| (name, value)))
             .env("NO_COLOR", "1");
         serve
     }
 
-    /// Starts a command that serves, and waits until it is ready.
-    pub fn launch(serve: Command, place: Place) -> Self {
-        Self::launch_until(serve, place, "listening on http://")
+    /// Starts a server command and waits until it is ready.
+    pub fn launch(serve: Command, config: ServerConfig) -> Self {
+        Self::launch_until(serve, config, "listening on http://")
     }
 
-    /// Starts a command that serves, and waits until it logs this text with its address.
-    fn launch_until(mut serve: Command, place: Place, text: &'static str) -> Self {
+    /// Starts a server command and waits until it logs this text with its address.
+    fn launch_until(mut serve: Command, config: ServerConfig, text: &'static str) -> Self {
         let mut child = serve
             .stderr(Stdio::piped())
             .spawn()
             .expect("the heddle binary starts");
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        let (told, address) = std::sync::mpsc::channel();
+        let (address_sender, address) = std::sync::mpsc::channel();
         let logged = Arc::new(Condvar::new());
-        let (kept, tell) = (log.clone(), logged.clone());
+        let (kept, notify) = (log.clone(), logged.clone());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once(text) {
-                    let _ = told.send(
+                    let _ = address_sender.send(
                         rest.split([' ', '/'])
                             .next()
                             .map(|address| address.trim_end_matches(':'))
@@ -214,19 +224,19 @@ impl Server {
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
                 kept.push('\n');
-                tell.notify_all();
+                notify.notify_all();
             }
         });
-        let address = address.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let address = address.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
             let _ = child.kill();
-            panic!("the server did not come up:\n{}", log.lock().unwrap())
+            panic!("the server did not start:\n{}", log.lock().unwrap())
         });
         Self {
             child,
             address,
             log,
             logged,
-            place,
+            config,
         }
     }
 
@@ -234,7 +244,7 @@ impl Server {
     pub fn until_logged(&self, text: &str) {
         let log = self.log.lock().unwrap();
         let not_yet = |log: &mut String| !log.contains(text);
-        let (log, waited) = self.logged.wait_timeout_while(log, PATIENCE, not_yet).unwrap();
+        let (log, waited) = self.logged.wait_timeout_while(log, TIMEOUT, not_yet).unwrap();
         // Dropping the server shows the log.
         drop(log);
         assert!(!waited.timed_out(), "`{text}` is not in the log");
@@ -242,15 +252,15 @@ impl Server {
 
     /// The folder with the store and the plugins.
     pub fn folder(&self) -> &Path {
-        self.place.folder.path()
+        self.config.folder.path()
     }
 
-    /// Where it was started.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// The configuration of the server.
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
     }
 
-    /// The id of the server's process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -267,20 +277,20 @@ impl Server {
         ended.is_some()
     }
 
-    /// Starts the server again on the same store; it must have ended.
+    /// Starts the server again on the same store. The process must have ended.
     pub fn restart(self) -> Self {
-        let place = self.place.clone();
-        self.restart_at(place)
+        let config = self.config.clone();
+        self.restart_with_config(config)
     }
 
-    /// Starts the server again in another place; it must have ended.
-    pub fn restart_at(mut self, place: Place) -> Self {
+    /// Starts the server again with another configuration. The process must have ended.
+    pub fn restart_with_config(mut self, config: ServerConfig) -> Self {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        Self::start_at(place)
+        Self::start_with_config(config)
     }
 
-    /// Sends a signal (`TERM`, `INT`) and waits for the end: the exit code, and how long it took.
+    /// Sends a signal (`TERM`, `INT`) and waits for the end. Returns the exit code and the time that it took.
     pub fn stop(&mut self, signal: &str) -> (Option<i32>, Duration) {
         let began = Instant::now();
         let sent = Command::new("kill")
@@ -288,7 +298,7 @@ impl Server {
             .status()
             .expect("kill runs");
         assert!(sent.success());
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < TIMEOUT {
             if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
                 return (status.code(), began.elapsed());
             }
@@ -302,21 +312,21 @@ impl Server {
     }
 
     /// GETs a path.
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         self.get_with(path, &[])
     }
 
     /// GETs a path with headers.
-    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let mut request = agent().get(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.described("get", path, read(request.call()))
+        self.checked("get", path, read(request.call()))
     }
 
     /// POSTs JSON.
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, path: &str, body: &Value) -> Response {
         self.post_with(
             path,
             body.to_string().as_bytes(),
@@ -325,75 +335,78 @@ impl Server {
     }
 
     /// POSTs bytes with headers.
-    pub fn post_with(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+    pub fn post_with(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Response {
         let mut request = agent().post(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.described("post", path, read(request.send(body)))
+        self.checked("post", path, read(request.send(body)))
     }
 
     /// PUTs JSON.
-    pub fn put(&self, path: &str, body: &Value) -> Answer {
+    pub fn put(&self, path: &str, body: &Value) -> Response {
         let request = agent()
             .put(self.url(path))
             .header("content-type", "application/json");
-        self.described("put", path, read(request.send(body.to_string())))
+        self.checked("put", path, read(request.send(body.to_string())))
     }
 
     /// DELETEs a path.
-    pub fn delete(&self, path: &str) -> Answer {
-        self.described("delete", path, read(agent().delete(self.url(path)).call()))
+    pub fn delete(&self, path: &str) -> Response {
+        self.checked("delete", path, read(agent().delete(self.url(path)).call()))
     }
 
-    /// The answer, once it was found to be as the server's description says.
-    fn described(&self, method: &str, path: &str, answer: Answer) -> Answer {
-        self.description().check(method, path, &answer);
-        answer
+    /// Checks a response against the server's description.
+    fn checked(&self, method: &str, path: &str, response: Response) -> Response {
+        self.openapi().check_response(method, path, &response);
+        response
     }
 
-    /// What the server says of itself, and what was seen of it in this process.
-    pub fn description(&self) -> &'static Description {
-        DESCRIPTION.get_or_init(|| {
-            let described = read(agent().get(self.url("/openapi.json")).call());
-            Description::new(described.ok())
+    /// The server's OpenAPI description with the responses checked in this process.
+    pub fn openapi(&self) -> &'static OpenApi {
+        OPENAPI.get_or_init(|| {
+            let document = read(agent().get(self.url("/openapi.json")).call());
+            OpenApi::new(document.ok())
         })
     }
 
-    /// Creates a graph and gives its id.
+    /// Creates a graph and returns its id.
     pub fn create(&self, graph: &Value) -> String {
-        let answer = self.post("/graph/create", graph).ok();
-        answer["graph_id"].as_str().expect("a graph has an id").to_owned()
+        let response = self.post("/graph/create", graph).ok();
+        response["graph_id"]
+            .as_str()
+            .expect("a graph has an id")
+            .to_owned()
     }
 
-    /// Creates the graph of a file of the repository and gives its id.
+    /// Creates the graph of a file of the repository and returns its id.
     pub fn create_file(&self, path: &str) -> String {
         let text = std::fs::read_to_string(repository().join(path)).expect("a graph file");
         self.create(&serde_json::from_str(&text).expect("a graph file is JSON"))
     }
 
-    /// Starts a run and gives its id.
+    /// Starts a run and returns its id.
     pub fn start_run(&self, graph: &str, state: &Value) -> String {
-        let answer = self
+        let response = self
             .post("/graph/run", &json!({"graph_id": graph, "initial_state": state}))
             .ok();
-        answer["run_id"].as_str().expect("a run has an id").to_owned()
+        response["run_id"].as_str().expect("a run has an id").to_owned()
     }
 
-    /// Runs a graph to its end and gives what `/graph/state` tells.
+    /// Runs a graph to its end and returns `/graph/state`.
     pub fn run(&self, graph: &str, state: &Value) -> Value {
         let run = self.start_run(graph, state);
         self.wait(&run)
     }
 
-    /// Waits for a run's end on its event stream and gives what `/graph/state` tells.
+    /// Waits for the end of a run on its WebSocket and returns `/graph/state`.
     pub fn wait(&self, run: &str) -> Value {
         let (_, close) = self.watch(run, "");
         assert_eq!(close.0, 1000, "run {run}: {close:?}");
         self.get(&format!("/graph/state/{run}")).ok()
     }
 
-    /// Everything that the WebSocket of a run sends, and the code and reason of its close.
+    /// All messages of a run's WebSocket, and the code and reason of its close.
     pub fn watch(&self, run: &str, query: &str) -> (Vec<Value>, (u16, String)) {
         let url = format!("ws://{}/ws/logs/{run}{query}", self.address);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -401,34 +414,31 @@ impl Server {
             .build()
             .unwrap();
         let (events, close) = runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, watch(&url))
+            tokio::time::timeout(TIMEOUT, watch(&url))
                 .await
                 .unwrap_or_else(|_| panic!("{url} hung"))
         });
-        events
-            .iter()
-            .for_each(|event| self.description().check_event(event));
+        events.iter().for_each(|event| self.openapi().check_event(event));
         (events, close)
     }
 }
 
 impl Server {
-    /// Everything that the WebSocket of a run sends, where `begun` is called once it has sent something. Nothing is
-    /// read meanwhile.
+    /// All messages of a run's WebSocket. `begun` is called after the first message; nothing is read during the call.
     pub fn watch_from(&self, run: &str, begun: impl FnOnce()) -> Vec<Value> {
         let url = format!("ws://{}/ws/logs/{run}", self.address);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         let mut socket = runtime.block_on(async {
             let (mut socket, _) = tokio_tungstenite::connect_async(&url)
                 .await
                 .expect("the socket opens");
-            let first = tokio::time::timeout(PATIENCE, socket.next()).await;
+            let first = tokio::time::timeout(TIMEOUT, socket.next()).await;
             if let Ok(Some(Ok(Message::Text(text)))) = first {
-                told.push(serde_json::from_str(&text).expect("a message is JSON"));
+                messages.push(serde_json::from_str(&text).expect("a message is JSON"));
             }
             socket
         });
@@ -437,26 +447,26 @@ impl Server {
             let rest = async {
                 while let Some(Ok(message)) = socket.next().await {
                     if let Message::Text(text) = message {
-                        told.push(serde_json::from_str(&text).expect("a message is JSON"));
+                        messages.push(serde_json::from_str(&text).expect("a message is JSON"));
                     }
                 }
             };
-            let ended = tokio::time::timeout(PATIENCE, rest).await;
+            let ended = tokio::time::timeout(TIMEOUT, rest).await;
             ended.unwrap_or_else(|_| panic!("{url} hung"));
         });
-        told
+        messages
     }
 }
 
-impl Place {
+impl ServerConfig {
     /// The folder with the plugins.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 }
 
-impl Default for Place {
-    /// A folder with the samples and the fixtures among its plugins, and no store yet.
+impl Default for ServerConfig {
+    /// A new folder with the samples and the fixtures as plugins, without a store.
     fn default() -> Self {
         let folder = Arc::new(TempDir::new().expect("a folder for the store"));
         let plugins = folder.path().join("plugins");
@@ -478,14 +488,14 @@ impl Default for Place {
             )
             .unwrap();
         }
-        // The tests share one cache of compiled plugins, as the servers of one machine would.
+        // The tests share one cache of compiled plugins, like the servers of one machine.
         let shared = |name: &str| target().join(name).display().to_string();
         let cache = [
             "--cache".to_owned(),
             shared("test-cache"),
             "--cache-key".to_owned(),
             shared("test-cache.key"),
-            // Beside many other tests, compiling an interpreter may take minutes.
+            // While many other tests run, compiling an interpreter may take minutes.
             "--compile-timeout".to_owned(),
             "600".to_owned(),
         ];
@@ -508,8 +518,8 @@ impl Drop for Server {
     }
 }
 
-/// Reads a WebSocket until an event comes that is looked for.
-pub fn until(url: &str, wanted: impl Fn(&Value) -> bool) {
+/// Reads a WebSocket until an event matches.
+pub fn wait_for_event(url: &str, wanted: impl Fn(&Value) -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -527,10 +537,10 @@ pub fn until(url: &str, wanted: impl Fn(&Value) -> bool) {
         }
         false
     };
-    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, found).await });
+    let found = runtime.block_on(async { tokio::time::timeout(TIMEOUT, found).await });
     assert!(
         found.unwrap_or_else(|_| panic!("{url} hung")),
-        "{url} closed before it came"
+        "{url} closed before the event"
     );
 }
 
@@ -539,7 +549,7 @@ pub async fn watch(url: &str) -> (Vec<Value>, (u16, String)) {
     watch_and(url, |_| {}).await
 }
 
-/// Reads a WebSocket to its close, and calls `seen` with each event as it comes.
+/// Reads a WebSocket to its close and calls `seen` with each event.
 pub async fn watch_and(url: &str, mut seen: impl FnMut(&Value)) -> (Vec<Value>, (u16, String)) {
     let mut events = Vec::new();
     let close = read_socket(url, |event| {
@@ -550,7 +560,7 @@ pub async fn watch_and(url: &str, mut seen: impl FnMut(&Value)) -> (Vec<Value>, 
     (events, close)
 }
 
-/// Reads a WebSocket to its close, and adds to `seen` what it sends. Nothing where it does not open.
+/// Reads a WebSocket to its close and adds its messages to `seen`. None if the connection fails.
 pub async fn follow(url: &str, seen: &mut Vec<Value>) -> Option<(u16, String)> {
     read_socket(url, |event| seen.push(event)).await
 }
@@ -568,8 +578,8 @@ async fn read_socket(url: &str, mut seen: impl FnMut(Value)) -> Option<(u16, Str
     Some((1006, "the connection broke".to_owned()))
 }
 
-/// POSTs JSON to a server that may be gone, with an idempotency key. Nothing where no whole answer came.
-pub fn try_post(address: &str, path: &str, body: &Value, key: &str) -> Option<Answer> {
+/// POSTs JSON with an idempotency key to a server that may be down. None without a complete response.
+pub fn try_post(address: &str, path: &str, body: &Value, key: &str) -> Option<Response> {
     let request = agent()
         .post(format!("http://{address}{path}"))
         .header("content-type", "application/json")
@@ -580,16 +590,16 @@ pub fn try_post(address: &str, path: &str, body: &Value, key: &str) -> Option<An
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
+        .timeout_global(Some(TIMEOUT))
         .build()
         .into()
 }
 
-fn read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
-    try_read(result).expect("the server answers")
+fn read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Response {
+    try_read(result).expect("the server responds")
 }
 
-fn try_read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, ureq::Error> {
+fn try_read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Response, ureq::Error> {
     let mut response = result?;
     let header = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -598,7 +608,7 @@ fn try_read(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Re
     let (content_type, location) = (header("content-type"), header("location"));
     let mut text = String::new();
     response.body_mut().as_reader().read_to_string(&mut text)?;
-    Ok(Answer {
+    Ok(Response {
         status: response.status().as_u16(),
         content_type,
         location,

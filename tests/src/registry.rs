@@ -1,4 +1,4 @@
-//! A registry of components: Debian's `docker-registry`, on loopback, with a folder of its own.
+//! A registry of components for tests: Debian's `docker-registry` on loopback, with its own folder.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,21 +8,21 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{PATIENCE, stub::tls_file};
+use crate::{TIMEOUT, stub::tls_file};
 
 /// A password file with the user `heddle` whose password is `secret` (bcrypt).
 const USERS: &str = "heddle:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
-/// A registry's process; it is killed when it is dropped.
+/// A registry process that is killed on drop.
 pub struct Registry {
     child: Child,
-    /// Where it listens: `127.0.0.1:PORT`.
+    /// The address: `127.0.0.1:PORT`.
     pub address: String,
     folder: TempDir,
 }
 
 impl Registry {
-    /// Starts a registry that lets anybody pull and push.
+    /// Starts a registry without authentication.
     pub fn start() -> Self {
         Self::start_with("", "")
     }
@@ -65,19 +65,20 @@ impl Registry {
                 )
             });
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        let (told, address) = std::sync::mpsc::channel();
+        let (address_sender, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut log = String::new();
             for line in stderr.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on ") {
-                    let _ = told.send(rest.split(['"', ' ', ',']).next().unwrap_or_default().to_owned());
+                    let _ = address_sender
+                        .send(rest.split(['"', ' ', ',']).next().unwrap_or_default().to_owned());
                 }
                 log += &line;
             }
-            // Nobody waits for it any more, unless it ended before it listened.
-            let _ = told.send(format!("nowhere: {log}"));
+            // The receiver is gone unless the registry exited before it listened.
+            let _ = address_sender.send(format!("nowhere: {log}"));
         });
-        let address = address.recv_timeout(PATIENCE).unwrap_or_default();
+        let address = address.recv_timeout(TIMEOUT).unwrap_or_default();
         if !address.starts_with("127.0.0.1:") {
             let _ = child.kill();
             panic!("the registry did not come up: {address}");
@@ -89,12 +90,12 @@ impl Registry {
         }
     }
 
-    /// A reference to a repository and tag of it.
+    /// A reference to a repository and tag in this registry.
     pub fn reference(&self, rest: &str) -> String {
         format!("oci://{}/{rest}", self.address)
     }
 
-    /// The file in which it keeps what has this digest (`sha256:…`).
+    /// The file that stores the content with this digest (`sha256:…`).
     pub fn file(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").expect("a digest is a SHA-256");
         let blobs = Path::new("data/docker/registry/v2/blobs/sha256");

@@ -1,4 +1,4 @@
-//! An HTTP server of the tests' own, with or without TLS: it keeps what it was asked and answers what a test says.
+//! A stub HTTP server, with or without TLS: it records the requests and returns the replies of a test.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -13,7 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-/// What a stub was asked.
+/// A request that a stub received.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.
@@ -25,7 +25,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// What a stub answers.
+/// The reply of a stub.
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
@@ -33,11 +33,11 @@ pub struct Reply {
     body: Vec<u8>,
 }
 
-/// A server that runs as long as its process.
+/// A server that runs until its process ends.
 pub struct Stub {
-    /// Where it listens.
+    /// The address.
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
@@ -52,7 +52,7 @@ impl Request {
 }
 
 impl Reply {
-    /// An answer of this status and content type.
+    /// A reply with this status and content type.
     pub fn new(status: u16, kind: &str, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
@@ -61,12 +61,12 @@ impl Reply {
         }
     }
 
-    /// JSON.
+    /// A reply with status 200 and a JSON body.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::new(200, "application/json", value.to_string())
     }
 
-    /// The same with another header.
+    /// Adds a header.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push_str(&format!("{name}: {value}\r\n"));
         self
@@ -74,12 +74,12 @@ impl Reply {
 }
 
 impl Stub {
-    /// Answers in plain HTTP.
+    /// Starts a stub for plain HTTP.
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::listen(None, Arc::new(answer))
     }
 
-    /// Answers over TLS, as `localhost` and 127.0.0.1, with a certificate that [`authority`] signed.
+    /// Starts a stub for TLS on `localhost` and 127.0.0.1, with a certificate that [`authority`] signed.
     pub fn start_tls(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let certificates = CertificateDer::pem_file_iter(tls_file("server.pem"))
             .and_then(Iterator::collect)
@@ -97,23 +97,23 @@ impl Stub {
     fn listen(tls: Option<Arc<ServerConfig>>, answer: Arc<Handler>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it listens");
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let kept = asked.clone();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = requests.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (tls, answer, kept) = (tls.clone(), answer.clone(), kept.clone());
                 std::thread::spawn(move || {
-                    // A client that goes away is the test's own matter.
+                    // The test decides whether a disconnected client is an error.
                     let _ = converse(stream, tls, &*answer, &kept);
                 });
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
-    /// Everything that it was asked so far.
-    pub fn asked(&self) -> Vec<Request> {
-        self.asked.lock().expect("no panic under this lock").clone()
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().expect("no panic under this lock").clone()
     }
 }
 

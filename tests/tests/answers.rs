@@ -1,5 +1,5 @@
-//! What commands answer where there is little to say, or something is wrong with what they were given: the exit code,
-//! the name of what was wrong, and a word on stderr for a list that is empty.
+//! Commands with little to report or with invalid input: the exit code, the name of the problem, and a note on stderr
+//! for an empty list.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::{Command, Output};
@@ -193,7 +193,7 @@ fn the_items_around_a_step_or_a_wait_are_shown_from_the_outermost() {
     let over = json!({"over": "state.rows", "as": "row", "graph": "row", "into": "out"});
     let graph = server.create(&json!({"nodes": {"rows": {"map": over}}}));
     let id = server.start_run(&graph, &json!({"rows": {"r/1": [1], "r\"2": [2, 3]}}));
-    heddle_tests::until(&format!("ws://{}/ws/logs/{id}", server.address), |event| {
+    heddle_tests::wait_for_event(&format!("ws://{}/ws/logs/{id}", server.address), |event| {
         event["step"] == 11 && event["type"] == "step_started"
     });
     let place = |item: &Value| (item["node"].clone(), item["index"].clone(), item["key"].clone());
@@ -220,7 +220,7 @@ fn the_items_around_a_step_or_a_wait_are_shown_from_the_outermost() {
         (&last["item"], &last["outer_items"][0]),
         (&last["items"][1], &last["items"][0])
     );
-    // The page of the last step alone has no other step's event.
+    // The page of the last step contains no event of another step.
     let step = last["step"].as_u64().unwrap();
     for query in ["", &format!("?after={}", step - 1)] {
         let steps = steps_of(&server, &id, query);

@@ -1,4 +1,4 @@
-//! A new version of a plugin on the recorded steps of runs.
+//! Backtests: a new version of a plugin runs the recorded steps of runs.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::{Command, Output};
@@ -30,28 +30,28 @@ fn the_same_version_gives_the_same_outcomes_and_a_different_one_is_compared() {
 
     let same = backtest(&server, &[&bench, "--json", "--runs", &runs[0], &runs[1]]);
     assert_eq!(same.status.code(), Some(0), "{same:?}");
-    let told = report(&same);
-    // Ten in the line; a hundred rounds and one of the two ends.
+    let result = report(&same);
+    // Ten nodes in sequence; a hundred rounds and one of the two ends.
     assert_eq!(
-        (&told["attempts"], &told["runs"], &told["differences"]),
+        (&result["attempts"], &result["runs"], &result["differences"]),
         (&json!(111), &json!(2), &json!([]))
     );
     let newest = backtest(&server, &[&bench, "--last", "1", "--graph", "w2"]);
-    let told = String::from_utf8_lossy(&newest.stdout);
+    let result = String::from_utf8_lossy(&newest.stdout);
     assert!(
-        told.contains("0 of 101 calls in 1 runs have another outcome"),
+        result.contains("0 of 101 calls in 1 runs have another outcome"),
         "{newest:?}"
     );
 
-    // Another component in the plugin's place: it counts under a key of its own, and has no `touch`.
+    // A different component with the plugin's name: its counter has another key, and it has no `touch`.
     let basics = component("basics").display().to_string();
     let other = backtest(
         &server,
         &[&basics, "--name", "bench", "--json", "--runs", &runs[1]],
     );
     assert_eq!(other.status.code(), Some(1), "{other:?}");
-    let told = report(&other);
-    let differences = told["differences"].as_array().unwrap();
+    let result = report(&other);
+    let differences = result["differences"].as_array().unwrap();
     assert_eq!(differences.len(), 101);
     assert_eq!(
         differences[0]["recorded"],
@@ -86,7 +86,7 @@ fn recorded_steps_are_read_from_an_exported_file_without_a_server() {
     let file = file.display().to_string();
     drop(server);
 
-    // Randomness, a failed attempt and a map's items come out the same, bit for bit.
+    // Randomness, a failed attempt and the items of a map give identical results.
     for (plugin, attempts) in [("fixtures/hostile", 1), ("basics", 2), ("bench", 3)] {
         let plugin = component(plugin).display().to_string();
         let output = Command::new(heddle())
@@ -94,14 +94,14 @@ fn recorded_steps_are_read_from_an_exported_file_without_a_server() {
             .env("HEDDLE_SERVER", "http://127.0.0.1:9")
             .output()
             .unwrap();
-        let told = report(&output);
+        let result = report(&output);
         assert_eq!(
-            (&told["attempts"], &told["differences"]),
+            (&result["attempts"], &result["differences"]),
             (&json!(attempts), &json!([])),
             "{plugin}"
         );
     }
-    // Of a file that was cut off, it is told that it was.
+    // A truncated file is reported as such.
     let lines = std::fs::read_to_string(&file).unwrap();
     let (lines, all) = (lines.lines().collect::<Vec<_>>(), lines.lines().count());
     let cut = folder.path().join("cut.ndjson");
@@ -117,8 +117,8 @@ fn recorded_steps_are_read_from_an_exported_file_without_a_server() {
             ])
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_ne!(output.status.code(), Some(0), "{told}");
+        let result = String::from_utf8_lossy(&output.stderr);
+        assert_ne!(output.status.code(), Some(0), "{result}");
         let expected = match kept {
             1 => "the run's events are not there".to_owned(),
             kept => format!(
@@ -127,7 +127,7 @@ fn recorded_steps_are_read_from_an_exported_file_without_a_server() {
                 all - 1
             ),
         };
-        assert!(told.contains(&expected), "{told}");
+        assert!(result.contains(&expected), "{result}");
     }
     let starter = component("starter").display().to_string();
     let none = Command::new(heddle())
@@ -135,6 +135,6 @@ fn recorded_steps_are_read_from_an_exported_file_without_a_server() {
         .output()
         .unwrap();
     assert_eq!(none.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&none.stderr);
-    assert!(told.contains("none called a function of `starter`"), "{told}");
+    let result = String::from_utf8_lossy(&none.stderr);
+    assert!(result.contains("none called a function of `starter`"), "{result}");
 }

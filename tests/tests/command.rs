@@ -1,4 +1,4 @@
-//! The `heddle` command against a running server: what it prints, and how it exits.
+//! The `heddle` command against a running server: its output and exit codes.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::{Command, Output};
@@ -45,10 +45,10 @@ fn a_plugin_is_added_and_listed() {
     let elsewhere = component("fixtures/elsewhere").display().to_string();
     let refused = run(&server, &["plugin", "add", &elsewhere, "--name", "elsewhere"]);
     assert_eq!(refused.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&refused.stderr);
+    let printed = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        told.starts_with("error: ") && told.contains("nothing is fetched"),
-        "{told}"
+        printed.starts_with("error: ") && printed.contains("nothing is fetched"),
+        "{printed}"
     );
 }
 
@@ -98,16 +98,16 @@ fn errors_are_printed_on_stderr_with_an_exit_code() {
     let broken = server.folder().join("graph.json");
     std::fs::write(&broken, r#"{"nodes": {"extrakt": {}}}"#).unwrap();
     let refused = run(&server, &["graph", "create", &broken.display().to_string()]);
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        told.contains("graph.json:1:12: error: ") && told.contains("extract"),
-        "{told}"
+        printed.contains("graph.json:1:12: error: ") && printed.contains("extract"),
+        "{printed}"
     );
     assert_eq!(
-        told.matches("(/nodes/extrakt)").count(),
+        printed.matches("(/nodes/extrakt)").count(),
         1,
-        "it is told once: {told}"
+        "it is reported once: {printed}"
     );
 
     std::fs::write(&broken, r#"{"name": "bad", "nodes": {"panic": {}}}"#).unwrap();
@@ -170,14 +170,14 @@ fn a_graph_is_written_in_yaml_and_its_run_signalled() {
         "{sent}"
     );
     let watched = stdout(&run(&server, &["watch", started.trim()]));
-    for told in [
+    for printed in [
         "Publish it?",
         "heddle signal ",
         "signal on received",
         "run finished",
         "\"yes\"",
     ] {
-        assert!(watched.contains(told), "{told} in {watched}");
+        assert!(watched.contains(printed), "{printed} in {watched}");
     }
 }
 
@@ -197,8 +197,8 @@ fn a_cancelled_run_is_reported_and_exits_with_a_failure() {
     assert_eq!(run(&server, &cancel).status.code(), Some(1), "it is over");
     let watched = run(&server, &["watch", started.trim()]);
     assert_eq!(watched.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&watched.stdout);
-    assert!(told.contains("The run was cancelled: not today"), "{told}");
+    let printed = String::from_utf8_lossy(&watched.stdout);
+    assert!(printed.contains("The run was cancelled: not today"), "{printed}");
 }
 
 #[test]
@@ -215,20 +215,20 @@ fn a_check_points_at_lines_of_json_and_yaml() {
     let yaml = write("bad.yaml", "nodes:\n  a: {uses: basics/sett}\nedges:\n  a: b\n");
     let found = run(&server, &["graph", "check", &yaml]);
     assert_eq!(found.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&found.stdout).into_owned();
-    assert!(told.starts_with(&format!("{yaml}:2:7: error: ")), "{told}");
+    let printed = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(printed.starts_with(&format!("{yaml}:2:7: error: ")), "{printed}");
     assert!(
-        told.contains("basics/set") && told.contains("(/nodes/a/uses)"),
-        "{told}"
+        printed.contains("basics/set") && printed.contains("(/nodes/a/uses)"),
+        "{printed}"
     );
-    assert!(told.contains(&format!("{yaml}:4:3: error: ")), "{told}");
+    assert!(printed.contains(&format!("{yaml}:4:3: error: ")), "{printed}");
 
     let json = write("bad.json", "{\n  \"nodes\": {\n    \"a\": {\"slep\": 1}}}");
     let found = run(&server, &["graph", "check", &json, "--json"]);
-    let told: Value = serde_json::from_slice(&found.stdout).unwrap();
-    assert_eq!(told["valid"], false);
-    // Its form and its meaning are told together, in the order of the file.
-    let places: Vec<_> = told["findings"].as_array().unwrap().iter().collect();
+    let printed: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(printed["valid"], false);
+    // Errors of form and of meaning are reported together, in the order of the file.
+    let places: Vec<_> = printed["findings"].as_array().unwrap().iter().collect();
     let places = places
         .iter()
         .map(|found| (found["pointer"].as_str(), &found["line"], &found["column"]));
@@ -245,8 +245,11 @@ fn a_check_points_at_lines_of_json_and_yaml() {
         &server,
         &["graph", "check", &yaml, "--offline", nobody[0], nobody[1]],
     );
-    let told = String::from_utf8_lossy(&offline.stdout).into_owned();
-    assert!(told.contains(":4:3: error: ") && !told.contains("sett"), "{told}");
+    let printed = String::from_utf8_lossy(&offline.stdout).into_owned();
+    assert!(
+        printed.contains(":4:3: error: ") && !printed.contains("sett"),
+        "{printed}"
+    );
     assert_eq!(
         run(&server, &["graph", "check", &good, nobody[0], nobody[1]])
             .status
@@ -256,8 +259,11 @@ fn a_check_points_at_lines_of_json_and_yaml() {
 
     let twice = write("twice.yaml", "name: a\nnodes: {a: {}}\nname: b\n");
     let refused = run(&server, &["graph", "create", &twice]);
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("twice.yaml:3:1: `name` is given twice"), "{told}");
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        printed.contains("twice.yaml:3:1: `name` is given twice"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -407,7 +413,7 @@ fn every_list_is_printed_as_json_lines_on_demand() {
         (&["steps", id, "--json"], "node", &"ask".into()),
         (&["watch", id, "--json"], "type", &"run_started".into()),
     ] {
-        // The run waits, so its events have no end before it is cancelled.
+        // The run waits, so its event stream stays open until it is cancelled.
         if arguments[0] == "watch" {
             stdout(&run(&server, &["cancel", id]));
         }
@@ -442,7 +448,7 @@ fn a_refusal_of_the_server_names_the_flags_of_the_command() {
     );
     let state = refusal(2, &["run", id.trim(), "--state", "[1]"]);
     assert!(state.starts_with("error: --state: "), "{state}");
-    assert_eq!(state.lines().count(), 1, "it is told once: {state}");
+    assert_eq!(state.lines().count(), 1, "it is reported once: {state}");
     let cron = refusal(2, &["schedule", "create", "s", id.trim(), "--cron", "99 * * * *"]);
     assert!(
         cron.starts_with("error: --cron: ") && cron.lines().count() == 1,
@@ -454,7 +460,7 @@ fn a_refusal_of_the_server_names_the_flags_of_the_command() {
     assert!(none.contains("`heddle plugin list`"), "{none}");
 }
 
-/// What a command printed, however it ended.
+/// The output of a command, whatever its exit code.
 fn text_of(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }

@@ -1,4 +1,4 @@
-//! Components that are costly to compile: each costs its registration and nothing else.
+//! Components that are expensive to compile affect only their own registration.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heddle_tests::{Answer, PATIENCE, Place, Server};
+use heddle_tests::{Response, Server, ServerConfig, TIMEOUT};
 
-/// What a server answers within a moment takes at most this long, on a machine that is busy, too.
+/// The limit for quick responses, even on a busy machine.
 const MOMENT: Duration = Duration::from_secs(20);
 
-/// A component with these functions, and one that it exports: without that it would not be compiled.
+/// A component with these functions and one export, without which it would not be compiled.
 fn component(functions: &str) -> Vec<u8> {
     let exports = r#"(core module $m (func (export "f")))
         (core instance $i (instantiate $m))
@@ -23,7 +23,7 @@ fn component(functions: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// A component that takes many seconds to compile, within the limits of what it may have.
+/// A component that takes many seconds to compile, within the limits.
 fn slow() -> Vec<u8> {
     component(&nested_loops(1_000, 99).repeat(12))
 }
@@ -40,7 +40,7 @@ fn nested_loops(locals: usize, depth: usize) -> String {
     format!("(func (param i32) (local {}) {body})", "i32 ".repeat(locals))
 }
 
-/// A component whose code takes a thousand times its own size while it is compiled.
+/// A component whose compilation needs a thousand times its size.
 fn large() -> Vec<u8> {
     let results = "i32 ".repeat(100);
     let callee = format!("(func $c (result {results}) unreachable)");
@@ -51,10 +51,10 @@ fn large() -> Vec<u8> {
     ))
 }
 
-/// A component whose types are nested so deep that reading them overflows the stack.
+/// A component with types so deeply nested that parsing them overflows the stack.
 fn deep() -> Vec<u8> {
     const LEVELS: usize = 1_000_000;
-    // A component type with one declaration, which is a type.
+    // A component type with one declaration, which is again a type.
     let mut section = vec![1];
     section.extend([0x41, 1, 1].repeat(LEVELS));
     section.extend([0x41, 0]);
@@ -66,7 +66,7 @@ fn deep() -> Vec<u8> {
     }
     bytes.push(len as u8);
     bytes.extend(section);
-    // It exports something, so that it is looked at.
+    // The export makes the compiler read the type.
     bytes.extend(
         wat::parse_str("(component (component) (export \"c\" (component 0)))")
             .unwrap()
@@ -75,12 +75,12 @@ fn deep() -> Vec<u8> {
     bytes
 }
 
-fn send(server: &Server, route: &str, component: &[u8]) -> Answer {
+fn send(server: &Server, route: &str, component: &[u8]) -> Response {
     let headers = [("content-type", "application/wasm")];
     server.post_with(&format!("/v1/{route}?name=bomb"), component, &headers)
 }
 
-/// Why a component is refused.
+/// The message of the refusal of a component.
 fn refusal(server: &Server, component: &[u8]) -> String {
     let problem = send(server, "plugins:inspect", component).problem(422);
     assert_eq!(problem["type"], "urn:heddle:problem:plugin-refused");
@@ -88,34 +88,34 @@ fn refusal(server: &Server, component: &[u8]) -> String {
     problem["detail"].as_str().unwrap().to_owned()
 }
 
-/// A place without the usual plugins, whose components are compiled anew.
-fn place(arguments: &[&str]) -> Place {
-    let mut place = Place::default();
-    std::fs::remove_dir_all(place.folder().join("plugins")).unwrap();
-    std::fs::create_dir(place.folder().join("plugins")).unwrap();
-    let cache = place.folder().join("cache").display().to_string();
-    place.arguments = vec!["--cache".to_owned(), cache];
-    place
+/// A configuration without the usual plugins and with an empty cache.
+fn config(arguments: &[&str]) -> ServerConfig {
+    let mut config = ServerConfig::default();
+    std::fs::remove_dir_all(config.folder().join("plugins")).unwrap();
+    std::fs::create_dir(config.folder().join("plugins")).unwrap();
+    let cache = config.folder().join("cache").display().to_string();
+    config.arguments = vec!["--cache".to_owned(), cache];
+    config
         .arguments
         .extend(arguments.iter().map(|&argument| argument.to_owned()));
-    place
+    config
 }
 
 fn server(arguments: &[&str]) -> Server {
-    Server::start_at(place(arguments))
+    Server::start_with_config(config(arguments))
 }
 
-/// The compilers of a server.
+/// The compiler processes of a server.
 fn compilers(server: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap();
     let ids = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok());
     ids.filter(|&id: &u32| is_compiler(id, server)).collect()
 }
 
-/// Whether a process is a compiler of the server that has not ended.
+/// Whether a process is an active compiler of the server.
 fn is_compiler(id: u32, server: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // The name in brackets may have anything in it.
+    // The name in parentheses may contain any character.
     let Some((_, rest)) = stat.rsplit_once(") ") else {
         return false;
     };
@@ -132,12 +132,12 @@ fn has_ended(id: u32) -> bool {
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(began.elapsed() < TIMEOUT, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Sends a component and does not wait for the answer.
+/// Sends a component without waiting for the response.
 fn begin(server: &Server, component: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).unwrap();
     let head = format!(
@@ -171,28 +171,29 @@ fn a_bomb_is_refused_before_it_is_compiled() {
 #[test]
 fn a_component_that_takes_too_much_memory_or_time_is_refused() {
     let server = server(&["--compile-memory", "4096", "--compile-timeout", "1"]);
-    let told = refusal(&server, &slow());
+    let message = refusal(&server, &slow());
     assert!(
-        told.contains("longer than the limit of 1 s (compile_timeout)") && told.contains("--compile-timeout"),
-        "{told}"
+        message.contains("longer than the limit of 1 s (compile_timeout)")
+            && message.contains("--compile-timeout"),
+        "{message}"
     );
     assert!(compilers(server.pid()).is_empty());
     let server = self::server(&["--compile-memory", "100"]);
-    let told = refusal(&server, &large());
+    let message = refusal(&server, &large());
     assert!(
-        told.contains("more memory than the limit of 100 MiB (compile_memory)")
-            && told.contains("--compile-memory"),
-        "{told}"
+        message.contains("more memory than the limit of 100 MiB (compile_memory)")
+            && message.contains("--compile-memory"),
+        "{message}"
     );
 }
 
 #[test]
 fn a_component_that_crashes_the_compiler_is_refused() {
     let server = server(&[]);
-    let told = refusal(&server, &deep());
+    let message = refusal(&server, &deep());
     assert!(
-        told.contains("the compiler crashed on it") || told.contains("nest"),
-        "{told}"
+        message.contains("the compiler crashed on it") || message.contains("nest"),
+        "{message}"
     );
 }
 
@@ -265,10 +266,10 @@ fn a_queued_component_is_compiled_when_a_slot_is_free() {
 
 #[test]
 fn a_starting_server_reports_it_and_can_be_stopped() {
-    let place = place(&["--compile-timeout", "600"]);
-    let plugin = place.folder().join("plugins/slow.wasm");
+    let config = config(&["--compile-timeout", "600"]);
+    let plugin = config.folder().join("plugins/slow.wasm");
     std::fs::write(&plugin, slow()).unwrap();
-    let mut server = Server::start_unready(place);
+    let mut server = Server::start_unready(config);
     until("a compiler is started", || !compilers(server.pid()).is_empty());
     server.get("/healthz").ok();
     for path in ["/readyz", "/v1/plugins", "/", "/openapi.json"] {
@@ -295,11 +296,11 @@ fn a_starting_server_reports_it_and_can_be_stopped() {
 
 #[test]
 fn a_plugin_that_cannot_be_compiled_is_left_out_of_a_start_without_a_cache() {
-    let place = place(&["--compile-timeout", "1"]);
-    let plugins = place.folder().join("plugins");
+    let config = config(&["--compile-timeout", "1"]);
+    let plugins = config.folder().join("plugins");
     std::fs::write(plugins.join("a-bomb.wasm"), component(&nested_loops(20_000, 50))).unwrap();
     std::fs::write(plugins.join("a-slow-one.wasm"), slow()).unwrap();
-    let server = Server::start_at(place);
+    let server = Server::start_with_config(config);
     server.until_logged("a-bomb.wasm is left out: the component cannot be compiled");
     server.until_logged("a-slow-one.wasm is left out: the component cannot be compiled");
     server.get("/readyz").ok();

@@ -1,4 +1,4 @@
-//! Attacks on what the operator's files and grants protect: the cache, folders, names with grants, exports.
+//! Attacks on the operator's files and grants: the cache, folders, plugin names with grants, exports.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -7,14 +7,14 @@ use std::{
     process::{Command, Output},
 };
 
-use heddle_tests::{Place, Server, component, heddle};
+use heddle_tests::{Server, ServerConfig, component, heddle};
 use serde_json::{Value, json};
 
 fn detail(problem: &Value) -> &str {
     problem["detail"].as_str().unwrap()
 }
 
-/// The fixture with another name and version: it is another component.
+/// The fixture with another name and version, which is a different component.
 fn built(identity: &str) -> Vec<u8> {
     let mut bytes = fs::read(component("fixtures/raw-tool")).unwrap();
     let section = "heddle-plugin";
@@ -24,7 +24,7 @@ fn built(identity: &str) -> Vec<u8> {
     bytes
 }
 
-fn register(server: &Server, identity: &str, query: &str) -> heddle_tests::Answer {
+fn register(server: &Server, identity: &str, query: &str) -> heddle_tests::Response {
     let path = format!("/v1/plugins{query}");
     server.post_with(&path, &built(identity), &[("content-type", "application/wasm")])
 }
@@ -40,12 +40,12 @@ fn command(server: &Server, arguments: &[&str]) -> Output {
 
 /// A server with this policy.
 fn with_policy(policy: &str) -> Server {
-    let mut place = Place::default();
-    let file = place.folder().join("policy.yaml");
+    let mut config = ServerConfig::default();
+    let file = config.folder().join("policy.yaml");
     fs::write(&file, policy).unwrap();
     let arguments = ["--policy".to_owned(), file.display().to_string()];
-    place.arguments.extend(arguments);
-    Server::start_at(place)
+    config.arguments.extend(arguments);
+    Server::start_with_config(config)
 }
 
 #[test]
@@ -64,18 +64,18 @@ fn a_plugin_with_grants_is_neither_replaced_nor_removed_without_confirmation() {
         grants,
         json!({"plugin": "later", "grants": ["random: the real one"]})
     );
-    // Other names are free.
+    // Names without grants can be replaced.
     assert_eq!(register(&server, "free@1.0.0", "").status, 201);
 
     let file = server.folder().join("later.wasm");
     fs::write(&file, built("later@1.0.0")).unwrap();
     let file = file.display().to_string();
     let refused = command(&server, &["plugin", "add", &file]);
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{told}");
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(
-        told.contains("is granted:\n  random: the real one") && told.contains("--replace-granted"),
-        "{told}"
+        stderr.contains("is granted:\n  random: the real one") && stderr.contains("--replace-granted"),
+        "{stderr}"
     );
     let added = command(&server, &["plugin", "add", &file, "--replace-granted"]);
     assert_eq!(added.stdout, b"later@1.0.0\n", "{added:?}");
@@ -83,7 +83,7 @@ fn a_plugin_with_grants_is_neither_replaced_nor_removed_without_confirmation() {
     assert_eq!(kept.status.code(), Some(1), "{kept:?}");
     let removed = command(&server, &["plugin", "remove", "later", "--replace-granted"]);
     assert!(removed.status.success(), "{removed:?}");
-    // What was registered with a word is there after a restart.
+    // A confirmed registration survives a restart.
     assert_eq!(
         register(&server, "later@1.0.0", "?replace_granted=true").status,
         201
@@ -120,12 +120,12 @@ fn no_policy_grants_a_folder_of_the_engine() {
         ("heddle.db.cache", "the cache of compiled plugins"),
         ("exports", "the folder of exported runs"),
     ] {
-        let place = Place::default();
-        let root = place.folder();
+        let config = ServerConfig::default();
+        let root = config.folder();
         for made in ["heddle.db.cache", "exports", "elsewhere"] {
             fs::create_dir_all(root.join(made)).unwrap();
         }
-        // A link leads there all the same.
+        // A symbolic link to the folder is refused as well.
         let link = root.join("elsewhere/link");
         std::os::unix::fs::symlink(root.join(folder), &link).unwrap();
         for granted in [root.join(folder), link] {
@@ -135,7 +135,7 @@ fn no_policy_grants_a_folder_of_the_engine() {
             fs::write(&file, policy.to_string()).unwrap();
             let output = Command::new(heddle())
                 .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-                .arg(format!("sqlite:{}", place.store.display()))
+                .arg(format!("sqlite:{}", config.store.display()))
                 .arg("--plugins")
                 .arg(root.join("plugins"))
                 .arg("--export-before-forgetting")
@@ -144,12 +144,12 @@ fn no_policy_grants_a_folder_of_the_engine() {
                 .arg(&file)
                 .output()
                 .unwrap();
-            let told = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(1), "{folder}: {told}");
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{folder}: {stderr}");
             let named = granted.display().to_string();
             assert!(
-                told.contains(&named) && (told.contains(what) || folder == "plugins"),
-                "{folder}: {told}"
+                stderr.contains(&named) && (stderr.contains(what) || folder == "plugins"),
+                "{folder}: {stderr}"
             );
         }
     }
@@ -163,7 +163,7 @@ fn no_folder_of_the_engine_is_granted_over_http() {
     assert!(detail(&problem).contains("contains the store"), "{problem}");
 }
 
-/// The files of compiled components.
+/// The cache files of compiled components.
 fn compiled(cache: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
     let folders = folders.filter(|path| path.is_dir() && !path.ends_with("processes"));
@@ -177,29 +177,30 @@ fn compiled(cache: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn compiled_code_that_was_changed_or_replaced_is_compiled_again() {
-    let mut place = Place::default();
-    for plugin in fs::read_dir(place.folder().join("plugins")).unwrap() {
+    let mut config = ServerConfig::default();
+    for plugin in fs::read_dir(config.folder().join("plugins")).unwrap() {
         let path = plugin.unwrap().path();
         if !path.ends_with("raw.wasm") && !path.ends_with("granted.wasm") {
             fs::remove_file(path).unwrap();
         }
     }
-    // With a cache and a key of its own.
-    place.arguments.clear();
-    let cache = place.folder().join("heddle.db.cache");
-    let mut server = Server::start_at(place.clone());
+    // Its own cache and cache key.
+    config.arguments.clear();
+    let cache = config.folder().join("heddle.db.cache");
+    let mut server = Server::start_with_config(config.clone());
     let [one, other] = &compiled(&cache)[..] else {
         panic!("{:?}", compiled(&cache))
     };
     let whole = [fs::read(one).unwrap(), fs::read(other).unwrap()];
     server.stop("TERM");
-    // One is another component's; in the other, one bit of the code is another, and a sum is made right that is not keyed.
+    // One file is that of another component. In the other, one bit of the code is flipped and the unkeyed checksum
+    // corrected.
     fs::write(one, &whole[1]).unwrap();
     let mut flipped = whole[1].clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     fs::write(other, &flipped).unwrap();
-    let server = Server::start_at(place);
+    let server = Server::start_with_config(config);
     for file in [one, other] {
         server.until_logged(&format!("{} is not used", file.display()));
     }

@@ -1,15 +1,16 @@
-//! What `/openapi.json` says is so: every operation answers as it is described, and its examples work.
+//! `/openapi.json` is correct: every operation responds as described, and its examples work.
 //!
-//! The harness checks each answer that any test sees; here every operation gives every answer that can be had at will.
+//! The harness checks every response of every test. These tests produce every response that needs no special limit or
+//! fault.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::collections::BTreeSet;
 
-use heddle_tests::{Server, component, described::Description, repository};
+use heddle_tests::{Server, component, openapi::OpenApi, repository};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "018f0000-0000-7000-8000-000000000000";
-/// Answers that other tests see, since they take a limit or a fault of their own.
+/// Responses that other tests produce because they need a special limit or fault.
 const ELSEWHERE: [(&str, &str); 30] = [
     ("call_tool", "502"),
     ("call_tool", "503"),
@@ -43,7 +44,7 @@ const ELSEWHERE: [(&str, &str); 30] = [
     ("ws_logs", "503"),
 ];
 
-/// A server with the graphs that the demo creates.
+/// A server with the graphs of the demo.
 fn demo() -> Server {
     let server = Server::start_with(&["--grant-over-http"]);
     for plugin in ["starter", "code-review", "data-quality", "summarize"] {
@@ -70,7 +71,7 @@ fn waiting(server: &Server) -> String {
         &server.post("/v1/runs", &json!({"graph": "ask"})).json(),
         "run_id",
     );
-    heddle_tests::until(&format!("ws://{}/ws/logs/{run}", server.address), |event| {
+    heddle_tests::wait_for_event(&format!("ws://{}/ws/logs/{run}", server.address), |event| {
         event["type"] == "step_started"
     });
     run
@@ -307,7 +308,7 @@ fn plugins(server: &Server) {
     server.delete("/v1/plugins/no%20name/policy").problem(422);
 }
 
-/// What the operator fixed or did not allow.
+/// Operations that the operator's settings forbid.
 fn policies_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.yaml");
@@ -322,14 +323,14 @@ fn policies_elsewhere() {
     closed.delete(policy).problem(403);
 }
 
-/// A function that a graph needs is gone.
+/// A graph whose function was removed.
 fn broken(server: &Server) {
     server.create(&json!({"name": "needs", "nodes": {"upper": {"uses": "basics/upper"}}}));
     server.delete("/v1/plugins/basics?force=true").ok();
     server.post("/v1/runs", &json!({"graph": "needs"})).problem(409);
 }
 
-/// Answers that no operation is spared, and those to whoever sends a body.
+/// Responses of all operations, and of all operations with a body.
 fn common(server: &Server) {
     let json_type = ("content-type", "application/json");
     server
@@ -363,8 +364,8 @@ fn common(server: &Server) {
     server.get("/readyz").ok();
 }
 
-/// The answers that are described at an operation itself.
-fn particular(description: &Description) -> BTreeSet<(String, String)> {
+/// The responses that an operation itself describes.
+fn particular(description: &OpenApi) -> BTreeSet<(String, String)> {
     let mut all = BTreeSet::new();
     for (id, operation) in description.operations() {
         let responses = operation["responses"].as_object().unwrap();
@@ -388,9 +389,9 @@ fn every_operation_answers_as_it_is_described() {
     plugins(&server);
     broken(&server);
     policies_elsewhere();
-    let mut missing = particular(server.description());
+    let mut missing = particular(server.openapi());
     missing.remove(&("ws_logs".to_owned(), "101".to_owned()));
-    for seen in server.description().seen() {
+    for seen in server.openapi().seen() {
         missing.remove(&seen);
     }
     for (id, status) in ELSEWHERE {
@@ -400,9 +401,9 @@ fn every_operation_answers_as_it_is_described() {
     assert!(missing.is_empty(), "described and never answered: {missing:?}");
 }
 
-/// The example of a request's body.
+/// The example of a request body.
 fn example(server: &Server, id: &str) -> Value {
-    let description = server.description();
+    let description = server.openapi();
     let (_, operation) = description.operations().find(|(known, _)| *known == id).unwrap();
     let content = &operation["requestBody"]["content"]["application/json"];
     if content.get("example").is_some() {
@@ -465,7 +466,7 @@ fn the_examples_of_parameters_name_what_the_samples_have() {
     server
         .post("/v1/schedules", &example(&server, "put_schedule"))
         .ok();
-    let paths = server.description().document()["paths"].as_object().unwrap();
+    let paths = server.openapi().document()["paths"].as_object().unwrap();
     let mut asked = 0;
     for (path, operations) in paths {
         let operation = &operations["get"];
@@ -495,7 +496,7 @@ fn an_editor_s_graph_without_edges_state_and_limits_fits_its_description() {
     assert_eq!(graph["definition"], definition);
     let written = std::fs::read_to_string(repository().join("docs/graph.schema.json")).unwrap();
     let format: Value = serde_json::from_str(&written).unwrap();
-    let described = &server.description().document()["components"]["schemas"]["GraphDefinition"];
+    let described = &server.openapi().document()["components"]["schemas"]["GraphDefinition"];
     assert_eq!(described["required"], format["required"]);
     let keys = |schema: &Value| -> BTreeSet<String> {
         schema["properties"]

@@ -1,22 +1,22 @@
-//! Numbers of more digits than a double holds, through the standard plugins in the real binary.
+//! Numbers with more digits than a double keep all digits through the standard plugins, in the real binary.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{Answer, Place, Server, component};
+use heddle_tests::{Response, Server, ServerConfig, component};
 use serde_json::json;
 
 const LONG: &str = "123456789012345678901";
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 fn start() -> Server {
-    let place = Place::default();
+    let config = ServerConfig::default();
     for name in ["basics", "csv", "json"] {
-        let to = place.folder().join("plugins").join(format!("{name}.wasm"));
+        let to = config.folder().join("plugins").join(format!("{name}.wasm"));
         std::fs::copy(component(name), to).unwrap();
     }
-    Server::start_at(place)
+    Server::start_with_config(config)
 }
 
-fn call(server: &Server, tool: &str, input: &str) -> Answer {
+fn call(server: &Server, tool: &str, input: &str) -> Response {
     server.post_with(&format!("/v1/tools/{tool}/call"), input.as_bytes(), &JSON)
 }
 

@@ -1,14 +1,14 @@
-//! Every page of the repository is run as its reader would: `heddle_tests::docs` has the rules.
+//! Runs every page of the repository as its reader would. `heddle_tests::docs` has the rules.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_tests::docs;
 
-/// The templates of `heddle plugin new` are run in the projects that are made of them, by `tests/tests/projects.rs`.
+/// The templates of `heddle plugin new`. `tests/tests/projects.rs` runs them in projects.
 const TEMPLATES: &str = "engine/cli/templates/";
 
 macro_rules! pages {
     ($($test:ident: $path:literal,)*) => {
-        /// The pages that have code blocks.
+        /// The pages with code blocks.
         const PAGES: &[&str] = &[$($path),*];
 
         $(
@@ -97,7 +97,7 @@ fn every_link_to_a_file_or_a_heading_has_a_target() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The lines of a file that begin with a mark, in one piece and without it: the first such piece.
+/// The first consecutive lines of a file that start with a mark, without the mark.
 fn marked(path: &str, mark: &str) -> String {
     let text = std::fs::read_to_string(heddle_tests::repository().join(path)).unwrap();
     let is_code = |line: &&str| line.starts_with(mark) || line.trim_end() == mark.trim_end();

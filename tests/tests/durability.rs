@@ -1,10 +1,10 @@
-//! What was acknowledged is finished after a kill, and a stop is graceful.
+//! Acknowledged runs finish after a kill, and a stop is graceful.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{PATIENCE, Server, component, heddle};
+use heddle_tests::{Server, TIMEOUT, component, heddle};
 use serde_json::{Value, json};
 
-/// A graph that takes its time: `sleep`s between two keys, so that a kill finds it under way.
+/// A slow graph with `sleep`s between two keys, so that a kill interrupts its runs.
 fn slow(server: &Server) -> String {
     let touch = |key: &str| json!({"uses": "bench/touch", "config": {"key": key}});
     let sleep = json!({"uses": "hostile/sleep", "config": {"ms": 600}});
@@ -15,7 +15,7 @@ fn slow(server: &Server) -> String {
     }))
 }
 
-/// Checks that a journal has every number once and every step one outcome.
+/// Checks that event numbers have no gaps and every step ends once.
 fn sound(events: &[Value]) {
     let mut finished = std::collections::BTreeSet::new();
     for (position, event) in events.iter().enumerate() {
@@ -42,7 +42,7 @@ fn every_acknowledged_run_finishes_after_kills() {
         for _ in 0..40 {
             runs.push(server.start_run(&graph, &json!({})));
         }
-        // The latest ones have barely begun: their calls are under way.
+        // The latest runs have just started: their calls are active.
         server.kill();
         server = server.restart();
     }
@@ -61,8 +61,8 @@ fn every_acknowledged_run_finishes_after_kills() {
     assert!(taken_up > 0, "no kill came in the middle of a run");
 }
 
-/// A graph with everything that can be under way when the power fails: arms of a fork, items of a
-/// map, a graph in the graph, a sleep, a retry's pause, and a wait for a signal at the end.
+/// A graph with everything that a power failure can interrupt: branches of a fork, items of a map, a nested graph, a
+/// sleep, a pending retry, and a wait for a signal at the end.
 fn everything(server: &Server) -> String {
     let basics = std::fs::read(component("basics")).unwrap();
     server
@@ -104,7 +104,7 @@ fn branches_maps_graphs_sleeps_retries_and_signals_survive_kills() {
     for round in 0..4 {
         for _ in 0..25 {
             let run = server.start_run(&graph, &json!({}));
-            // A signal that is acknowledged counts, whenever it came.
+            // An acknowledged signal counts, whenever it arrived.
             server
                 .post(
                     &format!("/v1/runs/{run}/signal"),
@@ -140,10 +140,10 @@ fn branches_maps_graphs_sleeps_retries_and_signals_survive_kills() {
             }
         }
         taken_up += usize::from(events.iter().any(|event| {
-            // The flaky one needs a second attempt anyhow.
+            // The flaky step needs a second attempt in any case.
             event["attempt"].as_u64() > Some(1) && event["node"] != "flaky"
         }));
-        // Eight visits in the graph and one wait, two in the inner one, six items.
+        // Eight visits in the graph, one wait, two visits in the nested graph, six items.
         assert_eq!(over.len(), 17, "{events:?}");
     }
     assert!(taken_up > 0, "no kill came in the middle of a call");
@@ -169,7 +169,7 @@ fn a_watcher_that_reconnects_after_a_kill_gets_each_event_once() {
 #[test]
 fn a_stop_is_graceful_and_the_run_continues_after_the_next_start() {
     let mut server = Server::start();
-    // The call is under way when the server stops; the wait keeps the run from ending before that.
+    // The call is active when the server stops; the wait keeps the run from ending before.
     let graph = server.create(&json!({
         "nodes": {
             "f": {"uses": "bench/touch", "config": {"key": "f"}},
@@ -188,16 +188,14 @@ fn a_stop_is_graceful_and_the_run_continues_after_the_next_start() {
             .build()
             .unwrap();
         runtime.block_on(heddle_tests::watch_and(&url, |event| {
-            // The test may have gone on already.
+            // The test may have continued already.
             let _ = connected.send(event["seq"].clone());
         }))
     });
-    watching
-        .recv_timeout(PATIENCE)
-        .expect("the watcher gets an event");
+    watching.recv_timeout(TIMEOUT).expect("the watcher gets an event");
     let (code, took) = server.stop("TERM");
     assert_eq!(code, Some(0));
-    assert!(took < PATIENCE, "it took {took:?}");
+    assert!(took < TIMEOUT, "it took {took:?}");
     let (_, (close, _)) = watcher.join().unwrap();
     assert!([1012, 1001].contains(&close), "the socket closed with {close}");
     let server = server.restart();
@@ -262,7 +260,7 @@ fn a_run_keeps_the_plugin_version_that_it_started_with() {
         "finished",
         "the store kept what the run needs"
     );
-    // The graph, too, has what it was created with; created again, it would need what is not there.
+    // The graph keeps its function versions; created again, it would need a missing one.
     assert_eq!(server.run(&graph, &json!({}))["status"], "finished");
     let definition = server.get(&format!("/v1/graphs/{graph}")).ok()["definition"].clone();
     let problem = server.post("/graph/create", &definition).problem(422);
@@ -281,8 +279,8 @@ fn a_second_server_on_the_same_store_is_refused() {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("heddle.db"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("heddle.db"), "{stderr}");
     assert_eq!(server.get("/healthz").status, 200);
 }
 

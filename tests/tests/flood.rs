@@ -1,4 +1,5 @@
-//! A hundred thousand starts, as fast as they are taken: none that was acknowledged is lost, and the server stays small.
+//! A hundred thousand starts as fast as possible: no acknowledged run is lost, and the memory of the server stays
+//! small.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -11,12 +12,12 @@ use serde_json::{Value, json};
 
 const CLIENTS: usize = 8;
 const STARTS: usize = 100_000;
-/// How much the server may take at its most.
+/// The limit of the server's memory in MB.
 const MOST_MB: u64 = 1024;
-/// How long all of it may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The limit after which the test counts as hung.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Starts runs over one connection, and gives their ids.
+/// Starts runs over one connection and returns their ids.
 fn client(address: &str, body: &str) -> Vec<String> {
     let agent = ureq::Agent::new_with_defaults();
     let start = |_| {
@@ -32,7 +33,7 @@ fn client(address: &str, body: &str) -> Vec<String> {
     (0..STARTS / CLIENTS).map(start).collect()
 }
 
-/// The most memory that the process has taken, in MB.
+/// The peak memory of the process in MB.
 fn most_memory(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -62,7 +63,7 @@ fn a_flood_of_starts_loses_none_and_the_server_stays_small() {
         if now["runs_queued"] == 0 && now["runs_in_flight"] == 0 {
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "they are never over: {now}");
+        assert!(began.elapsed() < TIMEOUT, "they are never over: {now}");
         std::thread::yield_now();
     }
     let (mut finished, mut page) = (HashSet::new(), String::new());

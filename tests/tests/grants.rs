@@ -1,12 +1,12 @@
-//! What plugins are granted, by the policy file, over HTTP, and as nodes narrow it.
+//! Grants of plugins: by the policy file, over HTTP, and narrowed by nodes.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{Place, Server, fault};
+use heddle_tests::{Server, ServerConfig, fault};
 use serde_json::{Value, json};
 
 const POLICY: &str = "/v1/plugins/granted/policy";
 
-/// What a run of `granted/env` sees.
+/// The result of a run of `granted/env`.
 fn env(server: &Server, grants: Option<Value>) -> Value {
     let mut node = json!({"uses": "granted/env"});
     if let Some(grants) = grants {
@@ -59,14 +59,14 @@ fn grants_are_set_over_http_if_the_operator_allows_it_and_stored() {
     let server = server.restart();
     assert_eq!(env(&server, None), json!({"COLOUR": "green"}), "kept");
 
-    let mut without = server.place().clone();
+    let mut without = server.config().clone();
     without.arguments.clear();
-    let server = server.restart_at(without);
+    let server = server.restart_with_config(without);
     server.until_logged("--grant-over-http brings it back");
     assert_eq!(env(&server, None), json!({}), "the flag is gone");
-    let mut with: Place = server.place().clone();
+    let mut with: ServerConfig = server.config().clone();
     with.arguments.push("--grant-over-http".to_owned());
-    let server = server.restart_at(with);
+    let server = server.restart_with_config(with);
     assert_eq!(server.delete(POLICY).status, 204);
     server.delete(POLICY).problem(404);
     assert_eq!(env(&server, None), json!({}));
@@ -100,12 +100,12 @@ fn a_hanging_file_system_blocks_only_its_plugin() {
     let policy = folder.path().join("policy.yaml");
     let granted = json!({"plugins": {"granted": {"dirs": [{"path": data, "at": "/data"}]}}});
     std::fs::write(&policy, granted.to_string()).unwrap();
-    let mut place = Place::default();
-    place
+    let mut config = ServerConfig::default();
+    config
         .arguments
         .extend(["--call-timeout", "1", "--policy", policy.to_str().unwrap()].map(str::to_owned));
-    place.environment.extend(fault::stalled(&data, &gate));
-    let server = Server::start_at(place);
+    config.environment.extend(fault::stalled(&data, &gate));
+    let server = Server::start_with_config(config);
     let node = json!({"uses": "granted/file", "config": {"tries": ["read /data/a.txt"]}});
     let reads = server.create(&json!({"nodes": {"read": node}}));
 
@@ -114,7 +114,7 @@ fn a_hanging_file_system_blocks_only_its_plugin() {
     for run in runs {
         assert_eq!(server.wait(&run)["status"], "failed");
     }
-    // None waits for a thread that will not come.
+    // No call waits for a thread that never becomes free.
     let refused = server.run(&reads, &json!({}));
     assert_eq!(refused["error"]["code"], "unavailable", "{refused}");
     let message = refused["error"]["message"].as_str().unwrap();
@@ -122,7 +122,7 @@ fn a_hanging_file_system_blocks_only_its_plugin() {
         message.contains("all 16 threads for files that plugin `granted` may have"),
         "{message}"
     );
-    // Everything else goes on.
+    // Everything else continues.
     let words = server.create(&json!({"nodes": {"extract": {}}}));
     assert_eq!(
         server.run(&words, &json!({"input": "warp"}))["status"],

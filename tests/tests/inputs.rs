@@ -1,24 +1,24 @@
-//! What every route does with parameters that it does not have, bodies that may be left out, and fields that are null:
-//! the same. The routes come from `/openapi.json`, so one that is added is checked too.
+//! Every route treats unknown parameters, optional bodies and null fields in the same way. The routes come from
+//! `/openapi.json`, so new routes are checked automatically.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{Answer, Server};
+use heddle_tests::{Response, Server};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "018f0000-0000-7000-8000-000000000000";
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
-/// An operation of the description.
+/// An operation of the OpenAPI description.
 struct Route {
     id: String,
     method: String,
-    /// Its path, with values for its variables.
+    /// Its path with values for the variables.
     address: String,
     operation: Value,
 }
 
 impl Route {
-    fn send(&self, server: &Server, query: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+    fn send(&self, server: &Server, query: &str, body: &[u8], headers: &[(&str, &str)]) -> Response {
         let address = format!("{}{query}", self.address);
         match &*self.method {
             "get" => server.get(&address),
@@ -47,7 +47,7 @@ impl Route {
 }
 
 fn routes(server: &Server) -> Vec<Route> {
-    let paths = server.description().document()["paths"].as_object().unwrap();
+    let paths = server.openapi().document()["paths"].as_object().unwrap();
     let mut routes = Vec::new();
     for (path, operations) in paths.iter().filter(|(path, _)| path.starts_with("/v1/")) {
         for (method, operation) in operations.as_object().unwrap() {
@@ -132,7 +132,7 @@ fn the_original_routes_take_any_parameter() {
 #[test]
 fn a_body_that_may_be_left_out_is_an_object_or_null_or_nothing() {
     let server = Server::start();
-    let document = server.description().document();
+    let document = server.openapi().document();
     let mut optional = 0;
     for route in routes(&server) {
         let Some((_, true)) = route.body(document) else {
@@ -151,7 +151,7 @@ fn a_body_that_may_be_left_out_is_an_object_or_null_or_nothing() {
             let problem = route.send(&server, "", wrong.as_bytes(), &JSON).problem(422);
             assert!(!problem["errors"].as_array().unwrap().is_empty(), "{problem}");
         }
-        // There is no such run and no such schedule, which is looked at after the body.
+        // The run and the schedule do not exist, which is checked after the body.
         for fine in ["null", " null\n", "{}", ""] {
             route.send(&server, "", fine.as_bytes(), &JSON).problem(404);
         }
@@ -166,10 +166,10 @@ fn a_field_that_may_be_left_out_may_be_null() {
     let server = Server::start();
     let graph = json!({"name": "starter", "nodes": {"extract": {}}});
     server.create(&graph);
-    let document = server.description().document();
+    let document = server.openapi().document();
     let mut fields = 0;
     for route in routes(&server) {
-        // A graph's definition is a document with a schema of its own.
+        // The definition of a graph has a schema of its own.
         let Some((schema, _)) = route.body(document).filter(|_| !route.id.ends_with("_graph")) else {
             continue;
         };

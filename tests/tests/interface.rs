@@ -1,4 +1,4 @@
-//! The /v1 routes, the documents, and who may reach them.
+//! The /v1 routes, the documents, and the protection against other origins.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_tests::{Server, component};
@@ -64,7 +64,7 @@ fn a_graph_is_deleted_once_nothing_uses_it() {
         assert!(detail.contains(said), "{detail}");
     };
     refused(&newest, &outer);
-    // The name stands for the newest one.
+    // The name refers to the newest version.
     assert_eq!(server.delete(&path(&older)).status, 204);
     server.get(&path(&older)).problem(404);
     server.delete(&path(&older)).problem(404);
@@ -236,7 +236,7 @@ fn plugins_are_shown_with_schemas_and_tools_are_called() {
 #[test]
 fn a_plugin_that_is_uploaded_can_be_used_at_once_and_is_there_after_a_restart() {
     let server = Server::start();
-    // A component without a name of its own.
+    // A component without a name.
     let bytes = std::fs::read(component("fixtures/raw-tool")).unwrap();
     let upload = |server: &Server, query: &str, bytes: &[u8]| {
         server.post_with(
@@ -304,10 +304,10 @@ fn a_page_of_another_origin_can_neither_start_a_run_nor_open_the_socket() {
     assert_eq!(post(&[json, ("origin", own.as_str())]).status, 200);
     post(&[json, ("origin", "https://evil.example")]).problem(403);
     post(&[json, ("origin", "null")]).problem(403);
-    // What a form of another site can send without asking first.
+    // Requests that a form of another site can send without a preflight.
     post(&[("content-type", "text/plain")]).problem(415);
     post(&[("content-type", "application/x-www-form-urlencoded")]).problem(415);
-    // A name that was made to point at this machine.
+    // A host name that an attacker pointed at this machine.
     let rebound = server.get_with("/v1/runs", &[("host", "evil.example")]);
     assert!(rebound.status == 403 || rebound.status == 421, "{rebound:?}");
 

@@ -1,4 +1,4 @@
-//! The graph language over HTTP: branches, waits, signals, cancelling, checks and pictures.
+//! The graph language over HTTP: branches, waits, signals, cancellation, checks and diagrams.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_tests::Server;
@@ -96,16 +96,16 @@ fn a_wait_is_shown_with_its_prompt_and_continues_with_its_signal() {
     server.create(&approval());
     let run = start(&server, "approval");
     let path = format!("/v1/runs/{run}");
-    let told = server.get(&path).ok();
-    assert_eq!(told["status"], "waiting");
-    let waits = told["waits"].as_array().unwrap();
-    assert_eq!(waits.len(), 1, "{told}");
+    let run_view = server.get(&path).ok();
+    assert_eq!(run_view["status"], "waiting");
+    let waits = run_view["waits"].as_array().unwrap();
+    assert_eq!(waits.len(), 1, "{run_view}");
     assert_eq!(
         (&waits[0]["node"], &waits[0]["signal"], &waits[0]["prompt"]),
         (&json!("ask"), &json!("approval"), &json!("Publish it?"))
     );
     assert_eq!(waits[0]["schema"]["required"], json!(["ok"]));
-    assert!(waits[0]["until"].as_str().unwrap().ends_with('Z'), "{told}");
+    assert!(waits[0]["until"].as_str().unwrap().ends_with('Z'), "{run_view}");
     let listed = server.get("/v1/runs?status=waiting").ok();
     assert_eq!(listed["runs"][0]["run_id"], json!(run));
 

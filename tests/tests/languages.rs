@@ -1,25 +1,25 @@
-//! Plugins in every language there is an SDK for, in graphs with each other, on the real binary.
+//! Plugins in every language with an SDK, in graphs with each other, in the real binary.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{cell::RefCell, process::Command, sync::Once, thread};
 
-use heddle_tests::{Place, Server, component, repository, until};
+use heddle_tests::{Server, ServerConfig, component, repository, wait_for_event};
 use serde_json::{Value, json};
 
-/// The languages with an SDK beside Rust, each with a plugin that does what a plugin may do.
+/// The languages besides Rust, each with a plugin that uses all features.
 const LANGUAGES: [&str; 3] = ["python", "js", "c"];
 
 /// A server with all plugins in other languages than Rust.
 fn server() -> Server {
-    // The large ones take a while to compile; the servers of the tests share what came out.
+    // The large components compile slowly; the servers of the tests share the cache.
     static COMPILED: Once = Once::new();
-    COMPILED.call_once(|| drop(Server::start_at(place())));
-    Server::start_at(place())
+    COMPILED.call_once(|| drop(Server::start_with_config(config())));
+    Server::start_with_config(config())
 }
 
-fn place() -> Place {
-    let place = Place::default();
-    let plugins = place.folder().join("plugins");
+fn config() -> ServerConfig {
+    let config = ServerConfig::default();
+    let plugins = config.folder().join("plugins");
     for name in [
         "measure",
         "report",
@@ -31,10 +31,10 @@ fn place() -> Place {
         let file = component(&format!("languages/{name}"));
         std::fs::copy(file, plugins.join(format!("{name}.wasm"))).unwrap();
     }
-    place
+    config
 }
 
-/// Calls a tool: its output, or its failure.
+/// Calls a tool. Returns its output or its failure.
 fn call(server: &Server, tool: &str, input: &Value) -> Result<Value, Value> {
     let answer = server.post(&format!("/v1/tools/{tool}/call"), input).json();
     match answer.get("output") {
@@ -56,7 +56,7 @@ fn one_graph_runs_functions_in_four_languages() {
     let run = server.run(&graph, &json!({"input": text}));
     assert_eq!(run["status"], "finished", "{}", run["error"]);
     let state = &run["state"];
-    // By hand: 3 3 4 4 5.5 6 7 92 add up to 124.5; the median is (4 + 5.5) / 2.
+    // Computed by hand: 3 3 4 4 5.5 6 7 92 sum to 124.5; the median is (4 + 5.5) / 2.
     let statistics = &state["statistics"];
     assert_eq!(
         (&statistics["count"], &statistics["sum"], &statistics["median"]),
@@ -91,9 +91,9 @@ fn the_state_passes_through_every_language_and_each_logs_and_emits() {
         "edges": {"go": "rust", "rust": "python", "python": "js", "js": "c", "c": "end"},
     }));
     let run = server.start_run(&graph, &json!({}));
-    // A chunk is told only to who watches, so the run waits until somebody does.
+    // Only watchers get chunks, so the run waits until there is one.
     let seen = RefCell::new(Vec::new());
-    until(&format!("ws://{}/ws/logs/{run}", server.address), |event| {
+    wait_for_event(&format!("ws://{}/ws/logs/{run}", server.address), |event| {
         if seen.borrow().is_empty() {
             server
                 .post(&format!("/v1/runs/{run}/signal"), &json!({"name": "go"}))
@@ -149,7 +149,7 @@ fn failures_of_each_kind_come_out_of_each_language_as_they_went_in() {
             assert!(failure["data"].is_object(), "{failure}");
         }
     }
-    // What nobody foresaw is for good, and its place is told.
+    // An unexpected error is permanent and reported with its position.
     let broken = json!({"how": "broken"});
     let python = failure(&server, "probe-python/fail_python", &broken);
     assert_eq!(
@@ -178,7 +178,7 @@ fn tools_are_called_from_each_language_in_each() {
         .unwrap();
         assert_eq!(answer, json!({"from": language, "answer": expected}));
     }
-    // All through all, down to a failure that keeps its kind and its data.
+    // Every language calls every other, also with a failure that keeps its kind and data.
     let mut input = json!({"tool": "probe-python/fail_python", "input": {"how": "retryable"}});
     for language in LANGUAGES {
         input = json!({"tool": format!("probe-{language}/call_{language}"), "input": input});
@@ -189,7 +189,7 @@ fn tools_are_called_from_each_language_in_each() {
         (&failed["kind"], &failed["data"]),
         (&json!("retryable"), &json!({"how": "retryable"}))
     );
-    // And from a node function in Rust.
+    // Also from a node function in Rust.
     let graph = server.create(&json!({"nodes": {
         "call": {"uses": "hostile/call", "config": {"tool": "probe-python/call_python", "input": {
             "tool": "probe-js/call_js", "input": {"tool": "probe-c/copy_c", "input": {"value": [1, "ü"]}}}}},
@@ -258,7 +258,7 @@ fn many_calls_of_an_interpreter_run_concurrently() {
                 })
             })
             .collect();
-        // The median is 500.5, the median deviation 250: a number stands out that is 371 or more away.
+        // The median is 500.5 and the median deviation 250: numbers with a distance of 371 or more are outliers.
         let expected: Vec<f64> = numbers
             .iter()
             .map(|&number| f64::from(number))
@@ -270,7 +270,7 @@ fn many_calls_of_an_interpreter_run_concurrently() {
     });
 }
 
-/// Runs tests that are written in another language, and shows what they say where one fails.
+/// Runs tests in another language and shows their output on failure.
 fn own_tests(program: &str, words: &[&str], folder: &str) {
     let folder = repository().join(folder);
     let mut tests = Command::new(program);
@@ -282,12 +282,12 @@ fn own_tests(program: &str, words: &[&str], folder: &str) {
     let output = tests
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
-    let told = [&output.stdout[..], &output.stderr].concat();
+    let printed = [&output.stdout[..], &output.stderr].concat();
     assert!(
         output.status.success(),
         "{}: {}",
         folder.display(),
-        String::from_utf8_lossy(&told)
+        String::from_utf8_lossy(&printed)
     );
 }
 

@@ -1,4 +1,4 @@
-//! Lists of runs by every filter, over HTTP and by the command, and the inputs of their steps.
+//! Lists of runs by every filter, over HTTP and with the command, and the inputs of steps.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use heddle_tests::{Server, heddle};
 use serde_json::{Value, json};
 
-/// What a command prints.
+/// The output of a command.
 fn heddle_says(server: &Server, arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(heddle())
         .args(arguments)
@@ -23,7 +23,7 @@ fn prints(server: &Server, arguments: &[&str]) -> String {
     out
 }
 
-/// The ids of the runs that a query lists, read in pages of two.
+/// The ids of the runs that match a query, read in pages of two.
 fn listed(server: &Server, query: &str) -> Vec<String> {
     let (mut ids, mut token) = (Vec::new(), String::new());
     loop {
@@ -37,7 +37,7 @@ fn listed(server: &Server, query: &str) -> Vec<String> {
     }
 }
 
-/// Starts a run, waits until it is over, and gives its id.
+/// Starts a run, waits for its end, and returns its id.
 fn over(server: &Server, graph: &str, state: &Value) -> String {
     let run = server
         .post("/v1/runs?wait=60s", &json!({"graph": graph, "state": state}))
@@ -148,7 +148,7 @@ fn runs_are_filtered_by_status_origin_time_and_error() {
         let expected: Vec<String> = expected.into_iter().cloned().collect();
         assert_eq!(listed(&server, query), expected, "{query}");
     }
-    // Half-open: every run is in one of two lists that meet at a time.
+    // Intervals are half-open: every run is in exactly one of two adjacent intervals.
     let started = |run: &String| {
         server.get(&format!("/v1/runs/{run}")).ok()["started_at"]
             .as_str()
@@ -271,8 +271,8 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
         vec!["runs", "--started-after", "soon"],
         vec!["runs", "--graph", "nope"],
     ] {
-        let (well, _, told) = heddle_says(&server, &wrong);
-        assert!(!well && told.starts_with("error: "), "{wrong:?}: {told}");
+        let (well, _, message) = heddle_says(&server, &wrong);
+        assert!(!well && message.starts_with("error: "), "{wrong:?}: {message}");
     }
 
     let shown = prints(&server, &["show", &failed]);

@@ -1,4 +1,4 @@
-//! The original engine's four routes keep their shapes, and its graphs run as they stand.
+//! The four routes of the original engine keep their form, and its graphs run unchanged.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_tests::Server;
@@ -44,8 +44,11 @@ fn the_original_example_runs_unchanged() {
         &events,
         "the logs are what the socket sends"
     );
-    let told = types(&events);
-    assert_eq!((told[0], told[told.len() - 1]), ("run_started", "run_finished"));
+    let kinds = types(&events);
+    assert_eq!(
+        (kinds[0], kinds[kinds.len() - 1]),
+        ("run_started", "run_finished")
+    );
     for (position, event) in events.iter().enumerate() {
         assert_eq!(event["seq"], position + 1);
         assert_eq!(event["run_id"], json!(run_id));
@@ -119,7 +122,7 @@ fn next_and_loop_in_a_tools_result_route_and_stay_out_of_the_state() {
         "nodes": {"first": {"uses": "bench/echo"}, "second": {"uses": "bench/touch", "config": {"key": "seen"}}},
         "edges": {"first": "end"},
     }));
-    // `echo` answers its input, the state: so the state's own `next` becomes a route.
+    // `echo` returns its input, the state: so the `next` of the state becomes a route.
     let run = server.run(&graph, &json!({"next": "second", "loop": false, "x": 1}));
     assert_eq!(run["status"], "finished", "{run}");
     assert!(run["state"].get("seen").is_some(), "{run}");

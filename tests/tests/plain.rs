@@ -1,4 +1,4 @@
-//! A component that was built without Heddle's WIT, over HTTP: registered, called, and a node of graphs.
+//! A component without Heddle's WIT, over HTTP: registered, called, and used as a node.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use heddle_tests::{Server, component, heddle};
 use serde_json::{Value, json};
 
-/// A server with the component, as registering it answered.
+/// A server with the component, and the response to its registration.
 fn server() -> (Server, Value) {
     let server = Server::start();
     let bytes = std::fs::read(component("fixtures/typed")).unwrap();
@@ -43,19 +43,19 @@ fn the_command_reports_the_exports_without_a_tool() {
     let server = Server::start();
     let typed = component("fixtures/typed").display().to_string();
     for arguments in [["inspect", &typed, "--name"], ["add", &typed, "--name"]] {
-        let told = Command::new(heddle())
+        let printed = Command::new(heddle())
             .arg("plugin")
             .args(arguments)
             .arg("typed")
             .env("HEDDLE_SERVER", format!("http://{}", server.address))
             .output()
             .unwrap();
-        assert!(told.status.success(), "{told:?}");
-        let told = [told.stdout, told.stderr].concat();
-        let told = String::from_utf8_lossy(&told);
+        assert!(printed.status.success(), "{printed:?}");
+        let printed = [printed.stdout, printed.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
         assert!(
-            told.contains("left out") && told.contains("#open`: it gives"),
-            "{told}"
+            printed.contains("left out") && printed.contains("#open`: it gives"),
+            "{printed}"
         );
     }
 }
@@ -88,7 +88,7 @@ fn its_functions_are_nodes_of_a_graph() {
     let graph = server.create(&json!({
         "nodes": {
             "total": {"uses": "typed/shapes.divide", "input": {"a": "state.total", "b": "2"}, "output": "half"},
-            // What a function takes by name is in the state, among other things.
+            // The state has the parameters of the function by name, among other keys.
             "greet": {"uses": "greet", "output": "greeting"},
             "echo": {"uses": "bench/touch", "config": {"key": "seen"}},
         },

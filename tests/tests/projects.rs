@@ -1,5 +1,5 @@
-//! `heddle plugin new`: a project in each language does what its README says: it builds by one command, its own tests
-//! pass, and the component is registered and runs in the graph that the project has.
+//! `heddle plugin new`: the README of a project in each language works. The project builds with one command, its own
+//! tests pass, and the component is registered and runs in the graph of the project.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{path::Path, process::Command};
@@ -7,7 +7,7 @@ use std::{path::Path, process::Command};
 use heddle_tests::{docs, heddle};
 use serde_json::{Value, json};
 
-/// Makes a project, does what its README says, and runs the project's graph once more.
+/// Creates a project, follows its README, and runs its graph once more.
 fn does_as_its_readme_says(language: &str) {
     let name = format!("fresh-{language}");
     let mut page = docs::run_project(language, &name);
@@ -62,8 +62,8 @@ fn an_existing_folder_and_an_invalid_name_are_refused() {
     ] {
         let refused = new(name);
         assert!(matches!(refused.status.code(), Some(1 | 2)), "{refused:?}");
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(told.contains(says), "{told}");
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(stderr.contains(says), "{stderr}");
     }
     let kept = std::fs::read_to_string(scratch.path().join("mine/plugin.c")).unwrap();
     assert_eq!(kept, "of my own");

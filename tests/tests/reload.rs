@@ -1,12 +1,12 @@
-//! `heddle serve --watch`: what changes in the plugins folder is a new version, for new runs.
+//! `heddle serve --watch`: a changed file in the plugins folder is a new version for new runs.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{path::PathBuf, time::Instant};
 
-use heddle_tests::{Place, Server, component};
+use heddle_tests::{Server, ServerConfig, component};
 use serde_json::{Value, json};
 
-/// A component named `shop@VERSION` whose tool `goes-on` answers with a key of this name, which has four letters.
+/// A component named `shop@VERSION` whose tool `goes-on` returns a key of this name, which has four letters.
 fn shop(version: &str, key: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component("fixtures/raw-tool")).unwrap();
     let (is, becomes) = (b"{\"went\": true", format!("{{\"{key}\": true"));
@@ -23,22 +23,22 @@ fn shop(version: &str, key: &str) -> Vec<u8> {
 
 struct Watched {
     server: Server,
-    /// The file that changes.
+    /// The watched file.
     file: PathBuf,
 }
 
 impl Watched {
-    /// A server that follows its folder, with `shop@1.0.0` in it.
+    /// A server that watches its folder, which contains `shop@1.0.0`.
     fn start() -> Self {
-        let mut place = Place::default();
-        place.arguments.push("--watch".to_owned());
-        let file = place.folder().join("plugins/shop.wasm");
+        let mut config = ServerConfig::default();
+        config.arguments.push("--watch".to_owned());
+        let file = config.folder().join("plugins/shop.wasm");
         std::fs::write(&file, shop("1.0.0", "went")).unwrap();
-        let server = Server::start_at(place);
+        let server = Server::start_with_config(config);
         Self { server, file }
     }
 
-    /// The versions of the plugin, the newest first.
+    /// The versions of the plugin, newest first.
     fn versions(&self) -> Vec<String> {
         let plugin = self.server.get("/v1/plugins/shop").ok();
         let versions = plugin["versions"].as_array().unwrap().iter();
@@ -56,7 +56,7 @@ impl Watched {
         }))
     }
 
-    /// Lets a run go on to its end, and gives its state.
+    /// Sends the signal, waits for the end of the run, and returns its state.
     fn finish(&self, run: &str) -> Value {
         let signal = json!({"name": "go"});
         let sent = self.server.post(&format!("/v1/runs/{run}/signal"), &signal);
@@ -74,7 +74,7 @@ fn a_changed_file_is_a_new_version_for_new_runs_only() {
     let graph = watched.graph();
     let before = server.start_run(&graph, &json!({}));
 
-    // Whoever builds a plugin again seldom raises its version.
+    // Rebuilt plugins often keep their version number.
     let began = Instant::now();
     std::fs::write(&watched.file, shop("1.0.0", "more")).unwrap();
     server.until_logged("registered shop@1.0.0+");
@@ -90,7 +90,7 @@ fn a_changed_file_is_a_new_version_for_new_runs_only() {
     );
     assert_eq!(watched.finish(&after)["more"], true);
 
-    // And a version that is raised is that version.
+    // A raised version number is that version.
     std::fs::write(&watched.file, shop("1.1.0", "then")).unwrap();
     server.until_logged("registered shop@1.1.0 with");
     let run = server.start_run(&graph, &json!({}));
@@ -115,14 +115,14 @@ fn earlier_plugin_versions_return() {
 fn a_broken_file_removes_no_plugin_and_is_retried_when_it_changes() {
     let watched = Watched::start();
     let server = &watched.server;
-    // Half a file: a build or a copy that pauses.
+    // A partial file, as during a slow build or copy.
     let whole = shop("2.0.0", "more");
     std::fs::write(&watched.file, &whole[..whole.len() / 2]).unwrap();
     server.until_logged("shop.wasm is left out; what was registered from it before stays: ");
     assert_eq!(watched.versions(), ["1.0.0"]);
     let log = server.log.lock().unwrap().clone();
-    let told = log.lines().find(|line| line.contains("is left out")).unwrap();
-    assert!(told.contains("ERROR") && told.contains("damaged"), "{told}");
+    let log = log.lines().find(|line| line.contains("is left out")).unwrap();
+    assert!(log.contains("ERROR") && log.contains("damaged"), "{log}");
     let run = server.start_run(&watched.graph(), &json!({}));
     assert_eq!(watched.finish(&run)["went"], true);
 
@@ -164,7 +164,7 @@ fn a_folder_that_reappears_is_watched_again() {
 #[test]
 fn a_server_that_watches_its_folder_stops_on_request() {
     let mut watched = Watched::start();
-    // `stop` fails if the process does not end.
+    // `stop` fails if the process does not exit.
     let (code, _) = watched.server.stop("TERM");
     assert_eq!(code, Some(0));
 }

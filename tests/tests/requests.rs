@@ -1,4 +1,4 @@
-//! How the `heddle` command reaches a server: its URL, TLS, tokens and headers, and what it says where it cannot.
+//! How the `heddle` command connects to a server: URL, TLS, tokens and headers, and its messages on failure.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use heddle_tests::{
 };
 use serde_json::json;
 
-/// A command without settings of the environment that the test runs in.
+/// A command without the settings of the test's environment.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(heddle());
     for name in [
@@ -43,13 +43,13 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
-/// What a command that failed with this exit code says.
+/// The message of a command that failed with this exit code.
 fn refusal(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     String::from_utf8(output.stderr.clone()).expect("stderr is text")
 }
 
-/// A proxy that serves Heddle under `/heddle`, over TLS, to those who have the token.
+/// A TLS proxy that serves Heddle under `/heddle` to clients with the token.
 fn proxy(server: &Server) -> Stub {
     let behind = format!("http://{}", server.address);
     Stub::start_tls(move |request| match request.path.strip_prefix("/heddle") {
@@ -113,7 +113,7 @@ fn a_server_is_reached_over_tls_under_the_path_of_a_proxy_with_a_token() {
         .output()
         .unwrap();
     assert!(stdout(&followed).contains("run finished"), "{followed:?}");
-    // The machine's own authorities, which a variable names.
+    // The certificate authorities of the machine, which a variable names.
     let listed = command(&[
         "graph",
         "list",
@@ -220,7 +220,7 @@ fn headers_go_to_the_server_alone() {
         .output()
         .unwrap();
     stdout(&of_variable);
-    let asked = server.asked();
+    let asked = server.requests();
     let header = |n: usize, name| asked[n].header(name).unwrap_or("none").to_owned();
     assert_eq!(
         ["x-one", "x-two", "x-three", "authorization"].map(|name| header(0, name)),
@@ -237,12 +237,12 @@ fn headers_go_to_the_server_alone() {
         moved.contains("redirects to") && moved.contains(&elsewhere.address.to_string()),
         "{moved}"
     );
-    assert!(elsewhere.asked().is_empty());
+    assert!(elsewhere.requests().is_empty());
 }
 
 #[test]
 fn no_password_is_shown_wherever_it_is_written() {
-    // It sends back what it was sent.
+    // The proxy echoes the request.
     let parrot = Stub::start(|request| {
         let said = format!("you are {:?}", request.header("authorization"));
         Reply::new(

@@ -1,6 +1,6 @@
-//! The samples give right answers on their input. What is right was worked out independently:
-//! by hand for code-review, by plain Python programs in `plugins/*/tests` for the others. The
-//! expectations are the `expected.json` files that stand with the samples.
+//! The samples give correct results. The expected results were computed independently: by hand for code-review, by
+//! plain
+//! Python programs in `plugins/*/tests` for the others. They are in the `expected.json` files of the samples.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ fn read_json(path: &str) -> Value {
     serde_json::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Runs a sample's graph to its end.
+/// Runs the graph of a sample to its end.
 fn run(server: &Server, sample: &str, state: &Value) -> Value {
     let graph = server.create_file(&format!("plugins/{sample}/graph.json"));
     let run = server.run(&graph, state);
@@ -24,7 +24,7 @@ fn run(server: &Server, sample: &str, state: &Value) -> Value {
     run
 }
 
-/// How often each value of `key` comes in a list of objects.
+/// Counts the values of `key` in a list of objects.
 fn counts(list: &Value, key: &str) -> Value {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for item in list.as_array().expect("a list") {
@@ -47,7 +47,7 @@ fn code_review_measures_scores_and_mends_as_counted_by_hand() {
     let state = &reviewed["state"];
     let functions = state["functions"].as_array().unwrap();
     assert_eq!(functions.len() as u64, expected["functions"].as_u64().unwrap());
-    // The functions are those of the mended file; what an improvement changed is measured again.
+    // The functions are those of the improved file; changed functions are measured again.
     assert_eq!(counts(&state["issues"], "rule"), expected["issues_after"]);
     assert_eq!(
         (&state["score_before"], &state["score"]),
@@ -135,7 +135,7 @@ fn data_quality_finds_and_repairs_what_an_independent_program_found() {
     for key in ["anomalies_before", "anomalies_after", "rows", "repairs"] {
         assert_eq!(state[key], expected[key], "{key}");
     }
-    // The repaired speeds have the mean that the independent program has, to rounding.
+    // The mean of the repaired speeds equals that of the independent program, up to rounding.
     let repaired = state["csv"].as_str().unwrap();
     assert_eq!(
         repaired.lines().count() as u64,
@@ -149,7 +149,7 @@ fn data_quality_finds_and_repairs_what_an_independent_program_found() {
         .position(|name| name == "Speed IAS in knots")
         .unwrap();
     let from_the_right = repaired.lines().next().unwrap().split(',').count() - column;
-    // No cell right of a quoted one is quoted in this file, so the last cells can be counted from the right.
+    // No cell right of a quoted cell is quoted in this file, so the last cells can be counted from the right.
     let speeds: Vec<f64> = repaired
         .lines()
         .skip(1)

@@ -1,9 +1,9 @@
-//! Guests that misbehave: each gets a clear error, and the server and other runs carry on.
+//! Misbehaving guests: each gets a clear error, and the server and other runs continue.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::time::{Duration, Instant};
 
-use heddle_tests::{Place, Server, component};
+use heddle_tests::{Server, ServerConfig, component};
 use serde_json::{Value, json};
 
 fn server() -> Server {
@@ -135,7 +135,7 @@ fn a_node_narrows_its_limits_and_wrong_ones_are_found_at_creation() {
         run["error"]["message"],
         "`hostile/spin` computed more than its limit of 1000000 (fuel, set by the node)"
     );
-    // Each item of a map is a call of its own.
+    // Each item of a map is a separate call.
     let map = server.create(&json!({
         "nodes": {"each": {
             "map": {"over": "[1, 2]", "uses": "hostile/nest", "into": "all", "on_item_error": "collect"},
@@ -144,8 +144,8 @@ fn a_node_narrows_its_limits_and_wrong_ones_are_found_at_creation() {
     }));
     let run = server.run(&map, &json!({}));
     for item in run["state"]["all"].as_array().unwrap() {
-        let told = item["error"]["message"].as_str().unwrap();
-        assert!(told.contains("1000 (fuel, set by the node)"), "{told}");
+        let message = item["error"]["message"].as_str().unwrap();
+        assert!(message.contains("1000 (fuel, set by the node)"), "{message}");
     }
 }
 
@@ -177,14 +177,14 @@ fn a_function_without_grants_is_confined_and_repeats_bit_for_bit() {
     let graph = server.create(&json!({"nodes": {"bad": {"uses": "hostile/clock"}}}));
     let first = server.run(&graph, &json!({}));
     assert_eq!(first["status"], "finished", "{}", first["error"]);
-    let told = first["state"].to_string();
+    let message = first["state"].to_string();
     assert!(
-        !told.contains(env!("CARGO_MANIFEST_DIR")),
-        "no environment: {told}"
+        !message.contains(env!("CARGO_MANIFEST_DIR")),
+        "no environment: {message}"
     );
 }
 
-/// What rages: each of it would take the machine if it could.
+/// The attacks. Each would take over the machine without limits.
 fn crowd(silent: &str) -> Vec<(&'static str, Value, &'static str)> {
     let call = |tool: &str, input: Value| json!({"tool": tool, "input": input});
     vec![
@@ -211,7 +211,7 @@ fn crowd(silent: &str) -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// How long each of some runs of ordinary functions takes.
+/// The durations of some runs of ordinary functions.
 fn times(server: &Server, graph: &str, count: usize) -> Vec<Duration> {
     let mut times: Vec<Duration> = (0..count)
         .map(|_| {
@@ -227,18 +227,18 @@ fn times(server: &Server, graph: &str, count: usize) -> Vec<Duration> {
 
 #[test]
 fn other_clients_are_served_during_all_attacks() {
-    // It takes connections, and never answers.
+    // It accepts connections and never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_at = format!("http://{}", silent.local_addr().unwrap());
     let policy = tempfile::NamedTempFile::new().unwrap();
     let granted = json!({"plugins": {"http": {"http": [silent_at]}}});
     std::fs::write(policy.path(), granted.to_string()).unwrap();
-    let mut place = Place::default();
-    std::fs::copy(component("http"), place.folder().join("plugins/http.wasm")).unwrap();
+    let mut config = ServerConfig::default();
+    std::fs::copy(component("http"), config.folder().join("plugins/http.wasm")).unwrap();
     let policy = policy.path().to_str().unwrap();
     let arguments = ["--call-timeout", "20", "--call-memory", "32", "--policy", policy];
-    place.arguments.extend(arguments.map(str::to_owned));
-    let server = Server::start_at(place);
+    config.arguments.extend(arguments.map(str::to_owned));
+    let server = Server::start_with_config(config);
     let good = server.create_file("plugins/bench/w1.json");
     let crowd: Vec<(String, &str, &str)> = crowd(&format!("{silent_at}/"))
         .into_iter()
@@ -248,7 +248,7 @@ fn other_clients_are_served_during_all_attacks() {
         })
         .collect();
     let before = times(&server, &good, 20);
-    // Those that end at once come again and again, as long as the others are timed.
+    // Attacks that end immediately are repeated while the others are timed.
     let calm = std::sync::atomic::AtomicBool::new(false);
     let during = std::thread::scope(|scope| {
         let raging: Vec<_> = crowd
@@ -272,7 +272,7 @@ fn other_clients_are_served_during_all_attacks() {
         during
     });
     let (median, slowest) = (during[10], during[19]);
-    let told = format!("before {:?}, during {median:?}, at most {slowest:?}", before[10]);
-    // None waits for a hostile call to reach its time limit, which takes 20 s.
-    assert!(slowest < Duration::from_secs(15), "{told}");
+    let message = format!("before {:?}, during {median:?}, at most {slowest:?}", before[10]);
+    // No run waits for a hostile call to reach its time limit of 20 s.
+    assert!(slowest < Duration::from_secs(15), "{message}");
 }

@@ -1,4 +1,4 @@
-//! Schedules, the queue and retention over HTTP and with the command, against the real binary.
+//! Schedules, the queue and retention, over HTTP and with the command, against the real binary.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -6,16 +6,16 @@ use std::{
     time::Instant,
 };
 
-use heddle_tests::{PATIENCE, Server, heddle};
+use heddle_tests::{Server, TIMEOUT, heddle};
 use serde_json::{Value, json};
 
-/// A graph of one node, which sets a key.
+/// A graph with one node that sets a key.
 fn sets(server: &Server, name: &str) -> String {
     let node = json!({"uses": "basics/set", "config": {"done": true}});
     server.create(&json!({"name": name, "nodes": {"a": node}}))
 }
 
-/// Asks until the answer is as it should be.
+/// Repeats a request until the response is as expected.
 fn until(server: &Server, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {
@@ -24,7 +24,7 @@ fn until(server: &Server, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         if holds(&answer) {
             return answer;
         }
-        assert!(began.elapsed() < PATIENCE, "{path}: {answer}");
+        assert!(began.elapsed() < TIMEOUT, "{path}: {answer}");
         std::thread::yield_now();
     }
 }
@@ -79,7 +79,7 @@ fn a_schedule_is_created_starts_runs_and_is_deleted() {
     let by_hand = by_hand.ok()["run_id"].as_str().unwrap().to_owned();
     server.wait(&by_hand);
 
-    // It is there after a restart, and stands still.
+    // It still exists and is paused after a restart.
     let server = server.restart();
     let listed = server.get("/v1/schedules").ok();
     assert_eq!(listed["schedules"][0]["last_run"], json!(by_hand));
@@ -246,7 +246,7 @@ fn a_server_with_few_slots_queues_and_then_refuses() {
     assert_eq!(second["status"], "queued", "its group is full");
     let refused = server.post("/v1/runs", &body);
     refused.problem(429);
-    // The queue is as it was after a kill.
+    // A kill does not change the queue.
     let mut server = server;
     server.kill();
     let server = server.restart();

@@ -1,4 +1,4 @@
-//! Where plugins come from: files, folders and registries, through the command, against a real registry.
+//! Sources of plugins: files, folders and registries, with the command, against a real registry.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -13,7 +13,7 @@ use heddle_tests::{
 };
 use serde_json::{Value, json};
 
-/// A server, and a folder of one's own in which commands are run.
+/// A server, and a folder in which commands run.
 struct Desk {
     server: Server,
     environment: Vec<(&'static str, String)>,
@@ -22,7 +22,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let server = Server::start();
-        // No credentials of whoever runs the tests.
+        // No credentials of the user who runs the tests.
         let nowhere = server.folder().join("docker").display().to_string();
         let environment = vec![("DOCKER_CONFIG", nowhere)];
         Self { server, environment }
@@ -42,19 +42,19 @@ impl Desk {
             .expect("the command runs")
     }
 
-    /// What a command prints that goes well.
+    /// The output of a command that succeeds.
     fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).expect("stdout is text")
     }
 
-    /// What a command tells on stderr that fails.
+    /// The stderr of a command that fails.
     fn refused(&self, arguments: &[&str]) -> String {
         self.fails(arguments, 1)
     }
 
-    /// What a command tells on stderr that is used wrongly.
+    /// The stderr of a command with invalid arguments.
     fn misused(&self, arguments: &[&str]) -> String {
         self.fails(arguments, 2)
     }
@@ -89,7 +89,7 @@ impl Desk {
     }
 }
 
-/// The digest at the end of what `push` prints.
+/// The digest at the end of the output of `push`.
 fn digest(pushed: &str) -> &str {
     pushed
         .trim()
@@ -109,14 +109,17 @@ fn files_and_folders_are_added_even_if_one_is_refused() {
         "one@1.0.0\ntwo@2.0.0\nthree@3.0.0\n"
     );
     std::fs::write(desk.file("many/aa.wasm"), "(component)").unwrap();
-    let told = desk.refused(&["plugin", "add", "many", "nowhere.wasm"]);
-    assert!(told.contains("many/aa.wasm: this is WebAssembly text"), "{told}");
+    let printed = desk.refused(&["plugin", "add", "many", "nowhere.wasm"]);
     assert!(
-        told.contains("nowhere.wasm: cannot read") && told.contains("2 of 4"),
-        "{told}"
+        printed.contains("many/aa.wasm: this is WebAssembly text"),
+        "{printed}"
     );
-    let told = desk.misused(&["plugin", "add", "many", "--name", "x"]);
-    assert!(told.contains("--name x is for one plugin"), "{told}");
+    assert!(
+        printed.contains("nowhere.wasm: cannot read") && printed.contains("2 of 4"),
+        "{printed}"
+    );
+    let printed = desk.misused(&["plugin", "add", "many", "--name", "x"]);
+    assert!(printed.contains("--name x is for one plugin"), "{printed}");
     std::fs::create_dir(desk.file("empty")).unwrap();
     assert!(
         desk.refused(&["plugin", "add", "empty"])
@@ -126,12 +129,12 @@ fn files_and_folders_are_added_even_if_one_is_refused() {
         desk.misused(&["plugin", "add", "https://example.org/a.wasm"])
             .contains("download it first")
     );
-    // What a plugin asks for and has is told when it is added.
-    let told = desk.run(&["plugin", "add", &third]).stderr;
-    let told = String::from_utf8(told).unwrap();
+    // Adding a plugin prints its requested permissions and its grants.
+    let printed = desk.run(&["plugin", "add", &third]).stderr;
+    let printed = String::from_utf8(printed).unwrap();
     assert!(
-        told.contains("asks for") && told.contains("granted   nothing"),
-        "{told}"
+        printed.contains("asks for") && printed.contains("granted   nothing"),
+        "{printed}"
     );
 }
 
@@ -163,21 +166,21 @@ fn a_component_is_pushed_pulled_and_pinned() {
         .create(&json!({"nodes": {"t": {"uses": "shop/as-given"}}}));
     assert_eq!(desk.server.run(&graph, &json!({}))["status"], "finished");
 
-    // The tag moves; what was pinned stands until somebody says otherwise.
+    // The tag moves; the pinned digest stays until an explicit update.
     let newer = desk.write("shop.wasm", "shop@1.1.0");
     let second = desk.ok(&["plugin", "push", &newer, &tag]);
     let again = desk.run(&["plugin", "add", &tag]);
     assert_eq!(String::from_utf8_lossy(&again.stdout), "shop@1.0.0\n");
-    let told = String::from_utf8_lossy(&again.stderr);
+    let printed = String::from_utf8_lossy(&again.stderr);
     assert!(
-        told.contains(&format!("was moved to {}", digest(&second))) && told.contains("--update"),
-        "{told}"
+        printed.contains(&format!("was moved to {}", digest(&second))) && printed.contains("--update"),
+        "{printed}"
     );
     assert_eq!(desk.lock(), pins);
     assert_eq!(desk.ok(&["plugin", "add", &tag, "--update"]), "shop@1.1.0\n");
     assert_eq!(desk.lock()["plugins"][0]["manifest"], digest(&second));
 
-    // By digest, into a lock file of its own.
+    // By digest, with another lock file.
     let exact = first.trim();
     assert_eq!(
         desk.ok(&["plugin", "add", exact, "--lock", "other.lock"]),
@@ -188,8 +191,8 @@ fn a_component_is_pushed_pulled_and_pinned() {
 #[test]
 fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
     let (registry, desk) = (Registry::start(), Desk::new());
-    let told = desk.refused(&["plugin", "add", "--locked"]);
-    assert!(told.contains("heddle.lock pins nothing"), "{told}");
+    let printed = desk.refused(&["plugin", "add", "--locked"]);
+    assert!(printed.contains("heddle.lock pins nothing"), "{printed}");
     let (one, two) = (registry.reference("one:latest"), registry.reference("two:latest"));
     let file = desk.write("one.wasm", "one@1.0.0");
     desk.ok(&["plugin", "push", &file, &one]);
@@ -197,7 +200,7 @@ fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
     desk.ok(&["plugin", "push", &nameless, &two]);
     desk.ok(&["plugin", "add", &two, "--name", "given"]);
     desk.ok(&["plugin", "add", &one]);
-    // Both tags move meanwhile.
+    // Both tags move in the meantime.
     let moved = desk.write("one.wasm", "one@9.0.0");
     desk.ok(&["plugin", "push", &moved, &one]);
     desk.ok(&["plugin", "push", &moved, &two]);
@@ -209,11 +212,11 @@ fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
         "one@1.0.0\ngiven@0.0.0\n"
     );
     assert_eq!(other.lock(), desk.lock());
-    let told = other.run(&["plugin", "add", "--locked", "--update"]);
+    let printed = other.run(&["plugin", "add", "--locked", "--update"]);
     assert_eq!(
-        told.status.code(),
+        printed.status.code(),
         Some(2),
-        "the two contradict one another: {told:?}"
+        "the two contradict one another: {printed:?}"
     );
 }
 
@@ -240,7 +243,7 @@ fn content_changed_in_the_registry_is_refused() {
     let mut other = whole.clone();
     *other.last_mut().unwrap() ^= 1;
     let longer = [&*whole, b"\0"].concat();
-    for (tampered, told) in [
+    for (tampered, printed) in [
         (&*other, "has the digest sha256:"),
         (&*longer, "more than the"),
         (&whole[..whole.len() - 1], "has the digest sha256:"),
@@ -248,7 +251,9 @@ fn content_changed_in_the_registry_is_refused() {
         std::fs::write(&blob, tampered).unwrap();
         let refused = desk.refused(&["plugin", "add", &tag]);
         assert!(
-            refused.contains(told) && refused.contains(layer) && refused.contains("nothing of it was taken"),
+            refused.contains(printed)
+                && refused.contains(layer)
+                && refused.contains("nothing of it was taken"),
             "{refused}"
         );
     }
@@ -290,7 +295,7 @@ fn a_registry_with_users_requires_credentials() {
     desk.ok(&["plugin", "push", &file, &tag]);
     assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
 
-    // What `docker login` wrote is as good; this is base64 of heddle:secret.
+    // The file of `docker login` works too; this is base64 of heddle:secret.
     desk.environment.retain(|(name, _)| *name == "DOCKER_CONFIG");
     let config = json!({"auths": {&registry.address: {"auth": "aGVkZGxlOnNlY3JldA=="}}});
     std::fs::create_dir(desk.file("docker")).unwrap();
@@ -298,13 +303,13 @@ fn a_registry_with_users_requires_credentials() {
     assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
 }
 
-/// A registry that answers as a test says.
+/// A registry with scripted responses.
 struct Fake(Stub);
 
 impl Fake {
-    /// The requests to it that had the user and the password. A token that anybody gets is no secret.
+    /// The requests with the user and the password. An anonymous token is no secret.
     fn credentials(&self) -> Vec<String> {
-        let asked = self.0.asked().into_iter();
+        let asked = self.0.requests().into_iter();
         let has_user = |text: &str| text.starts_with("Basic ");
         let signed = asked.filter(|request| request.header("authorization").is_some_and(has_user));
         signed
@@ -317,7 +322,7 @@ impl Fake {
     }
 }
 
-/// With the credentials `heddle:secret` for these registries.
+/// Credentials `heddle:secret` for these registries.
 fn desk_for(registries: &str) -> Desk {
     let mut desk = Desk::new();
     for (name, value) in [
@@ -361,7 +366,7 @@ fn credentials_go_over_plain_http_to_nobody() {
         let desk = desk_for(&registry.0.address.to_string());
         for arguments in [
             &["plugin", "add", "--plain-http", &registry.reference()][..],
-            // It is on this machine; since there are credentials for it, it is asked over TLS.
+            // The registry is on this machine, but with credentials TLS is used.
             &["plugin", "add", &registry.reference()],
         ] {
             let refused = desk.refused(arguments);
@@ -369,7 +374,7 @@ fn credentials_go_over_plain_http_to_nobody() {
         }
         assert_eq!(registry.credentials(), [""; 0]);
     }
-    // Nor where a registry names such a server of tokens, or sends on to one.
+    // Also if a registry names such a token server or redirects to one.
     let named = Fake(Stub::start_tls({
         let realm = realm.clone();
         move |_| challenge(&realm)
@@ -422,8 +427,11 @@ fn credentials_follow_no_redirect_and_no_upload_to_another_host() {
     desk.refused(&["plugin", "add", &registry.reference()]);
     let file = desk.write("shop.wasm", "shop@1.0.0");
     desk.run(&["plugin", "push", &file, &registry.reference()]);
-    assert!(!registry.credentials().is_empty(), "the registry itself was told");
-    let asked = other.0.asked();
+    assert!(
+        !registry.credentials().is_empty(),
+        "the registry itself got the credentials"
+    );
+    let asked = other.0.requests();
     assert!(
         asked.iter().any(|request| request.method == "PUT"),
         "the upload was sent there"
@@ -444,7 +452,7 @@ fn an_unavailable_registry_item_is_reported_with_the_reason() {
     );
     let refused = desk.misused(&["plugin", "add", "oci://shop:1"]);
     assert!(refused.contains("names no registry"), "{refused}");
-    // A registry on another machine is asked over TLS, unless it is said otherwise: that one has none.
+    // A registry on another machine is contacted over TLS by default; this one has none.
     let far = nothing.replace("127.0.0.1", "127.0.0.1.nip.invalid");
     let refused = desk.refused(&["plugin", "add", &far]);
     assert!(refused.contains("--plain-http"), "{refused}");
@@ -467,13 +475,13 @@ fn a_plugin_is_inspected_before_and_after_it_is_added() {
     let nameless = desk.file("nameless.wasm").display().to_string();
     std::fs::copy(component("fixtures/raw-tool"), &nameless).unwrap();
     let screen = desk.ok(&["plugin", "inspect", &nameless]);
-    for told in [
+    for printed in [
         "nameless@0.0.0  a file, not registered by this",
         "granted   nothing",
         "tool  as-given  read-only",
         "Gives back its input",
     ] {
-        assert!(screen.contains(told), "`{told}` is not in\n{screen}");
+        assert!(screen.contains(printed), "`{printed}` is not in\n{screen}");
     }
     assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
     desk.server.get("/v1/plugins/nameless").problem(404);
@@ -488,8 +496,8 @@ fn a_plugin_is_inspected_before_and_after_it_is_added() {
         screen.starts_with("nameless@1.0.0\n") && screen.contains("versions  also 0.0.0"),
         "{screen}"
     );
-    let told = desk.refused(&["plugin", "inspect", "nameless@3.0.0"]);
-    assert!(told.contains("there is 1.0.0, 0.0.0"), "{told}");
+    let printed = desk.refused(&["plugin", "inspect", "nameless@3.0.0"]);
+    assert!(printed.contains("there is 1.0.0, 0.0.0"), "{printed}");
 }
 
 #[test]
@@ -502,8 +510,8 @@ fn a_plugin_is_removed_unless_something_needs_it() {
     let graph = desk
         .server
         .create(&json!({"nodes": {"t": {"uses": "shop/as-given@2"}}}));
-    let told = desk.refused(&["plugin", "remove", "shop"]);
-    assert!(told.contains(&graph), "{told}");
+    let printed = desk.refused(&["plugin", "remove", "shop"]);
+    assert!(printed.contains(&graph), "{printed}");
     assert_eq!(desk.ok(&["plugin", "remove", "shop@1.0.0"]), "shop@1.0.0\n");
     assert_eq!(desk.ok(&["plugin", "remove", "shop", "--force"]), "shop@2.0.0\n");
     assert!(desk.refused(&["plugin", "remove", "shop"]).contains("shop"));

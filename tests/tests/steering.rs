@@ -1,7 +1,7 @@
-//! Runs that are paused, retried, upgraded, forked, looked back at, carried over, and asked for twice.
+//! Runs are paused, retried, upgraded, forked, inspected, exported and imported; repeated requests have no effect.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use heddle_tests::{Answer, Server};
+use heddle_tests::{Response, Server};
 use serde_json::{Value, json};
 
 fn set(keys: &Value) -> Value {
@@ -17,7 +17,7 @@ fn asks(server: &Server) -> String {
     }))
 }
 
-fn tell(server: &Server, run: &str, what: &str, body: &Value) -> Answer {
+fn control(server: &Server, run: &str, what: &str, body: &Value) -> Response {
     server.post(&format!("/v1/runs/{run}/{what}"), body)
 }
 
@@ -38,8 +38,8 @@ fn numbered(events: &[Value]) {
     }
 }
 
-/// POSTs with a key.
-fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> Answer {
+/// POSTs with an idempotency key.
+fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> Response {
     server.post_with(
         path,
         body.to_string().as_bytes(),
@@ -51,11 +51,11 @@ fn keyed(server: &Server, path: &str, body: &Value, key: &str) -> Answer {
 fn a_paused_run_starts_no_step_until_it_is_resumed() {
     let server = Server::start();
     let run = server.start_run(&asks(&server), &json!({}));
-    let seq = tell(&server, &run, "pause", &json!({"reason": "not before noon"})).ok()["seq"].clone();
+    let seq = control(&server, &run, "pause", &json!({"reason": "not before noon"})).ok()["seq"].clone();
     assert_eq!(shown(&server, &run)["status"], "paused");
-    let again = tell(&server, &run, "pause", &json!({})).problem(409);
+    let again = control(&server, &run, "pause", &json!({})).problem(409);
     assert_eq!(again["type"], "urn:heddle:problem:not-now");
-    tell(&server, &run, "signal", &json!({"name": "go", "payload": "on"})).ok();
+    control(&server, &run, "signal", &json!({"name": "go", "payload": "on"})).ok();
     let still = shown(&server, &run);
     assert_eq!(
         (&still["status"], &still["state"]["b"]),
@@ -64,10 +64,10 @@ fn a_paused_run_starts_no_step_until_it_is_resumed() {
     let listed = server.get("/v1/runs?status=paused").ok();
     assert_eq!(listed["runs"][0]["run_id"], json!(run));
 
-    // It stands still over a restart, too.
+    // It also stays paused over a restart.
     let server = server.restart();
     assert_eq!(shown(&server, &run)["status"], "paused");
-    tell(&server, &run, "resume", &json!({})).ok();
+    control(&server, &run, "resume", &json!({})).ok();
     let state = server.wait(&run);
     assert_eq!(state["state"], json!({"a": 1, "said": "on", "b": 2}));
     let events = state["logs"].as_array().unwrap();
@@ -78,8 +78,8 @@ fn a_paused_run_starts_no_step_until_it_is_resumed() {
         (&json!("run_paused"), &json!("not before noon"))
     );
     assert!(kinds(events).contains(&"run_resumed"));
-    tell(&server, &run, "resume", &json!({})).problem(409);
-    tell(&server, &run, "pause", &json!({})).problem(409);
+    control(&server, &run, "resume", &json!({})).problem(409);
+    control(&server, &run, "pause", &json!({})).problem(409);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
     let page = |after: usize| server.get(&format!("/v1/runs/{run}/events?after={after}")).ok();
     assert_eq!(page(0)["over"], true);
 
-    tell(&server, &run, "retry", &json!({})).ok();
+    control(&server, &run, "retry", &json!({})).ok();
     let state = server.wait(&run);
     assert_eq!(
         (&state["status"], &state["error"]),
@@ -115,7 +115,7 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
         (&events[until - 1]["type"], &events[until]["type"]),
         (&json!("run_failed"), &json!("run_retried"))
     );
-    // Who saw it fail reads on from there.
+    // A watcher that saw the failure continues after it.
     assert_eq!(server.watch(&run, &format!("?after={until}")).0, events[until..]);
     let (first, rest) = (
         server.get(&format!("/v1/runs/{run}/events?limit={until}")).ok(),
@@ -124,7 +124,7 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
     assert_eq!((&first["over"], &rest["over"]), (&json!(false), &json!(true)));
     let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
     assert_eq!(steps["steps"][1]["attempts"], 2, "{steps}");
-    let refused = tell(&server, &run, "retry", &json!({})).problem(409);
+    let refused = control(&server, &run, "retry", &json!({})).problem(409);
     assert_eq!(refused["type"], "urn:heddle:problem:not-now");
 }
 
@@ -132,31 +132,31 @@ fn a_run_that_failed_is_retried_from_where_it_failed() {
 fn a_run_is_upgraded_if_it_fits_and_refused_if_it_does_not() {
     let server = Server::start();
     let run = server.start_run(&asks(&server), &json!({}));
-    tell(&server, &run, "pause", &json!({})).ok();
+    control(&server, &run, "pause", &json!({})).ok();
     server.create(&json!({
         "name": "asks", "start": "ask",
         "nodes": {"ask": {"wait": {"signal": "go"}, "output": "said"}, "z": set(&json!({"z": 26}))},
         "edges": {"ask": "z"},
     }));
     server.create(&json!({"name": "another", "nodes": {"z": set(&json!({}))}}));
-    let refused = tell(&server, &run, "upgrade", &json!({"graph": "another"})).problem(409);
+    let refused = control(&server, &run, "upgrade", &json!({"graph": "another"})).problem(409);
     assert!(refused["detail"].as_str().unwrap().contains('`'), "{refused}");
-    tell(&server, &run, "upgrade", &json!({"graph": "nope"})).problem(404);
-    // It may have been paused before its first step was over, which the new graph does not have.
-    tell(&server, &run, "resume", &json!({})).ok();
+    control(&server, &run, "upgrade", &json!({"graph": "nope"})).problem(404);
+    // It may have been paused before its first step ended, and the new graph does not have that step.
+    control(&server, &run, "resume", &json!({})).ok();
     waits(&server, &run);
-    tell(&server, &run, "upgrade", &json!({"graph": "asks"})).ok();
-    tell(&server, &run, "signal", &json!({"name": "go"})).ok();
+    control(&server, &run, "upgrade", &json!({"graph": "asks"})).ok();
+    control(&server, &run, "signal", &json!({"name": "go"})).ok();
     let state = server.wait(&run);
     assert_eq!(state["state"], json!({"a": 1, "said": null, "z": 26}));
     assert!(kinds(state["logs"].as_array().unwrap()).contains(&"run_upgraded"));
-    tell(&server, &run, "upgrade", &json!({})).problem(409);
+    control(&server, &run, "upgrade", &json!({})).problem(409);
 }
 
-/// Waits on the event stream until a run waits for a signal.
+/// Waits until the event stream shows that a run waits for a signal.
 fn waits(server: &Server, run: &str) {
     let url = format!("ws://{}/ws/logs/{run}", server.address);
-    heddle_tests::until(&url, |event| {
+    heddle_tests::wait_for_event(&url, |event| {
         event["type"] == "step_started" && event["node"] == "ask"
     });
 }
@@ -171,8 +171,9 @@ fn a_fork_continues_from_a_step_with_a_changed_state() {
     }));
     let run = server.start_run(&graph, &json!({"doc": "x"}));
     server.wait(&run);
-    // What step 1 decided stays decided, so the fork of the beginning goes through the gate again.
-    let fork = |step: u64, edits: Value| tell(&server, &run, "fork", &json!({"step": step, "state": edits}));
+    // The decision of step 1 is kept, so a fork from the first event passes the gate again.
+    let fork =
+        |step: u64, edits: Value| control(&server, &run, "fork", &json!({"step": step, "state": edits}));
     let started = fork(1, json!({"by": "hand", "more": [1]}));
     assert_eq!(started.status, 202);
     let location = started.location.clone();
@@ -240,7 +241,7 @@ fn a_fork_repeats_calls_that_were_active_beside_its_step() {
             .collect()
     };
     assert_eq!(steps(&run, "").len(), 4);
-    let fork = tell(&server, &run, "fork", &json!({"step": 3})).ok();
+    let fork = control(&server, &run, "fork", &json!({"step": 3})).ok();
     let fork = fork["run_id"].as_str().unwrap();
     assert_eq!(server.wait(fork)["state"]["joined"], true);
     let slow = (2, "slow".to_owned(), 2);
@@ -382,7 +383,7 @@ fn a_run_is_exported_and_shown_the_same_by_another_server() {
     let (here, there) = (Server::start(), Server::start());
     let graph = asks(&here);
     let over = here.start_run(&graph, &json!({"n": 1}));
-    tell(&here, &over, "signal", &json!({"name": "go"})).ok();
+    control(&here, &over, "signal", &json!({"name": "go"})).ok();
     here.wait(&over);
     let export = |run: &str| here.get(&format!("/v1/runs/{run}/export"));
     let file = export(&over);
@@ -413,17 +414,17 @@ fn a_run_is_exported_and_shown_the_same_by_another_server() {
         "urn:heddle:problem:run-known"
     );
 
-    // One that is not over stands still there, until it is wanted.
+    // An imported active run is paused until it is resumed.
     let open = here.start_run(&graph, &json!({}));
     waits(&here, &open);
     import(&export(&open).text).ok();
     assert_eq!(shown(&there, &open)["status"], "paused");
-    tell(&there, &open, "signal", &json!({"name": "go", "payload": 7})).ok();
-    tell(&there, &open, "resume", &json!({})).ok();
+    control(&there, &open, "signal", &json!({"name": "go", "payload": 7})).ok();
+    control(&there, &open, "resume", &json!({})).ok();
     assert_eq!(there.wait(&open)["state"], json!({"a": 1, "said": 7, "b": 2}));
     assert_eq!(shown(&here, &open)["status"], "waiting", "this one does not know");
 
-    // Cut off, out of order, or another text: it says which line is wrong.
+    // Truncated, out of order, or not an export: the error names the line.
     let lines: Vec<&str> = file.text.lines().collect();
     let mut swapped = lines.clone();
     swapped.swap(2, 3);
@@ -434,8 +435,8 @@ fn a_run_is_exported_and_shown_the_same_by_another_server() {
         file.text.replacen("\"seq\":3", "\"seq\":4", 1),
     ] {
         let other = wrong.replace(&over, "01a20505-02ed-773b-a8ec-000000000000");
-        let told = import(&other).problem(422);
-        assert!(told["detail"].as_str().unwrap().contains("line "), "{told}");
+        let problem = import(&other).problem(422);
+        assert!(problem["detail"].as_str().unwrap().contains("line "), "{problem}");
     }
     there
         .get("/v1/runs/01a20505-02ed-773b-a8ec-000000000000")
@@ -466,7 +467,7 @@ fn a_request_with_a_key_is_carried_out_once() {
     keyed(&server, "/graph/run", &json!({"graph_id": graph}), "order-1").problem(422);
     assert_eq!(shown(&server, &run)["priority"], 5);
 
-    // At once, too: one of them starts it, and the others are told the same or to come again.
+    // Also concurrently: one request starts the run, and the others get the same id or must be repeated.
     let ids: Vec<Option<Value>> = std::thread::scope(|scope| {
         let ask = || {
             let answer = keyed(&server, "/graph/run", &json!({"graph_id": graph}), "order-2");
@@ -481,14 +482,14 @@ fn a_request_with_a_key_is_carried_out_once() {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let told: Vec<&Value> = ids.iter().flatten().collect();
+    let started: Vec<&Value> = ids.iter().flatten().collect();
     assert!(
-        !told.is_empty() && told.iter().all(|id| *id == told[0]),
+        !started.is_empty() && started.iter().all(|id| *id == started[0]),
         "{ids:?}"
     );
     assert_eq!(server.get("/v1/runs").ok()["runs"].as_array().unwrap().len(), 2);
 
-    // A signal counts once, and a key is the run's own.
+    // A repeated signal counts once, and a key belongs to its run.
     let signal = |server: &Server, run: &str| {
         keyed(
             server,
@@ -499,10 +500,10 @@ fn a_request_with_a_key_is_carried_out_once() {
     };
     let seq = signal(&server, &run).ok()["seq"].clone();
     assert_eq!(signal(&server, &run).ok()["seq"], seq);
-    let second = told[0].as_str().unwrap().to_owned();
+    let second = started[0].as_str().unwrap().to_owned();
     signal(&server, &second).ok();
 
-    // The answer is the same after a crash.
+    // The response is the same after a crash.
     server.kill();
     let server = server.restart();
     assert_eq!(
@@ -535,11 +536,11 @@ fn a_cancelled_run_lets_a_call_finish_within_its_grace_period() {
     }));
     let begun = |run: &str| {
         let url = format!("ws://{}/ws/logs/{run}", server.address);
-        heddle_tests::until(&url, |event| event["type"] == "step_started");
+        heddle_tests::wait_for_event(&url, |event| event["type"] == "step_started");
     };
     let run = server.start_run(&graph, &json!({}));
     begun(&run);
-    tell(
+    control(
         &server,
         &run,
         "cancel",
@@ -548,17 +549,17 @@ fn a_cancelled_run_lets_a_call_finish_within_its_grace_period() {
     .ok();
     let state = server.wait(&run);
     let events = state["logs"].as_array().unwrap();
-    let told = kinds(events);
+    let kinds_seen = kinds(events);
     assert_eq!(state["status"], "cancelled");
     assert!(
-        told.contains(&"cancel_requested") && told.contains(&"step_finished"),
-        "{told:?}"
+        kinds_seen.contains(&"cancel_requested") && kinds_seen.contains(&"step_finished"),
+        "{kinds_seen:?}"
     );
     assert_eq!(state["state"]["b"], Value::Null, "no further step began");
 
     let run = server.start_run(&graph, &json!({}));
     begun(&run);
-    tell(&server, &run, "cancel", &json!({"grace": "0s"})).ok();
+    control(&server, &run, "cancel", &json!({"grace": "0s"})).ok();
     let state = server.wait(&run);
     let steps = server.get(&format!("/v1/runs/{run}/steps")).ok();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `heddle store` against real stores: of a running server, damaged ones, and those of older versions.
+//! `heddle store` on real stores: of a running server, damaged ones, and those of older versions.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -24,7 +24,7 @@ fn text(output: &[u8]) -> String {
     String::from_utf8(output.to_vec()).expect("it is text")
 }
 
-/// A copy of the file of a format, in a folder of its own.
+/// A copy of the golden file of a format, in its own folder.
 fn golden(format: i32) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heddle.db");
@@ -55,18 +55,18 @@ fn a_store_is_checked_and_copied_while_its_server_runs() {
     let copied = store(&path, &["backup", copy.to_str().unwrap()]);
     assert!(copied.status.success(), "{copied:?}");
     assert!(text(&copied.stdout).ends_with("sound\n"), "{copied:?}");
-    // A file that is there is left alone.
+    // An existing file is not overwritten.
     let bytes = fs::read(&copy).unwrap();
     let refused = store(&path, &["backup", copy.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("exists"), "{refused:?}");
     assert_eq!(fs::read(&copy).unwrap(), bytes);
-    // A running server's store is not migrated.
+    // The store of a running server is not migrated.
     let refused = store(&path, &["migrate"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("in use"), "{refused:?}");
 
-    // The server went on meanwhile, and the copy can be served instead.
+    // The server continued meanwhile, and the copy can be served instead.
     let later = server.start_run(&graph, &json!({}));
     server.wait(&later);
     server.kill();
@@ -96,19 +96,19 @@ fn damage_is_reported_for_each_run() {
         .unwrap();
     bytes[at] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let told = store(&path, &["check"]);
-    assert_eq!(told.status.code(), Some(1));
+    let output = store(&path, &["check"]);
+    assert_eq!(output.status.code(), Some(1));
     let run = "run 01890000-0000-7000-8000-00000000000d: ";
-    assert!(text(&told.stdout).contains(run), "{told:?}");
-    assert!(text(&told.stdout).ends_with("1 problem\n"), "{told:?}");
-    let told = store(&path, &["check", "--json"]);
-    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert!(text(&output.stdout).contains(run), "{output:?}");
+    assert!(text(&output.stdout).ends_with("1 problem\n"), "{output:?}");
+    let output = store(&path, &["check", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         report["problems"][0]["run"],
         "01890000-0000-7000-8000-00000000000d"
     );
 
-    // What is no store, and what is not there.
+    // A file that is not a store, and a missing file.
     let text_file = path.with_file_name("text");
     fs::write(&text_file, "no store ".repeat(1_000)).unwrap();
     for (path, says) in [
@@ -154,7 +154,7 @@ fn an_older_store_is_migrated_with_a_copy_beside_it() {
         let again = store(&path, &["migrate"]);
         assert!(text(&again.stdout).contains("the newest"), "{again:?}");
     }
-    // Without a copy; and a copy that is there is left alone.
+    // Without a copy; an existing copy is not overwritten.
     let (_folder, path) = golden(1);
     let backup = path.with_file_name("heddle.db.v1.bak");
     fs::write(&backup, "something else").unwrap();

@@ -1,4 +1,5 @@
-//! What functions send while they run reaches who watches: live, in its place between the events, and not kept.
+//! Chunks and log lines of running functions reach watchers: live, in their position between the events. Chunks are not
+//! stored.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::io::{BufRead, BufReader};
@@ -6,10 +7,10 @@ use std::io::{BufRead, BufReader};
 use heddle_tests::Server;
 use serde_json::{Value, json};
 
-/// How many chunks a function sends.
+/// The number of chunks that a function sends.
 const COUNT: usize = 40;
 
-/// A run that waits before it sends, so that who watches is there in time.
+/// A run that waits before it sends, so that watchers can connect first.
 fn waiting(server: &Server, nested: bool) -> String {
     let graph = server.create(&json!({
         "nodes": {
@@ -27,23 +28,25 @@ fn go_on(server: &Server, run: &str) {
     assert!((200..300).contains(&signal.status), "{signal:?}");
 }
 
-/// The chunks and lines of what was told, in order, each as its number; every chunk is of the step that sent it and
-/// stands between the events that begin and end that step.
-fn written(told: &[Value]) -> Vec<String> {
+/// The chunks and log lines of the messages, in order, each as its number. Checks that every chunk has the step that
+/// sent
+/// it and is between the first and the last event of that step.
+fn written(messages: &[Value]) -> Vec<String> {
     let at = |kind: &str| {
         let is = |event: &Value| event["type"] == kind && event["node"] == "send";
-        told.iter()
+        messages
+            .iter()
             .position(is)
-            .unwrap_or_else(|| panic!("{kind}: {told:?}"))
+            .unwrap_or_else(|| panic!("{kind}: {messages:?}"))
     };
     let step = at("step_started")..at("step_finished");
     let mut written = Vec::new();
-    for (place, event) in told.iter().enumerate() {
+    for (place, event) in messages.iter().enumerate() {
         match event["type"].as_str().unwrap() {
             "chunk" => {
                 assert!(step.contains(&place), "{place} is not in {step:?}");
                 assert_eq!((&event["kept"], &event["node"]), (&json!(false), &json!("send")));
-                assert_eq!(event["step"], told[step.start]["step"]);
+                assert_eq!(event["step"], messages[step.start]["step"]);
                 written.push(format!("chunk {}", event["data"]["n"]));
             }
             "log" if event["node"] == "send" => {
@@ -69,14 +72,14 @@ fn chunks_reach_a_web_socket_in_order_and_are_not_kept() {
     let server = Server::start();
     for nested in [false, true] {
         let run = waiting(&server, nested);
-        let told = server.watch_from(&run, || go_on(&server, &run));
-        assert_eq!(written(&told), expected(), "nested: {nested}");
+        let messages = server.watch_from(&run, || go_on(&server, &run));
+        assert_eq!(written(&messages), expected(), "nested: {nested}");
         let (again, _) = server.watch(&run, "");
         assert!(
             again.iter().all(|event| event["type"] != "chunk"),
             "chunks are not kept"
         );
-        assert_eq!(again.len() + COUNT, told.len());
+        assert_eq!(again.len() + COUNT, messages.len());
     }
 }
 
@@ -92,10 +95,10 @@ fn chunks_reach_a_stream_of_events_in_order() {
     let mut lines = BufReader::new(answer.into_body().into_reader())
         .lines()
         .map_while(Result::ok);
-    // The stream is open: its first line is there.
+    // The stream is open once its first line has arrived.
     assert!(lines.next().is_some());
     go_on(&server, &run);
-    let (mut told, mut kind, mut id) = (Vec::new(), None, None);
+    let (mut messages, mut kind, mut id) = (Vec::new(), None, None);
     for line in lines {
         if let Some(name) = line.strip_prefix("event: ") {
             kind = Some(name.to_owned());
@@ -108,10 +111,10 @@ fn chunks_reach_a_stream_of_events_in_order() {
                 (Some("chunk"), id) => assert!(id.is_none() && data["kept"] == false),
                 (_, id) => assert!(id.is_some(), "an event has its number: {data}"),
             }
-            told.push(data);
+            messages.push(data);
         }
     }
-    assert_eq!(written(&told), expected());
+    assert_eq!(written(&messages), expected());
 }
 
 #[test]
@@ -125,24 +128,31 @@ fn a_slow_watcher_blocks_nobody_and_gets_the_number_of_missed_chunks() {
         "edges": {"ready": "send"}
     }));
     let run = server.start_run(&graph, &json!({}));
-    let told = server.watch_from(&run, || {
+    let messages = server.watch_from(&run, || {
         go_on(&server, &run);
-        // It reads nothing until the run is over.
+        // The client reads nothing until the run has ended.
         assert_eq!(server.wait(&run)["status"], "finished");
     });
-    let chunks: Vec<u64> = told
+    let chunks: Vec<u64> = messages
         .iter()
         .filter(|event| event["type"] == "chunk")
         .map(|event| event["data"]["n"].as_u64().unwrap())
         .collect();
-    let missed: u64 = told
+    let missed: u64 = messages
         .iter()
         .filter(|event| event["type"] == "chunks_missed")
         .map(|event| event["count"].as_u64().unwrap())
         .sum();
     assert!(chunks.is_sorted());
-    assert_eq!(chunks.len() as u64 + missed, 4_000, "each is told or counted");
-    let seqs: Vec<u64> = told.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(
+        chunks.len() as u64 + missed,
+        4_000,
+        "each chunk is delivered or counted as missed"
+    );
+    let seqs: Vec<u64> = messages
+        .iter()
+        .filter_map(|event| event["seq"].as_u64())
+        .collect();
     assert_eq!(
         seqs,
         (1..=seqs.len() as u64).collect::<Vec<_>>(),

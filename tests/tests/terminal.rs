@@ -1,4 +1,4 @@
-//! What the `heddle` command writes to a terminal, a file and a pipe: text from outside can do nothing to it.
+//! Output of the `heddle` command to a terminal, a file and a pipe: text from outside cannot control the terminal.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -12,7 +12,7 @@ use heddle_tests::{
 };
 use serde_json::{Value, json};
 
-/// A text that imitates lines, moves the cursor, changes colours, sets the title and reorders letters.
+/// A hostile text: it imitates lines, moves the cursor, changes colours, sets the title and reorders letters.
 const HOSTILE: &str = "x\nerror: forged\r\u{1b}[2J\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}1A\u{85}\u{202e}drow\u{2066}\u{200b}\u{2028}y";
 
 fn run(server: &str, arguments: &[&str]) -> Output {
@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("it is text")
 }
 
-/// Asserts that nothing in an output acts on a terminal, and that no line of it is forged.
+/// Asserts that an output has no control sequences and no forged line.
 fn assert_harmless(output: &Output, of: &[&str]) {
     for stream in [&output.stdout, &output.stderr] {
         let text = text(stream);
@@ -43,7 +43,7 @@ fn assert_harmless(output: &Output, of: &[&str]) {
     }
 }
 
-/// An answer in which every text that a server may send is hostile.
+/// A response in which every text is hostile.
 fn hostile() -> Value {
     let finding = json!({"pointer": format!("/a{HOSTILE}"), "message": HOSTILE, "severity": "warning"});
     let function = json!({"name": HOSTILE, "kind": HOSTILE, "summary": HOSTILE, "routes": [HOSTILE],
@@ -138,7 +138,7 @@ fn no_text_of_a_server_acts_on_the_terminal() {
         if arguments.contains(&"--out") {
             continue;
         }
-        // As JSON it is all there, and harmless as well.
+        // As JSON the text is complete and harmless.
         let output = run(&server, &[arguments, &["--json"]].concat());
         assert_harmless(&output, arguments);
         let texts = text(&output.stdout);

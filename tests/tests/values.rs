@@ -1,16 +1,15 @@
-//! JSON from outside: one set of rules at every entrance, one line for every value, and numbers that stay as
-//! they are written.
+//! JSON from outside: every entry point has the same rules, every value is one line, and numbers keep their digits.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::{Command, Output};
 
-use heddle_tests::{Answer, Server, component, heddle};
+use heddle_tests::{Response, Server, component, heddle};
 use serde_json::{Value, json};
 
-/// A number that no double holds.
+/// A number that a double cannot represent.
 const BIG: &str = "123456789012345678901";
 
-fn send(server: &Server, path: &str, body: &str) -> Answer {
+fn send(server: &Server, path: &str, body: &str) -> Response {
     server.post_with(path, body.as_bytes(), &[("content-type", "application/json")])
 }
 
@@ -27,13 +26,13 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
-/// A graph that waits for the signal `go` and puts what comes with it under `answer`.
+/// A graph that waits for the signal `go` and stores its payload under `answer`.
 fn waits(server: &Server, name: &str) {
     server.create(&json!({"name": name, "nodes": {"ask": {"wait": {"signal": "go"}, "output": "answer"}}}));
 }
 
-/// The run's id in an answer.
-fn run_of(answer: Answer) -> String {
+/// The run id of a response.
+fn run_of(answer: Response) -> String {
     answer.ok()["run_id"].as_str().unwrap().to_owned()
 }
 
@@ -187,13 +186,13 @@ fn an_invalid_argument_is_refused_before_it_is_sent() {
     ] {
         let refused = command(&server, &["run", "waits", "--state", state]);
         assert!(!refused.status.success());
-        let told = String::from_utf8_lossy(&refused.stderr);
-        assert!(told.contains(said), "{told}");
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(stderr.contains(said), "{stderr}");
     }
 }
 
-/// Sends a body and gives the status, and the detail where it is a problem.
-fn told(answer: &Answer) -> String {
+/// Sends a body and returns the response.
+fn status_and_detail(answer: &Response) -> String {
     let detail = match answer.json()["detail"].as_str() {
         Some(detail) => format!(" {detail}"),
         None => String::new(),
@@ -207,7 +206,7 @@ fn every_body_is_read_by_the_same_rules() {
     waits(&server, "waits");
     let run = run_of(server.post("/v1/runs", &json!({"graph": "waits"})));
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    // For each address a body into which a value is put, and where the value is then.
+    // For each path a body with a placeholder, and where the value is stored.
     for (path, body, pointer) in [
         ("/v1/runs", r#"{"graph": "waits", "state": {"v": $}}"#, "/state/v"),
         (
@@ -277,13 +276,17 @@ fn every_body_is_read_by_the_same_rules() {
         );
         let answer = send(&server, path, &body.replace('$', "NaN"));
         assert!(
-            told(&answer).starts_with("400 the body is not JSON"),
+            status_and_detail(&answer).starts_with("400 the body is not JSON"),
             "{path}: {answer:?}"
         );
         let answer = send(&server, path, "");
-        assert_eq!(told(&answer), "400 the body is empty: send JSON", "{path}");
+        assert_eq!(
+            status_and_detail(&answer),
+            "400 the body is empty: send JSON",
+            "{path}"
+        );
     }
-    // What is let in can be shown, watched and forked, however deep it is.
+    // Accepted values can be shown, watched and forked, however deep they are.
     let deepest = format!(
         r#"{{"graph": "waits", "state": {{"v": {}, "w": 1e-400}}}}"#,
         nested(118)
@@ -388,7 +391,11 @@ fn a_malformed_body_is_refused_with_the_problem_and_its_position() {
             "422 /when/evry: unknown field; known here: cron, time_zone, every, from, at",
         ),
     ] {
-        assert_eq!(told(&send(&server, path, body)), expected, "{path} {body}");
+        assert_eq!(
+            status_and_detail(&send(&server, path, body)),
+            expected,
+            "{path} {body}"
+        );
     }
 }
 
@@ -412,7 +419,7 @@ fn a_body_that_may_be_left_out_may_be_null() {
         }
         let answer = send(&server, &format!("/v1/runs/{run}/{what}"), " null\n");
         assert_eq!(answer.status, 202, "{what}: {answer:?}");
-        // Nothing failed, so there is nothing to retry, and the body is not what is wrong.
+        // Nothing failed, so there is nothing to retry; the body is not the problem.
         let retried = send(&server, &format!("/v1/runs/{run}/retry"), "null");
         retried.problem(409);
     }
@@ -464,13 +471,13 @@ fn a_query_is_read_by_the_same_rules_everywhere() {
             r#"400 `format`: expected one of svg, mermaid, dot, got "gif""#,
         ),
     ] {
-        assert_eq!(told(&server.get(&path)), expected, "{path}");
+        assert_eq!(status_and_detail(&server.get(&path)), expected, "{path}");
     }
     let (_, close) = server.watch(&run, "?after=x");
     assert_eq!(close.1, r#"`after`: expected a whole number, 0 or more, got "x""#);
     let removed = server.delete("/v1/plugins/basics?force=yes");
     assert_eq!(
-        told(&removed),
+        status_and_detail(&removed),
         r#"400 `force`: expected true or false, got "yes""#
     );
 }

@@ -1,9 +1,9 @@
-//! Several versions of a plugin: what a graph was created with, what its runs call, and removal.
+//! Several versions of a plugin: those of graphs, those of runs, and removal.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::path::{Path, PathBuf};
 
-use heddle_tests::{Place, Server, component};
+use heddle_tests::{Server, ServerConfig, component};
 use serde_json::{Value, json};
 
 /// Writes a tool plugin of this version into a folder.
@@ -17,7 +17,7 @@ fn write(folder: &Path, file: &str, version: &str) {
     std::fs::write(folder.join(file), bytes).unwrap();
 }
 
-/// Registers the version over HTTP.
+/// Registers a version over HTTP.
 fn add(server: &Server, version: &str) -> Value {
     write(server.folder(), "upload", version);
     let bytes = std::fs::read(server.folder().join("upload")).unwrap();
@@ -25,20 +25,20 @@ fn add(server: &Server, version: &str) -> Value {
     server.post_with("/v1/plugins", &bytes, &headers).ok()
 }
 
-/// A server whose plugins folder is empty.
+/// A server with an empty plugins folder.
 fn server() -> Server {
-    let place = Place::default();
-    for file in std::fs::read_dir(plugins(&place)).unwrap() {
+    let config = ServerConfig::default();
+    for file in std::fs::read_dir(plugins(&config)).unwrap() {
         std::fs::remove_file(file.unwrap().path()).unwrap();
     }
-    Server::start_at(place)
+    Server::start_with_config(config)
 }
 
-fn plugins(place: &Place) -> PathBuf {
-    place.folder().join("plugins")
+fn plugins(config: &ServerConfig) -> PathBuf {
+    config.folder().join("plugins")
 }
 
-/// The version that a run's events say it keeps to.
+/// The plugin version in the events of a run.
 fn version_of(run: &Value) -> String {
     let started = run["logs"].as_array().unwrap();
     let started = started
@@ -82,14 +82,14 @@ fn a_graph_keeps_its_function_versions_until_it_is_created_again() {
     assert_eq!(server.create(&graph("shop/as-given")), floating, "the same id");
     server.create(&graph("shop/as-given@^1.2"));
     server.create(&graph("shop/as-given@1.2.0"));
-    // It is kept so, and not only remembered.
+    // It is stored, not only in memory.
     let server = server.restart();
     for (graph, version) in [(&floating, "2.0.0"), (&ranged, "1.3.0"), (&exact, "1.2.0")] {
         assert_eq!(version_of(&run(&server, graph)), version);
     }
     let refused = server.post("/v1/graphs", &graph("shop/as-given@^3")).problem(422);
-    let told = refused["errors"][0]["message"].as_str().unwrap();
-    assert!(told.contains("there is 2.0.0, 1.3.0, 1.2.0"), "{told}");
+    let detail = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(detail.contains("there is 2.0.0, 1.3.0, 1.2.0"), "{detail}");
     let answer = server.post("/v1/tools/shop/as-given@1/call", &json!({"text": "[7]"}));
     assert_eq!(
         answer.ok()["output"],
@@ -111,12 +111,12 @@ fn a_plugin_in_use_is_removed_only_by_force() {
     server.delete("/v1/plugins/shop/3.0.0").problem(404);
     server.delete("/v1/plugins/stop").problem(404);
     let refused = server.delete("/v1/plugins/shop/1.0.0").problem(409);
-    let told = refused["detail"].as_str().unwrap();
-    assert!(told.contains(&waits) && told.contains(&waiting), "{told}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains(&waits) && detail.contains(&waiting), "{detail}");
     assert_eq!(refused["type"], "urn:heddle:problem:plugin-needed");
     server.delete("/v1/plugins/shop").problem(409);
 
-    // Nothing needs the other one.
+    // Nothing uses the other version.
     let removed = server.delete("/v1/plugins/shop/2.0.0").ok();
     assert_eq!(removed["removed"][0]["digest"], new["digest"]);
     server.get("/v1/plugins/shop/2.0.0").problem(404);
@@ -128,25 +128,25 @@ fn a_plugin_in_use_is_removed_only_by_force() {
     let start = server
         .post("/v1/runs", &json!({"graph": waits, "state": {}}))
         .problem(409);
-    let told = start["detail"].as_str().unwrap();
+    let detail = start["detail"].as_str().unwrap();
     assert!(
-        told.contains("shop@1.0.0") && told.contains("create the graph again"),
-        "{told}"
+        detail.contains("shop@1.0.0") && detail.contains("create the graph again"),
+        "{detail}"
     );
     server.post(&format!("/v1/runs/{waiting}/signal"), &go()).ok();
     let run = server.wait(&waiting);
     assert_eq!(run["status"], "failed");
-    let told = run["error"]["message"].as_str().unwrap();
+    let detail = run["error"]["message"].as_str().unwrap();
     assert!(
-        told.contains("shop@1.0.0") && told.contains("is not registered"),
-        "{told}"
+        detail.contains("shop@1.0.0") && detail.contains("is not registered"),
+        "{detail}"
     );
 }
 
 #[test]
 fn a_run_keeps_its_version_when_the_file_in_the_folder_is_another() {
     let server = server();
-    write(&plugins(server.place()), "shop.wasm", "1.0.0");
+    write(&plugins(server.config()), "shop.wasm", "1.0.0");
     let server = server.restart();
     let waits = json!({
         "nodes": {"wait": {"wait": {"signal": "go"}}, "one": {"uses": "shop/as-given"}},
@@ -154,7 +154,7 @@ fn a_run_keeps_its_version_when_the_file_in_the_folder_is_another() {
     });
     let graph = server.create(&waits);
     let waiting = server.start_run(&graph, &json!({"text": "{}"}));
-    write(&plugins(server.place()), "shop.wasm", "1.1.0");
+    write(&plugins(server.config()), "shop.wasm", "1.1.0");
     let server = server.restart();
     let listed = server.get("/v1/plugins").ok();
     assert_eq!(listed["plugins"][0]["version"], "1.1.0");
@@ -165,7 +165,7 @@ fn a_run_keeps_its_version_when_the_file_in_the_folder_is_another() {
         (&old["status"], version_of(&old).as_str()),
         (&json!("finished"), "1.0.0")
     );
-    // The graph, too, is as it was created.
+    // The graph is unchanged too.
     let started = server.start_run(&graph, &json!({"text": "{}"}));
     server.post(&format!("/v1/runs/{started}/signal"), &go()).ok();
     assert_eq!(version_of(&server.wait(&started)), "1.0.0");

@@ -1,5 +1,6 @@
-//! Waits over HTTP and with the command: each is listed with its item, a signal can name one, and what a run shows
-//! of its branches. Against the real binary.
+//! Waits over HTTP and with the command, against the real binary: each is listed with its item, a signal can name one,
+//! and
+//! a run shows its branches.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::process::Command;
 use heddle_tests::{Server, heddle};
 use serde_json::{Value, json};
 
-/// A graph that asks for each item of `state.of`.
+/// A graph that waits for each item of `state.of`.
 fn asks(server: &Server) -> String {
     server.create(&json!({"name": "ask", "nodes": {"ask": {
         "wait": {"signal": "ok", "prompt": {"expr": "'Pay ' + state.item.who + '?'"}, "timeout": "1h"},
@@ -38,8 +39,8 @@ fn each_item_of_a_map_is_answered_by_the_id_of_its_wait_also_after_a_restart() {
         &graph,
         &json!({"of": {"x": {"who": "Ada"}, "y": {"who": "Grace"}, "z": {"who": "Joan"}}}),
     );
-    let told = shown(&server, &run);
-    let waits = told["waits"].as_array().unwrap();
+    let run_view = shown(&server, &run);
+    let waits = run_view["waits"].as_array().unwrap();
     let items: Vec<(&Value, &Value, &Value)> = waits
         .iter()
         .map(|wait| (&wait["item"]["index"], &wait["item"]["key"], &wait["prompt"]))
@@ -51,7 +52,7 @@ fn each_item_of_a_map_is_answered_by_the_id_of_its_wait_also_after_a_restart() {
             (&json!(1), &json!("y"), &json!("Pay Grace?")),
             (&json!(2), &json!("z"), &json!("Pay Joan?")),
         ],
-        "{told}"
+        "{run_view}"
     );
     for wait in waits {
         assert_eq!(
@@ -63,7 +64,7 @@ fn each_item_of_a_map_is_answered_by_the_id_of_its_wait_also_after_a_restart() {
     }
 
     let server = server.restart();
-    assert_eq!(shown(&server, &run)["waits"], told["waits"]);
+    assert_eq!(shown(&server, &run)["waits"], run_view["waits"]);
     let signal = |body: Value| server.post(&format!("/v1/runs/{run}/signal"), &body);
     let third = signal(json!({"name": "ok", "wait": waits[2]["id"], "payload": 3}));
     assert_eq!(third.status, 202, "{}", third.text);
@@ -82,16 +83,16 @@ fn each_item_of_a_map_is_answered_by_the_id_of_its_wait_also_after_a_restart() {
         assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
     }
     signal(json!({"name": "ok", "wait": "first"})).problem(422);
-    // Without an id it goes to the wait that began first.
-    let told = command(&server, &["signal", &run, "ok", "--payload", "1"]);
-    assert!(!told.contains("error"), "{told}");
-    let told = command(&server, &["show", &run]);
+    // Without an id the signal goes to the oldest wait.
+    let run_view = command(&server, &["signal", &run, "ok", "--payload", "1"]);
+    assert!(!run_view.contains("error"), "{run_view}");
+    let run_view = command(&server, &["show", &run]);
     let id = &waits[1]["id"];
     assert!(
-        told.contains(&format!(
+        run_view.contains(&format!(
             "{id}: at each[\"y\"]/ask for the signal ok (\"Pay Grace?\")"
         )),
-        "{told}"
+        "{run_view}"
     );
     command(
         &server,
@@ -131,14 +132,18 @@ fn after_a_conflict_every_answer_has_what_the_branches_agree_on() {
     assert_eq!((&over["status"], &over["state"]), (&json!("failed"), &agreed));
     let server = server.restart();
     assert_eq!(server.get(&format!("/graph/state/{run}")).ok()["state"], agreed);
-    let told = shown(&server, &run);
+    let run_view = shown(&server, &run);
     assert_eq!(
-        (&told["state"], &told["error"]["code"]),
+        (&run_view["state"], &run_view["error"]["code"]),
         (&agreed, &json!("conflict"))
     );
-    let branches = told["branches"].as_array().unwrap();
+    let branches = run_view["branches"].as_array().unwrap();
     let changed: Vec<&Value> = branches.iter().map(|branch| &branch["changed"]).collect();
-    assert_eq!(changed, [&json!({"x": 1, "b": true}), &json!({"x": 2})], "{told}");
+    assert_eq!(
+        changed,
+        [&json!({"x": 1, "b": true}), &json!({"x": 2})],
+        "{run_view}"
+    );
     assert!(
         branches
             .iter()
@@ -171,7 +176,7 @@ fn the_signals_of_a_run_have_a_limit_of_bytes() {
     let server = server.restart();
     let later = |bytes: usize| server.post(&path, &json!({"name": "later", "payload": "x".repeat(bytes)}));
     later(8 << 20).problem(429);
-    // Once a wait has taken it, there is room again.
+    // After a wait has received it, there is space again.
     assert_eq!(server.post(&path, &json!({"name": "now"})).status, 202);
     assert_eq!(later(8 << 20).status, 202);
 }

@@ -87,7 +87,7 @@ fn page(diagram: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64
          viewBox=\"0 0 {whole_width} {whole_height}\" width=\"{whole_width}\" height=\"{whole_height}\">"
     );
     let nodes = diagram.nodes.len();
-    let valid_edges = diagram.valid_edges().count();
+    let edges = diagram.valid_edges().count();
     let _ = writeln!(
         out,
         "<title>{}</title>",
@@ -111,7 +111,7 @@ fn page(diagram: &Diagram, drawing_width: f64, drawing_height: f64) -> (f64, f64
 
 fn too_large(diagram: &Diagram) -> String {
     let (_, top, mut out) = page(diagram, 580.0, 46.0);
-    let (nodes, valid_edges) = (diagram.nodes.len(), diagram.valid_edges().count());
+    let (nodes, edges) = (diagram.nodes.len(), diagram.valid_edges().count());
     let _ = writeln!(
         out,
         "<text class=\"hp-name\" x=\"{MARGIN}\" y=\"{}\">{nodes} nodes and {edges} edges are too many to draw.</text>",
@@ -424,8 +424,8 @@ impl Palette {
             format!(".hp-paper{{fill:{paper}}}"),
             format!(".hp-title,{when}.hp-name{{fill:{ink}}}"),
             format!(".hp-detail{{fill:{soft}}}"),
-            format!(".hp-line{{stroke:{line}}}"),
-            format!(".hp-head{{fill:{line}}}"),
+            format!(".hp-line{{stroke:{edge}}}"),
+            format!(".hp-head{{fill:{edge}}}"),
             format!(".hp-mark{{fill:{ink}}}"),
             format!(".hp-ring{{stroke:{ink}}}"),
             format!(".hp-card{{fill:{card}}}"),

@@ -1,7 +1,6 @@
-//! A campaign: a worker process for each target, as many at once as there are processors.
+//! A campaign: one worker process per target, as many at once as there are processors.
 //!
-//! A worker that dies is a finding of the case that it noted last, and another worker goes on after that case. So is a
-//! worker that stays at one case for too long.
+//! If a worker dies or hangs, its latest case is a finding, and another worker continues after that case.
 
 use std::{
     fs::{self, File},
@@ -16,37 +15,37 @@ use anyhow::{Context, Result};
 
 use crate::{findings, scratch, worker::Order};
 
-/// How long a worker may stay at one case. Machines of continuous integration are slow.
+/// The time limit for one case. Machines of continuous integration are slow.
 const HANG: Duration = Duration::from_secs(120);
-/// How often a worker is looked after.
+/// The interval between checks of a worker.
 const LOOK: Duration = Duration::from_millis(100);
-/// After so many workers of a target have died, the target is given up.
+/// The number of dead workers after which a target stops.
 const MAX_DEATHS: usize = 10;
 
-/// What a campaign is to do for each target.
+/// The settings of a campaign.
 pub(crate) struct Plan {
     /// The names of the targets.
     pub(crate) targets: Vec<&'static str>,
     /// The seed.
     pub(crate) seed: u64,
-    /// How many cases of each.
+    /// The number of cases per target.
     pub(crate) cases: u64,
-    /// How long each may take.
+    /// The time per target.
     pub(crate) time: Duration,
-    /// How many workers there are at once.
+    /// The number of concurrent workers.
     pub(crate) workers: usize,
 }
 
-/// What came of one target.
+/// The result of a target.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) target: String,
     pub(crate) cases: u64,
     pub(crate) accepted: u64,
-    /// How many inputs led to an answer that no input before had led to.
+    /// The number of inputs with a new answer.
     pub(crate) learnt: u64,
     pub(crate) seconds: f64,
-    /// The file of each finding and what it is.
+    /// The findings: file and description.
     pub(crate) findings: Vec<String>,
 }
 
@@ -122,13 +121,13 @@ fn spawn(order: &Order, said: &Path) -> Result<Child> {
         .arg("--seconds")
         .arg(order.time.as_secs().max(1).to_string())
         .arg(&order.target);
-    // Threads without a stack of their own size get the usual one.
+    // Threads without an explicit stack size get the default.
     command.env_remove("RUST_MIN_STACK");
     command.stdin(Stdio::null()).stdout(File::create(said)?);
     command.spawn().context("a worker cannot be started")
 }
 
-/// Waits for a worker; gives why it died, if it did.
+/// Waits for a worker. Returns the reason if it died.
 fn watch(child: &mut Child, scratch: &Path) -> Result<Option<String>> {
     let (mut case, mut since) = (None, Instant::now());
     loop {
@@ -157,7 +156,7 @@ fn death(status: ExitStatus) -> String {
 }
 
 impl Report {
-    /// Takes in what a worker said when it ended, or before it died.
+    /// Adds the numbers that a worker reported at its end or before its death.
     fn hear(&mut self, said: &str) {
         for line in said.lines() {
             let mut words = line.split(' ');

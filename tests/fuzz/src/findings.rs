@@ -1,4 +1,4 @@
-//! Where failing inputs are saved: `target/fuzz/TARGET/`, each beside a text that says what went wrong.
+//! Saves failing inputs in `target/fuzz/TARGET/`, each with a text that describes the problem.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ pub(crate) fn folder(target: &str) -> PathBuf {
         .join(target)
 }
 
-/// Saves an input and what it led to; gives the input's file.
+/// Saves an input and its problem. Returns the file of the input.
 pub(crate) fn save(target: &str, input: &[u8], problem: &str) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
@@ -27,7 +27,7 @@ pub(crate) fn save(target: &str, input: &[u8], problem: &str) -> Result<PathBuf>
     Ok(path)
 }
 
-/// The beginning of a problem, in one line.
+/// The first part of a problem, in one line.
 pub(crate) fn first_line(problem: &str) -> String {
     let text: Vec<&str> = problem.split_whitespace().collect();
     let text = text.join(" ");

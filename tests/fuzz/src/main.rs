@@ -26,7 +26,7 @@ use crate::{
     worker::Order,
 };
 
-/// How many cases of each target there are where neither a number nor a time is given.
+/// The default number of cases per target if neither a number nor a time is given.
 const DEFAULT_CASES: u64 = 10_000;
 
 #[derive(Parser)]
@@ -35,25 +35,25 @@ const DEFAULT_CASES: u64 = 10_000;
     about = "Tries mutated inputs on everything that reads input from outside"
 )]
 struct Arguments {
-    /// The targets; all of them where none is named
+    /// The targets [default: all]
     #[arg(value_parser = targets::NAMES)]
     targets: Vec<String>,
-    /// How many cases of each target, the corpus included [default: 10000, or no limit with --seconds]
+    /// The number of cases per target, including the corpus [default: 10000, or no limit with --seconds]
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
-    /// How many seconds each target may take
+    /// The time limit per target, in seconds
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// Repeats a campaign; without it the seed is random
+    /// Seed of the campaign, to repeat it [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How many targets are run at once [default: one for each processor]
+    /// The number of concurrent targets [default: one per processor]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Runs one input of the named target, and says what came of it
+    /// Run one input of the named target and print the result
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Works for a campaign: notes each case in this file
+    /// Run as a worker: record each case in this file
     #[arg(long, value_name = "FILE", hide = true)]
     worker: Option<PathBuf>,
     /// The number of the first case
@@ -108,7 +108,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(show(&reports))
 }
 
-/// Another seed at every campaign: the hasher's keys are random.
+/// A random seed: the hasher's keys are random.
 fn random_seed() -> u64 {
     std::hash::RandomState::new().hash_one(0) >> 32
 }
@@ -141,7 +141,7 @@ fn show(reports: &[Report]) -> ExitCode {
         reports.iter().map(|report| report.cases).sum::<u64>(),
     );
     println!("{cases} cases");
-    // As the tests' runner writes it, so that `cargo xtask test` counts it.
+    // The form of the test runner's summary, so that `cargo xtask test` counts it.
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
     if failed == 0 {

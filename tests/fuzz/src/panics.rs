@@ -1,10 +1,10 @@
-//! Every panic of the process, on whatever thread, is kept for the case during which it happened.
+//! Records all panics of the process, on any thread, for the case during which they happened.
 
 use std::{backtrace::Backtrace, sync::Mutex};
 
 static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps panics from here on instead of printing them.
+/// Records panics from now on instead of printing them.
 pub(crate) fn keep() {
     std::panic::set_hook(Box::new(|info| {
         let mut text = info.to_string();

@@ -1,5 +1,4 @@
-//! The inputs that further ones are made of: the committed corpus, the target's own seeds, and inputs that led to an
-//! answer which no earlier input had led to.
+//! The inputs for mutation: the committed corpus, the seeds of the target, and inputs with a new answer.
 
 use std::{
     collections::HashSet,
@@ -11,24 +10,24 @@ use anyhow::{Context, Result};
 
 use crate::random::Random;
 
-/// The longest input, in bytes, that is made by mutation of text or JSON.
+/// The maximum size of a mutated text or JSON input in bytes.
 pub(crate) const MAX_INPUT_BYTES: usize = 64 << 10;
-/// How many inputs the pool learns beside those that it began with.
+/// The maximum number of inputs that the pool adds to its initial ones.
 const MAX_LEARNT: usize = 4_000;
-/// A file of this extension holds one input in each line.
+/// A file with this extension has one input per line.
 const LIST: &str = "list";
 
 /// Inputs to mutate.
 pub(crate) struct Pool {
     inputs: Vec<Vec<u8>>,
-    /// How many of them the pool began with.
+    /// The number of initial inputs.
     first: usize,
-    /// The answers that were seen.
+    /// The answers so far.
     answers: HashSet<String>,
 }
 
 impl Pool {
-    /// A pool that begins with these inputs; there must be one.
+    /// A pool with these initial inputs, at least one.
     pub(crate) fn new(inputs: Vec<Vec<u8>>) -> Self {
         assert!(!inputs.is_empty(), "a target needs an input to begin with");
         let first = inputs.len();
@@ -39,19 +38,19 @@ impl Pool {
         }
     }
 
-    /// The inputs that it began with.
+    /// The initial inputs.
     pub(crate) fn first(&self) -> &[Vec<u8>] {
         &self.inputs[..self.first]
     }
 
-    /// How many inputs there are, with those that were learnt.
+    /// The number of inputs, including the added ones.
     pub(crate) fn len(&self) -> usize {
         self.inputs.len()
     }
 
-    /// Any input; those that were learnt are as likely as those from the beginning.
+    /// A random input. Added inputs are as likely as initial ones.
     pub(crate) fn any(&self, random: &mut Random) -> &[u8] {
-        let learnt = self.inputs.len() > self.first && random.once_in(2);
+        let learnt = self.inputs.len() > self.first && random.one_in(2);
         let range = if learnt {
             self.first..self.inputs.len()
         } else {
@@ -60,7 +59,7 @@ impl Pool {
         &self.inputs[random.below(range)]
     }
 
-    /// Keeps an input whose answer is new.
+    /// Adds an input if its answer is new.
     pub(crate) fn learn(&mut self, input: &[u8], answer: &str) {
         let room = self.inputs.len() - self.first < MAX_LEARNT && input.len() <= MAX_INPUT_BYTES;
         if room && self.answers.insert(shape(answer)) {
@@ -69,8 +68,8 @@ impl Pool {
     }
 }
 
-/// An answer without its particulars, so that answers of the same kind are equal: numbers, names in quotes and what
-/// comes after the first 200 characters are left out.
+/// Removes numbers, quoted names and everything after 200 characters from an answer, so that answers of the same kind
+/// are equal.
 pub(crate) fn shape(answer: &str) -> String {
     let mut shape = String::new();
     let mut quote = None;

@@ -1,4 +1,4 @@
-//! The source of randomness of a campaign: a seed and the number of a case decide everything that is drawn.
+//! The randomness of a campaign: it depends only on a seed and the number of a case.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ impl Random {
     }
 
     /// True once in `every` times.
-    pub(crate) fn once_in(&mut self, every: usize) -> bool {
+    pub(crate) fn one_in(&mut self, every: usize) -> bool {
         self.0.usize(..every) == 0
     }
 
@@ -39,7 +39,7 @@ impl Random {
         self.0.u64(..)
     }
 
-    /// A small number, at least 1: small ones are likelier.
+    /// A small number, at least 1; smaller ones are more likely.
     pub(crate) fn few(&mut self) -> usize {
         match self.0.usize(..8) {
             0..=3 => 1,
@@ -49,7 +49,7 @@ impl Random {
         }
     }
 
-    /// A part of a sequence of this length: a range that is usually short.
+    /// A range within a sequence of this length, usually short.
     pub(crate) fn part(&mut self, len: usize) -> Range<usize> {
         let start = self.0.usize(..=len);
         let most = match self.0.usize(..4) {

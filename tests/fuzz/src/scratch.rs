@@ -1,4 +1,4 @@
-//! The file in which a worker notes each case before it runs it: should the process die, the case is there.
+//! The scratch file, in which a worker records each case before it runs it: if the process dies, the case is known.
 
 use std::{
     fs::{File, OpenOptions},
@@ -7,30 +7,30 @@ use std::{
     path::Path,
 };
 
-/// The bytes of the numbers before the input.
+/// The size in bytes of the numbers before the input.
 const HEAD: usize = 4 * 8;
 
-/// What a worker noted.
+/// The record of a worker.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Noted {
-    /// The number of the case under way.
+    /// The number of the current case.
     pub(crate) case: u64,
-    /// How many cases before it were accepted.
+    /// The number of accepted cases before it.
     pub(crate) accepted: u64,
-    /// How many inputs the pool has learnt.
+    /// The number of inputs that the pool has added.
     pub(crate) learnt: u64,
     /// The input of the case.
     pub(crate) input: Vec<u8>,
 }
 
-/// The file as the worker writes it.
+/// The scratch file as the worker writes it.
 pub(crate) struct Scratch {
     file: File,
     buffer: Vec<u8>,
 }
 
 impl Scratch {
-    /// Makes the file.
+    /// Creates the file.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)
@@ -43,7 +43,7 @@ impl Scratch {
         })
     }
 
-    /// Notes the case that begins.
+    /// Records the next case.
     pub(crate) fn note(&mut self, case: u64, accepted: u64, learnt: u64, input: &[u8]) -> io::Result<()> {
         self.buffer.clear();
         for number in [case, accepted, learnt, input.len() as u64] {
@@ -54,7 +54,7 @@ impl Scratch {
     }
 }
 
-/// Reads what was noted last; nothing where the worker has not begun.
+/// Reads the latest record. None if the worker has not started.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Noted>> {
     let mut bytes = Vec::new();
     match File::open(path) {

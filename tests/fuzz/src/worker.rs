@@ -1,8 +1,8 @@
-//! One process that tries the cases of one target, one after the other.
+//! A worker process: it runs the cases of one target in sequence.
 //!
-//! A case fails where anything in the process panics, where it takes more processor time than the target's budget, or
-//! where it makes the process grow by more than a limit. Its input is saved, and the worker goes on. Where the process
-//! dies or hangs, its parent has the input from the scratch file.
+//! A case fails if anything in the process panics, if it exceeds the processor time of the target, or if it makes the
+//! process grow beyond a limit. Its input is saved, and the worker continues. If the process dies or hangs, its parent
+//! has the input from the scratch file.
 
 use std::{
     collections::HashMap,
@@ -22,22 +22,22 @@ use crate::{
     targets::{self, Target},
 };
 
-/// The stack of the thread that tries the cases: that of the engine's own threads.
+/// The stack size of the thread that runs the cases: that of the engine's own threads.
 const STACK_BYTES: usize = 2 << 20;
-/// How much one case may make the process grow, in KiB.
+/// The limit for the growth of the process during one case, in KiB.
 const MAX_GROWTH_KIB: u64 = 512 << 10;
-/// How large the process may become, in KiB.
+/// The limit for the size of the process, in KiB.
 const MAX_SIZE_KIB: u64 = 2 << 20;
-/// A case that took less than this cannot have touched much memory.
+/// A shorter case cannot have used much memory.
 const QUICK: Duration = Duration::from_millis(3);
-/// After so many kinds of findings a worker stops.
+/// The number of kinds of findings after which a worker stops.
 const MAX_KINDS: usize = 20;
-/// How many shorter inputs are tried for a finding.
+/// The number of shorter inputs to try for a finding.
 const MAX_SHORTER: usize = 400;
-/// How long shorter inputs are looked for.
+/// The time limit for the search for shorter inputs.
 const MAX_SHORTENING: Duration = Duration::from_secs(10);
 
-/// What a worker is to do.
+/// The task of a worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     /// The name of the target.
@@ -46,15 +46,15 @@ pub(crate) struct Order {
     pub(crate) seed: u64,
     /// The number of the first case.
     pub(crate) from: u64,
-    /// The number after that of the last case.
+    /// The number after the last case.
     pub(crate) until: u64,
-    /// How long it may take.
+    /// The time limit.
     pub(crate) time: Duration,
-    /// Where each case is noted.
+    /// The scratch file.
     pub(crate) scratch: PathBuf,
 }
 
-/// Tries the cases on a thread of its own.
+/// Runs the cases on a thread of its own.
 pub(crate) fn run(order: Order) -> Result<()> {
     panics::keep();
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
@@ -71,7 +71,7 @@ struct Worker {
     random: Random,
     scratch: Scratch,
     accepted: u64,
-    /// How often each kind of finding was found.
+    /// The number of findings of each kind.
     kinds: HashMap<String, u64>,
     largest_kib: u64,
 }
@@ -106,7 +106,7 @@ impl Worker {
             };
             self.case(case, &input)?;
         }
-        // The parent takes the numbers from the scratch file.
+        // The parent reads the numbers from the scratch file.
         let learnt = (self.pool.len() - self.pool.first().len()) as u64;
         println!("accepted {} learnt {learnt}", self.accepted);
         for (kind, times) in &self.kinds {
@@ -132,7 +132,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What is wrong after a case, if anything is.
+    /// The problem after a case, if any.
     fn problem(&mut self, case: u64, took: Duration) -> Option<String> {
         let seen = panics::take();
         if !seen.is_empty() {
@@ -148,7 +148,7 @@ impl Worker {
             return None;
         }
         let before = std::mem::replace(&mut self.largest_kib, largest_kib());
-        // The system's count is not exact.
+        // The count of the operating system is not exact.
         let grown = self.largest_kib.saturating_sub(before);
         if grown > MAX_GROWTH_KIB {
             return Some(format!("it made the process grow by {grown} KiB"));
@@ -157,12 +157,12 @@ impl Worker {
             .then(|| format!("the process has become larger than {MAX_SIZE_KIB} KiB"))
     }
 
-    /// Saves an input of a kind of finding that is new.
+    /// Saves the input of a new kind of finding.
     fn found(&mut self, input: &[u8], problem: &str) -> Result<()> {
         let times = self.kinds.entry(shape(problem)).or_default();
         *times += 1;
         let is_new = *times == 1;
-        // What the case left behind is of no use.
+        // The state of the target after the case is unusable.
         self.target = targets::make(&self.order.target)?;
         if !is_new {
             return Ok(());
@@ -173,7 +173,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A shorter input with the same problem, where one is found soon.
+    /// Searches for a shorter input with the same problem.
     fn shorter(&mut self, mut input: Vec<u8>, problem: &str) -> Result<Vec<u8>> {
         let kind = shape(problem);
         let (begun, mut tries) = (Instant::now(), 0);
@@ -204,13 +204,13 @@ impl Worker {
     }
 }
 
-/// The processor time of this process. Unlike the clock on the wall, it does not count what other programs take.
+/// The processor time of this process. Other programs do not affect it, unlike wall-clock time.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).expect("a process's time is not negative")
 }
 
-/// How large this process was at most, in KiB; 0 where the system does not tell.
+/// The peak size of this process in KiB, or 0 if unknown.
 fn largest_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

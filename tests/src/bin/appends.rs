@@ -1,5 +1,5 @@
-//! Appends to a store what a seed says, and tells on stdout what becomes of it: the process under which the
-//! tests of crashes put their faults. `appends PATH SEED`
+//! Runs the workload of a seed on a store and reports the outcomes on stdout: `appends PATH SEED`. The crash tests run
+//! this process with faults under its store.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // it is a part of a test
 
 use std::{
@@ -15,11 +15,11 @@ use std::{
 
 use heddle_runtime::ports::{Ack, AppendError, Journal, StoreError};
 use heddle_store::{SqliteJournal, SqliteSettings};
-use heddle_tests::appends::{Told, Workload, graph};
+use heddle_tests::appends::{Report, Workload, graph};
 use tokio::sync::mpsc;
 
-/// How long to wait before something that the store refused is tried again.
-const AGAIN: Duration = Duration::from_millis(5);
+/// The delay before an operation that the store refused is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(5);
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -33,116 +33,116 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(append(path, &Workload::of(seed)));
-    tell(Told::Done);
+    runtime.block_on(append(path, &Workload::from_seed(seed)));
+    report(Report::Done);
 }
 
-/// Writes a line at once: what was told is known even if the process dies right then.
-fn tell(told: Told) {
+/// Writes a report immediately, so that it is known even if the process dies next.
+fn report(report: Report) {
     std::io::stdout()
         .lock()
-        .write_all(format!("{told}\n").as_bytes())
+        .write_all(format!("{report}\n").as_bytes())
         .unwrap();
 }
 
 async fn append(path: PathBuf, workload: &Workload) {
     let mut made = vec![0; workload.runs.len()];
     let refused: Arc<Mutex<HashSet<usize>>> = Arc::default();
-    for (session, turns) in workload.sessions.iter().enumerate() {
+    for (session, rounds) in workload.sessions.iter().enumerate() {
         let journal = open(&path).await;
         while let Err(error) = journal.put_graph(graph(session)).await {
             assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
-        tell(Told::Graph(session));
-        for turn in turns {
+        report(Report::Graph(session));
+        for round in rounds {
             let (done, mut all) = mpsc::unbounded_channel();
-            for run in turn {
-                // A run whose beginning was refused is none, and nothing follows.
+            for run in round {
+                // A run whose first append was refused does not exist and has no further appends.
                 if refused.lock().unwrap().contains(run) {
                     continue;
                 }
                 let planned = &workload.runs[*run][made[*run]];
                 made[*run] += 1;
-                tell(Told::Handed(*run, made[*run]));
+                report(Report::Handed(*run, made[*run]));
                 journal.append(planned.append(
                     *run,
-                    Arc::new(Teller {
+                    Arc::new(ReportingAck {
                         run: *run,
                         count: made[*run],
                         begins: planned.begins(),
-                        told: AtomicBool::new(false),
+                        reported: AtomicBool::new(false),
                         refused: refused.clone(),
                         _done: done.clone(),
                     }),
                 ));
             }
             drop(done);
-            // Ends when the last of the turn's acks was told and dropped.
+            // Ends when the last ack of the round was dropped.
             assert!(all.recv().await.is_none());
         }
         let closed = journal.close().await;
         assert!(closed.is_ok(), "{closed:?}");
         drop(journal);
-        tell(Told::Closed);
+        report(Report::Closed);
     }
 }
 
 async fn open(path: &PathBuf) -> SqliteJournal {
     loop {
         let settings = SqliteSettings {
-            retry: AGAIN,
+            retry: RETRY_DELAY,
             ..SqliteSettings::new(path)
         };
         match SqliteJournal::open(settings) {
             Ok(journal) => {
-                tell(Told::Opened);
+                report(Report::Opened);
                 return journal;
             }
             Err(error) => {
                 eprintln!("{error}");
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     }
 }
 
-/// Tells what becomes of an append.
-struct Teller {
+/// Reports the outcome of an append.
+struct ReportingAck {
     run: usize,
-    /// How many appends of the run were made, with this one.
+    /// The number of the run's appends, including this one.
     count: usize,
     begins: bool,
-    told: AtomicBool,
+    reported: AtomicBool,
     refused: Arc<Mutex<HashSet<usize>>>,
-    /// Dropped with this.
+    /// Its drop signals that the append has its outcome.
     _done: mpsc::UnboundedSender<()>,
 }
 
-impl Teller {
+impl ReportingAck {
     fn once(&self) {
         assert!(
-            !self.told.swap(true, Ordering::SeqCst),
-            "an append was told twice"
+            !self.reported.swap(true, Ordering::SeqCst),
+            "an append was acknowledged twice"
         );
     }
 }
 
-impl Ack for Teller {
+impl Ack for ReportingAck {
     fn durable(&self, _seq: u64) {
         self.once();
-        tell(Told::Durable(self.run, self.count));
+        report(Report::Durable(self.run, self.count));
     }
 
     fn failed(&self, error: AppendError) {
         self.once();
         let first = self.refused.lock().unwrap().insert(self.run);
-        // Only what begins may be refused, and what was handed over right behind it.
+        // Only first appends may be refused, and appends that were submitted right after them.
         let right = matches!(error, AppendError::Unavailable(_)) && (self.begins || !first);
         if !right {
             eprintln!("run {} was refused: {error}", self.run);
             std::process::exit(3);
         }
-        tell(Told::Refused(self.run, self.count));
+        report(Report::Refused(self.run, self.count));
     }
 }

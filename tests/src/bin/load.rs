@@ -1,30 +1,29 @@
-//! The load driver: the workloads W1 (ten nodes in a line), W2 (one node that loops 100
-//! times, then branches) and W3 (a fork of 100 nodes and its join; beside it the same 100 in a
-//! line) over HTTP, from the start of a run to its known end. With `--waiting`, instead, so many
-//! runs that wait for a signal or a time: what they take of memory, and how late they wake. With
-//! `--flood`, instead, so many starts that nobody waits for, as fast as they are taken: whether each one
-//! that was acknowledged is finished, and what the server took of memory.
+//! The load driver. Measures runs over HTTP, from the start of a run to its end as the client sees it, with the workloads
+//! W1 (ten nodes in sequence), W2 (one node that loops 100 times, then branches) and W3 (a fork of 100 nodes and its join;
+//! for comparison the same 100 in sequence).
 //!
-//! It starts a server of its own on a fresh store with full durability and prints, for each
-//! workload and number of clients: the median and 99th percentile of a run in milliseconds,
-//! runs per second, the server's CPU per run, and its resident memory.
+//! `--waiting N` measures N runs that wait for a signal or a time instead: their memory and their delay. `--flood N` starts
+//! N runs as fast as the server accepts them and checks that all acknowledged runs finish.
+//!
+//! Starts its own server on a fresh store with full durability. For each workload and number of clients it prints the
+//! median and 99th percentile of a run in milliseconds, runs per second, the server's CPU time per run, and its memory.
 #![allow(clippy::print_stdout)] // it is a report
 
 use std::{
     collections::HashSet,
     io::Read,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
+use heddle_tests::measured::{MeasuredServer, agent, post};
 use serde_json::{Value, json};
 
 #[derive(Parser)]
-#[command(about = "Measures runs over HTTP on a server of its own")]
+#[command(about = "Measures runs over HTTP on its own server")]
 struct Arguments {
     /// The heddle binary
     #[arg(long, default_value = "target/release/heddle")]
@@ -32,26 +31,26 @@ struct Arguments {
     /// The folder of the components
     #[arg(long, default_value = "target/plugins")]
     plugins: PathBuf,
-    /// Where the store is made: a folder on the disk to measure
+    /// The folder of the store, on the disk to measure
     #[arg(long, default_value = "target/load")]
     folder: PathBuf,
-    /// How many runs to measure at each number of clients
+    /// The number of runs to measure for each number of clients
     #[arg(long, default_value_t = 2000)]
     runs: usize,
     /// Numbers of clients
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     clients: Vec<usize>,
-    /// Measure so many runs that wait, instead
+    /// Measure this number of waiting runs instead
     #[arg(long)]
     waiting: Option<usize>,
-    /// Start so many runs as fast as they are taken, instead
+    /// Start this number of runs as fast as possible instead
     #[arg(long)]
     flood: Option<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let server = Server::start(&arguments)?;
+    let server = Load::start(&arguments)?;
     println!("idle: {} MB resident", server.resident_mb()?);
     if let Some(runs) = arguments.waiting {
         return server.wait(runs);
@@ -86,7 +85,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A hundred nodes between two others: side by side, or in a line.
+/// A hundred nodes between two others: in parallel, or in sequence.
 fn hundred(side_by_side: bool) -> String {
     let name = |at: usize| format!("t{at}");
     let node = |key: &str| json!({"uses": "bench/touch", "config": {"key": key}});
@@ -123,52 +122,33 @@ struct Measured {
     cpu_ms: f64,
 }
 
-struct Server {
-    child: Child,
-    url: String,
+/// The server under load.
+struct Load {
+    server: MeasuredServer,
 }
 
-impl Server {
+impl Load {
     fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let _ = std::fs::remove_dir_all(&arguments.folder);
-        std::fs::create_dir_all(&arguments.folder)?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new(&arguments.heddle)
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store"])
-            .arg(format!("sqlite:{}", arguments.folder.join("heddle.db").display()))
-            .arg("--plugins")
-            .arg(&arguments.plugins)
-            .env("HEDDLE_LOG", "error")
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", arguments.heddle.display()))?;
-        let server = Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-        };
-        let began = Instant::now();
-        while agent().get(format!("{}/readyz", server.url)).call().is_err() {
-            ensure!(
-                began.elapsed() < Duration::from_secs(60),
-                "the server did not come up"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
+        let server = MeasuredServer::start(&arguments.heddle, &arguments.plugins, &arguments.folder, &[])?;
+        Ok(Self { server })
     }
 
     fn create(&self, graph: &str) -> anyhow::Result<String> {
-        let answer = post(&agent(), &format!("{}/v1/graphs", self.url), graph)?;
+        let answer = post(
+            &agent(),
+            &format!("{}/v1/graphs", self.server.url),
+            graph.as_bytes(),
+        )?;
         Ok(answer["graph_id"]
             .as_str()
             .context("a graph has an id")?
             .to_owned())
     }
 
-    /// Runs `runs` runs by `clients` clients, each one after the other.
+    /// Runs `runs` runs with `clients` concurrent clients.
     fn measure(&self, body: &str, clients: usize, runs: usize) -> anyhow::Result<Measured> {
-        let url = format!("{}/v1/runs?wait=30s", self.url);
-        let (began, cpu) = (Instant::now(), self.cpu()?);
+        let url = format!("{}/v1/runs?wait=30s", self.server.url);
+        let (began, cpu) = (Instant::now(), self.server.cpu()?);
         let left = AtomicUsize::new(runs);
         let client = || -> anyhow::Result<Vec<Duration>> {
             let agent = agent();
@@ -178,7 +158,7 @@ impl Server {
                 .is_ok()
             {
                 let began = Instant::now();
-                let run = post(&agent, &url, body)?;
+                let run = post(&agent, &url, body.as_bytes())?;
                 times.push(began.elapsed());
                 if run["status"] != "finished" {
                     bail!("a run did not finish: {run}");
@@ -194,7 +174,7 @@ impl Server {
             }
             anyhow::Ok(all)
         })?;
-        let (wall, cpu) = (began.elapsed(), self.cpu()? - cpu);
+        let (wall, cpu) = (began.elapsed(), self.server.cpu()? - cpu);
         times.sort_unstable();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
         let count = times.len() as f64;
@@ -206,7 +186,7 @@ impl Server {
         })
     }
 
-    /// Starts `runs` runs that wait: nine of ten for a signal, the tenth for a time.
+    /// Starts `runs` waiting runs: nine of ten wait for a signal, the tenth for a time.
     fn wait(&self, runs: usize) -> anyhow::Result<()> {
         const SLEEP_S: usize = 5;
         let ask = self.create(r#"{"nodes": {"ask": {"wait": {"signal": "go"}}}}"#)?;
@@ -219,7 +199,7 @@ impl Server {
         )?;
         let took = began.elapsed().as_secs_f64();
         println!("{} runs wait for a signal, started in {took:.0} s", asks.len());
-        // The sleepers are due in the same seconds, spread over them.
+        // The sleeping runs are due in the same few seconds, evenly spread.
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)?
             .as_millis() as usize;
@@ -238,34 +218,34 @@ impl Server {
             let began = Instant::now();
             post(
                 &agent,
-                &format!("{}/v1/runs/{run}/signal", self.url),
-                r#"{"name": "go", "payload": 1}"#,
+                &format!("{}/v1/runs/{run}/signal", self.server.url),
+                br#"{"name": "go", "payload": 1}"#,
             )?;
-            let answer = read(&agent, &format!("{}/v1/runs/{run}", self.url))?;
-            ensure!(answer["status"] == "finished", "a run did not go on: {answer}");
+            let answer = read(&agent, &format!("{}/v1/runs/{run}", self.server.url))?;
+            ensure!(answer["status"] == "finished", "a run did not continue: {answer}");
             signalled.push(began.elapsed().as_secs_f64() * 1e3);
         }
         report("from a signal to the run's end, ms", &mut signalled);
         std::thread::sleep(Duration::from_secs((SLEEP_S + runs / 10 / 1000 + 5) as u64));
         let mut late = Vec::new();
         for run in naps.iter().step_by((naps.len() / 1000).max(1)) {
-            let answer = read(&agent, &format!("{}/v1/runs/{run}", self.url))?;
+            let answer = read(&agent, &format!("{}/v1/runs/{run}", self.server.url))?;
             ensure!(answer["status"] == "finished", "a run did not wake: {answer}");
             let until = answer["state"]["until"]
                 .as_i64()
-                .context("it slept until a time")?;
+                .context("the state has the time")?;
             let finished = answer["finished_at"]
                 .as_str()
-                .context("a run that is over has an end")?;
+                .context("an ended run has an end time")?;
             let finished = finished.parse::<jiff::Timestamp>()?.as_millisecond();
             late.push((finished - until) as f64);
         }
-        report("from its time to a sleeper's end, ms", &mut late);
+        report("from its time to the end of a sleeping run, ms", &mut late);
         println!("after: {} MB resident", self.resident_mb()?);
         Ok(())
     }
 
-    /// Starts `runs` runs by `clients` clients that wait for no end, and sees that each is finished.
+    /// Starts `runs` runs with `clients` clients that do not wait for the end, and checks that each run finishes.
     fn flood(&self, runs: usize, clients: usize) -> anyhow::Result<()> {
         let graph = self.create(&std::fs::read_to_string("plugins/bench/w1.json")?)?;
         let body = json!({"graph": graph, "state": {"filler": "x".repeat(1000)}}).to_string();
@@ -277,13 +257,13 @@ impl Server {
             started.len(),
             started.len() as f64 / took,
             self.resident_mb()?,
-            self.memory_mb("VmHWM:")?
+            self.peak_mb()?
         );
         let agent = agent();
         for status in ["queued", "running"] {
             while !list(
                 &agent,
-                &format!("{}/v1/runs?status={status}&page_size=1", self.url),
+                &format!("{}/v1/runs?status={status}&page_size=1", self.server.url),
             )?
             .0
             .is_empty()
@@ -298,7 +278,7 @@ impl Server {
         let mut lost: HashSet<&str> = started.iter().map(String::as_str).collect();
         let mut page = String::new();
         loop {
-            let url = format!("{}/v1/runs?status=finished&page_size=500{page}", self.url);
+            let url = format!("{}/v1/runs?status=finished&page_size=500{page}", self.server.url);
             let (listed, next) = list(&agent, &url)?;
             for run in &listed {
                 lost.remove(run.as_str());
@@ -313,7 +293,7 @@ impl Server {
             started.len() - lost.len(),
             lost.len(),
             self.resident_mb()?,
-            self.memory_mb("VmHWM:")?
+            self.peak_mb()?
         );
         ensure!(lost.is_empty(), "acknowledged runs were lost");
         Ok(())
@@ -324,7 +304,7 @@ impl Server {
     }
 
     fn start_by(&self, body: &str, runs: usize, clients: usize) -> anyhow::Result<Vec<String>> {
-        let url = format!("{}/v1/runs", self.url);
+        let url = format!("{}/v1/runs", self.server.url);
         let left = AtomicUsize::new(runs);
         let client = || -> anyhow::Result<Vec<String>> {
             let agent = agent();
@@ -333,7 +313,7 @@ impl Server {
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
                 .is_ok()
             {
-                let run = post(&agent, &url, body)?;
+                let run = post(&agent, &url, body.as_bytes())?;
                 started.push(run["run_id"].as_str().context("a run has an id")?.to_owned());
             }
             Ok(started)
@@ -348,44 +328,13 @@ impl Server {
         })
     }
 
-    /// The CPU time that the server has used.
-    fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit(')').next().context("a process has a name")?;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        // Fields 14 and 15 of proc(5), in ticks of which Linux has 100 a second.
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 10))
-    }
-
     fn resident_mb(&self) -> anyhow::Result<u64> {
-        self.memory_mb("VmRSS:")
+        self.server.memory_mb("VmRSS:")
     }
 
-    fn memory_mb(&self, what: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(what))
-            .context("a process has memory")?;
-        let kb: u64 = line
-            .split_whitespace()
-            .nth(1)
-            .context("it has a value")?
-            .parse()?;
-        Ok(kb / 1024)
+    fn peak_mb(&self) -> anyhow::Result<u64> {
+        self.server.memory_mb("VmHWM:")
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::new_with_defaults()
 }
 
 fn report(what: &str, times: &mut [f64]) {
@@ -411,20 +360,10 @@ fn read(agent: &ureq::Agent, url: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// A page of a list of runs, and what leads to the next one.
+/// A page of the list of runs, and the token of the next page.
 fn list(agent: &ureq::Agent, url: &str) -> anyhow::Result<(Vec<String>, Option<String>)> {
     let page = read(agent, url)?;
     let runs = page["runs"].as_array().context("a list of runs")?.iter();
     let ids = runs.filter_map(|run| run["run_id"].as_str()).map(str::to_owned);
     Ok((ids.collect(), page["next_page_token"].as_str().map(str::to_owned)))
-}
-
-fn post(agent: &ureq::Agent, url: &str, body: &str) -> anyhow::Result<Value> {
-    let mut response = agent
-        .post(url)
-        .header("content-type", "application/json")
-        .send(body)?;
-    let mut text = String::new();
-    response.body_mut().as_reader().read_to_string(&mut text)?;
-    Ok(serde_json::from_str(&text)?)
 }

@@ -1,28 +1,27 @@
-//! Measures what an attack does to everybody else: a steady load of W1 (ten nodes in a line, at a fixed rate, each
-//! run's time counted from the moment it was due) first alone and then beside each attack. It prints the latencies
-//! of the steady load, their ratio, how many of its runs failed, and the server's memory before, at most, and after.
+//! Measures how an attack affects other clients: a steady load of W1 (ten nodes in sequence, at a fixed rate, the time of
+//! each run counted from the moment it was due), first alone and then during each attack. Prints the latencies of the
+//! steady load, their ratio, the number of failed runs, and the server's memory before, at its peak, and after.
 //!
-//! The server is one of its own on a fresh store with full durability. The attacks need the components of
-//! `cargo xtask plugins`. Times depend on the machine, so nothing here is a test: `cargo xtask test` has each attack as a
-//! test that measures no time.
+//! Starts its own server on a fresh store with full durability. The attacks need the components of `cargo xtask plugins`.
+//! Times depend on the machine, so this is not a test; `cargo xtask test` runs each attack as a test without times.
 #![allow(clippy::print_stdout)] // it is a report
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    io::Write,
+    net::TcpStream,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Parser;
+use heddle_tests::measured::{MeasuredServer, agent, post};
 use serde_json::{Value, json};
 
 #[derive(Parser)]
-#[command(about = "Measures a steady load beside attacks, on a server of its own")]
+#[command(about = "Measures a steady load during attacks, on its own server")]
 struct Arguments {
     /// The heddle binary
     #[arg(long, default_value = "target/release/heddle")]
@@ -30,19 +29,19 @@ struct Arguments {
     /// The folder of the components
     #[arg(long, default_value = "target/plugins")]
     plugins: PathBuf,
-    /// Where the store is made: a folder on the disk to measure
+    /// The folder of the store, on the disk to measure
     #[arg(long, default_value = "target/neighbours")]
     folder: PathBuf,
-    /// Runs of W1 that start in a second
+    /// Starts of W1 per second
     #[arg(long, default_value_t = 50)]
     rate: u32,
-    /// Seconds that each part lasts
+    /// The duration of each part, in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Threads that carry an attack out
+    /// The number of attacking threads
     #[arg(long, default_value_t = 4)]
     attackers: usize,
-    /// Further arguments of `heddle serve`
+    /// Additional arguments of `heddle serve`
     #[arg(last = true)]
     serve: Vec<String>,
     /// The attacks to measure [default: all]
@@ -52,7 +51,7 @@ struct Arguments {
 
 type Attack = fn(&Target) -> anyhow::Result<()>;
 
-/// Every attack: its name, and what one of its threads does again and again.
+/// Every attack: its name, and the function that each attacking thread repeats.
 const ATTACKS: &[(&str, Attack)] = &[
     ("compile-bomb", compile_bomb),
     ("compile-large", compile_large),
@@ -74,10 +73,12 @@ const ATTACKS: &[(&str, Attack)] = &[
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let server = Server::start(&arguments)?;
+    let mut serve = vec!["--call-timeout".to_owned(), "5".to_owned()];
+    serve.extend(arguments.serve.iter().cloned());
+    let server = MeasuredServer::start(&arguments.heddle, &arguments.plugins, &arguments.folder, &serve)?;
     let target = Target::new(&server, &arguments)?;
     println!(
-        "{} runs of W1 a second for {} s beside {} threads of each attack; {} MB resident at the start\n",
+        "{} runs of W1 per second for {} s, {} attacking threads; {} MB resident at the start\n",
         arguments.rate,
         arguments.seconds,
         arguments.attackers,
@@ -87,7 +88,7 @@ fn main() -> anyhow::Result<()> {
         "{:<14} {:>8} {:>8} {:>9} {:>7} {:>7} {:>9} {:>8} {:>8} {:>8}",
         "attack", "p50 ms", "p99 ms", "worst ms", "p99 x", "failed", "attempts", "MB", "MB peak", "MB after"
     );
-    target.steady_load(&arguments, &AtomicBool::new(false))?; // warms everything up
+    target.steady_load(&arguments, &AtomicBool::new(false))?; // warm-up
     for (name, attack) in ATTACKS {
         if arguments.attacks.is_empty() || arguments.attacks.iter().any(|wanted| wanted == name) {
             measure(name, *attack, &target, &server, &arguments)?;
@@ -96,24 +97,24 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The steady load alone, then beside the attack.
+/// Measures the steady load alone, then during the attack.
 fn measure(
     name: &str,
     attack: Attack,
     target: &Target,
-    server: &Server,
+    server: &MeasuredServer,
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
     let alone = target.steady_load(arguments, &AtomicBool::new(false))?;
     let before = server.memory_mb("VmRSS:")?;
-    server.forget_peak()?;
+    server.reset_peak()?;
     let (stop, attempts) = (AtomicBool::new(false), AtomicUsize::new(0));
     let beside = std::thread::scope(|scope| {
         for _ in 0..arguments.attackers {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     attempts.fetch_add(1, Ordering::Relaxed);
-                    // A refused attack is what is hoped for; a closed connection too.
+                    // The server should refuse the attack or close its connection.
                     if attack(target).is_err() {
                         std::thread::sleep(Duration::from_millis(10));
                     }
@@ -153,7 +154,7 @@ impl Latencies {
     }
 }
 
-/// What is attacked: the server's address, and the graphs that the attacks run.
+/// The attacked server with the graphs that the attacks run.
 struct Target {
     address: String,
     agent: ureq::Agent,
@@ -161,7 +162,7 @@ struct Target {
     bodies: Bodies,
 }
 
-/// Bodies that take a while to make, made once.
+/// Request bodies that are expensive to build.
 struct Bodies {
     bomb: Vec<u8>,
     large: Vec<u8>,
@@ -175,10 +176,10 @@ struct Bodies {
 }
 
 impl Target {
-    fn new(server: &Server, arguments: &Arguments) -> anyhow::Result<Self> {
+    fn new(server: &MeasuredServer, arguments: &Arguments) -> anyhow::Result<Self> {
         let hostile = |name: &str| arguments.plugins.join(format!("fixtures/{name}.wasm"));
         let mut target = Self {
-            address: server.address.clone(),
+            address: server.url.clone(),
             agent: agent(),
             graphs: BTreeMap::new(),
             bodies: Bodies {
@@ -226,7 +227,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Starts W1 at the rate, whatever the answers do, and waits for all of them. Sets `stop` at the end.
+    /// Starts W1 at the fixed rate, independent of the responses, and waits for all runs. Sets `stop` at the end.
     fn steady_load(&self, arguments: &Arguments, stop: &AtomicBool) -> anyhow::Result<Latencies> {
         let runs = (u64::from(arguments.rate) * arguments.seconds) as usize;
         let body = json!({"graph": self.graphs["w1"], "state": {"filler": "x".repeat(1000)}}).to_string();
@@ -254,7 +255,7 @@ impl Target {
             }
         };
         let mut ms = std::thread::scope(|scope| {
-            // As many as can be in flight when answers take a second.
+            // Enough clients for responses that take a second.
             let clients: Vec<_> = (0..arguments.rate.max(8)).map(|_| scope.spawn(client)).collect();
             let all = clients
                 .into_iter()
@@ -269,7 +270,7 @@ impl Target {
         })
     }
 
-    /// Cancels what an attack left running.
+    /// Cancels the remaining runs of an attack.
     fn cancel_all(&self) -> anyhow::Result<()> {
         for status in ["queued", "running"] {
             loop {
@@ -384,12 +385,12 @@ fn import(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 500 connections that begin a request and send a byte of its headers now and then.
+/// 500 connections that start a request and send its headers slowly.
 fn slow_headers(target: &Target) -> anyhow::Result<()> {
     trickle(target, "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
 }
 
-/// 500 connections that announce a large body and send a byte of it now and then.
+/// 500 connections that announce a large body and send it slowly.
 fn slow_bodies(target: &Target) -> anyhow::Result<()> {
     trickle(
         target,
@@ -411,7 +412,7 @@ fn trickle(target: &Target, beginning: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 100 watchers of a run with megabytes of events that never read.
+/// 100 watchers of a run with megabytes of events; they never read.
 fn mute_watchers(target: &Target) -> anyhow::Result<()> {
     let run = target.post(
         "/v1/runs?wait=10s",
@@ -434,7 +435,7 @@ fn node(function: &str, config: &Value) -> String {
     json!({"nodes": {"n": {"uses": format!("hostile/{function}"), "config": config}}}).to_string()
 }
 
-/// A graph whose edges all name nodes that are not there, with long names that are nearly those of others.
+/// A graph whose edges name unknown nodes, with long names that are similar to those of the nodes.
 fn long_names() -> String {
     let name = |at: usize| format!("{}{at}", "n".repeat(800));
     let nodes: serde_json::Map<_, _> = (0..100).map(|at| (name(at), json!({}))).collect();
@@ -444,7 +445,7 @@ fn long_names() -> String {
     json!({"nodes": nodes, "edges": edges}).to_string()
 }
 
-/// A graph with as many conditions as a body holds.
+/// A graph with as many conditions as fit into a body.
 fn long_expressions() -> String {
     let condition = vec!["state.a + state.b * 2 > size(state.c)"; 40].join(" && ");
     let cases: Vec<Value> = (0..500)
@@ -453,14 +454,14 @@ fn long_expressions() -> String {
     json!({"nodes": {"a": {"uses": "bench/touch"}}, "edges": {"a": cases}}).to_string()
 }
 
-/// A component around core modules: its binary form by the component model's specification.
+/// A component around a core module, in the binary format of the component model.
 fn component(module: &[u8]) -> Vec<u8> {
     let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
     section(&mut bytes, 1, module);
     bytes
 }
 
-/// A component that makes so many core instances of an empty module.
+/// A component with `count` core instances of an empty module.
 fn many_instances(count: u64) -> Vec<u8> {
     let mut bytes = component(b"\0asm\x01\0\0\0");
     let mut instances = leb(count);
@@ -471,7 +472,7 @@ fn many_instances(count: u64) -> Vec<u8> {
     bytes
 }
 
-/// A core module with one function of nested loops around 20,000 locals, each set in every loop.
+/// A core module with one function: nested loops that set some of 20,000 locals each.
 fn bomb_module() -> Vec<u8> {
     const LOCALS: u64 = 20_000;
     const LOOPS: usize = 900;
@@ -517,79 +518,4 @@ fn leb(mut number: u64) -> Vec<u8> {
         }
         bytes.push(byte | 0x80);
     }
-}
-
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let _ = std::fs::remove_dir_all(&arguments.folder);
-        std::fs::create_dir_all(&arguments.folder)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let child = Command::new(&arguments.heddle)
-            .args(["serve", "--listen", &address, "--call-timeout", "5", "--store"])
-            .arg(format!("sqlite:{}", arguments.folder.join("heddle.db").display()))
-            .arg("--plugins")
-            .arg(&arguments.plugins)
-            .args(&arguments.serve)
-            .env("HEDDLE_LOG", "error")
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", arguments.heddle.display()))?;
-        let server = Self {
-            child,
-            address: format!("http://{address}"),
-        };
-        let began = Instant::now();
-        while agent().get(format!("{}/readyz", server.address)).call().is_err() {
-            ensure!(
-                began.elapsed() < Duration::from_secs(120),
-                "the server did not come up"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
-    }
-
-    /// A figure of the process in MB, as proc(5) names it.
-    fn memory_mb(&self, figure: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with(figure));
-        let kb = line
-            .and_then(|line| line.split_whitespace().nth(1))
-            .context("a process has memory")?;
-        Ok(kb.parse::<u64>()? / 1024)
-    }
-
-    /// Makes the largest size so far the size of this moment.
-    fn forget_peak(&self) -> std::io::Result<()> {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(120)))
-        .build()
-        .into()
-}
-
-fn post(agent: &ureq::Agent, url: &str, body: &[u8]) -> anyhow::Result<Value> {
-    let mut answer = agent
-        .post(url)
-        .header("content-type", "application/json")
-        .send(body)?;
-    let mut text = String::new();
-    answer.body_mut().as_reader().read_to_string(&mut text)?;
-    Ok(serde_json::from_str(&text)?)
 }

@@ -1,4 +1,4 @@
-//! Checks commands of the repository's own `cargo` without running them: what they name must be there.
+//! Checks the repository's own `cargo` commands without running them: the tasks, packages and tests must exist.
 
 use std::{fs, path::Path};
 
@@ -36,7 +36,7 @@ fn task(name: &str) -> Result<(), String> {
     Err(format!("`cargo xtask` has no task `{name}`"))
 }
 
-/// The package, the test and the functions that a filter names.
+/// Checks the package, the test file and the test names of a filter.
 fn tests(words: &[&str]) -> Result<(), String> {
     let package = value(words, &["-p", "--package"]).ok_or("it names no package")?;
     let short = package.strip_prefix("heddle-").unwrap_or(package);
@@ -53,7 +53,7 @@ fn tests(words: &[&str]) -> Result<(), String> {
     let several = folder.join("tests").join(test);
     let sources = if single.exists() { single } else { several };
     present(&sources)?;
-    // A word of its own that is no value of a flag filters the tests by their names.
+    // A free argument filters the tests by name.
     let filters = words.iter().enumerate().filter(|(at, word)| {
         let flags = *at > 0 && words[at - 1].starts_with('-') && words[at - 1] != "--";
         !word.starts_with('-') && !flags
@@ -70,7 +70,7 @@ fn tests(words: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a file, or one below a folder, has a test or is a module with that in its name.
+/// Whether a file, or a file below a folder, has a test or is a module with this text in its name.
 fn names(path: &Path, name: &str) -> bool {
     if path.is_dir() {
         let mut below = fs::read_dir(path).into_iter().flatten().flatten();

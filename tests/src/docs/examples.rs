@@ -1,4 +1,4 @@
-//! Graphs that a page shows, with the states that runs of them begin and end with.
+//! Example graphs of a page, with the initial and final states of their runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +10,18 @@ use crate::Server;
 /// The examples of a page.
 #[derive(Default)]
 pub(super) struct Examples {
-    /// By the name of the example: the graph's id, and its definition.
+    /// For each example the id and the definition of its graph.
     graphs: BTreeMap<String, (String, Value)>,
     state: Option<Value>,
     signals: Vec<Value>,
     group: Option<Value>,
-    /// What the server found in the last graph that is wrong.
+    /// The findings of the server in the last wrong graph.
     found: Option<Value>,
     ran: BTreeSet<String>,
 }
 
 impl Examples {
-    /// Takes a block.
+    /// Processes a block.
     pub(super) fn take(
         &mut self,
         server: &Server,
@@ -79,7 +79,7 @@ impl Examples {
         }
     }
 
-    /// Starts a run, sends it its signals, and compares how it ends.
+    /// Starts a run, sends its signals, and compares its end.
     fn run(&mut self, server: &Server, example: &str, expected: &Value) -> Result<(), String> {
         let state = self.state.take().unwrap_or_else(|| json!({}));
         let (graph, _) = self
@@ -102,7 +102,7 @@ impl Examples {
         let ended = server.get(&format!("/v1/runs/{run}")).ok();
         for (key, value) in expected.as_object().ok_or("how a run ends is an object")? {
             let same = match value.as_object().filter(|_| key == "error") {
-                // A page shows a part of an error.
+                // A page shows only a part of an error.
                 Some(parts) => parts.iter().all(|(part, value)| &ended[key][part] == value),
                 None => Ids::default().compare_json(value, &ended[key]).is_ok(),
             };
@@ -135,7 +135,7 @@ impl Examples {
         Err(format!("the server finds {found:#?}"))
     }
 
-    /// Whether every graph was run, or is run by another one.
+    /// Checks that every graph was run, directly or by another graph.
     pub(super) fn all_ran(&self) -> Result<(), String> {
         for (example, (_, definition)) in &self.graphs {
             let name = &definition["name"];

@@ -1,16 +1,16 @@
-//! Flowcharts in Mermaid, as the pages draw graphs: `a -->|text| b & c`, one line for each chain of arrows.
+//! Parses the Mermaid flowcharts of the pages: `a -->|text| b & c`, one line for each chain of edges.
 
 use std::collections::BTreeSet;
 
 use regex::Regex;
 use serde_json::Value;
 
-/// An edge: from where, and to where.
+/// An edge: source and target.
 pub(super) type Edge = (String, String);
 
-/// A node: its id, and what it is drawn as.
+/// A node: its id and its shape.
 const NODE: &str = r#"(?<id>\w+)\s*(?:\(\("[^"]*"\)\)|\["[^"]*"\]|\("[^"]*"\))?"#;
-/// An arrow, with a text or without.
+/// An arrow, with or without a label.
 const ARROW: &str = r#"-->|-\.->|-- "[^"]*" -->|-- [\w ]+ -->|-\. "[^"]*" \.->|-\. [\w ]+ \.->"#;
 
 /// The edges of a flowchart. The node `e` is the end.
@@ -53,7 +53,7 @@ pub(super) fn edges(text: &str) -> Result<BTreeSet<Edge>, String> {
     Ok(edges)
 }
 
-/// The edges of a definition, but for those to the end that a node has without any.
+/// The edges of a definition, without the implicit edges to the end.
 pub(super) fn edges_of(definition: &Value) -> BTreeSet<Edge> {
     let mut edges = BTreeSet::new();
     for (from, to) in definition["edges"].as_object().into_iter().flatten() {
@@ -69,7 +69,7 @@ pub(super) fn edges_of(definition: &Value) -> BTreeSet<Edge> {
     edges
 }
 
-/// The nodes that an edge leads to: a name, a list, or cases.
+/// The targets of an edge: a name, a list, or cases.
 fn targets(edge: &Value, found: &mut Vec<String>) {
     match edge {
         Value::String(name) => found.push(name.clone()),

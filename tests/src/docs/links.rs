@@ -1,11 +1,11 @@
-//! Links of pages to files and headings of the repository.
+//! Checks the links of pages to files and headings of the repository.
 
 use std::path::Path;
 
 use super::markdown::Markdown;
 use crate::repository;
 
-/// What is wrong with the links of a page: each with its line.
+/// The broken links of a page, each with its line.
 pub fn check_links(path: &str) -> Vec<String> {
     let file = repository().join(path);
     let page = Markdown::read(&std::fs::read_to_string(&file).expect("the page can be read"));

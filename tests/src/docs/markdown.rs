@@ -1,37 +1,37 @@
-//! Reads a page of Markdown: its code blocks, each with what its info string says, and its links.
+//! Parses a page of Markdown: its code blocks with their info strings, and its links.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// A code block of a page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
-    /// The line in the page on which it begins.
+    /// Its first line in the page.
     pub line: usize,
-    /// The first word of its info string, such as `json`; empty where it has none, as an indented block has.
+    /// The first word of its info string, such as `json`. Empty if absent, as in an indented block.
     pub language: String,
     /// The second word of its info string, such as `file`.
     pub tag: String,
-    /// What follows the tag's `=`.
+    /// The value after `=` of the second word.
     pub value: String,
     /// Its text.
     pub text: String,
 }
 
-/// What a page has.
+/// The parts of a page.
 #[derive(Debug, Default)]
 pub struct Markdown {
     /// Its code blocks, in order.
     pub blocks: Vec<Block>,
-    /// Where its links lead, each with its line.
+    /// The targets of its links, each with its line.
     pub links: Vec<(usize, String)>,
-    /// The anchors of its headings, as GitHub makes them.
+    /// The anchors of its headings, by GitHub's rules.
     pub anchors: Vec<String>,
     /// Its inline code, each with its line.
     pub code: Vec<(usize, String)>,
 }
 
 impl Markdown {
-    /// Reads a page.
+    /// Parses a page.
     pub fn read(text: &str) -> Self {
         let mut page = Self::default();
         let mut block: Option<Block> = None;
@@ -93,7 +93,7 @@ impl Block {
     }
 }
 
-/// The anchor of a heading: lower-case, without punctuation, with `-` for blanks.
+/// The anchor of a heading: lower case, without punctuation, `-` for spaces.
 fn anchor(title: &str) -> String {
     let kept = title.to_lowercase();
     let kept = kept

@@ -1,4 +1,4 @@
-//! Commands and routes that a text names in its sentences: they must be there.
+//! Checks that commands and routes mentioned in a text exist.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -7,16 +7,16 @@ use serde_json::Value;
 use super::markdown::Markdown;
 use crate::{heddle, repository};
 
-/// What the `heddle` command and the server have.
+/// The commands and routes that exist.
 pub struct Known {
-    /// The help of each command, by its words: `plugin add`, and of `heddle` itself by no words.
+    /// The help of each command by its words, such as `plugin add`; that of `heddle` itself has no words.
     help: BTreeMap<String, String>,
     /// Each route as `METHOD /path`.
     routes: Vec<String>,
 }
 
 impl Known {
-    /// Asks the command, and reads the server's `/openapi.json`.
+    /// Reads the help of all commands and the server's `/openapi.json`.
     pub fn find(openapi: &Value) -> Self {
         let mut help = BTreeMap::new();
         ask(&[], &mut help);
@@ -31,7 +31,7 @@ impl Known {
         }
     }
 
-    /// What a page names that is not there: each with its line.
+    /// The unknown commands and routes of a page, each with its line.
     pub fn check_page(&self, path: &str) -> Vec<String> {
         let text = std::fs::read_to_string(repository().join(path)).expect("the page can be read");
         let page = Markdown::read(&text);
@@ -42,11 +42,11 @@ impl Known {
         problems.collect()
     }
 
-    /// What the help of the commands names that is not there.
+    /// The unknown commands and routes in the help of the commands.
     pub fn check_help(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (command, help) in &self.help {
-            // Every second part stands between backticks.
+            // Every second part is between backticks.
             for code in help.split('`').skip(1).step_by(2) {
                 let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
                 wrong.extend(
@@ -101,12 +101,12 @@ impl Known {
             let same = |(a, b): (&String, &String)| a == b || (a.starts_with('{') && b.starts_with('{'));
             has.len() == wanted.len() && has.iter().zip(&wanted).all(same)
         };
-        // `GET /v1/…` names no route in particular.
+        // `GET /v1/…` is not a specific route.
         path.contains('…') || self.routes.iter().any(fits)
     }
 }
 
-/// Asks for the help of a command and of those below it.
+/// Reads the help of a command and of its subcommands.
 fn ask(words: &[String], found: &mut BTreeMap<String, String>) {
     let asked = Command::new(heddle())
         .args(words)
@@ -117,7 +117,7 @@ fn ask(words: &[String], found: &mut BTreeMap<String, String>) {
         .expect("heddle can be started");
     assert!(asked.status.success(), "heddle {words:?} --help: {asked:?}");
     let help = String::from_utf8_lossy(&asked.stdout).into_owned();
-    // The commands stand below a heading that ends so, each on a line that is indented by two blanks.
+    // The commands follow a heading with this end, each on a line indented by two spaces.
     let mut below = false;
     for line in help.lines() {
         if !line.starts_with(' ') && !line.is_empty() {

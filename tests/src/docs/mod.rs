@@ -52,7 +52,7 @@ pub use page::Page;
 
 use crate::{heddle, repository};
 
-/// Every page of Markdown in the repository, by its path there.
+/// The paths of all Markdown pages in the repository.
 pub fn pages() -> Vec<String> {
     let mut found = Vec::new();
     walk(repository(), &mut found);
@@ -73,7 +73,7 @@ fn walk(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Whether a folder is built or installed, and so not the repository's.
+/// Whether a folder has build output or installed packages.
 fn is_made(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with('.') || ["target", "node_modules", "build"].contains(&&*name)
@@ -85,8 +85,8 @@ pub fn run(path: &str) {
     Page::open(path, &text).run();
 }
 
-/// Makes a project with `heddle plugin new` in the terminal of a page, which is the README of the project, and runs
-/// that page. Gives the page, so that a test can go on with its server.
+/// Creates a project with `heddle plugin new` in a terminal and runs its README as a page. Returns the page, so that a
+/// test can continue with its server.
 pub fn run_project(language: &str, name: &str) -> Page {
     let mut page = Page::open(&format!("engine/cli/templates/{language}/README.md"), "");
     let project = page.folder().join(name);

@@ -101,7 +101,7 @@ impl Tests {
     }
 }
 
-/// The file and the test that a piece of inline code names.
+/// The file and the test in a piece of inline code.
 fn test(code: &str) -> Option<(&str, &str)> {
     let (file, test) = code.split_once("::")?;
     file.ends_with(".rs").then_some((file, test))

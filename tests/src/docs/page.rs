@@ -1,4 +1,4 @@
-//! A page whose blocks are run, one after the other.
+//! Runs the blocks of a page in order.
 
 use std::{
     fs,
@@ -23,14 +23,14 @@ use super::{
     shell::{Ran, Shell, link},
     shown::Ids,
 };
-use crate::{Place, Server, repository, target};
+use crate::{Server, ServerConfig, repository, target};
 
-/// The port that pages write.
+/// The port in the text of pages.
 const WRITTEN_PORT: &str = ":8000";
-/// How long a command that only reads is run again, and how long to wait before.
+/// The time limit for repetitions of a read-only command, and the delay between them.
 const READING_TIME: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(50);
-/// Commands that change nothing, so that they can be run again until what they show has come about.
+/// Read-only commands, which are repeated until their output is the expected one.
 const READING: [&str; 13] = [
     "heddle show",
     "heddle steps",
@@ -60,7 +60,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page with its text, which stands at a path of the repository.
+    /// Takes the text of a page at a path of the repository.
     pub fn open(path: &str, text: &str) -> Self {
         let folder = Arc::new(TempDir::new().expect("a folder for the page"));
         let port = free_port();
@@ -79,26 +79,26 @@ impl Page {
         }
     }
 
-    /// The folder in which the terminal began.
+    /// The initial folder of the terminal.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Goes on in another folder, with another text.
+    /// Continues in another folder with another text.
     pub fn go_to(&mut self, folder: &Path, text: &str) {
         self.shell.go_to(folder);
         self.shell.share_builds(folder, 0);
         self.blocks = Markdown::read(text).blocks;
     }
 
-    /// The server of the page; it is started where there is none yet.
+    /// The server of the page. It is started on first use.
     pub fn server(&mut self) -> &Server {
-        // It is not the terminal's: that stays where it is.
+        // It is independent of the terminal, whose folder does not change.
         let script = "cd \"$HEDDLE_PLUGINS/..\"; exec \"$PAGE/bin/heddle\" serve";
         let command = || self.shell.command(script);
-        let place = || self.place();
+        let config = || self.config();
         if self.server.is_none() {
-            self.server = Some(Server::launch(command(), place()));
+            self.server = Some(Server::launch(command(), config()));
         }
         self.server.as_ref().expect("it was started")
     }
@@ -158,14 +158,14 @@ impl Page {
         }
     }
 
-    /// A text of the page with the real port, ids and folder of the repository in it.
+    /// Replaces the port, ids and placeholder folder in a text by the real ones.
     fn real(&self, text: &str) -> String {
         let text = self.ids.put_into(text);
         let text = text.replace(WRITTEN_PORT, &format!(":{}", self.port));
         text.replace("/where/heddle/is", &repository().display().to_string())
     }
 
-    /// An output with what the page writes in place of the real port and the page's own folder.
+    /// Replaces the real port and folder in an output by those of the page.
     fn as_written(&self, text: &str) -> String {
         let text = text.replace(&format!(":{}", self.port), WRITTEN_PORT);
         text.replace(&format!("{}/", self.folder.path().display()), "")
@@ -186,7 +186,7 @@ impl Page {
         self.shell.share_builds(self.folder.path(), 2);
     }
 
-    /// Runs a script, with what follows for the page.
+    /// Runs a script and processes its effects on the page.
     fn script(&mut self, text: &str) -> Result<Ran, String> {
         if text.contains("heddle ") || text.contains(&format!(":{}", self.port)) {
             self.server();
@@ -229,7 +229,7 @@ impl Page {
         }
     }
 
-    /// Runs the commands of a block that shows a terminal.
+    /// Runs the commands of a console block.
     fn console(&mut self, text: &str) -> Result<(), String> {
         let mut commands: Vec<(String, String)> = Vec::new();
         for line in text.lines() {
@@ -250,7 +250,7 @@ impl Page {
             }
         }
         for (command, shown) in commands {
-            // The ids of outputs before it in the same block are known only here.
+            // The ids of earlier outputs of the block are known only now.
             let command = self.real(&command);
             let began = Instant::now();
             while let Err(message) = self.terminal_command(&command, &shown) {
@@ -276,17 +276,17 @@ impl Page {
         Err(format!("it fails\n{}", ran.stdout))
     }
 
-    /// Starts the server anew, as a block says.
+    /// Restarts the server with the command of a block.
     fn serve(&mut self, text: &str) -> Result<(), String> {
         if let Some(mut server) = self.server.take() {
             server.stop("TERM");
         }
-        self.server = Some(Server::launch(self.shell.command(text), self.place()));
+        self.server = Some(Server::launch(self.shell.command(text), self.config()));
         Ok(())
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn config(&self) -> ServerConfig {
+        ServerConfig {
             folder: self.folder.clone(),
             store: self.folder.path().join("heddle.db"),
             arguments: Vec::new(),
@@ -322,7 +322,7 @@ impl Page {
         shown.map_or(Ok(()), |shown| self.compare(shown, &output))
     }
 
-    /// A graph in YAML as JSON, by the command that reads it.
+    /// Converts a graph from YAML to JSON with the `heddle` command.
     fn yaml(&mut self, text: &str) -> Result<Value, String> {
         let file = self.folder.path().join("graph-of-the-page.yaml");
         fs::write(&file, text).map_err(|error| error.to_string())?;
@@ -369,7 +369,7 @@ fn serves(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("heddle serve"))
 }
 
-/// Whether all commands of a script only read.
+/// Whether all commands of a script are read-only.
 fn only_reads(text: &str) -> bool {
     let commands = text
         .lines()
@@ -383,7 +383,7 @@ fn only_reads(text: &str) -> bool {
     reads.peek().is_some() && !sends && reads.all(|reads| reads)
 }
 
-/// Whether every line begins with a path of the repository.
+/// Whether every line starts with a path of the repository.
 fn paths(text: &str) -> Result<(), String> {
     for line in text.lines() {
         let path = line.split_whitespace().next().unwrap_or_default();
@@ -394,7 +394,7 @@ fn paths(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Puts into a page's folder what its reader has. Gives the folder in which the terminal begins.
+/// Fills the folder of a page with the files of its reader. Returns the initial folder of the terminal.
 fn furnish(folder: &Path, path: &str) -> PathBuf {
     let root = repository();
     for name in ["docs", "wit"] {
@@ -413,7 +413,7 @@ fn furnish(folder: &Path, path: &str) -> PathBuf {
             link(&entry.path(), &plugins.join(name));
         }
     }
-    // The benchmarks' plugin is nothing that a reader has.
+    // Readers do not have the plugin for benchmarks.
     for entry in fs::read_dir(target().join("plugins"))
         .into_iter()
         .flatten()
@@ -431,7 +431,7 @@ fn furnish(folder: &Path, path: &str) -> PathBuf {
     plugins.join(own)
 }
 
-/// Copies a folder, without what was built or installed in it.
+/// Copies a folder without build output and installed packages.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
@@ -447,8 +447,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A port that nothing listens on. It is below those that connections are given, so that it is still free when the
-/// server is started anew.
+/// A free port below the ephemeral range, so that it is still free when the server restarts.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 9000).expect("it is below 9000");

@@ -1,4 +1,4 @@
-//! The terminal of a page: bash, which keeps its folder and its variables from one block to the next.
+//! The terminal of a page: bash, which keeps its folder and its variables between blocks.
 
 use std::{
     fs::{self, File},
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 use crate::{heddle, repository, target};
 
-/// How long a block may take. A build waits for other builds.
+/// The time limit of a block. A build may wait for other builds.
 const BLOCK_TIME: Duration = Duration::from_secs(400);
 
-/// What bash does before each block, and after it. `$PAGE` is the folder of the terminal's own files.
+/// The commands before and after each block. `$PAGE` is the folder of the terminal's own files.
 const PRELUDE: &str = r#"
 set -a
 [ -e "$PAGE/environment" ] && source "$PAGE/environment"
@@ -27,8 +27,8 @@ heddle() { if [ "${1-}" = serve ]; then keep; exec heddle "$@"; else command hed
 set -euo pipefail
 "#;
 
-/// What stands on the path for `cargo`. Outside of a project it keeps what it was asked for; in one, it builds for wasm
-/// with a compiler that can.
+/// The `cargo` on the path. Outside of a project it records its arguments; in a project it builds with a compiler for
+/// wasm.
 const CARGO: &str = r#"#!/bin/bash
 case "${1-}" in
   xtask|test|bench|run|install)
@@ -42,12 +42,12 @@ exec cargo "$@"
 
 /// A terminal.
 pub(super) struct Shell {
-    /// What a terminal has of its own.
+    /// The terminal's own files.
     own: TempDir,
     environment: Vec<(String, String)>,
 }
 
-/// What a block wrote.
+/// The result of a block.
 #[derive(Debug)]
 pub(super) struct Ran {
     pub(super) succeeded: bool,
@@ -56,7 +56,7 @@ pub(super) struct Ran {
 }
 
 impl Shell {
-    /// A terminal in a folder, for a server at a port.
+    /// Creates a terminal in a folder, for a server at a port.
     pub(super) fn open(folder: &Path, plugins: &Path, port: u16) -> Self {
         let own = TempDir::new().expect("a folder for the terminal");
         let bin = own.path().join("bin");
@@ -75,7 +75,7 @@ impl Shell {
             ("HEDDLE_SERVER", format!("http://127.0.0.1:{port}")),
             ("HEDDLE_LISTEN", format!("127.0.0.1:{port}")),
             ("HEDDLE_PLUGINS", plugins.display().to_string()),
-            // The tests share one cache of compiled plugins, as the servers of one machine would.
+            // The tests share one cache of compiled plugins, like the servers of one machine.
             ("HEDDLE_CACHE", target().join("test-cache").display().to_string()),
             ("NO_COLOR", "1".to_owned()),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
@@ -87,18 +87,18 @@ impl Shell {
         Self { own, environment }
     }
 
-    /// Where the terminal is.
+    /// The current folder.
     pub(super) fn folder(&self) -> PathBuf {
         let folder = fs::read_to_string(self.own.path().join("folder")).expect("the terminal has a folder");
         PathBuf::from(folder.trim())
     }
 
-    /// Goes to a folder.
+    /// Changes the folder.
     pub(super) fn go_to(&self, folder: &Path) {
         fs::write(self.own.path().join("folder"), folder.display().to_string()).unwrap();
     }
 
-    /// The process that runs a script. Nothing of this test's own cargo reaches it.
+    /// The command that runs a script, without the environment of this test's cargo.
     pub(super) fn command(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         command.args(["-c", &format!("{PRELUDE}{script}\n")]);
@@ -118,7 +118,7 @@ impl Shell {
     /// Runs a script to its end.
     pub(super) fn run(&self, script: &str) -> Ran {
         let out = |name: &str| self.own.path().join(name);
-        // Files and not pipes: a process that a script leaves behind does not keep a file open for its reader.
+        // Files instead of pipes: a background process of a script would keep a pipe open.
         let mut child = self
             .command(script)
             .stdout(File::create(out("stdout")).unwrap())
@@ -145,7 +145,7 @@ impl Shell {
         }
     }
 
-    /// What was asked of the repository's own `cargo` since the last time.
+    /// The calls of the repository's own `cargo` since the last time.
     pub(super) fn cargo_calls(&self) -> Vec<String> {
         let kept = self.own.path().join("cargo");
         let calls = fs::read_to_string(&kept).unwrap_or_default();
@@ -153,8 +153,8 @@ impl Shell {
         calls.lines().map(str::to_owned).collect()
     }
 
-    /// Gives the projects in and below a folder what the repository's own plugins were built with: the tools of the SDKs,
-    /// and for Rust the target folder and the versions of packages.
+    /// Links the build tools, packages and target folder of the repository's plugins into the projects in and below a
+    /// folder.
     pub(super) fn share_builds(&self, folder: &Path, depth: usize) {
         for (language, source) in [("python", "app.py"), ("js", "package.json"), ("c", "plugin.c")] {
             let tools = target().join("languages").join(language);
@@ -176,14 +176,14 @@ impl Shell {
     }
 }
 
-/// Makes a link unless something is there already.
+/// Creates a link unless the path exists.
 pub(super) fn link(to: &Path, at: &Path) {
     if to.exists() && fs::symlink_metadata(at).is_err() {
         symlink(to, at).unwrap_or_else(|error| panic!("{}: {error}", at.display()));
     }
 }
 
-/// The compiler for wasm, where it is not the toolchain's own.
+/// The compiler for wasm if it is not the toolchain's own.
 pub(super) fn wasm_compiler() -> Option<String> {
     static RUSTC: OnceLock<Option<String>> = OnceLock::new();
     let find = || {

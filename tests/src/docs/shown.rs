@@ -1,24 +1,25 @@
-//! Compares an output that a page shows with the real one.
+//! Compares the output on a page with the real output.
 //!
-//! A page shows an output as it was once. Four things differ from one time to the next, and are compared as follows:
+//! Some parts differ between runs and are compared as follows:
 //!
-//! - `…` stands for anything in its line, and alone in a line for any number of lines. In JSON, a key `"…"` stands for
-//!   more keys, and a last element `"…"` for more elements.
-//! - An id, which is a UUID or a word like `RUN_ID`, stands for the real one from its first place on: the commands that
-//!   follow are given the real one.
-//! - A time (`2026-12-01T09:00:00Z`, `2026-12-01 09:00:00`, `12:09:33.945`) stands for any time, and a count of milliseconds for any count.
-//! - Port 8000 stands for the server's.
+//! - `…` matches anything in its line, and alone in a line any number of lines. In JSON, a key `"…"` matches more keys,
+//!   and a last element `"…"` more elements.
+//! - An id (a UUID or a word like `RUN_ID`) matches any id at its first occurrence. Later occurrences, also in
+//!   commands, mean the same id.
+//! - A time (`2026-12-01T09:00:00Z`, `2026-12-01 09:00:00`, `12:09:33.945`) matches any time, and a number of
+//!   milliseconds any number.
+//! - Port 8000 matches the port of the server.
 
 use std::collections::BTreeMap;
 
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-/// The ids that a page has shown, with the real ones.
+/// The ids on a page with the real ones.
 #[derive(Debug, Default)]
 pub struct Ids(BTreeMap<String, String>);
 
-/// What in a shown text does not stand for itself. The order counts: a UUID comes before its parts.
+/// The variable parts of a text. The order matters: a UUID precedes its parts.
 const SPECIAL: &str = r"(?x)
     (?<id>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b | \b[A-Z]+_ID\b)
     | (?<time>\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z)
@@ -32,7 +33,7 @@ fn special() -> Regex {
 }
 
 impl Ids {
-    /// A text with the real ids in place of those that were shown.
+    /// Replaces the ids of the page in a text by the real ones.
     pub fn put_into(&self, text: &str) -> String {
         let replaced = special().replace_all(text, |found: &Captures<'_>| {
             let shown = &found[0];
@@ -79,7 +80,7 @@ impl Ids {
         Ok(())
     }
 
-    /// The pattern of a line. Each group of it is an id that is not known yet.
+    /// The pattern of a line. Each of its groups is a new id.
     fn pattern(&self, line: &str, groups: &mut Vec<String>) -> String {
         let (mut pattern, mut at) = (String::new(), 0);
         for found in special().captures_iter(line) {
@@ -127,7 +128,7 @@ impl Ids {
             (Value::String(shown), Value::String(real)) => self
                 .compare_text(shown, real)
                 .map_err(|message| format!("at `{pointer}` {message}")),
-            // Such as a duration in milliseconds that is shown as `"…"`.
+            // Such as a duration in milliseconds, shown as `"…"`.
             (Value::String(shown), _) if shown == "…" => Ok(()),
             (Value::Object(shown), Value::Object(real)) => {
                 for (key, value) in shown.iter().filter(|(key, _)| *key != "…") {

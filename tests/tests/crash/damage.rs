@@ -1,11 +1,11 @@
-//! A damaged store: what is damaged stops the runs that it is in, and is named; all others go on.
+//! A damaged store: damaged runs stop and are reported; all others continue.
 
 use std::path::Path;
 
 use heddle_tests::Server;
 use serde_json::{Value, json};
 
-/// A graph that is at a wait for long, so that its runs are found under way.
+/// A graph with a long wait, so that its runs are active when the server restarts.
 fn waiting(server: &Server) -> String {
     server.create(&json!({
         "start": "note",
@@ -17,7 +17,7 @@ fn waiting(server: &Server) -> String {
     }))
 }
 
-/// Overwrites a text wherever it stands in the file with one that is as long.
+/// Overwrites all occurrences of a text in the file with a text of the same length.
 fn overwrite(path: &Path, text: &str) -> usize {
     let mut bytes = std::fs::read(path).unwrap();
     let found: Vec<usize> = bytes
@@ -55,14 +55,14 @@ fn a_run_with_damaged_events_is_named_and_all_others_continue() {
         &server.create(&json!({"nodes": {"t": {"uses": "bench/touch", "config": {"key": "t"}}}})),
         &json!({}),
     );
-    // A stop copies the log into the file.
+    // A stop copies the write-ahead log into the file.
     assert_eq!(server.stop("TERM").0, Some(0));
     let file = server.folder().join("heddle.db");
     assert!(overwrite(&file, &note(2)) > 0, "the run's events are in the file");
     assert!(overwrite(&file, "asleep-1") > 0);
 
     let server = server.restart();
-    // One that is under way is looked at when the server starts; it says which, and what is the matter.
+    // Active runs are loaded when the server starts. It reports the damaged one with the problem.
     let log = server.log.lock().unwrap().clone();
     let line = log
         .lines()
@@ -98,7 +98,7 @@ fn a_run_with_damaged_events_is_named_and_all_others_continue() {
     for run in [&sleepers[0], &sleepers[2]] {
         assert_eq!(server.wait(run)["state"]["t"], 1);
     }
-    // What was over can be read, lists name all, and new runs start.
+    // Ended runs can be read, lists contain all runs, and new runs start.
     let known = server
         .get(&format!("/graph/state/{}", over["run_id"].as_str().unwrap()))
         .ok();

@@ -1,5 +1,5 @@
-//! A disk that takes no writes: clear errors, no new runs, and what is under way loses nothing and goes on when
-//! the disk is well again.
+//! A disk that refuses writes: errors are clear, new runs are refused, and active runs lose nothing and continue when the
+//! disk works again.
 
 use std::{
     fs::File,
@@ -10,14 +10,14 @@ use std::{
 };
 
 use heddle_tests::{
-    PATIENCE, Place, Server,
-    fault::{Does, Errno, Faults, Of},
+    Server, ServerConfig, TIMEOUT,
+    fault::{Errno, FaultAction, FaultTarget, Faults},
     heddle, try_post,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How a disk comes to take no writes, and to take them again.
+/// Makes a disk refuse writes, and accept them again.
 trait Disk {
     fn break_it(&self);
     fn mend(&self);
@@ -25,13 +25,14 @@ trait Disk {
 
 struct Broken<'f> {
     faults: &'f Faults,
-    of: Of,
+    target: FaultTarget,
     errno: Errno,
 }
 
 impl Disk for Broken<'_> {
     fn break_it(&self) {
-        self.faults.plan(self.of, 1..=u64::MAX, Does::Fail(self.errno));
+        self.faults
+            .plan(self.target, 1..=u64::MAX, FaultAction::Fail(self.errno));
     }
 
     fn mend(&self) {
@@ -39,7 +40,7 @@ impl Disk for Broken<'_> {
     }
 }
 
-/// A graph that writes something every few milliseconds, for half a second.
+/// A graph that writes every few milliseconds for half a second.
 fn busy(server: &Server) -> String {
     let sleep = json!({"uses": "hostile/sleep", "config": {"ms": 25}});
     let names: Vec<String> = (0..20).map(|at| format!("s{at}")).collect();
@@ -59,7 +60,7 @@ fn waiting(server: &Server) -> String {
     }))
 }
 
-/// What holds of every disk that takes no writes for a while. `word` is in what is said about it.
+/// Checks the behaviour on any disk that refuses writes for a while. `word` is a part of the expected error message.
 fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     let (busy, waiting) = (busy(server), waiting(server));
     let under_way: Vec<String> = (0..8).map(|_| server.start_run(&busy, &json!({}))).collect();
@@ -67,17 +68,17 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     let before = server.get("/v1/runs").ok()["runs"].as_array().unwrap().len();
 
     disk.break_it();
-    // The store notices at the next write of a run.
+    // The store notices the problem at the next write of a run.
     let began = std::time::Instant::now();
     while server.get("/readyz").status == 200 {
-        assert!(began.elapsed() < PATIENCE, "nothing was written");
+        assert!(began.elapsed() < TIMEOUT, "nothing was written");
     }
-    let told = server.get("/readyz").problem(503);
-    assert!(told["detail"].as_str().unwrap().contains(word), "{told}");
+    let problem = server.get("/readyz").problem(503);
+    assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
     assert_eq!(server.get("/healthz").status, 200);
     let start = json!({"graph": busy, "state": {}});
-    let told = server.post("/v1/runs", &start).problem(503);
-    assert!(told["detail"].as_str().unwrap().contains(word), "{told}");
+    let problem = server.post("/v1/runs", &start).problem(503);
+    assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
     server.post("/graph/run", &json!({"graph_id": busy})).problem(503);
     server
         .post(
@@ -85,10 +86,10 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
             &json!({"nodes": {"n": {"uses": "bench/echo", "config": {"of": word}}}}),
         )
         .problem(503);
-    // What is known can be read, and tells nothing that is not durable.
+    // Known runs can be read, and nothing that is not durable is shown.
     let row = server.get(&format!("/v1/runs/{asked}")).ok();
     assert_eq!(row["status"], "waiting");
-    // A signal is answered when it is durable, and not before.
+    // A signal is acknowledged only when it is durable.
     let (answered, answer) = mpsc::channel();
     let (address, path) = (server.address.clone(), format!("/v1/runs/{asked}/signal"));
     std::thread::spawn(move || {
@@ -109,13 +110,13 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
 
     disk.mend();
     let answer = answer
-        .recv_timeout(PATIENCE)
+        .recv_timeout(TIMEOUT)
         .expect("it is answered now")
         .expect("by an answer");
     assert!((200..300).contains(&answer.status), "{answer:?}");
     let began = std::time::Instant::now();
     while server.get("/readyz").status != 200 {
-        assert!(began.elapsed() < PATIENCE, "it does not go on");
+        assert!(began.elapsed() < TIMEOUT, "it does not go on");
     }
     let new = server.start_run(&busy, &json!({}));
     for run in under_way.iter().chain([&new]) {
@@ -129,14 +130,14 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     let end = server.wait(&asked);
     assert_eq!(end["state"], json!({"went": 7, "z": 1}));
     whole(end["logs"].as_array().unwrap(), 2);
-    // Nothing that was refused is there.
+    // No refused run is stored.
     assert_eq!(
         server.get("/v1/runs").ok()["runs"].as_array().unwrap().len(),
         before + 1
     );
 }
 
-/// Checks that a journal has every number, and an outcome of every step.
+/// Checks that event numbers have no gaps and every step has ended.
 fn whole(events: &[Value], steps: u64) {
     let mut finished = 0;
     for (position, event) in events.iter().enumerate() {
@@ -146,14 +147,22 @@ fn whole(events: &[Value], steps: u64) {
     assert_eq!(finished, steps, "{events:?}");
 }
 
-fn with_faults(of: Of, errno: Errno, word: &str) {
-    let mut place = Place::default();
-    let faults = Faults::under(&place.store);
-    place.environment = faults.environment(false);
-    let mut server = Server::start_at(place);
+fn with_faults(target: FaultTarget, errno: Errno, word: &str) {
+    let mut config = ServerConfig::default();
+    let faults = Faults::new(&config.store);
+    config.environment = faults.environment(false);
+    let mut server = Server::start_with_config(config);
     let faults = &faults;
-    holds_out(&server, &Broken { faults, of, errno }, word);
-    // And all of it is in the file.
+    holds_out(
+        &server,
+        &Broken {
+            faults,
+            target,
+            errno,
+        },
+        word,
+    );
+    // Everything is in the file.
     let runs = server.get("/v1/runs").text;
     server.kill();
     let server = server.restart();
@@ -162,21 +171,20 @@ fn with_faults(of: Of, errno: Errno, word: &str) {
 
 #[test]
 fn a_full_disk_refuses_new_runs_and_loses_nothing() {
-    with_faults(Of::Writes, Errno::Full, "full");
+    with_faults(FaultTarget::Writes, Errno::Full, "full");
 }
 
 #[test]
 fn a_disk_that_can_only_be_read_refuses_new_runs_and_loses_nothing() {
-    with_faults(Of::Writes, Errno::ReadOnly, "disk I/O error");
+    with_faults(FaultTarget::Writes, Errno::ReadOnly, "disk I/O error");
 }
 
 #[test]
 fn a_disk_that_cannot_be_synced_refuses_new_runs_and_loses_nothing() {
-    with_faults(Of::Syncs, Errno::Broken, "disk I/O error");
+    with_faults(FaultTarget::Syncs, Errno::Broken, "disk I/O error");
 }
 
-/// A file system of its own, so small that it can be filled. Only root can make one: others get a disk that says
-/// that it is full.
+/// A small file system that can be filled. Only root can mount one; without root the test injects "disk full" errors.
 struct Small {
     folder: TempDir,
     mounted: bool,
@@ -209,7 +217,7 @@ impl Small {
 impl Disk for Small {
     fn break_it(&self) {
         let mut file = File::create(self.filling()).unwrap();
-        // In ever smaller pieces, until not one byte is left.
+        // In smaller and smaller pieces, until no byte is free.
         let mut piece = vec![0; 1 << 20];
         while !piece.is_empty() {
             if file.write_all(&piece).is_err() {
@@ -235,11 +243,11 @@ impl Drop for Small {
 fn a_file_system_that_is_full_to_the_last_byte_refuses_new_runs_and_loses_nothing() {
     let small = Small::new();
     if !small.mounted {
-        return with_faults(Of::Writes, Errno::Full, "full");
+        return with_faults(FaultTarget::Writes, Errno::Full, "full");
     }
-    let mut place = Place::default();
-    place.store = small.folder.path().join("heddle.db");
-    let server = Server::start_at(place);
+    let mut config = ServerConfig::default();
+    config.store = small.folder.path().join("heddle.db");
+    let server = Server::start_with_config(config);
     holds_out(&server, &small, "full");
 }
 
@@ -247,21 +255,27 @@ fn a_file_system_that_is_full_to_the_last_byte_refuses_new_runs_and_loses_nothin
 fn a_read_only_store_is_refused_at_startup_with_the_reason() {
     let small = Small::new();
     let store = small.folder.path().join("heddle.db");
-    let mut place = Place::default();
-    place.store = store.clone();
-    let mut server = Server::start_at(place);
+    let mut config = ServerConfig::default();
+    config.store = store.clone();
+    let mut server = Server::start_with_config(config);
     assert_eq!(server.stop("TERM").0, Some(0));
-    let faults = Faults::under(&store);
+    let faults = Faults::new(&store);
     if small.mounted {
         small.remount("ro");
     } else {
-        faults.plan(Of::Writes, 1..=u64::MAX, Does::Fail(Errno::ReadOnly));
+        faults.plan(
+            FaultTarget::Writes,
+            1..=u64::MAX,
+            FaultAction::Fail(Errno::ReadOnly),
+        );
     }
-    let told = start_in_vain(&store, &faults, small.mounted);
-    assert!(told.contains("heddle.db"), "{told}");
+    let problem = start_in_vain(&store, &faults, small.mounted);
+    assert!(problem.contains("heddle.db"), "{problem}");
     assert!(
-        told.to_lowercase().contains("read-only") || told.contains("readonly") || told.contains("disk I/O"),
-        "{told}"
+        problem.to_lowercase().contains("read-only")
+            || problem.contains("readonly")
+            || problem.contains("disk I/O"),
+        "{problem}"
     );
     if small.mounted {
         small.remount("rw");
@@ -271,7 +285,7 @@ fn a_read_only_store_is_refused_at_startup_with_the_reason() {
     drop(server.restart());
 }
 
-/// What a server says that does not come up.
+/// The output of a server that fails to start.
 fn start_in_vain(store: &Path, faults: &Faults, mounted: bool) -> String {
     let mut command = Command::new(heddle());
     command

@@ -1,5 +1,4 @@
-//! The commit rule on the real file: while a sync stands still nothing leaves the server, and an ungranted chain
-//! goes on all the same.
+//! The commit rule on the real file: while a sync stalls nothing is published, and a chain of ungranted steps continues.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Write},
@@ -9,27 +8,27 @@ use std::{
 };
 
 use heddle_tests::{
-    PATIENCE, Place, Server, component,
-    fault::{Does, Faults, Of},
+    Server, ServerConfig, TIMEOUT, component,
+    fault::{FaultAction, FaultTarget, Faults},
     try_post,
 };
 use serde_json::{Value, json};
 
 fn server() -> (Faults, Server) {
-    let mut place = Place::default();
-    let faults = Faults::under(&place.store);
-    place.environment = faults.environment(false);
-    (faults, Server::start_at(place))
+    let mut config = ServerConfig::default();
+    let faults = Faults::new(&config.store);
+    config.environment = faults.environment(false);
+    (faults, Server::start_with_config(config))
 }
 
-/// Has every sync from here on stand still.
+/// Stalls every sync from now on.
 fn freeze(faults: &Faults) {
-    faults.plan(Of::Syncs, 1..=u64::MAX, Does::Freeze);
+    faults.plan(FaultTarget::Syncs, 1..=u64::MAX, FaultAction::Freeze);
 }
 
-/// Waits until all threads of the process wait, and have used no more time for a while.
+/// Waits until all threads of the process sleep and have used no CPU time for a while.
 fn idle(server: &Server) {
-    // A thread that could run but gets no processor on a busy machine is in state R, so it does not count as idle.
+    // A runnable thread that gets no processor on a busy machine is in state R, so it does not count as idle.
     let used = || {
         let threads =
             std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the process is there");
@@ -51,7 +50,7 @@ fn idle(server: &Server) {
     let began = Instant::now();
     let mut before = used();
     let mut same = 0;
-    // It counts in hundredths of a second.
+    // The unit is 1/100 s.
     while same < 20 {
         std::thread::sleep(Duration::from_millis(10));
         let now = used();
@@ -61,7 +60,7 @@ fn idle(server: &Server) {
             0
         };
         before = now;
-        assert!(began.elapsed() < PATIENCE, "the server is never idle");
+        assert!(began.elapsed() < TIMEOUT, "the server is never idle");
     }
 }
 
@@ -109,7 +108,7 @@ fn while_a_sync_stalls_no_start_is_answered_and_its_steps_continue() {
     faults.heal();
 
     let answer = answer
-        .recv_timeout(PATIENCE)
+        .recv_timeout(TIMEOUT)
         .expect("it is answered now")
         .expect("by an answer");
     assert_eq!(answer.status, 202, "{answer:?}");
@@ -118,13 +117,13 @@ fn while_a_sync_stalls_no_start_is_answered_and_its_steps_continue() {
     assert_eq!(end["status"], "finished");
     let events = end["logs"].as_array().unwrap();
     assert_eq!(events.len(), 62);
-    // The whole chain was called while the disk stood still.
+    // The whole chain was called during the stall.
     for event in events {
         assert!(at_ms(event) <= thawed, "it came after the thaw: {event}");
     }
 }
 
-/// When an event was decided.
+/// The time of an event.
 fn at_ms(event: &Value) -> i64 {
     let text = event["at"]
         .as_str()
@@ -145,13 +144,13 @@ fn while_a_sync_stalls_a_watcher_gets_no_new_events() {
     let before = server.get(&format!("/v1/runs/{run}/events")).ok();
     let known = before["events"].as_array().unwrap().len();
     let url = format!("ws://{}/ws/logs/{run}?after={known}", server.address);
-    let (told, tells) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        told.send(runtime.block_on(heddle_tests::watch(&url)))
+        sender.send(runtime.block_on(heddle_tests::watch(&url)))
     });
     freeze(&faults);
     let (answered, answer) = mpsc::channel();
@@ -171,8 +170,8 @@ fn while_a_sync_stalls_a_watcher_gets_no_new_events() {
         "a signal was acknowledged that is not durable"
     );
     assert!(
-        tells.try_recv().is_err(),
-        "a watcher was told the end of a run that is not durable"
+        receiver.try_recv().is_err(),
+        "a watcher got the end of a run that is not durable"
     );
     let still = server.get(&format!("/v1/runs/{run}/events")).ok();
     assert_eq!(
@@ -182,11 +181,11 @@ fn while_a_sync_stalls_a_watcher_gets_no_new_events() {
     );
     faults.heal();
     let answer = answer
-        .recv_timeout(PATIENCE)
+        .recv_timeout(TIMEOUT)
         .expect("it is answered now")
         .expect("by an answer");
     assert!((200..300).contains(&answer.status), "{answer:?}");
-    let (events, (code, _)) = tells.recv_timeout(PATIENCE).expect("the watch ends");
+    let (events, (code, _)) = receiver.recv_timeout(TIMEOUT).expect("the watch ends");
     assert_eq!(code, 1000);
     assert_eq!(events[0]["seq"], known + 1);
     assert_eq!(server.wait(&run)["state"], json!({"went": 7, "z": 1}));
@@ -194,11 +193,11 @@ fn while_a_sync_stalls_a_watcher_gets_no_new_events() {
 
 #[test]
 fn events_lost_in_a_power_failure_were_never_published() {
-    // The sync stands still for good: whoever was answered was answered before.
-    let mut place = Place::default();
-    let faults = Faults::under(&place.store);
-    place.environment = faults.environment(true);
-    let mut server = Server::start_at(place);
+    // The sync stalls forever: every response was sent before.
+    let mut config = ServerConfig::default();
+    let faults = Faults::new(&config.store);
+    config.environment = faults.environment(true);
+    let mut server = Server::start_with_config(config);
     let graph = server.create(&json!({"nodes": {"z": {"uses": "bench/touch", "config": {"key": "z"}}}}));
     let runs: Vec<String> = (0..20).map(|_| server.start_run(&graph, &json!({}))).collect();
     freeze(&faults);
@@ -211,10 +210,10 @@ fn events_lost_in_a_power_failure_were_never_published() {
         "a start was acknowledged that was never durable"
     );
     let left = tempfile::tempdir().unwrap();
-    let mut place = server.place().clone();
-    place.store = faults.after_power_failure(left.path(), None);
-    place.environment.clear();
-    let server = server.restart_at(place);
+    let mut config = server.config().clone();
+    config.store = faults.after_power_failure(left.path(), None);
+    config.environment.clear();
+    let server = server.restart_with_config(config);
     for run in &runs {
         assert_eq!(
             server.wait(run)["state"],
@@ -232,21 +231,21 @@ fn events_lost_in_a_power_failure_were_never_published() {
 fn while_a_sync_stalls_no_granted_function_is_called() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let outside = listener.local_addr().unwrap();
-    let mut place = Place::default();
-    let policy = place.folder().join("policy.json");
+    let mut config = ServerConfig::default();
+    let policy = config.folder().join("policy.json");
     let granted = json!({"plugins": {"outgoing": {"http": [format!("http://{outside}")]}}});
     std::fs::write(&policy, granted.to_string()).unwrap();
     std::fs::copy(
         component("fixtures/outgoing"),
-        place.folder().join("plugins/outgoing.wasm"),
+        config.folder().join("plugins/outgoing.wasm"),
     )
     .unwrap();
-    place
+    config
         .arguments
         .extend(["--policy".to_owned(), policy.display().to_string()]);
-    let faults = Faults::under(&place.store);
-    place.environment = faults.environment(false);
-    let server = Server::start_at(place);
+    let faults = Faults::new(&config.store);
+    config.environment = faults.environment(false);
+    let server = Server::start_with_config(config);
     let graph = server.create(&json!({
         "start": "before",
         "nodes": {
@@ -282,7 +281,7 @@ fn while_a_sync_stalls_no_granted_function_is_called() {
         .unwrap();
     drop((lines, caller));
     let answer = answer
-        .recv_timeout(PATIENCE)
+        .recv_timeout(TIMEOUT)
         .expect("it is answered now")
         .expect("by an answer");
     let run = answer.json()["run_id"].as_str().unwrap().to_owned();

@@ -1,8 +1,8 @@
-//! The real binary under load, killed again and again while its clients go on: every acknowledged run ends as it
-//! should, and watchers see each event once.
+//! The real binary under load, killed again and again while its clients continue: every acknowledged run ends correctly,
+//! and watchers get each event once.
 //!
-//! Every second time it is not the process alone that dies but its machine: what was not synced is lost, in some
-//! mixture. `HEDDLE_KILL_SEED=N` repeats the choice of graphs and of moments.
+//! Every second kill is a power failure: unsynced contents are lost at random. `HEDDLE_KILL_SEED=N` repeats the choice of
+//! graphs and moments.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,31 +14,31 @@ use std::{
 };
 
 use heddle_tests::{
-    PATIENCE, Place, Server,
-    fault::{Does, Faults, Of},
+    Server, ServerConfig, TIMEOUT,
+    fault::{FaultAction, FaultTarget, Faults},
     follow,
-    lot::{Lot, seed},
+    random::{Random, seed},
     try_post,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-/// How many clients start runs at once.
+/// The number of clients that start runs concurrently.
 const CLIENTS: u64 = 4;
-/// How many runs each of them starts.
+/// The number of runs per client.
 const RUNS: u64 = 60;
-/// How often the server dies.
+/// The number of kills.
 const KILLS: u64 = 6;
-/// How long a client waits before it sends again what was not answered.
+/// The delay before a client repeats an unanswered request.
 const AGAIN: Duration = Duration::from_millis(20);
-/// How long writes may still come once every run is started.
+/// The time in which writes are expected after the last start.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// A graph, and what a run of it must come to.
+/// A graph and the expected result of its runs.
 struct Wanted {
     name: &'static str,
     state: Value,
-    /// Its run waits for the signal `go`.
+    /// Whether its runs wait for the signal `go`.
     signal: bool,
 }
 
@@ -109,17 +109,17 @@ fn graphs(server: &Server) -> Vec<Wanted> {
     wanted.collect()
 }
 
-/// What the clients share.
+/// The shared state of the clients.
 struct Load {
     seed: u64,
     wanted: Vec<Wanted>,
-    /// Where the server is, or was.
+    /// The latest address of the server.
     address: Mutex<String>,
-    /// How many runs were acknowledged.
+    /// The number of acknowledged runs.
     acknowledged: AtomicUsize,
-    /// Each acknowledged run, and which graph it is of.
+    /// The acknowledged runs with their graphs.
     runs: Mutex<BTreeMap<String, usize>>,
-    /// Who watches runs is told of them here, until all are started.
+    /// Sends the runs to the watchers, until all runs are started.
     watched: Mutex<Option<mpsc::UnboundedSender<String>>>,
 }
 
@@ -128,34 +128,34 @@ impl Load {
         self.address.lock().unwrap().clone()
     }
 
-    /// Sends something until it is answered well.
+    /// Repeats a request until it succeeds.
     fn send(&self, path: &str, body: &Value, key: &str) -> Value {
         let began = Instant::now();
         loop {
             match try_post(&self.address(), path, body, key) {
                 Some(answer) if (200..300).contains(&answer.status) => return answer.json(),
-                // The engine is stopping, starting, or still at work on the same request.
+                // The engine is stopping, starting, or still processing the same request.
                 Some(answer) if [409, 429, 503].contains(&answer.status) => {}
                 Some(answer) => panic!("{path} with {key}: {answer:?}"),
                 None => {}
             }
-            assert!(began.elapsed() < PATIENCE, "{path} with {key} was never answered");
+            assert!(began.elapsed() < TIMEOUT, "{path} with {key} was never answered");
             std::thread::sleep(AGAIN);
         }
     }
 
-    /// One client: starts its runs one after the other, and sends each its signal.
+    /// Runs one client: starts its runs one after the other and sends their signals.
     fn client(&self, number: u64) {
-        let mut lot = Lot::new(self.seed ^ (number + 1) << 20);
+        let mut random = Random::new(self.seed ^ (number + 1) << 20);
         for run in 0..RUNS {
-            let graph = lot.within(0..self.wanted.len() as u64) as usize;
+            let graph = random.in_range(0..self.wanted.len() as u64) as usize;
             let wanted = &self.wanted[graph];
             let body = json!({"graph": wanted.name, "state": {}});
             let started = self.send("/v1/runs", &body, &format!("start-{number}-{run}"));
             let id = started["run_id"].as_str().expect("a run has an id").to_owned();
             self.runs.lock().unwrap().insert(id.clone(), graph);
             self.acknowledged.fetch_add(1, Ordering::SeqCst);
-            if lot.once_in(4)
+            if random.one_in(4)
                 && let Some(watched) = &*self.watched.lock().unwrap()
             {
                 let _ = watched.send(id.clone());
@@ -167,7 +167,7 @@ impl Load {
         }
     }
 
-    /// Watches runs from many tasks, each until its run is over: what it saw of each.
+    /// Watches runs in many tasks, each until the end of its run. Returns the events of each.
     fn watch(self: &Arc<Self>, mut runs: mpsc::UnboundedReceiver<String>) -> BTreeMap<String, Vec<Value>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -178,7 +178,7 @@ impl Load {
             while let Some(run) = runs.recv().await {
                 let load = self.clone();
                 watching.spawn(async move {
-                    let seen = tokio::time::timeout(PATIENCE, load.watch_one(&run)).await;
+                    let seen = tokio::time::timeout(TIMEOUT, load.watch_one(&run)).await;
                     (
                         run.clone(),
                         seen.unwrap_or_else(|_| panic!("run {run} is never over")),
@@ -195,7 +195,7 @@ impl Load {
             let url = format!("ws://{}/ws/logs/{run}?after={}", self.address(), seen.len());
             match follow(&url, &mut seen).await {
                 Some((1000, _)) => return seen,
-                // It is gone, or stopping: watch again where the next one is.
+                // The server is down or stopping: watch again at the new address.
                 _ => tokio::time::sleep(AGAIN).await,
             }
         }
@@ -205,10 +205,10 @@ impl Load {
 #[test]
 fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
     let seed = seed("HEDDLE_KILL_SEED");
-    let mut lot = Lot::new(seed);
-    let place = Place::default();
-    let mut faults = Faults::under(&place.store);
-    let mut server = start(place, &faults);
+    let mut random = Random::new(seed);
+    let config = ServerConfig::default();
+    let mut faults = Faults::new(&config.store);
+    let mut server = start(config, &faults);
     let (watched, watching) = mpsc::unbounded_channel();
     let load = Arc::new(Load {
         seed,
@@ -229,35 +229,35 @@ fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
         move || load.watch(watching)
     });
     for kill in 0..KILLS {
-        // While the clients are at work, and not twice at the same place.
-        let at = (CLIENTS * RUNS * kill / KILLS + lot.within(1..CLIENTS * RUNS / KILLS / 2)) as usize;
+        // While the clients are active, each time at another point.
+        let at = (CLIENTS * RUNS * kill / KILLS + random.in_range(1..CLIENTS * RUNS / KILLS / 2)) as usize;
         assert!(faults.wait_for(|_| load.acknowledged.load(Ordering::SeqCst) >= at));
         if kill % 2 == 0 {
             server.kill();
         } else {
-            let n = faults.writes() + lot.within(1..40);
-            let does = if lot.once_in(2) {
-                Does::Tear
+            let n = faults.writes() + random.in_range(1..40);
+            let action = if random.one_in(2) {
+                FaultAction::Tear
             } else {
-                Does::DieAfter
+                FaultAction::DieAfter
             };
-            // At that write, or at the next one if the server is past it by now.
-            faults.plan(Of::Writes, n..=u64::MAX, does);
+            // At that write, or at the next one if the server has passed it.
+            faults.plan(FaultTarget::Writes, n..=u64::MAX, action);
             let began = Instant::now();
             while !server.has_ended() {
-                // The clients may be done before that write comes.
+                // The clients may finish before that write.
                 let done = load.acknowledged.load(Ordering::SeqCst) as u64 == CLIENTS * RUNS;
-                assert!(began.elapsed() < PATIENCE, "the server did not end");
+                assert!(began.elapsed() < TIMEOUT, "the server did not end");
                 if done && began.elapsed() > LAST_WRITES {
                     server.kill();
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            power_failure(&faults, server.place(), &mut lot);
+            power_failure(&faults, server.config(), &mut random);
         }
-        let place = server.place().clone();
-        faults = Faults::under(&place.store);
-        server = restart(server, place, &faults);
+        let config = server.config().clone();
+        faults = Faults::new(&config.store);
+        server = restart(server, config, &faults);
         *load.address.lock().unwrap() = server.address.clone();
     }
     for client in clients {
@@ -293,30 +293,30 @@ fn every_acknowledged_run_ends_as_it_should_however_the_server_dies() {
     );
 }
 
-fn start(mut place: Place, faults: &Faults) -> Server {
-    place.environment = faults.environment(true);
-    Server::start_at(place)
+fn start(mut config: ServerConfig, faults: &Faults) -> Server {
+    config.environment = faults.environment(true);
+    Server::start_with_config(config)
 }
 
-fn restart(server: Server, mut place: Place, faults: &Faults) -> Server {
-    place.environment = faults.environment(true);
-    server.restart_at(place)
+fn restart(server: Server, mut config: ServerConfig, faults: &Faults) -> Server {
+    config.environment = faults.environment(true);
+    server.restart_with_config(config)
 }
 
-/// Leaves of the store what a power failure leaves.
-fn power_failure(faults: &Faults, place: &Place, lot: &mut Lot) {
+/// Replaces the store by what a power failure leaves.
+fn power_failure(faults: &Faults, config: &ServerConfig, random: &mut Random) {
     let left = tempfile::tempdir().unwrap();
-    let store = faults.after_power_failure(left.path(), Some(lot));
+    let store = faults.after_power_failure(left.path(), Some(random));
     for suffix in ["", "-wal", "-journal", "-shm"] {
         let with = |path: &std::path::Path| format!("{}{suffix}", path.display());
-        let _ = std::fs::remove_file(with(&place.store));
+        let _ = std::fs::remove_file(with(&config.store));
         if std::fs::exists(with(&store)).unwrap() {
-            std::fs::copy(with(&store), with(&place.store)).unwrap();
+            std::fs::copy(with(&store), with(&config.store)).unwrap();
         }
     }
 }
 
-/// Checks that a journal has every number once, every step at most one outcome, and signals once.
+/// Checks that event numbers have no gaps, each step ends at most once, and signals are received once.
 fn sound(run: &str, events: &[Value]) {
     let mut over = HashSet::new();
     let mut signals = 0;
@@ -336,7 +336,7 @@ fn sound(run: &str, events: &[Value]) {
     assert!(signals <= 1, "run {run}: a signal was taken twice");
 }
 
-/// Every run that the server lists.
+/// All runs in the list of the server.
 fn all_runs(server: &Server) -> HashSet<String> {
     let mut all = HashSet::new();
     let mut query = String::new();

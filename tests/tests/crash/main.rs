@@ -1,6 +1,6 @@
-//! What was acknowledged is there after every crash, and what fails says so: faults at every write and sync of
-//! the real store, and the real binary killed, on a full disk, on a disk that stands still, and on a damaged
-//! file. `docs/durability.md` says what is promised and how to try other seeds.
+//! Durability: acknowledged runs survive every crash, and failures are reported. The tests inject faults at every write and
+//! sync of the real store, kill the real binary, and run it on a full, a stalled and a damaged disk. `docs/durability.md`
+//! describes the promises and how to use other seeds.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 

@@ -1,8 +1,7 @@
-//! Every kind of fault at every write and sync of a store: what was acknowledged is there afterwards, each append
-//! whole or not at all, nothing that was refused, and the store goes on.
+//! Every kind of fault at every write and sync of a store: afterwards acknowledged appends exist, each is complete or absent,
+//! refused ones are absent, and the store continues.
 //!
-//! `HEDDLE_SWEEP_SEED=N` repeats one sweep, and `HEDDLE_SWEEP_CASES=N` tries more (or, with a number above all
-//! of them, every one).
+//! `HEDDLE_SWEEP_SEED=N` repeats a sweep. `HEDDLE_SWEEP_CASES=N` tries more faults, or all if N is large enough.
 
 use std::{
     io::Read,
@@ -16,46 +15,46 @@ use std::{
 use heddle_runtime::ports::{Ack, AppendError, Journal};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use heddle_tests::{
-    appends::{Account, Workload},
-    fault::{Does, Errno, Faults, Of},
-    lot::{Lot, seed},
+    appends::{Reports, Workload},
+    fault::{Errno, FaultAction, FaultTarget, Faults},
+    random::{Random, seed},
 };
 use tokio::sync::mpsc;
 
-/// How many of the faults are tried where nothing is said: about half a minute on two slow cores.
+/// The default number of faults to try: about half a minute on two slow cores.
 const CASES: usize = 150;
 
-/// How many tries of a store must have failed before its disk is well again.
+/// The number of failed retries of the store before its disk works again.
 const TRIES: u64 = 3;
 
-/// One fault.
+/// A fault to try.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    of: Of,
+    target: FaultTarget,
     n: u64,
-    does: Does,
-    then: Then,
+    action: FaultAction,
+    duration: FaultDuration,
 }
 
-/// What becomes of a fault.
+/// The duration of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// It happens once.
+enum FaultDuration {
+    /// It occurs once.
     Once,
-    /// It goes on from there until the disk is well again.
-    Heals,
-    /// It goes on from there until the process is killed.
-    Killed,
+    /// It lasts until the disk works again.
+    UntilHealed,
+    /// It lasts until the process is killed.
+    UntilKilled,
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_fails_at_which_write_or_sync() {
     let seed = seed("HEDDLE_SWEEP_SEED");
-    let workload = Workload::of(seed);
+    let workload = Workload::from_seed(seed);
     let (writes, syncs) = without_faults(seed, &workload);
-    let mut lot = Lot::new(seed);
+    let mut random = Random::new(seed);
     let mut cases = cases(writes, syncs);
-    lot.shuffle(&mut cases);
+    random.shuffle(&mut cases);
     let wanted = std::env::var("HEDDLE_SWEEP_CASES").map(|count| count.parse().expect("a number"));
     cases.truncate(wanted.unwrap_or(CASES));
     eprintln!("{} faults among {writes} writes and {syncs} syncs", cases.len());
@@ -73,52 +72,66 @@ fn nothing_acknowledged_is_lost_whatever_fails_at_which_write_or_sync() {
     });
 }
 
-/// Every fault that there can be among so many writes and syncs.
+/// All faults for these numbers of writes and syncs.
 fn cases(writes: u64, syncs: u64) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |of: Of, count: u64, does: Does, then: Then| {
-        cases.extend((1..=count).map(|n| Case { of, n, does, then }));
+    let mut add = |target: FaultTarget, count: u64, action: FaultAction, duration: FaultDuration| {
+        cases.extend((1..=count).map(|n| Case {
+            target,
+            n,
+            action,
+            duration,
+        }));
     };
-    for does in [Does::DieBefore, Does::DieAfter, Does::Tear] {
-        add(Of::Writes, writes, does, Then::Once);
+    for action in [FaultAction::DieBefore, FaultAction::DieAfter, FaultAction::Tear] {
+        add(FaultTarget::Writes, writes, action, FaultDuration::Once);
     }
-    for does in [Does::DieBefore, Does::DieAfter, Does::Freeze] {
-        add(Of::Syncs, syncs, does, Then::Once);
+    for action in [FaultAction::DieBefore, FaultAction::DieAfter, FaultAction::Freeze] {
+        add(FaultTarget::Syncs, syncs, action, FaultDuration::Once);
     }
-    for then in [Then::Once, Then::Heals, Then::Killed] {
+    for duration in [
+        FaultDuration::Once,
+        FaultDuration::UntilHealed,
+        FaultDuration::UntilKilled,
+    ] {
         for errno in [Errno::Full, Errno::Broken, Errno::ReadOnly] {
-            add(Of::Writes, writes, Does::Fail(errno), then);
+            add(FaultTarget::Writes, writes, FaultAction::Fail(errno), duration);
         }
-        add(Of::Syncs, syncs, Does::Fail(Errno::Broken), then);
+        add(
+            FaultTarget::Syncs,
+            syncs,
+            FaultAction::Fail(Errno::Broken),
+            duration,
+        );
     }
     cases
 }
 
-/// Runs the workload on a disk that is well, and answers how many writes and syncs it makes.
+/// Runs the workload without faults. Returns the numbers of its writes and syncs.
 fn without_faults(seed: u64, workload: &Workload) -> (u64, u64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heddle.db");
-    let faults = Faults::under(&path);
+    let faults = Faults::new(&path);
     let (text, died) = Appending::start(&faults, &path, seed).end(&faults);
     assert!(!died);
-    let account = Account::of(&text);
-    assert!(account.done && !account.refused(), "{text}");
+    let reports = Reports::parse(&text);
+    assert!(reports.done && !reports.refused(), "{text}");
     let counts = (faults.writes(), faults.syncs());
-    // All of it is on the disk, and so the layer sees every write and every sync.
+    // Everything is durable, so the library saw every write and every sync.
     let disk = tempfile::tempdir().unwrap();
     check(
         workload,
-        &account,
+        &reports,
         &faults.after_power_failure(disk.path(), None),
         false,
     );
     counts
 }
 
-/// The process that appends, and what it tells.
+/// The appending process and its reports.
 struct Appending {
     child: Child,
-    told: JoinHandle<String>,
+    reports_text: JoinHandle<String>,
 }
 
 impl Appending {
@@ -131,30 +144,30 @@ impl Appending {
             .spawn()
             .expect("the process that appends starts");
         let mut stdout = child.stdout.take().expect("its stdout is piped");
-        let told = std::thread::spawn(move || {
+        let reports_text = std::thread::spawn(move || {
             let mut text = String::new();
             stdout.read_to_string(&mut text).expect("it tells text");
             text
         });
-        Self { child, told }
+        Self { child, reports_text }
     }
 
     fn is_over(&self) -> bool {
-        self.told.is_finished()
+        self.reports_text.is_finished()
     }
 
     fn kill(&mut self) {
         self.child.kill().expect("the process can be killed");
     }
 
-    /// Everything that it tells until its end, and whether it was killed. It must not fail by itself.
+    /// All its reports, and whether it was killed. It must not fail by itself.
     fn end(mut self, faults: &Faults) -> (String, bool) {
         let ends = faults.wait_for(|_| self.is_over());
         if !ends {
             let _ = self.child.kill();
         }
         let status = self.child.wait().expect("it can be waited for");
-        let text = self.told.join().expect("it tells what it does");
+        let text = self.reports_text.join().expect("it tells what it does");
         assert!(ends, "it stands still after:\n{text}");
         let killed = status.signal().is_some();
         assert!(status.success() || killed, "it failed ({status}) after:\n{text}");
@@ -163,47 +176,51 @@ impl Appending {
 }
 
 fn try_case(seed: u64, workload: &Workload, case: Case) {
-    // A check that fails says in which case, and under which seed.
+    // Prints the case and the seed of a failed check.
     let _failing = Failing(seed, case);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heddle.db");
-    let faults = Faults::under(&path);
-    let last = if case.then == Then::Once { case.n } else { u64::MAX };
-    faults.plan(case.of, case.n..=last, case.does);
+    let faults = Faults::new(&path);
+    let last = if case.duration == FaultDuration::Once {
+        case.n
+    } else {
+        u64::MAX
+    };
+    faults.plan(case.target, case.n..=last, case.action);
     let mut appending = Appending::start(&faults, &path, seed);
-    if case.does == Does::Freeze {
+    if case.action == FaultAction::Freeze {
         assert!(faults.wait_for(|faults| faults.frozen() > 0 || appending.is_over()));
-    } else if case.then != Then::Once {
-        // The store tries again and again.
+    } else if case.duration != FaultDuration::Once {
+        // The store retries repeatedly.
         assert!(faults.wait_for(|faults| faults.hit() >= TRIES || appending.is_over()));
     }
-    match case.then {
-        Then::Killed => appending.kill(),
-        Then::Heals => faults.heal(),
-        Then::Once if case.does == Does::Freeze => faults.heal(),
-        Then::Once => {}
+    match case.duration {
+        FaultDuration::UntilKilled => appending.kill(),
+        FaultDuration::UntilHealed => faults.heal(),
+        FaultDuration::Once if case.action == FaultAction::Freeze => faults.heal(),
+        FaultDuration::Once => {}
     }
     let (text, died) = appending.end(&faults);
-    let account = Account::of(&text);
-    assert_eq!(account.done, !died, "{text}");
-    let mut lot = Lot::new(seed ^ case.n);
+    let reports = Reports::parse(&text);
+    assert_eq!(reports.done, !died, "{text}");
+    let mut random = Random::new(seed ^ case.n);
     let (synced, mixed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let synced = faults.after_power_failure(synced.path(), None);
-    let mixed = faults.after_power_failure(mixed.path(), Some(&mut lot));
-    // What a sync failed for is refused, and written all the same: until the store writes again over it, a
-    // crash finds it there.
-    let doubt = case.of == Of::Syncs && case.then == Then::Killed;
+    let mixed = faults.after_power_failure(mixed.path(), Some(&mut random));
+    // An append whose sync failed is refused although it was written: until the store overwrites it, a crash can leave it
+    // in the store.
+    let refused_may_exist = case.target == FaultTarget::Syncs && case.duration == FaultDuration::UntilKilled;
     for left in [&path, &synced, &mixed] {
-        check(workload, &account, left, doubt);
+        check(workload, &reports, left, refused_may_exist);
     }
 }
 
-/// Checks what a store holds, has the workload go on from there to its end, and checks again.
-fn check(workload: &Workload, account: &Account, path: &Path, doubt: bool) {
+/// Checks a store, continues the workload on it to the end, and checks again.
+fn check(workload: &Workload, reports: &Reports, path: &Path, refused_may_exist: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let journal = SqliteJournal::open(SqliteSettings::new(path)).expect("the store opens");
-        let held = account.check(workload, &journal, doubt).await;
+        let held = reports.check(workload, &journal, refused_may_exist).await;
         let (done, mut all) = mpsc::unbounded_channel();
         for (run, held) in held.iter().enumerate() {
             for planned in &workload.runs[run][*held..] {
@@ -212,12 +229,12 @@ fn check(workload: &Workload, account: &Account, path: &Path, doubt: bool) {
         }
         drop(done);
         assert!(all.recv().await.is_none());
-        let whole = Account::of_all(workload);
+        let whole = Reports::all_durable(workload);
         whole.check(workload, &journal, false).await;
     });
 }
 
-/// An append that must be taken. Dropped when it was told.
+/// An ack for an append that must succeed. Dropped after its outcome.
 struct Taken(#[expect(dead_code, reason = "its end is what is waited for")] mpsc::UnboundedSender<()>);
 
 impl Ack for Taken {
@@ -229,7 +246,7 @@ impl Ack for Taken {
     }
 }
 
-/// Says which case it was where a check in it fails.
+/// Prints the case if a check fails.
 struct Failing(u64, Case);
 
 impl Drop for Failing {

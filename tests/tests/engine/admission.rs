@@ -1,4 +1,4 @@
-//! Runs that find no room: they are queued, and begin in order as places come free.
+//! Admission: runs beyond the limits are queued, and start in order when slots are released.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::script::{PATIENCE, Scripted, all, engine, graph, is_pending, line, until};
 
-/// A graph whose runs of one `group` are under way two at a time.
+/// A graph with at most two active runs per `group`.
 const GROUPED: &str = r#"{"name": "grouped", "nodes": {"gate": {}},
     "limits": {"group": {"by": "state.group", "at_once": 2}}}"#;
 
@@ -23,7 +23,7 @@ fn settings(max_runs_in_flight: usize, max_queued: usize) -> Settings {
     }
 }
 
-/// An engine that has recovered, so that it takes up what is queued.
+/// An engine that has recovered, so that it starts queued runs.
 async fn world(settings: Settings) -> (Arc<MemoryJournal>, Arc<Scripted>, Engine) {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
     let engine = engine(&journal, &functions, settings);
@@ -43,7 +43,7 @@ async fn status(engine: &Engine, run: RunId) -> Status {
     engine.run(run).await.unwrap().unwrap().status
 }
 
-/// How many runs are in flight and how many queued.
+/// The numbers of active and queued runs.
 fn stats(engine: &Engine) -> (usize, usize) {
     let stats = engine.stats();
     (stats.runs_in_flight, stats.runs_queued)
@@ -63,7 +63,7 @@ async fn runs_beyond_the_limit_are_queued_and_start_by_priority_and_arrival() {
     assert_eq!(status(&engine, runs[1]).await, Status::Queued);
     functions.gate.add_permits(5);
     for run in &runs {
-        // Of a queued run a watcher is told from its beginning, too.
+        // A watcher of a queued run also gets all events.
         assert_eq!(all(&engine, *run).await.len(), 4);
     }
     let order = functions.order.lock().unwrap().clone();
@@ -102,7 +102,7 @@ async fn a_group_stays_within_its_limit_of_active_runs_and_blocks_no_other() {
     assert_eq!(status(&engine, other).await, Status::Running);
     let row = engine.runs(Default::default(), None, 1).await.unwrap().remove(0);
     assert_eq!(row.group.as_deref(), Some("grouped/b"));
-    // A run that stands still counts in its group, though it uses nothing up.
+    // A paused run counts in its group although it holds no slot.
     engine.cancel(runs[0], "to make room", None).await.unwrap();
     all(&engine, runs[0]).await;
     functions.called(4).await;
@@ -124,14 +124,14 @@ async fn a_waiting_run_counts_in_its_group_and_holds_no_slot() {
     .await;
     let gate = line(&engine, &["gate"]).await;
     let first = start(&engine, &asks, "{}", 0).await;
-    // Somebody looks at it, so it is in memory.
+    // A watcher keeps it in memory.
     let watch = engine.watch(first, 0).await.unwrap().unwrap();
     let second = start(&engine, &asks, "{}", 0).await;
     let other = start(&engine, &gate, "{}", 0).await;
     functions.at_gate(1).await;
     assert_eq!(status(&engine, other).await, Status::Running);
     assert_eq!(status(&engine, second).await, Status::Queued, "its group is full");
-    // What is woken is let in, also above the limit.
+    // A resumed run is admitted even above the limit.
     engine
         .signal(first, "go", json("1").unwrap(), None)
         .await
@@ -178,7 +178,7 @@ async fn a_crash_does_not_change_the_queue_and_the_groups() {
     assert_eq!((recovered.runs, recovered.queued), (3, 4));
     functions.at_gate(3).await;
     assert_eq!(stats(&second), (3, 4));
-    // The place of the run that has no group goes to the one that matters most, and the group stays full.
+    // The slot of the run without a group goes to the run with the highest priority, and the group stays full.
     second.cancel(begun, "to make room", None).await.unwrap();
     functions.called(4).await;
     assert_eq!(status(&second, high).await, Status::Running);
@@ -210,7 +210,7 @@ async fn a_queued_run_that_is_cancelled_leaves_the_queue_and_its_group() {
     }
     let order = functions.order.lock().unwrap().clone();
     assert_eq!(order, [runs[0], runs[1], runs[3]]);
-    // Another engine finds nothing of it in the queue either.
+    // Another engine finds no trace of it in the queue.
     let left = Arc::new(journal.after_crash());
     let other = crate::script::engine(&left, &functions, Settings::default());
     assert_eq!(other.recover().await.unwrap().queued, 0);
@@ -284,7 +284,7 @@ async fn a_durable_start_is_queued_even_if_its_client_disconnected() {
     journal.release();
     functions.called(2).await;
     until("nothing is left", || stats(&engine) == (0, 0)).await;
-    // One that could not be kept has no place in the queue.
+    // A run that could not be stored is not queued.
     start(&engine, &graph, "{}", 0).await;
     journal.stall(heddle_runtime::ports::StoreError::Unavailable(
         "the disk is full".to_owned(),
@@ -309,7 +309,7 @@ async fn a_flood_of_starts_loses_nothing_and_passes_no_limit() {
             "limits": {"group": {"by": "state.group", "at_once": 3}}}"#,
     )
     .await;
-    // As many clients as a server would have, each of which waits for its answers.
+    // As many clients as a server would have, each waiting for its response.
     let clients = (0..500).map(|client| {
         let (engine, graph) = (engine.clone(), graph.clone());
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! A clock that a test moves.
+//! A clock that the test moves.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl ManualClock {
         Arc::new(Self(watch::Sender::new(moment(text))))
     }
 
-    /// Moves the clock, never back.
+    /// Moves the clock forward.
     pub(crate) fn set(&self, text: &str) {
         self.0.send_modify(|now| *now = moment(text).max(*now));
     }
@@ -23,7 +23,7 @@ impl ManualClock {
         self.0.send_modify(|now| now.0 += ms);
     }
 
-    /// Waits until this many wait for the clock to move.
+    /// Waits until this number of tasks sleep on the clock.
     pub(crate) async fn watched_by(&self, many: usize) {
         crate::script::until("somebody waits for the clock", || self.0.receiver_count() >= many).await;
     }
@@ -37,7 +37,7 @@ impl Clock for ManualClock {
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
         let mut clock = self.0.subscribe();
         Box::pin(async move {
-            // A clock that is gone does not move: whoever waits is about to end, too.
+            // A dropped clock never moves; the sleeping task is about to end too.
             let _ = clock.wait_for(|now| *now >= at).await;
         })
     }

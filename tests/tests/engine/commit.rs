@@ -1,4 +1,4 @@
-//! The commit rule: what may have an effect outside waits for the disk, and what cannot does not.
+//! The commit rule: calls with possible effects outside wait for the disk, others do not.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn a_granted_function_is_called_after_everything_before_it_is_durable() {
     let starting = engine.start_run(Start::of(&graph, Object::default()));
     let mut starting = Box::pin(starting);
     assert!(is_pending(&mut starting).await);
-    // The ungranted steps before it go on, hundreds of them.
+    // The ungranted steps before it continue, hundreds of them.
     functions.called(300).await;
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
@@ -51,19 +51,19 @@ async fn nothing_is_published_while_the_disk_stalls_and_ungranted_steps_continue
     let mut signal = Box::pin(engine.signal(run, "s", json("1").unwrap(), None));
     assert!(is_pending(&mut signal).await);
     functions.called(300).await;
-    let mut told = Box::pin(watch.next());
+    let mut next_event = Box::pin(watch.next());
     let mut read = Box::pin(engine.run(run));
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
     assert!(is_pending(&mut signal).await, "the signal was answered");
-    assert!(is_pending(&mut told).await, "a watcher was told");
-    assert!(is_pending(&mut read).await, "a reader was told");
+    assert!(is_pending(&mut next_event).await, "a watcher got an event");
+    assert!(is_pending(&mut read).await, "a reader got a state");
     assert_eq!(*functions.mails.borrow(), 0);
     journal.release();
     assert!(timeout(PATIENCE, signal).await.unwrap().unwrap() >= 3);
     assert_eq!(
-        seq(&timeout(PATIENCE, told).await.unwrap().unwrap().unwrap()),
+        seq(&timeout(PATIENCE, next_event).await.unwrap().unwrap().unwrap()),
         Some(3)
     );
     timeout(PATIENCE, read).await.unwrap().unwrap();
@@ -119,7 +119,7 @@ async fn ungranted_steps_run_ahead_up_to_the_limit_in_bytes_and_no_further() {
     let state = Object::parse(r#"{"to": 1000000}"#).unwrap();
     let mut starting = Box::pin(engine.start_run(Start::of(&graph, state)));
     assert!(is_pending(&mut starting).await);
-    // Each turn that it is given would be hundreds of steps; a step takes some 400 bytes.
+    // Each turn runs hundreds of steps; a step takes about 400 bytes.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
@@ -128,7 +128,7 @@ async fn ungranted_steps_run_ahead_up_to_the_limit_in_bytes_and_no_further() {
     journal.release();
     let run = timeout(PATIENCE, starting).await.unwrap().unwrap().id;
     functions.called(ahead + 1_000).await;
-    // It never pauses by itself, and is cancelled all the same.
+    // It never pauses by itself and can be cancelled.
     engine.cancel(run, "enough", None).await.unwrap();
     assert_eq!(view(&engine, run).await.status, Status::Cancelled);
 }

@@ -1,4 +1,4 @@
-//! Damage stops the run that it is in, and no other.
+//! Damage stops only the run that it affects.
 
 use std::sync::Arc;
 

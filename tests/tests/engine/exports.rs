@@ -1,4 +1,4 @@
-//! A run leaves as one text and comes in elsewhere.
+//! Export and import of runs.
 
 use std::sync::atomic::Ordering;
 
@@ -39,7 +39,7 @@ async fn an_imported_ended_run_is_shown_unchanged() {
         (Status::Finished, Some("import"))
     );
     assert_eq!(*functions.calls.borrow(), 0);
-    // What comes out again is what came in, but for where it came from.
+    // The second export equals the first, except for the origin.
     let again = text_of(&there, run).await;
     let events = |text: &[u8]| text.splitn(2, |byte| *byte == b'\n').nth(1).unwrap().to_vec();
     assert_eq!(events(&again), events(&text));
@@ -65,8 +65,8 @@ async fn an_imported_active_run_is_paused_until_it_is_resumed() {
         let (_, functions, there) = fresh();
         there.import(text.clone()).await.unwrap();
         assert_eq!(there.recover().await.unwrap().runs, 0);
-        let told = names(&there, run).await;
-        assert_eq!(told.iter().filter(|name| *name == "run_paused").count(), pauses);
+        let actual = names(&there, run).await;
+        assert_eq!(actual.iter().filter(|name| *name == "run_paused").count(), pauses);
         assert_eq!(view(&there, run).await.status, Status::Paused);
         functions.gate.add_permits(1);
         there.resume(run).await.unwrap();
@@ -98,7 +98,7 @@ async fn an_export_contains_every_graph_that_the_run_used() {
 
 #[tokio::test]
 async fn a_value_in_several_lines_is_exported_in_one_and_read_in_either() {
-    // As an older Heddle kept what it was sent.
+    // As stored by an older version.
     let (_, _, here) = fresh();
     let graph = line(&here, &["a", "b"]).await;
     let run = start(&here, &graph, "{\"x\": {\n  \"y\": [1.50,\r\n 2]\n}}").await;
@@ -163,10 +163,10 @@ async fn a_bad_line_is_never_skipped() {
         match there.import(text.as_bytes()).await {
             Err(ImportError::Malformed {
                 line: at,
-                message: told,
+                message: actual,
             }) => {
-                assert_eq!(at, line, "{told}");
-                assert!(told.contains(message), "{told}");
+                assert_eq!(at, line, "{actual}");
+                assert!(actual.contains(message), "{actual}");
             }
             other => panic!("{other:?}"),
         }
@@ -212,17 +212,17 @@ async fn a_malformed_export_is_refused_with_its_line_and_nothing_is_stored() {
         match there.import(text.as_bytes()).await {
             Err(ImportError::Malformed {
                 line: found,
-                message: told,
+                message: actual,
             }) => {
-                assert!(told.contains(message), "{told}");
-                assert_eq!(found, line, "{told}");
+                assert!(actual.contains(message), "{actual}");
+                assert_eq!(found, line, "{actual}");
             }
             other => panic!("{message}: {other:?}"),
         }
     }
     assert!(journal.run(run).await.unwrap().is_none());
     assert!(there.graph(&graph).await.unwrap().is_none());
-    // The end of the last line may be left out.
+    // The newline at the end is optional.
     there.import(text.trim_end().as_bytes()).await.unwrap();
 }
 
@@ -254,7 +254,7 @@ async fn an_import_assigns_graph_names_only_on_request() {
     let theirs = graph(&here, &named("b")).await;
     let run = start(&here, &theirs, "{}").await;
     all(&here, run).await;
-    // As if it had been created last, for ever.
+    // The position of the most recently created graph, with the maximum time.
     let text = String::from_utf8(text_of(&here, run).await).unwrap();
     let head = text.lines().next().unwrap();
     let created = head.rfind("\"created_at\":").unwrap() + "\"created_at\":".len();
@@ -268,7 +268,7 @@ async fn an_import_assigns_graph_names_only_on_request() {
     assert_eq!(named_review(&there).await, own);
     let imported = there.graph(&theirs).await.unwrap().unwrap();
     assert!(imported.name.is_none() && imported.created_at < Timestamp(4_102_444_800_000));
-    // Who creates it gives it its name.
+    // Creating the graph assigns its name.
     assert!(!there.create_graph(&named("b")).await.unwrap().new);
     assert_eq!(named_review(&there).await, theirs);
 

@@ -1,4 +1,4 @@
-//! What a step was given, looked up afterwards: the same as its function was called with.
+//! The recorded input of a step equals the input of its call.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -12,7 +12,7 @@ use crate::{
     wrapped::Wrapped,
 };
 
-/// Compares every step of a run that called a function with the last call that was made for it. Answers how many did.
+/// Compares every step of a run that called a function with its last call. Returns their number.
 async fn compared(engine: &Engine, functions: &Scripted, run: RunId) -> usize {
     let called = functions.given.lock().unwrap().clone();
     let mut compared = 0;
@@ -162,13 +162,13 @@ async fn the_input_of_an_attempt_follows_the_graph_of_its_time() {
     let before = graph(&engine, &of("flaky", 1)).await;
     let run = start(&engine, &before, "{}").await;
     idle(&engine).await;
-    // Between two attempts the run goes over to another graph, and then ends: the first attempt keeps what it had.
+    // The run is upgraded between two attempts and then ends: the first attempt keeps its input.
     let after = graph(&engine, &of("flaky", 2)).await;
     engine.upgrade(run, Some(&after)).await.unwrap();
     engine.cancel(run, "enough", None).await.unwrap();
     assert_eq!(compared(&engine, &functions, run).await, 1);
     assert_eq!(text(&given(&engine, run, 1).await), r#"{"c":1}"#);
-    // A step that fails for good is made again with the other graph.
+    // A step that failed permanently is repeated with the new graph.
     let failed = graph(&engine, &of("mend", 1)).await;
     let after = graph(&engine, &of("mend", 2)).await;
     let run = start(&engine, &failed, "{}").await;
@@ -181,7 +181,7 @@ async fn the_input_of_an_attempt_follows_the_graph_of_its_time() {
     assert_eq!(text(&given(&engine, run, 1).await), r#"{"c":2}"#);
 }
 
-/// A run of many steps, with snapshots between the beginning and the end of one of them.
+/// A run of many steps, with snapshots between the start and the end of one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_input_of_a_step_before_a_snapshot_is_found_after_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a run was after each of its steps, snapshots, and runs that go on from there.
+//! The state of a run after each of its steps, snapshots, and forks.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -76,7 +76,7 @@ async fn active_failed_and_cancelled_steps_show_their_status() {
     );
     assert_eq!((&*gate.node, gate.finished), ("gate", false));
     assert_eq!((&*failed.node, failed.finished), ("mend", false));
-    // The one failed before the run did, and the other was given up with the run.
+    // One step failed before the run did; the other was cancelled with the run.
     assert_eq!(
         (failed.seq + 1, gate.seq),
         (gate.seq, view(&engine, run).await.last_seq)
@@ -154,7 +154,7 @@ async fn a_run_is_forked_from_a_step_with_another_state() {
         "was over in the run that it was forked from"
     );
     assert_eq!(state(&first, forked, 0).await, r#"{"a":"other","b":2,"x":2}"#);
-    // It stands for itself: it is read, and forked, without the other one.
+    // The fork is independent: it can be read and forked without the original run.
     idle(&first).await;
     first.forget(run).await.unwrap();
     let functions = Arc::new(Scripted::default());
@@ -235,7 +235,7 @@ async fn only_an_ended_run_can_be_deleted() {
     assert!(matches!(engine.forget(run).await, Err(ForgetError::NoSuchRun(_))));
 }
 
-/// A run that loops this often over a state of 10 kB, in a file.
+/// A run with this number of loops over a state of 10 kB, in a file.
 async fn looped(steps: u64, file: &std::path::Path) -> (Arc<Wrapped<SqliteJournal>>, Engine, RunId) {
     let journal = SqliteJournal::open(SqliteSettings::new(file)).unwrap();
     let journal = Arc::new(Wrapped::of(journal));
@@ -273,7 +273,7 @@ async fn a_long_run_is_loaded_from_its_newest_snapshot_and_any_step_from_the_sna
         let read = journal.events_read();
         assert!(read < 5_000, "{read} events were read for step {step}");
     }
-    // It goes on from there as it would have.
+    // It continues as the original would have.
     engine.signal(run, "s", json("1").unwrap(), None).await.unwrap();
     all(&engine, run).await;
     assert_eq!(view(&engine, run).await.status, Status::Finished);

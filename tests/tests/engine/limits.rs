@@ -1,4 +1,4 @@
-//! Limits in bytes: what runs, their journals and schedules may take, one by one and together.
+//! Limits in bytes for runs, their journals and schedules, individually and together.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -22,7 +22,7 @@ async fn world(settings: Settings) -> (Arc<MemoryJournal>, Arc<Scripted>, Engine
     (journal, functions, engine)
 }
 
-/// Whether no run is under way or queued. While there is little room, a run that is queued cannot be watched.
+/// Whether no run is active or queued. With little memory left, a queued run cannot be watched.
 fn is_idle(engine: &Engine) -> bool {
     let stats = engine.stats();
     (stats.runs_in_flight, stats.runs_queued) == (0, 0)
@@ -32,7 +32,7 @@ fn state(bytes: usize) -> String {
     format!("{{\"text\":\"{}\"}}", "x".repeat(bytes))
 }
 
-/// An engine whose runs may hold 100 KiB together.
+/// An engine with a limit of 100 KiB for all runs together.
 fn tight() -> Settings {
     Settings {
         max_memory_bytes: 100 * KIB,
@@ -112,7 +112,7 @@ async fn watchers_of_waiting_runs_get_half_of_the_memory() {
         panic!("there is no room for a third one")
     };
     assert_eq!(limit, 100 * KIB);
-    // The runs themselves have the other half.
+    // The runs have the other half.
     engine
         .signal(runs[3], "go", json("1").unwrap(), None)
         .await
@@ -220,7 +220,7 @@ async fn schedules_have_a_limit_of_bytes_together() {
     };
     assert_eq!(limit, 100 * KIB);
     assert!(refused.to_string().contains("max_schedule_bytes"));
-    // What takes the place of another one counts instead of it.
+    // A replacement counts instead of the original.
     engine.put_schedule("b", spec(50 * KIB), None).await.unwrap();
     engine.delete_schedule("a").await.unwrap();
     engine.put_schedule("c", spec(40 * KIB), None).await.unwrap();
@@ -247,7 +247,7 @@ async fn stored_graphs_are_limited_and_a_known_one_can_be_created_again() {
     })
     .await;
     engine.create_graph(&definition("one")).await.unwrap();
-    // The same one again takes nothing, however often.
+    // The same schedule again needs no more space.
     for _ in 0..5 {
         engine.create_graph(&definition("one")).await.unwrap();
     }
@@ -321,7 +321,7 @@ async fn stored_components_are_limited_and_a_known_one_can_be_added_again() {
             0,
             "it is not even compiled"
         );
-        // The script refuses every component that comes as far as this.
+        // The fake port refuses every component that passes the limit.
         let refused = engine
             .register_plugin(b"kept".as_slice().into(), None, false)
             .await

@@ -1,4 +1,4 @@
-//! The engine over a journal that a test can hold back, and functions that a test scripts.
+//! The engine with fake functions, over a journal that a test can delay.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod admission;

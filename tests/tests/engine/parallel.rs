@@ -1,4 +1,4 @@
-//! Branches that run beside each other, maps and graphs in graphs.
+//! Parallel branches, maps and nested graphs.
 
 use heddle_json::Object;
 use heddle_kernel::{Event, Status};
@@ -19,7 +19,7 @@ async fn the_branches_of_a_fork_run_in_parallel() {
         .await
         .unwrap()
         .id;
-    // Both are called while neither has answered.
+    // Both are called before either has returned.
     functions.called(3).await;
     functions.gate.add_permits(2);
     all(&engine, run).await;
@@ -82,8 +82,8 @@ async fn a_map_of_ten_thousand_items_ends_with_its_results_in_order() {
     let items: Vec<u32> = (0..10_000).collect();
     let state = serde_json::from_value(serde_json::json!({"all": items})).unwrap();
     let run = engine.start_run(Start::of(&graph, state)).await.unwrap().id;
-    let told = all(&engine, run).await;
-    assert_eq!(told.len(), 20_005);
+    let watched = all(&engine, run).await;
+    assert_eq!(watched.len(), 20_005);
     let state = engine.run(run).await.unwrap().unwrap().state;
     let doubled: Vec<serde_json::Value> = serde_json::from_str(state.get("doubled").unwrap().get()).unwrap();
     assert!(
@@ -111,11 +111,11 @@ async fn events_of_a_nested_graph_belong_to_the_parent_run() {
     .await;
     let state = serde_json::from_value(serde_json::json!({"doc": "text"})).unwrap();
     let run = engine.start_run(Start::of(&parent, state)).await.unwrap().id;
-    // A newer graph of the same name is none of this run's business.
+    // A newer graph of the same name does not affect this run.
     graph(&engine, r#"{"name": "child", "nodes": {"z": {}}}"#).await;
-    let told = all(&engine, run).await;
-    let within = told.iter().filter(|told| {
-        matches!(told, Watched::Event(event) if matches!(event.event, Event::StepStarted { within: 1, .. }))
+    let watched = all(&engine, run).await;
+    let within = watched.iter().filter(|watched| {
+        matches!(watched, Watched::Event(event) if matches!(event.event, Event::StepStarted { within: 1, .. }))
     });
     assert_eq!(within.count(), 2);
     let state = engine.run(run).await.unwrap().unwrap().state.to_text();

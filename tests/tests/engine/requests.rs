@@ -1,4 +1,4 @@
-//! Requests with a key are carried out once.
+//! Requests with an idempotency key are processed once.
 
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ async fn a_start_whose_answer_was_lost_in_a_crash_is_not_carried_out_twice() {
     let graph = line(&first, &["gate"]).await;
     let mut starting = Box::pin(first.start_run(keyed(&graph, key("k", "x"))));
     assert!(is_pending(&mut starting).await);
-    // It becomes durable, and nobody hears of it.
+    // It becomes durable without a client that waits for it.
     while runs(&first).await == 0 {
         tokio::task::yield_now().await;
     }
@@ -171,7 +171,7 @@ async fn a_repeated_signal_is_accepted_once() {
     };
     let seq = send(first.clone(), run, "k", "[1]").await.unwrap();
     assert_eq!(send(first.clone(), run, "k", "[1]").await.unwrap(), seq);
-    // A key is one run's: another one knows nothing of it.
+    // A key belongs to one run: another run does not know it.
     send(first.clone(), other, "k", "[1]").await.unwrap();
     assert!(matches!(
         send(first.clone(), run, "k", "[2]").await,
@@ -186,7 +186,7 @@ async fn a_repeated_signal_is_accepted_once() {
     send(second.clone(), run, "k2", "[2]").await.unwrap();
     all(&second, run).await;
     assert_eq!(view(&second, run).await.state.to_text(), r#"{"all":[1,2]}"#);
-    // Also when the run is long over.
+    // Also long after the end of the run.
     assert_eq!(send(second.clone(), run, "k", "[1]").await.unwrap(), seq);
 }
 

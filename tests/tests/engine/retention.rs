@@ -1,4 +1,4 @@
-//! Runs are forgotten when they were kept long enough, with a clock that the test moves.
+//! Retention: old runs are deleted, with a clock that the test moves.
 
 use std::sync::{
     Arc, Mutex,
@@ -21,7 +21,7 @@ use crate::{
 
 async fn world() -> (Arc<MemoryJournal>, Arc<ManualClock>, Arc<Scripted>, Engine) {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
-    // Ids have the machine's time, and an import compares them with the clock.
+    // Ids contain the machine's time, and an import compares them with the clock.
     let clock = ManualClock::at(&jiff::Timestamp::now().to_string());
     let ports = Ports {
         clock: clock.clone(),
@@ -32,7 +32,7 @@ async fn world() -> (Arc<MemoryJournal>, Arc<ManualClock>, Arc<Scripted>, Engine
     (journal, clock, functions, engine)
 }
 
-/// Waits until these runs and no others are there.
+/// Waits until exactly these runs exist.
 async fn left(engine: &Engine, expected: &[RunId]) {
     let found = async {
         loop {
@@ -54,7 +54,7 @@ async fn left(engine: &Engine, expected: &[RunId]) {
 
 const HOUR: i64 = 3_600_000;
 
-/// Moves the clock once whoever forgets runs has done what was to be done until then.
+/// Moves the clock after the sweeper has finished its work up to now.
 async fn later(clock: &ManualClock, ms: i64) {
     clock.watched_by(1).await;
     clock.forward(ms);
@@ -86,7 +86,7 @@ async fn runs_are_deleted_by_status_and_graph() {
     assert!(journal.events(first, 0, 10).await.unwrap().is_empty());
     later(&clock, HOUR).await;
     left(&engine, &[kept, going]).await;
-    // One that is not over is never old, and counts from its end.
+    // An active run is never deleted; its age counts from its end.
     later(&clock, 100 * HOUR).await;
     functions.gate.add_permits(1);
     all(&engine, going).await;
@@ -97,7 +97,7 @@ async fn runs_are_deleted_by_status_and_graph() {
     left(&engine, &[kept]).await;
 }
 
-/// Takes runs, or does not.
+/// An archive that accepts or refuses runs.
 #[derive(Default)]
 struct Shelf {
     runs: Mutex<Vec<(RunId, Vec<u8>)>>,
@@ -138,7 +138,7 @@ async fn a_run_is_deleted_only_after_its_export() {
     left(&engine, &[]).await;
     let (exported, export) = shelf.runs.lock().unwrap().remove(0);
     assert_eq!(exported, run);
-    // Another engine can take it from there.
+    // Another engine can continue from here.
     let (_, _, _, other) = world().await;
     assert_eq!(other.import(export.clone()).await.unwrap(), run);
 }

@@ -1,4 +1,4 @@
-//! Runs of one branch: the commit rule, limits, crashes and stops.
+//! Runs with one branch: the commit rule, limits, crashes and stops.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn nothing_is_published_before_it_is_durable_while_ungranted_steps_run_ahe
     let starting = engine.start_run(Start::of(&graph, Object::default()));
     let mut starting = Box::pin(starting);
     assert!(is_pending(&mut starting).await);
-    // The disk stands still and the whole chain is called all the same.
+    // The disk stalls, and the whole chain is called anyway.
     functions.called(3).await;
     assert!(
         is_pending(&mut starting).await,
@@ -89,12 +89,12 @@ async fn watchers_and_readers_get_only_durable_events() {
     let mut next = Box::pin(watch.next());
     assert!(
         is_pending(&mut next).await,
-        "a watcher was told of an event before it was durable"
+        "a watcher got an event before it was durable"
     );
     let mut read = Box::pin(engine.run(run));
     assert!(
         is_pending(&mut read).await,
-        "a reader was told of a state before it was durable"
+        "a reader got a state before it was durable"
     );
     journal.release();
     assert_eq!(
@@ -122,7 +122,7 @@ async fn a_start_that_cannot_be_stored_is_refused_and_active_runs_continue_later
         Err(StartError::Store(StoreError::Unavailable(_)))
     ));
     assert!(engine.health().is_err());
-    // One for each of the two runs, and one that the call of the refused run may still take.
+    // One permit for each of the two runs, and one that the call of the refused run may still take.
     functions.gate.add_permits(3);
     journal.release();
     assert_eq!(all(&engine, under_way).await.len(), 6);
@@ -151,7 +151,7 @@ async fn after_a_crash_every_run_continues_from_its_durable_events() {
     }
     functions.called(40).await;
     for run in &runs {
-        // What is told is durable: the first step of each.
+        // Published events are durable: the first step of each run.
         assert_eq!(first.run(*run).await.unwrap().unwrap().steps, 2);
     }
     let left = Arc::new(journal.after_crash());
@@ -160,9 +160,9 @@ async fn after_a_crash_every_run_continues_from_its_durable_events() {
     let second = engine(&left, &functions, Settings::default());
     assert_eq!(second.recover().await.unwrap().runs, 20);
     for run in runs {
-        let told = all(&second, run).await;
-        let finished = told.iter().filter(
-            |told| matches!(told, Watched::Event(event) if matches!(event.event, Event::StepFinished { .. })),
+        let watched = all(&second, run).await;
+        let finished = watched.iter().filter(
+            |watched| matches!(watched, Watched::Event(event) if matches!(event.event, Event::StepFinished { .. })),
         );
         assert_eq!(finished.count(), 3, "every step has one outcome");
         let view = second.run(run).await.unwrap().unwrap();
@@ -207,7 +207,7 @@ async fn the_engines_limits_refuse_by_name() {
     all(&engine, run).await;
 
     let grow = line(&engine, &["grow"]).await;
-    // The place of the run that is over comes free right after its last event.
+    // The slot of the ended run is released right after its last event.
     let run = loop {
         match engine.start_run(Start::of(&grow, Object::default())).await {
             Err(StartError::Busy { .. }) => tokio::task::yield_now().await,
@@ -261,7 +261,7 @@ async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
         .unwrap()
         .id;
     let mut slow = engine.watch(run, 0).await.unwrap().unwrap();
-    // It reads one event, and the rest when the run is long over.
+    // It reads one event, and the rest long after the end of the run.
     assert_eq!(seq(&slow.next().await.unwrap().unwrap()), Some(1));
     assert_eq!(all(&engine, run).await.len(), 602);
     let mut last = 1;
@@ -307,7 +307,9 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
             .unwrap()
             .unwrap()
         {
-            Watched::Chunk(told) => chunk = &*told.node == "say" && told.data.get() == "{\"token\":1}",
+            Watched::Chunk(watched) => {
+                chunk = &*watched.node == "say" && watched.data.get() == "{\"token\":1}"
+            }
             Watched::Event(event) => {
                 line |= matches!(&event.event, Event::Log { message, .. } if &**message == "hello");
             }
@@ -316,7 +318,10 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
     }
     functions.gate.add_permits(1);
     let kept = all(&engine, run).await;
-    assert!(kept.iter().all(|told| seq(told).is_some()), "chunks are not kept");
+    assert!(
+        kept.iter().all(|watched| seq(watched).is_some()),
+        "chunks are not kept"
+    );
 }
 
 #[tokio::test]
@@ -327,13 +332,13 @@ async fn chunks_keep_their_position_among_the_events_and_missed_chunks_are_count
     let run = run.unwrap().id;
     let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
     functions.gate.add_permits(1);
-    let mut told = Vec::new();
-    while told.len() < 9 {
+    let mut watched = Vec::new();
+    while watched.len() < 9 {
         match timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap() {
-            Watched::Chunk(chunk) => told.push(format!("chunk {}", chunk.data)),
+            Watched::Chunk(chunk) => watched.push(format!("chunk {}", chunk.data)),
             Watched::Event(event) => {
                 if let Event::Log { message, .. } = &event.event {
-                    told.push(format!("line {message}"));
+                    watched.push(format!("line {message}"));
                 }
             }
             Watched::Missed(count) => panic!("{count} were missed"),
@@ -342,17 +347,17 @@ async fn chunks_keep_their_position_among_the_events_and_missed_chunks_are_count
     let expected = [
         "chunk 0", "line 1", "chunk 2", "chunk 3", "line 4", "chunk 5", "chunk 6", "line 7", "chunk 8",
     ];
-    assert_eq!(told, expected);
-    // The run does not wait for who watches it.
+    assert_eq!(watched, expected);
+    // The run does not wait for its watchers.
     functions.gate.add_permits(1);
     let mut other = engine.watch(run, 0).await.unwrap().unwrap();
-    while let Some(told) = timeout(PATIENCE, other.next()).await.expect("it ends") {
-        told.unwrap();
+    while let Some(watched) = timeout(PATIENCE, other.next()).await.expect("it ends") {
+        watched.unwrap();
     }
     let mut rest = Vec::new();
     let mut finished = None;
-    while let Some(told) = timeout(PATIENCE, watch.next()).await.expect("it ends") {
-        match told.unwrap() {
+    while let Some(watched) = timeout(PATIENCE, watch.next()).await.expect("it ends") {
+        match watched.unwrap() {
             Watched::Missed(count) => rest.push(count),
             Watched::Chunk(chunk) => {
                 assert!(finished.is_none(), "a chunk of the step after its end");
@@ -417,7 +422,7 @@ async fn a_drained_engine_begins_nothing_and_keeps_everything() {
         first.start_run(Start::of(&graph, Object::default())).await,
         Err(StartError::Draining)
     ));
-    // The step under way may finish; the next one is for the next start.
+    // The active step may finish; the next one waits for the next start.
     functions.gate.add_permits(1);
     draining.await.unwrap();
     assert_eq!(*functions.calls.borrow(), 1);

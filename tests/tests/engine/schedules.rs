@@ -28,7 +28,7 @@ struct World {
 }
 
 impl World {
-    /// At this time, with a graph of one node.
+    /// A schedule test that starts at this time, with a graph of one node.
     async fn at(now: &str, node: &str, settings: Settings) -> Self {
         let journal = Arc::new(MemoryJournal::new());
         let mut world = Self::over(journal, ManualClock::at(now), settings).await;
@@ -36,7 +36,7 @@ impl World {
         world
     }
 
-    /// An engine over what a journal has.
+    /// An engine over an existing journal.
     async fn over(journal: Arc<MemoryJournal>, clock: Arc<ManualClock>, settings: Settings) -> Self {
         let functions = Arc::new(Scripted::default());
         let ports = Ports {
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// The engine is gone without a word, and another one begins at this time.
+    /// Drops the engine without a stop and starts another at this time.
     async fn after_crash(self, now: &str) -> Self {
         let journal = Arc::new(self.journal.after_crash());
         let (clock, graph) = (self.clock, self.graph);
@@ -81,7 +81,7 @@ impl World {
         self.engine.put_schedule(name, spec, None).await.unwrap().0
     }
 
-    /// The schedule's runs, oldest first, once there are so many.
+    /// Waits for this number of runs of the schedule. Returns them, oldest first.
     async fn runs(&self, many: usize) -> Vec<RunRow> {
         let found = async {
             loop {
@@ -98,7 +98,7 @@ impl World {
         runs
     }
 
-    /// The schedule once it is as expected.
+    /// Waits until the schedule is as expected.
     async fn view(&self, name: &str, holds: impl Fn(&ScheduleView) -> bool) -> ScheduleView {
         let found = async {
             loop {
@@ -173,7 +173,7 @@ async fn a_schedule_with_a_single_time_starts_one_run() {
     world.runs(1).await;
     let view = world.view("once", |view| view.last_run.is_some()).await;
     assert!(view.next.is_empty());
-    // To say it again changes nothing; as a new one it would never start anything.
+    // Putting it again changes nothing; as a new schedule it would never start a run.
     world.put("once", spec.clone()).await;
     let refused = world.engine.put_schedule("other", spec, None).await;
     assert!(matches!(
@@ -195,7 +195,7 @@ async fn a_crash_between_a_start_and_its_record_starts_nothing_twice() {
     world.clock.set("2026-11-20T08:00:00Z");
     let run = world.runs(1).await.remove(0);
     world.view("hourly", |view| view.last_run.is_some()).await;
-    // As if the engine had stopped before it kept how far the schedule is.
+    // As if the engine had stopped before it recorded the progress of the schedule.
     world.journal.put_schedule(before).await.unwrap();
     let world = world.after_crash("2026-11-20T08:00:30Z").await;
     let view = world.view("hourly", |view| view.last_run.is_some()).await;
@@ -240,7 +240,7 @@ async fn a_start_that_overlaps_the_last_run_is_skipped_delayed_or_made() {
     world.clock.set("2026-11-20T11:00:00Z");
     world.view("hourly", |view| view.skipped == 2).await;
     world.runs(1).await;
-    // The end of the run is what it waits for, and no time.
+    // It waits for the end of the run, not for a time.
     world.over_with(first.id).await;
     let second = world.runs(2).await.remove(1);
     let view = world.view("hourly", |view| view.waiting == 0).await;
@@ -305,7 +305,7 @@ async fn a_paused_schedule_that_is_put_again_stays_paused_by_default() {
     let spec = world.spec(every("1h"), Overlap::Skip, CatchUp::All);
     world.put("hourly", spec.clone()).await;
     world.engine.pause_schedule("hourly").await.unwrap();
-    // The same again, and one that is due at other times.
+    // The same schedule again, and one with other times.
     assert!(world.put("hourly", spec.clone()).await.spec.paused);
     let other = world.spec(every("2h"), Overlap::Skip, CatchUp::All);
     assert!(world.put("hourly", other).await.spec.paused);
@@ -315,7 +315,7 @@ async fn a_paused_schedule_that_is_put_again_stays_paused_by_default() {
     let put = |paused| world.engine.put_schedule("hourly", spec.clone(), paused);
     let (view, new) = put(Some(false)).await.unwrap();
     assert!(!view.spec.paused && !new);
-    // Times that came while it was paused were not missed.
+    // Times during the pause do not count as missed.
     assert_eq!(view.next[0], moment("2026-11-20T10:00:00Z"));
     assert_eq!((view.skipped, view.waiting), (0, 0));
     let (view, _) = put(Some(true)).await.unwrap();
@@ -379,7 +379,7 @@ async fn a_failed_start_is_recorded_and_retried_if_that_can_help() {
     assert_eq!((view.waiting, view.skipped), (1, 0));
     world.over_with(by_hand).await;
     until("its place is free", || world.engine.stats().runs_in_flight == 0).await;
-    // Not before the time that it was told.
+    // Not before the requested time.
     world.clock.forward(60_000);
     world.runs(2).await;
     let view = world.view("hourly", |view| view.waiting == 0).await;

@@ -39,7 +39,7 @@ async fn a_paused_run_records_results_and_starts_no_step_until_it_is_resumed() {
     assert_eq!(view(&engine, run).await.last_seq, seq);
     assert_eq!(status(&engine, run).await, Status::Paused);
     functions.gate.add_permits(1);
-    // It is parked when its call has answered: the row is all that there is.
+    // It is unloaded after its call has returned; only its row remains.
     idle(&engine).await;
     assert_eq!(journal.run(run).await.unwrap().unwrap().status, Status::Paused);
     assert_eq!(*functions.calls.borrow(), 1);
@@ -121,7 +121,7 @@ async fn an_endless_run_is_paused_between_two_steps() {
     engine.pause(run, "").await.unwrap();
     idle(&engine).await;
     let (calls, steps) = (*functions.calls.borrow(), view(&engine, run).await.steps);
-    // What was owed and not made is made when it goes on.
+    // The pending call is made after resume.
     assert!(
         [calls as u64, calls as u64 + 1].contains(&steps),
         "{calls} calls, {steps} steps"
@@ -164,8 +164,8 @@ async fn calls_of_a_cancelled_run_have_a_grace_period_and_their_results_are_kept
     assert_eq!(status(&engine, run).await, Status::Running);
     functions.gate.add_permits(1);
     all(&engine, run).await;
-    let told = names(&engine, run).await;
-    assert_eq!(told[2..], ["cancel_requested", "step_finished", "run_cancelled"]);
+    let seen = names(&engine, run).await;
+    assert_eq!(seen[2..], ["cancel_requested", "step_finished", "run_cancelled"]);
     assert_eq!(*functions.calls.borrow(), 1);
 }
 
@@ -211,8 +211,9 @@ async fn a_cancelled_run_does_not_wait_for_calls_that_were_never_made() {
     )
     .await;
     let run = start(&engine, &graph, "{}").await;
-    // While `block` keeps the driver, the calls after it are not made. The driver reads what was sent to the run at the
-    // latest after `again`, which takes as long as it may go without.
+    // While `block` blocks the driver, later calls are not made. The driver reads its commands at the latest after
+    // `again`,
+    // which runs as long as a driver may run between two reads.
     functions.blocked.store(true, Ordering::SeqCst);
     let signal = tokio::spawn({
         let engine = engine.clone();
@@ -252,16 +253,16 @@ async fn a_failed_run_is_retried_from_where_it_failed() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["a", "mend", "z"]).await;
     let run = start(&first, &graph, "{}").await;
-    let told = all(&first, run).await.len();
+    let seen = all(&first, run).await.len();
     assert_eq!(status(&first, run).await, Status::Failed);
     idle(&first).await;
-    // Another engine knows it only by its journal.
+    // Another engine knows the run only from its journal.
     let functions_ = Arc::new(Scripted::default());
     functions_.mended.store(true, Ordering::SeqCst);
     let second = engine(&Arc::new(journal.after_crash()), &functions_, Settings::default());
     second.retry(run).await.unwrap();
     let watched = all(&second, run).await;
-    assert!(watched.len() > told, "a watch goes on past the failure");
+    assert!(watched.len() > seen, "a watch goes on past the failure");
     let view = view(&second, run).await;
     assert_eq!((view.status, view.error.is_none()), (Status::Finished, true));
     assert_eq!(second.step(run, 2).await.unwrap().attempts, 2);

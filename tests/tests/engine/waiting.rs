@@ -1,4 +1,4 @@
-//! Runs that wait are given up to the store, and go on when their time or their signal comes.
+//! Waiting runs are unloaded and continue at their time or with their signal.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ async fn a_waiting_run_is_not_in_memory_and_continues_with_its_signal() {
         .signal(run, "approval", json("{\"ok\":true}").unwrap(), None)
         .await
         .unwrap();
-    let told = all(&engine, run).await;
-    assert_eq!(told.len(), 7);
+    let watched = all(&engine, run).await;
+    assert_eq!(watched.len(), 7);
     let view = engine.run(run).await.unwrap().unwrap();
     assert_eq!(view.status, Status::Finished);
     assert_eq!(view.state.get("approval").unwrap().get(), "{\"ok\":true}");
@@ -139,16 +139,16 @@ async fn sleeping_runs_continue_in_time_even_in_another_engine() {
         .into_iter()
         .map(|run| run.unwrap().id)
         .collect();
-    // The engine is gone without a word, and another one finds the runs in the journal alone.
+    // The engine is dropped without a stop; another one finds the runs in the journal.
     drop(first);
     let journal = std::sync::Arc::new(journal.after_crash());
     let second = engine(&journal, &functions, Settings::default());
     second.recover().await.unwrap();
     let mut worst = 0;
     for run in runs {
-        let told = all(&second, run).await;
+        let watched = all(&second, run).await;
         let mut until = None;
-        for event in told {
+        for event in watched {
             let Watched::Event(event) = event else { continue };
             match &event.event {
                 Event::StepStarted { until: Some(at), .. } => until = Some(at.0),

@@ -1,4 +1,4 @@
-//! A journal around another one: it counts what is read, and can be made to find a run damaged.
+//! A journal around another one: it counts reads and can report a run as damaged.
 
 use std::{
     collections::HashSet,
@@ -17,11 +17,11 @@ use heddle_runtime::ports::{
 
 pub(crate) struct Wrapped<J> {
     pub(crate) journal: J,
-    /// How many events were read.
+    /// The number of events read.
     pub(crate) events: AtomicUsize,
-    /// Runs of which the store finds the rows damaged, whenever it reads or writes them.
+    /// The runs whose rows the store reports as damaged.
     pub(crate) damaged: Mutex<HashSet<RunId>>,
-    /// Whether every snapshot is damaged.
+    /// Whether all snapshots are damaged.
     pub(crate) no_snapshots: bool,
 }
 
@@ -35,7 +35,7 @@ impl<J: Journal> Wrapped<J> {
         }
     }
 
-    /// How many events were read since this was asked last.
+    /// The number of events read since the last call.
     pub(crate) fn events_read(&self) -> usize {
         self.events.swap(0, Ordering::SeqCst)
     }

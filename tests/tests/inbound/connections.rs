@@ -1,4 +1,4 @@
-//! More connections than the server has room for, from one address and with nothing to say.
+//! More idle connections from one address than the server accepts.
 
 use std::{io::Write, net::SocketAddr};
 
@@ -13,7 +13,7 @@ fn slow_connections_do_not_block_other_clients() {
     let mut slow = Vec::new();
     for at in 0..300 {
         let mut stream = connect(address);
-        // It may be closed at once for another one.
+        // The server may close it immediately in favour of another.
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: local");
         slow.push(stream);
         if at % 50 == 0 {

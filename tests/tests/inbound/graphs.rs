@@ -1,4 +1,4 @@
-//! Definitions that are made to take long: each is answered in short, and the server answers others meanwhile.
+//! Definitions that are expensive to check: the responses are short, and the server responds to others meanwhile.
 
 use std::thread;
 

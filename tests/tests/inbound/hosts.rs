@@ -1,33 +1,33 @@
-//! Which hosts a request may name, by the address that it arrived on; and which addresses a server may listen on.
+//! Which host names a request may use, by the address on which it arrived; and on which addresses a server may listen.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     process::Command,
 };
 
-use heddle_tests::{Place, Server, heddle};
+use heddle_tests::{Server, ServerConfig, heddle};
 
 use crate::raw::{ask, status};
 
-/// A server that listens on every address.
+/// A server that listens on all addresses.
 fn exposed(arguments: &[&str]) -> Server {
-    let place = Place::default();
+    let config = ServerConfig::default();
     let mut serve = Command::new(heddle());
     serve
         .args(["serve", "--listen", "0.0.0.0:0", "--insecure-no-auth", "--store"])
-        .arg(format!("sqlite:{}", place.store.display()))
+        .arg(format!("sqlite:{}", config.store.display()))
         .arg("--plugins")
-        .arg(place.folder().join("plugins"))
-        .args(&place.arguments)
+        .arg(config.folder().join("plugins"))
+        .args(&config.arguments)
         .args(arguments)
         .env("NO_COLOR", "1");
-    Server::launch(serve, place)
+    Server::launch(serve, config)
 }
 
-/// An address of this machine that is not loopback, where it has one: the one that it would send from.
+/// A non-loopback address of this machine, if any: the source address of outgoing packets.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Nothing is sent: this only looks up a route.
+    // This only looks up a route and sends nothing.
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().unwrap().ip()).filter(|ip| !ip.is_loopback())
 }

@@ -1,4 +1,4 @@
-//! Attacks by requests: against who may call, and to take more than a request's share.
+//! Attacks by requests: against access rules, and to use more than a fair share of resources.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod connections;

@@ -1,21 +1,21 @@
-//! Requests as bytes on a socket, which no HTTP client would send.
+//! Raw requests on a socket, which no HTTP client would send.
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
-use heddle_tests::PATIENCE;
+use heddle_tests::TIMEOUT;
 
-/// A connection on which every read ends in time.
+/// A connection with read timeouts.
 pub(crate) fn connect(address: impl Into<SocketAddr>) -> TcpStream {
     let stream = TcpStream::connect(address.into()).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
-/// Sends the head of a request, which ends the connection, and reads the whole answer.
+/// Sends the head of a request that closes the connection, and reads the whole response.
 pub(crate) fn ask(address: impl Into<SocketAddr>, head: &str) -> String {
     let mut stream = connect(address);
     write!(stream, "{head}\r\nconnection: close\r\n\r\n").unwrap();
@@ -26,7 +26,7 @@ pub(crate) fn ask(address: impl Into<SocketAddr>, head: &str) -> String {
     String::from_utf8(answer).expect("the answer is text")
 }
 
-/// The status of an answer.
+/// The status of a response.
 pub(crate) fn status(answer: &str) -> u16 {
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
     status

@@ -1,7 +1,7 @@
-//! A server on loopback that speaks as an OpenAI-compatible API does, and has a shop's orders besides.
+//! A fake OpenAI-compatible API on loopback that also serves the orders of a shop.
 //!
-//! It streams an answer in chunks of HTTP that are split where it hurts: in the midst of a character, of a field's name, and of
-//! the empty line after an event.
+//! Streamed responses are split into HTTP chunks at difficult positions: within a character, within a field name, and
+//! within the empty line after an event.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,13 +12,13 @@ use std::{
     },
 };
 
-use heddle_tests::PATIENCE;
+use heddle_tests::TIMEOUT;
 use serde_json::{Value, json};
 
-/// The one key that the API takes.
+/// The API key.
 pub(crate) const KEY: &str = "sk-loom-7f3a";
 
-/// What the model says, piece by piece.
+/// The reply of the model, piece by piece.
 pub(crate) const PIECES: [&str; 5] = [
     "Ada Lovelace and ",
     "Müller & Söhne",
@@ -27,13 +27,13 @@ pub(crate) const PIECES: [&str; 5] = [
     " of wool.",
 ];
 
-/// A request that came.
+/// A received request.
 pub(crate) struct Asked {
     /// The method and the target.
     pub(crate) line: String,
-    /// The headers, their names in lower case.
+    /// The headers with lower-case names.
     pub(crate) headers: Vec<(String, String)>,
-    /// The body; null where there is none.
+    /// The body, or null if absent.
     pub(crate) body: Value,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Api {
     /// `http://127.0.0.1:PORT`.
     pub(crate) origin: String,
     pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
-    /// Lets the next piece of a streamed answer go. Where it is dropped, all go.
+    /// Releases the next piece of a streamed response. Dropping it releases all.
     pub(crate) gate: Option<Sender<()>>,
 }
 
@@ -60,7 +60,7 @@ impl Api {
         let (gate, opened) = channel();
         let kept = asked.clone();
         std::thread::spawn(move || {
-            // One request after the other: a client closes its connection after each.
+            // One request at a time: a client closes its connection after each.
             for stream in listener.incoming().map_while(Result::ok) {
                 let request = read(&stream);
                 let is_first = !kept
@@ -68,7 +68,7 @@ impl Api {
                     .unwrap()
                     .iter()
                     .any(|other| other.body["model"] == request.body["model"]);
-                // Who went away meanwhile is not told.
+                // Disconnected clients are ignored.
                 let _ = answer(&stream, &request, is_first, &opened, &kept);
             }
         });
@@ -79,7 +79,7 @@ impl Api {
         }
     }
 
-    /// The bodies of the chats so far.
+    /// The bodies of the chat requests so far.
     pub(crate) fn chats(&self) -> Vec<Value> {
         let asked = self.asked.lock().unwrap();
         asked
@@ -236,8 +236,9 @@ fn streamed(mut stream: &TcpStream, model: &str, gate: &Receiver<()>) -> std::io
         Value::Null,
     ))?;
     for piece in PIECES {
-        // An error says that nobody holds the gate, so it is open; a gate that is never opened fails the test by its deltas.
-        let _ = gate.recv_timeout(PATIENCE);
+        // An error means that the sender was dropped, so the gate is open; a gate that never opens fails the test by
+        // its deltas.
+        let _ = gate.recv_timeout(TIMEOUT);
         send(&event(delta(json!({"content": piece}), Value::Null), Value::Null))?;
     }
     send(&event(delta(json!({}), json!("stop")), Value::Null))?;
@@ -246,7 +247,7 @@ fn streamed(mut stream: &TcpStream, model: &str, gate: &Receiver<()>) -> std::io
     stream.write_all(b"0\r\n\r\n")
 }
 
-/// The bytes in pieces: cut after the second byte, in each character of several bytes, and before the last.
+/// Splits the bytes: after the second byte, within each multi-byte character, and before the last byte.
 fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
     let mut cuts = vec![0, 2];
     cuts.extend((3..bytes.len() - 1).filter(|&at| bytes[at] & 0b1100_0000 == 0b1000_0000));

@@ -1,4 +1,4 @@
-//! The shelf: the plugins http, llm, json, text, csv and time, in the real binary, against an API on loopback.
+//! The standard plugins http, llm, json, text, csv and time in the real binary, against an API on loopback.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod api;
@@ -6,40 +6,40 @@ mod api;
 use std::time::SystemTime;
 
 use futures_util::StreamExt;
-use heddle_tests::{PATIENCE, Place, Server, component, repository};
+use heddle_tests::{Server, ServerConfig, TIMEOUT, component, repository};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use api::{Api, KEY, PIECES};
 
-/// A server with the shelf, whose http and llm may ask the API.
+/// A server with the standard plugins; http and llm may call the API.
 fn start(api: &Api) -> Server {
-    let mut place = Place::default();
+    let mut config = ServerConfig::default();
     for name in ["http", "llm", "json", "text", "csv", "time"] {
         std::fs::copy(
             component(name),
-            place.folder().join("plugins").join(format!("{name}.wasm")),
+            config.folder().join("plugins").join(format!("{name}.wasm")),
         )
         .unwrap();
     }
-    let policy = place.folder().join("policy.json");
+    let policy = config.folder().join("policy.json");
     let grant = json!({"http": [api.origin]});
     std::fs::write(
         &policy,
         json!({"plugins": {"http": grant, "llm": grant}}).to_string(),
     )
     .unwrap();
-    place
+    config
         .arguments
         .extend(["--policy".to_owned(), policy.display().to_string()]);
-    Server::start_at(place)
+    Server::start_with_config(config)
 }
 
 fn call(server: &Server, tool: &str, input: &Value) -> Value {
     server.post(&format!("/v1/tools/{tool}/call"), input).ok()["output"].take()
 }
 
-/// A graph of one node, that asks the model.
+/// A graph with one node that calls the model.
 fn asking(api: &Api, more: Value) -> Value {
     let mut input = json!({
         "base_url": format!("'{}/v1'", api.origin), "authorization": format!("'Bearer {KEY}'"),
@@ -84,7 +84,7 @@ fn the_example_of_several_plugins_ends_as_documented() {
     assert_ne!(keys[0], keys[1], "each step has a key of its own");
 }
 
-/// The API sends the next piece when the watcher has seen the one before, so each is seen before the answer's end.
+/// The API sends the next piece after the watcher has received the previous one.
 #[test]
 fn a_watcher_gets_the_tokens_of_the_model_as_they_arrive() {
     let api = Api::start();
@@ -109,7 +109,7 @@ fn a_watcher_gets_the_tokens_of_the_model_as_they_arrive() {
         let mut is_asked = false;
         while let Some(Ok(Message::Text(text))) = socket.next().await {
             let event: Value = serde_json::from_str(&text).unwrap();
-            // Who hears of the wait is watching, so nothing that the model says is missed.
+            // A watcher that received the wait event is connected, so it misses no chunk.
             if !is_asked && event["node"] == "ready" {
                 is_asked = true;
                 server
@@ -128,7 +128,7 @@ fn a_watcher_gets_the_tokens_of_the_model_as_they_arrive() {
         }
     };
     runtime
-        .block_on(async { tokio::time::timeout(PATIENCE, watching).await })
+        .block_on(async { tokio::time::timeout(TIMEOUT, watching).await })
         .expect("the run ends");
     let expected: Vec<Value> = PIECES.iter().map(|piece| json!({"delta": piece})).collect();
     assert_eq!(deltas, expected);
@@ -157,7 +157,7 @@ fn temporary_refusals_are_retried_and_others_fail_with_the_message_of_the_api() 
     };
     let busy = run(json!({"model": "'loom-busy'"}));
     assert_eq!(busy["state"]["said"]["text"], PIECES.concat(), "{busy}");
-    for (more, attempts, told) in [
+    for (more, attempts, expected) in [
         (
             json!({"model": "'loom-down'"}),
             2,
@@ -177,8 +177,12 @@ fn temporary_refusals_are_retried_and_others_fail_with_the_message_of_the_api() 
         let before = api.chats().len();
         let failed = run(more);
         assert_eq!(failed["status"], "failed", "{failed}");
-        assert!(failed["error"].to_string().contains(told), "{}", failed["error"]);
-        assert_eq!(api.chats().len() - before, attempts, "{told}");
+        assert!(
+            failed["error"].to_string().contains(expected),
+            "{}",
+            failed["error"]
+        );
+        assert_eq!(api.chats().len() - before, attempts, "{expected}");
     }
     let whole = run(json!({"stream": "false", "schema": "{'type': 'object'}"}));
     assert_eq!(whole["state"]["said"]["json"], json!({"looms": 3}), "{whole}");
@@ -210,7 +214,7 @@ fn every_standard_function_describes_its_input_and_output() {
                 assert!(
                     schema["description"]
                         .as_str()
-                        .is_some_and(|told| !told.is_empty()),
+                        .is_some_and(|expected| !expected.is_empty()),
                     "{name} says nothing of {side}.{property}"
                 );
             }
@@ -257,7 +261,7 @@ fn the_standard_plugins_give_the_same_results_in_the_sandbox() {
     );
 }
 
-/// Without the grant of the real clock, the time is that of the step's start, and is the same at every attempt.
+/// Without the grant of the real clock, the time is the start of the step, the same at every attempt.
 #[test]
 fn now_is_the_start_time_of_the_step() {
     let api = Api::start();
@@ -269,6 +273,6 @@ fn now_is_the_start_time_of_the_step() {
     let now = run["state"]["now"]["unix_ms"]
         .as_i64()
         .unwrap_or_else(|| panic!("{run}"));
-    // The times of the journal are whole milliseconds.
+    // Times in the journal are whole milliseconds.
     assert!((before - 1..=unix_ms()).contains(&now), "{before} <= {now}");
 }

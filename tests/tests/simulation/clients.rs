@@ -1,5 +1,5 @@
-//! Clients of the engine: each starts a run, watches it to its end, sends it the signals that it waits for, and
-//! steers it. What a client was told outlives the engine; what it sends again after a crash has the same key.
+//! Simulated clients: each starts a run, watches it to its end, sends its signals and controls it. A client outlives the
+//! engine; after a crash it repeats its requests with the same idempotency keys.
 
 use std::{
     collections::BTreeMap,
@@ -13,47 +13,46 @@ use heddle_runtime::{
     Engine, KeyError, ReadError, RequestKey, RunView, SendError, Start, StartError, Watch, Watched,
     ports::StoreError,
 };
-use heddle_tests::lot::Lot;
+use heddle_tests::random::Random;
 use tokio::time::sleep;
 
 use crate::{graphs::MEND, world::World};
 
-/// How long a client waits before it tries again what did not go through.
+/// The delay before a client repeats a failed request.
 const AGAIN: Duration = Duration::from_millis(7);
 
-/// How often a client has its run retried before it takes no for an answer: more often than a run takes steps.
+/// The maximum number of retries of a failed run: more than the number of its steps.
 const RETRIES: u32 = 50;
 
-/// How large the state of a large run is, in bytes: its events soon take more than the engine folds without a
-/// snapshot.
+/// The size in bytes of a large state: its events soon exceed what the engine folds without a snapshot.
 const LARGE: usize = 300_000;
 
-/// A client: what it means to do, and what it was told.
+/// A client: its plan and its knowledge.
 pub(crate) struct Client {
     pub(crate) number: usize,
     pub(crate) world: Arc<World>,
-    /// After so many events it has its run stand still for a while.
+    /// The number of events after which it pauses its run for a while.
     pauses_at: Option<usize>,
-    /// After so many events it has its run end.
+    /// The number of events after which it cancels its run.
     pub(crate) cancels_at: Option<usize>,
-    /// Its run has a state so large that snapshots of it are taken.
+    /// Whether the state of its run is large enough for snapshots.
     large: bool,
     known: Mutex<Known>,
 }
 
-/// What a client knows.
+/// The knowledge of a client.
 #[derive(Default)]
 pub(crate) struct Known {
-    /// Its run, once it was told of it.
+    /// Its run, once the start was acknowledged.
     pub(crate) run: Option<RunId>,
-    /// What it saw of it, in order.
+    /// The events that it received, in order.
     pub(crate) seen: Vec<Arc<EventRecord>>,
-    /// For each step that waited for a signal: its name, and what came of it.
+    /// For each step that waited for a signal: the name, and the state of the signal.
     pub(crate) signals: BTreeMap<u64, (String, Signal)>,
     paused: Steering,
     cancelled: Steering,
     retries: u32,
-    /// How its run ended.
+    /// The end of its run.
     pub(crate) end: Option<End>,
 }
 
@@ -61,23 +60,23 @@ pub(crate) struct Known {
 enum Steering {
     #[default]
     Not,
-    /// It was taken, or the run did not take it.
+    /// The request was accepted, or the run refused it.
     Sent,
     Done,
 }
 
-/// What came of a signal.
+/// The state of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// It is to be sent.
+    /// It must be sent.
     PendingWork,
-    /// The client was told that it is durable.
+    /// It was acknowledged as durable.
     Told,
-    /// The run was over: it is for nothing, unless the run is retried.
+    /// The run had ended. It is sent again if the run is retried.
     Refused,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) status: Status,
@@ -85,28 +84,28 @@ pub(crate) struct End {
     pub(crate) error: Option<String>,
 }
 
-/// What came of something that was sent.
+/// The outcome of a request.
 enum Sent {
     Taken,
     Refused(Refusal),
-    /// Try again.
+    /// It must be repeated.
     Later,
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, world: Arc<World>, lot: &mut Lot) -> Self {
-        let at = |lot: &mut Lot| Some(lot.within(1..30) as usize);
+    pub(crate) fn new(number: usize, world: Arc<World>, random: &mut Random) -> Self {
+        let at = |random: &mut Random| Some(random.in_range(1..30) as usize);
         Self {
             number,
             world,
-            pauses_at: lot.once_in(3).then(|| at(lot)).flatten(),
-            cancels_at: lot.once_in(8).then(|| at(lot)).flatten(),
-            large: lot.once_in(12),
+            pauses_at: random.one_in(3).then(|| at(random)).flatten(),
+            cancels_at: random.one_in(8).then(|| at(random)).flatten(),
+            large: random.one_in(12),
             known: Mutex::default(),
         }
     }
 
-    /// The same client, who steers nothing.
+    /// The same client without control requests.
     pub(crate) fn calm(self) -> Self {
         Self {
             pauses_at: None,
@@ -119,7 +118,7 @@ impl Client {
         self.known.lock().unwrap()
     }
 
-    /// Does all that is left to do, with this engine.
+    /// Continues its plan with this engine.
     pub(crate) async fn go(self: Arc<Self>, engine: Engine) {
         while self.known().end.is_none() {
             let known = self.known().run;
@@ -151,7 +150,7 @@ impl Client {
         }
     }
 
-    /// What its run begins with.
+    /// The initial state of its run.
     fn state(&self) -> Object {
         let mut state = Object::parse(r#"{"append": [1, 2]}"#).unwrap();
         if self.large {
@@ -160,7 +159,7 @@ impl Client {
         state
     }
 
-    /// Watches the run from where it has seen it, until its end or until the watch breaks.
+    /// Watches the run after the last received event, until its end or until the watch breaks.
     async fn follow(&self, engine: &Engine, run: RunId) {
         let after = self.known().seen.len() as u64;
         match engine.watch(run, after).await {
@@ -200,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Sends what is to be sent now. False where it did not go through.
+    /// Sends the pending requests. False if one failed.
     async fn steer(&self, engine: &Engine, run: RunId) -> bool {
         let seen = self.known().seen.len();
         let pending_work = self
@@ -252,7 +251,7 @@ impl Client {
         true
     }
 
-    /// Looks at a run of which nothing follows.
+    /// Handles a run without further events.
     async fn ended(&self, engine: &Engine, run: RunId) {
         let view = match engine.run(run).await {
             Ok(Some(view)) => view,
@@ -261,7 +260,7 @@ impl Client {
             Err(error) => panic!("client {}: {error:?}", self.number),
         };
         if self.is_to_mend(&view) {
-            // A wait that goes on when the run does is sent its signal after all.
+            // A wait that continues with the run gets its signal now.
             for (_, came) in self.known().signals.values_mut() {
                 if *came == Signal::Refused {
                     *came = Signal::PendingWork;
@@ -270,7 +269,7 @@ impl Client {
             match sent(engine.retry(run).await) {
                 Sent::Later => sleep(AGAIN).await,
                 Sent::Taken => self.known().retries += 1,
-                // A crash came between, and the run goes on.
+                // A crash intervened, and the run continues.
                 Sent::Refused(refusal) => {
                     assert!(
                         matches!(refusal, Refusal::NotNow(_)),

@@ -1,5 +1,5 @@
-//! Random graphs, and what their functions answer: it depends on what they are given and on nothing else, so a run
-//! has one right end whatever happens to the engine.
+//! Random graphs with deterministic functions: a result depends only on the input, so a run has exactly one correct end
+//! whatever happens to the engine.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,10 @@ use std::{
 
 use heddle_json::{Object, object::to_json};
 use heddle_kernel::{Definition, Failure, FailureKind, Function, FunctionKind, Graph, Outcome, Route, graph};
-use heddle_tests::lot::Lot;
+use heddle_tests::random::Random;
 use serde_json::{Value, json};
 
-/// The keys that functions write, with their policies.
+/// The keys that functions write, with their merge policies.
 const KEYS: [(&str, &str); 7] = [
     ("append", "append"),
     ("add", "add"),
@@ -23,56 +23,62 @@ const KEYS: [(&str, &str); 7] = [
     ("last", "last"),
 ];
 
-/// What a step of `broken` fails with until its run is retried.
+/// The error message of `broken` until its run is retried.
 pub(crate) const MEND: &str = "mend me";
 
-/// What is known of a node beside its graph: nodes of different graphs have different names.
+/// Facts about a node besides its graph. Nodes of different graphs have different names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    /// Where its function may lead.
+    /// The possible targets of its function.
     leads: Vec<String>,
-    /// Its function may fail for good, and may change a key that has no policy. Not in a graph that a node
-    /// runs: what fails there cancels others where they happen to be.
+    /// Whether its function may fail permanently and may change a key without a policy. False in a nested graph, where a
+    /// failure would cancel other branches at arbitrary points.
     outer: bool,
-    /// The signal that it waits for.
+    /// The signal that the node waits for.
     pub(crate) signal: Option<String>,
 }
 
-/// A graph to run, with the one that its nodes run.
+/// A root graph and the nested graph that its nodes run.
 pub(crate) struct Pair {
     pub(crate) child: String,
     pub(crate) root: String,
     pub(crate) nodes: HashMap<String, Facts>,
 }
 
-struct Place {
+struct NodeDraft {
     kind: u64,
     edges: Vec<u64>,
     next: Vec<u64>,
     on_error: Option<u64>,
 }
 
-impl Place {
-    fn drawn(lot: &mut Lot) -> Self {
-        let mut some =
-            |most: u64| -> Vec<u64> { (0..lot.within(0..most)).map(|_| lot.within(0..10)).collect() };
+impl NodeDraft {
+    fn random(random: &mut Random) -> Self {
+        let mut some = |most: u64| -> Vec<u64> {
+            (0..random.in_range(0..most))
+                .map(|_| random.in_range(0..10))
+                .collect()
+        };
         let (edges, next) = (some(4), some(3));
         Self {
             edges,
             next,
-            kind: lot.within(0..16),
-            on_error: lot.once_in(5).then(|| lot.within(0..10)),
+            kind: random.in_range(0..16),
+            on_error: random.one_in(5).then(|| random.in_range(0..10)),
         }
     }
 }
 
-/// A random graph with the name `root-NUMBER` and a way to its end.
-pub(crate) fn pair(lot: &mut Lot, number: usize) -> Pair {
+/// Generates a graph with the name `root-NUMBER` that can reach its end.
+pub(crate) fn pair(random: &mut Random, number: usize) -> Pair {
     loop {
-        let mut places =
-            |most: u64| -> Vec<Place> { (0..lot.within(1..most)).map(|_| Place::drawn(lot)).collect() };
-        let (inner, outer) = (places(4), places(9));
-        let forward = lot.once_in(2);
+        let mut drafts = |most: u64| -> Vec<NodeDraft> {
+            (0..random.in_range(1..most))
+                .map(|_| NodeDraft::random(random))
+                .collect()
+        };
+        let (inner, outer) = (drafts(4), drafts(9));
+        let forward = random.one_in(2);
         let child_name = format!("child-{number}");
         let child = definition(&inner, &child_name, &format!("c{number}n"), true, None);
         let root = definition(
@@ -107,7 +113,7 @@ fn facts(graph: &Graph, node: &graph::Node, outer: bool) -> Facts {
     let text: Value = serde_json::from_str(&graph.definition).expect("a definition is JSON");
     let written = &text["nodes"][&*node.name];
     Facts {
-        // The items of a map lead nowhere.
+        // Items of a map have no routes.
         leads: if outer && node.uses().is_some() && written["map"].is_null() {
             leads.collect()
         } else {
@@ -118,25 +124,25 @@ fn facts(graph: &Graph, node: &graph::Node, outer: bool) -> Facts {
     }
 }
 
-fn definition(places: &[Place], name: &str, prefix: &str, forward: bool, child: Option<&str>) -> Value {
+fn definition(drafts: &[NodeDraft], name: &str, prefix: &str, forward: bool, child: Option<&str>) -> Value {
     let leads = |from: usize, to: u64| {
-        // A graph without loops only leads on.
+        // A graph without loops has only forward edges.
         let to = if forward { from as u64 + 1 + to % 4 } else { to };
-        match to < places.len() as u64 {
+        match to < drafts.len() as u64 {
             true => format!("{prefix}{to}"),
             false => "end".to_owned(),
         }
     };
     let (mut nodes, mut edges) = (serde_json::Map::new(), serde_json::Map::new());
-    for (at, place) in places.iter().enumerate() {
+    for (at, draft) in drafts.iter().enumerate() {
         let to = |all: &[u64]| {
             let mut names: Vec<String> = all.iter().map(|to| leads(at, *to)).collect();
             let mut seen = std::collections::HashSet::new();
             names.retain(|name| seen.insert(name.clone()));
             names
         };
-        let uses = |function: &str| json!({"uses": function, "next": to(&place.next)});
-        let mut node = match (place.kind, child) {
+        let uses = |function: &str| json!({"uses": function, "next": to(&draft.next)});
+        let mut node = match (draft.kind, child) {
             (0, Some(_)) => {
                 json!({"map": {"over": "state.append", "uses": "pure", "into": "last", "at_once": 2, "on_item_error": "collect"}})
             }
@@ -151,16 +157,16 @@ fn definition(places: &[Place], name: &str, prefix: &str, forward: bool, child: 
                 node["retry"] = json!({"attempts": 9, "backoff": "10ms"});
                 node
             }
-            (6, Some(_)) if place.on_error.is_none() => uses("broken"),
+            (6, Some(_)) if draft.on_error.is_none() => uses("broken"),
             (7..=10, _) => uses("granted"),
             _ => uses("pure"),
         };
-        if let Some(on_error) = place.on_error.filter(|_| place.kind != 3) {
+        if let Some(on_error) = draft.on_error.filter(|_| draft.kind != 3) {
             node["on_error"] = leads(at, on_error).into();
         }
         nodes.insert(format!("{prefix}{at}"), node);
-        if !place.edges.is_empty() {
-            edges.insert(format!("{prefix}{at}"), json!(to(&place.edges)));
+        if !draft.edges.is_empty() {
+            edges.insert(format!("{prefix}{at}"), json!(to(&draft.edges)));
         }
     }
     let state: serde_json::Map<_, _> = KEYS
@@ -172,7 +178,7 @@ fn definition(places: &[Place], name: &str, prefix: &str, forward: bool, child: 
     })
 }
 
-/// The graph, where it has a way to its end.
+/// Compiles a definition. None if it cannot reach its end.
 fn make(definition: &Value) -> Option<Arc<Graph>> {
     let any = |_: &str| {
         Ok(Function {
@@ -187,14 +193,14 @@ fn make(definition: &Value) -> Option<Arc<Graph>> {
     Some(Arc::new(graph))
 }
 
-/// A number that follows from these.
-pub(crate) fn drawn(of: &impl Hash, salt: u8) -> u64 {
+/// A hash of a value and a salt.
+pub(crate) fn hash_of(of: &impl Hash, salt: u8) -> u64 {
     let mut hasher = DefaultHasher::new();
     (of, salt).hash(&mut hasher);
     hasher.finish()
 }
 
-/// What a function answers.
+/// The result of a function.
 pub(crate) fn answer(
     function: &str,
     node: &str,
@@ -202,21 +208,21 @@ pub(crate) fn answer(
     seen: &Object,
     attempt: u32,
 ) -> Result<Outcome, Failure> {
-    // Hashed once: some states are large.
-    let seed = (node, drawn(&seen.to_text(), 0));
-    if function == "flaky" && u64::from(attempt) <= drawn(&seed, 6) % 3 {
+    // The state is hashed once because it can be large.
+    let seed = (node, hash_of(&seen.to_text(), 0));
+    if function == "flaky" && u64::from(attempt) <= hash_of(&seed, 6) % 3 {
         return Err(Failure::new(FailureKind::Retryable, "busy"));
     }
     if function == "broken" && attempt == 1 {
         return Err(Failure::new(FailureKind::Permanent, MEND));
     }
-    if facts.outer && drawn(&seed, 0).is_multiple_of(25) {
+    if facts.outer && hash_of(&seed, 0).is_multiple_of(25) {
         return Err(Failure::new(FailureKind::Permanent, "on purpose"));
     }
     let mut update = Object::default();
-    let number = (drawn(&seed, 1) % 9) as i64;
+    let number = (hash_of(&seed, 1) % 9) as i64;
     for (at, (key, policy)) in KEYS.iter().enumerate() {
-        if drawn(&seed, 10 + at as u8).is_multiple_of(3) {
+        if hash_of(&seed, 10 + at as u8).is_multiple_of(3) {
             let value = match *policy {
                 "append" | "union" => json!([number]),
                 "deep" => json!({node: {"n": number}}),
@@ -225,16 +231,16 @@ pub(crate) fn answer(
             update.insert(*key, to_json(&value));
         }
     }
-    if facts.outer && drawn(&seed, 2).is_multiple_of(12) {
+    if facts.outer && hash_of(&seed, 2).is_multiple_of(12) {
         update.insert("plain", to_json(&number));
     }
     let leads = &facts.leads;
-    let route = match drawn(&seed, 3) % 8 {
+    let route = match hash_of(&seed, 3) % 8 {
         0 => Route::End,
         1 => Route::Again,
         2 | 3 if !leads.is_empty() => {
-            let first = drawn(&seed, 4) as usize % leads.len();
-            let count = 1 + drawn(&seed, 5) as usize % 2;
+            let first = hash_of(&seed, 4) as usize % leads.len();
+            let count = 1 + hash_of(&seed, 5) as usize % 2;
             Route::Goto(leads.iter().cycle().skip(first).take(count).cloned().collect())
         }
         _ => Route::Edges,

@@ -1,9 +1,9 @@
-//! A journal on a disk with a fate: it is slow, it stands still, it is full for a while, its reads fail, and at
-//! some append the process dies with a part of what was handed over on the disk.
+//! A simulated disk under the journal: it is slow, stalls, is full for a while, fails reads, and the process dies at a given
+//! append with a part of the submitted appends on the disk.
 //!
-//! It decides what becomes durable and when; what is durable is kept by a [`MemoryJournal`], which checks that
-//! appends follow one another. All of it happens on the one thread of the life that it belongs to, at times of
-//! that life's clock, so it follows from the seed.
+//! The disk decides which appends become durable and when. A [`MemoryJournal`] stores the durable ones and checks that
+//! appends are consecutive. Everything runs on the one thread of an engine's lifetime and by its clock, so the result
+//! depends only on the seed.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -19,25 +19,24 @@ use heddle_runtime::ports::{
     Usage,
 };
 use heddle_store::MemoryJournal;
-use heddle_tests::lot::Lot;
+use heddle_tests::random::Random;
 use tokio::{sync::Notify, time::sleep};
 
-/// What goes wrong in one life of an engine.
+/// The faults in one lifetime of an engine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fate {
-    /// The append at which the process dies: the ones before it are on the disk, and of this one and those after
-    /// it some first ones.
+pub(crate) struct Faults {
+    /// The append at which the process dies: earlier appends are on the disk, and a prefix of the later ones.
     pub(crate) dies_at: Option<u64>,
-    /// One commit in so many finds the disk full for a while.
+    /// One of this number of commits finds the disk full for a while.
     pub(crate) full: Option<u64>,
-    /// One commit in so many stands still for a while.
+    /// One of this number of commits stalls for a while.
     pub(crate) frozen: Option<u64>,
-    /// One read in so many fails.
+    /// One of this number of reads fails.
     pub(crate) unreadable: Option<u64>,
 }
 
-impl Fate {
-    /// Nothing goes wrong.
+impl Faults {
+    /// No faults.
     pub(crate) const CALM: Self = Self {
         dies_at: None,
         full: None,
@@ -48,36 +47,36 @@ impl Fate {
 
 pub(crate) struct Disk {
     kept: MemoryJournal,
-    fate: Fate,
+    fate: Faults,
     state: Mutex<State>,
-    /// Told when something was handed over.
+    /// Notified when an append is submitted.
     work: Notify,
-    /// Told when the process dies.
+    /// Notified when the process dies.
     death: Notify,
 }
 
 struct State {
-    lot: Lot,
+    random: Random,
     queue: VecDeque<Append>,
-    /// How many appends were taken from the queue.
+    /// The number of appends taken from the queue.
     taken: u64,
-    /// The disk is full: what begins is refused.
+    /// Whether the disk is full: first appends of runs are refused.
     full: bool,
-    /// Runs of which something was refused.
+    /// The runs with a refused append.
     refused: HashSet<RunId>,
-    /// How many snapshots were handed over.
+    /// The number of submitted snapshots.
     snapshots: u64,
     dead: bool,
 }
 
 impl Disk {
-    /// A disk that holds what this one has for sure.
-    pub(crate) fn after(before: Option<&Self>, fate: Fate, lot: Lot) -> Self {
+    /// A new disk with the durable contents of this one.
+    pub(crate) fn after(before: Option<&Self>, fate: Faults, random: Random) -> Self {
         Self {
             kept: before.map_or_else(MemoryJournal::new, |before| before.kept.after_crash()),
             fate,
             state: Mutex::new(State {
-                lot,
+                random,
                 queue: VecDeque::new(),
                 taken: 0,
                 full: false,
@@ -94,22 +93,22 @@ impl Disk {
         self.state.lock().unwrap()
     }
 
-    /// Waits until the process is to die.
+    /// Waits for the death of the process.
     pub(crate) async fn death(&self) {
         self.death.notified().await;
     }
 
-    /// How many snapshots were handed over in this life.
+    /// The number of snapshots submitted in this lifetime.
     pub(crate) fn snapshots(&self) -> u64 {
         self.state().snapshots
     }
 
-    /// Whether it died.
+    /// Whether the process died.
     pub(crate) fn is_dead(&self) -> bool {
         self.state().dead
     }
 
-    /// Makes durable what was handed over, for as long as the life lasts.
+    /// Commits the submitted appends until the lifetime ends.
     pub(crate) async fn work(self: Arc<Self>) {
         loop {
             if self.state().queue.is_empty() {
@@ -118,9 +117,9 @@ impl Disk {
             }
             let (full, frozen, pause) = {
                 let mut state = self.state();
-                let mut meets = |times: Option<u64>| times.is_some_and(|times| state.lot.once_in(times));
+                let mut meets = |times: Option<u64>| times.is_some_and(|times| state.random.one_in(times));
                 let (full, frozen) = (meets(self.fate.full), meets(self.fate.frozen));
-                (full, frozen, state.lot.within(0..4))
+                (full, frozen, state.random.in_range(0..4))
             };
             if full {
                 self.be_full().await;
@@ -136,7 +135,7 @@ impl Disk {
         }
     }
 
-    /// Refuses what begins, for a while. What goes on waits.
+    /// Refuses first appends for a while. Other appends wait.
     async fn be_full(&self) {
         self.state().full = true;
         for _ in 0..10 {
@@ -161,33 +160,33 @@ impl Disk {
         self.state().full = false;
     }
 
-    /// Commits some of what waits. Answers whether the process dies with it.
+    /// Commits some of the waiting appends. Returns whether the process dies with the commit.
     fn commit(&self) -> bool {
         let (batch, dies) = {
             let mut state = self.state();
             let most = state.queue.len() as u64;
             let mut count = match most {
                 0 => return false,
-                most => state.lot.within(0..most) + 1,
+                most => state.random.in_range(0..most) + 1,
             };
             let dies = self.fate.dies_at.is_some_and(|at| state.taken + most >= at);
             if dies {
-                // It dies in the midst of a commit: what the disk has of it is nobody told of.
-                count = state.lot.within(0..most + 1);
+                // The process dies during a commit: appends on the disk are not acknowledged.
+                count = state.random.in_range(0..most + 1);
                 state.dead = true;
             }
             state.taken += count;
             let batch: Vec<Append> = state.queue.drain(..count as usize).collect();
             (batch, dies)
         };
-        let (told, becomes) = mpsc::channel();
+        let (outcomes, becomes) = mpsc::channel();
         let acks: Vec<Arc<dyn Ack>> = batch.iter().map(|append| append.ack.clone()).collect();
         for (at, append) in batch.into_iter().enumerate() {
-            let ack = Arc::new(Told(at, told.clone()));
+            let ack = Arc::new(ForwardingAck(at, outcomes.clone()));
             self.kept.append(Append { ack, ..append });
         }
         for _ in 0..acks.len() {
-            let (at, outcome) = becomes.recv().expect("every append is told");
+            let (at, outcome) = becomes.recv().expect("every append has an outcome");
             match outcome {
                 _ if dies => {}
                 Ok(seq) => acks[at].durable(seq),
@@ -197,14 +196,14 @@ impl Disk {
         dies
     }
 
-    /// Whether the start of this attempt is durable, with everything before it.
+    /// Whether the start of this attempt and everything before it is durable.
     pub(crate) fn has_started(&self, run: RunId, step: u64, attempt: u32) -> bool {
         self.events_of(run).iter().any(|event| {
             matches!(&event.event, Event::StepStarted { step: of, attempt: number, .. } if (*of, *number) == (step, attempt))
         })
     }
 
-    /// Whether this step is durably over.
+    /// Whether the end of this step is durable.
     pub(crate) fn is_over(&self, run: RunId, step: u64) -> bool {
         let over = |event: &Arc<EventRecord>| match &event.event {
             Event::StepFinished { step: of, .. } | Event::ItemFinished { step: of, .. } => *of == step,
@@ -213,7 +212,7 @@ impl Disk {
         self.events_of(run).iter().any(over)
     }
 
-    /// Every durable event of a run.
+    /// All durable events of a run.
     pub(crate) fn events_of(&self, run: RunId) -> Vec<Arc<EventRecord>> {
         let mut all: Vec<Arc<EventRecord>> = Vec::new();
         loop {
@@ -225,12 +224,12 @@ impl Disk {
         }
     }
 
-    /// Every durable run.
+    /// All durable runs.
     pub(crate) fn all_runs(&self) -> Vec<RunRow> {
         now(self.kept.runs(RunFilter::default(), None, usize::MAX))
     }
 
-    /// A read, which may fail.
+    /// A read, which may fail by plan.
     fn read<'a, T: Send + 'a>(
         &'a self,
         read: impl FnOnce(&'a MemoryJournal) -> Answer<'a, T> + Send + 'a,
@@ -238,8 +237,11 @@ impl Disk {
         Box::pin(async move {
             let (pause, fails) = {
                 let mut state = self.state();
-                let fails = self.fate.unreadable.is_some_and(|times| state.lot.once_in(times));
-                (state.lot.once_in(4), fails)
+                let fails = self
+                    .fate
+                    .unreadable
+                    .is_some_and(|times| state.random.one_in(times));
+                (state.random.one_in(4), fails)
             };
             if pause {
                 sleep(Duration::from_millis(1)).await;
@@ -251,7 +253,7 @@ impl Disk {
         })
     }
 
-    /// A write of something that is no append.
+    /// A write that is not an append.
     fn write<'a, T: Send + 'a>(
         &'a self,
         write: impl FnOnce(&'a MemoryJournal) -> Answer<'a, T> + Send + 'a,
@@ -261,8 +263,7 @@ impl Disk {
             if self.state().full {
                 return Err(full());
             }
-            // The memory answers from a thread of its own. It is waited for here, so that nothing else happens
-            // meanwhile.
+            // The memory journal responds from its own thread. Waiting here keeps other tasks from running meanwhile.
             let mut written = write(&self.kept);
             loop {
                 match (&mut written).now_or_never() {
@@ -280,7 +281,7 @@ fn full() -> StoreError {
     StoreError::Unavailable("the disk is full".to_owned())
 }
 
-/// What the memory answers at once.
+/// The response of the memory journal.
 fn now<T>(answer: Answer<'_, T>) -> T {
     answer
         .now_or_never()
@@ -288,10 +289,10 @@ fn now<T>(answer: Answer<'_, T>) -> T {
         .expect("memory can be read")
 }
 
-/// Passes on what became of an append.
-struct Told(usize, mpsc::Sender<(usize, Result<u64, AppendError>)>);
+/// Forwards the outcome of an append.
+struct ForwardingAck(usize, mpsc::Sender<(usize, Result<u64, AppendError>)>);
 
-impl Ack for Told {
+impl Ack for ForwardingAck {
     fn durable(&self, seq: u64) {
         let _ = self.1.send((self.0, Ok(seq)));
     }

@@ -1,9 +1,8 @@
-//! The engine on a disk with a fate, under a seeded simulation: random graphs, clients that start, watch, signal,
-//! pause, cancel and retry their runs, and an engine that dies and begins again. Time is the simulation's own and
-//! jumps ahead whenever all wait.
+//! A seeded simulation of the engine on a disk with faults: random graphs, clients that start, watch, signal, pause, cancel
+//! and retry their runs, and engines that die and restart. The time is simulated and jumps ahead when all tasks wait.
 //!
-//! `HEDDLE_SIM_SEED=N` repeats one plan, `HEDDLE_SIM_SEEDS=A..B` runs those from A up to B; without either as many
-//! as fit into some seconds.
+//! `HEDDLE_SIM_SEED=N` repeats one plan and `HEDDLE_SIM_SEEDS=A..B` runs the plans from A up to B. Without them, plans run
+//! for some seconds.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod clients;
@@ -25,56 +24,56 @@ use heddle_kernel::{Event, EventRecord, Next, RunId, Status};
 use heddle_runtime::{Engine, Ports, Settings, ports::Clock};
 use heddle_tests::{
     functions::FakeFunctions,
-    lot::{Lot, seed},
+    random::{Random, seed},
 };
 use tokio::task::JoinSet;
 
 use crate::{
     clients::{Client, End, Signal},
     graphs::{Pair, pair},
-    journal::{Disk, Fate},
+    journal::{Disk, Faults},
     world::{LifeClock, SimulatedFunctions, World},
 };
 
-/// How long seeds are tried where none is named.
+/// The time for plans if no seed is given.
 const SECONDS: u64 = 20;
 
-/// How many clients there are.
+/// The number of clients.
 const CLIENTS: usize = 6;
 
-/// How many lives of an engine something may go wrong in; the one after them is calm.
+/// The maximum number of lifetimes with faults. The next lifetime has none.
 const LIVES: u64 = 6;
 
-/// How long a life may take by its own clock. A run that is not over by then never is.
+/// The limit of a lifetime by its own clock. A run that has not ended by then never ends.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// A plan: everything in it follows from the seed.
+/// A plan, derived from a seed.
 struct Plan {
     seed: u64,
     pairs: Vec<Pair>,
-    /// Without it, nothing goes wrong and nobody steers.
+    /// Whether there are faults and control requests.
     faults: bool,
 }
 
-/// What a simulation comes to: for each client, how its run ended and what it did.
+/// The result of a simulation: for each client the end and the route of its run.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     ends: Vec<End>,
     routes: Vec<Vec<String>>,
-    /// Every event of every run, as text. Not all of it is the same in another simulation of the plan.
+    /// All events of all runs as text. They can differ between two simulations of a plan.
     journals: Vec<String>,
     cancelled: Vec<bool>,
     tally: Tally,
 }
 
-/// What there was in simulations.
+/// Totals over simulations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Tally {
-    /// Lives of an engine.
+    /// Lifetimes of engines.
     lives: u64,
-    /// Snapshots that were taken.
+    /// Snapshots.
     snapshots: u64,
-    /// Plans that were the same to the last event both times.
+    /// Plans with identical events in both simulations.
     exact: u64,
 }
 
@@ -143,10 +142,11 @@ fn range(text: &str) -> Range<u64> {
     ends.unwrap_or_else(|| panic!("HEDDLE_SIM_SEEDS={text}: expected A..B"))
 }
 
-/// Simulates a plan without faults and twice with, and compares.
+/// Simulates a plan once without faults and twice with faults, and compares the results.
 fn try_seed(seed: u64, failed: &AtomicBool) -> Tally {
     let _failing = Failing(seed, failed);
-    let pairs = || (0..CLIENTS).map(|number| pair(&mut Lot::new(seed ^ (number as u64 + 1) << 32), number));
+    let pairs =
+        || (0..CLIENTS).map(|number| pair(&mut Random::new(seed ^ (number as u64 + 1) << 32), number));
     let plan = |faults| Plan {
         seed,
         pairs: pairs().collect(),
@@ -166,7 +166,7 @@ fn try_seed(seed: u64, failed: &AtomicBool) -> Tally {
                 "client {client}, against {what}: {:?}, {:?}",
                 end.error, expected.error
             );
-            // A run that fails is cancelled where its other arms happen to be.
+            // A failing run cancels its other branches at arbitrary points.
             if end.status == Status::Finished {
                 assert_eq!(end.state, expected.state, "client {client}, against {what}");
                 assert_eq!(
@@ -182,7 +182,7 @@ fn try_seed(seed: u64, failed: &AtomicBool) -> Tally {
     tally
 }
 
-/// Says which plan it was where a check in it fails, and has the others end.
+/// Prints the seed if a check fails, and stops the other plans.
 struct Failing<'f>(u64, &'f AtomicBool);
 
 impl Drop for Failing<'_> {
@@ -194,34 +194,38 @@ impl Drop for Failing<'_> {
     }
 }
 
-/// How a life of the engine ended.
+/// The end of a lifetime.
 #[derive(PartialEq, Eq)]
 enum Ended {
-    /// All clients have what they want.
+    /// All clients are done.
     Done,
-    /// It died, or was stopped, or did not come up.
+    /// The engine died, was stopped, or failed to start.
     Early,
 }
 
 fn simulate(plan: &Plan) -> Outcome {
-    let mut lot = Lot::new(plan.seed);
+    let mut random = Random::new(plan.seed);
     let nodes: HashMap<_, _> = plan.pairs.iter().flat_map(|pair| pair.nodes.clone()).collect();
     let world = Arc::new(World::new(nodes));
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
-        let drawn = Client::new(number, world.clone(), &mut lot);
+        let drawn = Client::new(number, world.clone(), &mut random);
         clients.push(Arc::new(if plan.faults { drawn } else { drawn.calm() }));
     }
     let mut disk: Option<Arc<Disk>> = None;
     let mut tally = Tally::default();
     loop {
         let goes_wrong = plan.faults && tally.lives < LIVES;
-        let fate = match goes_wrong {
-            true => fate(&mut lot),
-            false => Fate::CALM,
+        let disk_faults = match goes_wrong {
+            true => disk_faults(&mut random),
+            false => Faults::CALM,
         };
-        let next = Arc::new(Disk::after(disk.as_deref(), fate, Lot::new(lot.draw())));
-        let stops = (fate.dies_at.is_none() && goes_wrong).then(|| lot.within(1..2_000));
+        let next = Arc::new(Disk::after(
+            disk.as_deref(),
+            disk_faults,
+            Random::new(random.draw()),
+        ));
+        let stops = (disk_faults.dies_at.is_none() && goes_wrong).then(|| random.in_range(1..2_000));
         disk = Some(next.clone());
         tally.lives += 1;
         let life = Life {
@@ -236,34 +240,36 @@ fn simulate(plan: &Plan) -> Outcome {
         if ended == Ended::Done {
             break;
         }
-        world.now.fetch_add(lot.within(0..200) as i64, Ordering::SeqCst);
+        world
+            .now
+            .fetch_add(random.in_range(0..200) as i64, Ordering::SeqCst);
     }
     let disk = disk.expect("there was a life");
     check(&world, &clients, &disk, tally)
 }
 
-fn fate(lot: &mut Lot) -> Fate {
-    Fate {
-        dies_at: (!lot.once_in(5)).then(|| lot.within(1..80)),
-        full: lot.once_in(2).then_some(12),
-        frozen: lot.once_in(2).then_some(10),
-        unreadable: lot.once_in(3).then_some(40),
+fn disk_faults(random: &mut Random) -> Faults {
+    Faults {
+        dies_at: (!random.one_in(5)).then(|| random.in_range(1..80)),
+        full: random.one_in(2).then_some(12),
+        frozen: random.one_in(2).then_some(10),
+        unreadable: random.one_in(3).then_some(40),
     }
 }
 
-/// One life of an engine, from its start to its death.
+/// One lifetime of an engine, from its start to its end.
 struct Life<'p> {
     plan: &'p Plan,
     world: Arc<World>,
     clients: &'p [Arc<Client>],
     disk: Arc<Disk>,
-    /// When it is stopped gracefully.
+    /// The time of a graceful stop.
     stops: Option<u64>,
 }
 
 impl Life<'_> {
     fn live(self) -> Ended {
-        // With the runtime everything ends that the engine had going, wherever it is: so does a process that dies.
+        // Dropping the runtime ends all tasks of the engine at any point, like the death of a process.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -299,7 +305,7 @@ impl Life<'_> {
                 clock,
                 ids: self.world.clone(),
             },
-            // So few that some runs are queued.
+            // Few slots, so that some runs are queued.
             Settings {
                 max_runs_in_flight: CLIENTS / 2,
                 ..Settings::default()
@@ -307,7 +313,7 @@ impl Life<'_> {
         );
         match engine.recover().await {
             Ok(recovered) => assert!(recovered.damaged.is_empty(), "{:?}", recovered.damaged),
-            // Whoever starts it tries again.
+            // The caller starts the engine again.
             Err(_) => return Ended::Early,
         }
         let all = async {
@@ -338,7 +344,7 @@ impl Life<'_> {
     }
 }
 
-/// Holds what was told, what was called and what is kept against what was promised.
+/// Checks the responses, the calls and the stored events against the promises of the engine.
 fn check(world: &World, clients: &[Arc<Client>], disk: &Disk, tally: Tally) -> Outcome {
     let wrongs = world.wrongs.lock().unwrap();
     assert!(wrongs.is_empty(), "{wrongs:#?}");
@@ -398,7 +404,7 @@ fn check(world: &World, clients: &[Arc<Client>], disk: &Disk, tally: Tally) -> O
     outcome
 }
 
-/// Checks that a journal has every number once, every step at most one outcome, and attempts in their order.
+/// Checks that event numbers have no gaps, each step ends at most once, and attempts are in order.
 fn sound(client: usize, journal: &[Arc<EventRecord>]) {
     let mut attempts: BTreeMap<u64, u32> = BTreeMap::new();
     let mut over = BTreeSet::new();
@@ -434,7 +440,7 @@ fn sound(client: usize, journal: &[Arc<EventRecord>]) {
     );
 }
 
-/// Checks that each signal that a client was told of came once.
+/// Checks that each acknowledged signal was received once.
 fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: &[Arc<EventRecord>]) {
     let mut came: BTreeMap<&str, usize> = BTreeMap::new();
     for recorded in journal {
@@ -449,9 +455,9 @@ fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: 
     assert_eq!(came, meant, "client {client}: signals");
 }
 
-/// What a run did, without numbers, attempts and times: what every visit gave and where it led.
+/// The visits of a run with their results and routes, without numbers, attempts and times.
 fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
-    let mut told: Vec<String> = Vec::new();
+    let mut visits: Vec<String> = Vec::new();
     for recorded in journal {
         match &recorded.event {
             Event::StepFinished {
@@ -462,12 +468,12 @@ fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
                     Next::Fork(arms) => arms.iter().map(|arm| &*arm.to).collect(),
                     Next::End => vec!["end"],
                 };
-                told.push(format!("{node} {} {next:?}", update.to_text()));
+                visits.push(format!("{node} {} {next:?}", update.to_text()));
             }
             Event::ItemFinished {
                 node, item, result, ..
             } => {
-                told.push(format!(
+                visits.push(format!(
                     "{node} item {} {:?}",
                     item.index,
                     result.as_ref().map(|json| json.get())
@@ -476,6 +482,6 @@ fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
             _ => {}
         }
     }
-    told.sort();
-    told
+    visits.sort();
+    visits
 }

@@ -16,7 +16,7 @@ use heddle_tests::functions::Script;
 use tokio::time::Instant;
 
 use crate::{
-    graphs::{self, Facts, drawn},
+    graphs::{self, Facts, hash_of},
     journal::Disk,
 };
 
@@ -117,7 +117,7 @@ impl Script for SimulatedFunctions {
         Box::pin(async move {
             self.check_call(&call);
             // The duration of a call does not depend on its result.
-            match drawn(&(call.run.0.as_u128(), call.step, call.attempt), 1) % 6 {
+            match hash_of(&(call.run.0.as_u128(), call.step, call.attempt), 1) % 6 {
                 0 | 1 => {}
                 2 => tokio::task::yield_now().await,
                 ms => tokio::time::sleep(Duration::from_millis(ms * ms)).await,

@@ -1,8 +1,8 @@
-//! Changes of bytes of which nothing is known.
+//! Mutates arbitrary bytes.
 
 use crate::random::Random;
 
-/// Numbers at which programs go wrong, as little-endian bytes of 1, 2, 4 or 8.
+/// Critical numbers as little-endian bytes of 1, 2, 4 or 8.
 const EDGES: [u64; 12] = [
     0,
     1,
@@ -18,7 +18,7 @@ const EDGES: [u64; 12] = [
     0xffff_ffff_ffff_ffff,
 ];
 
-/// Changes bytes in a few places. `donor` is another input, of which parts are taken.
+/// Mutates bytes in a few places, with parts of another input, `donor`.
 pub(crate) fn mutate(random: &mut Random, bytes: &mut Vec<u8>, donor: &[u8], max_len: usize) {
     for _ in 0..random.few() {
         once(random, bytes, donor);

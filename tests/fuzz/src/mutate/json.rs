@@ -1,20 +1,21 @@
-//! Changes of JSON as a tree: what comes out is mostly JSON again, and so it passes the parser.
+//! Mutates JSON as a tree. The result is mostly JSON again, so it passes the parser.
 
 use serde_json::{Map, Value};
 
 use super::text;
 use crate::random::Random;
 
-/// A string that begins so is written as its rest, without quotes: for numbers and nesting that a tree cannot hold.
+/// A string with this prefix is written as its rest, without quotes: for numbers and nesting that a tree cannot
+/// represent.
 const RAW: char = '\u{e000}';
-/// How deep a value is wrapped at most.
+/// The maximum depth of added nesting.
 const MAX_DEPTH: usize = 600;
-/// How long a string may become by being repeated, in bytes.
+/// The maximum length of a repeated string in bytes.
 const MAX_TEXT: usize = 100_000;
-/// How often an item of a list is repeated at most.
+/// The maximum number of repetitions of an item.
 const MAX_REPEATS: usize = 300;
 
-/// Texts at which readers of JSON go wrong.
+/// Texts that are critical for JSON parsers.
 const RAW_EDGES: [&str; 15] = [
     "1e400",
     "-1e400",
@@ -57,8 +58,7 @@ const STRING_EDGES: [&str; 22] = [
     "state.a",
 ];
 
-/// Changes a JSON text in a few places. What is no JSON is changed as text. `donor` is another input, of which parts
-/// are taken.
+/// Mutates a JSON text in a few places, with parts of another input, `donor`. Other text is mutated as text.
 pub(crate) fn mutate(random: &mut Random, input: &str, donor: &str, max_len: usize) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(input) else {
         return text::mutate(random, input, donor, max_len);
@@ -68,7 +68,7 @@ pub(crate) fn mutate(random: &mut Random, input: &str, donor: &str, max_len: usi
         change(random, &mut value, &donor_value);
     }
     let mut written = write(&value);
-    if random.once_in(12) {
+    if random.one_in(12) {
         written = text::mutate(random, &written, donor, max_len);
     }
     if written.len() > max_len {
@@ -77,7 +77,7 @@ pub(crate) fn mutate(random: &mut Random, input: &str, donor: &str, max_len: usi
     written
 }
 
-/// Changes one place of a tree.
+/// Mutates one place of a tree.
 pub(crate) fn change(random: &mut Random, value: &mut Value, donor: &Value) {
     let target = random.below(0..count(value));
     let place = nth(value, &mut { target }).expect("it was counted");
@@ -126,7 +126,7 @@ fn change_children(random: &mut Random, place: &mut Value, donor: &Value) {
 }
 
 fn change_list(random: &mut Random, items: &mut Vec<Value>, donor: &Value) {
-    if items.is_empty() || random.once_in(4) {
+    if items.is_empty() || random.one_in(4) {
         let at = random.below(0..items.len() + 1);
         items.insert(at, any(random, donor));
         return;
@@ -148,7 +148,7 @@ fn change_list(random: &mut Random, items: &mut Vec<Value>, donor: &Value) {
 }
 
 fn change_object(random: &mut Random, members: &mut Map<String, Value>, donor: &Value) {
-    if members.is_empty() || random.once_in(4) {
+    if members.is_empty() || random.one_in(4) {
         let key = any_string(random, donor).to_owned();
         members.insert(key, any(random, donor));
         return;
@@ -158,7 +158,7 @@ fn change_object(random: &mut Random, members: &mut Map<String, Value>, donor: &
     match random.below(0..5) {
         0 => drop(members.shift_remove(key)),
         1 => {
-            // Another name for the member.
+            // Rename the member.
             if let Some(value) = members.shift_remove(key) {
                 members.insert(any_string(random, donor).to_owned(), value);
             }
@@ -170,7 +170,7 @@ fn change_object(random: &mut Random, members: &mut Map<String, Value>, donor: &
             members.insert(name, value);
         }
         3 => {
-            // The members change places.
+            // Swap the members.
             let other = random.of(&keys);
             let (one, two) = (members[key].clone(), members[other].clone());
             members.insert(key.clone(), two);
@@ -187,10 +187,10 @@ fn change_object(random: &mut Random, members: &mut Map<String, Value>, donor: &
     }
 }
 
-/// Puts a value into others.
+/// Nests a value in others.
 fn wrap(random: &mut Random, place: &mut Value) {
-    if random.once_in(6) {
-        // Deeper than a tree may be.
+    if random.one_in(6) {
+        // Deeper than a tree allows.
         let depth = random.below(1..MAX_DEPTH);
         let inner = write(place);
         let (open, close) = *random.of(&[("[", "]"), (r#"{"a":"#, "}")]);
@@ -199,14 +199,14 @@ fn wrap(random: &mut Random, place: &mut Value) {
         return;
     }
     let inner = place.take();
-    *place = if random.once_in(2) {
+    *place = if random.one_in(2) {
         Value::Array(vec![inner])
     } else {
         Value::Object(Map::from_iter([("a".to_owned(), inner)]))
     };
 }
 
-/// A value at which readers go wrong.
+/// A critical value.
 fn edge(random: &mut Random) -> Value {
     match random.below(0..16) {
         0 => Value::Null,
@@ -227,9 +227,9 @@ fn edge(random: &mut Random) -> Value {
     }
 }
 
-/// A part of the donor, or an edge.
+/// A part of the donor, or a critical value.
 fn any(random: &mut Random, donor: &Value) -> Value {
-    if random.once_in(4) {
+    if random.one_in(4) {
         return edge(random);
     }
     let at = random.below(0..count(donor));
@@ -261,7 +261,7 @@ fn collect<'d>(value: &'d Value, strings: &mut Vec<&'d str>) {
     }
 }
 
-/// How many values a tree has, itself included.
+/// The number of values in a tree, including itself.
 fn count(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(count).sum(),
@@ -270,7 +270,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// About how many bytes a tree has as text.
+/// The approximate size of a tree as text, in bytes.
 fn weight(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
@@ -307,7 +307,7 @@ fn nth_of<'v>(value: &'v Value, left: &mut usize) -> Option<&'v Value> {
     }
 }
 
-/// The tree as text, with its raw parts.
+/// Writes a tree as text, with its raw parts.
 fn write(value: &Value) -> String {
     match value {
         Value::String(text) => match text.strip_prefix(RAW) {

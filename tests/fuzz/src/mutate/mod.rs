@@ -1,4 +1,4 @@
-//! How inputs are changed: as bytes, as the words of a text, and as a tree of JSON.
+//! Mutation of inputs: as bytes, as the words of a text, and as JSON trees.
 
 pub(crate) mod bytes;
 pub(crate) mod json;

@@ -1,8 +1,8 @@
-//! Changes of a text by its words: numbers, names, quoted strings and signs stay whole.
+//! Mutates a text by its words: numbers, names, quoted strings and punctuation stay whole.
 
 use crate::random::Random;
 
-/// Words at which readers of text go wrong.
+/// Words that are critical for parsers.
 const EDGES: [&str; 40] = [
     "",
     " ",
@@ -45,7 +45,7 @@ const EDGES: [&str; 40] = [
     "\u{1b}[31m",
     "\r\n",
 ];
-/// Pairs that readers nest.
+/// Pairs that can be nested.
 const PAIRS: [(&str, &str); 6] = [
     ("(", ")"),
     ("[", "]"),
@@ -54,10 +54,10 @@ const PAIRS: [(&str, &str); 6] = [
     ("!", ""),
     ("-", ""),
 ];
-/// How often a part is repeated at most.
+/// The maximum number of repetitions of a part.
 const MAX_REPEATS: usize = 400;
 
-/// Changes a text in a few places. `donor` is another text, of which words are taken.
+/// Mutates a text in a few places, with words of another text, `donor`.
 pub(crate) fn mutate(random: &mut Random, text: &str, donor: &str, max_len: usize) -> String {
     let donor = words(donor);
     let mut all = words(text);
@@ -101,7 +101,7 @@ fn once(random: &mut Random, all: &mut Vec<String>, donor: &[String]) {
         8 => {
             let part = random.part(all.len());
             let (open, close) = random.of(&PAIRS);
-            let depth = if random.once_in(8) {
+            let depth = if random.one_in(8) {
                 random.below(1..MAX_REPEATS)
             } else {
                 random.few()
@@ -127,7 +127,7 @@ fn once(random: &mut Random, all: &mut Vec<String>, donor: &[String]) {
     }
 }
 
-/// The words of a text; together they are the text.
+/// The words of a text. Concatenated they are the text.
 fn words(text: &str) -> Vec<String> {
     #[derive(PartialEq)]
     enum Kind {

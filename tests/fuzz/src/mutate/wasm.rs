@@ -1,5 +1,5 @@
-//! Changes of WebAssembly by its sections: the sizes of sections stay right, in nested modules and components too, so that
-//! most of a changed component is still read.
+//! Mutates WebAssembly by its sections. The sizes of sections stay correct, also in nested modules and components, so
+//! most of a mutated component is still parsed.
 
 use super::bytes;
 use crate::random::Random;
@@ -8,7 +8,7 @@ use crate::random::Random;
 const HEAD: usize = 8;
 /// The ids of the sections of a component that hold a module or a component.
 const NESTED: [u8; 2] = [1, 4];
-/// How often a section is repeated at most.
+/// The maximum number of repetitions of a section.
 const MAX_REPEATS: usize = 60;
 
 /// A module or a component.
@@ -30,7 +30,7 @@ enum Content {
     Binary(Box<Binary>),
 }
 
-/// Changes a binary in a few places; nothing where the input has no sections.
+/// Mutates a binary in a few places. None if it has no sections.
 pub(crate) fn mutate(random: &mut Random, input: &[u8], donor: &[u8], max_len: usize) -> Option<Vec<u8>> {
     let mut binary = Binary::read(input)?;
     let donor = Binary::read(donor);
@@ -109,7 +109,7 @@ impl Binary {
             }
             6 => self.sections[at].id = random.below(0..13) as u8,
             7 => {
-                // The whole in itself.
+                // Nest the whole in itself.
                 let copy = Content::Binary(Box::new(self.clone()));
                 self.sections.insert(at, Section { id: 4, content: copy });
             }
@@ -128,14 +128,14 @@ impl Binary {
         }
     }
 
-    /// Any section, at whatever depth.
+    /// A random section at any depth.
     fn any(&self, random: &mut Random) -> Option<Section> {
         if self.sections.is_empty() {
             return None;
         }
         let section = random.of(&self.sections);
         match &section.content {
-            Content::Binary(binary) if random.once_in(2) => binary.any(random),
+            Content::Binary(binary) if random.one_in(2) => binary.any(random),
             _ => Some(section.clone()),
         }
     }
@@ -177,7 +177,7 @@ fn write_leb(bytes: &mut Vec<u8>, mut value: usize) {
 mod tests {
     use super::*;
 
-    /// A component that holds a module with one custom section.
+    /// A component that contains a module with one custom section.
     const NESTED_MODULE: &[u8] = b"\0asm\x0d\0\x01\0\x01\x0d\0asm\x01\0\0\0\x00\x03\x01ab\x00\x02\x01x";
 
     #[test]

@@ -1,7 +1,8 @@
-//! The bytes of components, and their text, which is assembled first: inspected as `POST /v1/plugins:inspect` does it, which does all of a registration but keeping it.
+//! Components as bytes or as text, which is assembled first. They are inspected like `POST /v1/plugins:inspect`, which
+//! does everything of a registration except storing it.
 //!
-//! Whatever the bytes are, the answer comes soon and the memory stays bounded. What is accepted has a name, a version and
-//! functions whose schemas are JSON, and is accepted again with the same answer.
+//! For any bytes the answer comes soon and the memory is bounded. An accepted component has a name, a version and
+//! functions with JSON schemas, and is accepted again with the same answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ pub(crate) struct Components {
 
 impl Components {
     pub(crate) fn new() -> Result<Self> {
-        // Nothing is kept: what is compiled once is compiled again.
+        // Nothing is cached: every inspection compiles again.
         let host = Host::new(HostSettings {
             calls_at_once: 4,
             call_timeout: Duration::from_secs(2),
@@ -56,7 +57,7 @@ impl Target for Components {
     fn mutate(&self, random: &mut Random, pool: &Pool) -> Vec<u8> {
         let (mut own, donor) = (pool.any(random).to_vec(), pool.any(random));
         if own.starts_with(b"(") {
-            if random.once_in(3) {
+            if random.one_in(3) {
                 let (text, other) = (String::from_utf8_lossy(&own), String::from_utf8_lossy(donor));
                 return text::mutate(random, &text, &other, MAX_INPUT).into_bytes();
             }
@@ -64,7 +65,7 @@ impl Target for Components {
         }
         let assembled = assembled(donor);
         let donor = assembled.as_deref().unwrap_or(donor);
-        if !random.once_in(4)
+        if !random.one_in(4)
             && let Some(changed) = wasm::mutate(random, &own, donor, MAX_INPUT)
         {
             return changed;
@@ -105,7 +106,7 @@ impl Target for Components {
     }
 }
 
-/// What a text is assembled to; nothing where it is no text of WebAssembly.
+/// Assembles a text. None if it is not WebAssembly text.
 fn assembled(input: &[u8]) -> Option<Vec<u8>> {
     let text = str::from_utf8(input).ok().filter(|text| text.starts_with('('))?;
     wat::parse_str(text).ok()

@@ -1,8 +1,8 @@
-//! Expressions: compiled for every kind of place, and evaluated over a state.
+//! Expressions: compiled for every kind of use, and evaluated over a state.
 //!
-//! An input is the expression, and after a line `--- state` the state as JSON. Of an expression that compiles holds: it
-//! gives the same value every time, also when it is compiled again from its own source, also over a state that has only
-//! the keys that it says it reads; the value is JSON that the engine itself admits; the evaluation keeps its budget.
+//! An input is the expression and, after a line `--- state`, the state as JSON. A compiled expression always gives the
+//! same value, also when compiled again from its own source, and also over a state with only the keys that it reads.
+//! The value is JSON that the engine accepts, and the evaluation stays within its budget.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +19,13 @@ use crate::{
 /// The line between the expression and the state.
 const STATE: &str = "\n--- state\n";
 const VARIABLES: [&str; 4] = ["state", "input", "run", "item"];
-/// The state where an input has none.
+/// The default state.
 const DEFAULT_STATE: &str = r#"{"score": 72, "ratio": 0.5, "title": "Ode", "tags": ["a", "b"], "none": null,
     "done": false, "doc": {"pages": 3, "by": {"name": "Ann", "first name": "A."}}, "big": 18446744073709551615,
     "items": [{"n": 1, "ok": true}, {"n": 2, "ok": false}, {"n": 3, "ok": true}], "empty": {}}"#;
-/// The longest value in bytes: no evaluation makes more than its budget pays for.
+/// The maximum size of a value in bytes: the budget does not pay for more.
 const MAX_VALUE_BYTES: usize = 100 << 20;
-/// The longest input.
+/// The maximum size of an input in bytes.
 const MAX_INPUT: usize = 20_000;
 
 pub(crate) struct Expressions;
@@ -65,7 +65,7 @@ impl Target for Expressions {
             Err(problems) => {
                 assert!(!problems.is_empty());
                 assert!(problems.iter().all(|problem| !problem.message.contains('\n')));
-                // Where any value will do, the other places take no more.
+                // The use that accepts any value accepts everything that the others accept.
                 for want in [Want::Bool, Want::Number, Want::String, Want::Items] {
                     Expr::compile(source, &VARIABLES, want).unwrap_err();
                 }
@@ -114,7 +114,7 @@ fn evaluate(expr: &Expr, state: &Object) -> Result<Json, EvalError> {
     })
 }
 
-/// A value of a place that needs a certain kind: it is of that kind, and the same as where any will do.
+/// A value of a use with a type has that type, and equals the value of the use without one.
 fn fits(expr: &Expr, want: Want, any: &Result<Json, EvalError>, state: &Object) {
     let value = evaluate(expr, state);
     if want == Want::Bool {
@@ -122,7 +122,7 @@ fn fits(expr: &Expr, want: Want, any: &Result<Json, EvalError>, state: &Object) 
             "state" => Some(Bound::Object(state)),
             _ => None,
         });
-        // Without the other variables it may fail, and does not panic.
+        // Without the other variables the evaluation may fail, but not panic.
         drop(holds);
     }
     let Ok(value) = value else { return };
@@ -230,7 +230,7 @@ const LOOPS: [&str; 6] = ["all", "exists", "exists_one", "filter", "map", "exist
 
 /// An expression from the grammar.
 fn made(random: &mut Random, depth: usize) -> String {
-    if depth == 0 || random.once_in(6) {
+    if depth == 0 || random.one_in(6) {
         return (*random.of(&LEAVES)).to_owned();
     }
     let part = |random: &mut Random| made(random, depth - 1);

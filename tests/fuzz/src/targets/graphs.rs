@@ -1,8 +1,8 @@
-//! Definitions of graphs: read, checked, drawn, and run.
+//! Definitions of graphs: parsed, checked, drawn and run.
 //!
-//! Whatever the text is: reading, checking and drawing end soon and every problem has a pointer and a message. Of a
-//! definition that is accepted holds: the kept text is read without a problem and is the same graph; a run of it ends or
-//! waits within `limits.steps`; and its events, stored as text and folded, are the same run, as is its snapshot.
+//! For any text, parsing, checking and drawing end soon, and every problem has a pointer and a message. An accepted
+//! definition is stored as text that gives the same graph again. A run of it ends or waits within `limits.steps`; its
+//! events, stored as text and folded, and its snapshot give the same run.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::{
     random::Random,
 };
 
-/// The graph that every name of a graph leads to.
+/// The graph behind every graph name.
 const CHILD: &str =
     r#"{"nodes": {"inner": {"uses": "f"}, "rest": {"sleep": "1s"}}, "edges": {"inner": "rest"}}"#;
-/// Larger graphs are checked and not drawn as SVG: that is a matter of the page.
+/// Larger graphs are checked but not drawn as SVG, to save time.
 const MAX_DRAWN: usize = 500;
 
 pub(crate) struct Graphs;
@@ -86,7 +86,7 @@ fn check(definition: &Definition, child: &Definition) -> Result<(Graph, Findings
     })
 }
 
-/// What is known of the function of a name: node functions and tools, with routes and schemas or without.
+/// The function of a name: node functions and tools, with and without routes and schemas.
 fn function(name: &str) -> Result<Function, String> {
     let kind = match name.len() % 3 {
         0 => FunctionKind::Tool,
@@ -127,7 +127,7 @@ fn draw(definition: &Definition) {
     }
 }
 
-/// The kept text is the same graph.
+/// The stored text gives the same graph.
 fn round_trip(made: &Graph, child: &Definition) {
     let (again, found) = Definition::read(&made.definition);
     assert!(found.is_empty(), "{found:?}");

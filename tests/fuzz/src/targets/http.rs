@@ -1,9 +1,9 @@
-//! HTTP requests to every route that `/openapi.json` describes.
+//! HTTP requests to every route of `/openapi.json`.
 //!
-//! An input is a request as text: a line with the method and the address, a line for each header, an empty line, and the
-//! body. `@waiting` and other placeholders stand for ids of runs and graphs that are there. No request is answered with
-//! 500 or leads to a panic, also later and on another thread; every answer has a status, a type and a form that is
-//! described; every error is a problem (RFC 9457).
+//! An input is a request as text: a line with method and path, a line per header, an empty line, and the body.
+//! `@waiting` and other placeholders mean ids of existing runs and graphs. No request gets status 500 or causes a
+//! panic, also later or on another thread. Every response has a described status, type and form, and every error is a
+//! problem (RFC 9457).
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use axum::{Router, body::Body};
 use futures_util::FutureExt;
 use heddle_host::Host;
 use heddle_server::ServerSettings;
-use heddle_tests::{Answer, described::Description};
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use heddle_tests::{Response, openapi::OpenApi};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
@@ -26,27 +26,27 @@ use crate::{
     random::Random,
 };
 
-/// After so many requests the server begins anew, so that a finding is not the sum of all requests before.
+/// The number of requests after which the server restarts, so that a finding does not depend on all requests before.
 const CASES_OF_A_WORLD: u32 = 400;
-/// The host that requests are for.
+/// The host of the requests.
 const HOST: &str = "fuzz.example";
-/// What every server begins with, beside its graphs and runs.
+/// The initial requests to every server, besides its graphs and runs.
 const SCHEDULE: &str = "POST /v1/schedules\ncontent-type: application/json\n\n\
     {\"name\": \"nightly\", \"graph\": \"@short\", \"when\": {\"cron\": \"0 3 * * *\", \"time_zone\": \"Europe/Berlin\"}}";
-/// How long an answer may take.
+/// The time limit of a response.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How much of an answer's body is read.
+/// The maximum size of a response body to read.
 const MAX_ANSWER: usize = 8 << 20;
-/// Answers that any route may have before its handler is asked: the guard's.
+/// Responses of the guard, which any route may give before its handler.
 const BEFORE_ROUTES: [u16; 4] = [400, 403, 421, 204];
 
 pub(crate) struct Http {
     host: Host,
-    description: Description,
+    openapi: OpenApi,
     served: Served,
 }
 
-/// A server with its engine, on threads of its own.
+/// A server with its engine, on its own threads.
 struct Served {
     runtime: Runtime,
     world: served::World,
@@ -58,10 +58,10 @@ impl Http {
     pub(crate) fn new() -> Result<Self> {
         let host = served::host()?;
         let served = Served::new(&host)?;
-        let description = serde_json::from_str(&heddle_server::openapi())?;
+        let openapi = serde_json::from_str(&heddle_server::openapi())?;
         Ok(Self {
             host,
-            description: Description::new(description),
+            openapi: OpenApi::new(openapi),
             served,
         })
     }
@@ -78,7 +78,7 @@ impl Served {
             served::World::new(host).await
         })?;
         let settings = ServerSettings {
-            // No connection tells that the client is on this machine.
+            // There is no connection that shows that the client is on this machine.
             allowed_hosts: vec![HOST.to_owned()],
             grant_over_http: true,
             max_wait: Duration::from_millis(20),
@@ -96,7 +96,7 @@ impl Served {
         Ok(served)
     }
 
-    fn answer(&self, request: Request<Body>) -> Answer {
+    fn answer(&self, request: Request<Body>) -> Response {
         let mut router = self.router.clone();
         self.runtime.block_on(async {
             let answered = tokio::time::timeout(PATIENCE, async {
@@ -114,7 +114,7 @@ fn host_is_empty(host: &Host) -> bool {
 
 impl Target for Http {
     fn seeds(&self) -> Result<Vec<Vec<u8>>> {
-        let mut seeds = examples(self.description.document())?;
+        let mut seeds = examples(self.openapi.document())?;
         let mut upload = b"POST /v1/plugins:inspect\ncontent-type: application/wasm\n\n".to_vec();
         upload.extend_from_slice(&served::kept_guest("elsewhere/adder.wasm")?);
         seeds.push(upload);
@@ -129,7 +129,7 @@ impl Target for Http {
         match random.below(0..8) {
             0 => head = text_of(random, &head, donor_head),
             1 => {
-                // The same body for another address.
+                // The same body to another path.
                 head = donor_head.to_vec();
             }
             2 => {
@@ -156,7 +156,7 @@ impl Target for Http {
         };
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let answer = self.served.answer(request);
-        let id = check(&self.description, &method, &uri, &answer);
+        let id = check(&self.openapi, &method, &uri, &answer);
         let kind = match answer.status {
             400.. => problem_of(&answer),
             _ => String::new(),
@@ -200,7 +200,7 @@ fn split(input: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The request that an input is; nothing where HTTP has no such request.
+/// The request of an input. None if HTTP has no such request.
 fn request(world: &served::World, input: &[u8]) -> Option<Request<Body>> {
     let (head, body) = split(input);
     let head = world.filled(str::from_utf8(head).ok()?);
@@ -226,8 +226,8 @@ fn request(world: &served::World, input: &[u8]) -> Option<Request<Body>> {
     request.body(Body::from(body)).ok()
 }
 
-/// Reads an answer: of an event stream what is there.
-async fn read(response: Response<Body>) -> Answer {
+/// Reads a response; of an event stream the available part.
+async fn read(response: http::Response<Body>) -> Response {
     let (parts, mut body) = response.into_parts();
     let header = |name: HeaderName| {
         let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -250,7 +250,7 @@ async fn read(response: Response<Body>) -> Answer {
             "an answer of more than {MAX_ANSWER} bytes"
         );
     }
-    Answer {
+    Response {
         status: parts.status.as_u16(),
         content_type,
         location: header(http::header::LOCATION),
@@ -258,29 +258,29 @@ async fn read(response: Response<Body>) -> Answer {
     }
 }
 
-/// What must hold of every answer. Gives the operation that answered, if it is one that is described.
-fn check(description: &Description, method: &Method, uri: &Uri, answer: &Answer) -> String {
+/// Checks the rules for every response. Returns the operation if it is described.
+fn check(openapi: &OpenApi, method: &Method, uri: &Uri, answer: &Response) -> String {
     assert_ne!(answer.status, 500, "{method} {uri}: {answer:?}");
     if answer.status >= 400 && method != Method::HEAD {
         check_problem(answer);
     }
-    let described = [
+    let openapi = [
         Method::GET,
         Method::POST,
         Method::PUT,
         Method::PATCH,
         Method::DELETE,
     ];
-    if !described.contains(method) || BEFORE_ROUTES.contains(&answer.status) {
+    if !openapi.contains(method) || BEFORE_ROUTES.contains(&answer.status) {
         return String::new();
     }
-    description.check(&method.as_str().to_lowercase(), uri.path(), answer);
+    openapi.check_response(&method.as_str().to_lowercase(), uri.path(), answer);
     let path: Vec<&str> = uri.path().split('/').take(3).collect();
     format!("{method} {}", path.join("/"))
 }
 
-/// An error is a problem that names itself and says what is wrong.
-fn check_problem(answer: &Answer) {
+/// An error is a problem with a type and a detail.
+fn check_problem(answer: &Response) {
     assert_eq!(answer.content_type, "application/problem+json", "{answer:?}");
     let problem = answer.json();
     let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
@@ -292,17 +292,17 @@ fn check_problem(answer: &Answer) {
     assert_eq!(problem["status"], answer.status, "{answer:?}");
 }
 
-/// What an error says.
-fn problem_of(answer: &Answer) -> String {
+/// The message of an error.
+fn problem_of(answer: &Response) -> String {
     let problem: Value = serde_json::from_str(&answer.text).unwrap_or_default();
     let first = &problem["errors"][0]["message"];
     format!("{} {} {first}", problem["type"], problem["detail"])
 }
 
-/// A request for every operation that is described, with its example body or an empty one.
-fn examples(description: &Value) -> Result<Vec<Vec<u8>>> {
+/// A request for every described operation, with its example body or an empty one.
+fn examples(openapi: &Value) -> Result<Vec<Vec<u8>>> {
     let mut seeds = Vec::new();
-    let paths = description["paths"]
+    let paths = openapi["paths"]
         .as_object()
         .context("the description has paths")?;
     for (path, operations) in paths {
@@ -329,7 +329,7 @@ fn examples(description: &Value) -> Result<Vec<Vec<u8>>> {
             seeds.push(format!("{method} {address}\n\n").into_bytes());
             let bodies = operation["requestBody"]["content"].as_object();
             for (kind, body) in bodies.into_iter().flatten() {
-                for example in bodies_of(description, &body["schema"]) {
+                for example in bodies_of(openapi, &body["schema"]) {
                     let text = format!("{method} {address}\ncontent-type: {kind}\n\n{example}");
                     seeds.push(text.into_bytes());
                 }
@@ -339,7 +339,7 @@ fn examples(description: &Value) -> Result<Vec<Vec<u8>>> {
     Ok(seeds)
 }
 
-/// The parameters of an operation's query, each with a value that is likely wrong.
+/// The query parameters of an operation, each with a value that is probably invalid.
 fn queries(operation: &Value) -> impl Iterator<Item = String> {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let of_query = parameters.filter(|parameter| parameter["in"] == "query");
@@ -347,9 +347,9 @@ fn queries(operation: &Value) -> impl Iterator<Item = String> {
 }
 
 /// Bodies for a schema: its example, and an object with all of its properties.
-fn bodies_of(description: &Value, schema: &Value) -> Vec<Value> {
+fn bodies_of(openapi: &Value, schema: &Value) -> Vec<Value> {
     let schema = match schema["$ref"].as_str() {
-        Some(to) => description.pointer(to.trim_start_matches('#')).unwrap_or(schema),
+        Some(to) => openapi.pointer(to.trim_start_matches('#')).unwrap_or(schema),
         None => schema,
     };
     let mut bodies = vec![Value::Object(Map::new())];

@@ -1,7 +1,7 @@
 //! Exports of runs, imported into an empty engine.
 //!
-//! An export that is accepted is kept as it was: exporting the run again gives text that another engine imports, and
-//! whose export is the same bytes. One that is refused leaves neither a run nor a graph.
+//! An accepted export is stored unchanged: exporting the run again gives text that another engine imports, and whose
+//! export has the same bytes. A refused export leaves neither a run nor a graph.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     random::Random,
 };
 
-/// The longest input in bytes.
+/// The maximum size of an input in bytes.
 const MAX_INPUT: usize = 256 << 10;
 
 pub(crate) struct Imports {
@@ -29,7 +29,7 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn new() -> Result<Self> {
-        // No plugin is registered: an imported run stands still.
+        // No plugin is registered, so an imported run stays paused.
         let host = Host::new(HostSettings {
             calls_at_once: 1,
             ..HostSettings::default()
@@ -45,7 +45,7 @@ impl Target for Imports {
     fn mutate(&self, random: &mut Random, pool: &Pool) -> Vec<u8> {
         let (own, donor) = (pool.any(random).to_vec(), pool.any(random));
         let (own, donor) = (String::from_utf8_lossy(&own), String::from_utf8_lossy(donor));
-        if random.once_in(20) {
+        if random.one_in(20) {
             return text::mutate(random, &own, &donor, MAX_INPUT).into_bytes();
         }
         let mut lines: Vec<String> = own.lines().map(str::to_owned).collect();
@@ -61,7 +61,7 @@ impl Target for Imports {
     }
 }
 
-/// Changes one line, or the order of the lines.
+/// Mutates one line, or the order of the lines.
 fn change(random: &mut Random, lines: &mut Vec<String>, donors: &[&str]) {
     let donor = match donors {
         [] => "",
@@ -111,7 +111,7 @@ async fn import(host: &Host, input: &[u8]) -> Verdict {
     Verdict::accepted(text)
 }
 
-/// How many runs and graphs there are.
+/// The numbers of runs and graphs.
 async fn kept(engine: &Engine) -> (usize, usize) {
     let runs = engine
         .runs(RunFilter::default(), None, 10)

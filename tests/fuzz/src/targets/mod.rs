@@ -1,4 +1,4 @@
-//! The targets: what is tried, and what must hold of every input.
+//! The targets: each reads one kind of input and checks its rules.
 
 mod components;
 mod expressions;
@@ -27,31 +27,31 @@ pub(crate) const NAMES: [&str; 7] = [
     "sockets",
 ];
 
-/// Something that reads input from outside.
+/// A reader of input from outside.
 pub(crate) trait Target: Send {
-    /// Inputs to begin with, beside the committed corpus.
+    /// The initial inputs, besides the committed corpus.
     fn seeds(&self) -> Result<Vec<Vec<u8>>> {
         Ok(Vec::new())
     }
 
-    /// Makes another input.
+    /// Makes a new input.
     fn mutate(&self, random: &mut Random, pool: &Pool) -> Vec<u8>;
 
-    /// Tries an input. A panic, on whatever thread, is a finding.
+    /// Runs an input. A panic, on any thread, is a finding.
     fn run(&mut self, input: &[u8]) -> Verdict;
 
-    /// How much processor time one case may take, in a build without optimisation.
+    /// The limit of processor time for one case, in a build without optimisation.
     fn budget(&self) -> Duration {
         Duration::from_secs(5)
     }
 }
 
-/// What became of an input.
+/// The result of an input.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    /// Whether it was taken.
+    /// Whether the input was accepted.
     pub(crate) accepted: bool,
-    /// What was answered: inputs with an answer of a new form are mutated further.
+    /// The answer. Inputs with a new kind of answer are mutated further.
     pub(crate) answer: String,
 }
 
@@ -71,7 +71,7 @@ impl Verdict {
     }
 }
 
-/// The target with this name, in its first state.
+/// The target with this name, in its initial state.
 pub(crate) fn make(name: &str) -> Result<Box<dyn Target>> {
     Ok(match name {
         "graphs" => Box::new(graphs::Graphs),
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::pool;
 
-    /// The committed corpus of each target holds inputs that failed once. Here all of it must pass.
+    /// The committed corpus of each target contains inputs that once failed. All of it must pass.
     #[track_caller]
     fn passes(name: &str) {
         let mut target = make(name).expect("the target is there");

@@ -1,4 +1,4 @@
-//! A run of any graph, played to its end with functions whose answers depend only on what they are given.
+//! Plays a run of any graph to its end, with functions whose results depend only on their input.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -19,9 +19,9 @@ use heddle_kernel::{
 };
 use serde_json::{Value, json};
 
-/// How many inputs a run is given at most. A run that goes on is taken as it is then.
+/// The maximum number of inputs to a run. A longer run is checked as it is then.
 const MAX_TURNS: u64 = 150;
-/// The state that runs begin with.
+/// The initial state of runs.
 const STATE: &str = r#"{"a": 1, "items": [1, 2, 3], "text": "some text", "score": 72, "tags": ["a", "b"],
     "doc": {"pages": 3, "by": {"name": "Ann"}}, "files": {"x": 1, "y": 2}, "findings": [], "none": null}"#;
 
@@ -31,7 +31,7 @@ struct World {
     seed: u64,
 }
 
-/// Plays a run, and says how it ended.
+/// Plays a run. Returns how it ended.
 pub(crate) fn to_the_end(graph: &Arc<Graph>, child: &Arc<Graph>, input: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
@@ -84,7 +84,7 @@ impl World {
             let Some(input) = self.input(run, turn, &mut now) else {
                 return;
             };
-            // A refusal is no event: the run stays as it was.
+            // A refusal adds no event: the run is unchanged.
             if let Ok(made) = decide(run, input, Timestamp(now)) {
                 journal.extend(made);
             }
@@ -94,7 +94,7 @@ impl World {
                     NodeAction::Call { .. } | NodeAction::Sleep(_) | NodeAction::Wait(_)
                 )
             };
-            // The items of maps, the steps of other graphs and what undoes a step have limits of their own.
+            // Items of maps, steps of nested graphs and compensations have limits of their own.
             if self
                 .graph
                 .nodes
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// What happens to the run at a turn; nothing where it waits for nothing that comes by itself.
+    /// The next input to the run. None if nothing is pending.
     fn input(&self, run: &Run, turn: u64, now: &mut i64) -> Option<Input> {
         let calls: Vec<(u64, u32)> = run
             .pending_work()
@@ -182,7 +182,7 @@ impl World {
         }))
     }
 
-    /// The run is the fold of its journal, which survives being stored as text, and its snapshot is the run.
+    /// Folding the journal, also after storing it as text, gives the run, and so does the snapshot.
     fn check(&self, run: &Run, journal: &[Arc<EventRecord>]) {
         let stored: Vec<EventRecord> = journal
             .iter()

@@ -1,4 +1,4 @@
-//! An engine over a store in memory and the real host, for the targets that need one.
+//! An engine over an in-memory store and the real host, for the targets that need one.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use heddle_runtime::{
 use heddle_store::MemoryJournal;
 use tokio::runtime::Runtime;
 
-/// What shows the same time for ever, so that what is imported twice is the same bytes.
+/// A clock that always shows the same time, so that repeated imports have the same bytes.
 pub(crate) struct StoppedClock;
 
 impl Clock for StoppedClock {
@@ -31,7 +31,7 @@ impl Clock for StoppedClock {
     }
 }
 
-/// A host that keeps what it compiles from one campaign to the next.
+/// A host with a compilation cache that persists between campaigns.
 pub(crate) fn host() -> Result<Host> {
     let cache = target_folder().join("fuzz/compiled");
     Ok(Host::new(HostSettings {
@@ -45,7 +45,7 @@ pub(crate) fn host() -> Result<Host> {
     })?)
 }
 
-/// Where what the workspace builds lies.
+/// The target folder of the workspace.
 fn target_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
 }
@@ -58,7 +58,7 @@ pub(crate) fn guest(name: &str) -> Result<Arc<[u8]>> {
     Ok(bytes.into())
 }
 
-/// The bytes of a component that is kept with the host's tests.
+/// The bytes of a component from the tests of the host.
 pub(crate) fn kept_guest(name: &str) -> Result<Arc<[u8]>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine/host/tests/guests");
     Ok(std::fs::read(folder.join(name))?.into())
@@ -91,16 +91,16 @@ pub(crate) fn engine(host: &Host, clock: Arc<dyn Clock>) -> Engine {
     Engine::new(ports, Settings::default())
 }
 
-/// An engine with a graph and runs of it that are known by placeholders in inputs.
+/// An engine with a graph and runs, which inputs refer to by placeholders.
 pub(crate) struct World {
     pub(crate) engine: Engine,
-    /// Each placeholder with what stands for it.
+    /// The placeholders with their values.
     names: Vec<(&'static str, String)>,
     /// A run that waits for a signal.
     pub(crate) waiting: RunId,
 }
 
-/// A graph whose runs end at once.
+/// A graph whose runs end immediately.
 const SHORT: &str = r#"{"name": "short", "nodes": {"route": {"uses": "contract/route", "config": "end"}}}"#;
 /// A graph whose runs wait.
 const LONG: &str = r#"{"name": "long", "nodes": {
@@ -142,7 +142,7 @@ impl World {
         })
     }
 
-    /// A text with what its placeholders stand for.
+    /// Replaces the placeholders in a text.
     pub(crate) fn filled(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if text.contains('@') {
@@ -170,7 +170,7 @@ impl Finished for RunId {
     }
 }
 
-/// Whether a text is JSON that the engine admits.
+/// Whether a text is JSON that the engine accepts.
 pub(crate) fn is_json(text: &str) -> bool {
     object::admit(text).is_ok()
 }

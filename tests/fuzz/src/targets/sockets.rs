@@ -1,15 +1,14 @@
-//! What a client sends on a WebSocket, from the handshake on.
+//! The bytes of a WebSocket client, from the handshake on.
 //!
-//! An input is the address in its first line, further headers in lines of their own, an empty line, and the bytes that the
-//! client sends after the handshake. The server answers in the forms of HTTP and of RFC 6455: its frames are not masked,
-//! its messages are events that are described, its close codes are those of the docs. Another socket and plain requests of
-//! other connections are answered meanwhile.
+//! An input is the path in its first line, additional headers in lines of their own, an empty line, and the bytes after
+//! the handshake. The server follows HTTP and RFC 6455: its frames are not masked, its messages are described events,
+//! and its close codes are documented. Another socket and plain requests on other connections are served meanwhile.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use anyhow::{Context, Result};
 use heddle_server::ServerSettings;
-use heddle_tests::described::Description;
+use heddle_tests::openapi::OpenApi;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,13 +24,13 @@ use crate::{
     random::Random,
 };
 
-/// How long anything may take.
+/// The time limit of every operation.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After so many cases the other connections are looked at.
+/// The number of cases after which the other connections are checked.
 const LOOK: u64 = 16;
-/// The close codes that may be sent (RFC 6455, 7.4): a server answers a close with the code that it got.
+/// The close codes that may be sent (RFC 6455, 7.4): a server echoes the code of the client.
 const CLOSE_CODES: [RangeInclusive<u16>; 3] = [1000..=1003, 1007..=1014, 3000..=4999];
-/// The longest input in bytes.
+/// The maximum size of an input in bytes.
 const MAX_INPUT: usize = 32 << 10;
 
 const TEXT: u8 = 1;
@@ -42,9 +41,9 @@ const PONG: u8 = 10;
 pub(crate) struct Sockets {
     runtime: Runtime,
     world: served::World,
-    description: Description,
+    openapi: OpenApi,
     address: SocketAddr,
-    /// A socket that watches a run all the time.
+    /// A socket that watches a run during all cases.
     other: TcpStream,
     cases: u64,
 }
@@ -52,7 +51,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) fn new() -> Result<Self> {
         let (runtime, host) = (served::runtime()?, served::host()?);
-        let description = serde_json::from_str(&heddle_server::openapi())?;
+        let openapi = serde_json::from_str(&heddle_server::openapi())?;
         let (world, address, other) = runtime.block_on(async {
             served::register(&host, served::guest("fixtures/contract")?, "contract").await?;
             let world = served::World::new(&host).await?;
@@ -73,7 +72,7 @@ impl Sockets {
         Ok(Self {
             runtime,
             world,
-            description: Description::new(description),
+            openapi: OpenApi::new(openapi),
             address,
             other,
             cases: 0,
@@ -99,7 +98,7 @@ impl Target for Sockets {
             4 => sent = frames(random),
             _ => {
                 let mut more = frames(random);
-                if random.once_in(2) {
+                if random.one_in(2) {
                     more.extend_from_slice(&sent);
                     sent = more;
                 } else {
@@ -130,11 +129,11 @@ impl Target for Sockets {
             let seen = self.runtime.block_on(look(address, &mut self.other));
             seen.expect("the other connections are answered");
         }
-        check(&self.description, &answer)
+        check(&self.openapi, &answer)
     }
 }
 
-/// The head of an input, and what is sent after it.
+/// The head of an input, and the bytes after it.
 fn split(input: &[u8]) -> (&[u8], &[u8]) {
     match input.windows(2).position(|pair| pair == b"\n\n") {
         Some(at) => (&input[..at], &input[at + 2..]),
@@ -142,7 +141,7 @@ fn split(input: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The request that asks for a WebSocket. Headers of the input replace those of the same name.
+/// The handshake request. Headers of the input replace those of the same name.
 fn handshake(path: &str, headers: &str) -> String {
     let mut request = format!("GET {path} HTTP/1.1\r\n");
     for (name, value) in [
@@ -163,14 +162,14 @@ fn handshake(path: &str, headers: &str) -> String {
     request + "\r\n"
 }
 
-/// Sends everything, and reads until the server is done. A connection that the server cuts off is an end, too.
+/// Sends everything and reads until the server is done or closes the connection.
 async fn converse(address: SocketAddr, request: Vec<u8>, sent: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let talk = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&request).await?;
         stream.write_all(sent).await?;
-        // The head first: a client that closes at once is not answered at all.
+        // The head first: a client that disconnects immediately gets no response.
         while find(&answer, b"\r\n\r\n").is_none() && stream.read_buf(&mut answer).await? > 0 {}
         stream.shutdown().await?;
         stream.read_to_end(&mut answer).await
@@ -186,7 +185,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|part| part == what)
 }
 
-/// Pings the other socket, and asks for the server's health.
+/// Pings the other socket and checks the server's health.
 async fn look(address: SocketAddr, other: &mut TcpStream) -> Result<()> {
     timeout(PATIENCE, async {
         let token = b"still there?";
@@ -212,7 +211,7 @@ async fn look(address: SocketAddr, other: &mut TcpStream) -> Result<()> {
     .context("nothing came")?
 }
 
-fn check(description: &Description, answer: &[u8]) -> Verdict {
+fn check(openapi: &OpenApi, answer: &[u8]) -> Verdict {
     let Some(end) = find(answer, b"\r\n\r\n") else {
         return Verdict::refused("no answer");
     };
@@ -229,7 +228,7 @@ fn check(description: &Description, answer: &[u8]) -> Verdict {
         match opcode {
             TEXT => {
                 let event: Value = serde_json::from_slice(payload).expect("a message is JSON");
-                description.check_event(&event);
+                openapi.check_event(&event);
                 kinds += event["type"].as_str().unwrap_or("?");
             }
             CLOSE => {
@@ -250,7 +249,7 @@ fn check(description: &Description, answer: &[u8]) -> Verdict {
     Verdict::accepted(kinds)
 }
 
-/// The first frame that a server sent, whole: its opcode, its payload, and what comes after it.
+/// The first complete frame of the server: opcode, payload, and the remaining bytes.
 fn server_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
     assert_eq!(
@@ -304,7 +303,7 @@ fn frame(opcode: u8, fin: bool, payload: &[u8], masked: bool) -> Vec<u8> {
     bytes
 }
 
-/// Frames of which most are right.
+/// Frames, most of them valid.
 fn frames(random: &mut Random) -> Vec<u8> {
     let mut all = Vec::new();
     for _ in 0..random.below(1..8) {
@@ -327,13 +326,13 @@ fn frames(random: &mut Random) -> Vec<u8> {
             0 => (0..len).map(|_| random.byte()).collect(),
             _ => vec![b'x'; len],
         };
-        if opcode == CLOSE && random.once_in(2) {
+        if opcode == CLOSE && random.one_in(2) {
             let code = *random.of(&[1000, 1001, 1005, 1006, 1015, 3000, 4999, 0, 999, 65_535_u16]);
             payload.splice(..payload.len().min(2), code.to_be_bytes());
         }
-        let mut one = frame(opcode, !random.once_in(5), &payload, !random.once_in(12));
-        if random.once_in(10) && one.len() > 1 {
-            // A length that is a lie.
+        let mut one = frame(opcode, !random.one_in(5), &payload, !random.one_in(12));
+        if random.one_in(10) && one.len() > 1 {
+            // A wrong length.
             one[1] = random.byte();
         }
         all.extend_from_slice(&one);

@@ -1,8 +1,8 @@
-//! Plain values: JSON that becomes values of WIT types and JSON again.
+//! Values of plain components: JSON that becomes values of WIT types and JSON again.
 //!
-//! An input is `{"function": NAME, "input": {…}}` for a component with every type that WIT has. Functions that give back
-//! what they are given give back the same value; the answer as the next input gives the same answer, byte for byte. An
-//! input that does not fit is refused with a pointer.
+//! An input is `{"function": NAME, "input": {…}}` for a component with every WIT type. Functions that return their
+//! argument return the same value; their result as the next input gives the same result, byte for byte. Invalid input
+//! is refused with a pointer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use crate::{
     random::Random,
 };
 
-/// Functions that give back their argument, with its name.
+/// The functions that return their argument, with the name of the argument.
 const IDENTITY: [(&str, &str); 4] = [
     ("shapes.echo", "value"),
     ("shapes.maybe", "value"),
     ("shapes.thrice", "value"),
     ("shapes.listed", "values"),
 ];
-/// A function that never ends: the time that it takes is another test's matter.
+/// A function that never ends. Another test covers time limits.
 const ENDLESS: &str = "shapes.spin";
 
 pub(crate) struct Values {
@@ -110,8 +110,8 @@ fn read(input: &[u8]) -> Option<(String, Json)> {
     Some((function, object.get("input")?.clone()))
 }
 
-/// Whether a value is what was given, as far as a type can keep it: numbers as near as their type has them, what was
-/// left out as null, and flags in whatever order.
+/// Whether a value equals the input as far as the type can represent it: nearest numbers, null for absent values, flags
+/// in any order.
 fn same(given: &Value, got: &Value) -> bool {
     match (given, got) {
         (Value::Number(_), Value::Number(_)) => {
@@ -138,12 +138,12 @@ fn same(given: &Value, got: &Value) -> bool {
     }
 }
 
-/// The signs of a JSON text without its words and numbers, as far as they tell its form.
+/// The punctuation of a JSON text, which shows its form.
 fn shape_of(text: &str) -> String {
     text.chars().filter(|c| "{}[]:n".contains(*c)).take(60).collect()
 }
 
-/// Takes what nobody wants to hear.
+/// Discards log lines and chunks.
 struct Silent;
 
 impl Sink for Silent {

@@ -1,5 +1,5 @@
-//! Every answer that a test sees is checked against the server's own description, `/openapi.json`: its status and its
-//! type are described, and its body has the form that is described.
+//! Checks every response that a test receives against the server's own description, `/openapi.json`: its status and
+//! content type must be described, and its body must match the schema.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,18 +9,18 @@ use std::{
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
-use crate::Answer;
+use crate::Response;
 
-/// A description, and what was seen of it.
-pub struct Description {
+/// An OpenAPI document, and the responses that were checked against it.
+pub struct OpenApi {
     document: Value,
-    /// The validators that were made so far, by the schema's text.
+    /// Compiled validators by the text of their schema.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
     seen: Mutex<BTreeSet<(String, String)>>,
 }
 
-impl Description {
-    /// What `/openapi.json` says.
+impl OpenApi {
+    /// Takes the content of `/openapi.json`.
     pub fn new(document: Value) -> Self {
         Self {
             document,
@@ -29,12 +29,12 @@ impl Description {
         }
     }
 
-    /// The description as JSON.
+    /// The document as JSON.
     pub fn document(&self) -> &Value {
         &self.document
     }
 
-    /// The operations and the statuses of the answers that were checked: `("start_run", "202")`.
+    /// The operations and statuses of the checked responses: `("start_run", "202")`.
     pub fn seen(&self) -> BTreeSet<(String, String)> {
         self.seen.lock().unwrap().clone()
     }
@@ -46,8 +46,8 @@ impl Description {
         operations.filter_map(|(_, operation)| Some((operation["operationId"].as_str()?, operation)))
     }
 
-    /// Checks an answer. One at an address that is not described is left alone.
-    pub fn check(&self, method: &str, path: &str, answer: &Answer) {
+    /// Checks a response. Paths that the document does not describe are ignored.
+    pub fn check_response(&self, method: &str, path: &str, answer: &Response) {
         let Some((template, operations)) = self.path(path) else {
             return;
         };
@@ -69,7 +69,7 @@ impl Description {
         }
     }
 
-    /// Checks what a socket of a run or its event stream sent.
+    /// Checks an event of a WebSocket or an event stream.
     pub fn check_event(&self, event: &Value) {
         let name = match event["type"].as_str() {
             Some("chunk") => "Chunk",
@@ -79,7 +79,7 @@ impl Description {
         self.check_value(&json!({"$ref": format!("#/components/schemas/{name}")}), event);
     }
 
-    fn check_content(&self, content: &Map<String, Value>, answer: &Answer) {
+    fn check_content(&self, content: &Map<String, Value>, answer: &Response) {
         let kind = answer.content_type.split(';').next().unwrap_or_default();
         let described = content.get(kind);
         let described = described.unwrap_or_else(|| panic!("the type {kind} is not described: {answer:?}"));
@@ -89,13 +89,13 @@ impl Description {
         if kind == "text/event-stream" {
             let data = answer.text.lines().filter_map(|line| line.strip_prefix("data:"));
             let events = data.map(|data| serde_json::from_str::<Value>(data).expect("an event is JSON"));
-            // The last one says that the run is over, and is no event of it.
+            // The last message reports the end of the run and is not an event.
             let events = events.filter(|event| event.get("type").is_some());
             events.for_each(|event| self.check_event(&event));
         }
     }
 
-    fn check_body(&self, schema: &Value, answer: &Answer) {
+    fn check_body(&self, schema: &Value, answer: &Response) {
         self.check_value(schema, &answer.json());
     }
 
@@ -122,7 +122,7 @@ impl Description {
         made.clone()
     }
 
-    /// What a reference in the description leads to; else the value itself.
+    /// Resolves a `$ref`. Returns other values unchanged.
     fn resolved<'d>(&'d self, described: &'d Value) -> &'d Value {
         match described["$ref"].as_str() {
             Some(to) => self
@@ -133,7 +133,7 @@ impl Description {
         }
     }
 
-    /// The described path that an address is at, of which the one with the fewest parameters counts.
+    /// The described path of an address. If several match, the one with the fewest parameters.
     fn path(&self, address: &str) -> Option<(&str, &Map<String, Value>)> {
         let address = address.split('?').next().unwrap_or_default();
         let fits = |template: &str| {
