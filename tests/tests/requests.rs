@@ -57,11 +57,11 @@ fn proxy(server: &Server) -> Stub {
         Some(_) if request.header("authorization") != Some("Bearer open-sesame") => {
             Reply::new(401, "text/html", "<html>")
         }
-        Some(path) => passed_on(request, &format!("{behind}{path}")),
+        Some(path) => forward(request, &format!("{behind}{path}")),
     })
 }
 
-fn passed_on(request: &Request, url: &str) -> Reply {
+fn forward(request: &Request, url: &str) -> Reply {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .build()

@@ -185,7 +185,7 @@ fn a_function_without_grants_is_confined_and_repeats_bit_for_bit() {
 }
 
 /// The attacks. Each would take over the machine without limits.
-fn crowd(silent: &str) -> Vec<(&'static str, Value, &'static str)> {
+fn attacks(silent: &str) -> Vec<(&'static str, Value, &'static str)> {
     let call = |tool: &str, input: Value| json!({"tool": tool, "input": input});
     vec![
         ("hostile/spin", json!(null), "timeout"),
@@ -240,7 +240,7 @@ fn other_clients_are_served_during_all_attacks() {
     config.arguments.extend(arguments.map(str::to_owned));
     let server = Server::start_with_config(config);
     let good = server.create_file("plugins/bench/w1.json");
-    let crowd: Vec<(String, &str, &str)> = crowd(&format!("{silent_at}/"))
+    let attacks: Vec<(String, &str, &str)> = attacks(&format!("{silent_at}/"))
         .into_iter()
         .map(|(uses, config, code)| {
             let graph = server.create(&json!({"nodes": {"bad": {"uses": uses, "config": config}}}));
@@ -251,7 +251,7 @@ fn other_clients_are_served_during_all_attacks() {
     // Attacks that end immediately are repeated while the others are timed.
     let calm = std::sync::atomic::AtomicBool::new(false);
     let during = std::thread::scope(|scope| {
-        let raging: Vec<_> = crowd
+        let raging: Vec<_> = attacks
             .iter()
             .map(|(graph, uses, code)| {
                 let (server, calm) = (&server, &calm);

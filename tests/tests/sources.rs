@@ -14,12 +14,12 @@ use heddle_tests::{
 use serde_json::{Value, json};
 
 /// A server, and a folder in which commands run.
-struct Desk {
+struct Workspace {
     server: Server,
     environment: Vec<(&'static str, String)>,
 }
 
-impl Desk {
+impl Workspace {
     fn new() -> Self {
         let server = Server::start();
         // No credentials of the user who runs the tests.
@@ -55,7 +55,7 @@ impl Desk {
     }
 
     /// The stderr of a command with invalid arguments.
-    fn misused(&self, arguments: &[&str]) -> String {
+    fn usage_error(&self, arguments: &[&str]) -> String {
         self.fails(arguments, 2)
     }
 
@@ -100,16 +100,16 @@ fn digest(pushed: &str) -> &str {
 
 #[test]
 fn files_and_folders_are_added_even_if_one_is_refused() {
-    let desk = Desk::new();
-    desk.write("many/a.wasm", "one@1.0.0");
-    desk.write("many/b.wasm", "two@2.0.0");
-    let third = desk.write("third.wasm", "three@3.0.0");
+    let workspace = Workspace::new();
+    workspace.write("many/a.wasm", "one@1.0.0");
+    workspace.write("many/b.wasm", "two@2.0.0");
+    let third = workspace.write("third.wasm", "three@3.0.0");
     assert_eq!(
-        desk.ok(&["plugin", "add", "many", &third]),
+        workspace.ok(&["plugin", "add", "many", &third]),
         "one@1.0.0\ntwo@2.0.0\nthree@3.0.0\n"
     );
-    std::fs::write(desk.file("many/aa.wasm"), "(component)").unwrap();
-    let printed = desk.refused(&["plugin", "add", "many", "nowhere.wasm"]);
+    std::fs::write(workspace.file("many/aa.wasm"), "(component)").unwrap();
+    let printed = workspace.refused(&["plugin", "add", "many", "nowhere.wasm"]);
     assert!(
         printed.contains("many/aa.wasm: this is WebAssembly text"),
         "{printed}"
@@ -118,19 +118,21 @@ fn files_and_folders_are_added_even_if_one_is_refused() {
         printed.contains("nowhere.wasm: cannot read") && printed.contains("2 of 4"),
         "{printed}"
     );
-    let printed = desk.misused(&["plugin", "add", "many", "--name", "x"]);
+    let printed = workspace.usage_error(&["plugin", "add", "many", "--name", "x"]);
     assert!(printed.contains("--name x is for one plugin"), "{printed}");
-    std::fs::create_dir(desk.file("empty")).unwrap();
+    std::fs::create_dir(workspace.file("empty")).unwrap();
     assert!(
-        desk.refused(&["plugin", "add", "empty"])
+        workspace
+            .refused(&["plugin", "add", "empty"])
             .contains("no .wasm file")
     );
     assert!(
-        desk.misused(&["plugin", "add", "https://example.org/a.wasm"])
+        workspace
+            .usage_error(&["plugin", "add", "https://example.org/a.wasm"])
             .contains("download it first")
     );
     // Adding a plugin prints its requested permissions and its grants.
-    let printed = desk.run(&["plugin", "add", &third]).stderr;
+    let printed = workspace.run(&["plugin", "add", &third]).stderr;
     let printed = String::from_utf8(printed).unwrap();
     assert!(
         printed.contains("asks for") && printed.contains("granted   nothing"),
@@ -140,20 +142,20 @@ fn files_and_folders_are_added_even_if_one_is_refused() {
 
 #[test]
 fn a_component_is_pushed_pulled_and_pinned() {
-    let (registry, desk) = (Registry::start(), Desk::new());
+    let (registry, workspace) = (Registry::start(), Workspace::new());
     let tag = registry.reference("tools/shop:1");
-    let file = desk.write("shop.wasm", "shop@1.0.0");
-    let first = desk.ok(&["plugin", "push", &file, &tag]);
+    let file = workspace.write("shop.wasm", "shop@1.0.0");
+    let first = workspace.ok(&["plugin", "push", &file, &tag]);
     assert_eq!(
         first,
-        desk.ok(&["plugin", "push", &file, &tag]),
+        workspace.ok(&["plugin", "push", &file, &tag]),
         "the same is the same"
     );
 
-    assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
-    let pins = desk.lock();
+    assert_eq!(workspace.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
+    let pins = workspace.lock();
     let pin = &pins["plugins"][0];
-    let plugin = desk.server.get("/v1/plugins/shop/1.0.0").ok();
+    let plugin = workspace.server.get("/v1/plugins/shop/1.0.0").ok();
     let expected = json!({
         "reference": tag,
         "manifest": digest(&first),
@@ -161,57 +163,57 @@ fn a_component_is_pushed_pulled_and_pinned() {
         "plugin": "shop@1.0.0",
     });
     assert_eq!(*pin, expected);
-    let graph = desk
+    let graph = workspace
         .server
         .create(&json!({"nodes": {"t": {"uses": "shop/as-given"}}}));
-    assert_eq!(desk.server.run(&graph, &json!({}))["status"], "finished");
+    assert_eq!(workspace.server.run(&graph, &json!({}))["status"], "finished");
 
     // The tag moves; the pinned digest stays until an explicit update.
-    let newer = desk.write("shop.wasm", "shop@1.1.0");
-    let second = desk.ok(&["plugin", "push", &newer, &tag]);
-    let again = desk.run(&["plugin", "add", &tag]);
+    let newer = workspace.write("shop.wasm", "shop@1.1.0");
+    let second = workspace.ok(&["plugin", "push", &newer, &tag]);
+    let again = workspace.run(&["plugin", "add", &tag]);
     assert_eq!(String::from_utf8_lossy(&again.stdout), "shop@1.0.0\n");
     let printed = String::from_utf8_lossy(&again.stderr);
     assert!(
         printed.contains(&format!("was moved to {}", digest(&second))) && printed.contains("--update"),
         "{printed}"
     );
-    assert_eq!(desk.lock(), pins);
-    assert_eq!(desk.ok(&["plugin", "add", &tag, "--update"]), "shop@1.1.0\n");
-    assert_eq!(desk.lock()["plugins"][0]["manifest"], digest(&second));
+    assert_eq!(workspace.lock(), pins);
+    assert_eq!(workspace.ok(&["plugin", "add", &tag, "--update"]), "shop@1.1.0\n");
+    assert_eq!(workspace.lock()["plugins"][0]["manifest"], digest(&second));
 
     // By digest, with another lock file.
     let exact = first.trim();
     assert_eq!(
-        desk.ok(&["plugin", "add", exact, "--lock", "other.lock"]),
+        workspace.ok(&["plugin", "add", exact, "--lock", "other.lock"]),
         "shop@1.0.0\n"
     );
 }
 
 #[test]
 fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
-    let (registry, desk) = (Registry::start(), Desk::new());
-    let printed = desk.refused(&["plugin", "add", "--locked"]);
+    let (registry, workspace) = (Registry::start(), Workspace::new());
+    let printed = workspace.refused(&["plugin", "add", "--locked"]);
     assert!(printed.contains("heddle.lock pins nothing"), "{printed}");
     let (one, two) = (registry.reference("one:latest"), registry.reference("two:latest"));
-    let file = desk.write("one.wasm", "one@1.0.0");
-    desk.ok(&["plugin", "push", &file, &one]);
+    let file = workspace.write("one.wasm", "one@1.0.0");
+    workspace.ok(&["plugin", "push", &file, &one]);
     let nameless = component("fixtures/raw-tool").display().to_string();
-    desk.ok(&["plugin", "push", &nameless, &two]);
-    desk.ok(&["plugin", "add", &two, "--name", "given"]);
-    desk.ok(&["plugin", "add", &one]);
+    workspace.ok(&["plugin", "push", &nameless, &two]);
+    workspace.ok(&["plugin", "add", &two, "--name", "given"]);
+    workspace.ok(&["plugin", "add", &one]);
     // Both tags move in the meantime.
-    let moved = desk.write("one.wasm", "one@9.0.0");
-    desk.ok(&["plugin", "push", &moved, &one]);
-    desk.ok(&["plugin", "push", &moved, &two]);
+    let moved = workspace.write("one.wasm", "one@9.0.0");
+    workspace.ok(&["plugin", "push", &moved, &one]);
+    workspace.ok(&["plugin", "push", &moved, &two]);
 
-    let other = Desk::new();
-    std::fs::copy(desk.file("heddle.lock"), other.file("heddle.lock")).unwrap();
+    let other = Workspace::new();
+    std::fs::copy(workspace.file("heddle.lock"), other.file("heddle.lock")).unwrap();
     assert_eq!(
         other.ok(&["plugin", "add", "--locked"]),
         "one@1.0.0\ngiven@0.0.0\n"
     );
-    assert_eq!(other.lock(), desk.lock());
+    assert_eq!(other.lock(), workspace.lock());
     let printed = other.run(&["plugin", "add", "--locked", "--update"]);
     assert_eq!(
         printed.status.code(),
@@ -222,10 +224,10 @@ fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
 
 #[test]
 fn content_changed_in_the_registry_is_refused() {
-    let (registry, desk) = (Registry::start(), Desk::new());
+    let (registry, workspace) = (Registry::start(), Workspace::new());
     let tag = registry.reference("tools/shop:1");
-    let file = desk.write("shop.wasm", "shop@1.0.0");
-    let pushed = desk.ok(&["plugin", "push", &file, &tag]);
+    let file = workspace.write("shop.wasm", "shop@1.0.0");
+    let pushed = workspace.ok(&["plugin", "push", &file, &tag]);
     let manifest = registry.file(digest(&pushed));
     let written: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
     assert_eq!(written["layers"][0]["mediaType"], "application/wasm");
@@ -249,7 +251,7 @@ fn content_changed_in_the_registry_is_refused() {
         (&whole[..whole.len() - 1], "has the digest sha256:"),
     ] {
         std::fs::write(&blob, tampered).unwrap();
-        let refused = desk.refused(&["plugin", "add", &tag]);
+        let refused = workspace.refused(&["plugin", "add", &tag]);
         assert!(
             refused.contains(printed)
                 && refused.contains(layer)
@@ -260,47 +262,52 @@ fn content_changed_in_the_registry_is_refused() {
     std::fs::write(&blob, &whole).unwrap();
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replace("1.0.0", "1.0.1")).unwrap();
-    let refused = desk.refused(&["plugin", "add", pushed.trim()]);
+    let refused = workspace.refused(&["plugin", "add", pushed.trim()]);
     assert!(refused.contains(&registry.address), "{refused}");
-    desk.server.get("/v1/plugins/shop").problem(404);
+    workspace.server.get("/v1/plugins/shop").problem(404);
     assert!(
-        !desk.file("heddle.lock").exists(),
+        !workspace.file("heddle.lock").exists(),
         "what was refused is not pinned"
     );
 }
 
 #[test]
 fn a_registry_with_users_requires_credentials() {
-    let (registry, mut desk) = (Registry::start_with_users(), Desk::new());
+    let (registry, mut workspace) = (Registry::start_with_users(), Workspace::new());
     let tag = registry.reference("shop:1");
-    let file = desk.write("shop.wasm", "shop@1.0.0");
-    desk.environment.push(("HEDDLE_OCI_USER", "heddle".to_owned()));
-    assert!(desk.refused(&["plugin", "add", &tag]).contains("one is set"));
-    desk.environment
+    let file = workspace.write("shop.wasm", "shop@1.0.0");
+    workspace
+        .environment
+        .push(("HEDDLE_OCI_USER", "heddle".to_owned()));
+    assert!(workspace.refused(&["plugin", "add", &tag]).contains("one is set"));
+    workspace
+        .environment
         .push(("HEDDLE_OCI_PASSWORD", "guessed".to_owned()));
-    let refused = desk.refused(&["plugin", "push", &file, &tag]);
+    let refused = workspace.refused(&["plugin", "push", &file, &tag]);
     assert!(
         refused.contains(&format!("HEDDLE_OCI_REGISTRY={}", registry.address)),
         "{refused}"
     );
-    desk.environment
+    workspace
+        .environment
         .push(("HEDDLE_OCI_REGISTRY", registry.address.clone()));
-    let refused = desk.refused(&["plugin", "push", &file, &tag]);
+    let refused = workspace.refused(&["plugin", "push", &file, &tag]);
     assert!(
         refused.contains("the user `heddle`") && !refused.contains("guessed"),
         "{refused}"
     );
-    desk.environment
+    workspace
+        .environment
         .push(("HEDDLE_OCI_PASSWORD", "secret".to_owned()));
-    desk.ok(&["plugin", "push", &file, &tag]);
-    assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
+    workspace.ok(&["plugin", "push", &file, &tag]);
+    assert_eq!(workspace.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
 
     // The file of `docker login` works too; this is base64 of heddle:secret.
-    desk.environment.retain(|(name, _)| *name == "DOCKER_CONFIG");
+    workspace.environment.retain(|(name, _)| *name == "DOCKER_CONFIG");
     let config = json!({"auths": {&registry.address: {"auth": "aGVkZGxlOnNlY3JldA=="}}});
-    std::fs::create_dir(desk.file("docker")).unwrap();
-    std::fs::write(desk.file("docker/config.json"), config.to_string()).unwrap();
-    assert_eq!(desk.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
+    std::fs::create_dir(workspace.file("docker")).unwrap();
+    std::fs::write(workspace.file("docker/config.json"), config.to_string()).unwrap();
+    assert_eq!(workspace.ok(&["plugin", "add", &tag]), "shop@1.0.0\n");
 }
 
 /// A registry with scripted responses.
@@ -323,16 +330,16 @@ impl Fake {
 }
 
 /// Credentials `heddle:secret` for these registries.
-fn desk_for(registries: &str) -> Desk {
-    let mut desk = Desk::new();
+fn workspace_with(registries: &str) -> Workspace {
+    let mut workspace = Workspace::new();
     for (name, value) in [
         ("HEDDLE_OCI_USER", "heddle"),
         ("HEDDLE_OCI_PASSWORD", "secret"),
         ("HEDDLE_OCI_REGISTRY", registries),
     ] {
-        desk.environment.push((name, value.to_owned()));
+        workspace.environment.push((name, value.to_owned()));
     }
-    desk
+    workspace
 }
 
 fn challenge(realm: &str) -> Reply {
@@ -345,8 +352,8 @@ fn credentials_go_to_no_other_registry() {
     let other = Fake(Stub::start(|_| {
         Reply::new(401, "text/plain", "").with("www-authenticate", "Basic realm=x")
     }));
-    let desk = desk_for("registry.example.org");
-    let refused = desk.refused(&["plugin", "add", &other.reference()]);
+    let workspace = workspace_with("registry.example.org");
+    let refused = workspace.refused(&["plugin", "add", &other.reference()]);
     assert!(refused.contains("HEDDLE_OCI_REGISTRY"), "{refused}");
     assert!(!refused.contains("secret"), "{refused}");
     assert_eq!(other.credentials(), [""; 0]);
@@ -363,13 +370,13 @@ fn credentials_go_over_plain_http_to_nobody() {
     let tokens = Fake(Stub::start(|_| Reply::json(&json!({"token": "t"}))));
     let realm = format!("http://{}/token", tokens.0.address);
     for registry in [asks(String::new()), asks(realm.clone())] {
-        let desk = desk_for(&registry.0.address.to_string());
+        let workspace = workspace_with(&registry.0.address.to_string());
         for arguments in [
             &["plugin", "add", "--plain-http", &registry.reference()][..],
             // The registry is on this machine, but with credentials TLS is used.
             &["plugin", "add", &registry.reference()],
         ] {
-            let refused = desk.refused(arguments);
+            let refused = workspace.refused(arguments);
             assert!(!refused.contains("secret"), "{refused}");
         }
         assert_eq!(registry.credentials(), [""; 0]);
@@ -379,8 +386,8 @@ fn credentials_go_over_plain_http_to_nobody() {
         let realm = realm.clone();
         move |_| challenge(&realm)
     }));
-    let desk = desk_for(&named.0.address.to_string());
-    let refused = desk.refused(&["plugin", "add", &named.reference()]);
+    let workspace = workspace_with(&named.0.address.to_string());
+    let refused = workspace.refused(&["plugin", "add", &named.reference()]);
     assert!(refused.contains("not reached over TLS"), "{refused}");
     assert_eq!((named.credentials(), tokens.credentials()), (vec![], vec![]));
 }
@@ -391,14 +398,14 @@ fn credentials_go_to_another_server_of_tokens_only_where_it_is_listed() {
     let realm = format!("https://{}/token", tokens.0.address);
     let registry = Fake(Stub::start_tls(move |_| challenge(&realm)));
     let address = registry.0.address.to_string();
-    let refused = desk_for(&address).refused(&["plugin", "add", &registry.reference()]);
+    let refused = workspace_with(&address).refused(&["plugin", "add", &registry.reference()]);
     let listed = format!("{address},{}", tokens.0.address);
     assert!(
         refused.contains(&format!("HEDDLE_OCI_REGISTRY={listed}")),
         "{refused}"
     );
     assert_eq!(tokens.credentials(), [""; 0]);
-    desk_for(&listed).refused(&["plugin", "add", &registry.reference()]);
+    workspace_with(&listed).refused(&["plugin", "add", &registry.reference()]);
     let [token] = &tokens.credentials()[..] else {
         panic!("{:?}", tokens.credentials())
     };
@@ -423,10 +430,10 @@ fn credentials_follow_no_redirect_and_no_upload_to_another_host() {
             _ => Reply::new(307, "text/plain", "").with("location", &elsewhere),
         }
     }));
-    let desk = desk_for(&registry.0.address.to_string());
-    desk.refused(&["plugin", "add", &registry.reference()]);
-    let file = desk.write("shop.wasm", "shop@1.0.0");
-    desk.run(&["plugin", "push", &file, &registry.reference()]);
+    let workspace = workspace_with(&registry.0.address.to_string());
+    workspace.refused(&["plugin", "add", &registry.reference()]);
+    let file = workspace.write("shop.wasm", "shop@1.0.0");
+    workspace.run(&["plugin", "push", &file, &registry.reference()]);
     assert!(
         !registry.credentials().is_empty(),
         "the registry itself got the credentials"
@@ -441,40 +448,40 @@ fn credentials_follow_no_redirect_and_no_upload_to_another_host() {
 
 #[test]
 fn an_unavailable_registry_item_is_reported_with_the_reason() {
-    let (registry, desk) = (Registry::start(), Desk::new());
+    let (registry, workspace) = (Registry::start(), Workspace::new());
     let nothing = registry.reference("nothing:1");
-    let refused = desk.refused(&["plugin", "add", &nothing]);
+    let refused = workspace.refused(&["plugin", "add", &nothing]);
     assert!(refused.contains(&format!("there is no {nothing}")), "{refused}");
-    let refused = desk.refused(&["plugin", "add", "oci://127.0.0.1:1/shop:1"]);
+    let refused = workspace.refused(&["plugin", "add", "oci://127.0.0.1:1/shop:1"]);
     assert!(
         refused.contains("no answer from 127.0.0.1:1") && refused.contains("refused"),
         "{refused}"
     );
-    let refused = desk.misused(&["plugin", "add", "oci://shop:1"]);
+    let refused = workspace.usage_error(&["plugin", "add", "oci://shop:1"]);
     assert!(refused.contains("names no registry"), "{refused}");
     // A registry on another machine is contacted over TLS by default; this one has none.
     let far = nothing.replace("127.0.0.1", "127.0.0.1.nip.invalid");
-    let refused = desk.refused(&["plugin", "add", &far]);
+    let refused = workspace.refused(&["plugin", "add", &far]);
     assert!(refused.contains("--plain-http"), "{refused}");
-    let text = desk.file("text.wasm").display().to_string();
+    let text = workspace.file("text.wasm").display().to_string();
     std::fs::write(&text, "no component").unwrap();
-    let refused = desk.refused(&["plugin", "push", &text, &nothing]);
+    let refused = workspace.refused(&["plugin", "push", &text, &nothing]);
     assert!(
         refused.contains("text.wasm: this is not WebAssembly"),
         "{refused}"
     );
-    let file = desk.write("shop.wasm", "shop@1.0.0");
-    let pushed = desk.ok(&["plugin", "push", &file, &registry.reference("shop:1")]);
-    let refused = desk.misused(&["plugin", "push", &file, pushed.trim()]);
+    let file = workspace.write("shop.wasm", "shop@1.0.0");
+    let pushed = workspace.ok(&["plugin", "push", &file, &registry.reference("shop:1")]);
+    let refused = workspace.usage_error(&["plugin", "push", &file, pushed.trim()]);
     assert!(refused.contains("name a tag"), "{refused}");
 }
 
 #[test]
 fn a_plugin_is_inspected_before_and_after_it_is_added() {
-    let desk = Desk::new();
-    let nameless = desk.file("nameless.wasm").display().to_string();
+    let workspace = Workspace::new();
+    let nameless = workspace.file("nameless.wasm").display().to_string();
     std::fs::copy(component("fixtures/raw-tool"), &nameless).unwrap();
-    let screen = desk.ok(&["plugin", "inspect", &nameless]);
+    let screen = workspace.ok(&["plugin", "inspect", &nameless]);
     for printed in [
         "nameless@0.0.0  a file, not registered by this",
         "granted   nothing",
@@ -484,35 +491,39 @@ fn a_plugin_is_inspected_before_and_after_it_is_added() {
         assert!(screen.contains(printed), "`{printed}` is not in\n{screen}");
     }
     assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
-    desk.server.get("/v1/plugins/nameless").problem(404);
+    workspace.server.get("/v1/plugins/nameless").problem(404);
 
-    assert_eq!(desk.ok(&["plugin", "add", &nameless]), "nameless@0.0.0\n");
-    let plugin: Value = serde_json::from_str(&desk.ok(&["plugin", "inspect", "nameless", "--json"])).unwrap();
-    assert_eq!(plugin, desk.server.get("/v1/plugins/nameless/0.0.0").ok());
-    let file = desk.write("newer.wasm", "nameless@1.0.0");
-    desk.ok(&["plugin", "add", &file]);
-    let screen = desk.ok(&["plugin", "inspect", "nameless"]);
+    assert_eq!(workspace.ok(&["plugin", "add", &nameless]), "nameless@0.0.0\n");
+    let plugin: Value =
+        serde_json::from_str(&workspace.ok(&["plugin", "inspect", "nameless", "--json"])).unwrap();
+    assert_eq!(plugin, workspace.server.get("/v1/plugins/nameless/0.0.0").ok());
+    let file = workspace.write("newer.wasm", "nameless@1.0.0");
+    workspace.ok(&["plugin", "add", &file]);
+    let screen = workspace.ok(&["plugin", "inspect", "nameless"]);
     assert!(
         screen.starts_with("nameless@1.0.0\n") && screen.contains("versions  also 0.0.0"),
         "{screen}"
     );
-    let printed = desk.refused(&["plugin", "inspect", "nameless@3.0.0"]);
+    let printed = workspace.refused(&["plugin", "inspect", "nameless@3.0.0"]);
     assert!(printed.contains("there is 1.0.0, 0.0.0"), "{printed}");
 }
 
 #[test]
 fn a_plugin_is_removed_unless_something_needs_it() {
-    let desk = Desk::new();
+    let workspace = Workspace::new();
     for version in ["1.0.0", "2.0.0"] {
-        let file = desk.write("shop.wasm", &format!("shop@{version}"));
-        desk.ok(&["plugin", "add", &file]);
+        let file = workspace.write("shop.wasm", &format!("shop@{version}"));
+        workspace.ok(&["plugin", "add", &file]);
     }
-    let graph = desk
+    let graph = workspace
         .server
         .create(&json!({"nodes": {"t": {"uses": "shop/as-given@2"}}}));
-    let printed = desk.refused(&["plugin", "remove", "shop"]);
+    let printed = workspace.refused(&["plugin", "remove", "shop"]);
     assert!(printed.contains(&graph), "{printed}");
-    assert_eq!(desk.ok(&["plugin", "remove", "shop@1.0.0"]), "shop@1.0.0\n");
-    assert_eq!(desk.ok(&["plugin", "remove", "shop", "--force"]), "shop@2.0.0\n");
-    assert!(desk.refused(&["plugin", "remove", "shop"]).contains("shop"));
+    assert_eq!(workspace.ok(&["plugin", "remove", "shop@1.0.0"]), "shop@1.0.0\n");
+    assert_eq!(
+        workspace.ok(&["plugin", "remove", "shop", "--force"]),
+        "shop@2.0.0\n"
+    );
+    assert!(workspace.refused(&["plugin", "remove", "shop"]).contains("shop"));
 }

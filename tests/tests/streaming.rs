@@ -23,7 +23,7 @@ fn waiting(server: &Server, nested: bool) -> String {
     server.start_run(&graph, &json!({}))
 }
 
-fn go_on(server: &Server, run: &str) {
+fn send_go(server: &Server, run: &str) {
     let signal = server.post(&format!("/v1/runs/{run}/signal"), &json!({"name": "ready"}));
     assert!((200..300).contains(&signal.status), "{signal:?}");
 }
@@ -72,7 +72,7 @@ fn chunks_reach_a_web_socket_in_order_and_are_not_kept() {
     let server = Server::start();
     for nested in [false, true] {
         let run = waiting(&server, nested);
-        let messages = server.watch_from(&run, || go_on(&server, &run));
+        let messages = server.watch_from(&run, || send_go(&server, &run));
         assert_eq!(written(&messages), expected(), "nested: {nested}");
         let (again, _) = server.watch(&run, "");
         assert!(
@@ -97,7 +97,7 @@ fn chunks_reach_a_stream_of_events_in_order() {
         .map_while(Result::ok);
     // The stream is open once its first line has arrived.
     assert!(lines.next().is_some());
-    go_on(&server, &run);
+    send_go(&server, &run);
     let (mut messages, mut kind, mut id) = (Vec::new(), None, None);
     for line in lines {
         if let Some(name) = line.strip_prefix("event: ") {
@@ -129,7 +129,7 @@ fn a_slow_watcher_blocks_nobody_and_gets_the_number_of_missed_chunks() {
     }));
     let run = server.start_run(&graph, &json!({}));
     let messages = server.watch_from(&run, || {
-        go_on(&server, &run);
+        send_go(&server, &run);
         // The client reads nothing until the run has ended.
         assert_eq!(server.wait(&run)["status"], "finished");
     });

@@ -46,7 +46,7 @@ pub(super) struct Card {
 /// A label: the text as drawn, the complete text, and the width of its box.
 pub(super) struct Label {
     pub(super) text: String,
-    pub(super) whole: String,
+    pub(super) full_text: String,
     pub(super) width: f64,
 }
 
@@ -286,10 +286,14 @@ fn vertices_and_edges(diagram: &Diagram) -> (Vec<Vertex>, Vec<LayoutEdge>) {
         vertices.push(Vertex::End);
     }
     edges.extend(diagram.valid_edges().map(|edge| {
-        let label = edge.label_text().map(|whole| {
-            let text = clip(&whole, Font::Code, MAX_LABEL_WIDTH).unwrap_or_else(|| whole.clone());
+        let label = edge.label_text().map(|full_text| {
+            let text = clip(&full_text, Font::Code, MAX_LABEL_WIDTH).unwrap_or_else(|| full_text.clone());
             let width = width(&text, Font::Code).ceil() + 14.0;
-            Label { text, whole, width }
+            Label {
+                text,
+                full_text,
+                width,
+            }
         });
         LayoutEdge {
             from: edge.from,

@@ -155,7 +155,7 @@ fn write_label(edge: &LayoutEdge, route: &Route, out: &mut String) {
         "<g class=\"hp-label hp-{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
          <text x=\"{}\" y=\"{}\">{}</text></g>",
         edge_class(edge.kind),
-        escape_xml(&label.whole),
+        escape_xml(&label.full_text),
         format_number(x - label.width / 2.0),
         format_number(y - LABEL_HEIGHT / 2.0),
         format_number(label.width),

@@ -89,9 +89,9 @@ fn of_target(plan: &Plan, target: &str) -> Result<Report> {
             time: plan.time.saturating_sub(begun.elapsed()),
             scratch: folder.path().join("scratch"),
         };
-        let said = folder.path().join("said");
-        let ended = watch(&mut spawn(&order, &said)?, &order.scratch)?;
-        report.hear(&fs::read_to_string(&said)?);
+        let reported = folder.path().join("said");
+        let ended = watch(&mut spawn(&order, &reported)?, &order.scratch)?;
+        report.add_report(&fs::read_to_string(&reported)?);
         let noted = scratch::read(&order.scratch)?;
         from = noted.as_ref().map_or(from, |noted| noted.case + 1);
         let Some(problem) = ended else { break };
@@ -107,7 +107,7 @@ fn of_target(plan: &Plan, target: &str) -> Result<Report> {
     Ok(report)
 }
 
-fn spawn(order: &Order, said: &Path) -> Result<Child> {
+fn spawn(order: &Order, reported: &Path) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("--worker")
@@ -123,7 +123,7 @@ fn spawn(order: &Order, said: &Path) -> Result<Child> {
         .arg(&order.target);
     // Threads without an explicit stack size get the default.
     command.env_remove("RUST_MIN_STACK");
-    command.stdin(Stdio::null()).stdout(File::create(said)?);
+    command.stdin(Stdio::null()).stdout(File::create(reported)?);
     command.spawn().context("a worker cannot be started")
 }
 
@@ -132,7 +132,7 @@ fn watch(child: &mut Child, scratch: &Path) -> Result<Option<String>> {
     let (mut case, mut since) = (None, Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok((!status.success()).then(|| death(status)));
+            return Ok((!status.success()).then(|| death_reason(status)));
         }
         let noted = scratch::read(scratch)?.map(|noted| noted.case);
         if noted != case {
@@ -147,7 +147,7 @@ fn watch(child: &mut Child, scratch: &Path) -> Result<Option<String>> {
     }
 }
 
-fn death(status: ExitStatus) -> String {
+fn death_reason(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
         Some(signal) => format!("the process died of signal {signal} (6 and 11 are often a full stack)"),
@@ -157,8 +157,8 @@ fn death(status: ExitStatus) -> String {
 
 impl Report {
     /// Adds the numbers that a worker reported at its end or before its death.
-    fn hear(&mut self, said: &str) {
-        for line in said.lines() {
+    fn add_report(&mut self, reported: &str) {
+        for line in reported.lines() {
             let mut words = line.split(' ');
             match words.next() {
                 Some("finding") => self.findings.push(line["finding ".len()..].to_owned()),

@@ -5,7 +5,7 @@ use std::{backtrace::Backtrace, sync::Mutex};
 static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Records panics from now on instead of printing them.
-pub(crate) fn keep() {
+pub(crate) fn record() {
     std::panic::set_hook(Box::new(|info| {
         let mut text = info.to_string();
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted == "full") {

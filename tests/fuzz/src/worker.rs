@@ -56,7 +56,7 @@ pub(crate) struct Order {
 
 /// Runs the cases on a thread of its own.
 pub(crate) fn run(order: Order) -> Result<()> {
-    panics::keep();
+    panics::record();
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     let worker = thread.spawn(move || Worker::new(order)?.work())?;
     worker
@@ -167,14 +167,14 @@ impl Worker {
         if !is_new {
             return Ok(());
         }
-        let input = self.shorter(input.to_vec(), problem)?;
+        let input = self.shorten(input.to_vec(), problem)?;
         let path = findings::save(&self.order.target, &input, problem)?;
         println!("finding {} {}", path.display(), findings::first_line(problem));
         Ok(())
     }
 
     /// Searches for a shorter input with the same problem.
-    fn shorter(&mut self, mut input: Vec<u8>, problem: &str) -> Result<Vec<u8>> {
+    fn shorten(&mut self, mut input: Vec<u8>, problem: &str) -> Result<Vec<u8>> {
         let kind = shape(problem);
         let (begun, mut tries) = (Instant::now(), 0);
         let mut len = input.len() / 2;
@@ -185,15 +185,15 @@ impl Worker {
                 if tries > MAX_SHORTER || begun.elapsed() > MAX_SHORTENING {
                     return Ok(input);
                 }
-                let mut shorter = input.clone();
-                shorter.drain(at..(at + len).min(input.len()));
-                let failed = catch_unwind(AssertUnwindSafe(|| self.target.run(&shorter))).is_err();
+                let mut shorten = input.clone();
+                shorten.drain(at..(at + len).min(input.len()));
+                let failed = catch_unwind(AssertUnwindSafe(|| self.target.run(&shorten))).is_err();
                 let seen = panics::take();
                 if failed || !seen.is_empty() {
                     self.target = targets::make(&self.order.target)?;
                 }
                 if !seen.is_empty() && shape(&seen.join("\n")) == kind {
-                    input = shorter;
+                    input = shorten;
                 } else {
                     at += len;
                 }

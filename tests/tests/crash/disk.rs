@@ -20,7 +20,7 @@ use tempfile::TempDir;
 /// Makes a disk refuse writes, and accept them again.
 trait Disk {
     fn break_it(&self);
-    fn mend(&self);
+    fn repair(&self);
 }
 
 struct Broken<'f> {
@@ -35,7 +35,7 @@ impl Disk for Broken<'_> {
             .plan(self.target, 1..=u64::MAX, FaultAction::Fail(self.errno));
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         self.faults.heal();
     }
 }
@@ -61,7 +61,7 @@ fn waiting(server: &Server) -> String {
 }
 
 /// Checks the behaviour on any disk that refuses writes for a while. `word` is a part of the expected error message.
-fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
+fn check_refused_writes(server: &Server, disk: &dyn Disk, word: &str) {
     let (busy, waiting) = (busy(server), waiting(server));
     let under_way: Vec<String> = (0..8).map(|_| server.start_run(&busy, &json!({}))).collect();
     let asked = server.start_run(&waiting, &json!({}));
@@ -108,7 +108,7 @@ fn holds_out(server: &Server, disk: &dyn Disk, word: &str) {
     let log = server.log.lock().unwrap().clone();
     assert!(log.contains("the store cannot be written"), "{log}");
 
-    disk.mend();
+    disk.repair();
     let answer = answer
         .recv_timeout(TIMEOUT)
         .expect("it is answered now")
@@ -153,7 +153,7 @@ fn with_faults(target: FaultTarget, errno: Errno, word: &str) {
     config.environment = faults.environment(false);
     let mut server = Server::start_with_config(config);
     let faults = &faults;
-    holds_out(
+    check_refused_writes(
         &server,
         &Broken {
             faults,
@@ -226,7 +226,7 @@ impl Disk for Small {
         }
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         std::fs::remove_file(self.filling()).unwrap();
     }
 }
@@ -248,7 +248,7 @@ fn a_file_system_that_is_full_to_the_last_byte_refuses_new_runs_and_loses_nothin
     let mut config = ServerConfig::default();
     config.store = small.folder.path().join("heddle.db");
     let server = Server::start_with_config(config);
-    holds_out(&server, &small, "full");
+    check_refused_writes(&server, &small, "full");
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_read_only_store_is_refused_at_startup_with_the_reason() {
             FaultAction::Fail(Errno::ReadOnly),
         );
     }
-    let problem = start_in_vain(&store, &faults, small.mounted);
+    let problem = failing_start(&store, &faults, small.mounted);
     assert!(problem.contains("heddle.db"), "{problem}");
     assert!(
         problem.to_lowercase().contains("read-only")
@@ -286,7 +286,7 @@ fn a_read_only_store_is_refused_at_startup_with_the_reason() {
 }
 
 /// The output of a server that fails to start.
-fn start_in_vain(store: &Path, faults: &Faults, mounted: bool) -> String {
+fn failing_start(store: &Path, faults: &Faults, mounted: bool) -> String {
     let mut command = Command::new(heddle());
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--store"])

@@ -33,7 +33,7 @@ async fn world() -> (Arc<MemoryJournal>, Arc<ManualClock>, Arc<Scripted>, Engine
 }
 
 /// Waits until exactly these runs exist.
-async fn left(engine: &Engine, expected: &[RunId]) {
+async fn wait_for_runs(engine: &Engine, expected: &[RunId]) {
     let found = async {
         loop {
             let rows = engine.runs(Default::default(), None, 1_000).await.unwrap();
@@ -55,7 +55,7 @@ async fn left(engine: &Engine, expected: &[RunId]) {
 const HOUR: i64 = 3_600_000;
 
 /// Moves the clock after the sweeper has finished its work up to now.
-async fn later(clock: &ManualClock, ms: i64) {
+async fn advance(clock: &ManualClock, ms: i64) {
     clock.watched_by(1).await;
     clock.forward(ms);
 }
@@ -79,22 +79,22 @@ async fn runs_are_deleted_by_status_and_graph() {
     let rules = ["1h", "failed=2h", "graph:dear=forever"];
     engine.forget_old(Retention::read(rules).unwrap(), None);
     clock.watched_by(1).await;
-    left(&engine, &[first, failed, kept, going]).await;
-    later(&clock, HOUR).await;
-    left(&engine, &[failed, kept, going]).await;
+    wait_for_runs(&engine, &[first, failed, kept, going]).await;
+    advance(&clock, HOUR).await;
+    wait_for_runs(&engine, &[failed, kept, going]).await;
     assert!(engine.run(first).await.unwrap().is_none());
     assert!(journal.events(first, 0, 10).await.unwrap().is_empty());
-    later(&clock, HOUR).await;
-    left(&engine, &[kept, going]).await;
+    advance(&clock, HOUR).await;
+    wait_for_runs(&engine, &[kept, going]).await;
     // An active run is never deleted; its age counts from its end.
-    later(&clock, 100 * HOUR).await;
+    advance(&clock, 100 * HOUR).await;
     functions.gate.add_permits(1);
     all(&engine, going).await;
     idle(&engine).await;
-    later(&clock, HOUR - 1).await;
-    left(&engine, &[kept, going]).await;
-    later(&clock, HOUR).await;
-    left(&engine, &[kept]).await;
+    advance(&clock, HOUR - 1).await;
+    wait_for_runs(&engine, &[kept, going]).await;
+    advance(&clock, HOUR).await;
+    wait_for_runs(&engine, &[kept]).await;
 }
 
 /// An archive that accepts or refuses runs.
@@ -129,13 +129,13 @@ async fn a_run_is_deleted_only_after_its_export() {
     let shelf = Arc::new(Shelf::default());
     shelf.full.store(true, Ordering::SeqCst);
     engine.forget_old(Retention::read(["1h"]).unwrap(), Some(shelf.clone()));
-    later(&clock, HOUR).await;
+    advance(&clock, HOUR).await;
     crate::script::until("it is exported", || shelf.asked.load(Ordering::SeqCst)).await;
     clock.watched_by(1).await;
-    left(&engine, &[run]).await;
+    wait_for_runs(&engine, &[run]).await;
     shelf.full.store(false, Ordering::SeqCst);
-    later(&clock, HOUR).await;
-    left(&engine, &[]).await;
+    advance(&clock, HOUR).await;
+    wait_for_runs(&engine, &[]).await;
     let (exported, export) = shelf.runs.lock().unwrap().remove(0);
     assert_eq!(exported, run);
     // Another engine can continue from here.
@@ -151,8 +151,8 @@ async fn thousands_of_old_runs_are_deleted_while_others_continue() {
     futures_util::future::join_all(started).await;
     idle(&engine).await;
     engine.forget_old(Retention::read(["1h"]).unwrap(), None);
-    later(&clock, HOUR).await;
+    advance(&clock, HOUR).await;
     let run = start(&engine, &good, "{}").await;
     assert_eq!(all(&engine, run).await.len(), 4);
-    left(&engine, &[run]).await;
+    wait_for_runs(&engine, &[run]).await;
 }

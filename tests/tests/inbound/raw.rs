@@ -16,7 +16,7 @@ pub(crate) fn connect(address: impl Into<SocketAddr>) -> TcpStream {
 }
 
 /// Sends the head of a request that closes the connection, and reads the whole response.
-pub(crate) fn ask(address: impl Into<SocketAddr>, head: &str) -> String {
+pub(crate) fn request(address: impl Into<SocketAddr>, head: &str) -> String {
     let mut stream = connect(address);
     write!(stream, "{head}\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();

@@ -40,7 +40,7 @@ fn call(server: &Server, tool: &str, input: &Value) -> Value {
 }
 
 /// A graph with one node that calls the model.
-fn asking(api: &Api, more: Value) -> Value {
+fn chat_graph(api: &Api, more: Value) -> Value {
     let mut input = json!({
         "base_url": format!("'{}/v1'", api.origin), "authorization": format!("'Bearer {KEY}'"),
         "model": "'loom-1'", "prompt": "'What was ordered?'",
@@ -92,7 +92,7 @@ fn a_watcher_gets_the_tokens_of_the_model_as_they_arrive() {
     let graph = server.create(&json!({
         "nodes": {
             "ready": {"wait": {"signal": "watched"}},
-            "ask": asking(&api, json!({}))["nodes"]["ask"],
+            "ask": chat_graph(&api, json!({}))["nodes"]["ask"],
         },
         "edges": {"ready": "ask"},
     }));
@@ -151,7 +151,7 @@ fn temporary_refusals_are_retried_and_others_fail_with_the_message_of_the_api() 
     api.gate = None;
     let server = start(&api);
     let run = |more: Value| {
-        let mut graph = asking(&api, more);
+        let mut graph = chat_graph(&api, more);
         graph["nodes"]["ask"]["retry"] = json!({"attempts": 2, "backoff": "1ms"});
         server.run(&server.create(&graph), &json!({}))
     };

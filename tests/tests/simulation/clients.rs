@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// The same client without control requests.
-    pub(crate) fn calm(self) -> Self {
+    pub(crate) fn without_control(self) -> Self {
         Self {
             pauses_at: None,
             cancels_at: None,
@@ -172,7 +172,7 @@ impl Client {
 
     async fn watch(&self, engine: &Engine, run: RunId, mut watch: Watch) {
         loop {
-            if !self.steer(engine, run).await {
+            if !self.send_pending(engine, run).await {
                 sleep(AGAIN).await;
                 continue;
             }
@@ -200,7 +200,7 @@ impl Client {
     }
 
     /// Sends the pending requests. False if one failed.
-    async fn steer(&self, engine: &Engine, run: RunId) -> bool {
+    async fn send_pending(&self, engine: &Engine, run: RunId) -> bool {
         let seen = self.known().seen.len();
         let pending_work = self
             .known()
@@ -259,7 +259,7 @@ impl Client {
             Err(ReadError::Store(StoreError::Unavailable(_))) => return sleep(AGAIN).await,
             Err(error) => panic!("client {}: {error:?}", self.number),
         };
-        if self.is_to_mend(&view) {
+        if self.needs_retry(&view) {
             // A wait that continues with the run gets its signal now.
             for (_, came) in self.known().signals.values_mut() {
                 if *came == Signal::Refused {
@@ -288,7 +288,7 @@ impl Client {
         }
     }
 
-    fn is_to_mend(&self, view: &RunView) -> bool {
+    fn needs_retry(&self, view: &RunView) -> bool {
         let mend = view.error.as_ref().is_some_and(|error| &*error.message == MEND);
         view.status == Status::Failed && mend && self.known().retries < RETRIES
     }

@@ -122,7 +122,7 @@ impl Disk {
                 (full, frozen, state.random.in_range(0..4))
             };
             if full {
-                self.be_full().await;
+                self.refuse_first_appends().await;
             }
             let pause = if frozen { 400 } else { pause };
             if pause > 0 {
@@ -136,7 +136,7 @@ impl Disk {
     }
 
     /// Refuses first appends for a while. Other appends wait.
-    async fn be_full(&self) {
+    async fn refuse_first_appends(&self) {
         self.state().full = true;
         for _ in 0..10 {
             let refused: Vec<Append> = {

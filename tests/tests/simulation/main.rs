@@ -152,14 +152,17 @@ fn try_seed(seed: u64, failed: &AtomicBool) -> Tally {
         pairs: pairs().collect(),
         faults,
     };
-    let calm = simulate(&plan(false));
+    let without_control = simulate(&plan(false));
     let one = simulate(&plan(true));
     let two = simulate(&plan(true));
     for (client, end) in one.ends.iter().enumerate() {
         if one.cancelled[client] || two.cancelled[client] {
             continue;
         }
-        for (other, what) in [(&calm, "a run without faults"), (&two, "the same run again")] {
+        for (other, what) in [
+            (&without_control, "a run without faults"),
+            (&two, "the same run again"),
+        ] {
             let expected = &other.ends[client];
             assert_eq!(
                 end.status, expected.status,
@@ -210,7 +213,11 @@ fn simulate(plan: &Plan) -> Outcome {
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         let drawn = Client::new(number, world.clone(), &mut random);
-        clients.push(Arc::new(if plan.faults { drawn } else { drawn.calm() }));
+        clients.push(Arc::new(if plan.faults {
+            drawn
+        } else {
+            drawn.without_control()
+        }));
     }
     let mut disk: Option<Arc<Disk>> = None;
     let mut tally = Tally::default();

@@ -21,12 +21,12 @@ const EDGES: [u64; 12] = [
 /// Mutates bytes in a few places, with parts of another input, `donor`.
 pub(crate) fn mutate(random: &mut Random, bytes: &mut Vec<u8>, donor: &[u8], max_len: usize) {
     for _ in 0..random.few() {
-        once(random, bytes, donor);
+        mutate_once(random, bytes, donor);
     }
     bytes.truncate(max_len);
 }
 
-fn once(random: &mut Random, bytes: &mut Vec<u8>, donor: &[u8]) {
+fn mutate_once(random: &mut Random, bytes: &mut Vec<u8>, donor: &[u8]) {
     if bytes.is_empty() {
         bytes.push(random.byte());
         return;

@@ -62,7 +62,7 @@ pub(crate) fn mutate(random: &mut Random, text: &str, donor: &str, max_len: usiz
     let donor = words(donor);
     let mut all = words(text);
     for _ in 0..random.few() {
-        once(random, &mut all, &donor);
+        mutate_once(random, &mut all, &donor);
     }
     let mut text = all.concat();
     if text.len() > max_len {
@@ -71,7 +71,7 @@ pub(crate) fn mutate(random: &mut Random, text: &str, donor: &str, max_len: usiz
     text
 }
 
-fn once(random: &mut Random, all: &mut Vec<String>, donor: &[String]) {
+fn mutate_once(random: &mut Random, all: &mut Vec<String>, donor: &[String]) {
     let at = random.below(0..all.len() + 1);
     match random.below(0..10) {
         0 => {

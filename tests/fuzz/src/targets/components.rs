@@ -51,7 +51,7 @@ impl Components {
 
 impl Target for Components {
     fn seeds(&self) -> Result<Vec<Vec<u8>>> {
-        Ok(vec![served::kept_guest("elsewhere/adder.wasm")?.to_vec()])
+        Ok(vec![served::test_component("elsewhere/adder.wasm")?.to_vec()])
     }
 
     fn mutate(&self, random: &mut Random, pool: &Pool) -> Vec<u8> {

@@ -58,7 +58,7 @@ impl Target for Graphs {
         check_findings(&warnings);
         round_trip(&made, &child);
         let child = check(&child, &child).expect("the child is right").0;
-        let ended = play::to_the_end(&Arc::new(made), &Arc::new(child), input);
+        let ended = play::play_to_end(&Arc::new(made), &Arc::new(child), input);
         Verdict::accepted(ended)
     }
 }

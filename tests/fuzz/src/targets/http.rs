@@ -116,7 +116,7 @@ impl Target for Http {
     fn seeds(&self) -> Result<Vec<Vec<u8>>> {
         let mut seeds = examples(self.openapi.document())?;
         let mut upload = b"POST /v1/plugins:inspect\ncontent-type: application/wasm\n\n".to_vec();
-        upload.extend_from_slice(&served::kept_guest("elsewhere/adder.wasm")?);
+        upload.extend_from_slice(&served::test_component("elsewhere/adder.wasm")?);
         seeds.push(upload);
         Ok(seeds)
     }

@@ -90,7 +90,7 @@ async fn import(host: &Host, input: &[u8]) -> Verdict {
     let id = match engine.import(input.to_vec()).await {
         Ok(id) => id,
         Err(error) => {
-            assert_eq!(kept(&engine).await, (0, 0), "{error} leaves something");
+            assert_eq!(stored_counts(&engine).await, (0, 0), "{error} leaves something");
             return Verdict::refused(error.to_string());
         }
     };
@@ -112,7 +112,7 @@ async fn import(host: &Host, input: &[u8]) -> Verdict {
 }
 
 /// The numbers of runs and graphs.
-async fn kept(engine: &Engine) -> (usize, usize) {
+async fn stored_counts(engine: &Engine) -> (usize, usize) {
     let runs = engine
         .runs(RunFilter::default(), None, 10)
         .await

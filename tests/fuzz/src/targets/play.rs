@@ -32,7 +32,7 @@ struct World {
 }
 
 /// Plays a run. Returns how it ended.
-pub(crate) fn to_the_end(graph: &Arc<Graph>, child: &Arc<Graph>, input: &[u8]) -> String {
+pub(crate) fn play_to_end(graph: &Arc<Graph>, child: &Arc<Graph>, input: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
     let graphs: Graphs = graph.graphs().map(|name| (name.clone(), child.clone())).collect();
@@ -56,7 +56,7 @@ pub(crate) fn to_the_end(graph: &Arc<Graph>, child: &Arc<Graph>, input: &[u8]) -
         Timestamp(0),
     );
     run.stage(world.graph.clone(), world.graphs.clone());
-    world.go_on(&mut run, &mut journal);
+    world.continue_run(&mut run, &mut journal);
     world.check(&run, &journal);
     let error = run.error.as_ref().map(|error| format!("{error:?}"));
     format!("{:?} {}", run.shown_status(), error.unwrap_or_default())
@@ -74,7 +74,7 @@ fn reference(uses: &str) -> FunctionRef {
 }
 
 impl World {
-    fn go_on(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>) {
+    fn continue_run(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>) {
         let mut now = 0;
         for turn in 0..MAX_TURNS {
             if run.status.is_over() {

@@ -59,7 +59,7 @@ pub(crate) fn guest(name: &str) -> Result<Arc<[u8]>> {
 }
 
 /// The bytes of a component from the tests of the host.
-pub(crate) fn kept_guest(name: &str) -> Result<Arc<[u8]>> {
+pub(crate) fn test_component(name: &str) -> Result<Arc<[u8]>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine/host/tests/guests");
     Ok(std::fs::read(folder.join(name))?.into())
 }

@@ -126,7 +126,9 @@ impl Target for Sockets {
             .block_on(converse(address, request.into_bytes(), sent));
         self.cases += 1;
         if self.cases.is_multiple_of(LOOK) {
-            let seen = self.runtime.block_on(look(address, &mut self.other));
+            let seen = self
+                .runtime
+                .block_on(check_other_connections(address, &mut self.other));
             seen.expect("the other connections are answered");
         }
         check(&self.openapi, &answer)
@@ -186,7 +188,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 /// Pings the other socket and checks the server's health.
-async fn look(address: SocketAddr, other: &mut TcpStream) -> Result<()> {
+async fn check_other_connections(address: SocketAddr, other: &mut TcpStream) -> Result<()> {
     timeout(PATIENCE, async {
         let token = b"still there?";
         other.write_all(&frame(PING, true, token, true)).await?;
