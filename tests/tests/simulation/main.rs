@@ -8,6 +8,8 @@
 mod clients;
 mod graphs;
 mod journal;
+#[path = "../../../engine/kernel/tests/laws/random_graphs.rs"]
+mod random_graphs;
 mod world;
 
 use std::{

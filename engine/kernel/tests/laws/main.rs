@@ -3,7 +3,8 @@
 //! each, and `PROPTEST_RNG_SEED` the seed.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-mod drawn;
+mod input;
+mod random_graphs;
 mod world;
 
 use std::{collections::BTreeMap, hash::BuildHasher, sync::Arc};
@@ -16,7 +17,7 @@ use proptest::{
 };
 
 use crate::{
-    drawn::{CALM, luck, places},
+    input::{CALM, drafts, luck},
     world::{World, calls, undoes},
 };
 
@@ -90,7 +91,7 @@ proptest! {
 
     #[test]
     fn the_order_of_completions_crashes_and_duplicates_change_neither_state_nor_route(
-        root in places(9), child in places(4), forward in any::<bool>(), conflicts in any::<bool>(), luck in luck(),
+        root in drafts(9), child in drafts(4), forward in any::<bool>(), conflicts in any::<bool>(), luck in luck(),
     ) {
         let Some(world) = World::new(&root, &child, forward, conflicts) else { return Ok(()) };
         let (calm, calm_journal) = world.play(&CALM);
@@ -104,7 +105,7 @@ proptest! {
 
     #[test]
     fn a_run_is_the_fold_of_its_journal_and_its_events_are_numbered_without_gap(
-        root in places(9), child in places(4), luck in luck(),
+        root in drafts(9), child in drafts(4), luck in luck(),
     ) {
         let Some(world) = World::new(&root, &child, false, true) else { return Ok(()) };
         let (run, journal) = world.play(&luck);
@@ -122,7 +123,7 @@ proptest! {
 
     #[test]
     fn a_fork_from_any_step_ends_as_the_run_did(
-        root in places(9), child in places(4), from in any::<prop::sample::Index>(), one in luck(), other in luck(),
+        root in drafts(9), child in drafts(4), from in any::<prop::sample::Index>(), one in luck(), other in luck(),
     ) {
         let Some(world) = World::new(&root, &child, false, false) else { return Ok(()) };
         let (run, journal) = world.play(&one);
@@ -146,7 +147,7 @@ proptest! {
 
     #[test]
     fn once_a_run_is_cancelled_nothing_begins_and_what_was_done_is_undone(
-        root in places(9), child in places(4), when in 0..12usize, grace in 0..3u64, luck in luck(),
+        root in drafts(9), child in drafts(4), when in 0..12usize, grace in 0..3u64, luck in luck(),
     ) {
         let Some(world) = World::new(&root, &child, false, false) else { return Ok(()) };
         let (_, journal) = world.play(&luck);
@@ -194,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn without_loops_no_node_is_visited_twice(root in places(9), child in places(4), luck in luck()) {
+    fn without_loops_no_node_is_visited_twice(root in drafts(9), child in drafts(4), luck in luck()) {
         // `loop` in an answer is a visit of the same node by the same branch, and counts as one.
         let Some(world) = World::new(&root, &child, true, false) else { return Ok(()) };
         let (_, journal) = world.play(&luck);

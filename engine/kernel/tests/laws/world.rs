@@ -11,7 +11,10 @@ use heddle_kernel::{
 };
 use serde_json::json;
 
-use crate::drawn::{Luck, Place, definition, drawn, functions, make, outcome};
+use crate::{
+    input::{Luck, definition, functions},
+    random_graphs::{NodeDraft, compile, hash_of, outcome},
+};
 
 pub(crate) struct World {
     pub(crate) graph: Arc<Graph>,
@@ -20,9 +23,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(root: &[Place], child: &[Place], forward: bool, conflicts: bool) -> Option<Self> {
-        let child = make(&definition(child, "child", true, None))?;
-        let graph = make(&definition(root, "root", forward, Some("child")))?;
+    pub(crate) fn new(
+        root: &[NodeDraft],
+        child: &[NodeDraft],
+        forward: bool,
+        conflicts: bool,
+    ) -> Option<Self> {
+        let child = compile(&definition(child, "child", true, None))?;
+        let graph = compile(&definition(root, "root", forward, Some("child")))?;
         let graphs = if graph.graphs().next().is_some() {
             Graphs::from([("child".into(), child)])
         } else {
@@ -144,7 +152,7 @@ impl World {
             return;
         };
         journal.extend(made);
-        for more in 0..drawn(&luck.steers, turn as u8) % 4 {
+        for more in 0..hash_of(&luck.steers, turn as u8) % 4 {
             let calls: Vec<(u64, u32)> = calls(run).collect();
             if calls.is_empty() || !run.is_paused() {
                 break;
@@ -238,7 +246,8 @@ impl World {
         // An arm that fails cancels the others where they happen to be: in a graph that a node runs, what
         // that node then makes of it would be a matter of luck. So functions only fail outside of it.
         let inner = within(run, step);
-        outcome(&call.node, &call.input, &leads, self.conflicts && !inner, !inner).map(Answer::Outcome)
+        let conflicts = (self.conflicts && !inner).then_some(4);
+        outcome(&call.node, &call.input, &leads, conflicts, !inner).map(Answer::Outcome)
     }
 }
 
