@@ -7,7 +7,7 @@ use std::{
 
 use heddle_tests::{Server, ServerConfig, heddle};
 
-use crate::raw::{ask, status};
+use crate::raw::{request, status};
 
 /// A server that listens on all addresses.
 fn exposed(arguments: &[&str]) -> Server {
@@ -33,7 +33,10 @@ fn own_address() -> Option<IpAddr> {
 }
 
 fn get(address: SocketAddr, host: &str) -> u16 {
-    status(&ask(address, &format!("GET /v1/runs HTTP/1.1\r\nhost: {host}")))
+    status(&request(
+        address,
+        &format!("GET /v1/runs HTTP/1.1\r\nhost: {host}"),
+    ))
 }
 
 #[test]
@@ -78,20 +81,20 @@ fn a_loopback_host_is_answered_on_loopback_alone() {
         assert_eq!(get(own, host), 421, "{host}");
     }
     let absolute = |host: &str, target: &str| {
-        status(&ask(
+        status(&request(
             own,
             &format!("GET http://{target}/v1/runs HTTP/1.1\r\nhost: {host}"),
         ))
     };
     assert_eq!(absolute("flows.example:8000", "localhost"), 421);
     assert_eq!(absolute("localhost", "flows.example:8000"), 200);
-    let several = ask(
+    let several = request(
         own,
         "GET /v1/runs HTTP/1.1\r\nhost: flows.example:8000\r\nhost: localhost",
     );
     assert_eq!(status(&several), 400);
     let socket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==";
-    let socket = ask(
+    let socket = request(
         own,
         &format!("GET /ws/logs/018f0000-0000-7000-8000-000000000000 HTTP/1.1\r\nhost: localhost\r\n{socket}"),
     );
