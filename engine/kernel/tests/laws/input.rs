@@ -25,13 +25,13 @@ pub(crate) fn drafts(most: usize) -> impl Strategy<Value = Vec<NodeDraft>> {
     prop::collection::vec(draft, 1..most)
 }
 
-/// How a run is played: which answer comes first, and what goes wrong around it.
+/// The luck of a run: the order of its results, crashes, duplicates and control requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Luck {
     picks: Vec<u8>,
     pub(crate) crashes: u64,
     pub(crate) twice: bool,
-    /// Set where the run is steered on its way: which way is drawn from it.
+    /// The seed of control requests, if there are any.
     pub(crate) steers: Option<u64>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) const CALM: Luck = Luck {
 };
 
 impl Luck {
-    /// Whether something happens at this turn that happens every so many.
+    /// Whether an event with a probability of 1 in `every` happens at this turn.
     pub(crate) fn strikes(&self, turn: i64, what: u8, every: u64) -> bool {
         self.steers
             .is_some_and(|steers| hash_of(&(steers, turn), what).is_multiple_of(every))

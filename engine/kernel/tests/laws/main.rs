@@ -1,6 +1,8 @@
-//! The kernel's laws over random graphs, outcomes, orders, crashes, duplicates, and steering: pauses, retries,
-//! upgrades, forks, cancellations, and snapshots at any moment. A failing case prints its seed and the smallest input that shows it. `PROPTEST_CASES` sets how many there are of
-//! each, and `PROPTEST_RNG_SEED` the seed.
+//! Property tests of the kernel over random graphs, results, orders, crashes, duplicates and control requests: pauses,
+//! retries, upgrades, forks, cancellations, and snapshots at any moment.
+//!
+//! A failing case prints its seed and the smallest input that fails. `PROPTEST_CASES` sets the number of cases of each
+//! test, and `PROPTEST_RNG_SEED` the seed.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod input;
@@ -21,10 +23,10 @@ use crate::{
     world::{World, calls, undoes},
 };
 
-/// How many cases each law is tried on: all of them together in a few tens of seconds.
+/// The default number of cases per test: all tests together take a few tens of seconds.
 const CASES: u32 = 10_000;
 
-/// Whether a step belongs to a graph that a node runs, by its events.
+/// Whether a step belongs to a nested graph, by its events.
 fn nested(journal: &[Arc<EventRecord>], of: u64) -> bool {
     let mut events = journal.iter();
     events.any(
@@ -32,7 +34,7 @@ fn nested(journal: &[Arc<EventRecord>], of: u64) -> bool {
     )
 }
 
-/// What a run did, without numbers, attempts and times: what every visit gave and where it led.
+/// The visits of a run with their results and routes, without numbers, attempts and times.
 fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
     let text = |json: &Option<Json>| json.as_ref().map(|json| json.get().to_owned());
     let mut joins: BTreeMap<u64, usize> = BTreeMap::new();
@@ -74,9 +76,9 @@ fn config() -> Config {
             .ok()
             .and_then(|value| value.parse::<u64>().ok())
     };
-    // Other cases at every run: the hasher's keys are random.
+    // Different cases in every run: the hasher's keys are random.
     let seed = set("PROPTEST_RNG_SEED").unwrap_or_else(|| std::hash::RandomState::new().hash_one(0));
-    // Shown where a law fails.
+    // Printed if a test fails.
     eprintln!("PROPTEST_RNG_SEED={seed}");
     Config {
         cases: set("PROPTEST_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap_or(u32::MAX)),

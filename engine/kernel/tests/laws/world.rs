@@ -1,4 +1,4 @@
-//! Runs of random graphs are played to their ends, whatever goes wrong around them.
+//! Plays runs of random graphs to their ends, with crashes, duplicates and control requests.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl World {
         run
     }
 
-    /// The run as its snapshot has it.
+    /// The run, restored from its snapshot.
     pub(crate) fn restore(&self, run: &Run) -> Run {
         let snapshot = run.snapshot();
         let read = Snapshot::read(snapshot.get()).unwrap();
@@ -75,8 +75,7 @@ impl World {
         (run, journal)
     }
 
-    /// Runs the graph to its end. What comes first is a matter of luck, and so are crashes, answers that
-    /// come twice, and steering.
+    /// Runs the graph to its end. The luck decides the order of results, crashes, duplicates and control requests.
     pub(crate) fn play(&self, luck: &Luck) -> (Run, Vec<Arc<EventRecord>>) {
         let queued = luck.strikes(0, 1, 4);
         let (mut run, mut journal) = self.start(queued);
@@ -145,7 +144,7 @@ impl World {
         }
     }
 
-    /// The run stands still; some calls answer, and maybe it crashes; then it goes on.
+    /// Pauses the run; some calls return, and maybe it crashes; then it is resumed.
     fn pause(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, luck: &Luck, turn: i64) {
         let now = Timestamp(turn * 5);
         let Ok(made) = decide(run, Input::Pause { reason: "".into() }, now) else {
@@ -181,7 +180,7 @@ impl World {
         journal.extend(decide(run, Input::Resume { active_calls }, later).unwrap());
     }
 
-    /// A call fails that should not have; where that fails the run, it is retried.
+    /// Fails a call. If that fails the run, retries the run.
     fn fail(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, luck: &Luck, turn: i64) {
         let now = Timestamp(turn * 5);
         let calls: Vec<(u64, u32)> = calls(run).collect();
@@ -212,7 +211,7 @@ impl World {
         }
     }
 
-    /// The run is upgraded to what it is, where that is possible.
+    /// Upgrades the run to its own graph, if possible.
     fn upgrade(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, now: Timestamp) {
         let upgrade = Upgrade {
             graph: self.graph.clone(),
@@ -243,15 +242,15 @@ impl World {
                 true => Vec::new(),
                 false => leads.collect(),
             };
-        // An arm that fails cancels the others where they happen to be: in a graph that a node runs, what
-        // that node then makes of it would be a matter of luck. So functions only fail outside of it.
+        // A failing branch cancels the others at arbitrary points. In a nested graph, the result of its node would
+        // depend on luck, so functions fail only outside of nested graphs.
         let inner = within(run, step);
         let conflicts = (self.conflicts && !inner).then_some(4);
         outcome(&call.node, &call.input, &leads, conflicts, !inner).map(Answer::Outcome)
     }
 }
 
-/// The calls that a run owes.
+/// The pending calls of a run.
 pub(crate) fn calls(run: &Run) -> impl Iterator<Item = (u64, u32)> {
     run.pending_work().filter_map(|pending_work| match pending_work {
         PendingWork::Call { step, attempt } => Some((step, attempt)),
@@ -259,13 +258,13 @@ pub(crate) fn calls(run: &Run) -> impl Iterator<Item = (u64, u32)> {
     })
 }
 
-/// Whether a run undoes what it did, or did so.
+/// Whether a run has started compensations.
 pub(crate) fn undoes(journal: &[Arc<EventRecord>]) -> bool {
     let mut events = journal.iter();
     events.any(|event| matches!(event.event, Event::UndoStarted { .. }))
 }
 
-/// Whether a step belongs to a graph that a node runs.
+/// Whether a step belongs to a nested graph.
 pub(crate) fn within(run: &Run, step: u64) -> bool {
     format!("{:?}", run.active_step(step))
         .split("within: ")
