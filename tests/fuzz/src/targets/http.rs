@@ -264,14 +264,14 @@ fn check(openapi: &OpenApi, method: &Method, uri: &Uri, answer: &Response) -> St
     if answer.status >= 400 && method != Method::HEAD {
         check_problem(answer);
     }
-    let openapi = [
+    let described = [
         Method::GET,
         Method::POST,
         Method::PUT,
         Method::PATCH,
         Method::DELETE,
     ];
-    if !openapi.contains(method) || BEFORE_ROUTES.contains(&answer.status) {
+    if !described.contains(method) || BEFORE_ROUTES.contains(&answer.status) {
         return String::new();
     }
     openapi.check_response(&method.as_str().to_lowercase(), uri.path(), answer);
