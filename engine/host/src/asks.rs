@@ -3,7 +3,7 @@
 //! To import is not to use: what is built with a common toolchain imports the environment, clocks
 //! and folders for its standard library, whether its own code looks at them or not.
 
-use crate::contract::PACKAGE;
+use crate::contract::types::PACKAGE;
 
 /// The words, each with the WASI packages and interfaces that it stands for.
 const WORDS: [(&str, &[&str]); 6] = [

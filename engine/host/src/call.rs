@@ -3,33 +3,21 @@
 use std::{fmt::Write, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
-use heddle_json::{Json, Object, admit::admit, object};
-use heddle_kernel::{Answer, Failure, FailureKind, FunctionKind, Outcome, Route};
+use heddle_json::{Json, admit::admit};
+use heddle_kernel::{Answer, Failure, FailureKind, FunctionKind, event::FunctionRef};
 use heddle_runtime::ports::{Call, ToolCall};
-use heddle_schema::Misfit;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    contract::{self, Input, Invocation},
-    failure::{Exceeded, NotDurable, TimeOver, not_durable, timeout, too_large, unusable},
+    contract::{Contract, types::Invocation},
+    failure::{not_durable, timeout},
     host::Inner,
-    plain::Room,
+    input::Given,
     policy::{By, CallLimits, Narrowed, Rules},
-    registry::Plugin,
-    sandbox::{Frame, Ground, Link, Sandbox},
+    registry::{Plugin, Snapshot},
+    sandbox::{Frame, Ground, Link, ToolCaller},
     shares::Taken,
 };
-
-/// From which length on an input is read on a thread of its own, so that it holds up no other run.
-const LONG_INPUT: usize = 256 << 10;
-
-/// What a tool is given, as text.
-enum Given {
-    /// The state of a run, in which more may stand than the tool takes.
-    State(String),
-    /// What somebody made for this tool.
-    Input(String),
-}
 
 impl Inner {
     /// Calls a function as a node of a graph.
@@ -151,168 +139,67 @@ impl Inner {
             .await
     }
 
-    /// Reads a tool's input: checked where somebody made it for the tool, and in any case where its
-    /// functions have types, to which it is converted. What may take long has a thread for itself.
-    async fn input(
-        &self,
-        plugin: &Plugin,
-        name: &str,
-        function: &str,
-        given: Given,
-        frame: &Frame,
-    ) -> Result<Input, Failure> {
-        let (text, is_state) = match given {
-            Given::State(text) => (text, true),
-            Given::Input(text) => (text, false),
-        };
-        if plugin.contract.plain().is_none() {
-            return Ok(Input::Text(match is_state {
-                true => text,
-                false => self.check_input(plugin, name, function, text, frame).await?,
-            }));
-        }
-        let room = self.room(&frame.limits);
-        let is_long = text.len() > LONG_INPUT;
-        let (contract, function) = (plugin.contract.clone(), function.to_owned());
-        let read = move || match contract.plain() {
-            Some(plain) => plain
-                .read(&function, &text, is_state, room)
-                .map(|(values, bytes)| Input::Values(values, bytes)),
-            None => Ok(Input::Text(text)),
-        };
-        let read = match is_long {
-            true => self.in_time(plugin, name, frame, read).await?,
-            false => read(),
-        };
-        read.map_err(|misfit| misfits(name, &misfit))
-    }
-
-    /// Checks an input against the function's schema, and gives it back.
-    async fn check_input(
-        &self,
-        plugin: &Plugin,
-        name: &str,
-        function: &str,
-        input: String,
-        frame: &Frame,
-    ) -> Result<String, Failure> {
-        let Some(schema) = plugin.input(function) else {
-            return Ok(input);
-        };
-        if !schema.is_long(input.len()) {
-            return schema
-                .check(&input)
-                .map(|()| input)
-                .map_err(|misfit| misfits(name, &misfit));
-        }
-        let schema = schema.clone();
-        let checked = self.in_time(plugin, name, frame, move || schema.check(&input).map(|()| input));
-        checked.await?.map_err(|misfit| misfits(name, &misfit))
-    }
-
-    /// Looks at an input on a thread of the pool for inputs, for as long as the call may take.
-    async fn in_time<T: Send + 'static>(
-        &self,
-        plugin: &Plugin,
-        name: &str,
-        frame: &Frame,
-        look: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        let looked = self.inputs.run(&plugin.info.name, look);
-        match tokio::time::timeout_at(frame.deadline.into(), looked).await {
-            Ok(Ok(looked)) => Ok(looked),
-            Ok(Err(error)) => Err(Failure::new(
-                FailureKind::Unavailable,
-                format!("`{name}` was not called: its input could not be checked: {error}"),
-            )),
-            Err(_) => Err(timeout(name, &frame.time)),
-        }
-    }
-
     /// Waits for the slots that an instance needs beyond those that every call has.
-    async fn slots(&self, contract: &contract::Contract, rules: &Rules, depth: usize) -> Option<Taken> {
+    async fn slots(&self, contract: &Contract, rules: &Rules, depth: usize) -> Option<Taken> {
         self.slots
             .take(&rules.shares, depth, contract.extra_slots())
             .await
     }
 
-    /// What values may take up on their way in and out.
-    fn room(&self, limits: &CallLimits) -> Room {
-        Room {
-            values: self.settings.value_bytes,
-            result: limits.result.value,
+    /// The function that was resolved earlier, perhaps by another start of the engine.
+    fn find<'a>(
+        &self,
+        now: &'a Snapshot,
+        function: &FunctionRef,
+    ) -> Result<(&'a Arc<Plugin>, FunctionKind), Failure> {
+        let missing = |what: String| Failure::new(FailureKind::Unavailable, what);
+        let plugin = now.by_digest(&function.digest).ok_or_else(|| {
+            let FunctionRef {
+                digest,
+                plugin,
+                version,
+                ..
+            } = function;
+            missing(format!(
+                "plugin {plugin}@{version} (sha256 {digest}) is not registered"
+            ))
+        })?;
+        match plugin.function(&function.function) {
+            Some(info) => Ok((plugin, info.kind)),
+            None => Err(missing(format!(
+                "plugin {} has no function `{}`",
+                function.plugin, function.function
+            ))),
         }
     }
 
-    /// Calls a tool in a fresh instance.
-    async fn tool(
+    /// What is called of a plugin where these limits stand. It takes seconds where the component was never
+    /// compiled for them, and no limit of the call counts meanwhile.
+    async fn callable(
         self: &Arc<Self>,
-        contract: &contract::Contract,
-        rules: &Arc<Rules>,
-        name: &str,
-        function: String,
-        input: Input,
-        frame: Frame,
-    ) -> Result<Json, Failure> {
-        let limits = frame.limits.clone();
-        let room = self.room(&limits);
-        let result = self
-            .within(name, rules, frame, async |store| {
-                contract.call(store, function, input, room).await
-            })
-            .await?;
-        check_size(name, &limits, &result, 0)?;
-        object::admit(&result).map_err(|error| unusable(name, "a result", error, &result))
-    }
-
-    fn outcome(&self, name: &str, limits: &CallLimits, answer: contract::Answer) -> Result<Outcome, Failure> {
-        let contract::Answer { update, route } = answer;
-        let named = match &route {
-            Route::Goto(nodes) => nodes.iter().map(|node| node.len() + size_of::<String>()).sum(),
-            _ => 0,
-        };
-        check_size(name, limits, &update, named)?;
-        let update = Object::admit(&update).map_err(|error| unusable(name, "an update", error, &update))?;
-        Ok(Outcome { update, route })
+        plugin: &Plugin,
+        limits: &CallLimits,
+    ) -> Result<Arc<Contract>, Failure> {
+        if limits.fuel.is_none() {
+            return Ok(plugin.contract.clone());
+        }
+        let counted = plugin.metered.get(&self.engines, &plugin.info.digest).await;
+        counted.map_err(|problem| {
+            let name = &plugin.info.name;
+            let message = format!("plugin {name} cannot be called with a limit on fuel: {problem}");
+            Failure::new(FailureKind::Unavailable, message)
+        })
     }
 }
 
-/// Checks the size of an answer; `more` is what comes with it.
-fn check_size(name: &str, limits: &CallLimits, text: &str, more: usize) -> Result<(), Failure> {
-    let size = text.len() + more;
-    match size <= limits.result.value {
-        true => Ok(()),
-        false => Err(too_large(name, size, &limits.result)),
-    }
-}
-
-impl Sandbox {
-    /// Calls a tool for the guest: by its name at this moment, in a fresh instance that has its
-    /// own limits and grants, with the time and the output that the guest itself has.
-    ///
-    /// The outer error ends the guest: it has no time left either, or will not have been called.
-    pub(crate) fn call_tool_by_name(
-        &mut self,
+impl ToolCaller for Inner {
+    fn call_tool(
+        self: Arc<Self>,
         name: String,
         input: String,
-    ) -> BoxFuture<'_, wasmtime::Result<Result<String, Failure>>> {
-        Box::pin(async move {
-            // The host holds the input for as long as the tool runs.
-            let _charge = self.charge(name.len() + input.len()).await?;
-            let host = self.host.clone();
-            let frame = self.frame.nested();
-            let (deadline, ground, output) = (frame.deadline, frame.ground.clone(), frame.output.clone());
-            match host.nested(&name, input, frame).await {
-                // Where it was the tool's own time that was over, its caller goes on.
-                Err(failure) if failure.kind == FailureKind::Timeout && Instant::now() >= deadline => {
-                    Err(TimeOver.into())
-                }
-                // What the tool wrote was too much for its caller.
-                _ if output.exceeded().is_some() => Err(Exceeded.into()),
-                Err(_) if ground.is_lost() => Err(NotDurable.into()),
-                result => Ok(result.map(|result| result.get().to_owned())),
-            }
-        })
+        frame: Frame,
+    ) -> BoxFuture<'static, Result<Json, Failure>> {
+        Box::pin(async move { self.nested(&name, input, frame).await })
     }
 }
 
@@ -424,21 +311,6 @@ async fn settle(name: &str, frame: &Frame) -> Result<(), Failure> {
         Ok(false) => Err(not_durable(name)),
         Err(_) => Err(timeout(name, &frame.time)),
     }
-}
-
-/// The failure names the function and the problems, and has them as `{"problems": [{"pointer", "problem"}]}`
-/// for programs.
-fn misfits(name: &str, misfit: &Misfit) -> Failure {
-    let message = format!("`{name}` was not called: its input {misfit}");
-    let mut failure = Failure::new(FailureKind::InvalidInput, message);
-    if !misfit.problems.is_empty() {
-        let problems = misfit.problems.iter();
-        let problems: Vec<_> = problems
-            .map(|(pointer, problem)| serde_json::json!({ "pointer": pointer, "problem": problem }))
-            .collect();
-        failure.data = Some(object::to_json(&serde_json::json!({ "problems": problems })));
-    }
-    failure
 }
 
 fn no_tool(name: &str) -> Failure {

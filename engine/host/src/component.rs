@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmparser::{ComponentName, Encoding, KnownCustom, Parser, Payload};
 
-use crate::{contract, plain, settings::Bytes};
+use crate::{contract::types::PACKAGE, plain::docs, units::Bytes};
 
 /// The custom section in which a plugin carries `name@version`.
 const NAME_SECTION: &str = "heddle-plugin";
@@ -30,9 +30,7 @@ pub(crate) struct Inspected {
 impl Inspected {
     /// Whether it was built against some version of the contract.
     pub(crate) fn is_of_contract(&self) -> bool {
-        self.exports
-            .iter()
-            .any(|export| export.starts_with(contract::PACKAGE))
+        self.exports.iter().any(|export| export.starts_with(PACKAGE))
     }
 }
 
@@ -130,9 +128,9 @@ impl Reader {
                 let version = String::from_utf8_lossy(section.data()).into_owned();
                 self.version_section = Some(version).filter(|version| version_of(version).is_ok());
             }
-            Payload::CustomSection(section) if section.name() == plain::DOCS_SECTION && self.depth == 1 => {
+            Payload::CustomSection(section) if section.name() == docs::SECTION && self.depth == 1 => {
                 self.docs_len += section.data().len();
-                if self.docs_len <= plain::DOCS_LEN {
+                if self.docs_len <= docs::DOCS_LEN {
                     self.found.docs.push(section.data().into());
                 }
             }

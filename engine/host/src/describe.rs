@@ -7,7 +7,7 @@ use heddle_kernel::FunctionKind;
 use heddle_runtime::ports::FunctionInfo;
 use heddle_schema::{PatternBudget, Schema};
 
-use crate::{component::NAME_LEN, contract::Described};
+use crate::{component::NAME_LEN, contract::types::Described};
 
 /// How many functions one plugin may have.
 pub(crate) const MOST_FUNCTIONS: usize = 1000;

@@ -15,11 +15,7 @@ use std::{
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use crate::{
-    scan::limits,
-    settings::{HostSettings, MEMORY_CEILING},
-    slots::{Pools, Slots},
-};
+use crate::{policy::MEMORY_CEILING, scan::limits, slots::Pools};
 
 /// How often a call that runs on is made to yield, and how late a deadline may be noticed.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
@@ -33,10 +29,10 @@ const KEEP_RESIDENT: usize = 256 << 10;
 
 /// Builds the engine, with pools where the system can reserve them; with `metered`, code counts what it
 /// computes.
-pub(crate) fn build(settings: &HostSettings, metered: bool) -> wasmtime::Result<Engine> {
+pub(crate) fn build(pools: Pools, metered: bool) -> wasmtime::Result<Engine> {
     let mut config = config();
     config.consume_fuel(metered);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pools(settings)));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pools)));
     Engine::new(&config).or_else(|error| {
         tracing::warn!(
             "instances are made on demand, which is slower: their pools could not be reserved: {error:#}"
@@ -76,12 +72,12 @@ fn config() -> Config {
 
 /// The pools: room for every call that may be under way, with every call nested in it (see `slots`). What is
 /// reserved is address space; memory is taken only by the slots that are used.
-fn pools(settings: &HostSettings) -> PoolingAllocationConfig {
+fn pooling(pools: Pools) -> PoolingAllocationConfig {
     let Pools {
         calls,
         memories,
         tables,
-    } = Slots::pools(settings);
+    } = pools;
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let mut pools = PoolingAllocationConfig::new();
     pools

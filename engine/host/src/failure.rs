@@ -9,60 +9,24 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
-    contract::Said,
+    contract::types::Said,
+    error::{HANDLES, NotDurable, TimeOver, TooLarge, TooManyFiles, TooManyValues, is_too_much_at_once},
     memory::{self, Refused},
     policy::{CallLimits, Limit},
-    sandbox::HANDLES,
-    settings::Bytes,
     threads::NoThread,
-    wasi::files::TooManyFiles,
+    units::Bytes,
 };
 
 /// How much of a message is passed on.
 const MESSAGE_LEN: usize = 8 << 10;
 
-/// How wasmtime's error reads where a guest hands over too much; the type of it is private.
-const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted";
-
 /// How it reads where a guest holds too many handles of its own resources.
 const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
-
-/// The call that a nested call belongs to has no time left: it ends the callers too.
-#[derive(Debug, thiserror::Error)]
-#[error("the time of the call is over")]
-pub(crate) struct TimeOver;
-
-/// What the call follows from will never be durable: it ends the callers too, since nothing outside may
-/// be done for any of them.
-#[derive(Debug, thiserror::Error)]
-#[error("what the call follows from cannot be stored")]
-pub(crate) struct NotDurable;
-
-/// A typed function gave values that take more memory than they may while they become JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("too many values were handed over")]
-pub(crate) struct TooManyValues(pub(crate) usize);
-
-/// An answer that was not kept: it would be this long.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer has {0} bytes")]
-pub(crate) struct TooLarge(pub(crate) usize);
 
 /// The call may have no effect outside.
 pub(crate) fn not_durable(function: &str) -> Failure {
     let message = format!("`{function}` was ended before it had an effect outside: {NotDurable}");
     Failure::new(FailureKind::Unavailable, message)
-}
-
-/// A call wrote, or sent, more than it may: it ends.
-#[derive(Debug, thiserror::Error)]
-#[error("a limit of the call was exceeded")]
-pub(crate) struct Exceeded;
-
-/// Whether the guest ended itself with status 0, as a program does that has succeeded. What it would have given is
-/// not there.
-pub(crate) fn is_exit_of_success(error: &wasmtime::Error) -> bool {
-    matches!(error.downcast_ref(), Some(I32Exit(0)))
 }
 
 /// The guest ended itself, and gave no result that there should be.
@@ -202,11 +166,6 @@ pub(crate) fn of_error(
         ),
     };
     Failure::new(FailureKind::Trap, clip(&display::redact(&message), MESSAGE_LEN))
-}
-
-/// Whether the guest handed over more at once than was set for its store.
-pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
-    format!("{error:#}").contains(TOO_MUCH_AT_ONCE)
 }
 
 /// Makes a failure of what a guest said went wrong. It is recorded, and so without the secrets of URLs in it.

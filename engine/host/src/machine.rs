@@ -12,26 +12,13 @@ use wasmtime::{
 use crate::{
     cache::{Cache, EngineCache},
     component::Inspected,
-    contract::Contract,
+    contract::{self, Contract},
     engine::{self, Ticker},
-    host::HostError,
-    sandbox::{self, Sandbox},
-    settings::HostSettings,
+    error::{HostError, Unfit},
+    sandbox::Sandbox,
+    slots::Pools,
+    wasi,
 };
-
-/// Why a component cannot be called.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
-    /// It does not run here.
-    #[error("{0}")]
-    Engine(String),
-    /// It has no functions for a graph.
-    #[error("{0}")]
-    Plugin(String),
-    /// Whether it can be called is not known, as the host could not compile it.
-    #[error("{0}")]
-    Unknown(String),
-}
 
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
@@ -42,11 +29,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Starts one; with `metered`, the code for it counts what it computes.
-    pub(crate) fn start(settings: &HostSettings, cache: &Cache, metered: bool) -> Result<Self, HostError> {
+    pub(crate) fn start(pools: Pools, cache: &Cache, metered: bool) -> Result<Self, HostError> {
         let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = engine::build(settings, metered).map_err(failed)?;
+        let engine = engine::build(pools, metered).map_err(failed)?;
         Ok(Self {
-            linker: sandbox::linker(&engine).map_err(failed)?,
+            linker: linker(&engine).map_err(failed)?,
             cache: cache.for_engine(&engine).map_err(HostError::Cache)?,
             ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
             engine,
@@ -67,15 +54,16 @@ impl Machine {
     }
 }
 
-/// How wasmtime's error reads where a component needs what comes with WASI 0.3; it has no type of its own.
-const ASYNC_FEATURE: &str = "component model async feature";
-
-/// Why a component does not compile.
-pub(crate) fn not_compiled(error: &wasmtime::Error) -> String {
-    let error = format!("{error:#}");
-    let advice = match error.contains(ASYNC_FEATURE) {
-        true => ". Asynchronous functions, streams and futures are of WASI 0.3: build it for WASI 0.2",
-        false => "",
-    };
-    format!("{error}{advice}")
+/// Everything that a component may import.
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // Every component may ask; whether it is granted is looked at for each request.
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    // These stand in for what WASI has.
+    linker.allow_shadowing(true);
+    wasi::add_to_linker(&mut linker)?;
+    linker.allow_shadowing(false);
+    contract::add_to_linker(&mut linker)?;
+    Ok(linker)
 }

@@ -1,105 +1,45 @@
-//! A component whose calls are counted: compiled when the first call with limited fuel, or a policy that
-//! limits its fuel, needs that.
+//! A component compiled so that its calls consume fuel: when a policy limits its fuel, or when the first call with a fuel
+//! limit needs it.
 
 use std::sync::Arc;
 
-use heddle_kernel::{Digest, Failure, FailureKind};
+use heddle_kernel::Digest;
 use tokio::sync::OnceCell;
 
-use crate::{
-    cache::Source,
-    component,
-    contract::Contract,
-    host::{HostError, Inner},
-    machine::{Machine, Unfit},
-    policy::CallLimits,
-    registry::Plugin,
-};
+use crate::{cache::Source, component, contract::Contract, engines::Engines};
 
-/// A component compiled for the machine that counts.
-pub(crate) struct Metered {
+/// The contract of a component for calls with a fuel limit, once the component is compiled for them.
+pub(crate) struct MeteredContract {
     source: Source,
     contract: OnceCell<Arc<Contract>>,
 }
 
-impl Metered {
-    /// Nothing is compiled yet.
-    pub(crate) fn of(source: Source) -> Self {
+impl MeteredContract {
+    /// Nothing is compiled yet; `source` has the component's bytes.
+    pub(crate) fn new(source: Source) -> Self {
         Self {
             source,
             contract: OnceCell::new(),
         }
     }
-}
 
-impl Inner {
-    /// The machine for calls with these limits.
-    pub(crate) fn machine(&self, limits: &CallLimits) -> &Machine {
-        match limits.fuel {
-            None => &self.machine,
-            // What is called was compiled for it before.
-            Some(_) => self
-                .metered
-                .get()
-                .expect("this machine was started to compile what is called"),
-        }
-    }
-
-    /// The machine for calls that are counted, or for those that are not.
-    pub(crate) fn machine_for(&self, metered: bool) -> Result<&Machine, Unfit> {
-        match metered {
-            false => Ok(&self.machine),
-            true => self
-                .metered_machine()
-                .map_err(|error| Unfit::Unknown(error.to_string())),
-        }
-    }
-
-    /// What is called of a plugin where these limits stand. It takes seconds where the component was never
-    /// compiled for them, and no limit of the call counts meanwhile.
-    pub(crate) async fn callable(
-        self: &Arc<Self>,
-        plugin: &Plugin,
-        limits: &CallLimits,
-    ) -> Result<Arc<Contract>, Failure> {
-        if limits.fuel.is_none() {
-            return Ok(plugin.contract.clone());
-        }
-        let counted = self.compile_metered(&plugin.metered, &plugin.info.digest).await;
-        counted.map_err(|problem| {
-            let name = &plugin.info.name;
-            let message = format!("plugin {name} cannot be called with a limit on fuel: {problem}");
-            Failure::new(FailureKind::Unavailable, message)
-        })
-    }
-
-    pub(crate) async fn compile_metered(
-        self: &Arc<Self>,
-        metered: &Metered,
-        digest: &Digest,
-    ) -> Result<Arc<Contract>, String> {
-        let compiled = metered.contract.get_or_try_init(async || {
-            let (source, of) = (metered.source.clone(), digest.clone());
+    /// Compiles the component if it is not compiled yet. Compiling takes seconds.
+    ///
+    /// # Errors
+    /// Why the component cannot be compiled.
+    pub(crate) async fn get(&self, engines: &Arc<Engines>, digest: &Digest) -> Result<Arc<Contract>, String> {
+        let compiled = self.contract.get_or_try_init(async || {
+            let (source, of) = (self.source.clone(), digest.clone());
             let read = tokio::task::spawn_blocking(move || {
                 let bytes = source.read(&of)?;
-                // It was looked at before, when it was compiled for calls that are not counted.
+                // Its size was checked when it was registered.
                 let found = component::inspect(&bytes, usize::MAX)?;
                 Ok::<_, String>((bytes, found))
             });
             let (bytes, found) = read.await.map_err(|error| error.to_string())??;
-            let contract = self.compile(true, digest, &bytes, found).await;
+            let contract = engines.compile(true, digest, &bytes, found).await;
             contract.map(Arc::new).map_err(|error| error.to_string())
         });
         compiled.await.cloned()
-    }
-
-    /// The machine that counts, which is started where it is not there.
-    fn metered_machine(&self) -> Result<&Machine, HostError> {
-        if let Some(machine) = self.metered.get() {
-            return Ok(machine);
-        }
-        let machine = Machine::start(&self.settings, &self.cache, true)?;
-        // Another thread may have been first: then this one goes.
-        Ok(self.metered.get_or_init(|| machine))
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll},
 };
 
@@ -23,9 +23,10 @@ use wasmtime_wasi::{
 };
 
 use crate::{
-    failure::Exceeded,
+    error::Exceeded,
+    lock::lock,
     policy::{By, CallLimits, Limit},
-    settings::Bytes,
+    units::Bytes,
 };
 
 /// What a line counts on top of its bytes: an endless row of empty lines ends too.
@@ -131,7 +132,7 @@ impl Output {
             ..
         } = &*self.limits;
         let told = {
-            let mut spent = held(&self.spent);
+            let mut spent = lock(&self.spent);
             let more = |so_far: &mut usize, by: usize, limit: &Limit<usize>| {
                 *so_far = so_far.saturating_add(by);
                 *so_far > limit.value
@@ -341,7 +342,7 @@ impl LogStream {
     const PERMIT: usize = 64 << 10;
 
     fn take(&self, bytes: &[u8]) -> Result<(), Exceeded> {
-        held(&self.lines).write(self.stream, bytes)
+        lock(&self.lines).write(self.stream, bytes)
     }
 }
 
@@ -397,11 +398,6 @@ impl AsyncWrite for LogStream {
     }
 }
 
-/// Takes a std mutex, which nothing awaits under. A panic under it leaves text that is whole.
-pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A sink for calls that nobody listens to.
 pub(crate) struct Nobody;
 
@@ -421,17 +417,17 @@ mod tests {
 
     impl Sink for Seen {
         fn log(&self, level: Level, message: &str) {
-            held(&self.0).push(format!("{} {message}", level.as_str()));
+            lock(&self.0).push(format!("{} {message}", level.as_str()));
         }
 
         fn emit(&self, chunk: object::Json) {
-            held(&self.0).push(format!("emit {chunk}"));
+            lock(&self.0).push(format!("emit {chunk}"));
         }
     }
 
     fn lines(settings: HostSettings) -> (Arc<Seen>, Lines) {
         let seen = Arc::new(Seen::default());
-        let limits = Arc::new(CallLimits::of(&settings));
+        let limits = Arc::new(settings.call_limits());
         let output = Output::new(seen.clone(), limits, settings.log_line_bytes);
         (seen, Lines::new(output))
     }
@@ -444,7 +440,7 @@ mod tests {
         lines.write(Stream::Out, b"\n\nthr\xffee").unwrap();
         drop(lines);
         assert_eq!(
-            *held(&seen.0),
+            *lock(&seen.0),
             ["info one", "info two", "info ", "info thr\u{fffd}ee", "warn oh"]
         );
     }
@@ -458,7 +454,7 @@ mod tests {
         lines.write(Stream::Out, "abcdefgh\nabcd\n".as_bytes()).unwrap();
         lines.log(Level::Info, "äöü").unwrap();
         assert_eq!(
-            *held(&seen.0),
+            *lock(&seen.0),
             [
                 "info abcd… (cut at the limit of 4 bytes, log_line_bytes)",
                 "info abcd",
@@ -477,7 +473,7 @@ mod tests {
         assert!(lines.output.emit("[1]").is_ok() && lines.output.exceeded().is_none());
         assert!((0..3).all(|_| lines.log(Level::Debug, "x").is_ok()));
         assert!(lines.output.emit("[2]").is_err() && lines.log(Level::Debug, "x").is_err());
-        assert_eq!(*held(&seen.0), ["emit [1]", "debug x", "debug x", "debug x"]);
+        assert_eq!(*lock(&seen.0), ["emit [1]", "debug x", "debug x", "debug x"]);
         assert_eq!(
             lines.output.exceeded(),
             Some("emitted more than its limit of 80 bytes (emit, the server's default)")
@@ -491,7 +487,7 @@ mod tests {
             ..HostSettings::default()
         });
         let outer = &lines.output;
-        let plain = Arc::new(CallLimits::of(&HostSettings::default()));
+        let plain = Arc::new(HostSettings::default().call_limits());
         assert!(Arc::ptr_eq(outer, &outer.nested(&plain)), "nothing of its own");
         let by = By::Policy;
         let own = |value| {
@@ -511,7 +507,7 @@ mod tests {
         assert!(large.log(Level::Info, "3").is_ok() && large.log(Level::Info, "4").is_ok());
         assert!(large.log(Level::Info, "5").is_ok() && large.log(Level::Info, "6").is_err());
         assert!(large.exceeded().is_none() && outer.exceeded().is_some());
-        assert_eq!(*held(&seen.0), ["info 1", "info 3", "info 4", "info 5"]);
+        assert_eq!(*lock(&seen.0), ["info 1", "info 3", "info 4", "info 5"]);
     }
 
     #[test]
@@ -520,7 +516,7 @@ mod tests {
         lines.output.emit("{nope").unwrap();
         lines.output.emit("{\"n\": 1E400}").unwrap();
         lines.output.emit("{\n\"n\": 1.50}").unwrap();
-        let seen = held(&seen.0);
+        let seen = lock(&seen.0);
         assert!(
             seen[0].starts_with("warn a chunk was dropped: not JSON"),
             "{seen:?}"

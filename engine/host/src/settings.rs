@@ -1,16 +1,17 @@
 //! What an operator may set, with its defaults. What bounds one call is what stands where neither the policy
 //! nor a node says otherwise; the words for it there, and in failures, are those of docs/limits.md.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use tokio::sync::Semaphore;
 
 use crate::{
     available,
-    cache::CacheKey,
-    compile::Compiler,
-    policy::{Policy, Protected},
+    cache::CacheSettings,
+    compile::{CompileLimits, Compiler},
+    policy::{CallLimits, Limit, MEMORY_CEILING, Policy, Protected},
     shares::total_for_one,
+    units::Bytes,
 };
 
 /// The settings of a [`Host`](crate::Host).
@@ -88,31 +89,6 @@ pub struct HostSettings {
     pub http_authorities: Option<PathBuf>,
 }
 
-/// Where compiled components are kept, and how many.
-#[derive(Clone, Debug)]
-pub struct CacheSettings {
-    /// The folder, which is made where there is none. Several processes may share it.
-    pub folder: PathBuf,
-    /// What authenticates the compiled code in it.
-    pub key: CacheKey,
-    /// How much it may have: compiled code and components. What is in use stays in any case. Default: 2 GiB.
-    pub max_bytes: u64,
-    /// How long something is kept that is not used. What is in use stays in any case. Default: 30 days.
-    pub max_age: Duration,
-}
-
-impl CacheSettings {
-    /// The defaults, for this folder and key.
-    pub fn new(folder: impl Into<PathBuf>, key: CacheKey) -> Self {
-        Self {
-            folder: folder.into(),
-            key,
-            max_bytes: 2 << 30,
-            max_age: Duration::from_secs(30 * 24 * 60 * 60),
-        }
-    }
-}
-
 impl Default for HostSettings {
     fn default() -> Self {
         Self {
@@ -173,6 +149,30 @@ impl HostSettings {
     pub(crate) fn calls_of_all(&self) -> usize {
         let have_memory = self.total_memory() / 2 / LEAST_OWN;
         total_for_one(self.calls_at_once).min(have_memory).max(2)
+    }
+
+    /// The limits of one compilation.
+    pub(crate) fn compile_limits(&self) -> CompileLimits {
+        CompileLimits {
+            time: self.compile_timeout,
+            memory: self.compile_memory_bytes,
+        }
+    }
+
+    /// The limits of a call that neither the policy nor a node limits.
+    pub(crate) fn call_limits(&self) -> CallLimits {
+        CallLimits {
+            memory: Limit::default(self.max_memory_bytes),
+            time: Limit::default(self.call_timeout),
+            fuel: None,
+            log: Limit::default(self.log_bytes),
+            emit: Limit::default(self.emit_bytes),
+            result: Limit::default(self.result_bytes),
+            outgoing: Limit::default(self.outgoing_bytes),
+            http_requests: Limit::default(self.http_requests),
+            http_request_bytes: Limit::default(self.http_request_bytes),
+            http_response_bytes: Limit::default(self.http_response_bytes),
+        }
     }
 
     /// How many files may be open for guests where the process may have so many: the rest is for the engine itself.
@@ -244,47 +244,3 @@ const MOST_WAITING: usize = 10_000;
 
 /// The most threads that one kind of work may have.
 const MOST_THREADS: usize = 4096;
-
-/// The most that a 32-bit memory can have, and that the host reserves for one.
-pub(crate) const MEMORY_CEILING: usize = 4 << 30;
-
-/// Shows a number of bytes in the largest unit that divides it.
-pub(crate) struct Bytes(pub(crate) usize);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            n if n > 0 && n.is_multiple_of(1 << 20) => write!(f, "{} MiB", n >> 20),
-            n if n > 0 && n.is_multiple_of(1 << 10) => write!(f, "{} KiB", n >> 10),
-            n => write!(f, "{n} bytes"),
-        }
-    }
-}
-
-/// Shows a duration in the largest unit that divides it.
-pub(crate) struct Span(pub(crate) Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_millis() {
-            n if n > 0 && n.is_multiple_of(1000) => write!(f, "{} s", n / 1000),
-            n => write!(f, "{n} ms"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_shown_in_the_largest_unit_that_divides_them() {
-        let bytes = |n| Bytes(n).to_string();
-        assert_eq!(
-            [bytes(64 << 20), bytes(1536 << 10), bytes(1000)],
-            ["64 MiB", "1536 KiB", "1000 bytes"]
-        );
-        let span = |ms| Span(Duration::from_millis(ms)).to_string();
-        assert_eq!([span(30_000), span(1500), span(0)], ["30 s", "1500 ms", "0 ms"]);
-    }
-}

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use crate::output::held;
+use crate::lock::lock;
 
 /// A plugin holds at most this many times what would be left.
 const TIMES_THE_REST: usize = 4;
@@ -55,7 +55,7 @@ pub(crate) struct Shares {
 impl Shares {
     /// What it holds of the slots for instances at a depth.
     pub(crate) fn of_depth(&self, depth: usize) -> Arc<Share> {
-        held(&self.slots).entry(depth).or_default().clone()
+        lock(&self.slots).entry(depth).or_default().clone()
     }
 }
 

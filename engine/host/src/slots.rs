@@ -9,10 +9,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Component;
 
-use crate::{
-    settings::HostSettings,
-    shares::{Shares, Supply, Taken},
-};
+use crate::shares::{Shares, Supply, Taken};
 
 /// The tables that go with one memory.
 const TABLES: usize = 8;
@@ -41,7 +38,8 @@ impl Extra {
 /// The reserves, the one for outermost calls first.
 pub(crate) struct Slots(Vec<Arc<Supply>>);
 
-/// How many of everything the pools have.
+/// How many slots of each kind the pools have.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pools {
     pub(crate) calls: usize,
     pub(crate) memories: usize,
@@ -49,13 +47,10 @@ pub(crate) struct Pools {
 }
 
 impl Slots {
-    pub(crate) fn of(settings: &HostSettings) -> Self {
-        let reserve = |depth| if depth == 1 { RESERVE } else { RESERVE_OF_NESTED };
-        Self(
-            (1..=settings.call_depth)
-                .map(|depth| Supply::of(reserve(depth)))
-                .collect(),
-        )
+    /// One reserve for each depth of nesting up to `call_depth`.
+    pub(crate) fn new(call_depth: usize) -> Self {
+        let reserves = reserves(call_depth);
+        Self(reserves.map(Supply::of).collect())
     }
 
     /// Waits until an instance may be made at this depth, the outermost one being 1. Its slots are free again when what
@@ -67,18 +62,27 @@ impl Slots {
         let supply = self.0.get(depth.saturating_sub(1))?;
         Some(supply.take(&shares.of_depth(depth), extra.0).await)
     }
+}
 
-    /// What the pools must have for these reserves.
-    pub(crate) fn pools(settings: &HostSettings) -> Pools {
-        let calls = settings.calls_of_all().saturating_mul(settings.call_depth).max(1);
-        let reserves: usize = Self::of(settings).0.iter().map(|supply| supply.total()).sum();
+impl Pools {
+    /// The pools for this many outermost calls at once, each with calls nested in it up to `call_depth`, and for the
+    /// reserves.
+    pub(crate) fn new(outermost_calls: usize, call_depth: usize) -> Self {
+        let calls = outermost_calls.saturating_mul(call_depth).max(1);
+        let reserves: usize = reserves(call_depth).sum();
         let memories = calls.saturating_add(reserves);
-        Pools {
+        Self {
             calls,
             memories,
             tables: memories.saturating_mul(TABLES),
         }
     }
+}
+
+/// How many slots each reserve has, the one for outermost calls first.
+fn reserves(call_depth: usize) -> impl Iterator<Item = usize> {
+    let reserve = |depth| if depth == 1 { RESERVE } else { RESERVE_OF_NESTED };
+    (1..=call_depth).map(reserve)
 }
 
 #[cfg(test)]

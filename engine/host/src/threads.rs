@@ -16,7 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
 };
 
-use crate::output::held;
+use crate::lock::lock;
 
 /// How long a thread without work is kept.
 const KEEP_IDLE: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl Share {
     /// Does what was left for later, on a thread that is the plugin's.
     fn do_later(&self) {
         loop {
-            let next = held(&self.later).pop();
+            let next = lock(&self.later).pop();
             match next {
                 Some(work) => work(),
                 None => return,
@@ -140,7 +140,7 @@ struct Working(Arc<Held>);
 impl Working {
     /// The work itself is over: nothing is stuck, whatever else its thread does.
     fn end(&self) {
-        let mut phase = held(&self.0.phase);
+        let mut phase = lock(&self.0.phase);
         if std::mem::replace(&mut *phase, Phase::Over) == Phase::Stuck {
             self.0.count(false);
         }
@@ -159,7 +159,7 @@ struct Awaiting<'a>(Weak<Held>, &'a Threads, &'a str);
 impl Drop for Awaiting<'_> {
     fn drop(&mut self) {
         let Some(work) = self.0.upgrade() else { return };
-        let mut phase = held(&work.phase);
+        let mut phase = lock(&work.phase);
         if *phase != Phase::Awaited {
             return;
         }
@@ -246,7 +246,7 @@ impl Threads {
     /// own threads: where all of them work, one of them does it when it is done with what it does.
     pub(crate) fn leave(&self, plugin: &Arc<str>, work: impl FnOnce() + Send + 'static) {
         let own = self.share_of(plugin);
-        held(&own.later).push(Box::new(work));
+        lock(&own.later).push(Box::new(work));
         // A thread that was done before it could see the work is free by this.
         let Ok(thread) = own.free.clone().try_acquire_owned() else {
             return;
@@ -265,7 +265,7 @@ impl Threads {
     }
 
     fn share_of(&self, plugin: &Arc<str>) -> Arc<Share> {
-        let mut plugins = held(&self.plugins);
+        let mut plugins = lock(&self.plugins);
         if let Some(share) = plugins.get(plugin).and_then(Weak::upgrade) {
             return share;
         }
@@ -399,7 +399,7 @@ mod tests {
         for _ in 0..10 {
             let (released, done) = (released.clone(), done.clone());
             threads.leave(&a, move || {
-                let _ = held(&released).recv();
+                let _ = lock(&released).recv();
                 let _ = done.send(());
             });
         }

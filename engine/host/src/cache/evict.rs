@@ -2,12 +2,11 @@
 
 use std::{
     collections::HashSet,
-    fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use super::COMPONENTS;
+use super::folder::{COMPONENTS, entries, is_hex};
 
 /// How large and how old the cache may get.
 #[derive(Clone, Copy, Debug)]
@@ -98,23 +97,10 @@ pub(super) fn stored(folder: &Path) -> Vec<Stored> {
     stored
 }
 
-/// What is in a folder; nothing where it cannot be read.
-pub(super) fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let entries = entries.filter_map(Result::ok);
-    entries
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .collect()
-}
-
-pub(super) fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|digit| digit.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LIMITS: Limits = Limits {

@@ -16,6 +16,7 @@
 
 mod entry;
 mod evict;
+mod folder;
 mod process;
 mod source;
 
@@ -26,7 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use heddle_kernel::Digest;
@@ -37,13 +38,35 @@ pub use self::entry::CacheKey;
 use self::{
     entry::{Context, ReadError},
     evict::{Limits, Stored},
+    folder::{COMPONENTS, private_folder, touch},
     process::Process,
 };
 pub(crate) use self::{process::InUse, source::Source};
-use crate::settings::CacheSettings;
 
-/// The subfolder of components as they are.
-const COMPONENTS: &str = "components";
+/// Where compiled components are kept, and how many.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// The folder, which is made where there is none. Several processes may share it.
+    pub folder: PathBuf,
+    /// What authenticates the compiled code in it.
+    pub key: CacheKey,
+    /// How much it may have: compiled code and components. What is in use stays in any case. Default: 2 GiB.
+    pub max_bytes: u64,
+    /// How long something is kept that is not used. What is in use stays in any case. Default: 30 days.
+    pub max_age: Duration,
+}
+
+impl CacheSettings {
+    /// The defaults, for this folder and key.
+    pub fn new(folder: impl Into<PathBuf>, key: CacheKey) -> Self {
+        Self {
+            folder: folder.into(),
+            key,
+            max_bytes: 2 << 30,
+            max_age: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
+}
 
 /// The cache of a host, shared by its engines.
 #[derive(Clone)]
@@ -274,25 +297,4 @@ pub(crate) fn configuration(engine: &Engine) -> String {
 
 fn path_of(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(format!("{digest}.code"))
-}
-
-/// Notes that a file was used, by the time of its last change.
-fn touch(path: &Path) {
-    // Where it cannot be noted, the file is evicted earlier.
-    if let Ok(file) = fs::File::options().append(true).open(path) {
-        let _ = file.set_modified(SystemTime::now());
-    }
-}
-
-/// Makes a folder that only its owner may enter.
-fn private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    // A folder that was there before keeps its mode: it is narrowed, which only its owner can do.
-    #[cfg(unix)]
-    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    Ok(())
 }

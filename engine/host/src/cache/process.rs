@@ -13,11 +13,8 @@ use std::{
 
 use heddle_kernel::Digest;
 
-use super::{
-    evict::{entries, is_hex},
-    private_folder,
-};
-use crate::output::held;
+use super::folder::{entries, is_hex, private_folder};
+use crate::lock::lock;
 
 /// The folder of the processes' folders.
 const PROCESSES: &str = "processes";
@@ -60,7 +57,7 @@ impl Process {
 
     /// Marks a component as used by this process.
     pub(super) fn mark(&self, digest: &Digest) -> InUse {
-        let mut used = held(&self.used);
+        let mut used = lock(&self.used);
         let count = used.entry(digest.clone()).or_default();
         *count += 1;
         if *count == 1
@@ -117,7 +114,7 @@ impl Process {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        let mut used = held(&self.used);
+        let mut used = lock(&self.used);
         if let Some(count) = used.get_mut(&self.digest) {
             *count -= 1;
             if *count == 0 {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use heddle_kernel::Digest;
 
-use super::InUse;
+use super::process::InUse;
 
 /// Where the bytes of a component are found again.
 #[derive(Clone)]

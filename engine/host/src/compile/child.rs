@@ -13,15 +13,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
-use super::{CompileError, Limits};
-use crate::{cache, engine, machine, scan};
+use super::compiler::{CompileError, CompileLimits};
+use crate::{cache, engine, scan};
 
 /// The component is refused; stderr has the reason.
-pub(super) const REFUSED: u8 = 10;
+pub(crate) const REFUSED: u8 = 10;
 /// An allocation failed.
-pub(super) const OUT_OF_MEMORY: u8 = 11;
+pub(crate) const OUT_OF_MEMORY: u8 = 11;
 /// Nothing is wrong with the component.
-pub(super) const FAILED: u8 = 12;
+pub(crate) const FAILED: u8 = 12;
 /// The engine's process has gone away.
 const ORPHANED: i32 = 13;
 
@@ -33,19 +33,24 @@ const CODE_BYTES: u64 = 1 << 30;
 
 /// What is to be compiled, and how.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// The configuration that the code is for.
     configuration: String,
     metered: bool,
     component_bytes: usize,
-    pub(super) memory: usize,
+    pub(crate) memory: usize,
     /// The time on a clock, of which nothing is left when the engine kills it.
-    pub(super) time_ms: u64,
-    pub(super) threads: usize,
+    pub(crate) time_ms: u64,
+    pub(crate) threads: usize,
 }
 
 impl Order {
-    pub(super) fn new(engine: &Engine, metered: bool, component_bytes: usize, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        metered: bool,
+        component_bytes: usize,
+        limits: &CompileLimits,
+    ) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         Self {
             configuration: cache::configuration(engine),
@@ -105,16 +110,29 @@ fn end_with_input() {
 }
 
 /// Looks through a component, compiles it, and writes the machine code.
-pub(super) fn compile(engine: &Engine, component: &[u8], mut output: impl Write) -> Result<(), CompileError> {
+pub(crate) fn compile(engine: &Engine, component: &[u8], mut output: impl Write) -> Result<(), CompileError> {
     scan::check(component).map_err(|unfit| CompileError::Refused(unfit.to_string()))?;
     let code = engine
         .precompile_component(component)
         .map_err(|error| match is_out_of_memory(&error) {
             true => CompileError::TooMuchMemory(0),
-            false => CompileError::Refused(machine::not_compiled(&error)),
+            false => CompileError::Refused(not_compiled(&error)),
         })?;
     let written = output.write_all(&code).and_then(|()| output.flush());
     written.map_err(|error| CompileError::Failed(format!("its code could not be written: {error}")))
+}
+
+/// How wasmtime's error reads where a component needs what comes with WASI 0.3; it has no type of its own.
+const ASYNC_FEATURE: &str = "component model async feature";
+
+/// Why a component does not compile.
+fn not_compiled(error: &wasmtime::Error) -> String {
+    let error = format!("{error:#}");
+    let advice = match error.contains(ASYNC_FEATURE) {
+        true => ". Asynchronous functions, streams and futures are of WASI 0.3: build it for WASI 0.2",
+        false => "",
+    };
+    format!("{error}{advice}")
 }
 
 fn is_out_of_memory(error: &wasmtime::Error) -> bool {

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use super::{CompileError, child};
-use crate::output::held;
+use super::{child, compiler::CompileError};
+use crate::lock::lock;
 
 /// How much of what a compiler writes to stderr is read.
 const SAID_BYTES: u64 = 64 << 10;
@@ -19,7 +19,7 @@ const SAID_BYTES: u64 = 64 << 10;
 const ALLOCATION_FAILED: &str = "memory allocation of ";
 
 /// Has a compiler write a component's code to `output`. Dropping the future kills the compiler.
-pub(super) async fn run(
+pub(crate) async fn run(
     program: &Path,
     arguments: &[String],
     order: child::Order,
@@ -63,14 +63,14 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Where it has ended, this does nothing. The thread that waits for it takes its exit.
-        let _ = held(&self.0).kill();
+        let _ = lock(&self.0).kill();
     }
 }
 
 /// Gives a compiler its order and waits for its end: how it ended, and what it said. It blocks.
 fn finish(child: &Mutex<Child>, order: &[u8], component: &[u8]) -> io::Result<(ExitStatus, String)> {
     let (input, errors) = {
-        let mut child = held(child);
+        let mut child = lock(child);
         (child.stdin.take(), child.stderr.take())
     };
     let (Some(mut input), Some(errors)) = (input, errors) else {
@@ -84,7 +84,7 @@ fn finish(child: &Mutex<Child>, order: &[u8], component: &[u8]) -> io::Result<(E
     errors.read_to_end(&mut said)?;
     io::copy(&mut errors.into_inner(), &mut io::sink())?;
     drop(input);
-    let status = held(child).wait()?;
+    let status = lock(child).wait()?;
     Ok((status, String::from_utf8_lossy(&said).into_owned()))
 }
 

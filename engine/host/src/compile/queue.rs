@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::settings::HostSettings;
-
 /// How much the components of all requests that wait may take, in KiB. It has room for two of the largest.
 const WAITING_KIB: usize = 128 << 10;
 
@@ -13,7 +11,7 @@ const WAITING_KIB: usize = 128 << 10;
 const READS: usize = 2;
 
 /// Compilers that may run, and requests that may wait for one.
-pub(crate) struct Queue {
+pub(crate) struct CompileQueue {
     running: Semaphore,
     reading: Arc<Semaphore>,
     requests: Arc<Semaphore>,
@@ -29,31 +27,27 @@ pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] [Owne
 
 /// Too many requests wait.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full {
+pub(crate) struct QueueFull {
     /// How many may.
     pub(crate) most: usize,
 }
 
-impl Queue {
-    pub(crate) fn new(settings: &HostSettings) -> Self {
-        let HostSettings {
-            compile_at_once,
-            compile_queue,
-            ..
-        } = *settings;
+impl CompileQueue {
+    /// `at_once` compilers may run, and `waiting` more requests may wait for one.
+    pub(crate) fn new(at_once: usize, waiting: usize) -> Self {
         Self {
-            running: Semaphore::new(compile_at_once),
+            running: Semaphore::new(at_once),
             reading: Arc::new(Semaphore::new(READS)),
-            requests: Arc::new(Semaphore::new(compile_at_once + compile_queue)),
+            requests: Arc::new(Semaphore::new(at_once + waiting)),
             kib: Arc::new(Semaphore::new(WAITING_KIB)),
-            most: compile_queue,
+            most: waiting,
         }
     }
 
     /// Takes a place for a request with a component of this size, where there is one.
-    pub(crate) fn place(&self, component_bytes: usize) -> Result<Place, Full> {
+    pub(crate) fn place(&self, component_bytes: usize) -> Result<Place, QueueFull> {
         let kib = (component_bytes >> 10).min(WAITING_KIB) as u32;
-        let full = |_| Full { most: self.most };
+        let full = |_| QueueFull { most: self.most };
         Ok(Place([
             self.requests.clone().try_acquire_owned().map_err(full)?,
             self.kib.clone().try_acquire_many_owned(kib).map_err(full)?,

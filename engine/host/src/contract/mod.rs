@@ -4,14 +4,16 @@
 //! a component was built against is found once, when it is registered; the rest of the host
 //! speaks the types of this file.
 
+pub(crate) mod types;
 mod v0_1_0;
 
-use heddle_kernel::{FailureKind, FunctionKind, Route};
+use heddle_kernel::FunctionKind;
 use wasmtime::{
     Store,
-    component::{InstancePre, Linker, Val},
+    component::{InstancePre, Linker},
 };
 
+use self::types::{Answer, Described, Input, Invocation, Said};
 use crate::{
     component::Inspected,
     plain::{Plain, Room},
@@ -22,59 +24,11 @@ use crate::{
 /// The interfaces that make a component a plugin.
 pub(crate) const INTERFACES: [&str; 2] = [v0_1_0::NODE, v0_1_0::TOOL];
 
-/// What all versions of the contract begin with.
-pub(crate) const PACKAGE: &str = "heddle:plugin/";
-
 /// A component's side of the contract.
 pub(crate) enum Contract {
     V0_1_0(v0_1_0::Exports),
     /// It was built without a contract: its functions have types of their own.
     Plain(Plain),
-}
-
-/// A tool's input, as it is handed over.
-pub(crate) enum Input {
-    Text(String),
-    /// Values, and what they take in the host's memory.
-    Values(Vec<Val>, usize),
-}
-
-/// A function as its plugin describes it.
-pub(crate) struct Described {
-    pub(crate) name: String,
-    pub(crate) kind: FunctionKind,
-    pub(crate) summary: String,
-    pub(crate) input: String,
-    pub(crate) output: String,
-    pub(crate) config: Option<String>,
-    pub(crate) read_only: bool,
-    pub(crate) idempotent: bool,
-    pub(crate) routes: Vec<String>,
-}
-
-/// One call of a node function.
-pub(crate) struct Invocation {
-    pub(crate) function: String,
-    pub(crate) state: String,
-    pub(crate) config: String,
-    pub(crate) run: String,
-    pub(crate) node: String,
-    pub(crate) step: u64,
-    pub(crate) attempt: u32,
-    pub(crate) key: String,
-}
-
-/// What a node function answered.
-pub(crate) struct Answer {
-    pub(crate) update: String,
-    pub(crate) route: Route,
-}
-
-/// What a guest said went wrong.
-pub(crate) struct Said {
-    pub(crate) kind: FailureKind,
-    pub(crate) message: String,
-    pub(crate) data: Option<String>,
 }
 
 /// Offers every version's imports.

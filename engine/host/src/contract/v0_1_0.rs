@@ -10,10 +10,10 @@ use self::{
     bindings::heddle::plugin::{host, types},
     types::{Context, Failure, Function, Hints, Kind},
 };
-use super::{Answer, Described, Invocation, Said};
+use super::types::{Answer, Described, Invocation, Said};
 use crate::{
-    failure::is_exit_of_success,
-    output::held,
+    error::is_exit_of_success,
+    lock::lock,
     sandbox::{Own, Sandbox},
     slots::Extra,
 };
@@ -185,7 +185,7 @@ impl host::Host for Sandbox {
             types::Level::Warn => Level::Warn,
             types::Level::Error => Level::Error,
         };
-        Ok(held(&self.lines).log(level, &message)?)
+        Ok(lock(&self.lines).log(level, &message)?)
     }
 
     fn emit(&mut self, chunk: String) -> wasmtime::Result<()> {

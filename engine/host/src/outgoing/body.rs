@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::Error;
 
-use super::internal;
+use super::error::internal;
 use crate::output::Output;
 
 /// How large a body may be, and what is told of one that is larger.

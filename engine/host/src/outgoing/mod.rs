@@ -5,17 +5,15 @@
 //! policy. Redirects are answers: who follows one makes a new request, which is checked anew.
 
 mod body;
+mod error;
 mod forms;
+mod log;
 mod mask;
 mod overrides;
 mod send;
-mod tls;
+pub(crate) mod tls;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use heddle_json::object::clip;
 use heddle_kernel::Level;
@@ -24,28 +22,22 @@ use http::{
     header::{ACCEPT_ENCODING, CONNECTION, HOST},
 };
 use tokio::sync::Semaphore;
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
+use self::{error::internal, log::Diary};
 use crate::{
-    host::Inner,
     memory::Charge,
-    output::{Output, held},
+    output::Output,
     policy::{Asked, CallLimits, Missing, Rules, Secret, names_secret, put_secrets_in, secret_to_add},
-    sandbox::{Frame, Sandbox},
+    resources::Resources,
 };
-
-pub(crate) use self::tls::Tls;
 
 /// By it, who is asked twice knows that it is one request.
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How much of a request is shown in a line.
 const SHOWN_LEN: usize = 400;
-
-/// How much is told of why a request was not made: a guest may ask for a path of any length.
-const TOLD_LEN: usize = 1000;
 
 /// How many chunks of a body the host keeps until they are sent, besides one that is being written; and how long one
 /// may be.
@@ -58,9 +50,6 @@ pub(crate) const BODY_BYTES: usize = (CHUNKS + 1) * CHUNK_LEN + (4 << 10);
 /// What a request under way takes: what is written and read at once of it, and its connection.
 pub(crate) const REQUEST_BYTES: usize = 2 * send::HEAD_BYTES;
 
-/// How many hosts' names are looked up at once: each holds a thread until the system answers.
-pub(crate) const LOOKUPS: usize = 64;
-
 /// What wasi:http asks of a host to send a request.
 type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Over), Error>> + Send>;
 type Over = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -71,36 +60,36 @@ pub(crate) struct Outgoing {
     requests: Requests,
 }
 
+/// The call that the requests belong to.
+pub(crate) struct Call {
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) limits: Arc<CallLimits>,
+    pub(crate) output: Arc<Output>,
+    /// The call's idempotency key; none outside of a run.
+    pub(crate) key: Option<Arc<str>>,
+}
+
 /// The requests of one instance.
 struct Requests {
-    host: Arc<Inner>,
-    rules: Arc<Rules>,
-    limits: Arc<CallLimits>,
-    /// The call's own key; none outside of a run.
-    key: Option<Arc<str>>,
-    /// How many were asked for so far.
+    call: Call,
+    /// How many requests the guest has made so far.
     made: u64,
-    /// How many may be under way at once.
+    /// How many may be active at once.
     places: Arc<Semaphore>,
-    /// What the next one is charged.
+    /// The charge of the next request.
     charge: Option<Charge>,
     diary: Arc<Diary>,
 }
 
 impl Outgoing {
-    pub(crate) fn new(host: &Arc<Inner>, rules: &Arc<Rules>, key: Option<Arc<str>>, frame: &Frame) -> Self {
+    pub(crate) fn new(call: Call) -> Self {
         let requests = Requests {
-            host: host.clone(),
-            rules: rules.clone(),
-            limits: frame.limits.clone(),
-            key,
             made: 0,
-            places: Arc::new(Semaphore::new(host.settings.http_at_once)),
+            places: Arc::new(Semaphore::new(call.resources.http_at_once)),
             charge: None,
-            diary: Arc::new(Diary {
-                output: frame.output.clone(),
-                under_way: Mutex::default(),
-            }),
+            diary: Arc::new(Diary::new(call.output.clone())),
+            call,
         };
         Self {
             ctx: WasiHttpCtx::new(),
@@ -108,20 +97,18 @@ impl Outgoing {
         }
     }
 
+    /// The view that wasmtime-wasi-http needs, with the guest's table of resources.
+    pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView {
+            ctx: &mut self.ctx,
+            hooks: &mut self.requests,
+            table,
+        }
+    }
+
     /// Has the request that is made next keep this charge until it is over.
     pub(crate) fn charge_next(&mut self, charge: Charge) {
         self.requests.charge = Some(charge);
-    }
-}
-
-impl WasiHttpView for Sandbox {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (outgoing, table) = self.outgoing();
-        WasiHttpCtxView {
-            ctx: &mut outgoing.ctx,
-            hooks: &mut outgoing.requests,
-            table,
-        }
     }
 }
 
@@ -163,10 +150,8 @@ impl Requests {
         mut request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<(send::Exchange, Request<WasiBody>), Error> {
-        let Self {
-            host, rules, diary, ..
-        } = self;
-        let settings = &host.settings;
+        let Self { call, diary, .. } = self;
+        let Call { resources, rules, .. } = call;
         let plugin = &rules.plugin;
         if let Err(exceeded) = diary.output.request() {
             return Err(internal(format!(
@@ -183,7 +168,7 @@ impl Requests {
             .covers(&asked)
             .map_err(|missing| diary.refuse(not_granted(rules, &asked, &missing)))?;
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let (shown, limit) = (shown(&asked), settings.http_at_once);
+            let (shown, limit) = (shown(&asked), resources.http_at_once);
             return Err(diary.refuse(format!(
                 "plugin `{plugin}` asked for {shown} with {limit} requests of this call under way, which is the limit \
                  (http_at_once)"
@@ -192,7 +177,7 @@ impl Requests {
         let headers = request.headers_mut();
         headers.insert(HOST, asked.origin.header());
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        if let (Some(key), false) = (&self.key, headers.contains_key(KEY_HEADER)) {
+        if let (Some(key), false) = (&call.key, headers.contains_key(KEY_HEADER)) {
             let key = nth(key, self.made);
             let key = HeaderValue::try_from(key).map_err(|error| internal(error.to_string()))?;
             headers.insert(KEY_HEADER, key);
@@ -222,9 +207,9 @@ impl Requests {
         }
         let entry = diary.begin(self.made, shown(&asked));
         let exchange = send::Exchange {
-            host: host.clone(),
+            resources: resources.clone(),
             rules: rules.clone(),
-            limits: self.limits.clone(),
+            limits: call.limits.clone(),
             asked,
             options,
             place,
@@ -315,85 +300,6 @@ fn shown(asked: &Asked) -> String {
     match clip(&text, SHOWN_LEN) {
         kept if kept.len() < text.len() => format!("{kept}…"),
         _ => text,
-    }
-}
-
-/// An error that carries its words to the guest.
-fn internal(message: String) -> Error {
-    Error::InternalError(Some(message))
-}
-
-/// The lines that tell of an instance's requests. What is under way when the instance ends is told
-/// of then.
-struct Diary {
-    output: Arc<Output>,
-    under_way: Mutex<BTreeMap<u64, Begun>>,
-}
-
-struct Begun {
-    shown: String,
-    at: Instant,
-}
-
-/// One request under way.
-struct Entry {
-    diary: Arc<Diary>,
-    n: u64,
-    shown: String,
-}
-
-impl Diary {
-    /// Tells that a request was not made, and why.
-    fn refuse(&self, mut message: String) -> Error {
-        message.truncate(clip(&message, TOLD_LEN).len());
-        self.output.note(Level::Warn, &message);
-        internal(message)
-    }
-
-    fn begin(self: &Arc<Self>, n: u64, shown: String) -> Entry {
-        let begun = Begun {
-            shown: shown.clone(),
-            at: Instant::now(),
-        };
-        held(&self.under_way).insert(n, begun);
-        Entry {
-            diary: self.clone(),
-            n,
-            shown,
-        }
-    }
-
-    /// Tells what was left without an answer.
-    fn close(&self) {
-        // The lock is held over the lines: who ends at the same moment tells nothing more.
-        for Begun { shown, at } in std::mem::take(&mut *held(&self.under_way)).into_values() {
-            let ms = at.elapsed().as_millis();
-            self.output.note(
-                Level::Warn,
-                &format!("{shown} had no answer after {ms} ms, when the call ended"),
-            );
-        }
-    }
-}
-
-impl Entry {
-    /// Tells that the host put an end to the request, and why.
-    fn refuse(&self, message: &str) {
-        let mut under_way = held(&self.diary.under_way);
-        if under_way.remove(&self.n).is_some() {
-            self.diary.output.note(Level::Warn, message);
-        }
-    }
-
-    /// Tells how the request ended, once.
-    fn end(&self, level: Level, what: impl std::fmt::Display) {
-        let mut under_way = held(&self.diary.under_way);
-        if let Some(Begun { shown, at }) = under_way.remove(&self.n) {
-            let ms = at.elapsed().as_millis();
-            self.diary
-                .output
-                .note(level, &format!("{shown} {what} in {ms} ms"));
-        }
     }
 }
 

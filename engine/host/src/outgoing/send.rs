@@ -26,16 +26,16 @@ use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::{
-    Entry,
     body::{Capped, Limit},
+    error::{Failed, internal},
     forms::Forms,
-    internal,
+    log::Entry,
     mask::{self, Masked},
 };
 use crate::{
-    host::Inner,
     memory::Charge,
     policy::{self, Asked, CallLimits, Rules, Secret},
+    resources::Resources,
 };
 
 /// How long one address of several is tried before the next one is.
@@ -49,7 +49,7 @@ const HEADERS: usize = 200;
 
 /// A request that is granted.
 pub(super) struct Exchange {
-    pub(super) host: Arc<Inner>,
+    pub(super) resources: Arc<Resources>,
     pub(super) rules: Arc<Rules>,
     pub(super) limits: Arc<CallLimits>,
     pub(super) asked: Asked,
@@ -59,23 +59,6 @@ pub(super) struct Exchange {
     pub(super) entry: Entry,
     /// What the answer may have in it and the guest must not see.
     pub(super) secrets: Vec<Secret>,
-}
-
-/// Why there is no answer.
-pub(super) enum Failed {
-    /// The host put an end to it, and says why in the same words to the guest and in the line.
-    Refused(String),
-    /// It did not go well.
-    Broken { error: Error, said: String },
-}
-
-impl Failed {
-    fn broken(error: Error, said: impl std::fmt::Display) -> Self {
-        Self::Broken {
-            error,
-            said: said.to_string(),
-        }
-    }
 }
 
 /// What bytes go over.
@@ -91,7 +74,7 @@ impl Exchange {
         request: Request<WasiBody>,
         charge: Option<Charge>,
     ) -> Result<Response<WasiBody>, Error> {
-        let open = self.host.open_files.take(&self.rules.shares.files, 1).await;
+        let open = self.resources.open_files.take(&self.rules.shares.files, 1).await;
         let limits = &self.limits;
         let for_request = self.limit("body", "http_request_bytes", limits.http_request_bytes);
         let for_answer = self.limit("answer", "http_response_bytes", limits.http_response_bytes);
@@ -176,7 +159,7 @@ impl Exchange {
             };
             match connected {
                 Ok(stream) if origin.is_https => {
-                    let stream = self.host.tls.connect(&origin.host, stream).await?;
+                    let stream = self.resources.tls.connect(&origin.host, stream).await?;
                     return Ok(Box::new(stream));
                 }
                 Ok(stream) => return Ok(Box::new(stream)),
@@ -233,7 +216,7 @@ impl Exchange {
 
     /// Asks the system, on a thread that waits for the answer even where nobody else does.
     async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
-        let place = self.host.lookups.take(&self.rules.shares.lookups, 1).await;
+        let place = self.resources.lookups.take(&self.rules.shares.lookups, 1).await;
         let (host, port) = (self.asked.origin.host.clone(), self.asked.origin.port);
         let found = spawn_blocking(move || {
             let found = (host, port).to_socket_addrs().map(Iterator::collect);

@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, sync::OnceCell, task::spawn_blocking};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use wasmtime_wasi_http::Error;
 
-use super::{internal, send::Failed};
+use super::error::{Failed, internal};
 
 /// Whom to trust, found out when the first request needs it.
 pub(crate) struct Tls {

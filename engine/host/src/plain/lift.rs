@@ -6,7 +6,7 @@ use serde::Serialize;
 use wasmtime::component::Val;
 
 use super::shape::{Fields, Payload, Shape};
-use crate::failure::TooLarge;
+use crate::error::TooLarge;
 
 /// A JSON text that keeps no more than it may have, and counts all of it.
 pub(super) struct Text {

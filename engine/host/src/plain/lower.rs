@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 use super::shape::{Fields, Integer, Payload, Shape};
-use crate::settings::Bytes;
+use crate::units::Bytes;
 
 /// How many problems of an input are named.
 const MOST_PROBLEMS: usize = 5;

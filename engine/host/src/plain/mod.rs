@@ -4,7 +4,7 @@
 //! schemas of both are made of its WIT types. A call gets a fresh instance in the same sandbox as
 //! any other, and all that is said of types is found out once, when the component is registered.
 
-mod docs;
+pub(crate) mod docs;
 mod lift;
 mod lower;
 mod names;
@@ -12,8 +12,6 @@ mod schema;
 mod shape;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use self::docs::{DOCS_LEN, SECTION as DOCS_SECTION};
 
 use std::collections::HashMap;
 
@@ -33,12 +31,12 @@ use self::{
     shape::{Fields, Payload, Reader, Returned},
 };
 use crate::{
-    contract::{Described, Said},
+    contract::types::{Described, Said},
     describe,
-    failure::{self, TooManyValues},
+    error::{self, TooManyValues},
     sandbox::Sandbox,
-    settings::Bytes,
     slots::Extra,
+    units::Bytes,
 };
 
 /// How much of an error's text a failure's message shows, in bytes; its data has the whole.
@@ -177,13 +175,13 @@ impl Plain {
         let mut results = vec![Val::Bool(false); function.returned.count()];
         match called.call_async(&mut *store, input, &mut results).await {
             Ok(()) => function.answer(name, results.pop(), room),
-            Err(error) if failure::is_exit_of_success(&error) && function.returned.is_empty() => {
+            Err(error) if error::is_exit_of_success(&error) && function.returned.is_empty() => {
                 Ok(Ok("null".to_owned()))
             }
-            Err(error) if failure::is_too_much_at_once(&error) && left < room.values => {
+            Err(error) if error::is_too_much_at_once(&error) && left < room.values => {
                 Err(store.data_mut().memory.refuse().into())
             }
-            Err(error) if failure::is_too_much_at_once(&error) => Err(TooManyValues(room.values).into()),
+            Err(error) if error::is_too_much_at_once(&error) => Err(TooManyValues(room.values).into()),
             Err(error) => Err(error),
         }
     }

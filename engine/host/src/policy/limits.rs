@@ -13,7 +13,10 @@ use serde::{
     de::{Deserializer, Error},
 };
 
-use crate::settings::{Bytes, HostSettings, MEMORY_CEILING, Span};
+use crate::units::{Bytes, Span};
+
+/// The most bytes that a 32-bit memory can have, and that the host reserves for one.
+pub(crate) const MEMORY_CEILING: usize = 4 << 30;
 
 /// The most that `at_once` may be: more is the same as no limit.
 const MOST_AT_ONCE: usize = 1 << 20;
@@ -136,7 +139,7 @@ pub(crate) struct Limit<T> {
 }
 
 impl<T: Copy + Ord> Limit<T> {
-    fn default(value: T) -> Self {
+    pub(crate) fn default(value: T) -> Self {
         let by = By::Default;
         Self { value, by }
     }
@@ -202,22 +205,6 @@ pub(crate) struct CallLimits {
 }
 
 impl CallLimits {
-    /// The host's own.
-    pub(crate) fn of(settings: &HostSettings) -> Self {
-        Self {
-            memory: Limit::default(settings.max_memory_bytes),
-            time: Limit::default(settings.call_timeout),
-            fuel: None,
-            log: Limit::default(settings.log_bytes),
-            emit: Limit::default(settings.emit_bytes),
-            result: Limit::default(settings.result_bytes),
-            outgoing: Limit::default(settings.outgoing_bytes),
-            http_requests: Limit::default(settings.http_requests),
-            http_request_bytes: Limit::default(settings.http_request_bytes),
-            http_response_bytes: Limit::default(settings.http_response_bytes),
-        }
-    }
-
     /// What stands for a plugin of which the policy says this.
     pub(crate) fn with_policy(&self, said: &Limits) -> Self {
         let by = By::Policy;
@@ -454,26 +441,5 @@ mod tests {
             "/limits/time: expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got \"soon\"",
         ];
         assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn the_policy_sets_and_a_node_only_narrows() {
-        let own = CallLimits::of(&HostSettings::default());
-        let plugin = own.with_policy(&limits(r#"{"memory": "128MiB", "time": "10s", "fuel": 500}"#));
-        assert_eq!(
-            plugin.memory.bytes("memory"),
-            "128 MiB (memory, set by the policy)"
-        );
-        assert_eq!(plugin.log.bytes("log"), "256 KiB (log, the server's default)");
-        let node = plugin.narrowed(&limits(
-            r#"{"memory": "256MiB", "time": "5s", "fuel": 100, "log": "1KiB"}"#,
-        ));
-        assert_eq!(node.memory.bytes("memory"), "128 MiB (memory, set by the policy)");
-        assert_eq!(node.time.span(), "5 s (time, set by the node)");
-        assert_eq!(node.fuel.unwrap().fuel(), "100 (fuel, set by the node)");
-        assert_eq!(node.log.bytes("log"), "1 KiB (log, set by the node)");
-        assert_eq!(own.narrowed(&limits(r#"{"fuel": 7}"#)).fuel.unwrap().value, 7);
-        let timeout = node.time.narrow(Some(Duration::from_secs(1)), By::Timeout);
-        assert_eq!(timeout.span(), "1 s (the node's timeout)");
     }
 }

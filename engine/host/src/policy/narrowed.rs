@@ -8,7 +8,7 @@ use std::{
 use heddle_kernel::graph::Bounds;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Limits, NodeGrants, Rules};
+use super::{limits::Limits, node_grants::NodeGrants, rules::Rules};
 
 /// How many nodes' bounds are kept at hand; past that, those that no call uses are read again.
 const MOST_NODES: usize = 10_000;

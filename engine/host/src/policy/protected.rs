@@ -10,7 +10,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::DirGrant;
+use super::dirs::DirGrant;
 
 /// A file or folder that no granted folder may overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,13 @@ use std::{
 use heddle_json::Json;
 use heddle_runtime::ports::{PluginPolicyInfo, PolicyRefused, PolicySource};
 
-use super::{CallLimits, PluginPolicy, Policy, Rules};
-use crate::{component::check_plugin_name, output::held, settings::HostSettings};
+use super::{
+    document::{PluginPolicy, Policy},
+    limits::CallLimits,
+    protected::Protected,
+    rules::Rules,
+};
+use crate::{component::check_plugin_name, lock::lock};
 
 /// For how many plugins something may be set.
 const MOST_SET: usize = 10_000;
@@ -21,7 +26,7 @@ pub(crate) struct SetPolicies(Mutex<BTreeMap<Arc<str>, Json>>);
 impl SetPolicies {
     /// What stands for a plugin.
     pub(crate) fn of(&self, name: &str, fixed: &Policy, rules: &Rules) -> PluginPolicyInfo {
-        let (source, body) = match (fixed.written(name), held(&self.0).get(name)) {
+        let (source, body) = match (fixed.written(name), lock(&self.0).get(name)) {
             (Some(body), _) => (PolicySource::File, Some(body.clone())),
             (None, Some(body)) => (PolicySource::Set, Some(body.clone())),
             (None, None) => (PolicySource::Nobody, None),
@@ -35,7 +40,7 @@ impl SetPolicies {
 
     /// Whether something may be set for one more plugin.
     pub(crate) fn has_room_for(&self, name: &str) -> Result<(), PolicyRefused> {
-        let set = held(&self.0);
+        let set = lock(&self.0);
         match set.len() < MOST_SET || set.contains_key(name) {
             true => Ok(()),
             false => Err(PolicyRefused::Invalid(format!(
@@ -46,7 +51,7 @@ impl SetPolicies {
 
     /// The policy with all that is set.
     fn added_to(&self, fixed: &Policy) -> Policy {
-        let set = held(&self.0);
+        let set = lock(&self.0);
         set.iter().fold(fixed.clone(), |all, (name, body)| {
             match PluginPolicy::parse(body.get()) {
                 Ok(policy) if fixed.written(name).is_none() => all.with(name, policy),
@@ -58,8 +63,8 @@ impl SetPolicies {
     /// Remembers what was set, or that nothing is set any more.
     pub(crate) fn remember(&self, name: &Arc<str>, body: Option<Json>) {
         match body {
-            Some(body) => held(&self.0).insert(name.clone(), body),
-            None => held(&self.0).remove(name),
+            Some(body) => lock(&self.0).insert(name.clone(), body),
+            None => lock(&self.0).remove(name),
         };
     }
 }
@@ -69,17 +74,17 @@ pub(crate) fn rules(
     name: &Arc<str>,
     body: &Json,
     set: &SetPolicies,
-    settings: &HostSettings,
+    fixed: &Policy,
+    protected: &[Protected],
+    own: &CallLimits,
 ) -> Result<Arc<Rules>, PolicyRefused> {
-    may_be_set(name, &settings.policy)?;
+    may_be_set(name, fixed)?;
     let policy =
         PluginPolicy::parse(body.get()).map_err(|error| PolicyRefused::Invalid(error.to_string()))?;
     // Its folders may not have another plugin's secrets in them, nor its secrets be in another plugin's folders.
-    let all = set.added_to(&settings.policy).with(name, policy.clone());
-    all.check_dirs(&settings.protected)
-        .map_err(PolicyRefused::Invalid)?;
-    let own = CallLimits::of(settings);
-    policy.rules(name.clone(), &own).map_err(PolicyRefused::Invalid)
+    let all = set.added_to(fixed).with(name, policy.clone());
+    all.check_dirs(protected).map_err(PolicyRefused::Invalid)?;
+    policy.rules(name.clone(), own).map_err(PolicyRefused::Invalid)
 }
 
 /// Whether what a plugin is granted may be set.

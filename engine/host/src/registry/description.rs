@@ -2,7 +2,7 @@
 
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError};
 
-use crate::settings::Bytes;
+use crate::units::Bytes;
 
 /// What a text takes in a description besides its bytes.
 const TEXT_BYTES: usize = 32;

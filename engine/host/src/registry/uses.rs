@@ -7,7 +7,7 @@
 use heddle_runtime::ports::ResolveError;
 use semver::{Version, VersionReq};
 
-use super::Plugin;
+use super::plugin::Plugin;
 
 /// How much of a digest must be given at least.
 const DIGEST_LEN: usize = 8;

@@ -8,7 +8,7 @@
 
 use wasmparser::{BlockType, FuncValidator, FunctionBody, Operator, ValidatorResources, WasmModuleResources};
 
-use super::limits::{self, Exceeded, Limit};
+use super::limits::{self, Limit};
 
 /// What was counted in a function.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,33 +26,22 @@ pub(super) struct Counted {
 }
 
 /// Why a function cannot be compiled.
-pub(super) enum Unfit {
+pub(super) enum FunctionError {
     Exceeds(&'static Limit, u64),
     Damaged(wasmparser::Error),
 }
 
-impl From<wasmparser::Error> for Unfit {
+impl From<wasmparser::Error> for FunctionError {
     fn from(error: wasmparser::Error) -> Self {
         Self::Damaged(error)
     }
 }
 
-impl Unfit {
+impl FunctionError {
     pub(super) fn exceeded(limit: &'static Limit, value: u64) -> Result<(), Self> {
         match value > limit.most {
             true => Err(Self::Exceeds(limit, value)),
             false => Ok(()),
-        }
-    }
-
-    pub(super) fn at(self, place: impl FnOnce() -> String) -> super::Unfit {
-        match self {
-            Self::Exceeds(limit, value) => super::Unfit::Exceeds(Exceeded {
-                limit,
-                value,
-                place: place(),
-            }),
-            Self::Damaged(error) => error.into(),
         }
     }
 }
@@ -68,14 +57,14 @@ impl Counted {
         self.locals.saturating_mul(self.loops)
     }
 
-    fn check(&self) -> Result<(), Unfit> {
-        Unfit::exceeded(&limits::LOOP_NESTING, self.loop_nesting)?;
-        Unfit::exceeded(&limits::FUNCTION_LOOPS, self.in_loops())?;
-        Unfit::exceeded(&limits::FUNCTION_NESTING, self.nesting)?;
-        Unfit::exceeded(&limits::FUNCTION_BRANCHES, self.branches)?;
-        Unfit::exceeded(&limits::FUNCTION_STACK, self.stack)?;
-        Unfit::exceeded(&limits::FUNCTION_VALUES, self.values)?;
-        Unfit::exceeded(&limits::FUNCTION_LIVE, self.live())
+    fn check(&self) -> Result<(), FunctionError> {
+        FunctionError::exceeded(&limits::LOOP_NESTING, self.loop_nesting)?;
+        FunctionError::exceeded(&limits::FUNCTION_LOOPS, self.in_loops())?;
+        FunctionError::exceeded(&limits::FUNCTION_NESTING, self.nesting)?;
+        FunctionError::exceeded(&limits::FUNCTION_BRANCHES, self.branches)?;
+        FunctionError::exceeded(&limits::FUNCTION_STACK, self.stack)?;
+        FunctionError::exceeded(&limits::FUNCTION_VALUES, self.values)?;
+        FunctionError::exceeded(&limits::FUNCTION_LIVE, self.live())
     }
 }
 
@@ -83,17 +72,17 @@ impl Counted {
 pub(super) fn count(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
-) -> Result<Counted, Unfit> {
+) -> Result<Counted, FunctionError> {
     let range = body.range();
     let mut counted = Counted {
         bytes: (range.end - range.start) as u64,
         ..Counted::default()
     };
-    Unfit::exceeded(&limits::FUNCTION_BYTES, counted.bytes)?;
+    FunctionError::exceeded(&limits::FUNCTION_BYTES, counted.bytes)?;
     let mut locals = body.get_binary_reader();
     validator.read_locals(&mut locals)?;
     counted.locals = validator.len_locals().into();
-    Unfit::exceeded(&limits::FUNCTION_LOCALS, counted.locals)?;
+    FunctionError::exceeded(&limits::FUNCTION_LOCALS, counted.locals)?;
     let mut operators = body.get_operators_reader()?;
     let mut loops = Loops::default();
     while !operators.eof() {

@@ -19,7 +19,7 @@ use wasmparser::{
 };
 
 use self::{
-    function::Counted,
+    function::{Counted, FunctionError},
     instances::{Instances, Weight},
     limits::{Exceeded, Limit},
 };
@@ -284,7 +284,14 @@ impl<'a> Scan<'a> {
     ) -> Result<(), Unfit> {
         let mut validator = function.into_validator(std::mem::take(&mut self.allocations));
         let counted = function::count(body, &mut validator);
-        let counted = counted.map_err(|unfit| unfit.at(|| self.place(validator.index())))?;
+        let counted = counted.map_err(|error| match error {
+            FunctionError::Exceeds(limit, value) => Unfit::Exceeds(Exceeded {
+                limit,
+                value,
+                place: self.place(validator.index()),
+            }),
+            FunctionError::Damaged(error) => error.into(),
+        })?;
         self.allocations = validator.into_allocations();
         let live = counted.live();
         add(&mut self.totals.live, live, &limits::CODE_LIVE)?;

@@ -10,10 +10,10 @@ impl environment::Host for Sandbox {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         if self.rules.grants.env.is_empty() {
             // Most guests' libraries ask at their start, whether anybody wants a variable or not.
-            self.uses(|used| &mut used.environment);
+            self.record_use(|used| &mut used.environment);
             return Ok(Vec::new());
         }
-        self.told(
+        self.log_first_use(
             |used| &mut used.environment,
             |rules| {
                 let names = rules.grants.env.iter().map(|(name, _)| name.as_str());

@@ -13,8 +13,7 @@ use wasmtime_wasi::p2::{
     },
 };
 
-use super::NO_SOCKETS;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{NO_SOCKETS, Sandbox};
 
 /// The functions that everything else of wasi:sockets begins with, by their interfaces, as wasmtime-wasi
 /// has them.
@@ -51,7 +50,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
 
 impl Sandbox {
     fn no_socket(&mut self) -> ErrorCode {
-        self.told(
+        self.log_first_use(
             |used| &mut used.sockets,
             |rules| (Level::Warn, format!("plugin `{}` {NO_SOCKETS}", rules.plugin)),
         );

@@ -1,7 +1,6 @@
 //! Which grants are read, and which requests they allow.
 
 use super::*;
-use crate::policy::CallLimits;
 
 fn grant(yaml: &str) -> HttpGrant {
     serde_saphyr::from_str(yaml).unwrap()
@@ -177,7 +176,7 @@ fn the_line_to_add_covers_the_request_and_no_other() {
             assert_eq!(line.starts_with("It has "), !has.is_empty(), "{line}");
             let (_, policy) = line.split_once("policy: ").unwrap();
             let policy = crate::Policy::parse(policy).unwrap();
-            let own = CallLimits::of(&crate::HostSettings::default());
+            let own = crate::HostSettings::default().call_limits();
             let rules = policy.rules(&own, &[]).unwrap();
             let [added] = &*rules[0].grants.http else {
                 panic!("{line}")

@@ -26,7 +26,7 @@ impl HostDescriptor for Sandbox {
         };
         match opened {
             Ok(opened) => {
-                self.tell(Level::Info, &format!("{shown} was opened to {to}"));
+                self.log_file(Level::Info, &format!("{shown} was opened to {to}"));
                 self.opened(opened, shown, open).await.map_err(FsError::trap)
             }
             Err(refusal) => {

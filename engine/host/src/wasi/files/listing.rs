@@ -8,8 +8,8 @@ use wasmtime_wasi::{
     p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode},
 };
 
-use super::{OpenFile, streams::Place};
-use crate::memory::Charge;
+use super::worker::Place;
+use crate::{memory::Charge, sandbox::OpenFile};
 
 /// How many entries are read ahead.
 const AHEAD: usize = 128;

@@ -9,18 +9,18 @@ mod descriptor;
 mod listing;
 mod open;
 mod streams;
+mod worker;
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use heddle_json::object::clip;
 use heddle_kernel::Level;
 use wasmtime::{
     StoreContextMut,
-    component::{Linker, LinkerInstance, Resource, ResourceTable},
+    component::{Linker, LinkerInstance, Resource},
 };
 use wasmtime_wasi::{
-    filesystem::{Descriptor, File, WasiFilesystemCtx, WasiFilesystemCtxView, WasiFilesystemView},
+    filesystem::{Descriptor, File, WasiFilesystemCtxView, WasiFilesystemView},
     p2::{
         DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator,
         bindings::filesystem::types::{
@@ -34,13 +34,13 @@ use wasmtime_wasi::{
 use self::{
     listing::{LISTING_BYTES, Listing},
     open::Refusal,
-    streams::{Place, Reader, STREAM_BYTES, Streamed, Writer},
+    streams::{Reader, STREAM_BYTES, Streamed, Writer},
+    worker::{Place, alone},
 };
-use super::FILES_TOLD;
 use crate::{
+    error::TooManyFiles,
     memory::{Charge, HANDLE_BYTES},
-    sandbox::{Own, Sandbox},
-    shares::Taken,
+    sandbox::{OpenFile, Opened, Own, Sandbox},
 };
 
 /// The interface with the function that gives the folders, as wasmtime-wasi has it, and that function.
@@ -56,40 +56,6 @@ const PATH_PARTS: usize = 256;
 
 /// The interface of files, as wasmtime-wasi has it.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
-
-/// A guest would have more files open than it may.
-#[derive(Debug, thiserror::Error)]
-#[error("more files are open than the limit of {0} (open_files)")]
-pub(crate) struct TooManyFiles(pub(crate) usize);
-
-/// Something that is open: a file, a folder, a stream of a file, a list of a folder.
-#[derive(Clone)]
-pub(crate) struct OpenFile {
-    /// Its place among the open files of all calls.
-    taken: Arc<Taken>,
-    /// It counts as one of its instance's for as long as this is there.
-    _of_instance: Arc<()>,
-}
-
-impl OpenFile {
-    fn new(taken: Taken, of_instance: &Arc<()>) -> Self {
-        Self {
-            taken: Arc::new(taken),
-            _of_instance: of_instance.clone(),
-        }
-    }
-
-    /// It is about to be closed: it is no longer one of its instance's, and is open until what is returned is dropped.
-    fn closing(self) -> Arc<Taken> {
-        self.taken
-    }
-}
-
-/// Where a folder or file is, as the guest names it.
-pub(super) struct Opened {
-    shown: String,
-    open: OpenFile,
-}
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
@@ -134,30 +100,14 @@ fn streams_to_linker(types: &mut LinkerInstance<'_, Sandbox>) -> wasmtime::Resul
     )
 }
 
-/// Does what wasmtime-wasi does with one descriptor: on this thread, which it may block, and without the tables of
-/// the guest.
-fn alone<T>(
-    descriptor: Descriptor,
-    work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<T>,
-) -> FsResult<T> {
-    let (mut table, mut ctx) = (ResourceTable::new(), WasiFilesystemCtx::default());
-    let descriptor = table.push(descriptor)?;
-    let view = WasiFilesystemCtxView {
-        table: &mut table,
-        ctx: &mut ctx,
-    };
-    let done = work(view, descriptor).now_or_never();
-    done.expect("a descriptor that may block its thread waits for nothing else")
-}
-
 impl Sandbox {
     /// Does something that may block on a thread of the pool. A guest that can have no thread ends.
     async fn on_thread<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> wasmtime::Result<T> {
-        let (host, plugin) = (self.host.clone(), self.rules.plugin.clone());
-        Ok(host.files.run(&plugin, work).await?)
+        let (resources, plugin) = (self.resources.clone(), self.rules.plugin.clone());
+        Ok(resources.file_threads.run(&plugin, work).await?)
     }
 
     /// Does the same as `alone` on a thread of the pool.
@@ -195,7 +145,7 @@ impl Sandbox {
     /// The granted folders. One that cannot be opened is logged, and is not there.
     async fn folders(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         // The libraries of most guests ask at their start, so only the opening of files is logged.
-        self.uses(|used| &mut used.folders);
+        self.record_use(|used| &mut used.folders);
         let mut folders = Vec::new();
         for dir in self.rules.grants.dirs.clone() {
             let (at, shown) = (dir.at.clone(), dir.to_string());
@@ -211,25 +161,14 @@ impl Sandbox {
         Ok(folders)
     }
 
-    /// Takes the files and folders that are open from the guest.
-    pub(crate) fn open_files(&mut self) -> Vec<(Descriptor, OpenFile)> {
-        let places = std::mem::take(&mut self.world.places);
-        let table = &mut self.table;
-        let open = places.into_iter().filter_map(|(rep, place)| {
-            let descriptor = table.delete(Resource::new_own(rep)).ok()?;
-            Some((descriptor, place.open))
-        });
-        open.collect()
-    }
-
     /// Waits until one more file may be opened. The guest ends where it has as many as an instance may.
     async fn may_open(&mut self) -> wasmtime::Result<OpenFile> {
-        let limit = self.host.settings.open_files;
+        let limit = self.resources.max_open_files;
         // The sandbox has one of the counted references itself.
         if Arc::strong_count(&self.world.open) > limit {
             return Err(TooManyFiles(limit).into());
         }
-        let (supply, share) = (self.host.open_files.clone(), self.rules.shares.files.clone());
+        let (supply, share) = (self.resources.open_files.clone(), self.rules.shares.files.clone());
         let taken = supply.take(&share, 1).await;
         Ok(OpenFile::new(taken, &self.world.open))
     }
@@ -249,7 +188,7 @@ impl Sandbox {
 
     fn place(&self) -> Place {
         Place {
-            host: self.host.clone(),
+            resources: self.resources.clone(),
             plugin: self.rules.plugin.clone(),
         }
     }
@@ -280,20 +219,12 @@ impl Sandbox {
             }
             Refusal::Code(_) => "it failed".to_owned(),
         };
-        self.tell(Level::Warn, &format!("{shown} was not opened to {to}: {why}"));
+        self.log_file(Level::Warn, &format!("{shown} was not opened to {to}: {why}"));
     }
 
-    /// Logs a line about a file, unless a guest may be flooding the log with them.
-    fn tell(&mut self, level: Level, line: &str) {
-        self.world.files += 1;
-        match self.world.files {
-            n if n <= FILES_TOLD => self.frame.output.note(level, line),
-            n if n == FILES_TOLD + 1 => {
-                let line = format!("this instance opened more than {FILES_TOLD} files: the rest is not told");
-                self.frame.output.note(Level::Info, &line);
-            }
-            _ => {}
-        }
+    /// Logs a line about a file, within the limit of such lines.
+    fn log_file(&mut self, level: Level, line: &str) {
+        self.world.log_file(&self.frame.output, level, line);
     }
 
     /// A file, for one of its streams.
@@ -306,7 +237,7 @@ impl Sandbox {
 
     /// What a stream of an open file is made of.
     async fn streamed(&mut self, descriptor: &Resource<Descriptor>, file: File) -> FsResult<Streamed> {
-        let limit = self.host.settings.open_files;
+        let limit = self.resources.max_open_files;
         let open = match self.world.places.get(&descriptor.rep()) {
             Some(opened) if Arc::strong_count(&self.world.open) <= limit => opened.open.clone(),
             Some(_) => return Err(FsError::trap(TooManyFiles(limit))),

@@ -3,7 +3,7 @@
 //! A guest may ask a stream again and again instead of waiting for it, so the work under way is looked at whenever
 //! the guest asks.
 
-use std::{mem, sync::Arc};
+use std::mem;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -16,8 +16,8 @@ use wasmtime_wasi::{
     },
 };
 
-use super::{OpenFile, alone};
-use crate::{host::Inner, memory::Charge};
+use super::worker::{Place, alone};
+use crate::{memory::Charge, sandbox::OpenFile};
 
 /// How much is read where the guest did not say how much it wants.
 const READ_LEN: usize = 4 << 10;
@@ -27,35 +27,6 @@ const WRITE_LEN: usize = 64 << 10;
 
 /// What a stream takes: what it has read and the guest has not, or what it is about to write.
 pub(super) const STREAM_BYTES: usize = WRITE_LEN + (1 << 10);
-
-/// Where the work of a stream is done.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) host: Arc<Inner>,
-    pub(super) plugin: Arc<str>,
-}
-
-impl Place {
-    fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> StreamResult<T> + Send + 'static,
-    ) -> BoxFuture<'static, StreamResult<T>> {
-        let Self { host, plugin } = self.clone();
-        Box::pin(async move {
-            let done = host.files.run(&plugin, work).await;
-            // A guest without a thread cannot go on: it ends with the reason.
-            done.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
-        })
-    }
-}
-
-impl Place {
-    /// Closes what is open, which may block. Its instance may open another at once.
-    pub(super) fn close(&self, open: OpenFile, what: impl Send + 'static) {
-        let taken = open.closing();
-        self.host.files.leave(&self.plugin, move || drop((what, taken)));
-    }
-}
 
 /// The file of a stream. Closing it may block, too.
 struct Handle {
@@ -314,16 +285,14 @@ impl Pollable for Writer {
 mod tests {
     use wasmtime_wasi::{FsPerms, OpenMode};
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::{Host, HostSettings};
+    use crate::{HostSettings, resources::Resources};
 
     fn place() -> Place {
-        let settings = HostSettings {
-            calls_at_once: 1,
-            ..HostSettings::default()
-        };
         Place {
-            host: Host::new(settings).expect("a host").inner(),
+            resources: Arc::new(Resources::new(&HostSettings::default()).expect("resources")),
             plugin: "test".into(),
         }
     }
@@ -331,7 +300,7 @@ mod tests {
     fn file(path: &std::path::Path, place: &Place) -> Streamed {
         let options = std::fs::OpenOptions::new().read(true).write(true).open(path);
         let mode = OpenMode::READ | OpenMode::WRITE;
-        let taken = place.host.open_files.try_take(&Arc::default(), 1);
+        let taken = place.resources.open_files.try_take(&Arc::default(), 1);
         Streamed {
             file: File::new(options.expect("the file"), FsPerms::ReadWrite, mode, true),
             open: OpenFile::new(taken.expect("a file may be opened"), &Arc::default()),

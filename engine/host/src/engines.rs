@@ -1,0 +1,184 @@
+//! The two machines of a host, and how a component gets onto one of them: from the cache, or through the compiler.
+
+use std::{
+    fs::File,
+    sync::{Arc, OnceLock},
+};
+
+use heddle_kernel::Digest;
+use wasmtime::component::Component;
+
+use crate::{
+    cache::Cache,
+    compile::{CompileError, CompileLimits, CompileQueue, Compiler, child, command},
+    component::Inspected,
+    contract::Contract,
+    error::{HostError, Unfit},
+    machine::Machine,
+    policy::CallLimits,
+    settings::HostSettings,
+    slots::Pools,
+};
+
+/// The machines, their cache, and the queue for compiling.
+pub(crate) struct Engines {
+    /// For calls without a fuel limit: most calls.
+    machine: Machine,
+    /// For calls with a fuel limit. Started when the first component is compiled for such calls.
+    metered: OnceLock<Machine>,
+    pools: Pools,
+    pub(crate) cache: Cache,
+    pub(crate) queue: CompileQueue,
+    compiler: Compiler,
+    limits: CompileLimits,
+}
+
+impl Engines {
+    /// Starts the machine for calls without a fuel limit.
+    pub(crate) fn start(settings: &HostSettings) -> Result<Self, HostError> {
+        let cache = Cache::open(settings.cache.as_ref()).map_err(HostError::Cache)?;
+        let pools = Pools::new(settings.calls_of_all(), settings.call_depth);
+        Ok(Self {
+            machine: Machine::start(pools, &cache, false)?,
+            metered: OnceLock::new(),
+            pools,
+            cache,
+            queue: CompileQueue::new(settings.compile_at_once, settings.compile_queue),
+            compiler: settings.compiler.clone(),
+            limits: settings.compile_limits(),
+        })
+    }
+
+    /// The machine for calls with these limits.
+    pub(crate) fn machine(&self, limits: &CallLimits) -> &Machine {
+        match limits.fuel {
+            None => &self.machine,
+            // What is called was compiled for it before.
+            Some(_) => self
+                .metered
+                .get()
+                .expect("this machine was started to compile what is called"),
+        }
+    }
+
+    /// The machine for calls that are counted, or for those that are not.
+    pub(crate) fn machine_for(&self, metered: bool) -> Result<&Machine, Unfit> {
+        match metered {
+            false => Ok(&self.machine),
+            true => self
+                .metered_machine()
+                .map_err(|error| Unfit::Unknown(error.to_string())),
+        }
+    }
+
+    /// The machine that counts, which is started where it is not there.
+    fn metered_machine(&self) -> Result<&Machine, HostError> {
+        if let Some(machine) = self.metered.get() {
+            return Ok(machine);
+        }
+        let machine = Machine::start(self.pools, &self.cache, true)?;
+        // Another thread may have been first: then this one goes.
+        Ok(self.metered.get_or_init(|| machine))
+    }
+
+    /// Compiles a component, or finds it compiled, for calls that are counted or for those that are not. The
+    /// compiler ends when the future is dropped.
+    ///
+    /// # Errors
+    /// Why the component cannot be called.
+    pub(crate) async fn compile(
+        self: &Arc<Self>,
+        metered: bool,
+        digest: &Digest,
+        component: &Arc<[u8]>,
+        found: Inspected,
+    ) -> Result<Contract, Unfit> {
+        let compiled = self.compiled(metered, digest, component).await?;
+        self.blocking(metered, move |machine| machine.link(&compiled, &found))
+            .await?
+    }
+
+    async fn compiled(
+        self: &Arc<Self>,
+        metered: bool,
+        digest: &Digest,
+        component: &Arc<[u8]>,
+    ) -> Result<Component, Unfit> {
+        if let Some(compiled) = self.find_compiled(metered, digest).await? {
+            return Ok(compiled);
+        }
+        let _turn = self.queue.turn().await;
+        // It may have been compiled for another request meanwhile.
+        if let Some(compiled) = self.find_compiled(metered, digest).await? {
+            return Ok(compiled);
+        }
+        let begun = self
+            .blocking(metered, |machine| machine.cache.begin().and_then(writable))
+            .await?;
+        let (code, output) = begun.map_err(|error| failed(&format!("its output has no file: {error}")))?;
+        match &self.compiler {
+            Compiler::InProcess => {
+                let component = component.clone();
+                let compiled = self.blocking(metered, move |machine| {
+                    child::compile(&machine.engine, &component, output)
+                });
+                compiled.await??;
+            }
+            Compiler::Command { program, arguments } => {
+                let engine = &self.machine_for(metered)?.engine;
+                let order = child::Order::new(engine, metered, component.len(), &self.limits);
+                command::run(program, arguments, order, component.clone(), output).await?;
+            }
+        }
+        let digest = digest.clone();
+        let kept = self
+            .blocking(metered, move |machine| {
+                machine.cache.load(&machine.engine, &digest, code)
+            })
+            .await?;
+        // What the pools of instances have no room for is found out here.
+        kept.map_err(|error| CompileError::Refused(format!("{error:#}")).into())
+    }
+
+    async fn find_compiled(
+        self: &Arc<Self>,
+        metered: bool,
+        digest: &Digest,
+    ) -> Result<Option<Component>, Unfit> {
+        let digest = digest.clone();
+        self.blocking(metered, move |machine| {
+            machine.cache.get(&machine.engine, &digest)
+        })
+        .await
+    }
+
+    /// Does something with a machine where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        metered: bool,
+        work: impl FnOnce(&Machine) -> T + Send + 'static,
+    ) -> Result<T, Unfit> {
+        let engines = self.clone();
+        let done = tokio::task::spawn_blocking(move || engines.machine_for(metered).map(work));
+        done.await.map_err(|error| failed(&error.to_string()))?
+    }
+}
+
+fn failed(problem: &str) -> Unfit {
+    CompileError::Failed(problem.to_owned()).into()
+}
+
+impl From<CompileError> for Unfit {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Failed(problem) => Self::Unknown(format!("the compiler did not work: {problem}")),
+            error => Self::Engine(format!("the component cannot be compiled: {error}")),
+        }
+    }
+}
+
+/// A handle that the compiler writes to.
+fn writable(code: tempfile::NamedTempFile) -> std::io::Result<(tempfile::NamedTempFile, File)> {
+    let output = code.as_file().try_clone()?;
+    Ok((code, output))
+}

@@ -1,0 +1,124 @@
+//! Reads and checks the input of a call. A large input is read on a thread of its own.
+
+use heddle_json::object;
+use heddle_kernel::{Failure, FailureKind};
+use heddle_schema::Misfit;
+
+use crate::{
+    contract::types::Input, failure::timeout, host::Inner, plain::Room, policy::CallLimits, registry::Plugin,
+    sandbox::Frame,
+};
+
+/// From which length on an input is read on a thread of its own, so that it holds up no other run.
+const LONG_INPUT: usize = 256 << 10;
+
+/// What a tool is given, as text.
+pub(crate) enum Given {
+    /// The state of a run, in which more may stand than the tool takes.
+    State(String),
+    /// What somebody made for this tool.
+    Input(String),
+}
+
+impl Inner {
+    /// Reads a tool's input: checked where somebody made it for the tool, and in any case where its
+    /// functions have types, to which it is converted. What may take long has a thread for itself.
+    pub(crate) async fn input(
+        &self,
+        plugin: &Plugin,
+        name: &str,
+        function: &str,
+        given: Given,
+        frame: &Frame,
+    ) -> Result<Input, Failure> {
+        let (text, is_state) = match given {
+            Given::State(text) => (text, true),
+            Given::Input(text) => (text, false),
+        };
+        if plugin.contract.plain().is_none() {
+            return Ok(Input::Text(match is_state {
+                true => text,
+                false => self.check_input(plugin, name, function, text, frame).await?,
+            }));
+        }
+        let room = self.room(&frame.limits);
+        let is_long = text.len() > LONG_INPUT;
+        let (contract, function) = (plugin.contract.clone(), function.to_owned());
+        let read = move || match contract.plain() {
+            Some(plain) => plain
+                .read(&function, &text, is_state, room)
+                .map(|(values, bytes)| Input::Values(values, bytes)),
+            None => Ok(Input::Text(text)),
+        };
+        let read = match is_long {
+            true => self.in_time(plugin, name, frame, read).await?,
+            false => read(),
+        };
+        read.map_err(|misfit| misfits(name, &misfit))
+    }
+
+    /// Checks an input against the function's schema, and gives it back.
+    pub(crate) async fn check_input(
+        &self,
+        plugin: &Plugin,
+        name: &str,
+        function: &str,
+        input: String,
+        frame: &Frame,
+    ) -> Result<String, Failure> {
+        let Some(schema) = plugin.input(function) else {
+            return Ok(input);
+        };
+        if !schema.is_long(input.len()) {
+            return schema
+                .check(&input)
+                .map(|()| input)
+                .map_err(|misfit| misfits(name, &misfit));
+        }
+        let schema = schema.clone();
+        let checked = self.in_time(plugin, name, frame, move || schema.check(&input).map(|()| input));
+        checked.await?.map_err(|misfit| misfits(name, &misfit))
+    }
+
+    /// Looks at an input on a thread of the pool for inputs, for as long as the call may take.
+    async fn in_time<T: Send + 'static>(
+        &self,
+        plugin: &Plugin,
+        name: &str,
+        frame: &Frame,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let looked = self.input_threads.run(&plugin.info.name, look);
+        match tokio::time::timeout_at(frame.deadline.into(), looked).await {
+            Ok(Ok(looked)) => Ok(looked),
+            Ok(Err(error)) => Err(Failure::new(
+                FailureKind::Unavailable,
+                format!("`{name}` was not called: its input could not be checked: {error}"),
+            )),
+            Err(_) => Err(timeout(name, &frame.time)),
+        }
+    }
+
+    /// What values may take up on their way in and out.
+    pub(crate) fn room(&self, limits: &CallLimits) -> Room {
+        Room {
+            values: self.settings.value_bytes,
+            result: limits.result.value,
+        }
+    }
+}
+
+/// The failure names the function and the problems, and has them as `{"problems": [{"pointer", "problem"}]}`
+/// for programs.
+fn misfits(name: &str, misfit: &Misfit) -> Failure {
+    let message = format!("`{name}` was not called: its input {misfit}");
+    let mut failure = Failure::new(FailureKind::InvalidInput, message);
+    if !misfit.problems.is_empty() {
+        let problems = misfit.problems.iter();
+        let problems: Vec<_> = problems
+            .map(|(pointer, problem)| serde_json::json!({ "pointer": pointer, "problem": problem }))
+            .collect();
+        failure.data = Some(object::to_json(&serde_json::json!({ "problems": problems })));
+    }
+    failure
+}

@@ -1,0 +1,152 @@
+//! Runs one call in a fresh instance, and turns what ends the instance into a result or a failure.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use heddle_json::{Json, Object, object};
+use heddle_kernel::{Failure, Outcome, Route, Timestamp};
+use heddle_runtime::ports::{FollowsFromNothing, Sink};
+
+use crate::{
+    contract::{
+        self,
+        types::{Input, Said},
+    },
+    failure::{self, too_large, unusable},
+    host::Inner,
+    lock::lock,
+    output::Output,
+    policy::{By, CallLimits, Rules},
+    sandbox::{Frame, Ground, Link, Sandbox},
+};
+
+impl Inner {
+    /// The place of a call that nobody's guest makes; its time begins with this. It follows from
+    /// nothing, and its seed is no key. With the limits comes the node's `timeout`, where it has one.
+    pub(crate) fn frame(
+        &self,
+        started_at: Timestamp,
+        seed: Arc<str>,
+        (limits, timeout): (Arc<CallLimits>, Option<Duration>),
+        link: Link,
+        sink: Arc<dyn Sink>,
+        rules: &Rules,
+    ) -> Frame {
+        let time = limits.time.narrow(timeout, By::Timeout);
+        Frame {
+            deadline: Instant::now() + time.value,
+            time,
+            chain: Arc::new(link),
+            depth: 1,
+            started_at,
+            seed,
+            is_keyed: false,
+            called: 0,
+            output: Output::new(sink, limits.clone(), self.settings.log_line_bytes),
+            limits,
+            memory: self.memory.begin(&rules.shares.memory),
+            ground: Ground::firm(Arc::new(FollowsFromNothing)),
+        }
+    }
+
+    /// Calls a tool in a fresh instance.
+    pub(crate) async fn tool(
+        self: &Arc<Self>,
+        contract: &contract::Contract,
+        rules: &Arc<Rules>,
+        name: &str,
+        function: String,
+        input: Input,
+        frame: Frame,
+    ) -> Result<Json, Failure> {
+        let limits = frame.limits.clone();
+        let room = self.room(&limits);
+        let result = self
+            .within(name, rules, frame, async |store| {
+                contract.call(store, function, input, room).await
+            })
+            .await?;
+        check_size(name, &limits, &result, 0)?;
+        object::admit(&result).map_err(|error| unusable(name, "a result", error, &result))
+    }
+
+    pub(crate) fn outcome(
+        &self,
+        name: &str,
+        limits: &CallLimits,
+        answer: contract::types::Answer,
+    ) -> Result<Outcome, Failure> {
+        let contract::types::Answer { update, route } = answer;
+        let named = match &route {
+            Route::Goto(nodes) => nodes.iter().map(|node| node.len() + size_of::<String>()).sum(),
+            _ => 0,
+        };
+        check_size(name, limits, &update, named)?;
+        let update = Object::admit(&update).map_err(|error| unusable(name, "an update", error, &update))?;
+        Ok(Outcome { update, route })
+    }
+
+    /// Runs a call in a fresh sandbox and makes a failure of whatever ends it early.
+    pub(crate) async fn within<T>(
+        self: &Arc<Self>,
+        function: &str,
+        rules: &Arc<Rules>,
+        frame: Frame,
+        call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, Said>>,
+    ) -> Result<T, Failure> {
+        let Frame { deadline, time, .. } = frame;
+        let (limits, output, memory) = (frame.limits.clone(), frame.output.clone(), frame.memory.clone());
+        let machine = self.engines.machine(&limits);
+        let guarded = async {
+            let mut store = Sandbox::store(
+                &machine.engine,
+                self.clone(),
+                self.resources.clone(),
+                rules,
+                frame,
+            );
+            let answered = call(&mut store).await;
+            if let Some(what) = output.exceeded() {
+                // Whatever the guest made of it.
+                return Err(failure::exceeded(function, what));
+            }
+            let result = match answered {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(said)) => Err(failure::of_said(said, &limits)),
+                Err(error) => {
+                    let mut lines = lock(&store.data().lines);
+                    // What has no end yet may be its last words; whether they are too many is no matter.
+                    let _ = lines.flush();
+                    let words = lines.last_words();
+                    let refused = store.data().memory.refused;
+                    Err(failure::of_error(
+                        function,
+                        &error,
+                        words.as_deref(),
+                        refused,
+                        &time,
+                        &limits,
+                    ))
+                }
+            };
+            result.map_err(|failure| store.data().add_hint(failure))
+        };
+        let _ticking = machine.ticker.tick();
+        match tokio::time::timeout_at(deadline.into(), guarded).await {
+            Ok(result) => result,
+            Err(_) if memory.waits() => Err(failure::no_memory_in_time(function, &time)),
+            Err(_) => Err(failure::timeout(function, &time)),
+        }
+    }
+}
+
+/// Checks the size of an answer; `more` is what comes with it.
+fn check_size(name: &str, limits: &CallLimits, text: &str, more: usize) -> Result<(), Failure> {
+    let size = text.len() + more;
+    match size <= limits.result.value {
+        true => Ok(()),
+        false => Err(too_large(name, size, &limits.result)),
+    }
+}

@@ -1,0 +1,243 @@
+//! The policy file: what an operator grants and limits, by the name of the plugin.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use heddle_json::{Json, object};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::{
+    dirs::{self, DirGrant},
+    env::EnvEntries,
+    grants::Grants,
+    http::HttpGrant,
+    limits::{CallLimits, Limits},
+    pins::Pins,
+    protected::{Guard, Protected},
+    rules::Rules,
+    secrets::SecretEntries,
+};
+use crate::shares::Shares;
+
+/// The largest policy that is read, in bytes.
+pub(super) const MOST_BYTES: usize = 1 << 20;
+
+/// What an operator grants and limits, by the name of the plugin. The default grants nothing and
+/// limits nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    plugins: BTreeMap<String, PluginPolicy>,
+    /// The same as it was written.
+    written: BTreeMap<String, Json>,
+}
+
+/// A policy, with something read of each plugin.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole<T> {
+    plugins: BTreeMap<String, T>,
+}
+
+/// What is said of one plugin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PluginPolicy {
+    /// The components that it is for. Default: every one of this name.
+    #[serde(default)]
+    digest: Pins,
+    /// The outgoing HTTP requests that it may make.
+    #[serde(default)]
+    http: Vec<HttpGrant>,
+    /// The environment that it has.
+    #[serde(default)]
+    env: EnvEntries,
+    /// The secrets that it may put into the headers of requests.
+    #[serde(default)]
+    secrets: SecretEntries,
+    /// The folders that it has.
+    #[serde(default)]
+    dirs: Vec<DirGrant>,
+    /// Whether it has the real clocks.
+    #[serde(default)]
+    clock: bool,
+    /// Whether it has real randomness.
+    #[serde(default)]
+    random: bool,
+    /// What its calls may use up. Default: the host's own limits.
+    #[serde(default)]
+    limits: Limits,
+}
+
+/// Why a policy cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", place(.line, .column))]
+pub struct PolicyError {
+    /// The line of what is wrong, from 1; 0 where it is the whole.
+    pub line: u64,
+    /// The column of what is wrong, from 1; 0 where it is the whole.
+    pub column: u64,
+    /// What is wrong there, and what to do.
+    pub message: String,
+}
+
+fn place(line: &u64, column: &u64) -> String {
+    match line {
+        0 => String::new(),
+        _ => format!("line {line}, column {column}: "),
+    }
+}
+
+impl Policy {
+    /// Reads a policy, which is YAML or JSON:
+    ///
+    /// ```
+    /// # use heddle_host::Policy;
+    /// let policy = Policy::parse(r#"
+    /// plugins:
+    ///   http:
+    ///     limits: {at_once: 4, memory: 128MiB}
+    ///     http:
+    ///       - https://api.example.org
+    ///       - {host: "http://10.0.0.7:8080", methods: [GET, POST], paths: [/v1/]}
+    /// "#)?;
+    /// assert_eq!(policy.names().collect::<Vec<_>>(), ["http"]);
+    /// # Ok::<(), heddle_host::PolicyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first thing in it that is not known, or has a value that cannot be.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let Whole { plugins } = parse::<Whole<PluginPolicy>>(text)?;
+        let Whole { plugins: written } = parse::<Whole<serde_json::Value>>(text)?;
+        let written = written
+            .iter()
+            .map(|(name, policy)| (name.clone(), object::to_json(policy)));
+        Ok(Self {
+            plugins,
+            written: written.collect(),
+        })
+    }
+
+    /// What it says of the plugin with this name, as it was written.
+    pub(crate) fn written(&self, name: &str) -> Option<&Json> {
+        self.written.get(name)
+    }
+
+    /// The names of the plugins that it says something of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.plugins.keys().map(String::as_str)
+    }
+
+    /// What no folder may overlap: this, and the files of secrets.
+    fn guard(&self, protected: &[Protected]) -> Guard {
+        let secrets = self.plugins.iter();
+        let secrets = secrets.flat_map(|(name, policy)| policy.secrets.protected(name));
+        Guard::new(protected.iter().cloned().chain(secrets))
+    }
+
+    /// The same with what somebody sets for a plugin of which it says nothing.
+    pub(crate) fn with(&self, name: &str, policy: PluginPolicy) -> Self {
+        let mut with = self.clone();
+        with.plugins.insert(name.to_owned(), policy);
+        with
+    }
+
+    /// Checks that no folder that is granted overlaps what is protected. It blocks on the file system.
+    ///
+    /// # Errors
+    /// The first folder that does, with its plugin.
+    pub(crate) fn check_dirs(&self, protected: &[Protected]) -> Result<(), String> {
+        let guard = self.guard(protected);
+        for (name, policy) in &self.plugins {
+            let checked = guard.check(&policy.dirs);
+            checked.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))?;
+        }
+        Ok(())
+    }
+
+    /// What holds for each plugin that it says something of, where these are the host's own limits. Values that
+    /// are elsewhere are read.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(crate) fn rules(&self, own: &CallLimits, protected: &[Protected]) -> Result<Vec<Arc<Rules>>, String> {
+        self.check_dirs(protected)?;
+        let rules = |(name, policy): (&String, &PluginPolicy)| {
+            let rules = policy.rules(name.as_str().into(), own);
+            rules.map_err(|problem| format!("the policy of plugin `{name}`: {problem}"))
+        };
+        self.plugins.iter().map(rules).collect()
+    }
+}
+
+impl PluginPolicy {
+    /// Reads what is said of one plugin, which is YAML or JSON like its entry in a policy.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
+        parse(text)
+    }
+
+    /// What holds for a plugin with this name, where these are the host's own limits. Values that are elsewhere
+    /// are read.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(crate) fn rules(&self, plugin: Arc<str>, own: &CallLimits) -> Result<Arc<Rules>, String> {
+        dirs::check(&self.dirs)?;
+        let grants = Grants {
+            http: self.http.clone(),
+            env: self.env.read()?,
+            secrets: self.secrets.read()?,
+            dirs: dirs::resolved(&self.dirs)?,
+            clock: self.clock,
+            random: self.random,
+            narrowed: None,
+        };
+        let shares = Arc::<Shares>::default();
+        let rules = |grants, pins, others| {
+            Arc::new(Rules {
+                plugin: plugin.clone(),
+                grants,
+                limits: Arc::new(own.with_policy(&self.limits)),
+                places: self.limits.at_once().map(Semaphore::new),
+                said: self.limits.clone(),
+                pins,
+                others,
+                shares: shares.clone(),
+            })
+        };
+        let others = self.digest.are_set();
+        let others = others.then(|| rules(Grants::default(), Pins::default(), None));
+        Ok(rules(grants, self.digest.clone(), others))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
+    if text.len() > MOST_BYTES {
+        return Err(PolicyError {
+            line: 0,
+            column: 0,
+            message: format!(
+                "this is larger than a policy may be, which is {} MiB",
+                MOST_BYTES >> 20
+            ),
+        });
+    }
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location();
+        let text = error.to_string();
+        let said = text.split(" at line ").next().unwrap_or(&text);
+        let said = said.split(", set Duplicate").next().unwrap_or(said);
+        PolicyError {
+            line: place.map_or(0, |place| place.line()),
+            column: place.map_or(0, |place| place.column()),
+            message: said.to_owned(),
+        }
+    })
+}

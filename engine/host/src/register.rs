@@ -1,0 +1,275 @@
+//! Registers and inspects plugins.
+
+use std::sync::Arc;
+
+use heddle_kernel::{Digest, FunctionKind, Timestamp};
+use heddle_runtime::ports::{FunctionInfo, NewPlugin, PluginInfo, RegisterError};
+use heddle_schema::Schema;
+
+use crate::{
+    asks,
+    cache::{InUse, Source},
+    compile::QueueFull,
+    component::{self, Inspected},
+    contract::{Contract, types::Described},
+    describe,
+    error::Unfit,
+    host::Inner,
+    metered::MeteredContract,
+    output::Nobody,
+    policy::{CallLimits, Rules},
+    registry::Plugin,
+    sandbox::Link,
+};
+
+impl Inner {
+    pub(crate) async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let (renumbered, replace_granted) = (new.renumbered, new.replace_granted);
+        match self.made(new, Purpose::Register).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => {
+                let info = self.registry.add(*plugin, renumbered, replace_granted)?;
+                for left_out in &info.left_out {
+                    tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
+                }
+                Ok(info)
+            }
+        }
+    }
+
+    pub(crate) async fn inspect(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        let renumbered = new.renumbered;
+        match self.made(new, Purpose::Look).await? {
+            Made::Known(info) => Ok(info),
+            Made::New(plugin) => self.registry.would_add(*plugin, renumbered),
+        }
+    }
+
+    /// Everything of a registration but making the plugin visible. Dropping the future ends it.
+    async fn made(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Made, RegisterError> {
+        let _place = match new.waits {
+            true => None,
+            false => Some(self.engines.queue.place(new.component.len()).map_err(busy)?),
+        };
+        let New {
+            component,
+            digest,
+            name,
+            version,
+            found,
+            hidden,
+        } = match self.prepared(new, purpose).await? {
+            Prepared::Known(info) => return Ok(Made::Known(info)),
+            Prepared::New(new) => *new,
+        };
+        // From here on neither the component nor its code is evicted from the cache.
+        let in_use = self.engines.cache.mark(&digest);
+        let (imports, size) = (found.imports.clone(), component.len() as u64);
+        let contract = self.engines.compile(false, &digest, &component, found).await;
+        let contract = contract.map_err(|unfit| match unfit {
+            Unfit::Engine(reason) => refused(reason),
+            Unfit::Plugin(reason) => no_plugin(&reason),
+            Unfit::Unknown(reason) => RegisterError::Failed(reason),
+        })?;
+        let metered = MeteredContract::new(self.kept_source(in_use, &digest, component).await?);
+        let rules = self.registry.rules(&name).of_component(&digest);
+        let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
+        if rules.limits.fuel.is_some() {
+            let compiled = metered.get(&self.engines, &digest).await;
+            compiled.map_err(refused)?;
+        }
+        let info = PluginInfo {
+            name,
+            version,
+            digest,
+            size,
+            asks: asks::of(&imports),
+            imports,
+            functions,
+            left_out: contract.left_out().to_vec(),
+            grants: rules.lines(),
+            limits: rules.limited(),
+        };
+        let plugin = Plugin::new(info, inputs, contract, metered, rules, hidden);
+        Ok(Made::New(Box::new(plugin)))
+    }
+
+    /// Reads a component, and finds out what is to be done with it.
+    async fn prepared(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
+        let reading = self.engines.queue.read().await;
+        let host = self.clone();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let _reading = reading;
+            host.prepare(new, purpose)
+        });
+        let failed = |error| RegisterError::Failed(format!("the component could not be read: {error}"));
+        prepared.await.map_err(failed)?
+    }
+
+    /// Keeps the component's bytes for when it is to be compiled for the machine that counts.
+    async fn kept_source(
+        self: &Arc<Self>,
+        in_use: Option<InUse>,
+        digest: &Digest,
+        component: Arc<[u8]>,
+    ) -> Result<Source, RegisterError> {
+        let (host, digest) = (self.clone(), digest.clone());
+        let kept = tokio::task::spawn_blocking(move || host.engines.cache.keep(in_use, &digest, &component));
+        let failed = |error| RegisterError::Failed(format!("the component could not be kept: {error}"));
+        kept.await.map_err(failed)
+    }
+
+    /// Everything of a registration that comes before compiling: it blocks.
+    fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
+        let (found, digest) = self.read(&new.component)?;
+        let identity = || {
+            component::identity(
+                &found,
+                new.name.as_deref(),
+                new.version.as_deref(),
+                new.fallback_name.as_deref(),
+            )
+            .map_err(refused)
+        };
+        if matches!(purpose, Purpose::Register) && !new.hidden {
+            let (name, _) = identity()?;
+            self.registry.admit(&name, &digest, new.replace_granted)?;
+        }
+        let known = match purpose {
+            Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
+            Purpose::Look => self.registry.shown(&digest, identity),
+        };
+        if let Some(known) = known {
+            return known.map(Prepared::Known);
+        }
+        if found.exports.is_empty() {
+            return Err(no_plugin("it exports nothing"));
+        }
+        let (name, version) = identity()?;
+        Ok(Prepared::New(Box::new(New {
+            component: new.component,
+            digest,
+            name,
+            version,
+            found,
+            hidden: new.hidden,
+        })))
+    }
+
+    /// What a component says of itself, and its digest: side by side, as either takes a while for a large one.
+    fn read(&self, component: &[u8]) -> Result<(Inspected, Digest), RegisterError> {
+        let (found, digest) = std::thread::scope(|scope| {
+            let digest = scope.spawn(|| Digest::of(component));
+            let found = component::inspect(component, self.settings.max_component_bytes);
+            (found, digest.join().expect("a sum does not panic"))
+        });
+        Ok((found.map_err(refused)?, digest))
+    }
+
+    /// Has the component describe itself, within the limits of any call.
+    async fn describe(
+        self: &Arc<Self>,
+        rules: &Rules,
+        digest: &Digest,
+        contract: &Contract,
+    ) -> Result<(Vec<FunctionInfo>, Vec<Schema>), RegisterError> {
+        let mut described: Vec<(FunctionKind, Described)> = Vec::new();
+        let name = &rules.plugin;
+        // It is not called for anybody, so what it computes is not counted.
+        let limits = Arc::new(CallLimits {
+            fuel: None,
+            ..*rules.limits
+        });
+        // What a component says of itself depends on nothing outside.
+        let _place = self.places.take(&rules.shares.calls, 1).await;
+        let _slots = self.slots.take(&rules.shares, 1, contract.extra_slots()).await;
+        let rules = Rules::none(name.clone(), limits.clone());
+        for kind in contract.kinds() {
+            let function = format!("{name}/describe");
+            let link = Link {
+                plugin: name.clone(),
+                function: "describe".into(),
+                caller: None,
+            };
+            let frame = self.frame(
+                Timestamp(0),
+                digest.0.clone(),
+                (limits.clone(), None),
+                link,
+                Arc::new(Nobody),
+                &rules,
+            );
+            let of_kind = self.within(&function, &rules, frame, async |store| {
+                Ok(Ok(contract.describe(store, kind).await?))
+            });
+            let of_kind = of_kind.await.map_err(|failure| {
+                refused(format!(
+                    "the component does not describe its functions: {failure}"
+                ))
+            })?;
+            described.extend(of_kind.into_iter().map(|function| (kind, function)));
+        }
+        // Compiling the schemas of a large plugin takes a while.
+        let checked = tokio::task::spawn_blocking(move || describe::check(described)).await;
+        let problem = match checked {
+            Ok(Ok(functions)) => return Ok(functions.into_iter().unzip()),
+            Ok(Err(problem)) => problem,
+            Err(error) => error.to_string(),
+        };
+        Err(refused(format!(
+            "the component's description cannot be used: {problem}"
+        )))
+    }
+}
+
+/// A component on its way into the registry.
+struct New {
+    component: Arc<[u8]>,
+    digest: Digest,
+    name: Arc<str>,
+    version: Arc<str>,
+    found: Inspected,
+    hidden: bool,
+}
+
+enum Prepared {
+    Known(Arc<PluginInfo>),
+    New(Box<New>),
+}
+
+/// What a component was made into.
+enum Made {
+    /// It is registered.
+    Known(Arc<PluginInfo>),
+    /// It could be.
+    New(Box<Plugin>),
+}
+
+/// What a component is made into a plugin for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Register,
+    Look,
+}
+
+/// How long a request with a component may be told to wait before it is sent again.
+const BUSY_RETRY_S: u32 = 5;
+
+fn busy(full: QueueFull) -> RegisterError {
+    RegisterError::Busy {
+        most: full.most,
+        retry_after_s: BUSY_RETRY_S,
+    }
+}
+
+fn refused(reason: impl Into<String>) -> RegisterError {
+    RegisterError::Refused(reason.into())
+}
+
+/// The reason, and what makes a plugin of a component.
+fn no_plugin(reason: &str) -> RegisterError {
+    refused(format!(
+        "the component cannot be a plugin: {reason}. A plugin is built with a Heddle SDK or against wit/0.1.0, \
+         or it exports functions of its own whose values can be JSON"
+    ))
+}

@@ -1,0 +1,238 @@
+//! All plugins at one moment, and which function a name finds.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use heddle_kernel::Digest;
+use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveError};
+
+use super::{
+    description,
+    plugin::Plugin,
+    uses::{Uses, Wanted},
+};
+use crate::policy::{CallLimits, Rules};
+
+/// Every plugin, at one moment.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(super) by_digest: HashMap<Digest, Arc<Plugin>>,
+    /// The versions of each name that are not hidden, newest first.
+    pub(super) by_name: BTreeMap<Arc<str>, Vec<Arc<Plugin>>>,
+    /// For each function, the plugins whose newest version has it, by name.
+    by_function: HashMap<Arc<str>, Vec<Arc<Plugin>>>,
+    /// How many were registered until this moment.
+    pub(super) registered: u64,
+    /// What holds for plugins, by their name, where anything is said of that.
+    pub(super) rules: Arc<BTreeMap<Arc<str>, Arc<Rules>>>,
+    /// What limits the others.
+    own: Arc<CallLimits>,
+    /// How many bytes the descriptions of all plugins may take together.
+    max_description_bytes: usize,
+}
+
+impl Snapshot {
+    /// Without any plugin, but with the rules for those to come, and the limits for the others.
+    pub(super) fn new(rules: Vec<Arc<Rules>>, own: CallLimits, max_description_bytes: usize) -> Self {
+        let rules = rules.into_iter().map(|rules| (rules.plugin.clone(), rules));
+        Self {
+            by_digest: HashMap::new(),
+            by_name: BTreeMap::new(),
+            by_function: HashMap::new(),
+            registered: 0,
+            rules: Arc::new(rules.collect()),
+            own: Arc::new(own),
+            max_description_bytes,
+        }
+    }
+
+    pub(super) fn admit(
+        &self,
+        name: &Arc<str>,
+        digest: &Digest,
+        replace_granted: bool,
+    ) -> Result<(), RegisterError> {
+        match self.by_digest.get(digest) {
+            Some(known) if !known.hidden && known.info.name == *name => Ok(()),
+            _ => self.rules_of(name).admit(digest, replace_granted),
+        }
+    }
+
+    pub(super) fn rules_of(&self, name: &Arc<str>) -> Arc<Rules> {
+        let rules = self.rules.get(name).cloned();
+        rules.unwrap_or_else(|| Rules::none(name.clone(), self.own.clone()))
+    }
+
+    pub(super) fn with(&self, plugin: Arc<Plugin>) -> Result<Self, RegisterError> {
+        let mut next = self.clone();
+        next.registered += 1;
+        let info = &plugin.info;
+        next.by_digest.insert(info.digest.clone(), plugin.clone());
+        if !self.by_digest.contains_key(&info.digest) {
+            let bytes = next.by_digest.values().map(|plugin| plugin.bytes).sum();
+            // What runs keep to has as much room again, so that no new plugin keeps a run from going on.
+            let room = if plugin.hidden { 2 } else { 1 };
+            description::check(bytes, self.max_description_bytes.saturating_mul(room))?;
+        }
+        if plugin.hidden {
+            return Ok(next);
+        }
+        let versions = next.by_name.entry(info.name.clone()).or_default();
+        versions.retain(|other| other.info.digest != info.digest);
+        if let Some(other) = versions.iter().find(|other| other.info.version == info.version) {
+            return Err(RegisterError::VersionTaken {
+                name: info.name.to_string(),
+                version: info.version.to_string(),
+                registered: other.info.digest.clone(),
+            });
+        }
+        versions.push(plugin.clone());
+        versions.sort_by_key(|plugin| plugin.rank());
+        next.list_functions();
+        Ok(next)
+    }
+
+    pub(super) fn list_functions(&mut self) {
+        self.by_function = HashMap::new();
+        for newest in self.by_name.values().filter_map(|versions| versions.first()) {
+            for function in &newest.info.functions {
+                let plugins = self.by_function.entry(function.name.clone()).or_default();
+                plugins.push(newest.clone());
+            }
+        }
+    }
+
+    pub(super) fn has_version(&self, of: &PluginInfo) -> bool {
+        let versions = self.by_name.get(&of.name).into_iter().flatten();
+        versions.into_iter().any(|known| known.info.version == of.version)
+    }
+
+    /// The plugin with this digest, hidden or not.
+    pub(crate) fn by_digest(&self, digest: &Digest) -> Option<&Arc<Plugin>> {
+        self.by_digest.get(digest)
+    }
+
+    /// Every plugin that is not hidden, by name and then newest first.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.by_name.values().flatten()
+    }
+
+    /// What `plugin/function` or `function` finds, with or without a version behind it.
+    pub(crate) fn find(&self, uses: &str) -> Result<(&Arc<Plugin>, &FunctionInfo), ResolveError> {
+        let read = Uses::parse(uses)?;
+        let name = read.function;
+        let plugins: Vec<&Arc<Plugin>> = match (read.plugin, &read.wanted) {
+            (Some(plugin), Wanted::Newest) => {
+                let versions = self.by_name.get(plugin);
+                versions
+                    .and_then(|versions| versions.first())
+                    .into_iter()
+                    .collect()
+            }
+            (None, Wanted::Newest) => self.by_function.get(name).into_iter().flatten().collect(),
+            (Some(plugin), wanted) => {
+                let Some(versions) = self.by_name.get(plugin) else {
+                    return Err(self.unknown(uses, name));
+                };
+                let found = newest_with(versions, name, wanted);
+                vec![found.ok_or_else(|| no_version(uses, plugin, versions))?]
+            }
+            (None, wanted) => {
+                let of_each = self.by_name.values();
+                of_each
+                    .filter_map(|versions| newest_with(versions, name, wanted))
+                    .collect()
+            }
+        };
+        match plugins[..] {
+            [plugin] => {
+                let function = plugin.function(name).ok_or_else(|| self.unknown(uses, name))?;
+                Ok((plugin, function))
+            }
+            [] => Err(self.unknown(uses, name)),
+            ref several => Err(ResolveError::Ambiguous {
+                uses: uses.to_owned(),
+                candidates: several
+                    .iter()
+                    .map(|plugin| format!("{}/{name}", plugin.info.name))
+                    .collect(),
+            }),
+        }
+    }
+
+    fn unknown(&self, uses: &str, function: &str) -> ResolveError {
+        // Where a plugin is of another version than what is asked for, that is what is wrong.
+        let bare = uses.split('@').next().unwrap_or(uses);
+        let having = self.by_function.get(function).into_iter().flatten();
+        if let ([plugin], true) = (&having.collect::<Vec<_>>()[..], bare == function && bare != uses) {
+            let name = &plugin.info.name;
+            return no_version(uses, name, self.by_name.get(name).map_or(&[], Vec::as_slice));
+        }
+        let newest = self.by_name.values().filter_map(|versions| versions.first());
+        let names = newest.flat_map(|plugin| {
+            let function = |function: &FunctionInfo| (plugin.info.name.clone(), function.name.clone());
+            plugin.info.functions.iter().map(function).collect::<Vec<_>>()
+        });
+        ResolveError::Unknown {
+            uses: uses.to_owned(),
+            similar: similar(bare, names),
+        }
+    }
+}
+
+/// The newest of these that has the function and fits.
+fn newest_with<'a>(versions: &'a [Arc<Plugin>], function: &str, wanted: &Wanted) -> Option<&'a Arc<Plugin>> {
+    let has = |plugin: &&Arc<Plugin>| wanted.fits(plugin) && plugin.function(function).is_some();
+    let newest = |a: &&Arc<Plugin>, b: &&Arc<Plugin>| {
+        let by_version = a.version.cmp_precedence(&b.version);
+        by_version.then(a.order.cmp(&b.order))
+    };
+    versions.iter().filter(has).max_by(newest)
+}
+
+fn no_version(uses: &str, plugin: &str, versions: &[Arc<Plugin>]) -> ResolveError {
+    ResolveError::NoVersion {
+        uses: uses.to_owned(),
+        plugin: plugin.to_owned(),
+        versions: versions
+            .iter()
+            .map(|plugin| plugin.info.version.to_string())
+            .collect(),
+    }
+}
+
+/// How many names are offered in place of one that was not found.
+const MOST_SIMILAR: usize = 3;
+/// The longest name that is compared with others, in bytes.
+const MAX_COMPARED_LEN: usize = 130;
+/// How many names of about the same length one name is compared with.
+const MAX_COMPARED: usize = 500;
+
+/// The names that are near one that was not found, nearest first: the same function in another
+/// plugin, or a name a few letters away.
+fn similar(uses: &str, names: impl Iterator<Item = (Arc<str>, Arc<str>)>) -> Vec<String> {
+    if uses.len() > MAX_COMPARED_LEN {
+        return Vec::new();
+    }
+    let wanted = uses.rsplit_once('/').map_or(uses, |(_, function)| function);
+    let most = 1 + wanted.len() / 3;
+    let mut near: Vec<_> = names
+        .filter(|(_, function)| function.len().abs_diff(wanted.len()) <= most)
+        .take(MAX_COMPARED)
+        .filter_map(|(plugin, function)| {
+            let full = format!("{plugin}/{function}");
+            let by_function = strsim::levenshtein(wanted, &function);
+            let far = strsim::levenshtein(uses, &full).min(by_function + usize::from(uses.contains('/')));
+            let close = far <= 1 + uses.len() / 4 && by_function <= most;
+            close.then_some((far, full))
+        })
+        .collect();
+    near.sort();
+    near.truncate(MOST_SIMILAR);
+    near.into_iter().map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests;

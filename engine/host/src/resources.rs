@@ -1,0 +1,47 @@
+//! What all calls of a host share and sandboxes use directly: pools, threads for files, and TLS.
+
+use std::sync::Arc;
+
+use crate::{
+    available, error::HostError, outgoing::tls::Tls, settings::HostSettings, shares::Supply, threads::Threads,
+};
+
+/// How many names of hosts are looked up at once: each lookup holds a thread until the system answers.
+const LOOKUPS: usize = 64;
+
+/// What all calls share.
+pub(crate) struct Resources {
+    /// How many files may still be opened for guests.
+    pub(crate) open_files: Arc<Supply>,
+    /// Threads that look up the names of hosts.
+    pub(crate) lookups: Arc<Supply>,
+    pub(crate) tls: Tls,
+    /// Threads that work with the files of guests.
+    pub(crate) file_threads: Threads,
+    /// How many files one instance may have open.
+    pub(crate) max_open_files: usize,
+    /// How many requests of one instance may be active at once.
+    pub(crate) http_at_once: usize,
+}
+
+impl Resources {
+    /// Starts no thread yet.
+    ///
+    /// # Errors
+    /// If the system has no resources for the pool of threads.
+    pub(crate) fn new(settings: &HostSettings) -> Result<Self, HostError> {
+        Ok(Self {
+            open_files: Supply::of(HostSettings::open_files_of_all(available::open_files())),
+            lookups: Supply::of(LOOKUPS),
+            tls: Tls::new(settings.http_authorities.clone()),
+            file_threads: Threads::new(
+                "files",
+                "file_threads",
+                (settings.file_threads, settings.file_threads_per_plugin),
+            )
+            .map_err(|error| HostError::Engine(error.to_string()))?,
+            max_open_files: settings.open_files,
+            http_at_once: settings.http_at_once,
+        })
+    }
+}
