@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow, bail};
-use heddle_host::Outline;
-use heddle_json::object::clip;
-use heddle_kernel::Digest;
+use heddle_host::ComponentSummary;
+use heddle_kernel::{Digest, object::clip};
 use oci_client::manifest::{
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };
@@ -55,7 +54,7 @@ pub(crate) fn layer_of(manifest: &[u8]) -> anyhow::Result<OciDescriptor> {
     Ok(layer)
 }
 
-pub(crate) fn config_of(component: &[u8], outline: &Outline) -> Vec<u8> {
+pub(crate) fn config_of(component: &[u8], outline: &ComponentSummary) -> Vec<u8> {
     let config = json!({
         "created": CREATED,
         "architecture": "wasm",
@@ -66,7 +65,7 @@ pub(crate) fn config_of(component: &[u8], outline: &Outline) -> Vec<u8> {
     config.to_string().into_bytes()
 }
 
-pub(crate) fn manifest_of(component: &[u8], config: &[u8], outline: &Outline) -> Vec<u8> {
+pub(crate) fn manifest_of(component: &[u8], config: &[u8], outline: &ComponentSummary) -> Vec<u8> {
     let annotations: BTreeMap<&str, &str> = [
         ("org.opencontainers.image.title", &*outline.name),
         ("org.opencontainers.image.version", &*outline.version),
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_same_component_has_the_same_manifest_always() {
-        let outline = Outline {
+        let outline = ComponentSummary {
             name: "shout".to_owned(),
             version: "1.2.0".to_owned(),
             imports: vec!["wasi:cli/environment@0.2.0".to_owned()],

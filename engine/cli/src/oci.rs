@@ -9,9 +9,8 @@ use std::{fmt, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use futures_util::StreamExt;
-use heddle_display as display;
-use heddle_host::{HostSettings, Outline};
-use heddle_json::object::clip;
+use heddle_host::{HostSettings, ComponentSummary};
+use heddle_kernel::{display, object::clip};
 use oci_client::{
     Client, RegistryOperation,
     client::{ClientConfig, ClientProtocol},
@@ -233,7 +232,7 @@ impl Registry {
     ///
     /// # Errors
     /// Where the registry does not take it.
-    pub(crate) fn push(&self, component: Vec<u8>, outline: &Outline) -> anyhow::Result<String> {
+    pub(crate) fn push(&self, component: Vec<u8>, outline: &ComponentSummary) -> anyhow::Result<String> {
         let config = config_of(&component, outline);
         let manifest = manifest_of(&component, &config, outline);
         self.within(async {

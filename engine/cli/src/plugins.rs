@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use heddle_display as display;
-use heddle_host::Outline;
+use heddle_host::ComponentSummary;
+use heddle_kernel::display;
 use serde_json::{Value, json};
 
 use crate::{
@@ -313,7 +313,7 @@ impl Add {
     /// Prints what the component would be granted by its name, before it is registered.
     fn tell_grants(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) {
         // What is no component at all, or has no name, is left to the server, which says so.
-        let Ok(outline) = Outline::of(component, stem) else {
+        let Ok(outline) = ComponentSummary::of(component, stem) else {
             return;
         };
         let name = name.unwrap_or(&outline.name);
@@ -366,7 +366,7 @@ impl Push {
             )));
         }
         let component = read_component(&self.file)?;
-        let outline = Outline::of(&component, stem_of(&self.file))
+        let outline = ComponentSummary::of(&component, stem_of(&self.file))
             .map_err(|error| anyhow::anyhow!("{}: {error}", output::path(&self.file)))?;
         let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &outline)?;
         let pinned = reference.at(&digest).to_string();
@@ -418,8 +418,8 @@ pub(crate) fn stem_of(file: &Path) -> Option<&str> {
 pub(crate) fn named_path(route: &str, component: &[u8], name: Option<&str>, stem: Option<&str>) -> String {
     let name = name.map(str::to_owned).or_else(|| {
         // What is no component at all is left to the server, which says so.
-        let is_nameless = Outline::of(component, None).is_err();
-        let by_stem = Outline::of(component, stem).ok();
+        let is_nameless = ComponentSummary::of(component, None).is_err();
+        let by_stem = ComponentSummary::of(component, stem).ok();
         by_stem.filter(|_| is_nameless).map(|outline| outline.name)
     });
     match name {

@@ -11,72 +11,76 @@ use sha2::{Digest, Sha256};
 use crate::{
     contract::{Contract, types::Invocation},
     failure::{not_durable, timeout},
+    fair_pool::PoolPermit,
     host::Inner,
-    input::Given,
-    policy::{By, CallLimits, Narrowed, Rules},
+    input::ToolInput,
+    policy::{CallLimits, LimitSource, NodeBounds, Rules},
     registry::{Plugin, Snapshot},
-    sandbox::{Frame, Ground, Link, ToolCaller},
-    shares::Taken,
+    sandbox::{CallContext, ChainLink, Durability, ToolCaller},
 };
 
 impl Inner {
     /// Calls a function as a node of a graph.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
-        let now = self.registry.now();
+        let now = self.registry.snapshot();
         let (plugin, kind) = self.find(&now, &call.function)?;
-        let narrowed = self.narrowed(&call)?;
-        let limits = match &narrowed {
-            Some(narrowed) => Arc::new(plugin.rules.limits.narrowed(&narrowed.limits)),
+        let bounds = self.node_bounds(&call)?;
+        let limits = match &bounds {
+            Some(bounds) => Arc::new(plugin.rules.limits.narrowed_to(&bounds.limits)),
             None => plugin.rules.limits.clone(),
         };
-        let contract = self.callable(plugin, &limits).await?;
+        let contract = self.contract_for(plugin, &limits).await?;
         // Who waits for its node's turn takes no place of its plugin, and who waits for that none of the others.
-        let _turn_of_node = match &narrowed {
-            Some(narrowed) => narrowed.turn().await,
+        let _node_permit = match &bounds {
+            Some(bounds) => bounds.acquire_permit().await,
             None => None,
         };
-        let _turn = plugin.rules.turn().await;
-        let _place = self.places.take(&plugin.rules.shares.calls, 1).await;
-        let _slots = self.slots(&contract, &plugin.rules, 1).await;
+        let _plugin_permit = plugin.rules.acquire_permit().await;
+        let _call_permit = self.places.take(&plugin.rules.usage.calls, 1).await;
+        let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let key = format!("{}-{}", call.run, call.step);
-        let ground = Ground::open(call.durable);
-        let frame = Frame {
+        let durability = Durability::pending(call.durable);
+        let context = CallContext {
             is_keyed: true,
-            ground,
-            ..self.frame(
+            durability,
+            ..self.new_context(
                 call.started_at,
                 key.as_str().into(),
                 (limits.clone(), call.timeout),
-                Link::first(plugin, &call.function.function),
+                ChainLink::first(plugin, &call.function.function),
                 call.sink,
                 &plugin.rules,
             )
         };
         let name = call.function.to_string();
-        let rules = match &narrowed {
-            Some(narrowed) => narrowed.rules(&plugin.rules),
+        let rules = match &bounds {
+            Some(bounds) => bounds.rules(&plugin.rules),
             None => plugin.rules.clone(),
         };
         // The runtime waited if the plugin was granted something when it asked.
         if rules.is_granted() {
-            settle(&name, &frame).await?;
+            wait_until_durable(&name, &context).await?;
         }
         let function = call.function.function.as_ref().to_owned();
         let mut input = call.input.to_text();
-        frame.memory.give(input.len());
+        context.memory.add_input(input.len());
         if kind == FunctionKind::Tool {
-            let given = match call.mapped {
-                true => Given::Input(input),
-                false => Given::State(input),
+            let input_bytes = match call.mapped {
+                true => ToolInput::Input(input),
+                false => ToolInput::State(input),
             };
-            let input = self.input(plugin, &name, &function, given, &frame).await?;
+            let input = self
+                .input(plugin, &name, &function, input_bytes, &context)
+                .await?;
             let result = self
-                .tool(&contract, &rules, &name, function, input, frame)
+                .tool(&contract, &rules, &name, function, input, context)
                 .await?;
             return Ok(Answer::Result(result));
         }
         if call.mapped {
-            input = self.check_input(plugin, &name, &function, input, &frame).await?;
+            input = self
+                .check_input(plugin, &name, &function, input, &context)
+                .await?;
         }
         let invocation = Invocation {
             function,
@@ -89,7 +93,7 @@ impl Inner {
             key,
         };
         let answer = self
-            .within(&name, &rules, frame, async |store| {
+            .run_instance(&name, &rules, context, async |store| {
                 contract.run(store, invocation).await
             })
             .await?;
@@ -98,16 +102,16 @@ impl Inner {
 
     /// Calls a tool from outside of any run.
     pub(crate) async fn call_tool(self: &Arc<Self>, call: ToolCall) -> Result<Json, Failure> {
-        let now = self.registry.now();
+        let now = self.registry.snapshot();
         let (plugin, kind) = self.find(&now, &call.function)?;
         if kind != FunctionKind::Tool {
             return Err(no_tool(&call.function.to_string()));
         }
         let limits = plugin.rules.limits.clone();
-        let contract = self.callable(plugin, &limits).await?;
-        let _turn = plugin.rules.turn().await;
-        let _place = self.places.take(&plugin.rules.shares.calls, 1).await;
-        let _slots = self.slots(&contract, &plugin.rules, 1).await;
+        let contract = self.contract_for(plugin, &limits).await?;
+        let _plugin_permit = plugin.rules.acquire_permit().await;
+        let _call_permit = self.places.take(&plugin.rules.usage.calls, 1).await;
+        let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let input = call.input.get().to_owned();
         // The same tool with the same input draws the same randomness: there is no step to draw it from.
         let mut seed = String::with_capacity(64);
@@ -118,8 +122,8 @@ impl Inner {
         for byte in sum.finalize() {
             write!(seed, "{byte:02x}").expect("writing to a String does not fail");
         }
-        let link = Link::first(plugin, &call.function.function);
-        let frame = self.frame(
+        let link = ChainLink::first(plugin, &call.function.function);
+        let context = self.new_context(
             call.started_at,
             seed.into(),
             (limits, None),
@@ -127,23 +131,21 @@ impl Inner {
             call.sink,
             &plugin.rules,
         );
-        frame.memory.give(input.len());
+        context.memory.add_input(input.len());
         let (name, function) = (
             call.function.to_string(),
             call.function.function.as_ref().to_owned(),
         );
         let input = self
-            .input(plugin, &name, &function, Given::Input(input), &frame)
+            .input(plugin, &name, &function, ToolInput::Input(input), &context)
             .await?;
-        self.tool(&contract, &plugin.rules, &name, function, input, frame)
+        self.tool(&contract, &plugin.rules, &name, function, input, context)
             .await
     }
 
     /// Waits for the slots that an instance needs beyond those that every call has.
-    async fn slots(&self, contract: &Contract, rules: &Rules, depth: usize) -> Option<Taken> {
-        self.slots
-            .take(&rules.shares, depth, contract.extra_slots())
-            .await
+    async fn slots(&self, contract: &Contract, rules: &Rules, depth: usize) -> Option<PoolPermit> {
+        self.slots.take(&rules.usage, depth, contract.extra_slots()).await
     }
 
     /// The function that was resolved earlier, perhaps by another start of the engine.
@@ -175,7 +177,7 @@ impl Inner {
 
     /// What is called of a plugin where these limits stand. It takes seconds where the component was never
     /// compiled for them, and no limit of the call counts meanwhile.
-    async fn callable(
+    async fn contract_for(
         self: &Arc<Self>,
         plugin: &Plugin,
         limits: &CallLimits,
@@ -197,23 +199,28 @@ impl ToolCaller for Inner {
         self: Arc<Self>,
         name: String,
         input: String,
-        frame: Frame,
+        context: CallContext,
     ) -> BoxFuture<'static, Result<Json, Failure>> {
-        Box::pin(async move { self.nested(&name, input, frame).await })
+        Box::pin(async move { self.nested(&name, input, context).await })
     }
 }
 
 impl Inner {
-    async fn nested(self: &Arc<Self>, uses: &str, input: String, mut frame: Frame) -> Result<Json, Failure> {
+    async fn nested(
+        self: &Arc<Self>,
+        uses: &str,
+        input: String,
+        mut context: CallContext,
+    ) -> Result<Json, Failure> {
         let limit = self.settings.call_depth;
-        if frame.depth > limit {
+        if context.depth > limit {
             let message = format!(
                 "`{uses}` was not called: calls are nested deeper than the limit of {limit} (call_depth): {}",
-                frame.chain.shown()
+                context.chain.shown()
             );
             return Err(Failure::new(FailureKind::Limit, message));
         }
-        let now = self.registry.now();
+        let now = self.registry.snapshot();
         let (plugin, function) = now
             .find(uses)
             .map_err(|error| Failure::new(FailureKind::Unavailable, error.to_string()))?;
@@ -229,33 +236,33 @@ impl Inner {
             }
         };
         let function = function.name.as_ref().to_owned();
-        self.enter(&mut frame, plugin, &function)?;
-        let limits = frame.limits.clone();
-        let contract = self.callable(plugin, &limits).await?;
-        let slots = self.slots(&contract, &plugin.rules, frame.depth);
-        let slots = tokio::time::timeout_at(frame.deadline.into(), slots).await;
-        let _slots = slots.map_err(|_| timeout(&name, &frame.time))?;
+        self.enter(&mut context, plugin, &function)?;
+        let limits = context.limits.clone();
+        let contract = self.contract_for(plugin, &limits).await?;
+        let slots = self.slots(&contract, &plugin.rules, context.depth);
+        let slots = tokio::time::timeout_at(context.deadline.into(), slots).await;
+        let _slot_permit = slots.map_err(|_| timeout(&name, &context.time))?;
         let input = self
-            .input(plugin, &name, &function, Given::Input(input), &frame)
+            .input(plugin, &name, &function, ToolInput::Input(input), &context)
             .await?;
         if plugin.rules.is_granted() {
-            settle(&name, &frame).await?;
+            wait_until_durable(&name, &context).await?;
         }
-        self.tool(&contract, &plugin.rules, &name, function, input, frame)
+        self.tool(&contract, &plugin.rules, &name, function, input, context)
             .await
     }
 
     /// Makes the place of a nested call that of its tool: with the limits of its own plugin, within the time
     /// and the output that its caller has left.
-    fn enter(&self, frame: &mut Frame, plugin: &Plugin, function: &str) -> Result<(), Failure> {
+    fn enter(&self, context: &mut CallContext, plugin: &Plugin, function: &str) -> Result<(), Failure> {
         let name = &plugin.info.name;
-        let link = Link {
+        let link = ChainLink {
             plugin: name.clone(),
             function: function.into(),
-            caller: Some(frame.chain.clone()),
+            caller: Some(context.chain.clone()),
         };
         let limit = self.settings.call_repeats;
-        let is_same = |other: &&Link| other.plugin == link.plugin && other.function == link.function;
+        let is_same = |other: &&ChainLink| other.plugin == link.plugin && other.function == link.function;
         if link.all().filter(is_same).count() > limit {
             let message = format!(
                 "`{name}/{function}` was not called: it would stand in one chain of calls more often than the limit \
@@ -266,24 +273,24 @@ impl Inner {
         }
         let limits = &plugin.rules.limits;
         // The host's own limit began with the outermost call.
-        if limits.time.by == By::Policy {
+        if limits.time.source == LimitSource::Policy {
             let deadline = Instant::now() + limits.time.value;
-            if deadline < frame.deadline {
-                (frame.deadline, frame.time) = (deadline, limits.time);
+            if deadline < context.deadline {
+                (context.deadline, context.time) = (deadline, limits.time);
             }
         }
-        frame.output = frame.output.nested(limits);
-        frame.limits = limits.clone();
-        frame.chain = Arc::new(link);
+        context.output = context.output.nested(limits);
+        context.limits = limits.clone();
+        context.chain = Arc::new(link);
         Ok(())
     }
 
     /// What the graph narrows for a call.
-    fn narrowed(&self, call: &Call) -> Result<Option<Arc<Narrowed>>, Failure> {
+    fn node_bounds(&self, call: &Call) -> Result<Option<Arc<NodeBounds>>, Failure> {
         let Some(bounds) = &call.bounds else {
             return Ok(None);
         };
-        self.narrowing.of(bounds).map(Some).map_err(|problem| {
+        self.node_bounds.of(bounds).map(Some).map_err(|problem| {
             let message = format!(
                 "`{}` was not called: what node `{}` narrows cannot be read: {problem}",
                 call.function, call.node
@@ -293,7 +300,7 @@ impl Inner {
     }
 }
 
-impl Link {
+impl ChainLink {
     /// A function that nobody's guest calls.
     fn first(plugin: &Plugin, function: &Arc<str>) -> Self {
         Self {
@@ -305,11 +312,11 @@ impl Link {
 }
 
 /// Waits until all that the call follows from is durable: what it leads to may have an effect outside.
-async fn settle(name: &str, frame: &Frame) -> Result<(), Failure> {
-    match tokio::time::timeout_at(frame.deadline.into(), frame.ground.settle()).await {
+async fn wait_until_durable(name: &str, context: &CallContext) -> Result<(), Failure> {
+    match tokio::time::timeout_at(context.deadline.into(), context.durability.wait()).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_durable(name)),
-        Err(_) => Err(timeout(name, &frame.time)),
+        Err(_) => Err(timeout(name, &context.time)),
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) const NAME_LEN: usize = 100;
 
 /// What was found in a component.
 #[derive(Debug, Default)]
-pub(crate) struct Inspected {
+pub(crate) struct ComponentMetadata {
     /// Its own name, where it carries one.
     pub(crate) name: Option<String>,
     /// Its version, where it carries one.
@@ -27,7 +27,7 @@ pub(crate) struct Inspected {
     pub(crate) docs: Vec<Box<[u8]>>,
 }
 
-impl Inspected {
+impl ComponentMetadata {
     /// Whether it was built against some version of the contract.
     pub(crate) fn is_of_contract(&self) -> bool {
         self.exports.iter().any(|export| export.starts_with(PACKAGE))
@@ -35,7 +35,7 @@ impl Inspected {
 }
 
 /// Reads a component. The error says what the bytes are instead, and what to do.
-pub(crate) fn inspect(bytes: &[u8], max_bytes: usize) -> Result<Inspected, String> {
+pub(crate) fn inspect(bytes: &[u8], max_bytes: usize) -> Result<ComponentMetadata, String> {
     if bytes.len() > max_bytes {
         let (size, limit) = (bytes.len(), Bytes(max_bytes));
         return Err(format!(
@@ -73,7 +73,7 @@ fn not_wasm(bytes: &[u8]) -> String {
 
 #[derive(Default)]
 struct Reader {
-    found: Inspected,
+    found: ComponentMetadata,
     /// Where the reader is: 1 in the component, more in what is nested in it.
     depth: usize,
     is_module: bool,
@@ -153,7 +153,7 @@ impl Reader {
 /// The name and version that a plugin gets: what was asked for, else what the component
 /// carries, else the name of its file.
 pub(crate) fn identity(
-    found: &Inspected,
+    found: &ComponentMetadata,
     asked: Option<&str>,
     asked_version: Option<&str>,
     fallback: Option<&str>,
@@ -246,9 +246,9 @@ mod tests {
                 .unwrap_err()
                 .contains("lower-case")
         );
-        let odd = Inspected {
+        let odd = ComponentMetadata {
             version: Some("two".to_owned()),
-            ..Inspected::default()
+            ..ComponentMetadata::default()
         };
         assert!(
             identity(&odd, Some("a"), None, None)

@@ -7,13 +7,13 @@ use heddle_kernel::FunctionKind;
 use heddle_runtime::ports::FunctionInfo;
 use heddle_schema::{PatternBudget, Schema};
 
-use crate::{component::NAME_LEN, contract::types::Described};
+use crate::{component::NAME_LEN, contract::types::FunctionDescription};
 
 /// How many functions one plugin may have.
-pub(crate) const MOST_FUNCTIONS: usize = 1000;
+pub(crate) const MAX_FUNCTIONS: usize = 1000;
 
 /// How many nodes one function may name.
-const MOST_ROUTES: usize = 1000;
+const MAX_ROUTES: usize = 1000;
 
 /// How long a summary may be, in bytes.
 pub(crate) const SUMMARY_LEN: usize = 1000;
@@ -30,14 +30,14 @@ const DESCRIPTION_LEN: usize = 4 << 20;
 /// The functions of a plugin, checked, each with its compiled input schema; the error names the
 /// function and what is wrong with it.
 pub(crate) fn check(
-    described: Vec<(FunctionKind, Described)>,
+    described: Vec<(FunctionKind, FunctionDescription)>,
 ) -> Result<Vec<(FunctionInfo, Schema)>, String> {
     if described.is_empty() {
         return Err("it describes no function".to_owned());
     }
-    if described.len() > MOST_FUNCTIONS {
+    if described.len() > MAX_FUNCTIONS {
         return Err(format!(
-            "it describes {} functions; the most is {MOST_FUNCTIONS}",
+            "it describes {} functions; the most is {MAX_FUNCTIONS}",
             described.len()
         ));
     }
@@ -76,7 +76,7 @@ pub(crate) fn check(
     Ok(functions)
 }
 
-impl Described {
+impl FunctionDescription {
     /// How many bytes it takes.
     fn bytes(&self) -> usize {
         let config = self.config.as_ref().map_or(0, String::len);
@@ -85,7 +85,7 @@ impl Described {
     }
 }
 
-fn info(function: Described) -> Result<FunctionInfo, String> {
+fn info(function: FunctionDescription) -> Result<FunctionInfo, String> {
     let name = function.name;
     if function.summary.len() > SUMMARY_LEN {
         return Err(format!(
@@ -124,9 +124,9 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn check_routes(function: &str, routes: &[String]) -> Result<(), String> {
-    if routes.len() > MOST_ROUTES {
+    if routes.len() > MAX_ROUTES {
         return Err(format!(
-            "`{function}` names {} routes; the most is {MOST_ROUTES}",
+            "`{function}` names {} routes; the most is {MAX_ROUTES}",
             routes.len()
         ));
     }
@@ -174,8 +174,8 @@ fn word(kind: FunctionKind) -> &'static str {
 mod tests {
     use super::*;
 
-    fn function(name: &str, kind: FunctionKind) -> Described {
-        Described {
+    fn function(name: &str, kind: FunctionKind) -> FunctionDescription {
+        FunctionDescription {
             name: name.to_owned(),
             kind,
             summary: String::new(),
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    fn refusal(described: Vec<(FunctionKind, Described)>) -> String {
+    fn refusal(described: Vec<(FunctionKind, FunctionDescription)>) -> String {
         check(described).expect_err("it is refused")
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let large = |number: usize| {
             let name = format!("f{number}");
             let output = format!("{{\"description\": \"{}\"}}", "x".repeat(200 << 10));
-            let large = Described {
+            let large = FunctionDescription {
                 output,
                 ..function(&name, Node)
             };
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn schemas_must_be_json_schemas() {
-        let with = |input: &str| Described {
+        let with = |input: &str| FunctionDescription {
             input: input.to_owned(),
             ..function("a", Node)
         };
@@ -260,7 +260,7 @@ mod tests {
             )])
             .contains("nested")
         );
-        let routes = Described {
+        let routes = FunctionDescription {
             routes: vec![String::new()],
             ..function("a", Node)
         };

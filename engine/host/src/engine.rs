@@ -109,24 +109,24 @@ fn per_component(limit: &limits::Limit) -> u32 {
 /// Moves the engine's epoch on while calls are under way, and rests while none is.
 ///
 /// A thread of its own: a guest that computes may hold every other one.
-pub(crate) struct Ticker {
-    shared: Arc<Ticks>,
+pub(crate) struct EpochTicker {
+    shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
     wake: Thread,
 }
 
-struct Ticks {
+struct TickerState {
     calls: AtomicUsize,
     resting: AtomicBool,
     stopped: AtomicBool,
 }
 
 /// For as long as it lives, the epoch moves on.
-pub(crate) struct Ticking<'a>(&'a Ticks);
+pub(crate) struct EpochGuard<'a>(&'a TickerState);
 
-impl Ticker {
+impl EpochTicker {
     pub(crate) fn start(engine: Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(Ticks {
+        let shared = Arc::new(TickerState {
             calls: AtomicUsize::new(0),
             resting: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -143,18 +143,18 @@ impl Ticker {
         })
     }
 
-    pub(crate) fn tick(&self) -> Ticking<'_> {
+    pub(crate) fn start_ticking(&self) -> EpochGuard<'_> {
         self.shared.calls.fetch_add(1, SeqCst);
         // Read after the count was raised, as the thread reads the count after it said that it
         // rests: one of the two sees the other.
         if self.shared.resting.load(SeqCst) {
             self.wake.unpark();
         }
-        Ticking(&self.shared)
+        EpochGuard(&self.shared)
     }
 }
 
-impl Ticks {
+impl TickerState {
     /// How many ticks without a call it takes to rest: waking the thread costs a call more than
     /// a tick does.
     const PATIENCE: u32 = 50;
@@ -178,13 +178,13 @@ impl Ticks {
     }
 }
 
-impl Drop for Ticking<'_> {
+impl Drop for EpochGuard<'_> {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, SeqCst);
     }
 }
 
-impl Drop for Ticker {
+impl Drop for EpochTicker {
     fn drop(&mut self) {
         self.shared.stopped.store(true, SeqCst);
         self.wake.unpark();

@@ -11,21 +11,21 @@ use wasmtime::component::Component;
 use crate::{
     cache::Cache,
     compile::{CompileError, CompileLimits, CompileQueue, Compiler, child, command},
-    component::Inspected,
+    component::ComponentMetadata,
     contract::Contract,
-    error::{HostError, Unfit},
-    machine::Machine,
+    error::{ComponentError, HostError},
     policy::CallLimits,
     settings::HostSettings,
     slots::Pools,
+    wasm_engine::WasmEngine,
 };
 
 /// The machines, their cache, and the queue for compiling.
 pub(crate) struct Engines {
     /// For calls without a fuel limit: most calls.
-    machine: Machine,
+    wasm_engine: WasmEngine,
     /// For calls with a fuel limit. Started when the first component is compiled for such calls.
-    metered: OnceLock<Machine>,
+    metered: OnceLock<WasmEngine>,
     pools: Pools,
     pub(crate) cache: Cache,
     pub(crate) queue: CompileQueue,
@@ -37,9 +37,9 @@ impl Engines {
     /// Starts the machine for calls without a fuel limit.
     pub(crate) fn start(settings: &HostSettings) -> Result<Self, HostError> {
         let cache = Cache::open(settings.cache.as_ref()).map_err(HostError::Cache)?;
-        let pools = Pools::new(settings.calls_of_all(), settings.call_depth);
+        let pools = Pools::new(settings.max_total_calls(), settings.call_depth);
         Ok(Self {
-            machine: Machine::start(pools, &cache, false)?,
+            wasm_engine: WasmEngine::start(pools, &cache, false)?,
             metered: OnceLock::new(),
             pools,
             cache,
@@ -50,9 +50,9 @@ impl Engines {
     }
 
     /// The machine for calls with these limits.
-    pub(crate) fn machine(&self, limits: &CallLimits) -> &Machine {
+    pub(crate) fn wasm_engine(&self, limits: &CallLimits) -> &WasmEngine {
         match limits.fuel {
-            None => &self.machine,
+            None => &self.wasm_engine,
             // What is called was compiled for it before.
             Some(_) => self
                 .metered
@@ -62,23 +62,23 @@ impl Engines {
     }
 
     /// The machine for calls that are counted, or for those that are not.
-    pub(crate) fn machine_for(&self, metered: bool) -> Result<&Machine, Unfit> {
+    pub(crate) fn engine(&self, metered: bool) -> Result<&WasmEngine, ComponentError> {
         match metered {
-            false => Ok(&self.machine),
+            false => Ok(&self.wasm_engine),
             true => self
                 .metered_machine()
-                .map_err(|error| Unfit::Unknown(error.to_string())),
+                .map_err(|error| ComponentError::Unknown(error.to_string())),
         }
     }
 
     /// The machine that counts, which is started where it is not there.
-    fn metered_machine(&self) -> Result<&Machine, HostError> {
-        if let Some(machine) = self.metered.get() {
-            return Ok(machine);
+    fn metered_machine(&self) -> Result<&WasmEngine, HostError> {
+        if let Some(wasm_engine) = self.metered.get() {
+            return Ok(wasm_engine);
         }
-        let machine = Machine::start(self.pools, &self.cache, true)?;
+        let wasm_engine = WasmEngine::start(self.pools, &self.cache, true)?;
         // Another thread may have been first: then this one goes.
-        Ok(self.metered.get_or_init(|| machine))
+        Ok(self.metered.get_or_init(|| wasm_engine))
     }
 
     /// Compiles a component, or finds it compiled, for calls that are counted or for those that are not. The
@@ -91,10 +91,10 @@ impl Engines {
         metered: bool,
         digest: &Digest,
         component: &Arc<[u8]>,
-        found: Inspected,
-    ) -> Result<Contract, Unfit> {
+        found: ComponentMetadata,
+    ) -> Result<Contract, ComponentError> {
         let compiled = self.compiled(metered, digest, component).await?;
-        self.blocking(metered, move |machine| machine.link(&compiled, &found))
+        self.blocking(metered, move |wasm_engine| wasm_engine.link(&compiled, &found))
             .await?
     }
 
@@ -103,37 +103,39 @@ impl Engines {
         metered: bool,
         digest: &Digest,
         component: &Arc<[u8]>,
-    ) -> Result<Component, Unfit> {
+    ) -> Result<Component, ComponentError> {
         if let Some(compiled) = self.find_compiled(metered, digest).await? {
             return Ok(compiled);
         }
-        let _turn = self.queue.turn().await;
+        let _turn = self.queue.acquire_permit().await;
         // It may have been compiled for another request meanwhile.
         if let Some(compiled) = self.find_compiled(metered, digest).await? {
             return Ok(compiled);
         }
         let begun = self
-            .blocking(metered, |machine| machine.cache.begin().and_then(writable))
+            .blocking(metered, |wasm_engine| {
+                wasm_engine.cache.create().and_then(writable)
+            })
             .await?;
         let (code, output) = begun.map_err(|error| failed(&format!("its output has no file: {error}")))?;
         match &self.compiler {
             Compiler::InProcess => {
                 let component = component.clone();
-                let compiled = self.blocking(metered, move |machine| {
-                    child::compile(&machine.engine, &component, output)
+                let compiled = self.blocking(metered, move |wasm_engine| {
+                    child::compile(&wasm_engine.engine, &component, output)
                 });
                 compiled.await??;
             }
             Compiler::Command { program, arguments } => {
-                let engine = &self.machine_for(metered)?.engine;
-                let order = child::Order::new(engine, metered, component.len(), &self.limits);
-                command::run(program, arguments, order, component.clone(), output).await?;
+                let engine = &self.engine(metered)?.engine;
+                let request = child::CompileRequest::new(engine, metered, component.len(), &self.limits);
+                command::run(program, arguments, request, component.clone(), output).await?;
             }
         }
         let digest = digest.clone();
         let kept = self
-            .blocking(metered, move |machine| {
-                machine.cache.load(&machine.engine, &digest, code)
+            .blocking(metered, move |wasm_engine| {
+                wasm_engine.cache.load(&wasm_engine.engine, &digest, code)
             })
             .await?;
         // What the pools of instances have no room for is found out here.
@@ -144,10 +146,10 @@ impl Engines {
         self: &Arc<Self>,
         metered: bool,
         digest: &Digest,
-    ) -> Result<Option<Component>, Unfit> {
+    ) -> Result<Option<Component>, ComponentError> {
         let digest = digest.clone();
-        self.blocking(metered, move |machine| {
-            machine.cache.get(&machine.engine, &digest)
+        self.blocking(metered, move |wasm_engine| {
+            wasm_engine.cache.get(&wasm_engine.engine, &digest)
         })
         .await
     }
@@ -156,19 +158,19 @@ impl Engines {
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         metered: bool,
-        work: impl FnOnce(&Machine) -> T + Send + 'static,
-    ) -> Result<T, Unfit> {
+        work: impl FnOnce(&WasmEngine) -> T + Send + 'static,
+    ) -> Result<T, ComponentError> {
         let engines = self.clone();
-        let done = tokio::task::spawn_blocking(move || engines.machine_for(metered).map(work));
+        let done = tokio::task::spawn_blocking(move || engines.engine(metered).map(work));
         done.await.map_err(|error| failed(&error.to_string()))?
     }
 }
 
-fn failed(problem: &str) -> Unfit {
+fn failed(problem: &str) -> ComponentError {
     CompileError::Failed(problem.to_owned()).into()
 }
 
-impl From<CompileError> for Unfit {
+impl From<CompileError> for ComponentError {
     fn from(error: CompileError) -> Self {
         match error {
             CompileError::Failed(problem) => Self::Unknown(format!("the compiler did not work: {problem}")),

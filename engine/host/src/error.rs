@@ -27,7 +27,7 @@ pub enum HostError {
 
 /// Why a component cannot be called.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
+pub(crate) enum ComponentError {
     /// It does not run here.
     #[error("{0}")]
     Engine(String),
@@ -66,7 +66,7 @@ pub(crate) struct TooLarge(pub(crate) usize);
 /// A call wrote, or sent, more than it may: it ends.
 #[derive(Debug, thiserror::Error)]
 #[error("a limit of the call was exceeded")]
-pub(crate) struct Exceeded;
+pub(crate) struct LimitExceeded;
 
 /// The host would hold more for a guest than the guest may have.
 #[derive(Debug, thiserror::Error)]

@@ -9,11 +9,11 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
-    contract::types::Said,
+    contract::types::GuestError,
     error::{HANDLES, NotDurable, TimeOver, TooLarge, TooManyFiles, TooManyValues, is_too_much_at_once},
-    memory::{self, Refused},
+    memory::{self, MemoryRefusal},
     policy::{CallLimits, Limit},
-    threads::NoThread,
+    threads::ThreadError,
     units::Bytes,
 };
 
@@ -67,13 +67,13 @@ pub(crate) fn exceeded(function: &str, what: &str) -> Failure {
 
 /// Makes a failure of what ended an instance.
 ///
-/// `last_words` is what the guest wrote of an error; `refused` says what it asked for more of than it
+/// `error_excerpt` is what the guest wrote of an error; `refused` says what it asked for more of than it
 /// may have; `time` is what its deadline comes from.
-pub(crate) fn of_error(
+pub(crate) fn from_error(
     function: &str,
     error: &wasmtime::Error,
-    last_words: Option<&str>,
-    refused: Option<Refused>,
+    error_excerpt: Option<&str>,
+    refused: Option<MemoryRefusal>,
     time: &Limit<Duration>,
     limits: &CallLimits,
 ) -> Failure {
@@ -89,7 +89,7 @@ pub(crate) fn of_error(
             format!("`{function}` could not be called: every place for an instance is taken ({error})");
         return Failure::new(FailureKind::Unavailable, message);
     }
-    if let Some(none) = error.downcast_ref::<NoThread>() {
+    if let Some(none) = error.downcast_ref::<ThreadError>() {
         let message = format!("`{function}` was ended when it used a file: {none}");
         return Failure::new(FailureKind::Unavailable, message);
     }
@@ -112,7 +112,7 @@ pub(crate) fn of_error(
         return Failure::new(FailureKind::Limit, message);
     }
     let said = |text: &str| {
-        last_words
+        error_excerpt
             .map(|words| format!("; {text}: {words}"))
             .unwrap_or_default()
     };
@@ -127,16 +127,18 @@ pub(crate) fn of_error(
     }
     if let Some(refused) = refused {
         let what = match refused {
-            Refused::Memory { own, by_host } => format!(
+            MemoryRefusal::Memory { own, by_host } => format!(
                 "memory than its limit of {}{}",
                 limits.memory.bytes("memory"),
-                memory::told(own, by_host)
+                memory::host_share(own, by_host)
             ),
-            Refused::Total(limit) => format!(
+            MemoryRefusal::Total(limit) => format!(
                 "memory than one call and its tools can have of the memory of all calls, which is {} (total_memory)",
                 Bytes(limit)
             ),
-            Refused::Table(limit) => format!("table elements than its limit of {limit} (table_elements)"),
+            MemoryRefusal::Table(limit) => {
+                format!("table elements than its limit of {limit} (table_elements)")
+            }
         };
         let words = said("it said");
         return Failure::new(
@@ -151,7 +153,7 @@ pub(crate) fn of_error(
         Some(trap) => {
             let cause = trap.to_string();
             let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
-            match last_words {
+            match error_excerpt {
                 Some(words) => format!("`{function}` trapped: {words} ({cause})"),
                 // A guest that keeps its stack in its memory runs off the end of that.
                 None if trap == &Trap::MemoryOutOfBounds => {
@@ -169,7 +171,7 @@ pub(crate) fn of_error(
 }
 
 /// Makes a failure of what a guest said went wrong. It is recorded, and so without the secrets of URLs in it.
-pub(crate) fn of_said(said: Said, limits: &CallLimits) -> Failure {
+pub(crate) fn from_guest_error(said: GuestError, limits: &CallLimits) -> Failure {
     let mut failure = Failure::new(said.kind, clip(&display::redact(&said.message), MESSAGE_LEN));
     failure.data = said
         .data

@@ -13,12 +13,12 @@ use heddle_runtime::ports::{
 use crate::{
     engines::Engines,
     error::HostError,
+    fair_pool::FairPool,
     memory::TotalMemory,
-    policy::{self, Limits, Narrowing, NodeGrants, Rules, SetPolicies},
+    policy::{self, ApiPolicies, Limits, NodeBoundsCache, NodeGrants, Rules},
     registry::Registry,
     resources::Resources,
     settings::HostSettings,
-    shares::Supply,
     slots::Slots,
     threads::Threads,
 };
@@ -39,10 +39,10 @@ pub(crate) struct Inner {
     pub(crate) engines: Arc<Engines>,
     pub(crate) settings: HostSettings,
     pub(crate) registry: Registry,
-    set_policies: SetPolicies,
-    pub(crate) narrowing: Narrowing,
+    api_policies: ApiPolicies,
+    pub(crate) node_bounds: NodeBoundsCache,
     /// How many outermost calls may be active.
-    pub(crate) places: Arc<Supply>,
+    pub(crate) places: Arc<FairPool>,
     pub(crate) slots: Slots,
     /// The memory of all calls together.
     pub(crate) memory: Arc<TotalMemory>,
@@ -56,7 +56,7 @@ impl Host {
     pub fn new(mut settings: HostSettings) -> Result<Self, HostError> {
         settings
             .total_memory_bytes
-            .get_or_insert_with(HostSettings::of_the_memory);
+            .get_or_insert_with(HostSettings::default_total_memory);
         settings.check().map_err(HostError::Setting)?;
         let own = settings.call_limits();
         let rules = settings.policy.rules(&own, &settings.protected);
@@ -69,11 +69,11 @@ impl Host {
         let inner = Inner {
             engines: Arc::new(Engines::start(&settings)?),
             registry: Registry::new(rules, own, settings.max_description_bytes),
-            set_policies: SetPolicies::default(),
-            narrowing: Narrowing::default(),
-            places: Supply::of(settings.calls_of_all()),
+            api_policies: ApiPolicies::default(),
+            node_bounds: NodeBoundsCache::default(),
+            places: FairPool::new(settings.max_total_calls()),
             slots: Slots::new(settings.call_depth),
-            memory: TotalMemory::of(settings.total_memory(), settings.calls_of_all()),
+            memory: TotalMemory::new(settings.total_memory(), settings.max_total_calls()),
             input_threads: input_threads.map_err(|error| HostError::Engine(error.to_string()))?,
             resources: Arc::new(Resources::new(&settings)?),
             settings,
@@ -99,7 +99,7 @@ impl Functions for Host {
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.inner.registry.now().by_digest(digest).is_some()
+        self.inner.registry.snapshot().by_digest(digest).is_some()
     }
 
     fn remove(&self, digest: &Digest) -> bool {
@@ -109,14 +109,14 @@ impl Functions for Host {
     fn plugins(&self) -> Vec<Arc<PluginInfo>> {
         self.inner
             .registry
-            .now()
-            .shown()
+            .snapshot()
+            .visible()
             .map(|plugin| plugin.info.clone())
             .collect()
     }
 
     fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError> {
-        let now = self.inner.registry.now();
+        let now = self.inner.registry.snapshot();
         let (plugin, info) = now.find(uses)?;
         Ok(Resolved {
             function: plugin.reference(info),
@@ -149,10 +149,10 @@ impl Functions for Host {
         let Inner {
             settings,
             registry,
-            set_policies,
+            api_policies,
             ..
         } = &*self.inner;
-        set_policies.of(name, &settings.policy, &registry.rules(&name.into()))
+        api_policies.of(name, &settings.policy, &registry.rules(&name.into()))
     }
 
     fn check_policy(&self, name: &str, body: Json) -> BoxFuture<'_, Result<(), PolicyRefused>> {
@@ -165,9 +165,9 @@ impl Functions for Host {
         Box::pin(async move {
             let rules = match body.clone() {
                 Some(body) => Some(host.clone().rules(name.clone(), body).await?),
-                None => policy::may_be_set(&name, &host.settings.policy).map(|()| None)?,
+                None => policy::check_settable(&name, &host.settings.policy).map(|()| None)?,
             };
-            host.set_policies.remember(&name, body);
+            host.api_policies.remember(&name, body);
             host.registry.set_rules(&name, rules);
             Ok(())
         })
@@ -185,15 +185,15 @@ impl Functions for Host {
 impl Inner {
     /// The rules that a plugin would have by what somebody sets.
     async fn rules(self: Arc<Self>, name: Arc<str>, body: Json) -> Result<Arc<Rules>, PolicyRefused> {
-        self.set_policies.has_room_for(&name)?;
+        self.api_policies.has_room_for(&name)?;
         // It looks at the folders that are granted, whose file systems may not answer.
         let (host, plugin) = (self.clone(), name.clone());
         let read = self.resources.file_threads.run(&name, move || {
             let settings = &host.settings;
-            policy::rules_of(
+            policy::rules_for(
                 &plugin,
                 &body,
-                &host.set_policies,
+                &host.api_policies,
                 &settings.policy,
                 &settings.protected,
                 &settings.call_limits(),

@@ -5,15 +5,15 @@ use heddle_kernel::{Failure, FailureKind};
 use heddle_schema::Misfit;
 
 use crate::{
-    contract::types::Input, failure::timeout, host::Inner, plain::Room, policy::CallLimits, registry::Plugin,
-    sandbox::Frame,
+    contract::types::Input, failure::timeout, host::Inner, plain::ValueLimits, policy::CallLimits,
+    registry::Plugin, sandbox::CallContext,
 };
 
 /// From which length on an input is read on a thread of its own, so that it holds up no other run.
 const LONG_INPUT: usize = 256 << 10;
 
 /// What a tool is given, as text.
-pub(crate) enum Given {
+pub(crate) enum ToolInput {
     /// The state of a run, in which more may stand than the tool takes.
     State(String),
     /// What somebody made for this tool.
@@ -28,20 +28,20 @@ impl Inner {
         plugin: &Plugin,
         name: &str,
         function: &str,
-        given: Given,
-        frame: &Frame,
+        given: ToolInput,
+        context: &CallContext,
     ) -> Result<Input, Failure> {
         let (text, is_state) = match given {
-            Given::State(text) => (text, true),
-            Given::Input(text) => (text, false),
+            ToolInput::State(text) => (text, true),
+            ToolInput::Input(text) => (text, false),
         };
         if plugin.contract.plain().is_none() {
             return Ok(Input::Text(match is_state {
                 true => text,
-                false => self.check_input(plugin, name, function, text, frame).await?,
+                false => self.check_input(plugin, name, function, text, context).await?,
             }));
         }
-        let room = self.room(&frame.limits);
+        let room = self.room(&context.limits);
         let is_long = text.len() > LONG_INPUT;
         let (contract, function) = (plugin.contract.clone(), function.to_owned());
         let read = move || match contract.plain() {
@@ -51,7 +51,7 @@ impl Inner {
             None => Ok(Input::Text(text)),
         };
         let read = match is_long {
-            true => self.in_time(plugin, name, frame, read).await?,
+            true => self.on_input_thread(plugin, name, context, read).await?,
             false => read(),
         };
         read.map_err(|misfit| misfits(name, &misfit))
@@ -64,7 +64,7 @@ impl Inner {
         name: &str,
         function: &str,
         input: String,
-        frame: &Frame,
+        context: &CallContext,
     ) -> Result<String, Failure> {
         let Some(schema) = plugin.input(function) else {
             return Ok(input);
@@ -76,32 +76,34 @@ impl Inner {
                 .map_err(|misfit| misfits(name, &misfit));
         }
         let schema = schema.clone();
-        let checked = self.in_time(plugin, name, frame, move || schema.check(&input).map(|()| input));
+        let checked = self.on_input_thread(plugin, name, context, move || {
+            schema.check(&input).map(|()| input)
+        });
         checked.await?.map_err(|misfit| misfits(name, &misfit))
     }
 
     /// Looks at an input on a thread of the pool for inputs, for as long as the call may take.
-    async fn in_time<T: Send + 'static>(
+    async fn on_input_thread<T: Send + 'static>(
         &self,
         plugin: &Plugin,
         name: &str,
-        frame: &Frame,
+        context: &CallContext,
         look: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let looked = self.input_threads.run(&plugin.info.name, look);
-        match tokio::time::timeout_at(frame.deadline.into(), looked).await {
+        match tokio::time::timeout_at(context.deadline.into(), looked).await {
             Ok(Ok(looked)) => Ok(looked),
             Ok(Err(error)) => Err(Failure::new(
                 FailureKind::Unavailable,
                 format!("`{name}` was not called: its input could not be checked: {error}"),
             )),
-            Err(_) => Err(timeout(name, &frame.time)),
+            Err(_) => Err(timeout(name, &context.time)),
         }
     }
 
     /// What values may take up on their way in and out.
-    pub(crate) fn room(&self, limits: &CallLimits) -> Room {
-        Room {
+    pub(crate) fn room(&self, limits: &CallLimits) -> ValueLimits {
+        ValueLimits {
             values: self.settings.value_bytes,
             result: limits.result.value,
         }

@@ -12,30 +12,30 @@ use heddle_runtime::ports::{FollowsFromNothing, Sink};
 use crate::{
     contract::{
         self,
-        types::{Input, Said},
+        types::{GuestError, Input},
     },
     failure::{self, too_large, unusable},
     host::Inner,
     lock::lock,
     output::Output,
-    policy::{By, CallLimits, Rules},
-    sandbox::{Frame, Ground, Link, Sandbox},
+    policy::{CallLimits, LimitSource, Rules},
+    sandbox::{CallContext, ChainLink, Durability, Sandbox},
 };
 
 impl Inner {
     /// The place of a call that nobody's guest makes; its time begins with this. It follows from
     /// nothing, and its seed is no key. With the limits comes the node's `timeout`, where it has one.
-    pub(crate) fn frame(
+    pub(crate) fn new_context(
         &self,
         started_at: Timestamp,
         seed: Arc<str>,
         (limits, timeout): (Arc<CallLimits>, Option<Duration>),
-        link: Link,
+        link: ChainLink,
         sink: Arc<dyn Sink>,
         rules: &Rules,
-    ) -> Frame {
-        let time = limits.time.narrow(timeout, By::Timeout);
-        Frame {
+    ) -> CallContext {
+        let time = limits.time.narrow(timeout, LimitSource::Timeout);
+        CallContext {
             deadline: Instant::now() + time.value,
             time,
             chain: Arc::new(link),
@@ -46,8 +46,8 @@ impl Inner {
             called: 0,
             output: Output::new(sink, limits.clone(), self.settings.log_line_bytes),
             limits,
-            memory: self.memory.begin(&rules.shares.memory),
-            ground: Ground::firm(Arc::new(FollowsFromNothing)),
+            memory: self.memory.begin(&rules.usage.memory),
+            durability: Durability::durable(Arc::new(FollowsFromNothing)),
         }
     }
 
@@ -59,12 +59,12 @@ impl Inner {
         name: &str,
         function: String,
         input: Input,
-        frame: Frame,
+        context: CallContext,
     ) -> Result<Json, Failure> {
-        let limits = frame.limits.clone();
+        let limits = context.limits.clone();
         let room = self.room(&limits);
         let result = self
-            .within(name, rules, frame, async |store| {
+            .run_instance(name, rules, context, async |store| {
                 contract.call(store, function, input, room).await
             })
             .await?;
@@ -89,23 +89,27 @@ impl Inner {
     }
 
     /// Runs a call in a fresh sandbox and makes a failure of whatever ends it early.
-    pub(crate) async fn within<T>(
+    pub(crate) async fn run_instance<T>(
         self: &Arc<Self>,
         function: &str,
         rules: &Arc<Rules>,
-        frame: Frame,
-        call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, Said>>,
+        context: CallContext,
+        call: impl AsyncFnOnce(&mut wasmtime::Store<Sandbox>) -> wasmtime::Result<Result<T, GuestError>>,
     ) -> Result<T, Failure> {
-        let Frame { deadline, time, .. } = frame;
-        let (limits, output, memory) = (frame.limits.clone(), frame.output.clone(), frame.memory.clone());
-        let machine = self.engines.machine(&limits);
+        let CallContext { deadline, time, .. } = context;
+        let (limits, output, memory) = (
+            context.limits.clone(),
+            context.output.clone(),
+            context.memory.clone(),
+        );
+        let wasm_engine = self.engines.wasm_engine(&limits);
         let guarded = async {
             let mut store = Sandbox::store(
-                &machine.engine,
+                &wasm_engine.engine,
                 self.clone(),
                 self.resources.clone(),
                 rules,
-                frame,
+                context,
             );
             let answered = call(&mut store).await;
             if let Some(what) = output.exceeded() {
@@ -114,14 +118,14 @@ impl Inner {
             }
             let result = match answered {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(said)) => Err(failure::of_said(said, &limits)),
+                Ok(Err(said)) => Err(failure::from_guest_error(said, &limits)),
                 Err(error) => {
                     let mut lines = lock(&store.data().lines);
                     // What has no end yet may be its last words; whether they are too many is no matter.
                     let _ = lines.flush();
-                    let words = lines.last_words();
+                    let words = lines.error_excerpt();
                     let refused = store.data().memory.refused;
-                    Err(failure::of_error(
+                    Err(failure::from_error(
                         function,
                         &error,
                         words.as_deref(),
@@ -133,10 +137,10 @@ impl Inner {
             };
             result.map_err(|failure| store.data().add_hint(failure))
         };
-        let _ticking = machine.ticker.tick();
+        let _ticking = wasm_engine.ticker.start_ticking();
         match tokio::time::timeout_at(deadline.into(), guarded).await {
             Ok(result) => result,
-            Err(_) if memory.waits() => Err(failure::no_memory_in_time(function, &time)),
+            Err(_) if memory.is_waiting() => Err(failure::no_memory_in_time(function, &time)),
             Err(_) => Err(failure::timeout(function, &time)),
         }
     }

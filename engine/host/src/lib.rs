@@ -6,7 +6,6 @@
 //! and a call that is made again with the same data does the same.
 
 mod allocator;
-mod asks;
 mod available;
 mod cache;
 mod call;
@@ -18,35 +17,36 @@ mod engine;
 mod engines;
 mod error;
 mod failure;
+mod fair_pool;
 mod host;
 mod input;
 mod instance;
 mod lock;
-mod machine;
 mod memory;
 mod metered;
 mod outgoing;
-mod outline;
 mod output;
 mod plain;
 mod policy;
 mod register;
 mod registry;
+mod requested_permissions;
 mod resources;
 mod sandbox;
 mod scan;
 mod settings;
-mod shares;
 mod slots;
+mod summary;
 mod threads;
 mod units;
 mod wasi;
+mod wasm_engine;
 
 pub use allocator::give_large_blocks_back;
 pub use cache::{CacheKey, CacheSettings};
 pub use compile::{Compiler, compiler};
 pub use error::HostError;
 pub use host::Host;
-pub use outline::Outline;
 pub use policy::{Policy, PolicyError, Protected};
 pub use settings::HostSettings;
+pub use summary::ComponentSummary;

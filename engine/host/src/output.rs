@@ -23,9 +23,9 @@ use wasmtime_wasi::{
 };
 
 use crate::{
-    error::Exceeded,
+    error::LimitExceeded,
     lock::lock,
-    policy::{By, CallLimits, Limit},
+    policy::{CallLimits, Limit, LimitSource},
     units::Bytes,
 };
 
@@ -43,13 +43,13 @@ pub(crate) struct Output {
     log_line_bytes: usize,
     /// Of the call that this one is nested in, where that has limits of its own.
     outer: Option<Arc<Self>>,
-    spent: Mutex<Spent>,
+    consumed: Mutex<Consumed>,
     /// Which limit was exceeded, once one was.
     exceeded: OnceLock<String>,
 }
 
 #[derive(Default)]
-struct Spent {
+struct Consumed {
     log: usize,
     emit: usize,
     outgoing: usize,
@@ -58,7 +58,7 @@ struct Spent {
 
 /// What a call spends of its limits, and how much of it.
 #[derive(Clone, Copy)]
-enum Spend {
+enum Cost {
     Log(usize),
     Emit(usize),
     Outgoing(usize),
@@ -72,7 +72,7 @@ impl Output {
             limits,
             log_line_bytes,
             outer: None,
-            spent: Mutex::default(),
+            consumed: Mutex::default(),
             exceeded: OnceLock::new(),
         })
     }
@@ -89,13 +89,13 @@ impl Output {
         } = **limits;
         if [log, emit, outgoing, http_requests]
             .iter()
-            .all(|limit| limit.by == By::Default)
+            .all(|limit| limit.source == LimitSource::Default)
         {
             return self.clone();
         }
         // What the host has for every call stands for all of a chain together.
-        let own = |limit: Limit<usize>| match limit.by {
-            By::Default => Limit {
+        let own = |limit: Limit<usize>| match limit.source {
+            LimitSource::Default => Limit {
                 value: usize::MAX,
                 ..limit
             },
@@ -112,7 +112,7 @@ impl Output {
             }),
             log_line_bytes: self.log_line_bytes,
             outer: Some(self.clone()),
-            spent: Mutex::default(),
+            consumed: Mutex::default(),
             exceeded: OnceLock::new(),
         })
     }
@@ -123,7 +123,7 @@ impl Output {
     }
 
     /// Counts what the call, and those that it is nested in, spend.
-    fn spend(&self, spend: Spend) -> Result<(), Exceeded> {
+    fn consume(&self, consume: Cost) -> Result<(), LimitExceeded> {
         let CallLimits {
             log,
             emit,
@@ -131,38 +131,38 @@ impl Output {
             http_requests,
             ..
         } = &*self.limits;
-        let told = {
-            let mut spent = lock(&self.spent);
-            let more = |so_far: &mut usize, by: usize, limit: &Limit<usize>| {
-                *so_far = so_far.saturating_add(by);
+        let message = {
+            let mut consumed = lock(&self.consumed);
+            let more = |so_far: &mut usize, source: usize, limit: &Limit<usize>| {
+                *so_far = so_far.saturating_add(source);
                 *so_far > limit.value
             };
-            match spend {
-                Spend::Log(bytes) => more(&mut spent.log, bytes, log)
+            match consume {
+                Cost::Log(bytes) => more(&mut consumed.log, bytes, log)
                     .then(|| format!("logged more than its limit of {}", log.bytes("log"))),
-                Spend::Emit(bytes) => more(&mut spent.emit, bytes, emit)
+                Cost::Emit(bytes) => more(&mut consumed.emit, bytes, emit)
                     .then(|| format!("emitted more than its limit of {}", emit.bytes("emit"))),
-                Spend::Outgoing(bytes) => more(&mut spent.outgoing, bytes, outgoing).then(|| {
+                Cost::Outgoing(bytes) => more(&mut consumed.outgoing, bytes, outgoing).then(|| {
                     let limit = outgoing.bytes("outgoing");
                     format!("sent more in its requests than its limit of {limit}")
                 }),
-                Spend::Request => more(&mut spent.requests, 1, http_requests).then(|| {
+                Cost::Request => more(&mut consumed.requests, 1, http_requests).then(|| {
                     let limit = http_requests.count("http_requests");
                     format!("made more requests than its limit of {limit}")
                 }),
             }
         };
-        if let Some(told) = told {
-            self.exceeded.get_or_init(|| told);
-            return Err(Exceeded);
+        if let Some(message) = message {
+            self.exceeded.get_or_init(|| message);
+            return Err(LimitExceeded);
         }
-        self.outer.as_ref().map_or(Ok(()), |outer| outer.spend(spend))
+        self.outer.as_ref().map_or(Ok(()), |outer| outer.consume(consume))
     }
 
     /// Passes a line on, cut where it is too long. The line that is too much for the call is not passed on.
-    fn log(&self, level: Level, line: &str) -> Result<(), Exceeded> {
+    fn log(&self, level: Level, line: &str) -> Result<(), LimitExceeded> {
         let kept = clip(line, self.log_line_bytes);
-        self.spend(Spend::Log(kept.len() + LINE_COST))?;
+        self.consume(Cost::Log(kept.len() + LINE_COST))?;
         if kept.len() == line.len() {
             self.sink.log(level, line);
         } else {
@@ -177,24 +177,24 @@ impl Output {
 
     /// Passes on a line of the host's own, about what the call did outside. It does not count as the
     /// guest's output, so that no flood of that hides it: what leads to such lines has its own limit.
-    pub(crate) fn note(&self, level: Level, line: &str) {
+    pub(crate) fn log_host_line(&self, level: Level, line: &str) {
         self.sink.log(level, line);
     }
 
     /// Counts one more request of the call. The call fails where it is one too many, whatever the guest
     /// makes of it.
-    pub(crate) fn request(&self) -> Result<(), Exceeded> {
-        self.spend(Spend::Request)
+    pub(crate) fn count_request(&self) -> Result<(), LimitExceeded> {
+        self.consume(Cost::Request)
     }
 
     /// Counts so many bytes of a request's body, in the same way.
-    pub(crate) fn send(&self, bytes: usize) -> Result<(), Exceeded> {
-        self.spend(Spend::Outgoing(bytes))
+    pub(crate) fn count_sent(&self, bytes: usize) -> Result<(), LimitExceeded> {
+        self.consume(Cost::Outgoing(bytes))
     }
 
     /// Passes a chunk on to who watches, if it is JSON.
-    pub(crate) fn emit(&self, chunk: &str) -> Result<(), Exceeded> {
-        self.spend(Spend::Emit(chunk.len() + LINE_COST))?;
+    pub(crate) fn emit(&self, chunk: &str) -> Result<(), LimitExceeded> {
+        self.consume(Cost::Emit(chunk.len() + LINE_COST))?;
         match object::admit(chunk) {
             Ok(chunk) => {
                 self.sink.emit(chunk);
@@ -237,15 +237,15 @@ impl Lines {
     }
 
     /// Takes a line that the guest logged.
-    pub(crate) fn log(&mut self, level: Level, message: &str) -> Result<(), Exceeded> {
+    pub(crate) fn log(&mut self, level: Level, message: &str) -> Result<(), LimitExceeded> {
         if level == Level::Error {
-            message.lines().for_each(|line| self.remember(line));
+            message.lines().for_each(|line| self.keep_error_line(line));
         }
         self.output.log(level, message)
     }
 
     /// Takes what the guest wrote to a stream.
-    fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<(), Exceeded> {
+    fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<(), LimitExceeded> {
         // One byte more than a line may have: then it is seen that the line was cut.
         let room = self.output.log_line_bytes + 1;
         loop {
@@ -264,7 +264,7 @@ impl Lines {
         }
     }
 
-    fn end_line(&mut self, stream: Stream) -> Result<(), Exceeded> {
+    fn end_line(&mut self, stream: Stream) -> Result<(), LimitExceeded> {
         let (partial, level) = match stream {
             Stream::Out => (&mut self.stdout, Level::Info),
             Stream::Err => (&mut self.stderr, Level::Warn),
@@ -274,13 +274,13 @@ impl Lines {
         let line = String::from_utf8_lossy(&bytes);
         let line = line.strip_suffix('\r').unwrap_or(&line);
         if matches!(stream, Stream::Err) {
-            self.remember(line);
+            self.keep_error_line(line);
         }
         self.output.log(level, line)
     }
 
     /// Passes on the lines that have no end.
-    pub(crate) fn flush(&mut self) -> Result<(), Exceeded> {
+    pub(crate) fn flush(&mut self) -> Result<(), LimitExceeded> {
         if self.stdout.begun {
             self.end_line(Stream::Out)?;
         }
@@ -290,7 +290,7 @@ impl Lines {
         Ok(())
     }
 
-    fn remember(&mut self, line: &str) {
+    fn keep_error_line(&mut self, line: &str) {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
@@ -299,14 +299,14 @@ impl Lines {
     }
 
     /// What the guest said last of an error: a Rust panic with its place, else the last line.
-    pub(crate) fn last_words(&self) -> Option<String> {
-        let telling = |line: &&String| !line.trim().is_empty() && !line.trim_start().starts_with("note: ");
+    pub(crate) fn error_excerpt(&self) -> Option<String> {
+        let is_telling = |line: &&String| !line.trim().is_empty() && !line.trim_start().starts_with("note: ");
         if let Some(at) = self.last.iter().rposition(|line| line.contains("panicked at ")) {
             let (_, place) = self.last[at].split_once("panicked at ")?;
             let said: Vec<_> = self
                 .last
                 .range(at + 1..)
-                .filter(telling)
+                .filter(is_telling)
                 .map(|line| line.trim())
                 .collect();
             let place = place.trim_end_matches(':');
@@ -318,7 +318,7 @@ impl Lines {
         self.last
             .iter()
             .rev()
-            .find(telling)
+            .find(is_telling)
             .map(|line| line.trim().to_owned())
     }
 }
@@ -341,7 +341,7 @@ impl LogStream {
     /// How much a guest may write at once.
     const PERMIT: usize = 64 << 10;
 
-    fn take(&self, bytes: &[u8]) -> Result<(), Exceeded> {
+    fn take(&self, bytes: &[u8]) -> Result<(), LimitExceeded> {
         lock(&self.lines).write(self.stream, bytes)
     }
 }
@@ -399,9 +399,9 @@ impl AsyncWrite for LogStream {
 }
 
 /// A sink for calls that nobody listens to.
-pub(crate) struct Nobody;
+pub(crate) struct DiscardSink;
 
-impl Sink for Nobody {
+impl Sink for DiscardSink {
     fn log(&self, _: Level, _: &str) {}
 
     fn emit(&self, _: object::Json) {}
@@ -489,9 +489,9 @@ mod tests {
         let outer = &lines.output;
         let plain = Arc::new(HostSettings::default().call_limits());
         assert!(Arc::ptr_eq(outer, &outer.nested(&plain)), "nothing of its own");
-        let by = By::Policy;
+        let source = LimitSource::Policy;
         let own = |value| {
-            let log = Limit { value, by };
+            let log = Limit { value, source };
             Arc::new(CallLimits { log, ..*plain })
         };
         let small = outer.nested(&own(100));
@@ -531,11 +531,11 @@ mod tests {
     #[test]
     fn last_words_are_the_panic_or_the_last_line() {
         let (_seen, mut lines) = lines(HostSettings::default());
-        assert_eq!(lines.last_words(), None);
+        assert_eq!(lines.error_excerpt(), None);
         lines
             .write(Stream::Err, b"Traceback\nValueError: no\n\n")
             .unwrap();
-        assert_eq!(lines.last_words().as_deref(), Some("ValueError: no"));
+        assert_eq!(lines.error_excerpt().as_deref(), Some("ValueError: no"));
         lines
             .write(
                 Stream::Err,
@@ -543,7 +543,7 @@ mod tests {
             )
             .unwrap();
         assert_eq!(
-            lines.last_words().as_deref(),
+            lines.error_excerpt().as_deref(),
             Some("no such row (panicked at src/lib.rs:3:5)")
         );
     }

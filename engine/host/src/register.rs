@@ -7,27 +7,27 @@ use heddle_runtime::ports::{FunctionInfo, NewPlugin, PluginInfo, RegisterError};
 use heddle_schema::Schema;
 
 use crate::{
-    asks,
     cache::{InUse, Source},
     compile::QueueFull,
-    component::{self, Inspected},
-    contract::{Contract, types::Described},
+    component::{self, ComponentMetadata},
+    contract::{Contract, types::FunctionDescription},
     describe,
-    error::Unfit,
+    error::ComponentError,
     host::Inner,
     metered::MeteredContract,
-    output::Nobody,
+    output::DiscardSink,
     policy::{CallLimits, Rules},
     registry::Plugin,
-    sandbox::Link,
+    requested_permissions,
+    sandbox::ChainLink,
 };
 
 impl Inner {
     pub(crate) async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
         let (renumbered, replace_granted) = (new.renumbered, new.replace_granted);
-        match self.made(new, Purpose::Register).await? {
-            Made::Known(info) => Ok(info),
-            Made::New(plugin) => {
+        match self.build_plugin(new, Purpose::Register).await? {
+            BuiltPlugin::Known(info) => Ok(info),
+            BuiltPlugin::New(plugin) => {
                 let info = self.registry.add(*plugin, renumbered, replace_granted)?;
                 for left_out in &info.left_out {
                     tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
@@ -39,27 +39,36 @@ impl Inner {
 
     pub(crate) async fn inspect(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
         let renumbered = new.renumbered;
-        match self.made(new, Purpose::Look).await? {
-            Made::Known(info) => Ok(info),
-            Made::New(plugin) => self.registry.would_add(*plugin, renumbered),
+        match self.build_plugin(new, Purpose::Inspect).await? {
+            BuiltPlugin::Known(info) => Ok(info),
+            BuiltPlugin::New(plugin) => self.registry.preview(*plugin, renumbered),
         }
     }
 
     /// Everything of a registration but making the plugin visible. Dropping the future ends it.
-    async fn made(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Made, RegisterError> {
-        let _place = match new.waits {
+    async fn build_plugin(
+        self: &Arc<Self>,
+        new: NewPlugin,
+        purpose: Purpose,
+    ) -> Result<BuiltPlugin, RegisterError> {
+        let _call_permit = match new.waits {
             true => None,
-            false => Some(self.engines.queue.place(new.component.len()).map_err(busy)?),
+            false => Some(
+                self.engines
+                    .queue
+                    .acquire_slot(new.component.len())
+                    .map_err(busy)?,
+            ),
         };
-        let New {
+        let NewComponent {
             component,
             digest,
             name,
             version,
             found,
             hidden,
-        } = match self.prepared(new, purpose).await? {
-            Prepared::Known(info) => return Ok(Made::Known(info)),
+        } = match self.prepare_on_thread(new, purpose).await? {
+            Prepared::Known(info) => return Ok(BuiltPlugin::Known(info)),
             Prepared::New(new) => *new,
         };
         // From here on neither the component nor its code is evicted from the cache.
@@ -67,12 +76,12 @@ impl Inner {
         let (imports, size) = (found.imports.clone(), component.len() as u64);
         let contract = self.engines.compile(false, &digest, &component, found).await;
         let contract = contract.map_err(|unfit| match unfit {
-            Unfit::Engine(reason) => refused(reason),
-            Unfit::Plugin(reason) => no_plugin(&reason),
-            Unfit::Unknown(reason) => RegisterError::Failed(reason),
+            ComponentError::Engine(reason) => refused(reason),
+            ComponentError::Plugin(reason) => no_plugin(&reason),
+            ComponentError::Unknown(reason) => RegisterError::Failed(reason),
         })?;
-        let metered = MeteredContract::new(self.kept_source(in_use, &digest, component).await?);
-        let rules = self.registry.rules(&name).of_component(&digest);
+        let metered = MeteredContract::new(self.store_component(in_use, &digest, component).await?);
+        let rules = self.registry.rules(&name).for_component(&digest);
         let (functions, inputs) = self.describe(&rules, &digest, &contract).await?;
         if rules.limits.fuel.is_some() {
             let compiled = metered.get(&self.engines, &digest).await;
@@ -83,19 +92,23 @@ impl Inner {
             version,
             digest,
             size,
-            asks: asks::of(&imports),
+            asks: requested_permissions::from_imports(&imports),
             imports,
             functions,
             left_out: contract.left_out().to_vec(),
-            grants: rules.lines(),
-            limits: rules.limited(),
+            grants: rules.grant_lines(),
+            limits: rules.limit_lines(),
         };
         let plugin = Plugin::new(info, inputs, contract, metered, rules, hidden);
-        Ok(Made::New(Box::new(plugin)))
+        Ok(BuiltPlugin::New(Box::new(plugin)))
     }
 
     /// Reads a component, and finds out what is to be done with it.
-    async fn prepared(self: &Arc<Self>, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
+    async fn prepare_on_thread(
+        self: &Arc<Self>,
+        new: NewPlugin,
+        purpose: Purpose,
+    ) -> Result<Prepared, RegisterError> {
         let reading = self.engines.queue.read().await;
         let host = self.clone();
         let prepared = tokio::task::spawn_blocking(move || {
@@ -107,7 +120,7 @@ impl Inner {
     }
 
     /// Keeps the component's bytes for when it is to be compiled for the machine that counts.
-    async fn kept_source(
+    async fn store_component(
         self: &Arc<Self>,
         in_use: Option<InUse>,
         digest: &Digest,
@@ -136,8 +149,10 @@ impl Inner {
             self.registry.admit(&name, &digest, new.replace_granted)?;
         }
         let known = match purpose {
-            Purpose::Register => self.registry.again(&digest, new.hidden, new.renumbered, identity),
-            Purpose::Look => self.registry.shown(&digest, identity),
+            Purpose::Register => self
+                .registry
+                .register_again(&digest, new.hidden, new.renumbered, identity),
+            Purpose::Inspect => self.registry.visible(&digest, identity),
         };
         if let Some(known) = known {
             return known.map(Prepared::Known);
@@ -146,7 +161,7 @@ impl Inner {
             return Err(no_plugin("it exports nothing"));
         }
         let (name, version) = identity()?;
-        Ok(Prepared::New(Box::new(New {
+        Ok(Prepared::New(Box::new(NewComponent {
             component: new.component,
             digest,
             name,
@@ -157,7 +172,7 @@ impl Inner {
     }
 
     /// What a component says of itself, and its digest: side by side, as either takes a while for a large one.
-    fn read(&self, component: &[u8]) -> Result<(Inspected, Digest), RegisterError> {
+    fn read(&self, component: &[u8]) -> Result<(ComponentMetadata, Digest), RegisterError> {
         let (found, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| Digest::of(component));
             let found = component::inspect(component, self.settings.max_component_bytes);
@@ -173,7 +188,7 @@ impl Inner {
         digest: &Digest,
         contract: &Contract,
     ) -> Result<(Vec<FunctionInfo>, Vec<Schema>), RegisterError> {
-        let mut described: Vec<(FunctionKind, Described)> = Vec::new();
+        let mut described: Vec<(FunctionKind, FunctionDescription)> = Vec::new();
         let name = &rules.plugin;
         // It is not called for anybody, so what it computes is not counted.
         let limits = Arc::new(CallLimits {
@@ -181,25 +196,25 @@ impl Inner {
             ..*rules.limits
         });
         // What a component says of itself depends on nothing outside.
-        let _place = self.places.take(&rules.shares.calls, 1).await;
-        let _slots = self.slots.take(&rules.shares, 1, contract.extra_slots()).await;
+        let _call_permit = self.places.take(&rules.usage.calls, 1).await;
+        let _slot_permit = self.slots.take(&rules.usage, 1, contract.extra_slots()).await;
         let rules = Rules::none(name.clone(), limits.clone());
         for kind in contract.kinds() {
             let function = format!("{name}/describe");
-            let link = Link {
+            let link = ChainLink {
                 plugin: name.clone(),
                 function: "describe".into(),
                 caller: None,
             };
-            let frame = self.frame(
+            let context = self.new_context(
                 Timestamp(0),
                 digest.0.clone(),
                 (limits.clone(), None),
                 link,
-                Arc::new(Nobody),
+                Arc::new(DiscardSink),
                 &rules,
             );
-            let of_kind = self.within(&function, &rules, frame, async |store| {
+            let of_kind = self.run_instance(&function, &rules, context, async |store| {
                 Ok(Ok(contract.describe(store, kind).await?))
             });
             let of_kind = of_kind.await.map_err(|failure| {
@@ -223,22 +238,22 @@ impl Inner {
 }
 
 /// A component on its way into the registry.
-struct New {
+struct NewComponent {
     component: Arc<[u8]>,
     digest: Digest,
     name: Arc<str>,
     version: Arc<str>,
-    found: Inspected,
+    found: ComponentMetadata,
     hidden: bool,
 }
 
 enum Prepared {
     Known(Arc<PluginInfo>),
-    New(Box<New>),
+    New(Box<NewComponent>),
 }
 
 /// What a component was made into.
-enum Made {
+enum BuiltPlugin {
     /// It is registered.
     Known(Arc<PluginInfo>),
     /// It could be.
@@ -249,7 +264,7 @@ enum Made {
 #[derive(Clone, Copy)]
 enum Purpose {
     Register,
-    Look,
+    Inspect,
 }
 
 /// How long a request with a component may be told to wait before it is sent again.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    available, error::HostError, outgoing::tls::Tls, settings::HostSettings, shares::Supply, threads::Threads,
+    available, error::HostError, fair_pool::FairPool, outgoing::tls::Tls, settings::HostSettings,
+    threads::Threads,
 };
 
 /// How many names of hosts are looked up at once: each lookup holds a thread until the system answers.
@@ -12,9 +13,9 @@ const LOOKUPS: usize = 64;
 /// What all calls share.
 pub(crate) struct Resources {
     /// How many files may still be opened for guests.
-    pub(crate) open_files: Arc<Supply>,
+    pub(crate) open_files: Arc<FairPool>,
     /// Threads that look up the names of hosts.
-    pub(crate) lookups: Arc<Supply>,
+    pub(crate) lookups: Arc<FairPool>,
     pub(crate) tls: Tls,
     /// Threads that work with the files of guests.
     pub(crate) file_threads: Threads,
@@ -31,8 +32,8 @@ impl Resources {
     /// If the system has no resources for the pool of threads.
     pub(crate) fn new(settings: &HostSettings) -> Result<Self, HostError> {
         Ok(Self {
-            open_files: Supply::of(HostSettings::open_files_of_all(available::open_files())),
-            lookups: Supply::of(LOOKUPS),
+            open_files: FairPool::new(HostSettings::max_total_open_files(available::open_files())),
+            lookups: FairPool::new(LOOKUPS),
             tls: Tls::new(settings.http_authorities.clone()),
             file_threads: Threads::new(
                 "files",

@@ -9,8 +9,8 @@ use crate::{
     available,
     cache::CacheSettings,
     compile::{CompileLimits, Compiler},
+    fair_pool::total_for_one,
     policy::{CallLimits, Limit, MEMORY_CEILING, Policy, Protected},
-    shares::total_for_one,
     units::Bytes,
 };
 
@@ -129,25 +129,25 @@ impl Default for HostSettings {
 }
 
 /// The least that all calls together may use.
-const LEAST_TOTAL: usize = 16 << 20;
+const MIN_TOTAL: usize = 16 << 20;
 
 /// What a call has of the memory of all calls for itself, at least.
-const LEAST_OWN: usize = 3 << 19;
+const MIN_OWN: usize = 3 << 19;
 
 impl HostSettings {
     /// How much memory all calls together may use where it is not said.
-    pub(crate) fn of_the_memory() -> usize {
+    pub(crate) fn default_total_memory() -> usize {
         available::memory() / 8 * 3
     }
 
     /// The memory of all calls together.
     pub(crate) fn total_memory(&self) -> usize {
-        self.total_memory_bytes.unwrap_or_else(Self::of_the_memory)
+        self.total_memory_bytes.unwrap_or_else(Self::default_total_memory)
     }
 
     /// How many calls of all plugins together are under way at once.
-    pub(crate) fn calls_of_all(&self) -> usize {
-        let have_memory = self.total_memory() / 2 / LEAST_OWN;
+    pub(crate) fn max_total_calls(&self) -> usize {
+        let have_memory = self.total_memory() / 2 / MIN_OWN;
         total_for_one(self.calls_at_once).min(have_memory).max(2)
     }
 
@@ -176,7 +176,7 @@ impl HostSettings {
     }
 
     /// How many files may be open for guests where the process may have so many: the rest is for the engine itself.
-    pub(crate) fn open_files_of_all(of_process: usize) -> usize {
+    pub(crate) fn max_total_open_files(of_process: usize) -> usize {
         (of_process / 2).clamp(16, 1 << 20)
     }
 
@@ -208,14 +208,14 @@ impl HostSettings {
             () if max_memory_bytes == 0 || max_memory_bytes > MEMORY_CEILING => {
                 "max_memory_bytes must be above 0 and at most 4 GiB".to_owned()
             }
-            () if self.total_memory() < LEAST_TOTAL => {
-                format!("total_memory_bytes must be at least {}", Bytes(LEAST_TOTAL))
+            () if self.total_memory() < MIN_TOTAL => {
+                format!("total_memory_bytes must be at least {}", Bytes(MIN_TOTAL))
             }
             () if open_files == 0 => "open_files must be above 0".to_owned(),
-            () if compile_at_once == 0 || compile_at_once > MOST_COMPILERS => {
-                format!("compile_at_once must be above 0 and at most {MOST_COMPILERS}")
+            () if compile_at_once == 0 || compile_at_once > MAX_COMPILERS => {
+                format!("compile_at_once must be above 0 and at most {MAX_COMPILERS}")
             }
-            () if compile_queue > MOST_WAITING => format!("compile_queue must be at most {MOST_WAITING}"),
+            () if compile_queue > MAX_WAITING => format!("compile_queue must be at most {MAX_WAITING}"),
             () if calls_at_once == 0 || calls_at_once > most_calls => {
                 format!("calls_at_once must be above 0 and at most {most_calls}")
             }
@@ -228,9 +228,9 @@ impl HostSettings {
             }
             () if threads
                 .iter()
-                .any(|&threads| threads == 0 || threads > MOST_THREADS) =>
+                .any(|&threads| threads == 0 || threads > MAX_THREADS) =>
             {
-                format!("each number of threads must be above 0 and at most {MOST_THREADS}")
+                format!("each number of threads must be above 0 and at most {MAX_THREADS}")
             }
             () => return Ok(()),
         };
@@ -239,8 +239,8 @@ impl HostSettings {
 }
 
 /// The most components that are compiled at once, and the most requests that may wait for it.
-const MOST_COMPILERS: usize = 64;
-const MOST_WAITING: usize = 10_000;
+const MAX_COMPILERS: usize = 64;
+const MAX_WAITING: usize = 10_000;
 
 /// The most threads that one kind of work may have.
-const MOST_THREADS: usize = 4096;
+const MAX_THREADS: usize = 4096;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Component;
 
-use crate::shares::{Shares, Supply, Taken};
+use crate::fair_pool::{FairPool, PluginUsage, PoolPermit};
 
 /// The tables that go with one memory.
 const TABLES: usize = 8;
@@ -36,7 +36,7 @@ impl Extra {
 }
 
 /// The reserves, the one for outermost calls first.
-pub(crate) struct Slots(Vec<Arc<Supply>>);
+pub(crate) struct Slots(Vec<Arc<FairPool>>);
 
 /// How many slots of each kind the pools have.
 #[derive(Clone, Copy, Debug)]
@@ -50,17 +50,17 @@ impl Slots {
     /// One reserve for each depth of nesting up to `call_depth`.
     pub(crate) fn new(call_depth: usize) -> Self {
         let reserves = reserves(call_depth);
-        Self(reserves.map(Supply::of).collect())
+        Self(reserves.map(FairPool::new).collect())
     }
 
     /// Waits until an instance may be made at this depth, the outermost one being 1. Its slots are free again when what
     /// is returned is dropped.
-    pub(crate) async fn take(&self, shares: &Shares, depth: usize, extra: Extra) -> Option<Taken> {
+    pub(crate) async fn take(&self, usage: &PluginUsage, depth: usize, extra: Extra) -> Option<PoolPermit> {
         if extra == Extra::default() {
             return None;
         }
         let supply = self.0.get(depth.saturating_sub(1))?;
-        Some(supply.take(&shares.of_depth(depth), extra.0).await)
+        Some(supply.take(&usage.of_depth(depth), extra.0).await)
     }
 }
 

@@ -28,16 +28,16 @@ pub(crate) struct Threads {
     /// The name of the limit, as the documentation has it.
     limit: &'static str,
     most_of_plugin: usize,
-    all: Arc<Share>,
+    all: Arc<ThreadQuota>,
     /// The plugins that have work under way.
-    plugins: Mutex<HashMap<Arc<str>, Weak<Share>>>,
+    plugins: Mutex<HashMap<Arc<str>, Weak<ThreadQuota>>>,
     /// It has no tasks, only threads that block.
     runtime: Option<Runtime>,
 }
 
 /// Work was not done.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoThread {
+pub(crate) enum ThreadError {
     /// Every thread that it could have is stuck.
     #[error(
         "all {most} threads for {work} that {who} may have are held by earlier calls which have ended, and whose \
@@ -56,32 +56,32 @@ pub(crate) enum NoThread {
 }
 
 /// Work that no call waits for.
-type Later = Box<dyn FnOnce() + Send>;
+type DeferredWork = Box<dyn FnOnce() + Send>;
 
 /// The threads that one plugin, or all plugins together, may have.
-struct Share {
+struct ThreadQuota {
     most: usize,
     free: Arc<Semaphore>,
     /// How many of them work for nobody.
     stuck: watch::Sender<usize>,
     /// What is to be done by the next thread that has nothing else to do.
-    later: Mutex<Vec<Later>>,
+    deferred: Mutex<Vec<DeferredWork>>,
 }
 
-impl Share {
+impl ThreadQuota {
     fn of(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
             free: Arc::new(Semaphore::new(most)),
             stuck: watch::Sender::new(0),
-            later: Mutex::default(),
+            deferred: Mutex::default(),
         })
     }
 
     /// Does what was left for later, on a thread that is the plugin's.
-    fn do_later(&self) {
+    fn run_deferred(&self) {
         loop {
-            let next = lock(&self.later).pop();
+            let next = lock(&self.deferred).pop();
             match next {
                 Some(work) => work(),
                 None => return,
@@ -90,7 +90,7 @@ impl Share {
     }
 
     /// Waits for a free thread; none comes where all are stuck.
-    async fn thread(&self) -> Option<OwnedSemaphorePermit> {
+    async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         let mut stuck = self.stuck.subscribe();
         tokio::select! {
             // What is free is taken before anything else is looked at.
@@ -102,10 +102,10 @@ impl Share {
 }
 
 /// Work under way, and the shares that its thread belongs to.
-struct Held {
+struct Job {
     work: &'static str,
     /// Its plugin's, and that of all plugins.
-    shares: [Arc<Share>; 2],
+    usage: [Arc<ThreadQuota>; 2],
     phase: Mutex<Phase>,
     _free: [OwnedSemaphorePermit; 2],
 }
@@ -120,24 +120,24 @@ enum Phase {
     Over,
 }
 
-impl Held {
+impl Job {
     fn count(&self, stuck: bool) {
-        for share in &self.shares {
-            share.stuck.send_modify(|count| match stuck {
+        for quota in &self.usage {
+            quota.stuck.send_modify(|count| match stuck {
                 true => *count += 1,
                 false => *count -= 1,
             });
         }
-        if !stuck && *self.shares[1].stuck.borrow() == 0 {
+        if !stuck && *self.usage[1].stuck.borrow() == 0 {
             tracing::info!("no thread for {} is stuck any more", self.work);
         }
     }
 }
 
 /// Ends with the work, even where that panics, and gives its thread back.
-struct Working(Arc<Held>);
+struct RunningJob(Arc<Job>);
 
-impl Working {
+impl RunningJob {
     /// The work itself is over: nothing is stuck, whatever else its thread does.
     fn end(&self) {
         let mut phase = lock(&self.0.phase);
@@ -147,16 +147,16 @@ impl Working {
     }
 }
 
-impl Drop for Working {
+impl Drop for RunningJob {
     fn drop(&mut self) {
         self.end();
     }
 }
 
 /// Ends with the call. Where the work goes on, its thread is stuck.
-struct Awaiting<'a>(Weak<Held>, &'a Threads, &'a str);
+struct JobWaiter<'a>(Weak<Job>, &'a Threads, &'a str);
 
-impl Drop for Awaiting<'_> {
+impl Drop for JobWaiter<'_> {
     fn drop(&mut self) {
         let Some(work) = self.0.upgrade() else { return };
         let mut phase = lock(&work.phase);
@@ -191,7 +191,7 @@ impl Threads {
             work,
             limit,
             most_of_plugin: most_of_plugin.min(most),
-            all: Share::of(most),
+            all: ThreadQuota::of(most),
             plugins: Mutex::default(),
             runtime: Some(runtime),
         })
@@ -204,23 +204,26 @@ impl Threads {
         &self,
         plugin: &Arc<str>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NoThread> {
-        let own = self.share_of(plugin);
-        let of_plugin = own.thread().await.ok_or_else(|| self.stuck(&own, Some(plugin)))?;
+    ) -> Result<T, ThreadError> {
+        let own = self.quota_of(plugin);
+        let of_plugin = own
+            .acquire()
+            .await
+            .ok_or_else(|| self.stuck(&own, Some(plugin)))?;
         let of_all = self
             .all
-            .thread()
+            .acquire()
             .await
             .ok_or_else(|| self.stuck(&self.all, None))?;
-        let work_held = Arc::new(Held {
+        let job = Arc::new(Job {
             work: self.work,
-            shares: [own, self.all.clone()],
+            usage: [own, self.all.clone()],
             phase: Mutex::new(Phase::Awaited),
             _free: [of_plugin, of_all],
         });
-        let awaiting = Awaiting(Arc::downgrade(&work_held), self, plugin);
-        let own = work_held.shares[0].clone();
-        let working = Working(work_held);
+        let awaiting = JobWaiter(Arc::downgrade(&job), self, plugin);
+        let own = job.usage[0].clone();
+        let working = RunningJob(job);
         let runtime = self
             .runtime
             .as_ref()
@@ -231,24 +234,24 @@ impl Threads {
             working.end();
             // The call may have ended.
             let _ = done.send(result);
-            own.do_later();
+            own.run_deferred();
             drop(working);
             // What came after the last look and before the thread was free.
-            own.do_later();
+            own.run_deferred();
         });
         let result = is_done.await;
         drop(awaiting);
         // What answers goes without an answer where the work panics.
-        result.map_err(|_| NoThread::Panicked { work: self.work })
+        result.map_err(|_| ThreadError::Panicked { work: self.work })
     }
 
     /// Does something that may block and that no call waits for, as closing files. It takes none but the plugin's
     /// own threads: where all of them work, one of them does it when it is done with what it does.
-    pub(crate) fn leave(&self, plugin: &Arc<str>, work: impl FnOnce() + Send + 'static) {
-        let own = self.share_of(plugin);
-        lock(&own.later).push(Box::new(work));
+    pub(crate) fn run_detached(&self, plugin: &Arc<str>, work: impl FnOnce() + Send + 'static) {
+        let own = self.quota_of(plugin);
+        lock(&own.deferred).push(Box::new(work));
         // A thread that was done before it could see the work is free by this.
-        let Ok(thread) = own.free.clone().try_acquire_owned() else {
+        let Ok(acquire) = own.free.clone().try_acquire_owned() else {
             return;
         };
         let of_all = self.all.free.clone().try_acquire_owned().ok();
@@ -257,32 +260,32 @@ impl Threads {
             .as_ref()
             .expect("it is there until the pool is dropped");
         runtime.spawn_blocking(move || {
-            own.do_later();
-            drop((thread, of_all));
+            own.run_deferred();
+            drop((acquire, of_all));
             // What came after the last look and before the thread was free.
-            own.do_later();
+            own.run_deferred();
         });
     }
 
-    fn share_of(&self, plugin: &Arc<str>) -> Arc<Share> {
+    fn quota_of(&self, plugin: &Arc<str>) -> Arc<ThreadQuota> {
         let mut plugins = lock(&self.plugins);
-        if let Some(share) = plugins.get(plugin).and_then(Weak::upgrade) {
-            return share;
+        if let Some(quota) = plugins.get(plugin).and_then(Weak::upgrade) {
+            return quota;
         }
         // A share lives as long as work of its plugin: what has no work is forgotten.
-        plugins.retain(|_, share| share.strong_count() > 0);
-        let share = Share::of(self.most_of_plugin);
-        plugins.insert(plugin.clone(), Arc::downgrade(&share));
-        share
+        plugins.retain(|_, quota| quota.strong_count() > 0);
+        let quota = ThreadQuota::of(self.most_of_plugin);
+        plugins.insert(plugin.clone(), Arc::downgrade(&quota));
+        quota
     }
 
-    fn stuck(&self, share: &Share, plugin: Option<&str>) -> NoThread {
+    fn stuck(&self, quota: &ThreadQuota, plugin: Option<&str>) -> ThreadError {
         let (who, limit) = match plugin {
             Some(plugin) => (format!("plugin `{plugin}`"), format!("{}_per_plugin", self.limit)),
             None => ("all plugins together".to_owned(), self.limit.to_owned()),
         };
-        NoThread::Stuck {
-            most: share.most,
+        ThreadError::Stuck {
+            most: quota.most,
             work: self.work,
             who,
             limit,
@@ -398,7 +401,7 @@ mod tests {
         let (done, is_done) = channel();
         for _ in 0..10 {
             let (released, done) = (released.clone(), done.clone());
-            threads.leave(&a, move || {
+            threads.run_detached(&a, move || {
                 let _ = lock(&released).recv();
                 let _ = done.send(());
             });

@@ -69,9 +69,9 @@ impl fmt::Debug for CacheKey {
 }
 
 /// Everything of an engine that compiled code depends on, as a sum.
-pub(super) struct Context([u8; 32]);
+pub(super) struct EngineFingerprint([u8; 32]);
 
-impl Context {
+impl EngineFingerprint {
     pub(super) fn of(engine: &Engine) -> Self {
         struct Sum(Sha256);
         impl Hasher for Sum {
@@ -130,11 +130,11 @@ pub(super) enum ReadError {
 }
 
 /// Code that may be loaded: its authentication code was right, or this program's compiler has just written it.
-pub(super) struct Checked(Vec<u8>);
+pub(super) struct VerifiedCode(Vec<u8>);
 
 /// What stands before the code of an entry.
-pub(super) fn head(key: &CacheKey, context: &Context, digest: &Digest, code: &[u8]) -> Vec<u8> {
-    let tag = hmac::sign(&entry_key(key, context, digest), code);
+pub(super) fn head(key: &CacheKey, fingerprint: &EngineFingerprint, digest: &Digest, code: &[u8]) -> Vec<u8> {
+    let tag = hmac::sign(&entry_key(key, fingerprint, digest), code);
     [MAGIC, tag.as_ref()].concat()
 }
 
@@ -142,10 +142,10 @@ pub(super) fn head(key: &CacheKey, context: &Context, digest: &Digest, code: &[u
 pub(super) fn read(
     path: &Path,
     key: &CacheKey,
-    context: &Context,
+    fingerprint: &EngineFingerprint,
     digest: &Digest,
     max_bytes: u64,
-) -> Result<Checked, ReadError> {
+) -> Result<VerifiedCode, ReadError> {
     let io = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => ReadError::Missing,
         _ => ReadError::Io(error),
@@ -165,25 +165,25 @@ pub(super) fn read(
     let tag = head.strip_prefix(MAGIC).ok_or(ReadError::NoEntry)?;
     let mut code = Vec::with_capacity(usize::try_from(len).unwrap_or(0).saturating_sub(HEAD_LEN));
     file.read_to_end(&mut code).map_err(ReadError::Io)?;
-    match hmac::verify(&entry_key(key, context, digest), &code, tag) {
-        Ok(()) => Ok(Checked(code)),
+    match hmac::verify(&entry_key(key, fingerprint, digest), &code, tag) {
+        Ok(()) => Ok(VerifiedCode(code)),
         Err(_) => Err(ReadError::Forged),
     }
 }
 
 /// The key of one entry: derived from the store's key, so that what it signs holds for this component and this engine
 /// alone. HMAC serves as the pseudo-random function (NIST SP 800-108).
-fn entry_key(key: &CacheKey, context: &Context, digest: &Digest) -> hmac::Key {
+fn entry_key(key: &CacheKey, fingerprint: &EngineFingerprint, digest: &Digest) -> hmac::Key {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
     let mut derived = hmac::Context::with_key(&key);
     derived.update(b"heddle compiled component\0");
     // Both have a fixed length.
-    derived.update(&context.0);
+    derived.update(&fingerprint.0);
     derived.update(digest.0.as_bytes());
     hmac::Key::new(hmac::HMAC_SHA256, derived.sign().as_ref())
 }
 
-impl Checked {
+impl VerifiedCode {
     /// What this program's compiler wrote to a file of its own, which no other process was given.
     pub(super) fn of_compiler(file: &mut File) -> io::Result<Self> {
         let mut code = Vec::new();
@@ -223,24 +223,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("entry");
         let (key, other_key) = (CacheKey([1; 32]), CacheKey([2; 32]));
-        let (context, other_context) = (Context([3; 32]), Context([4; 32]));
+        let (fingerprint, other_context) = (EngineFingerprint([3; 32]), EngineFingerprint([4; 32]));
         let (digest, other_digest) = (Digest::of(b"a"), Digest::of(b"b"));
-        let whole = [&head(&key, &context, &digest, b"code")[..], b"code"].concat();
-        let read_as = |key, context, digest, max_bytes| {
-            let read = read(&path, key, context, digest, max_bytes);
+        let whole = [&head(&key, &fingerprint, &digest, b"code")[..], b"code"].concat();
+        let read_as = |key, fingerprint, digest, max_bytes| {
+            let read = read(&path, key, fingerprint, digest, max_bytes);
             read.map(|checked| checked.0).map_err(|error| error.to_string())
         };
         std::fs::write(&path, &whole).unwrap();
-        assert_eq!(read_as(&key, &context, &digest, 4), Ok(b"code".to_vec()));
+        assert_eq!(read_as(&key, &fingerprint, &digest, 4), Ok(b"code".to_vec()));
         for read in [
-            read_as(&other_key, &context, &digest, 4),
+            read_as(&other_key, &fingerprint, &digest, 4),
             read_as(&key, &other_context, &digest, 4),
-            read_as(&key, &context, &other_digest, 4),
+            read_as(&key, &fingerprint, &other_digest, 4),
         ] {
             assert!(read.unwrap_err().contains("authentication code is wrong"));
         }
         assert!(
-            read_as(&key, &context, &digest, 3)
+            read_as(&key, &fingerprint, &digest, 3)
                 .unwrap_err()
                 .contains("44 bytes")
         );
@@ -249,14 +249,14 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, flipped).unwrap();
-            assert!(read_as(&key, &context, &digest, 4).is_err(), "bit {bit}");
+            assert!(read_as(&key, &fingerprint, &digest, 4).is_err(), "bit {bit}");
         }
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(read_as(&key, &context, &digest, 4).is_err(), "{len} bytes");
+            assert!(read_as(&key, &fingerprint, &digest, 4).is_err(), "{len} bytes");
         }
         std::fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
-        assert!(read_as(&key, &context, &digest, 99).is_err());
+        assert!(read_as(&key, &fingerprint, &digest, 99).is_err());
     }
 
     #[cfg(unix)]
@@ -266,7 +266,13 @@ mod tests {
         let (path, link) = (folder.path().join("entry"), folder.path().join("link"));
         std::fs::write(&path, "x").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let read = read(&link, &CacheKey([1; 32]), &Context([3; 32]), &Digest::of(b"a"), 9);
+        let read = read(
+            &link,
+            &CacheKey([1; 32]),
+            &EngineFingerprint([3; 32]),
+            &Digest::of(b"a"),
+            9,
+        );
         assert!(matches!(read, Err(ReadError::NoEntry)));
     }
 

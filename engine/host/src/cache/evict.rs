@@ -17,7 +17,7 @@ pub(super) struct Limits {
 
 /// A file of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct CacheFile {
     pub(super) path: PathBuf,
     /// The digest of the component that it is made of.
     pub(super) digest: String,
@@ -27,40 +27,40 @@ pub(super) struct Stored {
 
 /// What a look at the cache leads to.
 #[derive(Debug)]
-pub(super) struct Over {
-    pub(super) delete: Vec<Stored>,
+pub(super) struct Eviction {
+    pub(super) delete: Vec<CacheFile>,
     /// How much is left when that is deleted.
     pub(super) bytes_left: u64,
 }
 
 /// Chooses what is deleted. What is in use stays.
-pub(super) fn choose(
-    mut stored: Vec<Stored>,
+pub(super) fn select(
+    mut list_files: Vec<CacheFile>,
     in_use: &HashSet<String>,
     limits: Limits,
     now: SystemTime,
-) -> Over {
-    stored.sort_by_key(|file| file.used_at);
-    let mut over = Over {
-        bytes_left: stored.iter().map(|file| file.bytes).sum(),
+) -> Eviction {
+    list_files.sort_by_key(|file| file.used_at);
+    let mut eviction = Eviction {
+        bytes_left: list_files.iter().map(|file| file.bytes).sum(),
         delete: Vec::new(),
     };
-    for file in stored {
+    for file in list_files {
         // A clock that was set back makes no file old.
         let age = now.duration_since(file.used_at).unwrap_or_default();
-        let is_over = age > limits.max_age || over.bytes_left > limits.max_bytes;
+        let is_over = age > limits.max_age || eviction.bytes_left > limits.max_bytes;
         if is_over && !in_use.contains(&file.digest) {
-            over.bytes_left -= file.bytes;
-            over.delete.push(file);
+            eviction.bytes_left -= file.bytes;
+            eviction.delete.push(file);
         }
     }
-    over
+    eviction
 }
 
 /// The files of the cache, of every configuration. Files that the cache does not make are none of its business: the
 /// folder may have others.
-pub(super) fn stored(folder: &Path) -> Vec<Stored> {
-    let mut stored = Vec::new();
+pub(super) fn list_files(folder: &Path) -> Vec<CacheFile> {
+    let mut list_files = Vec::new();
     for (name, path) in entries(folder) {
         let extension = match &*name {
             COMPONENTS => "wasm",
@@ -82,7 +82,7 @@ pub(super) fn stored(folder: &Path) -> Vec<Stored> {
             if !is.is_file() {
                 continue;
             }
-            stored.push(Stored {
+            list_files.push(CacheFile {
                 path,
                 digest,
                 bytes: is.len(),
@@ -94,7 +94,7 @@ pub(super) fn stored(folder: &Path) -> Vec<Stored> {
             });
         }
     }
-    stored
+    list_files
 }
 
 #[cfg(test)]
@@ -111,9 +111,9 @@ mod tests {
     /// What is deleted of files in the form `name bytes age`, where those that are in use begin with a `u`.
     fn deleted(files: &[(&str, u64, u64)]) -> (Vec<String>, u64) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let stored: Vec<_> = files
+        let list_files: Vec<_> = files
             .iter()
-            .map(|&(name, bytes, age)| Stored {
+            .map(|&(name, bytes, age)| CacheFile {
                 path: name.into(),
                 digest: name.to_owned(),
                 bytes,
@@ -122,10 +122,10 @@ mod tests {
             .collect();
         let in_use = files.iter().map(|file| file.0.to_owned());
         let in_use = in_use.filter(|name| name.starts_with('u')).collect();
-        let over = choose(stored, &in_use, LIMITS, now);
+        let eviction = select(list_files, &in_use, LIMITS, now);
         (
-            over.delete.into_iter().map(|file| file.digest).collect(),
-            over.bytes_left,
+            eviction.delete.into_iter().map(|file| file.digest).collect(),
+            eviction.bytes_left,
         )
     }
 
@@ -169,7 +169,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
-        let mut found: Vec<_> = stored(folder.path()).into_iter().map(|file| file.path).collect();
+        let mut found: Vec<_> = list_files(folder.path())
+            .into_iter()
+            .map(|file| file.path)
+            .collect();
         found.sort();
         let expected = [
             format!("{configuration}/.tmpAbc"),

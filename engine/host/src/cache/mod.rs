@@ -36,8 +36,8 @@ use wasmtime::{Engine, component::Component};
 
 pub use self::entry::CacheKey;
 use self::{
-    entry::{Context, ReadError},
-    evict::{Limits, Stored},
+    entry::{EngineFingerprint, ReadError},
+    evict::{CacheFile, Limits},
     folder::{COMPONENTS, private_folder, touch},
     process::Process,
 };
@@ -78,7 +78,7 @@ struct Shared {
     limits: Limits,
     process: Process,
     /// Whether it was told that what is in use takes more than the limit.
-    told_full: AtomicBool,
+    warned_full: AtomicBool,
 }
 
 impl Cache {
@@ -100,9 +100,9 @@ impl Cache {
             private_folder(&folder)?;
         }
         let shared = Shared {
-            process: Process::begin(&folder)?,
+            process: Process::create(&folder)?,
             limits: Limits { max_bytes, max_age },
-            told_full: AtomicBool::new(false),
+            warned_full: AtomicBool::new(false),
             folder,
             key,
         };
@@ -115,13 +115,13 @@ impl Cache {
         let Some(shared) = &self.0 else {
             return Ok(EngineCache(None));
         };
-        let context = Context::of(engine);
-        let folder = shared.folder.join(context.folder_name(&shared.key));
+        let fingerprint = EngineFingerprint::of(engine);
+        let folder = shared.folder.join(fingerprint.folder_name(&shared.key));
         private_folder(&folder)?;
         Ok(EngineCache(Some(EngineFolder {
             shared: shared.clone(),
             folder,
-            context,
+            fingerprint,
         })))
     }
 
@@ -167,9 +167,9 @@ impl Shared {
     fn evict(&self) {
         self.process.remove_dead(&self.folder);
         let in_use = process::in_use(&self.folder);
-        let stored = evict::stored(&self.folder);
-        let over = evict::choose(stored, &in_use, self.limits, SystemTime::now());
-        for Stored { path, .. } in &over.delete {
+        let list_files = evict::list_files(&self.folder);
+        let eviction = evict::select(list_files, &in_use, self.limits, SystemTime::now());
+        for CacheFile { path, .. } in &eviction.delete {
             match fs::remove_file(path) {
                 Ok(()) => tracing::debug!("{} was evicted from the cache", path.display()),
                 // Another process was faster.
@@ -177,11 +177,11 @@ impl Shared {
                 Err(error) => tracing::warn!("{} could not be evicted: {error}", path.display()),
             }
         }
-        if over.bytes_left > self.limits.max_bytes && !self.told_full.swap(true, Relaxed) {
+        if eviction.bytes_left > self.limits.max_bytes && !self.warned_full.swap(true, Relaxed) {
             tracing::warn!(
                 "the registered plugins take {} MiB of the cache {}, more than its limit of {} MiB (--cache-size): some \
                  are compiled again at the next start",
-                over.bytes_left >> 20,
+                eviction.bytes_left >> 20,
                 self.folder.display(),
                 self.limits.max_bytes >> 20
             );
@@ -195,7 +195,7 @@ pub(crate) struct EngineCache(Option<EngineFolder>);
 struct EngineFolder {
     shared: Arc<Shared>,
     folder: PathBuf,
-    context: Context,
+    fingerprint: EngineFingerprint,
 }
 
 impl EngineCache {
@@ -204,10 +204,10 @@ impl EngineCache {
         let EngineFolder {
             shared,
             folder,
-            context,
+            fingerprint,
         } = self.0.as_ref()?;
         let path = path_of(folder, digest);
-        let read = entry::read(&path, &shared.key, context, digest, shared.limits.max_bytes);
+        let read = entry::read(&path, &shared.key, fingerprint, digest, shared.limits.max_bytes);
         let loaded = read.and_then(|code| code.load(engine).map_err(ReadError::Unusable));
         match loaded {
             Ok(component) => {
@@ -227,7 +227,7 @@ impl EngineCache {
 
     /// A file for the compiler to write machine code to, which only this user can open. It is removed when it is
     /// dropped.
-    pub(crate) fn begin(&self) -> io::Result<NamedTempFile> {
+    pub(crate) fn create(&self) -> io::Result<NamedTempFile> {
         if let Some(EngineFolder { shared, .. }) = &self.0 {
             match shared.process.file() {
                 Ok(file) => return Ok(file),
@@ -241,7 +241,7 @@ impl EngineCache {
         NamedTempFile::new()
     }
 
-    /// Loads the machine code that the compiler wrote to a file of [`begin`](Self::begin), and keeps it where there is
+    /// Loads the machine code that the compiler wrote to a file of [`create`](Self::create), and keeps it where there is
     /// a cache. It blocks on the disk.
     pub(crate) fn load(
         &self,
@@ -249,7 +249,7 @@ impl EngineCache {
         digest: &Digest,
         mut code: NamedTempFile,
     ) -> wasmtime::Result<Component> {
-        let compiled = entry::Checked::of_compiler(code.as_file_mut())?;
+        let compiled = entry::VerifiedCode::of_compiler(code.as_file_mut())?;
         drop(code);
         let component = compiled.load(engine)?;
         self.put(digest, compiled.code());
@@ -262,7 +262,7 @@ impl EngineCache {
         let Some(EngineFolder {
             shared,
             folder,
-            context,
+            fingerprint,
         }) = &self.0
         else {
             return;
@@ -276,7 +276,7 @@ impl EngineCache {
             );
             return;
         }
-        let head = entry::head(&shared.key, context, digest, code);
+        let head = entry::head(&shared.key, fingerprint, digest, code);
         match shared.process.write(&path, &[&head, code]) {
             Ok(()) => shared.evict(),
             // A full disk costs a compilation at the next start, and nothing else.
@@ -292,7 +292,7 @@ impl EngineCache {
 
 /// A short name for everything of an engine that compiled code depends on.
 pub(crate) fn configuration(engine: &Engine) -> String {
-    Context::of(engine).to_text()
+    EngineFingerprint::of(engine).to_text()
 }
 
 fn path_of(folder: &Path, digest: &Digest) -> PathBuf {

@@ -39,7 +39,7 @@ pub(crate) struct InUse {
 
 impl Process {
     /// Makes a folder for this process in the cache.
-    pub(super) fn begin(cache: &Path) -> io::Result<Self> {
+    pub(super) fn create(cache: &Path) -> io::Result<Self> {
         let all = cache.join(PROCESSES);
         private_folder(&all)?;
         // While this is locked nobody deletes a folder: one that is new has no lock yet.

@@ -1,6 +1,6 @@
 //! The compiler's side: a process that compiles one component and ends.
 //!
-//! It reads an [`Order`], a line of JSON, and then the component from stdin, and writes machine code to stdout. On
+//! It reads an [`CompileRequest`], a line of JSON, and then the component from stdin, and writes machine code to stdout. On
 //! stderr is what went wrong; the exit code says what kind of thing that is. It limits itself before it reads the
 //! component. Its input stays open as long as the engine waits for it, and the process ends when it is closed.
 
@@ -26,14 +26,14 @@ pub(crate) const FAILED: u8 = 12;
 const ORPHANED: i32 = 13;
 
 /// How many threads a compiler has at most: each works on one function, and takes memory for it.
-const MOST_THREADS: usize = 4;
+const MAX_THREADS: usize = 4;
 
 /// How much machine code one component may have.
 const CODE_BYTES: u64 = 1 << 30;
 
 /// What is to be compiled, and how.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Order {
+pub(crate) struct CompileRequest {
     /// The configuration that the code is for.
     configuration: String,
     metered: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Order {
     pub(crate) threads: usize,
 }
 
-impl Order {
+impl CompileRequest {
     pub(crate) fn new(
         engine: &Engine,
         metered: bool,
@@ -58,14 +58,14 @@ impl Order {
             component_bytes,
             memory: limits.memory,
             time_ms: limits.time.as_millis().try_into().unwrap_or(u64::MAX),
-            threads: threads.min(MOST_THREADS),
+            threads: threads.min(MAX_THREADS),
         }
     }
 }
 
 /// Compiles what stdin orders: all that the process does which a [`Compiler`](super::Compiler) names.
 pub fn run() -> ExitCode {
-    let (code, message) = match ordered() {
+    let (code, message) = match run_request() {
         Ok(()) => return ExitCode::SUCCESS,
         Err(CompileError::TooMuchMemory(_)) => (OUT_OF_MEMORY, String::new()),
         Err(CompileError::Refused(reason)) => (REFUSED, reason),
@@ -76,21 +76,21 @@ pub fn run() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn ordered() -> Result<(), CompileError> {
+fn run_request() -> Result<(), CompileError> {
     let failed = |error: &dyn std::fmt::Display| CompileError::Failed(error.to_string());
-    let mut order = String::new();
+    let mut request = String::new();
     let mut input = io::stdin().lock();
-    input.read_line(&mut order).map_err(|error| failed(&error))?;
-    let order: Order = serde_json::from_str(&order).map_err(|error| failed(&error))?;
-    limit(&order).map_err(|error| failed(&error))?;
-    let mut component = vec![0; order.component_bytes];
+    input.read_line(&mut request).map_err(|error| failed(&error))?;
+    let request: CompileRequest = serde_json::from_str(&request).map_err(|error| failed(&error))?;
+    limit(&request).map_err(|error| failed(&error))?;
+    let mut component = vec![0; request.component_bytes];
     input.read_exact(&mut component).map_err(|error| failed(&error))?;
     drop(input);
     thread::Builder::new()
         .spawn(end_with_input)
         .map_err(|error| failed(&error))?;
-    let engine = engine::for_compiling(order.metered).map_err(|error| failed(&error))?;
-    if cache::configuration(&engine) != order.configuration {
+    let engine = engine::for_compiling(request.metered).map_err(|error| failed(&error))?;
+    if cache::configuration(&engine) != request.configuration {
         return Err(failed(&"the compiler is another version than the engine"));
     }
     let output = io::stdout();
@@ -145,7 +145,7 @@ fn is_out_of_memory(error: &wasmtime::Error) -> bool {
 
 /// Limits this process, for good.
 #[cfg(unix)]
-fn limit(order: &Order) -> io::Result<()> {
+fn limit(request: &CompileRequest) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     // The engine's runs come first, and it is the compiler that goes where the machine has no memory left.
     let _ = rustix::process::nice(5);
@@ -157,7 +157,10 @@ fn limit(order: &Order) -> io::Result<()> {
         true => Resource::Data,
         false => Resource::As,
     };
-    let cpu_s = order.time_ms.div_ceil(1000).saturating_mul(order.threads as u64);
+    let cpu_s = request
+        .time_ms
+        .div_ceil(1000)
+        .saturating_mul(request.threads as u64);
     let set = |resource, most: u64, maximum: u64| {
         // A lower limit that is there already stays.
         let there = getrlimit(resource).maximum.unwrap_or(u64::MAX);
@@ -168,7 +171,7 @@ fn limit(order: &Order) -> io::Result<()> {
         io::Result::Ok(setrlimit(resource, limit)?)
     };
     let limits = [
-        (memory, order.memory as u64),
+        (memory, request.memory as u64),
         (Resource::Fsize, CODE_BYTES),
         (Resource::Core, 0),
     ];
@@ -181,6 +184,6 @@ fn limit(order: &Order) -> io::Result<()> {
 
 /// Where the system has no such limits, the deadline is all there is.
 #[cfg(not(unix))]
-fn limit(_: &Order) -> io::Result<()> {
+fn limit(_: &CompileRequest) -> io::Result<()> {
     Ok(())
 }

@@ -22,7 +22,7 @@ const ALLOCATION_FAILED: &str = "memory allocation of ";
 pub(crate) async fn run(
     program: &Path,
     arguments: &[String],
-    order: child::Order,
+    request: child::CompileRequest,
     component: Arc<[u8]>,
     output: File,
 ) -> Result<(), CompileError> {
@@ -32,17 +32,17 @@ pub(crate) async fn run(
         .args(arguments)
         // It needs nothing of the environment, which may have secrets.
         .env_clear()
-        .env("RAYON_NUM_THREADS", order.threads.to_string())
+        .env("RAYON_NUM_THREADS", request.threads.to_string())
         .stdin(Stdio::piped())
         .stdout(output)
         .stderr(Stdio::piped());
-    let (memory, time) = (order.memory, Duration::from_millis(order.time_ms));
-    let mut order = serde_json::to_vec(&order).map_err(|error| failed(&error))?;
-    order.push(b'\n');
-    let running = Running::start(&mut command)
+    let (memory, time) = (request.memory, Duration::from_millis(request.time_ms));
+    let mut request = serde_json::to_vec(&request).map_err(|error| failed(&error))?;
+    request.push(b'\n');
+    let running = CompilerProcess::start(&mut command)
         .map_err(|error| failed(&format!("{} could not be started: {error}", program.display())))?;
     let child = running.0.clone();
-    let ended = tokio::task::spawn_blocking(move || finish(&child, &order, &component));
+    let ended = tokio::task::spawn_blocking(move || finish(&child, &request, &component));
     match tokio::time::timeout(time, ended).await {
         Ok(Ok(Ok((status, said)))) => outcome(status, &said, time, memory),
         Ok(Ok(Err(error))) => Err(failed(&error)),
@@ -52,15 +52,15 @@ pub(crate) async fn run(
 }
 
 /// A compiler's process, which is killed when this is dropped.
-struct Running(Arc<Mutex<Child>>);
+struct CompilerProcess(Arc<Mutex<Child>>);
 
-impl Running {
+impl CompilerProcess {
     fn start(command: &mut Command) -> io::Result<Self> {
         Ok(Self(Arc::new(Mutex::new(command.spawn()?))))
     }
 }
 
-impl Drop for Running {
+impl Drop for CompilerProcess {
     fn drop(&mut self) {
         // Where it has ended, this does nothing. The thread that waits for it takes its exit.
         let _ = lock(&self.0).kill();
@@ -68,7 +68,7 @@ impl Drop for Running {
 }
 
 /// Gives a compiler its order and waits for its end: how it ended, and what it said. It blocks.
-fn finish(child: &Mutex<Child>, order: &[u8], component: &[u8]) -> io::Result<(ExitStatus, String)> {
+fn finish(child: &Mutex<Child>, request: &[u8], component: &[u8]) -> io::Result<(ExitStatus, String)> {
     let (input, errors) = {
         let mut child = lock(child);
         (child.stdin.take(), child.stderr.take())
@@ -77,7 +77,7 @@ fn finish(child: &Mutex<Child>, order: &[u8], component: &[u8]) -> io::Result<(E
         return Err(io::Error::other("its pipes are gone"));
     };
     // One that ends early does not read to the end; how it ended tells more than this error does.
-    let _ = input.write_all(order).and_then(|()| input.write_all(component));
+    let _ = input.write_all(request).and_then(|()| input.write_all(component));
     let mut said = Vec::new();
     // Its stderr is closed when it ends. Nothing is locked meanwhile, so it can be killed.
     let mut errors = errors.take(SAID_BYTES);

@@ -20,10 +20,10 @@ pub(crate) struct CompileQueue {
 }
 
 /// The right to run a compiler, as long as it lives.
-pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
+pub(crate) struct CompilePermit<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
 
 /// A request's place in the queue, as long as it lives.
-pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
+pub(crate) struct QueueSlot(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
 
 /// Too many requests wait.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,18 +45,18 @@ impl CompileQueue {
     }
 
     /// Takes a place for a request with a component of this size, where there is one.
-    pub(crate) fn place(&self, component_bytes: usize) -> Result<Place, QueueFull> {
+    pub(crate) fn acquire_slot(&self, component_bytes: usize) -> Result<QueueSlot, QueueFull> {
         let kib = (component_bytes >> 10).min(WAITING_KIB) as u32;
         let full = |_| QueueFull { most: self.most };
-        Ok(Place([
+        Ok(QueueSlot([
             self.requests.clone().try_acquire_owned().map_err(full)?,
             self.kib.clone().try_acquire_many_owned(kib).map_err(full)?,
         ]))
     }
 
     /// Waits until another compiler may run. They run in the order in which they were waited for.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
-        Turn(
+    pub(crate) async fn acquire_permit(&self) -> CompilePermit<'_> {
+        CompilePermit(
             self.running
                 .acquire()
                 .await

@@ -13,10 +13,10 @@ use wasmtime::{
     component::{InstancePre, Linker},
 };
 
-use self::types::{Answer, Described, Input, Invocation, Said};
+use self::types::{Answer, FunctionDescription, GuestError, Input, Invocation};
 use crate::{
-    component::Inspected,
-    plain::{Plain, Room},
+    component::ComponentMetadata,
+    plain::{Plain, ValueLimits},
     sandbox::Sandbox,
     slots::Extra,
 };
@@ -39,7 +39,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
 impl Contract {
     /// Finds the version that a component was built against. One that exports interfaces of a version
     /// is called by them alone, whatever else it exports.
-    pub(crate) fn find(pre: InstancePre<Sandbox>, found: &Inspected) -> Result<Self, String> {
+    pub(crate) fn find(pre: InstancePre<Sandbox>, found: &ComponentMetadata) -> Result<Self, String> {
         if !found.is_of_contract() {
             let docs = found.docs.iter().map(|section| &**section);
             return Ok(Self::Plain(Plain::find(pre, docs)?));
@@ -92,7 +92,7 @@ impl Contract {
         &self,
         store: &mut Store<Sandbox>,
         kind: FunctionKind,
-    ) -> wasmtime::Result<Vec<Described>> {
+    ) -> wasmtime::Result<Vec<FunctionDescription>> {
         match self {
             Self::V0_1_0(exports) => exports.describe(store, kind).await,
             Self::Plain(plain) => plain.describe(store).await,
@@ -104,7 +104,7 @@ impl Contract {
         &self,
         store: &mut Store<Sandbox>,
         call: Invocation,
-    ) -> wasmtime::Result<Result<Answer, Said>> {
+    ) -> wasmtime::Result<Result<Answer, GuestError>> {
         match self {
             Self::V0_1_0(exports) => exports.run(store, call).await,
             Self::Plain(_) => wasmtime::bail!("a component that was built without the contract has no nodes"),
@@ -117,8 +117,8 @@ impl Contract {
         store: &mut Store<Sandbox>,
         name: String,
         input: Input,
-        room: Room,
-    ) -> wasmtime::Result<Result<String, Said>> {
+        room: ValueLimits,
+    ) -> wasmtime::Result<Result<String, GuestError>> {
         match (self, input) {
             (Self::V0_1_0(exports), Input::Text(input)) => exports.call(store, name, input).await,
             (Self::Plain(plain), Input::Values(input, bytes)) => {

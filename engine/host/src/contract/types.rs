@@ -14,7 +14,7 @@ pub(crate) enum Input {
 }
 
 /// A function as its plugin describes it.
-pub(crate) struct Described {
+pub(crate) struct FunctionDescription {
     pub(crate) name: String,
     pub(crate) kind: FunctionKind,
     pub(crate) summary: String,
@@ -45,7 +45,7 @@ pub(crate) struct Answer {
 }
 
 /// What a guest said went wrong.
-pub(crate) struct Said {
+pub(crate) struct GuestError {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,
     pub(crate) data: Option<String>,

@@ -10,11 +10,11 @@ use self::{
     bindings::heddle::plugin::{host, types},
     types::{Context, Failure, Function, Hints, Kind},
 };
-use super::types::{Answer, Described, Invocation, Said};
+use super::types::{Answer, FunctionDescription, GuestError, Invocation};
 use crate::{
     error::is_exit_of_success,
     lock::lock,
-    sandbox::{Own, Sandbox},
+    sandbox::{Sandbox, SandboxView},
     slots::Extra,
 };
 
@@ -73,8 +73,8 @@ impl Interface {
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    host::add_to_linker::<_, Own>(linker, |sandbox| sandbox)
+    types::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
+    host::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)
 }
 
 impl Exports {
@@ -112,7 +112,7 @@ impl Exports {
         &self,
         store: &mut Store<Sandbox>,
         kind: FunctionKind,
-    ) -> wasmtime::Result<Vec<Described>> {
+    ) -> wasmtime::Result<Vec<FunctionDescription>> {
         let interface = self.interface(kind)?;
         let instance = self.pre.instantiate_async(&mut *store).await?;
         // A function of the right name and another type is found out here, not at its first call.
@@ -132,14 +132,14 @@ impl Exports {
         }
         let describe = instance.get_typed_func::<(), (Vec<Function>,)>(&mut *store, interface.describe)?;
         let (functions,) = describe.call_async(&mut *store, ()).await?;
-        Ok(functions.into_iter().map(Described::from).collect())
+        Ok(functions.into_iter().map(FunctionDescription::from).collect())
     }
 
     pub(super) async fn run(
         &self,
         store: &mut Store<Sandbox>,
         call: Invocation,
-    ) -> wasmtime::Result<Result<Answer, Said>> {
+    ) -> wasmtime::Result<Result<Answer, GuestError>> {
         let interface = self.interface(FunctionKind::Node)?;
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let run = instance.get_typed_func::<(types::Invocation,), (Result<types::Outcome, Failure>,)>(
@@ -147,7 +147,7 @@ impl Exports {
             interface.call,
         )?;
         match run.call_async(&mut *store, (call.into(),)).await {
-            Ok((answer,)) => Ok(answer.map(Answer::from).map_err(Said::from)),
+            Ok((answer,)) => Ok(answer.map(Answer::from).map_err(GuestError::from)),
             Err(error) if is_exit_of_success(&error) => Ok(Ok(Answer {
                 update: "{}".to_owned(),
                 route: Route::Edges,
@@ -161,13 +161,13 @@ impl Exports {
         store: &mut Store<Sandbox>,
         name: String,
         input: String,
-    ) -> wasmtime::Result<Result<String, Said>> {
+    ) -> wasmtime::Result<Result<String, GuestError>> {
         let interface = self.interface(FunctionKind::Tool)?;
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let call = instance
             .get_typed_func::<(String, String), (Result<String, Failure>,)>(&mut *store, interface.call)?;
         match call.call_async(&mut *store, (name, input)).await {
-            Ok((answer,)) => Ok(answer.map_err(Said::from)),
+            Ok((answer,)) => Ok(answer.map_err(GuestError::from)),
             Err(error) if is_exit_of_success(&error) => Ok(Ok("null".to_owned())),
             Err(error) => Err(error),
         }
@@ -189,7 +189,7 @@ impl host::Host for Sandbox {
     }
 
     fn emit(&mut self, chunk: String) -> wasmtime::Result<()> {
-        Ok(self.frame.output.emit(&chunk)?)
+        Ok(self.context.output.emit(&chunk)?)
     }
 
     async fn call_tool(&mut self, name: String, input: String) -> wasmtime::Result<Result<String, Failure>> {
@@ -215,7 +215,7 @@ impl From<Invocation> for types::Invocation {
     }
 }
 
-impl From<Function> for Described {
+impl From<Function> for FunctionDescription {
     fn from(function: Function) -> Self {
         Self {
             name: function.name,
@@ -249,7 +249,7 @@ impl From<types::Outcome> for Answer {
     }
 }
 
-impl From<Failure> for Said {
+impl From<Failure> for GuestError {
     fn from(failure: Failure) -> Self {
         let (kind, error) = match failure {
             Failure::Retryable(error) => (FailureKind::Retryable, error),

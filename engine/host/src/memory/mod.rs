@@ -47,12 +47,12 @@ pub(crate) struct Memory {
     /// What it has of the memory of all calls.
     total: Arc<ChainMemory>,
     /// What the guest was refused more of last.
-    pub(crate) refused: Option<Refused>,
+    pub(crate) refused: Option<MemoryRefusal>,
 }
 
 /// What a guest may be refused more of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum MemoryRefusal {
     /// Memory: its own, and what the host held for it at that moment.
     Memory { own: usize, by_host: usize },
     /// The memory of all calls together, of which a call and its tools may have this at most.
@@ -108,7 +108,7 @@ impl Memory {
     /// Remembers that the guest may have no more.
     pub(crate) fn refuse(&mut self) -> NoMemory {
         let (own, by_host) = (self.linear, self.by_host());
-        self.refused = Some(Refused::Memory { own, by_host });
+        self.refused = Some(MemoryRefusal::Memory { own, by_host });
         NoMemory
     }
 
@@ -152,7 +152,7 @@ impl Memory {
         if !self.total.has(more) {
             self.recount(table);
             if let Err(most) = self.total.take(more, self.limit).await {
-                self.refused = Some(Refused::Total(most));
+                self.refused = Some(MemoryRefusal::Total(most));
                 return Err(NoMemory);
             }
         }
@@ -234,7 +234,7 @@ impl Memory {
             } else {
                 ELEMENTS
             };
-            self.refused = Some(Refused::Table(limit));
+            self.refused = Some(MemoryRefusal::Table(limit));
             return false;
         }
         self.elements = elements;
@@ -243,7 +243,7 @@ impl Memory {
 }
 
 /// What a failure says of memory that was refused: how much of it the host held.
-pub(crate) fn told(own: usize, by_host: usize) -> String {
+pub(crate) fn host_share(own: usize, by_host: usize) -> String {
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     match by_host {
         0 => String::new(),

@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::trim::Trim;
 use crate::{
+    fair_pool::{FairPool, PoolPermit, PoolUsage},
     lock::lock,
-    shares::{Share, Supply, Taken},
 };
 
 /// The memory of all calls together.
@@ -22,7 +22,7 @@ pub(crate) struct TotalMemory {
     /// What each call has for itself.
     own: usize,
     /// What calls share that need more.
-    more: Arc<Supply>,
+    more: Arc<FairPool>,
     /// What the one call has that needs more than that.
     last: usize,
     last_turn: Arc<Semaphore>,
@@ -32,30 +32,30 @@ pub(crate) struct TotalMemory {
 /// What one call, and the tools that it calls, have of the memory of all calls.
 pub(crate) struct ChainMemory {
     all: Arc<TotalMemory>,
-    share: Arc<Share>,
+    share: Arc<PoolUsage>,
     pub(super) used: AtomicUsize,
     /// How much of that is its input as text.
-    given: AtomicUsize,
+    input_bytes: AtomicUsize,
     /// What may be used.
-    may: AtomicUsize,
+    allowed: AtomicUsize,
     /// Whether it waits for more.
-    waits: AtomicBool,
-    taken: Mutex<TakenMemory>,
+    is_waiting: AtomicBool,
+    taken: Mutex<MemoryPermits>,
 }
 
 #[derive(Default)]
-struct TakenMemory {
-    more: Option<Taken>,
+struct MemoryPermits {
+    more: Option<PoolPermit>,
     last: Option<OwnedSemaphorePermit>,
 }
 
 impl TotalMemory {
     /// Half of it is for the parts that calls have for themselves, an eighth for the one call.
-    pub(crate) fn of(total: usize, calls: usize) -> Arc<Self> {
+    pub(crate) fn new(total: usize, calls: usize) -> Arc<Self> {
         let (own, last) = (total / 2 / calls.max(1), total / 8);
         Arc::new(Self {
             own,
-            more: Supply::of(total - total / 2 - last),
+            more: FairPool::new(total - total / 2 - last),
             last,
             last_turn: Arc::new(Semaphore::new(1)),
             trim: Arc::default(),
@@ -68,14 +68,14 @@ impl TotalMemory {
     }
 
     /// What a call of the plugin whose share this is begins with.
-    pub(crate) fn begin(self: &Arc<Self>, share: &Arc<Share>) -> Arc<ChainMemory> {
+    pub(crate) fn begin(self: &Arc<Self>, share: &Arc<PoolUsage>) -> Arc<ChainMemory> {
         Arc::new(ChainMemory {
             all: self.clone(),
             share: share.clone(),
             used: AtomicUsize::new(0),
-            given: AtomicUsize::new(0),
-            may: AtomicUsize::new(self.own),
-            waits: AtomicBool::new(false),
+            input_bytes: AtomicUsize::new(0),
+            allowed: AtomicUsize::new(self.own),
+            is_waiting: AtomicBool::new(false),
             taken: Mutex::default(),
         })
     }
@@ -88,38 +88,38 @@ impl ChainMemory {
     }
 
     /// Counts the input of the call as text, which the host holds until the call ends.
-    pub(crate) fn give(&self, input: usize) {
-        self.given.fetch_add(input, Relaxed);
+    pub(crate) fn add_input(&self, input: usize) {
+        self.input_bytes.fetch_add(input, Relaxed);
         self.used.fetch_add(input, Relaxed);
     }
 
     /// Whether the call waits for memory that others have.
-    pub(crate) fn waits(&self) -> bool {
-        self.waits.load(Relaxed)
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Relaxed)
     }
 
     /// Whether so much more may be used.
     pub(super) fn has(&self, more: usize) -> bool {
-        self.used.load(Relaxed).saturating_add(more) <= self.may.load(Relaxed)
+        self.used.load(Relaxed).saturating_add(more) <= self.allowed.load(Relaxed)
     }
 
     /// Takes what it needs to use so much more, for an instance with this limit. The error is the most that there is.
     pub(super) async fn take(&self, more: usize, limit: usize) -> Result<(), usize> {
         // It stays set where the call ends while it waits.
-        self.waits.store(true, Relaxed);
+        self.is_waiting.store(true, Relaxed);
         if !self.has(more) && lock(&self.taken).more.is_none() {
-            let needed = limit.max(more) + self.given.load(Relaxed);
+            let needed = limit.max(more) + self.input_bytes.load(Relaxed);
             let amount = needed.min(self.all.more.total());
             let taken = self.all.more.take(&self.share, amount).await;
-            self.may.fetch_add(amount, Relaxed);
+            self.allowed.fetch_add(amount, Relaxed);
             lock(&self.taken).more = Some(taken);
         }
         if !self.has(more) && lock(&self.taken).last.is_none() {
             let turn = self.all.last_turn.clone().acquire_owned().await;
-            self.may.fetch_add(self.all.last, Relaxed);
+            self.allowed.fetch_add(self.all.last, Relaxed);
             lock(&self.taken).last = turn.ok();
         }
-        self.waits.store(false, Relaxed);
+        self.is_waiting.store(false, Relaxed);
         self.has(more).then_some(()).ok_or_else(|| self.all.most())
     }
 }
@@ -132,7 +132,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn share() -> Arc<Share> {
+    fn share() -> Arc<PoolUsage> {
         Arc::default()
     }
 
@@ -148,24 +148,24 @@ mod tests {
     #[tokio::test]
     async fn a_call_has_a_part_for_itself_and_waits_for_what_is_more() {
         // 8 MiB for each of four calls, 24 MiB to share, 8 MiB for one of them.
-        let all = TotalMemory::of(64 * MIB, 4);
+        let all = TotalMemory::new(64 * MIB, 4);
         let (one, other, third) = (all.begin(&share()), all.begin(&share()), all.begin(&share()));
         for call in [&one, &other, &third] {
             use_more(call, 8 * MIB, 24 * MIB).await.unwrap();
         }
         use_more(&one, MIB, 24 * MIB).await.unwrap();
-        let mut waits = Box::pin(use_more(&other, MIB, 24 * MIB));
-        assert!(waits.as_mut().now_or_never().is_none());
+        let mut is_waiting = Box::pin(use_more(&other, MIB, 24 * MIB));
+        assert!(is_waiting.as_mut().now_or_never().is_none());
         drop(one);
-        waits.as_mut().now_or_never().unwrap().unwrap();
-        drop(waits);
+        is_waiting.as_mut().now_or_never().unwrap().unwrap();
+        drop(is_waiting);
         drop((other, third));
         assert_eq!(all.more.free(), 24 * MIB);
     }
 
     #[tokio::test]
     async fn a_call_whose_tools_need_more_than_it_took_has_the_last_part_and_no_more() {
-        let all = TotalMemory::of(64 * MIB, 4);
+        let all = TotalMemory::new(64 * MIB, 4);
         let call = all.begin(&share());
         use_more(&call, 40 * MIB, 24 * MIB).await.unwrap();
         assert_eq!(use_more(&call, MIB, 24 * MIB).await, Err(40 * MIB));

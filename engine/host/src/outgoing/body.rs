@@ -20,14 +20,14 @@ use crate::output::Output;
 /// How large a body may be, and what is told of one that is larger.
 pub(super) struct Limit {
     pub(super) bytes: usize,
-    pub(super) told: String,
+    pub(super) message: String,
 }
 
 /// A body within a limit.
-pub(super) struct Capped<B> {
+pub(super) struct LimitedBody<B> {
     body: B,
     left: usize,
-    told: String,
+    message: String,
     is_over: bool,
     /// Where it is told that the limit was reached, besides to the reader.
     output: Option<Arc<Output>>,
@@ -38,12 +38,12 @@ pub(super) struct Capped<B> {
     held: Option<Box<dyn Any + Send>>,
 }
 
-impl<B> Capped<B> {
+impl<B> LimitedBody<B> {
     pub(super) fn new(body: B, limit: Limit) -> Self {
         Self {
             body,
             left: limit.bytes,
-            told: limit.told,
+            message: limit.message,
             is_over: false,
             output: None,
             sender: None,
@@ -88,7 +88,7 @@ impl<B> Capped<B> {
     }
 }
 
-impl<B> Body for Capped<B>
+impl<B> Body for LimitedBody<B>
 where
     B: Body<Data = Bytes, Error: Into<Error>> + Unpin,
 {
@@ -104,14 +104,14 @@ where
             Poll::Ready(Some(Ok(frame))) => {
                 let size = frame.data_ref().map_or(0, Bytes::len);
                 if size > this.left {
-                    let told = std::mem::take(&mut this.told);
+                    let message = std::mem::take(&mut this.message);
                     if let Some(output) = &this.output {
-                        output.note(Level::Warn, &told);
+                        output.log_host_line(Level::Warn, &message);
                     }
-                    return this.end(internal(told));
+                    return this.end(internal(message));
                 }
                 this.left -= size;
-                if let Some(Err(exceeded)) = this.sender.as_ref().map(|sender| sender.send(size)) {
+                if let Some(Err(exceeded)) = this.sender.as_ref().map(|sender| sender.count_sent(size)) {
                     return this.end(internal(format!("{exceeded} (outgoing)")));
                 }
                 if let Some((span, sleep)) = &mut this.quiet {

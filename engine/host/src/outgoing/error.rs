@@ -3,18 +3,18 @@
 use wasmtime_wasi_http::Error;
 
 /// Why there is no answer.
-pub(super) enum Failed {
+pub(super) enum SendError {
     /// The host put an end to it, and says why in the same words to the guest and in the line.
     Refused(String),
     /// It did not go well.
-    Broken { error: Error, said: String },
+    Broken { error: Error, reason: String },
 }
 
-impl Failed {
-    pub(super) fn broken(error: Error, said: impl std::fmt::Display) -> Self {
+impl SendError {
+    pub(super) fn broken(error: Error, reason: impl std::fmt::Display) -> Self {
         Self::Broken {
             error,
-            said: said.to_string(),
+            reason: reason.to_string(),
         }
     }
 }

@@ -11,16 +11,16 @@ use memchr::memmem::Finder;
 use crate::policy::Secret;
 
 /// Shorter parts of Base64 would be found by chance.
-const LEAST_LEN: usize = 8;
+const MIN_LEN: usize = 8;
 
 /// The forms of some secrets.
 #[derive(Clone)]
-pub(super) struct Forms {
+pub(super) struct SecretForms {
     finders: Arc<[Finder<'static>]>,
     longest: usize,
 }
 
-impl Forms {
+impl SecretForms {
     /// All forms of these.
     pub(super) fn of(secrets: &[Secret]) -> Self {
         let mut forms: Vec<Vec<u8>> = secrets.iter().flat_map(|secret| forms(secret.bytes())).collect();
@@ -95,7 +95,7 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     for alphabet in [STANDARD, URL_SAFE] {
         forms.extend((0..3).map(|before| in_base64(secret, before, alphabet)));
     }
-    forms.retain(|form| form.len() >= LEAST_LEN);
+    forms.retain(|form| form.len() >= MIN_LEN);
     forms
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn finds(secret: &str, text: &str) -> bool {
-        !Forms::of(&[Secret::of_test(secret)])
+        !SecretForms::of(&[Secret::of_test(secret)])
             .find(text.as_bytes(), text.len())
             .is_empty()
     }

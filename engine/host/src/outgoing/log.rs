@@ -15,50 +15,50 @@ use super::error::internal;
 use crate::{lock::lock, output::Output};
 
 /// How much is told of why a request was not made: a guest may ask for a path of any length.
-const TOLD_LEN: usize = 1000;
+const MESSAGE_LEN: usize = 1000;
 
 /// The lines that tell of an instance's requests. What is under way when the instance ends is told
 /// of then.
-pub(super) struct Diary {
+pub(super) struct RequestLog {
     pub(super) output: Arc<Output>,
-    under_way: Mutex<BTreeMap<u64, Begun>>,
+    active: Mutex<BTreeMap<u64, ActiveRequest>>,
 }
 
-struct Begun {
+struct ActiveRequest {
     shown: String,
     at: Instant,
 }
 
 /// One request under way.
-pub(super) struct Entry {
-    pub(super) diary: Arc<Diary>,
+pub(super) struct RequestEntry {
+    pub(super) log: Arc<RequestLog>,
     n: u64,
     pub(super) shown: String,
 }
 
-impl Diary {
+impl RequestLog {
     pub(super) fn new(output: Arc<Output>) -> Self {
         Self {
             output,
-            under_way: Mutex::default(),
+            active: Mutex::default(),
         }
     }
 
     /// Tells that a request was not made, and why.
     pub(super) fn refuse(&self, mut message: String) -> Error {
-        message.truncate(clip(&message, TOLD_LEN).len());
-        self.output.note(Level::Warn, &message);
+        message.truncate(clip(&message, MESSAGE_LEN).len());
+        self.output.log_host_line(Level::Warn, &message);
         internal(message)
     }
 
-    pub(super) fn begin(self: &Arc<Self>, n: u64, shown: String) -> Entry {
-        let begun = Begun {
+    pub(super) fn begin(self: &Arc<Self>, n: u64, shown: String) -> RequestEntry {
+        let begun = ActiveRequest {
             shown: shown.clone(),
             at: Instant::now(),
         };
-        lock(&self.under_way).insert(n, begun);
-        Entry {
-            diary: self.clone(),
+        lock(&self.active).insert(n, begun);
+        RequestEntry {
+            log: self.clone(),
             n,
             shown,
         }
@@ -67,9 +67,9 @@ impl Diary {
     /// Tells what was left without an answer.
     pub(super) fn close(&self) {
         // The lock is held over the lines: who ends at the same moment tells nothing more.
-        for Begun { shown, at } in std::mem::take(&mut *lock(&self.under_way)).into_values() {
+        for ActiveRequest { shown, at } in std::mem::take(&mut *lock(&self.active)).into_values() {
             let ms = at.elapsed().as_millis();
-            self.output.note(
+            self.output.log_host_line(
                 Level::Warn,
                 &format!("{shown} had no answer after {ms} ms, when the call ended"),
             );
@@ -77,23 +77,23 @@ impl Diary {
     }
 }
 
-impl Entry {
+impl RequestEntry {
     /// Tells that the host put an end to the request, and why.
     pub(super) fn refuse(&self, message: &str) {
-        let mut under_way = lock(&self.diary.under_way);
-        if under_way.remove(&self.n).is_some() {
-            self.diary.output.note(Level::Warn, message);
+        let mut active = lock(&self.log.active);
+        if active.remove(&self.n).is_some() {
+            self.log.output.log_host_line(Level::Warn, message);
         }
     }
 
     /// Tells how the request ended, once.
     pub(super) fn end(&self, level: Level, what: impl std::fmt::Display) {
-        let mut under_way = lock(&self.diary.under_way);
-        if let Some(Begun { shown, at }) = under_way.remove(&self.n) {
+        let mut active = lock(&self.log.active);
+        if let Some(ActiveRequest { shown, at }) = active.remove(&self.n) {
             let ms = at.elapsed().as_millis();
-            self.diary
+            self.log
                 .output
-                .note(level, &format!("{shown} {what} in {ms} ms"));
+                .log_host_line(level, &format!("{shown} {what} in {ms} ms"));
         }
     }
 }

@@ -20,14 +20,14 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 
-use super::forms::Forms;
+use super::forms::SecretForms;
 
 /// What a secret is shown as.
 pub(super) const SHOWN: &str = "[secret]";
 
 /// Replaces the secrets in the headers of an answer, and leaves out what tells the length of its body, which is another
 /// than the guest gets.
-pub(super) fn headers(headers: &mut HeaderMap, forms: &Forms) {
+pub(super) fn headers(headers: &mut HeaderMap, forms: &SecretForms) {
     if forms.is_empty() {
         return;
     }
@@ -37,7 +37,7 @@ pub(super) fn headers(headers: &mut HeaderMap, forms: &Forms) {
 }
 
 /// Replaces the secrets in trailers.
-fn trailers(headers: &mut HeaderMap, forms: &Forms) {
+fn trailers(headers: &mut HeaderMap, forms: &SecretForms) {
     let names: Vec<HeaderName> = headers.keys().cloned().collect();
     for name in names {
         // Names come in lower case, whatever was sent.
@@ -53,7 +53,7 @@ fn trailers(headers: &mut HeaderMap, forms: &Forms) {
 }
 
 /// The text with its secrets replaced; none where there is no secret in it.
-fn masked(text: &[u8], forms: &Forms) -> Option<Vec<u8>> {
+fn masked(text: &[u8], forms: &SecretForms) -> Option<Vec<u8>> {
     let found = merged(forms.find(text, text.len()));
     let mut at = 0;
     let mut masked = Vec::with_capacity(text.len());
@@ -80,9 +80,9 @@ fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
 }
 
 /// A body in which the secrets are replaced, wherever its parts are cut.
-pub(super) struct Masked<B> {
+pub(super) struct MaskedBody<B> {
     body: B,
-    forms: Forms,
+    forms: SecretForms,
     /// The end of what came, as it came.
     held: BytesMut,
     /// How many of the first bytes of what is held belong to a secret that was replaced already.
@@ -91,8 +91,8 @@ pub(super) struct Masked<B> {
     after: Option<Option<HeaderMap>>,
 }
 
-impl<B> Masked<B> {
-    pub(super) fn new(body: B, forms: Forms) -> Self {
+impl<B> MaskedBody<B> {
+    pub(super) fn new(body: B, forms: SecretForms) -> Self {
         Self {
             body,
             forms,
@@ -131,7 +131,7 @@ impl<B> Masked<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Masked<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for MaskedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -220,9 +220,9 @@ mod tests {
         }
     }
 
-    fn forms(secrets: &[&str]) -> Forms {
+    fn forms(secrets: &[&str]) -> SecretForms {
         let secrets: Vec<_> = secrets.iter().map(|value| Secret::of_test(value)).collect();
-        Forms::of(&secrets)
+        SecretForms::of(&secrets)
     }
 
     fn parts(text: &str, cut: usize) -> VecDeque<Result<Frame<Bytes>, &'static str>> {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     async fn read(parts: VecDeque<Result<Frame<Bytes>, &'static str>>, secrets: &[&str]) -> Vec<String> {
-        let mut body = Masked::new(Parts(parts), forms(secrets));
+        let mut body = MaskedBody::new(Parts(parts), forms(secrets));
         let mut passed = Vec::new();
         while let Some(frame) = body.frame().await {
             passed.push(match frame.map(Frame::into_data) {
@@ -349,7 +349,7 @@ mod tests {
         sent.insert("x-sum", HeaderValue::from_static("of 12345678"));
         let mut all = parts("text", 10);
         all.push_back(Ok(Frame::trailers(sent)));
-        let mut body = Masked::new(Parts(all), forms(&["12345678"]));
+        let mut body = MaskedBody::new(Parts(all), forms(&["12345678"]));
         let text = body.frame().await.unwrap().unwrap().into_data().unwrap();
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(

@@ -25,11 +25,14 @@ use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
-use self::{error::internal, log::Diary};
+use self::{error::internal, log::RequestLog};
 use crate::{
     memory::Charge,
     output::Output,
-    policy::{Asked, CallLimits, Missing, Rules, Secret, names_secret, put_secrets_in, secret_to_add},
+    policy::{
+        CallLimits, NotGranted, RequestTarget, Rules, Secret, insert_secrets, refers_to_secret,
+        secret_policy_entry,
+    },
     resources::Resources,
 };
 
@@ -51,8 +54,8 @@ pub(crate) const BODY_BYTES: usize = (CHUNKS + 1) * CHUNK_LEN + (4 << 10);
 pub(crate) const REQUEST_BYTES: usize = 2 * send::HEAD_BYTES;
 
 /// What wasi:http asks of a host to send a request.
-type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, Over), Error>> + Send>;
-type Over = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, IoDone), Error>> + Send>;
+type IoDone = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// A guest's side of HTTP.
 pub(crate) struct Outgoing {
@@ -76,19 +79,19 @@ struct Requests {
     /// How many requests the guest has made so far.
     made: u64,
     /// How many may be active at once.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The charge of the next request.
     charge: Option<Charge>,
-    diary: Arc<Diary>,
+    log: Arc<RequestLog>,
 }
 
 impl Outgoing {
     pub(crate) fn new(call: Call) -> Self {
         let requests = Requests {
             made: 0,
-            places: Arc::new(Semaphore::new(call.resources.http_at_once)),
+            permits: Arc::new(Semaphore::new(call.resources.http_at_once)),
             charge: None,
-            diary: Arc::new(Diary::new(call.output.clone())),
+            log: Arc::new(RequestLog::new(call.output.clone())),
             call,
         };
         Self {
@@ -117,7 +120,7 @@ impl WasiHttpHooks for Requests {
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        _: Over,
+        _: IoDone,
     ) -> Sending {
         self.made += 1;
         let charge = self.charge.take();
@@ -126,7 +129,7 @@ impl WasiHttpHooks for Requests {
             let (exchange, request) = begun?;
             let response = exchange.send(request, charge).await?;
             // What is left of the connection goes with the response's body.
-            Ok((response, Box::new(std::future::ready(Ok(()))) as Over))
+            Ok((response, Box::new(std::future::ready(Ok(()))) as IoDone))
         })
     }
 
@@ -150,69 +153,68 @@ impl Requests {
         mut request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<(send::Exchange, Request<WasiBody>), Error> {
-        let Self { call, diary, .. } = self;
+        let Self { call, log, .. } = self;
         let Call { resources, rules, .. } = call;
         let plugin = &rules.plugin;
-        if let Err(exceeded) = diary.output.request() {
+        if let Err(exceeded) = log.output.count_request() {
             return Err(internal(format!(
                 "plugin `{plugin}` may make no more requests in this call: {exceeded} (http_requests)"
             )));
         }
-        let asked = Asked::new(request.method(), request.uri()).map_err(|problem| {
-            diary.refuse(format!(
+        let target = RequestTarget::new(request.method(), request.uri()).map_err(|problem| {
+            log.refuse(format!(
                 "a request of plugin `{plugin}` cannot be made: {problem}"
             ))
         })?;
         rules
             .grants
-            .covers(&asked)
-            .map_err(|missing| diary.refuse(not_granted(rules, &asked, &missing)))?;
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let (shown, limit) = (shown(&asked), resources.http_at_once);
-            return Err(diary.refuse(format!(
+            .covers(&target)
+            .map_err(|missing| log.refuse(not_granted(rules, &target, &missing)))?;
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            let (shown, limit) = (shown(&target), resources.http_at_once);
+            return Err(log.refuse(format!(
                 "plugin `{plugin}` asked for {shown} with {limit} requests of this call under way, which is the limit \
                  (http_at_once)"
             )));
         };
         let headers = request.headers_mut();
-        headers.insert(HOST, asked.origin.header());
+        headers.insert(HOST, target.origin.header());
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         if let (Some(key), false) = (&call.key, headers.contains_key(KEY_HEADER)) {
             let key = nth(key, self.made);
             let key = HeaderValue::try_from(key).map_err(|error| internal(error.to_string()))?;
             headers.insert(KEY_HEADER, key);
         }
-        if rules.grants.is_limited(&asked) {
+        if rules.grants.is_limited(&target) {
             for name in overrides::remove(headers) {
-                let shown = shown(&asked);
-                let said = format!(
+                let shown = shown(&target);
+                let reason = format!(
                     "the header `{name}` of {shown} was left out: with it, a server may take the request for another one \
                      than plugin `{plugin}` was granted"
                 );
-                diary.output.note(Level::Warn, &said);
+                log.output.log_host_line(Level::Warn, &reason);
             }
         }
-        let sent = put_secrets(rules, &asked, headers).map_err(|problem| diary.refuse(problem))?;
+        let sent = put_secrets(rules, &target, headers).map_err(|problem| log.refuse(problem))?;
         // A server may answer with a secret that it was sent before.
-        let secrets = rules.grants.secrets_of(&asked.origin);
+        let secrets = rules.grants.secrets_of(&target.origin);
         if !secrets.is_empty() {
             // An answer that is compressed cannot be looked through for what must not be in it.
             headers.remove(ACCEPT_ENCODING);
         }
         for secret in &sent {
-            let (name, origin) = (&secret.name, &asked.origin);
-            diary
-                .output
-                .note(Level::Info, &format!("the secret `{name}` goes to {origin}"));
+            let (name, origin) = (&secret.name, &target.origin);
+            log.output
+                .log_host_line(Level::Info, &format!("the secret `{name}` goes to {origin}"));
         }
-        let entry = diary.begin(self.made, shown(&asked));
+        let entry = log.begin(self.made, shown(&target));
         let exchange = send::Exchange {
             resources: resources.clone(),
             rules: rules.clone(),
             limits: call.limits.clone(),
-            asked,
+            target,
             options,
-            place,
+            permit,
             entry,
             secrets,
         };
@@ -221,38 +223,42 @@ impl Requests {
 }
 
 /// Why a request is not made, and what to do so that it is.
-fn not_granted(rules: &Rules, asked: &Asked, missing: &Missing) -> String {
-    let (plugin, shown) = (&rules.plugin, shown(asked));
+fn not_granted(rules: &Rules, target: &RequestTarget, missing: &NotGranted) -> String {
+    let (plugin, shown) = (&rules.plugin, shown(target));
     match missing {
-        Missing::InPolicy => {
-            let to_add = asked.to_add(plugin, &rules.grants.http);
+        NotGranted::InPolicy => {
+            let to_add = target.to_add(plugin, &rules.grants.http);
             format!("plugin `{plugin}` was not granted the request {shown}. {to_add}")
         }
-        Missing::InNode => format!(
+        NotGranted::InNode => format!(
             "the node's `grants` leave out the request {shown}, which plugin `{plugin}` is granted. To allow it, add \
              to the node: grants: {{http: [{}]}}",
-            asked.narrowest()
+            target.narrowest()
         ),
     }
 }
 
 /// Puts secrets in place of their names in the headers. What is put there comes back; the error says why
 /// that was not done.
-fn put_secrets(rules: &Rules, asked: &Asked, headers: &mut HeaderMap) -> Result<Vec<Secret>, String> {
+fn put_secrets(
+    rules: &Rules,
+    target: &RequestTarget,
+    headers: &mut HeaderMap,
+) -> Result<Vec<Secret>, String> {
     let mut used: Vec<Secret> = Vec::new();
     for (name, value) in headers.iter_mut() {
-        if !names_secret(value.as_bytes()) {
+        if !refers_to_secret(value.as_bytes()) {
             continue;
         }
         let failed = |problem: String| {
             format!(
                 "the request {} cannot be made: its header `{name}`: {problem}",
-                shown(asked)
+                shown(target)
             )
         };
         let text = value.to_str().map_err(|error| failed(error.to_string()))?;
-        let put = put_secrets_in(text, |name| {
-            let secret = secret(rules, asked, name)?;
+        let put = insert_secrets(text, |name| {
+            let secret = secret(rules, target, name)?;
             if !used.iter().any(|known| known.name == secret.name) {
                 used.push(secret.clone());
             }
@@ -264,14 +270,14 @@ fn put_secrets(rules: &Rules, asked: &Asked, headers: &mut HeaderMap) -> Result<
 }
 
 /// The secret with this name, if the request may have it.
-fn secret<'r>(rules: &'r Rules, asked: &Asked, name: &str) -> Result<&'r Secret, String> {
-    let (plugin, origin) = (&rules.plugin, &asked.origin);
+fn secret<'r>(rules: &'r Rules, target: &RequestTarget, name: &str) -> Result<&'r Secret, String> {
+    let (plugin, origin) = (&rules.plugin, &target.origin);
     let secret = rules.grants.secret(name).map_err(|missing| match missing {
-        Missing::InPolicy => format!(
+        NotGranted::InPolicy => format!(
             "plugin `{plugin}` was not granted the secret `{name}`. To allow it, add to the policy: {}",
-            secret_to_add(plugin, name, origin)
+            secret_policy_entry(plugin, name, origin)
         ),
-        Missing::InNode => format!(
+        NotGranted::InNode => format!(
             "the node's `grants` leave out the secret `{name}`, which plugin `{plugin}` is granted. To allow it, add \
              to the node: grants: {{secrets: [\"{name}\"]}}"
         ),
@@ -295,8 +301,8 @@ fn nth(key: &str, n: u64) -> String {
 }
 
 /// A request as a line shows it: with neither its query nor its headers, which may hold secrets.
-fn shown(asked: &Asked) -> String {
-    let text = asked.to_string();
+fn shown(target: &RequestTarget) -> String {
+    let text = target.to_string();
     match clip(&text, SHOWN_LEN) {
         kept if kept.len() < text.len() => format!("{kept}…"),
         _ => text,
@@ -305,7 +311,7 @@ fn shown(asked: &Asked) -> String {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        self.diary.close();
+        self.log.close();
     }
 }
 

@@ -26,15 +26,15 @@ use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::{
-    body::{Capped, Limit},
-    error::{Failed, internal},
-    forms::Forms,
-    log::Entry,
-    mask::{self, Masked},
+    body::{Limit, LimitedBody},
+    error::{SendError, internal},
+    forms::SecretForms,
+    log::RequestEntry,
+    mask::{self, MaskedBody},
 };
 use crate::{
     memory::Charge,
-    policy::{self, Asked, CallLimits, Rules, Secret},
+    policy::{self, CallLimits, RequestTarget, Rules, Secret},
     resources::Resources,
 };
 
@@ -52,11 +52,11 @@ pub(super) struct Exchange {
     pub(super) resources: Arc<Resources>,
     pub(super) rules: Arc<Rules>,
     pub(super) limits: Arc<CallLimits>,
-    pub(super) asked: Asked,
+    pub(super) target: RequestTarget,
     pub(super) options: RequestOptions,
     /// Its place among those of its call, which is free when the answer's body is done with.
-    pub(super) place: OwnedSemaphorePermit,
-    pub(super) entry: Entry,
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) entry: RequestEntry,
     /// What the answer may have in it and the guest must not see.
     pub(super) secrets: Vec<Secret>,
 }
@@ -74,15 +74,15 @@ impl Exchange {
         request: Request<WasiBody>,
         charge: Option<Charge>,
     ) -> Result<Response<WasiBody>, Error> {
-        let open = self.resources.open_files.take(&self.rules.shares.files, 1).await;
+        let open = self.resources.open_files.take(&self.rules.usage.files, 1).await;
         let limits = &self.limits;
         let for_request = self.limit("body", "http_request_bytes", limits.http_request_bytes);
         let for_answer = self.limit("answer", "http_response_bytes", limits.http_response_bytes);
-        let sender = self.entry.diary.output.clone();
-        let request = request.map(|body| Capped::new(body, for_request).spending(sender));
+        let sender = self.entry.log.output.clone();
+        let request = request.map(|body| LimitedBody::new(body, for_request).spending(sender));
         let answered = self.exchange(request).await.and_then(|(response, connection)| {
             match response.body().size_hint().lower() > for_answer.bytes as u64 {
-                true => Err(Failed::Refused(for_answer.told.clone())),
+                true => Err(SendError::Refused(for_answer.message.clone())),
                 false => Ok((response, connection)),
             }
         });
@@ -90,22 +90,22 @@ impl Exchange {
             Ok((response, connection)) => {
                 let status = response.status().as_u16();
                 self.entry.end(Level::Info, format_args!("answered {status}"));
-                let output = self.entry.diary.output.clone();
+                let output = self.entry.log.output.clone();
                 let quiet = self.options.between_bytes_timeout;
-                let held = (self.place, connection, open, charge);
+                let held = (self.permit, connection, open, charge);
                 let (mut head, body) = response.into_parts();
-                let forms = Forms::of(&self.secrets);
+                let forms = SecretForms::of(&self.secrets);
                 mask::headers(&mut head.headers, &forms);
-                let body = Masked::new(body, forms);
-                let body = Capped::new(body, for_answer).noting(output).holding(held);
+                let body = MaskedBody::new(body, forms);
+                let body = LimitedBody::new(body, for_answer).noting(output).holding(held);
                 Ok(Response::from_parts(head, body.within(quiet).boxed_unsync()))
             }
-            Err(Failed::Refused(message)) => {
+            Err(SendError::Refused(message)) => {
                 self.entry.refuse(&message);
                 Err(internal(message))
             }
-            Err(Failed::Broken { error, said }) => {
-                self.entry.end(Level::Warn, format_args!("failed ({said})"));
+            Err(SendError::Broken { error, reason }) => {
+                self.entry.end(Level::Warn, format_args!("failed ({reason})"));
                 Err(error)
             }
         }
@@ -116,7 +116,7 @@ impl Exchange {
         let (bytes, limit) = (limit.value, limit.bytes(name));
         Limit {
             bytes,
-            told: format!(
+            message: format!(
                 "the {what} of {shown}, a request of plugin `{plugin}`, is larger than its limit of {limit}"
             ),
         }
@@ -125,17 +125,17 @@ impl Exchange {
     /// Connects, sends, and waits for the head of the answer.
     async fn exchange(
         &self,
-        request: Request<Capped<WasiBody>>,
-    ) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), Failed> {
+        request: Request<LimitedBody<WasiBody>>,
+    ) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), SendError> {
         let stream = within(self.options.connect_timeout, self.connect(), || {
-            Failed::broken(
+            SendError::broken(
                 Error::ConnectionTimeout,
                 "the guest waited no longer for a connection",
             )
         })
         .await?;
         within(self.options.first_byte_timeout, send(stream, request), || {
-            Failed::broken(
+            SendError::broken(
                 Error::ConnectionReadTimeout,
                 "the guest waited no longer for an answer",
             )
@@ -144,8 +144,8 @@ impl Exchange {
     }
 
     /// A connection to an address of the host that the grant allows.
-    async fn connect(&self) -> Result<Box<dyn Stream>, Failed> {
-        let origin = &self.asked.origin;
+    async fn connect(&self) -> Result<Box<dyn Stream>, SendError> {
+        let origin = &self.target.origin;
         let mut last = None;
         let addresses = self.addresses().await?;
         let tries = addresses.len();
@@ -167,25 +167,28 @@ impl Exchange {
             }
         }
         let (address, error) = last.expect("there is at least one address");
-        let told = match error.kind() {
+        let message = match error.kind() {
             ErrorKind::ConnectionRefused => Error::ConnectionRefused,
             ErrorKind::TimedOut => Error::ConnectionTimeout,
             _ => Error::DestinationUnavailable,
         };
-        Err(Failed::broken(told, format_args!("{}: {error}", address.ip())))
+        Err(SendError::broken(
+            message,
+            format_args!("{}: {error}", address.ip()),
+        ))
     }
 
     /// The addresses of the host, without those that may not be connected to; at least one.
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, Failed> {
-        let origin = &self.asked.origin;
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
+        let origin = &self.target.origin;
         let found: Vec<SocketAddr> = match origin.address() {
             Some(address) => vec![(address, origin.port).into()],
             None => {
                 let found = self.look_up().await;
                 found.map_err(|error| {
-                    let said = format!("`{}` has no address: {error}", origin.host);
-                    let (rcode, info_code) = (Some(said.clone()), None);
-                    Failed::broken(Error::DnsError { rcode, info_code }, said)
+                    let reason = format!("`{}` has no address: {error}", origin.host);
+                    let (rcode, info_code) = (Some(reason.clone()), None);
+                    SendError::broken(Error::DnsError { rcode, info_code }, reason)
                 })?
             }
         };
@@ -202,12 +205,12 @@ impl Exchange {
             .collect();
         match (allowed.is_empty(), refused) {
             (false, _) => Ok(allowed),
-            (true, Some((address, what))) => Err(Failed::Refused(format!(
+            (true, Some((address, what))) => Err(SendError::Refused(format!(
                 "plugin `{}` was not granted the request {}: `{}` is at {address}, {what}, which its grant does not \
                  name. To allow it, add `private: [\"{address}\"]` to the grant of {origin} in the policy",
                 self.rules.plugin, self.entry.shown, origin.host
             ))),
-            (true, None) => Err(Failed::broken(
+            (true, None) => Err(SendError::broken(
                 Error::DestinationNotFound,
                 format_args!("`{}` has no address", origin.host),
             )),
@@ -216,11 +219,11 @@ impl Exchange {
 
     /// Asks the system, on a thread that waits for the answer even where nobody else does.
     async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
-        let place = self.resources.lookups.take(&self.rules.shares.lookups, 1).await;
-        let (host, port) = (self.asked.origin.host.clone(), self.asked.origin.port);
+        let permit = self.resources.lookups.take(&self.rules.usage.lookups, 1).await;
+        let (host, port) = (self.target.origin.host.clone(), self.target.origin.port);
         let found = spawn_blocking(move || {
             let found = (host, port).to_socket_addrs().map(Iterator::collect);
-            drop(place);
+            drop(permit);
             found
         });
         found.await.map_err(io::Error::other)?
@@ -233,7 +236,7 @@ impl Exchange {
             .grants
             .http
             .iter()
-            .filter(|grant| grant.covers(&self.asked));
+            .filter(|grant| grant.covers(&self.target));
         let checked = covering.map(|grant| grant.check(address));
         let either = |one: Result<_, _>, other| if one.is_ok() { one } else { other };
         checked.reduce(either).unwrap_or(Err("an address"))
@@ -243,9 +246,9 @@ impl Exchange {
 /// Waits as long as the guest wants to.
 async fn within<T>(
     limit: Option<Duration>,
-    work: impl Future<Output = Result<T, Failed>>,
-    over: impl FnOnce() -> Failed,
-) -> Result<T, Failed> {
+    work: impl Future<Output = Result<T, SendError>>,
+    over: impl FnOnce() -> SendError,
+) -> Result<T, SendError> {
     match limit {
         None => work.await,
         Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(over())),
@@ -255,8 +258,8 @@ async fn within<T>(
 /// Sends a request over a connection that is for it alone.
 async fn send(
     stream: Box<dyn Stream>,
-    mut request: Request<Capped<WasiBody>>,
-) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), Failed> {
+    mut request: Request<LimitedBody<WasiBody>>,
+) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), SendError> {
     // A server is asked for a path, a proxy for all of it.
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = match path.starts_with('/') {
@@ -264,7 +267,7 @@ async fn send(
         false => format!("/{path}"),
     };
     *request.uri_mut() =
-        Uri::try_from(path).map_err(|error| Failed::broken(Error::HttpRequestUriInvalid, error))?;
+        Uri::try_from(path).map_err(|error| SendError::broken(Error::HttpRequestUriInvalid, error))?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(of_hyper)?;
@@ -276,24 +279,24 @@ async fn send(
     Ok((response, connection))
 }
 
-fn of_hyper(error: hyper::Error) -> Failed {
-    let mut said = error.to_string();
+fn of_hyper(error: hyper::Error) -> SendError {
+    let mut reason = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         // The body's own error, where it is the guest's body that ended the request.
         if let Some(Error::InternalError(Some(message))) = cause.downcast_ref() {
-            return Failed::Refused(message.clone());
+            return SendError::Refused(message.clone());
         }
         if let Some(cause) = cause.downcast_ref::<io::Error>() {
-            said = format!("{said}: {cause}");
+            reason = format!("{reason}: {cause}");
         }
         source = cause.source();
     }
-    let told = match () {
+    let message = match () {
         () if error.is_parse_too_large() => Error::HttpResponseHeaderSectionSize(None),
         () if error.is_parse() => Error::HttpProtocolError,
         () if error.is_incomplete_message() => Error::HttpResponseIncomplete,
         () => Error::ConnectionTerminated,
     };
-    Failed::broken(told, said)
+    SendError::broken(message, reason)
 }

@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, sync::OnceCell, task::spawn_blocking};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use wasmtime_wasi_http::Error;
 
-use super::error::{Failed, internal};
+use super::error::{SendError, internal};
 
 /// Whom to trust, found out when the first request needs it.
 pub(crate) struct Tls {
@@ -33,21 +33,21 @@ impl Tls {
         &self,
         host: &str,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Failed> {
-        let failed = |error: Error, said: String| Failed::Broken { error, said };
+    ) -> Result<TlsStream<TcpStream>, SendError> {
+        let failed = |error: Error, reason: String| SendError::Broken { error, reason };
         let config = self.config.get_or_try_init(|| self.load()).await;
         let config = config.map_err(|message| failed(internal(message.clone()), message))?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| failed(Error::TlsProtocolError, format!("`{host}`: {error}")))?;
         let connecting = TlsConnector::from(config.clone()).connect(name, stream);
         connecting.await.map_err(|error| {
-            let told = match error.get_ref().and_then(|error| error.downcast_ref()) {
+            let message = match error.get_ref().and_then(|error| error.downcast_ref()) {
                 Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
                 Some(_) => Error::TlsProtocolError,
                 None if error.kind() == io::ErrorKind::UnexpectedEof => Error::ConnectionTerminated,
                 None => Error::TlsProtocolError,
             };
-            failed(told, format!("TLS: {error}"))
+            failed(message, format!("TLS: {error}"))
         })
     }
 

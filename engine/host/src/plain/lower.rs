@@ -15,7 +15,7 @@ use super::shape::{Fields, Integer, Payload, Shape};
 use crate::units::Bytes;
 
 /// How many problems of an input are named.
-const MOST_PROBLEMS: usize = 5;
+const MAX_PROBLEMS: usize = 5;
 
 /// How long a pointer, and how long what is wrong there, may be told, in bytes.
 const PROBLEM_LEN: usize = 200;
@@ -43,38 +43,38 @@ pub(super) fn params(
     // The one look at all of the syntax: what is read later is known to be JSON.
     let text: &RawValue =
         serde_json::from_str(input).map_err(|error| refused(format!("is not JSON: {error}")))?;
-    let mut walk = Walk {
+    let mut reader = InputReader {
         left: limit,
-        ..Walk::default()
+        ..InputReader::default()
     };
-    match walk.fields(params, text.get(), "parameter", among_others) {
-        Err(Stop::TooMany) => {
+    match reader.fields(params, text.get(), "parameter", among_others) {
+        Err(ReadStop::TooMany) => {
             let limit = Bytes(limit);
             Err(refused(format!(
                 "has more values than its limit of {limit} holds (value_bytes)"
             )))
         }
-        Ok(values) if walk.problems.is_empty() => {
+        Ok(values) if reader.problems.is_empty() => {
             let values = values.into_iter().map(|(_, value)| value).collect();
-            Ok((values, limit.saturating_sub(walk.left)))
+            Ok((values, limit.saturating_sub(reader.left)))
         }
-        Ok(_) | Err(Stop::NoValue) => Err(walk.misfit()),
+        Ok(_) | Err(ReadStop::NoValue) => Err(reader.misfit()),
     }
 }
 
 /// Why a value is not read.
-enum Stop {
+enum ReadStop {
     /// What is wrong with it was taken up; the others are looked at all the same.
     NoValue,
     /// Values would take more memory than they may.
     TooMany,
 }
 
-type Read<T> = Result<T, Stop>;
+type Read<T> = Result<T, ReadStop>;
 
 /// What was found on the way through an input.
 #[derive(Default)]
-struct Walk {
+struct InputReader {
     /// A JSON pointer to where the walk is.
     at: String,
     problems: Vec<(String, String)>,
@@ -83,7 +83,7 @@ struct Walk {
     left: usize,
 }
 
-impl Walk {
+impl InputReader {
     fn value(&mut self, shape: &Shape, text: &str) -> Read<Val> {
         match shape {
             Shape::List(of) => {
@@ -113,7 +113,7 @@ impl Walk {
                     // The inner one is null in its own right.
                     Shape::Option(_) => {
                         let (_, carried) = self.case(text, &["some"])?;
-                        self.within("some", |walk| walk.value(inner, carried))?
+                        self.within("some", |reader| reader.value(inner, carried))?
                     }
                     _ => self.value(inner, text)?,
                 };
@@ -139,14 +139,14 @@ impl Walk {
         let mut read = Vec::with_capacity(values.len());
         let mut fit = true;
         for (at, shape, text) in values {
-            match self.within(at, |walk| walk.value(shape, text)) {
+            match self.within(at, |reader| reader.value(shape, text)) {
                 Ok(value) if fit => read.push(value),
                 Ok(_) => {}
-                Err(Stop::NoValue) => fit = false,
+                Err(ReadStop::NoValue) => fit = false,
                 Err(stop) => return Err(stop),
             }
         }
-        if fit { Ok(read) } else { Err(Stop::NoValue) }
+        if fit { Ok(read) } else { Err(ReadStop::NoValue) }
     }
 
     fn fields(
@@ -160,8 +160,8 @@ impl Walk {
         let mut given = self.object(format_args!("an object of {what}s"), text)?;
         if !among_others {
             for (key, _) in given.iter().filter(|(key, _)| fields.find(key).is_none()) {
-                let _ = self.within(key, |walk| {
-                    walk.problem(format_args!(
+                let _ = self.within(key, |reader| {
+                    reader.problem(format_args!(
                         "there is no such {what}: expected {}",
                         Names::of(known)
                     ))
@@ -173,20 +173,20 @@ impl Walk {
             self.spend(1)?;
             self.take(name.len())?;
             let value = match (given.remove(name), shape) {
-                (Some(value), _) => self.within(name, |walk| walk.value(shape, value.get())),
+                (Some(value), _) => self.within(name, |reader| reader.value(shape, value.get())),
                 (None, Shape::Option(_)) => Ok(Val::Option(None)),
                 (None, _) => Err(self.problem(format_args!("the {what} `{name}` ({shape}) is missing"))),
             };
             match value {
                 Ok(value) => read.push((name.clone(), value)),
-                Err(Stop::NoValue) => {}
+                Err(ReadStop::NoValue) => {}
                 Err(stop) => return Err(stop),
             }
         }
         if read.len() == known.len() {
             Ok(read)
         } else {
-            Err(Stop::NoValue)
+            Err(ReadStop::NoValue)
         }
     }
 
@@ -215,11 +215,11 @@ impl Walk {
             .iter()
             .find_map(|(case, shape)| shape.as_ref().filter(|_| case == name));
         let Some(shape) = shape else {
-            return Err(Stop::NoValue);
+            return Err(ReadStop::NoValue);
         };
         self.spend(1)?;
         self.take(name.len())?;
-        let value = self.within(name, |walk| walk.value(shape, carried))?;
+        let value = self.within(name, |reader| reader.value(shape, carried))?;
         Ok(Val::Variant(name.to_owned(), Some(Box::new(value))))
     }
 
@@ -235,21 +235,22 @@ impl Walk {
             Some(name) => Ok((name, carried.get())),
             None => {
                 let names = Names(names);
-                let unknown =
-                    |walk: &mut Self| walk.problem(format_args!("there is no such case: expected {names}"));
+                let unknown = |reader: &mut Self| {
+                    reader.problem(format_args!("there is no such case: expected {names}"))
+                };
                 Err(self.within(key, unknown))
             }
         }
     }
 
     fn payload(&mut self, name: &str, shape: &Payload, text: &str) -> Read<Option<Box<Val>>> {
-        self.within(name, |walk| match shape {
+        self.within(name, |reader| match shape {
             Some(shape) => {
-                walk.spend(1)?;
-                Ok(Some(Box::new(walk.value(shape, text)?)))
+                reader.spend(1)?;
+                Ok(Some(Box::new(reader.value(shape, text)?)))
             }
             None if text == "null" => Ok(None),
-            None => Err(walk.problem(format_args!(
+            None => Err(reader.problem(format_args!(
                 "it carries nothing: expected null, got {}",
                 Shown(text)
             ))),
@@ -275,12 +276,12 @@ impl Walk {
                 }
             };
             fit = false;
-            let _ = self.within(at, |walk| walk.problem(problem));
+            let _ = self.within(at, |reader| reader.problem(problem));
         }
         if fit {
             Ok(Val::Flags(set))
         } else {
-            Err(Stop::NoValue)
+            Err(ReadStop::NoValue)
         }
     }
 
@@ -300,7 +301,7 @@ impl Walk {
     }
 
     /// Goes one step in and back out.
-    fn within<T>(&mut self, step: impl fmt::Display, walk: impl FnOnce(&mut Self) -> T) -> T {
+    fn within<T>(&mut self, step: impl fmt::Display, reader: impl FnOnce(&mut Self) -> T) -> T {
         let len = self.at.len();
         let step = step.to_string();
         self.at.push('/');
@@ -308,24 +309,24 @@ impl Walk {
             true => self.at.push_str(&step.replace('~', "~0").replace('/', "~1")),
             false => self.at.push_str(&step),
         }
-        let result = walk(self);
+        let result = reader(self);
         self.at.truncate(len);
         result
     }
 
-    fn unfit(&mut self, shape: &Shape, text: &str) -> Stop {
+    fn unfit(&mut self, shape: &Shape, text: &str) -> ReadStop {
         self.problem(format_args!("expected {}, got {}", Wanted(shape), Shown(text)))
     }
 
-    fn problem(&mut self, problem: impl fmt::Display) -> Stop {
-        if self.problems.len() == MOST_PROBLEMS {
+    fn problem(&mut self, problem: impl fmt::Display) -> ReadStop {
+        if self.problems.len() == MAX_PROBLEMS {
             self.more += 1;
         } else {
             let at = clip(&self.at, PROBLEM_LEN).to_owned();
             let problem = clip(&problem.to_string(), PROBLEM_LEN).to_owned();
             self.problems.push((at, problem));
         }
-        Stop::NoValue
+        ReadStop::NoValue
     }
 
     /// Takes up that there will be so many values.
@@ -334,7 +335,7 @@ impl Walk {
     }
 
     fn take(&mut self, bytes: usize) -> Read<()> {
-        self.left = self.left.checked_sub(bytes).ok_or(Stop::TooMany)?;
+        self.left = self.left.checked_sub(bytes).ok_or(ReadStop::TooMany)?;
         Ok(())
     }
 

@@ -28,10 +28,10 @@ use wasmtime::{
 
 use self::{
     docs::Docs,
-    shape::{Fields, Payload, Reader, Returned},
+    shape::{Fields, Payload, Reader, ResultShape},
 };
 use crate::{
-    contract::types::{Described, Said},
+    contract::types::{FunctionDescription, GuestError},
     describe,
     error::{self, TooManyValues},
     sandbox::Sandbox,
@@ -43,7 +43,7 @@ use crate::{
 const ERROR_LEN: usize = 600;
 
 /// How many exports that are no tools are told, and how long each of them may be told, in bytes.
-const MOST_LEFT_OUT: usize = 100;
+const MAX_LEFT_OUT: usize = 100;
 const LEFT_OUT_LEN: usize = 500;
 
 /// How much the schemas of one component's functions may take, all together: types that refer to one another
@@ -62,7 +62,7 @@ pub(crate) struct Plain {
 struct Function {
     export: ComponentExportIndex,
     params: Fields,
-    returned: Returned,
+    returned: ResultShape,
     /// How much more memory the result may take than wasmtime counts for it.
     uncounted: usize,
     summary: String,
@@ -72,7 +72,7 @@ struct Function {
 
 /// What one call may use up of the host's memory while its values cross.
 #[derive(Clone, Copy)]
-pub(crate) struct Room {
+pub(crate) struct ValueLimits {
     /// The values of the input, and those of the result.
     pub(crate) values: usize,
     /// The result as text.
@@ -85,7 +85,7 @@ impl Plain {
         pre: InstancePre<Sandbox>,
         docs: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, String> {
-        let mut found = Finder {
+        let mut found = ExportCollector {
             component: pre.component(),
             docs: Docs::read(docs),
             functions: HashMap::new(),
@@ -93,8 +93,8 @@ impl Plain {
             more: 0,
             schemas: 0,
         };
-        found.look();
-        let Finder {
+        found.collect();
+        let ExportCollector {
             functions,
             mut left_out,
             more,
@@ -128,7 +128,10 @@ impl Plain {
     }
 
     /// Makes an instance, so that one that cannot be is found out, and describes every function.
-    pub(crate) async fn describe(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Vec<Described>> {
+    pub(crate) async fn describe(
+        &self,
+        store: &mut Store<Sandbox>,
+    ) -> wasmtime::Result<Vec<FunctionDescription>> {
         self.pre.instantiate_async(store).await?;
         let mut described: Vec<_> = self
             .functions
@@ -146,7 +149,7 @@ impl Plain {
         function: &str,
         input: &str,
         among_others: bool,
-        room: Room,
+        room: ValueLimits,
     ) -> Result<(Vec<Val>, usize), Misfit> {
         match self.functions.get(function) {
             Some(function) => lower::params(&function.params, input, among_others, room.values),
@@ -160,8 +163,8 @@ impl Plain {
         store: &mut Store<Sandbox>,
         name: &str,
         input: &[Val],
-        room: Room,
-    ) -> wasmtime::Result<Result<String, Said>> {
+        room: ValueLimits,
+    ) -> wasmtime::Result<Result<String, GuestError>> {
         let function = self.functions.get(name);
         let function =
             function.ok_or_else(|| wasmtime::format_err!("the component has no function `{name}`"))?;
@@ -192,8 +195,8 @@ impl Function {
         self.input.len() + self.output.len()
     }
 
-    fn described(&self, name: &str) -> Described {
-        Described {
+    fn described(&self, name: &str) -> FunctionDescription {
+        FunctionDescription {
             name: name.to_owned(),
             kind: FunctionKind::Tool,
             summary: self.summary.clone(),
@@ -208,18 +211,23 @@ impl Function {
     }
 
     /// Makes an answer of what the function gave.
-    fn answer(&self, name: &str, value: Option<Val>, room: Room) -> wasmtime::Result<Result<String, Said>> {
+    fn answer(
+        &self,
+        name: &str,
+        value: Option<Val>,
+        room: ValueLimits,
+    ) -> wasmtime::Result<Result<String, GuestError>> {
         let carried = |carried: Option<Box<Val>>, shape: &Payload| match (carried, shape) {
             (Some(value), Some(shape)) => lift::json(&value, shape, room.result),
             _ => Ok("null".to_owned()),
         };
         Ok(match (value, &self.returned) {
             (None, _) => Ok("null".to_owned()),
-            (Some(value), Returned::Value(shape)) => Ok(lift::json(&value, shape, room.result)?),
-            (Some(Val::Result(Ok(value))), Returned::Result(ok, _)) => Ok(carried(value, ok)?),
-            (Some(Val::Result(Err(value))), Returned::Result(_, error)) => {
+            (Some(value), ResultShape::Value(shape)) => Ok(lift::json(&value, shape, room.result)?),
+            (Some(Val::Result(Ok(value))), ResultShape::Result(ok, _)) => Ok(carried(value, ok)?),
+            (Some(Val::Result(Err(value))), ResultShape::Result(_, error)) => {
                 let message = match &value {
-                    Some(value) => said(name, value),
+                    Some(value) => error_text(name, value),
                     None => None,
                 };
                 let data = carried(value, error)?;
@@ -228,7 +236,7 @@ impl Function {
                     None => format!("`{name}` answered an error, and says no more of it"),
                 });
                 let data = error.is_some().then_some(data);
-                Err(Said {
+                Err(GuestError {
                     kind: FailureKind::Permanent,
                     message,
                     data,
@@ -240,7 +248,7 @@ impl Function {
 }
 
 /// An error that is a text speaks for itself.
-fn said(name: &str, error: &Val) -> Option<String> {
+fn error_text(name: &str, error: &Val) -> Option<String> {
     match error {
         Val::String(text) if text.trim().is_empty() => Some(format!("`{name}` answered an empty error")),
         Val::String(text) => Some(text.clone()),
@@ -259,7 +267,7 @@ fn is_of_componentize_py(interface: Option<&str>, export: &str, ty: &ComponentFu
 }
 
 /// Looks through what a component exports.
-struct Finder<'a> {
+struct ExportCollector<'a> {
     component: &'a Component,
     docs: Docs,
     functions: HashMap<String, Function>,
@@ -268,8 +276,8 @@ struct Finder<'a> {
     schemas: usize,
 }
 
-impl Finder<'_> {
-    fn look(&mut self) {
+impl ExportCollector<'_> {
+    fn collect(&mut self) {
         let engine = self.component.engine();
         let exports = self.component.component_type();
         let exports: Vec<_> = exports.exports(engine).collect();
@@ -285,7 +293,7 @@ impl Finder<'_> {
                     let interface = names.get(export).and_then(Option::as_deref);
                     let Some(interface) = interface else {
                         let reason = "a newer version of it, or another of its name, has the name in tools";
-                        self.leave_out(export, reason);
+                        self.skip_export(export, reason);
                         continue;
                     };
                     for (name, item) in instance.exports(engine) {
@@ -302,7 +310,7 @@ impl Finder<'_> {
     }
 
     fn function(&mut self, interface: Option<&str>, export: &str, name: String, ty: &ComponentFunc) {
-        if self.functions.len() > describe::MOST_FUNCTIONS {
+        if self.functions.len() > describe::MAX_FUNCTIONS {
             // The component will be refused for that.
             return;
         }
@@ -313,13 +321,13 @@ impl Finder<'_> {
             }
             Err(reason) => {
                 let place = interface.map_or_else(String::new, |interface| format!("{interface}#"));
-                self.leave_out(&format!("{place}{export}"), &reason);
+                self.skip_export(&format!("{place}{export}"), &reason);
             }
         }
     }
 
-    fn leave_out(&mut self, export: &str, reason: &str) {
-        if self.left_out.len() == MOST_LEFT_OUT {
+    fn skip_export(&mut self, export: &str, reason: &str) {
+        if self.left_out.len() == MAX_LEFT_OUT {
             self.more += 1;
             return;
         }

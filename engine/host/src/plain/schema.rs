@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{Fields, Payload, Returned, Shape};
+use super::shape::{Fields, Payload, ResultShape, Shape};
 
 /// What JSON has no numbers for crosses as one of these strings, as in the JSON form of protocol buffers.
 const NO_NUMBERS: &str = "^(NaN|-?Infinity)$";
@@ -13,11 +13,11 @@ pub(super) fn of_params(params: &Fields) -> Value {
 }
 
 /// The schema of a function's result.
-pub(super) fn of_returned(returned: &Returned) -> Value {
+pub(super) fn of_returned(returned: &ResultShape) -> Value {
     match returned {
-        Returned::Nothing => json!({"type": "null"}),
-        Returned::Value(shape) => of(shape),
-        Returned::Result(ok, _) => payload(ok),
+        ResultShape::Nothing => json!({"type": "null"}),
+        ResultShape::Value(shape) => of(shape),
+        ResultShape::Result(ok, _) => payload(ok),
     }
 }
 

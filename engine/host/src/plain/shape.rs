@@ -9,10 +9,10 @@ use std::{collections::HashMap, fmt};
 use wasmtime::component::{Type, Val};
 
 /// How many types one function may be made of, each as often as it is used.
-const MOST_TYPES: usize = 5_000;
+const MAX_TYPES: usize = 5_000;
 
 /// How deep its types may be nested: each level takes two of a JSON Schema, and one or two of a JSON text.
-const MOST_NESTED: usize = 40;
+const MAX_NESTED: usize = 40;
 
 /// What a value is made of.
 #[derive(Debug, PartialEq)]
@@ -59,7 +59,7 @@ pub(super) struct Fields {
 
 /// What a function gives.
 #[derive(Debug, PartialEq)]
-pub(super) enum Returned {
+pub(super) enum ResultShape {
     Nothing,
     Value(Shape),
     /// The value, or the error that becomes a failure.
@@ -174,9 +174,9 @@ impl Reader {
     pub(super) fn returned(
         &mut self,
         mut results: impl ExactSizeIterator<Item = Type>,
-    ) -> Result<Returned, String> {
+    ) -> Result<ResultShape, String> {
         let Some(result) = results.next() else {
-            return Ok(Returned::Nothing);
+            return Ok(ResultShape::Nothing);
         };
         if results.len() > 0 {
             return Err("it gives several results".to_owned());
@@ -185,19 +185,19 @@ impl Reader {
             .shape(&result)
             .map_err(|reason| format!("it gives {reason}"))?;
         Ok(match shape {
-            Shape::Result(ok, error) => Returned::Result(ok, error),
-            shape => Returned::Value(shape),
+            Shape::Result(ok, error) => ResultShape::Result(ok, error),
+            shape => ResultShape::Value(shape),
         })
     }
 
     fn shape(&mut self, ty: &Type) -> Result<Shape, String> {
         self.read += 1;
-        if self.read > MOST_TYPES {
-            return Err(format!("values that are made of more than {MOST_TYPES} types"));
+        if self.read > MAX_TYPES {
+            return Err(format!("values that are made of more than {MAX_TYPES} types"));
         }
         self.depth += 1;
-        if self.depth > MOST_NESTED {
-            return Err(format!("values whose types are nested deeper than {MOST_NESTED}"));
+        if self.depth > MAX_NESTED {
+            return Err(format!("values whose types are nested deeper than {MAX_NESTED}"));
         }
         let shape = self.inner(ty)?;
         self.depth -= 1;
@@ -263,7 +263,7 @@ impl Reader {
     }
 }
 
-impl Returned {
+impl ResultShape {
     /// How many values wasmtime is to give.
     pub(super) fn count(&self) -> usize {
         usize::from(*self != Self::Nothing)

@@ -244,9 +244,9 @@ fn an_input_is_taken_exactly_where_its_schema_takes_it() {
 fn what_comes_out_fits_the_schema_of_the_result() {
     for seed in 0..1_000 {
         let mut draw = Draw(seed);
-        let returned = super::Returned::Value(draw.shape(4));
+        let returned = super::ResultShape::Value(draw.shape(4));
         let schema = Schema::compile(&schema::of_returned(&returned).to_string()).unwrap();
-        let super::Returned::Value(shape) = returned else {
+        let super::ResultShape::Value(shape) = returned else {
             panic!()
         };
         let fields = parameter(shape);

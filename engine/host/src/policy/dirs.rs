@@ -11,7 +11,7 @@ use serde::{
 };
 
 /// How many folders a plugin may have.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
 /// A folder of the machine, as a guest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub(super) struct GuestPath(pub(super) String);
 
 /// Checks that the folders are there, and that no two stand in one place.
 pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
-    if dirs.len() > MOST {
+    if dirs.len() > MAX {
         return Err(format!(
-            "dirs: there are {} of them; the most is {MOST}",
+            "dirs: there are {} of them; the most is {MAX}",
             dirs.len()
         ));
     }

@@ -13,14 +13,14 @@ use super::{
     http::HttpGrant,
     limits::{CallLimits, Limits},
     pins::Pins,
-    protected::{Guard, Protected},
+    protected::{Protected, ProtectedPaths},
     rules::Rules,
     secrets::SecretEntries,
 };
-use crate::shares::Shares;
+use crate::fair_pool::PluginUsage;
 
 /// The largest policy that is read, in bytes.
-pub(super) const MOST_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// What an operator grants and limits, by the name of the plugin. The default grants nothing and
 /// limits nothing.
@@ -34,7 +34,7 @@ pub struct Policy {
 /// A policy, with something read of each plugin.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Whole<T> {
+struct PolicyDocument<T> {
     plugins: BTreeMap<String, T>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct PluginPolicy {
 
 /// Why a policy cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", place(.line, .column))]
+#[error("{}{message}", position_text(.line, .column))]
 pub struct PolicyError {
     /// The line of what is wrong, from 1; 0 where it is the whole.
     pub line: u64,
@@ -80,7 +80,7 @@ pub struct PolicyError {
     pub message: String,
 }
 
-fn place(line: &u64, column: &u64) -> String {
+fn position_text(line: &u64, column: &u64) -> String {
     match line {
         0 => String::new(),
         _ => format!("line {line}, column {column}: "),
@@ -107,8 +107,8 @@ impl Policy {
     /// # Errors
     /// The first thing in it that is not known, or has a value that cannot be.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let Whole { plugins } = parse::<Whole<PluginPolicy>>(text)?;
-        let Whole { plugins: written } = parse::<Whole<serde_json::Value>>(text)?;
+        let PolicyDocument { plugins } = parse::<PolicyDocument<PluginPolicy>>(text)?;
+        let PolicyDocument { plugins: written } = parse::<PolicyDocument<serde_json::Value>>(text)?;
         let written = written
             .iter()
             .map(|(name, policy)| (name.clone(), object::to_json(policy)));
@@ -129,10 +129,10 @@ impl Policy {
     }
 
     /// What no folder may overlap: this, and the files of secrets.
-    fn guard(&self, protected: &[Protected]) -> Guard {
+    fn guard(&self, protected: &[Protected]) -> ProtectedPaths {
         let secrets = self.plugins.iter();
         let secrets = secrets.flat_map(|(name, policy)| policy.secrets.protected(name));
-        Guard::new(protected.iter().cloned().chain(secrets))
+        ProtectedPaths::new(protected.iter().cloned().chain(secrets))
     }
 
     /// The same with what somebody sets for a plugin of which it says nothing.
@@ -193,19 +193,19 @@ impl PluginPolicy {
             dirs: dirs::resolved(&self.dirs)?,
             clock: self.clock,
             random: self.random,
-            narrowed: None,
+            node_grants: None,
         };
-        let shares = Arc::<Shares>::default();
+        let usage = Arc::<PluginUsage>::default();
         let rules = |grants, pins, others| {
             Arc::new(Rules {
                 plugin: plugin.clone(),
                 grants,
                 limits: Arc::new(own.with_policy(&self.limits)),
-                places: self.limits.at_once().map(Semaphore::new),
-                said: self.limits.clone(),
+                concurrency: self.limits.at_once().map(Semaphore::new),
+                policy_limits: self.limits.clone(),
                 pins,
                 others,
-                shares: shares.clone(),
+                usage: usage.clone(),
             })
         };
         let others = self.digest.are_set();
@@ -215,13 +215,13 @@ impl PluginPolicy {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
-    if text.len() > MOST_BYTES {
+    if text.len() > MAX_BYTES {
         return Err(PolicyError {
             line: 0,
             column: 0,
             message: format!(
                 "this is larger than a policy may be, which is {} MiB",
-                MOST_BYTES >> 20
+                MAX_BYTES >> 20
             ),
         });
     }
@@ -230,14 +230,17 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location();
+        let position_text = error.location();
         let text = error.to_string();
-        let said = text.split(" at line ").next().unwrap_or(&text);
-        let said = said.split(", set Duplicate").next().unwrap_or(said);
+        let policy_limits = text.split(" at line ").next().unwrap_or(&text);
+        let policy_limits = policy_limits
+            .split(", set Duplicate")
+            .next()
+            .unwrap_or(policy_limits);
         PolicyError {
-            line: place.map_or(0, |place| place.line()),
-            column: place.map_or(0, |place| place.column()),
-            message: said.to_owned(),
+            line: position_text.map_or(0, |position_text| position_text.line()),
+            column: position_text.map_or(0, |position_text| position_text.column()),
+            message: policy_limits.to_owned(),
         }
     })
 }

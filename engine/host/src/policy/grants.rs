@@ -2,7 +2,7 @@
 
 use super::{
     dirs::DirGrant,
-    http::{Asked, HttpGrant, Origin},
+    http::{HttpGrant, Origin, RequestTarget},
     node_grants::NodeGrants,
     secrets::Secret,
 };
@@ -24,11 +24,11 @@ pub(crate) struct Grants {
     pub(crate) random: bool,
     /// What a node leaves of these, where it narrows them: of requests and secrets, those that it names as
     /// well. The rest is left out above.
-    pub(super) narrowed: Option<NodeGrants>,
+    pub(super) node_grants: Option<NodeGrants>,
 }
 
 /// Why a request or a secret is refused.
-pub(crate) enum Missing {
+pub(crate) enum NotGranted {
     /// The policy does not grant it.
     InPolicy,
     /// The node's `grants` leave it out.
@@ -45,7 +45,7 @@ impl Grants {
             dirs,
             clock,
             random,
-            narrowed: _,
+            node_grants: _,
         } = self;
         http.is_empty() && env.is_empty() && secrets.is_empty() && dirs.is_empty() && !clock && !random
     }
@@ -62,9 +62,9 @@ impl Grants {
     }
 
     /// What a node leaves of them.
-    pub(crate) fn narrowed(&self, to: &NodeGrants) -> Self {
+    pub(crate) fn narrowed_to(&self, to: &NodeGrants) -> Self {
         let dirs = self.dirs.iter().filter_map(|dir| {
-            let may_write = to.leaves_dir(&dir.at)?;
+            let may_write = to.allows_dir(&dir.at)?;
             Some(DirGrant {
                 write: dir.write && may_write,
                 ..dir.clone()
@@ -78,25 +78,25 @@ impl Grants {
             dirs: dirs.collect(),
             clock: self.clock && to.clock,
             random: self.random && to.random,
-            narrowed: Some(to.clone()),
+            node_grants: Some(to.clone()),
         }
     }
 
     /// Whether the request may be made.
-    pub(crate) fn covers(&self, asked: &Asked) -> Result<(), Missing> {
-        let covered = |grants: &[HttpGrant]| grants.iter().any(|grant| grant.covers(asked));
-        match &self.narrowed {
-            _ if !covered(&self.http) => Err(Missing::InPolicy),
-            Some(to) if !covered(&to.http) => Err(Missing::InNode),
+    pub(crate) fn covers(&self, target: &RequestTarget) -> Result<(), NotGranted> {
+        let covered = |grants: &[HttpGrant]| grants.iter().any(|grant| grant.covers(target));
+        match &self.node_grants {
+            _ if !covered(&self.http) => Err(NotGranted::InPolicy),
+            Some(to) if !covered(&to.http) => Err(NotGranted::InNode),
             _ => Ok(()),
         }
     }
 
     /// Whether the request is covered only by grants for some methods or paths, here or in the node's `grants`.
-    pub(crate) fn is_limited(&self, asked: &Asked) -> bool {
-        let is_free = |grant: &HttpGrant| grant.covers(asked) && !grant.is_limited();
+    pub(crate) fn is_limited(&self, target: &RequestTarget) -> bool {
+        let is_free = |grant: &HttpGrant| grant.covers(target) && !grant.is_limited();
         let limited = |grants: &[HttpGrant]| !grants.iter().any(is_free);
-        limited(&self.http) || self.narrowed.as_ref().is_some_and(|to| limited(&to.http))
+        limited(&self.http) || self.node_grants.as_ref().is_some_and(|to| limited(&to.http))
     }
 
     /// The secrets that may go to this host: an answer from there may have them in it.
@@ -107,17 +107,17 @@ impl Grants {
     }
 
     /// The secret with this name.
-    pub(crate) fn secret(&self, name: &str) -> Result<&Secret, Missing> {
+    pub(crate) fn secret(&self, name: &str) -> Result<&Secret, NotGranted> {
         let found = self.secrets.iter().find(|secret| secret.name == name);
-        match (found, &self.narrowed) {
-            (None, _) => Err(Missing::InPolicy),
-            (Some(_), Some(to)) if !to.secrets.iter().any(|named| named == name) => Err(Missing::InNode),
+        match (found, &self.node_grants) {
+            (None, _) => Err(NotGranted::InPolicy),
+            (Some(_), Some(to)) if !to.secrets.iter().any(|named| named == name) => Err(NotGranted::InNode),
             (Some(secret), _) => Ok(secret),
         }
     }
 
     /// Whether a node's `grants` narrow them.
     pub(crate) fn is_narrowed(&self) -> bool {
-        self.narrowed.is_some()
+        self.node_grants.is_some()
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Origin {
 
 /// A request as far as grants look at it.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestTarget {
     pub(crate) method: Method,
     pub(crate) origin: Origin,
     /// Without the query.
@@ -74,12 +74,12 @@ struct ExactPath(String);
 
 impl HttpGrant {
     /// Whether it covers the request, but for the address that the host's name leads to.
-    pub(crate) fn covers(&self, asked: &Asked) -> bool {
-        let method = |methods: &Vec<Method>| methods.contains(&asked.method);
-        self.is_for(&asked.origin)
-            && asked.method != Method::CONNECT
+    pub(crate) fn covers(&self, target: &RequestTarget) -> bool {
+        let method = |methods: &Vec<Method>| methods.contains(&target.method);
+        self.is_for(&target.origin)
+            && target.method != Method::CONNECT
             && self.methods.as_ref().is_none_or(method)
-            && self.covers_path(&asked.path)
+            && self.covers_path(&target.path)
     }
 
     fn covers_path(&self, path: &str) -> bool {
@@ -270,7 +270,7 @@ impl<'de> Deserialize<'de> for Origin {
     }
 }
 
-impl Asked {
+impl RequestTarget {
     /// What a request asks for. The error says what is wrong with the request.
     pub(crate) fn new(method: &Method, uri: &Uri) -> Result<Self, String> {
         let is_https = match uri.scheme_str() {
@@ -444,7 +444,7 @@ impl fmt::Display for Origin {
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}{}", self.method, self.origin, self.path)
     }

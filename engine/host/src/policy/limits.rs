@@ -19,16 +19,16 @@ use crate::units::{Bytes, Span};
 pub(crate) const MEMORY_CEILING: usize = 4 << 30;
 
 /// The most that `at_once` may be: more is the same as no limit.
-const MOST_AT_ONCE: usize = 1 << 20;
+const MAX_AT_ONCE: usize = 1 << 20;
 
 /// The most that each limit in bytes but `memory` may be: what it bounds is held in memory as a whole.
-const MOST_BYTES: usize = 1 << 30;
+const MAX_BYTES: usize = 1 << 30;
 
 /// The longest that `time` may be.
-const MOST_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most that `http_requests` may be.
-const MOST_REQUESTS: usize = 1 << 20;
+const MAX_REQUESTS: usize = 1 << 20;
 
 /// The limits that somebody wrote down, by their words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,21 +41,21 @@ pub(crate) struct Limits {
     /// How much an instance may compute.
     fuel: Option<Fuel>,
     /// How many calls may be under way at once.
-    at_once: Option<Count<1, MOST_AT_ONCE>>,
+    at_once: Option<Count<1, MAX_AT_ONCE>>,
     /// What a call may log, the tools that it calls included.
-    log: Option<Size<MOST_BYTES>>,
+    log: Option<Size<MAX_BYTES>>,
     /// What a call may emit, the tools that it calls included.
-    emit: Option<Size<MOST_BYTES>>,
+    emit: Option<Size<MAX_BYTES>>,
     /// What a call may answer.
-    result: Option<Size<MOST_BYTES>>,
+    result: Option<Size<MAX_BYTES>>,
     /// The bodies of all requests of a call, the tools that it calls included.
-    outgoing: Option<Size<MOST_BYTES>>,
+    outgoing: Option<Size<MAX_BYTES>>,
     /// How many requests a call may make, the tools that it calls included.
-    http_requests: Option<Count<0, MOST_REQUESTS>>,
+    http_requests: Option<Count<0, MAX_REQUESTS>>,
     /// The body of one request.
-    http_request_bytes: Option<Size<MOST_BYTES>>,
+    http_request_bytes: Option<Size<MAX_BYTES>>,
     /// The body of one answer.
-    http_response_bytes: Option<Size<MOST_BYTES>>,
+    http_response_bytes: Option<Size<MAX_BYTES>>,
 }
 
 impl Limits {
@@ -109,7 +109,7 @@ impl Limits {
 
 /// Who set a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
+pub(crate) enum LimitSource {
     /// The host has it for every call.
     Default,
     /// The policy, for the plugin.
@@ -120,7 +120,7 @@ pub(crate) enum By {
     Timeout,
 }
 
-impl fmt::Display for By {
+impl fmt::Display for LimitSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Default => "the server's default",
@@ -135,55 +135,55 @@ impl fmt::Display for By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit<T> {
     pub(crate) value: T,
-    pub(crate) by: By,
+    pub(crate) source: LimitSource,
 }
 
 impl<T: Copy + Ord> Limit<T> {
     pub(crate) fn default(value: T) -> Self {
-        let by = By::Default;
-        Self { value, by }
+        let source = LimitSource::Default;
+        Self { value, source }
     }
 
     /// The policy's stands in place of the host's own.
     fn set(self, value: Option<T>) -> Self {
-        let by = By::Policy;
-        value.map_or(self, |value| Self { value, by })
+        let source = LimitSource::Policy;
+        value.map_or(self, |value| Self { value, source })
     }
 
     /// The smaller one stands.
-    pub(crate) fn narrow(self, value: Option<T>, by: By) -> Self {
+    pub(crate) fn narrow(self, value: Option<T>, source: LimitSource) -> Self {
         match value {
-            Some(value) if value < self.value => Self { value, by },
+            Some(value) if value < self.value => Self { value, source },
             _ => self,
         }
     }
 }
 
 impl Limit<usize> {
-    /// As a failure tells it: `16 MiB (memory, set by the policy)`.
+    /// As a failure tells it: `16 MiB (memory, set source the policy)`.
     pub(crate) fn bytes(&self, name: &str) -> String {
-        format!("{} ({name}, {})", Bytes(self.value), self.by)
+        format!("{} ({name}, {})", Bytes(self.value), self.source)
     }
 
     /// The same for a limit that counts.
     pub(crate) fn count(&self, name: &str) -> String {
-        format!("{} ({name}, {})", self.value, self.by)
+        format!("{} ({name}, {})", self.value, self.source)
     }
 }
 
 impl Limit<u64> {
     /// As a failure tells it.
     pub(crate) fn fuel(&self) -> String {
-        format!("{} (fuel, {})", self.value, self.by)
+        format!("{} (fuel, {})", self.value, self.source)
     }
 }
 
 impl Limit<Duration> {
     /// As a failure tells it.
     pub(crate) fn span(&self) -> String {
-        match self.by {
-            By::Timeout => format!("{} ({})", Span(self.value), self.by),
-            by => format!("{} (time, {by})", Span(self.value)),
+        match self.source {
+            LimitSource::Timeout => format!("{} ({})", Span(self.value), self.source),
+            source => format!("{} (time, {source})", Span(self.value)),
         }
     }
 }
@@ -207,11 +207,11 @@ pub(crate) struct CallLimits {
 impl CallLimits {
     /// What stands for a plugin of which the policy says this.
     pub(crate) fn with_policy(&self, said: &Limits) -> Self {
-        let by = By::Policy;
+        let source = LimitSource::Policy;
         Self {
             memory: self.memory.set(value(said.memory)),
             time: self.time.set(said.time.map(|time| time.0)),
-            fuel: said.fuel.map(|Fuel(value)| Limit { value, by }).or(self.fuel),
+            fuel: said.fuel.map(|Fuel(value)| Limit { value, source }).or(self.fuel),
             log: self.log.set(value(said.log)),
             emit: self.emit.set(value(said.emit)),
             result: self.result.set(value(said.result)),
@@ -223,41 +223,41 @@ impl CallLimits {
     }
 
     /// What stands for the calls of a node that says this.
-    pub(crate) fn narrowed(&self, said: &Limits) -> Self {
-        let by = By::Node;
+    pub(crate) fn narrowed_to(&self, said: &Limits) -> Self {
+        let source = LimitSource::Node;
         let fuel = match (self.fuel, said.fuel) {
-            (Some(fuel), Some(said)) => Some(fuel.narrow(Some(said.0), by)),
-            (None, Some(Fuel(value))) => Some(Limit { value, by }),
+            (Some(fuel), Some(said)) => Some(fuel.narrow(Some(said.0), source)),
+            (None, Some(Fuel(value))) => Some(Limit { value, source }),
             (fuel, None) => fuel,
         };
         let requests = said.http_requests.map(|count| count.0);
         let (request, response) = (said.http_request_bytes, said.http_response_bytes);
         Self {
-            memory: self.memory.narrow(value(said.memory), by),
-            time: self.time.narrow(said.time.map(|time| time.0), by),
+            memory: self.memory.narrow(value(said.memory), source),
+            time: self.time.narrow(said.time.map(|time| time.0), source),
             fuel,
-            log: self.log.narrow(value(said.log), by),
-            emit: self.emit.narrow(value(said.emit), by),
-            result: self.result.narrow(value(said.result), by),
-            outgoing: self.outgoing.narrow(value(said.outgoing), by),
-            http_requests: self.http_requests.narrow(requests, by),
-            http_request_bytes: self.http_request_bytes.narrow(value(request), by),
-            http_response_bytes: self.http_response_bytes.narrow(value(response), by),
+            log: self.log.narrow(value(said.log), source),
+            emit: self.emit.narrow(value(said.emit), source),
+            result: self.result.narrow(value(said.result), source),
+            outgoing: self.outgoing.narrow(value(said.outgoing), source),
+            http_requests: self.http_requests.narrow(requests, source),
+            http_request_bytes: self.http_request_bytes.narrow(value(request), source),
+            http_response_bytes: self.http_response_bytes.narrow(value(response), source),
         }
     }
 }
 
-fn value<const MOST: usize>(size: Option<Size<MOST>>) -> Option<usize> {
+fn value<const MAX: usize>(size: Option<Size<MAX>>) -> Option<usize> {
     size.map(|size| size.0)
 }
 
-/// A number of bytes from 1 to `MOST`: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`.
+/// A number of bytes from 1 to `MAX`: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Size<const MOST: usize>(usize);
+struct Size<const MAX: usize>(usize);
 
-/// A whole number from `LEAST` to `MOST`.
+/// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Count<const LEAST: usize, const MOST: usize>(usize);
+struct Count<const MIN: usize, const MAX: usize>(usize);
 
 /// A duration, as a graph writes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +276,7 @@ enum Written {
     Other(serde_json::Value),
 }
 
-impl<'de, const MOST: usize> Deserialize<'de> for Size<MOST> {
+impl<'de, const MAX: usize> Deserialize<'de> for Size<MAX> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let bytes = match Written::deserialize(input)? {
             Written::Whole(bytes) => Some(bytes),
@@ -284,26 +284,26 @@ impl<'de, const MOST: usize> Deserialize<'de> for Size<MOST> {
             Written::Other(_) => None,
         };
         let fits = bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        match fits.filter(|bytes| (1..=MOST).contains(bytes)) {
+        match fits.filter(|bytes| (1..=MAX).contains(bytes)) {
             Some(bytes) => Ok(Self(bytes)),
             None => Err(D::Error::custom(format!(
                 "expected a number of bytes of at most {}, such as 65536, \"64KiB\" or \"16MiB\"",
-                Bytes(MOST)
+                Bytes(MAX)
             ))),
         }
     }
 }
 
-impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Count<LEAST, MOST> {
+impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Count<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let count = match Written::deserialize(input)? {
             Written::Whole(count) => usize::try_from(count).ok(),
             Written::Text(_) | Written::Other(_) => None,
         };
-        match count.filter(|count| (LEAST..=MOST).contains(count)) {
+        match count.filter(|count| (MIN..=MAX).contains(count)) {
             Some(count) => Ok(Self(count)),
             None => Err(D::Error::custom(format!(
-                "expected a whole number from {LEAST} to {MOST}"
+                "expected a whole number from {MIN} to {MAX}"
             ))),
         }
     }
@@ -327,7 +327,7 @@ impl<'de> Deserialize<'de> for Time {
         };
         let ms = graph::duration(&text).map_err(D::Error::custom)?;
         match Duration::from_millis(ms) {
-            time if time > Duration::ZERO && time <= MOST_TIME => Ok(Self(time)),
+            time if time > Duration::ZERO && time <= MAX_TIME => Ok(Self(time)),
             _ => Err(D::Error::custom(format!(
                 "expected a duration of at least 1ms and at most 24h, got {text:?}"
             ))),
@@ -347,13 +347,13 @@ impl<'de> Deserialize<'de> for Fuel {
     }
 }
 
-impl<const MOST: usize> fmt::Display for Size<MOST> {
+impl<const MAX: usize> fmt::Display for Size<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Bytes(self.0).fmt(f)
     }
 }
 
-impl<const LEAST: usize, const MOST: usize> fmt::Display for Count<LEAST, MOST> {
+impl<const MIN: usize, const MAX: usize> fmt::Display for Count<MIN, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

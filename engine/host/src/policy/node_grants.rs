@@ -16,14 +16,14 @@ pub(crate) struct NodeGrants {
     pub(super) env: BTreeSet<String>,
     /// The names of secrets.
     pub(super) secrets: BTreeSet<String>,
-    dirs: Vec<DirLeft>,
+    dirs: Vec<AllowedDir>,
     pub(super) clock: bool,
     pub(super) random: bool,
 }
 
 /// A folder that is left, by where the guest has it.
 #[derive(Clone, Debug)]
-struct DirLeft {
+struct AllowedDir {
     at: String,
     write: bool,
 }
@@ -56,50 +56,50 @@ impl NodeGrants {
                 format!("`grants` is an object with {KEYS}; `{{}}` leaves nothing"),
             ));
         };
-        let mut left = Self::default();
+        let mut allowed = Self::default();
         let mut problems = Vec::new();
         for (key, value) in keys {
             let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
             let problems = &mut problems;
             match key.as_str() {
-                "http" => left.http = list(&pointer, value, problems),
-                "env" => left.env = list(&pointer, value, problems).into_iter().collect(),
+                "http" => allowed.http = list(&pointer, value, problems),
+                "env" => allowed.env = list(&pointer, value, problems).into_iter().collect(),
                 "secrets" => {
                     let names: Vec<SecretName> = list(&pointer, value, problems);
-                    left.secrets = names.into_iter().map(|SecretName(name)| name).collect();
+                    allowed.secrets = names.into_iter().map(|SecretName(name)| name).collect();
                 }
-                "dirs" => left.dirs = dirs(&pointer, value, problems),
-                "clock" => left.clock = one(&pointer, value, problems).unwrap_or_default(),
-                "random" => left.random = one(&pointer, value, problems).unwrap_or_default(),
+                "dirs" => allowed.dirs = dirs(&pointer, value, problems),
+                "clock" => allowed.clock = one(&pointer, value, problems).unwrap_or_default(),
+                "random" => allowed.random = one(&pointer, value, problems).unwrap_or_default(),
                 _ => problems.push((pointer, format!("`grants` has no `{key}`: it may have {KEYS}"))),
             }
         }
         match problems.is_empty() {
-            true => Ok(left),
+            true => Ok(allowed),
             false => Err(problems),
         }
     }
 
     /// Whether a folder is left, and then whether it may be written to, if the plugin may.
-    pub(super) fn leaves_dir(&self, at: &str) -> Option<bool> {
-        let mut left = self.dirs.iter().filter(|dir| dir.at == at).peekable();
-        left.peek()?;
-        Some(left.any(|dir| dir.write))
+    pub(super) fn allows_dir(&self, at: &str) -> Option<bool> {
+        let mut allowed = self.dirs.iter().filter(|dir| dir.at == at).peekable();
+        allowed.peek()?;
+        Some(allowed.any(|dir| dir.write))
     }
 }
 
-fn dirs(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Vec<DirLeft> {
+fn dirs(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Vec<AllowedDir> {
     each(pointer, value, problems, |value| match value {
         Value::String(at) => {
             let GuestPath(at) = GuestPath::try_from(at)?;
-            Ok(DirLeft { at, write: true })
+            Ok(AllowedDir { at, write: true })
         }
         value => {
             let DirEntry {
                 at: GuestPath(at),
                 write,
             } = read(value)?;
-            Ok(DirLeft { at, write })
+            Ok(AllowedDir { at, write })
         }
     })
 }
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn a_folder_is_left_as_it_is_or_read_only() {
-        let left = NodeGrants::read(r#"{"dirs": ["/a/", {"at": "/b"}]}"#).unwrap();
+        let allowed = NodeGrants::read(r#"{"dirs": ["/a/", {"at": "/b"}]}"#).unwrap();
         assert_eq!(
-            ["/a", "/b", "/c"].map(|at| left.leaves_dir(at)),
+            ["/a", "/b", "/c"].map(|at| allowed.allows_dir(at)),
             [Some(true), Some(false), None]
         );
     }

@@ -9,7 +9,7 @@ use serde::{
 };
 
 /// How many digests an entry may list.
-const MOST: usize = 100;
+const MAX: usize = 100;
 
 /// The digests that an entry lists; none where it is for every component of its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +46,8 @@ impl<'de> Deserialize<'de> for Pins {
                 let mut digests = Vec::new();
                 while let Some(text) = list.next_element::<String>()? {
                     digests.push(digest(&text).map_err(A::Error::custom)?);
-                    if digests.len() > MOST {
-                        return Err(A::Error::custom(format!("an entry may list {MOST} digests")));
+                    if digests.len() > MAX {
+                        return Err(A::Error::custom(format!("an entry may list {MAX} digests")));
                     }
                 }
                 match digests.is_empty() {

@@ -43,10 +43,10 @@ impl Protected {
 }
 
 /// Everything that no granted folder may overlap, with its places looked up.
-pub(super) struct Guard(Vec<(Protected, Places)>);
+pub(super) struct ProtectedPaths(Vec<(Protected, PathIdentity)>);
 
 /// Where something is: as it is named, as it is with links resolved, and what is there.
-struct Places {
+struct PathIdentity {
     paths: [PathBuf; 2],
     /// The file or folder itself, then every folder that it is in. Empty where the system does not say.
     ids: Vec<Id>,
@@ -54,25 +54,26 @@ struct Places {
 
 type Id = (u64, u64);
 
-impl Guard {
+impl ProtectedPaths {
     /// Looks the places up. It blocks on the file system.
     pub(super) fn new(protected: impl IntoIterator<Item = Protected>) -> Self {
-        let places = |protected: Protected| {
-            let places = Places::of(&protected.path);
-            (protected, places)
+        let identity = |protected: Protected| {
+            let identity = PathIdentity::of(&protected.path);
+            (protected, identity)
         };
-        Self(protected.into_iter().map(places).collect())
+        Self(protected.into_iter().map(identity).collect())
     }
 
     /// Checks that the granted folders overlap none of it. It blocks on the file system.
     pub(super) fn check(&self, dirs: &[DirGrant]) -> Result<(), String> {
         for dir in dirs {
-            let granted = Places::of(&dir.path);
+            let granted = PathIdentity::of(&dir.path);
             let concerned = |protected: &Protected| dir.write || !protected.may_be_read;
             let mut all = self.0.iter();
-            let overlap = all.find(|(protected, places)| concerned(protected) && granted.overlaps(places));
-            if let Some((Protected { what, path, .. }, places)) = overlap {
-                let relation = match granted.contains(places) {
+            let overlap =
+                all.find(|(protected, identity)| concerned(protected) && granted.overlaps(identity));
+            if let Some((Protected { what, path, .. }, identity)) = overlap {
+                let relation = match granted.contains(identity) {
                     true => "contains",
                     false => "is in",
                 };
@@ -88,7 +89,7 @@ impl Guard {
     }
 }
 
-impl Places {
+impl PathIdentity {
     fn of(path: &Path) -> Self {
         let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let resolved = resolve(&named);
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     fn refusal(granted: &Path, protected: &Path) -> Option<String> {
-        let guard = Guard::new([Protected::new("the store", protected)]);
+        let guard = ProtectedPaths::new([Protected::new("the store", protected)]);
         let dir = DirGrant {
             path: granted.to_owned(),
             at: "/data".to_owned(),

@@ -12,7 +12,7 @@ use super::{
     node_grants::NodeGrants,
     pins::Pins,
 };
-use crate::shares::Shares;
+use crate::fair_pool::PluginUsage;
 
 /// What holds for the plugins of one name, while the host runs.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub(crate) struct Rules {
     /// What one of their calls may use up.
     pub(crate) limits: Arc<CallLimits>,
     /// What the policy says of that.
-    pub(super) said: Limits,
+    pub(super) policy_limits: Limits,
     /// How many of their calls may still begin, where that is limited.
-    pub(super) places: Option<Semaphore>,
+    pub(super) concurrency: Option<Semaphore>,
     /// What they hold of everything that plugins share.
-    pub(crate) shares: Arc<Shares>,
+    pub(crate) usage: Arc<PluginUsage>,
     /// The components that the policy grants this to.
     pub(super) pins: Pins,
     /// What holds for the other components of this name, where the policy lists some: the limits alone.
@@ -42,16 +42,16 @@ impl Rules {
             plugin,
             grants: Grants::default(),
             limits,
-            said: Limits::default(),
-            places: None,
-            shares: Arc::default(),
+            policy_limits: Limits::default(),
+            concurrency: None,
+            usage: Arc::default(),
             pins: Pins::default(),
             others: None,
         })
     }
 
     /// What holds for one component of this name.
-    pub(crate) fn of_component(self: &Arc<Self>, digest: &Digest) -> Arc<Self> {
+    pub(crate) fn for_component(self: &Arc<Self>, digest: &Digest) -> Arc<Self> {
         match &self.others {
             Some(others) if !self.pins.allow(digest) => others.clone(),
             _ => self.clone(),
@@ -73,21 +73,21 @@ impl Rules {
             }),
             false if self.is_granted() && !replace_granted => Err(RegisterError::Granted {
                 name,
-                grants: self.lines(),
+                grants: self.grant_lines(),
             }),
             _ => Ok(()),
         }
     }
 
     /// What holds for the calls of a node that leaves only some of the grants.
-    pub(crate) fn narrowed(&self, to: &NodeGrants) -> Arc<Self> {
+    pub(crate) fn narrowed_to(&self, to: &NodeGrants) -> Arc<Self> {
         Arc::new(Self {
             plugin: self.plugin.clone(),
-            grants: self.grants.narrowed(to),
+            grants: self.grants.narrowed_to(to),
             limits: self.limits.clone(),
-            said: self.said.clone(),
-            places: None,
-            shares: self.shares.clone(),
+            policy_limits: self.policy_limits.clone(),
+            concurrency: None,
+            usage: self.usage.clone(),
             pins: Pins::default(),
             others: None,
         })
@@ -99,19 +99,24 @@ impl Rules {
     }
 
     /// What is granted, a line for each grant.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub(crate) fn grant_lines(&self) -> Vec<String> {
         self.grants.lines()
     }
 
     /// What the policy limits, a line for each limit.
-    pub(crate) fn limited(&self) -> Vec<String> {
-        self.said.lines()
+    pub(crate) fn limit_lines(&self) -> Vec<String> {
+        self.policy_limits.lines()
     }
 
     /// Waits until one more call may begin, in the order of arrival. The call's place is free again
     /// when what is returned is dropped.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let places = self.places.as_ref()?;
-        Some(places.acquire().await.expect("these places are never closed"))
+    pub(crate) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
+        let concurrency = self.concurrency.as_ref()?;
+        Some(
+            concurrency
+                .acquire()
+                .await
+                .expect("these places are never closed"),
+        )
     }
 }

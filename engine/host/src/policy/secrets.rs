@@ -23,10 +23,10 @@ const CLOSES: char = '}';
 const NAME_LEN: usize = 64;
 
 /// A shorter value would be found by chance where answers are looked through for it.
-const LEAST_LEN: usize = 8;
+const MIN_LEN: usize = 8;
 
 /// The longest value, in bytes.
-const MOST_LEN: usize = 16 << 10;
+const MAX_LEN: usize = 16 << 10;
 
 /// Names, each with where the value comes from and where it may go.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,8 +94,8 @@ impl Entry {
         let value = text.strip_suffix('\n').unwrap_or(&text);
         let value = value.strip_suffix('\r').unwrap_or(value);
         match value.len() {
-            len if len < LEAST_LEN => Err(format!("its value is shorter than {LEAST_LEN} characters")),
-            len if len > MOST_LEN => Err(format!("its value is longer than {} KiB", MOST_LEN >> 10)),
+            len if len < MIN_LEN => Err(format!("its value is shorter than {MIN_LEN} characters")),
+            len if len > MAX_LEN => Err(format!("its value is longer than {} KiB", MAX_LEN >> 10)),
             _ if HeaderValue::from_str(value).is_err() => {
                 Err("its value has a character that no header can have, as a newline within it".to_owned())
             }
@@ -117,7 +117,7 @@ fn read_file(file: &Path) -> io::Result<String> {
         );
     }
     let mut text = String::new();
-    let most = MOST_LEN as u64 + 2;
+    let most = MAX_LEN as u64 + 2;
     File::open(file)?.take(most).read_to_string(&mut text)?;
     Ok(text)
 }
@@ -164,7 +164,7 @@ impl fmt::Display for Secret {
 }
 
 /// Whether a header names a secret.
-pub(crate) fn names_one(header: &[u8]) -> bool {
+pub(crate) fn refers_to_one(header: &[u8]) -> bool {
     header.windows(OPENS.len()).any(|part| part == OPENS.as_bytes())
 }
 
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(put("${secret.other}").unwrap_err(), "no other");
         assert!(put("${secret.key").unwrap_err().contains("no `}` behind it"));
         assert!(put("${secret.a b}").unwrap_err().contains("no name of a secret"));
-        assert!(names_one(b"a ${secret.x}") && !names_one(b"${secrets}"));
+        assert!(refers_to_one(b"a ${secret.x}") && !refers_to_one(b"${secrets}"));
     }
 
     #[test]

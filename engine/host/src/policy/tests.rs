@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{document::MOST_BYTES, *};
+use super::{document::MAX_BYTES, *};
 use crate::settings::HostSettings;
 
 fn limits(text: &str) -> Limits {
@@ -22,10 +22,10 @@ fn a_policy_is_read_from_yaml_and_from_json() {
         let own = HostSettings::default().call_limits();
         let rules: Vec<_> = Policy::parse(text).unwrap().rules(&own, &[]).unwrap();
         assert_eq!(
-            (&*rules[0].plugin, rules[0].limited()),
+            (&*rules[0].plugin, rules[0].limit_lines()),
             ("a", vec!["at_once: 4".to_owned()])
         );
-        assert_eq!(rules[0].lines(), ["http: https://api.example.org"]);
+        assert_eq!(rules[0].grant_lines(), ["http: https://api.example.org"]);
         assert!(rules[0].is_granted() && !rules[1].is_granted());
     }
 }
@@ -70,7 +70,7 @@ fn what_is_not_known_is_refused_with_its_place() {
         let refusal = refusal(text);
         assert!(refusal.starts_with(expected), "{text:?}: {refusal}");
     }
-    assert!(refusal(&" ".repeat(MOST_BYTES + 1)).contains("1 MiB"));
+    assert!(refusal(&" ".repeat(MAX_BYTES + 1)).contains("1 MiB"));
 }
 
 #[test]
@@ -82,14 +82,16 @@ fn the_policy_sets_and_a_node_only_narrows() {
         "128 MiB (memory, set by the policy)"
     );
     assert_eq!(plugin.log.bytes("log"), "256 KiB (log, the server's default)");
-    let node = plugin.narrowed(&limits(
+    let node = plugin.narrowed_to(&limits(
         r#"{"memory": "256MiB", "time": "5s", "fuel": 100, "log": "1KiB"}"#,
     ));
     assert_eq!(node.memory.bytes("memory"), "128 MiB (memory, set by the policy)");
     assert_eq!(node.time.span(), "5 s (time, set by the node)");
     assert_eq!(node.fuel.unwrap().fuel(), "100 (fuel, set by the node)");
     assert_eq!(node.log.bytes("log"), "1 KiB (log, set by the node)");
-    assert_eq!(own.narrowed(&limits(r#"{"fuel": 7}"#)).fuel.unwrap().value, 7);
-    let timeout = node.time.narrow(Some(Duration::from_secs(1)), By::Timeout);
+    assert_eq!(own.narrowed_to(&limits(r#"{"fuel": 7}"#)).fuel.unwrap().value, 7);
+    let timeout = node
+        .time
+        .narrow(Some(Duration::from_secs(1)), LimitSource::Timeout);
     assert_eq!(timeout.span(), "1 s (the node's timeout)");
 }

@@ -38,7 +38,7 @@ impl Registry {
 
     /// What the policy says of this name.
     pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
-        self.now().rules_of(name)
+        self.snapshot().rules_for(name)
     }
 
     /// Whether the component may be registered under this name: see [`Rules::admit`]. One that is registered under it
@@ -49,53 +49,53 @@ impl Registry {
         digest: &Digest,
         replace_granted: bool,
     ) -> Result<(), RegisterError> {
-        self.now().admit(name, digest, replace_granted)
+        self.snapshot().admit(name, digest, replace_granted)
     }
 
     /// Changes what holds for the plugins of one name: for every call that begins from here on.
     pub(crate) fn set_rules(&self, name: &Arc<str>, rules: Option<Arc<Rules>>) {
         let _writing = lock(&self.writing);
-        let mut next = (*self.now()).clone();
+        let mut next = (*self.snapshot()).clone();
         let all = Arc::make_mut(&mut next.rules);
         match rules {
             Some(rules) => all.insert(name.clone(), rules),
             None => all.remove(name),
         };
-        let rules = next.rules_of(name);
+        let rules = next.rules_for(name);
         let of_name = next
             .by_digest
             .values_mut()
             .filter(|plugin| plugin.info.name == *name);
         for plugin in of_name {
-            let rules = rules.of_component(&plugin.info.digest);
-            *plugin = Arc::new((**plugin).clone().ruled(rules));
+            let rules = rules.for_component(&plugin.info.digest);
+            *plugin = Arc::new((**plugin).clone().with_rules(rules));
         }
         for plugin in next.by_name.get_mut(name).into_iter().flatten() {
-            if let Some(ruled) = next.by_digest.get(&plugin.info.digest) {
-                *plugin = ruled.clone();
+            if let Some(with_rules) = next.by_digest.get(&plugin.info.digest) {
+                *plugin = with_rules.clone();
             }
         }
-        next.list_functions();
-        self.show(next);
+        next.index_functions();
+        self.publish(next);
     }
 
     /// Whether the function's plugin is granted anything, by the name that it is registered under.
     pub(crate) fn is_granted(&self, function: &FunctionRef) -> bool {
-        let now = self.now();
-        if now.rules.is_empty() {
+        let current = self.snapshot();
+        if current.rules.is_empty() {
             return false;
         }
-        match now.by_digest(&function.digest) {
+        match current.by_digest(&function.digest) {
             Some(plugin) => plugin.rules.is_granted(),
             None => {
-                let rules = now.rules_of(&function.plugin);
-                rules.of_component(&function.digest).is_granted()
+                let rules = current.rules_for(&function.plugin);
+                rules.for_component(&function.digest).is_granted()
             }
         }
     }
 
     /// The plugins as they are at this moment.
-    pub(crate) fn now(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -111,67 +111,65 @@ impl Registry {
         replace_granted: bool,
     ) -> Result<Arc<PluginInfo>, RegisterError> {
         let _writing = lock(&self.writing);
-        let now = self.now();
+        let current = self.snapshot();
         if !plugin.hidden {
             // The policy may have changed while the plugin was compiled.
-            now.admit(&plugin.info.name, &plugin.info.digest, replace_granted)?;
+            current.admit(&plugin.info.name, &plugin.info.digest, replace_granted)?;
         }
-        match now.by_digest.get(&plugin.info.digest) {
+        match current.by_digest.get(&plugin.info.digest) {
             Some(known) if plugin.hidden || !known.hidden => Ok(known.info.clone()),
-            _ if renumbered && now.has_version(&plugin.info) => self.put(&now, plugin.renumbered()),
-            _ => self.put(&now, plugin),
+            _ if renumbered && current.has_version(&plugin.info) => {
+                self.insert(&current, plugin.with_build_metadata())
+            }
+            _ => self.insert(&current, plugin),
         }
     }
 
     /// What a plugin would be made known as, or why it would not.
-    pub(crate) fn would_add(
-        &self,
-        plugin: Plugin,
-        renumbered: bool,
-    ) -> Result<Arc<PluginInfo>, RegisterError> {
-        let now = self.now();
-        let plugin = match renumbered && now.has_version(&plugin.info) {
-            true => plugin.renumbered(),
+    pub(crate) fn preview(&self, plugin: Plugin, renumbered: bool) -> Result<Arc<PluginInfo>, RegisterError> {
+        let current = self.snapshot();
+        let plugin = match renumbered && current.has_version(&plugin.info) {
+            true => plugin.with_build_metadata(),
             false => plugin,
         };
         let info = plugin.info.clone();
-        now.with(Arc::new(plugin))?;
+        current.with(Arc::new(plugin))?;
         Ok(info)
     }
 
     /// What is shown with this digest, if it is shown under this name.
-    pub(crate) fn shown(
+    pub(crate) fn visible(
         &self,
         digest: &Digest,
         identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
     ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
-        let now = self.now();
-        let known = now.by_digest.get(digest).filter(|known| !known.hidden)?;
-        Some(identity().and_then(|(name, version)| known.is_named(&name, &version)))
+        let current = self.snapshot();
+        let known = current.by_digest.get(digest).filter(|known| !known.hidden)?;
+        Some(identity().and_then(|(name, version)| known.check_name(&name, &version)))
     }
 
     /// Takes a plugin out. Answers whether it was there.
     pub(crate) fn remove(&self, digest: &Digest) -> bool {
         let _writing = lock(&self.writing);
-        let now = self.now();
-        let Some(plugin) = now.by_digest.get(digest) else {
+        let current = self.snapshot();
+        let Some(plugin) = current.by_digest.get(digest) else {
             return false;
         };
-        let mut next = (*now).clone();
+        let mut next = (*current).clone();
         next.by_digest.remove(digest);
         if let Some(versions) = next.by_name.get_mut(&plugin.info.name) {
             versions.retain(|version| version.info.digest != *digest);
         }
         next.by_name.retain(|_, versions| !versions.is_empty());
-        next.list_functions();
-        self.show(next);
+        next.index_functions();
+        self.publish(next);
         true
     }
 
     /// Takes up that the digest is registered again: it is shown, if it was hidden and is to be
     /// hidden no more; with `renumbered` it is the newest of its version from here on. None where the digest
     /// is not known.
-    pub(crate) fn again(
+    pub(crate) fn register_again(
         &self,
         digest: &Digest,
         hidden: bool,
@@ -179,8 +177,8 @@ impl Registry {
         identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
     ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
         let _writing = lock(&self.writing);
-        let now = self.now();
-        let known = now.by_digest.get(digest)?;
+        let current = self.snapshot();
+        let known = current.by_digest.get(digest)?;
         if hidden {
             return Some(Ok(known.info.clone()));
         }
@@ -188,30 +186,32 @@ impl Registry {
             let is_named_so = known.info.name == name;
             match known.hidden {
                 true => {
-                    let mut shown = known.shown_as(name, version);
-                    if renumbered && now.has_version(&shown.info) {
-                        shown = shown.renumbered();
+                    let mut shown = known.visible_as(name, version);
+                    if renumbered && current.has_version(&shown.info) {
+                        shown = shown.with_build_metadata();
                     }
-                    self.put(&now, shown)
+                    self.insert(&current, shown)
                 }
                 // Whoever brings back what there was before means to use that.
-                false if renumbered && is_named_so => self.put(&now, (**known).clone()),
-                false => known.is_named(&name, &version),
+                false if renumbered && is_named_so => self.insert(&current, (**known).clone()),
+                false => known.check_name(&name, &version),
             }
         }))
     }
 
-    fn put(&self, now: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
-        plugin.order = now.registered;
+    fn insert(&self, current: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
+        plugin.order = current.registered;
         // They may have changed while the plugin was compiled.
-        let rules = now.rules_of(&plugin.info.name).of_component(&plugin.info.digest);
-        let plugin = plugin.ruled(rules);
+        let rules = current
+            .rules_for(&plugin.info.name)
+            .for_component(&plugin.info.digest);
+        let plugin = plugin.with_rules(rules);
         let info = plugin.info.clone();
-        self.show(now.with(Arc::new(plugin))?);
+        self.publish(current.with(Arc::new(plugin))?);
         Ok(info)
     }
 
-    fn show(&self, next: Snapshot) {
+    fn publish(&self, next: Snapshot) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }

@@ -66,7 +66,7 @@ impl Plugin {
     }
 
     /// The same component in sight of everyone, under the name that it has from now on.
-    pub(super) fn shown_as(&self, name: Arc<str>, version: Arc<str>) -> Self {
+    pub(super) fn visible_as(&self, name: Arc<str>, version: Arc<str>) -> Self {
         Self {
             version: version_of(&version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(PluginInfo {
@@ -80,13 +80,13 @@ impl Plugin {
     }
 
     /// The same with these rules, which are of its name.
-    pub(super) fn ruled(mut self, rules: Arc<Rules>) -> Self {
+    pub(super) fn with_rules(mut self, rules: Arc<Rules>) -> Self {
         if Arc::ptr_eq(&self.rules, &rules) {
             return self;
         }
         self.info = Arc::new(PluginInfo {
-            grants: rules.lines(),
-            limits: rules.limited(),
+            grants: rules.grant_lines(),
+            limits: rules.limit_lines(),
             ..(*self.info).clone()
         });
         self.rules = rules;
@@ -94,7 +94,7 @@ impl Plugin {
     }
 
     /// The same component as a version of its own, where the version that it carries is another's.
-    pub(super) fn renumbered(mut self) -> Self {
+    pub(super) fn with_build_metadata(mut self) -> Self {
         let digest = &self.info.digest.0;
         let build = semver::BuildMetadata::new(&digest[..digest.len().min(BUILD_LEN)]);
         self.version.build = build.unwrap_or(semver::BuildMetadata::EMPTY);
@@ -120,7 +120,7 @@ impl Plugin {
     }
 
     /// A component has one name: a run is pinned to its digest, and its errors must name it.
-    pub(super) fn is_named(&self, name: &str, version: &str) -> Result<Arc<PluginInfo>, RegisterError> {
+    pub(super) fn check_name(&self, name: &str, version: &str) -> Result<Arc<PluginInfo>, RegisterError> {
         if *self.info.name == *name && *self.info.version == *version {
             return Ok(self.info.clone());
         }

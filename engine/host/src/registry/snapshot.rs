@@ -11,7 +11,7 @@ use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError, ResolveErro
 use super::{
     description,
     plugin::Plugin,
-    uses::{Uses, Wanted},
+    uses::{Uses, VersionRequirement},
 };
 use crate::policy::{CallLimits, Rules};
 
@@ -56,11 +56,11 @@ impl Snapshot {
     ) -> Result<(), RegisterError> {
         match self.by_digest.get(digest) {
             Some(known) if !known.hidden && known.info.name == *name => Ok(()),
-            _ => self.rules_of(name).admit(digest, replace_granted),
+            _ => self.rules_for(name).admit(digest, replace_granted),
         }
     }
 
-    pub(super) fn rules_of(&self, name: &Arc<str>) -> Arc<Rules> {
+    pub(super) fn rules_for(&self, name: &Arc<str>) -> Arc<Rules> {
         let rules = self.rules.get(name).cloned();
         rules.unwrap_or_else(|| Rules::none(name.clone(), self.own.clone()))
     }
@@ -90,11 +90,11 @@ impl Snapshot {
         }
         versions.push(plugin.clone());
         versions.sort_by_key(|plugin| plugin.rank());
-        next.list_functions();
+        next.index_functions();
         Ok(next)
     }
 
-    pub(super) fn list_functions(&mut self) {
+    pub(super) fn index_functions(&mut self) {
         self.by_function = HashMap::new();
         for newest in self.by_name.values().filter_map(|versions| versions.first()) {
             for function in &newest.info.functions {
@@ -115,7 +115,7 @@ impl Snapshot {
     }
 
     /// Every plugin that is not hidden, by name and then newest first.
-    pub(crate) fn shown(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+    pub(crate) fn visible(&self) -> impl Iterator<Item = &Arc<Plugin>> {
         self.by_name.values().flatten()
     }
 
@@ -123,26 +123,26 @@ impl Snapshot {
     pub(crate) fn find(&self, uses: &str) -> Result<(&Arc<Plugin>, &FunctionInfo), ResolveError> {
         let read = Uses::parse(uses)?;
         let name = read.function;
-        let plugins: Vec<&Arc<Plugin>> = match (read.plugin, &read.wanted) {
-            (Some(plugin), Wanted::Newest) => {
+        let plugins: Vec<&Arc<Plugin>> = match (read.plugin, &read.requirement) {
+            (Some(plugin), VersionRequirement::Newest) => {
                 let versions = self.by_name.get(plugin);
                 versions
                     .and_then(|versions| versions.first())
                     .into_iter()
                     .collect()
             }
-            (None, Wanted::Newest) => self.by_function.get(name).into_iter().flatten().collect(),
-            (Some(plugin), wanted) => {
+            (None, VersionRequirement::Newest) => self.by_function.get(name).into_iter().flatten().collect(),
+            (Some(plugin), requirement) => {
                 let Some(versions) = self.by_name.get(plugin) else {
                     return Err(self.unknown(uses, name));
                 };
-                let found = newest_with(versions, name, wanted);
+                let found = newest_with(versions, name, requirement);
                 vec![found.ok_or_else(|| no_version(uses, plugin, versions))?]
             }
-            (None, wanted) => {
+            (None, requirement) => {
                 let of_each = self.by_name.values();
                 of_each
-                    .filter_map(|versions| newest_with(versions, name, wanted))
+                    .filter_map(|versions| newest_with(versions, name, requirement))
                     .collect()
             }
         };
@@ -183,8 +183,12 @@ impl Snapshot {
 }
 
 /// The newest of these that has the function and fits.
-fn newest_with<'a>(versions: &'a [Arc<Plugin>], function: &str, wanted: &Wanted) -> Option<&'a Arc<Plugin>> {
-    let has = |plugin: &&Arc<Plugin>| wanted.fits(plugin) && plugin.function(function).is_some();
+fn newest_with<'a>(
+    versions: &'a [Arc<Plugin>],
+    function: &str,
+    requirement: &VersionRequirement,
+) -> Option<&'a Arc<Plugin>> {
+    let has = |plugin: &&Arc<Plugin>| requirement.fits(plugin) && plugin.function(function).is_some();
     let newest = |a: &&Arc<Plugin>, b: &&Arc<Plugin>| {
         let by_version = a.version.cmp_precedence(&b.version);
         by_version.then(a.order.cmp(&b.order))
@@ -204,7 +208,7 @@ fn no_version(uses: &str, plugin: &str, versions: &[Arc<Plugin>]) -> ResolveErro
 }
 
 /// How many names are offered in place of one that was not found.
-const MOST_SIMILAR: usize = 3;
+const MAX_SIMILAR: usize = 3;
 /// The longest name that is compared with others, in bytes.
 const MAX_COMPARED_LEN: usize = 130;
 /// How many names of about the same length one name is compared with.
@@ -216,21 +220,21 @@ fn similar(uses: &str, names: impl Iterator<Item = (Arc<str>, Arc<str>)>) -> Vec
     if uses.len() > MAX_COMPARED_LEN {
         return Vec::new();
     }
-    let wanted = uses.rsplit_once('/').map_or(uses, |(_, function)| function);
-    let most = 1 + wanted.len() / 3;
+    let requirement = uses.rsplit_once('/').map_or(uses, |(_, function)| function);
+    let most = 1 + requirement.len() / 3;
     let mut near: Vec<_> = names
-        .filter(|(_, function)| function.len().abs_diff(wanted.len()) <= most)
+        .filter(|(_, function)| function.len().abs_diff(requirement.len()) <= most)
         .take(MAX_COMPARED)
         .filter_map(|(plugin, function)| {
             let full = format!("{plugin}/{function}");
-            let by_function = strsim::levenshtein(wanted, &function);
+            let by_function = strsim::levenshtein(requirement, &function);
             let far = strsim::levenshtein(uses, &full).min(by_function + usize::from(uses.contains('/')));
             let close = far <= 1 + uses.len() / 4 && by_function <= most;
             close.then_some((far, full))
         })
         .collect();
     near.sort();
-    near.truncate(MOST_SIMILAR);
+    near.truncate(MAX_SIMILAR);
     near.into_iter().map(|(_, name)| name).collect()
 }
 

@@ -17,12 +17,12 @@ const DIGEST_LEN: usize = 8;
 pub(super) struct Uses<'t> {
     pub(super) plugin: Option<&'t str>,
     pub(super) function: &'t str,
-    pub(super) wanted: Wanted,
+    pub(super) requirement: VersionRequirement,
 }
 
 /// Which version is wanted. A range has pre-releases only where it names one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum VersionRequirement {
     /// The newest that is no pre-release, where there is one.
     Newest,
     /// This one. Without build metadata, any build of it.
@@ -40,9 +40,9 @@ impl<'t> Uses<'t> {
             Some((name, version)) => (name, Some(version)),
             None => (uses, None),
         };
-        let wanted = match version {
-            None => Wanted::Newest,
-            Some(version) => wanted(version).map_err(|problem| ResolveError::Version {
+        let requirement = match version {
+            None => VersionRequirement::Newest,
+            Some(version) => requirement(version).map_err(|problem| ResolveError::Version {
                 uses: heddle_json::object::clip(uses, 200).to_owned(),
                 problem,
             })?,
@@ -54,17 +54,17 @@ impl<'t> Uses<'t> {
         Ok(Self {
             plugin,
             function,
-            wanted,
+            requirement,
         })
     }
 }
 
-fn wanted(text: &str) -> Result<Wanted, String> {
+fn requirement(text: &str) -> Result<VersionRequirement, String> {
     if let Some(digest) = text.strip_prefix("sha256:") {
         let digest = digest.to_ascii_lowercase();
         let is_hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
         return match is_hex && (DIGEST_LEN..=64).contains(&digest.len()) {
-            true => Ok(Wanted::Digest(digest)),
+            true => Ok(VersionRequirement::Digest(digest)),
             false => Err(format!(
                 "behind `sha256:` stand the first {DIGEST_LEN} to 64 hexadecimal digits of the component's digest"
             )),
@@ -76,7 +76,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
         ));
     }
     if let Ok(version) = Version::parse(text) {
-        return Ok(Wanted::Exactly(version));
+        return Ok(VersionRequirement::Exactly(version));
     }
     // `1.2` is any 1.2 here, as it reads; Cargo would take it for `^1.2`.
     let begins = text.bytes().next().is_some_and(|first| first.is_ascii_digit());
@@ -84,7 +84,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
         true => VersionReq::parse(&format!("~{text}")),
         false => VersionReq::parse(text),
     };
-    range.map(Wanted::Range).map_err(|error| {
+    range.map(VersionRequirement::Range).map_err(|error| {
         format!(
             "`{}` is no version, as in 1.2.0, no range, as in ^1.2, and no digest, as in sha256:2c26b46b… ({error})",
             heddle_json::object::clip(text, 100)
@@ -92,7 +92,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
     })
 }
 
-impl Wanted {
+impl VersionRequirement {
     /// Whether this version of a plugin will do.
     pub(super) fn fits(&self, plugin: &Plugin) -> bool {
         match self {
@@ -121,26 +121,35 @@ mod tests {
     fn a_name_is_read_from_left_to_right() {
         let uses = read("starter/count-words@^1.2");
         assert_eq!((uses.plugin, uses.function), (Some("starter"), "count-words"));
-        assert_eq!(uses.wanted, Wanted::Range(VersionReq::parse("^1.2").unwrap()));
+        assert_eq!(
+            uses.requirement,
+            VersionRequirement::Range(VersionReq::parse("^1.2").unwrap())
+        );
         let uses = read("analyze");
         assert_eq!(
-            (uses.plugin, uses.function, uses.wanted),
-            (None, "analyze", Wanted::Newest)
+            (uses.plugin, uses.function, uses.requirement),
+            (None, "analyze", VersionRequirement::Newest)
         );
         let uses = read("shop/orders.list@sha256:2C26B46B");
         assert_eq!(uses.function, "orders.list");
-        assert_eq!(uses.wanted, Wanted::Digest("2c26b46b".to_owned()));
+        assert_eq!(
+            uses.requirement,
+            VersionRequirement::Digest("2c26b46b".to_owned())
+        );
     }
 
     #[test]
     fn a_whole_version_is_meant_exactly_and_a_part_is_what_it_begins_with() {
-        assert_eq!(read("a@1.2.3").wanted, Wanted::Exactly(Version::new(1, 2, 3)));
-        let Wanted::Range(range) = read("a@1.2").wanted else {
+        assert_eq!(
+            read("a@1.2.3").requirement,
+            VersionRequirement::Exactly(Version::new(1, 2, 3))
+        );
+        let VersionRequirement::Range(range) = read("a@1.2").requirement else {
             panic!("it is a range")
         };
         let matches = |version: &str| range.matches(&version.parse().unwrap());
         assert!(matches("1.2.9") && !matches("1.3.0") && !matches("1.2.0-rc.1"));
-        let Wanted::Range(range) = read("a@>=1, <3").wanted else {
+        let VersionRequirement::Range(range) = read("a@>=1, <3").requirement else {
             panic!("it is a range")
         };
         assert!(range.matches(&Version::new(2, 9, 0)) && !range.matches(&Version::new(3, 0, 0)));

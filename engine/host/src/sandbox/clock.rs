@@ -21,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A monotonic clock that only its guest moves.
 #[derive(Clone, Default)]
-pub(crate) struct Ticks(Arc<Mutex<State>>);
+pub(crate) struct VirtualClock(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -30,7 +30,7 @@ struct State {
     waiting: Vec<u64>,
 }
 
-impl Ticks {
+impl VirtualClock {
     /// The time of the clock in nanoseconds. Does not count as a reading.
     pub(crate) fn peek(&self) -> u64 {
         lock(&self.0).now
@@ -53,13 +53,13 @@ impl Ticks {
 
 /// A time that a guest may wait for.
 pub(crate) struct Timer {
-    clock: Ticks,
+    clock: VirtualClock,
     due: u64,
 }
 
 /// One sleep under way: it is taken off the clock's list however it ends.
 struct Sleeping<'a> {
-    clock: &'a Ticks,
+    clock: &'a VirtualClock,
     due: u64,
 }
 
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn timer(clock: &Ticks, due_ms: u64) -> Timer {
+    fn timer(clock: &VirtualClock, due_ms: u64) -> Timer {
         Timer {
             clock: clock.clone(),
             due: due_ms * 1_000_000,
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sleep_moves_the_clock_to_its_end() {
-        let clock = Ticks::default();
+        let clock = VirtualClock::default();
         timer(&clock, 7).ready().await;
         assert_eq!(clock.read(), 7_001_000);
         timer(&clock, 7).ready().await;
@@ -139,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn of_two_timers_the_earlier_is_first_in_either_order() {
         for (first, second) in [(10, 11), (11, 10)] {
-            let clock = Ticks::default();
+            let clock = VirtualClock::default();
             let (mut a, mut b) = (timer(&clock, first), timer(&clock, second));
             let winner = match select(a.ready(), b.ready()).await {
                 Either::Left(_) => first,

@@ -17,7 +17,7 @@ use crate::{
 
 /// A call's place: when it must end, how deep it is nested, and what makes it repeatable.
 #[derive(Clone)]
-pub(crate) struct Frame {
+pub(crate) struct CallContext {
     /// The same for all calls that one call leads to.
     pub(crate) deadline: Instant,
     /// What the deadline comes from.
@@ -25,7 +25,7 @@ pub(crate) struct Frame {
     /// What its instance may use up.
     pub(crate) limits: Arc<CallLimits>,
     /// Which functions it is nested in.
-    pub(crate) chain: Arc<Link>,
+    pub(crate) chain: Arc<ChainLink>,
     /// 1 for the outermost call.
     pub(crate) depth: usize,
     /// What an ungranted clock shows.
@@ -42,18 +42,18 @@ pub(crate) struct Frame {
     /// What the outermost call and its tools have of the memory of all calls.
     pub(crate) memory: Arc<ChainMemory>,
     /// What to wait for before something outside is done.
-    pub(crate) ground: Arc<Ground>,
+    pub(crate) durability: Arc<Durability>,
 }
 
 /// What a call follows from, and whether that is known to be durable.
-pub(crate) struct Ground {
+pub(crate) struct Durability {
     durable: Arc<dyn Durable>,
     is_durable: OnceCell<bool>,
 }
 
-impl Ground {
+impl Durability {
     /// What is to be waited for first.
-    pub(crate) fn open(durable: Arc<dyn Durable>) -> Arc<Self> {
+    pub(crate) fn pending(durable: Arc<dyn Durable>) -> Arc<Self> {
         Arc::new(Self {
             durable,
             is_durable: OnceCell::new(),
@@ -61,7 +61,7 @@ impl Ground {
     }
 
     /// What was waited for, or where there is nothing to wait for.
-    pub(crate) fn firm(durable: Arc<dyn Durable>) -> Arc<Self> {
+    pub(crate) fn durable(durable: Arc<dyn Durable>) -> Arc<Self> {
         Arc::new(Self {
             durable,
             is_durable: OnceCell::new_with(Some(true)),
@@ -69,25 +69,25 @@ impl Ground {
     }
 
     /// Waits, once for all calls that one call leads to. False where it will never be durable.
-    pub(crate) async fn settle(&self) -> bool {
+    pub(crate) async fn wait(&self) -> bool {
         *self.is_durable.get_or_init(|| self.durable.wait()).await
     }
 
     /// Whether it is known that it will never be durable.
-    pub(crate) fn is_lost(&self) -> bool {
+    pub(crate) fn is_failed(&self) -> bool {
         self.is_durable.get() == Some(&false)
     }
 }
 
 /// A function in a chain of nested calls.
-pub(crate) struct Link {
+pub(crate) struct ChainLink {
     pub(crate) plugin: Arc<str>,
     pub(crate) function: Arc<str>,
     /// The one that called it.
     pub(crate) caller: Option<Arc<Self>>,
 }
 
-impl Link {
+impl ChainLink {
     /// It and all that it is nested in, from the inside.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |link| link.caller.as_deref())
@@ -104,7 +104,7 @@ impl Link {
     }
 }
 
-impl Frame {
+impl CallContext {
     /// The place of the next call that this one makes.
     pub(crate) fn nested(&mut self) -> Self {
         self.called += 1;
@@ -116,7 +116,7 @@ impl Frame {
             chain: self.chain.clone(),
             output: self.output.clone(),
             memory: self.memory.clone(),
-            ground: self.ground.clone(),
+            durability: self.durability.clone(),
             ..*self
         }
     }

@@ -8,7 +8,7 @@ mod clock;
 mod context;
 mod limiter;
 mod random;
-mod world;
+mod wasi_state;
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,12 +27,12 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use self::{
     clock::READING_NS,
-    context::{Frame, Ground, Link},
-    world::{NO_SOCKETS, OpenFile, Opened, Used},
+    context::{CallContext, ChainLink, Durability},
+    wasi_state::{NO_SOCKETS, OpenFile, OpenedPath, UsedGrants},
 };
-use self::{clock::Ticks, random::Random, world::World};
+use self::{clock::VirtualClock, random::Random, wasi_state::WasiState};
 use crate::{
-    error::{Exceeded, HANDLES, NoMemory, NotDurable, TimeOver},
+    error::{HANDLES, LimitExceeded, NoMemory, NotDurable, TimeOver},
     memory::{Charge, Memory},
     outgoing::{Call, Outgoing},
     output::{Lines, LogStream, Stream},
@@ -47,20 +47,20 @@ pub(crate) trait ToolCaller: Send + Sync {
         self: Arc<Self>,
         name: String,
         input: String,
-        frame: Frame,
+        context: CallContext,
     ) -> BoxFuture<'static, Result<Json, Failure>>;
 }
 
 /// The data of a store: everything that one instance has.
 pub(crate) struct Sandbox {
     pub(crate) resources: Arc<Resources>,
-    pub(crate) frame: Frame,
+    pub(crate) context: CallContext,
     pub(crate) memory: Memory,
     pub(crate) lines: Arc<Mutex<Lines>>,
-    pub(crate) clock: Ticks,
+    pub(crate) clock: VirtualClock,
     pub(crate) table: ResourceTable,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) world: World,
+    pub(crate) wasi_state: WasiState,
     tools: Arc<dyn ToolCaller>,
     random: Option<Random>,
     wasi: Option<WasiCtx>,
@@ -68,7 +68,7 @@ pub(crate) struct Sandbox {
 }
 
 /// What a guest may hand over at once however small its results must be: its description, a log line.
-const LEAST_AT_ONCE: usize = 1 << 20;
+const MIN_AT_ONCE: usize = 1 << 20;
 
 /// What it may hand over beyond a result of the largest size, so that a result a little above
 /// that is refused with its size.
@@ -82,24 +82,24 @@ impl Sandbox {
         tools: Arc<dyn ToolCaller>,
         resources: Arc<Resources>,
         rules: &Arc<Rules>,
-        frame: Frame,
+        context: CallContext,
     ) -> Store<Self> {
-        let (deadline, limits) = (frame.deadline, frame.limits.clone());
-        let lines = Arc::new(Mutex::new(Lines::new(frame.output.clone())));
-        let memory = Memory::new(&limits, frame.memory.clone());
+        let (deadline, limits) = (context.deadline, context.limits.clone());
+        let lines = Arc::new(Mutex::new(Lines::new(context.output.clone())));
+        let memory = Memory::new(&limits, context.memory.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let mut store = Store::new(
             engine,
             Self {
                 resources,
-                frame,
+                context,
                 memory,
                 lines,
-                clock: Ticks::default(),
+                clock: VirtualClock::default(),
                 table,
                 rules: rules.clone(),
-                world: World::new(),
+                wasi_state: WasiState::new(),
                 tools,
                 random: None,
                 wasi: None,
@@ -108,7 +108,7 @@ impl Sandbox {
         );
         store.limiter_async(|sandbox| sandbox);
         store.set_max_component_handles(HANDLES);
-        store.set_hostcall_fuel(limits.result.value.max(LEAST_AT_ONCE) + AT_ONCE_SLACK);
+        store.set_hostcall_fuel(limits.result.value.max(MIN_AT_ONCE) + AT_ONCE_SLACK);
         if let Some(fuel) = limits.fuel {
             let set = store.set_fuel(fuel.value);
             set.expect("a call with a fuel limit runs on the metered machine");
@@ -134,13 +134,13 @@ impl Sandbox {
     }
 
     pub(crate) fn random(&mut self) -> &mut Random {
-        self.random.get_or_insert_with(|| Random::new(&self.frame.seed))
+        self.random.get_or_insert_with(|| Random::new(&self.context.seed))
     }
 
     /// The guest's HTTP requests, and its table of resources.
     pub(crate) fn outgoing(&mut self) -> (&mut Outgoing, &mut ResourceTable) {
         let Self {
-            frame,
+            context,
             resources,
             rules,
             outgoing,
@@ -151,9 +151,9 @@ impl Sandbox {
             Outgoing::new(Call {
                 resources: resources.clone(),
                 rules: rules.clone(),
-                limits: frame.limits.clone(),
-                output: frame.output.clone(),
-                key: frame.is_keyed.then(|| frame.seed.clone()),
+                limits: context.limits.clone(),
+                output: context.output.clone(),
+                key: context.is_keyed.then(|| context.seed.clone()),
             })
         });
         (outgoing, table)
@@ -170,16 +170,20 @@ impl Sandbox {
     ) -> wasmtime::Result<Result<String, Failure>> {
         // The host holds the input for as long as the tool runs.
         let _charge = self.charge(name.len() + input.len()).await?;
-        let frame = self.frame.nested();
-        let (deadline, ground, output) = (frame.deadline, frame.ground.clone(), frame.output.clone());
-        match self.tools.clone().call_tool(name, input, frame).await {
+        let context = self.context.nested();
+        let (deadline, durability, output) = (
+            context.deadline,
+            context.durability.clone(),
+            context.output.clone(),
+        );
+        match self.tools.clone().call_tool(name, input, context).await {
             // If only the tool's own time is over, its caller continues.
             Err(failure) if failure.kind == FailureKind::Timeout && Instant::now() >= deadline => {
                 Err(TimeOver.into())
             }
             // The tool wrote more than its caller may.
-            _ if output.exceeded().is_some() => Err(Exceeded.into()),
-            Err(_) if ground.is_lost() => Err(NotDurable.into()),
+            _ if output.exceeded().is_some() => Err(LimitExceeded.into()),
+            Err(_) if durability.is_failed() => Err(NotDurable.into()),
             result => Ok(result.map(|result| result.get().to_owned())),
         }
     }
@@ -187,23 +191,23 @@ impl Sandbox {
     /// Logs a use of a grant, the first time in this instance.
     pub(crate) fn log_first_use(
         &mut self,
-        used: impl FnOnce(&mut Used) -> &mut bool,
+        used: impl FnOnce(&mut UsedGrants) -> &mut bool,
         line: impl FnOnce(&Rules) -> (Level, String),
     ) {
-        if !std::mem::replace(used(&mut self.world.used), true) {
+        if !std::mem::replace(used(&mut self.wasi_state.used), true) {
             let (level, line) = line(&self.rules);
-            self.frame.output.note(level, &line);
+            self.context.output.log_host_line(level, &line);
         }
     }
 
     /// Records a use of something that may not be granted, for the hint of a failure.
-    pub(crate) fn record_use(&mut self, used: impl FnOnce(&mut Used) -> &mut bool) {
-        *used(&mut self.world.used) = true;
+    pub(crate) fn record_use(&mut self, used: impl FnOnce(&mut UsedGrants) -> &mut bool) {
+        *used(&mut self.wasi_state.used) = true;
     }
 
     /// Adds a hint to a failure that a missing grant may explain.
     pub(crate) fn add_hint(&self, mut failure: Failure) -> Failure {
-        if let Some(hint) = self.world.hint(&self.rules, &failure.message) {
+        if let Some(hint) = self.wasi_state.hint(&self.rules, &failure.message) {
             failure.message = format!("{}; {hint}", failure.message).into();
         }
         failure
@@ -211,7 +215,7 @@ impl Sandbox {
 
     /// Removes the guest's open files and folders from its table.
     fn take_open_files(&mut self) -> Vec<(Descriptor, OpenFile)> {
-        let opened = std::mem::take(&mut self.world.places);
+        let opened = std::mem::take(&mut self.wasi_state.opened_paths);
         let table = &mut self.table;
         let open = opened.into_iter().filter_map(|(rep, opened)| {
             let descriptor = table.delete(Resource::new_own(rep)).ok()?;
@@ -227,7 +231,7 @@ impl Drop for Sandbox {
         let open = self.take_open_files();
         if !open.is_empty() {
             let threads = &self.resources.file_threads;
-            threads.leave(&self.rules.plugin, move || drop(open));
+            threads.run_detached(&self.rules.plugin, move || drop(open));
         }
     }
 }
@@ -267,8 +271,8 @@ fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtxBuilder {
 }
 
 /// Gives the parts of the sandbox to the interfaces that are linked from it.
-pub(crate) struct Own;
+pub(crate) struct SandboxView;
 
-impl HasData for Own {
+impl HasData for SandboxView {
     type Data<'a> = &'a mut Sandbox;
 }

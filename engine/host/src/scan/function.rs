@@ -12,7 +12,7 @@ use super::limits::{self, Limit};
 
 /// What was counted in a function.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct FunctionCost {
     pub(super) bytes: u64,
     pub(super) locals: u64,
     pub(super) nesting: u64,
@@ -46,7 +46,7 @@ impl FunctionError {
     }
 }
 
-impl Counted {
+impl FunctionCost {
     /// The values that may be live at once, times the places where they may be.
     pub(super) fn live(&self) -> u64 {
         (self.locals + self.stack).saturating_mul(self.branches + 1)
@@ -72,11 +72,11 @@ impl Counted {
 pub(super) fn count(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
-) -> Result<Counted, FunctionError> {
+) -> Result<FunctionCost, FunctionError> {
     let range = body.range();
-    let mut counted = Counted {
+    let mut counted = FunctionCost {
         bytes: (range.end - range.start) as u64,
-        ..Counted::default()
+        ..FunctionCost::default()
     };
     FunctionError::exceeded(&limits::FUNCTION_BYTES, counted.bytes)?;
     let mut locals = body.get_binary_reader();
@@ -90,7 +90,7 @@ pub(super) fn count(
         loops.read(&operator);
         counted.loops = loops.all;
         counted.loop_nesting = loops.deepest;
-        let (branches, values) = weigh(&operator, validator);
+        let (branches, values) = operator_cost(&operator, validator);
         counted.branches = counted.branches.saturating_add(branches);
         counted.values = counted.values.saturating_add(1).saturating_add(values);
         // Checked before the validator looks at each of the values.
@@ -133,7 +133,7 @@ impl Loops {
 
 /// How many ways control may go on after an instruction, other than to the next one, and how many values it takes
 /// and gives that its own bytes do not show.
-fn weigh(operator: &Operator<'_>, validator: &FuncValidator<ValidatorResources>) -> (u64, u64) {
+fn operator_cost(operator: &Operator<'_>, validator: &FuncValidator<ValidatorResources>) -> (u64, u64) {
     let resources = validator.resources();
     let of_type = |index: u32| resources.sub_type_at(index).map_or(0, arity);
     let of_function = |index: u32| resources.type_index_of_function(index).map_or(0, of_type);

@@ -16,7 +16,7 @@ use super::limits::{self, Exceeded};
 
 /// What an instance has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Weight {
+pub(crate) struct InstanceSize {
     pub(crate) core_instances: u64,
     pub(crate) component_instances: u64,
     pub(crate) memories: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Weight {
     pub(crate) table_elements: u64,
 }
 
-impl Weight {
+impl InstanceSize {
     fn combined(self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             core_instances: combine(self.core_instances, other.core_instances),
@@ -60,18 +60,18 @@ impl Weight {
 #[derive(Default)]
 pub(crate) struct Instances {
     open: Vec<Open>,
-    largest_module: Weight,
-    largest_component: Weight,
+    largest_module: InstanceSize,
+    largest_component: InstanceSize,
 }
 
 /// A component whose end is not reached.
 #[derive(Default)]
 struct Open {
     /// Its index space of modules.
-    modules: Vec<Weight>,
+    modules: Vec<InstanceSize>,
     /// Its index space of components.
-    components: Vec<Weight>,
-    own: Weight,
+    components: Vec<InstanceSize>,
+    own: InstanceSize,
 }
 
 impl Instances {
@@ -80,7 +80,7 @@ impl Instances {
     }
 
     /// Ends the innermost component. Gives what it weighs once nothing else is open.
-    pub(crate) fn end_component(&mut self) -> Option<Weight> {
+    pub(crate) fn end_component(&mut self) -> Option<InstanceSize> {
         let ended = self.open.pop()?.own;
         self.largest_component = self.largest_component.combined(ended, u64::max);
         match self.open.last_mut() {
@@ -93,14 +93,14 @@ impl Instances {
     }
 
     /// Ends a module of the innermost component, which has these memories and tables of its own.
-    pub(crate) fn end_module(&mut self, own: Weight) {
-        let weight = Weight {
+    pub(crate) fn end_module(&mut self, own: InstanceSize) {
+        let size = InstanceSize {
             core_instances: 1,
             ..own
         };
-        self.largest_module = self.largest_module.combined(weight, u64::max);
+        self.largest_module = self.largest_module.combined(size, u64::max);
         if let Some(open) = self.open.last_mut() {
-            open.modules.push(weight);
+            open.modules.push(size);
         }
     }
 
@@ -139,12 +139,12 @@ impl Instances {
                 let at = index as usize;
                 match kind {
                     ComponentOuterAliasKind::CoreModule => {
-                        let weight = outer.modules.get(at).copied().unwrap_or_default();
-                        self.last(|open| open.modules.push(weight));
+                        let size = outer.modules.get(at).copied().unwrap_or_default();
+                        self.last(|open| open.modules.push(size));
                     }
                     ComponentOuterAliasKind::Component => {
-                        let weight = outer.components.get(at).copied().unwrap_or_default();
-                        self.last(|open| open.components.push(weight));
+                        let size = outer.components.get(at).copied().unwrap_or_default();
+                        self.last(|open| open.components.push(size));
                     }
                     ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
                 }
@@ -176,9 +176,9 @@ impl Instances {
         };
         let component = open.components.get(*component_index as usize).copied();
         open.own.add(component.unwrap_or_default());
-        open.own.add(Weight {
+        open.own.add(InstanceSize {
             component_instances: 1,
-            ..Weight::default()
+            ..InstanceSize::default()
         });
         open.own.check()
     }

@@ -19,14 +19,14 @@ use wasmparser::{
 };
 
 use self::{
-    function::{Counted, FunctionError},
-    instances::{Instances, Weight},
+    function::{FunctionCost, FunctionError},
+    instances::{InstanceSize, Instances},
     limits::{Exceeded, Limit},
 };
 
 /// Why a component is not compiled.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
+pub(crate) enum ScanError {
     #[error("{0}. docs/limits.md lists what a component may have")]
     Exceeds(#[from] Exceeded),
     #[error("{0}")]
@@ -37,7 +37,7 @@ pub(crate) enum Unfit {
 ///
 /// # Errors
 /// The first limit that it exceeds, or why it is not valid.
-pub(crate) fn check(component: &[u8]) -> Result<(), Unfit> {
+pub(crate) fn check(component: &[u8]) -> Result<(), ScanError> {
     Scan::of(component).map(drop)
 }
 
@@ -50,7 +50,7 @@ struct Scan<'a> {
     instances: Instances,
     totals: Totals,
     /// The largest value of each, over all functions.
-    largest: Counted,
+    largest: FunctionCost,
     largest_live: u64,
     largest_in_loops: u64,
 }
@@ -71,7 +71,7 @@ struct Totals {
     arity: u64,
     nesting: u64,
     live: u64,
-    weight: Weight,
+    size: InstanceSize,
 }
 
 enum Open {
@@ -85,18 +85,18 @@ struct Module {
     /// Its place among the modules of the file, from 0.
     index: u64,
     range: Range<usize>,
-    own: Weight,
+    own: InstanceSize,
 }
 
 impl<'a> Scan<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self, Unfit> {
+    fn of(bytes: &'a [u8]) -> Result<Self, ScanError> {
         let mut scan = Self {
             bytes,
             allocations: FuncValidatorAllocations::default(),
             open: Vec::new(),
             instances: Instances::default(),
             totals: Totals::default(),
-            largest: Counted::default(),
+            largest: FunctionCost::default(),
             largest_live: 0,
             largest_in_loops: 0,
         };
@@ -113,7 +113,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Counts a section, before the validator reads all of it.
-    fn count(&mut self, payload: &Payload<'a>) -> Result<(), Unfit> {
+    fn count(&mut self, payload: &Payload<'a>) -> Result<(), ScanError> {
         match payload {
             Payload::Version { encoding, range, .. } => self.begin(*encoding, range.start)?,
             Payload::ModuleSection { unchecked_range, .. } => {
@@ -175,7 +175,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Counts a section that only components have.
-    fn count_of_component(&mut self, payload: &Payload<'a>) -> Result<(), Unfit> {
+    fn count_of_component(&mut self, payload: &Payload<'a>) -> Result<(), ScanError> {
         match payload {
             Payload::ComponentImportSection(imports) => {
                 add_all(&mut self.totals.imports, imports, &limits::IMPORTS)?;
@@ -210,7 +210,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, encoding: Encoding, start: usize) -> Result<(), Unfit> {
+    fn begin(&mut self, encoding: Encoding, start: usize) -> Result<(), ScanError> {
         match encoding {
             Encoding::Component => {
                 self.open.push(Open::Component);
@@ -232,8 +232,8 @@ impl<'a> Scan<'a> {
     fn end(&mut self) {
         match self.open.pop() {
             Some(Open::Component) => {
-                if let Some(weight) = self.instances.end_component() {
-                    self.totals.weight = weight;
+                if let Some(size) = self.instances.end_component() {
+                    self.totals.size = size;
                 }
             }
             Some(Open::Module(module)) => self.instances.end_module(module.own),
@@ -241,7 +241,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn core_types(&mut self, types: &wasmparser::TypeSectionReader<'a>) -> Result<(), Unfit> {
+    fn core_types(&mut self, types: &wasmparser::TypeSectionReader<'a>) -> Result<(), ScanError> {
         add_all(&mut self.totals.types, types, &limits::TYPES)?;
         for group in types.clone() {
             let group = group?;
@@ -263,7 +263,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn core_imports(&mut self, imports: &wasmparser::ImportSectionReader<'a>) -> Result<(), Unfit> {
+    fn core_imports(&mut self, imports: &wasmparser::ImportSectionReader<'a>) -> Result<(), ScanError> {
         for import in imports.clone().into_imports() {
             import?;
             add(&mut self.totals.imports, 1, &limits::IMPORTS)?;
@@ -271,7 +271,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn own(&mut self, change: impl FnOnce(&mut Weight)) {
+    fn own(&mut self, change: impl FnOnce(&mut InstanceSize)) {
         if let Some(Open::Module(module)) = self.open.last_mut() {
             change(&mut module.own);
         }
@@ -281,11 +281,11 @@ impl<'a> Scan<'a> {
         &mut self,
         function: FuncToValidate<ValidatorResources>,
         body: &FunctionBody<'a>,
-    ) -> Result<(), Unfit> {
+    ) -> Result<(), ScanError> {
         let mut validator = function.into_validator(std::mem::take(&mut self.allocations));
         let counted = function::count(body, &mut validator);
         let counted = counted.map_err(|error| match error {
-            FunctionError::Exceeds(limit, value) => Unfit::Exceeds(Exceeded {
+            FunctionError::Exceeds(limit, value) => ScanError::Exceeds(Exceeded {
                 limit,
                 value,
                 place: self.place(validator.index()),

@@ -246,7 +246,7 @@ fn has_room(file: &Path) {
     let bytes = std::fs::read(file).unwrap();
     let scan = Scan::of(&bytes).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let Scan { largest, totals, .. } = &scan;
-    let weight = &totals.weight;
+    let size = &totals.size;
     for (value, limit) in [
         (largest.bytes, &limits::FUNCTION_BYTES),
         (largest.locals, &limits::FUNCTION_LOCALS),
@@ -270,12 +270,12 @@ fn has_room(file: &Path) {
         (totals.globals, &limits::GLOBALS),
         (totals.elements, &limits::ELEMENT_SEGMENTS),
         (totals.data, &limits::DATA_SEGMENTS),
-        (weight.core_instances, &limits::CORE_INSTANCES),
-        (weight.component_instances, &limits::COMPONENT_INSTANCES),
-        (weight.memories, &limits::MEMORIES),
-        (weight.memory_bytes, &limits::MEMORY_BYTES),
-        (weight.tables, &limits::TABLES),
-        (weight.table_elements, &limits::TABLE_ELEMENTS),
+        (size.core_instances, &limits::CORE_INSTANCES),
+        (size.component_instances, &limits::COMPONENT_INSTANCES),
+        (size.memories, &limits::MEMORIES),
+        (size.memory_bytes, &limits::MEMORY_BYTES),
+        (size.tables, &limits::TABLES),
+        (size.table_elements, &limits::TABLE_ELEMENTS),
     ] {
         let (name, most) = (limit.name, limit.most);
         assert!(

@@ -38,7 +38,7 @@ impl Pollable for RealTimer {
 
 impl Sandbox {
     /// Whether the guest has the real clocks, which is told when it looks at them.
-    fn is_real(&mut self) -> bool {
+    fn has_real_clock(&mut self) -> bool {
         let granted = self.rules.grants.clock;
         if granted {
             self.log_first_use(
@@ -50,15 +50,15 @@ impl Sandbox {
     }
 
     /// What the real monotonic clock shows: the time since the instance began.
-    fn real_ns(&self) -> u64 {
-        u64::try_from(self.world.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    fn real_now_ns(&self) -> u64 {
+        u64::try_from(self.wasi_state.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 impl monotonic_clock::Host for Sandbox {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(match self.is_real() {
-            true => self.real_ns(),
+        Ok(match self.has_real_clock() {
+            true => self.real_now_ns(),
             false => self.clock.read(),
         })
     }
@@ -71,8 +71,8 @@ impl monotonic_clock::Host for Sandbox {
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        if self.is_real() {
-            let due = self.world.began.checked_add(Duration::from_nanos(when));
+        if self.has_real_clock() {
+            let due = self.wasi_state.began.checked_add(Duration::from_nanos(when));
             let timer = self.table.push(RealTimer {
                 due: due.map(Instant::from_std),
             })?;
@@ -84,7 +84,7 @@ impl monotonic_clock::Host for Sandbox {
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
         let now = match self.rules.grants.clock {
-            true => self.real_ns(),
+            true => self.real_now_ns(),
             false => self.clock.peek(),
         };
         self.subscribe_instant(now.saturating_add(duration))
@@ -93,8 +93,8 @@ impl monotonic_clock::Host for Sandbox {
 
 impl wall_clock::Host for Sandbox {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        if !self.is_real() {
-            return Ok(datetime(self.frame.started_at));
+        if !self.has_real_clock() {
+            return Ok(datetime(self.context.started_at));
         }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let since = since.unwrap_or_default();

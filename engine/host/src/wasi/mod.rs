@@ -15,16 +15,16 @@ use wasmtime_wasi::p2::bindings::{
     random::{insecure, insecure_seed, random as wasi_random},
 };
 
-use crate::sandbox::{Own, Sandbox};
+use crate::sandbox::{Sandbox, SandboxView};
 
 /// Puts the sandbox's own in place of what WASI has. Shadowing must be allowed.
 pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    wall_clock::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    monotonic_clock::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    wasi_random::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    insecure::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    insecure_seed::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
-    cli_environment::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
+    wall_clock::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
+    monotonic_clock::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
+    wasi_random::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
+    insecure::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
+    insecure_seed::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
+    cli_environment::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
     files::add_to_linker(linker)?;
     http::add_to_linker(linker)?;
     sockets::add_to_linker(linker)

@@ -14,7 +14,7 @@ use wasmtime_wasi::{
 use crate::sandbox::Sandbox;
 
 /// How much a guest may ask for at once.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 impl Sandbox {
     /// The machine's own randomness, if the guest has that, which is told when it draws from it.
@@ -72,8 +72,8 @@ impl insecure_seed::Host for Sandbox {
 }
 
 fn check(len: u64) -> wasmtime::Result<()> {
-    if len > MOST_BYTES {
-        bail!("asked for {len} random bytes at once; the most is {MOST_BYTES}");
+    if len > MAX_BYTES {
+        bail!("asked for {len} random bytes at once; the most is {MAX_BYTES}");
     }
     Ok(())
 }

@@ -10,15 +10,15 @@ fn refusal(yaml: &str) -> String {
     serde_saphyr::from_str::<HttpGrant>(yaml).unwrap_err().to_string()
 }
 
-fn asked(method: &str, uri: &str) -> Asked {
-    Asked::new(&method.parse().unwrap(), &uri.parse().unwrap()).unwrap()
+fn target(method: &str, uri: &str) -> RequestTarget {
+    RequestTarget::new(&method.parse().unwrap(), &uri.parse().unwrap()).unwrap()
 }
 
 #[test]
 fn a_host_alone_covers_every_method_and_path_of_it() {
     let grant = grant("https://API.example.org");
-    assert!(grant.covers(&asked("GET", "https://api.example.org/")));
-    assert!(grant.covers(&asked("PURGE", "https://api.example.org:443/a?b")));
+    assert!(grant.covers(&target("GET", "https://api.example.org/")));
+    assert!(grant.covers(&target("PURGE", "https://api.example.org:443/a?b")));
     for other in [
         "http://api.example.org/",
         "https://api.example.org:8443/",
@@ -26,15 +26,15 @@ fn a_host_alone_covers_every_method_and_path_of_it() {
         "https://api.example.org.evil.org/",
         "https://api.example.org./",
     ] {
-        assert!(!grant.covers(&asked("GET", other)), "{other}");
+        assert!(!grant.covers(&target("GET", other)), "{other}");
     }
-    assert!(!grant.covers(&asked("CONNECT", "https://api.example.org/")));
+    assert!(!grant.covers(&target("CONNECT", "https://api.example.org/")));
 }
 
 #[test]
 fn methods_and_paths_narrow_a_grant() {
     let grant = grant("{host: api.example.org, methods: [GET, HEAD], paths: [/v1/, /status]}");
-    let covers = |method, path| grant.covers(&asked(method, &format!("https://api.example.org{path}")));
+    let covers = |method, path| grant.covers(&target(method, &format!("https://api.example.org{path}")));
     for path in [
         "/v1/",
         "/v1/a/b?c=../d",
@@ -145,7 +145,7 @@ fn what_would_be_wrong_in_a_grant_is_said_with_what_to_write() {
 #[test]
 fn an_exact_path_covers_itself_alone() {
     let grant = grant("{host: a.org, exact: [/, /status], paths: [/v1/]}");
-    let covers = |path: &str| grant.covers(&asked("GET", &format!("https://a.org{path}")));
+    let covers = |path: &str| grant.covers(&target("GET", &format!("https://a.org{path}")));
     assert!(covers("/") && covers("/?a=b") && covers("/status") && covers("/v1/x"));
     assert!(!covers("/a") && !covers("/status/") && !covers("/statuses") && !covers("/v2/"));
     assert_eq!(grant.to_string(), "https://a.org/v1/ (exactly: /, /status)");
@@ -167,7 +167,7 @@ fn the_line_to_add_covers_the_request_and_no_other() {
         ("POST", "/v2/"),
         ("M-SEARCH", "/a'b\"c*{d}"),
     ] {
-        let wanted = asked(method, &format!("https://a.org{path}?y=z"));
+        let wanted = target(method, &format!("https://a.org{path}?y=z"));
         for has in &grants {
             if has.iter().any(|grant| grant.covers(&wanted)) {
                 continue;
@@ -185,12 +185,12 @@ fn the_line_to_add_covers_the_request_and_no_other() {
             for other in ["/", "/v1/x", "/v1/x/", "/v1/x/y", "/v2/", "/v2/a", "/other"] {
                 let is_it = other == path;
                 assert_eq!(
-                    added.covers(&asked(method, &format!("https://a.org{other}"))),
+                    added.covers(&target(method, &format!("https://a.org{other}"))),
                     is_it,
                     "{line}"
                 );
                 assert!(
-                    !added.covers(&asked("PUT", &format!("https://a.org{other}"))),
+                    !added.covers(&target("PUT", &format!("https://a.org{other}"))),
                     "{line}"
                 );
             }
@@ -200,17 +200,18 @@ fn the_line_to_add_covers_the_request_and_no_other() {
 
 #[test]
 fn no_line_is_told_for_what_no_narrow_grant_covers() {
-    let line = asked("GET", "https://a.org/a/%2e%2e/b").to_add("shop", &[]);
+    let line = target("GET", "https://a.org/a/%2e%2e/b").to_add("shop", &[]);
     assert!(
         line.contains("Ask for the path as the server reads it") && !line.contains("plugins:"),
         "{line}"
     );
-    let line = asked("get", "https://a.org/").to_add("shop", &[]);
+    let line = target("get", "https://a.org/").to_add("shop", &[]);
     assert!(line.contains("write it in capitals"), "{line}");
 }
 
 #[test]
 fn a_password_in_a_request_is_not_told() {
-    let refused = Asked::new(&Method::GET, &"https://me:hunter2@a.org/".parse().unwrap()).unwrap_err();
+    let refused =
+        RequestTarget::new(&Method::GET, &"https://me:hunter2@a.org/".parse().unwrap()).unwrap_err();
     assert_eq!(refused, "`***@a.org` has a user in it, which no grant covers");
 }

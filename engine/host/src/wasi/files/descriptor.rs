@@ -16,21 +16,23 @@ impl HostDescriptor for Sandbox {
         let writes = flags.intersects(DescriptorFlags::WRITE | DescriptorFlags::MUTATE_DIRECTORY)
             || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         let to = if writes { "write" } else { "read" };
-        let open = self.may_open().await.map_err(FsError::trap)?;
-        let opened = match self.table.get(&folder)?.clone() {
+        let open = self.acquire_open_file().await.map_err(FsError::trap)?;
+        let add_descriptor = match self.table.get(&folder)?.clone() {
             Descriptor::Dir(dir) => self
                 .on_thread(move || open::beneath(&dir, follow, &path, how, flags))
                 .await
                 .map_err(FsError::trap)?,
             Descriptor::File(_) => Err(Refusal::Code(ErrorCode::NotDirectory)),
         };
-        match opened {
-            Ok(opened) => {
+        match add_descriptor {
+            Ok(add_descriptor) => {
                 self.log_file(Level::Info, &format!("{shown} was opened to {to}"));
-                self.opened(opened, shown, open).await.map_err(FsError::trap)
+                self.add_descriptor(add_descriptor, shown, open)
+                    .await
+                    .map_err(FsError::trap)
             }
             Err(refusal) => {
-                self.refused(&shown, to, &refusal);
+                self.log_refusal(&shown, to, &refusal);
                 Err(refusal.code().into())
             }
         }
@@ -47,7 +49,7 @@ impl HostDescriptor for Sandbox {
         check_path(&path)?;
         if !follow.contains(PathFlags::SYMLINK_FOLLOW) {
             return self
-                .with(folder, async move |mut view, folder| {
+                .on_descriptor(folder, async move |mut view, folder| {
                     view.set_times_at(folder, follow, path, accessed, modified).await
                 })
                 .await;
@@ -60,24 +62,24 @@ impl HostDescriptor for Sandbox {
         if dir.perms.write_not_permitted() {
             return Err(ErrorCode::NotPermitted.into());
         }
-        let opened = move || {
+        let add_descriptor = move || {
             let open = |flags| open::beneath(&dir, follow, &path, OpenFlags::empty(), flags);
             match open(DescriptorFlags::WRITE) {
                 Err(Refusal::Code(ErrorCode::Access | ErrorCode::IsDirectory)) => open(DescriptorFlags::READ),
-                opened => opened,
+                add_descriptor => add_descriptor,
             }
         };
-        match self.on_thread(opened).await.map_err(FsError::trap)? {
-            Ok(opened) => {
+        match self.on_thread(add_descriptor).await.map_err(FsError::trap)? {
+            Ok(add_descriptor) => {
                 let set = move || {
-                    alone(opened, async move |mut view, file| {
+                    run_alone(add_descriptor, async move |mut view, file| {
                         view.set_times(file, accessed, modified).await
                     })
                 };
                 self.on_thread(set).await.map_err(FsError::trap)?
             }
             Err(refusal) => {
-                self.refused(&shown, "write", &refusal);
+                self.log_refusal(&shown, "write", &refusal);
                 Err(refusal.code().into())
             }
         }
@@ -107,11 +109,11 @@ impl HostDescriptor for Sandbox {
         let Descriptor::Dir(dir) = self.table.get(&folder)?.clone() else {
             return Err(ErrorCode::NotDirectory.into());
         };
-        let open = self.may_open().await.map_err(FsError::trap)?;
+        let open = self.acquire_open_file().await.map_err(FsError::trap)?;
         let charge = self.charge(LISTING_BYTES).await.map_err(FsError::trap)?;
         let begun = self.on_thread(move || Listing::begin(&dir)).await;
         let begun = begun.map_err(FsError::trap)??;
-        let listing = Listing::new(begun, self.place(), open, charge);
+        let listing = Listing::new(begun, self.worker(), open, charge);
         let listing = self.table.push(listing)?;
         // To the library, it is a list of its own type; all that is done with it is done here.
         Ok(Resource::new_own(listing.rep()))
@@ -124,34 +126,34 @@ impl HostDescriptor for Sandbox {
         len: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
-        self.with(file, async move |mut view, file| {
+        self.on_descriptor(file, async move |mut view, file| {
             view.advise(file, offset, len, advice).await
         })
         .await
     }
 
     async fn sync_data(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
-        self.with(file, async |mut view, file| view.sync_data(file).await)
+        self.on_descriptor(file, async |mut view, file| view.sync_data(file).await)
             .await
     }
 
     async fn sync(&mut self, file: Resource<Descriptor>) -> FsResult<()> {
-        self.with(file, async |mut view, file| view.sync(file).await)
+        self.on_descriptor(file, async |mut view, file| view.sync(file).await)
             .await
     }
 
     async fn get_flags(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        self.with(file, async |mut view, file| view.get_flags(file).await)
+        self.on_descriptor(file, async |mut view, file| view.get_flags(file).await)
             .await
     }
 
     async fn get_type(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        self.with(file, async |mut view, file| view.get_type(file).await)
+        self.on_descriptor(file, async |mut view, file| view.get_type(file).await)
             .await
     }
 
     async fn set_size(&mut self, file: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        self.with(file, async move |mut view, file| view.set_size(file, size).await)
+        self.on_descriptor(file, async move |mut view, file| view.set_size(file, size).await)
             .await
     }
 
@@ -161,7 +163,7 @@ impl HostDescriptor for Sandbox {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.with(file, async move |mut view, file| {
+        self.on_descriptor(file, async move |mut view, file| {
             view.set_times(file, accessed, modified).await
         })
         .await
@@ -173,7 +175,7 @@ impl HostDescriptor for Sandbox {
         len: Filesize,
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
-        self.with(file, async move |mut view, file| {
+        self.on_descriptor(file, async move |mut view, file| {
             view.read(file, len, offset).await
         })
         .await
@@ -185,14 +187,14 @@ impl HostDescriptor for Sandbox {
         bytes: Vec<u8>,
         offset: Filesize,
     ) -> FsResult<Filesize> {
-        self.with(file, async move |mut view, file| {
+        self.on_descriptor(file, async move |mut view, file| {
             view.write(file, bytes, offset).await
         })
         .await
     }
 
     async fn stat(&mut self, file: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        self.with(file, async |mut view, file| view.stat(file).await)
+        self.on_descriptor(file, async |mut view, file| view.stat(file).await)
             .await
     }
 
@@ -203,7 +205,7 @@ impl HostDescriptor for Sandbox {
         path: String,
     ) -> FsResult<DescriptorStat> {
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.stat_at(folder, follow, path).await
         })
         .await
@@ -211,7 +213,7 @@ impl HostDescriptor for Sandbox {
 
     async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.create_directory_at(folder, path).await
         })
         .await
@@ -227,7 +229,7 @@ impl HostDescriptor for Sandbox {
     ) -> FsResult<()> {
         check_path(&path)?;
         check_path(&new_path)?;
-        self.with_two(folder, new_folder, async move |mut view, folder, new_folder| {
+        self.on_two_descriptors(folder, new_folder, async move |mut view, folder, new_folder| {
             view.link_at(folder, follow, path, new_folder, new_path).await
         })
         .await
@@ -235,7 +237,7 @@ impl HostDescriptor for Sandbox {
 
     async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.readlink_at(folder, path).await
         })
         .await
@@ -243,7 +245,7 @@ impl HostDescriptor for Sandbox {
 
     async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.remove_directory_at(folder, path).await
         })
         .await
@@ -258,7 +260,7 @@ impl HostDescriptor for Sandbox {
     ) -> FsResult<()> {
         check_path(&path)?;
         check_path(&new_path)?;
-        self.with_two(folder, new_folder, async move |mut view, folder, new_folder| {
+        self.on_two_descriptors(folder, new_folder, async move |mut view, folder, new_folder| {
             view.rename_at(folder, path, new_folder, new_path).await
         })
         .await
@@ -272,7 +274,7 @@ impl HostDescriptor for Sandbox {
     ) -> FsResult<()> {
         check_path(&leads_to)?;
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.symlink_at(folder, leads_to, path).await
         })
         .await
@@ -280,7 +282,7 @@ impl HostDescriptor for Sandbox {
 
     async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.unlink_file_at(folder, path).await
         })
         .await
@@ -293,7 +295,7 @@ impl HostDescriptor for Sandbox {
     ) -> wasmtime::Result<bool> {
         let (one, other) = (self.table.get(&one)?.clone(), self.table.get(&other)?.clone());
         let same = self.on_thread(move || {
-            alone(one, async move |mut view, one| {
+            run_alone(one, async move |mut view, one| {
                 let other = view.table.push(other)?;
                 view.is_same_object(one, other).await.map_err(FsError::trap)
             })
@@ -302,7 +304,7 @@ impl HostDescriptor for Sandbox {
     }
 
     async fn metadata_hash(&mut self, file: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
-        self.with(file, async |mut view, file| view.metadata_hash(file).await)
+        self.on_descriptor(file, async |mut view, file| view.metadata_hash(file).await)
             .await
     }
 
@@ -313,17 +315,17 @@ impl HostDescriptor for Sandbox {
         path: String,
     ) -> FsResult<MetadataHashValue> {
         check_path(&path)?;
-        self.with(folder, async move |mut view, folder| {
+        self.on_descriptor(folder, async move |mut view, folder| {
             view.metadata_hash_at(folder, follow, path).await
         })
         .await
     }
 
     fn drop(&mut self, descriptor: Resource<Descriptor>) -> wasmtime::Result<()> {
-        let place = self.world.places.remove(&descriptor.rep());
+        let worker = self.wasi_state.opened_paths.remove(&descriptor.rep());
         let closed = self.table.delete(descriptor)?;
-        if let Some(Opened { open, .. }) = place {
-            self.place().close(open, closed);
+        if let Some(OpenedPath { open, .. }) = worker {
+            self.worker().close(open, closed);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use wasmtime_wasi::{
     p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode},
 };
 
-use super::worker::Place;
+use super::worker::FileWorker;
 use crate::{memory::Charge, sandbox::OpenFile};
 
 /// How many entries are read ahead.
@@ -24,7 +24,7 @@ pub(super) struct Listing {
     ahead: VecDeque<Entry>,
     /// None when the end was read, or while more is read.
     rest: Option<ReadDir>,
-    place: Place,
+    worker: FileWorker,
     open: Option<OpenFile>,
     _charge: Charge,
 }
@@ -37,14 +37,14 @@ impl Listing {
 
     pub(super) fn new(
         (ahead, rest): (VecDeque<Entry>, Option<ReadDir>),
-        place: Place,
+        worker: FileWorker,
         open: OpenFile,
         charge: Charge,
     ) -> Self {
         Self {
             ahead,
             rest,
-            place,
+            worker,
             open: Some(open),
             _charge: charge,
         }
@@ -71,7 +71,7 @@ impl Drop for Listing {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let folder = self.rest.take();
-            self.place.close(open, folder);
+            self.worker.close(open, folder);
         }
     }
 }

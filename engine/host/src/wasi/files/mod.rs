@@ -34,13 +34,13 @@ use wasmtime_wasi::{
 use self::{
     listing::{LISTING_BYTES, Listing},
     open::Refusal,
-    streams::{Reader, STREAM_BYTES, Streamed, Writer},
-    worker::{Place, alone},
+    streams::{Reader, STREAM_BYTES, StreamParts, Writer},
+    worker::{FileWorker, run_alone},
 };
 use crate::{
     error::TooManyFiles,
     memory::{Charge, HANDLE_BYTES},
-    sandbox::{OpenFile, Opened, Own, Sandbox},
+    sandbox::{OpenFile, OpenedPath, Sandbox, SandboxView},
 };
 
 /// The interface with the function that gives the folders, as wasmtime-wasi has it, and that function.
@@ -58,7 +58,7 @@ const PATH_PARTS: usize = 256;
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, Own>(linker, |sandbox| sandbox)?;
+    types::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
     streams_to_linker(&mut linker.instance(TYPES)?)?;
     linker.instance(PREOPENS.0)?.func_wrap_async(
         PREOPENS.1,
@@ -110,19 +110,19 @@ impl Sandbox {
         Ok(resources.file_threads.run(&plugin, work).await?)
     }
 
-    /// Does the same as `alone` on a thread of the pool.
-    async fn with<T: Send + 'static>(
+    /// Does the same as `run_alone` on a thread of the pool.
+    async fn on_descriptor<T: Send + 'static>(
         &mut self,
         descriptor: Resource<Descriptor>,
         work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<T> + Send + 'static,
     ) -> FsResult<T> {
         let descriptor = self.table.get(&descriptor)?.clone();
-        let done = self.on_thread(move || alone(descriptor, work)).await;
+        let done = self.on_thread(move || run_alone(descriptor, work)).await;
         done.map_err(FsError::trap)?
     }
 
     /// The same with the descriptor of another folder.
-    async fn with_two<T: Send + 'static>(
+    async fn on_two_descriptors<T: Send + 'static>(
         &mut self,
         descriptor: Resource<Descriptor>,
         other: Resource<Descriptor>,
@@ -135,7 +135,7 @@ impl Sandbox {
         + 'static,
     ) -> FsResult<T> {
         let other = self.table.get(&other)?.clone();
-        self.with(descriptor, async move |view, descriptor| {
+        self.on_descriptor(descriptor, async move |view, descriptor| {
             let other = view.table.push(other)?;
             work(view, descriptor, other).await
         })
@@ -149,12 +149,14 @@ impl Sandbox {
         let mut folders = Vec::new();
         for dir in self.rules.grants.dirs.clone() {
             let (at, shown) = (dir.at.clone(), dir.to_string());
-            let open = self.may_open().await?;
+            let open = self.acquire_open_file().await?;
             match self.on_thread(move || open::folder(&dir)).await? {
-                Ok(opened) => folders.push((self.opened(opened, at.clone(), open).await?, at)),
+                Ok(add_descriptor) => {
+                    folders.push((self.add_descriptor(add_descriptor, at.clone(), open).await?, at))
+                }
                 Err(error) => {
                     let line = format!("the folder {shown} cannot be opened: {error:#}");
-                    self.frame.output.note(Level::Warn, &line);
+                    self.context.output.log_host_line(Level::Warn, &line);
                 }
             }
         }
@@ -162,32 +164,34 @@ impl Sandbox {
     }
 
     /// Waits until one more file may be opened. The guest ends where it has as many as an instance may.
-    async fn may_open(&mut self) -> wasmtime::Result<OpenFile> {
+    async fn acquire_open_file(&mut self) -> wasmtime::Result<OpenFile> {
         let limit = self.resources.max_open_files;
         // The sandbox has one of the counted references itself.
-        if Arc::strong_count(&self.world.open) > limit {
+        if Arc::strong_count(&self.wasi_state.open) > limit {
             return Err(TooManyFiles(limit).into());
         }
-        let (supply, share) = (self.resources.open_files.clone(), self.rules.shares.files.clone());
+        let (supply, share) = (self.resources.open_files.clone(), self.rules.usage.files.clone());
         let taken = supply.take(&share, 1).await;
-        Ok(OpenFile::new(taken, &self.world.open))
+        Ok(OpenFile::new(taken, &self.wasi_state.open))
     }
 
     /// Gives the guest a handle of what was opened.
-    async fn opened(
+    async fn add_descriptor(
         &mut self,
-        opened: Descriptor,
+        add_descriptor: Descriptor,
         shown: String,
         open: OpenFile,
     ) -> wasmtime::Result<Resource<Descriptor>> {
         self.hold(HANDLE_BYTES + shown.len()).await?;
-        let opened = self.table.push(opened)?;
-        self.world.places.insert(opened.rep(), Opened { shown, open });
-        Ok(opened)
+        let add_descriptor = self.table.push(add_descriptor)?;
+        self.wasi_state
+            .opened_paths
+            .insert(add_descriptor.rep(), OpenedPath { shown, open });
+        Ok(add_descriptor)
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn worker(&self) -> FileWorker {
+        FileWorker {
             resources: self.resources.clone(),
             plugin: self.rules.plugin.clone(),
         }
@@ -196,8 +200,8 @@ impl Sandbox {
     /// The path as the guest names it.
     fn path_of(&self, folder: &Resource<Descriptor>, path: &str) -> String {
         let path = clip(path, SHOWN_LEN);
-        let mut shown = match self.world.places.get(&folder.rep()) {
-            Some(Opened { shown: at, .. }) => format!("{}/{path}", at.strip_suffix('/').unwrap_or(at)),
+        let mut shown = match self.wasi_state.opened_paths.get(&folder.rep()) {
+            Some(OpenedPath { shown: at, .. }) => format!("{}/{path}", at.strip_suffix('/').unwrap_or(at)),
             None => path.to_owned(),
         };
         shown.truncate(clip(&shown, SHOWN_LEN).len());
@@ -205,12 +209,12 @@ impl Sandbox {
     }
 
     /// Logs why something was not opened, and keeps what a failure may have to explain.
-    fn refused(&mut self, path: &str, to: &str, refusal: &Refusal) {
+    fn log_refusal(&mut self, path: &str, to: &str, refusal: &Refusal) {
         let shown = clip(path, SHOWN_LEN);
         let why = match refusal {
             Refusal::Special(what) => {
                 let why = format!("it is {what}, and only regular files and directories are opened");
-                self.world.special = Some(format!("{shown} was not opened: {why}"));
+                self.wasi_state.refused_special = Some(format!("{shown} was not opened: {why}"));
                 why
             }
             Refusal::Code(ErrorCode::NoEntry) => "it is not there".to_owned(),
@@ -224,7 +228,7 @@ impl Sandbox {
 
     /// Logs a line about a file, within the limit of such lines.
     fn log_file(&mut self, level: Level, line: &str) {
-        self.world.log_file(&self.frame.output, level, line);
+        self.wasi_state.log_file(&self.context.output, level, line);
     }
 
     /// A file, for one of its streams.
@@ -236,18 +240,20 @@ impl Sandbox {
     }
 
     /// What a stream of an open file is made of.
-    async fn streamed(&mut self, descriptor: &Resource<Descriptor>, file: File) -> FsResult<Streamed> {
+    async fn stream_parts(&mut self, descriptor: &Resource<Descriptor>, file: File) -> FsResult<StreamParts> {
         let limit = self.resources.max_open_files;
-        let open = match self.world.places.get(&descriptor.rep()) {
-            Some(opened) if Arc::strong_count(&self.world.open) <= limit => opened.open.clone(),
+        let open = match self.wasi_state.opened_paths.get(&descriptor.rep()) {
+            Some(add_descriptor) if Arc::strong_count(&self.wasi_state.open) <= limit => {
+                add_descriptor.open.clone()
+            }
             Some(_) => return Err(FsError::trap(TooManyFiles(limit))),
-            None => self.may_open().await.map_err(FsError::trap)?,
+            None => self.acquire_open_file().await.map_err(FsError::trap)?,
         };
         let charge: Charge = self.charge(STREAM_BYTES).await.map_err(FsError::trap)?;
-        Ok(Streamed {
+        Ok(StreamParts {
             file,
             open,
-            place: self.place(),
+            worker: self.worker(),
             charge: Some(charge),
         })
     }
@@ -258,8 +264,8 @@ impl Sandbox {
         position: Filesize,
     ) -> FsResult<Resource<DynInputStream>> {
         let file = self.file(descriptor, ErrorCode::IsDirectory)?;
-        let streamed = self.streamed(descriptor, file).await?;
-        let reader: DynInputStream = Box::new(Reader::new(streamed, position));
+        let stream_parts = self.stream_parts(descriptor, file).await?;
+        let reader: DynInputStream = Box::new(Reader::new(stream_parts, position));
         Ok(self.table.push(reader)?)
     }
 
@@ -272,8 +278,8 @@ impl Sandbox {
         if file.perms.write_not_permitted() {
             return Err(ErrorCode::NotPermitted.into());
         }
-        let streamed = self.streamed(descriptor, file).await?;
-        let writer: DynOutputStream = Box::new(Writer::new(streamed, position));
+        let stream_parts = self.stream_parts(descriptor, file).await?;
+        let writer: DynOutputStream = Box::new(Writer::new(stream_parts, position));
         Ok(self.table.push(writer)?)
     }
 }

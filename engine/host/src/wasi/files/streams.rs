@@ -16,7 +16,7 @@ use wasmtime_wasi::{
     },
 };
 
-use super::worker::{Place, alone};
+use super::worker::{FileWorker, run_alone};
 use crate::{memory::Charge, sandbox::OpenFile};
 
 /// How much is read where the guest did not say how much it wants.
@@ -29,33 +29,33 @@ const WRITE_LEN: usize = 64 << 10;
 pub(super) const STREAM_BYTES: usize = WRITE_LEN + (1 << 10);
 
 /// The file of a stream. Closing it may block, too.
-struct Handle {
+struct StreamFile {
     file: Option<File>,
     open: Option<OpenFile>,
-    place: Place,
+    worker: FileWorker,
     _charge: Option<Charge>,
 }
 
 /// A file that a stream is made of.
-pub(super) struct Streamed {
+pub(super) struct StreamParts {
     pub(super) file: File,
     pub(super) open: OpenFile,
-    pub(super) place: Place,
+    pub(super) worker: FileWorker,
     pub(super) charge: Option<Charge>,
 }
 
-impl Handle {
-    fn of(streamed: Streamed) -> Self {
-        let Streamed {
+impl StreamFile {
+    fn of(stream_parts: StreamParts) -> Self {
+        let StreamParts {
             file,
             open,
-            place,
+            worker,
             charge,
-        } = streamed;
+        } = stream_parts;
         Self {
             file: Some(file),
             open: Some(open),
-            place,
+            worker,
             _charge: charge,
         }
     }
@@ -70,10 +70,10 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for StreamFile {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            self.place.close(open, self.file.take());
+            self.worker.close(open, self.file.take());
         }
     }
 }
@@ -82,20 +82,20 @@ impl Drop for Handle {
 pub(super) struct Reader {
     // Before the file: the work may hold it, too.
     state: Reading,
-    handle: Handle,
+    handle: StreamFile,
     position: u64,
 }
 
 enum Reading {
     Idle,
-    UnderWay(BoxFuture<'static, StreamResult<Bytes>>),
+    Active(BoxFuture<'static, StreamResult<Bytes>>),
     Data(Bytes),
     Ended(StreamError),
 }
 
 impl Reader {
-    pub(super) fn new(file: Streamed, position: u64) -> Self {
-        let handle = Handle::of(file);
+    pub(super) fn new(file: StreamParts, position: u64) -> Self {
+        let handle = StreamFile::of(file);
         Self {
             handle,
             position,
@@ -105,8 +105,8 @@ impl Reader {
 
     fn start(&mut self, len: usize) {
         let (file, position) = (self.handle.descriptor(), self.position);
-        self.state = Reading::UnderWay(self.handle.place.run(move || {
-            let read = alone(file, async move |mut view, file| {
+        self.state = Reading::Active(self.handle.worker.run(move || {
+            let read = run_alone(file, async move |mut view, file| {
                 let stream = view.read_via_stream(file, position)?;
                 let mut stream = view.table.delete(stream)?;
                 Ok(stream.blocking_read(len).await)
@@ -129,13 +129,13 @@ impl InputStream for Reader {
         if matches!(self.state, Reading::Idle) && len > 0 {
             self.start(len);
         }
-        if let Reading::UnderWay(read) = &mut self.state
+        if let Reading::Active(read) = &mut self.state
             && let Some(read) = read.now_or_never()
         {
             self.take(read);
         }
         match &mut self.state {
-            Reading::Idle | Reading::UnderWay(_) => Ok(Bytes::new()),
+            Reading::Idle | Reading::Active(_) => Ok(Bytes::new()),
             Reading::Data(data) => {
                 let part = data.split_to(data.len().min(len));
                 self.position += part.len() as u64;
@@ -163,7 +163,7 @@ impl Pollable for Reader {
         if matches!(self.state, Reading::Idle) {
             self.start(READ_LEN);
         }
-        if let Reading::UnderWay(read) = &mut self.state {
+        if let Reading::Active(read) = &mut self.state {
             let read = read.await;
             self.take(read);
         }
@@ -174,20 +174,20 @@ impl Pollable for Reader {
 pub(super) struct Writer {
     // Before the file: the work may hold it, too.
     state: Writing,
-    handle: Handle,
+    handle: StreamFile,
     /// None where everything goes to the file's end.
     position: Option<u64>,
 }
 
 enum Writing {
     Ready,
-    UnderWay(BoxFuture<'static, StreamResult<usize>>),
+    Active(BoxFuture<'static, StreamResult<usize>>),
     Ended(StreamError),
 }
 
 impl Writer {
-    pub(super) fn new(file: Streamed, position: Option<u64>) -> Self {
-        let handle = Handle::of(file);
+    pub(super) fn new(file: StreamParts, position: Option<u64>) -> Self {
+        let handle = StreamFile::of(file);
         Self {
             handle,
             position,
@@ -205,8 +205,8 @@ impl Writer {
         };
     }
 
-    fn look(&mut self) {
-        if let Writing::UnderWay(written) = &mut self.state
+    fn poll_write(&mut self) {
+        if let Writing::Active(written) = &mut self.state
             && let Some(written) = written.now_or_never()
         {
             self.take(written);
@@ -224,7 +224,7 @@ impl OutputStream for Writer {
         }
         match &mut self.state {
             Writing::Ready => {}
-            Writing::UnderWay(_) => {
+            Writing::Active(_) => {
                 return Err(StreamError::trap(
                     "write not permitted: check_write not called first",
                 ));
@@ -232,8 +232,8 @@ impl OutputStream for Writer {
             Writing::Ended(error) => return Err(mem::replace(error, StreamError::Closed)),
         }
         let (file, position, len) = (self.handle.descriptor(), self.position, bytes.len());
-        self.state = Writing::UnderWay(self.handle.place.run(move || {
-            let written = alone(file, async move |mut view, file| {
+        self.state = Writing::Active(self.handle.worker.run(move || {
+            let written = run_alone(file, async move |mut view, file| {
                 let stream = match position {
                     Some(position) => view.write_via_stream(file, position)?,
                     None => view.append_via_stream(file)?,
@@ -244,23 +244,23 @@ impl OutputStream for Writer {
             written.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
         }));
         // The work begins with this, whether the guest waits for it or not.
-        self.look();
+        self.poll_write();
         Ok(())
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        self.look();
+        self.poll_write();
         match &mut self.state {
-            Writing::Ready | Writing::UnderWay(_) => Ok(()),
+            Writing::Ready | Writing::Active(_) => Ok(()),
             Writing::Ended(error) => Err(mem::replace(error, StreamError::Closed)),
         }
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.look();
+        self.poll_write();
         match &mut self.state {
             Writing::Ready => Ok(WRITE_LEN),
-            Writing::UnderWay(_) => Ok(0),
+            Writing::Active(_) => Ok(0),
             Writing::Ended(error) => Err(mem::replace(error, StreamError::Closed)),
         }
     }
@@ -274,7 +274,7 @@ impl OutputStream for Writer {
 #[async_trait]
 impl Pollable for Writer {
     async fn ready(&mut self) {
-        if let Writing::UnderWay(written) = &mut self.state {
+        if let Writing::Active(written) = &mut self.state {
             let written = written.await;
             self.take(written);
         }
@@ -290,21 +290,21 @@ mod tests {
     use super::*;
     use crate::{HostSettings, resources::Resources};
 
-    fn place() -> Place {
-        Place {
+    fn worker() -> FileWorker {
+        FileWorker {
             resources: Arc::new(Resources::new(&HostSettings::default()).expect("resources")),
             plugin: "test".into(),
         }
     }
 
-    fn file(path: &std::path::Path, place: &Place) -> Streamed {
+    fn file(path: &std::path::Path, worker: &FileWorker) -> StreamParts {
         let options = std::fs::OpenOptions::new().read(true).write(true).open(path);
         let mode = OpenMode::READ | OpenMode::WRITE;
-        let taken = place.resources.open_files.try_take(&Arc::default(), 1);
-        Streamed {
+        let taken = worker.resources.open_files.try_take(&Arc::default(), 1);
+        StreamParts {
             file: File::new(options.expect("the file"), FsPerms::ReadWrite, mode, true),
             open: OpenFile::new(taken.expect("a file may be opened"), &Arc::default()),
-            place: place.clone(),
+            worker: worker.clone(),
             charge: None,
         }
     }
@@ -312,19 +312,19 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_there_when_the_stream_is_ready_and_is_read_again_in_parts() {
         let scratch = tempfile::NamedTempFile::new().unwrap();
-        let place = place();
-        let mut writer = Writer::new(file(scratch.path(), &place), Some(0));
+        let worker = worker();
+        let mut writer = Writer::new(file(scratch.path(), &worker), Some(0));
         let long = Bytes::from("weft ".repeat(5_000));
         writer.blocking_write_and_flush(long.clone()).await.unwrap();
         assert_eq!(std::fs::read(scratch.path()).unwrap(), long);
         writer.blocking_write_and_flush("end".into()).await.unwrap();
-        let mut appender = Writer::new(file(scratch.path(), &place), None);
+        let mut appender = Writer::new(file(scratch.path(), &worker), None);
         for part in ["-a", "-b"] {
             assert!(appender.check_write().unwrap() > 0);
             appender.write(part.into()).unwrap();
             appender.ready().await;
         }
-        let mut reader = Reader::new(file(scratch.path(), &place), 24_999);
+        let mut reader = Reader::new(file(scratch.path(), &worker), 24_999);
         let mut read = Vec::new();
         loop {
             match reader.blocking_read(3).await {
@@ -339,12 +339,12 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_only_asks_and_never_waits_gets_its_data_and_a_dropped_write_is_done() {
         let scratch = tempfile::NamedTempFile::new().unwrap();
-        let place = place();
-        let mut writer = Writer::new(file(scratch.path(), &place), Some(0));
+        let worker = worker();
+        let mut writer = Writer::new(file(scratch.path(), &worker), Some(0));
         writer.write("warp".into()).unwrap();
         writer.cancel().await;
         drop(writer);
-        let mut reader = Reader::new(file(scratch.path(), &place), 0);
+        let mut reader = Reader::new(file(scratch.path(), &worker), 0);
         let data = loop {
             let data = reader.read(10).unwrap();
             if !data.is_empty() {

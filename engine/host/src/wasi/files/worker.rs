@@ -13,12 +13,12 @@ use crate::{resources::Resources, sandbox::OpenFile};
 
 /// Where the work of a stream is done.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct FileWorker {
     pub(super) resources: Arc<Resources>,
     pub(super) plugin: Arc<str>,
 }
 
-impl Place {
+impl FileWorker {
     pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> StreamResult<T> + Send + 'static,
@@ -35,13 +35,13 @@ impl Place {
     pub(super) fn close(&self, open: OpenFile, what: impl Send + 'static) {
         let taken = open.closing();
         let threads = &self.resources.file_threads;
-        threads.leave(&self.plugin, move || drop((what, taken)));
+        threads.run_detached(&self.plugin, move || drop((what, taken)));
     }
 }
 
 /// Does what wasmtime-wasi does with one descriptor: on this thread, which it may block, and without the tables of
 /// the guest.
-pub(super) fn alone<T>(
+pub(super) fn run_alone<T>(
     descriptor: Descriptor,
     work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<T>,
 ) -> FsResult<T> {

@@ -5,22 +5,22 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use heddle_kernel::Level;
 
 use crate::{
+    fair_pool::PoolPermit,
     output::Output,
-    policy::{Rules, dir_to_add},
-    shares::Taken,
+    policy::{Rules, dir_policy_entry},
 };
 
 /// Something that is open: a file, a folder, a stream of a file, a list of a folder.
 #[derive(Clone)]
 pub(crate) struct OpenFile {
     /// Its place among the open files of all calls.
-    taken: Arc<Taken>,
+    taken: Arc<PoolPermit>,
     /// It counts as one of its instance's for as long as this is there.
     _of_instance: Arc<()>,
 }
 
 impl OpenFile {
-    pub(crate) fn new(taken: Taken, of_instance: &Arc<()>) -> Self {
+    pub(crate) fn new(taken: PoolPermit, of_instance: &Arc<()>) -> Self {
         Self {
             taken: Arc::new(taken),
             _of_instance: of_instance.clone(),
@@ -28,38 +28,38 @@ impl OpenFile {
     }
 
     /// It is about to be closed: it is no longer one of its instance's, and is open until what is returned is dropped.
-    pub(crate) fn closing(self) -> Arc<Taken> {
+    pub(crate) fn closing(self) -> Arc<PoolPermit> {
         self.taken
     }
 }
 
 /// Where a folder or file is, as the guest names it.
-pub(crate) struct Opened {
+pub(crate) struct OpenedPath {
     pub(crate) shown: String,
     pub(crate) open: OpenFile,
 }
 
 /// How many files of one call are told of when they are opened.
-const FILES_TOLD: usize = 100;
+const MAX_FILE_LINES: usize = 100;
 
 /// What an instance has of the world, and what is known of its use.
-pub(crate) struct World {
+pub(crate) struct WasiState {
     /// When the real monotonic clock showed nothing.
     pub(crate) began: Instant,
-    pub(crate) used: Used,
+    pub(crate) used: UsedGrants,
     /// Where its folders and files are, as it names them, by their handles.
-    pub(crate) places: HashMap<u32, Opened>,
+    pub(crate) opened_paths: HashMap<u32, OpenedPath>,
     /// One reference more than it has files open.
     pub(crate) open: Arc<()>,
     /// How many files were opened or refused.
     files: usize,
     /// The last thing that is neither a file nor a directory and was not opened, and why.
-    pub(crate) special: Option<String>,
+    pub(crate) refused_special: Option<String>,
 }
 
 /// What an instance asked for at least once.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Used {
+pub(crate) struct UsedGrants {
     pub(crate) clock: bool,
     pub(crate) random: bool,
     pub(crate) environment: bool,
@@ -67,26 +67,27 @@ pub(crate) struct Used {
     pub(crate) sockets: bool,
 }
 
-impl World {
+impl WasiState {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
-            used: Used::default(),
-            places: HashMap::new(),
+            used: UsedGrants::default(),
+            opened_paths: HashMap::new(),
             open: Arc::default(),
             files: 0,
-            special: None,
+            refused_special: None,
         }
     }
 
-    /// Logs a line about a file. After [`FILES_TOLD`] lines of one instance no more are logged.
+    /// Logs a line about a file. After [`MAX_FILE_LINES`] lines of one instance no more are logged.
     pub(crate) fn log_file(&mut self, output: &Output, level: Level, line: &str) {
         self.files += 1;
         match self.files {
-            n if n <= FILES_TOLD => output.note(level, line),
-            n if n == FILES_TOLD + 1 => {
-                let line = format!("this instance opened more than {FILES_TOLD} files: the rest is not told");
-                output.note(Level::Info, &line);
+            n if n <= MAX_FILE_LINES => output.log_host_line(level, line),
+            n if n == MAX_FILE_LINES + 1 => {
+                let line =
+                    format!("this instance opened more than {MAX_FILE_LINES} files: the rest is not logged");
+                output.log_host_line(Level::Info, &line);
             }
             _ => {}
         }
@@ -105,10 +106,10 @@ impl World {
         };
         match () {
             () if self.used.sockets => Some(format!("plugin `{plugin}` {NO_SOCKETS}")),
-            () if says(&NO_WRITING) && self.special.is_some() => self.special.clone(),
+            () if says(&NO_WRITING) && self.refused_special.is_some() => self.refused_special.clone(),
             () if of_files && grants.dirs.is_empty() => Some(format!(
                 "plugin `{plugin}` has no folder{narrowed}. To grant one, add to the policy: {}",
-                dir_to_add(plugin)
+                dir_policy_entry(plugin)
             )),
             () if self.used.folders && grants.dirs.iter().any(|dir| !dir.write) && says(&NO_WRITING) => {
                 let shown: Vec<_> = grants.dirs.iter().map(ToString::to_string).collect();

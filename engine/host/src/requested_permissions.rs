@@ -19,7 +19,7 @@ const WORDS: [(&str, &[&str]); 6] = [
 const TOOLS: &str = "tools";
 
 /// The words for these imports, in the order of the alphabet. What nobody grants, as stdout and exits, has none.
-pub(crate) fn of(imports: &[String]) -> Vec<String> {
+pub(crate) fn from_imports(imports: &[String]) -> Vec<String> {
     let has = |starts: &[&str]| {
         let begins = |import: &String| starts.iter().any(|start| import.starts_with(start));
         imports.iter().any(begins)
@@ -40,7 +40,7 @@ mod tests {
     fn imports_are_told_in_the_words_of_permissions() {
         let of = |imports: &[&str]| {
             let imports: Vec<_> = imports.iter().map(|&import| import.to_owned()).collect();
-            super::of(&imports)
+            super::from_imports(&imports)
         };
         assert_eq!(of(&["wasi:cli/stdout@0.2.3", "wasi:io/streams@0.2.3"]), [""; 0]);
         assert_eq!(

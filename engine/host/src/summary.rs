@@ -7,7 +7,7 @@ use crate::{
 
 /// A component's name, version and edges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outline {
+pub struct ComponentSummary {
     /// The name that it would be registered under.
     pub name: String,
     /// Its version.
@@ -18,7 +18,7 @@ pub struct Outline {
     pub exports: Vec<String>,
 }
 
-impl Outline {
+impl ComponentSummary {
     /// Reads a component; `stem` names it where it carries no name.
     ///
     /// # Errors

@@ -17,13 +17,13 @@ use super::{
 use crate::{component::check_plugin_name, lock::lock};
 
 /// For how many plugins something may be set.
-const MOST_SET: usize = 10_000;
+const MAX_SET: usize = 10_000;
 
 /// What was set, by the plugin's name.
 #[derive(Debug, Default)]
-pub(crate) struct SetPolicies(Mutex<BTreeMap<Arc<str>, Json>>);
+pub(crate) struct ApiPolicies(Mutex<BTreeMap<Arc<str>, Json>>);
 
-impl SetPolicies {
+impl ApiPolicies {
     /// What stands for a plugin.
     pub(crate) fn of(&self, name: &str, fixed: &Policy, rules: &Rules) -> PluginPolicyInfo {
         let (source, body) = match (fixed.written(name), lock(&self.0).get(name)) {
@@ -34,17 +34,17 @@ impl SetPolicies {
         PluginPolicyInfo {
             source,
             body,
-            grants: rules.lines(),
+            grants: rules.grant_lines(),
         }
     }
 
     /// Whether something may be set for one more plugin.
     pub(crate) fn has_room_for(&self, name: &str) -> Result<(), PolicyRefused> {
         let set = lock(&self.0);
-        match set.len() < MOST_SET || set.contains_key(name) {
+        match set.len() < MAX_SET || set.contains_key(name) {
             true => Ok(()),
             false => Err(PolicyRefused::Invalid(format!(
-                "something is set for {MOST_SET} plugins, which is the most: take some of it back first"
+                "something is set for {MAX_SET} plugins, which is the most: take some of it back first"
             ))),
         }
     }
@@ -73,12 +73,12 @@ impl SetPolicies {
 pub(crate) fn rules(
     name: &Arc<str>,
     body: &Json,
-    set: &SetPolicies,
+    set: &ApiPolicies,
     fixed: &Policy,
     protected: &[Protected],
     own: &CallLimits,
 ) -> Result<Arc<Rules>, PolicyRefused> {
-    may_be_set(name, fixed)?;
+    check_settable(name, fixed)?;
     let policy =
         PluginPolicy::parse(body.get()).map_err(|error| PolicyRefused::Invalid(error.to_string()))?;
     // Its folders may not have another plugin's secrets in them, nor its secrets be in another plugin's folders.
@@ -88,7 +88,7 @@ pub(crate) fn rules(
 }
 
 /// Whether what a plugin is granted may be set.
-pub(crate) fn may_be_set(name: &str, fixed: &Policy) -> Result<(), PolicyRefused> {
+pub(crate) fn check_settable(name: &str, fixed: &Policy) -> Result<(), PolicyRefused> {
     check_plugin_name(name).map_err(PolicyRefused::Invalid)?;
     match fixed.written(name) {
         Some(_) => Err(PolicyRefused::Fixed(name.to_owned())),
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn something_may_be_set_for_10_000_plugins_and_changed_for_each_of_them() {
-        let set = SetPolicies::default();
+        let set = ApiPolicies::default();
         let name = |n: usize| Arc::from(format!("plugin-{n}"));
         let body = || heddle_json::object::json("{}").ok();
         for n in 0..9_999 {

@@ -11,23 +11,23 @@ use wasmtime::{
 
 use crate::{
     cache::{Cache, EngineCache},
-    component::Inspected,
+    component::ComponentMetadata,
     contract::{self, Contract},
-    engine::{self, Ticker},
-    error::{HostError, Unfit},
+    engine::{self, EpochTicker},
+    error::{ComponentError, HostError},
     sandbox::Sandbox,
     slots::Pools,
     wasi,
 };
 
-pub(crate) struct Machine {
+pub(crate) struct WasmEngine {
     pub(crate) engine: Engine,
-    pub(crate) ticker: Ticker,
+    pub(crate) ticker: EpochTicker,
     linker: Linker<Sandbox>,
     pub(crate) cache: EngineCache,
 }
 
-impl Machine {
+impl WasmEngine {
     /// Starts one; with `metered`, the code for it counts what it computes.
     pub(crate) fn start(pools: Pools, cache: &Cache, metered: bool) -> Result<Self, HostError> {
         let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
@@ -35,7 +35,8 @@ impl Machine {
         Ok(Self {
             linker: linker(&engine).map_err(failed)?,
             cache: cache.for_engine(&engine).map_err(HostError::Cache)?,
-            ticker: Ticker::start(engine.clone()).map_err(|error| HostError::Engine(error.to_string()))?,
+            ticker: EpochTicker::start(engine.clone())
+                .map_err(|error| HostError::Engine(error.to_string()))?,
             engine,
         })
     }
@@ -44,13 +45,17 @@ impl Machine {
     ///
     /// # Errors
     /// Why it cannot be called.
-    pub(crate) fn link(&self, component: &Component, found: &Inspected) -> Result<Contract, Unfit> {
+    pub(crate) fn link(
+        &self,
+        component: &Component,
+        found: &ComponentMetadata,
+    ) -> Result<Contract, ComponentError> {
         let pre = self.linker.instantiate_pre(component).map_err(|error| {
-            Unfit::Engine(format!(
+            ComponentError::Engine(format!(
                 "the component needs what this host does not have: {error:#}"
             ))
         })?;
-        Contract::find(pre, found).map_err(Unfit::Plugin)
+        Contract::find(pre, found).map_err(ComponentError::Plugin)
     }
 }
 

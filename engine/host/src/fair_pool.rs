@@ -21,7 +21,7 @@ use crate::lock::lock;
 const TIMES_THE_REST: usize = 4;
 
 /// Something of which there is so much and no more.
-pub(crate) struct Supply {
+pub(crate) struct FairPool {
     total: usize,
     free: AtomicUsize,
     /// How many plugins wait for some of it.
@@ -31,7 +31,7 @@ pub(crate) struct Supply {
 
 /// What one plugin holds of one supply.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct PoolUsage {
     held: AtomicUsize,
     /// The plugin's calls wait one behind the other.
     turn: Semaphore,
@@ -39,34 +39,34 @@ pub(crate) struct Share {
 
 /// What the plugins of one name hold of everything that they share with others.
 #[derive(Debug, Default)]
-pub(crate) struct Shares {
+pub(crate) struct PluginUsage {
     /// Places for calls.
-    pub(crate) calls: Arc<Share>,
+    pub(crate) calls: Arc<PoolUsage>,
     /// The memory of all calls.
-    pub(crate) memory: Arc<Share>,
+    pub(crate) memory: Arc<PoolUsage>,
     /// Open files.
-    pub(crate) files: Arc<Share>,
+    pub(crate) files: Arc<PoolUsage>,
     /// Places for looking up the names of hosts.
-    pub(crate) lookups: Arc<Share>,
+    pub(crate) lookups: Arc<PoolUsage>,
     /// Slots for instances, by their depth.
-    slots: Mutex<HashMap<usize, Arc<Share>>>,
+    slots: Mutex<HashMap<usize, Arc<PoolUsage>>>,
 }
 
-impl Shares {
+impl PluginUsage {
     /// What it holds of the slots for instances at a depth.
-    pub(crate) fn of_depth(&self, depth: usize) -> Arc<Share> {
+    pub(crate) fn of_depth(&self, depth: usize) -> Arc<PoolUsage> {
         lock(&self.slots).entry(depth).or_default().clone()
     }
 }
 
 /// Some of a supply, which is free again when this is dropped.
-pub(crate) struct Taken {
-    supply: Arc<Supply>,
-    share: Arc<Share>,
+pub(crate) struct PoolPermit {
+    supply: Arc<FairPool>,
+    share: Arc<PoolUsage>,
     amount: usize,
 }
 
-impl Default for Share {
+impl Default for PoolUsage {
     fn default() -> Self {
         Self {
             held: AtomicUsize::new(0),
@@ -80,8 +80,8 @@ pub(crate) fn total_for_one(amount: usize) -> usize {
     amount + amount.div_ceil(TIMES_THE_REST)
 }
 
-impl Supply {
-    pub(crate) fn of(total: usize) -> Arc<Self> {
+impl FairPool {
+    pub(crate) fn new(total: usize) -> Arc<Self> {
         Arc::new(Self {
             total,
             free: AtomicUsize::new(total),
@@ -101,7 +101,7 @@ impl Supply {
     }
 
     /// Takes so much, if the plugin may have it now. What is more than the supply has counts as all of it.
-    pub(crate) fn try_take(self: &Arc<Self>, share: &Arc<Share>, amount: usize) -> Option<Taken> {
+    pub(crate) fn try_take(self: &Arc<Self>, share: &Arc<PoolUsage>, amount: usize) -> Option<PoolPermit> {
         let amount = amount.min(self.total);
         let taken = self.free.fetch_update(SeqCst, SeqCst, |free| {
             let rest = free.checked_sub(amount)?;
@@ -112,7 +112,7 @@ impl Supply {
         });
         taken.ok()?;
         share.held.fetch_add(amount, SeqCst);
-        Some(Taken {
+        Some(PoolPermit {
             supply: self.clone(),
             share: share.clone(),
             amount,
@@ -120,7 +120,7 @@ impl Supply {
     }
 
     /// Takes so much as soon as the plugin may have it.
-    pub(crate) async fn take(self: &Arc<Self>, share: &Arc<Share>, amount: usize) -> Taken {
+    pub(crate) async fn take(self: &Arc<Self>, share: &Arc<PoolUsage>, amount: usize) -> PoolPermit {
         // A call that came first and waits has the turn.
         if share.turn.available_permits() > 0
             && let Some(taken) = self.try_take(share, amount)
@@ -144,10 +144,10 @@ impl Supply {
 }
 
 /// Counts a plugin that waits, however its waiting ends.
-struct Waiting<'a>(&'a Supply);
+struct Waiting<'a>(&'a FairPool);
 
 impl<'a> Waiting<'a> {
-    fn of(supply: &'a Supply) -> Self {
+    fn of(supply: &'a FairPool) -> Self {
         supply.waiting.fetch_add(1, SeqCst);
         Self(supply)
     }
@@ -159,7 +159,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Drop for Taken {
+impl Drop for PoolPermit {
     fn drop(&mut self) {
         let Self {
             supply,
@@ -181,18 +181,18 @@ mod tests {
 
     use super::*;
 
-    fn share() -> Arc<Share> {
+    fn share() -> Arc<PoolUsage> {
         Arc::default()
     }
 
     /// Takes one at a time until no more may be had.
-    fn all(supply: &Arc<Supply>, share: &Arc<Share>) -> Vec<Taken> {
+    fn all(supply: &Arc<FairPool>, share: &Arc<PoolUsage>) -> Vec<PoolPermit> {
         std::iter::from_fn(|| supply.try_take(share, 1)).collect()
     }
 
     #[test]
     fn each_plugin_that_takes_all_it_can_leaves_some_for_the_next() {
-        let supply = Supply::of(320);
+        let supply = FairPool::new(320);
         let taken: Vec<_> = (0..5).map(|_| all(&supply, &share())).collect();
         let counts: Vec<_> = taken.iter().map(Vec::len).collect();
         assert_eq!(counts, [256, 51, 10, 2, 1]);
@@ -204,13 +204,13 @@ mod tests {
     fn one_plugin_may_hold_what_the_supply_was_made_for() {
         for amount in [1, 2, 3, 4, 64, 256, 1000] {
             let total = total_for_one(amount);
-            assert_eq!(all(&Supply::of(total), &share()).len(), amount);
+            assert_eq!(all(&FairPool::new(total), &share()).len(), amount);
         }
     }
 
     #[test]
     fn what_is_more_than_there_is_takes_all_of_it_from_a_plugin_that_holds_nothing() {
-        let (supply, one) = (Supply::of(8), share());
+        let (supply, one) = (FairPool::new(8), share());
         let all = supply.try_take(&one, 100).unwrap();
         assert!(supply.try_take(&share(), 1).is_none());
         drop(all);
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_gets_what_another_gives_back_in_the_order_of_arrival() {
-        let (supply, one) = (Supply::of(2), share());
+        let (supply, one) = (FairPool::new(2), share());
         let held = supply.take(&one, 1).await;
         let mut first = Box::pin(supply.take(&one, 1));
         let mut second = Box::pin(supply.take(&one, 1));
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_waiting_holds_up_nobody() {
-        let (supply, one) = (Supply::of(2), share());
+        let (supply, one) = (FairPool::new(2), share());
         let held = supply.take(&one, 1).await;
         let mut gives_up = Box::pin(supply.take(&one, 1));
         let mut stays = Box::pin(supply.take(&one, 1));
