@@ -1,17 +1,17 @@
-//! How the process gives memory back.
+//! Settings of the memory allocator of the process.
 
-/// From how many bytes on a block of memory has a mapping of its own, and is given back when it is freed.
+/// Blocks of at least this many bytes get a mapping of their own, which the system gets back when they are freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE_BYTES: libc::c_int = 1 << 20;
 
-/// Has large blocks of memory given back to the system as soon as they are freed.
+/// Makes glibc return large blocks of memory to the system as soon as they are freed.
 ///
-/// glibc raises the size from which a block has a mapping of its own each time that such a block is freed, up to 32 MiB.
-/// From then on states, bodies and answers of many MiB come from arenas, which keep their room once something small lies
-/// behind it: so a server that was flooded once would never be small again. A fixed size switches that off. Elsewhere than
-/// with glibc nothing is to be done.
+/// By default glibc raises the size from which a block gets a mapping of its own each time that such a block is freed,
+/// up to 32 MiB. From then on states, bodies and results of many MiB come from arenas. An arena keeps its memory while
+/// any small block lies behind it, so one flood of requests would keep the server large for ever. A fixed size
+/// disables that behaviour. Allocators other than glibc's need no setting.
 pub fn give_large_blocks_back() {
-    // SAFETY: `mallopt` takes two numbers and changes how glibc allocates from then on; it may be called at any time.
+    // SAFETY: `mallopt` takes two numbers, changes how glibc allocates from then on, and may be called at any time.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]
     let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };

@@ -1,11 +1,11 @@
-//! How much memory, and how many open files, the system lets this process have.
+//! The memory and the number of open files that the system allows this process.
 
 use std::path::{Path, PathBuf};
 
-/// What is assumed where the system does not say.
+/// The value if the system does not report its memory.
 const MEMORY: usize = 4 << 30;
 
-/// How much memory there is for this process: that of the machine, or less where its control group says so.
+/// The memory of this process in bytes: that of the machine, or less if a control group limits it.
 pub(crate) fn memory() -> usize {
     let found = [of_machine(), of_group()];
     found.into_iter().flatten().min().unwrap_or(MEMORY)
@@ -18,7 +18,7 @@ fn of_machine() -> Option<usize> {
     Some(kib << 10)
 }
 
-/// The smallest limit of the control groups that this process is in.
+/// The smallest limit of this process's control groups.
 fn of_group() -> Option<usize> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     groups.lines().filter_map(limit_of_line).min()
@@ -36,7 +36,7 @@ fn limit_of_line(line: &str) -> Option<usize> {
         _ => return None,
     };
     let within = PathBuf::from(path.trim_start_matches('/'));
-    // In a container the path may be that of the machine, of which only the root is seen.
+    // In a container the path may be that of the machine, while only the root is visible.
     let folders = within.ancestors().map(|part| Path::new(root).join(part));
     let limits = folders.filter_map(|folder| {
         let limit = std::fs::read_to_string(folder.join(file)).ok()?;
@@ -45,7 +45,7 @@ fn limit_of_line(line: &str) -> Option<usize> {
     limits.min()
 }
 
-/// Lets this process open as many files as it may, and says how many that is.
+/// Raises this process's limit of open files to its maximum, and returns the limit.
 #[cfg(unix)]
 pub(crate) fn open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

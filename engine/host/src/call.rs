@@ -1,4 +1,8 @@
-//! One call of a function: what the guest is given, and what its answer becomes.
+//! The three ways to call a function: as a node of a graph, as a tool from outside of any run, and as a tool of
+//! another plugin.
+//!
+//! Each finds the plugin, waits for its permits, checks the input and runs the function in a fresh instance
+//! ([`crate::instance`]).
 
 use std::{fmt::Write, sync::Arc, time::Instant};
 
@@ -30,7 +34,8 @@ impl Inner {
             None => plugin.rules.limits.clone(),
         };
         let contract = self.contract_for(plugin, &limits).await?;
-        // Who waits for its node's turn takes no place of its plugin, and who waits for that none of the others.
+        // The order matters: a call that waits for its node's permit holds no permit of its plugin, and a call that
+        // waits for its plugin's permit holds no slot that other plugins need.
         let _node_permit = match &bounds {
             Some(bounds) => bounds.acquire_permit().await,
             None => None,
@@ -57,7 +62,7 @@ impl Inner {
             Some(bounds) => bounds.rules(&plugin.rules),
             None => plugin.rules.clone(),
         };
-        // The runtime waited if the plugin was granted something when it asked.
+        // The runtime has waited already, unless the grants changed after it asked.
         if rules.is_granted() {
             wait_until_durable(&name, &context).await?;
         }
@@ -113,7 +118,7 @@ impl Inner {
         let _call_permit = self.places.take(&plugin.rules.usage.calls, 1).await;
         let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let input = call.input.get().to_owned();
-        // The same tool with the same input draws the same randomness: there is no step to draw it from.
+        // Without a step to seed the randomness, the same tool with the same input draws the same bytes.
         let mut seed = String::with_capacity(64);
         let sum = Sha256::new()
             .chain_update(call.function.to_string())
@@ -143,12 +148,12 @@ impl Inner {
             .await
     }
 
-    /// Waits for the slots that an instance needs beyond those that every call has.
+    /// Waits for the slots that an instance needs beyond those of every call.
     async fn slots(&self, contract: &Contract, rules: &Rules, depth: usize) -> Option<PoolPermit> {
         self.slots.take(&rules.usage, depth, contract.extra_slots()).await
     }
 
-    /// The function that was resolved earlier, perhaps by another start of the engine.
+    /// Finds the plugin of a function that was resolved earlier, perhaps before a restart of the engine.
     fn find<'a>(
         &self,
         now: &'a Snapshot,
@@ -175,8 +180,8 @@ impl Inner {
         }
     }
 
-    /// What is called of a plugin where these limits stand. It takes seconds where the component was never
-    /// compiled for them, and no limit of the call counts meanwhile.
+    /// The compiled component for calls with these limits. With a fuel limit the first call compiles it, which takes
+    /// seconds and does not count as the call's time.
     async fn contract_for(
         self: &Arc<Self>,
         plugin: &Plugin,
@@ -252,8 +257,8 @@ impl Inner {
             .await
     }
 
-    /// Makes the place of a nested call that of its tool: with the limits of its own plugin, within the time
-    /// and the output that its caller has left.
+    /// Gives the context of a nested call the limits of the tool's own plugin, within the time and the output that its
+    /// caller has left.
     fn enter(&self, context: &mut CallContext, plugin: &Plugin, function: &str) -> Result<(), Failure> {
         let name = &plugin.info.name;
         let link = ChainLink {
@@ -272,7 +277,7 @@ impl Inner {
             return Err(Failure::new(FailureKind::Limit, message));
         }
         let limits = &plugin.rules.limits;
-        // The host's own limit began with the outermost call.
+        // The host's own time limit started with the outermost call.
         if limits.time.source == LimitSource::Policy {
             let deadline = Instant::now() + limits.time.value;
             if deadline < context.deadline {
@@ -285,7 +290,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What the graph narrows for a call.
+    /// The limits and grants that the node narrows.
     fn node_bounds(&self, call: &Call) -> Result<Option<Arc<NodeBounds>>, Failure> {
         let Some(bounds) = &call.bounds else {
             return Ok(None);
@@ -301,7 +306,7 @@ impl Inner {
 }
 
 impl ChainLink {
-    /// A function that nobody's guest calls.
+    /// The first link of a chain: a function that no guest calls.
     fn first(plugin: &Plugin, function: &Arc<str>) -> Self {
         Self {
             plugin: plugin.info.name.clone(),
@@ -311,7 +316,8 @@ impl ChainLink {
     }
 }
 
-/// Waits until all that the call follows from is durable: what it leads to may have an effect outside.
+/// Waits until everything that the call follows from is durable: the function that is called next may have side
+/// effects.
 async fn wait_until_durable(name: &str, context: &CallContext) -> Result<(), Failure> {
     match tokio::time::timeout_at(context.deadline.into(), context.durability.wait()).await {
         Ok(true) => Ok(()),

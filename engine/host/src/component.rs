@@ -1,4 +1,4 @@
-//! What a component's bytes say of themselves, before anything of them is compiled.
+//! Reads the metadata of a component from its bytes, without compiling anything.
 
 use std::sync::Arc;
 
@@ -9,32 +9,35 @@ use crate::{contract::types::PACKAGE, plain::docs, units::Bytes};
 /// The custom section in which a plugin carries `name@version`.
 const NAME_SECTION: &str = "heddle-plugin";
 
-/// The longest name of a plugin or a function.
+/// The longest name of a plugin or a function, in bytes.
 pub(crate) const NAME_LEN: usize = 100;
 
-/// What was found in a component.
+/// The metadata of a component.
 #[derive(Debug, Default)]
 pub(crate) struct ComponentMetadata {
-    /// Its own name, where it carries one.
+    /// The name that the component carries.
     pub(crate) name: Option<String>,
-    /// Its version, where it carries one.
+    /// The version that the component carries.
     pub(crate) version: Option<String>,
-    /// What it imports, as it names it.
+    /// The names of its imports.
     pub(crate) imports: Vec<String>,
-    /// What it exports, as it names it.
+    /// The names of its exports.
     pub(crate) exports: Vec<String>,
-    /// The documentation that it carries, a section each, as far as it is read.
+    /// The sections with documentation, up to [`docs::DOCS_LEN`] bytes.
     pub(crate) docs: Vec<Box<[u8]>>,
 }
 
 impl ComponentMetadata {
-    /// Whether it was built against some version of the contract.
+    /// Whether the component was built against some version of the contract.
     pub(crate) fn is_of_contract(&self) -> bool {
         self.exports.iter().any(|export| export.starts_with(PACKAGE))
     }
 }
 
-/// Reads a component. The error says what the bytes are instead, and what to do.
+/// Reads a component.
+///
+/// # Errors
+/// What the bytes are instead of a component, and what to do.
 pub(crate) fn inspect(bytes: &[u8], max_bytes: usize) -> Result<ComponentMetadata, String> {
     if bytes.len() > max_bytes {
         let (size, limit) = (bytes.len(), Bytes(max_bytes));
@@ -74,7 +77,7 @@ fn not_wasm(bytes: &[u8]) -> String {
 #[derive(Default)]
 struct Reader {
     found: ComponentMetadata,
-    /// Where the reader is: 1 in the component, more in what is nested in it.
+    /// The reader's depth: 1 in the component, more in modules and components nested in it.
     depth: usize,
     is_module: bool,
     component_name: Option<String>,
@@ -136,7 +139,7 @@ impl Reader {
             }
             Payload::CustomSection(section) if self.depth == 1 => {
                 if let KnownCustom::ComponentName(names) = section.as_known() {
-                    // The names are for people who debug: where they are damaged, they are not there.
+                    // The names serve debugging only, so damaged ones are ignored.
                     let name = names.into_iter().find_map(|name| match name {
                         Ok(ComponentName::Component { name, .. }) => Some(name.to_owned()),
                         _ => None,
@@ -150,8 +153,8 @@ impl Reader {
     }
 }
 
-/// The name and version that a plugin gets: what was asked for, else what the component
-/// carries, else the name of its file.
+/// The name and version of a plugin: those that the caller asks for, else those that the component carries, else the
+/// name of its file.
 pub(crate) fn identity(
     found: &ComponentMetadata,
     asked: Option<&str>,
@@ -169,7 +172,7 @@ pub(crate) fn identity(
     Ok((name.into(), version.into()))
 }
 
-/// Reads a version, which was checked when its plugin was registered.
+/// Parses a version.
 pub(crate) fn version_of(version: &str) -> Result<semver::Version, semver::Error> {
     semver::Version::parse(version)
 }

@@ -1,4 +1,4 @@
-//! Checks what a plugin says of its functions before anyone relies on it.
+//! Checks the descriptions of a plugin's functions.
 
 use std::collections::HashMap;
 
@@ -9,26 +9,28 @@ use heddle_schema::{PatternBudget, Schema};
 
 use crate::{component::NAME_LEN, contract::types::FunctionDescription};
 
-/// How many functions one plugin may have.
+/// The most functions of one plugin.
 pub(crate) const MAX_FUNCTIONS: usize = 1000;
 
-/// How many nodes one function may name.
+/// The most nodes that one function may name as routes.
 const MAX_ROUTES: usize = 1000;
 
-/// How long a summary may be, in bytes.
+/// The longest summary, in bytes.
 pub(crate) const SUMMARY_LEN: usize = 1000;
 
-/// How deep a schema may be nested.
+/// The deepest nesting of a schema.
 const SCHEMA_DEPTH: usize = 100;
 
-/// How large one schema may be, in bytes.
+/// The largest schema, in bytes.
 const SCHEMA_LEN: usize = 256 << 10;
 
-/// How much a plugin may say of all of its functions, in bytes.
+/// The largest description of all functions of a plugin together, in bytes.
 const DESCRIPTION_LEN: usize = 4 << 20;
 
-/// The functions of a plugin, checked, each with its compiled input schema; the error names the
-/// function and what is wrong with it.
+/// Checks the descriptions of a plugin's functions, and compiles their input schemas.
+///
+/// # Errors
+/// The first function that cannot be used, and why.
 pub(crate) fn check(
     described: Vec<(FunctionKind, FunctionDescription)>,
 ) -> Result<Vec<(FunctionInfo, Schema)>, String> {
@@ -77,7 +79,7 @@ pub(crate) fn check(
 }
 
 impl FunctionDescription {
-    /// How many bytes it takes.
+    /// The size of the description in bytes.
     fn bytes(&self) -> usize {
         let config = self.config.as_ref().map_or(0, String::len);
         let routes: usize = self.routes.iter().map(String::len).sum();
@@ -142,7 +144,7 @@ fn check_routes(function: &str, routes: &[String]) -> Result<(), String> {
     }
 }
 
-/// A JSON Schema, as far as it can be told without reading it: an object or a boolean.
+/// Checks that a text is an object or a boolean, as a JSON Schema must be. Compiling finds everything else.
 fn schema(function: &str, of: &str, text: &str) -> Result<Json, String> {
     let problem = |problem: String| format!("the {of} schema of `{function}` {problem}");
     if text.len() > SCHEMA_LEN {

@@ -1,8 +1,8 @@
-//! The wasmtime engine: how code is compiled, where instances live, and the clock that ends
-//! what runs too long.
+//! The wasmtime engine: how code is compiled, the pools of instances, and the epoch thread that ends calls at their
+//! deadline.
 //!
-//! Every instance takes its memory, tables and stack from pools that are reserved once, so that
-//! a fresh instance for each call costs microseconds. Nothing here knows the contract.
+//! Every instance takes its memory, tables and stack from pools that are reserved once, so a fresh instance for each
+//! call costs microseconds. Nothing in this file knows the contract.
 
 use std::{
     sync::{
@@ -17,18 +17,17 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use crate::{policy::MEMORY_CEILING, scan::limits, slots::Pools};
 
-/// How often a call that runs on is made to yield, and how late a deadline may be noticed.
+/// The length of an epoch: how often a long call yields, and how late a deadline may be noticed.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 
-/// How many elements one table may have. The tables of large interpreters have about 10,000.
+/// The most elements of one table. The tables of large interpreters have about 10,000.
 pub(crate) const TABLE_ELEMENTS: usize = 1 << 16;
 
-/// How much of a memory is wiped in place between two calls, rather than given back to the
-/// system: most calls touch less, and then cost no page fault.
+/// How much of a memory is zeroed in place between two calls, rather than returned to the system: most calls touch
+/// less, and then cost no page fault.
 const KEEP_RESIDENT: usize = 256 << 10;
 
-/// Builds the engine, with pools where the system can reserve them; with `metered`, code counts what it
-/// computes.
+/// Builds the engine, with pools if the system can reserve them. With `metered`, code consumes fuel.
 pub(crate) fn build(pools: Pools, metered: bool) -> wasmtime::Result<Engine> {
     let mut config = config();
     config.consume_fuel(metered);
@@ -42,7 +41,7 @@ pub(crate) fn build(pools: Pools, metered: bool) -> wasmtime::Result<Engine> {
     })
 }
 
-/// Builds an engine that only compiles, for one that [`build`] makes: code is the same for both.
+/// Builds an engine that only compiles, for an engine of [`build`]: both produce the same code.
 pub(crate) fn for_compiling(metered: bool) -> wasmtime::Result<Engine> {
     let mut config = config();
     config.consume_fuel(metered);
@@ -62,16 +61,16 @@ fn config() -> Config {
         // The same call gives the same bits on every machine.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
-        // A guest's failure is told by its own last words and the trap's cause. Nothing reads
-        // addresses, so nothing is stored or registered for them.
+        // A failure is explained by the guest's last error lines and the cause of the trap. Code addresses are not
+        // used, so they are neither stored nor registered.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);
     config
 }
 
-/// The pools: room for every call that may be under way, with every call nested in it (see `slots`). What is
-/// reserved is address space; memory is taken only by the slots that are used.
+/// The pools have room for every call that may be active, with every call nested in it (see `slots`). They reserve
+/// address space; memory is used only by slots in use.
 fn pooling(pools: Pools) -> PoolingAllocationConfig {
     let Pools {
         calls,
@@ -83,18 +82,18 @@ fn pooling(pools: Pools) -> PoolingAllocationConfig {
     pools
         .total_component_instances(number(calls))
         .total_stacks(number(calls))
-        // Core instances have no slots: how many a component has is limited when it is registered.
+        // Core instances have no slots: a component's number of them is limited when it is registered.
         .total_core_instances(u32::MAX)
         .total_memories(number(memories))
         .total_tables(number(tables))
         .max_tables_per_module(8)
         .max_memories_per_module(4)
-        // The same limits hold before a component is compiled, and here for code that is in the cache.
+        // The scan applies the same limits before compiling; here they apply to code from the cache.
         .max_core_instances_per_component(per_component(&limits::CORE_INSTANCES))
         .max_memories_per_component(per_component(&limits::MEMORIES))
         .max_tables_per_component(per_component(&limits::TABLES))
         .table_elements(TABLE_ELEMENTS)
-        // What a memory may have is for each call's own limit: a policy may allow a plugin more than others.
+        // The limit of each call bounds its memory: a policy may allow one plugin more than others.
         .max_memory_size(MEMORY_CEILING)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(16 << 10)
@@ -106,9 +105,9 @@ fn per_component(limit: &limits::Limit) -> u32 {
     limit.most.try_into().unwrap_or(u32::MAX)
 }
 
-/// Moves the engine's epoch on while calls are under way, and rests while none is.
+/// Advances the engine's epoch while calls are active, and parks when there are none.
 ///
-/// A thread of its own: a guest that computes may hold every other one.
+/// It has a thread of its own, since computing guests may occupy all threads of the runtime.
 pub(crate) struct EpochTicker {
     shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
@@ -121,7 +120,7 @@ struct TickerState {
     stopped: AtomicBool,
 }
 
-/// For as long as it lives, the epoch moves on.
+/// The epoch advances for as long as this guard lives.
 pub(crate) struct EpochGuard<'a>(&'a TickerState);
 
 impl EpochTicker {
@@ -145,8 +144,8 @@ impl EpochTicker {
 
     pub(crate) fn start_ticking(&self) -> EpochGuard<'_> {
         self.shared.calls.fetch_add(1, SeqCst);
-        // Read after the count was raised, as the thread reads the count after it said that it
-        // rests: one of the two sees the other.
+        // This load comes after the count is raised, and the thread loads the count after it sets `resting`: at least
+        // one of the two sees the other's store.
         if self.shared.resting.load(SeqCst) {
             self.wake.unpark();
         }
@@ -155,8 +154,8 @@ impl EpochTicker {
 }
 
 impl TickerState {
-    /// How many ticks without a call it takes to rest: waking the thread costs a call more than
-    /// a tick does.
+    /// How many epochs without a call pass before the thread parks: waking the thread costs a call more than an epoch
+    /// costs.
     const PATIENCE: u32 = 50;
 
     fn run(&self, engine: &Engine) {
@@ -189,7 +188,7 @@ impl Drop for EpochTicker {
         self.shared.stopped.store(true, SeqCst);
         self.wake.unpark();
         if let Some(thread) = self.thread.take() {
-            // It only sleeps, parks and counts: it cannot have panicked.
+            // The thread only sleeps, parks and counts, so it cannot have panicked.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! The two machines of a host, and how a component gets onto one of them: from the cache, or through the compiler.
+//! The two wasm engines of a host, and how a component gets onto one of them: from the cache, or through the compiler.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use crate::{
     wasm_engine::WasmEngine,
 };
 
-/// The machines, their cache, and the queue for compiling.
+/// The engines, the cache of compiled code, and the compile queue.
 pub(crate) struct Engines {
     /// For calls without a fuel limit: most calls.
     wasm_engine: WasmEngine,
@@ -34,7 +34,7 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    /// Starts the machine for calls without a fuel limit.
+    /// Starts the engine for calls without a fuel limit.
     pub(crate) fn start(settings: &HostSettings) -> Result<Self, HostError> {
         let cache = Cache::open(settings.cache.as_ref()).map_err(HostError::Cache)?;
         let pools = Pools::new(settings.max_total_calls(), settings.call_depth);
@@ -49,11 +49,11 @@ impl Engines {
         })
     }
 
-    /// The machine for calls with these limits.
+    /// The engine for calls with these limits.
     pub(crate) fn wasm_engine(&self, limits: &CallLimits) -> &WasmEngine {
         match limits.fuel {
             None => &self.wasm_engine,
-            // What is called was compiled for it before.
+            // Compiling the component for metered calls started the engine.
             Some(_) => self
                 .metered
                 .get()
@@ -61,7 +61,7 @@ impl Engines {
         }
     }
 
-    /// The machine for calls that are counted, or for those that are not.
+    /// The engine for metered calls, or for the others.
     pub(crate) fn engine(&self, metered: bool) -> Result<&WasmEngine, ComponentError> {
         match metered {
             false => Ok(&self.wasm_engine),
@@ -71,18 +71,17 @@ impl Engines {
         }
     }
 
-    /// The machine that counts, which is started where it is not there.
+    /// Starts the engine for metered calls if it is not running yet.
     fn metered_machine(&self) -> Result<&WasmEngine, HostError> {
         if let Some(wasm_engine) = self.metered.get() {
             return Ok(wasm_engine);
         }
         let wasm_engine = WasmEngine::start(self.pools, &self.cache, true)?;
-        // Another thread may have been first: then this one goes.
+        // Another thread may have been faster: its engine is used, and this one is dropped.
         Ok(self.metered.get_or_init(|| wasm_engine))
     }
 
-    /// Compiles a component, or finds it compiled, for calls that are counted or for those that are not. The
-    /// compiler ends when the future is dropped.
+    /// Compiles a component, or loads it from the cache. Dropping the future ends the compiler.
     ///
     /// # Errors
     /// Why the component cannot be called.
@@ -108,7 +107,7 @@ impl Engines {
             return Ok(compiled);
         }
         let _turn = self.queue.acquire_permit().await;
-        // It may have been compiled for another request meanwhile.
+        // Another request may have compiled the component in the meantime.
         if let Some(compiled) = self.find_compiled(metered, digest).await? {
             return Ok(compiled);
         }
@@ -138,7 +137,7 @@ impl Engines {
                 wasm_engine.cache.load(&wasm_engine.engine, &digest, code)
             })
             .await?;
-        // What the pools of instances have no room for is found out here.
+        // The engine refuses here a component that does not fit into the pools of instances.
         kept.map_err(|error| CompileError::Refused(format!("{error:#}")).into())
     }
 
@@ -154,7 +153,7 @@ impl Engines {
         .await
     }
 
-    /// Does something with a machine where blocking is allowed.
+    /// Runs `work` with an engine on a thread that may block.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         metered: bool,
@@ -179,7 +178,7 @@ impl From<CompileError> for ComponentError {
     }
 }
 
-/// A handle that the compiler writes to.
+/// Adds a second handle of the file, for the compiler to write to.
 fn writable(code: tempfile::NamedTempFile) -> std::io::Result<(tempfile::NamedTempFile, File)> {
     let output = code.as_file().try_clone()?;
     Ok((code, output))

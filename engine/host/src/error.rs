@@ -5,22 +5,22 @@
 
 use wasmtime_wasi::I32Exit;
 
-/// How wasmtime's error reads where a guest hands over too much; the type of it is private.
+/// The text of wasmtime's error if a guest passes too much to the host; the error's type is private.
 const TOO_MUCH_AT_ONCE: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// Why there is no host.
+/// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// A setting has a value that cannot be.
+    /// A setting has an invalid value.
     #[error("{0}")]
     Setting(String),
-    /// The policy grants what is not there.
+    /// The policy grants something that does not exist.
     #[error("{0}")]
     Policy(String),
     /// The folder for compiled components cannot be used.
     #[error("the folder for compiled components cannot be used: {0}")]
     Cache(#[source] std::io::Error),
-    /// The machine cannot run WebAssembly as it is needed.
+    /// The system cannot run WebAssembly as needed.
     #[error("the WebAssembly engine does not start: {0}")]
     Engine(String),
 }
@@ -28,13 +28,13 @@ pub enum HostError {
 /// Why a component cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ComponentError {
-    /// It does not run here.
+    /// The engine cannot run the component.
     #[error("{0}")]
     Engine(String),
-    /// It has no functions for a graph.
+    /// The component has no usable function.
     #[error("{0}")]
     Plugin(String),
-    /// Whether it can be called is not known, as the host could not compile it.
+    /// Unknown: the host failed to compile the component.
     #[error("{0}")]
     Unknown(String),
 }
@@ -42,49 +42,48 @@ pub(crate) enum ComponentError {
 /// How many handles (streams, timers, files) one instance may hold.
 pub(crate) const HANDLES: usize = 10_000;
 
-/// The call that a nested call belongs to has no time left: it ends the callers too.
+/// The time of the outermost call is over: its nested calls end as well.
 #[derive(Debug, thiserror::Error)]
 #[error("the time of the call is over")]
 pub(crate) struct TimeOver;
 
-/// What the call follows from will never be durable: it ends the callers too, since nothing outside may
-/// be done for any of them.
+/// The events that the call follows from will never be durable. The callers end as well, since none of them may have
+/// side effects any more.
 #[derive(Debug, thiserror::Error)]
 #[error("what the call follows from cannot be stored")]
 pub(crate) struct NotDurable;
 
-/// A typed function gave values that take more memory than they may while they become JSON.
+/// A typed function returned values that take more memory than this limit, in bytes, while they become JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("too many values were handed over")]
 pub(crate) struct TooManyValues(pub(crate) usize);
 
-/// An answer that was not kept: it would be this long.
+/// The result has this many bytes, more than its limit. It was dropped.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer has {0} bytes")]
 pub(crate) struct TooLarge(pub(crate) usize);
 
-/// A call wrote, or sent, more than it may: it ends.
+/// The call exceeded a limit of its output: it ends.
 #[derive(Debug, thiserror::Error)]
 #[error("a limit of the call was exceeded")]
 pub(crate) struct LimitExceeded;
 
-/// The host would hold more for a guest than the guest may have.
+/// The instance needs more memory than its limit allows.
 #[derive(Debug, thiserror::Error)]
 #[error("the guest needs more memory than it may have")]
 pub(crate) struct NoMemory;
 
-/// A guest would have more files open than it may.
+/// The instance has as many files open as it may.
 #[derive(Debug, thiserror::Error)]
 #[error("more files are open than the limit of {0} (open_files)")]
 pub(crate) struct TooManyFiles(pub(crate) usize);
 
-/// Whether the guest ended itself with status 0, as a program does that has succeeded. What it would have given is
-/// not there.
+/// Whether the guest exited with status 0, as a successful program does. It returned no result.
 pub(crate) fn is_exit_of_success(error: &wasmtime::Error) -> bool {
     matches!(error.downcast_ref(), Some(I32Exit(0)))
 }
 
-/// Whether the guest handed over more at once than was set for its store.
+/// Whether the guest passed more to the host at once than its store allows.
 pub(crate) fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
     format!("{error:#}").contains(TOO_MUCH_AT_ONCE)
 }

@@ -1,4 +1,4 @@
-//! Why a call gave no result, told to a person: which function, what happened, which limit.
+//! Turns the cause that ended a call into a failure for people: which function, what happened, which limit.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use crate::{
     units::Bytes,
 };
 
-/// How much of a message is passed on.
+/// The longest message of a failure, in bytes.
 const MESSAGE_LEN: usize = 8 << 10;
 
-/// How it reads where a guest holds too many handles of its own resources.
+/// The text of wasmtime's error if a guest holds too many handles of its own resources.
 const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
-/// The call may have no effect outside.
+/// The call may have no side effect.
 pub(crate) fn not_durable(function: &str) -> Failure {
     let message = format!("`{function}` was ended before it had an effect outside: {NotDurable}");
     Failure::new(FailureKind::Unavailable, message)
 }
 
-/// The guest ended itself, and gave no result that there should be.
+/// The guest exited without the result that it should return.
 fn exited(function: &str, status: i32, said: &str) -> Failure {
     let message = match status {
         0 => format!("`{function}` exited with status 0 before it gave its result{said}"),
@@ -41,7 +41,7 @@ fn exited(function: &str, status: i32, said: &str) -> Failure {
     )
 }
 
-/// The call ran longer than it may.
+/// The call exceeded its time limit.
 pub(crate) fn timeout(function: &str, limit: &Limit<Duration>) -> Failure {
     Failure::new(
         FailureKind::Timeout,
@@ -49,7 +49,7 @@ pub(crate) fn timeout(function: &str, limit: &Limit<Duration>) -> Failure {
     )
 }
 
-/// The call waited until its end for memory that other calls had.
+/// The call reached its deadline while it waited for memory that other calls had.
 pub(crate) fn no_memory_in_time(function: &str, limit: &Limit<Duration>) -> Failure {
     let mut failure = timeout(function, limit);
     failure.message = format!(
@@ -60,15 +60,15 @@ pub(crate) fn no_memory_in_time(function: &str, limit: &Limit<Duration>) -> Fail
     failure
 }
 
-/// The call wrote, or sent, more than it may; `what` names the limit.
+/// The call exceeded a limit of its output; `what` names the limit.
 pub(crate) fn exceeded(function: &str, what: &str) -> Failure {
     Failure::new(FailureKind::Limit, format!("`{function}` {what}"))
 }
 
-/// Makes a failure of what ended an instance.
+/// Makes a failure of the error that ended an instance.
 ///
-/// `error_excerpt` is what the guest wrote of an error; `refused` says what it asked for more of than it
-/// may have; `time` is what its deadline comes from.
+/// `error_excerpt` is what the guest logged about an error; `refused` is the last growth of memory or tables that was
+/// refused; `time` is the limit that set the deadline.
 pub(crate) fn from_error(
     function: &str,
     error: &wasmtime::Error,
@@ -155,7 +155,7 @@ pub(crate) fn from_error(
             let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
             match error_excerpt {
                 Some(words) => format!("`{function}` trapped: {words} ({cause})"),
-                // A guest that keeps its stack in its memory runs off the end of that.
+                // A guest that keeps its stack in linear memory traps so when the stack overflows.
                 None if trap == &Trap::MemoryOutOfBounds => {
                     format!("`{function}` trapped: {cause}, as where calls nest without an end")
                 }
@@ -170,7 +170,7 @@ pub(crate) fn from_error(
     Failure::new(FailureKind::Trap, clip(&display::redact(&message), MESSAGE_LEN))
 }
 
-/// Makes a failure of what a guest said went wrong. It is recorded, and so without the secrets of URLs in it.
+/// Makes a failure of the error that a guest returned. The failure is recorded, so secrets in URLs are redacted.
 pub(crate) fn from_guest_error(said: GuestError, limits: &CallLimits) -> Failure {
     let mut failure = Failure::new(said.kind, clip(&display::redact(&said.message), MESSAGE_LEN));
     failure.data = said
@@ -180,7 +180,7 @@ pub(crate) fn from_guest_error(said: GuestError, limits: &CallLimits) -> Failure
     failure
 }
 
-/// The answer is larger than it may be.
+/// The result is larger than its limit.
 pub(crate) fn too_large(function: &str, size: usize, limit: &Limit<usize>) -> Failure {
     let limit = limit.bytes("result");
     Failure::new(
@@ -189,7 +189,7 @@ pub(crate) fn too_large(function: &str, size: usize, limit: &Limit<usize>) -> Fa
     )
 }
 
-/// The answer is not what it should be.
+/// The result is not valid.
 pub(crate) fn unusable(function: &str, what: &str, problem: impl std::fmt::Display, got: &str) -> Failure {
     let shown = clip(got, 80);
     let more = if shown.len() < got.len() { "…" } else { "" };

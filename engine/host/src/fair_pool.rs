@@ -1,9 +1,9 @@
-//! Supplies that all plugins share: places for calls, memory, slots for instances, open files.
+//! Pools of units that all plugins share: calls, memory, instance slots, open files.
 //!
-//! A plugin takes more only while it would then hold at most four times as much as would be left. So one plugin alone
-//! can hold four fifths of a supply, a second one four fifths of the rest, and so on: a plugin that takes all that it
-//! can never leaves another one with nothing. What cannot be taken is waited for, by the calls of one plugin in the
-//! order of arrival.
+//! A plugin gets more units only while it would then hold at most four times as many as remain free. So one plugin
+//! alone can hold four fifths of a pool, a second plugin four fifths of the rest, and so on: a plugin that takes all
+//! that it can never leaves another plugin with nothing. A request for units that are not available waits; the calls
+//! of one plugin wait in the order of arrival.
 
 use std::{
     collections::HashMap,
@@ -17,49 +17,49 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::lock::lock;
 
-/// A plugin holds at most this many times what would be left.
+/// A plugin holds at most this many times the units that remain free.
 const TIMES_THE_REST: usize = 4;
 
-/// Something of which there is so much and no more.
+/// A fixed number of units.
 pub(crate) struct FairPool {
     total: usize,
     free: AtomicUsize,
-    /// How many plugins wait for some of it.
+    /// How many plugins wait for units.
     waiting: AtomicUsize,
     freed: Notify,
 }
 
-/// What one plugin holds of one supply.
+/// What one plugin holds of one pool.
 #[derive(Debug)]
 pub(crate) struct PoolUsage {
     held: AtomicUsize,
-    /// The plugin's calls wait one behind the other.
+    /// Held by the first of the plugin's waiting calls; the others wait for it.
     turn: Semaphore,
 }
 
-/// What the plugins of one name hold of everything that they share with others.
+/// What the plugins of one name hold of every pool.
 #[derive(Debug, Default)]
 pub(crate) struct PluginUsage {
-    /// Places for calls.
+    /// Calls.
     pub(crate) calls: Arc<PoolUsage>,
-    /// The memory of all calls.
+    /// The memory of all calls, in bytes.
     pub(crate) memory: Arc<PoolUsage>,
     /// Open files.
     pub(crate) files: Arc<PoolUsage>,
-    /// Places for looking up the names of hosts.
+    /// Threads that look up the names of hosts.
     pub(crate) lookups: Arc<PoolUsage>,
-    /// Slots for instances, by their depth.
+    /// Instance slots, by the depth of the call.
     slots: Mutex<HashMap<usize, Arc<PoolUsage>>>,
 }
 
 impl PluginUsage {
-    /// What it holds of the slots for instances at a depth.
+    /// What the plugin holds of the instance slots at a depth.
     pub(crate) fn of_depth(&self, depth: usize) -> Arc<PoolUsage> {
         lock(&self.slots).entry(depth).or_default().clone()
     }
 }
 
-/// Some of a supply, which is free again when this is dropped.
+/// Units of a pool, returned on drop.
 pub(crate) struct PoolPermit {
     supply: Arc<FairPool>,
     share: Arc<PoolUsage>,
@@ -75,7 +75,7 @@ impl Default for PoolUsage {
     }
 }
 
-/// A supply that is just large enough to let one plugin hold `amount`.
+/// The size of a pool in which one plugin may hold `amount`.
 pub(crate) fn total_for_one(amount: usize) -> usize {
     amount + amount.div_ceil(TIMES_THE_REST)
 }
@@ -94,18 +94,18 @@ impl FairPool {
         self.total
     }
 
-    /// How much nobody holds.
+    /// The free units.
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
         self.free.load(SeqCst)
     }
 
-    /// Takes so much, if the plugin may have it now. What is more than the supply has counts as all of it.
+    /// Takes units if the plugin may have them at once. An amount larger than the pool takes the whole pool.
     pub(crate) fn try_take(self: &Arc<Self>, share: &Arc<PoolUsage>, amount: usize) -> Option<PoolPermit> {
         let amount = amount.min(self.total);
         let taken = self.free.fetch_update(SeqCst, SeqCst, |free| {
             let rest = free.checked_sub(amount)?;
-            // Two calls of a plugin at the same moment may both find room: it then holds a little more.
+            // Two simultaneous calls of a plugin may both succeed: the plugin then holds a little more than its part.
             let held = share.held.load(SeqCst);
             let is_fair = held == 0 || held + amount <= rest.saturating_mul(TIMES_THE_REST);
             is_fair.then_some(rest)
@@ -119,9 +119,9 @@ impl FairPool {
         })
     }
 
-    /// Takes so much as soon as the plugin may have it.
+    /// Waits until the plugin may have the units, and takes them.
     pub(crate) async fn take(self: &Arc<Self>, share: &Arc<PoolUsage>, amount: usize) -> PoolPermit {
-        // A call that came first and waits has the turn.
+        // Without a free turn, an earlier call of the plugin waits.
         if share.turn.available_permits() > 0
             && let Some(taken) = self.try_take(share, amount)
         {
@@ -133,7 +133,7 @@ impl FairPool {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
-            // From here on nothing that becomes free is missed.
+            // From here on no notification is missed.
             freed.as_mut().enable();
             if let Some(taken) = self.try_take(share, amount) {
                 return taken;
@@ -143,7 +143,7 @@ impl FairPool {
     }
 }
 
-/// Counts a plugin that waits, however its waiting ends.
+/// Counts a waiting plugin until drop.
 struct Waiting<'a>(&'a FairPool);
 
 impl<'a> Waiting<'a> {
@@ -168,7 +168,7 @@ impl Drop for PoolPermit {
         } = self;
         share.held.fetch_sub(*amount, SeqCst);
         supply.free.fetch_add(*amount, SeqCst);
-        // Who begins to wait counts itself before it looks at what is free.
+        // A waiting plugin counts itself before it checks the free units.
         if supply.waiting.load(SeqCst) > 0 {
             supply.freed.notify_waiters();
         }
@@ -185,7 +185,7 @@ mod tests {
         Arc::default()
     }
 
-    /// Takes one at a time until no more may be had.
+    /// Takes one unit at a time until no more are available.
     fn all(supply: &Arc<FairPool>, share: &Arc<PoolUsage>) -> Vec<PoolPermit> {
         std::iter::from_fn(|| supply.try_take(share, 1)).collect()
     }
@@ -225,7 +225,7 @@ mod tests {
         let mut second = Box::pin(supply.take(&one, 1));
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
-        // Another plugin is not behind them.
+        // Another plugin does not wait behind them.
         let other = supply.take(&share(), 1).now_or_never().unwrap();
         drop(held);
         assert!(second.as_mut().now_or_never().is_none(), "the first is first");

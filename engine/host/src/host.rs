@@ -1,4 +1,7 @@
-//! The host: registers plugins and calls their functions.
+//! The host: implements the runtime's port for functions.
+//!
+//! [`Inner`] is what all calls share. Its methods are spread over the files that the crate's introduction names:
+//! `register.rs` for registrations, `call.rs`, `input.rs` and `instance.rs` for calls.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,25 +26,25 @@ use crate::{
     threads::Threads,
 };
 
-/// Runs plugins: the functions that graphs and tools are made of.
+/// Registers plugins and calls their functions.
 ///
-/// Clones share everything. What it does needs a tokio runtime with time enabled.
+/// Clones share everything. Needs a tokio runtime with time enabled.
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
 }
 
-/// How long the folders that a policy names may take to answer, where it is set while the host runs.
+/// How long the file systems of a policy's folders may take to answer when the policy is set over the API.
 const POLICY_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What all clones of a host, and all calls under way, share.
+/// The state that all clones of a host and all active calls share.
 pub(crate) struct Inner {
     pub(crate) engines: Arc<Engines>,
     pub(crate) settings: HostSettings,
     pub(crate) registry: Registry,
     api_policies: ApiPolicies,
     pub(crate) node_bounds: NodeBoundsCache,
-    /// How many outermost calls may be active.
+    /// Units for outermost calls.
     pub(crate) places: Arc<FairPool>,
     pub(crate) slots: Slots,
     /// The memory of all calls together.
@@ -52,7 +55,7 @@ pub(crate) struct Inner {
 }
 
 impl Host {
-    /// Starts a host without any plugin.
+    /// Starts a host without plugins.
     pub fn new(mut settings: HostSettings) -> Result<Self, HostError> {
         settings
             .total_memory_bytes
@@ -83,7 +86,7 @@ impl Host {
         })
     }
 
-    /// The settings that it was started with.
+    /// The settings of this host, with the memory of all calls filled in.
     pub fn settings(&self) -> &HostSettings {
         &self.inner.settings
     }
@@ -183,10 +186,10 @@ impl Functions for Host {
 }
 
 impl Inner {
-    /// The rules that a plugin would have by what somebody sets.
+    /// Reads a policy of a plugin and everything that it refers to.
     async fn rules(self: Arc<Self>, name: Arc<str>, body: Json) -> Result<Arc<Rules>, PolicyRefused> {
         self.api_policies.has_room_for(&name)?;
-        // It looks at the folders that are granted, whose file systems may not answer.
+        // Reading checks the granted folders, whose file systems may not answer.
         let (host, plugin) = (self.clone(), name.clone());
         let read = self.resources.file_threads.run(&name, move || {
             let settings = &host.settings;

@@ -1,4 +1,4 @@
-//! Reads and checks the input of a call. A large input is read on a thread of its own.
+//! Reads and checks the input of a call. A large input is read on a thread for inputs, so that it delays no other run.
 
 use heddle_json::object;
 use heddle_kernel::{Failure, FailureKind};
@@ -9,20 +9,20 @@ use crate::{
     registry::Plugin, sandbox::CallContext,
 };
 
-/// From which length on an input is read on a thread of its own, so that it holds up no other run.
+/// An input of at least this many bytes is read on a thread for inputs.
 const LONG_INPUT: usize = 256 << 10;
 
-/// What a tool is given, as text.
+/// The input of a tool, as text.
 pub(crate) enum ToolInput {
-    /// The state of a run, in which more may stand than the tool takes.
+    /// The state of a run, which may have more keys than the tool has parameters.
     State(String),
-    /// What somebody made for this tool.
+    /// An input that a caller or a graph made for this tool. It must match the tool's schema.
     Input(String),
 }
 
 impl Inner {
-    /// Reads a tool's input: checked where somebody made it for the tool, and in any case where its
-    /// functions have types, to which it is converted. What may take long has a thread for itself.
+    /// Reads a tool's input. An input that was made for the tool is checked against its schema; for typed functions
+    /// every input is converted to values.
     pub(crate) async fn input(
         &self,
         plugin: &Plugin,
@@ -57,7 +57,7 @@ impl Inner {
         read.map_err(|misfit| misfits(name, &misfit))
     }
 
-    /// Checks an input against the function's schema, and gives it back.
+    /// Checks an input against the function's schema, and returns the input.
     pub(crate) async fn check_input(
         &self,
         plugin: &Plugin,
@@ -82,7 +82,7 @@ impl Inner {
         checked.await?.map_err(|misfit| misfits(name, &misfit))
     }
 
-    /// Looks at an input on a thread of the pool for inputs, for as long as the call may take.
+    /// Runs `work` on a thread for inputs, up to the call's deadline.
     async fn on_input_thread<T: Send + 'static>(
         &self,
         plugin: &Plugin,
@@ -101,7 +101,7 @@ impl Inner {
         }
     }
 
-    /// What values may take up on their way in and out.
+    /// How much memory the values of a call may take.
     pub(crate) fn room(&self, limits: &CallLimits) -> ValueLimits {
         ValueLimits {
             values: self.settings.value_bytes,
@@ -110,8 +110,8 @@ impl Inner {
     }
 }
 
-/// The failure names the function and the problems, and has them as `{"problems": [{"pointer", "problem"}]}`
-/// for programs.
+/// A failure with the name of the function and the problems, which its data has as `{"problems": [{"pointer",
+/// "problem"}]}`.
 fn misfits(name: &str, misfit: &Misfit) -> Failure {
     let message = format!("`{name}` was not called: its input {misfit}");
     let mut failure = Failure::new(FailureKind::InvalidInput, message);

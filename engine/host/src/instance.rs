@@ -23,8 +23,8 @@ use crate::{
 };
 
 impl Inner {
-    /// The place of a call that nobody's guest makes; its time begins with this. It follows from
-    /// nothing, and its seed is no key. With the limits comes the node's `timeout`, where it has one.
+    /// The context of an outermost call, whose time starts with it. It follows from nothing, and its seed is no
+    /// idempotency key. `timeout` is the node's.
     pub(crate) fn new_context(
         &self,
         started_at: Timestamp,
@@ -88,7 +88,7 @@ impl Inner {
         Ok(Outcome { update, route })
     }
 
-    /// Runs a call in a fresh sandbox and makes a failure of whatever ends it early.
+    /// Runs a call in a fresh sandbox, and turns whatever ends the call early into a failure.
     pub(crate) async fn run_instance<T>(
         self: &Arc<Self>,
         function: &str,
@@ -113,7 +113,7 @@ impl Inner {
             );
             let answered = call(&mut store).await;
             if let Some(what) = output.exceeded() {
-                // Whatever the guest made of it.
+                // The limit was exceeded, even if the guest ignored the error.
                 return Err(failure::exceeded(function, what));
             }
             let result = match answered {
@@ -121,7 +121,8 @@ impl Inner {
                 Ok(Err(said)) => Err(failure::from_guest_error(said, &limits)),
                 Err(error) => {
                     let mut lines = lock(&store.data().lines);
-                    // What has no end yet may be its last words; whether they are too many is no matter.
+                    // An unfinished line may be the guest's last error line; exceeding a limit does not matter any
+                    // more.
                     let _ = lines.flush();
                     let words = lines.error_excerpt();
                     let refused = store.data().memory.refused;
@@ -146,7 +147,7 @@ impl Inner {
     }
 }
 
-/// Checks the size of an answer; `more` is what comes with it.
+/// Checks the size of a result; `more` bytes come with the text.
 fn check_size(name: &str, limits: &CallLimits, text: &str, more: usize) -> Result<(), Failure> {
     let size = text.len() + more;
     match size <= limits.result.value {

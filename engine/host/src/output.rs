@@ -1,8 +1,8 @@
-//! What a guest writes while it is called: log lines, stdout, stderr and emitted chunks.
+//! The output of a guest during a call: log lines, stdout, stderr and emitted chunks.
 //!
-//! It reaches the call's sink within the limits of the call; who writes more is ended. A nested call shares
-//! the sink and the limits of the one that made it, may have smaller ones of its own besides, and has its
-//! own half-written lines and its own last words, from which a trap is explained.
+//! The output goes to the call's sink within the limits of the call. Exceeding a limit ends the call. A nested call
+//! shares the sink and the limits of its caller, and may have smaller limits of its own. It has its own partial lines,
+//! and its own last error lines, which explain a trap.
 
 use std::{
     collections::VecDeque,
@@ -29,22 +29,22 @@ use crate::{
     units::Bytes,
 };
 
-/// What a line counts on top of its bytes: an endless row of empty lines ends too.
+/// The cost of a line on top of its bytes: even empty lines reach the limit.
 const LINE_COST: usize = 64;
 
-/// How many of the last lines that tell of errors are kept, and how much of each.
+/// How many of the last error lines are kept, and how many bytes of each.
 const LAST_LINES: usize = 12;
 const LAST_LINE_BYTES: usize = 600;
 
-/// Where the output of one call goes, with what is left of the call's limits.
+/// The output of one call, and how much of its limits the call has used.
 pub(crate) struct Output {
     sink: Arc<dyn Sink>,
     limits: Arc<CallLimits>,
     log_line_bytes: usize,
-    /// Of the call that this one is nested in, where that has limits of its own.
+    /// The output of the caller, if this call has limits of its own.
     outer: Option<Arc<Self>>,
     consumed: Mutex<Consumed>,
-    /// Which limit was exceeded, once one was.
+    /// The first limit that was exceeded, as a message.
     exceeded: OnceLock<String>,
 }
 
@@ -56,7 +56,7 @@ struct Consumed {
     requests: usize,
 }
 
-/// What a call spends of its limits, and how much of it.
+/// What a piece of output uses of the call's limits.
 #[derive(Clone, Copy)]
 enum Cost {
     Log(usize),
@@ -77,8 +77,7 @@ impl Output {
         })
     }
 
-    /// The output of a call with these limits that is nested in this one's call: this one's, unless the
-    /// policy has limits for it.
+    /// The output of a nested call with these limits: the same output, unless a policy limits the nested call.
     pub(crate) fn nested(self: &Arc<Self>, limits: &Arc<CallLimits>) -> Arc<Self> {
         let CallLimits {
             log,
@@ -93,7 +92,7 @@ impl Output {
         {
             return self.clone();
         }
-        // What the host has for every call stands for all of a chain together.
+        // The host's own limits apply to the whole chain, at the outermost call.
         let own = |limit: Limit<usize>| match limit.source {
             LimitSource::Default => Limit {
                 value: usize::MAX,
@@ -117,12 +116,12 @@ impl Output {
         })
     }
 
-    /// Which limit the call exceeded, where it did, as a failure tells it.
+    /// The limit that the call exceeded, as a message.
     pub(crate) fn exceeded(&self) -> Option<&str> {
         self.exceeded.get().map(String::as_str)
     }
 
-    /// Counts what the call, and those that it is nested in, spend.
+    /// Counts a piece of output of this call and of its callers.
     fn consume(&self, consume: Cost) -> Result<(), LimitExceeded> {
         let CallLimits {
             log,
@@ -159,7 +158,7 @@ impl Output {
         self.outer.as_ref().map_or(Ok(()), |outer| outer.consume(consume))
     }
 
-    /// Passes a line on, cut where it is too long. The line that is too much for the call is not passed on.
+    /// Passes a line to the sink, cut at the limit of a line. A line that exceeds the call's limit is not passed on.
     fn log(&self, level: Level, line: &str) -> Result<(), LimitExceeded> {
         let kept = clip(line, self.log_line_bytes);
         self.consume(Cost::Log(kept.len() + LINE_COST))?;
@@ -175,24 +174,29 @@ impl Output {
         Ok(())
     }
 
-    /// Passes on a line of the host's own, about what the call did outside. It does not count as the
-    /// guest's output, so that no flood of that hides it: what leads to such lines has its own limit.
+    /// Logs a line of the host about the call's side effects. It does not count as the guest's output, so a flood of
+    /// output cannot hide it; the actions behind such lines have limits of their own.
     pub(crate) fn log_host_line(&self, level: Level, line: &str) {
         self.sink.log(level, line);
     }
 
-    /// Counts one more request of the call. The call fails where it is one too many, whatever the guest
-    /// makes of it.
+    /// Counts one more HTTP request of the call.
+    ///
+    /// # Errors
+    /// If the limit is exceeded: the call fails, even if the guest ignores the error.
     pub(crate) fn count_request(&self) -> Result<(), LimitExceeded> {
         self.consume(Cost::Request)
     }
 
-    /// Counts so many bytes of a request's body, in the same way.
+    /// Counts bytes of a request's body.
+    ///
+    /// # Errors
+    /// As [`Self::count_request`].
     pub(crate) fn count_sent(&self, bytes: usize) -> Result<(), LimitExceeded> {
         self.consume(Cost::Outgoing(bytes))
     }
 
-    /// Passes a chunk on to who watches, if it is JSON.
+    /// Passes a chunk to the sink if it is JSON.
     pub(crate) fn emit(&self, chunk: &str) -> Result<(), LimitExceeded> {
         self.consume(Cost::Emit(chunk.len() + LINE_COST))?;
         match object::admit(chunk) {
@@ -205,7 +209,7 @@ impl Output {
     }
 }
 
-/// The lines of one instance: its stdout and stderr as far as they have no end yet, and its last words.
+/// The lines of one instance: partial lines of stdout and stderr, and the last error lines.
 pub(crate) struct Lines {
     output: Arc<Output>,
     stdout: Partial,
@@ -219,7 +223,7 @@ struct Partial {
     begun: bool,
 }
 
-/// Which of the two streams is meant.
+/// One of the two streams.
 #[derive(Clone, Copy)]
 pub(crate) enum Stream {
     Out,
@@ -236,7 +240,7 @@ impl Lines {
         }
     }
 
-    /// Takes a line that the guest logged.
+    /// Logs a line of the guest.
     pub(crate) fn log(&mut self, level: Level, message: &str) -> Result<(), LimitExceeded> {
         if level == Level::Error {
             message.lines().for_each(|line| self.keep_error_line(line));
@@ -244,9 +248,9 @@ impl Lines {
         self.output.log(level, message)
     }
 
-    /// Takes what the guest wrote to a stream.
+    /// Splits what the guest wrote to a stream into lines.
     fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<(), LimitExceeded> {
-        // One byte more than a line may have: then it is seen that the line was cut.
+        // One byte more than a line may have, so that a longer line is recognized.
         let room = self.output.log_line_bytes + 1;
         loop {
             let end = bytes.iter().position(|&byte| byte == b'\n');
@@ -279,7 +283,7 @@ impl Lines {
         self.output.log(level, line)
     }
 
-    /// Passes on the lines that have no end.
+    /// Logs the partial lines.
     pub(crate) fn flush(&mut self) -> Result<(), LimitExceeded> {
         if self.stdout.begun {
             self.end_line(Stream::Out)?;
@@ -298,7 +302,7 @@ impl Lines {
             .push_back(clip(line.trim_end(), LAST_LINE_BYTES).to_owned());
     }
 
-    /// What the guest said last of an error: a Rust panic with its place, else the last line.
+    /// The guest's last words about an error: a Rust panic with its location, else the last line.
     pub(crate) fn error_excerpt(&self) -> Option<String> {
         let is_telling = |line: &&String| !line.trim().is_empty() && !line.trim_start().starts_with("note: ");
         if let Some(at) = self.last.iter().rposition(|line| line.contains("panicked at ")) {
@@ -325,7 +329,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // The call is over: its answer was looked at.
+        // The call has ended and its result is known.
         let _ = self.flush();
     }
 }
@@ -338,7 +342,7 @@ pub(crate) struct LogStream {
 }
 
 impl LogStream {
-    /// How much a guest may write at once.
+    /// How many bytes a guest may write at once.
     const PERMIT: usize = 64 << 10;
 
     fn take(&self, bytes: &[u8]) -> Result<(), LimitExceeded> {
@@ -398,7 +402,7 @@ impl AsyncWrite for LogStream {
     }
 }
 
-/// A sink for calls that nobody listens to.
+/// A sink that discards everything.
 pub(crate) struct DiscardSink;
 
 impl Sink for DiscardSink {

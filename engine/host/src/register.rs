@@ -1,4 +1,7 @@
 //! Registers and inspects plugins.
+//!
+//! A registration reads the component's metadata, compiles it (or finds it in the cache), runs its `describe`
+//! functions in a sandbox without grants, checks the descriptions, and publishes the plugin in the registry.
 
 use std::sync::Arc;
 
@@ -45,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// Everything of a registration but making the plugin visible. Dropping the future ends it.
+    /// All steps of a registration but the last one, publishing. Dropping the future cancels the registration.
     async fn build_plugin(
         self: &Arc<Self>,
         new: NewPlugin,
@@ -71,7 +74,7 @@ impl Inner {
             Prepared::Known(info) => return Ok(BuiltPlugin::Known(info)),
             Prepared::New(new) => *new,
         };
-        // From here on neither the component nor its code is evicted from the cache.
+        // While the mark lives, neither the component nor its code is evicted from the cache.
         let in_use = self.engines.cache.mark(&digest);
         let (imports, size) = (found.imports.clone(), component.len() as u64);
         let contract = self.engines.compile(false, &digest, &component, found).await;
@@ -103,7 +106,7 @@ impl Inner {
         Ok(BuiltPlugin::New(Box::new(plugin)))
     }
 
-    /// Reads a component, and finds out what is to be done with it.
+    /// Runs [`Self::prepare`] on a thread that may block, for a few components at a time.
     async fn prepare_on_thread(
         self: &Arc<Self>,
         new: NewPlugin,
@@ -119,7 +122,7 @@ impl Inner {
         prepared.await.map_err(failed)?
     }
 
-    /// Keeps the component's bytes for when it is to be compiled for the machine that counts.
+    /// Stores the component's bytes for compiling it for metered calls later.
     async fn store_component(
         self: &Arc<Self>,
         in_use: Option<InUse>,
@@ -132,7 +135,7 @@ impl Inner {
         kept.await.map_err(failed)
     }
 
-    /// Everything of a registration that comes before compiling: it blocks.
+    /// The steps of a registration before compiling. Blocks.
     fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
         let (found, digest) = self.read(&new.component)?;
         let identity = || {
@@ -171,7 +174,8 @@ impl Inner {
         })))
     }
 
-    /// What a component says of itself, and its digest: side by side, as either takes a while for a large one.
+    /// Reads the component's metadata and computes its digest in parallel, since both take a while for a large
+    /// component.
     fn read(&self, component: &[u8]) -> Result<(ComponentMetadata, Digest), RegisterError> {
         let (found, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| Digest::of(component));
@@ -181,7 +185,7 @@ impl Inner {
         Ok((found.map_err(refused)?, digest))
     }
 
-    /// Has the component describe itself, within the limits of any call.
+    /// Calls the component's `describe` functions, within the limits of a call.
     async fn describe(
         self: &Arc<Self>,
         rules: &Rules,
@@ -190,12 +194,12 @@ impl Inner {
     ) -> Result<(Vec<FunctionInfo>, Vec<Schema>), RegisterError> {
         let mut described: Vec<(FunctionKind, FunctionDescription)> = Vec::new();
         let name = &rules.plugin;
-        // It is not called for anybody, so what it computes is not counted.
+        // The call belongs to no run, so it has no fuel limit.
         let limits = Arc::new(CallLimits {
             fuel: None,
             ..*rules.limits
         });
-        // What a component says of itself depends on nothing outside.
+        // The functions run without grants.
         let _call_permit = self.places.take(&rules.usage.calls, 1).await;
         let _slot_permit = self.slots.take(&rules.usage, 1, contract.extra_slots()).await;
         let rules = Rules::none(name.clone(), limits.clone());
@@ -237,7 +241,7 @@ impl Inner {
     }
 }
 
-/// A component on its way into the registry.
+/// A component to be registered.
 struct NewComponent {
     component: Arc<[u8]>,
     digest: Digest,
@@ -252,22 +256,22 @@ enum Prepared {
     New(Box<NewComponent>),
 }
 
-/// What a component was made into.
+/// The result of building a plugin.
 enum BuiltPlugin {
-    /// It is registered.
+    /// The component is registered already.
     Known(Arc<PluginInfo>),
-    /// It could be.
+    /// The plugin can be published.
     New(Box<Plugin>),
 }
 
-/// What a component is made into a plugin for.
+/// Why a plugin is built.
 #[derive(Clone, Copy)]
 enum Purpose {
     Register,
     Inspect,
 }
 
-/// How long a request with a component may be told to wait before it is sent again.
+/// The `Retry-After` of a refused request, in seconds.
 const BUSY_RETRY_S: u32 = 5;
 
 fn busy(full: QueueFull) -> RegisterError {
@@ -281,7 +285,7 @@ fn refused(reason: impl Into<String>) -> RegisterError {
     RegisterError::Refused(reason.into())
 }
 
-/// The reason, and what makes a plugin of a component.
+/// A refusal with the reason and a hint about how plugins are built.
 fn no_plugin(reason: &str) -> RegisterError {
     refused(format!(
         "the component cannot be a plugin: {reason}. A plugin is built with a Heddle SDK or against wit/0.1.0, \

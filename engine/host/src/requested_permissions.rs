@@ -1,11 +1,11 @@
-//! What a component asks for, in the words that permissions have, by what it imports.
+//! The permissions that a component requests, derived from its imports.
 //!
-//! To import is not to use: what is built with a common toolchain imports the environment, clocks
-//! and folders for its standard library, whether its own code looks at them or not.
+//! An import does not prove use: common toolchains import the environment, clocks and folders for their standard
+//! libraries, even if the component's own code never uses them.
 
 use crate::contract::types::PACKAGE;
 
-/// The words, each with the WASI packages and interfaces that it stands for.
+/// Each permission with the WASI packages and interfaces that need it.
 const WORDS: [(&str, &[&str]); 6] = [
     ("clock", &["wasi:clocks/"]),
     ("environment", &["wasi:cli/environment@"]),
@@ -15,10 +15,11 @@ const WORDS: [(&str, &[&str]); 6] = [
     ("sockets", &["wasi:sockets/"]),
 ];
 
-/// What calling tools of other plugins is called. A component that logs imports the same interface.
+/// The permission to call tools of other plugins. A component that only logs imports the same interface.
 const TOOLS: &str = "tools";
 
-/// The words for these imports, in the order of the alphabet. What nobody grants, as stdout and exits, has none.
+/// The permissions for these imports, in alphabetical order. Imports that need no grant, such as stdout and exit, are
+/// left out.
 pub(crate) fn from_imports(imports: &[String]) -> Vec<String> {
     let has = |starts: &[&str]| {
         let begins = |import: &String| starts.iter().any(|start| import.starts_with(start));

@@ -10,26 +10,26 @@ use crate::{
 /// How many names of hosts are looked up at once: each lookup holds a thread until the system answers.
 const LOOKUPS: usize = 64;
 
-/// What all calls share.
+/// The shared resources.
 pub(crate) struct Resources {
-    /// How many files may still be opened for guests.
+    /// Units for open files.
     pub(crate) open_files: Arc<FairPool>,
-    /// Threads that look up the names of hosts.
+    /// Units for lookups of host names.
     pub(crate) lookups: Arc<FairPool>,
     pub(crate) tls: Tls,
     /// Threads that work with the files of guests.
     pub(crate) file_threads: Threads,
-    /// How many files one instance may have open.
+    /// The most files that one instance may have open.
     pub(crate) max_open_files: usize,
-    /// How many requests of one instance may be active at once.
+    /// The most active requests of one instance.
     pub(crate) http_at_once: usize,
 }
 
 impl Resources {
-    /// Starts no thread yet.
+    /// Creates the resources; no thread is started yet.
     ///
     /// # Errors
-    /// If the system has no resources for the pool of threads.
+    /// If the system refuses the pool of threads.
     pub(crate) fn new(settings: &HostSettings) -> Result<Self, HostError> {
         Ok(Self {
             open_files: FairPool::new(HostSettings::max_total_open_files(available::open_files())),

@@ -1,5 +1,5 @@
-//! What an operator may set, with its defaults. What bounds one call is what stands where neither the policy
-//! nor a node says otherwise; the words for it there, and in failures, are those of docs/limits.md.
+//! The settings of a host, with their defaults. The limits of one call apply if neither the policy nor a node sets
+//! others; docs/limits.md describes all of them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,75 +17,74 @@ use crate::{
 /// The settings of a [`Host`](crate::Host).
 #[derive(Clone, Debug)]
 pub struct HostSettings {
-    /// Where compiled components are kept; without it they are compiled at every start.
+    /// The cache of compiled components. Without one, components are compiled at every start.
     pub cache: Option<CacheSettings>,
-    /// Where components are compiled. Default: in this process, where neither time nor memory is limited.
+    /// Where components are compiled. Default: in this process, without limits of time and memory.
     pub compiler: Compiler,
-    /// How long compiling one component may take. Default: 120 s.
+    /// The time limit of compiling one component. Default: 120 s.
     pub compile_timeout: Duration,
-    /// The memory that compiling one component may take. Default: 1 GiB.
+    /// The memory limit of compiling one component. Default: 1 GiB.
     pub compile_memory_bytes: usize,
     /// How many components are compiled at once. Default: 1.
     pub compile_at_once: usize,
-    /// How many requests with a component may wait until it is compiled; a further one is refused. Default: 16.
+    /// How many requests with a component may wait to be compiled; further ones are refused. Default: 16.
     pub compile_queue: usize,
-    /// The size of a component's file. Default: 64 MiB.
+    /// The largest component file. Default: 64 MiB.
     pub max_component_bytes: usize,
     /// The linear memories of one instance, together. Default: 64 MiB; at most 4 GiB.
     pub max_memory_bytes: usize,
-    /// The memory of all calls together, with what the host holds for them. Default: three eighths of the memory
-    /// that the system has for this process.
+    /// The memory of all calls together, with what the host holds for them. Default: three eighths of the memory that
+    /// the system allows this process.
     pub total_memory_bytes: Option<usize>,
-    /// How long a call may take, the tools that it calls included. Default: 30 s.
+    /// The time limit of a call with the tools that it calls. Default: 30 s.
     pub call_timeout: Duration,
-    /// How many calls of one plugin are under way at once, and a quarter more of all plugins together; more wait
-    /// for their turn. The calls of tools by plugins are not counted: each belongs to one that is. Default: 256, or
-    /// fewer where `total_memory_bytes` has less than 3 MiB for each.
+    /// How many calls of one plugin may be active at once. All plugins together may have a quarter more; further calls
+    /// wait. Calls of tools by plugins do not count, since each belongs to a call that does. Default: 256, or fewer if
+    /// `total_memory_bytes` has less than 3 MiB for each.
     pub calls_at_once: usize,
     /// How many calls may be nested, the outermost included. Default: 8.
     pub call_depth: usize,
-    /// How often one tool may stand in a chain of nested calls. Default: 3.
+    /// How often one tool may occur in a chain of nested calls. Default: 3.
     pub call_repeats: usize,
-    /// What one call may answer, as text. Default: 8 MiB.
+    /// The largest result of a call, as text. Default: 8 MiB.
     pub result_bytes: usize,
-    /// What the values of a typed function's input may take in the host's memory while they cross, and
-    /// what those of its result may. A number takes 40 bytes there, whatever its type. Default: 32 MiB.
+    /// The memory that the values of a typed function's input may take in the host, and those of its result. A number
+    /// takes 40 bytes, whatever its type. Default: 32 MiB.
     pub value_bytes: usize,
-    /// What one call may log, the tools that it calls included. Each line counts 64 bytes on top,
-    /// for what is kept with it. Default: 256 KiB.
+    /// How many bytes a call with the tools that it calls may log. Each line counts 64 bytes on top. Default: 256 KiB.
     pub log_bytes: usize,
-    /// One log line; a longer one is cut. Default: 8 KiB.
+    /// The longest log line; longer ones are cut. Default: 8 KiB.
     pub log_line_bytes: usize,
-    /// What one call may emit, the tools that it calls included. Default: 4 MiB.
+    /// How many bytes a call with the tools that it calls may emit. Default: 4 MiB.
     pub emit_bytes: usize,
-    /// What is granted, to which plugins. Default: nothing to any.
+    /// The policy: grants and limits of plugins. Default: no grants.
     pub policy: Policy,
-    /// What no plugin may be granted as a folder, or as a part of one, besides the files of secrets. Default: nothing.
+    /// Files and folders that no granted folder may overlap, besides the files of secrets. Default: none.
     pub protected: Vec<Protected>,
-    /// How many requests one call may make, the tools that it calls included. Default: 256.
+    /// How many HTTP requests a call with the tools that it calls may make. Default: 256.
     pub http_requests: usize,
-    /// The bodies of all requests of one call, the tools that it calls included. Default: 64 MiB.
+    /// The bodies of all requests of a call with the tools that it calls, in bytes. Default: 64 MiB.
     pub outgoing_bytes: usize,
-    /// How many requests of one instance may be under way at once. Default: 16.
+    /// How many requests of one instance may be active at once. Default: 16.
     pub http_at_once: usize,
-    /// The body of one request. Default: 8 MiB.
+    /// The largest body of a request. Default: 8 MiB.
     pub http_request_bytes: usize,
-    /// The body of one answer to a request. Default: 8 MiB.
+    /// The largest body of a response. Default: 8 MiB.
     pub http_response_bytes: usize,
-    /// How many files, folders and lists of folders one instance may have open. Default: 256.
+    /// How many files, folders and folder listings one instance may have open. Default: 256.
     pub open_files: usize,
-    /// How many threads may work with files for guests. A thread that the file system does not answer stays
-    /// busy after its call has ended. Default: 64.
+    /// How many threads may work with files for guests. A thread stays busy after its call has ended until the file
+    /// system answers. Default: 64.
     pub file_threads: usize,
-    /// How many of them may work for one plugin. Default: 16.
+    /// How many of these threads one plugin may use. Default: 16.
     pub file_threads_per_plugin: usize,
-    /// How many threads may read and check large inputs. A check goes on after its call has ended. Default: 16.
+    /// How many threads may read and check large inputs. A check continues after its call has ended. Default: 16.
     pub input_threads: usize,
-    /// How many of them may work for one plugin. Default: 8.
+    /// How many of these threads one plugin may use. Default: 8.
     pub input_threads_per_plugin: usize,
-    /// How many bytes the descriptions of all plugins may take together, with their schemas. Default: 32 MiB.
+    /// The descriptions of all plugins with their schemas, together, in bytes. Default: 32 MiB.
     pub max_description_bytes: usize,
-    /// A PEM file of the certificate authorities that are trusted in place of the machine's own.
+    /// A PEM file of certificate authorities that are trusted instead of the machine's own.
     pub http_authorities: Option<PathBuf>,
 }
 
@@ -128,14 +127,14 @@ impl Default for HostSettings {
     }
 }
 
-/// The least that all calls together may use.
+/// The smallest memory of all calls together.
 const MIN_TOTAL: usize = 16 << 20;
 
-/// What a call has of the memory of all calls for itself, at least.
+/// The smallest own part of a call.
 const MIN_OWN: usize = 3 << 19;
 
 impl HostSettings {
-    /// How much memory all calls together may use where it is not said.
+    /// The default memory of all calls together.
     pub(crate) fn default_total_memory() -> usize {
         available::memory() / 8 * 3
     }
@@ -145,7 +144,7 @@ impl HostSettings {
         self.total_memory_bytes.unwrap_or_else(Self::default_total_memory)
     }
 
-    /// How many calls of all plugins together are under way at once.
+    /// How many outermost calls of all plugins may be active at once.
     pub(crate) fn max_total_calls(&self) -> usize {
         let have_memory = self.total_memory() / 2 / MIN_OWN;
         total_for_one(self.calls_at_once).min(have_memory).max(2)
@@ -175,12 +174,15 @@ impl HostSettings {
         }
     }
 
-    /// How many files may be open for guests where the process may have so many: the rest is for the engine itself.
+    /// How many files guests may have open, if the process may have `of_process`: the engine needs the rest.
     pub(crate) fn max_total_open_files(of_process: usize) -> usize {
         (of_process / 2).clamp(16, 1 << 20)
     }
 
-    /// The error says which setting has a value that cannot be.
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// The first setting with an invalid value.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self {
             compile_at_once,
@@ -238,9 +240,9 @@ impl HostSettings {
     }
 }
 
-/// The most components that are compiled at once, and the most requests that may wait for it.
+/// The most components that are compiled at once, and the most requests that may wait.
 const MAX_COMPILERS: usize = 64;
 const MAX_WAITING: usize = 10_000;
 
-/// The most threads that one kind of work may have.
+/// The most threads of one kind.
 const MAX_THREADS: usize = 4096;

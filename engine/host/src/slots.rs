@@ -1,9 +1,9 @@
-//! Slots for the memories and tables of instances, which wasmtime's pools have in fixed numbers.
+//! Slots for the memories and tables of instances, of which wasmtime's pools have fixed numbers.
 //!
-//! The pools have one slot for a memory, and eight for tables, for every call that may be under way at any depth of
-//! nesting, so most calls need not ask. A component whose instance has more takes what is beyond from a reserve. There
-//! is one for each depth: a call waits only for calls as deep as it is, and those for none that are less deep, so no
-//! two calls can wait for each other.
+//! The pools have one memory slot and eight table slots for every call that may be active at any depth of nesting, so
+//! most calls need no extra slots. A component whose instance needs more takes the rest from a reserve. Each depth has
+//! a reserve of its own: a call waits only for calls at the same depth, which never wait for calls at a smaller depth,
+//! so calls cannot deadlock.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use wasmtime::component::Component;
 
 use crate::fair_pool::{FairPool, PluginUsage, PoolPermit};
 
-/// The tables that go with one memory.
+/// Table slots that come with one memory slot.
 const TABLES: usize = 8;
 
-/// How many slots the reserve for outermost calls has, and how many those of each further depth have.
+/// The slots of the reserve for outermost calls, and of the reserve for each further depth.
 const RESERVE: usize = 256;
 const RESERVE_OF_NESTED: usize = 128;
 
-/// What an instance needs beyond one memory and eight tables, in slots.
+/// The slots that an instance needs beyond one memory and eight tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extra(usize);
 
 impl Extra {
-    /// What the instances of a component need.
+    /// The extra slots of a component's instances.
     pub(crate) fn of(component: &Component) -> Self {
         let needs = component.resources_required();
         let (memories, tables) = needs.map_or((0, 0), |needs| (needs.num_memories, needs.num_tables));
@@ -53,8 +53,8 @@ impl Slots {
         Self(reserves.map(FairPool::new).collect())
     }
 
-    /// Waits until an instance may be made at this depth, the outermost one being 1. Its slots are free again when what
-    /// is returned is dropped.
+    /// Waits until an instance at this depth (1 for the outermost call) has its extra slots. Dropping the permit
+    /// returns them.
     pub(crate) async fn take(&self, usage: &PluginUsage, depth: usize, extra: Extra) -> Option<PoolPermit> {
         if extra == Extra::default() {
             return None;
@@ -65,7 +65,7 @@ impl Slots {
 }
 
 impl Pools {
-    /// The pools for this many outermost calls at once, each with calls nested in it up to `call_depth`, and for the
+    /// The pools for `outermost_calls` calls at once, each with calls nested in it up to `call_depth`, and for the
     /// reserves.
     pub(crate) fn new(outermost_calls: usize, call_depth: usize) -> Self {
         let calls = outermost_calls.saturating_mul(call_depth).max(1);
@@ -79,7 +79,7 @@ impl Pools {
     }
 }
 
-/// How many slots each reserve has, the one for outermost calls first.
+/// The sizes of the reserves, the one for outermost calls first.
 fn reserves(call_depth: usize) -> impl Iterator<Item = usize> {
     let reserve = |depth| if depth == 1 { RESERVE } else { RESERVE_OF_NESTED };
     (1..=call_depth).map(reserve)

@@ -1,28 +1,28 @@
-//! What a component says of itself, for those who handle components without running them.
+//! The metadata of a component for callers that do not run it.
 
 use crate::{
     component::{identity, inspect},
     settings::HostSettings,
 };
 
-/// A component's name, version and edges.
+/// A component's name, version, imports and exports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentSummary {
-    /// The name that it would be registered under.
+    /// The name under which it would be registered.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What it imports, as it names it.
+    /// The names of its imports.
     pub imports: Vec<String>,
-    /// What it exports, as it names it.
+    /// The names of its exports.
     pub exports: Vec<String>,
 }
 
 impl ComponentSummary {
-    /// Reads a component; `stem` names it where it carries no name.
+    /// Reads a component; `stem` is its name if it carries none.
     ///
     /// # Errors
-    /// Where the bytes are no component, or one that cannot be registered as it is named; says what they are instead.
+    /// If the bytes are not a component, or if its name or version is not valid. The message says what the bytes are instead.
     pub fn of(component: &[u8], stem: Option<&str>) -> Result<Self, String> {
         let found = inspect(component, HostSettings::default().max_component_bytes)?;
         let (name, version) = identity(&found, None, None, stem)?;

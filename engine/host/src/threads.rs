@@ -1,9 +1,9 @@
-//! Threads for work that may block, so that it can block nothing else.
+//! Pools of threads for work that may block.
 //!
-//! A thread that waits for a file system cannot be stopped. When its call ends, the thread stays busy until the
-//! system answers, and it counts as *stuck*. The number of threads is bounded, for each plugin and for all of them
-//! together: a plugin whose file system stalls holds only its own share. Work waits for a free thread while any
-//! thread of the pool can still become free in time, and fails at once when all of them are stuck.
+//! A thread that waits for a file system cannot be stopped. If its call ends first, the thread stays busy until the
+//! system answers, and counts as *stuck*. The number of threads is limited for each plugin and for all plugins
+//! together, so a plugin whose file system stalls holds only its own quota. Work waits for a free thread while a
+//! thread of the pool may still become free, and fails at once if all of them are stuck.
 
 use std::{
     collections::HashMap,
@@ -18,27 +18,27 @@ use tokio::{
 
 use crate::lock::lock;
 
-/// How long a thread without work is kept.
+/// How long an idle thread is kept.
 const KEEP_IDLE: Duration = Duration::from_secs(10);
 
-/// A bounded set of threads for one kind of work.
+/// A pool of threads for one kind of work.
 pub(crate) struct Threads {
-    /// What its threads do, for messages, as in `files`.
+    /// The kind of work in messages, such as `files`.
     work: &'static str,
-    /// The name of the limit, as the documentation has it.
+    /// The name of the limit in the documentation.
     limit: &'static str,
     most_of_plugin: usize,
     all: Arc<ThreadQuota>,
-    /// The plugins that have work under way.
+    /// The plugins with active work.
     plugins: Mutex<HashMap<Arc<str>, Weak<ThreadQuota>>>,
-    /// It has no tasks, only threads that block.
+    /// A runtime without tasks: only its blocking threads are used.
     runtime: Option<Runtime>,
 }
 
-/// Work was not done.
+/// Why work was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ThreadError {
-    /// Every thread that it could have is stuck.
+    /// All threads that the plugin, or all plugins together, may have are stuck.
     #[error(
         "all {most} threads for {work} that {who} may have are held by earlier calls which have ended, and whose \
          work the system does not answer ({limit}): it can go on when the file system, or what else they wait for, \
@@ -62,9 +62,9 @@ type DeferredWork = Box<dyn FnOnce() + Send>;
 struct ThreadQuota {
     most: usize,
     free: Arc<Semaphore>,
-    /// How many of them work for nobody.
+    /// How many threads are stuck.
     stuck: watch::Sender<usize>,
-    /// What is to be done by the next thread that has nothing else to do.
+    /// Work for the next thread that becomes free.
     deferred: Mutex<Vec<DeferredWork>>,
 }
 
@@ -78,7 +78,7 @@ impl ThreadQuota {
         })
     }
 
-    /// Does what was left for later, on a thread that is the plugin's.
+    /// Runs the deferred work on a thread of the plugin.
     fn run_deferred(&self) {
         loop {
             let next = lock(&self.deferred).pop();
@@ -89,11 +89,11 @@ impl ThreadQuota {
         }
     }
 
-    /// Waits for a free thread; none comes where all are stuck.
+    /// Waits for a free thread. Returns none if all threads are stuck.
     async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         let mut stuck = self.stuck.subscribe();
         tokio::select! {
-            // What is free is taken before anything else is looked at.
+            // A free thread has precedence.
             biased;
             free = self.free.clone().acquire_owned() => free.ok(),
             _ = stuck.wait_for(|stuck| *stuck >= self.most) => None,
@@ -101,21 +101,21 @@ impl ThreadQuota {
     }
 }
 
-/// Work under way, and the shares that its thread belongs to.
+/// Active work, and the quotas that its thread counts against.
 struct Job {
     work: &'static str,
-    /// Its plugin's, and that of all plugins.
+    /// The quota of its plugin, and that of all plugins.
     usage: [Arc<ThreadQuota>; 2],
     phase: Mutex<Phase>,
     _free: [OwnedSemaphorePermit; 2],
 }
 
-/// How far work is.
+/// The state of a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Its call waits for it.
+    /// A call waits for the job.
     Awaited,
-    /// Its call has ended, and it goes on.
+    /// The call has ended, and the job has not.
     Stuck,
     Over,
 }
@@ -134,11 +134,11 @@ impl Job {
     }
 }
 
-/// Ends with the work, even where that panics, and gives its thread back.
+/// Ends the job and frees its thread on drop, even if the work panics.
 struct RunningJob(Arc<Job>);
 
 impl RunningJob {
-    /// The work itself is over: nothing is stuck, whatever else its thread does.
+    /// Ends the job: its thread is not stuck any more, even if it continues with deferred work.
     fn end(&self) {
         let mut phase = lock(&self.0.phase);
         if std::mem::replace(&mut *phase, Phase::Over) == Phase::Stuck {
@@ -153,7 +153,7 @@ impl Drop for RunningJob {
     }
 }
 
-/// Ends with the call. Where the work goes on, its thread is stuck.
+/// Dropped when the call ends. If the job has not ended, its thread is stuck from here on.
 struct JobWaiter<'a>(Weak<Job>, &'a Threads, &'a str);
 
 impl Drop for JobWaiter<'_> {
@@ -176,7 +176,8 @@ impl Drop for JobWaiter<'_> {
 }
 
 impl Threads {
-    /// No thread is started before there is work.
+    /// Creates a pool for `work`, with the number of threads for all plugins and for each plugin. No thread is started
+    /// yet.
     pub(crate) fn new(
         work: &'static str,
         limit: &'static str,
@@ -197,9 +198,9 @@ impl Threads {
         })
     }
 
-    /// Does something that may block, for a plugin.
+    /// Runs work that may block, for a plugin.
     ///
-    /// Dropping the future does not end the work: see the top of this file.
+    /// Dropping the future does not stop the work: see the introduction of this file.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         plugin: &Arc<str>,
@@ -236,21 +237,21 @@ impl Threads {
             let _ = done.send(result);
             own.run_deferred();
             drop(working);
-            // What came after the last look and before the thread was free.
+            // Deferred work may have arrived before the thread became free.
             own.run_deferred();
         });
         let result = is_done.await;
         drop(awaiting);
-        // What answers goes without an answer where the work panics.
+        // The sender is dropped without a result if the work panics.
         result.map_err(|_| ThreadError::Panicked { work: self.work })
     }
 
-    /// Does something that may block and that no call waits for, as closing files. It takes none but the plugin's
-    /// own threads: where all of them work, one of them does it when it is done with what it does.
+    /// Runs work that may block and that no call waits for, such as closing files. Uses only the plugin's own threads:
+    /// if all of them are busy, the next one that becomes free runs the work.
     pub(crate) fn run_detached(&self, plugin: &Arc<str>, work: impl FnOnce() + Send + 'static) {
         let own = self.quota_of(plugin);
         lock(&own.deferred).push(Box::new(work));
-        // A thread that was done before it could see the work is free by this.
+        // A thread that missed the deferred work has been freed by now.
         let Ok(acquire) = own.free.clone().try_acquire_owned() else {
             return;
         };
@@ -262,7 +263,7 @@ impl Threads {
         runtime.spawn_blocking(move || {
             own.run_deferred();
             drop((acquire, of_all));
-            // What came after the last look and before the thread was free.
+            // Deferred work may have arrived before the thread became free.
             own.run_deferred();
         });
     }
@@ -272,7 +273,7 @@ impl Threads {
         if let Some(quota) = plugins.get(plugin).and_then(Weak::upgrade) {
             return quota;
         }
-        // A share lives as long as work of its plugin: what has no work is forgotten.
+        // A quota lives as long as work of its plugin.
         plugins.retain(|_, quota| quota.strong_count() > 0);
         let quota = ThreadQuota::of(self.most_of_plugin);
         plugins.insert(plugin.clone(), Arc::downgrade(&quota));
@@ -296,7 +297,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // A thread that is stuck must hold up no exit.
+            // A stuck thread must not delay the exit.
             runtime.shutdown_background();
         }
     }
@@ -314,7 +315,7 @@ mod tests {
         name.into()
     }
 
-    /// A future of work that ends when the sender is dropped, and what says that it has begun.
+    /// A future of work that ends when the returned sender is dropped. The work has started.
     async fn stalled<'a>(threads: &'a Threads, name: &'a Arc<str>) -> (BoxFuture<'a, ()>, Sender<()>) {
         let (release, released): (Sender<()>, Receiver<()>) = channel();
         let (begun, has_begun) = oneshot::channel();
@@ -362,7 +363,7 @@ mod tests {
                 && error.contains("(test_threads_per_plugin)"),
             "{error}"
         );
-        // Another plugin has its own share.
+        // Another plugin has a quota of its own.
         assert_eq!(threads.run(&b, || 2).await.unwrap(), 2);
         let (also_busy, release_b) = stalled(&threads, &b).await;
         drop(also_busy);
@@ -372,7 +373,7 @@ mod tests {
                 && error.contains("(test_threads)"),
             "{error}"
         );
-        // When the system answers, everything goes on.
+        // When the system answers, all threads can be used again.
         drop((release, release_b));
         none_is_stuck(&threads).await;
         for name in [a, b] {

@@ -1,8 +1,8 @@
-//! What components are compiled for and run on: an engine, what it offers them, its cache of compiled
-//! components, and the clock that ends what runs too long.
+//! A wasm engine with everything that components need to run on it: the linker with their imports, the cache of
+//! compiled code, and the epoch thread.
 //!
-//! A host has one for most calls. Counting what is computed makes code about a third slower, so components
-//! whose fuel is limited are compiled for another one, which is there once it is needed.
+//! Most calls use an engine whose code consumes no fuel. Consuming fuel makes code about a third slower, so a second
+//! engine compiles the components whose calls have a fuel limit; it is started when the first one needs it.
 
 use wasmtime::{
     Engine,
@@ -28,7 +28,7 @@ pub(crate) struct WasmEngine {
 }
 
 impl WasmEngine {
-    /// Starts one; with `metered`, the code for it counts what it computes.
+    /// Starts an engine. With `metered`, its code consumes fuel.
     pub(crate) fn start(pools: Pools, cache: &Cache, metered: bool) -> Result<Self, HostError> {
         let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
         let engine = engine::build(pools, metered).map_err(failed)?;
@@ -41,10 +41,11 @@ impl WasmEngine {
         })
     }
 
-    /// Finds out how a compiled component is called. It blocks for a while where the component is large.
+    /// Links a compiled component and finds the contract that it implements. Blocks, for a while if the component is
+    /// large.
     ///
     /// # Errors
-    /// Why it cannot be called.
+    /// Why the component cannot be called.
     pub(crate) fn link(
         &self,
         component: &Component,
@@ -59,13 +60,13 @@ impl WasmEngine {
     }
 }
 
-/// Everything that a component may import.
+/// The linker with everything that a component may import.
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    // Every component may ask; whether it is granted is looked at for each request.
+    // Every component may import HTTP; the grants are checked at each request.
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    // These stand in for what WASI has.
+    // The sandbox's own implementations replace these parts of WASI.
     linker.allow_shadowing(true);
     wasi::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);

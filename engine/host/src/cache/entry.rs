@@ -1,11 +1,12 @@
-//! One entry: compiled code behind an authentication code, so that only what this store's engines compiled is loaded.
+//! One entry of the cache: compiled code behind an authentication code, so that only code that this store's engines
+//! compiled is loaded.
 //!
 //! An entry is `HDLCODE2`, 32 bytes of HMAC-SHA-256 (RFC 2104), and the code. The authentication code covers the
 //! component's digest, the version and configuration of the engine, and the code; the key is the store's. An entry of
-//! another component, another configuration or another store is therefore not loaded, whatever its file is named.
+//! another component, another configuration or another store is therefore not loaded, whatever its file name.
 //!
-//! The code is read into memory of this process, checked there and loaded from there. A file that is changed while it is
-//! read, or afterwards, changes nothing that was loaded.
+//! The code is read into the memory of this process, verified there and loaded from there. Later changes of the file
+//! have no effect.
 
 use std::{
     fmt,
@@ -20,16 +21,16 @@ use ring::{hmac, rand::SystemRandom};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
-/// What an entry begins with.
+/// The first bytes of an entry.
 const MAGIC: &[u8; 8] = b"HDLCODE2";
-/// How long an HMAC-SHA-256 is.
+/// The length of an HMAC-SHA-256 in bytes.
 const TAG_LEN: usize = 32;
 const HEAD_LEN: usize = MAGIC.len() + TAG_LEN;
-/// How long the key is: as long as the sum, as RFC 2104 recommends.
+/// The length of the key in bytes: that of the hash, as RFC 2104 recommends.
 const KEY_LEN: usize = 32;
 
-/// The key that authenticates compiled code. Whoever has it can make machine code that the engine runs, so it is kept
-/// with the store, and its `Debug` output does not show it.
+/// The key that authenticates compiled code. Its holder can produce machine code that the engine runs, so it is stored
+/// with the store's data, and its `Debug` output does not show it.
 #[derive(Clone)]
 pub struct CacheKey([u8; KEY_LEN]);
 
@@ -37,14 +38,14 @@ impl CacheKey {
     /// A random key.
     ///
     /// # Errors
-    /// Where the system has no randomness.
+    /// If the system has no randomness.
     pub fn random() -> io::Result<Self> {
         let bytes = ring::rand::generate(&SystemRandom::new());
         let bytes = bytes.map_err(|_| io::Error::other("the system gave no random bytes"))?;
         Ok(Self(bytes.expose()))
     }
 
-    /// The key of this text, which [`CacheKey::to_text`] gave.
+    /// Reads the form that [`CacheKey::to_text`] writes.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut bytes = [0; KEY_LEN];
         if text.len() != 2 * KEY_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -56,7 +57,7 @@ impl CacheKey {
         Some(Self(bytes))
     }
 
-    /// The key as text, to be kept.
+    /// The key as 64 hexadecimal digits, for storing it.
     pub fn to_text(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -68,7 +69,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Everything of an engine that compiled code depends on, as a sum.
+/// The hash of everything of an engine that compiled code depends on.
 pub(super) struct EngineFingerprint([u8; 32]);
 
 impl EngineFingerprint {
@@ -89,13 +90,13 @@ impl EngineFingerprint {
         Self(sum.0.finalize().into())
     }
 
-    /// As text.
+    /// The hash in hexadecimal digits.
     pub(super) fn to_text(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The name of the folder with the code of such engines under this key. Servers whose stores have other keys can
-    /// share the cache's folder, and do not find each other's code.
+    /// The name of the folder with the code for such engines under this key. Servers with other keys can share the
+    /// cache's folder, and do not find each other's code.
     pub(super) fn folder_name(&self, key: &CacheKey) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
         let name = hmac::sign(&key, &[b"heddle folder\0", &self.0[..]].concat());
@@ -109,36 +110,36 @@ impl EngineFingerprint {
 /// Why an entry is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// There is none.
+    /// The entry does not exist.
     #[error("there is none")]
     Missing,
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Io(io::Error),
-    /// It is no entry, or an unfinished one.
+    /// The file is no entry, or an incomplete one.
     #[error("it is not a compiled component of this version")]
     NoEntry,
-    /// It was damaged, changed, moved from elsewhere, or compiled for another store.
+    /// The entry was damaged, changed, moved, or compiled for another store.
     #[error("its authentication code is wrong: it was damaged or replaced, or it belongs to another store")]
     Forged,
-    /// It is larger than the whole cache may be.
+    /// The entry is larger than the whole cache may be, in bytes.
     #[error("it has {0} bytes, more than the cache may have (--cache-size)")]
     TooLarge(u64),
-    /// The engine does not take it.
+    /// The engine refuses the code.
     #[error("{0:#}")]
     Unusable(wasmtime::Error),
 }
 
-/// Code that may be loaded: its authentication code was right, or this program's compiler has just written it.
+/// Code that may be loaded: its authentication code is correct, or this program's compiler has just written it.
 pub(super) struct VerifiedCode(Vec<u8>);
 
-/// What stands before the code of an entry.
+/// The bytes before the code of an entry.
 pub(super) fn head(key: &CacheKey, fingerprint: &EngineFingerprint, digest: &Digest, code: &[u8]) -> Vec<u8> {
     let tag = hmac::sign(&entry_key(key, fingerprint, digest), code);
     [MAGIC, tag.as_ref()].concat()
 }
 
-/// Reads an entry of at most `max_bytes` and checks it.
+/// Reads an entry of at most `max_bytes` of code and verifies it.
 pub(super) fn read(
     path: &Path,
     key: &CacheKey,
@@ -150,7 +151,7 @@ pub(super) fn read(
         io::ErrorKind::NotFound => ReadError::Missing,
         _ => ReadError::Io(error),
     };
-    // A pipe would wait for its writer, and a link leads elsewhere.
+    // Opening a pipe would block, and a link may lead anywhere.
     let is = path.symlink_metadata().map_err(io)?;
     if !is.is_file() {
         return Err(ReadError::NoEntry);
@@ -171,8 +172,8 @@ pub(super) fn read(
     }
 }
 
-/// The key of one entry: derived from the store's key, so that what it signs holds for this component and this engine
-/// alone. HMAC serves as the pseudo-random function (NIST SP 800-108).
+/// The key of one entry, derived from the store's key, so that a signature is valid for this component and this engine
+/// only. HMAC serves as the pseudo-random function (NIST SP 800-108).
 fn entry_key(key: &CacheKey, fingerprint: &EngineFingerprint, digest: &Digest) -> hmac::Key {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
     let mut derived = hmac::Context::with_key(&key);
@@ -184,7 +185,7 @@ fn entry_key(key: &CacheKey, fingerprint: &EngineFingerprint, digest: &Digest) -
 }
 
 impl VerifiedCode {
-    /// What this program's compiler wrote to a file of its own, which no other process was given.
+    /// Reads what this program's compiler wrote to a private file.
     pub(super) fn of_compiler(file: &mut File) -> io::Result<Self> {
         let mut code = Vec::new();
         io::Seek::rewind(file)?;
@@ -192,7 +193,7 @@ impl VerifiedCode {
         Ok(Self(code))
     }
 
-    /// The code.
+    /// The machine code.
     pub(super) fn code(&self) -> &[u8] {
         &self.0
     }
@@ -201,9 +202,9 @@ impl VerifiedCode {
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: `deserialize` trusts that the bytes came from `Component::serialize` or
         // `Engine::precompile_component` and were not changed since, as it runs them as machine code.
-        // - Only `EngineCache::put` signs code, with what those gave for this digest and this configuration, and
-        //   only who has the store's key can sign. `read` checked exactly the bytes in this vector, which nothing
-        //   changed since; they are copied from here, and the file is not used any more.
+        // - Only `EngineCache::put` signs code, namely the output of those functions for this digest and this
+        //   configuration, and only a holder of the store's key can sign. `read` verified exactly the bytes in this
+        //   vector, which did not change since; they are copied from here, and the file is not used any more.
         // - `of_compiler` reads what this program's compiler wrote to a file with a random name in a folder that only
         //   this user may enter; its bytes are in this vector.
         // - wasmtime itself checks that its version and configuration are those of the code.
@@ -244,7 +245,7 @@ mod tests {
                 .unwrap_err()
                 .contains("44 bytes")
         );
-        // Each bit counts, and nothing may be behind the code.
+        // Each bit counts, and no byte may follow the code.
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -1,4 +1,5 @@
-//! What is deleted from the cache: what was not used for too long, then the least recently used until the rest fits.
+//! Selects the files to delete from the cache: those that were not used for too long, then the least recently used
+//! ones until the rest fits.
 
 use std::{
     collections::HashSet,
@@ -8,7 +9,7 @@ use std::{
 
 use super::folder::{COMPONENTS, entries, is_hex};
 
-/// How large and how old the cache may get.
+/// The largest size and age of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) max_bytes: u64,
@@ -19,21 +20,21 @@ pub(super) struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CacheFile {
     pub(super) path: PathBuf,
-    /// The digest of the component that it is made of.
+    /// The digest of the component that the file was made from.
     pub(super) digest: String,
     pub(super) bytes: u64,
     pub(super) used_at: SystemTime,
 }
 
-/// What a look at the cache leads to.
+/// The result of a selection.
 #[derive(Debug)]
 pub(super) struct Eviction {
     pub(super) delete: Vec<CacheFile>,
-    /// How much is left when that is deleted.
+    /// The size of the cache after the deletion.
     pub(super) bytes_left: u64,
 }
 
-/// Chooses what is deleted. What is in use stays.
+/// Selects the files to delete. Files in use are never selected.
 pub(super) fn select(
     mut list_files: Vec<CacheFile>,
     in_use: &HashSet<String>,
@@ -46,7 +47,7 @@ pub(super) fn select(
         delete: Vec::new(),
     };
     for file in list_files {
-        // A clock that was set back makes no file old.
+        // After the clock was set back, a file may seem to be used in the future: its age is zero.
         let age = now.duration_since(file.used_at).unwrap_or_default();
         let is_over = age > limits.max_age || eviction.bytes_left > limits.max_bytes;
         if is_over && !in_use.contains(&file.digest) {
@@ -57,8 +58,7 @@ pub(super) fn select(
     eviction
 }
 
-/// The files of the cache, of every configuration. Files that the cache does not make are none of its business: the
-/// folder may have others.
+/// The files of the cache, of all configurations. Other files in the folder are ignored.
 pub(super) fn list_files(folder: &Path) -> Vec<CacheFile> {
     let mut list_files = Vec::new();
     for (name, path) in entries(folder) {
@@ -71,7 +71,7 @@ pub(super) fn list_files(folder: &Path) -> Vec<CacheFile> {
             let digest = name
                 .strip_suffix(extension)
                 .and_then(|name| name.strip_suffix('.'));
-            // Versions before this one wrote into these folders directly, and left these behind in a crash.
+            // Earlier versions wrote temporary files into these folders, and left them behind in a crash.
             let is_leftover = name.starts_with(".tmp");
             let digest = match digest.filter(|digest| is_hex(digest, 64)) {
                 Some(digest) => digest.to_owned(),
@@ -86,7 +86,7 @@ pub(super) fn list_files(folder: &Path) -> Vec<CacheFile> {
                 path,
                 digest,
                 bytes: is.len(),
-                // Leftovers go first.
+                // Leftovers are deleted first.
                 used_at: match is_leftover {
                     true => SystemTime::UNIX_EPOCH,
                     false => is.modified().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -108,7 +108,7 @@ mod tests {
         max_age: Duration::from_secs(10),
     };
 
-    /// What is deleted of files in the form `name bytes age`, where those that are in use begin with a `u`.
+    /// What is deleted of files `(name, bytes, age)`. Names of files in use begin with `u`.
     fn deleted(files: &[(&str, u64, u64)]) -> (Vec<String>, u64) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let list_files: Vec<_> = files

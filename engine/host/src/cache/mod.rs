@@ -1,18 +1,18 @@
 //! The cache: compiled components, and the components themselves, in a folder.
 //!
-//! The folder may be shared by several processes, and by several configurations of the engine:
+//! Several processes and several configurations of the engine may share the folder:
 //!
 //! - `CONFIGURATION/DIGEST.code`: a compiled component ([`entry`]), for one configuration and one key,
-//! - `components/DIGEST.wasm`: the component, for compiling it another way later,
-//! - `processes/ID/`: one folder for each running process, with what it is writing and marks of what it uses
-//!   ([`process`]).
+//! - `components/DIGEST.wasm`: the component, for compiling it with another configuration later,
+//! - `processes/ID/`: a folder of each running process, with its temporary files and marks of the components
+//!   that it uses ([`process`]).
 //!
-//! A file is written in the process's own folder and renamed into place, and is never written again. Nothing in the
-//! folder is trusted: compiled code is loaded only if its authentication code is right, and a component only if its
-//! digest is. So the worst that a damaged or replaced file costs is a compilation.
+//! A file is written in the process's own folder and renamed into place, and never changes afterwards. Nothing in the
+//! folder is trusted: compiled code is loaded only if its authentication code is correct, and a component only if its
+//! digest is. A damaged or replaced file costs a compilation, at worst.
 //!
-//! The cache is bounded: entries that were not used for long, or that are too many, are deleted when the cache is
-//! opened and when an entry is added ([`evict`]), never while a function is called.
+//! The cache is limited in size and age: files are deleted when the cache is opened and when an entry is added
+//! ([`evict`]), never during a call.
 
 mod entry;
 mod evict;
@@ -43,21 +43,21 @@ use self::{
 };
 pub(crate) use self::{process::InUse, source::Source};
 
-/// Where compiled components are kept, and how many.
+/// The cache's folder, key and limits.
 #[derive(Clone, Debug)]
 pub struct CacheSettings {
-    /// The folder, which is made where there is none. Several processes may share it.
+    /// The folder, created if absent. Several processes may share it.
     pub folder: PathBuf,
-    /// What authenticates the compiled code in it.
+    /// Authenticates the compiled code in the folder.
     pub key: CacheKey,
-    /// How much it may have: compiled code and components. What is in use stays in any case. Default: 2 GiB.
+    /// The largest size of compiled code and components, in bytes. Files in use always stay. Default: 2 GiB.
     pub max_bytes: u64,
-    /// How long something is kept that is not used. What is in use stays in any case. Default: 30 days.
+    /// How long an unused file is kept. Files in use always stay. Default: 30 days.
     pub max_age: Duration,
 }
 
 impl CacheSettings {
-    /// The defaults, for this folder and key.
+    /// The default limits, for this folder and key.
     pub fn new(folder: impl Into<PathBuf>, key: CacheKey) -> Self {
         Self {
             folder: folder.into(),
@@ -77,13 +77,12 @@ struct Shared {
     key: CacheKey,
     limits: Limits,
     process: Process,
-    /// Whether it was told that what is in use takes more than the limit.
+    /// Whether a warning was logged that files in use exceed the limit.
     warned_full: AtomicBool,
 }
 
 impl Cache {
-    /// Opens the cache, whose folder is made where there is none, and deletes what is too old or too much. Without
-    /// settings, nothing is kept.
+    /// Opens the cache, creating the folder if absent, and evicts files. Without settings nothing is cached.
     pub(crate) fn open(settings: Option<&CacheSettings>) -> io::Result<Self> {
         let Some(settings) = settings else {
             return Ok(Self(None));
@@ -94,8 +93,8 @@ impl Cache {
             max_bytes,
             max_age,
         } = settings.clone();
-        // What is in it is in folders that are this user's alone. A folder that was there may have other things in it, so
-        // it keeps its mode.
+        // The cache's files are in subfolders that only this user may enter. An existing folder may contain other
+        // files, so it keeps its mode.
         if !folder.is_dir() {
             private_folder(&folder)?;
         }
@@ -125,13 +124,12 @@ impl Cache {
         })))
     }
 
-    /// Marks a component as in use: as long as the mark lives, neither its bytes nor what was compiled from them are
-    /// evicted.
+    /// Marks a component as in use: while the mark lives, neither the component nor its code is evicted.
     pub(crate) fn mark(&self, digest: &Digest) -> Option<InUse> {
         self.0.as_ref().map(|shared| shared.process.mark(digest))
     }
 
-    /// Keeps a component's bytes, under its mark, where they can be read again.
+    /// Stores a component's bytes under its mark, for reading them again.
     pub(crate) fn keep(&self, in_use: Option<InUse>, digest: &Digest, bytes: &Arc<[u8]>) -> Source {
         let (Some(shared), Some(in_use)) = (&self.0, in_use) else {
             return Source::Memory(bytes.clone());
@@ -163,7 +161,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Deletes what is too old or too much. An error leaves the cache larger than it should be, and nothing else.
+    /// Deletes files that are too old or too many. An error only leaves the cache larger than its limit.
     fn evict(&self) {
         self.process.remove_dead(&self.folder);
         let in_use = process::in_use(&self.folder);
@@ -172,7 +170,7 @@ impl Shared {
         for CacheFile { path, .. } in &eviction.delete {
             match fs::remove_file(path) {
                 Ok(()) => tracing::debug!("{} was evicted from the cache", path.display()),
-                // Another process was faster.
+                // Another process deleted the file first.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::warn!("{} could not be evicted: {error}", path.display()),
             }
@@ -199,7 +197,7 @@ struct EngineFolder {
 }
 
 impl EngineCache {
-    /// The component with this digest, if it was compiled for this engine before. It blocks on the disk.
+    /// Loads a component that was compiled for this engine before. Blocks on the disk.
     pub(crate) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let EngineFolder {
             shared,
@@ -225,13 +223,12 @@ impl EngineCache {
         }
     }
 
-    /// A file for the compiler to write machine code to, which only this user can open. It is removed when it is
-    /// dropped.
+    /// A temporary file for the compiler's machine code, which only this user can open. It is removed on drop.
     pub(crate) fn create(&self) -> io::Result<NamedTempFile> {
         if let Some(EngineFolder { shared, .. }) = &self.0 {
             match shared.process.file() {
                 Ok(file) => return Ok(file),
-                // A full disk costs a compilation at the next start, and nothing else.
+                // A full disk only costs a compilation at the next start.
                 Err(error) => tracing::warn!(
                     "compiled components are not kept, as the cache {} takes no files: {error}",
                     shared.folder.display()
@@ -241,8 +238,8 @@ impl EngineCache {
         NamedTempFile::new()
     }
 
-    /// Loads the machine code that the compiler wrote to a file of [`create`](Self::create), and keeps it where there is
-    /// a cache. It blocks on the disk.
+    /// Loads the machine code that the compiler wrote to a file of [`create`](Self::create), and adds it to the cache,
+    /// if there is one. Blocks on the disk.
     pub(crate) fn load(
         &self,
         engine: &Engine,
@@ -256,8 +253,8 @@ impl EngineCache {
         Ok(component)
     }
 
-    /// Keeps what a component was compiled to by this engine, or by another process with the same version and
-    /// configuration. It blocks on the disk.
+    /// Adds the code of a component, compiled by this engine or by a process of the same version and configuration.
+    /// Blocks on the disk.
     pub(crate) fn put(&self, digest: &Digest, code: &[u8]) {
         let Some(EngineFolder {
             shared,
@@ -279,7 +276,7 @@ impl EngineCache {
         let head = entry::head(&shared.key, fingerprint, digest, code);
         match shared.process.write(&path, &[&head, code]) {
             Ok(()) => shared.evict(),
-            // A full disk costs a compilation at the next start, and nothing else.
+            // A full disk only costs a compilation at the next start.
             Err(error) => {
                 tracing::warn!(
                     "a compiled component could not be kept as {}: {error}",
@@ -290,7 +287,7 @@ impl EngineCache {
     }
 }
 
-/// A short name for everything of an engine that compiled code depends on.
+/// The hash of everything of an engine that compiled code depends on.
 pub(crate) fn configuration(engine: &Engine) -> String {
     EngineFingerprint::of(engine).to_text()
 }

@@ -1,7 +1,7 @@
-//! A process's own folder in the cache: what it is writing, and marks of the components that it uses.
+//! A process's own folder in the cache, with its temporary files and marks of the components that it uses.
 //!
-//! The folder has a file that is locked as long as the process lives. A folder whose lock is free belongs to a process
-//! that has ended, perhaps by a crash, and is deleted with all that it left behind.
+//! The process holds a lock on a file in the folder. A folder whose lock is free belongs to a process that has ended,
+//! perhaps by a crash, and is deleted with its contents.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,21 +16,21 @@ use heddle_kernel::Digest;
 use super::folder::{entries, is_hex, private_folder};
 use crate::lock::lock;
 
-/// The folder of the processes' folders.
+/// The folder of all processes' folders.
 const PROCESSES: &str = "processes";
 const LOCK: &str = "lock";
-/// What the names of processes' folders begin with.
+/// The prefix of the names of these folders.
 const PREFIX: &str = "process-";
 
-/// This process's folder, which is deleted when this is dropped.
+/// This process's folder, deleted on drop.
 pub(super) struct Process {
     folder: Arc<tempfile::TempDir>,
-    /// How often each component is in use.
+    /// How many marks each component has.
     used: Arc<Mutex<HashMap<Digest, usize>>>,
     _lock: File,
 }
 
-/// A component is in use as long as this lives.
+/// Marks a component as in use until drop.
 pub(crate) struct InUse {
     digest: Digest,
     folder: Arc<tempfile::TempDir>,
@@ -38,11 +38,11 @@ pub(crate) struct InUse {
 }
 
 impl Process {
-    /// Makes a folder for this process in the cache.
+    /// Creates the folder of this process in the cache.
     pub(super) fn create(cache: &Path) -> io::Result<Self> {
         let all = cache.join(PROCESSES);
         private_folder(&all)?;
-        // While this is locked nobody deletes a folder: one that is new has no lock yet.
+        // While this file is locked, no process deletes folders: a new folder has no lock yet.
         let guard = File::options().create(true).append(true).open(all.join(LOCK))?;
         guard.lock_shared()?;
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&all)?;
@@ -74,12 +74,12 @@ impl Process {
         }
     }
 
-    /// A file in this process's folder, which is deleted when it is dropped.
+    /// A temporary file in this process's folder, deleted on drop.
     pub(super) fn file(&self) -> io::Result<tempfile::NamedTempFile> {
         tempfile::NamedTempFile::new_in(self.folder.path())
     }
 
-    /// Puts a file in its place as a whole: under its name is nothing, the old file or the new one.
+    /// Writes a file atomically: the path has no file, the old file or the complete new file.
     pub(super) fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(self.folder.path())?;
         for part in parts {
@@ -95,14 +95,14 @@ impl Process {
         let Ok(guard) = File::options().append(true).open(all.join(LOCK)) else {
             return;
         };
-        // A process that is starting has this one: the next look finds what has ended.
+        // A starting process holds the lock: the next eviction deletes the folders.
         if guard.try_lock().is_err() {
             return;
         }
         for (_, folder) in folders(cache) {
             let is_dead = match File::options().append(true).open(folder.join(LOCK)) {
                 Ok(lock) => lock.try_lock().is_ok(),
-                // It was being made or deleted when its process ended.
+                // The process ended while it created or deleted the folder.
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
             if is_dead && let Err(error) = fs::remove_dir_all(&folder) {
@@ -119,7 +119,7 @@ impl Drop for InUse {
             *count -= 1;
             if *count == 0 {
                 used.remove(&self.digest);
-                // A mark that stays keeps a file in the cache until this process ends.
+                // A mark that cannot be removed keeps a file in the cache until this process ends.
                 let _ = fs::remove_file(mark(&self.folder, &self.digest));
             }
         }

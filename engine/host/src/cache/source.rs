@@ -1,4 +1,4 @@
-//! Where a component's bytes are read again, when it is compiled another way.
+//! The bytes of a registered component, for compiling it with another configuration.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -6,20 +6,20 @@ use heddle_kernel::Digest;
 
 use super::process::InUse;
 
-/// Where the bytes of a component are found again.
+/// The bytes of a component.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// In a file of the cache, which stays there as long as this lives.
+    /// In a file of the cache, which is not evicted while this lives.
     File { path: PathBuf, _in_use: Arc<InUse> },
-    /// Here: there is no cache.
+    /// In memory: there is no cache.
     Memory(Arc<[u8]>),
 }
 
 impl Source {
-    /// The bytes.
+    /// Reads the bytes.
     ///
     /// # Errors
-    /// What became of them.
+    /// If the file is damaged or cannot be read.
     pub(crate) fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, String> {
         match self {
             Self::Memory(bytes) => Ok(bytes.clone()),

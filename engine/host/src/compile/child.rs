@@ -1,8 +1,8 @@
-//! The compiler's side: a process that compiles one component and ends.
+//! The compiler: a process that compiles one component and ends.
 //!
-//! It reads an [`CompileRequest`], a line of JSON, and then the component from stdin, and writes machine code to stdout. On
-//! stderr is what went wrong; the exit code says what kind of thing that is. It limits itself before it reads the
-//! component. Its input stays open as long as the engine waits for it, and the process ends when it is closed.
+//! It reads a [`CompileRequest`] (a line of JSON) and the component from stdin, and writes machine code to stdout.
+//! Errors go to stderr; the exit code tells their kind. The process limits its own resources before it reads the
+//! component. The engine keeps the compiler's stdin open while it waits; the process ends when its stdin is closed.
 
 use std::{
     io::{self, BufRead, Read, Write},
@@ -20,26 +20,26 @@ use crate::{cache, engine, scan};
 pub(crate) const REFUSED: u8 = 10;
 /// An allocation failed.
 pub(crate) const OUT_OF_MEMORY: u8 = 11;
-/// Nothing is wrong with the component.
+/// The compiler failed for a reason other than the component.
 pub(crate) const FAILED: u8 = 12;
-/// The engine's process has gone away.
+/// The engine's process has ended.
 const ORPHANED: i32 = 13;
 
-/// How many threads a compiler has at most: each works on one function, and takes memory for it.
+/// The most threads of a compiler: each compiles one function at a time, and needs memory for it.
 const MAX_THREADS: usize = 4;
 
-/// How much machine code one component may have.
+/// The most machine code of one component, in bytes.
 const CODE_BYTES: u64 = 1 << 30;
 
-/// What is to be compiled, and how.
+/// What to compile, and with which limits.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CompileRequest {
-    /// The configuration that the code is for.
+    /// The configuration of the engine that the code is for.
     configuration: String,
     metered: bool,
     component_bytes: usize,
     pub(crate) memory: usize,
-    /// The time on a clock, of which nothing is left when the engine kills it.
+    /// Wall-clock time until the engine kills the process.
     pub(crate) time_ms: u64,
     pub(crate) threads: usize,
 }
@@ -63,7 +63,7 @@ impl CompileRequest {
     }
 }
 
-/// Compiles what stdin orders: all that the process does which a [`Compiler`](super::Compiler) names.
+/// Handles one request from stdin: the whole program of a [`Compiler`](super::Compiler).
 pub fn run() -> ExitCode {
     let (code, message) = match run_request() {
         Ok(()) => return ExitCode::SUCCESS,
@@ -71,7 +71,7 @@ pub fn run() -> ExitCode {
         Err(CompileError::Refused(reason)) => (REFUSED, reason),
         Err(error) => (FAILED, error.to_string()),
     };
-    // Where nobody reads it, nobody waits for it.
+    // If stderr is closed, no process waits for the message.
     let _ = io::stderr().write_all(message.as_bytes());
     ExitCode::from(code)
 }
@@ -97,7 +97,7 @@ fn run_request() -> Result<(), CompileError> {
     compile(&engine, &component, output.lock())
 }
 
-/// Ends the process when nobody waits for it any more.
+/// Ends the process when stdin is closed.
 fn end_with_input() {
     let mut byte = [0];
     loop {
@@ -109,7 +109,7 @@ fn end_with_input() {
     }
 }
 
-/// Looks through a component, compiles it, and writes the machine code.
+/// Scans a component, compiles it, and writes the machine code.
 pub(crate) fn compile(engine: &Engine, component: &[u8], mut output: impl Write) -> Result<(), CompileError> {
     scan::check(component).map_err(|unfit| CompileError::Refused(unfit.to_string()))?;
     let code = engine
@@ -122,10 +122,10 @@ pub(crate) fn compile(engine: &Engine, component: &[u8], mut output: impl Write)
     written.map_err(|error| CompileError::Failed(format!("its code could not be written: {error}")))
 }
 
-/// How wasmtime's error reads where a component needs what comes with WASI 0.3; it has no type of its own.
+/// The text of wasmtime's error if a component needs features of WASI 0.3; the error has no type of its own.
 const ASYNC_FEATURE: &str = "component model async feature";
 
-/// Why a component does not compile.
+/// A message for a component that does not compile.
 fn not_compiled(error: &wasmtime::Error) -> String {
     let error = format!("{error:#}");
     let advice = match error.contains(ASYNC_FEATURE) {
@@ -143,16 +143,17 @@ fn is_out_of_memory(error: &wasmtime::Error) -> bool {
     error.chain().any(of_system)
 }
 
-/// Limits this process, for good.
+/// Limits the resources of this process permanently.
 #[cfg(unix)]
 fn limit(request: &CompileRequest) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    // The engine's runs come first, and it is the compiler that goes where the machine has no memory left.
+    // The engine has precedence: the compiler gets less processor time, and the system kills it first if memory runs
+    // out.
     let _ = rustix::process::nice(5);
     #[cfg(target_os = "linux")]
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    // What is mapped privately and may be written, which is all that an allocator has. Where that is not limited,
-    // the address space is.
+    // Private writable mappings, which include everything that an allocator uses. Other systems limit the address
+    // space instead.
     let memory = match cfg!(target_os = "linux") {
         true => Resource::Data,
         false => Resource::As,
@@ -162,7 +163,7 @@ fn limit(request: &CompileRequest) -> io::Result<()> {
         .div_ceil(1000)
         .saturating_mul(request.threads as u64);
     let set = |resource, most: u64, maximum: u64| {
-        // A lower limit that is there already stays.
+        // A lower existing limit stays.
         let there = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let limit = Rlimit {
             current: Some(most.min(there)),
@@ -178,11 +179,11 @@ fn limit(request: &CompileRequest) -> io::Result<()> {
     for (resource, most) in limits {
         set(resource, most, most)?;
     }
-    // At the first of the two the process gets a signal that says so, at the second it is killed.
+    // At the first limit the process gets a signal, at the second one it is killed.
     set(Resource::Cpu, cpu_s, cpu_s.saturating_add(1))
 }
 
-/// Where the system has no such limits, the deadline is all there is.
+/// Without such limits, only the engine's deadline ends a compilation.
 #[cfg(not(unix))]
 fn limit(_: &CompileRequest) -> io::Result<()> {
     Ok(())

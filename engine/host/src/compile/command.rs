@@ -1,4 +1,4 @@
-//! The engine's side: starts a compiler, gives it its order, and says how it ended.
+//! The engine's side of compiling: starts a compiler, sends it a request, and reports how it ended.
 
 use std::{
     fs::File,
@@ -12,13 +12,13 @@ use std::{
 use super::{child, compiler::CompileError};
 use crate::lock::lock;
 
-/// How much of what a compiler writes to stderr is read.
+/// How many bytes of a compiler's stderr are read.
 const SAID_BYTES: u64 = 64 << 10;
 
-/// How Rust's allocator begins what it writes before it ends a process.
+/// How Rust's allocator begins its message before it aborts a process.
 const ALLOCATION_FAILED: &str = "memory allocation of ";
 
-/// Has a compiler write a component's code to `output`. Dropping the future kills the compiler.
+/// Lets a compiler write a component's code to `output`. Dropping the future kills the compiler.
 pub(crate) async fn run(
     program: &Path,
     arguments: &[String],
@@ -30,7 +30,7 @@ pub(crate) async fn run(
     let mut command = Command::new(program);
     command
         .args(arguments)
-        // It needs nothing of the environment, which may have secrets.
+        // The compiler needs no environment, and the environment may have secrets.
         .env_clear()
         .env("RAYON_NUM_THREADS", request.threads.to_string())
         .stdin(Stdio::piped())
@@ -51,7 +51,7 @@ pub(crate) async fn run(
     }
 }
 
-/// A compiler's process, which is killed when this is dropped.
+/// A compiler's process, killed on drop.
 struct CompilerProcess(Arc<Mutex<Child>>);
 
 impl CompilerProcess {
@@ -62,12 +62,12 @@ impl CompilerProcess {
 
 impl Drop for CompilerProcess {
     fn drop(&mut self) {
-        // Where it has ended, this does nothing. The thread that waits for it takes its exit.
+        // If the process has ended, this does nothing. The waiting thread collects its exit status.
         let _ = lock(&self.0).kill();
     }
 }
 
-/// Gives a compiler its order and waits for its end: how it ended, and what it said. It blocks.
+/// Sends a compiler its request and waits for its end. Returns its exit status and stderr. Blocks.
 fn finish(child: &Mutex<Child>, request: &[u8], component: &[u8]) -> io::Result<(ExitStatus, String)> {
     let (input, errors) = {
         let mut child = lock(child);
@@ -76,10 +76,10 @@ fn finish(child: &Mutex<Child>, request: &[u8], component: &[u8]) -> io::Result<
     let (Some(mut input), Some(errors)) = (input, errors) else {
         return Err(io::Error::other("its pipes are gone"));
     };
-    // One that ends early does not read to the end; how it ended tells more than this error does.
+    // A compiler that ends early does not read everything; its exit status says more than this error.
     let _ = input.write_all(request).and_then(|()| input.write_all(component));
     let mut said = Vec::new();
-    // Its stderr is closed when it ends. Nothing is locked meanwhile, so it can be killed.
+    // Stderr is closed when the compiler ends. No lock is held meanwhile, so the compiler can be killed.
     let mut errors = errors.take(SAID_BYTES);
     errors.read_to_end(&mut said)?;
     io::copy(&mut errors.into_inner(), &mut io::sink())?;
@@ -113,7 +113,7 @@ fn outcome(status: ExitStatus, said: &str, time: Duration, memory: usize) -> Res
     Err(CompileError::Crashed(format!("{status}{last}")))
 }
 
-/// Whether a process was ended since it took all of its processor time.
+/// Whether a process was killed for exceeding its processor time.
 #[cfg(unix)]
 fn is_cpu_limit(status: ExitStatus) -> bool {
     use rustix::process::Signal;

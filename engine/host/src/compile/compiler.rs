@@ -7,10 +7,10 @@ use crate::units::{Bytes, Span};
 /// Where components are compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Compiler {
-    /// In this process, without limits of time and memory: for tests, and for components that are trusted.
+    /// In this process, without limits of time and memory: for tests and trusted components.
     #[default]
     InProcess,
-    /// In a process of its own: this program with these arguments, which calls [`compiler`](crate::compiler).
+    /// In a process of its own: a program that calls [`compiler`](crate::compiler).
     Command {
         /// The program's file.
         program: PathBuf,
@@ -20,12 +20,12 @@ pub enum Compiler {
 }
 
 impl Compiler {
-    /// The program that is running, with an argument that has it call [`compiler`](crate::compiler).
+    /// The running program, with an argument that makes it call [`compiler`](crate::compiler).
     ///
     /// # Errors
-    /// Where the program's file is not known.
+    /// If the program's file is unknown.
     pub fn of_this_program(argument: &str) -> std::io::Result<Self> {
-        // This stays the same file when another one is put in its place, as in an upgrade.
+        // This link stays valid when the file is replaced, as in an upgrade.
         let own = PathBuf::from("/proc/self/exe");
         let program = match cfg!(target_os = "linux") && own.exists() {
             true => own,
@@ -38,7 +38,7 @@ impl Compiler {
     }
 }
 
-/// What one compiler may use up.
+/// The limits of one compilation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CompileLimits {
     pub(crate) time: Duration,
@@ -48,7 +48,7 @@ pub(crate) struct CompileLimits {
 /// Why a component was not compiled.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum CompileError {
-    /// It is refused: it is not valid, or it has more of something than it may have.
+    /// The component is not valid, or exceeds a limit.
     #[error("{0}")]
     Refused(String),
     #[error(
@@ -63,10 +63,10 @@ pub(crate) enum CompileError {
         Bytes(*.0)
     )]
     TooMuchMemory(usize),
-    /// It makes the compiler fail, as where types are nested deeper than its stack is.
+    /// The component crashes the compiler, for example with types that are nested deeper than the stack allows.
     #[error("the compiler crashed on it ({0})")]
     Crashed(String),
-    /// The compiler could not work, whatever the component is.
+    /// The compiler failed for a reason other than the component.
     #[error("{0}")]
     Failed(String),
 }

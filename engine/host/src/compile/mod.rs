@@ -1,13 +1,14 @@
-//! Compiles components: out of this process, a few at a time, within limits of time and memory.
+//! Compiles components: in processes of their own, a few at a time, within limits of time and memory.
 //!
-//! Compiling takes what the component makes it take: a few kilobytes can take gigabytes and minutes, and deeply
-//! nested ones end the process that reads them. So the engine starts a *compiler*, which is a process of its own,
-//! for each component ([`command`]). The compiler limits itself, looks through the component ([`scan`](crate::scan)),
-//! compiles it and writes the machine code to a file, from which the engine maps it ([`child`]). A compiler that
-//! takes too long, takes too much memory or crashes costs the registration and nothing else. It is killed when
-//! nobody waits for it any more, and ends when the engine's process is gone.
+//! A component of a few kilobytes can take gigabytes and minutes to compile, and deep nesting can crash the process
+//! that reads it. So the engine starts a *compiler*, a separate process, for each component ([`command`]). The
+//! compiler limits its own resources, scans the component ([`scan`](crate::scan)), compiles it and writes the machine
+//! code to a file, which the engine loads ([`child`]). A compiler that takes too long, takes too much memory or
+//! crashes only makes the registration fail. It is killed when its request is cancelled, and ends when the engine's
+//! process ends.
 //!
-//! How many compilers run and how many requests wait for one is decided in [`queue`].
+//! [`queue`] limits how many compilers run and how many requests wait for one. [`Engines`](crate::engines::Engines)
+//! uses all of this.
 
 pub(crate) mod child;
 pub(crate) mod command;

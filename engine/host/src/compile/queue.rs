@@ -1,16 +1,16 @@
-//! Who may compile, and who may wait for it.
+//! The queue of requests with a component to compile.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// How much the components of all requests that wait may take, in KiB. It has room for two of the largest.
+/// The components of all waiting requests, in KiB. Two of the largest fit.
 const WAITING_KIB: usize = 128 << 10;
 
-/// How many components are read and summed at once.
+/// How many components are read and hashed at once.
 const READS: usize = 2;
 
-/// Compilers that may run, and requests that may wait for one.
+/// Limits running compilers, waiting requests, and the memory of their components.
 pub(crate) struct CompileQueue {
     running: Semaphore,
     reading: Arc<Semaphore>,
@@ -19,16 +19,16 @@ pub(crate) struct CompileQueue {
     most: usize,
 }
 
-/// The right to run a compiler, as long as it lives.
+/// Allows its holder to run a compiler until drop.
 pub(crate) struct CompilePermit<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
 
-/// A request's place in the queue, as long as it lives.
+/// A request's slot in the queue, until drop.
 pub(crate) struct QueueSlot(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
 
 /// Too many requests wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct QueueFull {
-    /// How many may.
+    /// How many requests may wait.
     pub(crate) most: usize,
 }
 
@@ -44,7 +44,7 @@ impl CompileQueue {
         }
     }
 
-    /// Takes a place for a request with a component of this size, where there is one.
+    /// Takes a slot for a request with a component of this size, if one is free.
     pub(crate) fn acquire_slot(&self, component_bytes: usize) -> Result<QueueSlot, QueueFull> {
         let kib = (component_bytes >> 10).min(WAITING_KIB) as u32;
         let full = |_| QueueFull { most: self.most };
@@ -54,7 +54,7 @@ impl CompileQueue {
         ]))
     }
 
-    /// Waits until another compiler may run. They run in the order in which they were waited for.
+    /// Waits until another compiler may run, in the order of arrival.
     pub(crate) async fn acquire_permit(&self) -> CompilePermit<'_> {
         CompilePermit(
             self.running

@@ -1,8 +1,7 @@
-//! The contract between host and plugins, whatever its version, or none.
+//! The contract between host and plugins, in all its versions, and plain components without it.
 //!
-//! Each released version of `wit/` has a module of bindings here, which stays as it is. Which one
-//! a component was built against is found once, when it is registered; the rest of the host
-//! speaks the types of this file.
+//! Each released version of `wit/` has a frozen module of bindings here. The version of a component is determined
+//! once, when it is registered; the rest of the host uses the types of [`types`] only.
 
 pub(crate) mod types;
 mod v0_1_0;
@@ -21,24 +20,24 @@ use crate::{
     slots::Extra,
 };
 
-/// The interfaces that make a component a plugin.
+/// The interfaces of which a plugin exports at least one.
 pub(crate) const INTERFACES: [&str; 2] = [v0_1_0::NODE, v0_1_0::TOOL];
 
-/// A component's side of the contract.
+/// How a component's functions are called.
 pub(crate) enum Contract {
     V0_1_0(v0_1_0::Exports),
-    /// It was built without a contract: its functions have types of their own.
+    /// Built without the contract: its functions have types of their own.
     Plain(Plain),
 }
 
-/// Offers every version's imports.
+/// Adds the imports of every version.
 pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     v0_1_0::add_to_linker(linker)
 }
 
 impl Contract {
-    /// Finds the version that a component was built against. One that exports interfaces of a version
-    /// is called by them alone, whatever else it exports.
+    /// Determines the version that a component was built against. A component that exports an interface of the
+    /// contract is called by those interfaces only.
     pub(crate) fn find(pre: InstancePre<Sandbox>, found: &ComponentMetadata) -> Result<Self, String> {
         if !found.is_of_contract() {
             let docs = found.docs.iter().map(|section| &**section);
@@ -63,7 +62,7 @@ impl Contract {
             })
     }
 
-    /// What the component exports that is no function of the plugin, each with the reason.
+    /// The exports that are no function of the plugin, each with the reason.
     pub(crate) fn left_out(&self) -> &[String] {
         match self {
             Self::V0_1_0(_) => &[],
@@ -71,7 +70,7 @@ impl Contract {
         }
     }
 
-    /// The slots that an instance of the component needs beyond those that every call has.
+    /// The slots that an instance needs beyond those of every call.
     pub(crate) fn extra_slots(&self) -> Extra {
         match self {
             Self::V0_1_0(exports) => exports.extra_slots(),
@@ -79,7 +78,7 @@ impl Contract {
         }
     }
 
-    /// The component's own reading of inputs, where its functions have types.
+    /// The plain component, if it is one: it converts inputs to typed values.
     pub(crate) fn plain(&self) -> Option<&Plain> {
         match self {
             Self::V0_1_0(_) => None,
@@ -87,7 +86,7 @@ impl Contract {
         }
     }
 
-    /// Has the component describe its functions of one kind, which it must have.
+    /// Calls the component's `describe` for functions of one kind, which it must have.
     pub(crate) async fn describe(
         &self,
         store: &mut Store<Sandbox>,

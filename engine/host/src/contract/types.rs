@@ -1,19 +1,19 @@
-//! What crosses between host and plugins, in types that are the same for every version of the contract.
+//! The data that crosses between host and plugins, in types that are independent of the contract's version.
 
 use heddle_kernel::{FailureKind, FunctionKind, Route};
 use wasmtime::component::Val;
 
-/// What all versions of the contract begin with.
+/// The prefix of all interfaces of the contract.
 pub(crate) const PACKAGE: &str = "heddle:plugin/";
 
-/// A tool's input, as it is handed over.
+/// A tool's input.
 pub(crate) enum Input {
     Text(String),
-    /// Values, and what they take in the host's memory.
+    /// Typed values, and their size in the host's memory in bytes.
     Values(Vec<Val>, usize),
 }
 
-/// A function as its plugin describes it.
+/// A plugin's description of one of its functions.
 pub(crate) struct FunctionDescription {
     pub(crate) name: String,
     pub(crate) kind: FunctionKind,
@@ -38,13 +38,13 @@ pub(crate) struct Invocation {
     pub(crate) key: String,
 }
 
-/// What a node function answered.
+/// The outcome of a node function.
 pub(crate) struct Answer {
     pub(crate) update: String,
     pub(crate) route: Route,
 }
 
-/// What a guest said went wrong.
+/// An error that a guest returned.
 pub(crate) struct GuestError {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,

@@ -21,7 +21,7 @@ use crate::{
 pub(crate) const NODE: &str = "heddle:plugin/node@0.1.0";
 pub(crate) const TOOL: &str = "heddle:plugin/tool@0.1.0";
 
-/// What wasmtime makes of the WIT. Its unsafe code is the macro's.
+/// The bindings that wasmtime generates. The macro generates unsafe code.
 #[allow(
     unsafe_code,
     missing_docs,
@@ -42,7 +42,7 @@ mod bindings {
     });
 }
 
-/// The exports of a component, found once.
+/// The exports of a component, looked up once.
 pub(crate) struct Exports {
     pre: InstancePre<Sandbox>,
     extra: Extra,
@@ -115,7 +115,7 @@ impl Exports {
     ) -> wasmtime::Result<Vec<FunctionDescription>> {
         let interface = self.interface(kind)?;
         let instance = self.pre.instantiate_async(&mut *store).await?;
-        // A function of the right name and another type is found out here, not at its first call.
+        // This finds a function with the right name and a wrong type before its first call.
         match kind {
             FunctionKind::Node => {
                 instance.get_typed_func::<(types::Invocation,), (Result<types::Outcome, Failure>,)>(
@@ -265,8 +265,8 @@ impl From<Failure> for GuestError {
 }
 
 impl From<heddle_kernel::Failure> for Failure {
-    /// What a caller is told of a tool that failed. Whatever is not the tool's own word (a trap,
-    /// a limit) would not go better at once.
+    /// The form in which a caller gets a tool's failure. A trap or an exceeded limit would occur again at once, so it
+    /// is permanent.
     fn from(failure: heddle_kernel::Failure) -> Self {
         let error = types::Error {
             message: failure.message.as_ref().to_owned(),

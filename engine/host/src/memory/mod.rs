@@ -23,41 +23,41 @@ pub(crate) use self::{
 };
 use crate::{engine::TABLE_ELEMENTS, error::NoMemory, policy::CallLimits};
 
-/// What the host must have held for a call for its end to be followed by a trim.
+/// The end of a call for which the host held at least this many bytes is followed by a trim.
 const TRIM_FROM: usize = 4 << 20;
 
-/// How many table elements one instance may have, all tables together.
+/// The most table elements of one instance, over all tables.
 const ELEMENTS: usize = 4 * TABLE_ELEMENTS;
 
-/// How much is looked through before more is taken: below this it is not worth it.
+/// The table of resources is counted again only if it takes at least this many bytes.
 const RECOUNT_FROM: usize = 64 << 10;
 
-/// The memory of one instance.
+/// The memory of one instance, in bytes.
 pub(crate) struct Memory {
     limit: usize,
-    /// Its linear memories.
+    /// The linear memories.
     linear: usize,
     elements: usize,
-    /// What its table of resources takes at most.
+    /// The table of resources, at most.
     table: usize,
-    /// What it and the buffers took when they took most.
+    /// The most that the table and the buffers took so far.
     peak_by_host: usize,
-    /// What buffers take; there once there is one.
+    /// The buffers; none before the first one.
     buffers: Option<Arc<Buffers>>,
-    /// What it has of the memory of all calls.
+    /// The call's part of the memory of all calls.
     total: Arc<ChainMemory>,
-    /// What the guest was refused more of last.
+    /// The last growth that was refused.
     pub(crate) refused: Option<MemoryRefusal>,
 }
 
-/// What a guest may be refused more of.
+/// Why memory or table elements were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryRefusal {
-    /// Memory: its own, and what the host held for it at that moment.
+    /// The instance's limit: its linear memories, and what the host held for it at that moment.
     Memory { own: usize, by_host: usize },
-    /// The memory of all calls together, of which a call and its tools may have this at most.
+    /// The memory of all calls, of which one call and its tools may have this much.
     Total(usize),
-    /// Elements of tables, of which this is the limit.
+    /// The limit of table elements.
     Table(usize),
 }
 
@@ -67,7 +67,7 @@ struct Buffers {
     total: Arc<ChainMemory>,
 }
 
-/// What one buffer takes. It is given back when this is dropped.
+/// Counts one buffer until drop.
 pub(crate) struct Charge {
     buffers: Arc<Buffers>,
     bytes: usize,
@@ -94,18 +94,18 @@ impl Memory {
         }
     }
 
-    /// What the host holds.
+    /// What the host holds for the instance.
     pub(crate) fn by_host(&self) -> usize {
         let buffers = self.buffers.as_ref().map_or(0, |all| all.bytes.load(Relaxed));
         self.table + buffers
     }
 
-    /// How much more the instance may have.
+    /// How many more bytes the instance may have.
     pub(crate) fn left(&self) -> usize {
         self.limit.saturating_sub(self.linear + self.by_host())
     }
 
-    /// Remembers that the guest may have no more.
+    /// Records that the instance's limit was reached.
     pub(crate) fn refuse(&mut self) -> NoMemory {
         let (own, by_host) = (self.linear, self.by_host());
         self.refused = Some(MemoryRefusal::Memory { own, by_host });
@@ -242,7 +242,7 @@ impl Memory {
     }
 }
 
-/// What a failure says of memory that was refused: how much of it the host held.
+/// The part of a failure's message that says how much memory the host held.
 pub(crate) fn host_share(own: usize, by_host: usize) -> String {
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     match by_host {

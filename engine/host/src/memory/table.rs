@@ -9,13 +9,13 @@ use wasmtime_wasi_http::{
     },
 };
 
-/// What a handle counts: its entry in the table and the box of what it stands for.
+/// The size of a handle: its entry in the table and the box with its value.
 pub(crate) const HANDLE_BYTES: usize = 256;
 
-/// What a header field counts on top of its name and value, for its place in the map.
+/// The size of a header field on top of its name and value.
 pub(crate) const FIELD_BYTES: usize = 128;
 
-/// What a table of resources takes. What has a [`Charge`] counts as a handle alone.
+/// The size of a table of resources. An entry with a [`Charge`](super::Charge) counts as a handle only.
 pub(super) fn table_bytes(table: &mut ResourceTable) -> usize {
     let bytes = |entry: &(dyn std::any::Any + Send)| {
         if let Some(fields) = entry.downcast_ref::<FieldMap>() {
@@ -35,7 +35,7 @@ pub(super) fn table_bytes(table: &mut ResourceTable) -> usize {
     table.iter_mut().map(|entry| HANDLE_BYTES + bytes(entry)).sum()
 }
 
-/// What header fields take.
+/// The size of header fields.
 pub(crate) fn fields_bytes(fields: &http::HeaderMap) -> usize {
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         name.as_str().len() + value.len() + FIELD_BYTES

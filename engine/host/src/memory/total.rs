@@ -1,8 +1,9 @@
 //! The memory of all calls together: `total_memory`.
 //!
-//! Each call has a small part for itself. A call that needs more takes as much as its limit allows in one step, and waits
-//! until other calls have returned that much. While it waits it holds nothing that another call waits for, so calls cannot
-//! deadlock. The tools that a call calls use what it took. If that is not enough, one call at a time gets a further part.
+//! Each call has a small part of its own. A call that needs more takes as much as its limit allows in one step, and
+//! waits until other calls have returned that much. While it waits it holds nothing that another call waits for, so
+//! calls cannot deadlock. The tools of a call use what the call took. If that is not enough, one call at a time gets a
+//! reserve.
 
 use std::sync::{
     Arc, Mutex,
@@ -17,28 +18,28 @@ use crate::{
     lock::lock,
 };
 
-/// The memory of all calls together.
+/// The memory of all calls together, in bytes.
 pub(crate) struct TotalMemory {
-    /// What each call has for itself.
+    /// The part of each call.
     own: usize,
-    /// What calls share that need more.
+    /// The part that calls share.
     more: Arc<FairPool>,
-    /// What the one call has that needs more than that.
+    /// The reserve for one call at a time.
     last: usize,
     last_turn: Arc<Semaphore>,
     trim: Arc<Trim>,
 }
 
-/// What one call, and the tools that it calls, have of the memory of all calls.
+/// What one call and its tools have of the memory of all calls, in bytes.
 pub(crate) struct ChainMemory {
     all: Arc<TotalMemory>,
     share: Arc<PoolUsage>,
     pub(super) used: AtomicUsize,
-    /// How much of that is its input as text.
+    /// The part of `used` that is the call's input as text.
     input_bytes: AtomicUsize,
-    /// What may be used.
+    /// How much may be used.
     allowed: AtomicUsize,
-    /// Whether it waits for more.
+    /// Whether the call waits for more.
     is_waiting: AtomicBool,
     taken: Mutex<MemoryPermits>,
 }
@@ -50,7 +51,7 @@ struct MemoryPermits {
 }
 
 impl TotalMemory {
-    /// Half of it is for the parts that calls have for themselves, an eighth for the one call.
+    /// Half of the total is for the calls' own parts, an eighth is the reserve.
     pub(crate) fn new(total: usize, calls: usize) -> Arc<Self> {
         let (own, last) = (total / 2 / calls.max(1), total / 8);
         Arc::new(Self {
@@ -62,12 +63,12 @@ impl TotalMemory {
         })
     }
 
-    /// The most that a call and its tools can have of it.
+    /// The most that a call and its tools can have.
     pub(crate) fn most(&self) -> usize {
         self.own + self.more.total() + self.last
     }
 
-    /// What a call of the plugin whose share this is begins with.
+    /// The memory of a new call of the plugin with this usage.
     pub(crate) fn begin(self: &Arc<Self>, share: &Arc<PoolUsage>) -> Arc<ChainMemory> {
         Arc::new(ChainMemory {
             all: self.clone(),
@@ -87,25 +88,28 @@ impl ChainMemory {
         self.all.trim.soon();
     }
 
-    /// Counts the input of the call as text, which the host holds until the call ends.
+    /// Counts the call's input as text, which the host holds until the call ends.
     pub(crate) fn add_input(&self, input: usize) {
         self.input_bytes.fetch_add(input, Relaxed);
         self.used.fetch_add(input, Relaxed);
     }
 
-    /// Whether the call waits for memory that others have.
+    /// Whether the call waits for memory that other calls have.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_waiting.load(Relaxed)
     }
 
-    /// Whether so much more may be used.
+    /// Whether `more` may be used without waiting.
     pub(super) fn has(&self, more: usize) -> bool {
         self.used.load(Relaxed).saturating_add(more) <= self.allowed.load(Relaxed)
     }
 
-    /// Takes what it needs to use so much more, for an instance with this limit. The error is the most that there is.
+    /// Waits until `more` may be used, for an instance with this limit.
+    ///
+    /// # Errors
+    /// The most that a call can have, if that is less.
     pub(super) async fn take(&self, more: usize, limit: usize) -> Result<(), usize> {
-        // It stays set where the call ends while it waits.
+        // Stays set if the call is dropped while it waits.
         self.is_waiting.store(true, Relaxed);
         if !self.has(more) && lock(&self.taken).more.is_none() {
             let needed = limit.max(more) + self.input_bytes.load(Relaxed);
@@ -136,7 +140,7 @@ mod tests {
         Arc::default()
     }
 
-    /// Has a call use so much more.
+    /// Makes a call use more.
     async fn use_more(call: &ChainMemory, more: usize, limit: usize) -> Result<(), usize> {
         if !call.has(more) {
             call.take(more, limit).await?;
@@ -147,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_has_a_part_for_itself_and_waits_for_what_is_more() {
-        // 8 MiB for each of four calls, 24 MiB to share, 8 MiB for one of them.
+        // 8 MiB for each of four calls, 24 MiB to share, 8 MiB in reserve.
         let all = TotalMemory::new(64 * MIB, 4);
         let (one, other, third) = (all.begin(&share()), all.begin(&share()), all.begin(&share()));
         for call in [&one, &other, &third] {

@@ -8,18 +8,18 @@ use std::{
     time::Duration,
 };
 
-/// How long a trim waits, so that many calls which end together are followed by one.
+/// How long a trim is delayed, so that many calls that end together cause one trim.
 const TRIM_AFTER: Duration = Duration::from_millis(500);
 
-/// Gives memory that was freed back to the system, which the C library keeps for itself: what a call had the host hold
-/// lies between what others still have.
+/// Returns freed memory to the system. The C library keeps it otherwise, since blocks of ended calls lie between
+/// blocks in use.
 #[derive(Default)]
 pub(super) struct Trim {
     is_due: AtomicBool,
 }
 
 impl Trim {
-    /// Trims soon.
+    /// Starts a trim soon, unless one is due.
     pub(super) fn soon(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
@@ -31,7 +31,7 @@ impl Trim {
         runtime.spawn(async move {
             tokio::time::sleep(TRIM_AFTER).await;
             trim.is_due.store(false, Relaxed);
-            // It takes milliseconds.
+            // A trim takes milliseconds.
             let _ = tokio::task::spawn_blocking(give_back).await;
         });
     }
@@ -40,12 +40,12 @@ impl Trim {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn give_back() {
     #[allow(unsafe_code)]
-    // SAFETY: the declaration is that of malloc.h.
+    // SAFETY: the declaration matches malloc.h.
     unsafe extern "C" {
         fn malloc_trim(keep: usize) -> i32;
     }
-    // SAFETY: it may be called at any time and from any thread: it takes the allocator's own locks, and touches nothing
-    // but what is free.
+    // SAFETY: the function may be called at any time and from any thread: it takes the allocator's own locks and
+    // changes only free memory.
     #[allow(unsafe_code)]
     unsafe {
         malloc_trim(0);

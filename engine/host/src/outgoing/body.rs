@@ -1,4 +1,4 @@
-//! Bodies that may not be larger than a limit, nor keep their reader waiting longer than it wants to.
+//! Bodies with a limit of their size and of the time between their chunks.
 
 use std::{
     any::Any,
@@ -17,24 +17,24 @@ use wasmtime_wasi_http::Error;
 use super::error::internal;
 use crate::output::Output;
 
-/// How large a body may be, and what is told of one that is larger.
+/// The largest size of a body, and the message if it is exceeded.
 pub(super) struct Limit {
     pub(super) bytes: usize,
     pub(super) message: String,
 }
 
-/// A body within a limit.
+/// A body that ends with an error at its limit.
 pub(super) struct LimitedBody<B> {
     body: B,
     left: usize,
     message: String,
     is_over: bool,
-    /// Where it is told that the limit was reached, besides to the reader.
+    /// Logs the message if the limit is reached.
     output: Option<Arc<Output>>,
-    /// Which call's share of what it may send this is taken from.
+    /// The call whose limit of sent bytes the body counts against.
     sender: Option<Arc<Output>>,
     quiet: Option<(Duration, Pin<Box<Sleep>>)>,
-    /// What is held until the body is done with.
+    /// Dropped when the body ends.
     held: Option<Box<dyn Any + Send>>,
 }
 
@@ -73,7 +73,7 @@ impl<B> LimitedBody<B> {
         }
     }
 
-    /// Ends the body where nothing of it comes for so long.
+    /// Ends the body if no chunk arrives for so long.
     pub(super) fn within(self, quiet: Option<Duration>) -> Self {
         Self {
             quiet: quiet.map(|span| (span, Box::pin(sleep(span)))),

@@ -1,12 +1,12 @@
-//! Why a request has no answer.
+//! Why a request has no response.
 
 use wasmtime_wasi_http::Error;
 
-/// Why there is no answer.
+/// Why a request has no response.
 pub(super) enum SendError {
-    /// The host put an end to it, and says why in the same words to the guest and in the line.
+    /// The host refused the request: the guest and the log line get the same message.
     Refused(String),
-    /// It did not go well.
+    /// The request failed.
     Broken { error: Error, reason: String },
 }
 
@@ -19,7 +19,7 @@ impl SendError {
     }
 }
 
-/// An error that carries its words to the guest.
+/// An error whose message reaches the guest.
 pub(super) fn internal(message: String) -> Error {
     Error::InternalError(Some(message))
 }

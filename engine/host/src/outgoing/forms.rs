@@ -1,8 +1,8 @@
-//! The forms in which secrets are looked for: as they are, and as servers commonly write them.
+//! The forms in which secrets are searched: verbatim, and in the encodings that servers commonly use.
 //!
-//! These are percent-encoding, the escapes of JSON and HTML, and Base64. Where a secret is in the middle of a text in
-//! Base64, its first and last characters depend on what stands beside it; what does not is looked for, at each of the
-//! three places that it can have.
+//! These are percent-encoding, the escapes of JSON and HTML, and Base64. If a secret is in the middle of a Base64
+//! text, its first and last characters depend on its neighbours; the characters in between are searched, for each of
+//! the three possible alignments.
 
 use std::{ops::Range, sync::Arc};
 
@@ -21,7 +21,7 @@ pub(super) struct SecretForms {
 }
 
 impl SecretForms {
-    /// All forms of these.
+    /// All forms of these secrets.
     pub(super) fn of(secrets: &[Secret]) -> Self {
         let mut forms: Vec<Vec<u8>> = secrets.iter().flat_map(|secret| forms(secret.bytes())).collect();
         forms.sort();
@@ -32,17 +32,17 @@ impl SecretForms {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no forms.
     pub(super) fn is_empty(&self) -> bool {
         self.finders.is_empty()
     }
 
-    /// How long the longest form is, in bytes.
+    /// The length of the longest form in bytes.
     pub(super) fn longest(&self) -> usize {
         self.longest
     }
 
-    /// Where forms are that begin before `end`, in no particular order; they may overlap.
+    /// The forms in `text` that begin before `end`, in no particular order; they may overlap.
     pub(super) fn find(&self, text: &[u8], end: usize) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         for finder in &*self.finders {
@@ -57,7 +57,7 @@ impl SecretForms {
         found
     }
 
-    /// Whether a form is in this text, whose letters are in lower case.
+    /// Whether a form occurs in this text, whose letters are in lower case.
     pub(super) fn any_in_lower_case(&self, text: &[u8]) -> bool {
         let is_in = |finder: &Finder<'_>| {
             let form = finder.needle().to_ascii_lowercase();
@@ -124,14 +124,14 @@ const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// RFC 4648, 5.
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// What of a secret's Base64 depends on the secret alone, where so many bytes (0 to 2) stand before it in its group of
-/// three.
+/// The part of a secret's Base64 that depends on the secret alone, if `before` bytes (0 to 2) precede the secret in
+/// its group of three.
 fn in_base64(secret: &[u8], before: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let bit = |at: usize| {
         let byte = secret[at / 8];
         usize::from(byte >> (7 - at % 8) & 1)
     };
-    // The first digit that has bits of the secret only.
+    // The first digit that has only bits of the secret.
     let first = (before * 8).div_ceil(6) * 6 - before * 8;
     let digits = (secret.len() * 8 - first) / 6;
     let digit = |digit: usize| {
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_in_base64_wherever_it_stands() {
-        // `me:correct horse`, `my:` and `a:` before it, as in Basic authentication.
+        // After `me:`, `a:` and `my:`, as in Basic authentication.
         for text in [
             "bWU6Y29ycmVjdCBob3JzZQ==",
             "YTpjb3JyZWN0IGhvcnNl",
@@ -177,7 +177,7 @@ mod tests {
             assert!(finds("correct horse", text), "{text}");
         }
         assert!(!finds("correct horse", "YTpjb3JyZWN0IG1vdXNl"));
-        // Both alphabets, where they differ.
+        // Both alphabets where they differ.
         assert_eq!(in_base64(b"\xff\xef\xfe", 0, STANDARD), b"/+/+");
         assert_eq!(in_base64(b"\xff\xef\xfe", 0, URL_SAFE), b"_-_-");
     }

@@ -14,11 +14,10 @@ use wasmtime_wasi_http::Error;
 use super::error::internal;
 use crate::{lock::lock, output::Output};
 
-/// How much is told of why a request was not made: a guest may ask for a path of any length.
+/// The longest message about a refused request, in bytes: a guest may ask for a path of any length.
 const MESSAGE_LEN: usize = 1000;
 
-/// The lines that tell of an instance's requests. What is under way when the instance ends is told
-/// of then.
+/// The log lines of one instance's requests.
 pub(super) struct RequestLog {
     pub(super) output: Arc<Output>,
     active: Mutex<BTreeMap<u64, ActiveRequest>>,
@@ -29,7 +28,7 @@ struct ActiveRequest {
     at: Instant,
 }
 
-/// One request under way.
+/// An active request.
 pub(super) struct RequestEntry {
     pub(super) log: Arc<RequestLog>,
     n: u64,
@@ -44,7 +43,7 @@ impl RequestLog {
         }
     }
 
-    /// Tells that a request was not made, and why.
+    /// Logs that a request was refused, and why.
     pub(super) fn refuse(&self, mut message: String) -> Error {
         message.truncate(clip(&message, MESSAGE_LEN).len());
         self.output.log_host_line(Level::Warn, &message);
@@ -64,9 +63,9 @@ impl RequestLog {
         }
     }
 
-    /// Tells what was left without an answer.
+    /// Logs the requests that have no response yet.
     pub(super) fn close(&self) {
-        // The lock is held over the lines: who ends at the same moment tells nothing more.
+        // The lock is held while the lines are logged: a request that ends at the same moment is logged once.
         for ActiveRequest { shown, at } in std::mem::take(&mut *lock(&self.active)).into_values() {
             let ms = at.elapsed().as_millis();
             self.output.log_host_line(
@@ -78,7 +77,7 @@ impl RequestLog {
 }
 
 impl RequestEntry {
-    /// Tells that the host put an end to the request, and why.
+    /// Logs that the host ended the request, and why.
     pub(super) fn refuse(&self, message: &str) {
         let mut active = lock(&self.log.active);
         if active.remove(&self.n).is_some() {
@@ -86,7 +85,7 @@ impl RequestEntry {
         }
     }
 
-    /// Tells how the request ended, once.
+    /// Logs how the request ended, once.
     pub(super) fn end(&self, level: Level, what: impl std::fmt::Display) {
         let mut active = lock(&self.log.active);
         if let Some(ActiveRequest { shown, at }) = active.remove(&self.n) {

@@ -1,11 +1,11 @@
-//! Answers in which secrets are replaced: a server may send back what it was sent, and the guest must not see it.
+//! Replaces secrets in responses: a server may send back what it received, and the guest must not see secrets.
 //!
-//! Each secret becomes [`SHOWN`], whatever its length. A secret is found as it is and in the forms that
-//! [`super::forms`] lists; one that the server encoded or compressed otherwise is not.
+//! Each secret becomes [`SHOWN`], whatever its length. Secrets are found verbatim and in the forms that
+//! [`super::forms`] lists; other encodings and compressed bodies hide them.
 //!
-//! Of a body, as many bytes are always held back as the longest form has, less one. So no part of a secret is passed on
-//! before the whole can be seen, and what is held back tells nothing: it is the same amount whether or not it begins a
-//! secret. Where a body breaks off, what is held back is not passed on at all.
+//! The last bytes of a body are always held back, as many as the longest form has, less one. So no part of a secret is
+//! passed on before the whole secret is recognized. The amount is the same whether or not these bytes begin a secret,
+//! so it reveals nothing. If a body breaks off, the bytes that are held back are dropped.
 
 use std::{
     ops::Range,
@@ -22,11 +22,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::forms::SecretForms;
 
-/// What a secret is shown as.
+/// The replacement of a secret.
 pub(super) const SHOWN: &str = "[secret]";
 
-/// Replaces the secrets in the headers of an answer, and leaves out what tells the length of its body, which is another
-/// than the guest gets.
+/// Replaces the secrets in the headers of a response, and removes the length of its body, which changes.
 pub(super) fn headers(headers: &mut HeaderMap, forms: &SecretForms) {
     if forms.is_empty() {
         return;
@@ -40,7 +39,7 @@ pub(super) fn headers(headers: &mut HeaderMap, forms: &SecretForms) {
 fn trailers(headers: &mut HeaderMap, forms: &SecretForms) {
     let names: Vec<HeaderName> = headers.keys().cloned().collect();
     for name in names {
-        // Names come in lower case, whatever was sent.
+        // Header names are in lower case.
         if forms.any_in_lower_case(name.as_str().as_bytes()) {
             headers.remove(name);
         }
@@ -52,7 +51,7 @@ fn trailers(headers: &mut HeaderMap, forms: &SecretForms) {
     }
 }
 
-/// The text with its secrets replaced; none where there is no secret in it.
+/// The text with its secrets replaced; none if there are none.
 fn masked(text: &[u8], forms: &SecretForms) -> Option<Vec<u8>> {
     let found = merged(forms.find(text, text.len()));
     let mut at = 0;
@@ -66,7 +65,7 @@ fn masked(text: &[u8], forms: &SecretForms) -> Option<Vec<u8>> {
     (!found.is_empty()).then_some(masked)
 }
 
-/// Makes one of ranges that overlap. Those that only touch stay apart.
+/// Merges overlapping ranges. Adjacent ranges stay separate.
 fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
@@ -79,15 +78,15 @@ fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     merged
 }
 
-/// A body in which the secrets are replaced, wherever its parts are cut.
+/// A body whose secrets are replaced, even if they span several chunks.
 pub(super) struct MaskedBody<B> {
     body: B,
     forms: SecretForms,
-    /// The end of what came, as it came.
+    /// The bytes that are held back.
     held: BytesMut,
-    /// How many of the first bytes of what is held belong to a secret that was replaced already.
+    /// How many of these bytes belong to a secret that was replaced already.
     hidden: usize,
-    /// What comes after what is held: the trailers, or the end.
+    /// The trailers or the end, if the body has ended.
     after: Option<Option<HeaderMap>>,
 }
 
@@ -102,21 +101,21 @@ impl<B> MaskedBody<B> {
         }
     }
 
-    /// What may be passed on once `part` came behind what is held.
+    /// Adds a chunk, and returns the bytes that may be passed on.
     fn pass(&mut self, part: &[u8]) -> Bytes {
         self.held.extend_from_slice(part);
         let decided = self.held.len().saturating_sub(self.forms.longest() - 1);
         self.pass_until(decided)
     }
 
-    /// Passes on what is held up to here: every form that begins before it is there as a whole, or is none.
+    /// Passes on the first `decided` bytes: every form that begins before that position is complete.
     fn pass_until(&mut self, decided: usize) -> Bytes {
         let found = merged(self.forms.find(&self.held, decided));
         let mut passed = BytesMut::with_capacity(decided);
         let mut at = self.hidden.min(decided);
         let mut hidden = self.hidden;
         for range in found {
-            // One that overlaps what was replaced before belongs to it.
+            // A form that overlaps a replaced secret belongs to it.
             if range.start >= hidden {
                 passed.extend_from_slice(&self.held[at..range.start]);
                 passed.extend_from_slice(SHOWN.as_bytes());
@@ -147,7 +146,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for MaskedBody<B> {
             let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
-                    // Nothing comes after it: what is held may be the beginning of a secret.
+                    // The bytes that are held back may begin a secret, and the body does not continue.
                     this.held.clear();
                     this.after = Some(None);
                     return Poll::Ready(Some(Err(error)));
@@ -258,12 +257,12 @@ mod tests {
             // They overlap.
             ("abcdefghijklm", &["abcdefgh", "efghijkl"], "[secret]m"),
             ("abababababab!", &["abababab"], "[secret]!"),
-            // One has the other in it, at each end and inside.
+            // One secret contains the other, at each end and inside.
             ("x0123456789y", &["0123456789", "01234567"], "x[secret]y"),
             ("x0123456789y", &["0123456789", "23456789"], "x[secret]y"),
             ("x0123456789y", &["0123456789", "12345678"], "x[secret]y"),
             ("x01234567_9y", &["0123456789", "01234567"], "x[secret]_9y"),
-            // At the very beginning, at the very end, and alone.
+            // At the beginning, at the end, and alone.
             ("12345678 and 12345678", &["12345678"], "[secret] and [secret]"),
             ("12345678", &["12345678"], "[secret]"),
             ("1234567", &["12345678"], "1234567"),
@@ -285,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_back_does_not_depend_on_what_it_is() {
-        // The first part has a beginning of the secret in the one, and not in the other.
+        // The first part ends with the beginning of the secret in one text, and not in the other.
         let lens = async |text: &str| {
             let passed = read(parts(text, 20), &["sk-12345678"]).await;
             passed.iter().map(String::len).collect::<Vec<_>>()

@@ -1,8 +1,8 @@
-//! The HTTP requests that a guest makes: each is checked against what its plugin was granted, carries
-//! the call's key, and is told of in a log line of its step.
+//! The HTTP requests of a guest. Each is checked against the plugin's grants, carries the call's idempotency key, and
+//! is logged with its outcome.
 //!
-//! A request that is not granted fails as a request, with an error that says what to add to the
-//! policy. Redirects are answers: who follows one makes a new request, which is checked anew.
+//! A request that is not granted fails with an error that says what to add to the policy. Redirects are responses: a
+//! guest that follows one makes a new request, which is checked again.
 
 mod body;
 mod error;
@@ -36,28 +36,27 @@ use crate::{
     resources::Resources,
 };
 
-/// By it, who is asked twice knows that it is one request.
+/// Lets a server recognize a repeated request.
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// How much of a request is shown in a line.
+/// The longest request in a log line, in bytes.
 const SHOWN_LEN: usize = 400;
 
-/// How many chunks of a body the host keeps until they are sent, besides one that is being written; and how long one
-/// may be.
+/// How many chunks of a body are queued besides the one that is being written, and the size of a chunk in bytes.
 const CHUNKS: usize = 1;
 const CHUNK_LEN: usize = 64 << 10;
 
-/// What a body takes until it is sent: its chunks, and the queue that they are in.
+/// The memory of a body until it is sent: its chunks and their queue.
 pub(crate) const BODY_BYTES: usize = (CHUNKS + 1) * CHUNK_LEN + (4 << 10);
 
-/// What a request under way takes: what is written and read at once of it, and its connection.
+/// The memory of an active request: its read and write buffers, and its connection.
 pub(crate) const REQUEST_BYTES: usize = 2 * send::HEAD_BYTES;
 
-/// What wasi:http asks of a host to send a request.
+/// The future that wasi:http needs for sending a request.
 type Sending = Box<dyn Future<Output = Result<(Response<WasiBody>, IoDone), Error>> + Send>;
 type IoDone = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// A guest's side of HTTP.
+/// A guest's HTTP state.
 pub(crate) struct Outgoing {
     ctx: WasiHttpCtx,
     requests: Requests,
@@ -78,7 +77,7 @@ struct Requests {
     call: Call,
     /// How many requests the guest has made so far.
     made: u64,
-    /// How many may be active at once.
+    /// Limits how many requests are active at once.
     permits: Arc<Semaphore>,
     /// The charge of the next request.
     charge: Option<Charge>,
@@ -109,7 +108,7 @@ impl Outgoing {
         }
     }
 
-    /// Has the request that is made next keep this charge until it is over.
+    /// The next request holds this charge until it ends.
     pub(crate) fn charge_next(&mut self, charge: Charge) {
         self.requests.charge = Some(charge);
     }
@@ -128,7 +127,7 @@ impl WasiHttpHooks for Requests {
         Box::new(async move {
             let (exchange, request) = begun?;
             let response = exchange.send(request, charge).await?;
-            // What is left of the connection goes with the response's body.
+            // The rest of the connection belongs to the response's body.
             Ok((response, Box::new(std::future::ready(Ok(()))) as IoDone))
         })
     }
@@ -147,7 +146,7 @@ impl WasiHttpHooks for Requests {
 }
 
 impl Requests {
-    /// Checks a request and makes it ready to be sent.
+    /// Checks a request and prepares it for sending.
     fn begin(
         &self,
         mut request: Request<WasiBody>,
@@ -196,10 +195,10 @@ impl Requests {
             }
         }
         let sent = put_secrets(rules, &target, headers).map_err(|problem| log.refuse(problem))?;
-        // A server may answer with a secret that it was sent before.
+        // A server may send back a secret that it received earlier.
         let secrets = rules.grants.secrets_of(&target.origin);
         if !secrets.is_empty() {
-            // An answer that is compressed cannot be looked through for what must not be in it.
+            // Secrets cannot be found in a compressed response.
             headers.remove(ACCEPT_ENCODING);
         }
         for secret in &sent {
@@ -222,7 +221,7 @@ impl Requests {
     }
 }
 
-/// Why a request is not made, and what to do so that it is.
+/// Why a request is not granted, and how to grant it.
 fn not_granted(rules: &Rules, target: &RequestTarget, missing: &NotGranted) -> String {
     let (plugin, shown) = (&rules.plugin, shown(target));
     match missing {
@@ -238,8 +237,10 @@ fn not_granted(rules: &Rules, target: &RequestTarget, missing: &NotGranted) -> S
     }
 }
 
-/// Puts secrets in place of their names in the headers. What is put there comes back; the error says why
-/// that was not done.
+/// Replaces references to secrets in the headers, and returns the secrets.
+///
+/// # Errors
+/// Why a secret was not inserted.
 fn put_secrets(
     rules: &Rules,
     target: &RequestTarget,
@@ -269,7 +270,7 @@ fn put_secrets(
     Ok(used)
 }
 
-/// The secret with this name, if the request may have it.
+/// The secret with this name, if the request may carry it.
 fn secret<'r>(rules: &'r Rules, target: &RequestTarget, name: &str) -> Result<&'r Secret, String> {
     let (plugin, origin) = (&rules.plugin, &target.origin);
     let secret = rules.grants.secret(name).map_err(|missing| match missing {
@@ -291,8 +292,8 @@ fn secret<'r>(rules: &'r Rules, target: &RequestTarget, name: &str) -> Result<&'
     }
 }
 
-/// The key of a call's n-th request. A tool that the call makes has a key with `/` and a number, so that
-/// the two are never the same.
+/// The idempotency key of a call's n-th request. Keys of nested calls contain `/` and a number, so the two never
+/// collide.
 fn nth(key: &str, n: u64) -> String {
     match n {
         1 => key.to_owned(),
@@ -300,7 +301,7 @@ fn nth(key: &str, n: u64) -> String {
     }
 }
 
-/// A request as a line shows it: with neither its query nor its headers, which may hold secrets.
+/// A request as log lines show it: without its query and headers, which may have secrets.
 fn shown(target: &RequestTarget) -> String {
     let text = target.to_string();
     match clip(&text, SHOWN_LEN) {

@@ -1,12 +1,12 @@
-//! Headers by which a server takes a request for another one: with another method, another path or another host than the
-//! request line has.
+//! Headers that make a server treat a request as another one: with another method, path or host than those of the
+//! request line.
 //!
-//! Frameworks and proxies honour them, each some. Where a grant is for some methods or paths only, they would lead past
-//! it, so they are left out then.
+//! Different frameworks and proxies honour different ones. They would circumvent a grant that covers only some methods
+//! or paths, so they are removed from such requests.
 
 use http::{HeaderMap, HeaderName};
 
-/// The names, with `-` for `_`, which many servers take for the same.
+/// The names, with `-` for `_`, which many servers treat alike.
 const NAMES: [&str; 24] = [
     // Another method.
     "x-http-method-override",
@@ -28,7 +28,7 @@ const NAMES: [&str; 24] = [
     "request-uri",
     "x-request-uri",
     "x-envoy-original-path",
-    // The other path of COPY and MOVE (RFC 4918).
+    // The destination path of COPY and MOVE (RFC 4918).
     "destination",
     // Another host.
     "x-host",
@@ -38,10 +38,10 @@ const NAMES: [&str; 24] = [
     "forwarded",
 ];
 
-/// What a proxy says of the request that it got: the host, the path's beginning, the scheme.
+/// The prefix of headers in which a proxy describes the original request: its host, path prefix and scheme.
 const PREFIX: &str = "x-forwarded-";
 
-/// Removes such headers, and answers which.
+/// Removes such headers, and returns their names.
 pub(super) fn remove(headers: &mut HeaderMap) -> Vec<HeaderName> {
     let overrides = |name: &&HeaderName| {
         let name = name.as_str().replace('_', "-");

@@ -1,5 +1,4 @@
-//! One request on its way: the host's name becomes addresses, those that the grant allows are tried,
-//! and the request goes over a connection of its own.
+//! Sends one request: resolves the host's name, tries the addresses that the grant allows, and uses a new connection.
 
 use std::{
     error::Error as _,
@@ -38,37 +37,37 @@ use crate::{
     resources::Resources,
 };
 
-/// How long one address of several is tried before the next one is.
+/// How long one address is tried before the next one.
 const NEXT_ADDRESS: Duration = Duration::from_secs(3);
 
-/// How long the head of an answer may be.
+/// The longest head of a response, in bytes.
 pub(super) const HEAD_BYTES: usize = 128 << 10;
 
-/// How many headers an answer may have.
+/// The most headers of a response.
 const HEADERS: usize = 200;
 
-/// A request that is granted.
+/// A granted request.
 pub(super) struct Exchange {
     pub(super) resources: Arc<Resources>,
     pub(super) rules: Arc<Rules>,
     pub(super) limits: Arc<CallLimits>,
     pub(super) target: RequestTarget,
     pub(super) options: RequestOptions,
-    /// Its place among those of its call, which is free when the answer's body is done with.
+    /// The permit of an active request, returned when the response's body ends.
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) entry: RequestEntry,
-    /// What the answer may have in it and the guest must not see.
+    /// Secrets that the response may contain and the guest must not see.
     pub(super) secrets: Vec<Secret>,
 }
 
-/// What bytes go over.
+/// A connection, encrypted or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Exchange {
-    /// Sends the request. The answer's body is read as the guest reads it.
+    /// Sends the request. The response's body is read as the guest reads it.
     ///
-    /// What it is charged, and its place among open files, are given back when the answer's body is done with.
+    /// The charge and the unit of an open file are returned when the response's body ends.
     pub(super) async fn send(
         self,
         request: Request<WasiBody>,
@@ -122,7 +121,7 @@ impl Exchange {
         }
     }
 
-    /// Connects, sends, and waits for the head of the answer.
+    /// Connects, sends the request, and waits for the head of the response.
     async fn exchange(
         &self,
         request: Request<LimitedBody<WasiBody>>,
@@ -143,7 +142,7 @@ impl Exchange {
         .await
     }
 
-    /// A connection to an address of the host that the grant allows.
+    /// Connects to an address of the host that the grant allows.
     async fn connect(&self) -> Result<Box<dyn Stream>, SendError> {
         let origin = &self.target.origin;
         let mut last = None;
@@ -178,7 +177,7 @@ impl Exchange {
         ))
     }
 
-    /// The addresses of the host, without those that may not be connected to; at least one.
+    /// The addresses of the host that the request may connect to; at least one.
     async fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
         let origin = &self.target.origin;
         let found: Vec<SocketAddr> = match origin.address() {
@@ -217,7 +216,7 @@ impl Exchange {
         }
     }
 
-    /// Asks the system, on a thread that waits for the answer even where nobody else does.
+    /// Asks the system, on a thread that waits for the answer even if the call has ended.
     async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
         let permit = self.resources.lookups.take(&self.rules.usage.lookups, 1).await;
         let (host, port) = (self.target.origin.host.clone(), self.target.origin.port);
@@ -229,7 +228,7 @@ impl Exchange {
         found.await.map_err(io::Error::other)?
     }
 
-    /// Whether some grant that covers the request allows a connection to this address.
+    /// Whether a grant that covers the request allows a connection to this address.
     fn check(&self, address: IpAddr) -> Result<(), &'static str> {
         let covering = self
             .rules
@@ -243,7 +242,7 @@ impl Exchange {
     }
 }
 
-/// Waits as long as the guest wants to.
+/// Waits up to a limit that the guest sets.
 async fn within<T>(
     limit: Option<Duration>,
     work: impl Future<Output = Result<T, SendError>>,
@@ -255,12 +254,12 @@ async fn within<T>(
     }
 }
 
-/// Sends a request over a connection that is for it alone.
+/// Sends a request over a connection of its own.
 async fn send(
     stream: Box<dyn Stream>,
     mut request: Request<LimitedBody<WasiBody>>,
 ) -> Result<(Response<Incoming>, AbortOnDropJoinHandle<()>), SendError> {
-    // A server is asked for a path, a proxy for all of it.
+    // Servers expect a path, only proxies a URL.
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = match path.starts_with('/') {
         true => path.to_owned(),
@@ -272,7 +271,7 @@ async fn send(
     builder.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(of_hyper)?;
     let connection = spawn(async move {
-        // How it ends is seen by who sends, and by who reads the answer.
+        // The sender and the reader of the response see how the connection ends.
         let _ = connection.await;
     });
     let response = sender.send_request(request).await.map_err(of_hyper)?;
@@ -283,7 +282,7 @@ fn of_hyper(error: hyper::Error) -> SendError {
     let mut reason = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        // The body's own error, where it is the guest's body that ended the request.
+        // The request's body ended with this error of its own.
         if let Some(Error::InternalError(Some(message))) = cause.downcast_ref() {
             return SendError::Refused(message.clone());
         }

@@ -1,4 +1,4 @@
-//! TLS to the hosts that guests make requests to.
+//! TLS connections to the hosts that guests send requests to.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -13,14 +13,14 @@ use wasmtime_wasi_http::Error;
 
 use super::error::{SendError, internal};
 
-/// Whom to trust, found out when the first request needs it.
+/// The trusted certificate authorities, loaded for the first request.
 pub(crate) struct Tls {
     authorities: Option<PathBuf>,
     config: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Tls {
-    /// With the certificate authorities of this file, or with those of the machine.
+    /// Trusts the authorities in this file, or those of the machine.
     pub(crate) fn new(authorities: Option<PathBuf>) -> Self {
         Self {
             authorities,
@@ -28,7 +28,7 @@ impl Tls {
         }
     }
 
-    /// Makes a connection to a host a secret one. Who is at its other end must be who the name says.
+    /// Starts TLS on a connection. The server's certificate must match the host.
     pub(super) async fn connect(
         &self,
         host: &str,

@@ -1,21 +1,20 @@
-//! What a component says of its functions: the documentation of its WIT.
+//! Reads the documentation of a component's functions from its WIT.
 //!
-//! WIT tools keep doc comments in a custom section, `package-docs`: a version and a JSON text with
-//! the comments of one package, by interface and function (wit-parser's `metadata` module has its
-//! form). Of that, only what people read of a function is read here. What is not understood is as
-//! if it were not there: a component is no worse for it.
+//! WIT tools store doc comments in a custom section, `package-docs`: a version byte and a JSON text with the comments
+//! of one package, by interface and function (wit-parser's `metadata` module defines the form). Only the comments of
+//! functions are read. A section that cannot be read is ignored.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// The custom section that has a package's documentation.
+/// The custom section with a package's documentation.
 pub(crate) const SECTION: &str = "package-docs";
 
-/// How much of it is read, all sections of one component together.
+/// How many bytes of all sections of one component are read.
 pub(crate) const DOCS_LEN: usize = 1 << 20;
 
-/// The versions of the section's form: the second added to the first.
+/// The versions of the section's form. The second one adds fields to the first.
 const VERSIONS: [u8; 2] = [0, 1];
 
 /// The documentation of a component.
@@ -32,7 +31,7 @@ struct Package {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct World {
-    /// What is exported, and in the first version of the form also what is imported.
+    /// The exports, and in the first version also the imports.
     interfaces: HashMap<String, Interface>,
     funcs: HashMap<String, Function>,
     interface_exports: HashMap<String, Interface>,
@@ -62,8 +61,7 @@ impl Docs {
         Self(packages.collect())
     }
 
-    /// What is said of a function that stands at the top of the component, or in the interface that is
-    /// exported under this name.
+    /// The documentation of a function at the top level, or in the interface that is exported under this name.
     pub(super) fn of(&self, interface: Option<&str>, function: &str) -> Option<&str> {
         let found = self.0.iter().find_map(|package| match interface {
             None => {
@@ -81,8 +79,8 @@ impl Docs {
 }
 
 impl Package {
-    /// The interfaces that an export's name may mean. The section does not say which package it is of,
-    /// so of `namespace:package/interface` the last part must do.
+    /// The interfaces that an export's name may refer to. The section does not name its package, so only the last part
+    /// of `namespace:package/interface` is compared.
     fn interfaces<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Interface> + use<'a, 'n> {
         let worlds = self.worlds.values();
         let worlds = worlds.flat_map(|world| [&world.interface_exports, &world.interfaces]);
@@ -94,7 +92,7 @@ impl Package {
     }
 }
 
-/// The first paragraph of a text, in one line of at most so many bytes.
+/// The first paragraph of a text, in one line of at most `len` bytes.
 pub(super) fn summary(docs: &str, len: usize) -> String {
     let lines = docs.trim().lines().map(str::trim);
     let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();

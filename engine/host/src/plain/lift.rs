@@ -1,4 +1,4 @@
-//! Values to JSON: a typed function's result.
+//! Converts the result of a typed function to JSON.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use wasmtime::component::Val;
 use super::shape::{Fields, Payload, Shape};
 use crate::error::TooLarge;
 
-/// A JSON text that keeps no more than it may have, and counts all of it.
+/// A JSON text of at most `limit` bytes. Longer texts are counted and not stored.
 pub(super) struct Text {
     bytes: Vec<u8>,
     len: usize,
@@ -29,7 +29,10 @@ impl Write for Text {
     }
 }
 
-/// The JSON text of a value; it may have `limit` bytes.
+/// The JSON text of a value.
+///
+/// # Errors
+/// [`TooLarge`] if the text has more than `limit` bytes.
 pub(super) fn json(value: &Val, shape: &Shape, limit: usize) -> wasmtime::Result<String> {
     let mut text = Text {
         bytes: Vec::new(),
@@ -44,7 +47,7 @@ pub(super) fn json(value: &Val, shape: &Shape, limit: usize) -> wasmtime::Result
 }
 
 impl Text {
-    /// Writes what wasmtime gave for this shape: it checked that the one is of the other.
+    /// Writes a value of this shape. wasmtime has checked its type.
     fn value(&mut self, value: &Val, shape: &Shape) -> io::Result<()> {
         match (value, shape) {
             (Val::Bool(value), _) => write!(self, "{value}"),
@@ -131,7 +134,7 @@ impl Text {
         Ok(serde_json::to_writer(self, &value)?)
     }
 
-    /// What JSON has no number for, as the schema says.
+    /// Writes a number that JSON does not have, in the form of the schema.
     fn no_number(&mut self, number: f64) -> io::Result<()> {
         self.json(match number {
             _ if number.is_nan() => "NaN",

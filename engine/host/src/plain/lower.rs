@@ -1,8 +1,8 @@
-//! JSON to values: a typed function's input.
+//! Converts the JSON input of a typed function to values.
 //!
-//! Every problem of an input is told with its JSON pointer, a few at most, and numbers are exact:
-//! they are read from their digits, never by way of a number of another type. A value is read from
-//! its text when its shape is known, so what it holds is never kept in another form.
+//! The first problems of an input are reported with their JSON pointers. Numbers are exact: they are parsed from their
+//! digits, never through another number type. A value is parsed from its text once its shape is known, so no
+//! intermediate form is stored.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,22 +14,22 @@ use wasmtime::component::Val;
 use super::shape::{Fields, Integer, Payload, Shape};
 use crate::units::Bytes;
 
-/// How many problems of an input are named.
+/// How many problems of an input are reported.
 const MAX_PROBLEMS: usize = 5;
 
-/// How long a pointer, and how long what is wrong there, may be told, in bytes.
+/// The longest pointer, and the longest description of a problem, in bytes.
 const PROBLEM_LEN: usize = 200;
 
-/// How much of a value that does not fit is shown, in bytes.
+/// How many bytes of a wrong value are shown.
 const SHOWN_LEN: usize = 40;
 
-/// Below this no two integers have the same floating-point number.
+/// Below this, floating-point numbers represent integers exactly.
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 
-/// Reads the parameters of a function, in their order, from an object that has them by name.
+/// Reads the parameters of a function, in their order, from an object with their names.
 ///
-/// Where `among_others`, other keys may stand beside them: they are a state's. The values may take
-/// `limit` bytes; how many they do take comes back with them.
+/// With `among_others` other keys are ignored: the object is a state. The values may take `limit` bytes; the size that
+/// they take is returned with them.
 pub(super) fn params(
     params: &Fields,
     input: &str,
@@ -40,7 +40,7 @@ pub(super) fn params(
         message,
         problems: Vec::new(),
     };
-    // The one look at all of the syntax: what is read later is known to be JSON.
+    // Checks the syntax of the whole text once: all texts below are valid JSON.
     let text: &RawValue =
         serde_json::from_str(input).map_err(|error| refused(format!("is not JSON: {error}")))?;
     let mut reader = InputReader {
@@ -64,22 +64,22 @@ pub(super) fn params(
 
 /// Why a value is not read.
 enum ReadStop {
-    /// What is wrong with it was taken up; the others are looked at all the same.
+    /// Its problem was recorded; reading continues with the next value.
     NoValue,
-    /// Values would take more memory than they may.
+    /// The values would exceed their memory limit.
     TooMany,
 }
 
 type Read<T> = Result<T, ReadStop>;
 
-/// What was found on the way through an input.
+/// The state of reading an input.
 #[derive(Default)]
 struct InputReader {
-    /// A JSON pointer to where the walk is.
+    /// The JSON pointer of the current value.
     at: String,
     problems: Vec<(String, String)>,
     more: usize,
-    /// How many bytes values may still take.
+    /// How many more bytes the values may take.
     left: usize,
 }
 
@@ -110,7 +110,7 @@ impl InputReader {
             Shape::Option(inner) => {
                 self.spend(1)?;
                 let value = match **inner {
-                    // The inner one is null in its own right.
+                    // The inner option has a null of its own.
                     Shape::Option(_) => {
                         let (_, carried) = self.case(text, &["some"])?;
                         self.within("some", |reader| reader.value(inner, carried))?
@@ -131,7 +131,7 @@ impl InputReader {
         }
     }
 
-    /// Reads values at their places. All are looked at, so that all problems are found.
+    /// Reads several values. All are read, so that all problems are found.
     fn all<'a>(
         &mut self,
         values: impl ExactSizeIterator<Item = (usize, &'a Shape, &'a str)>,
@@ -223,7 +223,7 @@ impl InputReader {
         Ok(Val::Variant(name.to_owned(), Some(Box::new(value))))
     }
 
-    /// The case that an object with one key is, and what it carries.
+    /// The case that an object with one key names, and its value.
     fn case<'t, 'n>(&mut self, text: &'t str, names: &[&'n str]) -> Read<(&'n str, &'t str)> {
         let wanted = format!("an object with one key of {}", Names(names));
         let given = self.object(&wanted, text)?;
@@ -286,11 +286,11 @@ impl InputReader {
     }
 
     fn array<'t>(&mut self, shape: &Shape, text: &'t str) -> Read<Vec<&'t RawValue>> {
-        // The text is JSON, so what it can be is another kind of it.
+        // The text is valid JSON, so it can only be of another type.
         serde_json::from_str(text).map_err(|_| self.unfit(shape, text))
     }
 
-    /// Of a key that is given twice the last value counts.
+    /// If a key occurs twice, its last value counts.
     fn object<'t>(
         &mut self,
         wanted: impl fmt::Display,
@@ -300,7 +300,7 @@ impl InputReader {
             .map_err(|_| self.problem(format_args!("expected {wanted}, got {}", Shown(text))))
     }
 
-    /// Goes one step in and back out.
+    /// Runs `reader` with the pointer extended by one step.
     fn within<T>(&mut self, step: impl fmt::Display, reader: impl FnOnce(&mut Self) -> T) -> T {
         let len = self.at.len();
         let step = step.to_string();
@@ -329,7 +329,7 @@ impl InputReader {
         ReadStop::NoValue
     }
 
-    /// Takes up that there will be so many values.
+    /// Counts the memory of so many values.
     fn spend(&mut self, values: usize) -> Read<()> {
         self.take(values.saturating_mul(size_of::<Val>()))
     }
@@ -356,7 +356,7 @@ impl InputReader {
     }
 }
 
-/// Reads what has no parts.
+/// Reads a value without parts.
 fn scalar(shape: &Shape, text: &str) -> Option<Val> {
     let is_number = kind_of(text) == Some("a number");
     Some(match shape {
@@ -380,14 +380,14 @@ fn scalar(shape: &Shape, text: &str) -> Option<Val> {
     })
 }
 
-/// A string that JSON allows may still not be one: half of a surrogate pair.
+/// None for a JSON string that is not valid Unicode: half of a surrogate pair.
 fn string(text: &str) -> Option<String> {
     text.starts_with('"')
         .then(|| serde_json::from_str(text).ok())
         .flatten()
 }
 
-/// What JSON has no number for, as the schema says.
+/// Reads a number that JSON does not have, in the form of the schema.
 fn no_number(text: &str) -> Option<f64> {
     match text {
         r#""NaN""# => Some(f64::NAN),
@@ -397,17 +397,17 @@ fn no_number(text: &str) -> Option<f64> {
     }
 }
 
-/// Reads an integer: its digits, or a number like `1e3` that is one and is exact.
+/// Reads an integer: its digits, or an exact number such as `1e3`.
 fn whole(integer: Integer, text: &str) -> Option<Val> {
     let number = text.parse::<i128>().ok().or_else(|| {
         let number: f64 = text.parse().ok()?;
-        // Without a fraction, and small enough: the conversion is exact.
+        // Without a fraction and below this bound the conversion is exact.
         (number.fract() == 0.0 && number.abs() < EXACT_BELOW).then_some(number as i128)
     });
     integer.value(number?)
 }
 
-/// What a shape takes, for a person.
+/// What a shape accepts, for messages.
 struct Wanted<'a>(&'a Shape);
 
 impl fmt::Display for Wanted<'_> {
@@ -429,7 +429,7 @@ impl fmt::Display for Wanted<'_> {
     }
 }
 
-/// The beginning of a text.
+/// The beginning of a value, for messages.
 struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {
@@ -443,7 +443,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Names to choose from. Where there are many, what is wrong is cut anyway.
+/// A choice of names, for messages. Long messages are cut later.
 struct Names<'a, T>(&'a [T]);
 
 impl<'a> Names<'a, &'a str> {

@@ -1,8 +1,8 @@
-//! Plain components: those that were built without the contract, whose exported functions become tools.
+//! Plain components: components built without the contract, whose exported functions become tools.
 //!
-//! A function's parameters come by name from a JSON object, and its result goes out as JSON; the
-//! schemas of both are made of its WIT types. A call gets a fresh instance in the same sandbox as
-//! any other, and all that is said of types is found out once, when the component is registered.
+//! A function's parameters are read by name from a JSON object ([`lower`]), and its result is written as JSON
+//! ([`lift`]); both have schemas derived from the WIT types ([`schema`]). A call gets a fresh instance in the same
+//! sandbox as any other. Types are read once, when the component is registered.
 
 pub(crate) mod docs;
 mod lift;
@@ -39,18 +39,18 @@ use crate::{
     units::Bytes,
 };
 
-/// How much of an error's text a failure's message shows, in bytes; its data has the whole.
+/// How many bytes of an error's text are in the message of a failure; the failure's data has the whole text.
 const ERROR_LEN: usize = 600;
 
-/// How many exports that are no tools are told, and how long each of them may be told, in bytes.
+/// How many exports that are not tools are listed, and how many bytes each may take.
 const MAX_LEFT_OUT: usize = 100;
 const LEFT_OUT_LEN: usize = 500;
 
-/// How much the schemas of one component's functions may take, all together: types that refer to one another
-/// stand for much more than their component's bytes.
+/// The largest size of the schemas of all functions of a component, in bytes: types that refer to each other can
+/// expand to much more than the component's own size.
 const SCHEMAS_LEN: usize = 4 << 20;
 
-/// A component whose functions are typed.
+/// A component with typed functions.
 pub(crate) struct Plain {
     pre: InstancePre<Sandbox>,
     extra: Extra,
@@ -63,14 +63,14 @@ struct Function {
     export: ComponentExportIndex,
     params: Fields,
     returned: ResultShape,
-    /// How much more memory the result may take than wasmtime counts for it.
+    /// How many times more memory the result may take than wasmtime counts.
     uncounted: usize,
     summary: String,
     input: String,
     output: String,
 }
 
-/// What one call may use up of the host's memory while its values cross.
+/// The memory limits of one call's values, in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct ValueLimits {
     /// The values of the input, and those of the result.
@@ -80,7 +80,10 @@ pub(crate) struct ValueLimits {
 }
 
 impl Plain {
-    /// Finds the functions that can be tools. The error says why none can.
+    /// Finds the functions that can be tools.
+    ///
+    /// # Errors
+    /// Why no function can be one.
     pub(crate) fn find<'a>(
         pre: InstancePre<Sandbox>,
         docs: impl IntoIterator<Item = &'a [u8]>,
@@ -122,12 +125,12 @@ impl Plain {
         self.extra
     }
 
-    /// What it exports that is no tool, each with the reason.
+    /// The exports that are not tools, each with the reason.
     pub(crate) fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// Makes an instance, so that one that cannot be is found out, and describes every function.
+    /// Creates an instance, so that a component that cannot be instantiated is refused, and describes every function.
     pub(crate) async fn describe(
         &self,
         store: &mut Store<Sandbox>,
@@ -142,8 +145,7 @@ impl Plain {
         Ok(described)
     }
 
-    /// Reads the input of a function, which must be one of those that were found. With the values comes what they take
-    /// in the host's memory.
+    /// Reads the input of a function. Returns the values and their size in the host's memory.
     pub(crate) fn read(
         &self,
         function: &str,
@@ -172,7 +174,7 @@ impl Plain {
         let called = instance
             .get_func(&mut *store, function.export)
             .ok_or_else(|| wasmtime::format_err!("the instance has no function `{name}`"))?;
-        // What the guest and the host hold by then has no room for more than this.
+        // The result may take only the memory that the guest and the host do not use yet.
         let left = store.data().memory.left();
         store.set_hostcall_fuel(room.values.min(left) / function.uncounted);
         let mut results = vec![Val::Bool(false); function.returned.count()];
@@ -203,14 +205,14 @@ impl Function {
             input: self.input.clone(),
             output: self.output.clone(),
             config: None,
-            // Nothing in a WIT type says so.
+            // WIT types do not say.
             read_only: false,
             idempotent: false,
             routes: Vec::new(),
         }
     }
 
-    /// Makes an answer of what the function gave.
+    /// Converts what the function returned to a result.
     fn answer(
         &self,
         name: &str,
@@ -247,7 +249,7 @@ impl Function {
     }
 }
 
-/// An error that is a text speaks for itself.
+/// The message of an error that is a string.
 fn error_text(name: &str, error: &Val) -> Option<String> {
     match error {
         Val::String(text) if text.trim().is_empty() => Some(format!("`{name}` answered an empty error")),
@@ -256,7 +258,7 @@ fn error_text(name: &str, error: &Val) -> Option<String> {
     }
 }
 
-/// Every component of componentize-py exports this beside its own functions; no one can make use of it.
+/// componentize-py exports this function from every component, for its own use at build time.
 fn is_of_componentize_py(interface: Option<&str>, export: &str, ty: &ComponentFunc) -> bool {
     let is_named = (interface, export) == (Some("exports"), "init");
     is_named
@@ -266,7 +268,7 @@ fn is_of_componentize_py(interface: Option<&str>, export: &str, ty: &ComponentFu
             .eq(["app-name", "symbols", "stub-wasi"])
 }
 
-/// Looks through what a component exports.
+/// Collects the functions of a component.
 struct ExportCollector<'a> {
     component: &'a Component,
     docs: Docs,
@@ -303,7 +305,7 @@ impl ExportCollector<'_> {
                         }
                     }
                 }
-                // Types and modules are nothing to call.
+                // Types and modules cannot be called.
                 _ => {}
             }
         }
@@ -311,7 +313,7 @@ impl ExportCollector<'_> {
 
     fn function(&mut self, interface: Option<&str>, export: &str, name: String, ty: &ComponentFunc) {
         if self.functions.len() > describe::MAX_FUNCTIONS {
-            // The component will be refused for that.
+            // The component will be refused for its number of functions.
             return;
         }
         match self.read(interface, export, &name, ty) {
@@ -335,7 +337,10 @@ impl ExportCollector<'_> {
         self.left_out.push(clip(&told, LEFT_OUT_LEN).to_owned());
     }
 
-    /// Reads a function; the error says why it can be no tool.
+    /// Reads a function.
+    ///
+    /// # Errors
+    /// Why the function cannot be a tool.
     fn read(
         &self,
         interface: Option<&str>,
@@ -373,7 +378,7 @@ impl ExportCollector<'_> {
                 "the schemas of all functions would take more than {limit}"
             ));
         }
-        // What a plugin's own description must hold to holds here; one function that does not is left out alone.
+        // The checks of a plugin's own descriptions apply. A function that fails is left out; the others stay.
         describe::check(vec![(FunctionKind::Tool, function.described(name))])?;
         Ok(function)
     }

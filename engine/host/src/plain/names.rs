@@ -1,13 +1,12 @@
-//! The names of a plain component's tools: `function`, or `interface.function`.
+//! The names of a plain component's tools: `function` or `interface.function`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An interface's name in tools, of those that a component exports.
+/// The names of exported interfaces in tools.
 ///
-/// It is the last part of what the component exports it as: `store` for `acme:shop/store@1.2.0`.
-/// Where several end in the same one, each of these has its package too (`shop-store`), or its
-/// namespace and package (`acme-shop-store`); where only the version tells them apart, the newest has the
-/// name, and the others have none.
+/// An interface is named by the last part of its export: `store` for `acme:shop/store@1.2.0`. If several have the same
+/// last part, each name also has the package (`shop-store`), or the namespace and package (`acme-shop-store`). If only
+/// their versions differ, the newest gets the name, and the others get none.
 pub(super) fn of_interfaces<'a>(exports: &[&'a str]) -> BTreeMap<&'a str, Option<String>> {
     let mut all: BTreeMap<_, _> = exports.iter().map(|export| (*export, None)).collect();
     let mut newest: BTreeMap<_, Parts<'a>> = BTreeMap::new();
@@ -35,12 +34,12 @@ pub(super) fn of_interfaces<'a>(exports: &[&'a str]) -> BTreeMap<&'a str, Option
     all
 }
 
-/// A function's own name. A resource's static function is `[static]resource.function` to a component.
+/// The name of a function. A resource's static function is exported as `[static]resource.function`.
 pub(super) fn of_function(export: &str) -> &str {
     export.strip_prefix("[static]").unwrap_or(export)
 }
 
-/// The parts of `namespace:package/interface@version`, or a plain name.
+/// The parts of `namespace:package/interface@version`, or of a plain name.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
     export: &'a str,
@@ -51,7 +50,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// How often more can be said of an interface.
+    /// How many parts a name can be extended by.
     const LEVELS: usize = 2;
 
     fn of(export: &'a str) -> Self {
@@ -67,7 +66,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// All but the version.
+    /// All parts but the version.
     fn path(&self) -> [&'a str; 3] {
         [self.namespace, self.package, self.interface]
     }
@@ -79,7 +78,7 @@ impl<'a> Parts<'a> {
         parts.join("-")
     }
 
-    /// Whatever is no version is older than what is.
+    /// The version; none counts as older than any version.
     fn version(&self) -> Option<semver::Version> {
         semver::Version::parse(self.version).ok()
     }

@@ -1,10 +1,10 @@
-//! JSON Schemas of shapes: they say what [`lower`](super::lower) takes and [`lift`](super::lift) gives.
+//! JSON Schemas of shapes: what [`lower`](super::lower) accepts and [`lift`](super::lift) returns.
 
 use serde_json::{Map, Value, json};
 
 use super::shape::{Fields, Payload, ResultShape, Shape};
 
-/// What JSON has no numbers for crosses as one of these strings, as in the JSON form of protocol buffers.
+/// Numbers that JSON does not have are strings of this form, as in the JSON form of protocol buffers.
 const NO_NUMBERS: &str = "^(NaN|-?Infinity)$";
 
 /// The schema of a function's input: an object with its parameters.
@@ -29,7 +29,7 @@ fn of(shape: &Shape) -> Value {
             json!({"type": "integer", "minimum": number(least), "maximum": number(most)})
         }
         Shape::Float32 => {
-            // The largest one is read from, and written as, a decimal that is a little above it.
+            // The largest f32 is read and written as a decimal slightly above its value.
             let most = 3.402_823_5e38;
             json!({"type": ["number", "string"], "minimum": -most, "maximum": most, "pattern": NO_NUMBERS})
         }
@@ -46,7 +46,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Variant(cases) => variant(cases),
         Shape::Enum(names) => json!({"type": "string", "enum": names}),
         Shape::Option(inner) => match **inner {
-            // The inner one is null in its own right.
+            // The inner option has a null of its own.
             Shape::Option(_) => or_null(case("some", of(inner))),
             _ => or_null(of(inner)),
         },
@@ -76,7 +76,7 @@ fn object(fields: &Fields) -> Value {
     schema
 }
 
-/// A case that carries nothing is its name, one that carries something is an object with its name.
+/// A case without a value is a string with its name, a case with a value is an object with its name as the only key.
 fn variant(cases: &[(String, Option<Shape>)]) -> Value {
     let empty = cases.iter().filter(|(_, carried)| carried.is_none());
     let empty: Vec<_> = empty.map(|(name, _)| name.as_str()).collect();
@@ -106,8 +106,8 @@ fn payload(carried: &Payload) -> Value {
         .map_or_else(|| json!({"type": "null"}), |shape| of(shape))
 }
 
-/// The same, or null. Where the schema says its type, null becomes one: then what does not fit
-/// is told with its own place, not with that of the alternatives.
+/// The schema or null. If the schema has a type, null is added to its types: then problems have the pointer of the
+/// value, and not of the alternatives.
 fn or_null(mut schema: Value) -> Value {
     let is_enum = schema.get("enum").is_some();
     match schema.get_mut("type") {
@@ -118,7 +118,7 @@ fn or_null(mut schema: Value) -> Value {
     schema
 }
 
-/// Every integer type fits one of JSON's.
+/// Every integer type fits into u64 or i64.
 fn number(number: i128) -> Value {
     u64::try_from(number).map_or_else(|_| json!(i64::try_from(number).unwrap_or(i64::MIN)), Value::from)
 }

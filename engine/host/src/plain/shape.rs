@@ -1,20 +1,20 @@
-//! The shape of a typed function's values: what wasmtime knows of a WIT type, read once when the
-//! component is registered, so that a call looks nothing up.
+//! The shapes of a typed function's values: WIT types, read once when the component is registered, so that a call
+//! needs no lookup.
 //!
-//! A shape is a tree, and a component's types are not: a few of them that refer to one another can
-//! stand for a tree of any size. So what is read is counted, and bounded in breadth and in depth.
+//! A shape is a tree, while a component's types are a graph: a few types that refer to each other can expand to a tree
+//! of any size. So the number of types and their depth are limited.
 
 use std::{collections::HashMap, fmt};
 
 use wasmtime::component::{Type, Val};
 
-/// How many types one function may be made of, each as often as it is used.
+/// The most types of one function, each counted as often as it is used.
 const MAX_TYPES: usize = 5_000;
 
-/// How deep its types may be nested: each level takes two of a JSON Schema, and one or two of a JSON text.
+/// The deepest nesting of types: each level takes two levels of a JSON Schema, and one or two of a JSON text.
 const MAX_NESTED: usize = 40;
 
-/// What a value is made of.
+/// The shape of a value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Shape {
     Bool,
@@ -26,7 +26,7 @@ pub(super) enum Shape {
     List(Box<Shape>),
     Record(Fields),
     Tuple(Vec<Shape>),
-    /// Each case with what it carries.
+    /// Each case with the shape of its value.
     Variant(Vec<(String, Option<Shape>)>),
     Enum(Vec<String>),
     Option(Box<Shape>),
@@ -34,7 +34,7 @@ pub(super) enum Shape {
     Flags(Vec<String>),
 }
 
-/// What a case of a `result` carries.
+/// The value of a case of `result`.
 pub(super) type Payload = Option<Box<Shape>>;
 
 /// The integer types.
@@ -57,12 +57,12 @@ pub(super) struct Fields {
     at: HashMap<String, usize>,
 }
 
-/// What a function gives.
+/// The shape of a function's result.
 #[derive(Debug, PartialEq)]
 pub(super) enum ResultShape {
     Nothing,
     Value(Shape),
-    /// The value, or the error that becomes a failure.
+    /// The result's value, or the error that becomes a failure.
     Result(Payload, Payload),
 }
 
@@ -81,7 +81,7 @@ impl Integer {
         }
     }
 
-    /// The value of this type; none where it is out of range.
+    /// Converts a number to a value of this type; none if it is out of range.
     pub(super) fn value(self, number: i128) -> Option<Val> {
         Some(match self {
             Self::S8 => Val::S8(number.try_into().ok()?),
@@ -103,7 +103,7 @@ impl Fields {
         Self { fields, at }
     }
 
-    /// Where the field with this name is.
+    /// The index of the field with this name.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.at.get(name).copied()
     }
@@ -113,7 +113,7 @@ impl Fields {
     }
 }
 
-/// As WIT writes it, in short: people read it in what is wrong with an input.
+/// A short form of WIT's syntax, for messages.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -158,7 +158,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The parameters; the error says why there can be no function with them.
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// Why a function with such parameters cannot be a tool.
     pub(super) fn params<'a>(
         &mut self,
         params: impl Iterator<Item = (&'a str, Type)>,
@@ -170,7 +173,10 @@ impl Reader {
         Ok(Fields::new(fields.collect::<Result<_, String>>()?))
     }
 
-    /// What the function gives; the error says why there can be no function that does.
+    /// Reads the result.
+    ///
+    /// # Errors
+    /// Why a function with such a result cannot be a tool.
     pub(super) fn returned(
         &mut self,
         mut results: impl ExactSizeIterator<Item = Type>,
@@ -264,18 +270,18 @@ impl Reader {
 }
 
 impl ResultShape {
-    /// How many values wasmtime is to give.
+    /// How many values wasmtime returns.
     pub(super) fn count(&self) -> usize {
         usize::from(*self != Self::Nothing)
     }
 
-    /// Whether there is no value where it succeeds.
+    /// Whether a success has no value.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Nothing | Self::Result(None, _))
     }
 
-    /// How many times more memory a result can take than wasmtime counts for it, at worst. It counts the
-    /// places of values and the bytes of names; for each flag that is set there is a text of its own, too.
+    /// How many times more memory a result may take than wasmtime counts, at most. wasmtime counts the values
+    /// themselves and the bytes of names; each flag that is set also takes a string of its own.
     pub(super) fn uncounted(&self) -> usize {
         match self {
             Self::Nothing => 1,
@@ -285,7 +291,7 @@ impl ResultShape {
     }
 }
 
-/// A text's place, and the least that an allocator takes for what it holds.
+/// The size of a string, and the smallest allocation for its text.
 const TEXT: usize = size_of::<String>() + 32;
 
 impl Shape {

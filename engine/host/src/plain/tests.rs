@@ -1,4 +1,4 @@
-//! Laws of the conversion, over drawn types and drawn values of them: what is printed on a failure is the seed.
+//! Properties of the conversion, over random types and values of them. A failure prints the seed.
 
 use heddle_schema::Schema;
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use super::{
     shape::{Fields, Integer, Payload, Shape},
 };
 
-/// A generator of numbers that look random (splitmix64).
+/// A pseudo-random number generator (splitmix64).
 struct Draw(u64);
 
 impl Draw {
@@ -67,7 +67,7 @@ impl Draw {
         Fields::new(fields.collect())
     }
 
-    /// A value in the form that it has when it comes out.
+    /// A value in the form in which a function returns it.
     fn value(&mut self, shape: &Shape) -> Value {
         match shape {
             Shape::Bool => json!(self.below(2) == 0),
@@ -81,7 +81,7 @@ impl Draw {
             Shape::Float32 => {
                 let drawn = f32::from_bits(u32::try_from(self.number() >> 32).unwrap());
                 let number = self.one(&[drawn, 0.0, -0.0, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY]);
-                // By way of its digits: a number of JSON is that.
+                // Through its digits, as in JSON.
                 match number.is_finite() {
                     true => serde_json::from_str(&serde_json::to_string(&number).unwrap()).unwrap(),
                     false => not_finite(number.into()),
@@ -127,7 +127,7 @@ impl Draw {
         Value::Object(fields.collect::<Map<_, _>>())
     }
 
-    /// Puts something else in one place of a value.
+    /// Replaces one part of a value.
     fn disturb(&mut self, value: &mut Value) {
         let inner = self.below(4) > 0;
         match value {
@@ -185,7 +185,7 @@ fn not_finite(number: f64) -> Value {
     })
 }
 
-/// What a call with one parameter of this shape is given; none where it is refused.
+/// The value of a function with one parameter of this shape; none if the input is refused.
 fn lowered(fields: &Fields, input: &Value) -> Option<Val> {
     let read = lower::params(fields, &input.to_string(), false, 1 << 20);
     read.ok().map(|values| values.0.into_iter().next().unwrap())
@@ -214,7 +214,7 @@ fn what_goes_in_comes_out_the_same() {
             .unwrap_or_else(|misfit| panic!("{seed}: {misfit}"));
         let read = lower::params(&fields, &input.to_string(), false, 1 << 20);
         let read = read.unwrap_or_else(|misfit| panic!("{seed}: {misfit}"));
-        // Compared as numbers: the shortest digits of an f32 are written in another way than those of an f64.
+        // Compared as numbers: the shortest digits of an f32 differ from those of an f64.
         let text = lift::json(&read.0[0], shape, 1 << 20).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value, "{seed}");
     }
@@ -269,7 +269,7 @@ fn an_integer_is_read_from_its_digits() {
         ("-0", Some(0)),
         ("-0.0", Some(0)),
         ("9007199254740991.0", Some((1 << 53) - 1)),
-        // A floating-point number cannot tell it from its neighbours.
+        // A floating-point number cannot represent it exactly.
         ("9007199254740993.0", None),
         ("1e19", None),
         ("0.1", None),

@@ -1,4 +1,4 @@
-//! Which addresses are public, and networks of those that are not.
+//! Which addresses are public, and networks of addresses that are not.
 
 use std::{
     fmt,
@@ -8,10 +8,10 @@ use std::{
 
 use serde::Deserialize;
 
-/// What an address is that is not a public one; none for a public one.
+/// The kind of an address that is not public; none for a public one.
 ///
-/// By the registries of special-purpose addresses (RFC 6890). An IPv4 address inside of an IPv6 one is
-/// looked at as such.
+/// Follows the registries of special-purpose addresses (RFC 6890). An IPv4 address that is embedded in an IPv6 address
+/// counts as the IPv4 address.
 pub(crate) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => not_public_v4(address),
@@ -49,7 +49,7 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, by NAT64 or by 6to4.
+/// The IPv4 address that is embedded in an IPv6 address: mapped, NAT64 or 6to4.
 fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
@@ -59,7 +59,7 @@ fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// An address, or all that begin with the same bits: `10.0.0.0/8`.
+/// An address, or all addresses with the same prefix: `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Network {

@@ -1,4 +1,4 @@
-//! What plugins are granted while the host runs, besides what the policy says, which stands.
+//! Policies that are set over the API while the host runs. The policy file has precedence.
 
 use std::{
     collections::BTreeMap,
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::{component::check_plugin_name, lock::lock};
 
-/// For how many plugins something may be set.
+/// For how many plugins a policy may be set.
 const MAX_SET: usize = 10_000;
 
-/// What was set, by the plugin's name.
+/// The policies, by the plugin's name.
 #[derive(Debug, Default)]
 pub(crate) struct ApiPolicies(Mutex<BTreeMap<Arc<str>, Json>>);
 
 impl ApiPolicies {
-    /// What stands for a plugin.
+    /// The policy that applies to a plugin.
     pub(crate) fn of(&self, name: &str, fixed: &Policy, rules: &Rules) -> PluginPolicyInfo {
         let (source, body) = match (fixed.written(name), lock(&self.0).get(name)) {
             (Some(body), _) => (PolicySource::File, Some(body.clone())),
@@ -38,7 +38,7 @@ impl ApiPolicies {
         }
     }
 
-    /// Whether something may be set for one more plugin.
+    /// Checks whether a policy for one more plugin may be set.
     pub(crate) fn has_room_for(&self, name: &str) -> Result<(), PolicyRefused> {
         let set = lock(&self.0);
         match set.len() < MAX_SET || set.contains_key(name) {
@@ -49,7 +49,7 @@ impl ApiPolicies {
         }
     }
 
-    /// The policy with all that is set.
+    /// The policy file with all policies that are set over the API.
     fn added_to(&self, fixed: &Policy) -> Policy {
         let set = lock(&self.0);
         set.iter().fold(fixed.clone(), |all, (name, body)| {
@@ -60,7 +60,7 @@ impl ApiPolicies {
         })
     }
 
-    /// Remembers what was set, or that nothing is set any more.
+    /// Stores a policy, or removes it.
     pub(crate) fn remember(&self, name: &Arc<str>, body: Option<Json>) {
         match body {
             Some(body) => lock(&self.0).insert(name.clone(), body),
@@ -69,7 +69,8 @@ impl ApiPolicies {
     }
 }
 
-/// The rules that a plugin would have by this, beside what else is set. Values that are elsewhere are read: it blocks.
+/// The rules of a plugin with this policy, checked together with all other policies. Reads files and variables that
+/// the policy refers to. Blocks.
 pub(crate) fn rules(
     name: &Arc<str>,
     body: &Json,
@@ -81,13 +82,14 @@ pub(crate) fn rules(
     check_settable(name, fixed)?;
     let policy =
         PluginPolicy::parse(body.get()).map_err(|error| PolicyRefused::Invalid(error.to_string()))?;
-    // Its folders may not have another plugin's secrets in them, nor its secrets be in another plugin's folders.
+    // A plugin's folders may not contain another plugin's secrets, and its secrets may not be in another plugin's
+    // folders.
     let all = set.added_to(fixed).with(name, policy.clone());
     all.check_dirs(protected).map_err(PolicyRefused::Invalid)?;
     policy.rules(name.clone(), own).map_err(PolicyRefused::Invalid)
 }
 
-/// Whether what a plugin is granted may be set.
+/// Checks whether the policy of a plugin may be set over the API.
 pub(crate) fn check_settable(name: &str, fixed: &Policy) -> Result<(), PolicyRefused> {
     check_plugin_name(name).map_err(PolicyRefused::Invalid)?;
     match fixed.written(name) {

@@ -1,4 +1,4 @@
-//! Folders that a plugin is granted: read-only unless the policy says otherwise.
+//! Grants of folders. A folder is read-only by default.
 
 use std::{
     fmt,
@@ -10,17 +10,17 @@ use serde::{
     de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// How many folders a plugin may have.
+/// The most folders of a plugin.
 const MAX: usize = 64;
 
-/// A folder of the machine, as a guest has it.
+/// A granted folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DirGrant {
-    /// Where it is on the machine.
+    /// The folder's path on the machine.
     pub(crate) path: PathBuf,
-    /// Where the guest finds it: an absolute path without an end of `/`.
+    /// The path at which the guest finds the folder: absolute, and without a trailing `/`.
     pub(crate) at: String,
-    /// Whether the guest may change what is in it.
+    /// Whether the guest may write.
     pub(crate) write: bool,
 }
 
@@ -34,12 +34,12 @@ struct Entry {
     write: bool,
 }
 
-/// Where a guest finds a folder.
+/// The path at which a guest finds a folder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct GuestPath(pub(super) String);
 
-/// Checks that the folders are there, and that no two stand in one place.
+/// Checks that the folders exist, and that their guest paths differ.
 pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
     if dirs.len() > MAX {
         return Err(format!(
@@ -61,7 +61,7 @@ pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
     Ok(())
 }
 
-/// The same folders at the paths that their links lead to.
+/// The same folders with links resolved.
 pub(crate) fn resolved(dirs: &[DirGrant]) -> Result<Vec<DirGrant>, String> {
     let resolved = |dir: &DirGrant| {
         let path = dir.path.canonicalize();
@@ -72,7 +72,7 @@ pub(crate) fn resolved(dirs: &[DirGrant]) -> Result<Vec<DirGrant>, String> {
     dirs.iter().map(resolved).collect()
 }
 
-/// What to add to the policy for a plugin that has no folder.
+/// A policy entry that grants a folder.
 pub(crate) fn to_add(plugin: &str) -> String {
     format!("plugins: {{\"{plugin}\": {{dirs: [{{path: /srv/data, at: /data}}]}}}}")
 }

@@ -19,51 +19,50 @@ use super::{
 };
 use crate::fair_pool::PluginUsage;
 
-/// The largest policy that is read, in bytes.
+/// The largest policy, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// What an operator grants and limits, by the name of the plugin. The default grants nothing and
-/// limits nothing.
+/// The grants and limits of plugins, by name. The default grants nothing and limits nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     plugins: BTreeMap<String, PluginPolicy>,
-    /// The same as it was written.
+    /// The entries as they were written.
     written: BTreeMap<String, Json>,
 }
 
-/// A policy, with something read of each plugin.
+/// A policy file with its entries parsed as `T`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicyDocument<T> {
     plugins: BTreeMap<String, T>,
 }
 
-/// What is said of one plugin.
+/// The entry of one plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PluginPolicy {
-    /// The components that it is for. Default: every one of this name.
+    /// The components that the entry is for. Default: every component of this name.
     #[serde(default)]
     digest: Pins,
-    /// The outgoing HTTP requests that it may make.
+    /// HTTP requests that the plugin may make.
     #[serde(default)]
     http: Vec<HttpGrant>,
-    /// The environment that it has.
+    /// Variables of the plugin's environment.
     #[serde(default)]
     env: EnvEntries,
-    /// The secrets that it may put into the headers of requests.
+    /// Secrets that the plugin may put into the headers of requests.
     #[serde(default)]
     secrets: SecretEntries,
-    /// The folders that it has.
+    /// Folders that the plugin has.
     #[serde(default)]
     dirs: Vec<DirGrant>,
-    /// Whether it has the real clocks.
+    /// Whether the plugin has the real clocks.
     #[serde(default)]
     clock: bool,
-    /// Whether it has real randomness.
+    /// Whether the plugin has real randomness.
     #[serde(default)]
     random: bool,
-    /// What its calls may use up. Default: the host's own limits.
+    /// Limits of the plugin's calls. Default: the host's own limits.
     #[serde(default)]
     limits: Limits,
 }
@@ -72,11 +71,11 @@ pub(crate) struct PluginPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", position_text(.line, .column))]
 pub struct PolicyError {
-    /// The line of what is wrong, from 1; 0 where it is the whole.
+    /// The line of the problem, from 1; 0 for the whole text.
     pub line: u64,
-    /// The column of what is wrong, from 1; 0 where it is the whole.
+    /// The column of the problem, from 1; 0 for the whole text.
     pub column: u64,
-    /// What is wrong there, and what to do.
+    /// The problem, and what to do.
     pub message: String,
 }
 
@@ -105,7 +104,7 @@ impl Policy {
     /// ```
     ///
     /// # Errors
-    /// The first thing in it that is not known, or has a value that cannot be.
+    /// The first unknown key or invalid value.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let PolicyDocument { plugins } = parse::<PolicyDocument<PluginPolicy>>(text)?;
         let PolicyDocument { plugins: written } = parse::<PolicyDocument<serde_json::Value>>(text)?;
@@ -118,31 +117,31 @@ impl Policy {
         })
     }
 
-    /// What it says of the plugin with this name, as it was written.
+    /// The entry of the plugin with this name, as it was written.
     pub(crate) fn written(&self, name: &str) -> Option<&Json> {
         self.written.get(name)
     }
 
-    /// The names of the plugins that it says something of.
+    /// The names of the plugins that have entries.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plugins.keys().map(String::as_str)
     }
 
-    /// What no folder may overlap: this, and the files of secrets.
+    /// The files and folders that no granted folder may overlap: `protected`, and the files of secrets.
     fn guard(&self, protected: &[Protected]) -> ProtectedPaths {
         let secrets = self.plugins.iter();
         let secrets = secrets.flat_map(|(name, policy)| policy.secrets.protected(name));
         ProtectedPaths::new(protected.iter().cloned().chain(secrets))
     }
 
-    /// The same with what somebody sets for a plugin of which it says nothing.
+    /// The same policy with one more entry.
     pub(crate) fn with(&self, name: &str, policy: PluginPolicy) -> Self {
         let mut with = self.clone();
         with.plugins.insert(name.to_owned(), policy);
         with
     }
 
-    /// Checks that no folder that is granted overlaps what is protected. It blocks on the file system.
+    /// Checks that no granted folder overlaps a protected path. Blocks on the file system.
     ///
     /// # Errors
     /// The first folder that does, with its plugin.
@@ -155,11 +154,11 @@ impl Policy {
         Ok(())
     }
 
-    /// What holds for each plugin that it says something of, where these are the host's own limits. Values that
-    /// are elsewhere are read.
+    /// The rules of each plugin with an entry; `own` are the host's own limits. Reads the values that entries refer
+    /// to.
     ///
     /// # Errors
-    /// What cannot be had.
+    /// The first value that is not available.
     pub(crate) fn rules(&self, own: &CallLimits, protected: &[Protected]) -> Result<Vec<Arc<Rules>>, String> {
         self.check_dirs(protected)?;
         let rules = |(name, policy): (&String, &PluginPolicy)| {
@@ -171,7 +170,7 @@ impl Policy {
 }
 
 impl PluginPolicy {
-    /// Reads what is said of one plugin, which is YAML or JSON like its entry in a policy.
+    /// Reads the entry of one plugin, which is YAML or JSON.
     ///
     /// # Errors
     /// As [`Policy::parse`].
@@ -179,11 +178,11 @@ impl PluginPolicy {
         parse(text)
     }
 
-    /// What holds for a plugin with this name, where these are the host's own limits. Values that are elsewhere
-    /// are read.
+    /// The rules of a plugin with this name; `own` are the host's own limits. Reads the values that the entry refers
+    /// to.
     ///
     /// # Errors
-    /// What cannot be had.
+    /// The first value that is not available.
     pub(crate) fn rules(&self, plugin: Arc<str>, own: &CallLimits) -> Result<Arc<Rules>, String> {
         dirs::check(&self.dirs)?;
         let grants = Grants {

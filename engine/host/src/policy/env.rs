@@ -1,5 +1,4 @@
-//! The environment that a plugin is granted: values that the policy has, or that the server's own
-//! environment has under some name.
+//! Grants of environment variables: with values from the policy, or from the server's own environment.
 
 use std::{collections::BTreeMap, env::VarError, fmt};
 
@@ -8,12 +7,12 @@ use serde::{
     de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// Names, each with where its value comes from.
+/// Variables, each with its value or the source of its value.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct EnvEntries(BTreeMap<EnvName, Value>);
 
-/// A name that an environment can have.
+/// The name of a variable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 struct EnvName(String);
@@ -31,7 +30,10 @@ struct Entry {
 }
 
 impl EnvEntries {
-    /// The values, read where they are. The error says which one is not there.
+    /// Reads the values.
+    ///
+    /// # Errors
+    /// The first variable that is not set.
     pub(crate) fn read(&self) -> Result<Vec<(String, String)>, String> {
         let read = |(EnvName(name), value): (&EnvName, &Value)| match value {
             Value::Is(value) => Ok((name.clone(), value.clone())),
@@ -44,7 +46,10 @@ impl EnvEntries {
     }
 }
 
-/// A variable of the server's own environment. The error says what to do.
+/// A variable of the server's own environment.
+///
+/// # Errors
+/// Why it has no value, and what to do.
 pub(super) fn variable(name: &str) -> Result<String, String> {
     std::env::var(name).map_err(|error| match error {
         VarError::NotPresent => {

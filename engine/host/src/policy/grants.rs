@@ -7,23 +7,23 @@ use super::{
     secrets::Secret,
 };
 
-/// What the plugins of one name are granted, with what it takes to do it.
+/// The grants of the plugins of one name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grants {
-    /// The outgoing HTTP requests that they may make.
+    /// HTTP requests that they may make.
     pub(crate) http: Vec<HttpGrant>,
-    /// The environment that they have.
+    /// The variables of their environment.
     pub(crate) env: Vec<(String, String)>,
-    /// The secrets that they may put into the headers of requests.
+    /// Secrets that they may put into the headers of requests.
     pub(crate) secrets: Vec<Secret>,
-    /// The folders that they have.
+    /// Their folders.
     pub(crate) dirs: Vec<DirGrant>,
     /// Whether they have the real clocks.
     pub(crate) clock: bool,
     /// Whether they have real randomness.
     pub(crate) random: bool,
-    /// What a node leaves of these, where it narrows them: of requests and secrets, those that it names as
-    /// well. The rest is left out above.
+    /// The `grants` of a node, if it has any. Requests and secrets must be granted there as well; the fields above are
+    /// narrowed already.
     pub(super) node_grants: Option<NodeGrants>,
 }
 
@@ -31,12 +31,12 @@ pub(crate) struct Grants {
 pub(crate) enum NotGranted {
     /// The policy does not grant it.
     InPolicy,
-    /// The node's `grants` leave it out.
+    /// The node's `grants` do not include it.
     InNode,
 }
 
 impl Grants {
-    /// Whether there are any.
+    /// Whether nothing is granted.
     pub(crate) fn is_empty(&self) -> bool {
         let Self {
             http,
@@ -50,7 +50,7 @@ impl Grants {
         http.is_empty() && env.is_empty() && secrets.is_empty() && dirs.is_empty() && !clock && !random
     }
 
-    /// A line for each grant. None has the value of a secret or of a variable in it.
+    /// A line for each grant, without the values of secrets and variables.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.http.iter().map(|grant| format!("http: {grant}")).collect();
         lines.extend(self.env.iter().map(|(name, _)| format!("env: {name}")));
@@ -61,7 +61,7 @@ impl Grants {
         lines
     }
 
-    /// What a node leaves of them.
+    /// The grants that a node's `grants` leave.
     pub(crate) fn narrowed_to(&self, to: &NodeGrants) -> Self {
         let dirs = self.dirs.iter().filter_map(|dir| {
             let may_write = to.allows_dir(&dir.at)?;
@@ -82,7 +82,7 @@ impl Grants {
         }
     }
 
-    /// Whether the request may be made.
+    /// Checks whether the request is granted.
     pub(crate) fn covers(&self, target: &RequestTarget) -> Result<(), NotGranted> {
         let covered = |grants: &[HttpGrant]| grants.iter().any(|grant| grant.covers(target));
         match &self.node_grants {
@@ -92,14 +92,14 @@ impl Grants {
         }
     }
 
-    /// Whether the request is covered only by grants for some methods or paths, here or in the node's `grants`.
+    /// Whether only grants for some methods or paths cover the request, here or in the node's `grants`.
     pub(crate) fn is_limited(&self, target: &RequestTarget) -> bool {
         let is_free = |grant: &HttpGrant| grant.covers(target) && !grant.is_limited();
         let limited = |grants: &[HttpGrant]| !grants.iter().any(is_free);
         limited(&self.http) || self.node_grants.as_ref().is_some_and(|to| limited(&to.http))
     }
 
-    /// The secrets that may go to this host: an answer from there may have them in it.
+    /// The secrets that may be sent to this host: its responses may contain them.
     pub(crate) fn secrets_of(&self, origin: &Origin) -> Vec<Secret> {
         let mut secrets = self.secrets.clone();
         secrets.retain(|secret| secret.may_go_to(origin));
@@ -116,7 +116,7 @@ impl Grants {
         }
     }
 
-    /// Whether a node's `grants` narrow them.
+    /// Whether a node's `grants` narrow these grants.
     pub(crate) fn is_narrowed(&self) -> bool {
         self.node_grants.is_some()
     }

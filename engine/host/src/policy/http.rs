@@ -1,4 +1,4 @@
-//! Grants of outgoing HTTP requests, and whether one covers a request.
+//! Grants of HTTP requests.
 
 use std::{fmt, net::IpAddr};
 
@@ -19,15 +19,15 @@ pub(crate) struct HttpGrant {
     origin: Origin,
     /// None: every method.
     methods: Option<Vec<Method>>,
-    /// These paths and what is under them. Where there are neither these nor `exact` ones: every path.
+    /// These paths and everything below them. Without these and `exact`: every path.
     paths: Option<Vec<String>>,
-    /// These paths alone, as they are written.
+    /// Exactly these paths.
     exact: Option<Vec<String>>,
-    /// The addresses that are not public and that the host's name may lead to.
+    /// Addresses that are not public and that the host's name may resolve to.
     private: Vec<Network>,
 }
 
-/// The scheme, host and port that a request goes to.
+/// The scheme, host and port of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) is_https: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Origin {
     pub(crate) port: u16,
 }
 
-/// A request as far as grants look at it.
+/// The parts of a request that grants cover.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestTarget {
     pub(crate) method: Method,
@@ -45,7 +45,7 @@ pub(crate) struct RequestTarget {
     pub(crate) path: String,
 }
 
-/// An entry of a policy that is written out; otherwise it is the host alone.
+/// A grant in its long form; the short form is the host only.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -73,7 +73,7 @@ struct PathStart(String);
 struct ExactPath(String);
 
 impl HttpGrant {
-    /// Whether it covers the request, but for the address that the host's name leads to.
+    /// Whether the grant covers the request, apart from the address of the host.
     pub(crate) fn covers(&self, target: &RequestTarget) -> bool {
         let method = |methods: &Vec<Method>| methods.contains(&target.method);
         self.is_for(&target.origin)
@@ -93,18 +93,20 @@ impl HttpGrant {
                 || exact.into_iter().any(|exact| path == exact))
     }
 
-    /// Whether it is for some methods or paths only.
+    /// Whether the grant is for some methods or paths only.
     pub(crate) fn is_limited(&self) -> bool {
         self.methods.is_some() || self.paths.is_some() || self.exact.is_some()
     }
 
-    /// Whether it is for this host.
+    /// Whether the grant is for this host.
     pub(crate) fn is_for(&self, origin: &Origin) -> bool {
         self.origin == *origin
     }
 
-    /// Whether a connection may be made to this address, which the host's name led to. The error says
-    /// what the address is.
+    /// Checks whether a connection to this address of the host is allowed.
+    ///
+    /// # Errors
+    /// The kind of the address.
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), &'static str> {
         match not_public(address) {
             Some(what) if !self.names(address) => Err(what),
@@ -118,13 +120,13 @@ impl HttpGrant {
     }
 }
 
-/// Whether a path is at or under another.
+/// Whether a path is at or below another path.
 fn begins(path: &str, start: &str) -> bool {
     path.strip_prefix(start)
         .is_some_and(|rest| rest.is_empty() || start.ends_with('/') || rest.starts_with('/'))
 }
 
-/// Characters that some servers take for `.`, `/`, `\\` or `%`: compatibility forms and lookalikes.
+/// Characters that some servers treat as `.`, `/`, `\\` or `%`: compatibility forms and lookalikes.
 const LOOKALIKES: [char; 15] = [
     '\u{2024}', '\u{2025}', '\u{2026}', '\u{fe52}', '\u{ff0e}', // dots
     '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}', // slashes
@@ -132,14 +134,14 @@ const LOOKALIKES: [char; 15] = [
     '\u{fe6a}', '\u{ff05}', // percent signs
 ];
 
-/// Whether every server reads a path as it is written: with nothing in it that leads up, that is taken for a `/` or a `.`
-/// by some, that ends it early, or that another decoding changes.
+/// Whether every server reads a path as it is written: it has no parts that lead up, no characters that some servers
+/// treat as `/` or `.`, no early end, and no escapes that another decoding changes.
 fn is_plain(path: &str) -> bool {
     let Some(decoded) = decoded(path) else {
         return false;
     };
     let is_odd = |c: char| c.is_control() || c == '\\' || LOOKALIKES.contains(&c);
-    // A name of dots leads up, also with parameters or spaces behind it.
+    // A part that consists of dots leads up, even with parameters or spaces behind it.
     let leads_up = |part: &str| {
         let name = part.split(';').next().unwrap_or_default().trim();
         !name.is_empty() && name.bytes().all(|byte| byte == b'.')
@@ -147,8 +149,8 @@ fn is_plain(path: &str) -> bool {
     !decoded.contains(is_odd) && !path.contains("//") && !decoded.split('/').any(leads_up)
 }
 
-/// A path with its escapes decoded; none where an escape is not one, stands for `/`, `\\`, `.` or `%`, or where the whole
-/// is not UTF-8, as overlong encodings are not.
+/// A path with its escapes decoded; none if an escape is invalid, stands for `/`, `\\`, `.` or `%`, or if the result
+/// is not UTF-8, which includes overlong encodings.
 fn decoded(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
@@ -168,12 +170,12 @@ fn decoded(path: &str) -> Option<String> {
 }
 
 impl Origin {
-    /// The address, where the host is one.
+    /// The host as an address, if it is one.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
-    /// The host and, where it is not the usual one, the port, as the `host` header has them.
+    /// The value of the `host` header: the host, and the port unless it is the default.
     pub(crate) fn header(&self) -> HeaderValue {
         let text = self.to_string();
         let (_, host) = text.split_once("://").expect("an origin has a scheme");
@@ -186,7 +188,7 @@ impl Origin {
         if authority.contains('@') {
             return Err("has a user in it, which no grant covers");
         }
-        // Whatever stands behind the name is its port, so a text that is no port is not lost here.
+        // Everything after the name is the port, so an invalid port is not ignored.
         let port = match authority.strip_prefix(name) {
             Some("") => {
                 if is_https {
@@ -225,7 +227,7 @@ impl TryFrom<String> for Origin {
 
     fn try_from(text: String) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("https", &text));
-        // A password in it is in no error.
+        // Errors must not show a password.
         let url = format!("{scheme}://{rest}");
         let shown = display::redact(&url);
         let shown = if text.contains("://") {
@@ -271,7 +273,10 @@ impl<'de> Deserialize<'de> for Origin {
 }
 
 impl RequestTarget {
-    /// What a request asks for. The error says what is wrong with the request.
+    /// The target of a request.
+    ///
+    /// # Errors
+    /// What is wrong with the request.
     pub(crate) fn new(method: &Method, uri: &Uri) -> Result<Self, String> {
         let is_https = match uri.scheme_str() {
             Some("https") => true,
@@ -291,7 +296,7 @@ impl RequestTarget {
         })
     }
 
-    /// What would have to be added to the policy so that the plugin may make this request.
+    /// What to add to the policy so that the plugin may make this request.
     pub(crate) fn to_add(&self, plugin: &str, grants: &[HttpGrant]) -> String {
         let Self { method, origin, path } = self;
         if *method == Method::CONNECT {
@@ -319,10 +324,10 @@ impl RequestTarget {
         }
     }
 
-    /// The grant that covers this request and no request with another method or path, as a policy has it.
+    /// The narrowest grant that covers this request, as a policy entry.
     pub(crate) fn narrowest(&self) -> String {
         let Self { method, origin, path } = self;
-        // A text of JSON is one of YAML, whatever is in it.
+        // JSON strings are valid YAML.
         let path = Value::from(path.as_str());
         let method = match method.as_str() {
             name if name.bytes().all(|byte| byte.is_ascii_uppercase()) => name.to_owned(),

@@ -1,8 +1,7 @@
-//! What one call may use up: the host's own limits, what the policy says of a plugin, and what a node of a
-//! graph says of its calls.
+//! The limits of one call: the host's own, those of a plugin in the policy, and those of a node in a graph.
 //!
-//! The words are the same wherever a limit is written or told. The policy sets a plugin's limit in place of
-//! the host's own, below or above it; a node can only lower what stands then.
+//! Limits have the same names wherever they are written or shown. A plugin's limit replaces the host's own, below or
+//! above it; a node can only lower the limit that applies then.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -15,46 +14,46 @@ use serde::{
 
 use crate::units::{Bytes, Span};
 
-/// The most bytes that a 32-bit memory can have, and that the host reserves for one.
+/// The largest 32-bit memory in bytes, which the host reserves for each memory.
 pub(crate) const MEMORY_CEILING: usize = 4 << 30;
 
-/// The most that `at_once` may be: more is the same as no limit.
+/// The largest `at_once`: more is the same as no limit.
 const MAX_AT_ONCE: usize = 1 << 20;
 
-/// The most that each limit in bytes but `memory` may be: what it bounds is held in memory as a whole.
+/// The largest value of each limit in bytes except `memory`: what it limits is held in memory as a whole.
 const MAX_BYTES: usize = 1 << 30;
 
-/// The longest that `time` may be.
+/// The largest `time`.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The most that `http_requests` may be.
+/// The largest `http_requests`.
 const MAX_REQUESTS: usize = 1 << 20;
 
-/// The limits that somebody wrote down, by their words.
+/// The limits in a policy entry or a node, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// The memories of one instance, together.
+    /// The linear memories of one instance, together.
     memory: Option<Size<MEMORY_CEILING>>,
-    /// How long a call may take, the tools that it calls included.
+    /// How long a call with the tools that it calls may take.
     time: Option<Time>,
     /// How much an instance may compute.
     fuel: Option<Fuel>,
-    /// How many calls may be under way at once.
+    /// How many calls may be active at once.
     at_once: Option<Count<1, MAX_AT_ONCE>>,
-    /// What a call may log, the tools that it calls included.
+    /// How much a call with the tools that it calls may log.
     log: Option<Size<MAX_BYTES>>,
-    /// What a call may emit, the tools that it calls included.
+    /// How much a call with the tools that it calls may emit.
     emit: Option<Size<MAX_BYTES>>,
-    /// What a call may answer.
+    /// The largest result.
     result: Option<Size<MAX_BYTES>>,
-    /// The bodies of all requests of a call, the tools that it calls included.
+    /// The bodies of all requests of a call with the tools that it calls.
     outgoing: Option<Size<MAX_BYTES>>,
-    /// How many requests a call may make, the tools that it calls included.
+    /// How many requests a call with the tools that it calls may make.
     http_requests: Option<Count<0, MAX_REQUESTS>>,
-    /// The body of one request.
+    /// The largest body of a request.
     http_request_bytes: Option<Size<MAX_BYTES>>,
-    /// The body of one answer.
+    /// The largest body of a response.
     http_response_bytes: Option<Size<MAX_BYTES>>,
 }
 
@@ -62,7 +61,7 @@ impl Limits {
     /// Reads the `limits` of a node.
     ///
     /// # Errors
-    /// Each key that is wrong, with its JSON pointer within the node.
+    /// Each invalid key, with its JSON pointer within the node.
     pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
         let wrong = |error: serde_json::Error| vec![("/limits".to_owned(), error.to_string())];
         if let Ok(limits) = serde_json::from_str(json.get()) {
@@ -80,12 +79,12 @@ impl Limits {
         Err(problems)
     }
 
-    /// How many calls may be under way at once.
+    /// How many calls may be active at once.
     pub(crate) fn at_once(&self) -> Option<usize> {
         self.at_once.map(|count| count.0)
     }
 
-    /// What is said, a line for each limit.
+    /// A line for each limit.
     pub(crate) fn lines(&self) -> Vec<String> {
         fn line(name: &str, value: Option<impl fmt::Display>) -> Option<String> {
             value.map(|value| format!("{name}: {value}"))
@@ -107,16 +106,16 @@ impl Limits {
     }
 }
 
-/// Who set a limit.
+/// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitSource {
-    /// The host has it for every call.
+    /// The host's own limit of every call.
     Default,
-    /// The policy, for the plugin.
+    /// The policy entry of the plugin.
     Policy,
-    /// The node, in its `limits`.
+    /// The node's `limits`.
     Node,
-    /// The node, by its `timeout`.
+    /// The node's `timeout`.
     Timeout,
 }
 
@@ -131,7 +130,7 @@ impl fmt::Display for LimitSource {
     }
 }
 
-/// A limit that stands, and who set it.
+/// A limit that applies, and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit<T> {
     pub(crate) value: T,
@@ -144,13 +143,13 @@ impl<T: Copy + Ord> Limit<T> {
         Self { value, source }
     }
 
-    /// The policy's stands in place of the host's own.
+    /// Replaces the host's own limit by the policy's.
     fn set(self, value: Option<T>) -> Self {
         let source = LimitSource::Policy;
         value.map_or(self, |value| Self { value, source })
     }
 
-    /// The smaller one stands.
+    /// The smaller limit applies.
     pub(crate) fn narrow(self, value: Option<T>, source: LimitSource) -> Self {
         match value {
             Some(value) if value < self.value => Self { value, source },
@@ -160,26 +159,26 @@ impl<T: Copy + Ord> Limit<T> {
 }
 
 impl Limit<usize> {
-    /// As a failure tells it: `16 MiB (memory, set source the policy)`.
+    /// The limit in a message: `16 MiB (memory, set by the policy)`.
     pub(crate) fn bytes(&self, name: &str) -> String {
         format!("{} ({name}, {})", Bytes(self.value), self.source)
     }
 
-    /// The same for a limit that counts.
+    /// A limit that is a count, in a message.
     pub(crate) fn count(&self, name: &str) -> String {
         format!("{} ({name}, {})", self.value, self.source)
     }
 }
 
 impl Limit<u64> {
-    /// As a failure tells it.
+    /// The limit in a message.
     pub(crate) fn fuel(&self) -> String {
         format!("{} (fuel, {})", self.value, self.source)
     }
 }
 
 impl Limit<Duration> {
-    /// As a failure tells it.
+    /// The limit in a message.
     pub(crate) fn span(&self) -> String {
         match self.source {
             LimitSource::Timeout => format!("{} ({})", Span(self.value), self.source),
@@ -188,12 +187,12 @@ impl Limit<Duration> {
     }
 }
 
-/// What stands for one call.
+/// The limits that apply to one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallLimits {
     pub(crate) memory: Limit<usize>,
     pub(crate) time: Limit<Duration>,
-    /// Without one, what is computed is not counted.
+    /// Without a limit, fuel is not counted.
     pub(crate) fuel: Option<Limit<u64>>,
     pub(crate) log: Limit<usize>,
     pub(crate) emit: Limit<usize>,
@@ -205,7 +204,7 @@ pub(crate) struct CallLimits {
 }
 
 impl CallLimits {
-    /// What stands for a plugin of which the policy says this.
+    /// The limits of a plugin with these limits in the policy.
     pub(crate) fn with_policy(&self, said: &Limits) -> Self {
         let source = LimitSource::Policy;
         Self {
@@ -222,7 +221,7 @@ impl CallLimits {
         }
     }
 
-    /// What stands for the calls of a node that says this.
+    /// The limits of a node's calls with these limits.
     pub(crate) fn narrowed_to(&self, said: &Limits) -> Self {
         let source = LimitSource::Node;
         let fuel = match (self.fuel, said.fuel) {
@@ -259,7 +258,7 @@ struct Size<const MAX: usize>(usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Count<const MIN: usize, const MAX: usize>(usize);
 
-/// A duration, as a graph writes one.
+/// A duration, in the form that graphs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Time(Duration);
 
@@ -267,7 +266,7 @@ struct Time(Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fuel(u64);
 
-/// A value as it is written.
+/// A value before its range is checked.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -309,7 +308,7 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Count<MIN, MA
     }
 }
 
-/// That something of this kind stands where a duration must.
+/// The error for a duration of another type.
 fn not_a_string<E: Error>(kind: &str) -> E {
     E::custom(format!(
         "expected a duration such as \"10s\" or \"1h30m\", as a string, got {kind}"
@@ -338,7 +337,7 @@ impl<'de> Deserialize<'de> for Time {
 impl<'de> Deserialize<'de> for Fuel {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         match Written::deserialize(input)? {
-            // The engine counts it as a signed number.
+            // wasmtime counts fuel as a signed number.
             Written::Whole(fuel @ 1..=0x7fff_ffff_ffff_ffff) => Ok(Self(fuel)),
             _ => Err(D::Error::custom(
                 "expected a whole number of at least 1, such as 1000000000",

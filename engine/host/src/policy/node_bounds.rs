@@ -1,4 +1,4 @@
-//! What nodes of graphs narrow: read once for each node, and found again by its place.
+//! The limits and grants that nodes of graphs narrow, parsed once for each node.
 
 use std::{
     collections::HashMap,
@@ -10,30 +10,30 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{limits::Limits, node_grants::NodeGrants, rules::Rules};
 
-/// How many nodes' bounds are kept at hand; past that, those that no call uses are read again.
+/// How many nodes' bounds are cached; above that, bounds that no call uses are dropped.
 const MAX_NODES: usize = 10_000;
 
-/// What the nodes of graphs narrow.
+/// The bounds of nodes, by the node's identity in its graph.
 #[derive(Debug, Default)]
 pub(crate) struct NodeBoundsCache {
     nodes: RwLock<HashMap<Arc<str>, Arc<NodeBounds>>>,
 }
 
-/// What one node narrows.
+/// The bounds of one node.
 #[derive(Debug)]
 pub(crate) struct NodeBounds {
-    /// What its calls may use up, where less than they may anyway.
+    /// The node's `limits`.
     pub(crate) limits: Limits,
-    /// What is left of its plugin's grants, where it says.
+    /// The node's `grants`, if it has any.
     grants: Option<NodeGrants>,
     concurrency: Option<Semaphore>,
 }
 
 impl NodeBoundsCache {
-    /// What a node narrows.
+    /// The bounds of a node.
     ///
     /// # Errors
-    /// What is wrong with it, which was found when its graph was created, unless by another version.
+    /// What is invalid. Creating the graph finds this, unless another version of the engine created it.
     pub(crate) fn of(&self, bounds: &Bounds) -> Result<Arc<NodeBounds>, String> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = nodes.get(&bounds.of) {
@@ -55,7 +55,7 @@ impl NodeBoundsCache {
         if nodes.len() >= MAX_NODES {
             nodes.retain(|_, narrowed_to| Arc::strong_count(narrowed_to) > 1);
         }
-        // Another call may have been first: its places count for this one, too.
+        // Another call may have added the bounds first: all calls share one semaphore.
         Ok(nodes.entry(bounds.of.clone()).or_insert(narrowed_to).clone())
     }
 }
@@ -69,7 +69,7 @@ fn problems_text(problems: &[(String, String)]) -> String {
 }
 
 impl NodeBounds {
-    /// What holds for the node's calls: what holds for its plugin, without the grants that it leaves out.
+    /// The rules of the node's calls: those of its plugin, without the grants that the node leaves out.
     pub(crate) fn rules(&self, of_plugin: &Arc<Rules>) -> Arc<Rules> {
         match &self.grants {
             Some(grants) => of_plugin.narrowed_to(grants),
@@ -77,7 +77,7 @@ impl NodeBounds {
         }
     }
 
-    /// Waits until one more call of the node may begin, in the order of arrival.
+    /// Waits until one more call of the node may start, in the order of arrival.
     pub(crate) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
         let concurrency = self.concurrency.as_ref()?;
         Some(

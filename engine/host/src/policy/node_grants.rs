@@ -1,4 +1,4 @@
-//! A node's `grants`: what it leaves of those of its plugin. They narrow and never widen.
+//! A node's `grants`: the part of its plugin's grants that the node's calls have. They never add a grant.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{dirs::GuestPath, http::HttpGrant, secrets::SecretName};
 
-/// What a node leaves; the default leaves nothing.
+/// The grants that the node's calls keep; none by default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeGrants {
     pub(super) http: Vec<HttpGrant>,
@@ -21,7 +21,7 @@ pub(crate) struct NodeGrants {
     pub(super) random: bool,
 }
 
-/// A folder that is left, by where the guest has it.
+/// A folder that the node's calls keep, by its guest path.
 #[derive(Clone, Debug)]
 struct AllowedDir {
     at: String,
@@ -36,12 +36,14 @@ struct DirEntry {
     write: bool,
 }
 
-/// What a node's `grants` may have.
+/// The keys of a node's `grants`.
 const KEYS: &str = "`http`, `env`, `secrets`, `dirs`, `clock` and `random`";
 
 impl NodeGrants {
-    /// Reads the `grants` of a node. The errors are everything that is wrong, each with its JSON pointer
-    /// within the node.
+    /// Reads the `grants` of a node.
+    ///
+    /// # Errors
+    /// Everything that is invalid, each with its JSON pointer within the node.
     pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
         let within = |(pointer, problem)| (format!("/grants{pointer}"), problem);
         Self::read(json.get()).map_err(|problems| problems.into_iter().map(within).collect())
@@ -80,7 +82,7 @@ impl NodeGrants {
         }
     }
 
-    /// Whether a folder is left, and then whether it may be written to, if the plugin may.
+    /// Whether the folder is kept, and then whether it may be written, provided that the plugin may.
     pub(super) fn allows_dir(&self, at: &str) -> Option<bool> {
         let mut allowed = self.dirs.iter().filter(|dir| dir.at == at).peekable();
         allowed.peek()?;

@@ -1,4 +1,4 @@
-//! The components that a policy's entry is for: all that have the plugin's name, or those whose digests it lists.
+//! The components that a policy entry is for: all components of the plugin's name, or those with the listed digests.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde::{
     de::{Deserializer, Error, SeqAccess, Visitor},
 };
 
-/// How many digests an entry may list.
+/// The most digests of an entry.
 const MAX: usize = 100;
 
-/// The digests that an entry lists; none where it is for every component of its name.
+/// The listed digests; none if the entry is for every component of its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pins(Vec<Digest>);
 

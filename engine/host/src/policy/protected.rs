@@ -1,9 +1,9 @@
-//! What no plugin may be granted as a folder: the engine's own files, and those that secrets are read from.
+//! Paths that no granted folder may overlap: the engine's own files, and the files of secrets.
 //!
-//! Whoever can write there decides what the engine runs and what it grants; whoever can read there has every run and
-//! every secret. So a granted folder neither contains such a file or folder nor is in one. Two paths are compared as
-//! they are written, with links resolved, and by what the system finds there, so that neither a link nor a second
-//! mount of the same folder hides an overlap.
+//! A plugin that could write there would decide what the engine runs and grants; a plugin that could read there would
+//! have every run and every secret. So a granted folder must neither contain such a path nor be inside of it. Two
+//! paths are compared as they are written, with links resolved, and by device and inode, so that neither a link nor a
+//! second mount of the same folder hides an overlap.
 
 use std::{
     ffi::OsString,
@@ -15,16 +15,16 @@ use super::dirs::DirGrant;
 /// A file or folder that no granted folder may overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected {
-    /// What it is, as an error names it, such as `the store`.
+    /// Its name in errors, such as `the store`.
     pub what: String,
-    /// Where it is. It need not exist.
+    /// Its path. The file need not exist.
     pub path: PathBuf,
-    /// Whether a folder may overlap it that plugins only read.
+    /// Whether read-only folders may overlap it.
     pub may_be_read: bool,
 }
 
 impl Protected {
-    /// Something that plugins may neither read nor change.
+    /// A path that plugins may neither read nor change.
     pub fn new(what: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self {
             what: what.into(),
@@ -33,7 +33,7 @@ impl Protected {
         }
     }
 
-    /// The same, where plugins may read it.
+    /// The same path, where plugins may read.
     pub fn readable(self) -> Self {
         Self {
             may_be_read: true,
@@ -42,20 +42,20 @@ impl Protected {
     }
 }
 
-/// Everything that no granted folder may overlap, with its places looked up.
+/// All protected paths, with their identities.
 pub(super) struct ProtectedPaths(Vec<(Protected, PathIdentity)>);
 
-/// Where something is: as it is named, as it is with links resolved, and what is there.
+/// A path as written, with links resolved, and the files on it.
 struct PathIdentity {
     paths: [PathBuf; 2],
-    /// The file or folder itself, then every folder that it is in. Empty where the system does not say.
+    /// The file or folder itself, then its parent folders. Empty on systems without inodes.
     ids: Vec<Id>,
 }
 
 type Id = (u64, u64);
 
 impl ProtectedPaths {
-    /// Looks the places up. It blocks on the file system.
+    /// Looks up the identities. Blocks on the file system.
     pub(super) fn new(protected: impl IntoIterator<Item = Protected>) -> Self {
         let identity = |protected: Protected| {
             let identity = PathIdentity::of(&protected.path);
@@ -64,7 +64,7 @@ impl ProtectedPaths {
         Self(protected.into_iter().map(identity).collect())
     }
 
-    /// Checks that the granted folders overlap none of it. It blocks on the file system.
+    /// Checks that the granted folders overlap no protected path. Blocks on the file system.
     pub(super) fn check(&self, dirs: &[DirGrant]) -> Result<(), String> {
         for dir in dirs {
             let granted = PathIdentity::of(&dir.path);
@@ -110,7 +110,7 @@ impl PathIdentity {
     }
 }
 
-/// The path with links resolved, as far as it exists.
+/// The path with the links of its existing part resolved.
 fn resolve(path: &Path) -> PathBuf {
     let mut rest: Vec<OsString> = Vec::new();
     let mut existing = path;
@@ -127,7 +127,7 @@ fn resolve(path: &Path) -> PathBuf {
     }
 }
 
-/// The path with `..` taken as the folder above.
+/// The path with `..` replaced lexically.
 fn without_dots(path: &Path) -> PathBuf {
     let mut whole = PathBuf::new();
     for part in path.components() {
@@ -145,7 +145,7 @@ fn ids(path: &Path) -> Vec<Id> {
     use std::os::unix::fs::MetadataExt;
 
     let found = path.ancestors().map(std::fs::metadata);
-    // What does not exist yet is in the first folder that does, and is not that folder.
+    // A file that does not exist has no identity of its own, only those of its parents.
     let exists = path.exists();
     let ids = found.filter_map(Result::ok).map(|is| (is.dev(), is.ino()));
     match exists {
@@ -202,7 +202,7 @@ mod tests {
             ("data/cache/../cache", "data/cache"),
             ("data", "to-data/heddle.db"),
             ("data/cache/deep", "to-data/cache"),
-            // Who can replace the link, or what it leads to, decides what is opened.
+            // Whoever can replace the link or its target decides which file is opened.
             ("other", "other/heddle.db"),
             ("data", "other/heddle.db"),
         ] {

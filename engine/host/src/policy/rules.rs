@@ -14,29 +14,29 @@ use super::{
 };
 use crate::fair_pool::PluginUsage;
 
-/// What holds for the plugins of one name, while the host runs.
+/// The rules of the plugins of one name.
 #[derive(Debug)]
 pub(crate) struct Rules {
     /// The name.
     pub(crate) plugin: Arc<str>,
     /// What they may do outside of their sandboxes.
     pub(crate) grants: Grants,
-    /// What one of their calls may use up.
+    /// The limits of one call.
     pub(crate) limits: Arc<CallLimits>,
-    /// What the policy says of that.
+    /// The limits that the policy sets.
     pub(super) policy_limits: Limits,
-    /// How many of their calls may still begin, where that is limited.
+    /// Limits how many of their calls are active at once, if the policy does.
     pub(super) concurrency: Option<Semaphore>,
-    /// What they hold of everything that plugins share.
+    /// What they hold of the pools that all plugins share.
     pub(crate) usage: Arc<PluginUsage>,
-    /// The components that the policy grants this to.
+    /// The components that the grants are for.
     pub(super) pins: Pins,
-    /// What holds for the other components of this name, where the policy lists some: the limits alone.
+    /// The rules of other components of this name, if the policy lists digests: the same limits without grants.
     pub(super) others: Option<Arc<Self>>,
 }
 
 impl Rules {
-    /// Nothing is granted, and these limits hold.
+    /// No grants, and these limits.
     pub(crate) fn none(plugin: Arc<str>, limits: Arc<CallLimits>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
@@ -50,7 +50,7 @@ impl Rules {
         })
     }
 
-    /// What holds for one component of this name.
+    /// The rules of one component of this name.
     pub(crate) fn for_component(self: &Arc<Self>, digest: &Digest) -> Arc<Self> {
         match &self.others {
             Some(others) if !self.pins.allow(digest) => others.clone(),
@@ -58,12 +58,12 @@ impl Rules {
         }
     }
 
-    /// Whether a component may be registered under this name by somebody who is not the operator: with `replace_granted`,
-    /// they say that it shall have what the name is granted. The components that the policy lists need no such word, and
-    /// others are refused whoever registers them.
+    /// Checks whether a client other than the operator may register a component under this name. With
+    /// `replace_granted` the client confirms that the component gets the grants of the name. Components that the
+    /// policy lists need no confirmation; if it lists some, all others are refused.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why the component may not be registered.
     pub(crate) fn admit(&self, digest: &Digest, replace_granted: bool) -> Result<(), RegisterError> {
         let name = self.plugin.to_string();
         match self.pins.are_set() {
@@ -79,7 +79,7 @@ impl Rules {
         }
     }
 
-    /// What holds for the calls of a node that leaves only some of the grants.
+    /// The rules of the calls of a node with these `grants`.
     pub(crate) fn narrowed_to(&self, to: &NodeGrants) -> Arc<Self> {
         Arc::new(Self {
             plugin: self.plugin.clone(),
@@ -93,23 +93,22 @@ impl Rules {
         })
     }
 
-    /// Whether anything is granted, so that a call may have an effect outside.
+    /// Whether anything is granted, so that a call may have side effects.
     pub(crate) fn is_granted(&self) -> bool {
         !self.grants.is_empty()
     }
 
-    /// What is granted, a line for each grant.
+    /// A line for each grant.
     pub(crate) fn grant_lines(&self) -> Vec<String> {
         self.grants.lines()
     }
 
-    /// What the policy limits, a line for each limit.
+    /// A line for each limit of the policy.
     pub(crate) fn limit_lines(&self) -> Vec<String> {
         self.policy_limits.lines()
     }
 
-    /// Waits until one more call may begin, in the order of arrival. The call's place is free again
-    /// when what is returned is dropped.
+    /// Waits until one more call may start, in the order of arrival. Dropping the permit lets the next call start.
     pub(crate) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
         let concurrency = self.concurrency.as_ref()?;
         Some(

@@ -1,5 +1,5 @@
-//! Secrets that a guest names and never sees: `${secret.NAME}` in a header of a request stands for the
-//! value, which is put there just before the request is sent, to a host that the secret is bound to.
+//! Secrets that a guest can refer to and never sees: `${secret.NAME}` in a request header is replaced by the value
+//! just before the request is sent, and only to hosts that the secret is bound to.
 
 use std::{
     collections::BTreeMap,
@@ -15,20 +15,20 @@ use serde::Deserialize;
 
 use super::{env::variable, http::Origin, protected::Protected};
 
-/// What a header has where a secret is meant.
+/// The syntax of a reference.
 const OPENS: &str = "${secret.";
 const CLOSES: char = '}';
 
-/// The longest name.
+/// The longest name, in bytes.
 const NAME_LEN: usize = 64;
 
-/// A shorter value would be found by chance where answers are looked through for it.
+/// The shortest value, in bytes: a shorter one would be found in responses by chance.
 const MIN_LEN: usize = 8;
 
 /// The longest value, in bytes.
 const MAX_LEN: usize = 16 << 10;
 
-/// Names, each with where the value comes from and where it may go.
+/// Secrets, each with the source of its value and its hosts.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct SecretEntries(BTreeMap<SecretName, Entry>);
@@ -47,7 +47,7 @@ struct Entry {
     hosts: Vec<Origin>,
 }
 
-/// A value that goes to some hosts and is shown to nobody.
+/// A value that may be sent to some hosts and is never shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Secret {
     pub(crate) name: String,
@@ -56,7 +56,7 @@ pub(crate) struct Secret {
 }
 
 impl SecretEntries {
-    /// The files that they are read from, which no plugin may be granted.
+    /// The files with values, which no granted folder may overlap.
     pub(super) fn protected(&self, plugin: &str) -> Vec<Protected> {
         let file = |(SecretName(name), entry): (&SecretName, &Entry)| {
             let what = format!("the file of the secret `{name}` of plugin `{plugin}`");
@@ -65,7 +65,10 @@ impl SecretEntries {
         self.0.iter().filter_map(file).collect()
     }
 
-    /// The secrets with their values, read where they are. The error says which one cannot be had.
+    /// Reads the values.
+    ///
+    /// # Errors
+    /// The first secret whose value is not available.
     pub(crate) fn read(&self) -> Result<Vec<Secret>, String> {
         let read = |(SecretName(name), entry): (&SecretName, &Entry)| {
             let secret = entry.value().map(|value| Secret {
@@ -90,7 +93,7 @@ impl Entry {
                 .map_err(|error| format!("the file {} cannot be read: {error}", file.display()))?,
             _ => return Err("it has either `from_env`, a variable's name, or `file`, a path".to_owned()),
         };
-        // Editors and `echo` end a file with a newline, which is no part of it.
+        // Editors and `echo` end a file with a newline, which is not part of the value.
         let value = text.strip_suffix('\n').unwrap_or(&text);
         let value = value.strip_suffix('\r').unwrap_or(value);
         match value.len() {
@@ -105,7 +108,7 @@ impl Entry {
 }
 
 fn read_file(file: &Path) -> io::Result<String> {
-    // A pipe or a device could have no end.
+    // A pipe or a device might never end.
     let is = std::fs::metadata(file)?;
     if !is.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -134,12 +137,12 @@ fn is_open_to_others(_: &Metadata) -> bool {
 }
 
 impl Secret {
-    /// Whether it may go to this host.
+    /// Whether the secret may be sent to this host.
     pub(crate) fn may_go_to(&self, origin: &Origin) -> bool {
         self.hosts.contains(origin)
     }
 
-    /// A secret of this value, which goes nowhere.
+    /// A secret with this value and without hosts.
     #[cfg(test)]
     pub(crate) fn of_test(value: &str) -> Self {
         Self {
@@ -149,7 +152,7 @@ impl Secret {
         }
     }
 
-    /// The value, for what looks for it in answers.
+    /// The value, for finding it in responses.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.value.expose_secret().as_bytes()
     }
@@ -163,12 +166,15 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Whether a header names a secret.
+/// Whether a header refers to a secret.
 pub(crate) fn refers_to_one(header: &[u8]) -> bool {
     header.windows(OPENS.len()).any(|part| part == OPENS.as_bytes())
 }
 
-/// Puts secrets in place of their names. The error is of `find`, or says that it is no name.
+/// Replaces references by values.
+///
+/// # Errors
+/// An error of `find`, or an invalid reference.
 pub(crate) fn put_in<'s>(
     header: &str,
     mut find: impl FnMut(&str) -> Result<&'s Secret, String>,
@@ -190,7 +196,7 @@ pub(crate) fn put_in<'s>(
     Ok(value)
 }
 
-/// What to add to the policy for a secret that is not there.
+/// A policy entry for a missing secret.
 pub(crate) fn to_add(plugin: &str, name: &str, origin: &Origin) -> String {
     let variable = name.to_ascii_uppercase().replace(['-', '.'], "_");
     format!(

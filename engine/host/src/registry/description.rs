@@ -1,13 +1,13 @@
-//! How many bytes the descriptions of plugins take, one by one and together.
+//! The size of plugins' descriptions, one by one and together.
 
 use heddle_runtime::ports::{FunctionInfo, PluginInfo, RegisterError};
 
 use crate::units::Bytes;
 
-/// What a text takes in a description besides its bytes.
+/// The overhead of a text in a description, in bytes.
 const TEXT_BYTES: usize = 32;
 
-/// How many bytes a plugin's description takes: what a list of plugins shows of it.
+/// The size of a plugin's description in a list of plugins, in bytes.
 pub(super) fn bytes(info: &PluginInfo) -> usize {
     let texts = |texts: &[String]| texts.iter().map(|text| text.len() + TEXT_BYTES).sum::<usize>();
     info.functions.iter().map(of_function).sum::<usize>()
@@ -34,7 +34,7 @@ fn of_function(function: &FunctionInfo) -> usize {
         + routes
 }
 
-/// Whether all plugins together may be described with so many bytes.
+/// Checks the size of the descriptions of all plugins.
 pub(super) fn check(bytes: usize, limit: usize) -> Result<(), RegisterError> {
     if bytes <= limit {
         return Ok(());

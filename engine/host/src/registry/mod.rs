@@ -1,7 +1,7 @@
-//! Which plugins there are, and what a name finds.
+//! The registered plugins, and the functions that names refer to.
 //!
-//! Readers take a snapshot that never changes, so a name is looked up in a few steps however
-//! many plugins there are, and a registration is seen as a whole or not at all.
+//! Readers take an immutable snapshot, so a lookup takes a few steps however many plugins there are, and a
+//! registration becomes visible atomically.
 
 mod description;
 mod plugin;
@@ -19,15 +19,15 @@ use crate::{
     policy::{CallLimits, Rules},
 };
 
-/// The plugins.
+/// The current snapshot of all plugins.
 pub(crate) struct Registry {
     current: RwLock<Arc<Snapshot>>,
-    /// Held while a snapshot is made from the one before. Nothing awaits while it is held.
+    /// Held while a new snapshot is derived from the current one. No code awaits while it is held.
     writing: Mutex<()>,
 }
 
 impl Registry {
-    /// Without any plugin, but with the rules for those to come, and the limits for the others.
+    /// Without plugins. `rules` are those of the policy, and `own` the limits of plugins without rules.
     pub(crate) fn new(rules: Vec<Arc<Rules>>, own: CallLimits, max_description_bytes: usize) -> Self {
         let first = Snapshot::new(rules, own, max_description_bytes);
         Self {
@@ -36,13 +36,13 @@ impl Registry {
         }
     }
 
-    /// What the policy says of this name.
+    /// The rules of a name.
     pub(crate) fn rules(&self, name: &Arc<str>) -> Arc<Rules> {
         self.snapshot().rules_for(name)
     }
 
-    /// Whether the component may be registered under this name: see [`Rules::admit`]. One that is registered under it
-    /// needs no leave.
+    /// Checks whether the component may be registered under this name: see [`Rules::admit`]. A component that is
+    /// registered under the name already may be.
     pub(crate) fn admit(
         &self,
         name: &Arc<str>,
@@ -52,7 +52,7 @@ impl Registry {
         self.snapshot().admit(name, digest, replace_granted)
     }
 
-    /// Changes what holds for the plugins of one name: for every call that begins from here on.
+    /// Replaces the rules of a name, for all calls that start from here on.
     pub(crate) fn set_rules(&self, name: &Arc<str>, rules: Option<Arc<Rules>>) {
         let _writing = lock(&self.writing);
         let mut next = (*self.snapshot()).clone();
@@ -79,7 +79,7 @@ impl Registry {
         self.publish(next);
     }
 
-    /// Whether the function's plugin is granted anything, by the name that it is registered under.
+    /// Whether the function's plugin is granted anything under its registered name.
     pub(crate) fn is_granted(&self, function: &FunctionRef) -> bool {
         let current = self.snapshot();
         if current.rules.is_empty() {
@@ -94,7 +94,7 @@ impl Registry {
         }
     }
 
-    /// The plugins as they are at this moment.
+    /// The current snapshot.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.current
             .read()
@@ -102,8 +102,8 @@ impl Registry {
             .clone()
     }
 
-    /// Makes a plugin known, as a whole. If its digest is known, what is known stands. With `renumbered` it
-    /// gets a version of its own where its version is taken.
+    /// Publishes a plugin, unless its digest is published already. With `renumbered` it gets a version of its own if
+    /// another component has its version.
     pub(crate) fn add(
         &self,
         plugin: Plugin,
@@ -125,7 +125,10 @@ impl Registry {
         }
     }
 
-    /// What a plugin would be made known as, or why it would not.
+    /// What [`Self::add`] would publish.
+    ///
+    /// # Errors
+    /// Why it would refuse the plugin.
     pub(crate) fn preview(&self, plugin: Plugin, renumbered: bool) -> Result<Arc<PluginInfo>, RegisterError> {
         let current = self.snapshot();
         let plugin = match renumbered && current.has_version(&plugin.info) {
@@ -137,7 +140,7 @@ impl Registry {
         Ok(info)
     }
 
-    /// What is shown with this digest, if it is shown under this name.
+    /// The visible plugin with this digest, if it has this name.
     pub(crate) fn visible(
         &self,
         digest: &Digest,
@@ -148,7 +151,7 @@ impl Registry {
         Some(identity().and_then(|(name, version)| known.check_name(&name, &version)))
     }
 
-    /// Takes a plugin out. Answers whether it was there.
+    /// Removes a plugin. Returns false if it was not registered.
     pub(crate) fn remove(&self, digest: &Digest) -> bool {
         let _writing = lock(&self.writing);
         let current = self.snapshot();
@@ -166,9 +169,8 @@ impl Registry {
         true
     }
 
-    /// Takes up that the digest is registered again: it is shown, if it was hidden and is to be
-    /// hidden no more; with `renumbered` it is the newest of its version from here on. None where the digest
-    /// is not known.
+    /// Registers a known digest again. A hidden plugin becomes visible, unless the new registration is hidden too;
+    /// with `renumbered` the plugin becomes the newest of its version. Returns none if the digest is unknown.
     pub(crate) fn register_again(
         &self,
         digest: &Digest,
@@ -192,7 +194,7 @@ impl Registry {
                     }
                     self.insert(&current, shown)
                 }
-                // Whoever brings back what there was before means to use that.
+                // Registering an earlier build again makes it the newest one.
                 false if renumbered && is_named_so => self.insert(&current, (**known).clone()),
                 false => known.check_name(&name, &version),
             }
@@ -201,7 +203,7 @@ impl Registry {
 
     fn insert(&self, current: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
         plugin.order = current.registered;
-        // They may have changed while the plugin was compiled.
+        // The rules may have changed while the plugin was compiled.
         let rules = current
             .rules_for(&plugin.info.name)
             .for_component(&plugin.info.digest);

@@ -10,7 +10,7 @@ use semver::Version;
 use super::description;
 use crate::{component::version_of, contract::Contract, metered::MeteredContract, policy::Rules};
 
-/// How much of its digest a component gets as build metadata, where its version is taken.
+/// How many digits of its digest a component gets as build metadata if its version is taken.
 const BUILD_LEN: usize = 12;
 
 /// A registered plugin, ready to be called.
@@ -18,25 +18,25 @@ const BUILD_LEN: usize = 12;
 pub(crate) struct Plugin {
     pub(crate) info: Arc<PluginInfo>,
     pub(crate) contract: Arc<Contract>,
-    /// The same, compiled so that what it computes is counted.
+    /// For calls with a fuel limit.
     pub(crate) metered: Arc<MeteredContract>,
-    /// What each function's input is checked against, in the order of `info.functions`.
+    /// The input schemas, in the order of `info.functions`.
     inputs: Arc<[Schema]>,
-    /// Where each function is in `info.functions`.
+    /// The index of each function in `info.functions`.
     functions: Arc<HashMap<Arc<str>, usize>>,
-    /// What holds for all that have its name.
+    /// The rules of its name.
     pub(crate) rules: Arc<Rules>,
     pub(super) hidden: bool,
-    /// As in `info`.
+    /// Parsed from `info`.
     pub(super) version: Version,
-    /// Of two builds of one version, the one with the higher number was registered later, and is newer.
+    /// Of two builds of one version, the one with the higher number was registered later and is newer.
     pub(super) order: u64,
-    /// How many bytes its description takes.
+    /// The size of its description.
     pub(super) bytes: usize,
 }
 
 impl Plugin {
-    /// `inputs` has a schema for each of the functions, in their order.
+    /// `inputs` has the schema of each function, in their order.
     pub(crate) fn new(
         info: PluginInfo,
         inputs: Vec<Schema>,
@@ -52,7 +52,7 @@ impl Plugin {
             .map(|(at, function)| (function.name.clone(), at));
         Self {
             functions: Arc::new(functions.collect()),
-            // Every version was checked before its component was compiled.
+            // The version was checked before the component was compiled.
             version: version_of(&info.version).unwrap_or(Version::new(0, 0, 0)),
             bytes: description::bytes(&info),
             info: Arc::new(info),
@@ -65,7 +65,7 @@ impl Plugin {
         }
     }
 
-    /// The same component in sight of everyone, under the name that it has from now on.
+    /// The same plugin, visible under this name and version.
     pub(super) fn visible_as(&self, name: Arc<str>, version: Arc<str>) -> Self {
         Self {
             version: version_of(&version).unwrap_or(Version::new(0, 0, 0)),
@@ -79,7 +79,7 @@ impl Plugin {
         }
     }
 
-    /// The same with these rules, which are of its name.
+    /// The same plugin with other rules of its name.
     pub(super) fn with_rules(mut self, rules: Arc<Rules>) -> Self {
         if Arc::ptr_eq(&self.rules, &rules) {
             return self;
@@ -93,7 +93,7 @@ impl Plugin {
         self
     }
 
-    /// The same component as a version of its own, where the version that it carries is another's.
+    /// The same plugin with its digest as build metadata, since another component has its version.
     pub(super) fn with_build_metadata(mut self) -> Self {
         let digest = &self.info.digest.0;
         let build = semver::BuildMetadata::new(&digest[..digest.len().min(BUILD_LEN)]);
@@ -106,8 +106,8 @@ impl Plugin {
         self
     }
 
-    /// The newest version comes first, and of one version the build that was registered last.
-    /// Pre-releases stand behind the rest, since nobody gets one who did not ask for it.
+    /// Sorts the newest version first, and of one version the build that was registered last. Pre-releases come after
+    /// all releases: they are used only if requested.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let Version {
             major,
@@ -119,7 +119,8 @@ impl Plugin {
         Reverse((pre.is_empty(), (*major, *minor, *patch), pre.clone(), self.order))
     }
 
-    /// A component has one name: a run is pinned to its digest, and its errors must name it.
+    /// Checks the name of a component that is registered again. A component has one name: runs are pinned to its
+    /// digest, and their errors name it.
     pub(super) fn check_name(&self, name: &str, version: &str) -> Result<Arc<PluginInfo>, RegisterError> {
         if *self.info.name == *name && *self.info.version == *version {
             return Ok(self.info.clone());
@@ -135,12 +136,12 @@ impl Plugin {
         self.functions.get(name).map(|&at| &self.info.functions[at])
     }
 
-    /// What the input of the function with this name is checked against.
+    /// The input schema of the function with this name.
     pub(crate) fn input(&self, name: &str) -> Option<&Schema> {
         self.functions.get(name).map(|&at| &self.inputs[at])
     }
 
-    /// How a function of this plugin is recorded.
+    /// A function of this plugin as runs record it.
     pub(crate) fn reference(&self, function: &FunctionInfo) -> FunctionRef {
         FunctionRef {
             digest: self.info.digest.clone(),

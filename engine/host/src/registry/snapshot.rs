@@ -1,4 +1,4 @@
-//! All plugins at one moment, and which function a name finds.
+//! All plugins at one moment, and which function a name refers to.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,26 +15,26 @@ use super::{
 };
 use crate::policy::{CallLimits, Rules};
 
-/// Every plugin, at one moment.
+/// All plugins at one moment.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(super) by_digest: HashMap<Digest, Arc<Plugin>>,
-    /// The versions of each name that are not hidden, newest first.
+    /// The visible versions of each name, newest first.
     pub(super) by_name: BTreeMap<Arc<str>, Vec<Arc<Plugin>>>,
     /// For each function, the plugins whose newest version has it, by name.
     by_function: HashMap<Arc<str>, Vec<Arc<Plugin>>>,
-    /// How many were registered until this moment.
+    /// How many registrations there were before this moment.
     pub(super) registered: u64,
-    /// What holds for plugins, by their name, where anything is said of that.
+    /// The rules of names that the policy mentions.
     pub(super) rules: Arc<BTreeMap<Arc<str>, Arc<Rules>>>,
-    /// What limits the others.
+    /// The limits of the others.
     own: Arc<CallLimits>,
-    /// How many bytes the descriptions of all plugins may take together.
+    /// The largest size of the descriptions of all plugins.
     max_description_bytes: usize,
 }
 
 impl Snapshot {
-    /// Without any plugin, but with the rules for those to come, and the limits for the others.
+    /// Without plugins.
     pub(super) fn new(rules: Vec<Arc<Rules>>, own: CallLimits, max_description_bytes: usize) -> Self {
         let rules = rules.into_iter().map(|rules| (rules.plugin.clone(), rules));
         Self {
@@ -72,7 +72,8 @@ impl Snapshot {
         next.by_digest.insert(info.digest.clone(), plugin.clone());
         if !self.by_digest.contains_key(&info.digest) {
             let bytes = next.by_digest.values().map(|plugin| plugin.bytes).sum();
-            // What runs keep to has as much room again, so that no new plugin keeps a run from going on.
+            // Hidden plugins, which runs are pinned to, have as much room again: visible plugins must not prevent a
+            // run from resuming.
             let room = if plugin.hidden { 2 } else { 1 };
             description::check(bytes, self.max_description_bytes.saturating_mul(room))?;
         }
@@ -114,12 +115,12 @@ impl Snapshot {
         self.by_digest.get(digest)
     }
 
-    /// Every plugin that is not hidden, by name and then newest first.
+    /// All visible plugins, by name and then newest first.
     pub(crate) fn visible(&self) -> impl Iterator<Item = &Arc<Plugin>> {
         self.by_name.values().flatten()
     }
 
-    /// What `plugin/function` or `function` finds, with or without a version behind it.
+    /// The function that `plugin/function` or `function` refers to, with an optional version.
     pub(crate) fn find(&self, uses: &str) -> Result<(&Arc<Plugin>, &FunctionInfo), ResolveError> {
         let read = Uses::parse(uses)?;
         let name = read.function;
@@ -163,7 +164,7 @@ impl Snapshot {
     }
 
     fn unknown(&self, uses: &str, function: &str) -> ResolveError {
-        // Where a plugin is of another version than what is asked for, that is what is wrong.
+        // If the only plugin with the function has another version, the error is about the version.
         let bare = uses.split('@').next().unwrap_or(uses);
         let having = self.by_function.get(function).into_iter().flatten();
         if let ([plugin], true) = (&having.collect::<Vec<_>>()[..], bare == function && bare != uses) {
@@ -182,7 +183,7 @@ impl Snapshot {
     }
 }
 
-/// The newest of these that has the function and fits.
+/// The newest version that matches and has the function.
 fn newest_with<'a>(
     versions: &'a [Arc<Plugin>],
     function: &str,
@@ -207,15 +208,15 @@ fn no_version(uses: &str, plugin: &str, versions: &[Arc<Plugin>]) -> ResolveErro
     }
 }
 
-/// How many names are offered in place of one that was not found.
+/// How many similar names an error offers.
 const MAX_SIMILAR: usize = 3;
 /// The longest name that is compared with others, in bytes.
 const MAX_COMPARED_LEN: usize = 130;
-/// How many names of about the same length one name is compared with.
+/// How many names of similar length are compared.
 const MAX_COMPARED: usize = 500;
 
-/// The names that are near one that was not found, nearest first: the same function in another
-/// plugin, or a name a few letters away.
+/// The names most similar to one that was not found: the same function in another plugin, or a name that differs in a
+/// few letters.
 fn similar(uses: &str, names: impl Iterator<Item = (Arc<str>, Arc<str>)>) -> Vec<String> {
     if uses.len() > MAX_COMPARED_LEN {
         return Vec::new();

@@ -1,18 +1,18 @@
-//! What a graph or a caller names: a function, of a plugin, of a version.
+//! Parses the names of functions in graphs and requests.
 //!
-//! `function` · `plugin/function` · and behind either, `@` and what the version must be:
-//! `1.2.0` that version · `1.2` or `1` one that begins so · `^1.2`, `~1.2.3`, `>=1, <3`, `*` a range as
-//! Cargo has them · `sha256:2c26b46b` the component whose digest begins so.
+//! `function` or `plugin/function`, optionally followed by `@` and a version: `1.2.0` is that version; `1.2` or `1`
+//! any version that begins so; `^1.2`, `~1.2.3`, `>=1, <3` and `*` are ranges as in Cargo; `sha256:2c26b46b` is the
+//! component whose digest begins so.
 
 use heddle_runtime::ports::ResolveError;
 use semver::{Version, VersionReq};
 
 use super::plugin::Plugin;
 
-/// How much of a digest must be given at least.
+/// The fewest digits of a digest.
 const DIGEST_LEN: usize = 8;
 
-/// What is named.
+/// A parsed name.
 #[derive(Debug)]
 pub(super) struct Uses<'t> {
     pub(super) plugin: Option<&'t str>,
@@ -20,21 +20,21 @@ pub(super) struct Uses<'t> {
     pub(super) requirement: VersionRequirement,
 }
 
-/// Which version is wanted. A range has pre-releases only where it names one.
+/// The requested version. A range includes pre-releases only if it names one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum VersionRequirement {
-    /// The newest that is no pre-release, where there is one.
+    /// The newest release; the newest pre-release if there is no release.
     Newest,
-    /// This one. Without build metadata, any build of it.
+    /// This version. Without build metadata, any build of it.
     Exactly(Version),
-    /// The newest of a range.
+    /// The newest version in a range.
     Range(VersionReq),
-    /// The one whose digest begins so, in lower-case hexadecimal digits.
+    /// The component whose digest begins so, in lower-case hexadecimal digits.
     Digest(String),
 }
 
 impl<'t> Uses<'t> {
-    /// Reads a name. What comes before the `@` is looked up as it is.
+    /// Parses a name. The part before the `@` is not checked.
     pub(super) fn parse(uses: &'t str) -> Result<Self, ResolveError> {
         let (name, version) = match uses.split_once('@') {
             Some((name, version)) => (name, Some(version)),
@@ -78,7 +78,7 @@ fn requirement(text: &str) -> Result<VersionRequirement, String> {
     if let Ok(version) = Version::parse(text) {
         return Ok(VersionRequirement::Exactly(version));
     }
-    // `1.2` is any 1.2 here, as it reads; Cargo would take it for `^1.2`.
+    // Here `1.2` means any 1.2; Cargo would read `^1.2`.
     let begins = text.bytes().next().is_some_and(|first| first.is_ascii_digit());
     let range = match begins {
         true => VersionReq::parse(&format!("~{text}")),
@@ -93,7 +93,7 @@ fn requirement(text: &str) -> Result<VersionRequirement, String> {
 }
 
 impl VersionRequirement {
-    /// Whether this version of a plugin will do.
+    /// Whether a plugin has the requested version.
     pub(super) fn fits(&self, plugin: &Plugin) -> bool {
         match self {
             Self::Newest => true,

@@ -13,20 +13,20 @@ use wasmtime_wasi::{async_trait, p2::Pollable};
 
 use crate::lock::lock;
 
-/// What one reading adds to the monotonic clock.
+/// How far one reading moves the clock.
 pub(crate) const READING_NS: u64 = 1000;
 
-/// The longest that one wait for a timer takes before the timer is looked at again.
+/// The longest real sleep before the timer checks its clock again.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// A monotonic clock that only its guest moves.
+/// A monotonic clock that only its guest moves, in nanoseconds.
 #[derive(Clone, Default)]
 pub(crate) struct VirtualClock(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     now: u64,
-    /// When each sleep is over that the guest waits for at this moment.
+    /// The due times of the sleeps that the guest waits for.
     waiting: Vec<u64>,
 }
 
@@ -51,20 +51,20 @@ impl VirtualClock {
     }
 }
 
-/// A time that a guest may wait for.
+/// A time of the virtual clock that a guest may wait for.
 pub(crate) struct Timer {
     clock: VirtualClock,
     due: u64,
 }
 
-/// One sleep under way: it is taken off the clock's list however it ends.
+/// An active sleep. Dropping it removes it from the clock's list.
 struct Sleeping<'a> {
     clock: &'a VirtualClock,
     due: u64,
 }
 
 impl Sleeping<'_> {
-    /// Moves the clock on to the end of this sleep, unless one that ends earlier is under way.
+    /// Moves the clock to the end of this sleep, unless an earlier sleep is active.
     fn is_over(&self) -> bool {
         let mut state = lock(&self.clock.0);
         let earliest = state.waiting.iter().all(|&other| other >= self.due);
@@ -86,14 +86,14 @@ impl Drop for Sleeping<'_> {
 
 #[async_trait]
 impl Pollable for Timer {
-    /// Of several timers that a guest waits for at once, only the earliest is ever the first to
-    /// be ready: which ones the machine's timers find due together must not show.
+    /// Of several timers that a guest waits for at once, only the earliest becomes ready first. The guest must not see
+    /// which timers the machine finds due together.
     async fn ready(&mut self) {
         let began = Instant::now();
-        // Asking counts as a reading: a guest that asks in a loop gets there.
+        // Asking counts as a reading, so a guest that polls in a loop makes progress.
         let now = self.clock.read();
         if now >= self.due {
-            // The guest may be polling in a loop: whoever else waits for this thread goes first.
+            // The guest may poll in a loop: other tasks of this thread run first.
             return tokio::task::yield_now().await;
         }
         let rest = Duration::from_nanos(self.due - now);
@@ -108,7 +108,7 @@ impl Pollable for Timer {
             if began.elapsed() >= rest && sleeping.is_over() {
                 return;
             }
-            // An earlier timer is due as well and has the word.
+            // An earlier timer is due as well and goes first.
             tokio::task::yield_now().await;
         }
     }

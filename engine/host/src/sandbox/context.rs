@@ -15,44 +15,44 @@ use crate::{
     policy::{CallLimits, Limit},
 };
 
-/// A call's place: when it must end, how deep it is nested, and what makes it repeatable.
+/// The context of one call.
 #[derive(Clone)]
 pub(crate) struct CallContext {
-    /// The same for all calls that one call leads to.
+    /// The same for a call and all calls nested in it, unless a policy sets an earlier one.
     pub(crate) deadline: Instant,
-    /// What the deadline comes from.
+    /// The limit that set the deadline.
     pub(crate) time: Limit<Duration>,
-    /// What its instance may use up.
+    /// The limits of this call's instance.
     pub(crate) limits: Arc<CallLimits>,
-    /// Which functions it is nested in.
+    /// The functions that this call is nested in.
     pub(crate) chain: Arc<ChainLink>,
     /// 1 for the outermost call.
     pub(crate) depth: usize,
-    /// What an ungranted clock shows.
+    /// The time of a wall clock without the `clock` grant.
     pub(crate) started_at: Timestamp,
-    /// What randomness is drawn from: the same for every attempt of a step.
+    /// The seed of the pseudo-random bytes: the same for every attempt of a step.
     pub(crate) seed: Arc<str>,
-    /// Whether the seed is a key, by which who is asked twice knows that it is one request. A call from
-    /// outside of any run has none: the same call made again is meant to be another.
+    /// Whether the seed is also an idempotency key. A call from outside of any run has no key: the same call made
+    /// again is a new request.
     pub(crate) is_keyed: bool,
     /// How many tools this call has called.
     pub(crate) called: u64,
-    /// Where its output goes.
+    /// The sink for log lines and chunks, with its limits.
     pub(crate) output: Arc<Output>,
-    /// What the outermost call and its tools have of the memory of all calls.
+    /// The memory of the outermost call and its tools.
     pub(crate) memory: Arc<ChainMemory>,
-    /// What to wait for before something outside is done.
+    /// What to wait for before a side effect.
     pub(crate) durability: Arc<Durability>,
 }
 
-/// What a call follows from, and whether that is known to be durable.
+/// Whether everything that a call follows from is durable.
 pub(crate) struct Durability {
     durable: Arc<dyn Durable>,
     is_durable: OnceCell<bool>,
 }
 
 impl Durability {
-    /// What is to be waited for first.
+    /// Not known yet: the first [`Self::wait`] waits.
     pub(crate) fn pending(durable: Arc<dyn Durable>) -> Arc<Self> {
         Arc::new(Self {
             durable,
@@ -60,7 +60,7 @@ impl Durability {
         })
     }
 
-    /// What was waited for, or where there is nothing to wait for.
+    /// Durable already, or nothing to wait for.
     pub(crate) fn durable(durable: Arc<dyn Durable>) -> Arc<Self> {
         Arc::new(Self {
             durable,
@@ -68,7 +68,7 @@ impl Durability {
         })
     }
 
-    /// Waits, once for all calls that one call leads to. False where it will never be durable.
+    /// Waits once for a call and all calls nested in it. Returns false if it will never be durable.
     pub(crate) async fn wait(&self) -> bool {
         *self.is_durable.get_or_init(|| self.durable.wait()).await
     }
@@ -83,17 +83,17 @@ impl Durability {
 pub(crate) struct ChainLink {
     pub(crate) plugin: Arc<str>,
     pub(crate) function: Arc<str>,
-    /// The one that called it.
+    /// The caller.
     pub(crate) caller: Option<Arc<Self>>,
 }
 
 impl ChainLink {
-    /// It and all that it is nested in, from the inside.
+    /// This function and its callers, the innermost first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |link| link.caller.as_deref())
     }
 
-    /// The whole chain, from the outside.
+    /// The whole chain for messages, the outermost first.
     pub(crate) fn shown(&self) -> String {
         let mut names: Vec<_> = self
             .all()
@@ -105,7 +105,7 @@ impl ChainLink {
 }
 
 impl CallContext {
-    /// The place of the next call that this one makes.
+    /// The context of the next tool that this call calls.
     pub(crate) fn nested(&mut self) -> Self {
         self.called += 1;
         Self {

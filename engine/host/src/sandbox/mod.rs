@@ -67,11 +67,11 @@ pub(crate) struct Sandbox {
     outgoing: Option<Outgoing>,
 }
 
-/// What a guest may hand over at once however small its results must be: its description, a log line.
+/// How much a guest may pass at once even if its results are limited to less: a description, a log line.
 const MIN_AT_ONCE: usize = 1 << 20;
 
-/// What it may hand over beyond a result of the largest size, so that a result a little above
-/// that is refused with its size.
+/// How much more than the largest result a guest may pass at once, so that a slightly larger result is refused with
+/// its size.
 const AT_ONCE_SLACK: usize = 64 << 10;
 
 impl Sandbox {
@@ -161,8 +161,8 @@ impl Sandbox {
 
     /// Calls a tool for the guest, within the time and the output that the guest itself has.
     ///
-    /// The outer error ends the guest as well: its own time is over, its output is exceeded, or what it follows from
-    /// will never be durable.
+    /// The outer error ends the guest as well: its own time is over, its output exceeded a limit, or the events that
+    /// it follows from will never be durable.
     pub(crate) async fn call_tool_by_name(
         &mut self,
         name: String,
@@ -254,8 +254,8 @@ impl WasiView for Sandbox {
     }
 }
 
-/// No files, no environment, no arguments, no sockets, an empty stdin. Clocks, randomness, the environment and
-/// files are the sandbox's own.
+/// No files, no environment, no arguments, no sockets, an empty stdin. The sandbox has its own clocks, randomness,
+/// environment and files.
 fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtxBuilder {
     let stream = |stream| LogStream {
         lines: lines.clone(),
@@ -270,7 +270,7 @@ fn nothing_granted(lines: &Arc<Mutex<Lines>>) -> WasiCtxBuilder {
     ctx
 }
 
-/// Gives the parts of the sandbox to the interfaces that are linked from it.
+/// Selects the sandbox itself as the data of linked interfaces.
 pub(crate) struct SandboxView;
 
 impl HasData for SandboxView {

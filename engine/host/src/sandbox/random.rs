@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// The stream of bytes of one call.
+/// The byte stream of one call.
 pub(crate) struct Random {
     key: [u8; 32],
     drawn: u64,
@@ -14,7 +14,7 @@ pub(crate) struct Random {
 }
 
 impl Random {
-    /// The stream of this seed. It is part of what a recorded step can be repeated from: it must never change.
+    /// The stream of this seed. It must never change: a recorded step can be repeated only with the same bytes.
     pub(crate) fn new(seed: &str) -> Self {
         let key = Sha256::new()
             .chain_update("heddle random 1\0")
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_stream_of_a_seed_is_the_same_for_ever() {
-        // Worked out with `printf 'heddle random 1\0run-1' | sha256sum`, and of that key and eight zero bytes.
+        // Computed with `printf 'heddle random 1\0run-1' | sha256sum`, and the sum of that key and eight zero bytes.
         let first: String = Random::new("run-1")
             .bytes(8)
             .iter()

@@ -10,12 +10,12 @@ use crate::{
     policy::{Rules, dir_policy_entry},
 };
 
-/// Something that is open: a file, a folder, a stream of a file, a list of a folder.
+/// An open file, folder, file stream or folder listing.
 #[derive(Clone)]
 pub(crate) struct OpenFile {
-    /// Its place among the open files of all calls.
+    /// Its unit of the open files of all calls.
     taken: Arc<PoolPermit>,
-    /// It counts as one of its instance's for as long as this is there.
+    /// Counts as one of the instance's open files until drop.
     _of_instance: Arc<()>,
 }
 
@@ -27,33 +27,33 @@ impl OpenFile {
         }
     }
 
-    /// It is about to be closed: it is no longer one of its instance's, and is open until what is returned is dropped.
+    /// Stops counting as one of the instance's files. The unit of all calls is returned when the result is dropped.
     pub(crate) fn closing(self) -> Arc<PoolPermit> {
         self.taken
     }
 }
 
-/// Where a folder or file is, as the guest names it.
+/// An open folder or file, with its path as the guest names it.
 pub(crate) struct OpenedPath {
     pub(crate) shown: String,
     pub(crate) open: OpenFile,
 }
 
-/// How many files of one call are told of when they are opened.
+/// How many lines about files one instance may cause.
 const MAX_FILE_LINES: usize = 100;
 
-/// What an instance has of the world, and what is known of its use.
+/// What an instance opened and used of WASI.
 pub(crate) struct WasiState {
-    /// When the real monotonic clock showed nothing.
+    /// The start of the real monotonic clock.
     pub(crate) began: Instant,
     pub(crate) used: UsedGrants,
-    /// Where its folders and files are, as it names them, by their handles.
+    /// The open folders and files by their handles.
     pub(crate) opened_paths: HashMap<u32, OpenedPath>,
-    /// One reference more than it has files open.
+    /// Each open file holds one clone.
     pub(crate) open: Arc<()>,
     /// How many files were opened or refused.
     files: usize,
-    /// The last thing that is neither a file nor a directory and was not opened, and why.
+    /// The last refusal of something that is neither a file nor a directory, as a message.
     pub(crate) refused_special: Option<String>,
 }
 
@@ -93,8 +93,8 @@ impl WasiState {
         }
     }
 
-    /// What may have made a guest fail that had no grant for what it asked for: a sentence that says what
-    /// to add to the policy. `said` is what it failed with.
+    /// A hint for a failure that a missing grant may explain: what to add to the policy. `said` is the failure's
+    /// message.
     pub(crate) fn hint(&self, rules: &Rules, said: &str) -> Option<String> {
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
         let (plugin, grants) = (&rules.plugin, &rules.grants);
@@ -127,7 +127,7 @@ impl WasiState {
     }
 }
 
-/// How guests of common toolchains say that there is no such file.
+/// How guests of common toolchains report a missing file.
 const NO_FILE: [&str; 5] = [
     "pre-opened file descriptor",
     "No such file or directory",
@@ -136,7 +136,7 @@ const NO_FILE: [&str; 5] = [
     "Capabilities insufficient",
 ];
 
-/// How they say that a file cannot be written to.
+/// How they report a file that cannot be written.
 const NO_WRITING: [&str; 5] = [
     "Operation not permitted",
     "Permission denied",
@@ -145,9 +145,9 @@ const NO_WRITING: [&str; 5] = [
     "EROFS",
 ];
 
-/// How they say that there is no such variable.
+/// How they report a missing variable.
 const NO_VARIABLE: [&str; 2] = ["environment variable", "environ"];
 
-/// What is said to whoever asks for a socket.
+/// The message for a guest that asks for a socket.
 pub(crate) const NO_SOCKETS: &str = "asked for a socket, which no policy grants: requests over HTTP are made by wasi:http, and \
                           granted by `http` in the policy";

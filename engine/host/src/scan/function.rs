@@ -1,16 +1,15 @@
-//! What a function costs to compile, found in one pass over its code.
+//! Estimates in one pass over a function's code what the function costs to compile.
 //!
-//! The compiler keeps track of which values are live in each block of a function. That takes time and memory in
-//! the number of values times the number of blocks and branches, whatever the code does with them, so a few
-//! kilobytes can take gigabytes. Values that change in nested loops are the costliest. The pass counts all of these,
-//! and the values that instructions with many parameters and results stand for, and stops at the first limit that is
-//! exceeded.
+//! The compiler tracks which values are live in each block of a function. That takes time and memory proportional to
+//! the number of values times the number of blocks and branches, so a few kilobytes can take gigabytes. Values that
+//! change in nested loops cost the most. The pass counts all of these, and the values of instructions with many
+//! parameters and results, and stops at the first limit that is exceeded.
 
 use wasmparser::{BlockType, FuncValidator, FunctionBody, Operator, ValidatorResources, WasmModuleResources};
 
 use super::limits::{self, Limit};
 
-/// What was counted in a function.
+/// The counts of a function.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FunctionCost {
     pub(super) bytes: u64,
@@ -21,7 +20,7 @@ pub(super) struct FunctionCost {
     pub(super) values: u64,
     /// Its loops.
     pub(super) loops: u64,
-    /// How deep they are nested.
+    /// The deepest nesting of its loops.
     pub(super) loop_nesting: u64,
 }
 
@@ -47,12 +46,12 @@ impl FunctionError {
 }
 
 impl FunctionCost {
-    /// The values that may be live at once, times the places where they may be.
+    /// The values that may be live at once, times the places where they may be live.
     pub(super) fn live(&self) -> u64 {
         (self.locals + self.stack).saturating_mul(self.branches + 1)
     }
 
-    /// The values that may change in each of its loops.
+    /// The values that may change, times the loops in which they may change.
     pub(super) fn in_loops(&self) -> u64 {
         self.locals.saturating_mul(self.loops)
     }
@@ -68,7 +67,10 @@ impl FunctionCost {
     }
 }
 
-/// Counts what a function has; the error is the first limit that it exceeds.
+/// Counts the parts of a function.
+///
+/// # Errors
+/// The first limit that the function exceeds, or why it is not valid.
 pub(super) fn count(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
@@ -93,7 +95,7 @@ pub(super) fn count(
         let (branches, values) = operator_cost(&operator, validator);
         counted.branches = counted.branches.saturating_add(branches);
         counted.values = counted.values.saturating_add(1).saturating_add(values);
-        // Checked before the validator looks at each of the values.
+        // Checked before the validator processes each of the values.
         counted.check()?;
         validator.op(offset, &operator)?;
         counted.stack = counted.stack.max(validator.operand_stack_height().into());
@@ -104,10 +106,10 @@ pub(super) fn count(
     Ok(counted)
 }
 
-/// The loops of a function, as they are read.
+/// The loops of a function, while it is read.
 #[derive(Default)]
 struct Loops {
-    /// The blocks that are open, and whether each is a loop.
+    /// The open blocks: whether each is a loop.
     open: Vec<bool>,
     nested: u64,
     deepest: u64,
@@ -124,15 +126,14 @@ impl Loops {
                 self.deepest = self.deepest.max(self.nested);
             }
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => self.open.push(false),
-            // The last one ends the function, which is no block.
+            // The last `end` belongs to the function, which is no block.
             Operator::End if self.open.pop() == Some(true) => self.nested -= 1,
             _ => {}
         }
     }
 }
 
-/// How many ways control may go on after an instruction, other than to the next one, and how many values it takes
-/// and gives that its own bytes do not show.
+/// How many branches an instruction adds, and how many values it takes and returns that its own bytes do not show.
 fn operator_cost(operator: &Operator<'_>, validator: &FuncValidator<ValidatorResources>) -> (u64, u64) {
     let resources = validator.resources();
     let of_type = |index: u32| resources.sub_type_at(index).map_or(0, arity);
@@ -164,7 +165,7 @@ fn operator_cost(operator: &Operator<'_>, validator: &FuncValidator<ValidatorRes
         | Operator::BrOnCastFail { relative_depth, .. } => (1, of_label(*relative_depth)),
         Operator::BrTable { targets } => {
             let ways = u64::from(targets.len()) + 1;
-            // Every target of a table takes as many values as its default.
+            // Every target of a table takes as many values as its default target.
             (ways, ways.saturating_mul(of_label(targets.default())))
         }
         Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
@@ -182,7 +183,7 @@ fn operator_cost(operator: &Operator<'_>, validator: &FuncValidator<ValidatorRes
     }
 }
 
-/// The parameters and results of a function type; the fields of another one.
+/// The parameters and results of a function type, or the fields of a struct type.
 fn arity(ty: &wasmparser::SubType) -> u64 {
     use wasmparser::CompositeInnerType;
     match &ty.composite_type.inner {

@@ -1,12 +1,12 @@
-//! What an instance of a component consists of: the instances, memories and tables of everything that it
-//! instantiates, each as often as it is instantiated.
+//! Computes what an instance of a component consists of: the instances, memories and tables of everything that it
+//! instantiates, each counted as often as it is instantiated.
 //!
-//! A few hundred bytes can stand for any number of instances, as a component may instantiate another one many
-//! times, which does the same. So each definition is counted once, when it ends, and an instantiation adds the
-//! count of what it instantiates.
+//! A few hundred bytes can describe any number of instances, as a component may instantiate another component many
+//! times, which does the same. So each definition is counted once, at its end, and an instantiation adds the counts of
+//! its definition.
 //!
-//! A module or component that comes from outside of its component (an import, or the export of an instance) is
-//! known only when the component is linked. It counts as the largest one that the file has had so far.
+//! A module or component from outside of its component (an import, or the export of an instance) is known only when
+//! the component is linked. It counts as the largest definition in the file so far.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Instance,
@@ -14,7 +14,7 @@ use wasmparser::{
 
 use super::limits::{self, Exceeded};
 
-/// What an instance has.
+/// The parts of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InstanceSize {
     pub(crate) core_instances: u64,
@@ -56,7 +56,7 @@ impl InstanceSize {
     }
 }
 
-/// The components that the reader is in, from the outside.
+/// The open components, the outermost first.
 #[derive(Default)]
 pub(crate) struct Instances {
     open: Vec<Open>,
@@ -64,7 +64,7 @@ pub(crate) struct Instances {
     largest_component: InstanceSize,
 }
 
-/// A component whose end is not reached.
+/// A component whose end is not reached yet.
 #[derive(Default)]
 struct Open {
     /// Its index space of modules.
@@ -79,7 +79,7 @@ impl Instances {
         self.open.push(Open::default());
     }
 
-    /// Ends the innermost component. Gives what it weighs once nothing else is open.
+    /// Ends the innermost component. Returns its size if it is the outermost one.
     pub(crate) fn end_component(&mut self) -> Option<InstanceSize> {
         let ended = self.open.pop()?.own;
         self.largest_component = self.largest_component.combined(ended, u64::max);
@@ -92,7 +92,7 @@ impl Instances {
         }
     }
 
-    /// Ends a module of the innermost component, which has these memories and tables of its own.
+    /// Ends a module of the innermost component; `own` are its memories and tables.
     pub(crate) fn end_module(&mut self, own: InstanceSize) {
         let size = InstanceSize {
             core_instances: 1,
@@ -104,7 +104,7 @@ impl Instances {
         }
     }
 
-    /// An import, or an alias of an instance's export: something that is not known.
+    /// Adds a definition that is unknown: an import, or an alias of an instance's export.
     pub(crate) fn unknown(&mut self, kind: ComponentExternalKind) {
         let (module, component) = (self.largest_module, self.largest_component);
         let Some(open) = self.open.last_mut() else { return };
@@ -115,7 +115,7 @@ impl Instances {
         }
     }
 
-    /// An export is another index of what it exports.
+    /// An export adds another index for the exported definition.
     pub(crate) fn export(&mut self, kind: ComponentExternalKind, index: u32) {
         let Some(open) = self.open.last_mut() else { return };
         let space = match kind {

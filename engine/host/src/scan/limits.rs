@@ -1,16 +1,15 @@
-//! What a component may have before it is compiled: the limits of [`scan`](super), by name. docs/limits.md lists
-//! them; a test holds that page against this table.
+//! The limits of [`scan`](super) by name. docs/limits.md lists them; a test compares that page with this table.
 
 use std::fmt;
 
-/// The most that a component, a core module or a function may have of something.
+/// The most parts of one kind that a component, a core module or a function may have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
-    /// As messages and the documentation name it.
+    /// The name in messages and in the documentation.
     pub(crate) name: &'static str,
     /// What is counted.
     pub(crate) what: &'static str,
-    /// The largest number that is allowed.
+    /// The largest allowed number.
     pub(crate) most: u64,
 }
 
@@ -35,7 +34,7 @@ limits! {
     FUNCTION_VALUES = "function_values", 1_500_000, "values that its instructions take and give";
     FUNCTION_LIVE = "function_live", 10_000_000, "locals and stack places times blocks and branches";
     FUNCTION_ARITY = "function_arity", 250, "parameters and results";
-    // A component with all that is nested in it, as its file has it.
+    // A component with everything that is nested in it, as in its file.
     CODE_LIVE = "code_live", 200_000_000, "locals and stack places times blocks and branches, over all functions";
     FUNCTIONS = "functions", 200_000, "core functions";
     COMPONENT_NESTING = "component_nesting", 16, "levels of nested components";
@@ -48,7 +47,7 @@ limits! {
     GLOBALS = "globals", 50_000, "globals";
     ELEMENT_SEGMENTS = "element_segments", 20_000, "element segments";
     DATA_SEGMENTS = "data_segments", 50_000, "data segments";
-    // An instance of the component: what is instantiated several times counts each time.
+    // An instance of the component: a definition counts as often as it is instantiated.
     CORE_INSTANCES = "core_instances", 128, "instances of core modules";
     COMPONENT_INSTANCES = "component_instances", 500, "instances of nested components";
     MEMORIES = "memories", 8, "memories";
@@ -57,12 +56,12 @@ limits! {
     TABLE_ELEMENTS = "table_elements", 4 << 16, "table elements from the start";
 }
 
-/// A component has more of something than its limit allows.
+/// A component exceeds a limit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) struct Exceeded {
     pub(crate) limit: &'static Limit,
     pub(crate) value: u64,
-    /// What has too much: the component, or a core module or function of it.
+    /// The component, or the core module or function that exceeds the limit.
     pub(crate) place: String,
 }
 
@@ -79,7 +78,7 @@ impl fmt::Display for Exceeded {
 
 impl Limit {
     /// # Errors
-    /// Where the value is above the limit, with the place that has it.
+    /// If the value is above the limit, with the place that exceeds it.
     pub(crate) fn check(&'static self, value: u64, place: impl FnOnce() -> String) -> Result<(), Exceeded> {
         match value > self.most {
             false => Ok(()),

@@ -1,9 +1,9 @@
-//! Looks through a component before it is compiled, and refuses what would take more than its share of the
-//! compiler, or of the pools that instances are made in.
+//! Scans a component before it is compiled, and refuses one that would take too much of the compiler, or of the pools
+//! of instances.
 //!
-//! The pass takes time and memory in the size of the component and holds it against the named limits of
-//! [`limits`]. It also validates the component, since how many values are on a function's stack follows from the
-//! types. It runs where the compiler runs: what it reads may nest so deep that reading it ends the process.
+//! The scan takes time and memory proportional to the component's size and checks the limits of [`limits`]. It also
+//! validates the component, since the number of values on a function's stack follows from the types. It runs in the
+//! compiler's process: deep nesting may crash the process that reads it.
 
 mod function;
 mod instances;
@@ -41,15 +41,15 @@ pub(crate) fn check(component: &[u8]) -> Result<(), ScanError> {
     Scan::of(component).map(drop)
 }
 
-/// What was found in a component so far.
+/// The state of a scan.
 struct Scan<'a> {
     bytes: &'a [u8],
     allocations: FuncValidatorAllocations,
-    /// The modules and components that the scan is in, from the outside.
+    /// The open modules and components, the outermost first.
     open: Vec<Open>,
     instances: Instances,
     totals: Totals,
-    /// The largest value of each, over all functions.
+    /// The largest value of each count over all functions.
     largest: FunctionCost,
     largest_live: u64,
     largest_in_loops: u64,
@@ -79,10 +79,10 @@ enum Open {
     Module(Module),
 }
 
-/// A core module whose end is not reached.
+/// A core module whose end is not reached yet.
 #[derive(Default)]
 struct Module {
-    /// Its place among the modules of the file, from 0.
+    /// Its index among the modules of the file, from 0.
     index: u64,
     range: Range<usize>,
     own: InstanceSize,
@@ -100,7 +100,7 @@ impl<'a> Scan<'a> {
             largest_live: 0,
             largest_in_loops: 0,
         };
-        // What the engine does not take is refused by it: here it is only counted.
+        // All features are allowed: the engine refuses those that it does not support.
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         for payload in Parser::new(0).parse_all(bytes) {
             let payload = payload?;
@@ -112,7 +112,7 @@ impl<'a> Scan<'a> {
         Ok(scan)
     }
 
-    /// Counts a section, before the validator reads all of it.
+    /// Counts a section before the validator reads it.
     fn count(&mut self, payload: &Payload<'a>) -> Result<(), ScanError> {
         match payload {
             Payload::Version { encoding, range, .. } => self.begin(*encoding, range.start)?,
@@ -219,7 +219,7 @@ impl<'a> Scan<'a> {
                 self.totals.nesting = self.totals.nesting.max(depth);
                 limits::COMPONENT_NESTING.check(depth, the_component)?;
             }
-            // A module that is the whole file: the engine refuses it.
+            // A module as the whole file is refused by the engine.
             Encoding::Module if self.open.is_empty() => self.open.push(Open::Module(Module {
                 range: start..self.bytes.len(),
                 ..Module::default()
@@ -246,7 +246,7 @@ impl<'a> Scan<'a> {
         for group in types.clone() {
             let group = group?;
             let types = group.types();
-            // A group of several types counts as one above.
+            // A group of several types counted as one above.
             add(
                 &mut self.totals.types,
                 (types.len() as u64).saturating_sub(1),
@@ -308,7 +308,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Names a function of the module that is read.
+    /// Names a function of the current module for messages.
     fn place(&self, index: u32) -> String {
         let Some(Open::Module(module)) = self.open.last() else {
             return "a function".to_owned();
@@ -349,10 +349,10 @@ fn add_all<T>(
     add(total, section.count().into(), limit)
 }
 
-/// How much of a function's name a message shows, in bytes.
+/// The longest name of a function in a message, in bytes.
 const NAME_SHOWN: usize = 100;
 
-/// The name of a function, where the module carries names for people who debug.
+/// The name of a function, if the module has debug names.
 fn name_of(module: &[u8], index: u32) -> Option<String> {
     let names = Parser::new(0).parse_all(module).find_map(|payload| {
         let Ok(Payload::CustomSection(section)) = payload else {

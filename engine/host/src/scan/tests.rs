@@ -52,7 +52,7 @@ fn the_nested_loops_around_many_locals_are_refused_at_once() {
         refused.starts_with("function 0 (\"bomb\") of core module 0 has 20001 locals"),
         "{refused}"
     );
-    // As many as there may be, and too many loops for them.
+    // As many as allowed, and too many loops for them.
     let locals = "i32 ".repeat(9_000);
     let loops = format!("{}{}", "(loop ".repeat(20), ")".repeat(20));
     is_of(
@@ -97,7 +97,7 @@ fn values_on_the_stack_are_live_in_every_block_as_locals_are() {
 fn instructions_count_by_the_values_that_they_take_and_give() {
     let many = "i32 ".repeat(200);
     let called = format!("(func $called (result {many}) unreachable)");
-    // In code that is never reached, too: a validator looks at it.
+    // Also in unreachable code, which a validator reads.
     for before in ["", "unreachable "] {
         let calls = format!("{before}{}", "call $called ".repeat(50));
         let block = format!("(block {calls} unreachable)").repeat(160);
@@ -183,14 +183,14 @@ fn instances_memories_and_tables_are_counted_as_often_as_they_are_instantiated()
 
 #[test]
 fn components_that_instantiate_one_another_are_multiplied() {
-    // Each of ten levels instantiates the one in it twice: more than a thousand instances in 500 bytes.
+    // Each of ten levels instantiates the next one twice: more than a thousand instances in 500 bytes.
     let mut text = "(core module $m) (core instance (instantiate $m))".to_owned();
     for _ in 0..10 {
         text = format!("(component $c {text}) (instance (instantiate $c)) (instance (instantiate $c))");
     }
     let refused = refusal(&format!("(component {text})"));
     is_of(&refused, &limits::CORE_INSTANCES);
-    // By an alias from an outer component, and by the index that an export has.
+    // By an alias from an outer component, and by the index of an export.
     let outer = "(component (component $a (core module $m) (core instance (instantiate $m)) (core instance (instantiate $m)))
         (component $b (alias outer 1 $a (component $c)) (export $d \"d\" (component $c)) TIMES) (instance (instantiate $b)))";
     let times = "(instance (instantiate $d))".repeat(65);
@@ -215,7 +215,7 @@ fn what_is_not_valid_is_refused() {
     assert!(refused.contains("type mismatch"), "{refused}");
 }
 
-/// Every component that is built or kept in this repository has at most half of what it may have.
+/// Every component in this repository uses at most half of each limit.
 #[test]
 fn the_repositorys_components_pass_with_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -228,7 +228,7 @@ fn the_repositorys_components_pass_with_room() {
     ];
     let mut checked = 0;
     for folder in folders {
-        // What is not built is not there.
+        // The folder is absent if nothing was built.
         let Ok(entries) = std::fs::read_dir(root.join(folder)) else {
             continue;
         };

@@ -1,8 +1,7 @@
-//! The clocks of a guest: the real ones where its plugin is granted them.
+//! The clocks of a guest: the real ones if its plugin has the `clock` grant.
 //!
-//! Of the others, the wall clock stands at the call's recorded start. The monotonic clock counts the readings
-//! of it and the sleeps, so that the same call sees the same times however fast it is run: a
-//! sleep takes its time, and moves the guest's clock on by exactly what was asked for.
+//! Otherwise the wall clock always shows the call's recorded start, and the monotonic clock is the sandbox's
+//! [`VirtualClock`](crate::sandbox).
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +19,7 @@ use wasmtime_wasi::{
 
 use crate::sandbox::{READING_NS, Sandbox};
 
-/// A time of the real monotonic clock that a guest may wait for; none is further away than anybody waits.
+/// A time of the real monotonic clock that a guest may wait for; none if it is too far in the future.
 struct RealTimer {
     due: Option<Instant>,
 }
@@ -37,7 +36,7 @@ impl Pollable for RealTimer {
 }
 
 impl Sandbox {
-    /// Whether the guest has the real clocks, which is told when it looks at them.
+    /// Whether the guest has the real clocks. Their first use is logged.
     fn has_real_clock(&mut self) -> bool {
         let granted = self.rules.grants.clock;
         if granted {
@@ -49,7 +48,7 @@ impl Sandbox {
         granted
     }
 
-    /// What the real monotonic clock shows: the time since the instance began.
+    /// The real monotonic clock: the time since the instance was created.
     fn real_now_ns(&self) -> u64 {
         u64::try_from(self.wasi_state.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -112,7 +111,7 @@ impl wall_clock::Host for Sandbox {
     }
 }
 
-/// The moment as WASI has it; nothing is before 1970.
+/// Converts a timestamp; times before 1970 become 1970.
 fn datetime(at: Timestamp) -> wall_clock::Datetime {
     let ms = u64::try_from(at.0).unwrap_or(0);
     wall_clock::Datetime {

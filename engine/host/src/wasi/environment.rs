@@ -1,5 +1,5 @@
-//! The environment of a guest: empty, but for what its plugin is granted. Its one argument is its plugin's name, as
-//! a program's first argument is the program's name.
+//! The environment of a guest: the granted variables. Its only argument is the plugin's name, as a program's first
+//! argument is the program's name.
 
 use heddle_kernel::Level;
 use wasmtime_wasi::p2::bindings::cli::environment;
@@ -9,7 +9,7 @@ use crate::sandbox::Sandbox;
 impl environment::Host for Sandbox {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         if self.rules.grants.env.is_empty() {
-            // Most guests' libraries ask at their start, whether anybody wants a variable or not.
+            // The libraries of most guests read the environment at start, so this is not logged.
             self.record_use(|used| &mut used.environment);
             return Ok(Vec::new());
         }

@@ -1,8 +1,8 @@
-//! What the host holds for a guest's requests, counted: these functions stand in for those of wasi:http that make it
-//! hold more, and do what those do.
+//! Replaces the functions of wasi:http that make the host hold memory for a guest: they count the memory, and then do
+//! the same.
 //!
-//! Header fields and the texts of a request lie in the table of resources. A body and a request under way have buffers:
-//! they are charged with the most that they can take, until they are dropped, wherever they are by then.
+//! Header fields and the texts of a request are entries of the table of resources. A body and an active request have
+//! buffers: they are charged their largest size until they are dropped, wherever they are by then.
 
 use std::{
     pin::Pin,
@@ -37,7 +37,7 @@ use crate::{
     sandbox::Sandbox,
 };
 
-/// The interfaces, as wasmtime-wasi-http has them.
+/// The interfaces of wasmtime-wasi-http.
 const TYPES: &str = "wasi:http/types@0.2.12";
 const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 
@@ -46,8 +46,8 @@ type Fields = Resource<FieldMap>;
 type Request = Resource<HostOutgoingRequest>;
 type Entries = Vec<(String, Vec<u8>)>;
 
-/// What `future-incoming-response.get` gives: whether there is a response, whether it is given for the first time,
-/// and how the request went.
+/// The result of `future-incoming-response.get`: whether there is a response, whether it is returned for the first
+/// time, and how the request ended.
 type Got = Option<Result<Result<Resource<HostIncomingResponse>, ErrorCode>, ()>>;
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
@@ -72,7 +72,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
     )
 }
 
-/// The guest's side of what went wrong with header fields.
+/// Converts an error about header fields for the guest.
 fn of_fields<T>(done: Result<T, HeaderError>) -> wasmtime::Result<(Result<T, types::HeaderError>,)> {
     Ok((match done {
         Ok(done) => Ok(done),
@@ -129,7 +129,7 @@ fn fields(types: &mut LinkerInstance<'_, Sandbox>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (fields,): (Fields,)| {
             Box::new(async move {
                 let sandbox = store.data_mut();
-                // They share what they have until one of them is changed.
+                // Clones share their data until one of them changes.
                 let bytes = fields_bytes(sandbox.table.get(&fields)?);
                 sandbox.hold(HANDLE_BYTES + bytes).await?;
                 Ok((HostFields::clone(&mut sandbox.http(), fields)?,))
@@ -249,7 +249,7 @@ fn bodies(types: &mut LinkerInstance<'_, Sandbox>) -> wasmtime::Result<()> {
     )
 }
 
-/// The body with what it is charged.
+/// The body together with its charge.
 fn charged(body: HyperOutgoingBody, charge: Charge) -> HyperOutgoingBody {
     Charged {
         body,

@@ -1,5 +1,5 @@
-//! What a guest sees of the world: of each part the sandbox's own stand-in, and the real one where its
-//! plugin is granted that. Each use of a grant is told in a line of the step.
+//! The WASI interfaces that the sandbox implements itself: virtual clocks, pseudo-random bytes, an empty environment
+//! and no files, or the real ones if the plugin is granted them. Each use of a grant is logged.
 
 mod clock;
 mod environment;
@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::{
 
 use crate::sandbox::{Sandbox, SandboxView};
 
-/// Puts the sandbox's own in place of what WASI has. Shadowing must be allowed.
+/// Replaces WASI's functions by the sandbox's own. Shadowing must be allowed.
 pub(crate) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
     wall_clock::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;
     monotonic_clock::add_to_linker::<_, SandboxView>(linker, |sandbox| sandbox)?;

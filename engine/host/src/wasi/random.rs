@@ -1,7 +1,5 @@
-//! The randomness of a guest: the real one where its plugin is granted that, and else SHA-256 in counter mode, keyed
-//! by the step, so that every attempt of a step draws the same bytes and no two steps do.
-//!
-//! It is unpredictable to nobody who knows the run's id, and so no source of secrets.
+//! The randomness of a guest: the machine's own with the `random` grant, else the pseudo-random bytes of
+//! [`crate::sandbox`].
 
 use heddle_kernel::Level;
 use wasmtime::bail;
@@ -13,11 +11,11 @@ use wasmtime_wasi::{
 
 use crate::sandbox::Sandbox;
 
-/// How much a guest may ask for at once.
+/// How many bytes a guest may request at once.
 const MAX_BYTES: u64 = 1 << 20;
 
 impl Sandbox {
-    /// The machine's own randomness, if the guest has that, which is told when it draws from it.
+    /// The machine's randomness, if granted. Its first use is logged.
     fn real(&mut self) -> Option<&mut WasiRandomCtx> {
         if !self.rules.grants.random {
             return None;

@@ -1,4 +1,4 @@
-//! Sockets, which are never granted: who asks for one is told so, in a line of the step.
+//! Sockets are never granted: the first attempt to use one is logged.
 
 use heddle_kernel::Level;
 use wasmtime::{
@@ -15,16 +15,15 @@ use wasmtime_wasi::p2::{
 
 use crate::sandbox::{NO_SOCKETS, Sandbox};
 
-/// The functions that everything else of wasi:sockets begins with, by their interfaces, as wasmtime-wasi
-/// has them.
+/// The functions that every use of wasi:sockets starts with, in wasmtime-wasi's interfaces.
 const TCP: (&str, &str) = ("wasi:sockets/tcp-create-socket@0.2.12", "create-tcp-socket");
 const UDP: (&str, &str) = ("wasi:sockets/udp-create-socket@0.2.12", "create-udp-socket");
 const LOOKUP: (&str, &str) = ("wasi:sockets/ip-name-lookup@0.2.12", "resolve-addresses");
 
-/// What a socket would be asked for with.
+/// The parameters of a socket's creation.
 type Family = (IpAddressFamily,);
 
-/// What an address would be looked up with.
+/// The parameters of a name lookup.
 type Name = (Resource<Network>, String);
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {

@@ -1,4 +1,4 @@
-//! Tests of the module above.
+//! Tests of the search for similar names.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a guest does with a descriptor: each operation, checked and counted.
+//! The operations on a descriptor, each checked and counted.
 
 use super::*;
 
@@ -54,7 +54,7 @@ impl HostDescriptor for Sandbox {
                 })
                 .await;
         }
-        // The library opens what the path leads to, and would wait for the other end of a pipe.
+        // wasmtime-wasi would open the target and block on a pipe.
         let shown = self.path_of(&folder, &path);
         let Descriptor::Dir(dir) = self.table.get(&folder)?.clone() else {
             return Err(ErrorCode::NotDirectory.into());
@@ -115,7 +115,7 @@ impl HostDescriptor for Sandbox {
         let begun = begun.map_err(FsError::trap)??;
         let listing = Listing::new(begun, self.worker(), open, charge);
         let listing = self.table.push(listing)?;
-        // To the library, it is a list of its own type; all that is done with it is done here.
+        // wasmtime-wasi expects its own type here; only functions of this file use the handle.
         Ok(Resource::new_own(listing.rep()))
     }
 

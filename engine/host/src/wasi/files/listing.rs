@@ -1,4 +1,4 @@
-//! The entries of a folder, for a guest that reads them one after the other: some are read ahead, never all of them.
+//! The entries of a folder for a guest that reads them one by one. Some entries are read ahead, never all.
 
 use std::{collections::VecDeque, io};
 
@@ -14,7 +14,7 @@ use crate::{memory::Charge, sandbox::OpenFile};
 /// How many entries are read ahead.
 const AHEAD: usize = 128;
 
-/// What a listing takes: the entries that were read ahead, each with its name, and what the system was asked for.
+/// The memory of a listing: the entries that were read ahead, and the system's buffer.
 pub(super) const LISTING_BYTES: usize = 128 << 10;
 
 type Entry = Result<DirectoryEntry, ErrorCode>;
@@ -22,7 +22,7 @@ type Entry = Result<DirectoryEntry, ErrorCode>;
 /// A folder that is being listed.
 pub(super) struct Listing {
     ahead: VecDeque<Entry>,
-    /// None when the end was read, or while more is read.
+    /// None at the end, or while more is read.
     rest: Option<ReadDir>,
     worker: FileWorker,
     open: Option<OpenFile>,
@@ -30,7 +30,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Begins to list a folder: it blocks.
+    /// Starts listing a folder. Blocks.
     pub(super) fn begin(dir: &Dir) -> io::Result<(VecDeque<Entry>, Option<ReadDir>)> {
         Ok(read(read_base_dir(&dir.dir)?))
     }
@@ -55,19 +55,19 @@ impl Listing {
         self.ahead.pop_front()
     }
 
-    /// What is to be read next, where there may be more.
+    /// The rest of the folder, if there may be more entries.
     pub(super) fn take_rest(&mut self) -> Option<ReadDir> {
         self.rest.take()
     }
 
-    /// Goes on with what was read.
+    /// Continues with entries that were read.
     pub(super) fn put(&mut self, (ahead, rest): (VecDeque<Entry>, Option<ReadDir>)) {
         (self.ahead, self.rest) = (ahead, rest);
     }
 }
 
 impl Drop for Listing {
-    /// Closing a folder may wait for its file system, so it is done on a thread for files.
+    /// Closing a folder may wait for its file system, so a thread for files does it.
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let folder = self.rest.take();
@@ -76,7 +76,7 @@ impl Drop for Listing {
     }
 }
 
-/// Reads ahead: it blocks.
+/// Reads entries ahead. Blocks.
 pub(super) fn read(mut folder: ReadDir) -> (VecDeque<Entry>, Option<ReadDir>) {
     let mut ahead = VecDeque::with_capacity(AHEAD);
     while ahead.len() < AHEAD {
@@ -98,7 +98,7 @@ pub(super) fn read(mut folder: ReadDir) -> (VecDeque<Entry>, Option<ReadDir>) {
     (ahead, Some(folder))
 }
 
-/// As wasmtime-wasi tells the kinds: libraries of guests know no others.
+/// Maps file types as wasmtime-wasi does: guests' libraries know no others.
 fn kind_of(kind: FileType) -> DescriptorType {
     #[cfg(unix)]
     {

@@ -1,9 +1,8 @@
-//! The folders of a guest: those that its plugin is granted. Each file that the guest opens in them is logged.
+//! The folders of a guest: those that its plugin is granted. Each file that the guest opens is logged.
 //!
-//! wasmtime-wasi and cap-primitives, of which it is made, resolve every path beneath the folder that it is asked of, so
-//! nothing leads out of a folder, by `..` or by a link. Everything that asks the file system is done on a thread of the
-//! host's pool for files, never on one that the rest of the engine needs. Only regular files and directories are
-//! opened (see `open`).
+//! wasmtime-wasi and cap-primitives resolve every path beneath its folder, so neither `..` nor a link leads out of a
+//! granted folder. All file system operations run on the host's threads for files. Only regular files and directories
+//! are opened (see `open`).
 
 mod descriptor;
 mod listing;
@@ -43,18 +42,18 @@ use crate::{
     sandbox::{OpenFile, OpenedPath, Sandbox, SandboxView},
 };
 
-/// The interface with the function that gives the folders, as wasmtime-wasi has it, and that function.
+/// wasmtime-wasi's interface and function that return the preopened folders.
 const PREOPENS: (&str, &str) = ("wasi:filesystem/preopens@0.2.12", "get-directories");
 
-/// How much of a path is shown, and how much of it is kept.
+/// The longest path in a log line or in the table of opened paths, in bytes.
 const SHOWN_LEN: usize = 400;
 
-/// How long a path may be, as most systems have it, and how many parts it may have: where the system cannot resolve a
-/// path beneath a folder by itself, each part is opened for a moment.
+/// The longest path in bytes, as on most systems, and its most parts: where the system cannot resolve a path beneath a
+/// folder by itself, each part is opened for a moment.
 const PATH_LEN: usize = 4096;
 const PATH_PARTS: usize = 256;
 
-/// The interface of files, as wasmtime-wasi has it.
+/// wasmtime-wasi's interface of files.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
 pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
@@ -68,7 +67,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()
     )
 }
 
-/// The functions that make streams wait where there is no memory for one, which the trait's cannot.
+/// These functions wait for memory for a stream, which the functions of the trait cannot.
 fn streams_to_linker(types: &mut LinkerInstance<'_, Sandbox>) -> wasmtime::Result<()> {
     type Store<'a> = StoreContextMut<'a, Sandbox>;
     type At = (Resource<Descriptor>, Filesize);
@@ -101,7 +100,10 @@ fn streams_to_linker(types: &mut LinkerInstance<'_, Sandbox>) -> wasmtime::Resul
 }
 
 impl Sandbox {
-    /// Does something that may block on a thread of the pool. A guest that can have no thread ends.
+    /// Runs work that may block on a thread for files.
+    ///
+    /// # Errors
+    /// If no thread is available: the guest ends.
     async fn on_thread<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -110,7 +112,7 @@ impl Sandbox {
         Ok(resources.file_threads.run(&plugin, work).await?)
     }
 
-    /// Does the same as `run_alone` on a thread of the pool.
+    /// Runs [`run_alone`] on a thread for files.
     async fn on_descriptor<T: Send + 'static>(
         &mut self,
         descriptor: Resource<Descriptor>,
@@ -121,7 +123,7 @@ impl Sandbox {
         done.map_err(FsError::trap)?
     }
 
-    /// The same with the descriptor of another folder.
+    /// The same with a second descriptor.
     async fn on_two_descriptors<T: Send + 'static>(
         &mut self,
         descriptor: Resource<Descriptor>,
@@ -142,9 +144,9 @@ impl Sandbox {
         .await
     }
 
-    /// The granted folders. One that cannot be opened is logged, and is not there.
+    /// Opens the granted folders. A folder that cannot be opened is logged and left out.
     async fn folders(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        // The libraries of most guests ask at their start, so only the opening of files is logged.
+        // The libraries of most guests ask at start, so only the opening of files is logged.
         self.record_use(|used| &mut used.folders);
         let mut folders = Vec::new();
         for dir in self.rules.grants.dirs.clone() {
@@ -163,10 +165,13 @@ impl Sandbox {
         Ok(folders)
     }
 
-    /// Waits until one more file may be opened. The guest ends where it has as many as an instance may.
+    /// Waits until one more file may be opened.
+    ///
+    /// # Errors
+    /// If the instance has as many open files as it may: the guest ends.
     async fn acquire_open_file(&mut self) -> wasmtime::Result<OpenFile> {
         let limit = self.resources.max_open_files;
-        // The sandbox has one of the counted references itself.
+        // The sandbox itself holds one reference.
         if Arc::strong_count(&self.wasi_state.open) > limit {
             return Err(TooManyFiles(limit).into());
         }
@@ -175,7 +180,7 @@ impl Sandbox {
         Ok(OpenFile::new(taken, &self.wasi_state.open))
     }
 
-    /// Gives the guest a handle of what was opened.
+    /// Adds an opened file or folder to the guest's table.
     async fn add_descriptor(
         &mut self,
         add_descriptor: Descriptor,
@@ -208,7 +213,7 @@ impl Sandbox {
         shown
     }
 
-    /// Logs why something was not opened, and keeps what a failure may have to explain.
+    /// Logs why something was not opened, and keeps it for the hint of a failure.
     fn log_refusal(&mut self, path: &str, to: &str, refusal: &Refusal) {
         let shown = clip(path, SHOWN_LEN);
         let why = match refusal {
@@ -231,7 +236,7 @@ impl Sandbox {
         self.wasi_state.log_file(&self.context.output, level, line);
     }
 
-    /// A file, for one of its streams.
+    /// The file of a descriptor, for a stream.
     fn file(&self, descriptor: &Resource<Descriptor>, of_folder: ErrorCode) -> FsResult<File> {
         match self.table.get(descriptor)? {
             Descriptor::File(file) => Ok(file.clone()),
@@ -239,7 +244,7 @@ impl Sandbox {
         }
     }
 
-    /// What a stream of an open file is made of.
+    /// The parts of a stream of an open file.
     async fn stream_parts(&mut self, descriptor: &Resource<Descriptor>, file: File) -> FsResult<StreamParts> {
         let limit = self.resources.max_open_files;
         let open = match self.wasi_state.opened_paths.get(&descriptor.rep()) {
@@ -297,13 +302,13 @@ impl types::Host for Sandbox {
     }
 }
 
-/// Refuses a path that is longer, or has more parts, than a path may.
+/// Refuses a path that is too long or has too many parts.
 fn check_path(path: &str) -> FsResult<()> {
     let fits = path.len() <= PATH_LEN && path.split('/').count() <= PATH_PARTS;
     fits.then_some(()).ok_or_else(|| ErrorCode::NameTooLong.into())
 }
 
-/// What is linked in place of this function is above.
+/// The error of a trait function that is replaced in the linker.
 fn replaced() -> FsError {
     FsError::trap(wasmtime::format_err!("another function stands in for this one"))
 }

@@ -1,8 +1,8 @@
-//! Opens folders and files for a guest: regular files and directories, and nothing else.
+//! Opens folders and files for a guest: regular files and directories only.
 //!
-//! A pipe or a device can block its reader for ever, and opening a device can have an effect. What a path leads to is
-//! looked at before it is opened, so that a device is left alone, and once more through the opened descriptor, so
-//! that nothing which takes its place in between gets through. A pipe is opened without waiting for its other end.
+//! A pipe or a device can block its reader for ever, and opening a device can have side effects. The target of a path
+//! is checked before it is opened, so that devices are not touched, and again through the open descriptor, in case it
+//! was replaced in between. A pipe is opened without waiting for its other end.
 
 use std::{
     fs, io,
@@ -21,20 +21,20 @@ use wasmtime_wasi::{
 
 use crate::policy::DirGrant;
 
-/// The library may block the thread that it is called on: that thread is one of the pool's.
+/// The library may block: it runs on a thread for files.
 const BLOCKS: bool = true;
 
 /// Why something was not opened.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The system's or the sandbox's reason.
+    /// An error of the system or of the sandbox.
     Code(ErrorCode),
-    /// It is this, and neither a regular file nor a directory.
+    /// Something that is neither a regular file nor a directory.
     Special(&'static str),
 }
 
 impl Refusal {
-    /// The error code that the guest gets.
+    /// The error code for the guest.
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Code(code) => *code,
@@ -59,8 +59,8 @@ pub(super) fn folder(dir: &DirGrant) -> io::Result<Descriptor> {
     Ok(Descriptor::Dir(Dir::new(file, perms, mode, BLOCKS)))
 }
 
-/// Opens a folder at a path that had no links in it when the policy was read. That a part of it is a link now means that
-/// somebody put it there, perhaps a plugin that may write to a folder above: it is not followed.
+/// Opens a folder at a path that had no links when the policy was read. If a part of it is a link now, it was
+/// replaced, perhaps by a plugin that may write to a folder above: the link is not followed.
 fn without_links(path: &Path) -> io::Result<fs::File> {
     let mut root = PathBuf::new();
     let mut names = Vec::new();
@@ -70,7 +70,7 @@ fn without_links(path: &Path) -> io::Result<fs::File> {
             part => root.push(part),
         }
     }
-    // The system refuses to open anything but a directory so, and waits for nothing.
+    // This opens directories only, and never blocks.
     let mut folder = open_ambient_dir(&root, ambient_authority())?;
     for name in names {
         folder = open_dir_nofollow(&folder, name.as_ref())?;
@@ -78,7 +78,7 @@ fn without_links(path: &Path) -> io::Result<fs::File> {
     Ok(folder)
 }
 
-/// Opens what a path leads to from a folder, and never leaves that folder.
+/// Opens the target of a path beneath a folder.
 pub(super) fn beneath(
     dir: &Dir,
     follow: PathFlags,
@@ -94,7 +94,7 @@ pub(super) fn beneath(
     opened(dir, path, how, &options, mode)
 }
 
-/// Opens it, whatever was found there before.
+/// Opens the target and checks its type through the descriptor.
 fn opened(
     dir: &Dir,
     path: &str,
@@ -116,9 +116,9 @@ fn opened(
     }
 }
 
-/// Refuses a path that leads to something special at this moment.
+/// Refuses a path whose target is neither a file nor a directory at this moment.
 fn check(dir: &Dir, follow: PathFlags, path: &str) -> Result<(), Refusal> {
-    // What is not there may be about to be made; any other error is the opening's to tell.
+    // An absent file may be created; the opening reports any other error.
     let Ok(found) = stat(&dir.dir, path.as_ref(), of(follow)) else {
         return Ok(());
     };
@@ -136,7 +136,7 @@ fn of(follow: PathFlags) -> FollowSymlinks {
     }
 }
 
-/// How the system is asked, as wasmtime-wasi asks it, and what the descriptor can then be used for.
+/// The options for the system, as wasmtime-wasi sets them, and the rights of the descriptor.
 fn options(
     follow: PathFlags,
     how: OpenFlags,
@@ -154,7 +154,7 @@ fn options(
     }
     let (creates, truncates) = (how.contains(OpenFlags::CREATE), how.contains(OpenFlags::TRUNCATE));
     let writes = flags.contains(DescriptorFlags::WRITE);
-    // What is opened for nothing is opened to read; the rights of the descriptor forbid more.
+    // A file opened without rights is opened for reading; the rights of the descriptor forbid everything.
     let reads = flags.contains(DescriptorFlags::READ) || !writes;
     let mut mode = OpenMode::empty();
     mode.set(OpenMode::READ, reads);
@@ -166,7 +166,7 @@ fn options(
         .truncate(truncates)
         .create(creates && !how.contains(OpenFlags::EXCLUSIVE))
         .create_new(creates && how.contains(OpenFlags::EXCLUSIVE));
-    // These are what the crate cap-fs-ext calls; they are hidden from the documentation for its sake.
+    // The crate cap-fs-ext calls these; they are hidden from the documentation.
     options
         ._cap_fs_ext_follow(of(follow))
         ._cap_fs_ext_maybe_dir(true)
@@ -245,7 +245,7 @@ mod tests {
         ));
         let both = DescriptorFlags::READ | DescriptorFlags::WRITE;
         assert!(matches!(special(both), Refusal::Special("a pipe (FIFO)")));
-        // Nobody reads it, so the system refuses to open it to write.
+        // The pipe has no reader, so the system refuses to open it for writing.
         assert!(matches!(special(DescriptorFlags::WRITE), Refusal::Code(_)));
     }
 

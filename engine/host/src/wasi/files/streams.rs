@@ -1,7 +1,6 @@
-//! The streams of a guest's files. Each read and each write is done on a thread of the pool.
+//! The streams of a guest's files. Threads for files do all reads and writes.
 //!
-//! A guest may ask a stream again and again instead of waiting for it, so the work under way is looked at whenever
-//! the guest asks.
+//! A guest may poll a stream instead of waiting for it, so each call checks the active operation.
 
 use std::mem;
 
@@ -19,16 +18,16 @@ use wasmtime_wasi::{
 use super::worker::{FileWorker, run_alone};
 use crate::{memory::Charge, sandbox::OpenFile};
 
-/// How much is read where the guest did not say how much it wants.
+/// How many bytes are read if the guest does not say.
 const READ_LEN: usize = 4 << 10;
 
-/// How much a guest may write at once.
+/// How many bytes a guest may write at once.
 const WRITE_LEN: usize = 64 << 10;
 
-/// What a stream takes: what it has read and the guest has not, or what it is about to write.
+/// The memory of a stream: data that the guest has not read yet, or data to write.
 pub(super) const STREAM_BYTES: usize = WRITE_LEN + (1 << 10);
 
-/// The file of a stream. Closing it may block, too.
+/// The file of a stream. Closing it may block.
 struct StreamFile {
     file: Option<File>,
     open: Option<OpenFile>,
@@ -36,7 +35,7 @@ struct StreamFile {
     _charge: Option<Charge>,
 }
 
-/// A file that a stream is made of.
+/// A file with what a stream of it needs.
 pub(super) struct StreamParts {
     pub(super) file: File,
     pub(super) open: OpenFile,
@@ -60,7 +59,7 @@ impl StreamFile {
         }
     }
 
-    /// The file for one piece of work.
+    /// The file for one operation.
     fn descriptor(&self) -> Descriptor {
         Descriptor::File(
             self.file
@@ -80,7 +79,7 @@ impl Drop for StreamFile {
 
 /// Reads a file from a position on.
 pub(super) struct Reader {
-    // Before the file: the work may hold it, too.
+    // Dropped before the file, which the active operation may also hold.
     state: Reading,
     handle: StreamFile,
     position: u64,
@@ -172,10 +171,10 @@ impl Pollable for Reader {
 
 /// Writes to a file from a position on, or to its end.
 pub(super) struct Writer {
-    // Before the file: the work may hold it, too.
+    // Dropped before the file, which the active operation may also hold.
     state: Writing,
     handle: StreamFile,
-    /// None where everything goes to the file's end.
+    /// None: append to the file.
     position: Option<u64>,
 }
 
@@ -243,7 +242,7 @@ impl OutputStream for Writer {
             });
             written.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
         }));
-        // The work begins with this, whether the guest waits for it or not.
+        // Starts the write even if the guest does not wait for it.
         self.poll_write();
         Ok(())
     }
@@ -266,7 +265,7 @@ impl OutputStream for Writer {
     }
 
     async fn cancel(&mut self) {
-        // What was written is not lost where the stream is dropped.
+        // Completes the write even though the stream is being dropped.
         self.ready().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Work with files on the threads for files.
+//! Runs operations on files on the host's threads for files.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use wasmtime_wasi::{
 
 use crate::{resources::Resources, sandbox::OpenFile};
 
-/// Where the work of a stream is done.
+/// Runs the operations of one plugin.
 #[derive(Clone)]
 pub(super) struct FileWorker {
     pub(super) resources: Arc<Resources>,
@@ -26,12 +26,12 @@ impl FileWorker {
         let Self { resources, plugin } = self.clone();
         Box::pin(async move {
             let done = resources.file_threads.run(&plugin, work).await;
-            // A guest without a thread cannot go on: it ends with the reason.
+            // A guest that gets no thread ends with the reason.
             done.unwrap_or_else(|error| Err(StreamError::Trap(error.into())))
         })
     }
 
-    /// Closes what is open, which may block. Its instance may open another at once.
+    /// Closes a file or folder, which may block. The instance may open another file at once.
     pub(super) fn close(&self, open: OpenFile, what: impl Send + 'static) {
         let taken = open.closing();
         let threads = &self.resources.file_threads;
@@ -39,8 +39,8 @@ impl FileWorker {
     }
 }
 
-/// Does what wasmtime-wasi does with one descriptor: on this thread, which it may block, and without the tables of
-/// the guest.
+/// Runs an operation of wasmtime-wasi on one descriptor: on this thread, which may block, and without the guest's
+/// table.
 pub(super) fn run_alone<T>(
     descriptor: Descriptor,
     work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<T>,
