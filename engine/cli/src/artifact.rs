@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow, bail};
 use heddle_host::ComponentSummary;
-use heddle_kernel::{Digest, object::clip};
+use heddle_json::object::clip;
+use heddle_kernel::Digest;
 use oci_client::manifest::{
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };

@@ -9,8 +9,9 @@ use std::{fmt, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use futures_util::StreamExt;
-use heddle_host::{HostSettings, ComponentSummary};
-use heddle_kernel::{display, object::clip};
+use heddle_display as display;
+use heddle_host::{ComponentSummary, HostSettings};
+use heddle_json::object::clip;
 use oci_client::{
     Client, RegistryOperation,
     client::{ClientConfig, ClientProtocol},

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use heddle_display as display;
 use heddle_host::ComponentSummary;
-use heddle_kernel::display;
 use serde_json::{Value, json};
 
 use crate::{
