@@ -24,7 +24,7 @@ fn every_bad_guest_fails_its_step_with_a_clear_error() {
         ("hostile/hog", json!(null), "limit", "32"),
         ("hostile/panic", json!(null), "trap", "panics on purpose"),
         ("hostile/trap", json!(null), "trap", "unreachable"),
-        ("hostile/recurse", json!(null), "trap", "nest without an end"),
+        ("hostile/recurse", json!(null), "trap", "unbounded recursion"),
         ("hostile/exit", json!(null), "permanent", "exited with status 1"),
         ("hostile/fail-permanent", json!(null), "permanent", ""),
         ("hostile/fail-retryable", json!(null), "retryable", ""),

@@ -18,7 +18,7 @@ pub fn give_large_blocks_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     if is_set == 0 {
         tracing::warn!(
-            "memory that was freed may be kept by the process: glibc does not take a fixed size for large blocks"
+            "freed memory may stay with the process: glibc refused the fixed size for large blocks"
         );
     }
 }

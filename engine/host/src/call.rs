@@ -26,8 +26,8 @@ use crate::{
 impl Inner {
     /// Calls a function as a node of a graph.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
-        let now = self.registry.snapshot();
-        let (plugin, kind) = self.find(&now, &call.function)?;
+        let snapshot = self.registry.snapshot();
+        let (plugin, kind) = self.find(&snapshot, &call.function)?;
         let bounds = self.node_bounds(&call)?;
         let limits = match &bounds {
             Some(bounds) => Arc::new(plugin.rules.limits.narrowed_to(&bounds.limits)),
@@ -41,7 +41,7 @@ impl Inner {
             None => None,
         };
         let _plugin_permit = plugin.rules.acquire_permit().await;
-        let _call_permit = self.places.take(&plugin.rules.usage.calls, 1).await;
+        let _call_permit = self.calls.acquire(&plugin.rules.usage.calls, 1).await;
         let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let key = format!("{}-{}", call.run, call.step);
         let durability = Durability::pending(call.durable);
@@ -70,13 +70,11 @@ impl Inner {
         let mut input = call.input.to_text();
         context.memory.add_input(input.len());
         if kind == FunctionKind::Tool {
-            let input_bytes = match call.mapped {
+            let tool_input = match call.mapped {
                 true => ToolInput::Input(input),
                 false => ToolInput::State(input),
             };
-            let input = self
-                .input(plugin, &name, &function, input_bytes, &context)
-                .await?;
+            let input = self.input(plugin, &name, &function, tool_input, &context).await?;
             let result = self
                 .tool(&contract, &rules, &name, function, input, context)
                 .await?;
@@ -107,15 +105,15 @@ impl Inner {
 
     /// Calls a tool from outside of any run.
     pub(crate) async fn call_tool(self: &Arc<Self>, call: ToolCall) -> Result<Json, Failure> {
-        let now = self.registry.snapshot();
-        let (plugin, kind) = self.find(&now, &call.function)?;
+        let snapshot = self.registry.snapshot();
+        let (plugin, kind) = self.find(&snapshot, &call.function)?;
         if kind != FunctionKind::Tool {
             return Err(no_tool(&call.function.to_string()));
         }
         let limits = plugin.rules.limits.clone();
         let contract = self.contract_for(plugin, &limits).await?;
         let _plugin_permit = plugin.rules.acquire_permit().await;
-        let _call_permit = self.places.take(&plugin.rules.usage.calls, 1).await;
+        let _call_permit = self.calls.acquire(&plugin.rules.usage.calls, 1).await;
         let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let input = call.input.get().to_owned();
         // Without a step to seed the randomness, the same tool with the same input draws the same bytes.
@@ -150,17 +148,19 @@ impl Inner {
 
     /// Waits for the slots that an instance needs beyond those of every call.
     async fn slots(&self, contract: &Contract, rules: &Rules, depth: usize) -> Option<PoolPermit> {
-        self.slots.take(&rules.usage, depth, contract.extra_slots()).await
+        self.slots
+            .acquire(&rules.usage, depth, contract.extra_slots())
+            .await
     }
 
     /// Finds the plugin of a function that was resolved earlier, perhaps before a restart of the engine.
     fn find<'a>(
         &self,
-        now: &'a Snapshot,
+        snapshot: &'a Snapshot,
         function: &FunctionRef,
     ) -> Result<(&'a Arc<Plugin>, FunctionKind), Failure> {
         let missing = |what: String| Failure::new(FailureKind::Unavailable, what);
-        let plugin = now.by_digest(&function.digest).ok_or_else(|| {
+        let plugin = snapshot.by_digest(&function.digest).ok_or_else(|| {
             let FunctionRef {
                 digest,
                 plugin,
@@ -225,8 +225,8 @@ impl Inner {
             );
             return Err(Failure::new(FailureKind::Limit, message));
         }
-        let now = self.registry.snapshot();
-        let (plugin, function) = now
+        let snapshot = self.registry.snapshot();
+        let (plugin, function) = snapshot
             .find(uses)
             .map_err(|error| Failure::new(FailureKind::Unavailable, error.to_string()))?;
         let name = format!("{}/{}", plugin.info.name, function.name);
@@ -270,7 +270,7 @@ impl Inner {
         let is_same = |other: &&ChainLink| other.plugin == link.plugin && other.function == link.function;
         if link.all().filter(is_same).count() > limit {
             let message = format!(
-                "`{name}/{function}` was not called: it would stand in one chain of calls more often than the limit \
+                "`{name}/{function}` was not called: it would occur in one chain of calls more often than the limit \
                  of {limit} (call_repeats): {}",
                 link.shown()
             );
@@ -297,7 +297,7 @@ impl Inner {
         };
         self.node_bounds.of(bounds).map(Some).map_err(|problem| {
             let message = format!(
-                "`{}` was not called: what node `{}` narrows cannot be read: {problem}",
+                "`{}` was not called: the `limits` or `grants` of node `{}` are not valid: {problem}",
                 call.function, call.node
             );
             Failure::new(FailureKind::Unavailable, message)

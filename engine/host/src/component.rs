@@ -162,12 +162,15 @@ pub(crate) fn identity(
     fallback: Option<&str>,
 ) -> Result<(Arc<str>, Arc<str>), String> {
     let name = asked.or(found.name.as_deref()).or(fallback).ok_or_else(|| {
-        format!("the component carries no name: give it one, or build it with a custom section `{NAME_SECTION}` (`name@version`)")
+        format!(
+            "the component carries no name: give it one, or build it with a custom section `{NAME_SECTION}` \
+                 (`name@version`)"
+        )
     })?;
     check_plugin_name(name)?;
     let version = asked_version.or(found.version.as_deref()).unwrap_or("0.0.0");
     version_of(version).map_err(|error| {
-        format!("the version {version:?} of plugin `{name}` is no semantic version (like 1.2.0): {error}")
+        format!("the version {version:?} of plugin `{name}` is not a semantic version (like 1.2.0): {error}")
     })?;
     Ok((name.into(), version.into()))
 }
@@ -188,7 +191,7 @@ pub(crate) fn check_plugin_name(name: &str) -> Result<(), String> {
     match fits {
         true => Ok(()),
         false => Err(format!(
-            "{name:?} is no name for a plugin: use lower-case letters, digits, `.`, `_` and `-`, \
+            "{name:?} is not a valid name for a plugin: use lower-case letters, digits, `.`, `_` and `-`, \
              a letter or digit first, at most {NAME_LEN}"
         )),
     }

@@ -56,7 +56,7 @@ pub(crate) fn check(
         check_name(&function.name)?;
         let name = &function.name;
         if function.kind != interface {
-            let (is, says) = (word(interface), word(function.kind));
+            let (is, says) = (kind_name(interface), kind_name(function.kind));
             return Err(format!(
                 "`{name}` is described by the {is} interface and says that it is a {says}"
             ));
@@ -65,7 +65,8 @@ pub(crate) fn check(
             Some(other) if other == interface => return Err(format!("it describes `{name}` twice")),
             Some(_) => {
                 return Err(format!(
-                    "it has a node function and a tool of the name `{name}`: rename one, since a graph could not tell them apart"
+                    "it has a node function and a tool of the name `{name}`: rename one, since a graph could not \
+                     tell them apart"
                 ));
             }
             None => {}
@@ -137,7 +138,7 @@ fn check_routes(function: &str, routes: &[String]) -> Result<(), String> {
         .find(|route| route.is_empty() || route.len() > 2 * NAME_LEN)
     {
         Some(route) => Err(format!(
-            "`{function}` names a route {:?}, which no node has",
+            "`{function}` names a route {:?}, which cannot be a node's name",
             object::clip(route, NAME_LEN)
         )),
         None => Ok(()),
@@ -165,7 +166,7 @@ fn schema(function: &str, of: &str, text: &str) -> Result<Json, String> {
     }
 }
 
-fn word(kind: FunctionKind) -> &'static str {
+fn kind_name(kind: FunctionKind) -> &'static str {
     match kind {
         FunctionKind::Node => "node",
         FunctionKind::Tool => "tool",

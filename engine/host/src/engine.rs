@@ -34,7 +34,7 @@ pub(crate) fn build(pools: Pools, metered: bool) -> wasmtime::Result<Engine> {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pools)));
     Engine::new(&config).or_else(|error| {
         tracing::warn!(
-            "instances are made on demand, which is slower: their pools could not be reserved: {error:#}"
+            "instances are created on demand, which is slower, since their pools could not be reserved: {error:#}"
         );
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
         Engine::new(&config)

@@ -23,7 +23,7 @@ use crate::{
 /// The engines, the cache of compiled code, and the compile queue.
 pub(crate) struct Engines {
     /// For calls without a fuel limit: most calls.
-    wasm_engine: WasmEngine,
+    unmetered: WasmEngine,
     /// For calls with a fuel limit. Started when the first component is compiled for such calls.
     metered: OnceLock<WasmEngine>,
     pools: Pools,
@@ -39,7 +39,7 @@ impl Engines {
         let cache = Cache::open(settings.cache.as_ref()).map_err(HostError::Cache)?;
         let pools = Pools::new(settings.max_total_calls(), settings.call_depth);
         Ok(Self {
-            wasm_engine: WasmEngine::start(pools, &cache, false)?,
+            unmetered: WasmEngine::start(pools, &cache, false)?,
             metered: OnceLock::new(),
             pools,
             cache,
@@ -50,35 +50,35 @@ impl Engines {
     }
 
     /// The engine for calls with these limits.
-    pub(crate) fn wasm_engine(&self, limits: &CallLimits) -> &WasmEngine {
+    pub(crate) fn for_limits(&self, limits: &CallLimits) -> &WasmEngine {
         match limits.fuel {
-            None => &self.wasm_engine,
+            None => &self.unmetered,
             // Compiling the component for metered calls started the engine.
             Some(_) => self
                 .metered
                 .get()
-                .expect("this machine was started to compile what is called"),
+                .expect("compiling the component started the engine"),
         }
     }
 
     /// The engine for metered calls, or for the others.
     pub(crate) fn engine(&self, metered: bool) -> Result<&WasmEngine, ComponentError> {
         match metered {
-            false => Ok(&self.wasm_engine),
+            false => Ok(&self.unmetered),
             true => self
-                .metered_machine()
+                .metered_engine()
                 .map_err(|error| ComponentError::Unknown(error.to_string())),
         }
     }
 
     /// Starts the engine for metered calls if it is not running yet.
-    fn metered_machine(&self) -> Result<&WasmEngine, HostError> {
-        if let Some(wasm_engine) = self.metered.get() {
-            return Ok(wasm_engine);
+    fn metered_engine(&self) -> Result<&WasmEngine, HostError> {
+        if let Some(engine) = self.metered.get() {
+            return Ok(engine);
         }
-        let wasm_engine = WasmEngine::start(self.pools, &self.cache, true)?;
+        let engine = WasmEngine::start(self.pools, &self.cache, true)?;
         // Another thread may have been faster: its engine is used, and this one is dropped.
-        Ok(self.metered.get_or_init(|| wasm_engine))
+        Ok(self.metered.get_or_init(|| engine))
     }
 
     /// Compiles a component, or loads it from the cache. Dropping the future ends the compiler.
@@ -92,12 +92,12 @@ impl Engines {
         component: &Arc<[u8]>,
         found: ComponentMetadata,
     ) -> Result<Contract, ComponentError> {
-        let compiled = self.compiled(metered, digest, component).await?;
-        self.blocking(metered, move |wasm_engine| wasm_engine.link(&compiled, &found))
+        let compiled = self.load_or_compile(metered, digest, component).await?;
+        self.blocking(metered, move |engine| engine.link(&compiled, &found))
             .await?
     }
 
-    async fn compiled(
+    async fn load_or_compile(
         self: &Arc<Self>,
         metered: bool,
         digest: &Digest,
@@ -106,22 +106,20 @@ impl Engines {
         if let Some(compiled) = self.find_compiled(metered, digest).await? {
             return Ok(compiled);
         }
-        let _turn = self.queue.acquire_permit().await;
+        let _permit = self.queue.acquire_permit().await;
         // Another request may have compiled the component in the meantime.
         if let Some(compiled) = self.find_compiled(metered, digest).await? {
             return Ok(compiled);
         }
-        let begun = self
-            .blocking(metered, |wasm_engine| {
-                wasm_engine.cache.create().and_then(writable)
-            })
+        let created = self
+            .blocking(metered, |engine| engine.cache.create().and_then(writable))
             .await?;
-        let (code, output) = begun.map_err(|error| failed(&format!("its output has no file: {error}")))?;
+        let (code, output) = created.map_err(|error| failed(&format!("no file for its output: {error}")))?;
         match &self.compiler {
             Compiler::InProcess => {
                 let component = component.clone();
-                let compiled = self.blocking(metered, move |wasm_engine| {
-                    child::compile(&wasm_engine.engine, &component, output)
+                let compiled = self.blocking(metered, move |engine| {
+                    child::compile(&engine.engine, &component, output)
                 });
                 compiled.await??;
             }
@@ -132,13 +130,13 @@ impl Engines {
             }
         }
         let digest = digest.clone();
-        let kept = self
-            .blocking(metered, move |wasm_engine| {
-                wasm_engine.cache.load(&wasm_engine.engine, &digest, code)
+        let loaded = self
+            .blocking(metered, move |engine| {
+                engine.cache.load(&engine.engine, &digest, code)
             })
             .await?;
         // The engine refuses here a component that does not fit into the pools of instances.
-        kept.map_err(|error| CompileError::Refused(format!("{error:#}")).into())
+        loaded.map_err(|error| CompileError::Refused(format!("{error:#}")).into())
     }
 
     async fn find_compiled(
@@ -147,10 +145,8 @@ impl Engines {
         digest: &Digest,
     ) -> Result<Option<Component>, ComponentError> {
         let digest = digest.clone();
-        self.blocking(metered, move |wasm_engine| {
-            wasm_engine.cache.get(&wasm_engine.engine, &digest)
-        })
-        .await
+        self.blocking(metered, move |engine| engine.cache.get(&engine.engine, &digest))
+            .await
     }
 
     /// Runs `work` with an engine on a thread that may block.
@@ -172,7 +168,7 @@ fn failed(problem: &str) -> ComponentError {
 impl From<CompileError> for ComponentError {
     fn from(error: CompileError) -> Self {
         match error {
-            CompileError::Failed(problem) => Self::Unknown(format!("the compiler did not work: {problem}")),
+            CompileError::Failed(problem) => Self::Unknown(format!("the compiler failed: {problem}")),
             error => Self::Engine(format!("the component cannot be compiled: {error}")),
         }
     }

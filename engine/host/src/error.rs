@@ -50,17 +50,17 @@ pub(crate) struct TimeOver;
 /// The events that the call follows from will never be durable. The callers end as well, since none of them may have
 /// side effects any more.
 #[derive(Debug, thiserror::Error)]
-#[error("what the call follows from cannot be stored")]
+#[error("the events that the call follows from cannot be stored")]
 pub(crate) struct NotDurable;
 
 /// A typed function returned values that take more memory than this limit, in bytes, while they become JSON.
 #[derive(Debug, thiserror::Error)]
-#[error("too many values were handed over")]
+#[error("too many values were passed")]
 pub(crate) struct TooManyValues(pub(crate) usize);
 
 /// The result has this many bytes, more than its limit. It was dropped.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer has {0} bytes")]
+#[error("the result has {0} bytes")]
 pub(crate) struct TooLarge(pub(crate) usize);
 
 /// The call exceeded a limit of its output: it ends.

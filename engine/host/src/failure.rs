@@ -25,15 +25,15 @@ const TOO_MANY_HANDLES: &str = "store handle limit exceeded";
 
 /// The call may have no side effect.
 pub(crate) fn not_durable(function: &str) -> Failure {
-    let message = format!("`{function}` was ended before it had an effect outside: {NotDurable}");
+    let message = format!("`{function}` was ended before a side effect: {NotDurable}");
     Failure::new(FailureKind::Unavailable, message)
 }
 
 /// The guest exited without the result that it should return.
-fn exited(function: &str, status: i32, said: &str) -> Failure {
+fn exited(function: &str, status: i32, guest_output: &str) -> Failure {
     let message = match status {
-        0 => format!("`{function}` exited with status 0 before it gave its result{said}"),
-        _ => format!("`{function}` exited with status {status}{said}"),
+        0 => format!("`{function}` exited with status 0 before it returned its result{guest_output}"),
+        _ => format!("`{function}` exited with status {status}{guest_output}"),
     };
     Failure::new(
         FailureKind::Permanent,
@@ -85,8 +85,7 @@ pub(crate) fn from_error(
         return not_durable(function);
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        let message =
-            format!("`{function}` could not be called: every place for an instance is taken ({error})");
+        let message = format!("`{function}` could not be called: all instance slots are in use ({error})");
         return Failure::new(FailureKind::Unavailable, message);
     }
     if let Some(none) = error.downcast_ref::<ThreadError>() {
@@ -103,17 +102,17 @@ pub(crate) fn from_error(
     if let Some(TooManyValues(limit)) = error.downcast_ref() {
         let limit = Bytes(*limit);
         let message =
-            format!("`{function}` handed over more values than its limit of {limit} holds (value_bytes)");
+            format!("`{function}` passed more values than its limit of {limit} allows (value_bytes)");
         return Failure::new(FailureKind::Limit, message);
     }
     if is_too_much_at_once(error) {
         let limit = limits.result.bytes("result");
-        let message = format!("`{function}` handed over more at once than its limit of {limit}");
+        let message = format!("`{function}` passed more at once than its limit of {limit}");
         return Failure::new(FailureKind::Limit, message);
     }
-    let said = |text: &str| {
+    let guest_output = |text: &str| {
         error_excerpt
-            .map(|words| format!("; {text}: {words}"))
+            .map(|excerpt| format!("; {text}: {excerpt}"))
             .unwrap_or_default()
     };
     let full = error.downcast_ref::<ResourceTableError>();
@@ -133,31 +132,31 @@ pub(crate) fn from_error(
                 memory::host_share(own, by_host)
             ),
             MemoryRefusal::Total(limit) => format!(
-                "memory than one call and its tools can have of the memory of all calls, which is {} (total_memory)",
+                "memory than one call and its tools may use of the memory of all calls, which is {} (total_memory)",
                 Bytes(limit)
             ),
             MemoryRefusal::Table(limit) => {
                 format!("table elements than its limit of {limit} (table_elements)")
             }
         };
-        let words = said("it said");
+        let excerpt = guest_output("last error output");
         return Failure::new(
             FailureKind::Limit,
-            format!("`{function}` needed more {what}{words}"),
+            format!("`{function}` needed more {what}{excerpt}"),
         );
     }
     if let Some(I32Exit(status)) = error.downcast_ref() {
-        return exited(function, *status, &said("it said"));
+        return exited(function, *status, &guest_output("last error output"));
     }
     let message = match trap {
         Some(trap) => {
             let cause = trap.to_string();
             let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
             match error_excerpt {
-                Some(words) => format!("`{function}` trapped: {words} ({cause})"),
+                Some(excerpt) => format!("`{function}` trapped: {excerpt} ({cause})"),
                 // A guest that keeps its stack in linear memory traps so when the stack overflows.
                 None if trap == &Trap::MemoryOutOfBounds => {
-                    format!("`{function}` trapped: {cause}, as where calls nest without an end")
+                    format!("`{function}` trapped: {cause}, as in unbounded recursion")
                 }
                 None => format!("`{function}` trapped: {cause}"),
             }
@@ -171,9 +170,9 @@ pub(crate) fn from_error(
 }
 
 /// Makes a failure of the error that a guest returned. The failure is recorded, so secrets in URLs are redacted.
-pub(crate) fn from_guest_error(said: GuestError, limits: &CallLimits) -> Failure {
-    let mut failure = Failure::new(said.kind, clip(&display::redact(&said.message), MESSAGE_LEN));
-    failure.data = said
+pub(crate) fn from_guest_error(error: GuestError, limits: &CallLimits) -> Failure {
+    let mut failure = Failure::new(error.kind, clip(&display::redact(&error.message), MESSAGE_LEN));
+    failure.data = error
         .data
         .filter(|data| data.len() <= limits.result.value)
         .and_then(|data| object::admit(&data).ok());
@@ -185,7 +184,7 @@ pub(crate) fn too_large(function: &str, size: usize, limit: &Limit<usize>) -> Fa
     let limit = limit.bytes("result");
     Failure::new(
         FailureKind::Limit,
-        format!("`{function}` answered {size} bytes, more than its limit of {limit}"),
+        format!("`{function}` returned {size} bytes, more than its limit of {limit}"),
     )
 }
 
@@ -195,6 +194,6 @@ pub(crate) fn unusable(function: &str, what: &str, problem: impl std::fmt::Displ
     let more = if shown.len() < got.len() { "…" } else { "" };
     Failure::new(
         FailureKind::InvalidOutcome,
-        format!("`{function}` answered {what} that cannot be used: {problem}; it was {shown:?}{more}"),
+        format!("`{function}` returned {what} that cannot be used: {problem}; it was {shown:?}{more}"),
     )
 }

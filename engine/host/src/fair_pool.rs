@@ -61,8 +61,8 @@ impl PluginUsage {
 
 /// Units of a pool, returned on drop.
 pub(crate) struct PoolPermit {
-    supply: Arc<FairPool>,
-    share: Arc<PoolUsage>,
+    pool: Arc<FairPool>,
+    usage: Arc<PoolUsage>,
     amount: usize,
 }
 
@@ -101,42 +101,42 @@ impl FairPool {
     }
 
     /// Takes units if the plugin may have them at once. An amount larger than the pool takes the whole pool.
-    pub(crate) fn try_take(self: &Arc<Self>, share: &Arc<PoolUsage>, amount: usize) -> Option<PoolPermit> {
+    pub(crate) fn try_acquire(self: &Arc<Self>, usage: &Arc<PoolUsage>, amount: usize) -> Option<PoolPermit> {
         let amount = amount.min(self.total);
-        let taken = self.free.fetch_update(SeqCst, SeqCst, |free| {
+        let permit = self.free.fetch_update(SeqCst, SeqCst, |free| {
             let rest = free.checked_sub(amount)?;
             // Two simultaneous calls of a plugin may both succeed: the plugin then holds a little more than its part.
-            let held = share.held.load(SeqCst);
+            let held = usage.held.load(SeqCst);
             let is_fair = held == 0 || held + amount <= rest.saturating_mul(TIMES_THE_REST);
             is_fair.then_some(rest)
         });
-        taken.ok()?;
-        share.held.fetch_add(amount, SeqCst);
+        permit.ok()?;
+        usage.held.fetch_add(amount, SeqCst);
         Some(PoolPermit {
-            supply: self.clone(),
-            share: share.clone(),
+            pool: self.clone(),
+            usage: usage.clone(),
             amount,
         })
     }
 
     /// Waits until the plugin may have the units, and takes them.
-    pub(crate) async fn take(self: &Arc<Self>, share: &Arc<PoolUsage>, amount: usize) -> PoolPermit {
+    pub(crate) async fn acquire(self: &Arc<Self>, usage: &Arc<PoolUsage>, amount: usize) -> PoolPermit {
         // Without a free turn, an earlier call of the plugin waits.
-        if share.turn.available_permits() > 0
-            && let Some(taken) = self.try_take(share, amount)
+        if usage.turn.available_permits() > 0
+            && let Some(permit) = self.try_acquire(usage, amount)
         {
-            return taken;
+            return permit;
         }
-        let turn = share.turn.acquire().await;
-        let _turn = turn.expect("these turns are never closed");
+        let turn = usage.turn.acquire().await;
+        let _turn = turn.expect("this semaphore is never closed");
         let _waiting = Waiting::of(self);
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // From here on no notification is missed.
             freed.as_mut().enable();
-            if let Some(taken) = self.try_take(share, amount) {
-                return taken;
+            if let Some(permit) = self.try_acquire(usage, amount) {
+                return permit;
             }
             freed.await;
         }
@@ -147,9 +147,9 @@ impl FairPool {
 struct Waiting<'a>(&'a FairPool);
 
 impl<'a> Waiting<'a> {
-    fn of(supply: &'a FairPool) -> Self {
-        supply.waiting.fetch_add(1, SeqCst);
-        Self(supply)
+    fn of(pool: &'a FairPool) -> Self {
+        pool.waiting.fetch_add(1, SeqCst);
+        Self(pool)
     }
 }
 
@@ -161,16 +161,12 @@ impl Drop for Waiting<'_> {
 
 impl Drop for PoolPermit {
     fn drop(&mut self) {
-        let Self {
-            supply,
-            share,
-            amount,
-        } = self;
-        share.held.fetch_sub(*amount, SeqCst);
-        supply.free.fetch_add(*amount, SeqCst);
+        let Self { pool, usage, amount } = self;
+        usage.held.fetch_sub(*amount, SeqCst);
+        pool.free.fetch_add(*amount, SeqCst);
         // A waiting plugin counts itself before it checks the free units.
-        if supply.waiting.load(SeqCst) > 0 {
-            supply.freed.notify_waiters();
+        if pool.waiting.load(SeqCst) > 0 {
+            pool.freed.notify_waiters();
         }
     }
 }
@@ -181,66 +177,66 @@ mod tests {
 
     use super::*;
 
-    fn share() -> Arc<PoolUsage> {
+    fn usage() -> Arc<PoolUsage> {
         Arc::default()
     }
 
     /// Takes one unit at a time until no more are available.
-    fn all(supply: &Arc<FairPool>, share: &Arc<PoolUsage>) -> Vec<PoolPermit> {
-        std::iter::from_fn(|| supply.try_take(share, 1)).collect()
+    fn all(pool: &Arc<FairPool>, usage: &Arc<PoolUsage>) -> Vec<PoolPermit> {
+        std::iter::from_fn(|| pool.try_acquire(usage, 1)).collect()
     }
 
     #[test]
     fn each_plugin_that_takes_all_it_can_leaves_some_for_the_next() {
-        let supply = FairPool::new(320);
-        let taken: Vec<_> = (0..5).map(|_| all(&supply, &share())).collect();
-        let counts: Vec<_> = taken.iter().map(Vec::len).collect();
+        let pool = FairPool::new(320);
+        let permit: Vec<_> = (0..5).map(|_| all(&pool, &usage())).collect();
+        let counts: Vec<_> = permit.iter().map(Vec::len).collect();
         assert_eq!(counts, [256, 51, 10, 2, 1]);
-        drop(taken);
-        assert_eq!(supply.free(), 320);
+        drop(permit);
+        assert_eq!(pool.free(), 320);
     }
 
     #[test]
     fn one_plugin_may_hold_what_the_supply_was_made_for() {
         for amount in [1, 2, 3, 4, 64, 256, 1000] {
             let total = total_for_one(amount);
-            assert_eq!(all(&FairPool::new(total), &share()).len(), amount);
+            assert_eq!(all(&FairPool::new(total), &usage()).len(), amount);
         }
     }
 
     #[test]
     fn what_is_more_than_there_is_takes_all_of_it_from_a_plugin_that_holds_nothing() {
-        let (supply, one) = (FairPool::new(8), share());
-        let all = supply.try_take(&one, 100).unwrap();
-        assert!(supply.try_take(&share(), 1).is_none());
+        let (pool, one) = (FairPool::new(8), usage());
+        let all = pool.try_acquire(&one, 100).unwrap();
+        assert!(pool.try_acquire(&usage(), 1).is_none());
         drop(all);
-        assert_eq!(supply.free(), 8);
+        assert_eq!(pool.free(), 8);
     }
 
     #[tokio::test]
     async fn who_waits_gets_what_another_gives_back_in_the_order_of_arrival() {
-        let (supply, one) = (FairPool::new(2), share());
-        let held = supply.take(&one, 1).await;
-        let mut first = Box::pin(supply.take(&one, 1));
-        let mut second = Box::pin(supply.take(&one, 1));
+        let (pool, one) = (FairPool::new(2), usage());
+        let held = pool.acquire(&one, 1).await;
+        let mut first = Box::pin(pool.acquire(&one, 1));
+        let mut second = Box::pin(pool.acquire(&one, 1));
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
         // Another plugin does not wait behind them.
-        let other = supply.take(&share(), 1).now_or_never().unwrap();
+        let other = pool.acquire(&usage(), 1).now_or_never().unwrap();
         drop(held);
         assert!(second.as_mut().now_or_never().is_none(), "the first is first");
         let held = first.as_mut().now_or_never().unwrap();
         drop((held, first, other));
         second.now_or_never().unwrap();
-        assert_eq!(supply.free(), 2);
+        assert_eq!(pool.free(), 2);
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_holds_up_nobody() {
-        let (supply, one) = (FairPool::new(2), share());
-        let held = supply.take(&one, 1).await;
-        let mut gives_up = Box::pin(supply.take(&one, 1));
-        let mut stays = Box::pin(supply.take(&one, 1));
+        let (pool, one) = (FairPool::new(2), usage());
+        let held = pool.acquire(&one, 1).await;
+        let mut gives_up = Box::pin(pool.acquire(&one, 1));
+        let mut stays = Box::pin(pool.acquire(&one, 1));
         assert!(gives_up.as_mut().now_or_never().is_none());
         assert!(stays.as_mut().now_or_never().is_none());
         drop((gives_up, held));

@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     api_policies: ApiPolicies,
     pub(crate) node_bounds: NodeBoundsCache,
     /// Units for outermost calls.
-    pub(crate) places: Arc<FairPool>,
+    pub(crate) calls: Arc<FairPool>,
     pub(crate) slots: Slots,
     /// The memory of all calls together.
     pub(crate) memory: Arc<TotalMemory>,
@@ -74,7 +74,7 @@ impl Host {
             registry: Registry::new(rules, own, settings.max_description_bytes),
             api_policies: ApiPolicies::default(),
             node_bounds: NodeBoundsCache::default(),
-            places: FairPool::new(settings.max_total_calls()),
+            calls: FairPool::new(settings.max_total_calls()),
             slots: Slots::new(settings.call_depth),
             memory: TotalMemory::new(settings.total_memory(), settings.max_total_calls()),
             input_threads: input_threads.map_err(|error| HostError::Engine(error.to_string()))?,
@@ -206,7 +206,7 @@ impl Inner {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => Err(PolicyRefused::Invalid(error.to_string())),
             Err(_) => Err(PolicyRefused::Invalid(format!(
-                "the folders and files that it names were not found within {} s: their file system does not answer",
+                "its folders and files could not be checked within {} s: their file system does not answer",
                 POLICY_PATIENCE.as_secs()
             ))),
         }

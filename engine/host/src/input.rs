@@ -88,11 +88,11 @@ impl Inner {
         plugin: &Plugin,
         name: &str,
         context: &CallContext,
-        look: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let looked = self.input_threads.run(&plugin.info.name, look);
-        match tokio::time::timeout_at(context.deadline.into(), looked).await {
-            Ok(Ok(looked)) => Ok(looked),
+        let done = self.input_threads.run(&plugin.info.name, work);
+        match tokio::time::timeout_at(context.deadline.into(), done).await {
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(Failure::new(
                 FailureKind::Unavailable,
                 format!("`{name}` was not called: its input could not be checked: {error}"),

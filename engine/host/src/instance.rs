@@ -102,10 +102,10 @@ impl Inner {
             context.output.clone(),
             context.memory.clone(),
         );
-        let wasm_engine = self.engines.wasm_engine(&limits);
+        let engine = self.engines.for_limits(&limits);
         let guarded = async {
             let mut store = Sandbox::store(
-                &wasm_engine.engine,
+                &engine.engine,
                 self.clone(),
                 self.resources.clone(),
                 rules,
@@ -118,18 +118,18 @@ impl Inner {
             }
             let result = match answered {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(said)) => Err(failure::from_guest_error(said, &limits)),
+                Ok(Err(error)) => Err(failure::from_guest_error(error, &limits)),
                 Err(error) => {
                     let mut lines = lock(&store.data().lines);
                     // An unfinished line may be the guest's last error line; exceeding a limit does not matter any
                     // more.
                     let _ = lines.flush();
-                    let words = lines.error_excerpt();
+                    let excerpt = lines.error_excerpt();
                     let refused = store.data().memory.refused;
                     Err(failure::from_error(
                         function,
                         &error,
-                        words.as_deref(),
+                        excerpt.as_deref(),
                         refused,
                         &time,
                         &limits,
@@ -138,7 +138,7 @@ impl Inner {
             };
             result.map_err(|failure| store.data().add_hint(failure))
         };
-        let _ticking = wasm_engine.ticker.start_ticking();
+        let _ticking = engine.ticker.start_ticking();
         match tokio::time::timeout_at(deadline.into(), guarded).await {
             Ok(result) => result,
             Err(_) if memory.is_waiting() => Err(failure::no_memory_in_time(function, &time)),

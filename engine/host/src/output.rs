@@ -220,7 +220,7 @@ pub(crate) struct Lines {
 #[derive(Default)]
 struct Partial {
     bytes: Vec<u8>,
-    begun: bool,
+    has_text: bool,
 }
 
 /// One of the two streams.
@@ -261,7 +261,7 @@ impl Lines {
             };
             let take = part.len().min(room.saturating_sub(partial.bytes.len()));
             partial.bytes.extend_from_slice(&part[..take]);
-            partial.begun |= !part.is_empty();
+            partial.has_text |= !part.is_empty();
             let Some(end) = end else { return Ok(()) };
             bytes = &bytes[end + 1..];
             self.end_line(stream)?;
@@ -273,7 +273,7 @@ impl Lines {
             Stream::Out => (&mut self.stdout, Level::Info),
             Stream::Err => (&mut self.stderr, Level::Warn),
         };
-        partial.begun = false;
+        partial.has_text = false;
         let bytes = std::mem::take(&mut partial.bytes);
         let line = String::from_utf8_lossy(&bytes);
         let line = line.strip_suffix('\r').unwrap_or(&line);
@@ -285,10 +285,10 @@ impl Lines {
 
     /// Logs the partial lines.
     pub(crate) fn flush(&mut self) -> Result<(), LimitExceeded> {
-        if self.stdout.begun {
+        if self.stdout.has_text {
             self.end_line(Stream::Out)?;
         }
-        if self.stderr.begun {
+        if self.stderr.has_text {
             self.end_line(Stream::Err)?;
         }
         Ok(())
@@ -307,16 +307,16 @@ impl Lines {
         let is_telling = |line: &&String| !line.trim().is_empty() && !line.trim_start().starts_with("note: ");
         if let Some(at) = self.last.iter().rposition(|line| line.contains("panicked at ")) {
             let (_, place) = self.last[at].split_once("panicked at ")?;
-            let said: Vec<_> = self
+            let message: Vec<_> = self
                 .last
                 .range(at + 1..)
                 .filter(is_telling)
                 .map(|line| line.trim())
                 .collect();
             let place = place.trim_end_matches(':');
-            return Some(match said.is_empty() {
+            return Some(match message.is_empty() {
                 true => format!("panicked at {place}"),
-                false => format!("{} (panicked at {place})", said.join(" ")),
+                false => format!("{} (panicked at {place})", message.join(" ")),
             });
         }
         self.last

@@ -33,7 +33,7 @@ impl Inner {
             BuiltPlugin::New(plugin) => {
                 let info = self.registry.add(*plugin, renumbered, replace_granted)?;
                 for left_out in &info.left_out {
-                    tracing::warn!("plugin {}: no tool was made of {left_out}", info.name);
+                    tracing::warn!("plugin {}: left out {left_out}", info.name);
                 }
                 Ok(info)
             }
@@ -130,9 +130,11 @@ impl Inner {
         component: Arc<[u8]>,
     ) -> Result<Source, RegisterError> {
         let (host, digest) = (self.clone(), digest.clone());
-        let kept = tokio::task::spawn_blocking(move || host.engines.cache.keep(in_use, &digest, &component));
-        let failed = |error| RegisterError::Failed(format!("the component could not be kept: {error}"));
-        kept.await.map_err(failed)
+        let stored = tokio::task::spawn_blocking(move || {
+            host.engines.cache.store_component(in_use, &digest, &component)
+        });
+        let failed = |error| RegisterError::Failed(format!("the component could not be stored: {error}"));
+        stored.await.map_err(failed)
     }
 
     /// The steps of a registration before compiling. Blocks.
@@ -180,7 +182,7 @@ impl Inner {
         let (found, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| Digest::of(component));
             let found = component::inspect(component, self.settings.max_component_bytes);
-            (found, digest.join().expect("a sum does not panic"))
+            (found, digest.join().expect("hashing does not panic"))
         });
         Ok((found.map_err(refused)?, digest))
     }
@@ -200,8 +202,8 @@ impl Inner {
             ..*rules.limits
         });
         // The functions run without grants.
-        let _call_permit = self.places.take(&rules.usage.calls, 1).await;
-        let _slot_permit = self.slots.take(&rules.usage, 1, contract.extra_slots()).await;
+        let _call_permit = self.calls.acquire(&rules.usage.calls, 1).await;
+        let _slot_permit = self.slots.acquire(&rules.usage, 1, contract.extra_slots()).await;
         let rules = Rules::none(name.clone(), limits.clone());
         for kind in contract.kinds() {
             let function = format!("{name}/describe");

@@ -6,7 +6,7 @@
 use crate::contract::types::PACKAGE;
 
 /// Each permission with the WASI packages and interfaces that need it.
-const WORDS: [(&str, &[&str]); 6] = [
+const PERMISSIONS: [(&str, &[&str]); 6] = [
     ("clock", &["wasi:clocks/"]),
     ("environment", &["wasi:cli/environment@"]),
     ("files", &["wasi:filesystem/"]),
@@ -25,11 +25,11 @@ pub(crate) fn from_imports(imports: &[String]) -> Vec<String> {
         let begins = |import: &String| starts.iter().any(|start| import.starts_with(start));
         imports.iter().any(begins)
     };
-    let words = WORDS.iter().filter(|(_, starts)| has(starts));
+    let permissions = PERMISSIONS.iter().filter(|(_, starts)| has(starts));
     let host = format!("{PACKAGE}host@");
     let tools = has(&[&host]).then_some(TOOLS);
-    words
-        .map(|(word, _)| *word)
+    permissions
+        .map(|(permission, _)| *permission)
         .chain(tools)
         .map(str::to_owned)
         .collect()

@@ -55,12 +55,17 @@ impl Slots {
 
     /// Waits until an instance at this depth (1 for the outermost call) has its extra slots. Dropping the permit
     /// returns them.
-    pub(crate) async fn take(&self, usage: &PluginUsage, depth: usize, extra: Extra) -> Option<PoolPermit> {
+    pub(crate) async fn acquire(
+        &self,
+        usage: &PluginUsage,
+        depth: usize,
+        extra: Extra,
+    ) -> Option<PoolPermit> {
         if extra == Extra::default() {
             return None;
         }
-        let supply = self.0.get(depth.saturating_sub(1))?;
-        Some(supply.take(&usage.of_depth(depth), extra.0).await)
+        let pool = self.0.get(depth.saturating_sub(1))?;
+        Some(pool.acquire(&usage.of_depth(depth), extra.0).await)
     }
 }
 

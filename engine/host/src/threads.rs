@@ -40,9 +40,8 @@ pub(crate) struct Threads {
 pub(crate) enum ThreadError {
     /// All threads that the plugin, or all plugins together, may have are stuck.
     #[error(
-        "all {most} threads for {work} that {who} may have are held by earlier calls which have ended, and whose \
-         work the system does not answer ({limit}): it can go on when the file system, or what else they wait for, \
-         answers again"
+        "all {most} threads for {work} that {who} may have are stuck in work of calls that have ended ({limit}): \
+         calls can use them again when the file system, or whatever they wait for, answers"
     )]
     Stuck {
         most: usize,
@@ -51,7 +50,7 @@ pub(crate) enum ThreadError {
         limit: String,
     },
     /// The work panicked.
-    #[error("the work on a thread for {work} did not end: it panicked")]
+    #[error("the work on a thread for {work} panicked")]
     Panicked { work: &'static str },
 }
 
@@ -167,7 +166,7 @@ impl Drop for JobWaiter<'_> {
         work.count(true);
         let Threads { work: what, all, .. } = self.1;
         tracing::warn!(
-            "a call of plugin {} ended while the system had not answered it: {} of {} threads for {what} are stuck",
+            "a call of plugin {} ended before its work on a thread: {} of {} threads for {what} are stuck",
             self.2,
             *all.stuck.borrow(),
             all.most

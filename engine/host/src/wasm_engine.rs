@@ -53,7 +53,7 @@ impl WasmEngine {
     ) -> Result<Contract, ComponentError> {
         let pre = self.linker.instantiate_pre(component).map_err(|error| {
             ComponentError::Engine(format!(
-                "the component needs what this host does not have: {error:#}"
+                "the component imports what this host does not provide: {error:#}"
             ))
         })?;
         Contract::find(pre, found).map_err(ComponentError::Plugin)

@@ -123,7 +123,7 @@ pub(super) enum ReadError {
     #[error("its authentication code is wrong: it was damaged or replaced, or it belongs to another store")]
     Forged,
     /// The entry is larger than the whole cache may be, in bytes.
-    #[error("it has {0} bytes, more than the cache may have (--cache-size)")]
+    #[error("it has {0} bytes, more than the limit of the cache (--cache-size)")]
     TooLarge(u64),
     /// The engine refuses the code.
     #[error("{0:#}")]

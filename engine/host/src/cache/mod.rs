@@ -130,18 +130,23 @@ impl Cache {
     }
 
     /// Stores a component's bytes under its mark, for reading them again.
-    pub(crate) fn keep(&self, in_use: Option<InUse>, digest: &Digest, bytes: &Arc<[u8]>) -> Source {
+    pub(crate) fn store_component(
+        &self,
+        in_use: Option<InUse>,
+        digest: &Digest,
+        bytes: &Arc<[u8]>,
+    ) -> Source {
         let (Some(shared), Some(in_use)) = (&self.0, in_use) else {
             return Source::Memory(bytes.clone());
         };
         let path = shared.folder.join(COMPONENTS).join(format!("{digest}.wasm"));
-        match shared.keep_component(&path, bytes) {
+        match shared.write_component(&path, bytes) {
             Ok(()) => Source::File {
                 path,
                 _in_use: Arc::new(in_use),
             },
             Err(error) => {
-                tracing::warn!("a component could not be kept as {}: {error}", path.display());
+                tracing::warn!("a component could not be stored as {}: {error}", path.display());
                 Source::Memory(bytes.clone())
             }
         }
@@ -149,7 +154,7 @@ impl Cache {
 }
 
 impl Shared {
-    fn keep_component(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write_component(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let is_kept = fs::metadata(path).is_ok_and(|file| file.len() == bytes.len() as u64);
         if is_kept {
             touch(path);
@@ -177,7 +182,8 @@ impl Shared {
         }
         if eviction.bytes_left > self.limits.max_bytes && !self.warned_full.swap(true, Relaxed) {
             tracing::warn!(
-                "the registered plugins take {} MiB of the cache {}, more than its limit of {} MiB (--cache-size): some \
+                "the registered plugins take {} MiB of the cache {}, more than its limit of {} MiB (--cache-size): \
+                 some \
                  are compiled again at the next start",
                 eviction.bytes_left >> 20,
                 self.folder.display(),
@@ -230,7 +236,7 @@ impl EngineCache {
                 Ok(file) => return Ok(file),
                 // A full disk only costs a compilation at the next start.
                 Err(error) => tracing::warn!(
-                    "compiled components are not kept, as the cache {} takes no files: {error}",
+                    "compiled components are not cached, since no file can be created in the cache {}: {error}",
                     shared.folder.display()
                 ),
             }
@@ -267,7 +273,8 @@ impl EngineCache {
         let path = path_of(folder, digest);
         if code.len() as u64 > shared.limits.max_bytes {
             tracing::warn!(
-                "the code of component {digest} has {} MiB, more than the cache may have (--cache-size): it is compiled at \
+                "the code of component {digest} has {} MiB, more than the limit of the cache (--cache-size): it is \
+                 compiled at \
                  every start",
                 code.len() >> 20
             );
@@ -279,7 +286,7 @@ impl EngineCache {
             // A full disk only costs a compilation at the next start.
             Err(error) => {
                 tracing::warn!(
-                    "a compiled component could not be kept as {}: {error}",
+                    "a compiled component could not be stored as {}: {error}",
                     path.display()
                 );
             }

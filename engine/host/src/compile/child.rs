@@ -91,7 +91,7 @@ fn run_request() -> Result<(), CompileError> {
         .map_err(|error| failed(&error))?;
     let engine = engine::for_compiling(request.metered).map_err(|error| failed(&error))?;
     if cache::configuration(&engine) != request.configuration {
-        return Err(failed(&"the compiler is another version than the engine"));
+        return Err(failed(&"the compiler and the engine have different versions"));
     }
     let output = io::stdout();
     compile(&engine, &component, output.lock())

@@ -74,7 +74,7 @@ fn finish(child: &Mutex<Child>, request: &[u8], component: &[u8]) -> io::Result<
         (child.stdin.take(), child.stderr.take())
     };
     let (Some(mut input), Some(errors)) = (input, errors) else {
-        return Err(io::Error::other("its pipes are gone"));
+        return Err(io::Error::other("its pipes are closed"));
     };
     // A compiler that ends early does not read everything; its exit status says more than this error.
     let _ = input.write_all(request).and_then(|()| input.write_all(component));

@@ -248,7 +248,7 @@ pub(crate) fn host_share(own: usize, by_host: usize) -> String {
     match by_host {
         0 => String::new(),
         _ => format!(
-            ": {:.1} MiB were its own, and {:.1} MiB were what the host held for it, such as header fields, bodies, streams \
+            ": it used {:.1} MiB itself, and the host held {:.1} MiB for it, such as header fields, bodies, streams \
              and files",
             mib(own),
             mib(by_host)

@@ -33,7 +33,7 @@ pub(crate) struct TotalMemory {
 /// What one call and its tools have of the memory of all calls, in bytes.
 pub(crate) struct ChainMemory {
     all: Arc<TotalMemory>,
-    share: Arc<PoolUsage>,
+    usage: Arc<PoolUsage>,
     pub(super) used: AtomicUsize,
     /// The part of `used` that is the call's input as text.
     input_bytes: AtomicUsize,
@@ -41,7 +41,7 @@ pub(crate) struct ChainMemory {
     allowed: AtomicUsize,
     /// Whether the call waits for more.
     is_waiting: AtomicBool,
-    taken: Mutex<MemoryPermits>,
+    permit: Mutex<MemoryPermits>,
 }
 
 #[derive(Default)]
@@ -69,15 +69,15 @@ impl TotalMemory {
     }
 
     /// The memory of a new call of the plugin with this usage.
-    pub(crate) fn begin(self: &Arc<Self>, share: &Arc<PoolUsage>) -> Arc<ChainMemory> {
+    pub(crate) fn begin(self: &Arc<Self>, usage: &Arc<PoolUsage>) -> Arc<ChainMemory> {
         Arc::new(ChainMemory {
             all: self.clone(),
-            share: share.clone(),
+            usage: usage.clone(),
             used: AtomicUsize::new(0),
             input_bytes: AtomicUsize::new(0),
             allowed: AtomicUsize::new(self.own),
             is_waiting: AtomicBool::new(false),
-            taken: Mutex::default(),
+            permit: Mutex::default(),
         })
     }
 }
@@ -111,17 +111,17 @@ impl ChainMemory {
     pub(super) async fn take(&self, more: usize, limit: usize) -> Result<(), usize> {
         // Stays set if the call is dropped while it waits.
         self.is_waiting.store(true, Relaxed);
-        if !self.has(more) && lock(&self.taken).more.is_none() {
+        if !self.has(more) && lock(&self.permit).more.is_none() {
             let needed = limit.max(more) + self.input_bytes.load(Relaxed);
             let amount = needed.min(self.all.more.total());
-            let taken = self.all.more.take(&self.share, amount).await;
+            let permit = self.all.more.acquire(&self.usage, amount).await;
             self.allowed.fetch_add(amount, Relaxed);
-            lock(&self.taken).more = Some(taken);
+            lock(&self.permit).more = Some(permit);
         }
-        if !self.has(more) && lock(&self.taken).last.is_none() {
+        if !self.has(more) && lock(&self.permit).last.is_none() {
             let turn = self.all.last_turn.clone().acquire_owned().await;
             self.allowed.fetch_add(self.all.last, Relaxed);
-            lock(&self.taken).last = turn.ok();
+            lock(&self.permit).last = turn.ok();
         }
         self.is_waiting.store(false, Relaxed);
         self.has(more).then_some(()).ok_or_else(|| self.all.most())
@@ -136,7 +136,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn share() -> Arc<PoolUsage> {
+    fn usage() -> Arc<PoolUsage> {
         Arc::default()
     }
 
@@ -153,7 +153,7 @@ mod tests {
     async fn a_call_has_a_part_for_itself_and_waits_for_what_is_more() {
         // 8 MiB for each of four calls, 24 MiB to share, 8 MiB in reserve.
         let all = TotalMemory::new(64 * MIB, 4);
-        let (one, other, third) = (all.begin(&share()), all.begin(&share()), all.begin(&share()));
+        let (one, other, third) = (all.begin(&usage()), all.begin(&usage()), all.begin(&usage()));
         for call in [&one, &other, &third] {
             use_more(call, 8 * MIB, 24 * MIB).await.unwrap();
         }
@@ -170,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_whose_tools_need_more_than_it_took_has_the_last_part_and_no_more() {
         let all = TotalMemory::new(64 * MIB, 4);
-        let call = all.begin(&share());
+        let call = all.begin(&usage());
         use_more(&call, 40 * MIB, 24 * MIB).await.unwrap();
         assert_eq!(use_more(&call, MIB, 24 * MIB).await, Err(40 * MIB));
         assert_eq!(all.last_turn.available_permits(), 0);

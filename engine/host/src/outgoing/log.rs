@@ -51,11 +51,11 @@ impl RequestLog {
     }
 
     pub(super) fn begin(self: &Arc<Self>, n: u64, shown: String) -> RequestEntry {
-        let begun = ActiveRequest {
+        let request = ActiveRequest {
             shown: shown.clone(),
             at: Instant::now(),
         };
-        lock(&self.active).insert(n, begun);
+        lock(&self.active).insert(n, request);
         RequestEntry {
             log: self.clone(),
             n,
@@ -70,7 +70,7 @@ impl RequestLog {
             let ms = at.elapsed().as_millis();
             self.output.log_host_line(
                 Level::Warn,
-                &format!("{shown} had no answer after {ms} ms, when the call ended"),
+                &format!("{shown} had no response after {ms} ms, when the call ended"),
             );
         }
     }

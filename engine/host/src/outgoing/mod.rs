@@ -123,9 +123,9 @@ impl WasiHttpHooks for Requests {
     ) -> Sending {
         self.made += 1;
         let charge = self.charge.take();
-        let begun = self.begin(request, options.unwrap_or_default());
+        let prepared = self.prepare(request, options.unwrap_or_default());
         Box::new(async move {
-            let (exchange, request) = begun?;
+            let (exchange, request) = prepared?;
             let response = exchange.send(request, charge).await?;
             // The rest of the connection belongs to the response's body.
             Ok((response, Box::new(std::future::ready(Ok(()))) as IoDone))
@@ -147,7 +147,7 @@ impl WasiHttpHooks for Requests {
 
 impl Requests {
     /// Checks a request and prepares it for sending.
-    fn begin(
+    fn prepare(
         &self,
         mut request: Request<WasiBody>,
         options: RequestOptions,
@@ -172,8 +172,8 @@ impl Requests {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             let (shown, limit) = (shown(&target), resources.http_at_once);
             return Err(log.refuse(format!(
-                "plugin `{plugin}` asked for {shown} with {limit} requests of this call under way, which is the limit \
-                 (http_at_once)"
+                "plugin `{plugin}` requested {shown} while {limit} requests of this call were active, which is the \
+                 limit (http_at_once)"
             )));
         };
         let headers = request.headers_mut();
@@ -188,8 +188,8 @@ impl Requests {
             for name in overrides::remove(headers) {
                 let shown = shown(&target);
                 let reason = format!(
-                    "the header `{name}` of {shown} was left out: with it, a server may take the request for another one \
-                     than plugin `{plugin}` was granted"
+                    "the header `{name}` of {shown} was removed: with it, a server may treat the request as one \
+                     that plugin `{plugin}` was not granted"
                 );
                 log.output.log_host_line(Level::Warn, &reason);
             }
@@ -204,7 +204,7 @@ impl Requests {
         for secret in &sent {
             let (name, origin) = (&secret.name, &target.origin);
             log.output
-                .log_host_line(Level::Info, &format!("the secret `{name}` goes to {origin}"));
+                .log_host_line(Level::Info, &format!("the secret `{name}` is sent to {origin}"));
         }
         let entry = log.begin(self.made, shown(&target));
         let exchange = send::Exchange {
@@ -305,7 +305,7 @@ fn nth(key: &str, n: u64) -> String {
 fn shown(target: &RequestTarget) -> String {
     let text = target.to_string();
     match clip(&text, SHOWN_LEN) {
-        kept if kept.len() < text.len() => format!("{kept}…"),
+        cut if cut.len() < text.len() => format!("{cut}…"),
         _ => text,
     }
 }

@@ -73,7 +73,11 @@ impl Exchange {
         request: Request<WasiBody>,
         charge: Option<Charge>,
     ) -> Result<Response<WasiBody>, Error> {
-        let open = self.resources.open_files.take(&self.rules.usage.files, 1).await;
+        let open = self
+            .resources
+            .open_files
+            .acquire(&self.rules.usage.files, 1)
+            .await;
         let limits = &self.limits;
         let for_request = self.limit("body", "http_request_bytes", limits.http_request_bytes);
         let for_answer = self.limit("answer", "http_response_bytes", limits.http_response_bytes);
@@ -129,14 +133,14 @@ impl Exchange {
         let stream = within(self.options.connect_timeout, self.connect(), || {
             SendError::broken(
                 Error::ConnectionTimeout,
-                "the guest waited no longer for a connection",
+                "the guest's time limit for connecting is over",
             )
         })
         .await?;
         within(self.options.first_byte_timeout, send(stream, request), || {
             SendError::broken(
                 Error::ConnectionReadTimeout,
-                "the guest waited no longer for an answer",
+                "the guest's time limit for the response is over",
             )
         })
         .await
@@ -218,7 +222,7 @@ impl Exchange {
 
     /// Asks the system, on a thread that waits for the answer even if the call has ended.
     async fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
-        let permit = self.resources.lookups.take(&self.rules.usage.lookups, 1).await;
+        let permit = self.resources.lookups.acquire(&self.rules.usage.lookups, 1).await;
         let (host, port) = (self.target.origin.host.clone(), self.target.origin.port);
         let found = spawn_blocking(move || {
             let found = (host, port).to_socket_addrs().map(Iterator::collect);

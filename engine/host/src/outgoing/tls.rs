@@ -74,8 +74,8 @@ fn config(authorities: Option<PathBuf>) -> Result<ClientConfig, String> {
     };
     if roots.is_empty() {
         return Err(format!(
-            "there is no certificate authority to trust in {from}: install the package ca-certificates, or name a \
-             file of them by SSL_CERT_FILE"
+            "{from} has no certificate authority to trust: install the package ca-certificates, or set \
+             SSL_CERT_FILE to a file of them"
         ));
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

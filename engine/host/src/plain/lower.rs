@@ -51,7 +51,7 @@ pub(super) fn params(
         Err(ReadStop::TooMany) => {
             let limit = Bytes(limit);
             Err(refused(format!(
-                "has more values than its limit of {limit} holds (value_bytes)"
+                "has more values than its limit of {limit} allows (value_bytes)"
             )))
         }
         Ok(values) if reader.problems.is_empty() => {
@@ -199,7 +199,7 @@ impl InputReader {
                     Ok(Val::Variant(name, None))
                 }
                 Some((_, Some(_))) => Err(self.problem(format_args!(
-                    "the case `{name}` carries a value: expected {{\"{name}\": …}}"
+                    "the case `{name}` has a value: expected {{\"{name}\": …}}"
                 ))),
                 None => Err(self.problem(format_args!(
                     "there is no case {}: expected {}",
@@ -251,7 +251,7 @@ impl InputReader {
             }
             None if text == "null" => Ok(None),
             None => Err(reader.problem(format_args!(
-                "it carries nothing: expected null, got {}",
+                "the case has no value: expected null, got {}",
                 Shown(text)
             ))),
         })

@@ -179,7 +179,7 @@ impl Plain {
         store.set_hostcall_fuel(room.values.min(left) / function.uncounted);
         let mut results = vec![Val::Bool(false); function.returned.count()];
         match called.call_async(&mut *store, input, &mut results).await {
-            Ok(()) => function.answer(name, results.pop(), room),
+            Ok(()) => function.result_of(name, results.pop(), room),
             Err(error) if error::is_exit_of_success(&error) && function.returned.is_empty() => {
                 Ok(Ok("null".to_owned()))
             }
@@ -213,7 +213,7 @@ impl Function {
     }
 
     /// Converts what the function returned to a result.
-    fn answer(
+    fn result_of(
         &self,
         name: &str,
         value: Option<Val>,
@@ -234,8 +234,8 @@ impl Function {
                 };
                 let data = carried(value, error)?;
                 let message = message.unwrap_or_else(|| match error {
-                    Some(_) => format!("`{name}` answered the error {}", clip(&data, ERROR_LEN)),
-                    None => format!("`{name}` answered an error, and says no more of it"),
+                    Some(_) => format!("`{name}` returned the error {}", clip(&data, ERROR_LEN)),
+                    None => format!("`{name}` returned an error without details"),
                 });
                 let data = error.is_some().then_some(data);
                 Err(GuestError {
@@ -244,7 +244,7 @@ impl Function {
                     data,
                 })
             }
-            (Some(_), _) => wasmtime::bail!("`{name}` answered a value of another type than its own"),
+            (Some(_), _) => wasmtime::bail!("`{name}` returned a value of another type than its own"),
         })
     }
 }
@@ -252,7 +252,7 @@ impl Function {
 /// The message of an error that is a string.
 fn error_text(name: &str, error: &Val) -> Option<String> {
     match error {
-        Val::String(text) if text.trim().is_empty() => Some(format!("`{name}` answered an empty error")),
+        Val::String(text) if text.trim().is_empty() => Some(format!("`{name}` returned an empty error")),
         Val::String(text) => Some(text.clone()),
         _ => None,
     }
@@ -294,7 +294,7 @@ impl ExportCollector<'_> {
                 ComponentItem::ComponentInstance(instance) => {
                     let interface = names.get(export).and_then(Option::as_deref);
                     let Some(interface) = interface else {
-                        let reason = "a newer version of it, or another of its name, has the name in tools";
+                        let reason = "a newer version, or another interface, has the name that it would have";
                         self.skip_export(export, reason);
                         continue;
                     };

@@ -185,11 +185,11 @@ impl Reader {
             return Ok(ResultShape::Nothing);
         };
         if results.len() > 0 {
-            return Err("it gives several results".to_owned());
+            return Err("it returns several results".to_owned());
         }
         let shape = self
             .shape(&result)
-            .map_err(|reason| format!("it gives {reason}"))?;
+            .map_err(|reason| format!("it returns {reason}"))?;
         Ok(match shape {
             Shape::Result(ok, error) => ResultShape::Result(ok, error),
             shape => ResultShape::Value(shape),
@@ -256,12 +256,12 @@ impl Reader {
             }
             Type::Own(_) | Type::Borrow(_) => {
                 return Err(
-                    "a resource, which is a handle into one instance: it cannot cross as JSON".to_owned(),
+                    "a resource, which is a handle into one instance: it has no JSON form".to_owned(),
                 );
             }
-            Type::Stream(_) => return Err("a stream, which cannot cross as JSON".to_owned()),
-            Type::Future(_) => return Err("a future, which cannot cross as JSON".to_owned()),
-            Type::ErrorContext => return Err("an error-context, which cannot cross as JSON".to_owned()),
+            Type::Stream(_) => return Err("a stream, which has no JSON form".to_owned()),
+            Type::Future(_) => return Err("a future, which has no JSON form".to_owned()),
+            Type::ErrorContext => return Err("an error-context, which has no JSON form".to_owned()),
             Type::Map(_) | Type::FixedLengthList(_) => {
                 return Err("a type that is not part of WASI 0.2's component model".to_owned());
             }

@@ -94,7 +94,7 @@ impl FromStr for Network {
             Some(Self { address, bits })
         });
         read.ok_or_else(|| {
-            format!("`{text}` is no address or network: write it like 10.1.2.3, 10.0.0.0/8 or fd00::/8")
+            format!("`{text}` is not an address or network: write it like 10.1.2.3, 10.0.0.0/8 or fd00::/8")
         })
     }
 }

@@ -44,7 +44,7 @@ impl ApiPolicies {
         match set.len() < MAX_SET || set.contains_key(name) {
             true => Ok(()),
             false => Err(PolicyRefused::Invalid(format!(
-                "something is set for {MAX_SET} plugins, which is the most: take some of it back first"
+                "policies are set for {MAX_SET} plugins, which is the limit: remove one first"
             ))),
         }
     }

@@ -51,11 +51,11 @@ pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
         let path = dir.path.display();
         match std::fs::metadata(&dir.path) {
             Ok(found) if found.is_dir() => {}
-            Ok(_) => return Err(format!("dirs: {path} is no folder")),
-            Err(error) => return Err(format!("dirs: the folder {path} cannot be had: {error}")),
+            Ok(_) => return Err(format!("dirs: {path} is not a folder")),
+            Err(error) => return Err(format!("dirs: the folder {path} is not available: {error}")),
         }
         if dirs[..n].iter().any(|other| other.at == dir.at) {
-            return Err(format!("dirs: two folders stand at {}", dir.at));
+            return Err(format!("dirs: two folders have the guest path {}", dir.at));
         }
     }
     Ok(())
@@ -65,8 +65,12 @@ pub(crate) fn check(dirs: &[DirGrant]) -> Result<(), String> {
 pub(crate) fn resolved(dirs: &[DirGrant]) -> Result<Vec<DirGrant>, String> {
     let resolved = |dir: &DirGrant| {
         let path = dir.path.canonicalize();
-        let path =
-            path.map_err(|error| format!("dirs: the folder {} cannot be had: {error}", dir.path.display()))?;
+        let path = path.map_err(|error| {
+            format!(
+                "dirs: the folder {} is not available: {error}",
+                dir.path.display()
+            )
+        })?;
         Ok(DirGrant { path, ..dir.clone() })
     };
     dirs.iter().map(resolved).collect()
@@ -91,7 +95,8 @@ impl TryFrom<String> for GuestPath {
         match plain && !path.contains('\0') {
             true => Ok(Self(path.to_owned())),
             false => Err(format!(
-                "`{text}` is no place for a folder: write a path from `/` on, as in /data, without `.` and `..`"
+                "`{text}` is not a valid path for a folder: write a path from `/` on, as in /data, without `.` and \
+                 `..`"
             )),
         }
     }
@@ -125,9 +130,7 @@ impl<'de> Deserialize<'de> for DirGrant {
 fn granted(path: PathBuf, at: Option<GuestPath>, write: bool) -> Result<DirGrant, String> {
     let shown = path.display().to_string();
     if !Path::new(&path).is_absolute() {
-        return Err(format!(
-            "`{shown}` is no absolute path: a folder is named from `/` on"
-        ));
+        return Err(format!("`{shown}` is not an absolute path: begin it with `/`"));
     }
     let GuestPath(at) = match at {
         Some(at) => at,
@@ -194,17 +197,17 @@ mod tests {
     #[test]
     fn what_cannot_be_a_folder_is_refused() {
         for (yaml, said) in [
-            ("[data]", "`data` is no absolute path"),
-            ("[/no/such/folder]", "the folder /no/such/folder cannot be had"),
-            ("[/dev/null]", "/dev/null is no folder"),
-            ("[{path: /, at: data}]", "`data` is no place for a folder"),
-            ("[{path: /, at: /a/../b}]", "is no place for a folder"),
-            ("[{path: /, at: /a/./b}]", "is no place for a folder"),
-            ("[{path: /, at: /a//b}]", "is no place for a folder"),
-            (r#"[{path: /, at: "/a\0b"}]"#, "is no place for a folder"),
+            ("[data]", "`data` is not an absolute path"),
+            ("[/no/such/folder]", "the folder /no/such/folder is not available"),
+            ("[/dev/null]", "/dev/null is not a folder"),
+            ("[{path: /, at: data}]", "`data` is not a valid path for a folder"),
+            ("[{path: /, at: /a/../b}]", "is not a valid path for a folder"),
+            ("[{path: /, at: /a/./b}]", "is not a valid path for a folder"),
+            ("[{path: /, at: /a//b}]", "is not a valid path for a folder"),
+            (r#"[{path: /, at: "/a\0b"}]"#, "is not a valid path for a folder"),
             (
                 "[{path: /, at: /a}, {path: /, at: /a}]",
-                "two folders stand at /a",
+                "two folders have the guest path /a",
             ),
             ("[{path: /, writ: true}]", "unknown field `writ`"),
             ("[3]", "a folder's path, as in /srv/data"),

@@ -218,10 +218,7 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
         return Err(PolicyError {
             line: 0,
             column: 0,
-            message: format!(
-                "this is larger than a policy may be, which is {} MiB",
-                MAX_BYTES >> 20
-            ),
+            message: format!("the policy is larger than the limit of {} MiB", MAX_BYTES >> 20),
         });
     }
     let options = serde_saphyr::options! {

@@ -65,7 +65,7 @@ impl TryFrom<String> for EnvName {
     fn try_from(text: String) -> Result<Self, String> {
         match text.is_empty() || text.contains(['=', '\0']) {
             true => Err(format!(
-                "{text:?} is no name of a variable: it has at least one character, and no `=`"
+                "{text:?} is not a valid name of a variable: it has at least one character, and no `=`"
             )),
             false => Ok(Self(text)),
         }
@@ -81,13 +81,13 @@ impl<'de> Deserialize<'de> for Value {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "a text (a number in quotes), or {from: NAME} for a variable of the server's environment",
+                    "a string (a number in quotes), or {from: NAME} for a variable of the server's environment",
                 )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
                 match text.contains('\0') {
-                    true => Err(E::custom("a value of the environment has no NUL in it")),
+                    true => Err(E::custom("a value of the environment cannot have a NUL")),
                     false => Ok(Value::Is(text.to_owned())),
                 }
             }
@@ -128,11 +128,11 @@ mod tests {
                 "{A: {from: HEDDLE_NOT_SET_ANYWHERE}}",
                 "env: A: the server's environment has no HEDDLE_NOT_SET",
             ),
-            ("{\"A=B\": x}", "is no name of a variable"),
-            ("{\"\": x}", "is no name of a variable"),
+            ("{\"A=B\": x}", "is not a valid name of a variable"),
+            ("{\"\": x}", "is not a valid name of a variable"),
             ("{A: 3}", "a number in quotes"),
-            (r#"{A: "x\0y"}"#, "has no NUL in it"),
-            (r#"{"A\0B": x}"#, "is no name of a variable"),
+            (r#"{A: "x\0y"}"#, "cannot have a NUL"),
+            (r#"{"A\0B": x}"#, "is not a valid name of a variable"),
             ("{A: {form: B}}", "unknown field `form`"),
         ] {
             let refusal = read(yaml).unwrap_err();

@@ -179,14 +179,14 @@ impl Origin {
     pub(crate) fn header(&self) -> HeaderValue {
         let text = self.to_string();
         let (_, host) = text.split_once("://").expect("an origin has a scheme");
-        HeaderValue::try_from(host).expect("a host has no character that a header has not")
+        HeaderValue::try_from(host).expect("every character of a host is valid in a header")
     }
 
     fn new(is_https: bool, authority: &str) -> Result<Self, &'static str> {
-        let read: Authority = authority.parse().map_err(|_| "is no host")?;
+        let read: Authority = authority.parse().map_err(|_| "is not a valid host")?;
         let name = read.host();
         if authority.contains('@') {
-            return Err("has a user in it, which no grant covers");
+            return Err("has a user name, which no grant covers");
         }
         // Everything after the name is the port, so an invalid port is not ignored.
         let port = match authority.strip_prefix(name) {
@@ -217,7 +217,7 @@ impl Origin {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
         match !host.is_empty() && host.bytes().all(fits) {
             true => Ok(Self { is_https, host, port }),
-            false => Err("is no host"),
+            false => Err("is not a valid host"),
         }
     }
 }
@@ -250,7 +250,7 @@ impl TryFrom<String> for Origin {
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err(format!(
-                "`{shown}` has more than a host in it: write {{host: \"{scheme}://{}\", paths: [\"/…\"]}}",
+                "`{shown}` has more than a host: write {{host: \"{scheme}://{}\", paths: [\"/…\"]}}",
                 authority
                     .split(['/', '?', '#'])
                     .next()
@@ -317,7 +317,8 @@ impl RequestTarget {
                 self.narrowest()
             ),
             false => format!(
-                "{before}a grant with paths covers no path that servers may read in two ways: with `.`, `..` or nothing for a \
+                "{before}a grant with paths covers no path that servers may read in two ways: with `.`, `..` or \
+                 nothing for a \
                  part, with `\\` in it, or with an escape of `.`, `/`, `\\`, `%`, a control character or what is not UTF-8. \
                  Ask for the path as the server reads it"
             ),
@@ -345,7 +346,9 @@ impl TryFrom<String> for MethodName {
         match Method::from_bytes(text.as_bytes()) {
             Ok(Method::CONNECT) => Err("`CONNECT` makes a tunnel, which cannot be granted".to_owned()),
             Ok(method) if is_upper => Ok(Self(method)),
-            _ => Err(format!("`{text}` is no method: write it in capitals, as in GET")),
+            _ => Err(format!(
+                "`{text}` is not a valid method: write it in capitals, as in GET"
+            )),
         }
     }
 }
@@ -358,7 +361,8 @@ impl TryFrom<String> for PathStart {
         match is_path {
             true => Ok(Self(text)),
             false => Err(format!(
-                "`{text}` is no path: write how it begins, as in /v1/, with nothing like `..`, `*` or `?` in it"
+                "`{text}` is not a valid path: write how it begins, as in /v1/, with nothing like `..`, `*` or `?` \
+                 in it"
             )),
         }
     }
@@ -371,7 +375,7 @@ impl TryFrom<String> for ExactPath {
         match text.starts_with('/') && !text.contains(['?', '#']) && is_plain(&text) {
             true => Ok(Self(text)),
             false => Err(format!(
-                "`{text}` is no path: write all of it, as in /v1/status, with nothing like `..` or `?` in it"
+                "`{text}` is not a valid path: write all of it, as in /v1/status, with nothing like `..` or `?` in it"
             )),
         }
     }

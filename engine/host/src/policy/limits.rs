@@ -205,40 +205,43 @@ pub(crate) struct CallLimits {
 
 impl CallLimits {
     /// The limits of a plugin with these limits in the policy.
-    pub(crate) fn with_policy(&self, said: &Limits) -> Self {
+    pub(crate) fn with_policy(&self, limits: &Limits) -> Self {
         let source = LimitSource::Policy;
         Self {
-            memory: self.memory.set(value(said.memory)),
-            time: self.time.set(said.time.map(|time| time.0)),
-            fuel: said.fuel.map(|Fuel(value)| Limit { value, source }).or(self.fuel),
-            log: self.log.set(value(said.log)),
-            emit: self.emit.set(value(said.emit)),
-            result: self.result.set(value(said.result)),
-            outgoing: self.outgoing.set(value(said.outgoing)),
-            http_requests: self.http_requests.set(said.http_requests.map(|count| count.0)),
-            http_request_bytes: self.http_request_bytes.set(value(said.http_request_bytes)),
-            http_response_bytes: self.http_response_bytes.set(value(said.http_response_bytes)),
+            memory: self.memory.set(value(limits.memory)),
+            time: self.time.set(limits.time.map(|time| time.0)),
+            fuel: limits
+                .fuel
+                .map(|Fuel(value)| Limit { value, source })
+                .or(self.fuel),
+            log: self.log.set(value(limits.log)),
+            emit: self.emit.set(value(limits.emit)),
+            result: self.result.set(value(limits.result)),
+            outgoing: self.outgoing.set(value(limits.outgoing)),
+            http_requests: self.http_requests.set(limits.http_requests.map(|count| count.0)),
+            http_request_bytes: self.http_request_bytes.set(value(limits.http_request_bytes)),
+            http_response_bytes: self.http_response_bytes.set(value(limits.http_response_bytes)),
         }
     }
 
     /// The limits of a node's calls with these limits.
-    pub(crate) fn narrowed_to(&self, said: &Limits) -> Self {
+    pub(crate) fn narrowed_to(&self, limits: &Limits) -> Self {
         let source = LimitSource::Node;
-        let fuel = match (self.fuel, said.fuel) {
-            (Some(fuel), Some(said)) => Some(fuel.narrow(Some(said.0), source)),
+        let fuel = match (self.fuel, limits.fuel) {
+            (Some(fuel), Some(limits)) => Some(fuel.narrow(Some(limits.0), source)),
             (None, Some(Fuel(value))) => Some(Limit { value, source }),
             (fuel, None) => fuel,
         };
-        let requests = said.http_requests.map(|count| count.0);
-        let (request, response) = (said.http_request_bytes, said.http_response_bytes);
+        let requests = limits.http_requests.map(|count| count.0);
+        let (request, response) = (limits.http_request_bytes, limits.http_response_bytes);
         Self {
-            memory: self.memory.narrow(value(said.memory), source),
-            time: self.time.narrow(said.time.map(|time| time.0), source),
+            memory: self.memory.narrow(value(limits.memory), source),
+            time: self.time.narrow(limits.time.map(|time| time.0), source),
             fuel,
-            log: self.log.narrow(value(said.log), source),
-            emit: self.emit.narrow(value(said.emit), source),
-            result: self.result.narrow(value(said.result), source),
-            outgoing: self.outgoing.narrow(value(said.outgoing), source),
+            log: self.log.narrow(value(limits.log), source),
+            emit: self.emit.narrow(value(limits.emit), source),
+            result: self.result.narrow(value(limits.result), source),
+            outgoing: self.outgoing.narrow(value(limits.outgoing), source),
             http_requests: self.http_requests.narrow(requests, source),
             http_request_bytes: self.http_request_bytes.narrow(value(request), source),
             http_response_bytes: self.http_response_bytes.narrow(value(response), source),
@@ -411,10 +414,10 @@ mod tests {
             ("[\"1s\"]", "an array"),
             ("{}", "an object"),
         ] {
-            let told = refused(&format!(r#"{{"time": {time}}}"#));
+            let found = refused(&format!(r#"{{"time": {time}}}"#));
             let expected =
                 format!("expected a duration such as \"10s\" or \"1h30m\", as a string, got {kind}");
-            assert_eq!(told, [("/limits/time".to_owned(), expected)], "{time}");
+            assert_eq!(found, [("/limits/time".to_owned(), expected)], "{time}");
         }
     }
 
@@ -424,7 +427,7 @@ mod tests {
             r#"{"memory": "5GiB", "time": "soon", "fuel": 0, "at_once": 0, "log": -1, "emit": "1MB", "http_requests": "2",
                 "memmory": 1, "result": "1MiB"}"#,
         );
-        let told: Vec<String> = problems
+        let found: Vec<String> = problems
             .iter()
             .map(|(pointer, message)| format!("{pointer}: {}", message.split(", such as").next().unwrap()))
             .collect();
@@ -439,6 +442,6 @@ mod tests {
             "/limits/memory: expected a number of bytes of at most 4096 MiB",
             "/limits/time: expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got \"soon\"",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 }

@@ -84,7 +84,7 @@ impl NodeBounds {
             concurrency
                 .acquire()
                 .await
-                .expect("these places are never closed"),
+                .expect("this semaphore is never closed"),
         )
     }
 }

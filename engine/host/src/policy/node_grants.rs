@@ -55,7 +55,7 @@ impl NodeGrants {
         let Value::Object(keys) = value else {
             return Err(at(
                 "",
-                format!("`grants` is an object with {KEYS}; `{{}}` leaves nothing"),
+                format!("`grants` is an object with {KEYS}; `{{}}` grants nothing"),
             ));
         };
         let mut allowed = Self::default();
@@ -123,7 +123,7 @@ fn each<T>(
     read: impl Fn(Value) -> Result<T, String>,
 ) -> Vec<T> {
     let Value::Array(items) = value else {
-        problems.push((pointer.to_owned(), "this is a list, as in `[]`".to_owned()));
+        problems.push((pointer.to_owned(), "expected a list, as in `[]`".to_owned()));
         return Vec::new();
     };
     let mut all = Vec::with_capacity(items.len());

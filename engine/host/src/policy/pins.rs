@@ -69,7 +69,7 @@ fn digest(text: &str) -> Result<Digest, String> {
     match is_digest {
         true => Ok(Digest(hex.to_ascii_lowercase().into())),
         false => Err(format!(
-            "`{}` is no digest: write sha256: and 64 hexadecimal digits, as `heddle plugin inspect` prints them",
+            "`{}` is not a digest: write sha256: and 64 hexadecimal digits, as `heddle plugin inspect` prints them",
             heddle_json::object::clip(text, 100)
         )),
     }
@@ -94,8 +94,8 @@ mod tests {
         assert!(!any.are_set() && any.allow(&a));
         for (yaml, said) in [
             ("[]", "allows no component"),
-            ("sha256:abc", "is no digest"),
-            ("[sha512:aa]", "is no digest"),
+            ("sha256:abc", "is not a digest"),
+            ("[sha512:aa]", "is not a digest"),
             ("{}", "the digest of a component"),
         ] {
             let refusal = read(yaml).unwrap_err();

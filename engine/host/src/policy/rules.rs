@@ -115,7 +115,7 @@ impl Rules {
             concurrency
                 .acquire()
                 .await
-                .expect("these places are never closed"),
+                .expect("this semaphore is never closed"),
         )
     }
 }

@@ -85,13 +85,13 @@ impl SecretEntries {
 impl Entry {
     fn value(&self) -> Result<SecretString, String> {
         if self.hosts.is_empty() {
-            return Err("`hosts` says where it may go, at least to one".to_owned());
+            return Err("`hosts` must list at least one host".to_owned());
         }
         let text = match (&self.from_env, &self.file) {
             (Some(name), None) => variable(name)?,
             (None, Some(file)) => read_file(file)
                 .map_err(|error| format!("the file {} cannot be read: {error}", file.display()))?,
-            _ => return Err("it has either `from_env`, a variable's name, or `file`, a path".to_owned()),
+            _ => return Err("set either `from_env`, the name of a variable, or `file`, a path".to_owned()),
         };
         // Editors and `echo` end a file with a newline, which is not part of the value.
         let value = text.strip_suffix('\n').unwrap_or(&text);
@@ -100,7 +100,7 @@ impl Entry {
             len if len < MIN_LEN => Err(format!("its value is shorter than {MIN_LEN} characters")),
             len if len > MAX_LEN => Err(format!("its value is longer than {} KiB", MAX_LEN >> 10)),
             _ if HeaderValue::from_str(value).is_err() => {
-                Err("its value has a character that no header can have, as a newline within it".to_owned())
+                Err("its value has a character that is not valid in a header, such as a newline".to_owned())
             }
             _ => Ok(value.to_owned().into()),
         }
@@ -111,7 +111,7 @@ fn read_file(file: &Path) -> io::Result<String> {
     // A pipe or a device might never end.
     let is = std::fs::metadata(file)?;
     if !is.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     if is_open_to_others(&is) {
         tracing::warn!(
@@ -185,7 +185,7 @@ pub(crate) fn put_in<'s>(
         whole.push_str(before);
         let (name, after) = after
             .split_once(CLOSES)
-            .ok_or_else(|| format!("`{OPENS}` has no `{CLOSES}` behind it"))?;
+            .ok_or_else(|| format!("`{OPENS}` is not followed by `{CLOSES}`"))?;
         let SecretName(name) = SecretName::try_from(name.to_owned())?;
         whole.push_str(find(&name)?.value.expose_secret());
         rest = after;
@@ -212,7 +212,7 @@ impl TryFrom<String> for SecretName {
         match !text.is_empty() && text.len() <= NAME_LEN && text.bytes().all(fits) {
             true => Ok(Self(text)),
             false => Err(format!(
-                "{:?} is no name of a secret: use letters, digits, `.`, `_` and `-`, at most {NAME_LEN}",
+                "{:?} is not a valid name of a secret: use letters, digits, `.`, `_` and `-`, at most {NAME_LEN}",
                 heddle_json::object::clip(&text, 100)
             )),
         }
@@ -252,8 +252,12 @@ mod tests {
         assert_eq!(value.as_bytes(), b"Bearer correct horse, correct horse");
         assert!(value.is_sensitive());
         assert_eq!(put("${secret.other}").unwrap_err(), "no other");
-        assert!(put("${secret.key").unwrap_err().contains("no `}` behind it"));
-        assert!(put("${secret.a b}").unwrap_err().contains("no name of a secret"));
+        assert!(put("${secret.key").unwrap_err().contains("not followed by `}`"));
+        assert!(
+            put("${secret.a b}")
+                .unwrap_err()
+                .contains("not a valid name of a secret")
+        );
         assert!(refers_to_one(b"a ${secret.x}") && !refers_to_one(b"${secrets}"));
     }
 
@@ -270,18 +274,21 @@ mod tests {
             ),
             (
                 "{a: {from_env: CARGO_MANIFEST_DIR, hosts: []}}",
-                "at least to one",
+                "at least one host",
             ),
             ("{a: {from_env: CARGO_MANIFEST_DIR}}", "missing field `hosts`"),
-            ("{a: {hosts: [a.org]}}", "it has either `from_env`"),
+            ("{a: {hosts: [a.org]}}", "set either `from_env`"),
             (
                 "{a: {from_env: A, file: b, hosts: [a.org]}}",
-                "it has either `from_env`",
+                "set either `from_env`",
             ),
-            ("{a: {file: /dev/null, hosts: [a.org]}}", "it is no regular file"),
+            (
+                "{a: {file: /dev/null, hosts: [a.org]}}",
+                "it is not a regular file",
+            ),
             (
                 "{\"a b\": {from_env: A, hosts: [a.org]}}",
-                "is no name of a secret",
+                "is not a valid name of a secret",
             ),
             ("{a: {from_env: A, hosts: [\"https://*.a.org\"]}}", "name each"),
         ] {
@@ -306,7 +313,7 @@ mod tests {
             ("1234567\n", "shorter than 8 characters"),
             (&*format!("{longest}x"), "longer than 16 KiB"),
             (&*format!("{longest}xyz"), "longer than 16 KiB"),
-            ("1234\n5678", "as a newline within it"),
+            ("1234\n5678", "such as a newline"),
         ] {
             let refusal = of(value).unwrap_err();
             assert!(refusal.contains(said), "{refusal}");

@@ -59,7 +59,7 @@ fn what_is_not_known_is_refused_with_its_place() {
         ),
         (
             "plugins:\n  a:\n    http:\n      - https://a.org/v1",
-            "line 4, column 9: `https://a.org/v1` has more than a host in it",
+            "line 4, column 9: `https://a.org/v1` has more than a host",
         ),
         (
             "plugins:\n  a:\n    http: [{methods: [GET]}]",

@@ -40,7 +40,8 @@ pub(super) fn check(bytes: usize, limit: usize) -> Result<(), RegisterError> {
         return Ok(());
     }
     Err(RegisterError::Refused(format!(
-        "with this one the descriptions of all plugins (summaries, schemas, routes) would take {}, more than the limit of {} \
+        "with this plugin the descriptions of all plugins (summaries, schemas, routes) would take {}, more than the \
+         limit of {} \
          (max_description_bytes): remove plugins or versions that nothing uses",
         Bytes(bytes),
         Bytes(limit)

@@ -126,7 +126,7 @@ impl Plugin {
             return Ok(self.info.clone());
         }
         Err(RegisterError::Refused(format!(
-            "this component is registered as {}@{}, and a component has one name: leave the other name out",
+            "this component is registered as {}@{}, and a component has only one name: omit the other name",
             self.info.name, self.info.version
         )))
     }

@@ -66,13 +66,13 @@ fn requirement(text: &str) -> Result<VersionRequirement, String> {
         return match is_hex && (DIGEST_LEN..=64).contains(&digest.len()) {
             true => Ok(VersionRequirement::Digest(digest)),
             false => Err(format!(
-                "behind `sha256:` stand the first {DIGEST_LEN} to 64 hexadecimal digits of the component's digest"
+                "`sha256:` is followed by the first {DIGEST_LEN} to 64 hexadecimal digits of the component's digest"
             )),
         };
     }
     if let Some((version, function)) = text.split_once('/') {
         return Err(format!(
-            "the version stands at the end, as in plugin/{function}@{version}"
+            "the version comes last, as in plugin/{function}@{version}"
         ));
     }
     if let Ok(version) = Version::parse(text) {
@@ -86,7 +86,8 @@ fn requirement(text: &str) -> Result<VersionRequirement, String> {
     };
     range.map(VersionRequirement::Range).map_err(|error| {
         format!(
-            "`{}` is no version, as in 1.2.0, no range, as in ^1.2, and no digest, as in sha256:2c26b46b… ({error})",
+            "`{}` is not a version such as 1.2.0, a range such as ^1.2 or a digest such as sha256:2c26b46b… \
+             ({error})",
             heddle_json::object::clip(text, 100)
         )
     })
@@ -159,11 +160,11 @@ mod tests {
     fn what_is_no_version_is_refused_with_what_to_write() {
         let refusal = |uses: &str| Uses::parse(uses).unwrap_err().to_string();
         assert!(refusal("a@").contains("as in ^1.2"));
-        assert!(refusal("a@latest").contains("`latest` is no version"));
+        assert!(refusal("a@latest").contains("`latest` is not a version"));
         assert!(refusal("a@sha256:12").contains("8 to 64 hexadecimal digits"));
         assert_eq!(
             refusal("shop@1.2/list"),
-            "`shop@1.2/list`: the version stands at the end, as in plugin/list@1.2"
+            "`shop@1.2/list`: the version comes last, as in plugin/list@1.2"
         );
     }
 }

@@ -111,7 +111,7 @@ impl Sandbox {
         store.set_hostcall_fuel(limits.result.value.max(MIN_AT_ONCE) + AT_ONCE_SLACK);
         if let Some(fuel) = limits.fuel {
             let set = store.set_fuel(fuel.value);
-            set.expect("a call with a fuel limit runs on the metered machine");
+            set.expect("a call with a fuel limit runs on the metered engine");
         }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {

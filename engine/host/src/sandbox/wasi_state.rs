@@ -14,22 +14,22 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct OpenFile {
     /// Its unit of the open files of all calls.
-    taken: Arc<PoolPermit>,
+    permit: Arc<PoolPermit>,
     /// Counts as one of the instance's open files until drop.
     _of_instance: Arc<()>,
 }
 
 impl OpenFile {
-    pub(crate) fn new(taken: PoolPermit, of_instance: &Arc<()>) -> Self {
+    pub(crate) fn new(permit: PoolPermit, of_instance: &Arc<()>) -> Self {
         Self {
-            taken: Arc::new(taken),
+            permit: Arc::new(permit),
             _of_instance: of_instance.clone(),
         }
     }
 
     /// Stops counting as one of the instance's files. The unit of all calls is returned when the result is dropped.
     pub(crate) fn closing(self) -> Arc<PoolPermit> {
-        self.taken
+        self.permit
     }
 }
 
@@ -93,28 +93,29 @@ impl WasiState {
         }
     }
 
-    /// A hint for a failure that a missing grant may explain: what to add to the policy. `said` is the failure's
+    /// A hint for a failure that a missing grant may explain: what to add to the policy. `message` is the failure's
     /// message.
-    pub(crate) fn hint(&self, rules: &Rules, said: &str) -> Option<String> {
-        let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    pub(crate) fn hint(&self, rules: &Rules, message: &str) -> Option<String> {
+        let mentions = |phrases: &[&str]| phrases.iter().any(|word| message.contains(word));
         let (plugin, grants) = (&rules.plugin, &rules.grants);
-        let of_files = self.used.folders && says(&NO_FILE);
-        let of_environment = self.used.environment && grants.env.is_empty() && says(&NO_VARIABLE);
+        let of_files = self.used.folders && mentions(&NO_FILE);
+        let of_environment = self.used.environment && grants.env.is_empty() && mentions(&NO_VARIABLE);
         let narrowed = match grants.is_narrowed() {
             true => " (the node's `grants` narrow what it has)",
             false => "",
         };
         match () {
             () if self.used.sockets => Some(format!("plugin `{plugin}` {NO_SOCKETS}")),
-            () if says(&NO_WRITING) && self.refused_special.is_some() => self.refused_special.clone(),
+            () if mentions(&NO_WRITING) && self.refused_special.is_some() => self.refused_special.clone(),
             () if of_files && grants.dirs.is_empty() => Some(format!(
                 "plugin `{plugin}` has no folder{narrowed}. To grant one, add to the policy: {}",
                 dir_policy_entry(plugin)
             )),
-            () if self.used.folders && grants.dirs.iter().any(|dir| !dir.write) && says(&NO_WRITING) => {
+            () if self.used.folders && grants.dirs.iter().any(|dir| !dir.write) && mentions(&NO_WRITING) => {
                 let shown: Vec<_> = grants.dirs.iter().map(ToString::to_string).collect();
                 Some(format!(
-                    "plugin `{plugin}` has {}{narrowed}. To let it write, add `write: true` to the folder in the policy",
+                    "plugin `{plugin}` has {}{narrowed}. To let it write, add `write: true` to the folder in the \
+                     policy",
                     shown.join("; ")
                 ))
             }
@@ -149,5 +150,5 @@ const NO_WRITING: [&str; 5] = [
 const NO_VARIABLE: [&str; 2] = ["environment variable", "environ"];
 
 /// The message for a guest that asks for a socket.
-pub(crate) const NO_SOCKETS: &str = "asked for a socket, which no policy grants: requests over HTTP are made by wasi:http, and \
-                          granted by `http` in the policy";
+pub(crate) const NO_SOCKETS: &str = "asked for a socket, which no policy can grant: make HTTP requests by \
+                                     wasi:http, and grant them by `http` in the policy";

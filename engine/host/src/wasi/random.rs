@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 impl Sandbox {
     /// The machine's randomness, if granted. Its first use is logged.
-    fn real(&mut self) -> Option<&mut WasiRandomCtx> {
+    fn real_random(&mut self) -> Option<&mut WasiRandomCtx> {
         if !self.rules.grants.random {
             return None;
         }
@@ -29,15 +29,15 @@ impl Sandbox {
 
     fn draw(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
         check(len)?;
-        match self.real() {
-            Some(real) => random::Host::get_random_bytes(real, len),
+        match self.real_random() {
+            Some(real_random) => random::Host::get_random_bytes(real_random, len),
             None => Ok(self.random().bytes(len)),
         }
     }
 
     fn draw_number(&mut self) -> wasmtime::Result<u64> {
-        match self.real() {
-            Some(real) => random::Host::get_random_u64(real),
+        match self.real_random() {
+            Some(real_random) => random::Host::get_random_u64(real_random),
             None => Ok(self.random().number()),
         }
     }

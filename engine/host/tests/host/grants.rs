@@ -386,7 +386,11 @@ async fn a_secret_goes_nowhere_else_and_one_that_is_unknown_is_told_with_what_to
                 server.url("")
             ),
         ),
-        (server.url("/"), "${secret.key", "has no `}` behind it".to_owned()),
+        (
+            server.url("/"),
+            "${secret.key",
+            "has not followed by `}`".to_owned(),
+        ),
     ] {
         let Seen { update, lines } = seen(&host, "outgoing/fetch", with_header(&url, value)).await;
         let answer = update["answers"][0].as_str().unwrap();
@@ -415,7 +419,7 @@ async fn a_policy_that_grants_what_is_not_there_stops_the_start() {
         ),
         (
             json!({"dirs": ["/no/such/folder"]}),
-            "the folder /no/such/folder cannot be had",
+            "the folder /no/such/folder is not available",
         ),
         (
             json!({"secrets": {"a": {"file": "/no/such/file", "hosts": ["a.org"]}}}),
@@ -536,7 +540,7 @@ async fn what_a_plugin_is_granted_can_be_set_while_the_host_runs() {
             json!({"env": {"A": {"from": "HEDDLE_NOT_SET_ANYWHERE"}}}),
             "has no HEDDLE_NOT_SET",
         ),
-        ("A b", json!({}), "is no name for a plugin"),
+        ("A b", json!({}), "is not a valid name for a plugin"),
     ] {
         let refused = host.check_policy(name, body(policy.clone())).await.unwrap_err();
         assert!(refused.to_string().contains(said), "{refused}");

@@ -18,7 +18,8 @@ async fn a_table_grows_up_to_its_limit() {
         refused.contains("needed more table elements than its limit of 65536 (table_elements)"),
         "{refused}"
     );
-    let five = "(table $t 1 funcref) (table 60000 funcref) (table 60000 funcref) (table 60000 funcref) (table 60000 funcref)";
+    let five = "(table $t 1 funcref) (table 60000 funcref) (table 60000 funcref) (table 60000 funcref) (table 60000 \
+                funcref)";
     let refused = refusal_of_text(&grown(60_000).replace("(table $t 1 funcref)", five)).await;
     assert!(
         refused.contains("needed more table elements than its limit of 262144 (table_elements)"),
@@ -87,7 +88,8 @@ fn describing(functions: usize) -> String {
             (import "heddle:plugin/types@0.1.0" (instance $types
                 (type $k (enum "node" "tool")) (export "kind" (type $kind (eq $k)))
                 (type $h (flags "read-only" "idempotent")) (export "hints" (type $hints (eq $h)))
-                (type $f (record (field "name" string) (field "kind" $kind) (field "summary" string) (field "input" string)
+                (type $f (record (field "name" string) (field "kind" $kind) (field "summary" string) (field "input" \
+                                         string)
                     (field "output" string) (field "config" (option string)) (field "hints" $hints)
                     (field "routes" (list string))))
                 (export "function" (type (eq $f)))
@@ -123,7 +125,7 @@ async fn a_component_that_describes_far_too_many_functions_is_refused() {
     );
     let many = refusal_of_text(&describing(600_000)).await;
     assert!(
-        many.contains("handed over more at once than its limit of 8 MiB (result, the server's default)"),
+        many.contains("passed more at once than its limit of 8 MiB (result, the server's default)"),
         "{many}"
     );
 }

@@ -123,7 +123,7 @@ async fn recursion_without_an_end_traps() {
     assert_eq!(failure.kind, FailureKind::Trap);
     assert_eq!(
         &*failure.message,
-        "`hostile/recurse` trapped: out of bounds memory access, as where calls nest without an end"
+        "`hostile/recurse` trapped: out of bounds memory access, as in unbounded recursion"
     );
 }
 

@@ -355,7 +355,7 @@ async fn a_server_that_never_answers_holds_its_call_to_the_deadline_and_nobody_e
         )
     );
     let lines = heard.lines();
-    let shown = format!("GET {} had no answer after ", server.url("/slow"));
+    let shown = format!("GET {} had no response after ", server.url("/slow"));
     assert!(
         matches!(&lines[..], [(Level::Warn, line)] if line.starts_with(&shown)),
         "{lines:?}"

@@ -94,7 +94,8 @@ async fn a_call_that_waited_for_memory_until_its_end_says_so() {
         (failure.kind, &*failure.message),
         (
             FailureKind::Timeout,
-            "`hostile/hog` ran longer than its limit of 100 ms (the node's timeout): it waited for memory that other calls \
+            "`hostile/hog` ran longer than its limit of 100 ms (the node's timeout): it waited for memory that \
+             other calls \
              had (total_memory)"
         )
     );
@@ -121,7 +122,7 @@ async fn a_call_that_may_have_more_than_there_is_ends_with_the_name_of_the_total
     assert!(
         failure
             .message
-            .contains("needed more memory than one call and its tools can have of the memory of all calls")
+            .contains("needed more memory than one call and its tools may use of the memory of all calls")
             && failure.message.contains("(total_memory)"),
         "{failure}"
     );

@@ -86,7 +86,7 @@ async fn a_granted_tool_is_not_entered_where_nothing_will_be_durable() {
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert_eq!(
         &*failure.message,
-        "`hostile/call` was ended before it had an effect outside: what the call follows from cannot be stored"
+        "`hostile/call` was ended before a side effect: the events that the call follows from cannot be stored"
     );
     assert!(server.asked().is_empty());
 }

@@ -116,7 +116,8 @@ async fn no_tool_stands_in_one_chain_of_calls_more_often_than_its_limit() {
     .unwrap_err();
     assert_eq!(
         &*failure.message,
-        "`a/pass` was not called: it would stand in one chain of calls more often than the limit of 3 (call_repeats): \
+        "`a/pass` was not called: it would occur in one chain of calls more often than the limit of 3 \
+         (call_repeats): \
          a/pass → b/pass → a/pass → b/pass → a/pass → b/pass → a/pass"
     );
     let once = HostSettings {

@@ -124,8 +124,8 @@ fn what_would_be_wrong_in_a_grant_is_said_with_what_to_write() {
         ("{host: a.org, exact: []}", "an empty list allows nothing"),
         ("https://a.org:0", "no port from 1 to 65535"),
         ("https://a.org:70000", "no port from 1 to 65535"),
-        ("https://", "is no host"),
-        ("https://a b", "is no host"),
+        ("https://", "is not a valid host"),
+        ("https://a b", "is not a valid host"),
         ("[a]", "a host, as in https://api.example.org"),
         ("{host: a.org, methods: [get]}", "write it in capitals"),
         ("{host: a.org, methods: [CONNECT]}", "cannot be granted"),
@@ -134,7 +134,7 @@ fn what_would_be_wrong_in_a_grant_is_said_with_what_to_write() {
         ("{host: a.org, paths: [/a/../b]}", "is no path"),
         (
             "{host: a.org, private: [home]}",
-            "`home` is no address or network",
+            "`home` is not an address or network",
         ),
     ] {
         let refusal = refusal(yaml);
@@ -213,5 +213,5 @@ fn no_line_is_told_for_what_no_narrow_grant_covers() {
 fn a_password_in_a_request_is_not_told() {
     let refused =
         RequestTarget::new(&Method::GET, &"https://me:hunter2@a.org/".parse().unwrap()).unwrap_err();
-    assert_eq!(refused, "`***@a.org` has a user in it, which no grant covers");
+    assert_eq!(refused, "`***@a.org` has a user name, which no grant covers");
 }

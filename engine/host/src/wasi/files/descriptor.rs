@@ -19,7 +19,7 @@ impl HostDescriptor for Sandbox {
         let open = self.acquire_open_file().await.map_err(FsError::trap)?;
         let add_descriptor = match self.table.get(&folder)?.clone() {
             Descriptor::Dir(dir) => self
-                .on_thread(move || open::beneath(&dir, follow, &path, how, flags))
+                .on_thread(move || open::open_beneath(&dir, follow, &path, how, flags))
                 .await
                 .map_err(FsError::trap)?,
             Descriptor::File(_) => Err(Refusal::Code(ErrorCode::NotDirectory)),
@@ -63,7 +63,7 @@ impl HostDescriptor for Sandbox {
             return Err(ErrorCode::NotPermitted.into());
         }
         let add_descriptor = move || {
-            let open = |flags| open::beneath(&dir, follow, &path, OpenFlags::empty(), flags);
+            let open = |flags| open::open_beneath(&dir, follow, &path, OpenFlags::empty(), flags);
             match open(DescriptorFlags::WRITE) {
                 Err(Refusal::Code(ErrorCode::Access | ErrorCode::IsDirectory)) => open(DescriptorFlags::READ),
                 add_descriptor => add_descriptor,

@@ -152,7 +152,7 @@ impl Sandbox {
         for dir in self.rules.grants.dirs.clone() {
             let (at, shown) = (dir.at.clone(), dir.to_string());
             let open = self.acquire_open_file().await?;
-            match self.on_thread(move || open::folder(&dir)).await? {
+            match self.on_thread(move || open::open_folder(&dir)).await? {
                 Ok(add_descriptor) => {
                     folders.push((self.add_descriptor(add_descriptor, at.clone(), open).await?, at))
                 }
@@ -175,9 +175,9 @@ impl Sandbox {
         if Arc::strong_count(&self.wasi_state.open) > limit {
             return Err(TooManyFiles(limit).into());
         }
-        let (supply, share) = (self.resources.open_files.clone(), self.rules.usage.files.clone());
-        let taken = supply.take(&share, 1).await;
-        Ok(OpenFile::new(taken, &self.wasi_state.open))
+        let (pool, usage) = (self.resources.open_files.clone(), self.rules.usage.files.clone());
+        let permit = pool.acquire(&usage, 1).await;
+        Ok(OpenFile::new(permit, &self.wasi_state.open))
     }
 
     /// Adds an opened file or folder to the guest's table.
@@ -222,7 +222,7 @@ impl Sandbox {
                 self.wasi_state.refused_special = Some(format!("{shown} was not opened: {why}"));
                 why
             }
-            Refusal::Code(ErrorCode::NoEntry) => "it is not there".to_owned(),
+            Refusal::Code(ErrorCode::NoEntry) => "it does not exist".to_owned(),
             Refusal::Code(ErrorCode::ReadOnly | ErrorCode::NotPermitted | ErrorCode::Access) => {
                 "it is not permitted".to_owned()
             }

@@ -50,7 +50,7 @@ impl From<io::Error> for Refusal {
 }
 
 /// Opens a granted folder.
-pub(super) fn folder(dir: &DirGrant) -> io::Result<Descriptor> {
+pub(super) fn open_folder(dir: &DirGrant) -> io::Result<Descriptor> {
     let (perms, mode) = match dir.write {
         true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
         false => (FsPerms::ReadOnly, OpenMode::READ),
@@ -71,15 +71,15 @@ fn without_links(path: &Path) -> io::Result<fs::File> {
         }
     }
     // This opens directories only, and never blocks.
-    let mut folder = open_ambient_dir(&root, ambient_authority())?;
+    let mut open_folder = open_ambient_dir(&root, ambient_authority())?;
     for name in names {
-        folder = open_dir_nofollow(&folder, name.as_ref())?;
+        open_folder = open_dir_nofollow(&open_folder, name.as_ref())?;
     }
-    Ok(folder)
+    Ok(open_folder)
 }
 
 /// Opens the target of a path beneath a folder.
-pub(super) fn beneath(
+pub(super) fn open_beneath(
     dir: &Dir,
     follow: PathFlags,
     path: &str,
@@ -91,11 +91,11 @@ pub(super) fn beneath(
         return Err(Refusal::Code(ErrorCode::NotPermitted));
     }
     check(dir, follow, path)?;
-    opened(dir, path, how, &options, mode)
+    open_checked(dir, path, how, &options, mode)
 }
 
 /// Opens the target and checks its type through the descriptor.
-fn opened(
+fn open_checked(
     dir: &Dir,
     path: &str,
     how: OpenFlags,
@@ -223,7 +223,7 @@ mod tests {
             at: "/data".to_owned(),
             write,
         };
-        match folder(&grant).expect("it is a folder") {
+        match open_folder(&grant).expect("it is a folder") {
             Descriptor::Dir(dir) => (root, dir),
             Descriptor::File(_) => panic!("a folder is a directory"),
         }
@@ -234,7 +234,7 @@ mod tests {
         let (_root, dir) = dir(true);
         let special = |flags| {
             let (options, mode) = options(PathFlags::SYMLINK_FOLLOW, OpenFlags::empty(), flags).unwrap();
-            match opened(&dir, "pipe", OpenFlags::empty(), &options, mode) {
+            match open_checked(&dir, "pipe", OpenFlags::empty(), &options, mode) {
                 Err(refusal) => refusal,
                 Ok(_) => panic!("it was opened"),
             }
@@ -257,7 +257,7 @@ mod tests {
             at: "/data".to_owned(),
             write: false,
         };
-        assert!(folder(&grant).is_err());
+        assert!(open_folder(&grant).is_err());
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
             (OpenFlags::TRUNCATE, DescriptorFlags::READ),
             (OpenFlags::empty(), DescriptorFlags::WRITE),
         ] {
-            let refusal = beneath(&dir, PathFlags::empty(), "file", how, flags).err();
+            let refusal = open_beneath(&dir, PathFlags::empty(), "file", how, flags).err();
             assert!(
                 matches!(refusal, Some(Refusal::Code(ErrorCode::NotPermitted))),
                 "{how:?}"

@@ -299,10 +299,10 @@ mod tests {
     fn file(path: &std::path::Path, worker: &FileWorker) -> StreamParts {
         let options = std::fs::OpenOptions::new().read(true).write(true).open(path);
         let mode = OpenMode::READ | OpenMode::WRITE;
-        let taken = worker.resources.open_files.try_take(&Arc::default(), 1);
+        let permit = worker.resources.open_files.try_acquire(&Arc::default(), 1);
         StreamParts {
             file: File::new(options.expect("the file"), FsPerms::ReadWrite, mode, true),
-            open: OpenFile::new(taken.expect("a file may be opened"), &Arc::default()),
+            open: OpenFile::new(permit.expect("a file may be opened"), &Arc::default()),
             worker: worker.clone(),
             charge: None,
         }

@@ -63,7 +63,7 @@ async fn an_exit_with_another_status_is_a_permanent_failure_that_names_it() {
         (
             "number",
             r#"{"status": 0}"#,
-            "`text/number` exited with status 0 before it gave its result",
+            "`text/number` exited with status 0 before it returned its result",
         ),
     ] {
         let failure = call_tool(&host, &format!("text/{tool}"), input)

@@ -305,7 +305,7 @@ async fn the_error_of_a_function_is_a_failure_with_the_error_as_data() {
     assert_eq!(
         failed("shapes.check", json!({"fit": false})).await,
         (
-            "`shapes.check` answered an error, and says no more of it".to_owned(),
+            "`shapes.check` returned an error without details".to_owned(),
             None
         )
     );
@@ -392,7 +392,8 @@ async fn a_wide_result_ends_at_a_limit() {
         (failure.kind, &*failure.message),
         (
             FailureKind::Limit,
-            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result, the server's default)"
+            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result, the server's \
+             default)"
         )
     );
     for (tool, len) in [
@@ -405,9 +406,7 @@ async fn a_wide_result_ends_at_a_limit() {
             (failure.kind, &*failure.message),
             (
                 FailureKind::Limit,
-                &*format!(
-                    "`typed/{tool}` handed over more values than its limit of 4 MiB holds (value_bytes)"
-                )
+                &*format!("`typed/{tool}` passed more values than its limit of 4 MiB holds (value_bytes)")
             )
         );
     }
