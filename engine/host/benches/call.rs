@@ -1,7 +1,7 @@
-//! What one call costs: a fresh instance, about 1 kB of state in, one key out. The functions of `typed`, which
-//! knows no JSON, are given their parameters and some of the state beside them.
+//! The cost of one call: a fresh instance, about 1 kB of state in, one key out. The functions of `typed`, a plain
+//! component, get their parameters among other keys of the state.
 //!
-//! `cargo xtask plugins` first, then `cargo bench -p heddle-host`.
+//! Run `cargo xtask plugins` first, then `cargo bench -p heddle-host`.
 
 use std::{
     hint::black_box,
@@ -70,7 +70,7 @@ fn calls(criterion: &mut Criterion) {
             bencher.iter_custom(|times| {
                 let calls: Vec<_> = (0..times).map(|_| call(&host, uses, &state, config)).collect();
                 let host = host.clone();
-                // On a worker, as the engine makes its calls.
+                // On a worker thread, as the engine makes its calls.
                 let timed = runtime.spawn(async move {
                     let began = Instant::now();
                     for call in calls {
@@ -88,7 +88,7 @@ fn calls(criterion: &mut Criterion) {
     beside_endless_loops(criterion, &runtime, &host, &state);
 }
 
-/// A call that does next to nothing in each language: it reads one key of the state, sets one, and names a node.
+/// A call that does almost nothing in each language: it reads one key of the state, sets one, and names a node.
 fn languages(criterion: &mut Criterion, runtime: &Runtime, host: &Host) {
     let mut state = state();
     state.insert("to".to_owned(), object::to_json(&"left"));
@@ -139,7 +139,7 @@ fn registrations(criterion: &mut Criterion, runtime: &Runtime) {
     group.finish();
 }
 
-/// The same call while four others compute without an end: each of them gives way at every tick.
+/// The same call while four others compute in endless loops: each of them yields at every epoch.
 fn beside_endless_loops(criterion: &mut Criterion, runtime: &Runtime, host: &Host, state: &Object) {
     let spinning: Vec<_> = (0..4)
         .map(|_| {

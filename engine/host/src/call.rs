@@ -37,10 +37,10 @@ impl Inner {
         // The order matters: a call that waits for its node's permit holds no permit of its plugin, and a call that
         // waits for its plugin's permit holds no slot that other plugins need.
         let _node_permit = match &bounds {
-            Some(bounds) => bounds.acquire_permit().await,
+            Some(bounds) => bounds.concurrency.acquire().await,
             None => None,
         };
-        let _plugin_permit = plugin.rules.acquire_permit().await;
+        let _plugin_permit = plugin.rules.concurrency.acquire().await;
         let _call_permit = self.calls.acquire(&plugin.rules.usage.calls, 1).await;
         let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let key = format!("{}-{}", call.run, call.step);
@@ -112,7 +112,7 @@ impl Inner {
         }
         let limits = plugin.rules.limits.clone();
         let contract = self.contract_for(plugin, &limits).await?;
-        let _plugin_permit = plugin.rules.acquire_permit().await;
+        let _plugin_permit = plugin.rules.concurrency.acquire().await;
         let _call_permit = self.calls.acquire(&plugin.rules.usage.calls, 1).await;
         let _slot_permit = self.slots(&contract, &plugin.rules, 1).await;
         let input = call.input.get().to_owned();

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_named() {
+    fn other_kinds_of_files_are_named() {
         assert!(refusal(b"").contains("empty"));
         assert!(refusal(b"(component)").contains("WebAssembly text"));
         assert!(refusal(b"\x1f\x8b\x08").contains("gzip"));

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn names_must_fit_and_be_told_apart() {
+    fn names_must_be_valid_and_unique() {
         assert!(refusal(vec![]).contains("no function"));
         assert!(refusal(vec![(Node, function("a/b", Node))]).contains("letters, digits"));
         assert!(refusal(vec![(Node, function("", Node))]).contains("letters, digits"));

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn one_plugin_may_hold_what_the_supply_was_made_for() {
+    fn one_plugin_may_hold_the_amount_that_the_pool_was_sized_for() {
         for amount in [1, 2, 3, 4, 64, 256, 1000] {
             let total = total_for_one(amount);
             assert_eq!(all(&FairPool::new(total), &usage()).len(), amount);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_there_is_takes_all_of_it_from_a_plugin_that_holds_nothing() {
+    fn an_amount_above_the_pool_takes_the_whole_pool() {
         let (pool, one) = (FairPool::new(8), usage());
         let all = pool.try_acquire(&one, 100).unwrap();
         assert!(pool.try_acquire(&usage(), 1).is_none());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_gets_what_another_gives_back_in_the_order_of_arrival() {
+    async fn waiting_calls_get_returned_units_in_the_order_of_arrival() {
         let (pool, one) = (FairPool::new(2), usage());
         let held = pool.acquire(&one, 1).await;
         let mut first = Box::pin(pool.acquire(&one, 1));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_holds_up_nobody() {
+    async fn a_cancelled_wait_delays_no_other_call() {
         let (pool, one) = (FairPool::new(2), usage());
         let held = pool.acquire(&one, 1).await;
         let mut gives_up = Box::pin(pool.acquire(&one, 1));

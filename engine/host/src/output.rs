@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_for_a_call_is_not_passed_on_and_the_limit_is_told() {
+    fn output_above_a_limit_is_not_passed_on_and_the_limit_is_reported() {
         let (seen, mut lines) = lines(HostSettings {
             log_bytes: 200,
             emit_bytes: 80,
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nested_call_spends_what_its_caller_has_and_its_own_share_of_that() {
+    fn a_nested_call_counts_against_its_callers_limits_and_its_own() {
         let (seen, lines) = lines(HostSettings {
             log_bytes: 300,
             ..HostSettings::default()

@@ -38,7 +38,7 @@ pub(crate) fn from_imports(imports: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn imports_are_told_in_the_words_of_permissions() {
+    fn imports_are_mapped_to_permissions() {
         let of = |imports: &[&str]| {
             let imports: Vec<_> = imports.iter().map(|&import| import.to_owned()).collect();
             super::from_imports(&imports)

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_has_the_thread_of_work_that_ends() {
+    async fn a_waiting_call_gets_the_thread_of_work_that_ends() {
         let threads = Threads::new("tests", "test_threads", (1, 1)).unwrap();
         let (a, b) = (plugin("a"), plugin("b"));
         let (busy, release) = stalled(&threads, &a).await;
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_to_be_done_takes_no_more_threads_than_its_plugin_has() {
+    async fn deferred_work_uses_no_more_threads_than_its_plugin_may() {
         let threads = Threads::new("tests", "test_threads", (2, 1)).unwrap();
         let (a, b) = (plugin("a"), plugin("b"));
         let (release, released): (Sender<()>, Receiver<()>) = channel();

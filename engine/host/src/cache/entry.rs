@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_read_only_as_what_it_was_written() {
+    fn an_entry_is_read_only_with_its_own_key_engine_and_digest() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("entry");
         let (key, other_key) = (CacheKey([1; 32]), CacheKey([2; 32]));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_as_text_and_shown_to_nobody() {
+    fn a_key_is_stored_as_text_and_not_shown_by_debug() {
         let key = CacheKey::random().unwrap();
         let text = key.to_text();
         assert_eq!(CacheKey::from_text(&text).unwrap().0, key.0);

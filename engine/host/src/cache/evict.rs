@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_too_long_goes() {
+    fn files_that_were_unused_for_too_long_are_evicted() {
         assert_eq!(
             deleted(&[("a", 1, 10), ("b", 1, 11), ("u", 1, 12)]),
             (vec!["b".to_owned()], 2)
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_go_until_the_rest_fits() {
+    fn the_least_recently_used_files_are_evicted_until_the_rest_fits() {
         assert_eq!(deleted(&[("a", 50, 1), ("b", 50, 2)]), (vec![], 100));
         assert_eq!(
             deleted(&[("a", 50, 1), ("b", 50, 3), ("c", 1, 2)]),

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_has_a_part_for_itself_and_waits_for_what_is_more() {
+    async fn a_call_has_a_part_of_its_own_and_waits_for_more() {
         // 8 MiB for each of four calls, 24 MiB to share, 8 MiB in reserve.
         let all = TotalMemory::new(64 * MIB, 4);
         let (one, other, third) = (all.begin(&usage()), all.begin(&usage()), all.begin(&usage()));

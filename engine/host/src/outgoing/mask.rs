@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secrets_are_replaced_wherever_a_body_is_cut() {
+    async fn secrets_are_replaced_even_if_they_span_chunks() {
         for (text, secrets, expected) in [
             (
                 "a sk-sk-sk-12345678 and sk-12345678sk-12345678, sk-1234",
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_back_does_not_depend_on_what_it_is() {
+    async fn the_amount_held_back_does_not_depend_on_the_content() {
         // The first part ends with the beginning of the secret in one text, and not in the other.
         let lens = async |text: &str| {
             let passed = read(parts(text, 20), &["sk-12345678"]).await;
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_back_when_a_body_breaks_off_is_not_passed_on() {
+    async fn held_back_bytes_of_a_broken_body_are_dropped() {
         let mut broken = parts("key: sk-1234567", 100);
         broken.push_back(Err("reset"));
         let longest = forms(&["sk-12345678"]).longest();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_in_headers_are_replaced_and_no_length_is_told() {
+    fn secrets_in_headers_are_replaced_and_the_length_is_removed() {
         let mut map = HeaderMap::new();
         for (name, value) in [
             ("x-echo", "Bearer sk-12345678"),

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_another_request_of_one_is_removed() {
+    fn headers_that_override_the_request_are_removed() {
         let mut headers = HeaderMap::new();
         for name in [
             "X-HTTP-Method-Override",

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_that_end_alike_are_told_apart() {
+    fn interfaces_with_the_same_last_part_get_longer_names() {
         assert_eq!(
             names(&["acme:shop/store", "acme:bank/store", "acme:bank/teller"]),
             ["shop-store", "bank-store", "teller"]

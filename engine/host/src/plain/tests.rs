@@ -203,7 +203,7 @@ fn drawn(seed: u64) -> (Draw, Fields, Schema) {
 }
 
 #[test]
-fn what_goes_in_comes_out_the_same() {
+fn values_survive_the_round_trip() {
     for seed in 0..3_000 {
         let (mut draw, fields, schema) = drawn(seed);
         let shape = &fields.as_slice()[0].1;
@@ -241,7 +241,7 @@ fn an_input_is_taken_exactly_where_its_schema_takes_it() {
 }
 
 #[test]
-fn what_comes_out_fits_the_schema_of_the_result() {
+fn results_match_their_schema() {
     for seed in 0..1_000 {
         let mut draw = Draw(seed);
         let returned = super::ResultShape::Value(draw.shape(4));
@@ -281,7 +281,7 @@ fn an_integer_is_read_from_its_digits() {
 }
 
 #[test]
-fn a_text_that_grows_too_long_is_not_kept() {
+fn a_text_that_grows_too_long_is_not_stored() {
     let shape = Shape::List(Box::new(Shape::Bool));
     let value = Val::List(vec![Val::Bool(true); 1000]);
     assert_eq!(lift::json(&value, &shape, 5001).unwrap().len(), 5001);

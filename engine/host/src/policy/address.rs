@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_public_ends_where_its_registry_says() {
+    fn non_public_ranges_end_where_their_registry_says() {
         for (first, last, before, after) in [
             ("10.0.0.0", "10.255.255.255", "9.255.255.255", "11.0.0.0"),
             ("100.64.0.0", "100.127.255.255", "100.63.255.255", "100.128.0.0"),

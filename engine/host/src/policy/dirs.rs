@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_read_only_and_at_its_own_place_unless_it_is_said_otherwise() {
+    fn a_folder_is_read_only_and_at_its_own_path_by_default() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
         let dirs = read(&format!(
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_folder_is_refused() {
+    fn an_invalid_folder_is_refused() {
         for (yaml, said) in [
             ("[data]", "`data` is not an absolute path"),
             ("[/no/such/folder]", "the folder /no/such/folder is not available"),

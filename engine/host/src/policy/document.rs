@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_json::{Json, object};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 
 use super::{
+    concurrency::Concurrency,
     dirs::{self, DirGrant},
     env::EnvEntries,
     grants::Grants,
@@ -200,7 +200,7 @@ impl PluginPolicy {
                 plugin: plugin.clone(),
                 grants,
                 limits: Arc::new(own.with_policy(&self.limits)),
-                concurrency: self.limits.at_once().map(Semaphore::new),
+                concurrency: Concurrency::new(self.limits.at_once()),
                 policy_limits: self.limits.clone(),
                 pins,
                 others,

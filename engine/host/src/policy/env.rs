@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_environment_is_refused() {
+    fn an_invalid_environment_is_refused() {
         for (yaml, said) in [
             (
                 "{A: {from: HEDDLE_NOT_SET_ANYWHERE}}",

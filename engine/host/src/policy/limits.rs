@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_no_string_is_told_by_its_kind() {
+    fn a_time_that_is_not_a_string_is_refused_with_its_type() {
         for (time, kind) in [
             ("5", "a number"),
             ("1.5", "a number"),
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_of_a_node_that_is_wrong_is_told_at_its_place() {
+    fn each_invalid_key_of_a_node_is_reported_with_its_pointer() {
         let problems = refused(
             r#"{"memory": "5GiB", "time": "soon", "fuel": 0, "at_once": 0, "log": -1, "emit": "1MB", "http_requests": "2",
                 "memmory": 1, "result": "1MiB"}"#,

@@ -6,6 +6,7 @@
 
 mod address;
 mod api_policies;
+mod concurrency;
 mod dirs;
 mod document;
 mod env;

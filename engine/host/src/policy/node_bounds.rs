@@ -6,9 +6,8 @@ use std::{
 };
 
 use heddle_kernel::graph::Bounds;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{limits::Limits, node_grants::NodeGrants, rules::Rules};
+use super::{concurrency::Concurrency, limits::Limits, node_grants::NodeGrants, rules::Rules};
 
 /// How many nodes' bounds are cached; above that, bounds that no call uses are dropped.
 const MAX_NODES: usize = 10_000;
@@ -26,7 +25,7 @@ pub(crate) struct NodeBounds {
     pub(crate) limits: Limits,
     /// The node's `grants`, if it has any.
     grants: Option<NodeGrants>,
-    concurrency: Option<Semaphore>,
+    pub(crate) concurrency: Concurrency,
 }
 
 impl NodeBoundsCache {
@@ -47,7 +46,7 @@ impl NodeBoundsCache {
         let grants = bounds.grants.as_ref().map(NodeGrants::of_node).transpose();
         let grants = grants.map_err(|problems| problems_text(&problems))?;
         let narrowed_to = Arc::new(NodeBounds {
-            concurrency: limits.at_once().map(Semaphore::new),
+            concurrency: Concurrency::new(limits.at_once()),
             limits,
             grants,
         });
@@ -75,16 +74,5 @@ impl NodeBounds {
             Some(grants) => of_plugin.narrowed_to(grants),
             None => of_plugin.clone(),
         }
-    }
-
-    /// Waits until one more call of the node may start, in the order of arrival.
-    pub(crate) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
-        let concurrency = self.concurrency.as_ref()?;
-        Some(
-            concurrency
-                .acquire()
-                .await
-                .expect("this semaphore is never closed"),
-        )
     }
 }

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_is_wrong_is_told_with_its_place() {
+    fn everything_invalid_is_reported_with_its_pointer() {
         let problems = NodeGrants::read(
             r#"{"http": ["ftp://a.org", "https://a.org"], "env": "A", "dirs": ["data", {"at": "/d", "path": "/"}],
                 "clock": 1, "sockets": true, "secrets": ["a b"]}"#,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use heddle_kernel::Digest;
 use heddle_runtime::ports::RegisterError;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
+    concurrency::Concurrency,
     grants::Grants,
     limits::{CallLimits, Limits},
     node_grants::NodeGrants,
@@ -26,7 +26,7 @@ pub(crate) struct Rules {
     /// The limits that the policy sets.
     pub(super) policy_limits: Limits,
     /// Limits how many of their calls are active at once, if the policy does.
-    pub(super) concurrency: Option<Semaphore>,
+    pub(crate) concurrency: Concurrency,
     /// What they hold of the pools that all plugins share.
     pub(crate) usage: Arc<PluginUsage>,
     /// The components that the grants are for.
@@ -43,7 +43,7 @@ impl Rules {
             grants: Grants::default(),
             limits,
             policy_limits: Limits::default(),
-            concurrency: None,
+            concurrency: Concurrency::default(),
             usage: Arc::default(),
             pins: Pins::default(),
             others: None,
@@ -86,7 +86,7 @@ impl Rules {
             grants: self.grants.narrowed_to(to),
             limits: self.limits.clone(),
             policy_limits: self.policy_limits.clone(),
-            concurrency: None,
+            concurrency: Concurrency::default(),
             usage: self.usage.clone(),
             pins: Pins::default(),
             others: None,
@@ -106,16 +106,5 @@ impl Rules {
     /// A line for each limit of the policy.
     pub(crate) fn limit_lines(&self) -> Vec<String> {
         self.policy_limits.lines()
-    }
-
-    /// Waits until one more call may start, in the order of arrival. Dropping the permit lets the next call start.
-    pub(crate) async fn acquire_permit(&self) -> Option<SemaphorePermit<'_>> {
-        let concurrency = self.concurrency.as_ref()?;
-        Some(
-            concurrency
-                .acquire()
-                .await
-                .expect("this semaphore is never closed"),
-        )
     }
 }

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_secret_is_refused() {
+    fn an_invalid_secret_is_refused() {
         for (yaml, said) in [
             (
                 "{a: {from_env: HEDDLE_NOT_SET_ANYWHERE, hosts: [a.org]}}",

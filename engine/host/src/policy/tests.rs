@@ -31,7 +31,7 @@ fn a_policy_is_read_from_yaml_and_from_json() {
 }
 
 #[test]
-fn what_is_not_known_is_refused_with_its_place() {
+fn unknown_keys_are_refused_with_their_position() {
     let cases = [
         (
             "plugin: {}",

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_version_is_meant_exactly_and_a_part_is_what_it_begins_with() {
+    fn a_complete_version_is_exact_and_a_partial_one_a_prefix() {
         assert_eq!(
             read("a@1.2.3").requirement,
             VersionRequirement::Exactly(Version::new(1, 2, 3))
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_version_is_refused_with_what_to_write() {
+    fn an_invalid_version_is_refused_with_the_valid_forms() {
         let refusal = |uses: &str| Uses::parse(uses).unwrap_err().to_string();
         assert!(refusal("a@").contains("as in ^1.2"));
         assert!(refusal("a@latest").contains("`latest` is not a version"));

@@ -123,7 +123,7 @@ fn all_functions_together_have_a_limit() {
 }
 
 #[test]
-fn what_a_component_consists_of_has_limits() {
+fn the_parts_of_a_component_have_limits() {
     let of = |text: &str, times: usize| format!("(component {})", text.repeat(times));
     let in_module = |text: &str, times: usize| format!("(component (core module {}))", text.repeat(times));
     let nested = format!("{}{}", "(component ".repeat(17), ")".repeat(17));

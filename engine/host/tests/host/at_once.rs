@@ -1,4 +1,4 @@
-//! `at_once`: so many calls of a plugin are under way, and more wait for their turn.
+//! `at_once`: so many calls of a plugin are active, and more calls wait.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn no_more_calls_of_a_plugin_are_under_way_than_its_policy_allows() {
     for _ in 0..3 {
         server.next().await;
     }
-    // Others are called meanwhile, so a fourth would have been, too.
+    // Other calls run in the meantime, so a fourth one would have been called, too.
     for _ in 0..100 {
         run(&host, "touch", "{}", r#"{"key": "k"}"#).await.unwrap();
     }
@@ -39,12 +39,12 @@ async fn no_more_calls_of_a_plugin_are_under_way_than_its_policy_allows() {
 }
 
 #[tokio::test]
-async fn calls_that_wait_for_their_plugin_come_in_order_and_hold_up_nobody() {
+async fn calls_that_wait_for_their_plugin_start_in_order_and_delay_no_other_plugin() {
     let gate = Arc::new(Semaphore::new(0));
     let (host, gated) = (host_for_order(&gate).await, gate.clone());
     let first = spawn(&host.host, host.call("/first", None));
     host.server.next().await;
-    // The time limit of a call begins when it does: these wait longer than it.
+    // The time limit of a call starts with the call: these wait longer than their limit.
     let waiting: Vec<_> = (0..10)
         .map(|n| {
             spawn(
@@ -53,7 +53,7 @@ async fn calls_that_wait_for_their_plugin_come_in_order_and_hold_up_nobody() {
             )
         })
         .collect();
-    // There are places for two calls: one is taken, and no call that waits has the other.
+    // Two calls may be active: one is, and no waiting call counts as the other.
     for _ in 0..2 {
         soon(run(&host.host, "sleep", "{}", r#"{"ms": 400}"#))
             .await
@@ -79,8 +79,8 @@ struct Ordered {
     host: Host,
 }
 
-/// A host with places for two calls, whose plugin has one, and a server that answers its first
-/// request when the gate is open.
+/// A host for two calls at once, whose plugin may have one, and a server that responds to its first request when the
+/// gate is open.
 async fn host_for_order(gate: &Arc<Semaphore>) -> Ordered {
     let gate = gate.clone();
     let server = Server::answering(move |asked| match asked.line.as_str() {

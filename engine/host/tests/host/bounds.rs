@@ -1,5 +1,5 @@
-//! Limits of a plugin, which the policy sets, and of a node, which only narrow them: each ends a call with its
-//! name, its value and who set it.
+//! Limits of a plugin, set by the policy, and of a node, which only narrow them: each ends a call with its name, its
+//! value and its source.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ async fn hostile(policy: Value) -> Host {
     host_with(granting(&policy.to_string()), &["fixtures/hostile"]).await
 }
 
-/// A call of a node that has these limits.
+/// A call of a node with these limits.
 fn narrowed(host: &Host, uses: &str, config: &str, limits: &Value) -> Call {
     let bounds = Bounds {
         of: format!("graph/{limits}").into(),
@@ -92,7 +92,7 @@ async fn the_policy_may_allow_a_plugin_more_than_others_have() {
 }
 
 #[tokio::test]
-async fn of_the_limits_of_a_node_and_of_its_plugin_the_smaller_stands() {
+async fn the_smaller_limit_of_a_node_and_its_plugin_applies() {
     let host = hostile(json!({"memory": "16MiB", "fuel": 50_000_000})).await;
     for (limits, told) in [
         (json!({"memory": "8MiB"}), "8 MiB (memory, set by the node)"),
@@ -132,9 +132,9 @@ async fn limits_of_a_node_are_checked_key_by_key() {
 }
 
 #[tokio::test]
-async fn the_same_fuel_ends_at_the_same_place() {
+async fn the_same_fuel_ends_at_the_same_instruction() {
     let mut said = Vec::new();
-    // Another host compiles for itself; the second call of one finds everything ready.
+    // Another host compiles for itself; the second call on a host finds everything compiled.
     for _ in 0..2 {
         let host = hostile(json!({"log": "64MiB"})).await;
         for _ in 0..2 {
@@ -158,7 +158,7 @@ async fn the_same_fuel_ends_at_the_same_place() {
 }
 
 #[tokio::test]
-async fn calls_with_fuel_give_what_others_give() {
+async fn calls_with_a_fuel_limit_return_the_same_as_others() {
     let host = host_with(settings(), &["bench"]).await;
     let config = r#"{"key": "k"}"#;
     let counted = narrowed(&host, "touch", config, &json!({"fuel": 100_000_000}));
@@ -177,7 +177,7 @@ async fn no_more_calls_of_a_node_are_under_way_than_it_says() {
     assert!(slept.iter().all(Result::is_ok));
     assert!(began.elapsed() >= Duration::from_millis(150), "two at a time");
 
-    // Another node waits for none of them.
+    // Another node does not wait for them.
     let long = || outcome(&host, narrowed(&host, "sleep", r#"{"ms": 60000}"#, &limits));
     let others = || run(&host, "sleep", "{}", r#"{"ms": 50}"#);
     tokio::select! {
@@ -213,7 +213,7 @@ async fn a_tools_own_time_ends_the_tool_and_not_its_caller() {
 }
 
 #[tokio::test]
-async fn what_a_tool_writes_is_its_callers_and_may_be_less_than_that() {
+async fn output_of_a_tool_counts_against_its_caller_and_its_own_limit() {
     let policy = json!({"plugins": {"quiet": {"limits": {"emit": 1000}}}});
     let settings = HostSettings {
         emit_bytes: 10_000,

@@ -1,5 +1,5 @@
-//! Compiled components are kept on disk: a file that is damaged or replaced costs a compilation, and the folder stays
-//! within its limits.
+//! Compiled components are cached on disk: a damaged or replaced file costs a compilation, and the folder stays within
+//! its limits.
 
 use std::{
     fs,
@@ -29,12 +29,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The files of compiled components.
 fn compiled(folder: &Path) -> Vec<PathBuf> {
     let mut files = files(folder);
-    // Beside what is compiled stands the component as it is.
+    // The component itself is stored beside its code.
     files.retain(|path| path.extension().is_some_and(|extension| extension == "code"));
     files
 }
 
-/// The names of the files that are kept of these components.
+/// The names of the cached files of these components.
 fn names(folder: &Path, components: &[&str]) -> Vec<String> {
     let of = |name: &&str| {
         let digest = heddle_kernel::Digest::of(&component(name)).0;
@@ -52,7 +52,7 @@ fn names(folder: &Path, components: &[&str]) -> Vec<String> {
     kept
 }
 
-/// Lets a file be used for the last time so long ago.
+/// Sets the last use of a file to so many days ago.
 fn age(path: &Path, days: u64) {
     let file = fs::File::options().append(true).open(path).unwrap();
     let used_at = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
@@ -122,7 +122,7 @@ async fn a_damaged_file_is_compiled_again() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn nobody_else_may_enter_the_folder() {
+async fn other_users_may_not_enter_the_folder() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ async fn nobody_else_may_enter_the_folder() {
 }
 
 #[tokio::test]
-async fn without_a_folder_nothing_is_kept_and_all_works() {
+async fn without_a_folder_nothing_is_cached_and_everything_works() {
     let host = host_with(
         HostSettings {
             cache: None,
@@ -165,7 +165,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_another_store_s_engine_compiled_is_not_loaded() {
+async fn code_of_another_store_is_not_loaded() {
     let folder = tempfile::tempdir().unwrap();
     host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
     let first = compiled(folder.path());
@@ -180,7 +180,7 @@ async fn what_another_store_s_engine_compiled_is_not_loaded() {
     let [second] = &both[..] else {
         panic!("{both:?}: it was compiled again, for the other key")
     };
-    // Nor where it stands in the place of that store's own.
+    // Nor in the place of that store's own file.
     let whole = fs::read(second).unwrap();
     fs::copy(&first[0], second).unwrap();
     host_with(settings, &["fixtures/raw"]).await;
@@ -193,7 +193,7 @@ async fn a_file_that_changes_later_changes_nothing_that_was_loaded() {
     host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
     let host = host_with(in_folder(folder.path()), &["fixtures/raw"]).await;
     let file = &compiled(folder.path())[0];
-    // In place, as an attacker would who hopes that it is mapped.
+    // In place, like an attacker who expects that the file is mapped.
     let len = fs::metadata(file).unwrap().len();
     fs::write(file, vec![0xcc; usize::try_from(len).unwrap()]).unwrap();
     assert_eq!(
@@ -215,7 +215,7 @@ fn limited(folder: &Path, max_bytes: u64) -> HostSettings {
 }
 
 #[tokio::test]
-async fn what_is_in_use_stays_and_the_rest_goes_when_it_is_too_much() {
+async fn files_in_use_stay_and_the_others_are_evicted_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let host = host_with(limited(folder.path(), 1 << 30), &["fixtures/raw"]).await;
     let inspected = NewPlugin {
@@ -224,7 +224,7 @@ async fn what_is_in_use_stays_and_the_rest_goes_when_it_is_too_much() {
     };
     host.inspect(inspected).await.unwrap();
     names(folder.path(), &["fixtures/raw", "fixtures/raw-tool"]);
-    // Another server with the same folder has room for one component. The first one's stays.
+    // Another server with the same folder has room for one component. The first server's component stays.
     let bytes = |name: &str| {
         let digest = heddle_kernel::Digest::of(&component(name)).0;
         let of_it = files(folder.path()).into_iter();
@@ -238,7 +238,7 @@ async fn what_is_in_use_stays_and_the_rest_goes_when_it_is_too_much() {
         .await
         .unwrap();
     names(folder.path(), &["fixtures/raw", "fixtures/raw-tool"]);
-    // Each lets go of its own when the plugin is removed.
+    // Each server releases its component when the plugin is removed.
     other.remove(&heddle_kernel::Digest::of(&component("fixtures/raw-tool")));
     drop(other);
     drop(Host::new(limited(folder.path(), room)).unwrap());
@@ -249,7 +249,7 @@ async fn what_is_in_use_stays_and_the_rest_goes_when_it_is_too_much() {
 }
 
 #[tokio::test]
-async fn what_was_not_used_for_long_goes_at_the_next_start() {
+async fn unused_files_are_evicted_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let settings = in_folder(folder.path());
     host_with(settings.clone(), &["fixtures/raw", "fixtures/raw-tool"]).await;
@@ -267,7 +267,7 @@ async fn what_was_not_used_for_long_goes_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_behind_is_deleted_and_what_others_write_is_not() {
+async fn files_of_crashed_processes_are_deleted_and_those_of_running_ones_stay() {
     let folder = tempfile::tempdir().unwrap();
     let settings = in_folder(folder.path());
     let host = host_with(settings.clone(), &["fixtures/raw"]).await;
@@ -279,7 +279,7 @@ async fn what_a_crash_left_behind_is_deleted_and_what_others_write_is_not() {
         folders.filter(|path| path.is_dir()).count()
     };
     assert_eq!(living(), 1);
-    // A process that was writing when it was killed.
+    // A process that was killed while it wrote.
     let dead = processes.join("process-dead");
     fs::create_dir(&dead).unwrap();
     for name in ["lock", ".tmpHalf", &"0".repeat(64)] {

@@ -1,4 +1,4 @@
-//! Functions that do what they should, and functions that say that they cannot.
+//! Functions that succeed, and functions that return errors.
 
 use heddle_kernel::{FailureKind, Level, Route};
 use heddle_runtime::ports::Functions;
@@ -56,7 +56,7 @@ async fn a_tool_runs_as_a_node_and_its_keys_next_and_loop_route() {
 }
 
 #[tokio::test]
-async fn what_a_function_says_went_wrong_keeps_its_kind_and_data() {
+async fn an_error_of_a_function_keeps_its_kind_and_data() {
     let host = host_with(settings(), &["fixtures/hostile", "fixtures/raw-tool", "bench"]).await;
     let retryable = failure(&host, "fail-retryable").await;
     assert_eq!(retryable.kind, FailureKind::Retryable);
@@ -78,7 +78,7 @@ async fn what_a_function_says_went_wrong_keeps_its_kind_and_data() {
 }
 
 #[tokio::test]
-async fn a_function_is_told_which_attempt_it_is() {
+async fn a_function_receives_the_number_of_its_attempt() {
     let host = host_with(settings(), &["fixtures/hostile"]).await;
     let mut second = call(&host, "fail-retryable", "{}", r#"{"until": 2}"#);
     second.attempt = 2;
@@ -89,7 +89,7 @@ async fn a_function_is_told_which_attempt_it_is() {
 }
 
 #[tokio::test]
-async fn what_a_function_writes_is_logged_with_its_level() {
+async fn output_of_a_function_is_logged_with_its_level() {
     let host = host_with(settings(), &["fixtures/hostile"]).await;
     let heard = Arc::new(Heard::default());
     let mut said = call(&host, "say", "{}", "null");
@@ -137,7 +137,7 @@ async fn an_answer_that_is_no_state_update_is_refused() {
 #[tokio::test]
 async fn an_answer_is_let_in_as_all_json_from_outside() {
     let host = host_with(settings(), &["fixtures/raw-tool"]).await;
-    // The tool gives its input back as it got it; nothing looks at what a test hands to the host.
+    // The tool returns its input unchanged; the host does not check inputs of tests.
     let answer = call_tool(
         &host,
         "raw-tool/as-given",

@@ -1,4 +1,4 @@
-//! Guests that were compiled against a released version of the contract do all that it has, on this host.
+//! Guests that were compiled against a released version of the contract can use all of it on this host.
 
 use heddle_kernel::{FailureKind, FunctionKind, Route};
 use heddle_runtime::ports::Functions;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The guest as it was compiled when the version was released, and as its source compiles today.
+/// The guest as it was compiled for the release, and as its source compiles today.
 fn guests() -> [(&'static str, Arc<[u8]>); 2] {
     let released = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/0.1.0/contract.wasm");
     [
@@ -95,7 +95,7 @@ async fn version_0_1_0_routes_in_every_way() {
 }
 
 #[tokio::test]
-async fn version_0_1_0_is_told_its_place_and_the_state() {
+async fn version_0_1_0_receives_its_context_and_the_state() {
     each(async |host, which| {
         let outcome = run(host, "contract/context", r#"{"a":[1]}"#, "null")
             .await

@@ -1,10 +1,10 @@
-//! Components that have a folder, and open more in it than they may.
+//! Components with a granted folder that open more in it than they may.
 
 use heddle_kernel::FailureKind;
 
 use super::*;
 
-/// What each round does is given; `$folder` is the granted folder, `$last` what was opened last.
+/// The body of a round; `$folder` is the granted folder, `$last` the last one that was opened.
 fn attack(round: &str) -> String {
     format!(
         r#"(component
@@ -84,7 +84,7 @@ fn attack(round: &str) -> String {
     )
 }
 
-/// Opens the folder of the last one, and leaves the last one open.
+/// Opens a folder in the last one, and leaves the last one open.
 const DEEPER: &str = "(call $next (i32.const 1))";
 
 /// The same, and closes the last one.
@@ -92,7 +92,7 @@ const ON: &str = "(local.set $before (global.get $last))
     (if (call $next (i32.const 1)) (then (return (i32.const 1))))
     (call $close (local.get $before)) (i32.const 0)";
 
-/// A host with the attack, that has a folder of this many entries.
+/// A host with the attack, whose folder has this many entries.
 async fn host_of(round: &str, entries: usize) -> (Host, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     for n in 0..entries {
@@ -144,7 +144,7 @@ async fn lists_of_folders_count_as_open_files() {
 #[tokio::test]
 async fn a_path_has_a_limited_length_and_number_of_parts() {
     let of = |len: usize| format!("(i32.sub (call $next (i32.const {len})) (i32.const 19))");
-    // Its error is `name-too-long`, the nineteenth.
+    // The error `name-too-long` has number nineteen.
     for len in [600, 5000, 16_000] {
         let (host, _folder) = host_of(&of(len), 0).await;
         assert_eq!(rounds(&host, 3).await.unwrap().get(), "3", "{len}");

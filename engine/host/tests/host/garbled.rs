@@ -1,5 +1,5 @@
-//! Texts that are no UTF-8, in each place where a guest hands one over: a component's own words, with some bytes
-//! of them spoilt.
+//! Texts that are not UTF-8, in each place where a guest passes one: words in a component are replaced by invalid
+//! bytes.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use heddle_kernel::FailureKind;
 
 use super::*;
 
-/// The component with these words made such that no text has them.
+/// The component with these words replaced by bytes that are not UTF-8.
 fn spoilt(name: &str, words: &str) -> Arc<[u8]> {
     let mut bytes = component(name).to_vec();
     let places: Vec<usize> = bytes
@@ -18,7 +18,7 @@ fn spoilt(name: &str, words: &str) -> Arc<[u8]> {
         .collect();
     assert!(!places.is_empty(), "{name} has no {words:?}");
     for at in places {
-        // A byte that begins a character of four, and none that goes on with it.
+        // The first byte of a four-byte character, without the others.
         bytes[at + 1] = 0xf0;
     }
     bytes.into()
@@ -42,7 +42,7 @@ fn is_told<T: Debug>(result: Result<T, Failure>) {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_text_is_told() {
+async fn a_result_that_is_not_utf_8_is_reported() {
     let tool = host_of("fixtures/raw-tool", r#""went": true, "next""#).await;
     is_told(call_tool(&tool, "goes-on", "{}").await);
     let node = host_of("fixtures/hostile", r#"{"slept_ms":"#).await;
@@ -50,7 +50,7 @@ async fn an_answer_that_is_no_text_is_told() {
 }
 
 #[tokio::test]
-async fn a_failure_whose_message_is_no_text_is_told() {
+async fn a_failure_whose_message_is_not_utf_8_is_reported() {
     let host = host_of("fixtures/hostile", "not this time").await;
     is_told(run(&host, "fail-retryable", "{}", "{}").await);
 }
@@ -86,7 +86,7 @@ async fn a_description_that_is_no_text_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_on_stdout_is_logged_as_far_as_it_is_one() {
+async fn invalid_utf_8_on_stdout_is_logged_with_replacements() {
     let host = host_of("fixtures/hostile", "on stdout\n").await;
     let heard = Arc::new(Heard::default());
     let call = Call {

@@ -1,4 +1,4 @@
-//! What a plugin is granted works for real and is told, and what it is not granted is not there.
+//! Granted access works and is logged; access that is not granted fails.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::server::{Answer, Asked, Server};
 
-/// The fixtures, with this granted to each.
+/// The fixtures, each with these grants.
 async fn host(policy: Value) -> Host {
     let policy = json!({"plugins": {"granted": policy, "outgoing": policy, "hostile": {}}});
     let names = ["fixtures/granted", "fixtures/outgoing", "fixtures/hostile"];
@@ -26,7 +26,7 @@ struct Seen {
     lines: Vec<String>,
 }
 
-/// What a call sees and leaves behind, or fails with.
+/// The result of a call and its log lines, or its failure.
 async fn try_call(host: &Host, uses: &str, config: Value, grants: Option<Value>) -> Result<Seen, String> {
     let heard = Arc::new(Heard::default());
     let bounds = grants.map(|grants| {
@@ -74,7 +74,7 @@ async fn a_plugin_has_the_environment_that_it_is_granted() {
 }
 
 #[tokio::test]
-async fn a_variable_that_is_missing_fails_the_step_with_what_to_add() {
+async fn a_missing_variable_fails_the_step_with_a_policy_entry_to_add() {
     let host = host(json!({})).await;
     let failure = try_call(&host, "granted/variable", json!({"name": "LANG"}), None).await;
     let failure = failure.err().unwrap();
@@ -85,7 +85,7 @@ async fn a_variable_that_is_missing_fails_the_step_with_what_to_add() {
     );
 }
 
-/// A folder with a file in it, and something beside it that nobody is granted.
+/// A folder with a file in it, and a file beside the folder that is not granted.
 fn folder() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("data")).unwrap();
@@ -171,7 +171,7 @@ async fn a_folder_that_may_be_written_to_is_and_still_nothing_leads_out_of_it() 
 }
 
 #[tokio::test]
-async fn a_file_that_is_missing_fails_the_step_with_what_to_add() {
+async fn a_missing_file_fails_the_step_with_a_policy_entry_to_add() {
     let root = folder();
     let none = host(json!({})).await;
     let file = |what: &str| json!({ "tries": [what] });
@@ -235,7 +235,7 @@ async fn a_pipe_a_socket_or_a_device_in_a_folder_is_not_opened_and_holds_up_noth
         );
         assert!(lines.contains(&line), "{line}: {lines:?}");
     }
-    // Everything else in the folder is as it was.
+    // Everything else in the folder is unchanged.
     let (came, _) = came_to(&host, &["list /data", "read /data/here.txt", "remove /data/pipe"]).await;
     assert_eq!(
         came,
@@ -264,7 +264,7 @@ async fn a_file_is_read_written_and_added_to_in_any_size() {
 }
 
 #[tokio::test]
-async fn the_files_of_a_flood_are_not_all_told() {
+async fn a_flood_of_opened_files_is_logged_up_to_a_limit() {
     let root = folder();
     let host = host(json!({"dirs": [{"path": root.path().join("data"), "at": "/data"}]})).await;
     let (came, lines) = came_to(&host, &["read /data/here.txt"; 150]).await;
@@ -321,7 +321,7 @@ async fn a_socket_is_never_had_and_the_step_says_so() {
 /// The value of the secret in the tests.
 const VALUE: &str = "sk-correct-horse-battery";
 
-/// A policy that lets requests go to both hosts, and the secret to the first.
+/// A policy that allows requests to both hosts, and the secret to the first one.
 fn secretive(file: &Path, to: &Server, other: &Server) -> Value {
     json!({
         "http": [to.url(""), other.url("")],
@@ -335,7 +335,7 @@ fn secret_file() -> tempfile::NamedTempFile {
     file
 }
 
-/// Sends back what it was sent.
+/// Returns what it received.
 fn echo(asked: &Asked) -> Answer {
     Answer::ok(asked.header("authorization").unwrap_or("nothing"))
 }
@@ -364,7 +364,7 @@ async fn a_secret_goes_to_its_host_and_the_guest_never_sees_it() {
 }
 
 #[tokio::test]
-async fn a_secret_goes_nowhere_else_and_one_that_is_unknown_is_told_with_what_to_add() {
+async fn a_secret_is_sent_to_its_hosts_only_and_an_unknown_one_is_refused_with_a_policy_entry() {
     let file = secret_file();
     let (server, other) = (Server::answering(echo).await, Server::answering(echo).await);
     let host = host(secretive(file.path(), &server, &other)).await;
@@ -404,14 +404,14 @@ async fn a_secret_goes_nowhere_else_and_one_that_is_unknown_is_told_with_what_to
         );
     }
     assert!(server.asked().is_empty() && other.asked().is_empty());
-    // A name in the path is what it is.
+    // A reference in a path is not replaced.
     let config = json!({"urls": [server.url("/$%7Bsecret.key%7D")]});
     seen(&host, "outgoing/fetch", config).await;
     assert!(!server.asked()[0].line.contains(VALUE));
 }
 
 #[tokio::test]
-async fn a_policy_that_grants_what_is_not_there_stops_the_start() {
+async fn a_policy_that_grants_something_absent_prevents_the_start() {
     for (policy, said) in [
         (
             json!({"env": {"A": {"from": "HEDDLE_NOT_SET_ANYWHERE"}}}),
@@ -436,7 +436,7 @@ async fn a_policy_that_grants_what_is_not_there_stops_the_start() {
 }
 
 #[tokio::test]
-async fn a_node_narrows_what_its_plugin_is_granted_and_never_widens_it() {
+async fn a_node_narrows_the_grants_of_its_plugin_and_never_widens_them() {
     let root = folder();
     let (server, file) = (Server::answering(echo).await, secret_file());
     let host = host(json!({
@@ -503,7 +503,7 @@ async fn a_node_narrows_what_its_plugin_is_granted_and_never_widens_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_nodes_grants_is_told_with_its_place() {
+async fn invalid_grants_of_a_node_are_reported_with_their_pointers() {
     let host = host(json!({})).await;
     let check = |grants: Value| host.check_bounds("granted/env", None, Some(&object::to_json(&grants)));
     assert_eq!(check(json!({"http": ["a.org"], "clock": true})), Ok(()));
@@ -513,7 +513,7 @@ async fn what_is_wrong_with_a_nodes_grants_is_told_with_its_place() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_is_granted_can_be_set_while_the_host_runs() {
+async fn grants_can_be_set_while_the_host_runs() {
     let policy = json!({"plugins": {"hostile": {"clock": true}}}).to_string();
     let host = host_with(granting(&policy), &["fixtures/granted", "fixtures/hostile"]).await;
     let function = host.resolve("granted/env").unwrap().function;
@@ -560,7 +560,7 @@ async fn what_a_plugin_is_granted_can_be_set_while_the_host_runs() {
         json!({"env": {}})
     );
 
-    // What is set before a plugin is there holds for it, too.
+    // A policy that is set before the plugin is registered applies to it.
     host.set_policy("outgoing", Some(body(json!({"random": true}))))
         .await
         .unwrap();

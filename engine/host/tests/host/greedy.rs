@@ -1,4 +1,4 @@
-//! Components that ask for more than they may have, of memories, tables, handles, functions and network.
+//! Components that ask for more memories, tables, handles, functions and network than they may have.
 
 use heddle_kernel::FailureKind;
 
@@ -53,7 +53,7 @@ async fn memories_count_together() {
         refused.contains("needed more memory than its limit of 64 MiB (memory"),
         "{refused}"
     );
-    // All that a memory of 32 bits can have.
+    // The largest 32-bit memory.
     let all = "(memory 65536) (func $start";
     let refused = refusal_of_text(&with_start("").replace("(func $start", all)).await;
     assert!(
@@ -78,7 +78,7 @@ async fn ten_thousand_handles_are_enough_for_anybody() {
     );
 }
 
-/// A component that describes so many functions, all of them empty texts.
+/// A component that describes so many functions, all with empty texts.
 fn describing(functions: usize) -> String {
     let pages = (functions * 96).div_ceil(1 << 16) + 1;
     format!(

@@ -1,11 +1,11 @@
-//! Components that have the host hold what they may not hold themselves: it counts against their memory.
+//! Components that make the host hold memory for them: it counts against their memory limit.
 
 use heddle_kernel::FailureKind;
 
 use super::*;
 
-/// What the attacks have of wasi:http and wasi:io, and their memory. Each attack is a function body that does one
-/// round of it; the function gives back how many rounds it made.
+/// The imports and the memory of the attacks. Each attack is a function body that does one round; the function returns
+/// how many rounds it did.
 fn attack(round: &str) -> String {
     format!(
         r#"(component
@@ -112,7 +112,7 @@ async fn rounds(host: &Host, rounds: u32) -> Result<Json, Failure> {
     call_tool(host, "held/attack", &format!(r#"{{"rounds": {rounds}}}"#)).await
 }
 
-/// It ends at the limit, and so often that what was counted must have been given back each time.
+/// Each attack ends at the limit, and repeatedly, so that what was counted must have been returned.
 async fn is_refused(round: &str, most: u32) {
     let settings = HostSettings {
         total_memory_bytes: Some(256 << 20),

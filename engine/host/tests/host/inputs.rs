@@ -1,11 +1,11 @@
-//! Inputs that are checked against a function's schema before it is called, and those that are not.
+//! Inputs that are checked against a function's schema before the call, and inputs that are not.
 
 use heddle_kernel::FailureKind;
 use heddle_runtime::ports::Functions;
 
 use super::*;
 
-/// What a failed check says of a function's input.
+/// The message of a failed check of a function's input.
 fn says(function: &str, problems: &str) -> String {
     format!("`{function}` was not called: its input does not fit its schema: {problems}")
 }

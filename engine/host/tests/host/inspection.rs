@@ -1,11 +1,11 @@
-//! A component is looked at as it would be registered, and nothing of it is there afterwards.
+//! Inspecting a component shows it as it would be registered, and registers nothing.
 
 use heddle_runtime::ports::{Functions, NewPlugin, RegisterError};
 
 use super::*;
 
 #[tokio::test]
-async fn a_component_is_inspected_with_what_it_asks_for_and_has_and_is_not_registered() {
+async fn an_inspection_shows_requested_permissions_and_grants_and_registers_nothing() {
     let host = Host::new(granting("plugins: {http: {http: [api.example.org]}}")).unwrap();
     let look = |name: &str| host.inspect(NewPlugin::of(component(name)));
     let info = look("http").await.unwrap();
@@ -31,7 +31,7 @@ async fn a_component_is_inspected_with_what_it_asks_for_and_has_and_is_not_regis
 }
 
 #[tokio::test]
-async fn what_would_be_refused_is_refused_when_it_is_inspected() {
+async fn an_inspection_refuses_what_a_registration_would_refuse() {
     let host = host_with(settings(), &["bench"]).await;
     let known = host.inspect(NewPlugin::of(component("bench"))).await.unwrap();
     assert_eq!(known.digest, host.plugins()[0].digest);

@@ -1,5 +1,5 @@
-//! Functions that use up what they can: each ends in a failure that names what it exceeded, and
-//! nobody else is held up.
+//! Functions that use up what they can: each ends in a failure that names the exceeded limit, and delays no other
+//! call.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn a_sleep_ends_at_the_deadline_and_holds_no_thread() {
             .iter()
             .all(|slept| slept.as_ref().unwrap_err().kind == FailureKind::Timeout)
     );
-    // One thread: if a sleep held it, no other call would end before the sleep does.
+    // One thread: if a sleep blocked it, no other call would end before the sleep does.
     let host = hostile(settings()).await;
     tokio::select! {
         biased;
@@ -128,7 +128,7 @@ async fn recursion_without_an_end_traps() {
 }
 
 #[tokio::test]
-async fn a_flood_of_logs_ends_the_call_and_what_came_before_is_kept() {
+async fn a_flood_of_logs_ends_the_call_and_earlier_lines_stay() {
     let host = hostile(settings()).await;
     let heard = Arc::new(Heard::default());
     let mut flood = call(&host, "flood", "{}", "{}");
@@ -174,7 +174,7 @@ async fn a_result_may_have_its_limit_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_panic_a_trap_and_an_exit_are_told_with_the_guests_words() {
+async fn a_panic_a_trap_and_an_exit_are_reported_with_the_guests_last_error_lines() {
     let host = hostile(settings()).await;
     let panicked = failure(&host, "panic").await;
     assert_eq!(panicked.kind, FailureKind::Trap);
@@ -234,7 +234,7 @@ async fn calls_are_answered_beside_functions_that_never_end() {
 }
 
 #[tokio::test]
-async fn calls_wait_for_their_turn_when_all_places_are_taken() {
+async fn calls_wait_when_the_most_calls_are_active() {
     let host = host_with(
         HostSettings {
             calls_at_once: 2,

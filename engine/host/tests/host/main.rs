@@ -1,4 +1,4 @@
-//! The host against real components, good ones and bad ones.
+//! Tests of the host with real components, good and bad.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -52,11 +52,11 @@ fn component(name: &str) -> Arc<[u8]> {
     }
 }
 
-/// Compiled components are kept between the tests: what is tested here is the same with and
-/// without them, but for `cache`, which has folders of its own.
+/// Compiled components are shared between the tests, which behave the same with and without the cache. Only the tests
+/// of `cache` have folders of their own.
 fn settings() -> HostSettings {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    // Few places: each host reserves its own, and tests run side by side.
+    // Few calls at once: each host reserves its own pools, and tests run in parallel.
     HostSettings {
         cache: Some(CacheSettings::new(folder, cache_key())),
         calls_at_once: 64,
@@ -64,12 +64,12 @@ fn settings() -> HostSettings {
     }
 }
 
-/// The same for all tests, which share what is compiled.
+/// The same for all tests, which share compiled components.
 fn cache_key() -> CacheKey {
     CacheKey::from_text(&"5a".repeat(32)).unwrap()
 }
 
-/// The same with a policy, in YAML.
+/// The same with a policy in YAML.
 fn granting(policy: &str) -> HostSettings {
     HostSettings {
         policy: Policy::parse(policy).unwrap(),
@@ -101,9 +101,9 @@ async fn register(
     .await
 }
 
-/// Registers the hostile plugin once more, under another name.
+/// Registers the hostile plugin again under another name.
 async fn hostile_as(host: &Host, name: &str) {
-    // Another digest: a component has one name.
+    // Another digest, since a component has only one name.
     let component = registration::named(&component("fixtures/hostile"), name);
     let plugin = NewPlugin {
         name: Some(name.to_owned()),
@@ -112,7 +112,7 @@ async fn hostile_as(host: &Host, name: &str) {
     host.register(plugin).await.unwrap();
 }
 
-/// What a function wrote.
+/// The log lines and chunks of a call.
 #[derive(Default)]
 struct Heard {
     lines: Mutex<Vec<(Level, String)>>,
@@ -135,7 +135,7 @@ impl Heard {
     }
 }
 
-/// What must come, or the test fails rather than waits for ever.
+/// Fails the test if the future takes too long.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     let patience = std::time::Duration::from_secs(60);
     tokio::time::timeout(patience, what).await.expect("it came")
@@ -164,7 +164,7 @@ async fn run(host: &Host, uses: &str, state: &str, config: &str) -> Result<Outco
     outcome(host, call(host, uses, state, config)).await
 }
 
-/// What a call comes to in the state, be it of a node function or of a tool.
+/// The update of a call, of a node function or of a tool.
 async fn outcome(host: &Host, call: Call) -> Result<Outcome, Failure> {
     match host.call(call).await? {
         Answer::Outcome(outcome) => Ok(outcome),
@@ -172,7 +172,7 @@ async fn outcome(host: &Host, call: Call) -> Result<Outcome, Failure> {
     }
 }
 
-/// What the call of a node function without state or config fails with.
+/// The failure of a node function without state or config.
 async fn failure(host: &Host, uses: &str) -> Failure {
     run(host, uses, "{}", "null").await.unwrap_err()
 }

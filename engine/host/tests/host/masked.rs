@@ -1,4 +1,4 @@
-//! Attacks on secrets, and on grants for some methods and paths, by what a guest sends and what servers answer.
+//! Attacks on secrets, and on grants for some methods and paths, by requests of guests and responses of servers.
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ async fn a_secret_is_replaced_in_the_usual_forms_and_remembered_ones() {
     let (host, _file) = with_secret(&server).await;
     let url = server.url("/");
     let sent = json!({"urls": [url], "headers": [["authorization", "Bearer ${secret.key}"]]});
-    // The second request names no secret; the server answers with what it was sent before.
+    // The second request has no secret; the server responds with what it received before.
     for config in [sent, json!({"urls": [url]})] {
         let answer = &fetch(&host, config).await[0];
         assert_eq!(answer.matches("[secret]").count(), 4, "{answer}");

@@ -39,12 +39,12 @@ async fn a_component_that_is_new_under_a_granted_name_needs_a_word_for_it() {
         ..built("shop@1.0.0")
     };
     assert_eq!(host.register(word).await.unwrap().grants, [GRANT]);
-    // It is there: registering it again changes nothing.
+    // It is registered: registering it again changes nothing.
     host.register(built("shop@1.0.0")).await.unwrap();
-    // A higher version would be the one that the name finds.
+    // A higher version would be the one that the name refers to.
     let refused = host.register(built("shop@9.0.0")).await.unwrap_err();
     assert!(matches!(refused, RegisterError::Granted { .. }), "{refused}");
-    // Nor does it come in by a name that is given, or by one that it had hidden.
+    // Neither a given name nor the name of a hidden component avoids the check.
     let given = NewPlugin {
         name: Some("shop".to_owned()),
         ..built("other@1.0.0")
@@ -60,9 +60,9 @@ async fn a_component_that_is_new_under_a_granted_name_needs_a_word_for_it() {
     host.register(hidden).await.unwrap();
     let shown = host.register(built("shop@8.0.0")).await;
     assert!(matches!(shown, Err(RegisterError::Granted { .. })));
-    // What is only looked at is shown with what it would have.
+    // An inspection shows the grants that the component would have.
     assert_eq!(host.inspect(built("shop@7.0.0")).await.unwrap().grants, [GRANT]);
-    // Limits are no grants.
+    // Limits are not grants.
     let limited = host_for(&json!({"limits": {"at_once": 1}}));
     limited.register(built("shop@1.0.0")).await.unwrap();
 }
@@ -88,7 +88,7 @@ async fn grants_with_digests_are_for_these_components_alone() {
             "{told}"
         );
     }
-    // A run that keeps to it can call it, without the grants.
+    // A run that is pinned to it can call it, without the grants.
     let kept = NewPlugin {
         hidden: true,
         ..other
@@ -105,7 +105,7 @@ async fn grants_with_digests_are_for_these_components_alone() {
 }
 
 #[tokio::test]
-async fn what_is_granted_later_holds_only_for_the_digests_that_it_lists() {
+async fn later_grants_apply_only_to_the_listed_digests() {
     let host = Host::new(settings()).unwrap();
     let (one, two) = (built("shop@1.0.0"), built("shop@2.0.0"));
     let pin = digest(&one);

@@ -1,4 +1,4 @@
-//! Plugins that make requests: what is granted goes out with the call's key, and nothing else does.
+//! Plugins that make requests: granted requests are sent with the call's idempotency key, and no others.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::server::{Answer, Server, tls};
 
-/// The key of the calls that `call` makes.
+/// The idempotency key of the calls that `call` makes.
 const KEY: &str = "00000000-0000-0000-0000-000000000007-3";
 
-/// A policy with these grants of HTTP for the fixture and for the plugin `http`.
+/// A policy with these HTTP grants for the fixture and for the plugin `http`.
 fn http(grants: &Value) -> HostSettings {
     granting(&json!({"plugins": {"outgoing": {"http": grants}, "http": {"http": grants}}}).to_string())
 }
@@ -21,7 +21,7 @@ async fn host(settings: HostSettings) -> Host {
     host_with(settings, &["fixtures/outgoing", "fixtures/hostile", "http"]).await
 }
 
-/// A host that may ask the server anything.
+/// A host that may send any request to the server.
 async fn host_for(server: &Server) -> Host {
     host(http(&json!([server.url("")]))).await
 }
@@ -33,7 +33,7 @@ struct Fetched {
 }
 
 impl Fetched {
-    /// The one answer, which is also a line of the step as a warning.
+    /// The only error, which is also logged as a warning.
     fn refusal(&self) -> &str {
         let refusal = self.answers[0]
             .strip_prefix("Permanent: ")
@@ -43,7 +43,7 @@ impl Fetched {
     }
 }
 
-/// What a call of the fixture's `fetch` sees and leaves behind.
+/// What a call of the fixture's `fetch` sees, and its log lines.
 async fn fetch(host: &Host, config: Value) -> Fetched {
     let heard = Arc::new(Heard::default());
     let call = Call {
@@ -196,7 +196,7 @@ async fn grants_are_shown_and_make_a_function_one_that_waits() {
 }
 
 #[tokio::test]
-async fn another_host_method_or_path_than_what_is_granted_is_refused() {
+async fn another_host_method_or_path_than_the_granted_one_is_refused() {
     let server = Server::answering(|_| Answer::ok("yes")).await;
     let other = Server::answering(|_| Answer::ok("no")).await;
     let origin = server.url("");
@@ -318,7 +318,7 @@ async fn a_body_that_is_too_large_ends_the_request_with_the_limits_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_never_answers_holds_its_call_to_the_deadline_and_nobody_else() {
+async fn a_server_that_never_responds_delays_its_call_to_the_deadline_and_no_other_call() {
     let server = Server::answering(|_| Answer::Never).await;
     let host = host_with(http(&json!([server.url("")])), &["fixtures/outgoing", "bench"]).await;
     let heard = Arc::new(Heard::default());
@@ -420,7 +420,7 @@ async fn requests_at_once_and_in_all_have_limits() {
 }
 
 #[tokio::test]
-async fn the_other_end_of_a_secret_connection_must_be_who_it_says() {
+async fn a_servers_certificate_must_match_its_name() {
     let server = Server::secret(|_| Answer::ok("a secret")).await;
     let origin = format!("https://{}", server.address);
     let urls = json!({ "urls": [format!("{origin}/")] });
@@ -432,7 +432,7 @@ async fn the_other_end_of_a_secret_connection_must_be_who_it_says() {
         fetch(&host(trusting).await, urls.clone()).await.answers,
         ["a secret"]
     );
-    // An authority that did not sign it.
+    // An authority that did not sign the certificate.
     let strict = HostSettings {
         http_authorities: Some(tls("server.pem")),
         ..http(&json!([origin]))

@@ -1,4 +1,4 @@
-//! Folders that may not be granted, since the engine relies on what is in them.
+//! Folders that may not be granted, since the engine relies on their contents.
 
 use std::fs;
 
@@ -65,7 +65,7 @@ async fn a_folder_that_the_engine_relies_on_is_granted_by_no_policy() {
 }
 
 #[tokio::test]
-async fn nor_by_what_is_set_while_the_host_runs() {
+async fn a_policy_that_is_set_over_the_api_may_not_overlap_either() {
     let root = root();
     let at = |path: &str| root.path().join(path);
     let host = host(root.path(), &json!({"plugins": {}})).unwrap();
@@ -88,7 +88,7 @@ async fn nor_by_what_is_set_while_the_host_runs() {
     );
     set("a", dir("data/free")).await.unwrap();
     set("a", dir("secrets")).await.unwrap();
-    // Whichever of the two comes first.
+    // In either order.
     let refusal = set("b", secret.clone()).await.unwrap_err();
     assert!(
         refusal.contains("plugin `a`") && refusal.contains("of plugin `b`"),
@@ -119,7 +119,7 @@ async fn a_granted_folder_that_becomes_a_link_leads_nowhere() {
         outcome.map(|outcome| outcome.update.to_text())
     };
     assert!(read().await.unwrap().contains("free"));
-    // What a plugin could do that may write to the folder above.
+    // A plugin that may write to the folder above could do this.
     fs::rename(at("data/free"), at("data/away")).unwrap();
     std::os::unix::fs::symlink(at("secrets"), at("data/free")).unwrap();
     assert!(read().await.is_err());

@@ -1,4 +1,4 @@
-//! What calls share: a call waits for it rather than fails, and no plugin takes all of it.
+//! Pools that calls share: a call waits instead of failing, and no plugin takes everything.
 
 use futures_util::future::join_all;
 use heddle_kernel::FailureKind;
@@ -8,7 +8,7 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// A component whose instances have eight memories and compute for longer than a call does before others have their turn.
+/// A component whose instances have eight memories and compute for longer than an epoch.
 const EIGHT_MEMORIES: &str = r#"(component
     (core module $memories (memory 0) (memory 0) (memory 0) (memory 0))
     (core instance (instantiate $memories))
@@ -55,7 +55,7 @@ async fn with_memory(each: usize, total: usize) -> Host {
     host_with(settings, &["fixtures/hostile", "bench"]).await
 }
 
-/// How much a call got that asks for memory until it is refused.
+/// How much memory a call got that asks until it is refused.
 async fn hoard(host: &Host) -> usize {
     let got = call_tool(host, "hostile/hoard", "{}").await.unwrap();
     got.get().parse().unwrap()
@@ -78,7 +78,7 @@ async fn calls_that_need_much_memory_wait_for_each_other_and_each_gets_all_of_it
 #[tokio::test]
 async fn a_call_that_waited_for_memory_until_its_end_says_so() {
     let host = with_memory(16 * MIB, 64 * MIB).await;
-    // Its input alone is more than a call has for itself, so it takes memory and keeps it while it sleeps.
+    // The input alone is more than a call's own part, so the call takes memory and keeps it while it sleeps.
     let text = json!({"text": "x".repeat(3 * MIB)}).to_string();
     let keeps = run(&host, "hostile/sleep", &text, r#"{"ms": 60000}"#);
     let waits = Call {
@@ -104,7 +104,7 @@ async fn a_call_that_waited_for_memory_until_its_end_says_so() {
 #[tokio::test]
 async fn tools_that_need_much_memory_wait_for_each_other_at_any_depth() {
     let host = with_memory(16 * MIB, 64 * MIB).await;
-    // Each call has a tool that takes what it can, and that one's caller has little.
+    // Each call has a tool that takes what it can, while its caller has little.
     let config = json!({"tool": "hostile/hoard", "input": {}}).to_string();
     let calls = join_all((0..12).map(|_| run(&host, "hostile/call", "{}", &config)));
     for outcome in calls.await {

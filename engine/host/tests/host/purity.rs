@@ -1,4 +1,4 @@
-//! A function that was granted nothing is a pure function of its input.
+//! A function without grants is a pure function of its input.
 
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ async fn there_is_no_environment_no_file_and_no_network() {
     }
 }
 
-/// What the probe of a language can see that is not the same twice where anything of the outside is seen.
+/// The part of a language's probe that would differ between calls if anything outside were visible.
 async fn seen_in(host: &Host, language: &str, step: u64, attempt: u32) -> String {
     let call = Call {
         step,
@@ -88,7 +88,7 @@ async fn a_call_gives_the_same_bytes_in_every_language() {
         );
         let seen: Value = serde_json::from_str(&first).unwrap();
         let later: Value = serde_json::from_str(&seen_in(&one, language, 4, 1).await).unwrap();
-        // C has no system to ask for a seed, and a tool in JavaScript begins with its time and its input.
+        // C has no source of a seed, and a tool in JavaScript starts with its time and input.
         if language == "python" {
             assert_ne!(
                 seen["random"], later["random"],

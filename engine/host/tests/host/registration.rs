@@ -1,4 +1,4 @@
-//! What is registered, what is refused and why, and what a name finds.
+//! What is registered, what is refused and why, and which function a name refers to.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn the_descriptions_of_all_plugins_take_only_so_many_bytes() {
         ..settings()
     })
     .unwrap();
-    // Other bytes under another name; the name in a component is its first one.
+    // Other bytes under another name; the first name in a component is used.
     let copy = |name: &str| NewPlugin {
         name: Some(name.to_owned()),
         ..NewPlugin::of(named(&component("basics"), name))
@@ -66,13 +66,13 @@ async fn the_descriptions_of_all_plugins_take_only_so_many_bytes() {
     assert!((1..4).contains(&registered), "{registered}");
     assert!(refused.contains("max_description_bytes"), "{refused}");
     assert_eq!(host.plugins().len(), registered);
-    // One that runs keep to has as much room again.
+    // A hidden plugin, which runs are pinned to, has as much room again.
     let kept = NewPlugin {
         hidden: true,
         ..copy("kept")
     };
     host.register(kept).await.unwrap();
-    // What is removed makes room.
+    // Removing a plugin makes room.
     host.remove(&host.plugins()[0].digest);
     host.register(copy("another")).await.unwrap_err();
     host.remove(&Digest::of(&named(&component("basics"), "kept")));
@@ -116,7 +116,7 @@ async fn a_plugin_is_listed_as_it_describes_itself() {
 }
 
 #[tokio::test]
-async fn what_is_no_plugin_is_refused_with_the_reason() {
+async fn a_component_that_is_no_plugin_is_refused_with_the_reason() {
     assert!(refusal(b"\x89PNG").await.contains("not WebAssembly"));
     assert!(
         refusal(b"\0asm\x01\0\0\0")
@@ -151,7 +151,7 @@ async fn an_interface_without_its_functions_is_refused() {
     );
 }
 
-/// A component whose functions have other types than the contract's, and whose start does `start`.
+/// A component whose functions have other types than those of the contract, and whose start function does `start`.
 pub(crate) fn with_start(start: &str) -> String {
     format!(
         r#"(component

@@ -1,4 +1,4 @@
-//! A server on loopback that answers as a test wants it to, and remembers what it was asked.
+//! A server on loopback that responds as a test needs, and records its requests.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// What a request was.
+/// A request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     /// The method and the path.
@@ -35,15 +35,15 @@ impl Asked {
     }
 }
 
-/// What is answered.
+/// A response.
 pub(crate) enum Answer {
-    /// A status, more headers (each with its line's end), and a body of a known length.
+    /// A status, more headers (each with its line end), and a body of a known length.
     Of(u16, &'static str, Vec<u8>),
-    /// A body whose length nobody says beforehand.
+    /// A body without a declared length.
     Unsaid(usize),
-    /// Nothing, while the connection stays.
+    /// No response, while the connection stays open.
     Never,
-    /// An empty one, when this is over.
+    /// An empty response, when this future is ready.
     When(BoxFuture<'static, ()>),
 }
 
@@ -66,7 +66,7 @@ impl Server {
         Self::start(answer, None).await
     }
 
-    /// With a certificate that only the tests' own authority vouches for.
+    /// With a certificate that only the tests' own authority signed.
     pub(crate) async fn secret(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         let certificates = CertificateDer::pem_file_iter(tls("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(tls("server.key")).unwrap();
@@ -122,13 +122,13 @@ impl Server {
         self.asked.lock().unwrap().clone()
     }
 
-    /// The keys of the requests so far.
+    /// The idempotency keys of the requests so far.
     pub(crate) fn keys(&self) -> Vec<Option<String>> {
         let key = |asked: &Asked| asked.header("idempotency-key").map(str::to_owned);
         self.asked().iter().map(key).collect()
     }
 
-    /// Waits for the next request that nobody waited for.
+    /// Waits for the next request.
     pub(crate) async fn next(&self) {
         crate::soon(self.arrived.acquire()).await.unwrap().forget();
     }
@@ -140,7 +140,7 @@ pub(crate) fn tls(file: &str) -> std::path::PathBuf {
         .join(file)
 }
 
-/// Answers one request. What goes wrong on the way is the client's doing, and seen there.
+/// Handles one request. The client sees errors on the way.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     asked: &Mutex<Vec<Asked>>,

@@ -1,5 +1,5 @@
-//! A plugin without grants that calls a tool with grants: the tool is entered when all that the call
-//! follows from is durable.
+//! A plugin without grants that calls a tool with grants: the tool starts when everything that the call follows from
+//! is durable.
 
 use futures_util::future::BoxFuture;
 use heddle_kernel::FailureKind;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::server::{Answer, Server};
 
-/// Says when somebody waits, and waits for the test's word.
+/// Reports when a call waits, and waits until the test continues it.
 struct Held {
     asked: watch::Sender<usize>,
     word: watch::Sender<Option<bool>>,
@@ -56,7 +56,7 @@ fn calling(host: &Host, held: &Arc<Held>, tool: &str, input: serde_json::Value) 
 }
 
 #[tokio::test]
-async fn a_granted_tool_is_entered_when_what_its_caller_follows_from_is_durable() {
+async fn a_granted_tool_starts_when_the_events_before_its_caller_are_durable() {
     let server = Server::answering(|_| Answer::ok("")).await;
     let host = host(&server).await;
     let held = Held::new();
@@ -76,7 +76,7 @@ async fn a_granted_tool_is_entered_when_what_its_caller_follows_from_is_durable(
 }
 
 #[tokio::test]
-async fn a_granted_tool_is_not_entered_where_nothing_will_be_durable() {
+async fn a_granted_tool_does_not_start_if_those_events_cannot_be_stored() {
     let server = Server::answering(|_| Answer::ok("")).await;
     let host = host(&server).await;
     let held = Held::new();
@@ -92,7 +92,7 @@ async fn a_granted_tool_is_not_entered_where_nothing_will_be_durable() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_tool_without_grants_nor_twice() {
+async fn a_tool_without_grants_does_not_wait_and_no_call_waits_twice() {
     let server = Server::answering(|_| Answer::ok("")).await;
     let host = host(&server).await;
     let held = Held::new();
@@ -100,7 +100,8 @@ async fn nobody_waits_for_a_tool_without_grants_nor_twice() {
         .await
         .unwrap();
     assert_eq!(*held.asked.borrow(), 0, "no effect outside, no wait");
-    // The runtime waited before it called a function with grants: all is durable, and asking costs nothing.
+    // The runtime has waited before it called a function with grants: everything is durable, and asking again costs
+    // nothing.
     held.word.send_replace(Some(true));
     let direct = Call {
         durable: held.clone(),

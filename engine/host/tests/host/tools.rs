@@ -71,7 +71,7 @@ async fn calls_are_nested_no_deeper_than_their_limit() {
 }
 
 #[tokio::test]
-async fn what_a_tool_writes_goes_where_its_callers_output_goes() {
+async fn output_of_a_tool_goes_to_its_callers_sink() {
     let host = host_with(settings(), &["fixtures/hostile"]).await;
     let heard = Arc::new(Heard::default());
     let config = r#"{"tool": "fail", "input": {"kind": "panic", "message": "heard above"}}"#;
@@ -97,7 +97,7 @@ async fn host_of(settings: HostSettings, names: &[&str]) -> Host {
 }
 
 #[tokio::test]
-async fn no_tool_stands_in_one_chain_of_calls_more_often_than_its_limit() {
+async fn no_tool_occurs_in_one_chain_of_calls_more_often_than_its_limit() {
     let host = host_of(settings(), &["a", "b"]).await;
     let through = |tools: &[&str]| json!({ "through": tools }).to_string();
     let straight = call_tool(
@@ -134,7 +134,7 @@ async fn no_tool_stands_in_one_chain_of_calls_more_often_than_its_limit() {
             .ends_with("(call_repeats): a/pass → b/pass → a/pass"),
         "{failure}"
     );
-    // Calls that are over do not count.
+    // Calls that have ended do not count.
     for _ in 0..5 {
         assert!(call_tool(&host, "a/pass", &through(&["b/pass"])).await.is_ok());
     }
@@ -158,7 +158,7 @@ async fn grants_pass_neither_from_a_caller_to_its_tool_nor_back() {
         }
     }
     assert_eq!(server.asked().len(), 1);
-    // What the tool was granted is not its caller's.
+    // The tool's grants do not apply to its caller.
     let policy = json!({"plugins": {"http": {"http": [server.url("")]}}});
     let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing", "http"]).await;
     let fetched = run(

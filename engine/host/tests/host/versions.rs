@@ -1,4 +1,4 @@
-//! Several versions of one plugin: which one a name finds, new builds of a version, and removal.
+//! Several versions of one plugin: which one a name refers to, new builds of a version, and removal.
 
 use heddle_host::Host;
 use heddle_kernel::Digest;
@@ -23,7 +23,7 @@ fn versions(host: &Host) -> Vec<String> {
     plugins.iter().map(|plugin| plugin.version.to_string()).collect()
 }
 
-/// The version that a name finds, or why it finds none.
+/// The version that a name refers to, or the error.
 fn found(host: &Host, uses: &str) -> String {
     match host.resolve(uses) {
         Ok(resolved) => resolved.function.version.to_string(),
@@ -76,7 +76,7 @@ async fn a_version_a_range_and_a_digest_find_the_newest_that_fits() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_not_there_is_told_with_those_that_are() {
+async fn an_unknown_version_is_refused_with_the_known_ones() {
     let host = host_of(&["1.2.0", "1.3.0"]).await;
     let error = host.resolve("many/array@^2").unwrap_err();
     let versions = vec!["1.3.0".to_owned(), "1.2.0".to_owned()];
@@ -122,11 +122,11 @@ async fn another_build_of_a_version_is_a_version_of_its_own_where_that_is_asked_
         "the one that has the function"
     );
     assert_eq!(found(&host, &format!("many/as-given@{own}")), own);
-    // What there was before is built again: that is what is meant from here on.
+    // An earlier build is registered again, and becomes the newest one.
     let first = named(&component("fixtures/raw"), "many@1.2.0");
     host.register(renumbered(first)).await.unwrap();
     assert_eq!(versions(&host), ["1.2.0", own.as_str()]);
-    // A higher version stands before any build of a lower one.
+    // A higher version has precedence over every build of a lower one.
     let higher = named(&component("fixtures/raw"), "many@1.2.1");
     host.register(renumbered(higher)).await.unwrap();
     host.register(renumbered(build)).await.unwrap();
@@ -134,7 +134,7 @@ async fn another_build_of_a_version_is_a_version_of_its_own_where_that_is_asked_
 }
 
 #[tokio::test]
-async fn what_is_removed_is_found_no_more_and_the_rest_is() {
+async fn a_removed_plugin_is_not_found_and_others_are() {
     let host = host_of(&["1.0.0", "2.0.0"]).await;
     let newest = host.resolve("many/array").unwrap().function.digest;
     assert!(host.remove(&newest));

@@ -114,7 +114,7 @@ fn a_grant_is_shown_in_one_line() {
 }
 
 #[test]
-fn what_would_be_wrong_in_a_grant_is_said_with_what_to_write() {
+fn an_invalid_grant_is_refused_with_the_valid_form() {
     for (yaml, said) in [
         ("ftp://a.org", "for http or https"),
         ("https://*.a.org", "name each"),
@@ -199,7 +199,7 @@ fn the_line_to_add_covers_the_request_and_no_other() {
 }
 
 #[test]
-fn no_line_is_told_for_what_no_narrow_grant_covers() {
+fn no_policy_entry_is_suggested_where_no_narrow_grant_covers_the_request() {
     let line = target("GET", "https://a.org/a/%2e%2e/b").to_add("shop", &[]);
     assert!(
         line.contains("Ask for the path as the server reads it") && !line.contains("plugins:"),
@@ -210,7 +210,7 @@ fn no_line_is_told_for_what_no_narrow_grant_covers() {
 }
 
 #[test]
-fn a_password_in_a_request_is_not_told() {
+fn a_password_in_a_request_is_not_logged() {
     let refused =
         RequestTarget::new(&Method::GET, &"https://me:hunter2@a.org/".parse().unwrap()).unwrap_err();
     assert_eq!(refused, "`***@a.org` has a user name, which no grant covers");

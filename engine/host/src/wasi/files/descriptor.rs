@@ -204,16 +204,14 @@ impl HostDescriptor for Sandbox {
         follow: PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
-        check_path(&path)?;
-        self.on_descriptor(folder, async move |mut view, folder| {
+        self.on_path(folder, path, async move |mut view, folder, path| {
             view.stat_at(folder, follow, path).await
         })
         .await
     }
 
     async fn create_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        check_path(&path)?;
-        self.on_descriptor(folder, async move |mut view, folder| {
+        self.on_path(folder, path, async move |mut view, folder, path| {
             view.create_directory_at(folder, path).await
         })
         .await
@@ -236,16 +234,14 @@ impl HostDescriptor for Sandbox {
     }
 
     async fn readlink_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<String> {
-        check_path(&path)?;
-        self.on_descriptor(folder, async move |mut view, folder| {
+        self.on_path(folder, path, async move |mut view, folder, path| {
             view.readlink_at(folder, path).await
         })
         .await
     }
 
     async fn remove_directory_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        check_path(&path)?;
-        self.on_descriptor(folder, async move |mut view, folder| {
+        self.on_path(folder, path, async move |mut view, folder, path| {
             view.remove_directory_at(folder, path).await
         })
         .await
@@ -281,8 +277,7 @@ impl HostDescriptor for Sandbox {
     }
 
     async fn unlink_file_at(&mut self, folder: Resource<Descriptor>, path: String) -> FsResult<()> {
-        check_path(&path)?;
-        self.on_descriptor(folder, async move |mut view, folder| {
+        self.on_path(folder, path, async move |mut view, folder, path| {
             view.unlink_file_at(folder, path).await
         })
         .await
@@ -314,8 +309,7 @@ impl HostDescriptor for Sandbox {
         follow: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        check_path(&path)?;
-        self.on_descriptor(folder, async move |mut view, folder| {
+        self.on_path(folder, path, async move |mut view, folder, path| {
             view.metadata_hash_at(folder, follow, path).await
         })
         .await

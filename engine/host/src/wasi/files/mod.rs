@@ -123,6 +123,20 @@ impl Sandbox {
         done.map_err(FsError::trap)?
     }
 
+    /// The same with a path beneath the descriptor, which is checked first.
+    async fn on_path<T: Send + 'static>(
+        &mut self,
+        folder: Resource<Descriptor>,
+        path: String,
+        work: impl AsyncFnOnce(WasiFilesystemCtxView<'_>, Resource<Descriptor>, String) -> FsResult<T>
+        + Send
+        + 'static,
+    ) -> FsResult<T> {
+        check_path(&path)?;
+        self.on_descriptor(folder, async move |view, folder| work(view, folder, path).await)
+            .await
+    }
+
     /// The same with a second descriptor.
     async fn on_two_descriptors<T: Send + 'static>(
         &mut self,

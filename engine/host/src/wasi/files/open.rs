@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_takes_the_place_of_a_file_after_the_look_is_not_opened_either() {
+    fn a_pipe_that_replaces_a_file_after_the_check_is_not_opened_either() {
         let (_root, dir) = dir(true);
         let special = |flags| {
             let (options, mode) = options(PathFlags::SYMLINK_FOLLOW, OpenFlags::empty(), flags).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_read_cannot_be_made_cut_or_written() {
+    fn a_read_only_file_cannot_be_created_truncated_or_written() {
         let (root, dir) = dir(false);
         fs::write(root.path().join("file"), "text").unwrap();
         for (how, flags) in [

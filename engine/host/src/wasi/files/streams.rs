@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_is_there_when_the_stream_is_ready_and_is_read_again_in_parts() {
+    async fn written_data_is_visible_when_the_stream_is_ready_and_is_read_in_parts() {
         let scratch = tempfile::NamedTempFile::new().unwrap();
         let worker = worker();
         let mut writer = Writer::new(file(scratch.path(), &worker), Some(0));

@@ -1,8 +1,8 @@
-//! Commands and other programs that end themselves: their status, and their arguments.
+//! Commands and other programs that exit: their status and their arguments.
 
 use super::{of_text::of_text, *};
 
-/// A component whose functions exit with the status that they are given.
+/// A component whose functions exit with the given status.
 const EXITS: &str = r#"(component
     (import "wasi:cli/exit@0.2.12" (instance $exit
         (export "exit" (func (param "status" (result))))
@@ -76,7 +76,7 @@ async fn an_exit_with_another_status_is_a_permanent_failure_that_names_it() {
     }
 }
 
-/// A component that says how many arguments it has, and the first of them.
+/// A component that returns the number of its arguments, and the first one.
 const ARGUMENTS: &str = r#"(component
     (import "wasi:cli/environment@0.2.0" (instance $env
         (export "get-arguments" (func (result (list string))))))

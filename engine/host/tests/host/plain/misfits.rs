@@ -1,9 +1,9 @@
-//! Inputs that do not fit: each is refused with its pointer.
+//! Inputs that do not match the schema: each is refused with its pointer.
 
 use super::*;
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_with_its_pointer() {
+async fn values_that_do_not_match_are_refused_with_their_pointers() {
     let host = typed().await;
     for (change, pointer, problem) in [
         (json!({"yes": 1}), "/value/yes", "expected true or false, got 1"),
@@ -183,7 +183,7 @@ async fn integers_out_of_their_range_are_refused() {
 }
 
 #[tokio::test]
-async fn missing_and_extra_parameters_are_refused_and_all_problems_told_at_once() {
+async fn missing_and_extra_parameters_are_refused_and_all_problems_are_reported_together() {
     let host = typed().await;
     let told = problems(&host, "shapes.divide", r#"{"b": "x", "c": 1}"#).await;
     let told: Vec<_> = told

@@ -1,4 +1,4 @@
-//! Components that were built without Heddle's WIT: what becomes of their functions and their values.
+//! Components that were built without Heddle's WIT: their functions become tools, and their values JSON.
 
 mod commands;
 mod misfits;
@@ -27,7 +27,7 @@ async fn ask(host: &Host, tool: &str, input: Value) -> Result<Value, Failure> {
     Ok(serde_json::from_str(answer.get()).unwrap())
 }
 
-/// The problems that an input is refused with, as (pointer, problem).
+/// The problems for which an input is refused, as (pointer, problem).
 async fn problems(host: &Host, tool: &str, input: &str) -> Vec<(String, String)> {
     let failure = call_tool(host, &format!("typed/{tool}"), input)
         .await
@@ -165,7 +165,7 @@ async fn every_exported_function_is_a_tool_with_schemas_of_its_types() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_json_is_left_out_with_the_reason() {
+async fn functions_whose_types_have_no_json_form_are_left_out_with_the_reason() {
     let host = typed().await;
     let left_out = &host.plugins()[0].left_out;
     let reasons: Vec<_> = [
@@ -194,7 +194,7 @@ async fn what_cannot_be_json_is_left_out_with_the_reason() {
 async fn every_type_crosses_in_and_out_as_it_is() {
     let host = typed().await;
     let value = everything();
-    // A field that is an option is null or left out, and comes back as null.
+    // An optional field may be null or absent, and is returned as null.
     assert_eq!(
         ask(&host, "shapes.echo", json!({"value": value})).await.unwrap(),
         value
@@ -246,7 +246,7 @@ async fn every_type_crosses_in_and_out_as_it_is() {
 }
 
 #[tokio::test]
-async fn numbers_are_exact_and_what_is_no_number_is_named() {
+async fn numbers_are_exact_and_other_values_are_refused_by_name() {
     let host = typed().await;
     let quotient = call_tool(
         &host,
@@ -423,7 +423,7 @@ async fn a_wide_input_ends_at_a_limit() {
     )
     .await;
     let list = |len: usize| format!(r#"{{"values": [{}null]}}"#, "null,".repeat(len - 1));
-    // Long enough to be read on a thread of its own.
+    // Long enough to be read on a thread for inputs.
     assert!(
         call_tool(&host, "typed/shapes.listed", &list(60_000))
             .await

@@ -1,4 +1,4 @@
-//! Components of WebAssembly text, and some that others made: names, refusals, documentation.
+//! Components of WebAssembly text, and some from other tools: names, refusals, documentation.
 
 use super::*;
 
@@ -30,7 +30,7 @@ async fn a_component_of_text_is_a_plugin() {
 }
 
 #[tokio::test]
-async fn interfaces_that_end_alike_are_told_apart_by_their_packages() {
+async fn interfaces_with_the_same_last_part_are_named_with_their_packages() {
     let (host, info) = of_text(&format!(
         r#"(component {ADDS}
             (instance $i (export "add" (func $add)))
@@ -110,7 +110,7 @@ async fn a_function_whose_types_are_too_many_is_left_out_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn the_schemas_of_all_functions_together_have_a_limit_and_so_has_what_is_told() {
+async fn schemas_and_the_list_of_left_out_exports_have_limits() {
     let mut types = String::from(r#"(type $t0 (record (field "a" u8)))(export $e0 "t0" (type $t0))"#);
     for at in 1..11 {
         let before = at - 1;
@@ -166,7 +166,7 @@ async fn a_component_that_traps_when_it_starts_is_refused() {
     );
 }
 
-/// The section in which WIT tools keep the doc comments of a package, as WebAssembly text.
+/// The section in which WIT tools store the doc comments of a package, as WebAssembly text.
 fn documentation(wit: &str) -> String {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_str("math.wit", wit).unwrap();
@@ -230,7 +230,7 @@ async fn documentation_that_a_component_carries_describes_its_tools() {
 }
 
 #[tokio::test]
-async fn what_is_of_wasi_0_3_is_refused_with_what_to_do() {
+async fn a_component_for_wasi_0_3_is_refused_with_a_hint() {
     let refused = of_text(
         r#"(component
             (core module $m (func (export "f") (param i32)))
