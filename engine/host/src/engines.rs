@@ -90,10 +90,10 @@ impl Engines {
         metered: bool,
         digest: &Digest,
         component: &Arc<[u8]>,
-        found: ComponentMetadata,
+        metadata: ComponentMetadata,
     ) -> Result<Contract, ComponentError> {
         let compiled = self.load_or_compile(metered, digest, component).await?;
-        self.blocking(metered, move |engine| engine.link(&compiled, &found))
+        self.blocking(metered, move |engine| engine.link(&compiled, &metadata))
             .await?
     }
 

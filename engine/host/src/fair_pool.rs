@@ -103,14 +103,14 @@ impl FairPool {
     /// Takes units if the plugin may have them at once. An amount larger than the pool takes the whole pool.
     pub(crate) fn try_acquire(self: &Arc<Self>, usage: &Arc<PoolUsage>, amount: usize) -> Option<PoolPermit> {
         let amount = amount.min(self.total);
-        let permit = self.free.fetch_update(SeqCst, SeqCst, |free| {
+        let updated = self.free.fetch_update(SeqCst, SeqCst, |free| {
             let rest = free.checked_sub(amount)?;
             // Two simultaneous calls of a plugin may both succeed: the plugin then holds a little more than its part.
             let held = usage.held.load(SeqCst);
             let is_fair = held == 0 || held + amount <= rest.saturating_mul(TIMES_THE_REST);
             is_fair.then_some(rest)
         });
-        permit.ok()?;
+        updated.ok()?;
         usage.held.fetch_add(amount, SeqCst);
         Some(PoolPermit {
             pool: self.clone(),

@@ -33,11 +33,11 @@ impl MeteredContract {
             let read = tokio::task::spawn_blocking(move || {
                 let bytes = source.read(&of)?;
                 // Its size was checked when it was registered.
-                let found = component::inspect(&bytes, usize::MAX)?;
-                Ok::<_, String>((bytes, found))
+                let metadata = component::inspect(&bytes, usize::MAX)?;
+                Ok::<_, String>((bytes, metadata))
             });
-            let (bytes, found) = read.await.map_err(|error| error.to_string())??;
-            let contract = engines.compile(true, digest, &bytes, found).await;
+            let (bytes, metadata) = read.await.map_err(|error| error.to_string())??;
+            let contract = engines.compile(true, digest, &bytes, metadata).await;
             contract.map(Arc::new).map_err(|error| error.to_string())
         });
         compiled.await.cloned()

@@ -54,7 +54,7 @@ impl Inner {
         new: NewPlugin,
         purpose: Purpose,
     ) -> Result<BuiltPlugin, RegisterError> {
-        let _call_permit = match new.waits {
+        let _queue_slot = match new.waits {
             true => None,
             false => Some(
                 self.engines
@@ -68,7 +68,7 @@ impl Inner {
             digest,
             name,
             version,
-            found,
+            metadata,
             hidden,
         } = match self.prepare_on_thread(new, purpose).await? {
             Prepared::Known(info) => return Ok(BuiltPlugin::Known(info)),
@@ -76,9 +76,9 @@ impl Inner {
         };
         // While the mark lives, neither the component nor its code is evicted from the cache.
         let in_use = self.engines.cache.mark(&digest);
-        let (imports, size) = (found.imports.clone(), component.len() as u64);
-        let contract = self.engines.compile(false, &digest, &component, found).await;
-        let contract = contract.map_err(|unfit| match unfit {
+        let (imports, size) = (metadata.imports.clone(), component.len() as u64);
+        let contract = self.engines.compile(false, &digest, &component, metadata).await;
+        let contract = contract.map_err(|error| match error {
             ComponentError::Engine(reason) => refused(reason),
             ComponentError::Plugin(reason) => no_plugin(&reason),
             ComponentError::Unknown(reason) => RegisterError::Failed(reason),
@@ -139,10 +139,10 @@ impl Inner {
 
     /// The steps of a registration before compiling. Blocks.
     fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
-        let (found, digest) = self.read(&new.component)?;
+        let (metadata, digest) = self.read(&new.component)?;
         let identity = || {
             component::identity(
-                &found,
+                &metadata,
                 new.name.as_deref(),
                 new.version.as_deref(),
                 new.fallback_name.as_deref(),
@@ -162,7 +162,7 @@ impl Inner {
         if let Some(known) = known {
             return known.map(Prepared::Known);
         }
-        if found.exports.is_empty() {
+        if metadata.exports.is_empty() {
             return Err(no_plugin("it exports nothing"));
         }
         let (name, version) = identity()?;
@@ -171,7 +171,7 @@ impl Inner {
             digest,
             name,
             version,
-            found,
+            metadata,
             hidden: new.hidden,
         })))
     }
@@ -179,12 +179,12 @@ impl Inner {
     /// Reads the component's metadata and computes its digest in parallel, since both take a while for a large
     /// component.
     fn read(&self, component: &[u8]) -> Result<(ComponentMetadata, Digest), RegisterError> {
-        let (found, digest) = std::thread::scope(|scope| {
+        let (metadata, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| Digest::of(component));
-            let found = component::inspect(component, self.settings.max_component_bytes);
-            (found, digest.join().expect("hashing does not panic"))
+            let metadata = component::inspect(component, self.settings.max_component_bytes);
+            (metadata, digest.join().expect("hashing does not panic"))
         });
-        Ok((found.map_err(refused)?, digest))
+        Ok((metadata.map_err(refused)?, digest))
     }
 
     /// Calls the component's `describe` functions, within the limits of a call.
@@ -249,7 +249,7 @@ struct NewComponent {
     digest: Digest,
     name: Arc<str>,
     version: Arc<str>,
-    found: ComponentMetadata,
+    metadata: ComponentMetadata,
     hidden: bool,
 }
 

@@ -24,13 +24,13 @@ impl ComponentSummary {
     /// # Errors
     /// If the bytes are not a component, or if its name or version is not valid. The message says what the bytes are instead.
     pub fn of(component: &[u8], stem: Option<&str>) -> Result<Self, String> {
-        let found = inspect(component, HostSettings::default().max_component_bytes)?;
-        let (name, version) = identity(&found, None, None, stem)?;
+        let metadata = inspect(component, HostSettings::default().max_component_bytes)?;
+        let (name, version) = identity(&metadata, None, None, stem)?;
         Ok(Self {
             name: name.to_string(),
             version: version.to_string(),
-            imports: found.imports,
-            exports: found.exports,
+            imports: metadata.imports,
+            exports: metadata.exports,
         })
     }
 }

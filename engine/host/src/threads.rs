@@ -104,7 +104,7 @@ impl ThreadQuota {
 struct Job {
     work: &'static str,
     /// The quota of its plugin, and that of all plugins.
-    usage: [Arc<ThreadQuota>; 2],
+    quotas: [Arc<ThreadQuota>; 2],
     phase: Mutex<Phase>,
     _free: [OwnedSemaphorePermit; 2],
 }
@@ -121,13 +121,13 @@ enum Phase {
 
 impl Job {
     fn count(&self, stuck: bool) {
-        for quota in &self.usage {
+        for quota in &self.quotas {
             quota.stuck.send_modify(|count| match stuck {
                 true => *count += 1,
                 false => *count -= 1,
             });
         }
-        if !stuck && *self.usage[1].stuck.borrow() == 0 {
+        if !stuck && *self.quotas[1].stuck.borrow() == 0 {
             tracing::info!("no thread for {} is stuck any more", self.work);
         }
     }
@@ -217,17 +217,17 @@ impl Threads {
             .ok_or_else(|| self.stuck(&self.all, None))?;
         let job = Arc::new(Job {
             work: self.work,
-            usage: [own, self.all.clone()],
+            quotas: [own, self.all.clone()],
             phase: Mutex::new(Phase::Awaited),
             _free: [of_plugin, of_all],
         });
         let awaiting = JobWaiter(Arc::downgrade(&job), self, plugin);
-        let own = job.usage[0].clone();
+        let own = job.quotas[0].clone();
         let working = RunningJob(job);
         let runtime = self
             .runtime
             .as_ref()
-            .expect("it is there until the pool is dropped");
+            .expect("the runtime lives until the pool is dropped");
         let (done, is_done) = oneshot::channel();
         runtime.spawn_blocking(move || {
             let result = work();
@@ -251,17 +251,17 @@ impl Threads {
         let own = self.quota_of(plugin);
         lock(&own.deferred).push(Box::new(work));
         // A thread that missed the deferred work has been freed by now.
-        let Ok(acquire) = own.free.clone().try_acquire_owned() else {
+        let Ok(thread) = own.free.clone().try_acquire_owned() else {
             return;
         };
         let of_all = self.all.free.clone().try_acquire_owned().ok();
         let runtime = self
             .runtime
             .as_ref()
-            .expect("it is there until the pool is dropped");
+            .expect("the runtime lives until the pool is dropped");
         runtime.spawn_blocking(move || {
             own.run_deferred();
-            drop((acquire, of_all));
+            drop((thread, of_all));
             // Deferred work may have arrived before the thread became free.
             own.run_deferred();
         });
@@ -343,7 +343,7 @@ mod tests {
         let name = plugin("a");
         assert_eq!(threads.run(&name, || 7).await.unwrap(), 7);
         let error = threads.run(&name, || panic!("on purpose")).await.unwrap_err();
-        assert!(error.to_string().contains("did not end"), "{error}");
+        assert!(error.to_string().contains("panicked"), "{error}");
         assert_eq!(threads.run(&name, || 8).await.unwrap(), 8);
     }
 

@@ -23,10 +23,10 @@ pub(crate) struct TotalMemory {
     /// The part of each call.
     own: usize,
     /// The part that calls share.
-    more: Arc<FairPool>,
+    shared: Arc<FairPool>,
     /// The reserve for one call at a time.
-    last: usize,
-    last_turn: Arc<Semaphore>,
+    reserve: usize,
+    reserve_turn: Arc<Semaphore>,
     trim: Arc<Trim>,
 }
 
@@ -41,31 +41,31 @@ pub(crate) struct ChainMemory {
     allowed: AtomicUsize,
     /// Whether the call waits for more.
     is_waiting: AtomicBool,
-    permit: Mutex<MemoryPermits>,
+    permits: Mutex<MemoryPermits>,
 }
 
 #[derive(Default)]
 struct MemoryPermits {
-    more: Option<PoolPermit>,
-    last: Option<OwnedSemaphorePermit>,
+    shared: Option<PoolPermit>,
+    reserve: Option<OwnedSemaphorePermit>,
 }
 
 impl TotalMemory {
     /// Half of the total is for the calls' own parts, an eighth is the reserve.
     pub(crate) fn new(total: usize, calls: usize) -> Arc<Self> {
-        let (own, last) = (total / 2 / calls.max(1), total / 8);
+        let (own, reserve) = (total / 2 / calls.max(1), total / 8);
         Arc::new(Self {
             own,
-            more: FairPool::new(total - total / 2 - last),
-            last,
-            last_turn: Arc::new(Semaphore::new(1)),
+            shared: FairPool::new(total - total / 2 - reserve),
+            reserve,
+            reserve_turn: Arc::new(Semaphore::new(1)),
             trim: Arc::default(),
         })
     }
 
     /// The most that a call and its tools can have.
     pub(crate) fn most(&self) -> usize {
-        self.own + self.more.total() + self.last
+        self.own + self.shared.total() + self.reserve
     }
 
     /// The memory of a new call of the plugin with this usage.
@@ -77,7 +77,7 @@ impl TotalMemory {
             input_bytes: AtomicUsize::new(0),
             allowed: AtomicUsize::new(self.own),
             is_waiting: AtomicBool::new(false),
-            permit: Mutex::default(),
+            permits: Mutex::default(),
         })
     }
 }
@@ -111,17 +111,17 @@ impl ChainMemory {
     pub(super) async fn take(&self, more: usize, limit: usize) -> Result<(), usize> {
         // Stays set if the call is dropped while it waits.
         self.is_waiting.store(true, Relaxed);
-        if !self.has(more) && lock(&self.permit).more.is_none() {
+        if !self.has(more) && lock(&self.permits).shared.is_none() {
             let needed = limit.max(more) + self.input_bytes.load(Relaxed);
-            let amount = needed.min(self.all.more.total());
-            let permit = self.all.more.acquire(&self.usage, amount).await;
+            let amount = needed.min(self.all.shared.total());
+            let permit = self.all.shared.acquire(&self.usage, amount).await;
             self.allowed.fetch_add(amount, Relaxed);
-            lock(&self.permit).more = Some(permit);
+            lock(&self.permits).shared = Some(permit);
         }
-        if !self.has(more) && lock(&self.permit).last.is_none() {
-            let turn = self.all.last_turn.clone().acquire_owned().await;
-            self.allowed.fetch_add(self.all.last, Relaxed);
-            lock(&self.permit).last = turn.ok();
+        if !self.has(more) && lock(&self.permits).reserve.is_none() {
+            let turn = self.all.reserve_turn.clone().acquire_owned().await;
+            self.allowed.fetch_add(self.all.reserve, Relaxed);
+            lock(&self.permits).reserve = turn.ok();
         }
         self.is_waiting.store(false, Relaxed);
         self.has(more).then_some(()).ok_or_else(|| self.all.most())
@@ -164,7 +164,7 @@ mod tests {
         is_waiting.as_mut().now_or_never().unwrap().unwrap();
         drop(is_waiting);
         drop((other, third));
-        assert_eq!(all.more.free(), 24 * MIB);
+        assert_eq!(all.shared.free(), 24 * MIB);
     }
 
     #[tokio::test]
@@ -173,10 +173,10 @@ mod tests {
         let call = all.begin(&usage());
         use_more(&call, 40 * MIB, 24 * MIB).await.unwrap();
         assert_eq!(use_more(&call, MIB, 24 * MIB).await, Err(40 * MIB));
-        assert_eq!(all.last_turn.available_permits(), 0);
+        assert_eq!(all.reserve_turn.available_permits(), 0);
         drop(call);
         assert_eq!(
-            (all.more.free(), all.last_turn.available_permits()),
+            (all.shared.free(), all.reserve_turn.available_permits()),
             (24 * MIB, 1)
         );
     }

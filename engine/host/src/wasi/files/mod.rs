@@ -324,5 +324,5 @@ fn check_path(path: &str) -> FsResult<()> {
 
 /// The error of a trait function that is replaced in the linker.
 fn replaced() -> FsError {
-    FsError::trap(wasmtime::format_err!("another function stands in for this one"))
+    FsError::trap(wasmtime::format_err!("this function is replaced in the linker"))
 }

@@ -64,7 +64,7 @@ impl StreamFile {
         Descriptor::File(
             self.file
                 .clone()
-                .expect("it is there until the stream is dropped"),
+                .expect("the file is open until the stream is dropped"),
         )
     }
 }
