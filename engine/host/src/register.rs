@@ -95,7 +95,7 @@ impl Inner {
             version,
             digest,
             size,
-            asks: requested_permissions::from_imports(&imports),
+            requested_permissions: requested_permissions::from_imports(&imports),
             imports,
             functions,
             left_out: contract.left_out().to_vec(),

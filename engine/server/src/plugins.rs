@@ -108,7 +108,7 @@ impl From<&PluginInfo> for PluginBody {
             digest: info.digest.0.clone(),
             size: info.size,
             imports: info.imports.clone(),
-            asks: info.asks.clone(),
+            asks: info.requested_permissions.clone(),
             functions: info.functions.iter().map(FunctionBody::from).collect(),
             left_out: info.left_out.clone(),
             grants: info.grants.clone(),

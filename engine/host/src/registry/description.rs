@@ -13,7 +13,7 @@ pub(super) fn bytes(info: &PluginInfo) -> usize {
     info.functions.iter().map(of_function).sum::<usize>()
         + [
             &info.imports,
-            &info.asks,
+            &info.requested_permissions,
             &info.left_out,
             &info.grants,
             &info.limits,

@@ -7,24 +7,24 @@ use super::*;
 #[tokio::test]
 async fn an_inspection_shows_requested_permissions_and_grants_and_registers_nothing() {
     let host = Host::new(granting("plugins: {http: {http: [api.example.org]}}")).unwrap();
-    let look = |name: &str| host.inspect(NewPlugin::of(component(name)));
-    let info = look("http").await.unwrap();
+    let inspect = |name: &str| host.inspect(NewPlugin::of(component(name)));
+    let info = inspect("http").await.unwrap();
     assert_eq!(&*info.name, "http");
     assert_eq!(info.grants, ["http: https://api.example.org"]);
-    let hostile = look("fixtures/hostile").await.unwrap();
-    for (asks, words) in [
-        (&info.asks, &["http", "tools"][..]),
+    let hostile = inspect("fixtures/hostile").await.unwrap();
+    for (requested, expected) in [
+        (&info.requested_permissions, &["http", "tools"][..]),
         (
-            &hostile.asks,
+            &hostile.requested_permissions,
             &["clock", "environment", "files", "random", "sockets"],
         ),
     ] {
-        let asked = |word: &&str| asks.iter().any(|asks| asks == *word);
-        assert!(words.iter().all(asked), "{asks:?}");
+        let is_requested = |permission: &&str| requested.iter().any(|one| one == *permission);
+        assert!(expected.iter().all(is_requested), "{requested:?}");
     }
     assert!(info.functions.iter().any(|function| &*function.name == "request"));
     assert!(host.plugins().is_empty() && !host.has(&info.digest));
-    assert_eq!(look("fixtures/raw-tool").await.unwrap_err().to_string(), {
+    assert_eq!(inspect("fixtures/raw-tool").await.unwrap_err().to_string(), {
         let refused = register(&host, component("fixtures/raw-tool"), None).await;
         refused.unwrap_err().to_string()
     });

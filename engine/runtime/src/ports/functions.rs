@@ -132,9 +132,9 @@ pub struct PluginInfo {
     pub size: u64,
     /// What it imports, as the component names it.
     pub imports: Vec<String>,
-    /// What these imports mean, in the words of permissions: `clock`, `environment`, `files`, `http`,
+    /// The permissions that its imports request: `clock`, `environment`, `files`, `http`,
     /// `random`, `sockets`, `tools`. Most toolchains import more than their guests use.
-    pub asks: Vec<String>,
+    pub requested_permissions: Vec<String>,
     /// Its functions.
     pub functions: Vec<FunctionInfo>,
     /// What it exports that could not be made a function, each with the reason.
