@@ -262,7 +262,7 @@ fn a_plugin_that_is_uploaded_can_be_used_at_once_and_is_there_after_a_restart() 
     let other = upload(&server, "?name=other", &bytes).problem(422);
     assert!(
         other["detail"].as_str().unwrap().contains("echoes"),
-        "a component has one name: {other}"
+        "a component has only one name: {other}"
     );
     let run = |server: &Server| {
         let graph = server.create(&json!({"nodes": {"t": {"uses": "echoes/as-given"}}}));

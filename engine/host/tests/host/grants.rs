@@ -310,7 +310,7 @@ async fn a_socket_is_never_had_and_the_step_says_so() {
         let failure = try_call(&host, "granted/socket", json!({ "to": to }), None).await;
         let failure = failure.err().unwrap();
         assert!(
-            failure.contains("asked for a socket, which no policy grants"),
+            failure.contains("asked for a socket, which no policy can grant"),
             "{to}: {failure}"
         );
     }

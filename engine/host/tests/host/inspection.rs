@@ -41,7 +41,7 @@ async fn an_inspection_refuses_what_a_registration_would_refuse() {
     };
     let refused = host.inspect(other).await.unwrap_err();
     assert!(
-        refused.to_string().contains("a component has one name"),
+        refused.to_string().contains("a component has only one name"),
         "{refused}"
     );
     let taken = NewPlugin {
