@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn an_invalid_version_is_refused_with_the_valid_forms() {
         let refusal = |uses: &str| Uses::parse(uses).unwrap_err().to_string();
-        assert!(refusal("a@").contains("as in ^1.2"));
+        assert!(refusal("a@").contains("such as ^1.2"));
         assert!(refusal("a@latest").contains("`latest` is not a version"));
         assert!(refusal("a@sha256:12").contains("8 to 64 hexadecimal digits"));
         assert_eq!(
