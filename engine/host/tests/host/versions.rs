@@ -92,7 +92,7 @@ async fn an_unknown_version_is_refused_with_the_known_ones() {
     assert_eq!(found(&host, "array@^2"), told);
     assert!(found(&host, "many/aray@^1").contains("no version of `many` with that function"));
     assert!(found(&host, "meny/array@^1").contains("did you mean many/array?"));
-    assert!(found(&host, "many/array@newest").contains("`newest` is no version"));
+    assert!(found(&host, "many/array@newest").contains("`newest` is not a version"));
 }
 
 #[tokio::test]
