@@ -1,4 +1,4 @@
-"""Describes a list of numbers with Python's own `statistics`: how many, around what, how wide, and which stand out."""
+"""Describes a list of numbers with Python's own `statistics`: count, mean, spread and outliers."""
 
 import statistics
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 from heddle import Call, InvalidInput, call_tool, emit, log, node, tool
 
-# How many median deviations a number may be away from the median before it stands out, in standard deviations of a
+# How many median deviations from the median make a number an outlier, in standard deviations of a
 # normal distribution: what Iglewicz and Hoaglin recommend.
 USUAL_LIMIT = 3.5
 
@@ -50,7 +50,7 @@ class Measured:
 
 @node(config=Config, read_only=True, idempotent=True)
 def describe(state: State, call: Call) -> Measured:
-    """Describes the numbers of the state: their mean, spread and quartiles, and those that stand out."""
+    """Describes the numbers of the state: their mean, spread, quartiles and outliers."""
     found = state.numbers
     if found is None and state.input is not None:
         found = call_tool("starter/elements", {"text": state.input})["numbers"]
@@ -71,7 +71,7 @@ class Numbers:
 
 @tool(read_only=True, idempotent=True)
 def outliers(input: Numbers) -> list[float]:
-    """Finds the numbers that are far from the median of all, by their median deviation."""
+    """Finds outliers by their median deviation."""
     return _outliers(input.numbers, input.limit)
 
 

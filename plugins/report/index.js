@@ -1,4 +1,4 @@
-// Writes a report from the state: a template in the node's config, or a text about numbers that were measured.
+// Writes a report from the state, with the template in the node's config or a default text about measured numbers.
 
 import { callTool, emit, log, node, tool } from "heddle-plugin";
 

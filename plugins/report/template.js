@@ -1,12 +1,12 @@
-// A small template language, in the manner of Mustache: `{{path.to.value}}`, `{{#list}}...{{/list}}` for each item, and
-// `{{^list}}...{{/list}}` where there is none. `{{.}}` is the item itself. Nothing is escaped: the result is plain text.
+// A small template language in the style of Mustache: `{{path.to.value}}`, `{{#list}}...{{/list}}` for each item, and
+// `{{^list}}...{{/list}}` if there is none. `{{.}}` is the item itself. Nothing is escaped: the result is plain text.
 
 import { invalidInput } from "heddle-plugin";
 
-/** How deep sections may be nested. */
+/** The deepest nesting of sections. */
 const MAX_DEPTH = 32;
 
-/** Fills a template with what stands in `data`. */
+/** Fills a template with the values in `data`. */
 export function fill(template, data) {
   const { nodes } = parse(template, 0, null, 0);
   return write(nodes, [data]);
@@ -60,7 +60,7 @@ function find(path, scopes) {
   return rest.reduce((value, key) => (has(value, key) ? value[key] : undefined), scope?.[first]);
 }
 
-// What an object has itself: `constructor` and its like are no part of the data.
+// An object's own property: `constructor` and similar names are not part of the data.
 function has(value, key) {
   return value !== null && typeof value === "object" && Object.hasOwn(value, key);
 }

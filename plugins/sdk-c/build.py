@@ -60,7 +60,7 @@ def installed(tools: pathlib.Path) -> pathlib.Path:
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         print(f"installing a C compiler into {tools}, once: it takes 440 MB there", flush=True)
         venv.create(tools, clear=True, with_pip=True)
-        # pip shows how far it is.
+        # pip shows its progress.
         pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
         run([*pip, "--only-binary", ":all:", "--requirement", SDK / "requirements.txt"])
         stamp.write_text(wanted, encoding="utf-8")

@@ -1,4 +1,4 @@
-// The plugin inside the engine: what the component exports, and what it asks of the host.
+// The plugin inside the engine: the component's exports, and its calls of the host.
 
 #include "heddle.h"
 
@@ -57,7 +57,7 @@ static char *formatted(const char *format, va_list arguments, size_t *len) {
   return text;
 }
 
-// ---- What a function writes -----------------------------------------------------------------------------------------
+// ---- Results of functions -------------------------------------------------------------------------------------------
 
 void heddle_put_text(heddle_answer *answer, heddle_text value) {
   if (!value.at) value = (heddle_text){"null", 4};
@@ -142,7 +142,7 @@ void heddle_again(heddle_answer *answer) { answer->route.tag = HEDDLE_PLUGIN_TYP
 
 void heddle_end(heddle_answer *answer) { answer->route.tag = HEDDLE_PLUGIN_TYPES_ROUTE_END; }
 
-// ---- What the engine does -------------------------------------------------------------------------------------------
+// ---- Functions of the engine ----------------------------------------------------------------------------------------
 
 void heddle_log(enum heddle_level level, const char *format, ...) {
   va_list arguments;
@@ -175,7 +175,7 @@ bool heddle_call_tool(const char *name, const char *input, heddle_text *output, 
   return true;
 }
 
-// ---- What the component exports -------------------------------------------------------------------------------------
+// ---- Exports of the component ---------------------------------------------------------------------------------------
 
 static void describe(const heddle_function *function, function_t *described) {
   *described = (function_t){

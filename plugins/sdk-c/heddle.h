@@ -29,8 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// ---- JSON that is read ----------------------------------------------------------------------------------------------
-// What the engine passes is valid JSON and fits the function's schema, so reading it only has to find its way.
+// ---- Reading JSON ---------------------------------------------------------------------------------------------------
+// The engine passes valid JSON that fits the function's schema, so these functions do not check it.
 
 // A piece of JSON text; where nothing was found, `at` is NULL and `len` 0.
 typedef struct heddle_text {
@@ -38,7 +38,7 @@ typedef struct heddle_text {
   size_t len;
 } heddle_text;
 
-// The value of a key of an object; nothing where the object has no such key, or is no object.
+// The value of a key of an object; nothing if there is no such key, or the value is not an object.
 heddle_text heddle_get(heddle_text object, const char *key);
 
 // Goes through the items of an array: `for (heddle_text rest = array, item; heddle_next(&rest, &item);) ...`
@@ -53,9 +53,9 @@ char *heddle_string(heddle_text value);
 // The type of a value by its first letter: 'o'bject, 'a'rray, 's'tring, 'n'umber, 'b'oolean, '0' for null, '-' for nothing.
 char heddle_kind(heddle_text value);
 
-// ---- JSON that is written -------------------------------------------------------------------------------------------
+// ---- Writing JSON ---------------------------------------------------------------------------------------------------
 
-// What a function answers: JSON text as it is written, and what becomes of the run.
+// The result of a function: its JSON text, and its route or failure.
 typedef struct heddle_answer heddle_answer;
 
 // Writes JSON as `printf` does: `heddle_put(answer, "{\"count\":%d,\"text\":", n)`.
@@ -67,17 +67,17 @@ void heddle_put_string(heddle_answer *answer, const char *text);
 // Writes a number in as few digits as tell it from every other; one that is not finite is written as null.
 void heddle_put_number(heddle_answer *answer, double number);
 
-// Writes a value as it was read.
+// Writes a value unchanged.
 void heddle_put_text(heddle_answer *answer, heddle_text value);
 
-// ---- What becomes of the step ---------------------------------------------------------------------------------------
+// ---- Failures and routes ------------------------------------------------------------------------------------------
 
 // The function failed: `return heddle_retryable(answer, "%s does not answer", host);`. All return false.
 bool heddle_retryable(heddle_answer *answer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool heddle_permanent(heddle_answer *answer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool heddle_invalid_input(heddle_answer *answer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// For a program that reads the failure: any JSON. Call it before the failure is returned.
+// Data of the failure for programs: any JSON. Call it before you return the failure.
 void heddle_failure_data(heddle_answer *answer, const char *json);
 
 // Where a node function sends the run, in place of the graph's edges: to a node, which the function's `routes` must
@@ -86,17 +86,17 @@ void heddle_goto(heddle_answer *answer, const char *node);
 void heddle_again(heddle_answer *answer);
 void heddle_end(heddle_answer *answer);
 
-// ---- What the engine does for a plugin ------------------------------------------------------------------------------
+// ---- Functions of the engine ----------------------------------------------------------------------------------------
 
 enum heddle_level { HEDDLE_TRACE, HEDDLE_DEBUG, HEDDLE_INFO, HEDDLE_WARN, HEDDLE_ERROR };
 
-// Writes a log line into the run's journal. What is printed to stdout and stderr comes there, too, as info and warnings.
+// Writes a log line to the run's journal. Output to stdout and stderr goes there, too, as info and warnings.
 void heddle_log(enum heddle_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Sends a chunk of output, any JSON, to whoever watches the run at this moment. It is not kept.
+// Sends a chunk of output, any JSON, to the run's current watchers. It is not stored.
 void heddle_emit(const char *json);
 
-// Calls a tool of any registered plugin: `plugin/tool`, or `tool` where only one plugin has it. The input is JSON text.
+// Calls a tool of any registered plugin: `plugin/tool`, or `tool` if only one plugin has it. The input is JSON text.
 // True: `*output` is its result. False: the answer has its failure, which the function may return as its own.
 bool heddle_call_tool(const char *name, const char *input, heddle_text *output, heddle_answer *answer);
 
@@ -105,7 +105,7 @@ bool heddle_call_tool(const char *name, const char *input, heddle_text *output, 
 // One call of a node function.
 typedef struct heddle_call {
   heddle_text state;            // a JSON object
-  heddle_text config;           // the node's config: any JSON, `null` where there is none
+  heddle_text config;           // the node's config: any JSON, `null` if there is none
   const char *run_id;           // the id of the run, a UUID
   const char *node;             // the node that the run is at
   uint64_t step;                // the number of this step in its run, from 1
@@ -116,13 +116,13 @@ typedef struct heddle_call {
 // One function. It is a tool or a node function, whichever of the two is set.
 typedef struct heddle_function {
   const char *name;           // unique within the plugin: letters, digits, `_`, `-` and `.`
-  const char *summary;        // what it does, in one line
+  const char *summary;        // the summary, in one line
   const char *input;          // JSON Schema of the input, or of the keys of the state that it reads
   const char *output;         // JSON Schema of the result, or of the keys that it updates
   const char *config;         // JSON Schema of the node's config, or NULL
   const char *const *routes;  // every node that it may go to, then NULL; or NULL
-  bool read_only;             // it changes nothing outside of itself
-  bool idempotent;            // calling it again with the same input has no further effect
+  bool read_only;             // it has no side effects
+  bool idempotent;            // another call with the same input has no further effect
   bool (*tool)(heddle_text input, heddle_answer *answer);
   bool (*node)(const heddle_call *call, heddle_answer *answer);
 } heddle_function;

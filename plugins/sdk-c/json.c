@@ -1,4 +1,4 @@
-// JSON that is read: the engine passes only valid JSON, so this finds its way and checks nothing.
+// Reads JSON. The engine passes only valid JSON, so nothing is checked.
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +70,7 @@ heddle_text heddle_get(heddle_text object, const char *key) {
     heddle_text name = {at, (size_t)(past_string(at, end) - at)};
     heddle_text value = value_at(name.at + name.len, end);
     if (!value.at) break;
-    // Where a key stands twice, the last one holds, as in other readers.
+    // If a key occurs twice, the last one counts, as in other readers.
     char *plain = heddle_string(name);
     if (!strcmp(plain, key)) found = value;
     free(plain);
@@ -142,7 +142,7 @@ static char *put_character(char *to, unsigned character) {
 
 char *heddle_string(heddle_text value) {
   value = whole(value);
-  // What is escaped is never shorter than what it stands for.
+  // An escape is never shorter than the character that it means.
   char *text = calloc(1, value.len + 1), *to = text;
   if (!text) __builtin_trap();
   if (heddle_kind(value) != 's') return text;

@@ -1,7 +1,7 @@
-// What the C library would ask WASI for, answered inside of the component, so that it imports nothing but what the
-// engine offers: a plugin in C is granted nothing and needs nothing. What is printed becomes log lines. Time and
-// randomness of the system there are none: `time` tells nothing, and `rand` goes on from its own seed. What is not here
-// (files, sockets) is left as an import, and wrapping the module says which one.
+// Implements the parts of WASI that the C library needs inside the component, so that it imports only the
+// contract of the engine. A plugin in C has no grants and needs none. Printed text becomes log lines. The system's time and
+// randomness do not exist: `time` fails, and `rand` continues from its own seed. Functions that are missing here
+// (files, sockets) stay imports, and wrapping the module reports them.
 
 #include <errno.h>
 #include <stdlib.h>

@@ -14,7 +14,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const SDK = dirname(fileURLToPath(import.meta.url));
-// The contract, two folders up: so it stands in a project, and in the repository of Heddle.
+// The contract, two folders up: the same place in a project and in the repository of Heddle.
 const WIT = join(SDK, "..", "..", "wit", "0.1.0");
 
 if (Number(process.versions.node.split(".")[0]) < 18) {

@@ -1,6 +1,6 @@
-// Why a function gave no result, and whether to try again.
+// Failures of functions, and whether they are retried.
 
-/** What a function throws to say what its failure means for the step. Any other error is permanent. */
+/** A failure that says how the step fails. Any other error is permanent. */
 export class Failure extends Error {
   constructor(kind, message, data) {
     super(message);
@@ -10,11 +10,11 @@ export class Failure extends Error {
   }
 }
 
-/** It may go well another time, so the step is tried again as its graph says: `throw retryable("...")`. */
+/** Another attempt may succeed: the step is retried as its graph says: `throw retryable("...")`. */
 export const retryable = (message, data) => new Failure("retryable", message, data);
 
-/** It will not go well. */
+/** Another attempt would fail, too. */
 export const permanent = (message, data) => new Failure("permanent", message, data);
 
-/** The input was not what the function takes. */
+/** The input is not valid for the function. */
 export const invalidInput = (message, data) => new Failure("invalid-input", message, data);

@@ -21,13 +21,13 @@ function register(kind, description, body) {
   const name = description.name ?? body.name;
   if (!name) throw new TypeError(`a ${kind} has no name: write ${kind}({ name: "..." }, ...)`);
   const unknown = Object.keys(description).find((key) => !KEYS.includes(key));
-  if (unknown) throw new TypeError(`\`${name}\` has a key "${unknown}" that says nothing: there are ${KEYS.join(", ")}`);
+  if (unknown) throw new TypeError(`\`${name}\` has an unknown key "${unknown}"; the keys are ${KEYS.join(", ")}`);
   if (functions.has(name)) throw new TypeError(`there are two functions \`${name}\`: give one another name`);
   functions.set(name, { ...description, name, kind, body });
   return body;
 }
 
-/** Where a run goes after a step. */
+/** The route of a run after a step. */
 class Outcome {
   constructor(route, update) {
     this.route = route;
@@ -35,7 +35,7 @@ class Outcome {
   }
 }
 
-/** To these nodes, in parallel where there are several; the function's `routes` must list them. */
+/** To these nodes, in parallel if there are several; the function's `routes` must list them. */
 export const goto = (nodes, update) => new Outcome({ tag: "goto", val: [nodes].flat() }, update);
 
 /** To the same node again. */
@@ -60,7 +60,7 @@ export function runNode(name, state, config, context) {
   const update = outcome.update ?? {};
   if (typeof update !== "object" || Array.isArray(update)) {
     throw permanent(
-      `\`${name}\` must answer with an object, the keys of the state that change, and answered ${shown(update)}`,
+      `\`${name}\` must return an object with the keys of the state that change, and returned ${shown(update)}`,
     );
   }
   return { update: toText(update, `the update of \`${name}\``), route: outcome.route };
@@ -72,7 +72,7 @@ export function runTool(name, input) {
   return toText(answer, `the result of \`${name}\``);
 }
 
-/** The value as JSON text; `what` is named where that fails. */
+/** The value as JSON text; an error names `what`. */
 export function toText(value, what) {
   try {
     return JSON.stringify(value ?? null) ?? "null";
@@ -81,10 +81,10 @@ export function toText(value, what) {
   }
 }
 
-// A call answers when its function returns, so there is nothing that a promise could wait for.
+// A call ends when its function returns, so a promise would never be settled.
 function settled(name, answer) {
   if (typeof answer?.then !== "function") return answer;
-  throw permanent(`\`${name}\` is async, and a function of a plugin answers when it returns: write it without async`);
+  throw permanent(`\`${name}\` is async, but functions of plugins are synchronous: write it without async`);
 }
 
 function shown(value) {

@@ -1,4 +1,4 @@
-// The plugin inside the engine: what the component exports.
+// The plugin inside the engine: the component's exports.
 
 import engine from "heddle:plugin/host@0.1.0";
 
@@ -23,7 +23,7 @@ export const tool = {
 };
 
 Object.assign(host, {
-  // While the component is built there is no engine, so what a module says when it is loaded is said to nobody.
+  // While the component is built there is no engine, so log lines of modules that are loaded then are dropped.
   log: () => {},
   emit: () => {},
   callTool: () => {
@@ -83,7 +83,7 @@ function schema(of, given) {
   return toText(given ?? (of.kind === "node" ? { type: "object" } : {}), `a schema of \`${of.name}\``);
 }
 
-// Calls a function, and makes of what it throws what the contract knows.
+// Calls a function, and converts its errors to failures of the contract.
 function answered(key, call) {
   connect();
   Math.random = randomness(key);

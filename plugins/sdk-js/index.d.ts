@@ -3,19 +3,19 @@
 /** A JSON Schema. */
 export type Schema = Record<string, unknown> | boolean;
 
-/** What a function is, besides its body. */
+/** The description of a function. */
 export interface Description {
   /** Unique within the plugin: letters, digits, `_`, `-` and `.`. Default: the function's own name. */
   name?: string;
-  /** What it does, in one line. */
+  /** The summary, in one line. */
   summary?: string;
-  /** What it takes: the keys of the state that it reads, or a tool's input. */
+  /** The schema of the input: the keys of the state that it reads, or a tool's input. */
   input?: Schema;
-  /** What it gives: the keys that it updates, or a tool's result. */
+  /** The schema of the output: the keys that it updates, or a tool's result. */
   output?: Schema;
-  /** It changes nothing outside of itself. */
+  /** Whether the function has no side effects. */
   readOnly?: boolean;
-  /** Calling it again with the same input has no further effect. */
+  /** Whether another call with the same input has no further effect. */
   idempotent?: boolean;
 }
 
@@ -26,13 +26,13 @@ export interface NodeDescription extends Description {
   routes?: string[];
 }
 
-/** Where and for what a node function is called. */
+/** The context of a node function's call. */
 export interface Call<Config = unknown> {
   /** The `config` of the node in the graph; `null` where there is none. */
   config: Config;
   /** The id of the run, a UUID. */
   runId: string;
-  /** The node that the run is at. */
+  /** The node of the step. */
   node: string;
   /** The number of this step in its run, from 1. */
   step: number;

@@ -21,7 +21,7 @@ import { host } from "./platform.js";
 export { Failure, invalidInput, permanent, retryable } from "./errors.js";
 export { again, end, goto, node, tool } from "./functions.js";
 
-/** Writes into the run's journal. `console` goes there, too. */
+/** Writes to the run's journal. `console` does the same. */
 export const log = {
   trace: (message) => host.log("trace", String(message)),
   debug: (message) => host.log("debug", String(message)),
@@ -30,20 +30,20 @@ export const log = {
   error: (message) => host.log("error", String(message)),
 };
 
-/** Sends a chunk of output (a token, progress) to whoever watches the run at this moment. It is not kept. */
+/** Sends a chunk of output (a token, progress) to the run's current watchers. It is not stored. */
 export function emit(chunk) {
   host.emit(toText(chunk, "a chunk of output"));
 }
 
 /**
- * Calls a tool of any registered plugin: `plugin/tool`, or `tool` where only one plugin has it. The callee's failure comes
- * back as it was: what it called retryable stays retryable.
+ * Calls a tool of any registered plugin: `plugin/tool`, or `tool` if only one plugin has it. The tool's failure is
+ * thrown unchanged: a retryable failure stays retryable.
  */
 export function callTool(name, input) {
   const answer = host.callTool(name, toText(input, `the input of \`${name}\``));
   try {
     return JSON.parse(answer);
   } catch (error) {
-    throw permanent(`\`${name}\` answered with what is not JSON: ${error.message}`);
+    throw permanent(`\`${name}\` returned a result that is not JSON: ${error.message}`);
   }
 }

@@ -31,14 +31,14 @@ test("a failure keeps its kind and its data", () => {
 
 test("what a function cannot be is refused at once", () => {
   assert.throws(() => tool({ name: "double" }, () => 1), /two functions `double`/);
-  assert.throws(() => tool({ name: "odd", inputs: {} }, () => 1), /a key "inputs" that says nothing/);
+  assert.throws(() => tool({ name: "odd", inputs: {} }, () => 1), /an unknown key "inputs"/);
   assert.throws(() => tool({}, () => 1), /has no name/);
   assert.throws(() => tool({ name: "none" }), /the function is missing/);
 });
 
 test("an answer must be JSON, an update an object, and nothing a promise", () => {
   node({ name: "list" }, () => [1]);
-  assert.throws(() => run("list", {}), /must answer with an object.*\[1\]/);
+  assert.throws(() => run("list", {}), /must return an object.*\[1\]/);
   tool({ name: "big" }, () => 1n);
   assert.throws(() => call("big", null), /the result of `big` cannot be JSON/);
   tool({ name: "later" }, async () => 1);

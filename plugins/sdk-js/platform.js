@@ -1,4 +1,4 @@
-// What the engine offers to a plugin. In a component `guest.js` puts the engine here; elsewhere the tools of the same
+// The functions of the engine. In a component, `guest.js` sets them. Elsewhere, tools of the same
 // program can be called, log lines go to the console, and chunks nowhere.
 
 import { permanent } from "./errors.js";

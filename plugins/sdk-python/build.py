@@ -19,7 +19,7 @@ import tomllib
 import venv
 
 SDK = pathlib.Path(__file__).resolve().parent
-# The contract, two folders up: so it stands in a project, and in the repository of Heddle.
+# The contract, two folders up: the same place in a project and in the repository of Heddle.
 WIT = SDK.parent.parent / "wit" / "0.1.0"
 # The component starts the interpreter once, when it is built; then the order of sets is settled for good.
 ENTRY = "import app\nfrom heddle.guest import Node, Tool\n"
@@ -67,7 +67,7 @@ def installed(tools: pathlib.Path) -> pathlib.Path:
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         print(f"installing componentize-py into {tools}, once", flush=True)
         venv.create(tools, clear=True, with_pip=True)
-        # pip shows how far it is.
+        # pip shows its progress.
         pip = [programs / "python", "-m", "pip", "install", "--disable-pip-version-check"]
         run([*pip, "--only-binary", ":all:", "--requirement", SDK / "requirements.txt"])
         stamp.write_text(wanted, encoding="utf-8")
@@ -92,7 +92,7 @@ def length(number: int) -> bytes:
 
 def run(command: list) -> None:
     words = [str(word) for word in command]
-    # Paths of the caller's own Python are none of the component's.
+    # Paths of the caller's own Python must not enter the component.
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(words, env=environment)
     if done.returncode:

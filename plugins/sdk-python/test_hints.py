@@ -135,7 +135,7 @@ class Functions(unittest.TestCase):
         async def later(input: Any):
             return 1
 
-        with self.assertRaisesRegex(Permanent, "must answer with an object"):
+        with self.assertRaisesRegex(Permanent, "must return an object"):
             run("odd", {})
         with self.assertRaisesRegex(Permanent, "is async"):
             call("later", 1)

@@ -139,7 +139,7 @@ fn answer(function: &str, input: &Value, config: &Value, attempt: u32) -> Result
             let kind = config["kind"].as_str().unwrap_or("permanent");
             let message = config["message"]
                 .as_str()
-                .unwrap_or("it failed, as its config says");
+                .unwrap_or("the node failed because its config says so");
             return Err(Failure::new(
                 serde_json::from_value(kind.into()).unwrap(),
                 message,

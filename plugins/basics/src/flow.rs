@@ -1,4 +1,4 @@
-//! Node functions that decide where a run goes, or that it goes no further: `goto` and `fail`.
+//! Node functions that route or fail: `goto` and `fail`.
 
 use heddle_plugin::prelude::*;
 
@@ -6,9 +6,9 @@ use crate::number::Keys;
 
 #[derive(Deserialize, JsonSchema)]
 struct Goto {
-    /// The node to go to, or several to go to in parallel; `end` ends.
+    /// The node to go to, or several nodes to go to in parallel; `end` is the end.
     to: OneOrMany,
-    /// What to put into the state on the way.
+    /// The keys to put into the state.
     #[serde(default)]
     set: Keys,
 }
@@ -20,9 +20,9 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// Goes to the nodes that its config names, whatever the edges are.
+/// Goes to the nodes that its config names instead of the edges.
 ///
-/// It cannot declare them, so a graph that forks lists them as the node's `next`.
+/// The function cannot declare these nodes, so a graph that forks lists them in the node's `next`.
 #[node(read_only, idempotent)]
 fn goto(call: Call<Goto>) -> Outcome<Keys> {
     let Goto { to, set } = call.config;
@@ -35,33 +35,33 @@ fn goto(call: Call<Goto>) -> Outcome<Keys> {
 
 #[derive(Deserialize, JsonSchema)]
 struct Fail {
-    /// How it fails.
+    /// The kind of failure.
     #[serde(default)]
     kind: Kind,
-    /// What it says.
+    /// The error message.
     #[serde(default = "message")]
     message: String,
-    /// How many attempts of the step fail; every one where this is left out.
+    /// How many attempts of the step fail. Default: all of them.
     times: Option<u32>,
 }
 
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
-    /// With an error that may not come again.
+    /// A retryable error.
     Retryable,
-    /// With an error that will.
+    /// A permanent error.
     #[default]
     Permanent,
-    /// By a panic.
+    /// A panic.
     Trap,
 }
 
 fn message() -> String {
-    "it failed, as its config says".to_owned()
+    "the node failed because its config says so".to_owned()
 }
 
-/// Fails as its config says, and changes nothing once it has failed often enough.
+/// Fails as its config says for a number of attempts; then it changes nothing.
 #[node(read_only, idempotent)]
 fn fail(call: Call<Fail>) -> Result<()> {
     let Fail { kind, message, times } = call.config;
@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(attempt(2, config.clone()), Err(Error::retryable("later")));
         assert_eq!(attempt(3, config), Ok(()));
         let always = attempt(1000, json!({}));
-        assert_eq!(always, Err(Error::permanent("it failed, as its config says")));
+        assert_eq!(
+            always,
+            Err(Error::permanent("the node failed because its config says so"))
+        );
     }
 
     #[test]

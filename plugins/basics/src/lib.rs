@@ -1,8 +1,8 @@
-//! Small functions that make a graph runnable without writing any: set a key, count, fail, route,
-//! burn time, and a few tools over texts and numbers.
+//! Small functions for graphs without own code: set a key, count, fail, route,
+//! use processor time, and a few tools for texts and numbers.
 //!
-//! What a node function does is in its node's `config`, so that one graph tells the whole of an
-//! example. None of them has an effect outside of the state, but for `log`.
+//! The `config` of a node says what its function does, so that a graph shows the whole
+//! example. Only `log` has an effect outside of the state.
 
 mod flow;
 mod number;

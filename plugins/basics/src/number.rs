@@ -1,4 +1,4 @@
-//! Addition of JSON numbers, which is exact, and the keys of a state or a config with their values as they are written.
+//! Exact addition of JSON numbers, and objects whose values keep their notation.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use heddle_plugin::{
     serde_json::{Map, value::RawValue},
 };
 
-/// An object whose values are kept as they are written, so that no digit of a number is lost.
+/// An object whose values keep their notation, so that no digit of a number is lost.
 #[derive(Default, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(with = "Map<String, Value>")]
 pub(crate) struct Keys(BTreeMap<String, Box<RawValue>>);
@@ -20,7 +20,7 @@ impl Keys {
         Ok(Self(BTreeMap::from_iter([(key, value)])))
     }
 
-    /// The number under a key, 0 where there is none.
+    /// The number under a key, or 0 if the key is absent.
     pub(crate) fn number(&self, key: &str) -> Result<Decimal> {
         match self.0.get(key).map(|value| value.get()) {
             None | Some("null") => Ok(Decimal::from(0_u64)),
@@ -32,7 +32,7 @@ impl Keys {
     }
 }
 
-/// The sum of two numbers; `what` is named where it has too many digits.
+/// The sum of two numbers. An error about too many digits names `what`.
 pub(crate) fn add(a: &Decimal, b: &Decimal, what: &str) -> Result<Decimal> {
     let sum = a.checked_add(b).filter(|sum| sum.nearest_double().is_finite());
     sum.ok_or_else(|| {

@@ -28,7 +28,7 @@ fn one() -> Decimal {
     Decimal::from(1_u64)
 }
 
-/// Adds to the number under a key of the state; one that is not there counts as 0.
+/// Adds to the number under a key of the state; a missing number is 0.
 #[node(read_only, idempotent)]
 fn count(state: Keys, call: Call<Count>) -> Result<Keys> {
     let Count { key, by } = call.config;
@@ -38,7 +38,7 @@ fn count(state: Keys, call: Call<Count>) -> Result<Keys> {
 
 #[derive(Deserialize, JsonSchema)]
 struct Again {
-    /// How often the node is to run.
+    /// How often the node runs.
     times: u64,
     /// The key of the state that counts.
     #[serde(default = "again_key")]
@@ -49,7 +49,7 @@ fn again_key() -> String {
     "n".to_owned()
 }
 
-/// Adds 1 to a key of the state and runs again until that has come to `times`; then the edges lead on.
+/// Adds 1 to a key of the state and runs again until the key is `times`; then the run follows the edges.
 #[node(read_only, idempotent)]
 fn again(state: Keys, call: Call<Again>) -> Result<Outcome<Keys>> {
     let Again { times, key } = call.config;
@@ -61,9 +61,9 @@ fn again(state: Keys, call: Call<Again>) -> Result<Outcome<Keys>> {
 
 #[derive(Deserialize, JsonSchema)]
 struct Spin {
-    /// How often to hash. A hundred million take about as many nanoseconds, more or less.
+    /// How often to hash. A round takes about a nanosecond.
     rounds: u64,
-    /// The key of the state that the digest goes to.
+    /// The key of the state for the digest.
     #[serde(default = "digest_key")]
     key: String,
 }
@@ -72,7 +72,7 @@ fn digest_key() -> String {
     "digest".to_owned()
 }
 
-/// Hashes a number over and over, and answers the digest: a load that is the same every time.
+/// Hashes a number repeatedly and returns the digest: a load that is the same every time.
 #[node(read_only, idempotent)]
 fn spin(call: Call<Spin>) -> Result<Keys> {
     let digest = digest(call.config.rounds);
@@ -88,9 +88,9 @@ fn digest(rounds: u64) -> u64 {
 
 #[derive(Deserialize, JsonSchema)]
 struct Log {
-    /// What to write.
+    /// The message to write.
     message: String,
-    /// How much it matters.
+    /// The level of the line.
     #[serde(default)]
     level: LogLevel,
 }

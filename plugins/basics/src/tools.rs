@@ -4,7 +4,7 @@ use heddle_plugin::{Decimal, prelude::*};
 
 use crate::number::add;
 
-/// Gives back what it is given.
+/// Returns its input.
 #[tool(read_only, idempotent)]
 fn echo(input: Json) -> Json {
     input
@@ -26,11 +26,11 @@ fn upper(input: Text) -> Text {
 
 #[derive(Serialize, JsonSchema)]
 struct Words {
-    /// What stands between blanks, in the text's order.
+    /// The parts between blanks, in the text's order.
     words: Vec<String>,
 }
 
-/// Takes a text apart at its blanks.
+/// Splits a text at its blanks.
 #[tool(read_only, idempotent)]
 fn words(input: Text) -> Words {
     Words {
@@ -40,9 +40,9 @@ fn words(input: Text) -> Words {
 
 #[derive(Deserialize, JsonSchema)]
 struct Parts {
-    /// The texts to put together, in this order.
+    /// The texts to join, in this order.
     parts: Vec<String>,
-    /// What to put between them; a blank where it is left out.
+    /// The separator between the texts; default: a blank.
     #[serde(default = "blank")]
     with: String,
 }
@@ -51,7 +51,7 @@ fn blank() -> String {
     " ".to_owned()
 }
 
-/// Makes one text of several.
+/// Joins texts.
 #[tool(read_only, idempotent)]
 fn join(input: Parts) -> Text {
     Text {
@@ -67,7 +67,7 @@ struct Numbers {
 
 #[derive(Serialize, JsonSchema)]
 struct Sum {
-    /// Their sum, exactly: an integer, where they all are.
+    /// The exact sum: an integer if all numbers are integers.
     sum: Decimal,
 }
 

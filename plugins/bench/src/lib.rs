@@ -1,4 +1,4 @@
-//! Functions that do next to nothing, so that what a graph of them costs is what the engine costs.
+//! Functions that do almost nothing, so that a graph of them measures the cost of the engine.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ struct Until {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Counter {
-    /// How far it has come.
+    /// The current count.
     #[serde(default)]
     n: u64,
 }
@@ -41,7 +41,7 @@ fn count(state: Counter, call: Call<Until>) -> Outcome<Counter> {
     }
 }
 
-/// Gives back what it is given.
+/// Returns its input.
 #[tool(read_only, idempotent)]
 fn echo(input: Json) -> Json {
     input

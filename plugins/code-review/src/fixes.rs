@@ -1,4 +1,4 @@
-//! Finds what can be mended mechanically, and mends it by editing the text.
+//! Finds issues that can be fixed mechanically, and fixes them by editing the text.
 //!
 //! A fix never touches more than the bytes that it is about: formatting and comments elsewhere stay
 //! as they are. It is made only where the text proves that the program stays the same; where it
@@ -32,18 +32,18 @@ pub const DBG_LEFT: &str = "dbg-left";
 /// How much of a line a change shows.
 const MAX_SHOWN: usize = 100;
 
-/// One thing to mend.
+/// One issue to fix.
 pub struct Finding {
     /// The rule's id.
     pub rule: &'static str,
     /// The line that it starts on.
     pub line: u32,
-    /// What to put where, in the order of the text; empty where it is not safe.
+    /// The edits, in the order of the text; empty if the fix is not safe.
     pub edits: Vec<(Range<usize>, String)>,
     extent: Range<usize>,
 }
 
-/// Everything in one function that a rule of this module is about.
+/// All findings in one function for the rules of this module.
 pub fn find(source: &Source<'_>, function: &Found<'_>, fields: &Fields) -> Vec<Finding> {
     let Some(body) = function.body else {
         return Vec::new();
@@ -60,8 +60,8 @@ pub fn find(source: &Source<'_>, function: &Found<'_>, fields: &Fields) -> Vec<F
     finder.found
 }
 
-/// Mends one rule's findings in a text. Of findings that overlap, the outermost is mended and the
-/// others are left for another turn. The text comes back as it was if it does not parse, or would not
+/// Fixes one rule's findings in a text. Of findings that overlap, the outermost is fixed and the
+/// others are left for another turn. The text is returned unchanged if it does not parse, or would not
 /// after the edits.
 pub fn apply(text: &str, rule: &str) -> (String, Vec<Change>) {
     let unchanged = || (text.to_string(), Vec::new());
@@ -118,7 +118,7 @@ struct Finder<'s, 't> {
     source: &'s Source<'t>,
     known: Known<'s>,
     found: Vec<Finding>,
-    /// Where an expression stands alone, so that what replaces it needs no brackets.
+    /// Places where an expression stands alone, so that its replacement needs no brackets.
     bare: Vec<Range<usize>>,
 }
 

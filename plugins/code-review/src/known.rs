@@ -1,4 +1,4 @@
-//! What the text alone says about types: enough to tell which rewrites are safe.
+//! The types that the text alone proves: enough to decide which rewrites are safe.
 //!
 //! A name is known when every binding of it in the function says the same; anything else (a
 //! pattern, a closure's parameter, an initialiser that is not recognised) makes it unknown.
@@ -10,7 +10,7 @@ use syn::{BinOp, Expr, FnArg, Lit, Pat, Type};
 
 use crate::walk::Found;
 
-/// What a rewrite has to know of a value.
+/// The properties of a value that rewrites need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Exactly `bool`.
@@ -68,7 +68,7 @@ impl<'f> Known<'f> {
         known
     }
 
-    /// What is known of a place: a name, or a field of `self`.
+    /// What is known about a place: a name, or a field of `self`.
     pub fn place(&self, expr: &Expr) -> Option<Class> {
         match expr {
             Expr::Path(path) => self

@@ -1,9 +1,9 @@
 //! Reviews Rust source: extracts its functions, measures them, detects issues, suggests improvements and
-//! scores the whole; then applies the improvements that are safe, one kind a turn, until the score
-//! meets the threshold or nothing is left to apply.
+//! computes a score; then applies the safe improvements, one kind per turn, until the score
+//! reaches the threshold or no safe improvement is left.
 //!
-//! `nodes` are the steps of the graph; what they do to a single file is a tool (`tools`), which they
-//! call through the registry, so that anybody else can call it too.
+//! `nodes` has the steps of the graph. Their work on a single file is in tools (`tools`), which they
+//! call through the registry, so that others can call them, too.
 
 mod fixes;
 mod functions;

@@ -65,7 +65,7 @@ impl Count {
         self.depth -= 1;
     }
 
-    /// `else if` goes on at the depth of its `if`.
+    /// `else if` has the depth of its `if`.
     fn chain(&mut self, branch: &syn::ExprIf) {
         self.decisions += 1;
         self.visit_expr(&branch.cond);

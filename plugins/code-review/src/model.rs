@@ -1,4 +1,4 @@
-//! What the nodes and tools of this plugin pass around. All of it crosses as JSON.
+//! The types that the nodes and tools of this plugin exchange as JSON.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ pub struct File {
     pub source: String,
 }
 
-/// How far a function may go before it is an issue.
+/// The limits above which a function is an issue.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limits {
@@ -74,19 +74,19 @@ pub struct Metrics {
     pub longest: Option<(u32, u32)>,
 }
 
-/// How bad an issue is.
+/// The severity of an issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// A matter of style.
+    /// A style issue.
     Note,
-    /// It makes the code harder to trust or to change.
+    /// An issue that makes the code harder to trust or to change.
     Warning,
-    /// It should not be merged.
+    /// An issue that should block a merge.
     Error,
 }
 
-/// Something that the review found.
+/// An issue that the review found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Issue {
     /// The file's path.
@@ -95,16 +95,16 @@ pub struct Issue {
     pub line: u32,
     /// The rule's id; the README lists them.
     pub rule: String,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// What is wrong, in one sentence.
     pub message: String,
-    /// Whether `fix` can mend it without changing what the program does.
+    /// Whether `fix` can fix it without changing the program's behaviour.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub automatic: bool,
 }
 
-/// What to do about an issue.
+/// A suggestion for an issue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Suggestion {
     /// The file's path.
@@ -127,9 +127,9 @@ pub struct Change {
     pub line: u32,
     /// The rule that asked for it.
     pub rule: String,
-    /// What stood there, cut to one line.
+    /// The text before the edit, cut to one line.
     pub before: String,
-    /// What stands there after it, cut to one line.
+    /// The text after the edit, cut to one line.
     pub after: String,
 }
 

@@ -7,7 +7,7 @@ use crate::report;
 use crate::score::{score, suggestions, worst_automatic};
 use crate::tools::{Fix, Fixed, Functions, Issues, Lint, Measures, Text};
 
-/// The score that is asked for where the state says nothing.
+/// The default threshold.
 fn default_threshold() -> f64 {
     80.0
 }
@@ -22,7 +22,7 @@ struct Files {
 struct Extracted {
     /// Every function of every file.
     functions: Vec<Function>,
-    /// What the improvement step has changed.
+    /// The changes of the improvement step.
     improvements: Vec<Change>,
 }
 
@@ -91,7 +91,7 @@ fn add_metrics<'f>(source: &str, functions: impl Iterator<Item = &'f mut Functio
 #[derive(Deserialize, JsonSchema)]
 struct ToLint {
     files: Vec<File>,
-    /// How far a function may go.
+    /// The limits of a function.
     #[serde(default)]
     limits: Limits,
 }
@@ -125,11 +125,11 @@ struct Reviewed {
 
 #[derive(Serialize, JsonSchema)]
 struct Advised {
-    /// What to do about each issue, in the order of the issues.
+    /// A suggestion for each issue, in the order of the issues.
     suggestions: Vec<Suggestion>,
 }
 
-/// Says what to do about each issue.
+/// Suggests an improvement for each issue.
 #[node(read_only, idempotent)]
 fn suggest_improvements(state: Reviewed) -> Advised {
     Advised {
@@ -170,25 +170,25 @@ struct ToImprove {
     limits: Limits,
 }
 
-/// What a turn changes; a turn that has nothing to do changes nothing.
+/// The changes of a turn.
 #[derive(Serialize, JsonSchema)]
 struct Improved {
     /// The files, with the improvements applied.
     files: Vec<File>,
-    /// The functions, measured anew.
+    /// The functions, measured again.
     functions: Vec<Function>,
-    /// The issues that are left.
+    /// The remaining issues.
     issues: Vec<Issue>,
-    /// What to do about each of them.
+    /// A suggestion for each of them.
     suggestions: Vec<Suggestion>,
-    /// What was changed so far.
+    /// The changes so far.
     improvements: Vec<Change>,
     /// The score that was reached.
     score: f64,
 }
 
-/// Applies the kind of improvement that gains most and reviews what it changed; again until the score
-/// meets the threshold or nothing is left that can be applied safely.
+/// Applies the kind of improvement that gains most and reviews the changed files; repeats until the score
+/// meets the threshold or no safe improvement is left.
 #[node(read_only, idempotent)]
 fn improve(mut state: ToImprove) -> Result<Outcome<Option<Improved>>> {
     if state.score >= state.threshold {
@@ -200,7 +200,7 @@ fn improve(mut state: ToImprove) -> Result<Outcome<Option<Improved>>> {
         return Ok(Outcome::of(None));
     }
     let Some(rule) = worst_automatic(&state.issues) else {
-        log::info!("nothing is left that can be applied safely");
+        log::info!("no safe improvement is left");
         return Ok(Outcome::of(None));
     };
     let mut changed = 0;
@@ -215,7 +215,7 @@ fn improve(mut state: ToImprove) -> Result<Outcome<Option<Improved>>> {
         }
     }
     if changed == 0 {
-        log::warn!("no issue of {rule} could be mended");
+        log::warn!("no issue of {rule} could be fixed");
         return Ok(Outcome::of(None));
     }
     let ToImprove {
@@ -240,7 +240,7 @@ fn improve(mut state: ToImprove) -> Result<Outcome<Option<Improved>>> {
 }
 
 impl ToImprove {
-    /// Mends one rule in one file and reviews the file anew. Returns the number of changes.
+    /// Fixes one rule in one file and reviews the file again. Returns the number of changes.
     fn mend(&mut self, at: usize, rule: &str) -> Result<usize> {
         let fix = Fix {
             source: self.files[at].source.clone(),
@@ -272,7 +272,7 @@ impl ToImprove {
     }
 }
 
-/// Puts the new items where the first of the old ones stood.
+/// Puts the new items at the place of the first old one.
 fn replace<T>(list: &mut Vec<T>, new: Vec<T>, old: impl Fn(&T) -> bool) {
     let at = list.iter().position(&old).unwrap_or(list.len());
     list.retain(|item| !old(item));
@@ -298,7 +298,7 @@ struct Report {
     report: String,
 }
 
-/// What the tool `data-quality/describe` takes and gives, as far as it is needed here.
+/// The parts of the input and output of `data-quality/describe` that are needed here.
 #[derive(Serialize)]
 struct Numbers {
     values: Vec<f64>,
@@ -318,7 +318,7 @@ struct Fences {
     upper: f64,
 }
 
-/// Writes the review as Markdown: scores, what was improved, what is left, worst first.
+/// Writes the review as Markdown: scores, improvements, and the remaining issues, worst first.
 #[node(read_only, idempotent)]
 fn write_review(state: ToReport) -> Result<Report> {
     let values: Vec<f64> = state

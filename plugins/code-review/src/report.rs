@@ -1,4 +1,4 @@
-//! The report that a person reads.
+//! The report for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,15 +9,15 @@ use crate::score::penalty;
 /// How many issues the report lists.
 const MOST_LISTED: usize = 10;
 
-/// What the report is about.
+/// The content of the report.
 pub struct Findings<'a> {
     /// Every function.
     pub functions: &'a [Function],
-    /// The issues that are left.
+    /// The remaining issues.
     pub issues: &'a [Issue],
-    /// What to do about them, in the same order.
+    /// A suggestion for each, in the same order.
     pub suggestions: &'a [Suggestion],
-    /// What the improvement step changed.
+    /// The changes of the improvement step.
     pub improvements: &'a [Change],
     /// How many files were reviewed.
     pub files: usize,
@@ -25,7 +25,7 @@ pub struct Findings<'a> {
     pub before: f64,
     /// The score that was reached.
     pub after: f64,
-    /// The score that was asked for.
+    /// The threshold.
     pub threshold: f64,
     /// How the complexities are distributed, in one sentence.
     pub complexity: String,

@@ -1,4 +1,4 @@
-//! The rules: what counts as an issue, and how bad it is. The README has them as a table.
+//! The rules: the issues and their severities. The README has them as a table.
 
 use std::ops::Range;
 
@@ -151,8 +151,8 @@ impl List<'_> {
     fn mendable(&mut self, source: &Source<'_>, function: &Found<'_>, fields: &Fields) {
         for finding in fixes::find(source, function, fields) {
             let (severity, message) = match finding.rule {
-                fixes::DBG_LEFT => (Severity::Warning, "`dbg!` was left in"),
-                fixes::COLLAPSIBLE_IF => (Severity::Warning, "this `if` holds nothing but another `if`"),
+                fixes::DBG_LEFT => (Severity::Warning, "`dbg!` was left in the code"),
+                fixes::COLLAPSIBLE_IF => (Severity::Warning, "this `if` contains only another `if`"),
                 fixes::NEEDLESS_RETURN => (Severity::Note, "`return` is not needed at the end of a function"),
                 fixes::BOOL_COMPARISON => (Severity::Note, "a `bool` is compared with a `bool` literal"),
                 _ => (Severity::Note, "a length is compared with zero"),
@@ -169,7 +169,7 @@ impl List<'_> {
     }
 }
 
-/// Reads one body for what must not be there.
+/// Searches one body for forbidden code.
 struct Reader<'l, 'p, 's, 't> {
     test: bool,
     list: &'l mut List<'p>,
@@ -280,7 +280,7 @@ fn docs_of(attributes: &[Attribute]) -> String {
     docs
 }
 
-/// Whether a comment with `SAFETY:` stands on the line of `unsafe` or right above its statement.
+/// Whether there is a comment with `SAFETY:` on the line of `unsafe` or directly above its statement.
 fn has_safety_comment(text: &str, at: Range<usize>) -> bool {
     let line_start = text[..at.start].rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = text[at.end..]
@@ -291,7 +291,7 @@ fn has_safety_comment(text: &str, at: Range<usize>) -> bool {
     }
     let is_part = |line: &&str| {
         let line = line.trim_start();
-        // An attribute, or a statement that goes on at the line of `unsafe`.
+        // An attribute, or a statement that continues on the line of `unsafe`.
         line.starts_with("//") || line.starts_with("#[") || line.ends_with('=') || line.ends_with('(')
     };
     text[..line_start].lines().rev().take_while(is_part).any(says_why)

@@ -1,10 +1,10 @@
-//! The score, the advice, and which kind of issue to improve next.
+//! The score, the suggestions, and the choice of the next improvement.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Function, Issue, Severity, Suggestion};
 
-/// What one issue costs.
+/// The penalty of one issue.
 pub fn penalty(severity: Severity) -> f64 {
     match severity {
         Severity::Note => 0.25,
@@ -37,7 +37,7 @@ pub fn worst_automatic(issues: &[Issue]) -> Option<String> {
         .map(|(rule, _)| rule.to_string())
 }
 
-/// What to do about each issue.
+/// A suggestion for each issue.
 pub fn suggestions(issues: &[Issue], functions: &[Function]) -> Vec<Suggestion> {
     let by_place: BTreeMap<(&str, u32), &Function> = functions
         .iter()
@@ -67,7 +67,7 @@ fn advice(issue: &Issue, function: Option<&Function>) -> String {
         _ => "divide it into functions that each do one thing".to_string(),
     };
     let text = match issue.rule.as_str() {
-        "parse-error" => "mend the syntax; nothing else in the file was reviewed",
+        "parse-error" => "fix the syntax; nothing else in the file was reviewed",
         "complex-function" => return format!("{apart}: the decisions in there leave with it"),
         "long-function" => return apart,
         "many-parameters" => {
@@ -78,12 +78,12 @@ fn advice(issue: &Issue, function: Option<&Function>) -> String {
         }
         "deep-nesting" => return format!("turn the outer conditions into early returns, or {apart}"),
         "unwrap" => "return the error with `?`, or say with `expect` why it cannot be",
-        "expect-without-reason" => "write why it holds, for whoever reads the panic",
+        "expect-without-reason" => "write why it holds, for readers of the panic",
         "panic" => "return an error, unless a broken invariant is the only way here",
         "unfinished" => "finish it, or return an error that says it is not supported",
         "missing-docs" => "say in one line what it does for its caller",
         "unsafe-without-reason" => "write down why the requirements of the unsafe operation are met",
-        _ if issue.automatic => "the improvement step mends it",
+        _ if issue.automatic => "the improvement step fixes it",
         "needless-return" => "leave out `return`, if no guard then lives longer",
         "collapsible-if" => "join the conditions with `&&`, if no guard then lives longer",
         "len-zero" => "call `is_empty`, if the type has it",

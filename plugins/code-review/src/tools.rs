@@ -95,11 +95,11 @@ fn lint(input: Lint) -> Issues {
 pub struct Fix {
     /// The whole text of a Rust file.
     pub source: String,
-    /// The id of a rule whose issues are mended automatically.
+    /// The id of a rule whose issues can be fixed automatically.
     pub rule: String,
 }
 
-/// The mended text.
+/// The fixed text.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Fixed {
     /// The whole text.
@@ -108,7 +108,7 @@ pub struct Fixed {
     pub changes: Vec<Change>,
 }
 
-/// Mends what can be mended in a Rust file without changing what it does, for one rule.
+/// Fixes the issues of one rule in a Rust file, without changing the program's behaviour.
 #[tool(read_only, idempotent)]
 fn fix(input: Fix) -> Fixed {
     let (source, changes) = fixes::apply(&input.source, &input.rule);

@@ -1,12 +1,12 @@
-//! What a cell is read as.
+//! The types of cells.
 
 use heddle_plugin::{Decimal, prelude::*};
 
-/// The type of a column. A cell with nothing in it is null in each but `text`.
+/// The type of a column. An empty cell is null in every type except `text`.
 #[derive(Deserialize, JsonSchema, Clone, Copy, Default)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Type {
-    /// Anything, as it stands.
+    /// Any text, unchanged.
     #[default]
     Text,
     /// A whole number.

@@ -1,6 +1,6 @@
-//! Reads CSV into rows, and writes rows as CSV (RFC 4180, with other delimiters and quotes where they are asked for).
+//! Reads CSV into rows, and writes rows as CSV (RFC 4180, with other delimiters and quotes on request).
 //!
-//! A cell is a text unless its column is given a type: nothing is guessed, so that `007` stays what it is.
+//! A cell is text unless its column has a type. Types are never guessed, so `007` stays unchanged.
 
 mod cell;
 mod read;

@@ -15,12 +15,12 @@ use crate::{
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parse {
-    /// The CSV, whole.
+    /// The whole CSV text.
     text: String,
-    /// What stands between two cells: one ASCII character.
+    /// The delimiter between two cells: one ASCII character.
     #[serde(default = "comma")]
     delimiter: String,
-    /// What stands around a cell that has delimiters or ends of lines in it: one ASCII character.
+    /// The quote around a cell that contains delimiters or line ends: one ASCII character.
     #[serde(default = "quote")]
     quote: String,
     /// Whether the first row names the columns.
@@ -31,7 +31,7 @@ struct Parse {
     /// The types of columns, by name; the others are texts.
     #[serde(default)]
     types: BTreeMap<String, Type>,
-    /// Whether blanks at the ends of cells are taken away.
+    /// Whether blanks at the ends of cells are removed.
     #[serde(default)]
     trim: bool,
 }
@@ -55,7 +55,7 @@ impl Serialize for Row {
     }
 }
 
-/// What a CSV holds.
+/// The content of a CSV.
 #[derive(Serialize, JsonSchema)]
 struct Parsed {
     /// The columns' names, in order.
@@ -173,7 +173,7 @@ fn line_of(record: &StringRecord, text: &str) -> u64 {
     position.line() + blank.filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Why the reader stopped. Its text is UTF-8 and of any width, so there is hardly a reason.
+/// Converts an error of the reader. Its text is UTF-8 and rows may have any width, so errors are rare.
 fn unreadable(error: &csv_text::Error) -> Error {
     let line = error.position().map_or(0, csv_text::Position::line);
     match error.kind() {

@@ -15,27 +15,27 @@ use crate::{byte, comma, quote, yes};
 struct Rows {
     /// The rows, in order: objects with a key for each column, or lists of cells. A cell is a text, a number, a boolean or null.
     rows: Vec<Row>,
-    /// The columns to write, in order; else those of the first row and, behind them, those that only later rows have.
+    /// The columns to write, in order. Default: the columns of the first row, then those that only later rows have.
     columns: Option<Vec<String>>,
-    /// What stands between two cells: one ASCII character.
+    /// The delimiter between two cells: one ASCII character.
     #[serde(default = "comma")]
     delimiter: String,
-    /// What stands around a cell that needs it: one ASCII character.
+    /// The quote around a cell that needs one: one ASCII character.
     #[serde(default = "quote")]
     quote: String,
     /// Whether the first row names the columns.
     #[serde(default = "yes")]
     header: bool,
-    /// Whether lines end as Windows has them, with a carriage return.
+    /// Whether lines end with a carriage return and a line feed, as on Windows.
     #[serde(default)]
     crlf: bool,
 }
 
-/// One row, its cells as they are written, so that no digit of a number is lost.
+/// One row. Its cells keep their notation, so that no digit of a number is lost.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 enum Row {
-    /// Its cells by column, in the order in which they stand.
+    /// Its cells by column, in the row's order.
     Named(#[schemars(with = "std::collections::BTreeMap<String, Value>")] Vec<(String, Box<RawValue>)>),
     /// Its cells in the order of the columns.
     Listed(#[schemars(with = "Vec<Value>")] Vec<Box<RawValue>>),
@@ -74,9 +74,9 @@ impl<'de> Deserialize<'de> for Row {
 /// CSV.
 #[derive(Serialize, JsonSchema)]
 struct Written {
-    /// The CSV, whole.
+    /// The whole CSV text.
     text: String,
-    /// The columns' names, in order; empty where the rows are lists and have none.
+    /// The columns' names, in order; empty if the rows are lists without names.
     columns: Vec<String>,
 }
 
@@ -114,7 +114,7 @@ fn write(input: Rows) -> Result<Written> {
     })
 }
 
-/// Every key of the rows, in the order in which they come first.
+/// Every key of the rows, in the order of first occurrence.
 fn columns_of(rows: &[Row]) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     let named = rows.iter().filter_map(|row| match row {

@@ -23,7 +23,7 @@ impl Type {
     /// Every type that not everything is of, the narrowest first.
     pub const NARROW: [Type; 4] = [Type::Boolean, Type::Integer, Type::Number, Type::Date];
 
-    /// Whether the type's values can be reckoned with.
+    /// Whether the values are numbers.
     pub fn is_numeric(self) -> bool {
         matches!(self, Type::Integer | Type::Number)
     }
@@ -51,7 +51,7 @@ pub fn is_missing(cell: &str) -> bool {
             .any(|word| cell.eq_ignore_ascii_case(word))
 }
 
-/// The number that a cell holds; `inf` and the like are words.
+/// The number in a cell; `inf` and similar words are not numbers.
 pub fn number(cell: &str) -> Option<f64> {
     let cell = cell.trim();
     let digits = cell

@@ -1,9 +1,8 @@
-//! Checks and repairs a CSV: profiles its columns, derives rules from the profile, counts what breaks the
-//! rules, and repairs one kind of anomaly a turn until few enough are left.
+//! Checks and repairs a CSV: profiles its columns, derives rules from the profile, counts violations, and
+//! repairs one kind of anomaly per turn until few enough are left.
 //!
-//! `nodes` are the steps of the graph; what they call through the registry, and anybody else may
-//! call, is in `tools`. The rules are derived once, from the data as it came: a repair does not move
-//! the goal.
+//! `nodes` has the steps of the graph. The tools that they call through the registry, and that others may call,
+//! too, are in `tools`. The rules are derived once, from the original data: a repair does not change them.
 
 mod cell;
 mod nodes;

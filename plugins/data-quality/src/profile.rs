@@ -1,4 +1,4 @@
-//! Profiles a table: what each column holds, and how many rows repeat another.
+//! Profiles a table: the values of each column, and the number of duplicate rows.
 
 use std::collections::BTreeMap;
 

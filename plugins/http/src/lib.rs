@@ -1,7 +1,7 @@
 //! Makes HTTP requests to hosts that the operator granted to this plugin.
 //!
-//! An answer is a result whatever its status, but for the statuses that may go well another time:
-//! these fail the call as retryable, so that the graph's policy tries again, with the same key.
+//! A response is a result with any status, except the statuses of temporary errors:
+//! these are retryable failures, so that the graph's policy applies, with the same idempotency key.
 
 mod query;
 
@@ -21,7 +21,7 @@ struct Asked {
     method: String,
     /// The whole URL, as in https://api.example.org/v1/orders?open=true.
     url: String,
-    /// What is added to the URL behind a `?`, by name; a list is added once for each of its items, and a null not at all.
+    /// The query to add to the URL, by name. A list is added once for each of its items, and null is not added.
     #[serde(default)]
     query: BTreeMap<String, Value>,
     /// The headers, by name. One may name a secret that the operator granted: `Bearer ${secret.NAME}`.
@@ -31,26 +31,26 @@ struct Asked {
     json: Option<Value>,
     /// A body as text, in place of `json`.
     body: Option<String>,
-    /// What the answer's body is read as.
+    /// The type as which the response's body is read.
     #[serde(default)]
     read: As,
-    /// How many bytes the answer's body may have; the engine has a limit of its own.
+    /// The largest size of the response's body in bytes; the engine has a limit of its own.
     max_bytes: Option<usize>,
-    /// Whether a status from 400 on fails the call, and not only those that may pass.
+    /// Whether every status from 400 on fails the call, instead of only temporary errors.
     #[serde(default)]
     check: bool,
 }
 
-/// What a body is read as.
+/// The type as which a body is read.
 #[derive(Deserialize, JsonSchema, Clone, Copy, Default)]
 #[serde(rename_all = "lowercase")]
 enum As {
-    /// JSON where the answer says that it is, else a text.
+    /// JSON if the response has a JSON content type, else text.
     #[default]
     Auto,
-    /// JSON, whatever the answer says.
+    /// JSON, whatever the content type is.
     Json,
-    /// A text, whatever the answer says.
+    /// Text, whatever the content type is.
     Text,
     /// Bytes, as a text in base64.
     Base64,
@@ -69,11 +69,11 @@ struct Answered {
     ok: bool,
     /// The headers by name, in lower case. Several of one name are joined with commas.
     headers: BTreeMap<String, String>,
-    /// The body: parsed where it says that it is JSON, else as text; null for none.
+    /// The body: parsed if it has a JSON content type, else as text; null if there is none.
     body: Value,
 }
 
-/// Sends an HTTP request and gives the answer, with its body as JSON or text.
+/// Sends an HTTP request and returns the response, with its body as JSON or text.
 #[tool]
 fn request(asked: Asked) -> Result<Answered> {
     let url = query::added(asked.url, &asked.query)?;
@@ -101,13 +101,13 @@ fn request(asked: Asked) -> Result<Answered> {
     let wait = response.retry_after_s();
     let is_refused = is_passing || (asked.check && status >= 400);
     let answered = match is_refused {
-        // What a server says of an error is kept as far as it can be read.
+        // The body of an error response is kept as far as it can be read.
         true => Answered::of(response, As::Auto, true)?,
         false => return Answered::of(response, asked.read, false),
     };
     let error = match is_passing {
-        true => Error::retryable(format!("the answer has status {status}, which may pass")),
-        false => Error::permanent(format!("the answer has status {status}")),
+        true => Error::retryable(format!("the response has status {status}, a temporary error")),
+        false => Error::permanent(format!("the response has status {status}")),
     };
     let mut data = json!(answered);
     if let Some(seconds) = wait {
@@ -117,8 +117,8 @@ fn request(asked: Asked) -> Result<Answered> {
 }
 
 impl Answered {
-    /// An answer with its body read. A lenient reader takes a text for what is not the JSON that it says it is, and null for
-    /// what is no text.
+    /// Reads a response's body. A lenient reader returns text if a JSON content type is wrong, and null if the body
+    /// is not text.
     fn of(response: Response, read: As, is_lenient: bool) -> Result<Self> {
         let says_json = is_json(response.header("content-type").unwrap_or_default());
         let text = || response.text().context("the body of the answer is no text");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use heddle_plugin::prelude::*;
 
-/// An URL with a query added to the one that it has. What stands behind a `#` is for nobody but the caller, and goes.
+/// A URL with a query added to its own query, and without its fragment.
 pub(crate) fn added(url: String, query: &BTreeMap<String, Value>) -> Result<String> {
     if query.is_empty() {
         return Ok(url);
@@ -37,7 +37,7 @@ pub(crate) fn added(url: String, query: &BTreeMap<String, Value>) -> Result<Stri
     Ok(url)
 }
 
-/// Writes all but the unreserved characters of RFC 3986 by their bytes.
+/// Percent-encodes all bytes except the unreserved characters of RFC 3986.
 fn escape(url: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {

@@ -135,7 +135,7 @@ fn a_body_is_read_as_it_is_asked_for_and_has_a_limit() {
     let error = call(json!({"url": "https://a.org", "max_bytes": 4})).unwrap_err();
     assert_eq!(
         (error.kind, error.message.as_str()),
-        (Kind::Permanent, "the answer has more than 4 bytes")
+        (Kind::Permanent, "the response has more than 4 bytes")
     );
 }
 
@@ -145,7 +145,7 @@ fn a_status_that_tells_of_an_error_fails_the_call_where_it_is_checked() {
     let error = call(json!({"url": "https://a.org", "check": true})).unwrap_err();
     assert_eq!(
         (error.kind, error.message.as_str()),
-        (Kind::Permanent, "the answer has status 404")
+        (Kind::Permanent, "the response has status 404")
     );
     assert_eq!(error.data.unwrap()["body"]["detail"], "no order 7");
     answers(302, "text/plain", "");

@@ -1,4 +1,4 @@
-//! Two values compared, and one changed: JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7386).
+//! Compares and changes values: JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7386).
 
 use heddle_plugin::prelude::*;
 use json_patch::Patch;
@@ -9,25 +9,25 @@ use crate::exact;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Two {
-    /// The value as it was.
+    /// The old value.
     #[serde(deserialize_with = "exact::read")]
     from: Value,
-    /// The value as it is to be.
+    /// The new value.
     #[serde(deserialize_with = "exact::read")]
     to: Value,
 }
 
-/// How two values differ.
+/// The difference of two values.
 #[derive(Serialize, JsonSchema)]
 struct Difference {
-    /// Whether they are the same.
+    /// Whether the values are equal.
     same: bool,
-    /// A JSON Patch that makes `to` of `from`: a list of operations.
+    /// A JSON Patch from `from` to `to`: a list of operations.
     #[serde(serialize_with = "exact::write_all")]
     patch: Vec<Value>,
 }
 
-/// Compares two values, and gives the JSON Patch (RFC 6902) that makes the second of the first.
+/// Compares two values, and returns the JSON Patch (RFC 6902) from the first to the second.
 #[tool(read_only, idempotent)]
 fn diff(two: Two) -> Result<Difference> {
     let Patch(operations) = json_patch::diff(&two.from, &two.to);
@@ -38,7 +38,7 @@ fn diff(two: Two) -> Result<Difference> {
     })
 }
 
-/// A value and what to change of it.
+/// A value and the changes to apply to it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Patched {
@@ -59,7 +59,7 @@ struct Changed {
     value: Value,
 }
 
-/// Changes a value by a JSON Patch (RFC 6902): all of its operations, or none.
+/// Applies a JSON Patch (RFC 6902) to a value: all of its operations, or none.
 #[tool(read_only, idempotent)]
 fn patch(input: Patched) -> Result<Changed> {
     let mut value = input.value;
@@ -74,14 +74,14 @@ fn patch(input: Patched) -> Result<Changed> {
     Ok(Changed { value })
 }
 
-/// A value and what to merge into it.
+/// A value and the patch to merge into it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Merged {
     /// The value to change.
     #[serde(deserialize_with = "exact::read")]
     value: Value,
-    /// What to merge into it: objects key by key, a null takes its key away, and anything else stands in its place.
+    /// The patch: objects are merged key by key, null removes its key, and any other value replaces the old one.
     #[serde(deserialize_with = "exact::read")]
     patch: Value,
 }

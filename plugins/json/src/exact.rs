@@ -16,7 +16,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-/// What a string begins with that is a number: a character that stands for nothing in any text.
+/// The prefix of a string that holds a number: a character without a meaning in any text.
 const MARK: char = '\u{10FFFF}';
 
 /// For `deserialize_with`: any value that holds JSON.
@@ -26,7 +26,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> R
     let read = serde_json::from_str(&marked);
     read.map_err(|error| {
         let told = error.to_string();
-        // The line and column of machine-made text help nobody.
+        // The line and column of generated text do not help.
         D::Error::custom(&told[..told.rfind(" at line ").unwrap_or(told.len())])
     })
 }
@@ -41,7 +41,7 @@ pub(crate) fn write_all<S: Serializer>(values: &[Value], to: S) -> Result<S::Ok,
     to.collect_seq(values.iter().map(Exact))
 }
 
-/// The text of a number that a value holds as a string.
+/// The text of a number that is held as a string.
 pub(crate) fn long_number(value: &Value) -> Option<&str> {
     value.as_str()?.strip_prefix(MARK)
 }
@@ -116,7 +116,7 @@ pub(crate) fn numbers<'t>(text: &'t str, quotes: &[char]) -> Vec<(usize, &'t str
                 let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
                 let rest = &text[at..];
                 let number = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
-                // A digit in a name is none.
+                // A digit in a name is not a number.
                 if !(last.is_alphanumeric() || last == '_') {
                     found.push((at, number));
                 }

@@ -1,6 +1,6 @@
-//! Reads, fills in, compares and changes JSON.
+//! Queries, compares and changes JSON, and fills templates with it.
 //!
-//! A number that has more digits than 64 bits or a double hold keeps them.
+//! A number with more digits than 64 bits or a double can hold keeps them.
 
 mod change;
 mod exact;

@@ -1,6 +1,6 @@
 //! Numbers of more digits than a double holds, for the filters of a JSONPath, which compare doubles.
 //!
-//! Each such number is replaced by a double that stands in the same order to all others, so that every comparison has
+//! Each such number is replaced by a double with the same order relative to all others, so that every comparison has
 //! the result that the numbers themselves have. Numbers up to 2^53 that a double holds stay as they are: the path may
 //! compare them with what `length` and `count` give. Beyond that, all are replaced, also in the path.
 
@@ -13,7 +13,7 @@ use crate::exact::{long_number, numbers};
 /// Up to here doubles tell every whole number from the next: 2^53.
 const LARGEST_WHOLE: u64 = 1 << 53;
 
-/// What a filter compares in place of a number.
+/// The doubles that a filter compares in place of numbers.
 type Places = BTreeMap<Decimal, Option<f64>>;
 
 /// The value and the path to use in place of these; `None` where doubles hold every number.
@@ -79,7 +79,7 @@ fn collect(value: &Value, all: &mut Places) {
     }
 }
 
-/// Finds a double for each small number that none holds: one of those next to it, where it is free and not whole.
+/// Finds a double for each small number without an exact double: a neighbouring one that is free and not an integer.
 fn place_small(all: &mut Places) -> Result<()> {
     let held = all.iter().filter(|(_, double)| double.is_some());
     let held: Vec<Decimal> = held.map(|(number, _)| number.clone()).collect();

@@ -1,4 +1,4 @@
-//! Values by where they are: JSONPath (RFC 9535) and JSON Pointer (RFC 6901).
+//! Finds values by their place: JSONPath (RFC 9535) and JSON Pointer (RFC 6901).
 
 use std::cell::RefCell;
 
@@ -25,17 +25,17 @@ struct Query {
     path: String,
 }
 
-/// What a path found.
+/// The matches of a path.
 #[derive(Serialize, JsonSchema)]
 struct Found {
-    /// The values, in the order in which they stand.
+    /// The values, in document order.
     #[serde(serialize_with = "exact::write_all")]
     values: Vec<Value>,
-    /// Where each of them stands, as a path of its own: `$['orders'][0]['id']`.
+    /// The place of each value, as a path: `$['orders'][0]['id']`.
     paths: Vec<String>,
 }
 
-/// Finds the values that a JSONPath (RFC 9535) names, with where they stand.
+/// Finds the values that match a JSONPath (RFC 9535), with their places.
 #[tool(read_only, idempotent)]
 fn path(query: Query) -> Result<Found> {
     let mut path = JsonPath::parse(&query.path).map_err(|error| {
@@ -65,7 +65,7 @@ fn path(query: Query) -> Result<Found> {
             .map(|location| at(location.to_json_pointer()))
             .collect(),
     };
-    // A pattern that is none matches nothing, as the RFC wants it; but nobody writes one on purpose.
+    // The RFC says that an invalid pattern matches nothing; but an invalid pattern is always a mistake.
     if let Some(told) = BAD_PATTERN.take() {
         log::warn!("{told}");
     }
@@ -124,27 +124,27 @@ struct Pointed {
     value: Value,
     /// A JSON Pointer: `/orders/0/id`; empty for the whole value.
     pointer: String,
-    /// What to give where nothing is there. Without it, that is an error.
+    /// The value to return if there is none. Without it, a missing value is an error.
     #[serde(default, deserialize_with = "given")]
     default: Option<Value>,
 }
 
-/// A key that is there, even if it holds null.
+/// A key that exists, even with the value null.
 fn given<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
     exact::read(value).map(Some)
 }
 
-/// What a pointer names.
+/// The value at a pointer.
 #[derive(Serialize, JsonSchema)]
 struct There {
     /// The value there, or the default.
     #[serde(serialize_with = "exact::write")]
     value: Value,
-    /// Whether it was there.
+    /// Whether the value exists.
     found: bool,
 }
 
-/// Gives the value at a JSON Pointer (RFC 6901).
+/// Returns the value at a JSON Pointer (RFC 6901).
 #[tool(read_only, idempotent)]
 fn pointer(mut query: Pointed) -> Result<There> {
     let pointer = &query.pointer;

@@ -1,4 +1,4 @@
-//! Texts with places that are filled in from JSON, in the language of Jinja.
+//! Fills templates with JSON values, in the language of Jinja.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,33 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, syntax::S
 
 use crate::exact;
 
-/// How much work a template may do, in instructions. The call's time and memory bound it, too.
+/// The most instructions that a template may run. The call's time and memory bound it, too.
 const FUEL: u64 = 5_000_000;
-/// How much is shown of what is undefined.
+/// How many characters of an undefined name are shown.
 const NAME_LEN: usize = 80;
-/// The name under which the template is known; nobody sees it.
+/// The template's internal name.
 const NAME: &str = "template";
 
-/// A template and what to fill in.
+/// A template and its values.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Template {
     /// The text: `Dear {{ name }}, {% for item in items %}…{% endfor %}`. It may use Jinja's loops, conditions, macros and filters.
     template: String,
-    /// What its names stand for: an object. Whole numbers have up to 38 digits, others those of a double.
+    /// The values of its names: an object. Integers have up to 38 digits, other numbers those of a double.
     #[serde(default, deserialize_with = "exact::read")]
     #[schemars(with = "heddle_plugin::serde_json::Map<String, Value>")]
     values: Value,
 }
 
-/// A text that was filled in.
+/// A filled template.
 #[derive(Serialize, JsonSchema)]
 struct Filled {
     /// The whole text.
     text: String,
 }
 
-/// Fills in a Jinja template with values; a name that stands for nothing is an error with its place.
+/// Fills a Jinja template with values. An undefined name is an error with its place.
 #[tool(read_only, idempotent)]
 fn template(input: Template) -> Result<Filled> {
     if !matches!(input.values, Value::Object(_) | Value::Null) {

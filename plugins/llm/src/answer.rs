@@ -1,8 +1,8 @@
-//! What the API answers: a whole completion, or why there is none.
+//! Responses of the API: a whole completion, or an error.
 
 use heddle_plugin::{http::Response, prelude::*};
 
-/// What a model said, whole.
+/// A complete answer of a model.
 #[derive(Default)]
 pub(crate) struct Completion {
     pub(crate) id: Option<String>,
@@ -61,7 +61,7 @@ struct WholeMessage {
     tool_calls: Option<Vec<Value>>,
 }
 
-/// Reads an answer that came whole.
+/// Reads a response that was not streamed.
 pub(crate) fn read(response: &Response) -> Result<Completion> {
     let whole: Whole = response.json().context("the API's answer")?;
     let Some(Choice {
@@ -85,7 +85,7 @@ pub(crate) fn read(response: &Response) -> Result<Completion> {
     })
 }
 
-/// An error as the API tells it: `{"error": {"message", "type", "param", "code"}}`.
+/// An error of the API: `{"error": {"message", "type", "param", "code"}}`.
 pub(crate) struct Refusal {
     pub(crate) message: Option<String>,
     /// The keys but the message, for a program.
@@ -95,7 +95,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn of(body: &Value) -> Self {
         let error = &body["error"];
-        // Some servers say only a text.
+        // Some servers return only a text.
         let message = error["message"].as_str().or(error.as_str());
         let mut data = json!({});
         for key in ["type", "code", "param"] {

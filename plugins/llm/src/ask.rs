@@ -1,27 +1,27 @@
-//! What is asked, as the plugin takes it and as the API does; and what the function gives.
+//! The plugin's input, the request to the API, and the plugin's output.
 
 use std::collections::BTreeMap;
 
 use heddle_plugin::{http::Request, prelude::*, serde_json::Map};
 
-/// What `response_format` calls a schema where the caller does not name it.
+/// The schema's name in `response_format` if the caller does not name it.
 const SCHEMA_NAME: &str = "answer";
 
-/// A question for a model.
+/// A request to a model.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ask {
-    /// The model's name, as its API knows it.
+    /// The model's name at the API.
     model: String,
-    /// What the model is to be, said before all else.
+    /// The system message, which comes first.
     system: Option<String>,
-    /// What was said so far, as the API takes it: objects with `role` and `content`.
+    /// The conversation so far, in the API's form: objects with `role` and `content`.
     #[serde(default)]
     #[schemars(with = "Vec<Map<String, Value>>")]
     messages: Vec<Value>,
-    /// What the user says, after `messages`.
+    /// The user's message, after `messages`.
     prompt: Option<String>,
-    /// Where the API is; `/chat/completions` is added.
+    /// The API's URL, to which `/chat/completions` is added.
     #[serde(default = "base_url")]
     base_url: String,
     /// The header `authorization`, whole. It may name a secret that the operator granted, which the plugin never
@@ -30,25 +30,25 @@ pub(crate) struct Ask {
     /// More headers, by name.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// How freely the model chooses its words, from 0.
+    /// The sampling temperature, from 0.
     temperature: Option<f64>,
-    /// How many tokens the answer may have.
+    /// The largest number of tokens of the answer.
     max_tokens: Option<u32>,
-    /// A JSON Schema that the answer is to follow; it is given parsed, in `json`.
+    /// A JSON Schema for the answer; the parsed answer is in `json`.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(crate) schema: Option<Value>,
     /// A name for the schema: letters, digits, `_` and `-`.
     schema_name: Option<String>,
-    /// The tools that the model may call, as the API takes them.
+    /// The tools that the model may call, in the API's form.
     #[serde(default)]
     #[schemars(with = "Vec<Map<String, Value>>")]
     tools: Vec<Value>,
-    /// Whether and which tool the model must call, as the API takes it.
+    /// Whether and which tool the model must call, in the API's form.
     tool_choice: Option<Value>,
-    /// Whether the answer is read as it comes, and shown to who watches.
+    /// Whether the answer is streamed to the run's watchers.
     #[serde(default = "yes")]
     stream: bool,
-    /// More keys of the request's body, as the API takes them. Where the plugin sets the same key, its own counts.
+    /// More keys of the request's body, in the API's form. Keys that the plugin sets itself take precedence.
     #[serde(default)]
     extra: Map<String, Value>,
 }
@@ -61,27 +61,27 @@ fn yes() -> bool {
     true
 }
 
-/// What the model said.
+/// The model's answer.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Said {
-    /// Its text; empty where it only calls tools.
+    /// The text; empty if the model only calls tools.
     pub(crate) text: String,
-    /// The text parsed, where a `schema` was given.
+    /// The parsed text, if there is a `schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) json: Option<Value>,
-    /// Why it did not do as it was asked, where it says so.
+    /// The reason for a refusal, if the model gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refusal: Option<String>,
-    /// The tools that it wants called, as the API gives them: `id`, `type` and `function` with `name` and `arguments`, a
-    /// text of JSON.
+    /// The model's tool calls, in the API's form: `id`, `type` and `function` with `name` and `arguments`, a
+    /// JSON text.
     pub(crate) tool_calls: Vec<Value>,
-    /// The whole message, to be put behind `messages` in the next request.
+    /// The whole message, to be appended to `messages` in the next request.
     pub(crate) message: Value,
-    /// Why it stopped: `stop`, `length`, `tool_calls`, `content_filter`.
+    /// Why the answer ended: `stop`, `length`, `tool_calls`, `content_filter`.
     pub(crate) finish_reason: Option<String>,
-    /// How many tokens it took, as the API gives it; null where it does not.
+    /// The token counts of the API; null if it sends none.
     pub(crate) usage: Option<Value>,
-    /// The model that answered.
+    /// The model that gave the answer.
     pub(crate) model: Option<String>,
     /// The answer's id at the API.
     pub(crate) id: Option<String>,
@@ -159,7 +159,7 @@ impl Ask {
         }
         if self.stream {
             set("stream", true.into());
-            // Else the tokens of a streamed answer are not told.
+            // Without this option, a streamed answer has no token counts.
             body.entry("stream_options")
                 .or_insert_with(|| json!({"include_usage": true}));
         }

@@ -1,7 +1,7 @@
-//! Asks a language model behind an OpenAI-compatible API (`POST /chat/completions`).
+//! Calls a language model through an OpenAI-compatible API (`POST /chat/completions`).
 //!
-//! What the model says is shown to whoever watches as it comes, and given whole at the end. The key
-//! of the API is whatever the caller writes into `authorization`: the plugin only passes it on.
+//! The answer is streamed to the run's watchers, and returned whole at the end. The key
+//! of the API is in the caller's `authorization`, which the plugin passes on.
 
 mod answer;
 mod ask;
@@ -15,7 +15,7 @@ use heddle_plugin::{
 use answer::Completion;
 use ask::{Ask, Said};
 
-/// Asks a language model, and streams what it says to who watches.
+/// Calls a language model, and streams its answer to the run's watchers.
 #[tool]
 fn chat(ask: Ask) -> Result<Said> {
     let incoming = ask.request()?.open()?;
@@ -24,13 +24,13 @@ fn chat(ask: Ask) -> Result<Said> {
     }
     let completion = match is_events(&incoming) {
         true => stream::read(incoming.events())?,
-        // A server that cannot stream answers at once.
+        // A server that does not stream sends the whole answer at once.
         false => answer::read(&incoming.read()?)?,
     };
     said(&ask, completion)
 }
 
-/// What the function gives, from what the model said.
+/// Converts the model's answer to the function's output.
 fn said(ask: &Ask, completion: Completion) -> Result<Said> {
     let json = match (&ask.schema, completion.message.content.is_empty()) {
         (Some(_), false) => Some(parsed(&completion)?),
@@ -59,8 +59,8 @@ fn said(ask: &Ask, completion: Completion) -> Result<Said> {
     })
 }
 
-/// The text of an answer that was to follow a schema. A model that was cut off will be again; any other
-/// may do better another time.
+/// Parses an answer for which there is a schema. A model that was cut off will be cut off again; any other
+/// failure may succeed next time.
 fn parsed(completion: &Completion) -> Result<Value> {
     let text = &completion.message.content;
     heddle_plugin::serde_json::from_str(text).map_err(|error| {
@@ -82,7 +82,7 @@ fn is_events(incoming: &Incoming) -> bool {
         .starts_with("text/event-stream")
 }
 
-/// What a status from 400 on means: what may pass is retryable, and anything else is not.
+/// The failure for a status from 400 on: temporary errors are retryable, others are not.
 fn refused(response: &Response) -> Error {
     let status = response.status;
     let body: Value = response.json().unwrap_or_default();

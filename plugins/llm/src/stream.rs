@@ -1,4 +1,4 @@
-//! An answer that is streamed: events with pieces of a completion, and `[DONE]` at the end.
+//! Streamed answers: events with pieces of a completion, and `[DONE]` at the end.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ struct Delta {
     tool_calls: Option<Vec<CallDelta>>,
 }
 
-/// A piece of a call of a tool: its beginning has the id and the name, what follows more of the arguments.
+/// A piece of a tool call: the first one has the id and the name, later ones more of the arguments.
 #[derive(Deserialize)]
 struct CallDelta {
     #[serde(default)]
@@ -51,7 +51,7 @@ struct FunctionDelta {
     arguments: Option<String>,
 }
 
-/// A call of a tool, as far as it has come.
+/// The pieces of a tool call so far.
 #[derive(Default)]
 struct ToolCall {
     id: String,
@@ -60,7 +60,7 @@ struct ToolCall {
     arguments: String,
 }
 
-/// Reads the events to their end, and shows each piece of text to who watches as it comes.
+/// Reads the events to their end, and emits each piece of text to the run's watchers.
 pub(crate) fn read(events: Events) -> Result<Completion> {
     let mut completion = Completion::default();
     let mut calls: BTreeMap<u32, ToolCall> = BTreeMap::new();
@@ -82,7 +82,7 @@ pub(crate) fn read(events: Events) -> Result<Completion> {
         completion.id = completion.id.or(chunk.id);
         completion.model = completion.model.or(chunk.model);
         completion.usage = chunk.usage.or(completion.usage);
-        // More than one answer comes only where `extra` asks for them with `n`: the first one counts.
+        // More than one answer arrives only if `extra` requests it with `n`: the first one counts.
         let Some(choice) = chunk.choices.into_iter().find(|choice| choice.index == 0) else {
             continue;
         };
@@ -137,7 +137,7 @@ impl ToolCall {
     }
 }
 
-/// An error in the midst of an answer: the request was good, so it may go well another time.
+/// An error during an answer. The request was valid, so it is retryable.
 fn broken_off(error: &Value) -> Error {
     let told = Refusal::of(&json!({ "error": error }));
     let message = told.message.unwrap_or_else(|| error.to_string());

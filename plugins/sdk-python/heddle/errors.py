@@ -1,10 +1,10 @@
-"""Why a function gave no result, and whether to try again."""
+"""Failures of functions, and whether they are retried."""
 
 from typing import Any
 
 
 class Failure(Exception):
-    """What a function raises to say what its failure means for the step. Any other exception is permanent."""
+    """The base class of failures that say how the step fails. Any other exception is permanent."""
 
     kind = "permanent"
 
@@ -16,19 +16,19 @@ class Failure(Exception):
 
 
 class Retryable(Failure):
-    """It may go well another time, so the step is tried again as its graph says."""
+    """Another attempt may succeed: the step is retried as its graph says."""
 
     kind = "retryable"
 
 
 class Permanent(Failure):
-    """It will not go well."""
+    """Another attempt would fail, too."""
 
     kind = "permanent"
 
 
 class InvalidInput(Failure):
-    """The input was not what the function takes."""
+    """The input is not valid for the function."""
 
     kind = "invalid_input"
 

@@ -11,14 +11,14 @@ from .errors import Permanent
 
 @dataclass
 class Call:
-    """Where and for what a node function is called. `Call` as the hint of a second parameter asks for it."""
+    """The context of a node function's call, for a second parameter with the hint `Call`."""
 
     config: Any = None
     """The `config` of the node in the graph, of the type that the decorator's `config=` names."""
     run_id: str = ""
     """The id of the run, a UUID."""
     node: str = ""
-    """The node that the run is at."""
+    """The node of the step."""
     step: int = 1
     """The number of this step in its run, from 1."""
     attempt: int = 1
@@ -29,7 +29,7 @@ class Call:
 
 @dataclass
 class Outcome:
-    """An update of the state and a route. A function that answers with a plain update follows the edges."""
+    """An update of the state and a route. A function that returns a plain update follows the edges."""
 
     update: Any = None
     route: str = "edges"
@@ -37,7 +37,7 @@ class Outcome:
 
 
 def goto(*nodes: str, update: Any = None) -> Outcome:
-    """To these nodes, in parallel where there are several; the function's `routes` must list them."""
+    """To these nodes, in parallel if there are several; the function's `routes` must list them."""
     return Outcome(update, "goto", nodes)
 
 
@@ -67,7 +67,7 @@ class Function:
     routes: list[str]
     body: Callable
     schemas: tuple[str, str, str | None] = ("{}", "{}", None)
-    """The schemas of what it takes, what it gives and its node's config, as text: made when the plugin is built."""
+    """The schemas of its input, its output and its node's config, as text: made when the plugin is built."""
 
     def run(self, state: str, config: str, call: Call) -> Outcome:
         """Calls a node function; the outcome's update is JSON text."""
@@ -83,7 +83,7 @@ class Function:
         update = {} if outcome.update is None else hints.to_plain(outcome.update)
         if not isinstance(update, dict):
             raise Permanent(
-                f"`{self.name}` must answer with an object, the keys of the state that change, and answered {update!r:.60}"
+                f"`{self.name}` must return an object with the keys of the state that change, and returned {update!r:.60}"
             )
         return Outcome(hints.to_text(update, f"the update of `{self.name}`"), outcome.route, outcome.nodes)
 
@@ -96,7 +96,7 @@ class Function:
         answer = self.body(*arguments)
         if inspect.iscoroutine(answer):
             answer.close()
-            raise Permanent(f"`{self.name}` is async, and a function of a plugin answers when it returns: write `def`")
+            raise Permanent(f"`{self.name}` is async, but functions of plugins are synchronous: write `def`")
         return answer
 
     def described(self) -> "Function":

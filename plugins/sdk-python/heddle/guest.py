@@ -1,4 +1,4 @@
-"""The plugin inside the engine: what the component exports."""
+"""The plugin inside the engine: the component's exports."""
 
 import random
 import sys
@@ -62,7 +62,7 @@ def _describe(kind: str) -> list[wit.Function]:
 
 
 def _answered(kind: str, name: str, call):
-    """Calls a function, and makes of what it raises what the contract knows."""
+    """Calls a function, and converts its exceptions to failures of the contract."""
     # The interpreter was started when the component was built, so the generator's seed is that of the build. The
     # system's randomness is the step's own: another for every step, the same for every attempt of one.
     random.seed()

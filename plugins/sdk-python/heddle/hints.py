@@ -60,7 +60,7 @@ def _bare_schema(hint: Any, definitions: dict[str, dict]) -> dict:
         return {"type": "array", "items": _schema(arguments[0], definitions) if arguments else {}}
     if hint is dict or origin is dict:
         if arguments and arguments[0] is not str:
-            raise TypeError(f"{hint}: the keys of an object are texts, so write dict[str, ...]")
+            raise TypeError(f"{hint}: the keys of an object are strings, so write dict[str, ...]")
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions) if arguments else {}}
     if origin is tuple and arguments[-1:] == (Ellipsis,):
         return {"type": "array", "items": _schema(arguments[0], definitions)}
@@ -78,7 +78,7 @@ def _define(hint: type, definitions: dict[str, dict]) -> str:
     name = hint.__name__
     if name in definitions:
         return name
-    # It stands there before its fields are looked at, so that a type may hold itself.
+    # The entry exists before its fields are read, so that a type may contain itself.
     schema = definitions[name] = {"type": "object", "properties": {}}
     doc = hint.__dict__.get("__doc__") or ""
     # A dataclass without a docstring gets its signature as one, which describes nothing.
@@ -94,7 +94,7 @@ def _define(hint: type, definitions: dict[str, dict]) -> str:
 
 
 def read(hint: Any, value: Any, path: str = "") -> Any:
-    """The value as the hint has it; a `Mismatch` says what does not fit and where."""
+    """The value as the hinted type; raises a `Mismatch` that says what does not fit and where."""
     hint, _ = _described(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
@@ -172,14 +172,14 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_plain(of) for of in value]
     if isinstance(value, (set, frozenset)):
-        raise Permanent("a set has no order, so it has no place in JSON: answer with sorted(...)")
+        raise Permanent("a set has no order and cannot be JSON: return sorted(...)")
     if isinstance(value, float) and not math.isfinite(value):
-        raise Permanent(f"{value} has no place in JSON: answer with None or a text")
+        raise Permanent(f"{value} cannot be JSON: return None or a string")
     return value
 
 
 def to_text(value: Any, what: str) -> str:
-    """The value as JSON text; `what` is named where that fails."""
+    """The value as JSON text; an error names `what`."""
     try:
         return json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, Permanent) as error:
@@ -187,7 +187,7 @@ def to_text(value: Any, what: str) -> str:
 
 
 def from_text(hint: Any, text: str, function: str, what: str) -> Any:
-    """What a function takes, read; `what` is its state, config or input."""
+    """Reads a function's input; `what` is its state, config or input, for errors."""
     try:
         return read(hint, json.loads(text))
     except Mismatch as mismatch:

@@ -1,4 +1,4 @@
-"""What the engine offers to a plugin. Outside of a component: the tools of the same program, and nothing for the rest."""
+"""The functions of the engine. Outside of a component, tools are those of the same program, and the rest does nothing."""
 
 import json
 import logging
@@ -17,20 +17,20 @@ except ImportError:  # not in a component
 
 
 def call_tool(name: str, input: Any, gives: Any = Any) -> Any:
-    """Calls a tool of any registered plugin: `plugin/tool`, or `tool` where only one plugin has it.
+    """Calls a tool of any registered plugin: `plugin/tool`, or `tool` if only one plugin has it.
 
-    With `gives`, the answer is read as that type. The callee's failure comes back as it was: what it called
-    retryable stays retryable.
+    With `gives`, the result is read as that type. The tool's failure is raised unchanged: a retryable failure stays
+    retryable.
     """
     answer = _call(name, hints.to_text(input, f"the input of `{name}`"))
     try:
         return hints.read(gives, json.loads(answer))
     except hints.Mismatch as mismatch:
-        raise Permanent(f"`{name}` gave another result than was expected: {mismatch}") from None
+        raise Permanent(f"the result of `{name}` is not what was expected: {mismatch}") from None
 
 
 def emit(chunk: Any) -> None:
-    """Sends a chunk of output (a token, progress) to whoever watches the run at this moment. It is not kept."""
+    """Sends a chunk of output (a token, progress) to the run's current watchers. It is not stored."""
     text = hints.to_text(chunk, "a chunk of output")
     if _host:
         _host.emit(text)
@@ -69,7 +69,7 @@ _LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40}
 
 
 class _ToJournal(logging.Handler):
-    """What is logged with `logging`, in the run's journal."""
+    """Writes lines of `logging` to the run's journal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = next((name for name, least in reversed(_LEVELS.items()) if record.levelno >= least), "TRACE")
@@ -98,7 +98,7 @@ class _Printed:
 
 
 def to_journal() -> None:
-    """Sends what is logged and printed to the run's journal. A component begins with it."""
+    """Sends logged and printed lines to the run's journal. A component starts with this call."""
     root = logging.getLogger()
     root.handlers = [_ToJournal()]
     root.setLevel(1)

@@ -1,15 +1,15 @@
-//! What a node function may know of its call besides the state.
+//! The context of a node function's call.
 
-/// Where and for what a node function is called, and the `config` of its node.
+/// The context of a call of a node function, with the `config` of its node.
 ///
-/// Without a type, the node's `config` is not looked at and the function's description asks for none.
+/// Without a type, the node's `config` is not read, and the function's description has no schema for it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Call<C = ()> {
     /// The `config` of the node in the graph.
     pub config: C,
     /// The id of the run, a UUID.
     pub run_id: String,
-    /// The node that the run is at.
+    /// The node of the step.
     pub node: String,
     /// The number of this step in its run, from 1.
     pub step: u64,
@@ -20,7 +20,7 @@ pub struct Call<C = ()> {
 }
 
 impl<C> Call<C> {
-    /// A first call with this `config` and nothing else, as a test wants it.
+    /// A first call with this `config`, for tests.
     pub fn new(config: C) -> Self {
         Call {
             step: 1,

@@ -1,4 +1,4 @@
-//! Why a function gave no result, and whether to try again.
+//! Failures of functions, and whether they are retried.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,47 +7,47 @@ use serde_json::Value;
 /// A function's result. `?` turns every standard error into a permanent [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What the caller may do about an [`Error`].
+/// The kind of an [`Error`], which decides whether the step is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// It may go well another time, so the step is tried again as its graph says.
+    /// Another attempt may succeed: the step is retried as its graph says.
     Retryable,
-    /// It will not go well.
+    /// Another attempt would fail, too.
     Permanent,
-    /// The input was not what the function takes.
+    /// The input is not valid for the function.
     InvalidInput,
 }
 
-/// Why a function gave no result.
+/// A failure of a function.
 ///
-/// It does not implement [`std::error::Error`], so that it can be made from all that do.
+/// It does not implement [`std::error::Error`], so that it can be converted from every type that does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error {
-    /// What the caller may do about it.
+    /// The kind of the failure.
     pub kind: Kind,
-    /// For a person: what was wrong, where, and what to do about it.
+    /// The message for a person: what was wrong, where, and what to do.
     pub message: String,
-    /// For a program: any JSON value.
+    /// Data for a program: any JSON value.
     pub data: Option<Value>,
 }
 
 impl Error {
-    /// It may go well another time.
+    /// A failure for which another attempt may succeed.
     pub fn retryable(message: impl fmt::Display) -> Self {
         Self::new(Kind::Retryable, message)
     }
 
-    /// It will not go well.
+    /// Another attempt would fail, too.
     pub fn permanent(message: impl fmt::Display) -> Self {
         Self::new(Kind::Permanent, message)
     }
 
-    /// The input was not what the function takes.
+    /// The input is not valid for the function.
     pub fn invalid_input(message: impl fmt::Display) -> Self {
         Self::new(Kind::InvalidInput, message)
     }
 
-    /// The same error with something for a program to read.
+    /// The same error with data for a program.
     pub fn with_data(mut self, data: impl Into<Value>) -> Self {
         self.data = Some(data.into());
         self
@@ -89,12 +89,12 @@ impl<E: std::error::Error> From<E> for Error {
     }
 }
 
-/// Says of a result's error what it means for the step.
+/// Converts a result's error to an [`Error`] of another kind or with more context.
 pub trait ResultExt<T> {
-    /// Marks the error as one that may not come again: `fetch(url).retryable()?`.
+    /// Marks the error as retryable: `fetch(url).retryable()?`.
     fn retryable(self) -> Result<T>;
 
-    /// Puts what was being done before the error's message: `read(path).context("the rules")?`.
+    /// Puts a context before the error's message: `read(path).context("the rules")?`.
     fn context(self, doing: impl Into<Cow<'static, str>>) -> Result<T>;
 }
 

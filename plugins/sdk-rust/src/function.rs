@@ -5,23 +5,23 @@ use std::{borrow::Cow, fmt::Write};
 
 /// One function, as its attribute describes it.
 pub struct Function {
-    /// The plugin that it is of.
+    /// The plugin that the function belongs to.
     pub plugin: &'static str,
     /// Its name, unique among the plugin's node functions or tools.
     pub name: &'static str,
-    /// What it does, in one line.
+    /// The summary, in one line.
     pub summary: &'static str,
-    /// It changes nothing outside of itself.
+    /// Whether the function has no side effects.
     pub read_only: bool,
-    /// Calling it again with the same input has no further effect.
+    /// Whether another call with the same input has no further effect.
     pub idempotent: bool,
-    /// The nodes that it may name in a route.
+    /// The nodes that the function may go to.
     pub routes: &'static [&'static str],
-    /// The schema of what it takes.
+    /// The schema of the input.
     pub input: fn() -> Cow<'static, str>,
-    /// The schema of what it gives.
+    /// The schema of the output.
     pub output: fn() -> Cow<'static, str>,
-    /// The schema of its node's config, if it reads one.
+    /// The schema of the node's config, if the function reads it.
     pub config: Option<fn() -> Cow<'static, str>>,
     /// The function itself.
     pub body: Body,
@@ -44,7 +44,7 @@ pub struct Invocation {
     pub state: String,
     /// The node's config, any JSON.
     pub config: String,
-    /// Where and for what.
+    /// The context of the call.
     pub call: Call,
 }
 
@@ -63,7 +63,7 @@ pub struct Written {
     pub route: Route,
 }
 
-/// Writes what a node function answered.
+/// Converts a node function's result to JSON.
 pub fn answer_node<A: Answer>(function: &str, answer: A) -> Result<Written> {
     let outcome = answer.into_outcome();
     let update = outcome.update.write(format_args!("the update of `{function}`"))?;
@@ -78,7 +78,7 @@ pub fn answer_node<A: Answer>(function: &str, answer: A) -> Result<Written> {
     })
 }
 
-/// Writes what a tool answered.
+/// Converts a tool's result to JSON.
 pub fn answer_tool<O: Output>(function: &str, answer: O) -> Result<String> {
     answer.write(format_args!("the result of `{function}`"))
 }
@@ -87,7 +87,7 @@ pub fn answer_tool<O: Output>(function: &str, answer: O) -> Result<String> {
 fn not_an_object(function: &str, update: &str) -> Error {
     let start: String = update.chars().take(60).collect();
     Error::permanent(format!(
-        "`{function}` must answer with a JSON object, the keys of the state that change, and answered {start}"
+        "`{function}` must return a JSON object with the keys of the state that change, and returned {start}"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! The plugin inside the engine: what the component exports, and what it asks of the host.
+//! The plugin inside the engine: the component's exports, and its calls of the host.
 
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -151,8 +151,8 @@ pub(crate) fn emit(chunk: String) {
     host::emit(&chunk);
 }
 
-/// Sends what the plugin logs, and what it panics with, to the host. Every call has an instance of
-/// its own, so every call begins with it.
+/// Sends the plugin's log lines and panic messages to the host. Every call has an instance of
+/// its own, so every call begins with this.
 fn start() {
     if log::set_logger(&HostLog).is_ok() {
         log::set_max_level(LevelFilter::Trace);

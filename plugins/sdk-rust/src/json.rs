@@ -1,6 +1,6 @@
-//! JSON text to typed values and back, and the schemas of both.
+//! Converts JSON text to typed values and back, and makes their schemas.
 //!
-//! A call parses once, without looking where it is; only input that does not fit is read a second
+//! A call parses once, without tracking positions; only input that does not fit is read a second
 //! time to find the path of what is wrong. Schemas are made when the plugin is described, never in a call.
 
 use std::{borrow::Cow, fmt};
@@ -12,11 +12,11 @@ use crate::{Error, Result};
 
 /// One JSON value as text, neither parsed nor checked.
 ///
-/// As a node's state it costs nothing to read; as a result it must be valid JSON.
+/// As a node's state it is not parsed; as a result it must be valid JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Json(pub String);
 
-/// What a function can take: every type with `Deserialize` and `JsonSchema`, and [`Json`].
+/// Types of input: every type with `Deserialize` and `JsonSchema`, and [`Json`].
 pub trait Input: Sized {
     /// Reads it.
     fn read(text: String) -> Result<Self, Malformed>;
@@ -24,9 +24,9 @@ pub trait Input: Sized {
     fn schema() -> Schema;
 }
 
-/// What a function can give: every type with `Serialize` and `JsonSchema`, and [`Json`].
+/// Types of output: every type with `Serialize` and `JsonSchema`, and [`Json`].
 pub trait Output: Sized {
-    /// Writes it; `what` is named where that fails.
+    /// Serializes the value; an error names `what`.
     fn write(self, what: fmt::Arguments<'_>) -> Result<String>;
     /// Its schema.
     fn schema() -> Schema;
@@ -77,12 +77,12 @@ impl Output for Json {
     }
 }
 
-/// Why a text is not what a type takes.
+/// Why a text does not fit a type.
 #[derive(Debug)]
 pub struct Malformed {
-    /// Where, as `items[3].name`; empty for the whole.
+    /// The path, such as `items[3].name`; empty for the whole value.
     path: String,
-    /// What is wrong there.
+    /// The problem at the path.
     problem: String,
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Malformed> {
 fn locate<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> Result<T, Malformed> {
     let mut reader = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize(&mut reader) {
-        // The value is good, and the text goes on behind it.
+        // The value is valid, but more text follows it.
         Ok::<T, _>(_) => Err(Malformed {
             path: String::new(),
             problem: error.to_string(),
@@ -115,7 +115,7 @@ fn locate<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> Result<T
                 .unwrap_or_default();
             let error = error.into_inner();
             let mut problem = error.to_string();
-            // The line and column of machine-made text help nobody; those of broken text do.
+            // The line and column help only for broken text, not for generated text.
             if error.is_data() {
                 problem.truncate(problem.rfind(" at line ").unwrap_or(problem.len()));
             }
@@ -124,7 +124,7 @@ fn locate<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> Result<T
     }
 }
 
-/// Reads what a function takes; `what` is its state, config or input.
+/// Reads a function's input; `what` is its state, config or input, for errors.
 pub fn read<T: Input>(function: &str, what: &str, text: String) -> Result<T> {
     T::read(text).map_err(|malformed| refused(function, what, malformed))
 }
@@ -148,22 +148,22 @@ fn refused(function: &str, what: &str, malformed: Malformed) -> Error {
     }
 }
 
-/// Writes a value as JSON; `what` is named where that fails (a map whose keys are not texts).
+/// Writes a value as JSON. An error names `what` (for example a map whose keys are not strings).
 pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T, what: fmt::Arguments<'_>) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::permanent(format!("{what} cannot be JSON: {error}")))
 }
 
-/// The schema of what a function takes, as text.
+/// The schema of a function's input, as text.
 pub fn schema_of_input<T: Input>() -> Cow<'static, str> {
     text_of(T::schema())
 }
 
-/// The schema of what a tool gives, as text.
+/// The schema of a tool's output, as text.
 pub fn schema_of_output<T: Output>() -> Cow<'static, str> {
     text_of(T::schema())
 }
 
-/// The schema of the update that a node function's answer holds, as text.
+/// The schema of a node function's update, as text.
 pub fn schema_of_update<T: crate::Answer>() -> Cow<'static, str> {
     let schema = <T::Update as Output>::schema();
     // `()` and `Json` do not say it themselves, but an update is an object.
@@ -173,7 +173,7 @@ pub fn schema_of_update<T: crate::Answer>() -> Cow<'static, str> {
     }
 }
 
-/// The schema of a function that reads nothing of what it is given.
+/// The schema of a function that ignores its input.
 pub fn any_object() -> Cow<'static, str> {
     Cow::Borrowed(r#"{"type":"object"}"#)
 }

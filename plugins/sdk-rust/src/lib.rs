@@ -1,6 +1,6 @@
 //! Write Heddle plugins in Rust.
 //!
-//! A plugin is a crate of type `cdylib` whose functions carry [`node`] or [`tool`]. Their types
+//! A plugin is a crate of type `cdylib` whose functions have the attribute [`node`] or [`tool`]. Their types
 //! give the JSON Schemas, their doc comments the summaries, and `cargo build --target wasm32-wasip2`
 //! the component.
 //!
@@ -25,11 +25,11 @@
 //! }
 //! ```
 //!
-//! The derives name the crates `serde` and `schemars`, so a plugin lists these beside `heddle-plugin`.
+//! The derives use the crates `serde` and `schemars`, so a plugin depends on these, too.
 //!
-//! A crate that is built for anything but wasm is an ordinary library: its functions can be called
+//! For other targets than wasm, the crate is an ordinary library: its functions can be called
 //! and tested where they are written. There, [`call_tool`] reaches the tools of the crates that are
-//! linked together, what [`emit`] sends is kept for the test, log lines go to whichever logger the test set up, and the
+//! linked together, chunks of [`emit`] are kept for the test, log lines go to the test's logger, and the
 //! module `testing` calls functions as the engine does, from JSON to JSON.
 
 mod call;
@@ -60,7 +60,7 @@ pub use {log, schemars, serde, serde_json};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What a plugin's source wants in scope.
+/// The names that a plugin's source needs.
 pub mod prelude {
     pub use crate::{
         Call, Error, Json, Outcome, Result, ResultExt, Route, call_tool, emit, log, node, serde_json::Value,
@@ -70,10 +70,10 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 }
 
-/// Calls a tool of any registered plugin: `plugin/tool`, or `tool` where only one plugin has it.
+/// Calls a tool of any registered plugin: `plugin/tool`, or `tool` if only one plugin has it.
 ///
-/// The callee's failure comes back as it was: what it called retryable stays retryable. An answer
-/// that `O` does not fit is a permanent error that names the tool and the place in the answer.
+/// The tool's failure is returned unchanged: a retryable failure stays retryable. A result
+/// that does not fit `O` is a permanent error that names the tool and the place in the result.
 pub fn call_tool<I, O>(name: &str, input: &I) -> Result<O>
 where
     I: Serialize + ?Sized,
@@ -83,18 +83,18 @@ where
     let answer = platform::call_tool(name, input)?;
     json::parse(&answer).map_err(|malformed| {
         Error::permanent(format!(
-            "`{name}` gave another result than was expected: {malformed}"
+            "the result of `{name}` is not what was expected: {malformed}"
         ))
     })
 }
 
-/// Sends a chunk of output (a token, progress) to whoever watches the run at this moment. It is not kept.
+/// Sends a chunk of output (a token, progress) to the run's current watchers. It is not stored.
 pub fn emit<T: Serialize + ?Sized>(chunk: &T) -> Result<()> {
     platform::emit(json::to_text(chunk, format_args!("a chunk of output"))?);
     Ok(())
 }
 
-/// What the attributes' expansion names. No plugin's source should.
+/// Used by the expansion of the attributes only.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::function::{Body, Function, Invocation, Written, answer_node, answer_tool, section};

@@ -8,7 +8,7 @@ use crate::{
     function::{self, Body},
 };
 
-/// How deep tools may call tools. The engine has a limit of its own; this one is for the stack's sake.
+/// How deep tools may call tools. The engine has a limit of its own; this one protects the stack.
 const MAX_DEPTH: u32 = 32;
 
 thread_local! {
@@ -103,7 +103,7 @@ pub mod testing {
         function::call(tool, input.to_owned())
     }
 
-    /// Answers the requests that functions make on this thread from now on.
+    /// Sets the responses to requests that functions make on this thread.
     #[cfg(feature = "http")]
     pub fn answer_requests(
         answer: impl Fn(&crate::http::Request) -> Result<crate::http::Response> + 'static,
@@ -111,13 +111,13 @@ pub mod testing {
         crate::http::guest::answer(Box::new(answer));
     }
 
-    /// Lets the bodies of answers come in pieces of so many bytes from now on, to requests of this thread.
+    /// Sets the size of the pieces of response bodies, in bytes, for requests of this thread.
     #[cfg(feature = "http")]
     pub fn answer_in_pieces(bytes: usize) {
         crate::http::guest::in_pieces(bytes);
     }
 
-    /// The chunks that functions emitted on this thread since it was asked for the last time.
+    /// The chunks that functions emitted on this thread since the last call.
     pub fn emitted() -> Vec<Value> {
         let chunks = super::EMITTED.take().into_iter();
         chunks
@@ -125,7 +125,7 @@ pub mod testing {
             .collect()
     }
 
-    /// What the plugin says of itself, as `{name, kind, summary, input, output, config, hints, routes}`.
+    /// The plugin's description, as `{name, kind, summary, input, output, config, hints, routes}`.
     pub fn describe() -> Vec<Value> {
         let mut functions = function::all(true);
         functions.extend(function::all(false));
@@ -151,6 +151,6 @@ pub mod testing {
 
     fn parsed(function: &str, text: &str) -> Result<Value> {
         serde_json::from_str(text)
-            .map_err(|error| Error::permanent(format!("`{function}` answered what is not JSON: {error}")))
+            .map_err(|error| Error::permanent(format!("the result of `{function}` is not JSON: {error}")))
     }
 }

@@ -1,6 +1,6 @@
-//! What a node function answers: an update of the state, and where the run goes next.
+//! The result of a node function: an update of the state, and a route.
 
-/// Where a run goes after a step.
+/// The route of a run after a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Route {
     /// Along the graph's edges.
@@ -8,13 +8,13 @@ pub enum Route {
     Edges,
     /// To the same node again.
     Again,
-    /// To these nodes, in parallel where there are several; one name may be `end`.
+    /// To these nodes, in parallel if there are several; one name may be `end`.
     To(Vec<String>),
     /// To the end.
     End,
 }
 
-/// An update of the state and a route. A function that answers with a plain update follows the edges.
+/// An update of the state and a route. A function that returns a plain update follows the edges.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Outcome<U> {
@@ -25,7 +25,7 @@ pub struct Outcome<U> {
 }
 
 impl<U> Outcome<U> {
-    /// This update, and along the graph's edges.
+    /// This update, with the route along the graph's edges.
     pub fn of(update: U) -> Self {
         Self {
             update,

@@ -157,7 +157,7 @@ fn an_update_that_is_no_object_is_an_error_and_unit_changes_nothing() {
         failure(testing::run("list", json!({}), Value::Null)),
         (
             Kind::Permanent,
-            "`list` must answer with a JSON object, the keys of the state that change, and answered [1,2]"
+            "`list` must return a JSON object with the keys of the state that change, and returned [1,2]"
                 .to_owned()
         )
     );
@@ -187,7 +187,7 @@ fn tools_call_tools_and_errors_keep_what_they_are() {
     );
     assert_eq!(
         failure(testing::call("misled", Value::Null)).1,
-        "`half-of` gave another result than was expected: invalid type: integer `2`, expected a string"
+        "the result of `half-of` is not what was expected: invalid type: integer `2`, expected a string"
     );
     assert!(
         failure(testing::call("lost", Value::Null))

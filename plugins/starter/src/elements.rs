@@ -35,7 +35,7 @@ impl Elements {
         found
     }
 
-    /// Takes what `rest` begins with, if it begins with anything, and gives its length.
+    /// Reads the element that `rest` begins with, if there is one, and returns its length.
     fn take(&mut self, before: &str, rest: &str) -> Option<usize> {
         if let Some(len) = link(rest) {
             self.links.push(rest[..len].to_owned());

@@ -1,8 +1,8 @@
-//! Takes a text apart and measures it: what is in it, what it is about, and how easily it reads.
+//! Extracts words, numbers, dates and links from a text, and measures its topics and readability.
 //!
 //! The node functions `extract` and `analyze` call the plugin's tools through the engine's registry,
-//! as they would those of any other plugin, so each tool can be used, and watched, on its own.
-//! A text may be empty: then the lists are empty, the counts 0, and there is no reading ease.
+//! like tools of any other plugin, so each tool can also be used on its own.
+//! For an empty text, the lists are empty, the counts are 0, and there is no reading ease.
 
 mod dates;
 mod elements;
@@ -44,12 +44,12 @@ fn extract(state: State) -> Result<Elements> {
     Ok(elements)
 }
 
-/// The text, and what `extract` found in it, if that was before.
+/// The text, and the output of `extract`, if that ran before.
 #[derive(Deserialize, JsonSchema)]
 struct Extracted {
     /// The text, of any length.
     input: String,
-    /// What `extract` found. Without them, all is found again.
+    /// The words that `extract` found. Without them, everything is extracted again.
     words: Option<Vec<String>>,
     #[serde(default)]
     numbers: Vec<Number>,
@@ -64,7 +64,7 @@ struct Analyzed {
     analysis: Analysis,
 }
 
-/// What a text measures.
+/// The measures of a text.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Analysis {
     /// The characters, blanks included.
@@ -81,11 +81,11 @@ struct Analysis {
     reading_ease: Option<f64>,
     /// What Flesch calls that ease.
     reading_level: Option<String>,
-    /// The words that come most often, without those that every text has.
+    /// The most frequent words, without stop words.
     frequent_terms: Vec<terms::Term>,
 }
 
-/// Counts what is in the text, names its most frequent terms and says how easily it reads.
+/// Counts the elements of the text, and finds its most frequent terms and its readability.
 #[node(read_only, idempotent)]
 fn analyze(state: Extracted) -> Result<Analyzed> {
     let text = json!({ "text": state.input });
@@ -125,13 +125,13 @@ struct Text {
     text: String,
 }
 
-/// Finds the words, numbers, dates and links of a text, in the order in which they stand.
+/// Finds the words, numbers, dates and links of a text, in the text's order.
 #[tool(read_only, idempotent)]
 fn elements(input: Text) -> Elements {
     Elements::of(&input.text)
 }
 
-/// Measures how easily an English text reads, by Flesch's formula.
+/// Measures the readability of an English text, by Flesch's formula.
 #[tool(read_only, idempotent)]
 fn reading_ease(input: Text) -> Reading {
     Reading::of(&input.text)
@@ -141,7 +141,7 @@ fn reading_ease(input: Text) -> Reading {
 struct Words {
     /// The words of a text, in any order and case.
     words: Vec<String>,
-    /// How many terms to name at most.
+    /// The largest number of terms.
     #[serde(default = "all")]
     limit: usize,
 }

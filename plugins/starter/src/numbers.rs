@@ -18,9 +18,9 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// The number that `text` begins with, and its length, given what stands before it.
+/// The number that `text` begins with, and its length, given the text before it.
 ///
-/// `None` stands for a length that is no number: a dotted run such as 1.2.3. What goes on as a
+/// `None` means that the text of this length is not a number, such as 1.2.3. Text that continues as a
 /// word (`3rd`, `10km`) is left to the words, as is a sign behind a letter or digit (`10-20`).
 pub(crate) fn number(before: &str, text: &str) -> Option<(usize, Option<Number>)> {
     let unsigned = text.strip_prefix(['-', '+', '−']);

@@ -1,4 +1,4 @@
-//! How easily an English text reads.
+//! The readability of English texts.
 
 use heddle_plugin::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What a text is about, by the words that it repeats.
+//! The topics of a text, by its frequent words.
 
 use std::{
     cmp::Reverse,
@@ -7,12 +7,12 @@ use std::{
 
 use heddle_plugin::prelude::*;
 
-/// A word and how often it comes.
+/// A word and its number of occurrences.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Term {
     /// The word, in small letters.
     pub(crate) term: String,
-    /// How often it comes.
+    /// Its number of occurrences.
     pub(crate) count: usize,
 }
 

@@ -1,8 +1,8 @@
 //! Summarises a long text: splits it into parts, summarises each by its best sentences, merges them, and
-//! refines the whole until it is under the length limit. Sentences are ranked by TextRank.
+//! refines the result until it is under the length limit. Sentences are ranked by TextRank.
 //!
-//! `nodes` are the steps of the graph; what they call through the registry, and anybody else may call,
-//! is in `tools`. Every sentence of the summary stands in the text as it is, but for its line breaks.
+//! `nodes` has the steps of the graph. The tools that they call through the registry, and that others may call, too,
+//! are in `tools`. Every sentence of the summary is in the text, except for its line breaks.
 
 mod nodes;
 mod rank;

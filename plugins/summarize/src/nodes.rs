@@ -11,12 +11,12 @@ const KEPT_OF_PART: usize = 5;
 /// A turn of refining drops at most one in this many sentences.
 const DROPPED_A_TURN: usize = 4;
 
-/// The size of a part where the state says nothing.
+/// The default size of a part.
 fn default_part_size() -> usize {
     4000
 }
 
-/// The limit where the state says nothing.
+/// The default limit.
 fn default_limit() -> usize {
     900
 }
@@ -59,7 +59,7 @@ struct Divided {
 
 #[derive(Serialize, JsonSchema)]
 struct Summarised {
-    /// For each part its best sentences, in the order of the text.
+    /// The best sentences of each part, in the order of the text.
     summaries: Vec<Vec<String>>,
     /// How many sentences the text has.
     sentence_count: usize,
@@ -114,7 +114,7 @@ struct ToMerge {
     summaries: Vec<Vec<String>>,
 }
 
-/// The summary as it is.
+/// The current summary.
 #[derive(Serialize, JsonSchema)]
 struct Summary {
     /// Its sentences, in the order of the text.
@@ -139,7 +139,7 @@ impl Summary {
     }
 }
 
-/// Merges the parts' summaries into one, in which no sentence stands twice, and ranks its sentences.
+/// Merges the parts' summaries into one without duplicate sentences, and ranks its sentences.
 #[node(read_only, idempotent)]
 fn merge_parts(state: ToMerge) -> Result<Summary> {
     let mut seen = std::collections::HashSet::new();
@@ -202,7 +202,7 @@ fn refine_summary(state: ToRefine) -> Result<Outcome<Summary>> {
     Ok(if done { outcome } else { outcome.again() })
 }
 
-/// The summary without its least important sentences, as few as will do.
+/// Drops the least important sentences, as few as necessary.
 fn shortened(summary: Summary, limit: usize) -> Summary {
     let Summary {
         sentences,
@@ -246,9 +246,9 @@ struct ToReport {
 
 #[derive(Serialize, JsonSchema)]
 struct Report {
-    /// How easily text and summary read, by Flesch; `null` of what has no word.
+    /// The readability of the text and the summary, by Flesch; `null` without a word.
     reading_ease: ReadingEase,
-    /// The summary and what became of the text, as Markdown.
+    /// The summary and the measures, as Markdown.
     report: String,
 }
 
@@ -260,13 +260,13 @@ struct ReadingEase {
     summary: Option<f64>,
 }
 
-/// What the tool `starter/reading_ease` gives, as far as it is needed here.
+/// The parts of the output of `starter/reading_ease` that are needed here.
 #[derive(Deserialize)]
 struct Ease {
     ease: Option<f64>,
 }
 
-/// Reports how much shorter the summary is, and whether it reads as easily as the text.
+/// Reports how much shorter the summary is, and compares the readability of both.
 #[node(read_only, idempotent)]
 fn report_summary(state: ToReport) -> Result<Report> {
     let ToReport {

@@ -1,4 +1,4 @@
-//! The tools: sentences found, sentences ranked.
+//! The tools: they find and rank sentences.
 
 use heddle_plugin::prelude::*;
 

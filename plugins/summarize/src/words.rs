@@ -1,9 +1,9 @@
-//! The words of a sentence that say what it is about.
+//! The significant words of a sentence.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// English words that stand in any sentence.
+/// English stop words.
 static STOP_WORDS: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("stopwords.txt").split_whitespace().collect());
 

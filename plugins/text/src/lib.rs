@@ -1,6 +1,6 @@
 //! Splits, joins, searches and shortens texts.
 //!
-//! Characters are Unicode's scalar values, and every position is counted in them, from 0.
+//! Characters are Unicode scalar values, and every position counts them, from 0.
 
 mod measure;
 mod search;

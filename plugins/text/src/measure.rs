@@ -1,4 +1,4 @@
-//! Texts counted, shortened, and written in another case.
+//! Counts and shortens texts, and changes their case.
 
 use std::sync::LazyLock;
 
@@ -13,14 +13,14 @@ struct Counted {
     text: String,
 }
 
-/// What a text has.
+/// The size of a text.
 #[derive(Serialize, JsonSchema)]
 struct Counts {
     /// Its characters.
     characters: usize,
-    /// What stands between blanks.
+    /// Its words: the parts between blanks.
     words: usize,
-    /// Its lines; an end of line at the end begins no other.
+    /// Its lines; a line end at the end of the text does not begin another line.
     lines: usize,
     /// Its bytes in UTF-8.
     bytes: usize,
@@ -44,12 +44,12 @@ fn size(input: Counted) -> Counts {
 struct Truncate {
     /// The text.
     text: String,
-    /// How many characters it may have, with the `ellipsis`.
+    /// The most characters of the result, including the `ellipsis`.
     characters: usize,
-    /// What says that something is left out.
+    /// The mark for omitted text.
     #[serde(default = "ellipsis")]
     ellipsis: String,
-    /// Whether a word is kept whole or left out, where that leaves anything.
+    /// Whether words are kept whole or left out, if that leaves any text.
     #[serde(default)]
     whole_words: bool,
 }
@@ -67,14 +67,14 @@ struct Truncated {
     truncated: bool,
 }
 
-/// A character with all that is written onto it: marks, and what joins emoji into one. Two letters for a region are a flag.
+/// A character with its combining marks and emoji joiners. Two regional indicators are a flag.
 static CLUSTER: LazyLock<Regex> = LazyLock::new(|| {
     let flag = "[\u{1f1e6}-\u{1f1ff}]{2}";
     let more = "[\\p{M}\u{200d}\u{1f3fb}-\u{1f3ff}]|\u{200d}\\P{M}";
     Regex::new(&format!(r"(?s)\r\n|(?:{flag}|.)(?:\u{{200d}}\P{{M}}|{more})*")).expect("the pattern is one")
 });
 
-/// Shortens a text to so many characters, without taking one apart from its marks.
+/// Shortens a text to a number of characters, without separating a character from its combining marks.
 #[tool(read_only, idempotent)]
 fn truncate(input: Truncate) -> Result<Truncated> {
     let text = input.text;
@@ -124,13 +124,13 @@ enum To {
 struct Tidied {
     /// The text.
     text: String,
-    /// Whether blanks at its ends are taken away.
+    /// Whether blanks at its ends are removed.
     #[serde(default = "yes")]
     trim: bool,
-    /// Whether blanks in it become one space each, ends of lines among them.
+    /// Whether each run of blanks, including line ends, becomes one space.
     #[serde(default)]
     collapse: bool,
-    /// The case to write it in; else it keeps its own.
+    /// The case to write it in. Default: unchanged.
     case: Option<To>,
 }
 
@@ -145,7 +145,7 @@ struct Tidy {
     text: String,
 }
 
-/// Takes blanks away, and writes a text in upper, lower or title case.
+/// Removes blanks from a text, and changes its case.
 #[tool(read_only, idempotent)]
 fn tidy(input: Tidied) -> Tidy {
     let mut text = input.text;

@@ -1,4 +1,4 @@
-//! Texts searched, by a pattern or as they stand. Patterns take time in proportion to the text, whatever they are.
+//! Searches texts for patterns or fixed strings. The time of every pattern is proportional to the text.
 
 use std::collections::BTreeMap;
 
@@ -16,40 +16,40 @@ const PATTERN_DEPTH: u32 = 100;
 struct Search {
     /// The text.
     text: String,
-    /// A regular expression, as Rust's crate `regex` has them: `(?<year>\d{4})-\d\d`. Without look-around and back-references.
+    /// A regular expression in the syntax of Rust's crate `regex`: `(?<year>\d{4})-\d\d`. It has no look-around and no back-references.
     pattern: String,
-    /// Whether upper and lower case are the same.
+    /// Whether upper and lower case are equal.
     #[serde(default)]
     ignore_case: bool,
-    /// How many matches to give at most.
+    /// The largest number of matches.
     limit: Option<usize>,
 }
 
-/// A place where a pattern fits.
+/// A match of a pattern.
 #[derive(Serialize, JsonSchema)]
 struct Match {
-    /// What stands there.
+    /// The matched text.
     text: String,
     /// Where it begins, in characters.
     start: usize,
     /// Where it ends, in characters: the first one that is not in it.
     end: usize,
-    /// What its groups have, in order; null for those that took no part.
+    /// The text of its groups, in order; null for groups that did not match.
     groups: Vec<Option<String>>,
-    /// What its groups with a name have.
+    /// The text of its named groups.
     named: BTreeMap<String, String>,
 }
 
-/// Where a pattern fits.
+/// The matches of a pattern.
 #[derive(Serialize, JsonSchema)]
 struct Matches {
-    /// Whether it fits anywhere.
+    /// Whether there is a match.
     found: bool,
-    /// Each place, in order.
+    /// The matches, in order.
     matches: Vec<Match>,
 }
 
-/// Finds where a regular expression fits, with its groups.
+/// Finds the matches of a regular expression, with their groups.
 #[tool(name = "match", read_only, idempotent)]
 fn find(input: Search) -> Result<Matches> {
     let regex = compile(&input.pattern, input.ignore_case)?;
@@ -80,22 +80,22 @@ fn find(input: Search) -> Result<Matches> {
     })
 }
 
-/// A text in which something is replaced.
+/// A text and the replacement.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Replace {
     /// The text.
     text: String,
-    /// What to replace, as it stands.
+    /// The fixed string to replace.
     find: Option<String>,
-    /// What to replace, in place of `find`: a regular expression, as Rust's crate `regex` has them.
+    /// The regular expression to replace, in place of `find`, in the syntax of Rust's crate `regex`.
     pattern: Option<String>,
-    /// What to put there. With a `pattern`, `$1` and `${name}` stand for what its groups have, and `$$` for a `$`.
+    /// The replacement. With a `pattern`, `$1` and `${name}` stand for the text of its groups, and `$$` for a `$`.
     with: String,
-    /// Whether upper and lower case are the same.
+    /// Whether upper and lower case are equal.
     #[serde(default)]
     ignore_case: bool,
-    /// How many places to change at most.
+    /// The largest number of replacements.
     limit: Option<usize>,
 }
 
@@ -104,11 +104,11 @@ struct Replace {
 struct Replaced {
     /// The whole text.
     text: String,
-    /// How many places were changed.
+    /// The number of replacements.
     count: usize,
 }
 
-/// Replaces what stands in a text, or what a regular expression fits.
+/// Replaces a fixed string, or the matches of a regular expression.
 #[tool(read_only, idempotent)]
 fn replace(input: Replace) -> Result<Replaced> {
     let pattern = match (input.find, input.pattern) {
@@ -150,8 +150,8 @@ fn compile(pattern: &str, ignore_case: bool) -> Result<Regex> {
         .nest_limit(PATTERN_DEPTH);
     builder.build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => Error::invalid_input(format!(
-            "the pattern is larger than its limit of {PATTERN_BYTES} bytes once it is compiled: repeat less in it"
+            "the compiled pattern is larger than its limit of {PATTERN_BYTES} bytes: use fewer repetitions"
         )),
-        error => Error::invalid_input(format!("the pattern is no regular expression: {error}")),
+        error => Error::invalid_input(format!("the pattern is not a valid regular expression: {error}")),
     })
 }

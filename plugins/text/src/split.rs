@@ -1,4 +1,4 @@
-//! Texts taken apart and put together.
+//! Splits and joins texts.
 
 use heddle_plugin::{prelude::*, serde_json::Number};
 
@@ -21,14 +21,14 @@ enum At {
 struct Split {
     /// The text.
     text: String,
-    /// Where to split it, unless at a `separator`.
+    /// Where to split the text, if there is no `separator`.
     at: Option<At>,
-    /// What stands between two parts: `, `. It is no pattern.
+    /// The separator, such as `, `. It is not a pattern.
     separator: Option<String>,
-    /// Whether blanks at the ends of each part are taken away.
+    /// Whether blanks at the ends of each part are removed.
     #[serde(default)]
     trim: bool,
-    /// Whether parts with nothing in them are kept.
+    /// Whether empty parts are kept.
     #[serde(default)]
     keep_empty: bool,
 }
@@ -67,7 +67,7 @@ fn split(input: Split) -> Result<Parts> {
     })
 }
 
-/// What stands between lines that are blank, without the ends of its last line.
+/// The text between blank lines, without its last line end.
 fn paragraphs(text: &str) -> Vec<&str> {
     let mut paragraphs = Vec::new();
     let (mut start, mut at) = (None, 0);
@@ -92,7 +92,7 @@ fn paragraphs(text: &str) -> Vec<&str> {
 struct Join {
     /// The parts, in order. Numbers and booleans are written as they are in JSON, and nulls are left out.
     parts: Vec<Part>,
-    /// What stands between two parts.
+    /// The separator between two parts.
     #[serde(default)]
     separator: String,
 }
@@ -139,10 +139,10 @@ fn join(input: Join) -> Text {
 struct Chunked {
     /// The text.
     text: String,
-    /// How many characters a chunk has at most.
+    /// The largest number of characters of a chunk.
     #[schemars(range(min = 1))]
     size: usize,
-    /// How many characters of a chunk the next one begins with, at most; less than `size`.
+    /// The most characters of a chunk with which the next one begins; less than `size`.
     #[serde(default)]
     overlap: usize,
 }
@@ -180,7 +180,7 @@ fn chunk(input: Chunked) -> Result<Chunks> {
     while start < characters.len() {
         let end = match characters.len() - start <= size {
             true => characters.len(),
-            // What the next chunk begins with must leave it something new.
+            // The overlap must leave the next chunk some new text.
             false => cut(
                 &characters,
                 (start + size / 2).max(start + overlap + 1),
@@ -200,7 +200,7 @@ fn chunk(input: Chunked) -> Result<Chunks> {
     Ok(Chunks { chunks })
 }
 
-/// Where to end a chunk, from `least` to `most`: as late as can be after a paragraph, else after a line, a sentence, a word.
+/// Where to end a chunk, from `least` to `most`: as late as possible after a paragraph, else after a line, a sentence, a word.
 fn cut(characters: &[char], least: usize, most: usize) -> usize {
     let before = |end: usize| characters[end - 1];
     let ends: [&dyn Fn(usize) -> bool; 4] = [

@@ -1,9 +1,9 @@
-//! Times as they come in and go out.
+//! Times as input and output.
 
 use heddle_plugin::prelude::*;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 
-/// A time that comes in.
+/// A time as input.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Given {
@@ -14,7 +14,7 @@ pub(crate) enum Given {
     Seconds(f64),
 }
 
-/// A time that goes out.
+/// A time as output.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Told {
     /// The instant in UTC, as RFC 3339 has it: `2026-03-29T01:30:00Z`.
@@ -50,7 +50,7 @@ pub(crate) fn zone(name: Option<&str>) -> Result<TimeZone> {
 }
 
 impl Given {
-    /// The time, in the zone that it names itself unless one is asked for.
+    /// The time, in the requested zone, else in its own.
     pub(crate) fn read(&self, zone_name: Option<&str>) -> Result<Zoned> {
         let text = match self {
             Self::Text(text) => text.trim(),
@@ -79,7 +79,7 @@ impl Given {
 pub(crate) fn local(civil: civil::DateTime, zone_name: Option<&str>) -> Result<Zoned> {
     let zoned = civil.to_zoned(zone(zone_name)?);
     zoned.map_err(|error| {
-        Error::invalid_input(format!("`{civil}` is no time that can be reckoned with: {error}"))
+        Error::invalid_input(format!("`{civil}` is outside of the supported times: {error}"))
     })
 }
 

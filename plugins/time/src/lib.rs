@@ -1,6 +1,6 @@
-//! Reads, writes and reckons with times, in every time zone of the IANA database, whose release is the plugin's own.
+//! Reads, writes and calculates times in every time zone of the IANA database, which is part of the plugin.
 //!
-//! A time is an instant together with a zone, UTC unless something else is said.
+//! A time is an instant with a zone; the default zone is UTC.
 
 mod instant;
 mod reckon;

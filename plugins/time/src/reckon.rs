@@ -1,4 +1,4 @@
-//! Times reckoned with: how long it is from one to another, and what time it is so long after one.
+//! Calculates with times: differences between times, and sums of times and spans.
 
 use heddle_plugin::prelude::*;
 use jiff::{Span, Unit, ZonedDifference, ZonedRound};
@@ -48,19 +48,19 @@ struct Add {
     /// How much to add: `1 month 2 days`, `-90m`, or as ISO 8601 has it, `P1M2DT3H`. A month after 31 January is the last day of
     /// February; a day later is the same time on the clocks of the zone.
     span: String,
-    /// The time zone to reckon in.
+    /// The time zone for the calculation.
     zone: Option<String>,
-    /// The unit to go back to the beginning of, after that: of the day, the hour.
+    /// The unit whose beginning is the result, after the addition: of the day, the hour.
     floor: Option<In>,
 }
 
-/// Adds a span to a time, or takes it away, by the calendar and the clocks of a time zone.
+/// Adds a span to a time, or subtracts it, by the calendar and the clocks of a time zone.
 #[tool(read_only, idempotent)]
 fn add(input: Add) -> Result<Told> {
     let span: Span = input.span.trim().parse().map_err(|error| {
         let span = &input.span;
         Error::invalid_input(format!(
-            "`{span}` is no span of time like `1 day 2 hours` or P1DT2H: {error}"
+            "`{span}` is not a span of time such as `1 day 2 hours` or P1DT2H: {error}"
         ))
     })?;
     let zoned = input.time.read(input.zone.as_deref())?;
@@ -105,7 +105,7 @@ struct Diff {
     /// The largest unit in `span`.
     #[serde(default = "days")]
     largest: In,
-    /// The time zone to reckon in.
+    /// The time zone for the calculation.
     zone: Option<String>,
 }
 
@@ -113,18 +113,18 @@ fn days() -> In {
     In::Days
 }
 
-/// How long it is from one time to another.
+/// The difference between two times.
 #[derive(Serialize, JsonSchema)]
 struct Between {
-    /// The whole of it in seconds.
+    /// The whole difference in seconds.
     seconds: f64,
-    /// The whole of it by the calendar and the clocks, as ISO 8601 has it: `P3DT4H`.
+    /// The difference by the calendar and the clocks, in ISO 8601: `P3DT4H`.
     span: String,
     /// The same for people: `3d 4h`.
     text: String,
 }
 
-/// Tells how long it is from one time to another, in seconds and by the calendar.
+/// Returns the difference between two times, in seconds and by the calendar.
 #[tool(read_only, idempotent)]
 fn diff(input: Diff) -> Result<Between> {
     let zone = input.zone.as_deref();

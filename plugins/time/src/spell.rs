@@ -1,4 +1,4 @@
-//! Texts into times, and times into texts.
+//! Converts texts to times, and times to texts.
 
 use heddle_plugin::prelude::*;
 use jiff::{Timestamp, Zoned, fmt::strtime};
@@ -11,13 +11,13 @@ use crate::instant::{Given, Told, local, zone};
 struct Parse {
     /// The time, or the seconds since 1970.
     time: Given,
-    /// How the text is written, as in C's `strptime`: `%d/%m/%Y %H:%M`. Without it, as RFC 3339 has it.
+    /// The format of the text, as in C's `strptime`: `%d/%m/%Y %H:%M`. Default: RFC 3339.
     format: Option<String>,
-    /// The time zone that it is told in, and is meant in where the text names none: `Europe/Berlin`.
+    /// The time zone of the output, and of the text if it has none: `Europe/Berlin`.
     zone: Option<String>,
 }
 
-/// Reads a time from a text, in RFC 3339 or a format that is given, and tells it in UTC and in a time zone.
+/// Reads a time from a text, in RFC 3339 or a given format, and returns it in UTC and in a time zone.
 #[tool(read_only, idempotent)]
 fn parse(input: Parse) -> Result<Told> {
     let zone_name = input.zone.as_deref();
@@ -57,7 +57,7 @@ fn read(text: &str, format: &str, zone_name: Option<&str>) -> Result<Zoned> {
 struct Format {
     /// The time.
     time: Given,
-    /// How to write it, as in C's `strftime`: `%A, %-d %B %Y at %H:%M`.
+    /// The format, as in C's `strftime`: `%A, %-d %B %Y at %H:%M`.
     format: String,
     /// The time zone to write it in.
     zone: Option<String>,
@@ -75,22 +75,23 @@ struct Written {
 fn format(input: Format) -> Result<Written> {
     let zoned = input.time.read(input.zone.as_deref())?;
     let written = strtime::format(&input.format, &zoned);
-    let text =
-        written.map_err(|error| Error::invalid_input(format!("`{}` is no format: {error}", input.format)))?;
+    let text = written.map_err(|error| {
+        Error::invalid_input(format!("`{}` is not a valid format: {error}", input.format))
+    })?;
     Ok(Written { text })
 }
 
-/// A time to tell in another zone.
+/// A time to convert to another zone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Convert {
     /// The time.
     time: Given,
-    /// The zone to tell it in: `Asia/Tokyo`.
+    /// The new zone: `Asia/Tokyo`.
     zone: String,
 }
 
-/// Tells a time in another time zone.
+/// Converts a time to another time zone.
 #[tool(read_only, idempotent)]
 fn convert(input: Convert) -> Result<Told> {
     // A text without an offset is in UTC here: `zone` is where it goes.
@@ -98,15 +99,15 @@ fn convert(input: Convert) -> Result<Told> {
     Ok(Told::of(&zoned.with_time_zone(zone(Some(&input.zone))?)))
 }
 
-/// Where to tell the time of.
+/// The zone of the result.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Now {
-    /// The time zone to tell it in.
+    /// The time zone of the result.
     zone: Option<String>,
 }
 
-/// Tells the time at which the step began; where the operator granted the real clock, the time at this moment.
+/// Returns the start of the step, or the current time if the operator granted the real clock.
 #[tool(read_only)]
 fn now(input: Now) -> Result<Told> {
     let zone = zone(input.zone.as_deref())?;

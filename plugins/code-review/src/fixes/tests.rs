@@ -1,4 +1,4 @@
-//! One rule at a time: what is mended, and what must stay.
+//! Tests each rule: the fixes, and the code that must not change.
 
 use super::*;
 

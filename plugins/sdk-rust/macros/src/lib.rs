@@ -1,9 +1,9 @@
 //! The attributes of `heddle-plugin`: `#[node]` and `#[tool]`.
 //!
-//! The function stays as it was written, to be called and tested as it is. Beside it goes a
+//! The function itself is not changed, so it can be called and tested. The attribute adds a
 //! constant that registers it, with functions that turn JSON into its arguments and its result into
 //! JSON, and the custom section by which the host knows the plugin's name and version. The types of
-//! the signature are used, never looked into, but for two: a parameter whose type is written `Call`
+//! the signature are used without inspection, with two exceptions: a parameter whose type is written `Call`
 //! is the call, and a return type that is written `Result` may be an error.
 
 mod options;
@@ -25,11 +25,11 @@ pub(crate) enum Kind {
 
 /// Makes a function a node function: state in, an update or an outcome out.
 ///
-/// It takes the keys of the state that it reads (a type with `Deserialize` and `JsonSchema`), then,
-/// if it wants it, a `Call` or `Call<Config>`; either may be left out. It returns an update (a type with
+/// Its parameters are the keys of the state that it reads (a type with `Deserialize` and `JsonSchema`) and,
+/// optionally, a `Call` or `Call<Config>`; either may be left out. It returns an update (a type with
 /// `Serialize` and `JsonSchema`, an object in JSON), an `Outcome` of one, or a `Result` of either.
 ///
-/// Options: `name = "…"` where the function's own will not do, `routes("a", "end")` for every node
+/// Options: `name = "…"` in place of the function's own name, `routes("a", "end")` for every node
 /// that it may go to, `read_only`, `idempotent`. The doc comment's first paragraph is the summary.
 #[proc_macro_attribute]
 pub fn node(options: TokenStream, item: TokenStream) -> TokenStream {

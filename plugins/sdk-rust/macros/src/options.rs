@@ -1,4 +1,4 @@
-//! What stands in the attribute's parentheses, and the name and summary of the function.
+//! The attribute's options, and the name and summary of the function.
 
 use syn::{
     Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Token, parenthesized,
@@ -53,7 +53,7 @@ impl Parse for Options {
 }
 
 impl Options {
-    /// Refuses what this kind of function cannot have.
+    /// Refuses options that this kind of function cannot have.
     pub(crate) fn check(&self, kind: Kind) -> syn::Result<()> {
         match self.routes.first() {
             Some(route) if kind == Kind::Tool => Err(syn::Error::new(

@@ -1,4 +1,4 @@
-//! What a function takes and gives, as far as its attribute has to know.
+//! The parts of a function's signature that its attribute needs.
 
 use syn::{FnArg, GenericArgument, ItemFn, PathArguments, PathSegment, ReturnType, Type, parse_quote};
 
@@ -9,9 +9,9 @@ pub(crate) struct Signature {
     pub(crate) input: Option<Type>,
     /// The type of the config inside of the call, if the function takes a call, and one with a config.
     pub(crate) call: Option<Option<Type>>,
-    /// The type of what it answers.
+    /// The type of its result.
     pub(crate) answer: Type,
-    /// Whether it may give an error instead.
+    /// Whether it returns a `Result`.
     pub(crate) fallible: bool,
 }
 
@@ -75,7 +75,7 @@ fn answer(output: &ReturnType) -> syn::Result<(Type, bool)> {
             Some(answer) => Ok((answer, true)),
             None => Err(syn::Error::new_spanned(
                 ty,
-                "write what the function answers: `Result<…>`",
+                "write the type of the function's result: `Result<…>`",
             )),
         },
         None => Ok(((**ty).clone(), false)),

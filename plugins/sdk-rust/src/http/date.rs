@@ -1,7 +1,7 @@
-//! How long an answer says to wait: RFC 9110, sections 5.6.7 and 10.2.3.
+//! The time of a `retry-after` header: RFC 9110, sections 5.6.7 and 10.2.3.
 
 /// The seconds that a `retry-after` says, which is their number or a time; a time is compared with the
-/// answer's `date`. Nothing where it is neither.
+/// response's `date`. `None` if it is neither.
 pub(super) fn retry_after_s(retry_after: &str, date: Option<&str>) -> Option<u64> {
     let retry_after = retry_after.trim();
     match retry_after.parse() {

@@ -1,17 +1,17 @@
 //! Server-sent events, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has them: blocks of lines
-//! `field: value`, each ended by an empty line. An event is told as soon as its block is whole, wherever
-//! the pieces that come are split.
+//! `field: value`, each ended by an empty line. An event is returned as soon as its block is complete, wherever
+//! the pieces of the body are split.
 
 use super::Incoming;
 use crate::{Error, Result};
 
-/// How large one event may be.
+/// The largest size of one event.
 const EVENT_BYTES: usize = 1 << 20;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// What it is called; empty where the sender gave it no name.
+    /// The event's name; empty if the sender gave none.
     pub name: String,
     /// Its lines of data, with a newline between each two.
     pub data: String,
@@ -60,7 +60,7 @@ impl Events {
         }
     }
 
-    /// Takes a line, and gives the event that it ends.
+    /// Processes a line, and returns the event that it ends.
     fn take(&mut self, line: &[u8]) -> Option<Event> {
         let line = String::from_utf8_lossy(line);
         if line.is_empty() {
@@ -86,7 +86,7 @@ impl Events {
                 self.has_data = true;
                 self.next.data.push_str(value);
             }
-            // A comment, or a field that nobody knows.
+            // A comment, or an unknown field.
             _ => {}
         }
         None
@@ -116,7 +116,7 @@ struct Lines {
     seen: usize,
     /// Whether the last line ended with `\r`, so that a `\n` belongs to it.
     after_return: bool,
-    /// Whether something has come, so that a byte order mark is none.
+    /// Whether any byte has arrived: a byte order mark counts only at the beginning.
     begun: bool,
 }
 

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// How much is written, and read, at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of the response.
 pub(super) fn open(request: &Request, url: &Url<'_>) -> Result<Incoming> {
     let shown = request.shown();
     let invalid = |what: &str| Error::permanent(format!("{shown} cannot be sent: {what}"));
@@ -31,14 +31,14 @@ pub(super) fn open(request: &Request, url: &Url<'_>) -> Result<Incoming> {
     };
     let answer = handle(outgoing, None).map_err(|code| failed(&shown, &code))?;
     if let Some(body) = body {
-        // Where this does not go well, the answer says why.
+        // If this fails, the response says why.
         let _ = write(body, &request.body);
     }
     answer.subscribe().block();
     let response = answer
         .get()
         .and_then(Result::ok)
-        .ok_or_else(|| Error::retryable(format!("{shown} failed: there was no answer")))?
+        .ok_or_else(|| Error::retryable(format!("{shown} failed: there was no response")))?
         .map_err(|code| failed(&shown, &code))?;
     let headers = response.headers().entries().into_iter();
     let headers = headers.filter_map(|(name, value)| Some((name, String::from_utf8(value).ok()?)));
@@ -90,7 +90,7 @@ pub(super) struct Body {
 
 impl Body {
     fn of(shown: String, response: IncomingResponse) -> Result<Self> {
-        let taken = || Error::permanent(format!("{shown}: the answer's body was taken before"));
+        let taken = || Error::permanent(format!("{shown}: the response's body was already read"));
         let incoming = response.consume().map_err(|()| taken())?;
         let stream = incoming.stream().map_err(|()| taken())?;
         Ok(Self {
@@ -110,7 +110,7 @@ impl Body {
                 Err(StreamError::Closed) => return Ok(None),
                 Err(StreamError::LastOperationFailed(error)) => {
                     let (shown, said) = (&self.shown, error.to_debug_string());
-                    return Err(kind(format!("{shown}: the answer broke off: {said}")));
+                    return Err(kind(format!("{shown}: the response broke off: {said}")));
                 }
             }
         }
@@ -150,7 +150,7 @@ fn method(name: &str) -> Method {
 
 fn failed(shown: &str, code: &ErrorCode) -> Error {
     match code {
-        // What the engine itself says, in words of its own: that something was not granted, or a limit.
+        // An error of the engine itself, with its own message: a missing grant, or a limit.
         ErrorCode::InternalError(Some(said)) => Error::permanent(said),
         ErrorCode::HttpRequestDenied
         | ErrorCode::HttpRequestMethodInvalid
@@ -161,7 +161,7 @@ fn failed(shown: &str, code: &ErrorCode) -> Error {
     }
 }
 
-/// An error while the answer was read: the engine's own words tell of a limit, which stays.
+/// An error while the response was read. If the message comes from the engine, it names a limit, and the error is permanent.
 fn kind(message: String) -> Error {
     match message.contains("internal error") || message.contains("InternalError") {
         true => Error::permanent(message),

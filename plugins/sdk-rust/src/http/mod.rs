@@ -13,7 +13,7 @@
 //! The engine gives each request of a call an `idempotency-key` that is the same on every attempt of the
 //! step, unless the request has one. It follows no redirect.
 //!
-//! [`Request::open`] gives the answer when its head is there; its body is read as it comes, in pieces or as
+//! [`Request::open`] returns the response when its head arrives; its body is read as it arrives, in pieces or as
 //! [server-sent events](Incoming::events).
 
 mod date;
@@ -32,35 +32,35 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Error, Result, json};
 
-/// A request to be sent.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The method, in capitals.
     pub method: String,
-    /// The whole of it: `https://host/path?query`.
+    /// The whole URL: `https://host/path?query`.
     pub url: String,
-    /// In the order in which they were added.
+    /// The headers, in the order in which they were added.
     pub headers: Vec<(String, String)>,
-    /// Empty for none.
+    /// The body; empty if there is none.
     pub body: Vec<u8>,
 }
 
-/// What was answered, whatever its status.
+/// A response, with any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// The headers, their names in lower case. Those whose value is no text are left out.
+    /// The headers, with names in lower case. Headers whose value is not text are left out.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// An answer whose body is still to come.
+/// A response whose body has not been read.
 pub struct Incoming {
     /// The status.
     pub status: u16,
-    /// The headers, their names in lower case. Those whose value is no text are left out.
+    /// The headers, with names in lower case. Headers whose value is not text are left out.
     pub headers: Vec<(String, String)>,
     body: guest::Body,
 }
@@ -76,18 +76,18 @@ impl Request {
         }
     }
 
-    /// A request to read something.
+    /// A `GET` request.
     pub fn get(url: impl Into<String>) -> Self {
         Self::new("GET", url)
     }
 
-    /// A request to do something.
+    /// A `POST` request.
     pub fn post(url: impl Into<String>) -> Self {
         Self::new("POST", url)
     }
 
-    /// The same with one more header. In its value, `${secret.NAME}` stands for a secret of the operator's, which
-    /// is put there when the request goes out and which the plugin never has.
+    /// The same with one more header. In its value, `${secret.NAME}` stands for a secret of the operator, which
+    /// is inserted when the request is sent and which the plugin never has.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -101,22 +101,22 @@ impl Request {
         }
     }
 
-    /// The same with a body in JSON, which it says of itself.
+    /// The same with a JSON body and its content type.
     pub fn json<T: Serialize + ?Sized>(self, body: &T) -> Result<Self> {
         let body = json::to_text(body, format_args!("the body of a request"))?;
         Ok(self.header("content-type", "application/json").body(body))
     }
 
-    /// Sends it and waits for the whole answer.
+    /// Sends the request and waits for the whole response.
     ///
     /// # Errors
-    /// Permanent where it cannot be sent as it is, or was not granted; retryable where the host was not
-    /// reached or did not answer. An answer with a status that tells of an error is an answer.
+    /// Permanent if the request is invalid or was not granted; retryable if the host could not be
+    /// reached or did not answer. A response with an error status is not an error here.
     pub fn send(&self) -> Result<Response> {
         self.open()?.read()
     }
 
-    /// Sends it and waits for the answer's status and headers. Its body is read as it comes.
+    /// Sends the request and waits for the response's status and headers. The body is read as it arrives.
     ///
     /// # Errors
     /// Those of [`send`](Self::send).
@@ -124,14 +124,14 @@ impl Request {
         guest::open(self, &Url::parse(&self.url)?)
     }
 
-    /// What it is called in errors: without its query and its user, which may hold secrets.
+    /// The request as errors show it: without its query and its user, which may hold secrets.
     fn shown(&self) -> String {
         format!("{} {}", self.method, without_secrets(&self.url))
     }
 }
 
-/// A URL without what may be secret in it. A password may have any character where the URL is not valid, so all up to
-/// the last `@` is left out, unless a `/` of a path stands before it.
+/// A URL without parts that may be secret. A password may have any character if the URL is not valid, so all up to
+/// the last `@` is left out, unless it comes after the `/` of a path.
 fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url
         .split_once("://")
@@ -154,19 +154,19 @@ impl Response {
         find(&self.headers, name)
     }
 
-    /// The answer, if its status tells of no error.
+    /// The response, if its status is not an error.
     ///
     /// # Errors
-    /// Retryable for the statuses that may go well another time (408, 425, 429, 500, 502, 503, 504),
-    /// permanent for every other from 400; with the beginning of the body, and in its data the `status` and, where
-    /// the answer says how long to wait, `retry_after_s`.
+    /// Retryable for the statuses of temporary errors (408, 425, 429, 500, 502, 503, 504),
+    /// permanent for every other status from 400 on; with the beginning of the body, and in its data the `status` and, if
+    /// the response says how long to wait, `retry_after_s`.
     pub fn checked(self) -> Result<Self> {
         let status = self.status;
         if status < 400 {
             return Ok(self);
         }
         let said: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
-        let message = format!("the answer has status {status}: {said}");
+        let message = format!("the response has status {status}: {said}");
         let error = match self.is_passing() {
             true => Error::retryable(message),
             false => Error::permanent(message),
@@ -178,13 +178,13 @@ impl Response {
         Err(error.with_data(data))
     }
 
-    /// How many seconds the header `retry-after` says to wait. Where it names a time, they are counted
-    /// from the answer's own `date`, since a plugin's clock may stand.
+    /// The seconds to wait according to the header `retry-after`. If it contains a time, they are counted
+    /// from the response's own `date`, because a plugin's clock may stand still.
     pub fn retry_after_s(&self) -> Option<u64> {
         date::retry_after_s(self.header("retry-after")?, self.header("date"))
     }
 
-    /// Whether its status tells of something that may go well another time.
+    /// Whether the status is a temporary error.
     pub fn is_passing(&self) -> bool {
         matches!(self.status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
     }
@@ -194,11 +194,11 @@ impl Response {
         Ok(std::str::from_utf8(&self.body)?)
     }
 
-    /// The body as a type that it has in JSON.
+    /// The JSON body, parsed as a type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         json::parse(self.text()?).map_err(|malformed| {
             Error::permanent(format!(
-                "the answer has another body than was expected: {malformed}"
+                "the response's body is not what was expected: {malformed}"
             ))
         })
     }
@@ -210,15 +210,15 @@ impl Incoming {
         find(&self.headers, name)
     }
 
-    /// The next bytes of the body, as soon as there are any; none once it is over.
+    /// The next bytes of the body, as soon as there are any; `None` at the end.
     ///
     /// # Errors
-    /// Retryable where the connection broke off, permanent where the body is larger than its limit.
+    /// Retryable if the connection broke off, permanent if the body is larger than its limit.
     pub fn next_bytes(&mut self) -> Result<Option<Vec<u8>>> {
         self.body.next()
     }
 
-    /// The rest of the body as server-sent events, each as soon as it is whole.
+    /// The rest of the body as server-sent events, each as soon as it is complete.
     pub fn events(self) -> Events {
         Events::of(self)
     }
@@ -231,13 +231,13 @@ impl Incoming {
     /// Waits for the rest of the body, unless it is larger than so many bytes.
     ///
     /// # Errors
-    /// Those of [`next_bytes`](Self::next_bytes), and permanent where the body is larger.
+    /// Those of [`next_bytes`](Self::next_bytes), and permanent if the body is larger.
     pub fn read_at_most(mut self, bytes: usize) -> Result<Response> {
         let mut body = Vec::new();
         while let Some(more) = self.next_bytes()? {
             if more.len() > bytes - body.len() {
                 return Err(Error::permanent(format!(
-                    "the answer has more than {bytes} bytes"
+                    "the response has more than {bytes} bytes"
                 )));
             }
             body.extend_from_slice(&more);
@@ -256,7 +256,7 @@ fn find<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     found.map(|(_, value)| value.as_str())
 }
 
-/// The parts of an URL.
+/// The parts of a URL.
 #[derive(Debug, PartialEq, Eq)]
 struct Url<'a> {
     is_https: bool,
@@ -267,8 +267,9 @@ struct Url<'a> {
 
 impl<'a> Url<'a> {
     fn parse(url: &'a str) -> Result<Self> {
-        let wrong =
-            |what: fmt::Arguments<'_>| Error::permanent(format!("`{url}` is no URL for a request: {what}"));
+        let wrong = |what: fmt::Arguments<'_>| {
+            Error::permanent(format!("`{url}` is not a URL for a request: {what}"))
+        };
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| wrong(format_args!("write it like https://api.example.org/v1")))?;
@@ -348,7 +349,7 @@ mod tests {
             assert_eq!(error.kind, kind, "{status}");
             assert_eq!(
                 error.message,
-                format!("the answer has status {status}: {{\"n\": 1}}")
+                format!("the response has status {status}: {{\"n\": 1}}")
             );
         }
     }
