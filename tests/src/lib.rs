@@ -25,7 +25,7 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Condvar, Mutex, OnceLock},
     time::{Duration, Instant},
 };
@@ -173,15 +173,15 @@ impl Server {
 
     /// Starts a server with a configuration.
     pub fn start_with_config(config: ServerConfig) -> Self {
-        Self::launch(Self::command(&config), config)
+        Self::launch(Self::serve_command(&config), config)
     }
 
     /// Starts a server and waits only until its address is bound. The server may not be ready.
     pub fn start_unready(config: ServerConfig) -> Self {
-        Self::launch_until(Self::command(&config), config, "starting on http://")
+        Self::launch_until(Self::serve_command(&config), config, "starting on http://")
     }
 
-    fn command(config: &ServerConfig) -> Command {
+    fn serve_command(config: &ServerConfig) -> Command {
         let mut serve = Command::new(heddle());
         serve
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
@@ -370,6 +370,23 @@ impl Server {
         })
     }
 
+    /// A `heddle` command that connects to this server, without other settings of the environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(heddle());
+        for name in ["HEDDLE_TOKEN", "HEDDLE_HEADERS", "HEDDLE_CA_CERT"] {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .env("HEDDLE_SERVER", format!("http://{}", self.address));
+        command
+    }
+
+    /// Runs a `heddle` command that connects to this server.
+    pub fn run_command(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the command runs")
+    }
+
     /// Creates a graph and returns its id.
     pub fn create(&self, graph: &Value) -> String {
         let response = self.post("/graph/create", graph).ok();
@@ -516,6 +533,12 @@ impl Drop for Server {
             eprintln!("--- the server's log:\n{}", self.log.lock().unwrap());
         }
     }
+}
+
+/// The stdout of a command, which must have succeeded.
+pub fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
 /// Reads a WebSocket until an event matches.

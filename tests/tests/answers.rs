@@ -2,27 +2,12 @@
 //! for an empty list.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::process::{Command, Output};
+use std::process::Output;
 
-use heddle_tests::{Server, component, heddle};
+use heddle_tests::{Server, component};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "018f0000-0000-7000-8000-000000000000";
-
-fn command(server: &Server, arguments: &[&str]) -> Command {
-    let mut command = Command::new(heddle());
-    for name in ["HEDDLE_TOKEN", "HEDDLE_HEADERS", "HEDDLE_CA_CERT"] {
-        command.env_remove(name);
-    }
-    command
-        .args(arguments)
-        .env("HEDDLE_SERVER", format!("http://{}", server.address));
-    command
-}
-
-fn run(server: &Server, arguments: &[&str]) -> Output {
-    command(server, arguments).output().expect("the command runs")
-}
 
 fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is text");
@@ -38,15 +23,15 @@ fn an_empty_list_prints_a_note_on_stderr_and_no_json() {
         (&["runs", "--all", "--status", "failed"], "no runs\n"),
         (&["schedule", "list"], "no schedules\n"),
     ] {
-        let listed = run(&server, list);
+        let listed = server.run_command(list);
         assert_eq!(listed.status.code(), Some(0));
         assert_eq!(texts(&listed), (String::new(), said.to_owned()), "{list:?}");
         let json = [list, &["--json"]].concat();
-        assert_eq!(texts(&run(&server, &json)), Default::default(), "{json:?}");
+        assert_eq!(texts(&server.run_command(&json)), Default::default(), "{json:?}");
     }
     let graph = server.create(&json!({"name": "ask", "nodes": {"ask": {"wait": {"signal": "go"}}}}));
     let run_id = server.start_run(&graph, &json!({}));
-    let diff = run(&server, &["diff", &run_id, "0", "0"]);
+    let diff = server.run_command(&["diff", &run_id, "0", "0"]);
     assert_eq!(texts(&diff), (String::new(), "no changes\n".to_owned()));
 }
 
@@ -77,7 +62,7 @@ fn malformed_arguments_exit_with_2_and_failures_with_1() {
         &["serve", "--keep", "7", "--store", "sqlite:/dev/null/heddle.db"],
         &["serve", "--allow-origin", "https://me:secret@app.example.org"],
     ] {
-        let output = run(&server, malformed);
+        let output = server.run_command(malformed);
         assert_eq!(output.status.code(), Some(2), "{malformed:?}: {output:?}");
         assert!(
             texts(&output).1.starts_with("error: "),
@@ -96,7 +81,7 @@ fn malformed_arguments_exit_with_2_and_failures_with_1() {
         &["plugin", "remove", "none"],
         &["graph", "create", "no-such-file.json"],
     ] {
-        let output = run(&server, failure);
+        let output = server.run_command(failure);
         assert_eq!(output.status.code(), Some(1), "{failure:?}: {output:?}");
     }
 }
@@ -111,7 +96,8 @@ fn settings_from_the_environment_are_named_by_their_variable() {
         ("HEDDLE_CA_CERT", "no-such-file.pem", "--ca-cert"),
     ] {
         let url = ("HEDDLE_SERVER", "https://localhost:1");
-        let set = command(&server, &["runs"])
+        let set = server
+            .command(&["runs"])
             .envs([url, (variable, value)])
             .output()
             .unwrap();
@@ -120,7 +106,8 @@ fn settings_from_the_environment_are_named_by_their_variable() {
             said.contains(variable) && !said.contains(&format!("{flag}:")),
             "{said}"
         );
-        let given = command(&server, &["runs", flag, value])
+        let given = server
+            .command(&["runs", flag, value])
             .envs([url])
             .output()
             .unwrap();
@@ -136,22 +123,22 @@ fn a_run_is_shown_with_its_output_its_graph_and_the_whole_of_a_reason() {
         "name": "declares", "nodes": {"set": {"uses": "basics/set", "config": {"kept": 1, "given": 2}}},
         "output": ["given"],
     }));
-    let (id, _) = texts(&run(&server, &["run", "declares"]));
+    let (id, _) = texts(&server.run_command(&["run", "declares"]));
     let id = id.trim();
     server.wait(id);
-    let (shown, _) = texts(&run(&server, &["show", id]));
+    let (shown, _) = texts(&server.run_command(&["show", id]));
     assert!(shown.contains("\noutput\n{\n  \"given\": "), "{shown}");
-    let (watched, _) = texts(&run(&server, &["watch", id]));
+    let (watched, _) = texts(&server.run_command(&["watch", id]));
     assert!(watched.contains("run started on graph declares ("), "{watched}");
 
     server.create(&json!({"name": "ask", "nodes": {"ask": {"wait": {"signal": "go"}}}}));
-    let (id, _) = texts(&run(&server, &["run", "ask"]));
+    let (id, _) = texts(&server.run_command(&["run", "ask"]));
     let id = id.trim();
     let reason = "first line\nsecond \u{1b}[31mline";
-    let cancelled = run(&server, &["cancel", id, "--reason", reason]);
+    let cancelled = server.run_command(&["cancel", id, "--reason", reason]);
     assert!(cancelled.status.success(), "{cancelled:?}");
     server.wait(id);
-    let (watched, _) = texts(&run(&server, &["watch", id]));
+    let (watched, _) = texts(&server.run_command(&["watch", id]));
     let line = r"run cancelled: first line\nsecond \u{1b}[31mline";
     assert_eq!(watched.matches(line).count(), 1, "{watched}");
     let events = server.get(&format!("/v1/runs/{id}/events")).ok();
@@ -172,7 +159,7 @@ fn plugins_of_a_folder_are_reported_one_by_one_if_stdout_is_redirected() {
     for plugin in ["starter", "text"] {
         std::fs::copy(component(plugin), folder.path().join(format!("{plugin}.wasm"))).unwrap();
     }
-    let added = run(&server, &["plugin", "add", folder.path().to_str().unwrap()]);
+    let added = server.run_command(&["plugin", "add", folder.path().to_str().unwrap()]);
     let (stdout, stderr) = texts(&added);
     assert_eq!(stdout.lines().count(), 2, "{stdout}");
     let blocks: Vec<&str> = stderr.lines().filter(|line| !line.starts_with(' ')).collect();
@@ -232,10 +219,10 @@ fn the_items_around_a_step_or_a_wait_are_shown_from_the_outermost() {
     assert_eq!(path(&steps[1]), [(json!("rows"), json!(0), json!("r/1"))]);
     let shown = server.get(&format!("/v1/runs/{id}/steps/{step}")).ok();
     assert_eq!(path(&shown), expected);
-    let listed = texts(&run(&server, &["steps", &id])).0;
+    let listed = texts(&server.run_command(&["steps", &id])).0;
     assert!(listed.contains(r#"in item rows["r\"2"]/cells[1]"#), "{listed}");
-    let shown = texts(&run(&server, &["show", &id, "--step", &step.to_string()])).0;
+    let shown = texts(&server.run_command(&["show", &id, "--step", &step.to_string()])).0;
     assert!(shown.contains(r#"item         rows["r\"2"]/cells[1]"#), "{shown}");
-    let signal = run(&server, &["signal", &id, "go", "--wait", &step.to_string()]);
+    let signal = server.run_command(&["signal", &id, "go", "--wait", &step.to_string()]);
     assert!(signal.status.success(), "{signal:?}");
 }

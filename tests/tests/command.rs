@@ -3,22 +3,8 @@
 
 use std::process::{Command, Output};
 
-use heddle_tests::{Server, component, heddle, repository};
+use heddle_tests::{Server, component, heddle, repository, stdout};
 use serde_json::Value;
-
-fn run(server: &Server, arguments: &[&str]) -> Output {
-    let url = format!("http://{}", server.address);
-    Command::new(heddle())
-        .args(arguments)
-        .env("HEDDLE_SERVER", url)
-        .output()
-        .expect("the command runs")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("stdout is text")
-}
 
 fn file(path: &str) -> String {
     repository().join(path).display().to_string()
@@ -29,10 +15,10 @@ fn a_plugin_is_added_and_listed() {
     let server = Server::start();
     let raw = component("fixtures/raw-tool").display().to_string();
     assert_eq!(
-        stdout(&run(&server, &["plugin", "add", &raw, "--name", "given"])),
+        stdout(&server.run_command(&["plugin", "add", &raw, "--name", "given"])),
         "given@0.0.0\n"
     );
-    let listed = stdout(&run(&server, &["plugin", "list"]));
+    let listed = stdout(&server.run_command(&["plugin", "list"]));
     assert!(
         listed.contains("given@0.0.0") && listed.contains("as-given"),
         "{listed}"
@@ -43,7 +29,7 @@ fn a_plugin_is_added_and_listed() {
     );
 
     let elsewhere = component("fixtures/elsewhere").display().to_string();
-    let refused = run(&server, &["plugin", "add", &elsewhere, "--name", "elsewhere"]);
+    let refused = server.run_command(&["plugin", "add", &elsewhere, "--name", "elsewhere"]);
     assert_eq!(refused.status.code(), Some(1));
     let printed = String::from_utf8_lossy(&refused.stderr);
     assert!(
@@ -55,49 +41,40 @@ fn a_plugin_is_added_and_listed() {
 #[test]
 fn a_graph_is_created_run_and_followed_to_its_final_state() {
     let server = Server::start();
-    let id = stdout(&run(
-        &server,
-        &["graph", "create", &file("plugins/starter/graph.json")],
-    ));
-    assert!(stdout(&run(&server, &["graph", "list"])).contains(id.trim()));
-    let followed = stdout(&run(
-        &server,
-        &[
-            "run",
-            "starter",
-            "--state",
-            r#"{"input": "one 2 three"}"#,
-            "--follow",
-        ],
-    ));
+    let id = stdout(&server.run_command(&["graph", "create", &file("plugins/starter/graph.json")]));
+    assert!(stdout(&server.run_command(&["graph", "list"])).contains(id.trim()));
+    let followed = stdout(&server.run_command(&[
+        "run",
+        "starter",
+        "--state",
+        r#"{"input": "one 2 three"}"#,
+        "--follow",
+    ]));
     assert!(
         followed.contains("run finished") && followed.contains("Final state"),
         "{followed}"
     );
     assert!(followed.contains("\"three\""), "{followed}");
 
-    let started = stdout(&run(&server, &["run", "starter", "--state", r#"{"input": "x"}"#]));
-    let lines = stdout(&run(&server, &["watch", started.trim(), "--json"]));
+    let started = stdout(&server.run_command(&["run", "starter", "--state", r#"{"input": "x"}"#]));
+    let lines = stdout(&server.run_command(&["watch", started.trim(), "--json"]));
     let events: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(events[0]["type"], "run_started");
     assert_eq!(events[events.len() - 1]["type"], "run_finished");
-    let rest = stdout(&run(
-        &server,
-        &["watch", started.trim(), "--json", "--after", "3"],
-    ));
+    let rest = stdout(&server.run_command(&["watch", started.trim(), "--json", "--after", "3"]));
     assert_eq!(rest.lines().count(), events.len() - 3);
 }
 
 #[test]
 fn errors_are_printed_on_stderr_with_an_exit_code() {
     let server = Server::start();
-    let code = |arguments: &[&str]| run(&server, arguments).status.code();
+    let code = |arguments: &[&str]| server.run_command(arguments).status.code();
     let broken = server.folder().join("graph.json");
     std::fs::write(&broken, r#"{"nodes": {"extrakt": {}}}"#).unwrap();
-    let refused = run(&server, &["graph", "create", &broken.display().to_string()]);
+    let refused = server.run_command(&["graph", "create", &broken.display().to_string()]);
     let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
@@ -111,7 +88,7 @@ fn errors_are_printed_on_stderr_with_an_exit_code() {
     );
 
     std::fs::write(&broken, r#"{"name": "bad", "nodes": {"panic": {}}}"#).unwrap();
-    stdout(&run(&server, &["graph", "create", &broken.display().to_string()]));
+    stdout(&server.run_command(&["graph", "create", &broken.display().to_string()]));
     assert_eq!(code(&["run", "bad", "--follow"]), Some(1), "a run that failed");
     assert_eq!(code(&["run", "bad", "--state", "nonsense"]), Some(2));
     assert_eq!(code(&["watch", "018f0000-0000-7000-8000-000000000000"]), Some(1));
@@ -140,7 +117,7 @@ fn a_graph_is_written_in_yaml_and_its_run_signalled() {
     let server = Server::start();
     let path = server.folder().join("ask.yaml").display().to_string();
     std::fs::write(&path, YAML).unwrap();
-    let id = stdout(&run(&server, &["graph", "create", &path]));
+    let id = stdout(&server.run_command(&["graph", "create", &path]));
     let kept = server.get(&format!("/v1/graphs/{}", id.trim())).ok();
     assert_eq!(kept["definition"]["nodes"]["ask"]["wait"]["signal"], "on");
     assert_eq!(
@@ -148,28 +125,26 @@ fn a_graph_is_written_in_yaml_and_its_run_signalled() {
         "yes"
     );
 
-    let started = stdout(&run(&server, &["run", "ask"]));
-    let refused = run(&server, &["signal", started.trim(), "off"]);
+    let started = stdout(&server.run_command(&["run", "ask"]));
+    let refused = server.run_command(&["signal", started.trim(), "off"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
         String::from_utf8_lossy(&refused.stderr).contains("`off`"),
         "{refused:?}"
     );
     assert_eq!(
-        run(&server, &["signal", started.trim(), "on", "--payload", "{"])
+        server
+            .run_command(&["signal", started.trim(), "on", "--payload", "{"])
             .status
             .code(),
         Some(2)
     );
-    let sent = stdout(&run(
-        &server,
-        &["signal", started.trim(), "on", "--payload", "[1]"],
-    ));
+    let sent = stdout(&server.run_command(&["signal", started.trim(), "on", "--payload", "[1]"]));
     assert!(
         sent.starts_with(&format!("Sent signal on to run {} (event ", started.trim())),
         "{sent}"
     );
-    let watched = stdout(&run(&server, &["watch", started.trim()]));
+    let watched = stdout(&server.run_command(&["watch", started.trim()]));
     for printed in [
         "Publish it?",
         "heddle signal ",
@@ -186,16 +161,16 @@ fn a_cancelled_run_is_reported_and_exits_with_a_failure() {
     let server = Server::start();
     let path = server.folder().join("ask.yml").display().to_string();
     std::fs::write(&path, YAML).unwrap();
-    stdout(&run(&server, &["graph", "create", &path]));
-    let started = stdout(&run(&server, &["run", "ask"]));
+    stdout(&server.run_command(&["graph", "create", &path]));
+    let started = stdout(&server.run_command(&["run", "ask"]));
     let cancel = ["cancel", started.trim(), "--reason", "not today"];
-    let cancelled = stdout(&run(&server, &cancel));
+    let cancelled = stdout(&server.run_command(&cancel));
     assert!(
         cancelled.starts_with(&format!("Cancelled run {} (event ", started.trim())),
         "{cancelled}"
     );
-    assert_eq!(run(&server, &cancel).status.code(), Some(1), "it is over");
-    let watched = run(&server, &["watch", started.trim()]);
+    assert_eq!(server.run_command(&cancel).status.code(), Some(1), "it is over");
+    let watched = server.run_command(&["watch", started.trim()]);
     assert_eq!(watched.status.code(), Some(1));
     let printed = String::from_utf8_lossy(&watched.stdout);
     assert!(printed.contains("The run was cancelled: not today"), "{printed}");
@@ -210,10 +185,10 @@ fn a_check_points_at_lines_of_json_and_yaml() {
         path
     };
     let good = write("good.yaml", YAML);
-    assert_eq!(stdout(&run(&server, &["graph", "check", &good])), "");
+    assert_eq!(stdout(&server.run_command(&["graph", "check", &good])), "");
 
     let yaml = write("bad.yaml", "nodes:\n  a: {uses: basics/sett}\nedges:\n  a: b\n");
-    let found = run(&server, &["graph", "check", &yaml]);
+    let found = server.run_command(&["graph", "check", &yaml]);
     assert_eq!(found.status.code(), Some(1));
     let printed = String::from_utf8_lossy(&found.stdout).into_owned();
     assert!(printed.starts_with(&format!("{yaml}:2:7: error: ")), "{printed}");
@@ -224,7 +199,7 @@ fn a_check_points_at_lines_of_json_and_yaml() {
     assert!(printed.contains(&format!("{yaml}:4:3: error: ")), "{printed}");
 
     let json = write("bad.json", "{\n  \"nodes\": {\n    \"a\": {\"slep\": 1}}}");
-    let found = run(&server, &["graph", "check", &json, "--json"]);
+    let found = server.run_command(&["graph", "check", &json, "--json"]);
     let printed: Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!(printed["valid"], false);
     // Errors of form and of meaning are reported together, in the order of the file.
@@ -241,24 +216,22 @@ fn a_check_points_at_lines_of_json_and_yaml() {
     );
 
     let nobody = ["--server", "http://127.0.0.1:1"];
-    let offline = run(
-        &server,
-        &["graph", "check", &yaml, "--offline", nobody[0], nobody[1]],
-    );
+    let offline = server.run_command(&["graph", "check", &yaml, "--offline", nobody[0], nobody[1]]);
     let printed = String::from_utf8_lossy(&offline.stdout).into_owned();
     assert!(
         printed.contains(":4:3: error: ") && !printed.contains("sett"),
         "{printed}"
     );
     assert_eq!(
-        run(&server, &["graph", "check", &good, nobody[0], nobody[1]])
+        server
+            .run_command(&["graph", "check", &good, nobody[0], nobody[1]])
             .status
             .code(),
         Some(1)
     );
 
     let twice = write("twice.yaml", "name: a\nnodes: {a: {}}\nname: b\n");
-    let refused = run(&server, &["graph", "create", &twice]);
+    let refused = server.run_command(&["graph", "create", &twice]);
     let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         printed.contains("twice.yaml:3:1: `name` is given twice"),
@@ -288,9 +261,9 @@ fn a_graph_is_drawn_from_its_file_without_a_server_and_by_its_name_with_one() {
     let mermaid = stdout(&draw(&[&path, "--format", "mermaid"]));
     assert!(mermaid.contains("flowchart"), "{mermaid}");
     assert_eq!(draw(&["ask"]).status.code(), Some(1), "there is no server");
-    stdout(&run(&server, &["graph", "create", &path]));
+    stdout(&server.run_command(&["graph", "create", &path]));
     assert_eq!(
-        stdout(&run(&server, &["graph", "draw", "ask", "--format", "mermaid"])),
+        stdout(&server.run_command(&["graph", "draw", "ask", "--format", "mermaid"])),
         mermaid
     );
 }
@@ -307,83 +280,94 @@ fn a_run_is_controlled_inspected_exported_and_imported_by_commands() {
          edges: {a: b, b: ask, ask: c}\n",
     )
     .unwrap();
-    stdout(&run(&server, &["graph", "create", &path]));
+    stdout(&server.run_command(&["graph", "create", &path]));
     let start = ["run", "ask", "--priority", "-3", "--idempotency-key", "once"];
-    let id = stdout(&run(&server, &start)).trim().to_owned();
-    assert_eq!(stdout(&run(&server, &start)).trim(), id);
-    assert_eq!(run(&server, &["watch", &id]).status.code(), Some(1), "it fails");
-    let refused = run(&server, &["resume", &id]);
+    let id = stdout(&server.run_command(&start)).trim().to_owned();
+    assert_eq!(stdout(&server.run_command(&start)).trim(), id);
+    assert_eq!(
+        server.run_command(&["watch", &id]).status.code(),
+        Some(1),
+        "it fails"
+    );
+    let refused = server.run_command(&["resume", &id]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
         String::from_utf8_lossy(&refused.stderr).starts_with("error: "),
         "{refused:?}"
     );
-    let steps = stdout(&run(&server, &["steps", &id]));
+    let steps = stdout(&server.run_command(&["steps", &id]));
     assert!(steps.lines().nth(1).unwrap().ends_with("no luck"), "{steps}");
 
-    let upgraded = stdout(&run(&server, &["upgrade", &id]));
+    let upgraded = stdout(&server.run_command(&["upgrade", &id]));
     assert!(
         upgraded.starts_with(&format!(
             "Upgraded run {id} to the newest versions of its plugins (event "
         )),
         "{upgraded}"
     );
-    let retried: Value = serde_json::from_str(&stdout(&run(&server, &["retry", &id, "--json"]))).unwrap();
+    let retried: Value =
+        serde_json::from_str(&stdout(&server.run_command(&["retry", &id, "--json"]))).unwrap();
     assert!(retried["seq"].is_u64(), "{retried}");
-    let paused = stdout(&run(&server, &["pause", &id, "--reason", "not now"]));
+    let paused = stdout(&server.run_command(&["pause", &id, "--reason", "not now"]));
     assert!(
         paused.starts_with(&format!("Paused run {id} (event ")),
         "{paused}"
     );
-    let shown = stdout(&run(&server, &["show", &id]));
+    let shown = stdout(&server.run_command(&["show", &id]));
     assert!(
         shown.contains("status       paused\n") && shown.contains("priority     -3\n"),
         "{shown}"
     );
     let signal = ["signal", &id, "on", "--payload", "7", "--idempotency-key", "yes"];
-    assert_eq!(stdout(&run(&server, &signal)), stdout(&run(&server, &signal)));
-    let resumed = stdout(&run(&server, &["resume", &id]));
+    assert_eq!(
+        stdout(&server.run_command(&signal)),
+        stdout(&server.run_command(&signal))
+    );
+    let resumed = stdout(&server.run_command(&["resume", &id]));
     assert!(
         resumed.starts_with(&format!("Resumed run {id} (event ")),
         "{resumed}"
     );
-    assert_eq!(run(&server, &["watch", &id]).status.code(), Some(0));
+    assert_eq!(server.run_command(&["watch", &id]).status.code(), Some(0));
 
-    let step: Value =
-        serde_json::from_str(&stdout(&run(&server, &["show", &id, "--step", "1", "--json"]))).unwrap();
+    let step: Value = serde_json::from_str(&stdout(
+        &server.run_command(&["show", &id, "--step", "1", "--json"]),
+    ))
+    .unwrap();
     assert_eq!((&step["node"], &step["state"]["n"]), (&"a".into(), &1.into()));
-    let lines = stdout(&run(&server, &["steps", &id, "--json"]));
+    let lines = stdout(&server.run_command(&["steps", &id, "--json"]));
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!((&last["step"], &last["status"]), (&4.into(), &"finished".into()));
     assert_eq!(
-        stdout(&run(&server, &["diff", &id, "1", "4"])),
+        stdout(&server.run_command(&["diff", &id, "1", "4"])),
         "+ list: [1]\n~ n: 1 → 2\n+ on: 7\n"
     );
 
     let fork = ["fork", &id, "--step", "3", "--state", r#"{"extra": true}"#];
-    let fork = stdout(&run(&server, &fork));
-    assert_eq!(run(&server, &["watch", fork.trim()]).status.code(), Some(0));
+    let fork = stdout(&server.run_command(&fork));
+    assert_eq!(server.run_command(&["watch", fork.trim()]).status.code(), Some(0));
     let shown: Value =
-        serde_json::from_str(&stdout(&run(&server, &["show", fork.trim(), "--json"]))).unwrap();
+        serde_json::from_str(&stdout(&server.run_command(&["show", fork.trim(), "--json"]))).unwrap();
     assert_eq!(
         (&shown["state"]["extra"], &shown["origin"]),
         (&true.into(), &format!("fork:{id}").into())
     );
 
     let file = server.folder().join("run.jsonl").display().to_string();
-    stdout(&run(&server, &["export", &id, "--out", &file]));
+    stdout(&server.run_command(&["export", &id, "--out", &file]));
     assert_eq!(
         std::fs::read_to_string(&file).unwrap(),
-        stdout(&run(&server, &["export", &id]))
+        stdout(&server.run_command(&["export", &id]))
     );
-    assert_eq!(stdout(&run(&other, &["import", &file])).trim(), id);
+    assert_eq!(stdout(&other.run_command(&["import", &file])).trim(), id);
     assert_eq!(
-        stdout(&run(&other, &["steps", &id])),
-        stdout(&run(&server, &["steps", &id]))
+        stdout(&other.run_command(&["steps", &id])),
+        stdout(&server.run_command(&["steps", &id]))
     );
-    let paused = stdout(&run(&server, &["run", "ask"]));
+    let paused = stdout(&server.run_command(&["run", "ask"]));
     assert_eq!(
-        run(&server, &["cancel", paused.trim(), "--grace", "soon"])
+        server
+            .run_command(&["cancel", paused.trim(), "--grace", "soon"])
             .status
             .code(),
         Some(2)
@@ -395,12 +379,12 @@ fn every_list_is_printed_as_json_lines_on_demand() {
     let server = Server::start();
     let path = server.folder().join("ask.yaml").display().to_string();
     std::fs::write(&path, YAML).unwrap();
-    let created = stdout(&run(&server, &["graph", "create", &path, "--json"]));
+    let created = stdout(&server.run_command(&["graph", "create", &path, "--json"]));
     let created: Value = serde_json::from_str(&created).unwrap();
-    let started = stdout(&run(&server, &["run", "ask", "--json"]));
+    let started = stdout(&server.run_command(&["run", "ask", "--json"]));
     let started: Value = serde_json::from_str(&started).unwrap();
     let schedule = ["schedule", "create", "later", "ask", "--every", "7d", "--json"];
-    stdout(&run(&server, &schedule));
+    stdout(&server.run_command(&schedule));
     let id = started["run_id"].as_str().unwrap();
     for (arguments, key, expected) in [
         (
@@ -415,9 +399,9 @@ fn every_list_is_printed_as_json_lines_on_demand() {
     ] {
         // The run waits, so its event stream stays open until it is cancelled.
         if arguments[0] == "watch" {
-            stdout(&run(&server, &["cancel", id]));
+            stdout(&server.run_command(&["cancel", id]));
         }
-        let lines = text_of(&run(&server, arguments));
+        let lines = text_of(&server.run_command(arguments));
         let items: Vec<Value> = lines
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -432,12 +416,9 @@ fn every_list_is_printed_as_json_lines_on_demand() {
 #[test]
 fn a_refusal_of_the_server_names_the_flags_of_the_command() {
     let server = Server::start();
-    let id = stdout(&run(
-        &server,
-        &["graph", "create", &file("plugins/starter/graph.json")],
-    ));
+    let id = stdout(&server.run_command(&["graph", "create", &file("plugins/starter/graph.json")]));
     let refusal = |code: i32, arguments: &[&str]| {
-        let refused = run(&server, arguments);
+        let refused = server.run_command(arguments);
         assert_eq!(refused.status.code(), Some(code), "{refused:?}");
         String::from_utf8(refused.stderr).unwrap()
     };

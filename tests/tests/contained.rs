@@ -30,10 +30,9 @@ fn register(server: &Server, identity: &str, query: &str) -> heddle_tests::Respo
 }
 
 fn command(server: &Server, arguments: &[&str]) -> Output {
-    Command::new(heddle())
-        .args(arguments)
+    server
+        .command(arguments)
         .current_dir(server.folder())
-        .env("HEDDLE_SERVER", format!("http://{}", server.address))
         .output()
         .unwrap()
 }

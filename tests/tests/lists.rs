@@ -1,24 +1,18 @@
 //! Lists of runs by every filter, over HTTP and with the command, and the inputs of steps.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::process::Command;
-
-use heddle_tests::{Server, heddle};
+use heddle_tests::Server;
 use serde_json::{Value, json};
 
 /// The output of a command.
-fn heddle_says(server: &Server, arguments: &[&str]) -> (bool, String, String) {
-    let output = Command::new(heddle())
-        .args(arguments)
-        .env("HEDDLE_SERVER", format!("http://{}", server.address))
-        .output()
-        .expect("the command runs");
+fn run_command(server: &Server, arguments: &[&str]) -> (bool, String, String) {
+    let output = server.run_command(arguments);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
 fn prints(server: &Server, arguments: &[&str]) -> String {
-    let (well, out, err) = heddle_says(server, arguments);
+    let (well, out, err) = run_command(server, arguments);
     assert!(well, "{arguments:?}: {err}");
     out
 }
@@ -256,7 +250,7 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
         let found = prints(&server, &[&["runs"][..], flags.as_slice()].concat());
         assert_eq!(found.lines().count(), count, "{flags:?}: {found}");
     }
-    let (_, _, note) = heddle_says(&server, &["runs", "--limit", "2"]);
+    let (_, _, note) = run_command(&server, &["runs", "--limit", "2"]);
     assert!(note.contains("--all"), "{note}");
     let json_lines = prints(&server, &["runs", "--json", "--status", "failed"]);
     let run: Value = serde_json::from_str(json_lines.trim()).unwrap();
@@ -271,7 +265,7 @@ fn the_command_lists_runs_by_every_filter_and_shows_why_one_failed() {
         vec!["runs", "--started-after", "soon"],
         vec!["runs", "--graph", "nope"],
     ] {
-        let (well, _, message) = heddle_says(&server, &wrong);
+        let (well, _, message) = run_command(&server, &wrong);
         assert!(!well && message.starts_with("error: "), "{wrong:?}: {message}");
     }
 

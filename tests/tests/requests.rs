@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 
 use heddle_tests::{
-    Server, heddle,
+    Server, heddle, stdout,
     stub::{Reply, Request, Stub, authority},
 };
 use serde_json::json;
@@ -36,11 +36,6 @@ fn command(arguments: &[&str]) -> Command {
 
 fn run(arguments: &[&str]) -> Output {
     command(arguments).output().expect("the command runs")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
 /// The message of a command that failed with this exit code.

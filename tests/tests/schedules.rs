@@ -1,12 +1,9 @@
 //! Schedules, the queue and retention, over HTTP and with the command, against the real binary.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::{
-    process::{Command, Output},
-    time::Instant,
-};
+use std::{process::Command, time::Instant};
 
-use heddle_tests::{Server, TIMEOUT, heddle};
+use heddle_tests::{Server, TIMEOUT, heddle, stdout};
 use serde_json::{Value, json};
 
 /// A graph with one node that sets a key.
@@ -27,19 +24,6 @@ fn until(server: &Server, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         assert!(began.elapsed() < TIMEOUT, "{path}: {answer}");
         std::thread::yield_now();
     }
-}
-
-fn command(server: &Server, arguments: &[&str]) -> Output {
-    Command::new(heddle())
-        .args(arguments)
-        .env("HEDDLE_SERVER", format!("http://{}", server.address))
-        .output()
-        .expect("the command runs")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
 #[test]
@@ -186,49 +170,46 @@ fn a_wrong_schedule_is_refused_with_a_pointer() {
 fn the_command_creates_shows_and_controls_schedules() {
     let server = Server::start();
     sets(&server, "report");
-    let created = stdout(&command(
-        &server,
-        &[
-            "schedule",
-            "create",
-            "morning",
-            "report",
-            "--cron",
-            "0 9 * * 1-5",
-            "--time-zone",
-            "Europe/Zurich",
-            "--state",
-            "{\"a\": 1}",
-            "--overlap",
-            "queue",
-            "--catch-up",
-            "all",
-        ],
-    ));
+    let created = stdout(&server.run_command(&[
+        "schedule",
+        "create",
+        "morning",
+        "report",
+        "--cron",
+        "0 9 * * 1-5",
+        "--time-zone",
+        "Europe/Zurich",
+        "--state",
+        "{\"a\": 1}",
+        "--overlap",
+        "queue",
+        "--catch-up",
+        "all",
+    ]));
     assert!(created.starts_with("next at 2"), "{created}");
-    let listed = stdout(&command(&server, &["schedule", "list"]));
+    let listed = stdout(&server.run_command(&["schedule", "list"]));
     assert_eq!(listed, format!("morning  {created}"));
     let shown: Value =
-        serde_json::from_str(&stdout(&command(&server, &["schedule", "show", "morning"]))).unwrap();
+        serde_json::from_str(&stdout(&server.run_command(&["schedule", "show", "morning"]))).unwrap();
     assert_eq!(
         (&shown["overlap"], &shown["catch_up"], &shown["state"]),
         (&json!("queue"), &json!("all"), &json!({"a": 1}))
     );
     assert_eq!(
-        stdout(&command(&server, &["schedule", "pause", "morning"])),
+        stdout(&server.run_command(&["schedule", "pause", "morning"])),
         "paused\n"
     );
     assert_eq!(
-        stdout(&command(&server, &["schedule", "resume", "morning"])),
+        stdout(&server.run_command(&["schedule", "resume", "morning"])),
         created
     );
-    let run = stdout(&command(&server, &["schedule", "run", "morning"]));
+    let run = stdout(&server.run_command(&["schedule", "run", "morning"]));
     assert_eq!(server.wait(run.trim())["state"], json!({"a": 1, "done": true}));
-    stdout(&command(&server, &["schedule", "delete", "morning"]));
-    let gone = command(&server, &["schedule", "show", "morning"]);
+    stdout(&server.run_command(&["schedule", "delete", "morning"]));
+    let gone = server.run_command(&["schedule", "show", "morning"]);
     assert_eq!(gone.status.code(), Some(1));
     // One of `--cron`, `--every` and `--at` is needed.
-    let wrong = command(&server, &["schedule", "create", "morning", "report"]);
+    let wrong = server.run_command(&["schedule", "create", "morning", "report"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
 

@@ -1,9 +1,7 @@
 //! JSON from outside: every entry point has the same rules, every value is one line, and numbers keep their digits.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::process::{Command, Output};
-
-use heddle_tests::{Response, Server, component, heddle};
+use heddle_tests::{Response, Server, component, stdout};
 use serde_json::{Value, json};
 
 /// A number that a double cannot represent.
@@ -11,19 +9,6 @@ const BIG: &str = "123456789012345678901";
 
 fn send(server: &Server, path: &str, body: &str) -> Response {
     server.post_with(path, body.as_bytes(), &[("content-type", "application/json")])
-}
-
-fn command(server: &Server, arguments: &[&str]) -> Output {
-    Command::new(heddle())
-        .args(arguments)
-        .env("HEDDLE_SERVER", format!("http://{}", server.address))
-        .output()
-        .expect("the command runs")
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("stdout is text")
 }
 
 /// A graph that waits for the signal `go` and stores its payload under `answer`.
@@ -87,7 +72,7 @@ fn multi_line_json_is_exported_imported_and_watched_in_one_line() {
             .post_with("/v1/runs:import", export.as_bytes(), &ndjson)
             .ok();
         assert_eq!(state_of(&elsewhere, &run), state);
-        let watched = stdout(&command(&server, &["watch", &run, "--json"]));
+        let watched = stdout(&server.run_command(&["watch", &run, "--json"]));
         let last = server.get(&format!("/v1/runs/{run}")).ok()["last_seq"]
             .as_u64()
             .unwrap();
@@ -105,14 +90,14 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
         file.display().to_string()
     };
     let tool = component("fixtures/raw-tool").display().to_string();
-    stdout(&command(&server, &["plugin", "add", &tool, "--name", "raw-tool"]));
+    stdout(&server.run_command(&["plugin", "add", &tool, "--name", "raw-tool"]));
     let graph = file(
         "graph.yaml",
         &format!(
             "name: numbers\nnodes:\n  ask:\n    wait: {{signal: go}}\n    output: answer\n  give:\n    uses: raw-tool/as-given\n    config: {{big: {BIG}, small: 1.50}}\n    output: given\nedges: {{ask: give}}\n"
         ),
     );
-    stdout(&command(&server, &["graph", "create", &graph]));
+    stdout(&server.run_command(&["graph", "create", &graph]));
     let kept = server.get("/v1/graphs/numbers").text;
     assert!(
         kept.contains(&format!("\"config\":{{\"big\":{BIG},\"small\":1.5}}")),
@@ -120,25 +105,16 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
     );
 
     let state = format!("{{\"a\": {BIG}, \"b\": 1.50}}");
-    let run = stdout(&command(&server, &["run", "numbers", "--state", &state]));
+    let run = stdout(&server.run_command(&["run", "numbers", "--state", &state]));
     let run = run.trim();
     let from_file = file("state.json", &format!("{{\n  \"a\": {BIG}\n}}\n"));
-    let of_file = stdout(&command(
-        &server,
-        &["run", "numbers", "--state", &format!("@{from_file}")],
-    ));
+    let of_file = stdout(&server.run_command(&["run", "numbers", "--state", &format!("@{from_file}")]));
     assert!(state_of(&server, of_file.trim()).contains(&format!("{{\"a\":{BIG}}}")));
     let edits = format!("{{\"c\": [{BIG}]}}");
-    let fork = stdout(&command(
-        &server,
-        &["fork", run, "--step", "0", "--state", &edits],
-    ));
+    let fork = stdout(&server.run_command(&["fork", run, "--step", "0", "--state", &edits]));
     let fork = fork.trim();
     for run in [run, fork] {
-        stdout(&command(
-            &server,
-            &["signal", run, "go", "--payload", &format!("[{BIG}, 1e2]")],
-        ));
+        stdout(&server.run_command(&["signal", run, "go", "--payload", &format!("[{BIG}, 1e2]")]));
         server.wait(run);
         let state = state_of(&server, run);
         assert!(
@@ -150,7 +126,7 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
     let schedule = [
         "schedule", "create", "often", "numbers", "--every", "1h", "--state", &state,
     ];
-    stdout(&command(&server, &schedule));
+    stdout(&server.run_command(&schedule));
     for arguments in [
         vec!["schedule", "show", "often"],
         vec!["show", run],
@@ -160,7 +136,7 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
         vec!["watch", run, "--json"],
         vec!["diff", run, "0", "1"],
     ] {
-        let shown = stdout(&command(&server, &arguments));
+        let shown = stdout(&server.run_command(&arguments));
         assert!(
             shown.contains(BIG) && !shown.contains("e+20"),
             "{arguments:?}: {shown}"
@@ -184,7 +160,7 @@ fn an_invalid_argument_is_refused_before_it_is_sent() {
         ("{\"a\": \"\\udc00\"}", "--state: at /a: the string has `\\udc00`"),
         ("[1]", "expected a JSON object, got an array"),
     ] {
-        let refused = command(&server, &["run", "waits", "--state", state]);
+        let refused = server.run_command(&["run", "waits", "--state", state]);
         assert!(!refused.status.success());
         let stderr = String::from_utf8_lossy(&refused.stderr);
         assert!(stderr.contains(said), "{stderr}");
@@ -301,7 +277,7 @@ fn every_body_is_read_by_the_same_rules() {
         &["watch", &run],
         &["fork", &run, "--step", "0"],
     ] {
-        stdout(&command(&server, arguments));
+        stdout(&server.run_command(arguments));
     }
 }
 

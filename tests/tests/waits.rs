@@ -1,11 +1,8 @@
 //! Waits over HTTP and with the command, against the real binary: each is listed with its item, a signal can name one,
-//! and
-//! a run shows its branches.
+//! and a run shows its branches.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
-use std::process::Command;
-
-use heddle_tests::{Server, heddle};
+use heddle_tests::Server;
 use serde_json::{Value, json};
 
 /// A graph that waits for each item of `state.of`.
@@ -22,11 +19,7 @@ fn shown(server: &Server, run: &str) -> Value {
 }
 
 fn command(server: &Server, arguments: &[&str]) -> String {
-    let output = Command::new(heddle())
-        .args(arguments)
-        .env("HEDDLE_SERVER", format!("http://{}", server.address))
-        .output()
-        .expect("the command runs");
+    let output = server.run_command(arguments);
     let all = [output.stdout, output.stderr].concat();
     String::from_utf8(all).expect("text")
 }

@@ -131,6 +131,19 @@ impl Diagram {
     }
 }
 
+impl NodeKind {
+    /// The name of the kind in class names and tooltips.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Map => "map",
+            Self::Graph => "graph",
+            Self::Sleep => "sleep",
+            Self::Wait => "wait",
+        }
+    }
+}
+
 impl Edge {
     /// The text of the label.
     fn label_text(&self) -> Option<String> {

@@ -79,7 +79,7 @@ fn write_edges(diagram: &Diagram, started: bool, out: &mut String) {
 fn write_classes(diagram: &Diagram, started: bool, out: &mut String) {
     for (class, style) in CLASSES {
         let members = diagram.nodes.iter().enumerate();
-        let members = members.filter(|(_, node)| node_class(node.kind) == class);
+        let members = members.filter(|(_, node)| node.kind.name() == class);
         let mut members: Vec<String> = members.map(|(index, _)| format!("n{index}")).collect();
         match class {
             "start" if started => members.push("start".to_owned()),
@@ -100,16 +100,6 @@ fn outline(kind: NodeKind) -> (&'static str, &'static str) {
         NodeKind::Graph => ("[[", "]]"),
         NodeKind::Sleep => ("([", "])"),
         NodeKind::Wait => ("{{", "}}"),
-    }
-}
-
-fn node_class(kind: NodeKind) -> &'static str {
-    match kind {
-        NodeKind::Function => "function",
-        NodeKind::Map => "map",
-        NodeKind::Graph => "graph",
-        NodeKind::Sleep => "sleep",
-        NodeKind::Wait => "wait",
     }
 }
 

@@ -168,7 +168,7 @@ fn write_label(edge: &LayoutEdge, route: &Route, out: &mut String) {
 
 fn write_node(node: &super::Node, card: &Card, kind: NodeKind, bounds: &Bounds, out: &mut String) {
     let name = escape_xml(&node.name);
-    let class = node_class(kind);
+    let class = kind.name();
     let whole = node
         .detail
         .as_deref()
@@ -305,16 +305,6 @@ fn write_end(bounds: &Bounds, out: &mut String) {
         "<g><title>end</title><circle class=\"hp-ring\" cx=\"{x}\" cy=\"{y}\" r=\"9\"/>\
          <circle class=\"hp-mark\" cx=\"{x}\" cy=\"{y}\" r=\"5\"/></g>"
     );
-}
-
-fn node_class(kind: NodeKind) -> &'static str {
-    match kind {
-        NodeKind::Function => "function",
-        NodeKind::Map => "map",
-        NodeKind::Graph => "graph",
-        NodeKind::Sleep => "sleep",
-        NodeKind::Wait => "wait",
-    }
 }
 
 fn edge_class(kind: EdgeKind) -> &'static str {

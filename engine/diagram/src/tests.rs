@@ -127,22 +127,32 @@ proptest! {
     }
 }
 
-#[test]
-fn a_sequence_of_nodes_is_straight() {
-    let node = |name: &str| Node {
+fn node(name: &str) -> Node {
+    Node {
         name: name.into(),
         kind: NodeKind::Function,
         detail: None,
-    };
-    let edge = |from, to| Edge {
+    }
+}
+
+fn edge(from: usize, to: Option<usize>, kind: EdgeKind) -> Edge {
+    Edge {
         from,
         to,
         label: None,
-        kind: EdgeKind::Edge,
-    };
+        kind,
+    }
+}
+
+#[test]
+fn a_sequence_of_nodes_is_straight() {
     let diagram = Diagram {
         nodes: ["a", "a much longer name", "c"].map(node).into(),
-        edges: vec![edge(0, Some(1)), edge(1, Some(2)), edge(2, None)],
+        edges: vec![
+            edge(0, Some(1), EdgeKind::Edge),
+            edge(1, Some(2), EdgeKind::Edge),
+            edge(2, None, EdgeKind::Edge),
+        ],
         ..Diagram::default()
     };
     let mut layout = layout(&diagram).unwrap();
@@ -155,17 +165,6 @@ fn a_sequence_of_nodes_is_straight() {
 
 #[test]
 fn errors_do_not_bend_the_main_path() {
-    let node = |name: &str| Node {
-        name: name.into(),
-        kind: NodeKind::Function,
-        detail: None,
-    };
-    let edge = |from, to, kind| Edge {
-        from,
-        to,
-        label: None,
-        kind,
-    };
     let diagram = Diagram {
         nodes: ["a", "b", "mend", "report"].map(node).into(),
         edges: vec![

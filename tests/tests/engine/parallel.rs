@@ -1,10 +1,9 @@
 //! Parallel branches, maps and nested graphs.
 
-use heddle_json::Object;
 use heddle_kernel::{Event, Status};
 use heddle_runtime::{Start, Watched};
 
-use crate::script::{all, fresh, graph, idle};
+use crate::script::{all, fresh, graph, idle, start};
 
 #[tokio::test]
 async fn the_branches_of_a_fork_run_in_parallel() {
@@ -14,11 +13,7 @@ async fn the_branches_of_a_fork_run_in_parallel() {
         r#"{"nodes": {"a": {}, "g1": {"uses": "gate"}, "g2": {"uses": "gate"}, "d": {}}, "edges": {"a": ["g1", "g2"], "g1": "d", "g2": "d"}}"#,
     )
     .await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     // Both are called before either has returned.
     functions.called(3).await;
     functions.gate.add_permits(2);
@@ -35,11 +30,7 @@ async fn a_failing_branch_cancels_the_calls_of_the_others() {
         r#"{"nodes": {"a": {}, "gate": {}, "broken": {}}, "edges": {"a": ["gate", "broken"]}}"#,
     )
     .await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     all(&engine, run).await;
     let view = engine.run(run).await.unwrap().unwrap();
     assert_eq!(view.status, Status::Failed);
@@ -56,11 +47,7 @@ async fn cancelling_abandons_the_active_call_and_runs_the_compensations() {
         r#"{"nodes": {"book": {"compensate": "unbook"}, "gate": {}, "unbook": {}}, "edges": {"book": "gate"}, "start": "book"}"#,
     )
     .await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     functions.called(2).await;
     engine.cancel(run, "not wanted", None).await.unwrap();
     all(&engine, run).await;

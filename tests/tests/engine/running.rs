@@ -9,7 +9,7 @@ use heddle_runtime::{Settings, Start, StartError, Watched, ports::StoreError};
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;
 
-use crate::script::{PATIENCE, Scripted, all, engine, fresh, is_pending, line, seq};
+use crate::script::{PATIENCE, Scripted, all, engine, fresh, is_pending, line, seq, start};
 
 #[tokio::test]
 async fn nothing_is_published_before_it_is_durable_while_ungranted_steps_run_ahead() {
@@ -51,11 +51,7 @@ async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
     };
     let engine = engine(&journal, &functions, settings);
     let graph = line(&engine, &["gate", "b"]).await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     functions.called(1).await;
     journal.hold();
     functions.gate.add_permits(1);
@@ -75,11 +71,7 @@ async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
 async fn watchers_and_readers_get_only_durable_events() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
     assert_eq!(seq(&watch.next().await.unwrap().unwrap()), Some(1));
     assert_eq!(seq(&watch.next().await.unwrap().unwrap()), Some(2));
@@ -108,11 +100,7 @@ async fn watchers_and_readers_get_only_durable_events() {
 async fn a_start_that_cannot_be_stored_is_refused_and_active_runs_continue_later() {
     let (journal, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "b"]).await;
-    let under_way = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let under_way = start(&engine, &graph, "{}").await;
     journal.stall(StoreError::Unavailable("the disk is full".to_owned()));
     let refused = timeout(PATIENCE, engine.start_run(Start::of(&graph, Object::default())))
         .await
@@ -126,11 +114,7 @@ async fn a_start_that_cannot_be_stored_is_refused_and_active_runs_continue_later
     functions.gate.add_permits(3);
     journal.release();
     assert_eq!(all(&engine, under_way).await.len(), 6);
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     assert_eq!(all(&engine, run).await.len(), 6);
     assert_eq!(engine.runs(Default::default(), None, 10).await.unwrap().len(), 2);
 }
@@ -141,13 +125,7 @@ async fn after_a_crash_every_run_continues_from_its_durable_events() {
     let graph = line(&first, &["a", "gate", "z"]).await;
     let mut runs = Vec::new();
     for _ in 0..20 {
-        runs.push(
-            first
-                .start_run(Start::of(&graph, Object::default()))
-                .await
-                .unwrap()
-                .id,
-        );
+        runs.push(start(&first, &graph, "{}").await);
     }
     functions.called(40).await;
     for run in &runs {
@@ -194,11 +172,7 @@ async fn the_engines_limits_refuse_by_name() {
         engine.start_run(Start::of(&gate, large)).await,
         Err(StartError::TooLarge { limit: 1_000, .. })
     ));
-    let run = engine
-        .start_run(Start::of(&gate, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &gate, "{}").await;
     assert!(matches!(
         engine.start_run(Start::of(&gate, Object::default())).await,
         Err(StartError::Busy { limit: 0, .. })
@@ -224,11 +198,7 @@ async fn the_engines_limits_refuse_by_name() {
 async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
     let (_, _, engine) = fresh();
     let bad = line(&engine, &["panic"]).await;
-    let run = engine
-        .start_run(Start::of(&bad, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &bad, "{}").await;
     all(&engine, run).await;
     assert_eq!(
         engine
@@ -243,11 +213,7 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
         "unavailable"
     );
     let good = line(&engine, &["a"]).await;
-    let run = engine
-        .start_run(Start::of(&good, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &good, "{}").await;
     assert_eq!(all(&engine, run).await.len(), 4);
 }
 
@@ -255,11 +221,7 @@ async fn a_panic_of_the_functions_port_fails_the_step_and_nothing_else() {
 async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
     let (_, _, engine) = fresh();
     let graph = line(&engine, &["count"]).await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     let mut slow = engine.watch(run, 0).await.unwrap().unwrap();
     // It reads one event, and the rest long after the end of the run.
     assert_eq!(seq(&slow.next().await.unwrap().unwrap()), Some(1));
@@ -276,11 +238,7 @@ async fn a_watcher_that_is_far_behind_reads_the_journal_and_misses_nothing() {
 async fn a_watch_that_begins_at_or_past_the_end_ends_with_the_run() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate"]).await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     let mut at = engine.watch(run, 4).await.unwrap().unwrap();
     let mut past = engine.watch(run, 999_999).await.unwrap().unwrap();
     functions.gate.add_permits(1);
@@ -292,11 +250,7 @@ async fn a_watch_that_begins_at_or_past_the_end_ends_with_the_run() {
 async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
     let (_, functions, engine) = fresh();
     let graph = line(&engine, &["gate", "say"]).await;
-    let run = engine
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&engine, &graph, "{}").await;
     let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
     functions.gate.add_permits(1);
     let (mut chunk, mut line) = (false, false);
@@ -405,11 +359,7 @@ async fn thousands_of_runs_are_active_at_once() {
 async fn a_drained_engine_begins_nothing_and_keeps_everything() {
     let (journal, functions, first) = fresh();
     let graph = line(&first, &["gate", "z"]).await;
-    let run = first
-        .start_run(Start::of(&graph, Object::default()))
-        .await
-        .unwrap()
-        .id;
+    let run = start(&first, &graph, "{}").await;
     functions.called(1).await;
     let draining = tokio::spawn({
         let first = first.clone();

@@ -7,17 +7,9 @@ use heddle_kernel::{Event, Refusal, RunId, Status};
 use heddle_runtime::{Engine, SendError, Settings, Start, Watched, ports::Journal};
 use tokio::time::timeout;
 
-use crate::script::{PATIENCE, all, engine, fresh, graph, idle};
+use crate::script::{PATIENCE, all, engine, fresh, graph, idle, start};
 
 const ASK: &str = r#"{"nodes": {"ask": {"wait": {"signal": "approval", "prompt": "Publish?", "schema": {"type": "object"}}}, "b": {}}, "edges": {"ask": "b"}}"#;
-
-async fn start(engine: &Engine, graph: &str) -> RunId {
-    engine
-        .start_run(Start::of(graph, Object::default()))
-        .await
-        .unwrap()
-        .id
-}
 
 async fn status(engine: &Engine, run: RunId) -> Status {
     engine.run(run).await.unwrap().unwrap().status
@@ -28,7 +20,7 @@ async fn a_waiting_run_is_not_in_memory_and_continues_with_its_signal() {
     let (journal, _, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(&engine, ASK).await;
-    let run = start(&engine, &graph).await;
+    let run = start(&engine, &graph, "{}").await;
     idle(&engine).await;
     assert_eq!(journal.run(run).await.unwrap().unwrap().status, Status::Waiting);
     let view = engine.run(run).await.unwrap().unwrap();
@@ -56,7 +48,7 @@ async fn signals_to_unknown_runs_or_without_a_wait_are_refused() {
         Err(SendError::NoSuchRun(_))
     ));
     let graph = graph(&engine, ASK).await;
-    let run = start(&engine, &graph).await;
+    let run = start(&engine, &graph, "{}").await;
     assert!(matches!(
         engine.signal(run, "approval", json("1").unwrap(), None).await,
         Err(SendError::Refused(Refusal::Payload { .. }))
@@ -88,7 +80,7 @@ async fn concurrent_signals_are_each_stored_and_delivered_once() {
             "state": {"all": {"merge": "append"}}}"#,
     )
     .await;
-    let run = start(&engine, &graph).await;
+    let run = start(&engine, &graph, "{}").await;
     let sent = (0..20).map(|n| {
         let engine = engine.clone();
         async move {
@@ -111,7 +103,7 @@ async fn a_watcher_of_a_waiting_run_gets_its_next_events() {
     let (_, _, engine) = fresh();
     engine.recover().await.unwrap();
     let graph = graph(&engine, ASK).await;
-    let run = start(&engine, &graph).await;
+    let run = start(&engine, &graph, "{}").await;
     idle(&engine).await;
     let mut watch = engine.watch(run, 2).await.unwrap().unwrap();
     engine
@@ -173,7 +165,7 @@ async fn a_pending_retry_is_in_the_store_and_not_in_memory() {
         r#"{"nodes": {"flaky": {"retry": {"attempts": 3, "backoff": "30ms"}}, "b": {}}, "edges": {"flaky": "b"}}"#,
     )
     .await;
-    let run = start(&engine, &graph).await;
+    let run = start(&engine, &graph, "{}").await;
     all(&engine, run).await;
     assert_eq!(status(&engine, run).await, Status::Finished);
     assert_eq!(
@@ -188,7 +180,7 @@ async fn a_run_that_was_stopped_while_in_use_is_found_again() {
     let (journal, functions, first) = fresh();
     first.recover().await.unwrap();
     let graph = graph(&first, ASK).await;
-    let run = start(&first, &graph).await;
+    let run = start(&first, &graph, "{}").await;
     let watch = first.watch(run, 0).await.unwrap().unwrap();
     first.drain(Duration::from_secs(1)).await;
     drop(watch);
