@@ -14,7 +14,7 @@ use crate::{
 
 /// Compares every step of a run that called a function with its last call. Returns their number.
 async fn compared(engine: &Engine, functions: &Scripted, run: RunId) -> usize {
-    let called = functions.recorded_input.lock().unwrap().clone();
+    let called = functions.given.lock().unwrap().clone();
     let mut compared = 0;
     for ((_, step), (wanted_input, wanted_config, wanted_function)) in
         called.iter().filter(|(of, _)| of.0 == run)
@@ -24,9 +24,9 @@ async fn compared(engine: &Engine, functions: &Scripted, run: RunId) -> usize {
             function,
             input,
             config,
-        }) = shown.recorded_input
+        }) = shown.given
         else {
-            panic!("step {step} called a function: {:?}", shown.recorded_input);
+            panic!("step {step} called a function: {:?}", shown.given);
         };
         assert_eq!(input.to_text(), *wanted_input, "step {step}");
         assert_eq!(config.get(), wanted_config, "step {step}");
@@ -36,13 +36,13 @@ async fn compared(engine: &Engine, functions: &Scripted, run: RunId) -> usize {
     compared
 }
 
-async fn recorded_input(engine: &Engine, run: RunId, step: u64) -> StepInput {
-    let StepView { recorded_input, .. } = engine.step(run, step).await.unwrap();
-    recorded_input.unwrap_or_else(|| panic!("step {step} was given nothing"))
+async fn given(engine: &Engine, run: RunId, step: u64) -> StepInput {
+    let StepView { given, .. } = engine.step(run, step).await.unwrap();
+    given.unwrap_or_else(|| panic!("step {step} was given nothing"))
 }
 
-fn text(recorded_input: &StepInput) -> String {
-    match recorded_input {
+fn text(given: &StepInput) -> String {
+    match given {
         StepInput::Call { input: object, .. } | StepInput::Graph(object) => object.to_text(),
         StepInput::Map(items) => items.get().to_owned(),
         other => panic!("{other:?}"),
@@ -82,9 +82,9 @@ async fn every_kind_of_call_is_shown_with_its_input() {
     );
     let (mut items, mut graphs) = (Vec::new(), Vec::new());
     for step in 1..=view(&engine, run).await.steps {
-        match recorded_input(&engine, run, step).await {
-            recorded_input @ StepInput::Map(_) => items.push(text(&recorded_input)),
-            recorded_input @ StepInput::Graph(_) => graphs.push(text(&recorded_input)),
+        match given(&engine, run, step).await {
+            given @ StepInput::Map(_) => items.push(text(&given)),
+            given @ StepInput::Graph(_) => graphs.push(text(&given)),
             _ => {}
         }
     }
@@ -98,9 +98,9 @@ async fn the_first_event_and_a_step_without_expression_values_have_no_input() {
     let graph = graph(&engine, r#"{"nodes": {"a": {"input": {"x": "state.missing"}}}}"#).await;
     let run = start(&engine, &graph, "{}").await;
     all(&engine, run).await;
-    assert!(engine.step(run, 0).await.unwrap().recorded_input.is_none());
+    assert!(engine.step(run, 0).await.unwrap().given.is_none());
     let failed = engine.step(run, 1).await.unwrap();
-    assert!(failed.recorded_input.is_none());
+    assert!(failed.given.is_none());
     let failure = failed.failure.expect("it failed");
     assert!(failure.message.contains("`input.x`"), "{failure}");
 }
@@ -114,10 +114,10 @@ async fn waits_and_sleeps_are_shown_with_their_signal_or_time() {
     let run = start(&engine, &graph, "{}").await;
     engine.signal(run, "ok", json("1").unwrap(), None).await.unwrap();
     all(&engine, run).await;
-    let StepInput::Sleep { until: Some(_) } = recorded_input(&engine, run, 1).await else {
+    let StepInput::Sleep { until: Some(_) } = given(&engine, run, 1).await else {
         panic!("it slept");
     };
-    let StepInput::Wait(wait) = recorded_input(&engine, run, 2).await else {
+    let StepInput::Wait(wait) = given(&engine, run, 2).await else {
         panic!("it waited");
     };
     assert_eq!(
@@ -140,7 +140,7 @@ async fn failed_attempts_and_compensations_are_shown_with_their_input() {
     assert_eq!(view(&engine, run).await.status, Status::Failed);
     assert_eq!(compared(&engine, &functions, run).await, 4);
     assert_eq!(
-        text(&recorded_input(&engine, run, 4).await),
+        text(&given(&engine, run, 4).await),
         r#"{"of":1,"why":"it is broken"}"#
     );
     let failed = engine.step(run, 3).await.unwrap();
@@ -167,7 +167,7 @@ async fn the_input_of_an_attempt_follows_the_graph_of_its_time() {
     engine.upgrade(run, Some(&after)).await.unwrap();
     engine.cancel(run, "enough", None).await.unwrap();
     assert_eq!(compared(&engine, &functions, run).await, 1);
-    assert_eq!(text(&recorded_input(&engine, run, 1).await), r#"{"c":1}"#);
+    assert_eq!(text(&given(&engine, run, 1).await), r#"{"c":1}"#);
     // A step that failed permanently is repeated with the new graph.
     let failed = graph(&engine, &of("mend", 1)).await;
     let after = graph(&engine, &of("mend", 2)).await;
@@ -178,7 +178,7 @@ async fn the_input_of_an_attempt_follows_the_graph_of_its_time() {
     engine.retry(run).await.unwrap();
     all(&engine, run).await;
     assert_eq!(compared(&engine, &functions, run).await, 1);
-    assert_eq!(text(&recorded_input(&engine, run, 1).await), r#"{"c":2}"#);
+    assert_eq!(text(&given(&engine, run, 1).await), r#"{"c":2}"#);
 }
 
 /// A run of many steps, with snapshots between the start and the end of one of them.
@@ -203,14 +203,14 @@ async fn the_input_of_a_step_before_a_snapshot_is_found_after_it() {
         "there are snapshots"
     );
     assert_eq!(
-        text(&recorded_input(&engine, run, 2).await),
+        text(&given(&engine, run, 2).await),
         format!(r#"{{"a":1,"large":"{large}"}}"#)
     );
     assert_eq!(engine.step(run, 2).await.unwrap().attempts, 1);
     for step in [1, 3, 2_000, 4_002] {
-        let wanted = functions.recorded_input.lock().unwrap()[&(run, step)].0.clone();
+        let wanted = functions.given.lock().unwrap()[&(run, step)].0.clone();
         assert_eq!(
-            text(&recorded_input(&engine, run, step).await),
+            text(&given(&engine, run, step).await),
             wanted,
             "step {step}"
         );
