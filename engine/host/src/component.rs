@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use wasmparser::{ComponentName, Encoding, KnownCustom, Parser, Payload};
 
-use crate::{contract::types::PACKAGE, plain::docs, units::Bytes};
+use crate::{contract::types::PACKAGE, plain::docs, scan::limits, units::Bytes};
 
 /// The custom section in which a plugin carries `name@version`.
 const NAME_SECTION: &str = "heddle-plugin";
 
 /// The longest name of a plugin or a function, in bytes.
 pub(crate) const NAME_LEN: usize = 100;
+
+/// The longest version, in bytes.
+const VERSION_LEN: usize = 200;
 
 /// The metadata of a component.
 #[derive(Debug, Default)]
@@ -50,10 +53,9 @@ pub(crate) fn inspect(bytes: &[u8], max_bytes: usize) -> Result<ComponentMetadat
     }
     let mut reader = Reader::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        let read = payload
-            .map_err(|error| error.to_string())
-            .and_then(|payload| reader.read(&payload));
-        read.map_err(|error| format!("the component is damaged: {error}"))?;
+        payload
+            .map_err(damaged)
+            .and_then(|payload| reader.read(&payload))?;
         if reader.is_module {
             return Err("this is a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`, \
                         or wrap it with wit-component (`wasm-tools component new`)"
@@ -61,6 +63,10 @@ pub(crate) fn inspect(bytes: &[u8], max_bytes: usize) -> Result<ComponentMetadat
         }
     }
     Ok(reader.found)
+}
+
+fn damaged(error: wasmparser::Error) -> String {
+    format!("the component is damaged: {error}")
 }
 
 fn not_wasm(bytes: &[u8]) -> String {
@@ -83,11 +89,24 @@ struct Reader {
     component_name: Option<String>,
     version_section: Option<String>,
     docs_len: usize,
+    names: u64,
+    name_bytes: u64,
 }
 
 impl Reader {
+    /// Counts an import or export of the component itself: the registry keeps these names in memory.
+    fn name(&mut self, name: &str) -> Result<String, String> {
+        self.names += 1;
+        self.name_bytes += name.len() as u64;
+        let place = || "the component".to_owned();
+        limits::COMPONENT_NAMES
+            .check(self.names, place)
+            .and_then(|()| limits::COMPONENT_NAME_BYTES.check(self.name_bytes, place))
+            .map_err(|exceeded| exceeded.to_string())?;
+        Ok(name.to_owned())
+    }
+
     fn read(&mut self, payload: &Payload<'_>) -> Result<(), String> {
-        let error = |error: wasmparser::Error| error.to_string();
         match payload {
             Payload::Version { encoding, .. } => {
                 self.depth += 1;
@@ -102,16 +121,14 @@ impl Reader {
             }
             Payload::ComponentImportSection(imports) if self.depth == 1 => {
                 for import in imports.clone() {
-                    self.found
-                        .imports
-                        .push(import.map_err(error)?.name.name.to_owned());
+                    let name = self.name(import.map_err(damaged)?.name.name)?;
+                    self.found.imports.push(name);
                 }
             }
             Payload::ComponentExportSection(exports) if self.depth == 1 => {
                 for export in exports.clone() {
-                    self.found
-                        .exports
-                        .push(export.map_err(error)?.name.name.to_owned());
+                    let name = self.name(export.map_err(damaged)?.name.name)?;
+                    self.found.exports.push(name);
                 }
             }
             Payload::CustomSection(section)
@@ -129,7 +146,8 @@ impl Reader {
             }
             Payload::CustomSection(section) if section.name() == "version" && self.depth == 1 => {
                 let version = String::from_utf8_lossy(section.data()).into_owned();
-                self.version_section = Some(version).filter(|version| version_of(version).is_ok());
+                let fits = |version: &String| version.len() <= VERSION_LEN && version_of(version).is_ok();
+                self.version_section = Some(version).filter(fits);
             }
             Payload::CustomSection(section) if section.name() == docs::SECTION && self.depth == 1 => {
                 self.docs_len += section.data().len();
@@ -169,6 +187,12 @@ pub(crate) fn identity(
     })?;
     check_plugin_name(name)?;
     let version = asked_version.or(found.version.as_deref()).unwrap_or("0.0.0");
+    if version.len() > VERSION_LEN {
+        return Err(format!(
+            "the version of plugin `{name}` has {} bytes; the limit is {VERSION_LEN}",
+            version.len()
+        ));
+    }
     version_of(version).map_err(|error| {
         format!("the version {version:?} of plugin `{name}` is not a semantic version (like 1.2.0): {error}")
     })?;
@@ -231,6 +255,36 @@ mod tests {
         assert_eq!((&*name, &*version), ("code-review", "1.2.3"));
         let (name, _) = identity(&found, Some("other"), None, None).unwrap();
         assert_eq!(&*name, "other");
+    }
+
+    #[test]
+    fn imports_exports_and_versions_of_a_component_are_limited() {
+        let refused = |name: &str, count: usize| {
+            let imports: String = (0..count)
+                .map(|n| format!("(import \"{name}{n}\" (func))"))
+                .collect();
+            inspect(
+                &wat::parse_str(format!("(component {imports})")).unwrap(),
+                usize::MAX,
+            )
+            .err()
+        };
+        assert_eq!(refused("a", 10_000), None);
+        assert_eq!(
+            refused("a", 10_001).unwrap(),
+            "the component has 10001 imports and exports of its own, more than the limit of 10000 (component_names)"
+        );
+        let refused = refused(&"a".repeat(90_000), 12).unwrap();
+        assert!(refused.contains("more than the limit of 1048576 (component_name_bytes)"), "{refused}");
+        let exports = "(export \"a\" (func 0))".repeat(3);
+        let exports = wat::parse_str(format!("(component (import \"f\" (func)) {exports})"));
+        assert!(exports.is_ok_and(|bytes| inspect(&bytes, usize::MAX).unwrap().exports.len() == 3));
+        let odd = ComponentMetadata {
+            version: Some(format!("1.0.0-{}", "a".repeat(200))),
+            ..ComponentMetadata::default()
+        };
+        let refused = identity(&odd, Some("a"), None, None).unwrap_err();
+        assert!(refused.contains("has 206 bytes; the limit is 200"), "{refused}");
     }
 
     #[test]

@@ -106,6 +106,11 @@ fn outcome(status: ExitStatus, said: &str, time: Duration, memory: usize) -> Res
     if is_cpu_limit(status) {
         return Err(CompileError::TooLong(time));
     }
+    if is_killed(status) {
+        return Err(CompileError::Crashed(
+            "the process was killed, as the system does when it has no memory left".to_owned(),
+        ));
+    }
     let last = said.lines().rev().find(|line| !line.trim().is_empty());
     let last = last.map_or_else(String::new, |line| {
         format!(": {}", heddle_json::object::clip(line, 200))
@@ -121,7 +126,19 @@ fn is_cpu_limit(status: ExitStatus) -> bool {
     signal == Some(Signal::XCPU.as_raw())
 }
 
+/// Whether something outside the engine, such as the system, killed the process.
+#[cfg(unix)]
+fn is_killed(status: ExitStatus) -> bool {
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    signal == Some(rustix::process::Signal::KILL.as_raw())
+}
+
 #[cfg(not(unix))]
 fn is_cpu_limit(_: ExitStatus) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn is_killed(_: ExitStatus) -> bool {
     false
 }

@@ -54,6 +54,9 @@ limits! {
     MEMORY_BYTES = "memory_bytes", 4 << 30, "bytes of memory from the start";
     TABLES = "tables", 32, "tables";
     TABLE_ELEMENTS = "table_elements", 4 << 16, "table elements from the start";
+    // The component itself, without what is nested in it.
+    COMPONENT_NAMES = "component_names", 10_000, "imports and exports of its own";
+    COMPONENT_NAME_BYTES = "component_name_bytes", 1 << 20, "bytes in the names of its own imports and exports";
 }
 
 /// A component exceeds a limit.
