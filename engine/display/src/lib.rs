@@ -218,6 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_colour_sequence_is_found_with_the_text_around_it() {
+        for (text, found) in [
+            ("", None),
+            ("plain", None),
+            ("\u{1b}[2Jcleared\u{1b}[31", None),
+            ("\u{1b}[m", Some(("", "\u{1b}[m", ""))),
+            ("a\u{1b}[31mb\u{1b}[0mc", Some(("a", "\u{1b}[31m", "b\u{1b}[0mc"))),
+            (
+                "\u{1b}[2Jé\u{9b}1;4:3mb",
+                Some(("\u{1b}[2Jé", "\u{9b}1;4:3m", "b")),
+            ),
+        ] {
+            assert_eq!(colour(text), found, "{text:?}");
+        }
+    }
+
+    #[test]
     fn json_means_the_same_and_moves_no_cursor() {
         let text = "{\n\t\"a\u{9b}2J\": \"\u{202e}x\u{7f}\", \"tag\": \"\u{e0041}\", \"b\": \"ü\\n\"}";
         let safe = json(text);

@@ -262,3 +262,64 @@ fn escape_len(source: &str, at: usize) -> Result<usize, Fault> {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_ends_before_what_is_no_part_of_it() {
+        for (text, len) in [
+            ("7", 1),
+            ("120+3", 3),
+            ("12.50)", 5),
+            ("1.", 1),
+            ("1.a", 1),
+            ("1..2", 1),
+            ("1e5]", 3),
+            ("1E12", 4),
+            ("1e+5x", 4),
+            ("1.25e-10,", 8),
+            ("1e", 1),
+            ("1e+", 1),
+            ("1.5em", 3),
+            ("1u", 1),
+        ] {
+            assert_eq!(number_len(text.as_bytes()), len, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_escape_has_all_of_its_digits() {
+        for (text, len) in [
+            ("\\n", 2),
+            ("\\`", 2),
+            ("\\x4a", 4),
+            ("\\X4Af", 4),
+            ("\\u00e9", 6),
+            ("\\U0001f600", 10),
+            ("\\101", 4),
+            ("\\3777", 4),
+        ] {
+            assert_eq!(escape_len(text, 0).ok(), Some(len), "{text}");
+            let later = format!("ab{text}");
+            assert_eq!(escape_len(&later, 2).ok(), Some(len), "{later}");
+        }
+        for text in [
+            "\\",
+            "\\q",
+            "\\x4",
+            "\\x4g",
+            "\\u00e",
+            "\\u00eg",
+            "\\U0001f60",
+            "\\U0001f60g",
+            "\\10",
+            "\\108",
+            "\\401",
+        ] {
+            let at = escape_len(&format!("a{text}"), 1).map_err(|fault| fault.at);
+            assert_eq!(at.err(), Some(1), "{text}");
+        }
+    }
+}

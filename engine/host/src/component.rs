@@ -275,7 +275,10 @@ mod tests {
             "the component has 10001 imports and exports of its own, more than the limit of 10000 (component_names)"
         );
         let refused = refused(&"a".repeat(90_000), 12).unwrap();
-        assert!(refused.contains("more than the limit of 1048576 (component_name_bytes)"), "{refused}");
+        assert!(
+            refused.contains("more than the limit of 1048576 (component_name_bytes)"),
+            "{refused}"
+        );
         let exports = "(export \"a\" (func 0))".repeat(3);
         let exports = wat::parse_str(format!("(component (import \"f\" (func)) {exports})"));
         assert!(exports.is_ok_and(|bytes| inspect(&bytes, usize::MAX).unwrap().exports.len() == 3));

@@ -194,7 +194,7 @@ fn twice<'k>(keys: &'k [(Cow<'_, str>, usize)]) -> Option<(&'k str, usize)> {
 
 fn is_in_range(number: &str) -> bool {
     // The largest double has 309 digits.
-    let is_short = number.len() < 300 && !number.contains(['e', 'E']);
+    let is_short = matches!(number.len(), ..300) && !number.contains(['e', 'E']);
     is_short || number.parse().is_ok_and(f64::is_finite)
 }
 
@@ -299,6 +299,28 @@ mod tests {
         );
         check(" null ", expect!["null"]);
         check(r#"" \ud83d\ude00 \n""#, expect![[r#"" \ud83d\ude00 \n""#]]);
+    }
+
+    #[test]
+    fn numbers_are_let_in_up_to_the_largest_double() {
+        let largest = format!("{:.0}", f64::MAX);
+        for number in [
+            "0",
+            "-1.5",
+            "1e308",
+            "-1.7976931348623157E308",
+            "1e-400",
+            &largest,
+        ] {
+            assert!(admit(number).is_ok(), "{number}");
+        }
+        for number in ["1e309", "-1E400", &format!("{largest}0"), &"9".repeat(310)] {
+            let refused = admit(number).map_err(|error| error.to_string());
+            assert!(
+                refused.is_err_and(|error| error.contains("beyond the range of a double")),
+                "{number}"
+            );
+        }
     }
 
     #[test]

@@ -191,3 +191,22 @@ pub fn clip(text: &str, len: usize) -> &str {
         false => &text[..text.floor_char_boundary(len)],
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_an_object_is_about_that_of_its_text() {
+        for (text, size) in [
+            ("{}", 2),
+            (r#"{"a":1}"#, 8),
+            (r#"{"a":1,"long":"text"}"#, 8 + 4 + 6 + 4),
+        ] {
+            let object = Object::parse(text).unwrap();
+            assert_eq!(object.size(), size, "{text}");
+            assert!(object.size() >= object.to_text().len(), "{text}");
+        }
+    }
+}

@@ -352,6 +352,13 @@ mod tests {
     }
 
     #[test]
+    fn a_misfit_is_displayed_as_its_message() {
+        let misfit = compile(&json!({"type": "string"})).check("1").unwrap_err();
+        assert!(misfit.message.contains("string"), "{misfit:?}");
+        assert_eq!(misfit.to_string(), misfit.message);
+    }
+
+    #[test]
     fn what_takes_everything_checks_nothing() {
         for schema in [
             json!(true),

@@ -449,3 +449,92 @@ impl Weekdays {
             || (self.last.has(weekday) && day + 7 > date.days_in_month())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_time_is_a_whole_minute_from_the_start_on_and_before_the_end() {
+        let first = |pattern: &str, from: &str, end: &str| {
+            let pattern = Pattern::read(pattern, Reading::New).unwrap();
+            let found = pattern.first(from.parse().unwrap(), end.parse().unwrap());
+            found.map(|found| found.to_string())
+        };
+        for (pattern, from, end, found) in [
+            (
+                "* * * * *",
+                "2026-01-01T10:05",
+                "2026-01-02T00:00",
+                "2026-01-01T10:05:00",
+            ),
+            (
+                "* * * * *",
+                "2026-01-01T10:05:01",
+                "2026-01-02T00:00",
+                "2026-01-01T10:06:00",
+            ),
+            (
+                "* * * * *",
+                "2026-01-01T10:05:00.5",
+                "2026-01-02T00:00",
+                "2026-01-01T10:06:00",
+            ),
+            (
+                "* * * * *",
+                "2026-01-01T10:59:30",
+                "2026-01-02T00:00",
+                "2026-01-01T11:00:00",
+            ),
+            (
+                "* * * * *",
+                "2026-01-01T23:59:30",
+                "2026-01-02T00:01",
+                "2026-01-02T00:00:00",
+            ),
+            (
+                "30 9 * * *",
+                "2026-01-01T09:30",
+                "2026-01-01T09:31",
+                "2026-01-01T09:30:00",
+            ),
+            (
+                "30 9 * * *",
+                "2026-01-01T09:31",
+                "2026-01-03T00:00",
+                "2026-01-02T09:30:00",
+            ),
+            (
+                "0 0 1 3 *",
+                "2026-01-15T12:00",
+                "2027-01-01T00:00",
+                "2026-03-01T00:00:00",
+            ),
+            (
+                "0 0 29 2 *",
+                "2026-12-31T12:00",
+                "2030-01-01T00:00",
+                "2028-02-29T00:00:00",
+            ),
+        ] {
+            assert_eq!(
+                first(pattern, from, end).as_deref(),
+                Some(found),
+                "{pattern} from {from}"
+            );
+        }
+        for (pattern, from, end) in [
+            ("* * * * *", "2026-01-01T10:05", "2026-01-01T10:05"),
+            ("30 9 * * *", "2026-01-01T09:30", "2026-01-01T09:30"),
+            ("30 9 * * *", "2026-01-01T09:30:01", "2026-01-02T09:30"),
+            ("0 0 29 2 *", "2025-03-01T00:00", "2028-02-29T00:00"),
+        ] {
+            assert_eq!(
+                first(pattern, from, end),
+                None,
+                "{pattern} from {from} until {end}"
+            );
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod again;
 mod branches;
 mod by_key;
 mod failures;
+mod given;
 mod groups;
 mod journal;
 mod line;
