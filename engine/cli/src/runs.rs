@@ -114,7 +114,7 @@ impl Runs {
 
 /// A time as the server reads it: one that is given, or so long ago.
 fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String> {
-    if let Some(at) = Timestamp::parse(given) {
+    if let Some(at) = Timestamp::parse_up(given) {
         let at = jiff::Timestamp::from_millisecond(at.0);
         return Ok(at.map_or_else(|_| given.to_owned(), |at| at.to_string()));
     }

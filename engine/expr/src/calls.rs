@@ -10,7 +10,6 @@ use super::{
     format::{self, Piece},
     functions::{self, Function},
     kinds::{Kinds, Type},
-    patterns,
     plan::{Loop, LoopKind, Node},
     value::{Value, clipped},
 };
@@ -164,7 +163,7 @@ impl Checker<'_> {
         if function.name == "matches"
             && let Some((Node::Constant(Value::String(pattern)), at)) = nodes.get(1)
         {
-            return match patterns::compile(pattern) {
+            return match self.patterns.compile(pattern) {
                 Ok(pattern) => (
                     Node::Matches(Box::new(nodes.remove(0).0), pattern),
                     function.gives,

@@ -17,6 +17,7 @@ use super::{
     functions::TYPES,
     kinds::{Kinds, Operator, Type},
     parse::problem,
+    patterns::GraphPatterns,
     plan::{Node, Path, selection},
     value::Value,
 };
@@ -33,6 +34,7 @@ pub(super) struct Checker<'s> {
     info: &'s SourceInfo,
     variables: &'s [&'s str],
     pub(super) suggestions: &'s Suggestions,
+    pub(super) patterns: &'s GraphPatterns,
     /// The names of the loops around, with what their items may be.
     pub(super) locals: Vec<(String, Type)>,
     pub(super) paths: Vec<Path>,
@@ -55,12 +57,14 @@ impl<'s> Checker<'s> {
         info: &'s SourceInfo,
         variables: &'s [&'s str],
         suggestions: &'s Suggestions,
+        patterns: &'s GraphPatterns,
     ) -> Self {
         Self {
             source,
             info,
             variables,
             suggestions,
+            patterns,
             locals: Vec::new(),
             paths: Vec::new(),
             problems: Vec::new(),

@@ -115,7 +115,8 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Node::NoFunction(name) => self.fail(format!("there is no function `{name}`")),
             Node::Matches(of, pattern) => {
                 let of = self.value(of)?;
-                functions::is_match(&self.meter, &of, &pattern.0, pattern.1).or_else(|stop| self.failed(stop))
+                functions::is_match(&self.meter, &of, &pattern.regex, pattern.cost)
+                    .or_else(|stop| self.failed(stop))
             }
             Node::List(items) => {
                 let items = items

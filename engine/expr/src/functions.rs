@@ -383,7 +383,7 @@ fn size(tools: &Tools<'_>, a: &[Value]) -> Outcome {
 
 fn matches(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let pattern = tools.patterns.compiled(text(&a[1]), tools.meter)?;
-    is_match(tools.meter, &a[0], &pattern.0, pattern.1)
+    is_match(tools.meter, &a[0], &pattern.regex, pattern.cost)
 }
 
 /// Whether a text has a match; `cost` is that of a KiB of text.

@@ -49,6 +49,7 @@ use value::{Value, clipped};
 use heddle_json::{Json, Object};
 pub use meter::MAX_COST;
 pub use parse::MAX_SOURCE_LEN;
+pub use patterns::GraphPatterns;
 pub use scan::{MAX_CHAIN, MAX_NESTING};
 
 use crate::suggest::Suggestions;
@@ -65,6 +66,8 @@ struct Inner {
     want: Want,
     plan: Node,
     paths: Vec<Path>,
+    /// How much memory its patterns take, in bytes.
+    pattern_bytes: usize,
 }
 
 /// What the place of an expression needs.
@@ -133,13 +136,16 @@ pub struct Compile<'g> {
     pub kept: bool,
     /// How many more names the check of the graph may suggest.
     pub suggestions: &'g Suggestions,
+    /// The patterns of all expressions of the graph.
+    pub patterns: &'g GraphPatterns,
 }
 
 impl Compile<'_> {
     /// Parses and checks an expression, as [`Expr::compile`] does.
     pub fn expr(&self, source: &str, variables: &[&str], want: Want) -> Result<Expr, Vec<Problem>> {
         let (parsed, info) = parse::parse(source)?;
-        let mut checker = Checker::new(source, &info, variables, self.suggestions);
+        let patterns_before = self.patterns.bytes();
+        let mut checker = Checker::new(source, &info, variables, self.suggestions, self.patterns);
         let (plan, gives) = checker.plan(parsed);
         if !gives.kinds.meets(want.kinds()) {
             checker.report(0, want.misfit(gives.kinds));
@@ -159,6 +165,7 @@ impl Compile<'_> {
             want,
             plan,
             paths,
+            pattern_bytes: self.patterns.bytes() - patterns_before,
         })))
     }
 }
@@ -184,14 +191,21 @@ impl Expr {
 
     fn compile_as(kept: bool, source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
         let suggestions = &Suggestions::default();
-        Compile { kept, suggestions }.expr(source, variables, want)
+        let patterns = &GraphPatterns::default();
+        let compile = Compile {
+            kept,
+            suggestions,
+            patterns,
+        };
+        compile.expr(source, variables, want)
     }
 
-    /// About how many bytes the compiled expression takes in memory.
+    /// About how many bytes the compiled expression takes in memory. A pattern that several expressions of a graph have
+    /// counts for the first of them.
     pub fn memory(&self) -> usize {
         /// What a byte of the text stands for, as in `1+1+1`.
         const BYTES_PER_SOURCE_BYTE: usize = 64;
-        self.0.source.len() * BYTES_PER_SOURCE_BYTE + 256
+        self.0.source.len() * BYTES_PER_SOURCE_BYTE + 256 + self.0.pattern_bytes
     }
 
     /// The text that it was made from.

@@ -253,12 +253,26 @@ fn escape_len(source: &str, at: usize) -> Result<usize, Fault> {
     match bytes.first() {
         Some(b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'"' | b'\'' | b'\\' | b'?' | b'`') => Ok(2),
         Some(b'x' | b'X') if hex(2) => Ok(4),
-        Some(b'u') if hex(4) => Ok(6),
-        Some(b'U') if hex(8) => Ok(10),
+        Some(b'u') if hex(4) => character(source, at, 6),
+        Some(b'U') if hex(8) => character(source, at, 10),
         Some(b'0'..=b'3') if digits(2, |c| matches!(c, b'0'..=b'7')) => Ok(4),
         _ => fault(
             at,
             "this is no escape; a backslash itself is written \\\\, or the string as r\"…\"",
+        ),
+    }
+}
+
+/// The length of an escape with the number of a character.
+fn character(source: &str, at: usize, len: usize) -> Result<usize, Fault> {
+    let escape = &source[at..at + len];
+    match u32::from_str_radix(&escape[2..], 16).map(char::from_u32) {
+        Ok(Some(_)) => Ok(len),
+        _ => fault(
+            at,
+            format!(
+                "`{escape}` is no character: surrogates have no escapes here, and the last one is `\\U0010FFFF`"
+            ),
         ),
     }
 }
@@ -317,6 +331,10 @@ mod tests {
             "\\10",
             "\\108",
             "\\401",
+            "\\ud800",
+            "\\uDFFF",
+            "\\U0000d800",
+            "\\U00110000",
         ] {
             let at = escape_len(&format!("a{text}"), 1).map_err(|fault| fault.at);
             assert_eq!(at.err(), Some(1), "{text}");

@@ -1,6 +1,6 @@
 //! The ids and the unit of time that everything else is written in.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -97,27 +97,67 @@ impl fmt::Display for Timestamp {
 }
 
 impl Timestamp {
-    /// Reads a moment as RFC 3339 writes it. One that no timestamp reaches, such as the end of the year 9999, is
-    /// the last moment there is, which is farther ahead than anything may be.
+    /// Reads a moment as RFC 3339 writes it, without what it has of a millisecond. One that no timestamp reaches, such
+    /// as the end of the year 9999, is the last moment there is, which is farther ahead than anything may be.
     pub fn parse(text: &str) -> Option<Self> {
-        if !offset_is_known(text) {
-            return None;
-        }
-        if let Some(before) = before_leap_second(text) {
-            let before: jiff::Timestamp = before.parse().ok()?;
-            let is_last = before.strftime("%H:%M:%S").to_string() == "23:59:59";
-            return is_last.then(|| Self(before.as_millisecond() + 1_000));
-        }
-        if let Ok(at) = text.parse::<jiff::Timestamp>() {
-            return Some(Self(at.as_millisecond()));
-        }
-        let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
-        let complete = pieces.time().is_some() && pieces.offset().is_some();
-        complete.then_some(Self(match pieces.date().year() < 0 {
-            true => i64::MIN,
-            false => i64::MAX,
-        }))
+        read(text).map(|(at, _)| at)
     }
+
+    /// The same, but a moment between two milliseconds is the later of them.
+    pub fn parse_up(text: &str) -> Option<Self> {
+        read(text).map(|(at, is_between)| Self(at.0.saturating_add(i64::from(is_between))))
+    }
+}
+
+/// The millisecond of a moment, and whether the moment is after its beginning.
+fn read(text: &str) -> Option<(Timestamp, bool)> {
+    if !offset_is_known(text) {
+        return None;
+    }
+    let text = &*without_long_fraction(text);
+    let split = |at: jiff::Timestamp| {
+        let ns = at.as_nanosecond();
+        let ms = i64::try_from(ns.div_euclid(1_000_000)).ok()?;
+        Some((ms, ns.rem_euclid(1_000_000) > 0))
+    };
+    if let Some(before) = before_leap_second(text) {
+        let before: jiff::Timestamp = before.parse().ok()?;
+        let is_last = before.strftime("%H:%M:%S").to_string() == "23:59:59";
+        let (ms, is_between) = split(before)?;
+        return is_last.then_some((Timestamp(ms + 1_000), is_between));
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        let (ms, is_between) = split(at)?;
+        return Some((Timestamp(ms), is_between));
+    }
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let complete = pieces.time().is_some() && pieces.offset().is_some();
+    let at = Timestamp(match pieces.date().year() < 0 {
+        true => i64::MIN,
+        false => i64::MAX,
+    });
+    complete.then_some((at, false))
+}
+
+/// A moment with at most nine digits of a second: RFC 3339 allows any number. Digits that are left out are like one that
+/// is not 0 if one of them is not.
+fn without_long_fraction(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 9;
+    let fraction = text.find(['.', ',']).map_or(text.len(), |point| point + 1);
+    let digits = text[fraction..].bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= MOST {
+        return Cow::Borrowed(text);
+    }
+    let (kept, rest) = text[fraction..fraction + digits].split_at(MOST - 1);
+    let last = match rest.bytes().all(|digit| digit == b'0') {
+        true => '0',
+        false => rest.chars().next().filter(|digit| *digit != '0').unwrap_or('1'),
+    };
+    Cow::Owned(format!(
+        "{}{kept}{last}{}",
+        &text[..fraction],
+        &text[fraction + digits..]
+    ))
 }
 
 /// The moment a second before, where this one is in a second 60. There is such a second only at the end of a day of UTC;
@@ -165,6 +205,25 @@ mod tests {
         ] {
             assert_eq!(at(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_second_has_any_number_of_digits() {
+        let at = |text| Timestamp::parse(text).map(|at| at.0);
+        let up = |text| Timestamp::parse_up(text).map(|at| at.0);
+        for (text, down, later) in [
+            ("1970-01-01T00:00:01.5Z", 1_500, 1_500),
+            ("1970-01-01T00:00:01.500000000000000Z", 1_500, 1_500),
+            ("1970-01-01T00:00:01.123456789123456789+00:00", 1_123, 1_124),
+            ("1970-01-01T00:00:01.000000000000001Z", 1_000, 1_001),
+            ("1969-12-31T23:59:59.9999Z", -1, 0),
+            ("2016-12-31T23:59:60.0001Z", 1_483_228_800_000, 1_483_228_800_001),
+        ] {
+            assert_eq!((at(text), up(text)), (Some(down), Some(later)), "{text}");
+        }
+        let end = "9999-12-31T23:59:59.9Z";
+        assert_eq!((at(end), up(end)), (Some(i64::MAX), Some(i64::MAX)));
+        assert_eq!(at("1970-01-01T00:00:01.Z"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use heddle_expr::{Compile, Expr, Want, suggest::Suggestions};
+use heddle_expr::{Compile, Expr, GraphPatterns, Want, suggest::Suggestions};
 use heddle_json::{Json, object, tokens::Tree};
 use heddle_schema::PatternBudget;
 use serde_json::{Map as Members, Value};
@@ -54,6 +54,7 @@ pub(super) struct Reader<'t> {
     /// The expressions that were read, and their bytes.
     pub(super) expressions: (usize, usize),
     pub(super) patterns: PatternBudget,
+    pub(super) expression_patterns: GraphPatterns,
 }
 
 impl<'t> Reader<'t> {
@@ -68,6 +69,10 @@ impl<'t> Reader<'t> {
             patterns: match origin {
                 Origin::Kept => PatternBudget::unlimited(),
                 Origin::New | Origin::Imported => PatternBudget::default(),
+            },
+            expression_patterns: match origin {
+                Origin::Kept => GraphPatterns::default(),
+                Origin::New | Origin::Imported => GraphPatterns::limited(),
             },
         }
     }
@@ -395,6 +400,7 @@ impl<'t> Reader<'t> {
         let compile = Compile {
             kept: self.origin != Origin::New,
             suggestions: &self.suggestions,
+            patterns: &self.expression_patterns,
         };
         match compile.expr(source, variables, want) {
             Ok(expr) => Some(expr),
