@@ -1,8 +1,8 @@
 //! The forms in which secrets are searched: verbatim, and in the encodings that servers commonly use.
 //!
-//! These are percent-encoding, the escapes of JSON and HTML, and Base64. If a secret is in the middle of a Base64
-//! text, its first and last characters depend on its neighbours; the characters in between are searched, for each of
-//! the three possible alignments.
+//! These are percent-encoding and the escapes of JSON and HTML as common libraries write them, hexadecimal digits, and
+//! Base64. If a secret is in the middle of a Base64 text, its first and last characters depend on its neighbours; the
+//! characters in between are searched, for each of the three possible alignments.
 
 use std::{ops::Range, sync::Arc};
 
@@ -95,8 +95,99 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     for alphabet in [STANDARD, URL_SAFE] {
         forms.extend((0..3).map(|before| in_base64(secret, before, alphabet)));
     }
+    forms.extend(other_forms(secret));
     forms.retain(|form| form.len() >= MIN_LEN);
     forms
+}
+
+/// Forms of certain libraries: of URLs, JSON and HTML, and hexadecimal digits.
+fn other_forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    // What `encodeURIComponent` of JavaScript, and what an HTML form leaves as it is. A form writes a blank as `+`.
+    for (kept, blank) in [
+        (&b"-._~!*'()"[..], "%20"),
+        (b"-._*", "+"),
+        (b"-._~", "+"),
+        (b"-._~/", "%20"),
+    ] {
+        forms.push(escaped(secret, |byte| match byte {
+            b' ' => Some(blank.to_owned()),
+            byte if byte.is_ascii_alphanumeric() || kept.contains(&byte) => None,
+            byte => Some(format!("%{byte:02X}")),
+        }));
+    }
+    if let Ok(text) = std::str::from_utf8(secret) {
+        // Besides what JSON requires: nothing, as JavaScript has it; all but ASCII, as Python; and what HTML has
+        // a meaning for, as Go and .NET.
+        for (special, only_ascii) in [("", false), ("", true), ("<>&", false), ("<>&'", false)] {
+            for slash in ["", "/"] {
+                let escape = |c: char| {
+                    let is_special = special.contains(c) || only_ascii && !c.is_ascii() || c == '\u{7f}';
+                    (is_special || c.is_ascii_control()).then(|| json_escape(c, false))
+                };
+                forms.push(json(text, slash, escape));
+            }
+        }
+        forms.push(json(text, "", |c| {
+            let is_special = !c.is_ascii() || c.is_ascii_control() || "\"&'+<>`".contains(c);
+            is_special.then(|| json_escape(c, true))
+        }));
+        // Numbers of characters in HTML, as Go, Python and others write them.
+        for (quote, apostrophe) in [
+            ("&#34;", "&#39;"),
+            ("&quot;", "&#x27;"),
+            ("&#34;", "&#x27;"),
+            ("&quot;", "&#039;"),
+        ] {
+            forms.push(escaped(secret, |byte| {
+                let name = match byte {
+                    b'&' => "&amp;",
+                    b'<' => "&lt;",
+                    b'>' => "&gt;",
+                    b'"' => quote,
+                    b'\'' => apostrophe,
+                    _ => return None,
+                };
+                Some(name.to_owned())
+            }));
+        }
+    }
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    forms.push(digits.to_ascii_uppercase().into_bytes());
+    forms.push(digits.into_bytes());
+    forms
+}
+
+/// A text in JSON, of which `slash` and what `escape` gives an escape for are escaped besides quotes and backslashes.
+fn json(text: &str, slash: &str, escape: impl Fn(char) -> Option<String>) -> Vec<u8> {
+    let mut written = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match escape(c) {
+            Some(escape) => written.push_str(&escape),
+            None if matches!(c, '"' | '\\') || slash.contains(c) => written.extend(['\\', c]),
+            None => written.push(c),
+        }
+    }
+    written.into_bytes()
+}
+
+/// RFC 8259, 7.
+fn json_escape(c: char, in_upper_case: bool) -> String {
+    match c {
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\u{8}' => "\\b".to_owned(),
+        '\u{c}' => "\\f".to_owned(),
+        c => {
+            let units = c.encode_utf16(&mut [0; 2]).to_vec();
+            let escapes = units.iter().map(|unit| match in_upper_case {
+                true => format!("\\u{unit:04X}"),
+                false => format!("\\u{unit:04x}"),
+            });
+            escapes.collect()
+        }
+    }
 }
 
 fn escaped(secret: &[u8], escape: impl Fn(u8) -> Option<String>) -> Vec<u8> {
@@ -164,6 +255,34 @@ mod tests {
             assert!(finds("sk/12+34=\"56&78", text), "{text}");
         }
         assert!(!finds("sk/12+34=\"56&78", "sk/12+34=\"56&7"));
+    }
+
+    #[test]
+    fn the_forms_of_common_libraries_are_found() {
+        let secret = "pä s/<w>&'+\"0(!)\n";
+        for text in [
+            "p%C3%A4%20s%2F%3Cw%3E%26'%2B%220(!)%0A",
+            "p%C3%A4+s%2F%3Cw%3E%26%27%2B%220%28%21%29%0A",
+            "p%C3%A4%20s/%3Cw%3E%26%27%2B%220%28%21%29%0A",
+            r#"pä s/<w>&'+\"0(!)\n"#,
+            r#"pä s\/<w>&'+\"0(!)\n"#,
+            r#"p\u00e4 s/<w>&'+\"0(!)\n"#,
+            r#"pä s/\u003cw\u003e\u0026'+\"0(!)\n"#,
+            r#"p\u00E4 s/\u003Cw\u003E\u0026\u0027\u002B\u00220(!)\n"#,
+            "pä s/&lt;w&gt;&amp;&#39;+&#34;0(!)\n",
+            "pä s/&lt;w&gt;&amp;&#x27;+&quot;0(!)\n",
+            "70c3a420732f3c773e26272b22302821290a",
+            "70C3A420732F3C773E26272B22302821290A",
+        ] {
+            assert!(finds(secret, text), "{text}");
+        }
+        assert!(finds("emoji 😀😀", r"emoji \ud83d\ude00\ud83d\ude00"));
+        let plain = Forms::of(&[Secret::of_test("onlyletters123")]);
+        assert_eq!(
+            plain.finders.len(),
+            9,
+            "as it is, six in Base64 and two in hexadecimal digits"
+        );
     }
 
     #[test]
