@@ -19,6 +19,8 @@ use crate::problem::{Kind, Problem};
 
 /// An answer up to this size is small, and sent whatever else is on its way.
 const SMALL_BYTES: usize = 64 << 10;
+/// How many large texts are made at once.
+const TEXTS_AT_ONCE: usize = 2;
 /// The unit in which bytes are counted.
 const UNIT: usize = 1 << 10;
 
@@ -27,6 +29,7 @@ const UNIT: usize = 1 << 10;
 pub(crate) struct LargeAnswers {
     reads: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    texts: Arc<Semaphore>,
     limit: usize,
 }
 
@@ -35,8 +38,25 @@ impl LargeAnswers {
         Self {
             reads: Arc::new(Semaphore::new(reads_at_once.clamp(1, Semaphore::MAX_PERMITS))),
             bytes: Arc::new(Semaphore::new((limit / UNIT).clamp(1, Semaphore::MAX_PERMITS))),
+            texts: Arc::new(Semaphore::new(TEXTS_AT_ONCE)),
             limit,
         }
+    }
+
+    /// The text of something that takes about so many bytes. A large text is made on a thread for long work, and few are
+    /// made at once: many clients that watch large events must not delay other requests.
+    pub(crate) async fn text(&self, bytes: usize, make: impl FnOnce() -> String + Send + 'static) -> String {
+        if bytes <= SMALL_BYTES {
+            return make();
+        }
+        let turn = self.texts.clone().acquire_owned().await;
+        let turn = turn.expect("nobody closes this semaphore");
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            make()
+        });
+        made.await
+            .expect("making a text does not panic and is not cancelled")
     }
 
     /// Waits for its turn to read a run's history. Until the permit is dropped, what was read may be in memory; whoever
@@ -85,6 +105,44 @@ mod tests {
     use futures_util::StreamExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn few_large_texts_are_made_at_once_and_small_ones_wait_for_none() {
+        let all = LargeAnswers::new(1, 1 << 20);
+        let (begin, begun) = std::sync::mpsc::channel();
+        let mut ends = Vec::new();
+        let texts: Vec<_> = (0..=TEXTS_AT_ONCE)
+            .map(|_| {
+                let (end, ended) = std::sync::mpsc::channel::<()>();
+                ends.push(end);
+                let (all, begin) = (all.clone(), begin.clone());
+                tokio::spawn(async move {
+                    let make = move || {
+                        begin.send(()).expect("the test listens");
+                        ended.recv().expect("the test says when");
+                        "large".to_owned()
+                    };
+                    all.text(SMALL_BYTES + 1, make).await
+                })
+            })
+            .collect();
+        let begun = tokio::task::spawn_blocking(move || {
+            for _ in 0..TEXTS_AT_ONCE {
+                begun.recv().expect("a text is begun");
+            }
+            let early = begun.recv_timeout(std::time::Duration::from_millis(100));
+            (begun, early.is_ok())
+        });
+        let (_begun, early) = begun.await.unwrap();
+        assert!(!early, "a further one waits");
+        assert_eq!(all.text(SMALL_BYTES, || "small".to_owned()).await, "small");
+        for end in ends {
+            end.send(()).expect("it is being made, or will be");
+        }
+        for text in texts {
+            assert_eq!(text.await.unwrap(), "large");
+        }
+    }
 
     #[tokio::test]
     async fn large_answers_take_their_bytes_from_what_all_have() {

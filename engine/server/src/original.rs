@@ -222,16 +222,21 @@ async fn logs(app: &App, run: &RunView) -> Result<VecDeque<Box<RawValue>>, Probl
         if events.is_empty() {
             break;
         }
-        for event in events.iter().take_while(|event| event.seq <= run.last_seq) {
-            let text =
-                RawValue::from_string(EventView::of(run.id, event).text()).expect("an event's text is JSON");
+        let last = events.last().map_or(run.last_seq, |event| event.seq);
+        for event in events.into_iter().take_while(|event| event.seq <= run.last_seq) {
+            let (id, bytes_of_event) = (run.id, event.event.size());
+            let text = app
+                .large
+                .text(bytes_of_event, move || EventView::of(id, &event).text())
+                .await;
+            let text = RawValue::from_string(text).expect("an event's text is JSON");
             bytes += text.get().len();
             logs.push_back(text);
             while bytes > app.settings.max_log_bytes && logs.len() > 1 {
                 bytes -= logs.pop_front().map_or(0, |oldest| oldest.get().len());
             }
         }
-        after = events.last().map_or(run.last_seq, |event| event.seq);
+        after = last;
     }
     Ok(logs)
 }

@@ -182,7 +182,12 @@ async fn tell(
         };
         let text = match told {
             None => return close(OVER, "the run is over"),
-            Some(Ok(Watched::Event(event))) => EventView::of(run, &event).text(),
+            Some(Ok(Watched::Event(event))) => {
+                let bytes = event.event.size();
+                app.large
+                    .text(bytes, move || EventView::of(run, &event).text())
+                    .await
+            }
             Some(Ok(Watched::Chunk(chunk))) => ChunkView::of(run, &chunk).text(),
             Some(Ok(Watched::Missed(count))) => MissedView::of(run, count).text(),
             Some(Err(_)) if app.engine.is_draining() => {

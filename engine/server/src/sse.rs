@@ -111,8 +111,12 @@ impl Telling {
         };
         match told {
             Some(Ok(Watched::Event(event))) => {
-                let view = EventView::of(self.run, &event);
-                Some(Event::default().id(view.seq.to_string()).data(view.text()))
+                let (run, seq, bytes) = (self.run, event.seq, event.event.size());
+                let text = self
+                    .app
+                    .large
+                    .text(bytes, move || EventView::of(run, &event).text());
+                Some(Event::default().id(seq.to_string()).data(text.await))
             }
             Some(Ok(Watched::Chunk(chunk))) => Some(
                 Event::default()
