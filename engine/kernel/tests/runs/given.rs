@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use heddle_json::Object;
 use heddle_kernel::{
-    Answer, FailureKind, Input, Object, Outcome, Route, Run, RunId, Status, Timestamp, decide, run::Given,
+    Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, decide, run::Given,
 };
 
 use crate::script::{functions, make};
