@@ -416,10 +416,12 @@ impl Plan {
             self.retention,
             self.archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
         );
+        let mut beside = running.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.spawn(heddle_host::return_freed_memory());
         if self.follow {
-            let mut beside = running.beside.lock().unwrap_or_else(PoisonError::into_inner);
             beside.spawn(self.plugins.follow(engine.clone()));
         }
+        drop(beside);
         Ok(engine)
     }
 }

@@ -46,7 +46,7 @@ fn what_an_active_step_was_given_is_derived() {
             r#"p/f {"b":2} {"c":2}"#,
         ),
         (
-            r#"{"map": {"over": "[state.a, 5]", "uses": "p/f"}}"#,
+            r#"{"map": {"over": "[state.a, 5]", "uses": "p/f", "into": "all"}}"#,
             "items [1,5]",
         ),
         (

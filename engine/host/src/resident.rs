@@ -1,0 +1,92 @@
+//! Returns freed memory to the system, so that a server that was busy once becomes small again.
+//!
+//! glibc keeps what is freed in arenas, one for every few threads. Checks of large graphs, imports and large answers
+//! allocate many small blocks on many threads, and each arena keeps its largest size.
+
+use std::time::Duration;
+
+/// How often the size of the process is looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// By how much the process has grown when freed memory is returned.
+const GROWTH: usize = 32 << 20;
+/// A process that is larger than its smallest size by so much has its freed memory returned from time to time.
+const LARGE: usize = 64 << 20;
+/// After how many looks freed memory is returned again although the process has not grown.
+const LOOKS: u32 = 6;
+
+/// Returns freed memory to the system for as long as the process runs. It ends at once where that is not known to be
+/// needed: with other allocators than glibc's.
+pub async fn return_freed_memory() {
+    let Some(mut smallest) = resident() else {
+        return;
+    };
+    let (mut returned_at, mut looks) = (smallest, 0);
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        looks += 1;
+        let now = resident().unwrap_or(0);
+        if now < smallest + LARGE || (now < returned_at + GROWTH && looks < LOOKS) {
+            continue;
+        }
+        // It takes milliseconds.
+        let trimmed = tokio::task::spawn_blocking(|| {
+            trim();
+            resident()
+        });
+        returned_at = trimmed.await.ok().flatten().unwrap_or(now);
+        smallest = smallest.min(returned_at);
+        looks = 0;
+    }
+}
+
+/// How much of the process is in memory, in bytes.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn resident() -> Option<usize> {
+    None
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: it may be called at any time and from any thread: it takes the allocator's own locks, and touches nothing
+    // but what is free.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_threads_freed_is_returned() {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                std::thread::spawn(|| {
+                    let mut blocks: Vec<Vec<u8>> = (0..40_000).map(|_| vec![1; 1000]).collect();
+                    // The last one keeps the arena from shrinking by itself.
+                    blocks.pop()
+                })
+            })
+            .collect();
+        let kept: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let before = resident().unwrap();
+        trim();
+        let after = resident().unwrap();
+        assert!(after + (100 << 20) < before, "{before} bytes, then {after}");
+        assert!(kept.iter().all(Option::is_some));
+    }
+}
