@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use heddle_json::Object;
 use heddle_kernel::{
-    Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, decide, run::Given,
+    Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, decide, run::StepInput,
 };
 
 use crate::script::{functions, make};
@@ -16,24 +16,24 @@ fn begin(definition: &str, state: &str, max_state_bytes: usize) -> Run {
     let state = Object::parse(state).expect("a state");
     let (mut run, _) = Run::start(id, graph, Arc::default(), state, functions, true, Timestamp(0));
     run.max_state_bytes = max_state_bytes;
-    decide(&mut run, Input::TakenUp, Timestamp(0)).expect("the run begins");
+    decide(&mut run, Input::Activate, Timestamp(0)).expect("the run begins");
     run
 }
 
 /// What step 1 was given, in short.
-fn given(definition: &str, state: &str) -> Option<String> {
+fn step_input(definition: &str, state: &str) -> Option<String> {
     let run = begin(definition, state, usize::MAX);
-    assert!(run.given_to(9).is_none(), "there is no step 9");
-    run.given_to(1).map(|given| match given {
-        Ok(Given::Call {
+    assert!(run.step_input(9).is_none(), "there is no step 9");
+    run.step_input(1).map(|given| match given {
+        Ok(StepInput::Call {
             function,
             input,
             config,
         }) => format!("{} {} {}", function.function, input.to_text(), config.get()),
-        Ok(Given::Map(items)) => format!("items {}", items.get()),
-        Ok(Given::Graph(state)) => format!("graph {}", state.to_text()),
-        Ok(Given::Wait(wait)) => format!("signal {:?} prompt {:?}", wait.signal, wait.prompt),
-        Ok(Given::Sleep { until }) => format!("until {:?}", until.map(|until| until.0)),
+        Ok(StepInput::Map(items)) => format!("items {}", items.get()),
+        Ok(StepInput::Graph(state)) => format!("graph {}", state.to_text()),
+        Ok(StepInput::Wait(wait)) => format!("signal {:?} prompt {:?}", wait.signal, wait.prompt),
+        Ok(StepInput::Sleep { until }) => format!("until {:?}", until.map(|until| until.0)),
         Err(failure) => format!("{:?}: {}", failure.kind, failure.message),
     })
 }
@@ -57,7 +57,7 @@ fn what_an_active_step_was_given_is_derived() {
     ] {
         let definition = format!(r#"{{"nodes": {{"n": {node}}}}}"#);
         assert_eq!(
-            given(&definition, r#"{"a": 1}"#).as_deref(),
+            step_input(&definition, r#"{"a": 1}"#).as_deref(),
             Some(expected),
             "{node}"
         );
