@@ -277,7 +277,7 @@ mod tests {
             assert!(finds(secret, text), "{text}");
         }
         assert!(finds("emoji 😀😀", r"emoji \ud83d\ude00\ud83d\ude00"));
-        let plain = Forms::of(&[Secret::of_test("onlyletters123")]);
+        let plain = SecretForms::of(&[Secret::of_test("onlyletters123")]);
         assert_eq!(
             plain.finders.len(),
             6,
