@@ -22,7 +22,7 @@ use crate::{
     registry::Registry,
     resources::Resources,
     settings::HostSettings,
-    slots::Slots,
+    slots::SlotReserves,
     threads::Threads,
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct Inner {
     pub(crate) node_bounds: NodeBoundsCache,
     /// Units for outermost calls.
     pub(crate) calls: Arc<FairPool>,
-    pub(crate) slots: Slots,
+    pub(crate) slots: SlotReserves,
     /// The memory of all calls together.
     pub(crate) memory: Arc<TotalMemory>,
     /// Threads that read and check large inputs.
@@ -75,7 +75,7 @@ impl Host {
             api_policies: ApiPolicies::default(),
             node_bounds: NodeBoundsCache::default(),
             calls: FairPool::new(settings.max_total_calls()),
-            slots: Slots::new(settings.call_depth),
+            slots: SlotReserves::new(settings.call_depth),
             memory: TotalMemory::new(settings.total_memory(), settings.max_total_calls()),
             input_threads: input_threads.map_err(|error| HostError::Engine(error.to_string()))?,
             resources: Arc::new(Resources::new(&settings)?),

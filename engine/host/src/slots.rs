@@ -20,9 +20,9 @@ const RESERVE_OF_NESTED: usize = 128;
 
 /// The slots that an instance needs beyond one memory and eight tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extra(usize);
+pub(crate) struct ExtraSlots(usize);
 
-impl Extra {
+impl ExtraSlots {
     /// The extra slots of a component's instances.
     pub(crate) fn of(component: &Component) -> Self {
         let needs = component.resources_required();
@@ -36,7 +36,7 @@ impl Extra {
 }
 
 /// The reserves, the one for outermost calls first.
-pub(crate) struct Slots(Vec<Arc<FairPool>>);
+pub(crate) struct SlotReserves(Vec<Arc<FairPool>>);
 
 /// How many slots of each kind the pools have.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct Pools {
     pub(crate) tables: usize,
 }
 
-impl Slots {
+impl SlotReserves {
     /// One reserve for each depth of nesting up to `call_depth`.
     pub(crate) fn new(call_depth: usize) -> Self {
         let reserves = reserves(call_depth);
@@ -59,9 +59,9 @@ impl Slots {
         &self,
         usage: &PluginUsage,
         depth: usize,
-        extra: Extra,
+        extra: ExtraSlots,
     ) -> Option<PoolPermit> {
-        if extra == Extra::default() {
+        if extra == ExtraSlots::default() {
             return None;
         }
         let pool = self.0.get(depth.saturating_sub(1))?;
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn most_components_take_nothing_from_a_reserve() {
-        assert_eq!(Extra::beyond(1, 8), Extra::default());
-        assert_eq!(Extra::beyond(0, 0), Extra::default());
-        assert_eq!(Extra::beyond(4, 1), Extra(3));
-        assert_eq!(Extra::beyond(1, 17), Extra(2));
+        assert_eq!(ExtraSlots::beyond(1, 8), ExtraSlots::default());
+        assert_eq!(ExtraSlots::beyond(0, 0), ExtraSlots::default());
+        assert_eq!(ExtraSlots::beyond(4, 1), ExtraSlots(3));
+        assert_eq!(ExtraSlots::beyond(1, 17), ExtraSlots(2));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Threads {
     work: &'static str,
     /// The name of the limit in the documentation.
     limit: &'static str,
-    most_of_plugin: usize,
+    max_per_plugin: usize,
     all: Arc<ThreadQuota>,
     /// The plugins with active work.
     plugins: Mutex<HashMap<Arc<str>, Weak<ThreadQuota>>>,
@@ -180,7 +180,7 @@ impl Threads {
     pub(crate) fn new(
         work: &'static str,
         limit: &'static str,
-        (most, most_of_plugin): (usize, usize),
+        (most, max_per_plugin): (usize, usize),
     ) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .max_blocking_threads(most)
@@ -190,7 +190,7 @@ impl Threads {
         Ok(Self {
             work,
             limit,
-            most_of_plugin: most_of_plugin.min(most),
+            max_per_plugin: max_per_plugin.min(most),
             all: ThreadQuota::of(most),
             plugins: Mutex::default(),
             runtime: Some(runtime),
@@ -274,7 +274,7 @@ impl Threads {
         }
         // A quota lives as long as work of its plugin.
         plugins.retain(|_, quota| quota.strong_count() > 0);
-        let quota = ThreadQuota::of(self.most_of_plugin);
+        let quota = ThreadQuota::of(self.max_per_plugin);
         plugins.insert(plugin.clone(), Arc::downgrade(&quota));
         quota
     }

@@ -15,9 +15,9 @@ use wasmtime::{
 use self::types::{Answer, FunctionDescription, GuestError, Input, Invocation};
 use crate::{
     component::ComponentMetadata,
-    plain::{Plain, ValueLimits},
+    plain::{PlainComponent, ValueLimits},
     sandbox::Sandbox,
-    slots::Extra,
+    slots::ExtraSlots,
 };
 
 /// The interfaces of which a plugin exports at least one.
@@ -27,7 +27,7 @@ pub(crate) const INTERFACES: [&str; 2] = [v0_1_0::NODE, v0_1_0::TOOL];
 pub(crate) enum Contract {
     V0_1_0(v0_1_0::Exports),
     /// Built without the contract: its functions have types of their own.
-    Plain(Plain),
+    Plain(PlainComponent),
 }
 
 /// Adds the imports of every version.
@@ -41,7 +41,7 @@ impl Contract {
     pub(crate) fn find(pre: InstancePre<Sandbox>, found: &ComponentMetadata) -> Result<Self, String> {
         if !found.is_of_contract() {
             let docs = found.docs.iter().map(|section| &**section);
-            return Ok(Self::Plain(Plain::find(pre, docs)?));
+            return Ok(Self::Plain(PlainComponent::find(pre, docs)?));
         }
         v0_1_0::Exports::find(pre)?.map(Self::V0_1_0).ok_or_else(|| {
             let [node, tool] = INTERFACES;
@@ -71,7 +71,7 @@ impl Contract {
     }
 
     /// The slots that an instance needs beyond those of every call.
-    pub(crate) fn extra_slots(&self) -> Extra {
+    pub(crate) fn extra_slots(&self) -> ExtraSlots {
         match self {
             Self::V0_1_0(exports) => exports.extra_slots(),
             Self::Plain(plain) => plain.extra_slots(),
@@ -79,7 +79,7 @@ impl Contract {
     }
 
     /// The plain component, if it is one: it converts inputs to typed values.
-    pub(crate) fn plain(&self) -> Option<&Plain> {
+    pub(crate) fn plain(&self) -> Option<&PlainComponent> {
         match self {
             Self::V0_1_0(_) => None,
             Self::Plain(plain) => Some(plain),

@@ -15,7 +15,7 @@ use crate::{
     error::is_exit_of_success,
     lock::lock,
     sandbox::{Sandbox, SandboxView},
-    slots::Extra,
+    slots::ExtraSlots,
 };
 
 pub(crate) const NODE: &str = "heddle:plugin/node@0.1.0";
@@ -45,7 +45,7 @@ mod bindings {
 /// The exports of a component, looked up once.
 pub(crate) struct Exports {
     pre: InstancePre<Sandbox>,
-    extra: Extra,
+    extra: ExtraSlots,
     node: Option<Interface>,
     tool: Option<Interface>,
 }
@@ -81,7 +81,7 @@ impl Exports {
     pub(super) fn find(pre: InstancePre<Sandbox>) -> Result<Option<Self>, String> {
         let node = Interface::find(pre.component(), NODE, "run")?;
         let tool = Interface::find(pre.component(), TOOL, "call")?;
-        let extra = Extra::of(pre.component());
+        let extra = ExtraSlots::of(pre.component());
         Ok((node.is_some() || tool.is_some()).then_some(Self {
             pre,
             extra,
@@ -90,7 +90,7 @@ impl Exports {
         }))
     }
 
-    pub(super) fn extra_slots(&self) -> Extra {
+    pub(super) fn extra_slots(&self) -> ExtraSlots {
         self.extra
     }
 

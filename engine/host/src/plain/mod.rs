@@ -35,7 +35,7 @@ use crate::{
     describe,
     error::{self, TooManyValues},
     sandbox::Sandbox,
-    slots::Extra,
+    slots::ExtraSlots,
     units::Bytes,
 };
 
@@ -51,9 +51,9 @@ const LEFT_OUT_LEN: usize = 500;
 const SCHEMAS_LEN: usize = 4 << 20;
 
 /// A component with typed functions.
-pub(crate) struct Plain {
+pub(crate) struct PlainComponent {
     pre: InstancePre<Sandbox>,
-    extra: Extra,
+    extra: ExtraSlots,
     functions: HashMap<String, Function>,
     left_out: Vec<String>,
 }
@@ -79,7 +79,7 @@ pub(crate) struct ValueLimits {
     pub(crate) result: usize,
 }
 
-impl Plain {
+impl PlainComponent {
     /// Finds the functions that can be tools.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Plain {
                 left_out.join("; ")
             )),
             (false, _) => Ok(Self {
-                extra: Extra::of(pre.component()),
+                extra: ExtraSlots::of(pre.component()),
                 pre,
                 functions,
                 left_out,
@@ -121,7 +121,7 @@ impl Plain {
         }
     }
 
-    pub(crate) fn extra_slots(&self) -> Extra {
+    pub(crate) fn extra_slots(&self) -> ExtraSlots {
         self.extra
     }
 
