@@ -183,8 +183,7 @@ impl Shared {
         if eviction.bytes_left > self.limits.max_bytes && !self.warned_full.swap(true, Relaxed) {
             tracing::warn!(
                 "the registered plugins take {} MiB of the cache {}, more than its limit of {} MiB (--cache-size): \
-                 some \
-                 are compiled again at the next start",
+                 some are compiled again at the next start",
                 eviction.bytes_left >> 20,
                 self.folder.display(),
                 self.limits.max_bytes >> 20
@@ -274,8 +273,7 @@ impl EngineCache {
         if code.len() as u64 > shared.limits.max_bytes {
             tracing::warn!(
                 "the code of component {digest} has {} MiB, more than the limit of the cache (--cache-size): it is \
-                 compiled at \
-                 every start",
+                 compiled at every start",
                 code.len() >> 20
             );
             return;

@@ -41,8 +41,7 @@ pub(super) fn check(bytes: usize, limit: usize) -> Result<(), RegisterError> {
     }
     Err(RegisterError::Refused(format!(
         "with this plugin the descriptions of all plugins (summaries, schemas, routes) would take {}, more than the \
-         limit of {} \
-         (max_description_bytes): remove plugins or versions that nothing uses",
+         limit of {} (max_description_bytes): remove plugins or versions that nothing uses",
         Bytes(bytes),
         Bytes(limit)
     )))

@@ -355,7 +355,7 @@ async fn a_secret_goes_to_its_host_and_the_guest_never_sees_it() {
     let sent = sent[0].header("authorization");
     assert_eq!(sent, Some(format!("Bearer {VALUE}").as_str()));
     assert_eq!(update["answers"], json!(["Bearer [secret]"]), "what came back");
-    let told = format!("info the secret `key` goes to {}", server.url(""));
+    let told = format!("info the secret `key` is sent to {}", server.url(""));
     assert_eq!(lines[0], told);
     assert!(!update.to_string().contains(VALUE) && !lines.concat().contains(VALUE));
     let plugins = format!("{:?}", host.plugins());
@@ -389,7 +389,7 @@ async fn a_secret_is_sent_to_its_hosts_only_and_an_unknown_one_is_refused_with_a
         (
             server.url("/"),
             "${secret.key",
-            "has not followed by `}`".to_owned(),
+            "is not followed by `}`".to_owned(),
         ),
     ] {
         let Seen { update, lines } = seen(&host, "outgoing/fetch", with_header(&url, value)).await;

@@ -88,8 +88,7 @@ fn describing(functions: usize) -> String {
             (import "heddle:plugin/types@0.1.0" (instance $types
                 (type $k (enum "node" "tool")) (export "kind" (type $kind (eq $k)))
                 (type $h (flags "read-only" "idempotent")) (export "hints" (type $hints (eq $h)))
-                (type $f (record (field "name" string) (field "kind" $kind) (field "summary" string) (field "input" \
-                                         string)
+                (type $f (record (field "name" string) (field "kind" $kind) (field "summary" string) (field "input" string)
                     (field "output" string) (field "config" (option string)) (field "hints" $hints)
                     (field "routes" (list string))))
                 (export "function" (type (eq $f)))

@@ -64,7 +64,7 @@ async fn values_that_do_not_match_are_refused_with_their_pointers() {
         (
             json!({"figures": ["circle"]}),
             "/value/figures/0",
-            "the case `circle` carries a value",
+            "the case `circle` has a value",
         ),
         (
             json!({"figures": [{"nothing": null}]}),

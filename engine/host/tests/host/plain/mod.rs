@@ -169,9 +169,9 @@ async fn functions_whose_types_have_no_json_form_are_left_out_with_the_reason() 
     let host = typed().await;
     let left_out = &host.plugins()[0].left_out;
     let reasons: Vec<_> = [
-        "`acme:typed/store@1.2.0#[constructor]counter`: it gives a resource",
+        "`acme:typed/store@1.2.0#[constructor]counter`: it returns a resource",
         "`acme:typed/store@1.2.0#[method]counter.add`: it takes a resource",
-        "`acme:typed/store@1.2.0#open`: it gives a resource",
+        "`acme:typed/store@1.2.0#open`: it returns a resource",
         "`acme:typed/store@1.2.0#sum-of`: it takes a resource",
     ]
     .into_iter()
@@ -289,7 +289,7 @@ async fn the_error_of_a_function_is_a_failure_with_the_error_as_data() {
     assert_eq!(
         failed("shapes.divide", json!({"a": 1, "b": 0})).await,
         (
-            "`shapes.divide` answered the error \"by-zero\"".to_owned(),
+            "`shapes.divide` returned the error \"by-zero\"".to_owned(),
             Some("\"by-zero\"".to_owned())
         )
     );
@@ -392,7 +392,7 @@ async fn a_wide_result_ends_at_a_limit() {
         (failure.kind, &*failure.message),
         (
             FailureKind::Limit,
-            "`typed/shapes.wide` answered 120001 bytes, more than its limit of 100000 bytes (result, the server's \
+            "`typed/shapes.wide` returned 120001 bytes, more than its limit of 100000 bytes (result, the server's \
              default)"
         )
     );
@@ -406,7 +406,7 @@ async fn a_wide_result_ends_at_a_limit() {
             (failure.kind, &*failure.message),
             (
                 FailureKind::Limit,
-                &*format!("`typed/{tool}` passed more values than its limit of 4 MiB holds (value_bytes)")
+                &*format!("`typed/{tool}` passed more values than its limit of 4 MiB allows (value_bytes)")
             )
         );
     }
@@ -436,7 +436,7 @@ async fn a_wide_input_ends_at_a_limit() {
     assert!(
         failure
             .message
-            .ends_with("its input has more values than its limit of 4 MiB holds (value_bytes)"),
+            .ends_with("its input has more values than its limit of 4 MiB allows (value_bytes)"),
         "{failure}"
     );
     let deep = format!(r#"{{"values": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));

@@ -105,7 +105,7 @@ async fn a_function_whose_types_are_too_many_is_left_out_and_the_others_stay() {
     assert_eq!(info.functions.len(), 1);
     assert_eq!(
         info.left_out,
-        ["`wide`: it gives values that are made of more than 5000 types"]
+        ["`wide`: it returns values that are made of more than 5000 types"]
     );
 }
 
