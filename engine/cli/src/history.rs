@@ -364,7 +364,7 @@ impl Diff {
         } in &diff.changes
         {
             writeln!(out, "{}", told(op, &display::line(key), *before, *after))?;
-            let of_key = format!("/{}/", key.replace('~', "~0").replace('/', "~1"));
+            let of_key = format!("/{}/", heddle_json::pointer::escape(key));
             let inside = |patch: &&Patch<'_>| patch.path.starts_with(&of_key);
             let inner: Vec<&Patch<'_>> = diff.patch.iter().filter(inside).collect();
             for patch in inner.iter().take(MAX_LINES) {

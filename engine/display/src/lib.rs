@@ -1,12 +1,22 @@
-//! Text that comes from outside, made safe to show to a person.
+//! Text from outside, made safe to show in a terminal or a log.
 //!
-//! Names, prompts, log lines and failures are written by authors of graphs, by plugins and by callers. Written to a
-//! terminal or to a log as they are, they could move the cursor, imitate lines of the program that shows them, or hide
-//! what they say. URLs can contain passwords. Everything that shows such text passes it through this module.
+//! Authors of graphs, plugins and clients write names, prompts, log lines and failures. Such text could move
+//! the cursor, imitate lines of the program that shows it, or hide what it says. URLs can contain passwords.
+//! All code that prints such text passes it through this crate. The crate never drops a character: it escapes
+//! them.
+//!
+//! # Where to start
+//! [`line`] for one line of text, [`json`] for JSON, [`redact`] for text that may contain URLs.
+//!
+//! # Example
+//! ```
+//! assert_eq!(heddle_display::line("one\ntwo \u{1b}[31mred"), "one\\ntwo \\u{1b}[31mred");
+//! assert_eq!(heddle_display::redact("https://me:secret@host/"), "https://***@host/");
+//! ```
 
 use std::{borrow::Cow, fmt::Write};
 
-/// What stands in place of a secret.
+/// The replacement of a secret.
 const MASK: &str = "***";
 
 /// Parameters of a URL whose values are secrets: their names contain one of these.
@@ -56,11 +66,11 @@ pub fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.lines().map(line)
 }
 
-/// Returns JSON text that means the same and has nothing in it that a terminal would act on.
+/// Returns equivalent JSON text without anything that a terminal would act on.
 ///
 /// Unsafe characters in strings become `\u` escapes. Line breaks and tabs between values stay.
 pub fn json(text: &str) -> Cow<'_, str> {
-    // Control characters up to U+001F cannot be in a string as they are, so those that are there stand between values.
+    // Strings cannot contain control characters up to U+001F, so those that occur are between values.
     let is_unsafe = |c: char| is_unsafe(c) && !matches!(c, '\n' | '\t' | '\r');
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -92,7 +102,7 @@ fn is_unsafe(character: char) -> bool {
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
 
-/// The first colour sequence of a text, with what stands before and behind it.
+/// The first colour sequence of a text, with the text before and after it.
 pub fn colour(text: &str) -> Option<(&str, &str, &str)> {
     let starts = text.match_indices(['\u{1b}', '\u{9b}']);
     let (at, len) = starts
@@ -134,7 +144,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Writes a URL, which is given without its scheme, with its secrets masked.
+/// Appends a URL, which is given without its scheme, with its secrets masked.
 fn redact_one(url: &str, redacted: &mut String) {
     let mut rest = url;
     if let Some(at) = user_end(url) {
@@ -159,14 +169,14 @@ fn redact_one(url: &str, redacted: &mut String) {
     }
 }
 
-/// Where the `@` behind the user of a URL is, which is given without its scheme.
+/// The position of the `@` after the user in a URL, which is given without its scheme.
 fn user_end(url: &str) -> Option<usize> {
     let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
     if let Some(at) = authority.rfind('@') {
         return Some(at);
     }
-    // A password with a `/`, `?` or `#` in it makes the URL invalid, and must be masked all the same: then what stands
-    // before that character is no port.
+    // A password with a `/`, `?` or `#` makes the URL invalid, and must be masked nevertheless: the text
+    // before that character is not a port then.
     let (_, port) = authority.rsplit_once(':')?;
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) || authority.ends_with(']');
     match is_port {
@@ -177,7 +187,7 @@ fn user_end(url: &str) -> Option<usize> {
 
 fn is_secret(parameter: &str) -> bool {
     let name = parameter.to_ascii_lowercase();
-    // The position in a list is no secret, and is needed to go on in it.
+    // A page token is not a secret, and is needed to continue a list.
     name != "page_token" && SECRET_PARAMETERS.iter().any(|secret| name.contains(secret))
 }
 

@@ -1,4 +1,4 @@
-//! Plans calls: functions, methods, and the loops that the parser has as macros.
+//! Plans calls: functions, methods, and loops, which the parser expands as macros.
 
 use cel::{
     IdedExpr,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::suggest::Suggestions;
 
-/// The loops, which the parser knows as macros of so many arguments.
+/// The loops: the name of the macro, and its number of arguments.
 const LOOPS: [(&str, &str); 6] = [
     ("all", "a name for the item and a condition"),
     ("exists", "a name for the item and a condition"),
@@ -25,8 +25,8 @@ const LOOPS: [(&str, &str); 6] = [
     ("map", "a name for the item, perhaps a condition, and a value"),
 ];
 
-/// The words that the standard reserves and yet allows as names of methods, so that a function of an
-/// environment may have one. None here has: a call is an error when it is evaluated.
+/// Reserved words that the standard allows as names of methods, so that an environment may define such
+/// functions. Heddle defines none: a call is an error when it is evaluated.
 const RESERVED: [&str; 17] = [
     "as",
     "break",
@@ -77,8 +77,8 @@ impl Checker<'_> {
         }
         let Some(function) = found else {
             let message = unknown_function(name, as_method, args.len(), self.suggestions);
-            // A target such as `math` in `math.abs(x)` is no variable and no second problem, and
-            // in a loop that is wrong nothing says what its names are.
+            // A target such as `math` in `math.abs(x)` is not a second error. The variables of an invalid
+            // loop are unknown.
             if !LOOPS.iter().any(|(known, _)| *known == name) {
                 let target = target.filter(|target| !matches!(target.expr, Expr::Ident(_)));
                 for part in target.into_iter().chain(args) {
@@ -123,7 +123,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Plans the list of `format` and holds its items against the verbs of a template that is known.
+    /// Plans the list of `format`, and checks its items against the verbs of a constant template.
     fn formatted(&mut self, template: &str, template_at: usize, part: IdedExpr) -> Planned {
         let mut verbs = Vec::new();
         for piece in format::pieces(template) {
@@ -158,7 +158,7 @@ impl Checker<'_> {
         (Node::List(nodes), Type::list(kinds))
     }
 
-    /// A call, with its pattern compiled where it is known.
+    /// A call, with its pattern compiled if it is constant.
     fn called(&mut self, function: &'static Function, mut nodes: Vec<(Node, usize)>) -> Planned {
         if function.name == "matches"
             && let Some((Node::Constant(Value::String(pattern)), at)) = nodes.get(1)
@@ -212,8 +212,8 @@ impl Checker<'_> {
     }
 }
 
-/// What the parser's macro was: its kind, its filter and its body, told from what the
-/// accumulator begins with and how it goes on.
+/// The kind, the filter and the body of a loop, recognized by the start value and the step of its
+/// accumulator.
 fn loop_of(init: IdedExpr, step: IdedExpr) -> Option<(LoopKind, Option<IdedExpr>, IdedExpr)> {
     let Expr::Call(CallExpr {
         func_name, mut args, ..
@@ -250,7 +250,7 @@ fn appended(list: IdedExpr) -> Option<IdedExpr> {
     }
 }
 
-/// Why no function fits a call.
+/// The message that no function fits a call.
 fn unknown_function(name: &str, as_method: bool, given: usize, suggestions: &Suggestions) -> String {
     if let Some((_, takes)) = LOOPS.iter().find(|(known, _)| *known == name) {
         return if as_method {

@@ -1,7 +1,7 @@
-//! Makes the plan of a parsed expression, and finds on the way what is certainly wrong.
+//! Builds the plan of a parsed expression and finds its errors.
 //!
-//! What comes out of a variable may be any JSON, so only what no value could make right is a
-//! problem. Each part is looked at even where another is wrong, so all is said at once.
+//! A value of a variable may be any JSON, so an error is reported only if no value could make the part valid.
+//! Every part is checked even if another part has an error, so that all errors are reported at once.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::suggest::Suggestions;
 
-/// How many problems of one expression are reported.
+/// The number of errors of one expression that are reported.
 const MAX_PROBLEMS: usize = 20;
 
-/// What `run` has.
+/// The keys of `run`.
 pub(crate) const RUN_KEYS: [&str; 4] = ["id", "graph", "started_at", "steps"];
 
 pub(super) struct Checker<'s> {
@@ -35,18 +35,18 @@ pub(super) struct Checker<'s> {
     variables: &'s [&'s str],
     pub(super) suggestions: &'s Suggestions,
     pub(super) patterns: &'s GraphPatterns,
-    /// The names of the loops around, with what their items may be.
+    /// The variables of the loops around, with the types of their items.
     pub(super) locals: Vec<(String, Type)>,
     pub(super) paths: Vec<Path>,
     problems: Vec<(usize, String)>,
-    /// Problems that expressions of earlier versions may have: those were let in.
+    /// Errors that earlier versions allowed.
     pub(super) new_problems: Vec<(usize, String)>,
 }
 
-/// A part's plan and what it may give.
+/// A part's plan, and the types that it may have.
 pub(super) type Planned = (Node, Type);
 
-/// What stands for a part with a problem.
+/// A placeholder for a part with an error.
 fn nothing() -> Planned {
     (Node::Constant(Value::Null), Type::ANY)
 }
@@ -72,7 +72,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// The problems that were found, in the order of the source.
+    /// The errors, in the order of the source.
     pub(super) fn problems(mut self) -> Result<Vec<Path>, Vec<Problem>> {
         if self.problems.is_empty() {
             return Ok(self.paths);
@@ -86,12 +86,12 @@ impl<'s> Checker<'s> {
             .collect())
     }
 
-    /// Where a part is: for operators and calls the sign or the bracket.
+    /// The position of a part; for operators and calls, that of the sign or the bracket.
     pub(super) fn at(&self, id: u64) -> usize {
         self.info.offset_for(id).map_or(0, |(start, _)| start as usize)
     }
 
-    /// Where the name of a call is, which ends before its bracket.
+    /// The position of the name of a call, which ends before its bracket.
     pub(super) fn at_name(&self, id: u64, name: &str) -> usize {
         let bracket = self.at(id);
         let before = self.source.get(..bracket).unwrap_or("").trim_end();
@@ -109,8 +109,8 @@ impl<'s> Checker<'s> {
         nothing()
     }
 
-    /// Refuses what `run` never has.
-    fn look_at_run(&mut self, path: &Path, id: u64) {
+    /// Reports unknown keys of `run`.
+    fn check_run_key(&mut self, path: &Path, id: u64) {
         let ("run", Some(key)) = (&*path.variable, path.keys.first()) else {
             return;
         };
@@ -128,7 +128,7 @@ impl<'s> Checker<'s> {
     /// Plans a part.
     pub(super) fn plan(&mut self, part: IdedExpr) -> Planned {
         if let Some(path) = self.path(&part) {
-            self.look_at_run(&path, part.id);
+            self.check_run_key(&path, part.id);
             return (Node::Path(self.number(path)), Type::JSON);
         }
         let id = part.id;
@@ -159,7 +159,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// The path that a part spells, if it spells one that begins at a variable.
+    /// The path of a part, if it is one that starts at a variable.
     fn path(&self, part: &IdedExpr) -> Option<Path> {
         let (mut part, mut keys) = (part, Vec::new());
         loop {
@@ -194,7 +194,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// The number of a path, so that each is read once.
+    /// The index of a path, so that each path is read once.
     fn number(&mut self, path: Path) -> usize {
         self.paths
             .iter()
@@ -215,7 +215,7 @@ impl<'s> Checker<'s> {
         self.locals.iter().rposition(|(local, _)| local == name)
     }
 
-    /// A name that is no variable: a loop's item, a type, or a problem.
+    /// Plans a name that is not a variable: a loop variable, a type, or an error.
     fn name(&mut self, id: u64, name: &str) -> Planned {
         let (name, at_root) = root(name);
         if let Some(local) = self.local(name).filter(|_| !at_root) {
@@ -372,7 +372,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// A part that must be a bool.
+    /// Plans a part that must be a bool.
     pub(super) fn condition(&mut self, part: IdedExpr, place: &str) -> Node {
         let at = self.start(&part);
         let (node, part_type) = self.plan(part);
@@ -385,7 +385,7 @@ impl<'s> Checker<'s> {
         node
     }
 
-    /// Where a part begins.
+    /// The start of a part.
     pub(super) fn start(&self, part: &IdedExpr) -> usize {
         let at = self.at(part.id);
         match &part.expr {
@@ -472,8 +472,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// A name without its leading dot, and whether it has one: then it is the name of a variable, and of no
-/// loop's item.
+/// A name without its leading dot. With a dot, it is a variable and not a loop variable.
 fn root(name: &str) -> (&str, bool) {
     match name.strip_prefix('.') {
         Some(name) => (name, true),
@@ -481,7 +480,7 @@ fn root(name: &str) -> (&str, bool) {
     }
 }
 
-/// Whether a call is an operator, whose names are signs: `_+_`, `!_`, `@in`.
+/// Whether a call is an operator; their names are signs: `_+_`, `!_`, `@in`.
 fn is_operator(name: &str) -> bool {
     name.starts_with(['_', '!', '-', '@']) && name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_')
 }

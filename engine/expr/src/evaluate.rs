@@ -1,7 +1,7 @@
-//! Evaluates a plan, within a budget.
+//! Evaluates a plan within a budget.
 //!
-//! The library's own evaluator copies values where it makes lists and has no budget, so a short
-//! expression can take all memory; this one shares values and charges for each step.
+//! The evaluator of the `cel` crate copies values into lists and has no budget, so a short expression could
+//! use all memory. This one shares values and charges the budget for each operation.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -20,19 +20,17 @@ use super::{
     patterns::Patterns,
     plan::{Loop, LoopKind, Node, Path},
     read::{self, Member},
-    value::{Key, Number, Value, Written},
+    value::{Key, Number, Outcome, Value, Written},
 };
 
-pub(super) type Outcome = Result<Value, Box<Stop>>;
-
-/// What an error costs: its message is made even where `||` forgets it.
+/// The cost of an error, whose message is built even if `||` ignores it.
 const ERROR_COST: usize = 20;
 
 /// One evaluation.
 pub(super) struct Evaluation<'e, 'a> {
     paths: &'e [Path],
     find: &'e dyn Fn(&str) -> Option<Bound<'a>>,
-    /// What each path leads to, once it has been read.
+    /// The value of each path that was read.
     read: Vec<Option<Value>>,
     /// The items of the loops around.
     locals: Vec<Value>,
@@ -40,7 +38,7 @@ pub(super) struct Evaluation<'e, 'a> {
     patterns: Patterns,
 }
 
-/// A text that a path leads to.
+/// The text at a path.
 pub(super) enum Lead<'a> {
     Text(&'a str),
     Whole(&'a Json),
@@ -134,7 +132,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         self.failed(Box::new(Stop::Wrong(reason)))
     }
 
-    /// Charges for an error that was made.
+    /// Charges for an error.
     fn failed<T>(&self, stop: Box<Stop>) -> Result<T, Box<Stop>> {
         self.meter.charge(ERROR_COST)?;
         Err(stop)
@@ -147,7 +145,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    /// `&&` and `||`: a side that decides does so even where the other is an error, as CEL has it.
+    /// `&&` and `||`: one deciding side is enough, even if the other side is an error, as in CEL.
     fn either(&mut self, sides: &(Node, Node), decides: bool) -> Outcome {
         let place = if decides { "of `||`" } else { "of `&&`" };
         let left = match self.condition(&sides.0, place) {
@@ -176,7 +174,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(Value::Map(Arc::new(map)))
     }
 
-    /// The key of an object that the expression makes.
+    /// The key of an object that the expression builds.
     pub(super) fn key(&mut self, key: &Node) -> Result<Key, Box<Stop>> {
         let key = self.value(key)?;
         match Key::of(&key) {
@@ -221,7 +219,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 (LoopKind::Exists, Ok(Some(Value::Bool(true)))) => return Ok(Value::Bool(true)),
                 (LoopKind::ExistsOne, Ok(Some(Value::Bool(true)))) => count += 1,
                 (LoopKind::Map, Ok(Some(value))) => made.push(value),
-                // An item that decides counts more than one that is an error.
+                // A deciding item takes precedence over an item with an error.
                 (LoopKind::All | LoopKind::Exists, Err(stop)) if !matches!(*stop, Stop::Limit) => {
                     failed.get_or_insert(stop);
                 }
@@ -261,7 +259,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             }
             (Operator::In, key, Value::Map(entries)) => match Key::of(key) {
                 Some(key) => return Ok(Value::Bool(entries.contains_key(&key))),
-                // A number that is no whole one is no key, and so in no object.
+                // A number with a fraction is not a key, so no object contains it.
                 None if key.number().is_some() => return Ok(Value::Bool(false)),
                 None => wrong(""),
             },
@@ -366,7 +364,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         ))
     }
 
-    /// Says that a number has too many digits to calculate with.
+    /// The error that a number has too many digits for a calculation.
     fn inexact(&self, sign: &str, written: &Written) -> Outcome {
         self.fail(written.inexact(&format!("`{sign}`")))
     }
@@ -410,7 +408,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    /// What a path leads to, read once.
+    /// The value at a path, which is read once.
     fn path(&mut self, number: usize) -> Outcome {
         if let Some(value) = &self.read[number] {
             return Ok(value.clone());
@@ -433,7 +431,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(value)
     }
 
-    /// Whether a path leads to something; what is before its last key must be there.
+    /// Whether a path exists. Everything before its last key must exist.
     fn has_path(&mut self, number: usize) -> Outcome {
         let path = &self.paths[number];
         let before = path.keys.len() - 1;
@@ -457,7 +455,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         self.lead(number, self.paths[number].keys.len())
     }
 
-    /// What the first `len` keys of a path lead to.
+    /// The value at the first `len` keys of a path.
     fn lead(&self, number: usize, len: usize) -> Result<Lead<'a>, Box<Stop>> {
         let path = &self.paths[number];
         let mut lead = match (self.find)(&path.variable) {
@@ -489,9 +487,9 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(lead)
     }
 
-    /// Why the evaluation ended, or nothing where it is the limit.
+    /// The reason why the evaluation ended; `None` for the limit.
     pub(super) fn reason(mut self, stop: Stop) -> Option<String> {
-        // The message is made once and beyond the budget.
+        // The message is built once and does not count for the budget.
         self.meter = Meter::new();
         match stop {
             Stop::Wrong(reason) => Some(reason),

@@ -1,38 +1,36 @@
-//! `format`: a template whose verbs stand for the items of a list, as CEL's strings extension has it.
-//!
-//! Unlike there, a whole number is never made a double on the way, so none of its digits is lost.
+//! `format`: a template whose verbs are replaced by the items of a list, as in CEL's strings extension.
+//! Unlike there, a whole number is never converted to a double, so it keeps all of its digits.
 
 use std::fmt::Write;
 
 use heddle_json::decimal::Decimal;
 
 use super::{
-    evaluate::Outcome,
     functions::{Tools, text},
     kinds::Kinds,
     meter::{Meter, Stop, wrong},
-    value::{Key, Number, Value, double_text},
+    value::{Key, Number, Outcome, Value, double_text},
 };
 
-/// The digits after the point of `%f` and `%e` where the template does not say how many.
+/// The default number of digits after the point of `%f` and `%e`.
 const DEFAULT_PRECISION: usize = 6;
 
-/// The most digits after the point that a template may ask for.
+/// The largest number of digits after the point that a template may ask for.
 const MAX_PRECISION: usize = 100;
 
-/// The longest text, in bytes, that one number becomes.
+/// The length limit of the text of one number, in bytes.
 const MAX_NUMBER_LEN: usize = 10_000;
 
 /// A part of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
-    /// Text that stands for itself.
+    /// Fixed text.
     Text(&'t str),
-    /// The place of the list's next item.
+    /// A verb, which is replaced by the next item of the list.
     Verb(Verb),
 }
 
-/// How an item is written.
+/// The format of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Text,
@@ -45,7 +43,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// How the verb is written, without a precision.
+    /// The verb as it is written, without a precision.
     pub(super) fn sign(self) -> &'static str {
         match self {
             Self::Text => "%s",
@@ -59,7 +57,7 @@ impl Verb {
         }
     }
 
-    /// What an item may be.
+    /// The types that an item may have.
     pub(super) fn takes(self) -> Kinds {
         match self {
             Self::Text => Kinds::ANY,
@@ -70,13 +68,13 @@ impl Verb {
         }
     }
 
-    /// Says that an item is of the wrong kind.
+    /// The error that an item has the wrong type.
     pub(super) fn misfit(self, kinds: Kinds) -> String {
         format!("`{}` takes {}, this is {kinds}", self.sign(), self.takes())
     }
 }
 
-/// The parts of a template; after an error there are no more.
+/// The parts of a template, up to the first error.
 pub(super) fn pieces(template: &str) -> impl Iterator<Item = Result<Piece<'_>, String>> {
     let mut rest = template;
     std::iter::from_fn(move || {
@@ -142,7 +140,7 @@ fn verb(text: &str) -> Result<(Verb, &str), String> {
     Ok((verb, signs.as_str()))
 }
 
-/// Says that a list has no item for a verb.
+/// The error that the list has no item for a verb.
 pub(super) fn too_few(verb: Verb, index: usize) -> String {
     format!(
         "`{}` has no item: the list has {index}, and the template needs more",
@@ -231,7 +229,7 @@ fn write(verb: Verb, index: usize, item: &Value, out: &mut String, meter: &Meter
     }
 }
 
-/// Whether a number is no whole one. What is infinite or no number is written as a word.
+/// Whether a number has a fraction. Infinite and undefined numbers are written as words.
 fn has_fraction(item: &Value) -> bool {
     match item.number() {
         Some(Number::Double(double)) => double.is_finite() && double.fract() != 0.0,
@@ -240,8 +238,8 @@ fn has_fraction(item: &Value) -> bool {
     }
 }
 
-/// A number in the digits that a verb asks for; nothing where that is too long, or where the verb
-/// is for other numbers.
+/// A number with the digits of a verb; `None` if the text is too long, or the verb does not apply to the
+/// number.
 fn in_digits(verb: Verb, number: &Decimal) -> Option<String> {
     match verb {
         Verb::Fixed(places) => number.fixed(places, MAX_NUMBER_LEN),
@@ -288,7 +286,7 @@ fn write_text(value: &Value, out: &mut String, meter: &Meter) -> Result<(), Box<
         },
         Value::String(text) => push(out, text, meter),
         Value::Bytes(bytes) => {
-            // What is not UTF-8 takes up to three bytes for one.
+            // A byte that is not UTF-8 may become three bytes.
             meter.charge_bytes(bytes.len().saturating_mul(3))?;
             out.push_str(&String::from_utf8_lossy(bytes));
             Ok(())

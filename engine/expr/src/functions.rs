@@ -1,23 +1,20 @@
-//! The functions that an expression may call, beside the operators and the loops.
-//!
-//! They are CEL's standard ones, and those on strings that cel-go has as an extension. None
-//! reads a clock, so an evaluation depends on nothing but its variables.
+//! The functions of expressions, besides operators and loops: those of the CEL standard, and those on strings
+//! of cel-go's extension. None reads a clock, so an evaluation depends only on its variables.
 
 use std::sync::Arc;
 
 use regex::Regex;
 
 use super::{
-    evaluate::Outcome,
     format,
     kinds::{Kinds, Type},
     meter::{Meter, Stop, wrong},
     patterns::Patterns,
     strings,
-    value::{Number, Value, clipped, double_text},
+    value::{Number, Outcome, Value, clipped, double_text},
 };
 
-/// A function of one number of arguments.
+/// A function with a fixed number of arguments.
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) name: &'static str,
@@ -25,20 +22,20 @@ pub(super) struct Function {
     pub(super) global: bool,
     /// Whether it may be called as `a.name(b)`.
     pub(super) method: bool,
-    /// What each argument must be; a method's value is the first.
+    /// The types of the arguments; the first one is the value of a method.
     pub(super) takes: &'static [Kinds],
     pub(super) gives: Type,
     run: fn(&Tools<'_>, &[Value]) -> Outcome,
 }
 
-/// What functions need beside their arguments.
+/// The context of functions: the budget and compiled patterns.
 pub(super) struct Tools<'e> {
     pub(super) meter: &'e Meter,
     pub(super) patterns: &'e Patterns,
 }
 
 impl Function {
-    /// Calls it; arguments of the wrong kind are an error that says which.
+    /// Calls the function. Arguments of the wrong type are an error.
     pub(super) fn call(&self, tools: &Tools<'_>, arguments: &[Value]) -> Outcome {
         for (index, (argument, takes)) in arguments.iter().zip(self.takes).enumerate() {
             if !argument.kind().meets(*takes) {
@@ -48,7 +45,7 @@ impl Function {
         (self.run)(tools, arguments)
     }
 
-    /// Says that an argument is of the wrong kind.
+    /// The error that an argument has the wrong type.
     pub(super) fn misfit(&self, index: usize, kinds: Kinds) -> String {
         let (name, takes) = (self.name, self.takes[index]);
         match (index, self.method) {
@@ -59,7 +56,7 @@ impl Function {
     }
 }
 
-/// The functions of a name.
+/// The functions with this name.
 pub(super) fn named(name: &str) -> impl Iterator<Item = &'static Function> {
     FUNCTIONS.iter().filter(move |function| function.name == name)
 }
@@ -184,12 +181,12 @@ static FUNCTIONS: &[Function] = &[
     }),
 ];
 
-/// Whether functions have names that begin with `name` and a dot.
+/// Whether `name` is a namespace of functions.
 pub(super) fn is_namespace(name: &str) -> bool {
     names().any(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// The text of an argument whose kind has been checked.
+/// The text of an argument whose type was checked.
 pub(super) fn text(value: &Value) -> &str {
     match value {
         Value::String(text) => text,
@@ -277,8 +274,7 @@ fn to_double(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     }
 }
 
-/// The whole number that `int()` and `uint()` are given, in the range of an `i128`; a double loses
-/// its fraction.
+/// The whole number for `int()` and `uint()`, as an `i128`; a double loses its fraction.
 fn whole(tools: &Tools<'_>, value: &Value, kind: &str) -> Result<i128, Box<Stop>> {
     let too_large = |shown: &str| wrong(format!("{} is too large for {kind}", clipped(shown, 40)));
     match value.number() {
@@ -308,7 +304,7 @@ fn whole(tools: &Tools<'_>, value: &Value, kind: &str) -> Result<i128, Box<Stop>
 
 fn to_int(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let whole = whole(tools, &a[0], "an int")?;
-    // The double of the least int is what every number just below it becomes, so it is no int.
+    // Every number just below the smallest int becomes the same double, so that double is not an int.
     let rounded = matches!(a[0].number(), Some(Number::Double(double)) if double <= i64::MIN as f64);
     match i64::try_from(whole) {
         Ok(value) if !rounded => Ok(Value::Int(value)),
@@ -363,7 +359,7 @@ fn to_string(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     })
 }
 
-/// A length or a place.
+/// A length or a position.
 pub(super) fn int(len: usize) -> Value {
     Value::Int(i64::try_from(len).unwrap_or(i64::MAX))
 }
@@ -386,7 +382,7 @@ fn matches(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     is_match(tools.meter, &a[0], &pattern.regex, pattern.cost)
 }
 
-/// Whether a text has a match; `cost` is that of a KiB of text.
+/// Whether a text matches; `cost` is the cost for a KiB of text.
 pub(super) fn is_match(meter: &Meter, value: &Value, pattern: &Regex, cost: usize) -> Outcome {
     let Value::String(text) = value else {
         return wrong(format!(

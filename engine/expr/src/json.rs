@@ -1,7 +1,7 @@
-//! Makes values of JSON text, within the budget.
+//! Parses JSON text into values, within the budget.
 //!
-//! serde_json would read a number with many digits as the nearest double. This reader keeps the text
-//! of such a number, so that it compares exactly and is written as it was read.
+//! serde_json would read a number with many digits as the nearest double. This reader keeps the text of such
+//! a number, so that it compares exactly and is written as it was read.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,13 +13,13 @@ use super::{
     value::{Key, Value, Written},
 };
 
-/// How deep the lists and objects of a text may be nested: as deep as serde_json reads.
+/// The depth limit, which is that of serde_json.
 const MAX_DEPTH: usize = 128;
 
-/// What a number costs that keeps its text.
+/// The cost of a number that keeps its text.
 const WRITTEN_COST: usize = 3;
 
-/// Reads the whole text that `path` leads to.
+/// Reads the text at `path`.
 pub(super) fn value(text: &str, path: &Path, meter: &Meter) -> Result<Value, Box<Stop>> {
     meter.charge_bytes(text.len())?;
     let mut reader = Reader {
@@ -43,7 +43,7 @@ struct Reader<'r> {
     at: usize,
     depth: usize,
     path: &'r Path,
-    /// The path as text, once a number needs it.
+    /// The path as text, if a number needs it.
     from: Option<Arc<str>>,
     meter: &'r Meter,
 }
@@ -74,7 +74,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Steps over `sign` behind white space, if it is there.
+    /// Skips whitespace and `sign`; returns false if `sign` is absent.
     fn takes(&mut self, sign: u8) -> bool {
         self.space();
         let found = self.next() == Some(sign);
@@ -128,7 +128,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Of a key that is given twice the last value counts.
+    /// If a key is repeated, the last value counts.
     fn object(&mut self) -> Result<Value, Box<Stop>> {
         self.meter.charge(OBJECT_COST)?;
         let mut entries = BTreeMap::new();

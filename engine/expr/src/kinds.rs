@@ -1,12 +1,11 @@
-//! The kinds of values, as sets: what a part of an expression may give.
+//! Sets of types: the types that a part of an expression may have.
 //!
-//! What comes out of a state is any JSON, so a check works with the set of kinds that a part
-//! may have. An operator that has no result for any pair of them is certainly wrong; one that
-//! has some is left to the evaluation.
+//! A value of the state is any JSON, so the check works with the set of types that a part may have. An
+//! operator that fits no pair of them is an error; an operator that fits some pair is left to the evaluation.
 
 use std::fmt;
 
-/// A set of kinds of values.
+/// A set of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kinds(u16);
 
@@ -28,26 +27,26 @@ impl Kinds {
     pub(super) const TEXT: Self = Self::STRING.or(Self::BYTES);
     pub(super) const ITEMS: Self = Self::LIST.or(Self::MAP);
     pub(super) const KEY: Self = Self::BOOL.or(Self::NUMBER).or(Self::STRING);
-    /// What JSON has.
+    /// The types of JSON.
     pub(super) const JSON: Self = Self::NULL.or(Self::KEY).or(Self::ITEMS);
     pub(super) const ANY: Self = Self::JSON.or(Self::BYTES).or(Self::TYPE);
 
-    /// The kinds of both.
+    /// The types in either set.
     pub(super) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// The kinds that are in both.
+    /// The types in both sets.
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether some kind is in both.
+    /// Whether the sets have a type in common.
     pub(super) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Each kind of the set, as a set of one.
+    /// Each type of the set, as a set of one.
     fn each(self) -> impl Iterator<Item = Self> {
         (0..10)
             .map(|bit| Self(1 << bit))
@@ -56,7 +55,7 @@ impl Kinds {
 }
 
 impl fmt::Display for Kinds {
-    /// Writes the set as an author says it: "a number", "a list or an object".
+    /// Formats the set for an author: "a number", "a list or an object".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [(Kinds, &str); 11] = [
             (Kinds::NUMBER, "a number"),
@@ -86,7 +85,7 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// What a part of an expression may give, and what its items may be where it is a list.
+/// The types that a part of an expression may have, and those of its items if it is a list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Type {
     pub(super) kinds: Kinds,
@@ -95,14 +94,14 @@ pub(super) struct Type {
 
 impl Type {
     pub(super) const ANY: Self = Self::of(Kinds::ANY);
-    /// What is read from JSON.
+    /// Any JSON.
     pub(super) const JSON: Self = Self {
         kinds: Kinds::JSON,
         items: Kinds::JSON,
     };
     pub(super) const BOOL: Self = Self::of(Kinds::BOOL);
 
-    /// One of `kinds`, with items of any kind.
+    /// One of `kinds`, with items of any type.
     pub(super) const fn of(kinds: Kinds) -> Self {
         Self {
             kinds,
@@ -131,7 +130,7 @@ impl Type {
         }
     }
 
-    /// What a loop over it is given: a list's items or an object's keys.
+    /// The types of a loop's variable: those of a list's items or an object's keys.
     pub(super) fn looped(self) -> Self {
         let mut kinds = Kinds::NONE;
         if self.kinds.meets(Kinds::LIST) {
@@ -148,7 +147,7 @@ impl Type {
     }
 }
 
-/// An operator between two values that are both evaluated.
+/// An operator on two evaluated values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operator {
     Add,
@@ -166,7 +165,7 @@ pub(super) enum Operator {
 }
 
 impl Operator {
-    /// The operator that the parser names `name`.
+    /// The operator with this name in the parser's tree.
     pub(super) fn named(name: &str) -> Option<Self> {
         use cel::common::ast::operators as op;
         Some(match name {
@@ -186,7 +185,7 @@ impl Operator {
         })
     }
 
-    /// How it is written.
+    /// The sign of the operator.
     pub(super) fn sign(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -204,7 +203,7 @@ impl Operator {
         }
     }
 
-    /// What it may give for `left` and `right`; nothing where it fits no pair of them.
+    /// The types of the result for `left` and `right`; empty if the operator fits no pair of them.
     pub(super) fn result(self, left: Kinds, right: Kinds) -> Kinds {
         left.each()
             .flat_map(|left| right.each().map(move |right| self.result_of_one(left, right)))
@@ -235,7 +234,7 @@ impl Operator {
         }
     }
 
-    /// What an author may have meant where it fits no pair of `left` and `right`.
+    /// A hint if the operator fits no pair of `left` and `right`.
     pub(super) fn hint(self, left: Kinds, right: Kinds) -> &'static str {
         let one_is = |kinds: Kinds| left.and(kinds) == left || right.and(kinds) == right;
         match self {
@@ -254,8 +253,8 @@ impl Operator {
     }
 }
 
-/// The kind of a calculation: of a whole number and a double it is a double, since JSON writes
-/// the double 1.0 as 1 as often as not.
+/// The type of a calculation. A whole number and a double give a double, since JSON may write the double 1.0
+/// as 1.
 fn number_of(left: Kinds, right: Kinds) -> Kinds {
     if left == Kinds::DOUBLE || right == Kinds::DOUBLE {
         Kinds::DOUBLE

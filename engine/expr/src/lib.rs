@@ -1,23 +1,37 @@
-//! Expressions: the conditions, inputs and lists of a graph, in CEL.
+//! The expressions of graphs, in CEL: conditions, inputs, and lists to loop over.
 //!
-//! An expression is parsed and checked once, when its graph is created, and then evaluated at
-//! each visit. It reads from its variables only what it names, it has no clock and no chance,
-//! and its answer depends on nothing but the variables. Length, nesting and cost are bounded:
-//! no expression over whatever state takes much more than 100 milliseconds or 100 MiB.
+//! An [`Expr`] is parsed and type-checked once, when its graph is created, and evaluated at each visit of its
+//! node. It reads only the parts of the variables that it names. It has no clock and no randomness, so its
+//! value depends on the variables alone. Length, nesting and cost have limits: no expression takes much more
+//! than 100 milliseconds or 100 MiB, whatever the state contains.
 //!
-//! The `cel` library parses. Plan, check and evaluation are Heddle's: the library has no check
-//! of types, and its evaluator no budget (it copies a list for each item that holds it, so a
-//! short expression can take all memory).
+//! The `cel` crate parses. The plan, the check and the evaluation are our own: the crate has no type check,
+//! and its evaluator has no budget. It copies a list for each item that contains it, so a short expression
+//! could use all memory.
 //!
-//! Differences from the standard:
-//! - calculating with a whole number and a double gives a double, and with an int and a uint the one
-//!   that the result fits, since JSON has one kind of number and writes 1.0 as 1;
-//! - a whole number and a double compare exactly, where the standard allows to round the whole number;
-//! - a number of the state with more digits than a double holds keeps them;
-//! - an expression is always checked, so an unknown name or a condition that is no bool is an error
-//!   even where `&&` or `||` would not evaluate it;
-//! - names have no containers, and times, messages and the extensions for two loop variables, math,
-//!   optional values and encodings are left out.
+//! # Differences from the standard
+//! - An operation on a whole number and a double gives a double; one on an int and a uint gives the type that
+//!   fits the result, since JSON has one kind of number and writes 1.0 as 1.
+//! - A whole number and a double compare exactly; the standard allows rounding the whole number.
+//! - A number of the state with more digits than a double keeps them.
+//! - Every part of an expression is checked, so an unknown name or a condition that is not a bool is an error
+//!   even if `&&` or `||` would not evaluate it.
+//! - Names have no containers. Times, messages, and the extensions for two loop variables, math, optional
+//!   values and encodings are left out.
+//!
+//! # Where to start
+//! `parse.rs` calls the parser, `check.rs` builds the plan (`plan.rs`) and finds errors, `evaluate.rs`
+//! evaluates the plan within the budget of `meter.rs`. `functions.rs` has the table of functions.
+//!
+//! # Example
+//! ```
+//! use heddle_expr::{Bound, Expr, Want};
+//! use heddle_json::Object;
+//!
+//! let state = Object::admit(r#"{"score": 82}"#).expect("an object");
+//! let passed = Expr::compile("state.score >= 80", &["state"], Want::Bool).expect("a condition");
+//! assert_eq!(passed.holds(|_| Some(Bound::Object(&state))), Ok(true));
+//! ```
 
 mod calls;
 mod check;
@@ -54,10 +68,10 @@ pub use scan::{MAX_CHAIN, MAX_NESTING};
 
 use crate::suggest::Suggestions;
 
-/// How much of an expression a message shows, in characters.
+/// The length of an expression in a message, in characters.
 const SHOWN_LEN: usize = 60;
 
-/// A checked expression. A clone shares it.
+/// A checked expression. Clones share it.
 #[derive(Clone)]
 pub struct Expr(Arc<Inner>);
 
@@ -66,14 +80,14 @@ struct Inner {
     want: Want,
     plan: Node,
     paths: Vec<Path>,
-    /// How much memory its patterns take, in bytes.
+    /// The memory of its patterns, in bytes.
     pattern_bytes: usize,
 }
 
-/// What the place of an expression needs.
+/// The type that the place of an expression needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Want {
-    /// Any value that JSON has.
+    /// Any JSON value.
     #[default]
     Any,
     /// A condition.
@@ -86,10 +100,10 @@ pub enum Want {
     Items,
 }
 
-/// Something that is certainly wrong with an expression.
+/// An error in an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where, what, and what to do, in one line: `column 7: there is no variable …`.
+    /// The place, the problem and what to do, on one line: `column 7: there is no variable …`.
     pub message: String,
 }
 
@@ -99,27 +113,27 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a variable has.
+/// The value of a variable.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound<'a> {
-    /// An object that is kept by key.
+    /// An object.
     Object(&'a Object),
     /// Any JSON.
     Json(&'a Json),
 }
 
-/// Why an expression has no value. Each is for the graph's author: another try ends the same.
+/// The reason why an expression has no value. A retry gives the same error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
-    /// The values do not fit the expression: a key is missing, an operator does not fit.
+    /// The values do not fit the expression: a key is missing, or an operator does not apply.
     #[error("`{expression}`: {reason}")]
     Wrong {
         /// The beginning of the expression.
         expression: String,
-        /// What did not fit, and what to do.
+        /// The problem, and what to do about it.
         reason: String,
     },
-    /// It costs more than [`MAX_COST`].
+    /// The evaluation exceeds [`MAX_COST`].
     #[error(
         "`{expression}`: it costs more than the limit of {MAX_COST} steps; loop over less, or use a function"
     )]
@@ -129,12 +143,12 @@ pub enum EvalError {
     },
 }
 
-/// How the expressions of a graph are compiled.
+/// The settings by which the expressions of a graph are compiled.
 pub struct Compile<'g> {
-    /// Whether the graph was created before: then decimal literals may have more digits than a double holds, as they
-    /// were let in once.
-    pub kept: bool,
-    /// How many more names the check of the graph may suggest.
+    /// Whether the graph was created before. Then decimal literals may have more digits than a double, as
+    /// earlier versions allowed.
+    pub is_stored: bool,
+    /// The suggestions that the check of the graph may still make.
     pub suggestions: &'g Suggestions,
     /// The patterns of all expressions of the graph.
     pub patterns: &'g GraphPatterns,
@@ -142,6 +156,9 @@ pub struct Compile<'g> {
 
 impl Compile<'_> {
     /// Parses and checks an expression, as [`Expr::compile`] does.
+    ///
+    /// # Errors
+    /// As for [`Expr::compile`].
     pub fn expr(&self, source: &str, variables: &[&str], want: Want) -> Result<Expr, Vec<Problem>> {
         let (parsed, info) = parse::parse(source)?;
         let patterns_before = self.patterns.bytes();
@@ -152,10 +169,10 @@ impl Compile<'_> {
         }
         let new_problems = std::mem::take(&mut checker.new_problems);
         let paths = checker.problems()?;
-        if !self.kept {
+        if !self.is_stored {
             let new_problems = new_problems.iter();
-            let told = new_problems.map(|(at, message)| parse::problem(source, *at, message));
-            let problems: Vec<Problem> = told.chain(parse::lost_digits(source)).collect();
+            let problems = new_problems.map(|(at, message)| parse::problem(source, *at, message));
+            let problems: Vec<Problem> = problems.chain(parse::lost_digits(source)).collect();
             if !problems.is_empty() {
                 return Err(problems);
             }
@@ -171,52 +188,60 @@ impl Compile<'_> {
 }
 
 impl Expr {
-    /// Parses and checks an expression that may use `variables`.
+    /// Parses and checks an expression over `variables`.
     ///
     /// # Errors
-    /// What is certainly wrong, in the order of the source, up to a limit; of text that does not parse
-    /// the first error only.
+    /// The errors in the order of the source, up to a limit. If the text does not parse, only the first
+    /// error.
     pub fn compile(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
         Self::compile_as(false, source, variables, want)
     }
 
-    /// The same for an expression of a graph that was created before: its decimal literals may have more digits
-    /// than a double holds, and it may ask `run` for what it never has, as both were let in once.
+    /// Compiles an expression of a graph that was created before: its decimal literals may have more digits
+    /// than a double, and it may read unknown keys of `run`, as earlier versions allowed.
     ///
     /// # Errors
-    /// As [`Self::compile`] has them.
-    pub fn compile_kept(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
+    /// As for [`Self::compile`].
+    pub fn compile_stored(source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
         Self::compile_as(true, source, variables, want)
     }
 
-    fn compile_as(kept: bool, source: &str, variables: &[&str], want: Want) -> Result<Self, Vec<Problem>> {
+    fn compile_as(
+        is_stored: bool,
+        source: &str,
+        variables: &[&str],
+        want: Want,
+    ) -> Result<Self, Vec<Problem>> {
         let suggestions = &Suggestions::default();
         let patterns = &GraphPatterns::default();
         let compile = Compile {
-            kept,
+            is_stored,
             suggestions,
             patterns,
         };
         compile.expr(source, variables, want)
     }
 
-    /// About how many bytes the compiled expression takes in memory. A pattern that several expressions of a graph have
-    /// counts for the first of them.
+    /// The approximate memory of the compiled expression, in bytes. A pattern of several expressions of a
+    /// graph counts for the first of them.
     pub fn memory(&self) -> usize {
-        /// What a byte of the text stands for, as in `1+1+1`.
+        /// The memory for each byte of the text, for an expression such as `1+1+1`.
         const BYTES_PER_SOURCE_BYTE: usize = 64;
         self.0.source.len() * BYTES_PER_SOURCE_BYTE + 256 + self.0.pattern_bytes
     }
 
-    /// The text that it was made from.
+    /// The text of the expression.
     pub fn source(&self) -> &str {
         &self.0.source
     }
 
-    /// The JSON text of its value; `find` gives what a variable has.
+    /// Evaluates the expression; `find` gives the value of a variable.
     ///
-    /// A path such as `state.document` hands its text on as it is, also in a list or an object
-    /// that the expression makes, whose keys are in order.
+    /// A path such as `state.document` returns the text of the value unchanged, also inside of a list or an
+    /// object that the expression builds. The keys of such objects are in order.
+    ///
+    /// # Errors
+    /// The expression has no value.
     pub fn evaluate<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<Json, EvalError> {
         let mut evaluation = Evaluation::new(&self.0.paths, &find);
         let json = match evaluation.json(&self.0.plan) {
@@ -238,7 +263,10 @@ impl Expr {
         }
     }
 
-    /// Whether it holds; a value that is no bool is an error.
+    /// Evaluates a condition.
+    ///
+    /// # Errors
+    /// The expression has no value, or the value is not a bool.
     pub fn holds<'a>(&self, find: impl Fn(&str) -> Option<Bound<'a>>) -> Result<bool, EvalError> {
         let mut evaluation = Evaluation::new(&self.0.paths, &find);
         match evaluation.value(&self.0.plan) {
@@ -248,8 +276,8 @@ impl Expr {
         }
     }
 
-    /// The top-level keys of `variable` that it reads or asks for; none where it reads the
-    /// whole of it.
+    /// The top-level keys of `variable` that the expression reads or tests; `None` if it reads all of the
+    /// variable.
     pub fn keys_of(&self, variable: &str) -> Option<BTreeSet<&str>> {
         let of_variable = self.0.paths.iter().filter(|path| *path.variable == *variable);
         of_variable
@@ -257,7 +285,7 @@ impl Expr {
             .collect()
     }
 
-    /// The key, where the expression is no more than one key of `variable`: `node.log`.
+    /// The key, if the expression is only one key of `variable`, such as `node.log`.
     pub fn key_of(&self, variable: &str) -> Option<&str> {
         let Node::Path(at) = self.0.plan else { return None };
         let path = &self.0.paths[at];
@@ -267,7 +295,7 @@ impl Expr {
         }
     }
 
-    /// The error of a reason; without one it is the limit's.
+    /// The error for a reason; without one, the error of the limit.
     fn error(&self, reason: Option<String>) -> EvalError {
         let expression = clipped(&self.0.source, SHOWN_LEN);
         match reason {
@@ -294,7 +322,7 @@ impl Want {
         }
     }
 
-    /// Says that a value of `kinds` is not what is wanted.
+    /// The message that a value has the wrong type.
     fn misfit(self, kinds: Kinds) -> String {
         match self {
             Self::Any => format!("the result must be JSON, and is {kinds}; string(…) makes a string of it"),

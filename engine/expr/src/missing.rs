@@ -1,7 +1,7 @@
-//! Says that a key is missing: what is there instead, and how to ask for it.
+//! The error that a key is missing: what exists instead, and how to test for the key.
 //!
-//! Such an error is made in full only where it ends an evaluation: `||` and loops may forget
-//! thousands of them.
+//! The message is built only if the error ends the evaluation: `||` and loops may ignore thousands of such
+//! errors.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use super::{
 };
 use crate::suggest::nearest;
 
-/// How many keys a message names.
+/// The number of keys in a message.
 const KEYS_SHOWN: usize = 8;
 
-/// Among how many keys the one is looked for that was meant.
+/// The number of keys that are compared for a suggestion.
 const KEYS_COMPARED: usize = 64;
 
-/// How many characters of a key are shown and compared.
+/// The number of characters of a key that are shown and compared.
 const KEY_LEN: usize = 40;
 
-/// The first of the keys that are there.
+/// The first keys that exist.
 pub(super) struct There(Vec<String>);
 
 impl There {
@@ -44,7 +44,7 @@ impl There {
         )
     }
 
-    /// The key that was meant, or the keys where they are few.
+    /// A suggestion, or the keys if there are few.
     fn hint(&self, key: &str) -> String {
         if let Some(near) = nearest(key, self.0.iter().map(String::as_str)) {
             return format!("; did you mean `{near}`?");
@@ -70,7 +70,7 @@ pub(super) fn in_path(path: &Path, index: usize, there: &There) -> String {
     )
 }
 
-/// The message for an object that was made or taken out on the way.
+/// The message for an object that the expression built or selected.
 pub(super) fn in_entries(entries: &BTreeMap<Key, Value>, key: &str) -> String {
     let texts = entries.keys().filter_map(|key| match key {
         Key::String(text) => Some(&**text),

@@ -1,4 +1,4 @@
-//! Parses an expression with the CEL library, and says what is wrong in an author's words.
+//! Parses an expression with the `cel` crate, and explains errors in terms of the author.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,10 +9,10 @@ use super::{
     scan::{self, Fault, MAX_CHAIN, MAX_NESTING},
 };
 
-/// The longest expression, in bytes: a condition that is longer belongs into a function.
+/// The length limit of an expression, in bytes. A longer condition belongs into a function.
 pub const MAX_SOURCE_LEN: usize = 4_096;
 
-/// Parses `source` into the library's tree, and where in the source its parts are.
+/// Parses `source` into the crate's tree, with the positions of its parts.
 pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Problem>> {
     if source.len() > MAX_SOURCE_LEN {
         return Err(vec![Problem {
@@ -32,8 +32,8 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Problem>
     let parser = Parser::new()
         .max_recursion_depth((MAX_NESTING + MAX_CHAIN) as u16)
         .enable_ident_escape_syntax(true);
-    // The parser is generated code and the text is anybody's: should it panic, the text is
-    // refused. It keeps nothing between two texts but what it learnt of the grammar.
+    // The parser is generated code and the text is not trusted: if the parser panics, the text is refused. It
+    // keeps nothing between two texts except what it learnt about the grammar.
     let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse_with_source_info(source)));
     match parsed {
         Ok(Ok(parsed)) => Ok(parsed),
@@ -44,13 +44,13 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Problem>
     }
 }
 
-/// The first number of a text that parses that has more digits than its double holds.
+/// The first number with more digits than its double.
 pub(super) fn lost_digits(source: &str) -> Option<Problem> {
     let Fault { at, message } = scan::check(source).ok()??;
     Some(problem(source, at, &message))
 }
 
-/// A problem at a byte of the source.
+/// An error at a byte of the source.
 pub(super) fn problem(source: &str, at: usize, message: &str) -> Problem {
     let before = source.get(..at).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
@@ -66,8 +66,8 @@ pub(super) fn problem(source: &str, at: usize, message: &str) -> Problem {
     }
 }
 
-/// The problems of a text that does not parse. After the first syntax error the rest of the
-/// text is guessed at, so what follows from it is left out.
+/// The errors of a text that does not parse. After the first syntax error the parser guesses, so later errors
+/// are left out.
 fn explain(source: &str, errors: &[ParseError]) -> Vec<Problem> {
     let (syntax, other): (Vec<_>, Vec<_>) = errors
         .iter()
@@ -84,7 +84,7 @@ fn explain(source: &str, errors: &[ParseError]) -> Vec<Problem> {
     other.iter().map(explained).collect()
 }
 
-/// The byte that the parser's line and column (of characters, from 1) mean.
+/// The byte offset of the parser's line and column (in characters, from 1).
 fn offset(source: &str, (line, column): (isize, isize)) -> usize {
     let line = usize::try_from(line - 1).unwrap_or(0);
     let column = usize::try_from(column - 1).unwrap_or(0);
@@ -97,9 +97,9 @@ fn offset(source: &str, (line, column): (isize, isize)) -> usize {
     start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
 }
 
-/// What a syntax error of the generated parser means: where and what.
+/// The position and the message of a syntax error of the generated parser.
 fn syntax_error(source: &str, at: usize, error: &str) -> (usize, String) {
-    // Where a number may stand, or where something is begun, a value is what is missing.
+    // Where a number is allowed, or after an opening sign, a value is missing.
     let before = source[..at].trim_end();
     let begun = before.ends_with(|c: char| "([{,:?+-*/%<>=&|!".contains(c));
     let wants_value = begun
@@ -176,7 +176,7 @@ fn other_error(rest: &str, error: &str) -> String {
     }
 }
 
-/// The number that a text begins with, with its sign, and with the sign of its exponent.
+/// The number at the start of a text, with its sign and the sign of its exponent.
 fn number_at(text: &str) -> &str {
     let mut before = 'e';
     let end = text.find(|c: char| {

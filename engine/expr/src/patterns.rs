@@ -1,4 +1,4 @@
-//! Regular expressions: bounded in what they take to compile and to match.
+//! Regular expressions, with limits for compiling and matching.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,46 +10,46 @@ use regex::{Regex, RegexBuilder};
 
 use super::meter::{Meter, Stop, wrong};
 
-/// The most bytes that a compiled pattern may take. `\w` alone takes 64 KiB, for all scripts.
+/// The size limit of a compiled pattern, in bytes. `\w` alone takes 64 KiB, for all scripts.
 const MAX_PATTERN_SIZE: usize = 512 << 10;
 
-/// What it costs to compile a pattern that is not known before: up to 2.5 ms were measured.
+/// The cost of compiling a pattern: up to 2.5 ms were measured.
 const COMPILE_COST: usize = 50_000;
 
-/// The least memory that a pattern is tried with. Each further try has twice as much.
+/// The first size limit that is tried; it doubles with each further try.
 const LEAST_PATTERN_SIZE: usize = 8 << 10;
 
-/// How much memory the states may take that a search has found, in bytes. Each pattern that is used keeps some.
+/// The size limit of the states that a search found, in bytes. Each used pattern keeps some.
 const SEARCH_STATES_SIZE: usize = 64 << 10;
 
-/// How many patterns the expressions of a graph may have.
+/// The number of patterns in the expressions of a graph.
 const MAX_PATTERNS: usize = 1_000;
-/// How much memory these patterns may take together, in bytes: 20 characters can stand for 512 KiB.
+/// The size limit of all these patterns, in bytes: 20 characters can stand for 512 KiB.
 const MAX_PATTERN_BYTES: usize = 16 << 20;
 
 /// A compiled pattern.
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) regex: Regex,
-    /// What it costs to match a KiB of text.
+    /// The cost of matching a KiB of text.
     pub(super) cost: usize,
-    /// About how much memory it takes, in bytes.
+    /// The approximate memory, in bytes.
     pub(super) bytes: usize,
 }
 
 pub(super) type Pattern = Arc<Compiled>;
 
-/// The patterns of all expressions of a graph: equal ones are compiled once.
+/// The patterns of all expressions of a graph. Equal patterns are compiled once.
 #[derive(Debug, Default)]
 pub struct GraphPatterns {
-    /// Whether their number and memory are limited.
+    /// Whether the number and the memory of the patterns are limited.
     limited: bool,
     known: RefCell<HashMap<Box<str>, Pattern>>,
     bytes: Cell<usize>,
 }
 
 impl GraphPatterns {
-    /// The patterns of a new graph, which are limited.
+    /// Patterns with limits, for new graphs.
     pub fn limited() -> Self {
         Self {
             limited: true,
@@ -57,12 +57,12 @@ impl GraphPatterns {
         }
     }
 
-    /// How much memory they take, in bytes.
+    /// The memory of the patterns, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.get()
     }
 
-    /// Compiles a pattern, or says in one line why it cannot be used.
+    /// Compiles a pattern. The error is one line.
     pub(super) fn compile(&self, pattern: &str) -> Result<Pattern, String> {
         let mut known = self.known.borrow_mut();
         if let Some(compiled) = known.get(pattern) {
@@ -84,11 +84,11 @@ impl GraphPatterns {
     }
 }
 
-/// Compiles a pattern that may take so many bytes, or says in one line why it cannot be used.
+/// Compiles a pattern within this size limit. The error is one line.
 ///
-/// Matching takes time in proportion to the text, and at worst also to the number of states of
-/// the pattern: its size with the classes of ASCII only, of whose states one is on the way.
-/// Measured at its worst, a pattern of 8 KiB takes 0.8 µs for a byte.
+/// Matching takes time in proportion to the text and, at worst, to the number of states of the pattern: its
+/// size with ASCII classes, of whose states one is active. Measured at its worst, a pattern of 8 KiB takes
+/// 0.8 µs for a byte.
 fn compile(pattern: &str, left: usize) -> Result<Pattern, String> {
     let mut size = LEAST_PATTERN_SIZE;
     let regex = loop {
@@ -131,7 +131,7 @@ fn compile(pattern: &str, left: usize) -> Result<Pattern, String> {
     }))
 }
 
-/// The patterns that an evaluation has met as values: the last one, since a loop uses the same.
+/// The last pattern that an evaluation compiled, since a loop uses the same one.
 #[derive(Default)]
 pub(super) struct Patterns {
     last: RefCell<Option<(Box<str>, Pattern)>>,

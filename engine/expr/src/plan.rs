@@ -1,4 +1,4 @@
-//! The plan of an expression: what is evaluated, with every name resolved.
+//! The plan of an expression: the operations to evaluate, with every name resolved.
 
 use std::{fmt, sync::Arc};
 
@@ -8,11 +8,11 @@ use super::{functions::Function, kinds::Operator, patterns::Pattern, value::Valu
 #[derive(Debug)]
 pub(super) enum Node {
     Constant(Value),
-    /// What a path leads to, by the path's number.
+    /// The value at a path, by the path's index.
     Path(usize),
-    /// Whether a path leads to something.
+    /// Whether a path exists.
     HasPath(usize),
-    /// The item of a loop, by how many loops are around that loop.
+    /// The item of a loop, by the number of loops around that loop.
     Local(usize),
     Select(Box<Node>, Arc<str>),
     Has(Box<Node>, Arc<str>),
@@ -24,26 +24,26 @@ pub(super) enum Node {
     Or(Box<(Node, Node)>),
     Choose(Box<(Node, Node, Node)>),
     Call(&'static Function, Vec<Node>),
-    /// A call of a method that the standard allows and that there is not.
+    /// A call of a method that the standard allows and that does not exist.
     NoFunction(Box<str>),
-    /// A match with a pattern that is known beforehand.
+    /// A match with a constant pattern.
     Matches(Box<Node>, Pattern),
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
     Loop(Box<Loop>),
 }
 
-/// A loop over a list's items or an object's keys.
+/// A loop over the items of a list or the keys of an object.
 #[derive(Debug)]
 pub(super) struct Loop {
     pub(super) kind: LoopKind,
     pub(super) over: Node,
-    /// Which items are taken; all where there is none.
+    /// The filter of the items, if there is one.
     pub(super) filter: Option<Node>,
     pub(super) body: Node,
 }
 
-/// What a loop gives.
+/// The result of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoopKind {
     /// Whether the body holds for each item.
@@ -52,11 +52,11 @@ pub(super) enum LoopKind {
     Exists,
     /// Whether it holds for exactly one.
     ExistsOne,
-    /// The list of what it gives.
+    /// The list of the body's values.
     Map,
 }
 
-/// A variable and the keys that lead into it.
+/// A path: a variable, and keys that select a part of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Path {
     pub(super) variable: Box<str>,
@@ -64,7 +64,7 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// The path to what its first `len` keys lead to, as it is written.
+    /// The path of the first `len` keys, as it is written.
     pub(super) fn up_to(&self, len: usize) -> String {
         let mut text = self.variable.to_string();
         for key in &self.keys[..len] {
@@ -80,7 +80,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// How a key is selected: `.key`, or `["a key"]` where it is no name.
+/// The selection of a key: `.key`, or `["a key"]` if the key is not a name.
 pub(super) fn selection(key: &str) -> String {
     let mut bytes = key.bytes();
     let is_name = bytes.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')

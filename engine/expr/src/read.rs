@@ -11,16 +11,16 @@ use serde_json::value::RawValue;
 
 use super::meter::{Meter, Stop, wrong};
 
-/// What a text has under a key.
+/// The result of looking up a key.
 pub(super) enum Member<'t> {
     Found(&'t RawValue),
     Missing,
-    /// It is no object but what this says.
+    /// The value is not an object; the text says what it is.
     NotAnObject(&'static str),
 }
 
-/// Finds what the object `text` has under `key`, without reading the rest; of a key that is
-/// given twice the last value counts.
+/// Finds the value of `key` in the object `text`, without reading the other values. If the key is repeated,
+/// the last value counts.
 pub(super) fn member<'t>(text: &'t str, key: &str, meter: &Meter) -> Result<Member<'t>, Box<Stop>> {
     match kind_of(text) {
         Some("an object") => {}
@@ -110,11 +110,11 @@ impl<'t> Visitor<'t> for Keys {
     }
 }
 
-/// A key as text, borrowed where it has no escapes.
+/// A key as text, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
 
-/// Says that a value is no object, so that it has no `key`.
+/// The error that a value is not an object, so that it has no `key`.
 pub(super) fn not_an_object<T>(what: &str, kind: &str, key: &str) -> Result<T, Box<Stop>> {
     let sized = matches!(kind, "a list" | "a string");
     let hint = match key {

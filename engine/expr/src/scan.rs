@@ -1,22 +1,22 @@
-//! Looks over an expression's text before it is parsed.
+//! Checks an expression's text before it is parsed.
 //!
-//! It finds what a parser of grammars explains badly (a string without its end, a bracket
-//! without its partner, `=` for `==`) and how deep the expression can be, so that neither the
-//! parser nor what walks its tree can run out of stack.
+//! It finds the errors that the parser explains badly (an unterminated string, an unmatched bracket, `=` for
+//! `==`) and limits nesting, so that neither the parser nor the code that walks its tree can overflow the
+//! stack.
 
 use heddle_json::decimal::Decimal;
 
-/// How deep brackets may be nested. The parser takes up to 16 KiB of stack for each level.
+/// The depth of brackets. The parser uses up to 16 KiB of stack for each level.
 pub const MAX_NESTING: usize = 32;
 
-/// How many operators, selections and calls may depend on one another. The parser and what
-/// walks its tree take about 1 KiB of stack for each. `&&` and `||` are balanced and free.
+/// The number of operators, selections and calls that may depend on each other. The parser and the code that
+/// walks its tree use about 1 KiB of stack for each. `&&` and `||` are balanced and do not count.
 pub const MAX_CHAIN: usize = 256;
 
-/// So many significant digits are enough to write any double.
+/// The number of significant digits that is enough to write any double.
 const DOUBLE_DIGITS: usize = 17;
 
-/// Something wrong at a byte of the text.
+/// An error at a byte of the text.
 pub(super) struct Fault {
     pub(super) at: usize,
     pub(super) message: String,
@@ -27,17 +27,17 @@ fn fault<T>(at: usize, message: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at, message })
 }
 
-/// An open bracket and what has been chained within it.
+/// An open bracket, with the chain inside of it.
 struct Open {
     at: usize,
     bracket: u8,
     /// The operators since the last comma, `&&`, `||`, `?` or `:`.
     chain: usize,
-    /// The `?` since the last comma: each holds the next in its last part.
+    /// The number of `?` since the last comma: each contains the next one in its last part.
     choices: usize,
 }
 
-/// Checks a text; the first thing that is wrong ends it. Gives the first number whose digits a double loses, if any.
+/// Checks a text up to its first error. Returns the first number whose digits a double loses, if any.
 pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
     let bytes = source.as_bytes();
     let mut open = vec![Open {
@@ -138,7 +138,7 @@ pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
     }
 }
 
-/// How long the number is that begins with these digits.
+/// The length of the number that starts with these digits.
 fn number_len(bytes: &[u8]) -> usize {
     let digits = |from: usize| {
         let rest = bytes.get(from..).unwrap_or_default();
@@ -158,7 +158,7 @@ fn number_len(bytes: &[u8]) -> usize {
     len
 }
 
-/// Whether a number, which is read as a double, has so many digits that the double stands for another number.
+/// Whether a number has so many digits that its double has another value.
 fn loses_digits(text: &str) -> bool {
     if !text.contains(['.', 'e', 'E']) {
         return false;
@@ -169,7 +169,7 @@ fn loses_digits(text: &str) -> bool {
         return false;
     }
     let text = format!("0{text}");
-    // A whole number that a double is may be written with all of its digits.
+    // A whole number that equals its double may be written with all of its digits.
     let whole = text.parse::<f64>().ok().filter(|double| double.fract() == 0.0);
     let whole = whole.and_then(|double| Decimal::parse(&format!("{double:.0}")));
     Decimal::faithful_double(&text).is_none()
@@ -223,7 +223,7 @@ fn word_len(bytes: &[u8]) -> usize {
         .unwrap_or(bytes.len())
 }
 
-/// How long the string is that begins with the quote at `start`.
+/// The length of the string that starts with the quote at `start`.
 fn string_len(source: &str, start: usize, raw: bool) -> Result<usize, Fault> {
     let bytes = source.as_bytes();
     let quote = bytes[start];
@@ -244,7 +244,7 @@ fn string_len(source: &str, start: usize, raw: bool) -> Result<usize, Fault> {
     fault(start, format!("this string has no end: its {quotes} is missing"))
 }
 
-/// How long the escape is that begins with the backslash at `at`.
+/// The length of the escape that starts with the backslash at `at`.
 fn escape_len(source: &str, at: usize) -> Result<usize, Fault> {
     let bytes = &source.as_bytes()[at + 1..];
     let digits =

@@ -1,14 +1,12 @@
-//! The functions on strings. Places and lengths are counted in code points.
+//! The functions on strings. Positions and lengths count code points.
 
 use super::{
-    evaluate::Outcome,
     functions::{Tools, int, text},
     meter::{Stop, wrong},
-    value::{Number, Value},
+    value::{Number, Outcome, Value},
 };
 
-/// The byte at which the character at a place begins, or the end of the text for the place behind
-/// the last one.
+/// The byte offset of the character at a position, or the end of the text.
 fn byte_at(text: &str, place: &Value) -> Result<usize, Box<Stop>> {
     let place = whole(place);
     let at = usize::try_from(place).ok().and_then(|place| {
@@ -24,7 +22,7 @@ fn byte_at(text: &str, place: &Value) -> Result<usize, Box<Stop>> {
     }
 }
 
-/// A whole number, whose kind has been checked.
+/// A whole number whose type was checked.
 fn whole(value: &Value) -> i128 {
     match value.number() {
         Some(Number::Whole(whole)) => whole,
@@ -32,12 +30,12 @@ fn whole(value: &Value) -> i128 {
     }
 }
 
-/// How many at most, where an argument says so: nothing for "all", which a negative number means.
+/// The limit in an argument; `None` for a negative number, which means no limit.
 fn limit(argument: Option<&Value>) -> Option<usize> {
     argument.and_then(|value| usize::try_from(whole(value)).ok())
 }
 
-/// The character at a place, and an empty string at the end.
+/// The character at a position, or an empty string at the end.
 pub(super) fn char_at(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let text = text(&a[0]);
     tools.meter.charge_bytes(text.len())?;
@@ -46,7 +44,7 @@ pub(super) fn char_at(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     Ok(Value::string(found.map_or("", |c| &text[at..at + c.len_utf8()])))
 }
 
-/// Where the part first begins, at or after a place; -1 where it does not occur.
+/// The first position of the part at or after a position; -1 if there is none.
 pub(super) fn index_of(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let (text, part) = (text(&a[0]), text(&a[1]));
     tools.meter.charge_bytes(text.len() + part.len())?;
@@ -55,12 +53,12 @@ pub(super) fn index_of(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     Ok(place_of(text, found))
 }
 
-/// Where the part last begins, at or before a place; -1 where it does not occur.
+/// The last position of the part at or before a position; -1 if there is none.
 pub(super) fn last_index_of(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let (text, part) = (text(&a[0]), text(&a[1]));
     tools.meter.charge_bytes(text.len() + part.len())?;
     let from = a.get(2).map_or(Ok(text.len()), |place| byte_at(text, place))?;
-    // A part that begins there ends at a character's end, so no match is cut off.
+    // A part that starts there ends at a character boundary, so no match is lost.
     let end = text.floor_char_boundary(from.saturating_add(part.len()));
     Ok(place_of(text, text[..end].rfind(part)))
 }
@@ -94,7 +92,7 @@ pub(super) fn join(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     Ok(Value::String(joined.into()))
 }
 
-/// Replaces the first so many occurrences, or all.
+/// Replaces the first occurrences up to a limit, or all.
 pub(super) fn replace(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let (text, from, to) = (text(&a[0]), text(&a[1]), text(&a[2]));
     tools.meter.charge_bytes(text.len() + from.len())?;
@@ -104,7 +102,7 @@ pub(super) fn replace(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     Ok(Value::String(text.replacen(from, to, count).into()))
 }
 
-/// The parts between separators; with a limit so many at most, the last one with the rest.
+/// The parts between separators, up to a limit; the last part has the rest.
 pub(super) fn split(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let (text, at) = (text(&a[0]), text(&a[1]));
     tools.meter.charge_bytes(text.len() + at.len())?;
@@ -135,7 +133,7 @@ pub(super) fn split(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     Ok(Value::list(parts))
 }
 
-/// From the character at one place up to the one before another.
+/// The characters from one position up to another, the latter excluded.
 pub(super) fn substring(tools: &Tools<'_>, a: &[Value]) -> Outcome {
     let text = text(&a[0]);
     tools.meter.charge_bytes(text.len())?;

@@ -1,16 +1,16 @@
-//! The name that was probably meant.
+//! Suggestions of similar names for unknown ones, by edit distance.
 
 use std::cell::Cell;
 
-/// How many names a check suggests in place of unknown ones.
+/// The number of suggestions that one check makes.
 pub const MAX_SUGGESTIONS: usize = 20;
 
-/// The longest name that is compared with others, in characters: nobody mistypes a longer one.
+/// The length up to which names are compared, in characters.
 const MAX_COMPARED_LEN: usize = 64;
-/// How many names of about the same length one name is compared with.
+/// The number of names of similar length with which a name is compared.
 const MAX_COMPARED: usize = 1_000;
 
-/// The name that is nearest to `name`, if one is near enough to have been meant.
+/// The most similar name, if at most a third of its characters differ.
 pub fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let len = length(name)?;
     let near = |other: &'n str| {
@@ -27,14 +27,14 @@ pub fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&
         .map(|(_, _, other)| other)
 }
 
-/// The end of a message that says which name was probably meant, or nothing.
+/// The end of a message with a suggestion, or an empty text.
 pub fn did_you_mean<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> String {
     nearest(name, names)
         .map(|near| format!("; did you mean `{near}`?"))
         .unwrap_or_default()
 }
 
-/// The length of a name in characters, where it is short enough to be compared.
+/// The length of a name in characters, if it is short enough to be compared.
 fn length(name: &str) -> Option<usize> {
     // A character has at most four bytes.
     let short = name.len() <= 4 * MAX_COMPARED_LEN;
@@ -43,7 +43,7 @@ fn length(name: &str) -> Option<usize> {
         .filter(|len| *len <= MAX_COMPARED_LEN)
 }
 
-/// How many names a check may still suggest.
+/// The number of suggestions that a check may still make.
 pub struct Suggestions(Cell<usize>);
 
 impl Default for Suggestions {
@@ -53,12 +53,12 @@ impl Default for Suggestions {
 }
 
 impl Suggestions {
-    /// The name that was probably meant by `name`, if one is near and not too many were suggested.
+    /// The most similar name, if one is similar enough and the limit is not reached.
     pub fn nearest<'n>(&self, name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
         self.take().then(|| nearest(name, names)).flatten()
     }
 
-    /// The end of a message that says which name was probably meant, or nothing.
+    /// The end of a message with a suggestion, or an empty text.
     pub fn did_you_mean<'n>(&self, name: &str, names: impl Iterator<Item = &'n str>) -> String {
         match self.take() {
             true => did_you_mean(name, names),

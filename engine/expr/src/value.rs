@@ -1,9 +1,8 @@
-//! The values of an evaluation: what they are, how they compare and how they become JSON.
+//! The values of an evaluation: their types, their order and their JSON.
 //!
-//! Lists, objects and strings are shared, so to use a value twice costs nothing. What such
-//! sharing hides (a list of a list of … that is huge when it is written out) is charged where
-//! it shows: in comparing and in writing. An object's keys are in order, so that nothing
-//! depends on how an object was made.
+//! Lists, objects and strings are shared, so using a value twice costs nothing. A list of a list of … may
+//! still be huge when it is written out; comparing and writing are charged for that. The keys of objects are
+//! in order, so that nothing depends on how an object was built.
 
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
@@ -14,7 +13,10 @@ use super::{
     meter::{Meter, Stop, wrong},
 };
 
-/// One value.
+/// A value, or why there is none.
+pub(super) type Outcome = Result<Value, Box<Stop>>;
+
+/// A value.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -22,17 +24,17 @@ pub(super) enum Value {
     Int(i64),
     Uint(u64),
     Double(f64),
-    /// A double of the JSON that was read, which is written as it was there.
+    /// A double from JSON, which is written as it was read.
     Written(Arc<Written>),
     String(Arc<str>),
     Bytes(Arc<[u8]>),
     List(Arc<Vec<Value>>),
     Map(Arc<BTreeMap<Key, Value>>),
-    /// What `type(x)` gives, by its name.
+    /// A type, the result of `type(x)`.
     Type(&'static str),
 }
 
-/// A key of an object. A whole number has one form only: `Uint` begins above the largest `Int`.
+/// A key of an object. A whole number has one form only: `Uint` is used above the largest `Int`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Bool(bool),
@@ -41,22 +43,22 @@ pub(super) enum Key {
     String(Arc<str>),
 }
 
-/// A number of the JSON that was read, in the form that it had there.
+/// A number from JSON, as it was written.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) text: Box<str>,
-    /// Its double; `None` where a double would lose some of its digits.
+    /// The double; `None` if it would lose digits.
     pub(super) double: Option<f64>,
-    /// The path that it was read from.
+    /// The path from which it was read.
     pub(super) from: Arc<str>,
 }
 
-/// A number, so that those of different kinds can be compared and calculated with.
+/// A number of any type, for comparison and calculation.
 #[derive(Clone, Copy)]
 pub(super) enum Number<'v> {
     Whole(i128),
     Double(f64),
-    /// One with more digits than a double can hold.
+    /// A number with more digits than a double.
     Long(&'v Written),
 }
 
@@ -69,7 +71,7 @@ impl Value {
         Self::List(items.into())
     }
 
-    /// The set of its one kind.
+    /// The type, as a set of one.
     pub(super) fn kind(&self) -> Kinds {
         match self {
             Self::Null => Kinds::NULL,
@@ -85,7 +87,7 @@ impl Value {
         }
     }
 
-    /// Its number, where it is one.
+    /// The number, if the value is one.
     pub(super) fn number(&self) -> Option<Number<'_>> {
         Some(match self {
             Self::Int(value) => Number::Whole((*value).into()),
@@ -99,7 +101,7 @@ impl Value {
         })
     }
 
-    /// Whether both are the same value; numbers of different kinds compare by what they count.
+    /// Whether both values are equal. Numbers of different types compare by value.
     pub(super) fn same(&self, other: &Self, meter: &Meter) -> Result<bool, Box<Stop>> {
         meter.charge(1)?;
         Ok(match (self, other) {
@@ -148,8 +150,7 @@ impl Value {
         })
     }
 
-    /// The order of two values: none where one is not a number at all, an error where their
-    /// kinds have no order.
+    /// The order of two values; `None` if one is NaN, an error if their types have no order.
     pub(super) fn order(&self, other: &Self, meter: &Meter) -> Result<Option<Ordering>, Box<Stop>> {
         Ok(match (self, other) {
             (Self::String(a), Self::String(b)) => {
@@ -168,7 +169,7 @@ impl Value {
         })
     }
 
-    /// Writes its JSON text behind what `out` has.
+    /// Appends the value as JSON to `out`.
     pub(super) fn write(&self, out: &mut String, meter: &Meter) -> Result<(), Box<Stop>> {
         meter.charge(1)?;
         match self {
@@ -228,7 +229,7 @@ pub(super) fn write_text(text: &str, out: &mut String, meter: &Meter) -> Result<
 }
 
 impl Key {
-    /// The key that a value stands for: the same for a number of every kind that is a whole one.
+    /// The key for a value; equal whole numbers of all types have the same key.
     pub(super) fn of(value: &Value) -> Option<Self> {
         let whole = match value {
             Value::Bool(value) => return Some(Self::Bool(*value)),
@@ -251,7 +252,7 @@ impl Key {
         }
     }
 
-    /// The text of a key that JSON can have.
+    /// The key as text, if JSON can represent it.
     pub(super) fn text(&self) -> Result<&str, Box<Stop>> {
         match self {
             Self::String(text) => Ok(text),
@@ -262,7 +263,7 @@ impl Key {
         }
     }
 
-    /// Says that an object has the key twice.
+    /// The error that an object has the key twice.
     pub(super) fn given_twice(&self) -> String {
         format!("the key {} is given twice", self.show())
     }
@@ -279,7 +280,7 @@ impl Key {
 }
 
 impl Number<'_> {
-    /// The order of two numbers, exactly; none where one is not a number.
+    /// The exact order of two numbers; `None` if one is NaN.
     pub(super) fn compare(self, other: Self, meter: &Meter) -> Result<Option<Ordering>, Box<Stop>> {
         Ok(match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => Some(a.cmp(&b)),
@@ -297,18 +298,18 @@ impl Number<'_> {
         })
     }
 
-    /// The whole number that it is, where it is one.
+    /// The value, if it is a whole number.
     pub(super) fn whole(self) -> Option<i128> {
         match self {
             Self::Whole(whole) => Some(whole),
-            // Beyond this, `as` would give the nearest number that it has.
+            // Beyond this range, `as` would give the nearest number of the type.
             Self::Double(double) if double.fract() == 0.0 && double.abs() < 1e38 => Some(double as i128),
             Self::Double(_) => None,
             Self::Long(written) => written.decimal().whole(),
         }
     }
 
-    /// As a double, the nearest.
+    /// The nearest double.
     pub(super) fn double(self) -> f64 {
         match self {
             Self::Whole(value) => value as f64,
@@ -319,12 +320,12 @@ impl Number<'_> {
 }
 
 impl Written {
-    /// Its number, exactly.
+    /// The exact value.
     pub(super) fn decimal(&self) -> Decimal {
         Decimal::parse(&self.text).expect("a number that was read from JSON has the form of one")
     }
 
-    /// Says that `what` would have to round it.
+    /// The error that `what` would have to round the number.
     pub(super) fn inexact(&self, what: &str) -> String {
         format!(
             "{what} cannot calculate exactly with {} of {}, which has more digits than a double; \
@@ -339,7 +340,7 @@ impl Written {
             Number::Whole(whole) => Decimal::of_whole(whole),
             Number::Double(double) => match Decimal::of_double(double) {
                 Some(decimal) => decimal,
-                // Below infinity and above its opposite, and beside what is not a number.
+                // Infinities and NaN.
                 None => return Ok(0.0.partial_cmp(&double)),
             },
             Number::Long(other) => {
@@ -355,7 +356,7 @@ fn whole_to_double(whole: i128, double: f64) -> Option<Ordering> {
     if double.is_nan() {
         return None;
     }
-    // Doubles beyond i128 saturate, far outside of what a whole number here can be.
+    // Doubles beyond i128 saturate, far beyond any whole number that occurs here.
     let below = double.floor() as i128;
     Some(whole.cmp(&below).then(if double.fract() == 0.0 {
         Ordering::Equal
@@ -374,7 +375,7 @@ pub(super) fn double_text(value: f64) -> String {
     }
 }
 
-/// The beginning of a text, for a message: one line of at most `len` characters.
+/// The start of a text for a message: one line of at most `len` characters.
 pub(super) fn clipped(text: &str, len: usize) -> String {
     let mut short: String = text
         .chars()

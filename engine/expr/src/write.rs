@@ -1,7 +1,7 @@
 //! Writes the value of an expression as JSON.
 //!
-//! What a path leads to is not read but handed on as text, also inside of lists and objects that the
-//! expression makes. So a value that only passes through an expression keeps its form.
+//! The value at a path is passed on as text, also inside of lists and objects that the expression builds. So
+//! a value that only passes through an expression keeps its form.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -19,7 +19,7 @@ use super::{
     value::{Key, write_text},
 };
 
-/// A value that is let in where it is read again.
+/// Checks that the value is within the depth limit.
 fn not_too_deep(json: Json) -> Result<Json, Box<Stop>> {
     match depth_of(json.get()) > MAX_DEPTH {
         true => wrong(format!(
@@ -50,7 +50,7 @@ impl Evaluation<'_, '_> {
         }
     }
 
-    /// Writes the value of a part behind what `out` has.
+    /// Appends the value of a part to `out`.
     fn write(&mut self, node: &Node, out: &mut String) -> Result<(), Box<Stop>> {
         match node {
             Node::Path(number) => {

@@ -1,39 +1,42 @@
-//! What JSON is let in: one set of rules for every text that comes from outside.
+//! The rules for JSON from outside.
 //!
-//! Requests, the command's arguments and files, answers of plugins, chunks and imported runs are read by
-//! [`admit`], and nothing else makes JSON of a text that Heddle did not write itself. It takes what every
-//! reader of a state can read (I-JSON, RFC 7493), except that a number may have more digits than a double:
+//! All JSON from outside passes through [`admit`] or [`crate::object::admit`]: requests, arguments and files
+//! of the command, answers of plugins, chunks and imported runs. The rules accept what every JSON reader can
+//! read (I-JSON, RFC 7493), except that a number may have more digits than a double:
 //!
-//! - no value is nested deeper than [`MAX_DEPTH`] levels;
-//! - a string is Unicode: an escape is no half of a surrogate pair;
-//! - a number is within the range of a double; its digits are kept as they are written;
+//! - the depth is at most [`MAX_DEPTH`] levels;
+//! - strings are Unicode: no escape is half of a surrogate pair;
+//! - numbers are within the range of a double; their digits are kept as written;
 //! - an object has each key once.
 //!
-//! What is let in is in one line, without whitespace between its tokens, so that it can be kept and sent in
-//! formats of lines.
+//! Admitted JSON is on one line, without whitespace between its tokens, so that it can be stored and sent in
+//! line-based formats.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde_json::value::RawValue;
 
-use crate::tokens::{Token, Tokens, compact, unquote};
+use crate::{
+    pointer::escape,
+    tokens::{Token, Tokens, compact, unquote},
+};
 
-/// How deep a JSON text may be nested (`json_depth`): most parsers refuse what is a little deeper.
+/// The depth limit of JSON texts (`json_depth`), in levels. Most parsers have a limit slightly above.
 pub const MAX_DEPTH: usize = 120;
 
-/// Up to how many keys of an object are compared with each other one by one.
+/// The number of keys up to which an object's keys are compared one by one.
 const FEW_KEYS: usize = 16;
-/// How much of a number or a key is shown in a message, in characters.
+/// The length of a number or a key in a message, in characters.
 const SHOWN: usize = 40;
 
-/// Why a text is not let in.
+/// The reason why a text is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inadmissible {
-    /// Where: a JSON pointer; empty for the whole, and where the text is not JSON.
+    /// The place as a JSON pointer; empty for the whole text, and if the text is not JSON.
     pub pointer: String,
-    /// What is wrong there, and what to do about it.
+    /// The problem, and what to do about it.
     pub problem: String,
-    /// The line and the column, from 1, where the text is not JSON.
+    /// The line and the column, from 1, if the text is not JSON.
     pub place: Option<(usize, usize)>,
 }
 
@@ -58,24 +61,24 @@ impl From<serde_json::Error> for Inadmissible {
     }
 }
 
-/// Lets a JSON text in: as it is, or in one line where it was written in several.
+/// Admits a JSON text. Returns it unchanged, or without whitespace between its tokens.
 ///
 /// # Errors
-/// Where it is not JSON, or breaks one of the rules.
+/// The text is not JSON, or breaks one of the rules.
 pub fn admit(text: &str) -> Result<Cow<'_, str>, Inadmissible> {
     admit_to_depth(text, MAX_DEPTH)
 }
 
-/// As [`admit`], for a text that wraps values which are nested as deep as they may be.
+/// Admits a text that wraps values which have the greatest allowed depth themselves.
 ///
 /// # Errors
-/// As [`admit`].
+/// As for [`admit`].
 pub fn admit_to_depth(text: &str, depth: usize) -> Result<Cow<'_, str>, Inadmissible> {
     serde_json::from_str::<&RawValue>(text)?;
     admit_json(text, depth)
 }
 
-/// Lets a text in that a parser has found to be JSON.
+/// Admits a text that a parser has found to be JSON.
 pub(crate) fn admit_json(text: &str, depth: usize) -> Result<Cow<'_, str>, Inadmissible> {
     match check(text, depth) {
         Ok(false) => Ok(Cow::Borrowed(text)),
@@ -91,7 +94,7 @@ pub(crate) fn admit_json(text: &str, depth: usize) -> Result<Cow<'_, str>, Inadm
     }
 }
 
-/// How deep a JSON text is nested.
+/// The depth of a JSON text, in levels.
 pub fn depth_of(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     for token in Tokens::of(text) {
@@ -133,10 +136,11 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Whether the text has whitespace between its tokens; or which rule it breaks, and at which token.
+/// Returns whether the text has whitespace between its tokens; or the broken rule and the position of its
+/// token.
 fn check(text: &str, max_depth: usize) -> Result<bool, (usize, Broken)> {
     let mut tokens = Tokens::of(text);
-    // For each list or object that is open: where an object's keys begin.
+    // For each open list or object: the start of an object's keys in `keys`.
     let mut open: Vec<Option<usize>> = Vec::new();
     let mut keys: Vec<(Cow<'_, str>, usize)> = Vec::new();
     let mut key_follows = false;
@@ -178,7 +182,7 @@ fn check(text: &str, max_depth: usize) -> Result<bool, (usize, Broken)> {
     Ok(tokens.spaced)
 }
 
-/// A key that is there twice, and where it is the second time.
+/// A repeated key, and the position of its second occurrence.
 fn twice<'k>(keys: &'k [(Cow<'_, str>, usize)]) -> Option<(&'k str, usize)> {
     let known = |at: usize| keys[..at].iter().any(|(key, _)| *key == keys[at].0);
     let second = match keys.len() {
@@ -229,9 +233,9 @@ fn shown(text: &str) -> String {
     shown.escape_debug().to_string()
 }
 
-/// The JSON pointer of the value or the key that a token begins, of at most so many parts.
+/// The JSON pointer of the value or the key at a token, with at most `parts` parts.
 fn pointer_to(text: &str, target: usize, parts: usize) -> String {
-    // For each list or object that is open: the key that was read last, or how many items came before.
+    // For each open list or object: the last key, or the number of items before.
     enum Open<'t> {
         Object(Option<&'t str>),
         List(usize),
@@ -270,9 +274,9 @@ fn pointer_to(text: &str, target: usize, parts: usize) -> String {
         Open::List(before) => Some(format!("/{before}")),
         Open::Object(None) => None,
         Open::Object(Some(key)) => {
-            // A key that is no Unicode is shown as it is written.
+            // A key that is not Unicode is shown as it is written.
             let key = unquote(key).unwrap_or_else(|| Cow::Borrowed(&key[1..key.len() - 1]));
-            Some(format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+            Some(format!("/{}", escape(&key)))
         }
     });
     parts.collect()

@@ -1,8 +1,8 @@
-//! The numbers of JSON as what they are: decimals of any length. They are compared and added exactly, and rounded only
-//! where a caller asks for a number of digits ([`written`]).
+//! JSON numbers as exact decimals of any length. They are compared and added exactly, and rounded only if a
+//! caller asks for a number of digits ([`written`]).
 //!
-//! A number is never expanded to the size of its exponent: two are compared by their first digits, and a sum
-//! that would need more than [`MAX_DIGITS`] digits is refused.
+//! A number is never expanded to the size of its exponent: comparing looks at the first digits, and a sum
+//! with more than [`MAX_DIGITS`] digits is refused.
 
 #[cfg(test)]
 mod tests;
@@ -12,30 +12,28 @@ use std::cmp::Ordering;
 
 use num_bigint::{BigInt, Sign};
 
-/// How many digits a sum may have. Any two numbers that doubles can hold have a sum with fewer.
+/// The number of digits that a sum may have. The sum of any two doubles has fewer.
 pub const MAX_DIGITS: usize = 1_200;
 
-/// The most decimal places, in either direction, that an exponent may ask for. It keeps sums of
-/// exponents and lengths far away from the limits of `i64`.
+/// The largest absolute exponent. It keeps sums of exponents and lengths within `i64`.
 const MAX_EXPONENT: i64 = 1_000_000_000_000;
 
-/// From how many significant digits on a decimal number may be more than a double can hold.
+/// From this number of significant digits on, a decimal may not fit a double.
 const DOUBLE_DIGITS: usize = 16;
 
-/// A decimal number: `0.digits × 10^point`, with a sign. Two are equal where they are the same number, however they
-/// are written.
+/// A decimal number: `0.digits × 10^point`, with a sign. Equal numbers are equal however they were written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal {
     negative: bool,
-    /// Its digits without zeros at either end; none for zero.
+    /// The digits without zeros at either end; empty for zero.
     digits: String,
-    /// The power of ten of its first digit; 0 for zero.
+    /// The power of ten of the first digit; 0 for zero.
     point: i64,
 }
 
 impl Decimal {
-    /// The number that a JSON number is. An exponent of more than twelve digits counts as one of 10^12, which no
-    /// number that is kept has.
+    /// The value of a JSON number. An exponent of more than twelve digits counts as 10^12, which no admitted
+    /// number has.
     pub fn of(number: &str) -> Self {
         let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
         let exponent = exponent
@@ -50,7 +48,7 @@ impl Decimal {
         Self::of_parts(negative, whole, fraction, exponent)
     }
 
-    /// Reads a number as JSON writes it. `None` where the text is no number, or its exponent is beyond 10^12.
+    /// Parses a JSON number. `None` if the text is not a number, or its exponent is beyond 10^12.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, text) = sign(text);
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -73,7 +71,7 @@ impl Decimal {
         Self::of_parts(value < 0, &value.unsigned_abs().to_string(), "", 0)
     }
 
-    /// A double, as the shortest decimal number that reads back as it; `None` where it is not finite.
+    /// The shortest decimal that reads back as this double; `None` if the double is not finite.
     pub fn of_double(value: f64) -> Option<Self> {
         value
             .is_finite()
@@ -106,8 +104,8 @@ impl Decimal {
         }
     }
 
-    /// The double that a number's text means, where that double, written in its shortest form, is the
-    /// same number. `None` where the text has digits that the double would lose.
+    /// The double for a number's text, if it has the same value when it is written in its shortest form.
+    /// `None` if the double loses digits.
     pub fn faithful_double(text: &str) -> Option<f64> {
         let double: f64 = text.parse().ok()?;
         let significant = text
@@ -121,7 +119,7 @@ impl Decimal {
         (Self::of_double(double)? == Self::parse(text)?).then_some(double)
     }
 
-    /// The number without its fraction, where it fits.
+    /// The number without its fraction, if it fits.
     pub fn truncated(&self) -> Option<i128> {
         if self.point <= 0 {
             return Some(0);
@@ -133,13 +131,13 @@ impl Decimal {
         Some(if self.negative { -magnitude } else { magnitude })
     }
 
-    /// The whole number that it is, where it is one and fits.
+    /// The value, if it is a whole number and fits.
     pub fn whole(&self) -> Option<i128> {
         let is_whole = i64::try_from(self.digits.len()).is_ok_and(|len| len <= self.point.max(0));
         is_whole.then(|| self.truncated()).flatten()
     }
 
-    /// Whether it is a whole number, of any size.
+    /// Whether the value is a whole number of any size.
     pub fn is_whole(&self) -> bool {
         self.exponent() >= 0
     }
@@ -148,12 +146,12 @@ impl Decimal {
         self.digits.is_empty()
     }
 
-    /// By which power of ten its digits, as a whole number, are multiplied.
+    /// The power of ten by which the digits, as a whole number, are multiplied.
     fn exponent(&self) -> i64 {
         self.point - self.digits.len() as i64
     }
 
-    /// The sum, exactly. `None` where it would need too many digits.
+    /// The exact sum; `None` if it has too many digits.
     pub fn add(&self, other: &Self) -> Option<Self> {
         if self.is_zero() {
             return Some(other.clone());
@@ -171,7 +169,7 @@ impl Decimal {
         Some(Self::of_digits(sign == Sign::Minus, &digits, point))
     }
 
-    /// How many times it is this power of ten, which is not above its own.
+    /// The value as a multiple of this power of ten, which is not above its own.
     fn scaled(&self, exponent: i64) -> Option<BigInt> {
         let zeros = usize::try_from(self.exponent() - exponent).ok()?;
         let digits = format!("{}{}", self.digits, "0".repeat(zeros));
@@ -179,16 +177,16 @@ impl Decimal {
         Some(if self.negative { -size } else { size })
     }
 
-    /// The order of two numbers without their signs, neither of them 0.
+    /// The order of two nonzero numbers without their signs.
     fn compare_sizes(&self, other: &Self) -> Ordering {
-        // Both begin with a digit other than 0, at the same power of ten: so they compare as texts.
+        // Both start with a digit other than 0 at the same power of ten, so they compare as texts.
         self.point
             .cmp(&other.point)
             .then_with(|| self.digits.cmp(&other.digits))
     }
 }
 
-/// Whether a number is negative, and the rest of it.
+/// The sign of a number, and the rest of its text.
 fn sign(text: &str) -> (bool, &str) {
     match text.strip_prefix('-') {
         Some(rest) => (true, rest),

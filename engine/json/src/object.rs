@@ -1,7 +1,6 @@
-//! JSON kept as text: a value, and an object that is kept by key.
+//! JSON values as shared text, and objects as maps from keys to such texts.
 //!
-//! A state may be large and a step changes little of it, so values are never parsed on the
-//! way: a merge moves pointers, and a view of the whole is a clone of one `Arc`.
+//! Values are never parsed on their way: a merge moves pointers, and copying an object copies one `Arc`.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
@@ -10,13 +9,13 @@ use serde_json::value::RawValue;
 
 use crate::admit::{Inadmissible, MAX_DEPTH, admit_json};
 
-/// One JSON value as text, shared.
+/// One JSON value as shared text.
 pub type Json = Arc<RawValue>;
 
-/// Lets one JSON value in that comes from outside: its text in one line.
+/// Admits one JSON value from outside, and removes whitespace between its tokens.
 ///
 /// # Errors
-/// Where it is not JSON, or breaks one of the [rules](crate::admit).
+/// The text is not JSON, or breaks one of the [rules](crate::admit).
 pub fn admit(text: &str) -> Result<Json, Inadmissible> {
     let raw: Box<RawValue> = serde_json::from_str(text)?;
     Ok(match admit_json(raw.get(), MAX_DEPTH)? {
@@ -26,42 +25,43 @@ pub fn admit(text: &str) -> Result<Json, Inadmissible> {
     .into())
 }
 
-/// Parses one JSON value that Heddle wrote or let in, keeping its text.
+/// Parses one JSON value that Heddle wrote or admitted before, and keeps its text.
 pub fn json(text: &str) -> Result<Json, serde_json::Error> {
     Ok(serde_json::from_str::<Box<RawValue>>(text)?.into())
 }
 
-/// The text of `value` as JSON.
+/// Serializes `value`.
 ///
 /// # Panics
-/// Where `value` has a map key that is not a string: Heddle's own types have none.
+/// `value` has a map key that is not a string. Heddle's own types have none.
 pub fn to_json(value: &impl Serialize) -> Json {
     serde_json::value::to_raw_value(value)
         .expect("Heddle's own types serialize")
         .into()
 }
 
-/// A JSON object kept by key: a state, or an update of one. Keys are in order of their bytes.
+/// A JSON object as a map from keys to JSON texts, for example a state or an update. The keys are ordered by
+/// their bytes. A clone shares the map.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Object(Arc<BTreeMap<Arc<str>, Json>>);
 
-/// Why a text is not an object.
+/// The reason why a text is not an object.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAnObject {
-    /// It is not JSON, or breaks one of the [rules](crate::admit).
+    /// The text is not JSON, or breaks one of the [rules](crate::admit).
     #[error(transparent)]
     Inadmissible(#[from] Inadmissible),
-    /// It is JSON of another type.
+    /// The text is JSON of another type.
     #[error("expected a JSON object, got {0}")]
     Type(&'static str),
 }
 
 impl Object {
-    /// Lets an object in that comes from outside: the texts of its values in one line each.
+    /// Admits an object from outside, and removes whitespace between the tokens of its values.
     ///
     /// # Errors
-    /// Where it is no JSON object, or breaks one of the [rules](crate::admit).
+    /// The text is not a JSON object, or breaks one of the [rules](crate::admit).
     pub fn admit(text: &str) -> Result<Self, NotAnObject> {
         let object = Self::parse(text)?;
         match admit_json(text, MAX_DEPTH)? {
@@ -70,15 +70,15 @@ impl Object {
         }
     }
 
-    /// Reads an object's text that Heddle wrote or let in; of a key that is given twice the last value counts.
+    /// Parses an object that Heddle wrote or admitted before. If a key is repeated, the last value counts.
     ///
     /// # Errors
-    /// Where it is no JSON object.
+    /// The text is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, NotAnObject> {
         serde_json::from_str(text).map_err(|error| match serde_json::from_str::<&RawValue>(text) {
             Err(error) => Inadmissible::from(error).into(),
             Ok(_) => match kind_of(text) {
-                // It is an object, and one of its keys is no Unicode.
+                // It is an object with a key that is not Unicode.
                 Some("an object") | None => match admit_json(text, usize::MAX) {
                     Err(wrong) => wrong.into(),
                     Ok(_) => Inadmissible::from(error).into(),
@@ -88,7 +88,7 @@ impl Object {
         })
     }
 
-    /// Where the object is in memory: two with the same address are one.
+    /// The address of the shared map: objects with the same address are equal.
     pub fn address(&self) -> *const u8 {
         Arc::as_ptr(&self.0).cast()
     }
@@ -98,27 +98,27 @@ impl Object {
         self.0.get(key)
     }
 
-    /// Every key with its value, in order.
+    /// The keys and values, in order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Json)> {
         self.0.iter()
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no key.
+    /// Whether the object has no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sets one key.
+    /// Sets a key.
     pub fn insert(&mut self, key: impl Into<Arc<str>>, value: Json) {
         Arc::make_mut(&mut self.0).insert(key.into(), value);
     }
 
-    /// Removes one key and gives its value.
+    /// Removes a key and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Json> {
         if !self.0.contains_key(key) {
             return None;
@@ -126,7 +126,7 @@ impl Object {
         Arc::make_mut(&mut self.0).remove(key)
     }
 
-    /// Takes over every key of `update`.
+    /// Sets every key of `update`.
     pub fn merge(&mut self, update: &Self) {
         if update.is_empty() {
             return;
@@ -137,7 +137,7 @@ impl Object {
         }
     }
 
-    /// How many bytes the object takes as text, roughly.
+    /// The approximate length of the object as text, in bytes.
     pub fn size(&self) -> usize {
         self.iter()
             .map(|(key, value)| key.len() + value.get().len() + 4)
@@ -145,7 +145,7 @@ impl Object {
             + 2
     }
 
-    /// The whole as JSON text.
+    /// The object as JSON text.
     pub fn to_text(&self) -> String {
         let mut text = Vec::with_capacity(self.size());
         serde_json::to_writer(&mut text, self).expect("keys are strings and values are JSON");
@@ -160,7 +160,7 @@ impl fmt::Debug for Object {
 }
 
 impl PartialEq for Object {
-    /// Whether both have the same keys with the same texts.
+    /// Compares keys and the texts of values.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
             || (self.len() == other.len()
@@ -171,7 +171,7 @@ impl PartialEq for Object {
     }
 }
 
-/// What kind of JSON value a text begins, by its first character.
+/// The type of a JSON value, by the first character of its text.
 pub fn kind_of(text: &str) -> Option<&'static str> {
     Some(match text.trim_start().as_bytes().first()? {
         b'{' => "an object",
@@ -184,7 +184,7 @@ pub fn kind_of(text: &str) -> Option<&'static str> {
     })
 }
 
-/// The beginning of a text, at most `len` bytes, cut between two characters.
+/// The first `len` bytes of a text at most, cut between two characters.
 pub fn clip(text: &str, len: usize) -> &str {
     match text.len() <= len {
         true => text,

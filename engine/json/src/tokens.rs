@@ -1,7 +1,7 @@
-//! The tokens of a text that is known to be JSON, and a value as a tree of them.
+//! The tokens of a text that is known to be JSON, and values as trees of tokens.
 //!
-//! Numbers and strings stay the texts that they are written as, so that whoever rearranges a value writes
-//! the same numbers again. Nothing here recurses over a text: how deep a text is nested is bounded by its reader.
+//! Numbers and strings keep the text that they are written as, so that rearranged values contain the same
+//! numbers. Nothing here recurses over a text; its parser limits the depth.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use crate::{decimal::Decimal, object::to_json};
 
-/// How deep a [`Tree`] may be nested. Texts that are let in are less deep; those of old stores may not be.
+/// The depth limit of a [`Tree`]. Admitted texts are less deep; texts of old stores may be deeper.
 const MAX_TREE_DEPTH: usize = 1_000;
 
-/// One token of a JSON text.
+/// A token of a JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token<'t> {
     /// `{`
@@ -35,19 +35,19 @@ pub enum Token<'t> {
     Word(&'t str),
 }
 
-/// Reads the tokens of a JSON text one after the other.
+/// An iterator over the tokens of a JSON text.
 pub struct Tokens<'t> {
     text: &'t str,
-    /// Where the next token is looked for.
+    /// The position from which the next token is searched.
     next: usize,
-    /// Where the latest token begins.
+    /// The position of the latest token.
     pub at: usize,
-    /// Whether there was whitespace outside of a string.
+    /// Whether whitespace between tokens was found.
     pub spaced: bool,
 }
 
 impl<'t> Tokens<'t> {
-    /// Of a text that a parser has found to be JSON.
+    /// Starts at the beginning of a text that a parser has found to be JSON.
     pub fn of(text: &'t str) -> Self {
         Self {
             text,
@@ -57,7 +57,7 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    /// The text from the latest token's beginning to the first byte for which `goes_on` is false.
+    /// The text from the start of the latest token up to the first byte for which `goes_on` is false.
     fn run(&mut self, goes_on: impl Fn(u8) -> bool) -> &'t str {
         let rest = &self.text.as_bytes()[self.at..];
         let len = rest.iter().position(|byte| !goes_on(*byte));
@@ -65,7 +65,7 @@ impl<'t> Tokens<'t> {
         &self.text[self.at..self.next]
     }
 
-    /// A string that begins at the latest token.
+    /// Reads a string that starts at the latest token.
     fn string(&mut self) -> &'t str {
         let bytes = self.text.as_bytes();
         let mut at = self.at + 1;
@@ -81,8 +81,8 @@ impl<'t> Tokens<'t> {
     }
 }
 
-/// How many values a text has, itself, the lists and objects, and the keys of objects included: what it takes in memory
-/// once it is read follows from that, and not from its length.
+/// The number of values in a text: itself, lists, objects, and keys of objects included. The memory of the
+/// parsed text depends on this number rather than on the length.
 pub fn count_values(text: &str) -> usize {
     let is_value = |token: &Token<'_>| {
         matches!(
@@ -139,7 +139,7 @@ impl<'t> Token<'t> {
     }
 }
 
-/// The same JSON in one line: without whitespace between its tokens.
+/// The same JSON without whitespace between its tokens.
 pub fn compact(text: &str) -> Cow<'_, str> {
     let mut tokens = Tokens::of(text);
     if tokens.by_ref().last().is_none() || !tokens.spaced {
@@ -150,8 +150,8 @@ pub fn compact(text: &str) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
-/// The same JSON without line breaks, for formats of lines. A text that was let in has none; those that older
-/// stores hold may have some.
+/// The same JSON without line breaks, for line-based formats. Admitted texts have none; texts of old stores
+/// may have some.
 pub fn in_one_line(text: String) -> String {
     match text.contains(['\n', '\r']) {
         true => compact(&text).into_owned(),
@@ -159,7 +159,7 @@ pub fn in_one_line(text: String) -> String {
     }
 }
 
-/// The string that a JSON string stands for. `None` where it has half of a surrogate pair.
+/// The string of a JSON string; `None` if it contains half of a surrogate pair.
 pub fn unquote(string: &str) -> Option<Cow<'_, str>> {
     if !string.contains('\\') {
         return Some(Cow::Borrowed(&string[1..string.len() - 1]));
@@ -167,7 +167,7 @@ pub fn unquote(string: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<String>(string).ok().map(Cow::Owned)
 }
 
-/// A string with the escapes that it needs, and no others.
+/// The JSON string with only the escapes that it needs.
 pub fn plain(string: &str) -> String {
     match unquote(string) {
         Some(text) => to_json(&text).get().to_owned(),
@@ -175,7 +175,7 @@ pub fn plain(string: &str) -> String {
     }
 }
 
-/// Whether two JSON values are the same, however they are written. Numbers are compared digit by digit.
+/// Whether two JSON values are equal, however they are written. Numbers are compared exactly.
 pub fn same(a: &RawValue, b: &RawValue) -> bool {
     if a.get() == b.get() {
         return true;
@@ -186,7 +186,7 @@ pub fn same(a: &RawValue, b: &RawValue) -> bool {
     }
 }
 
-/// A JSON value whose numbers and strings are texts.
+/// A JSON value whose numbers and strings are kept as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree<'t> {
     /// `true`, `false` or `null`.
@@ -202,10 +202,10 @@ pub enum Tree<'t> {
 }
 
 impl<'t> Tree<'t> {
-    /// The tree of a JSON value.
+    /// Builds the tree of a JSON value.
     ///
     /// # Errors
-    /// Where it is nested very deep.
+    /// The value exceeds the depth limit.
     pub fn of(value: &'t RawValue) -> Result<Self, String> {
         let mut open: Vec<(Option<&'t str>, Self)> = Vec::new();
         let mut key = None;
@@ -243,8 +243,8 @@ impl<'t> Tree<'t> {
         Err("the value is not JSON".to_owned())
     }
 
-    /// A text that two values share where they are the same: in whatever order the members of an object are
-    /// written, and however a number or a string is.
+    /// A canonical text: equal for equal values, whatever the order of an object's keys and the form of
+    /// numbers and strings.
     pub fn identity(&self) -> String {
         match self {
             Self::Word(word) => (*word).to_owned(),
@@ -268,7 +268,7 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// Writes it as JSON in one line.
+    /// Appends the value as JSON on one line.
     pub fn write(&self, text: &mut String) {
         match self {
             Self::Word(word) => text.push_str(word),

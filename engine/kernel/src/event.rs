@@ -1,8 +1,8 @@
-//! The events of a run's journal: what happened, in the order in which it happened.
+//! The events of a run's journal.
 //!
-//! This is the stored format: names may be added and never change their meaning. A run is the
-//! fold of its events, so an event holds every decision that was made and nothing that can be
-//! derived from it.
+//! This is a stored format: variants and fields may be added; their names and meanings never change. Folding
+//! a run's events gives the run. So an event contains every decision, and nothing that can be derived from
+//! it.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -11,130 +11,130 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, GraphId, RunId, Timestamp};
 
-/// One numbered entry of a run's journal.
+/// An event of a run's journal with its number and time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventRecord {
     /// The number in the run, from 1, without gaps.
     pub seq: u64,
-    /// When it was decided.
+    /// When the event was decided.
     pub at: Timestamp,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// The run began: always the first event.
+    /// The run started. Always the first event, except for forks.
     RunStarted {
-        /// The graph that it runs.
+        /// The graph that the run executes.
         graph: GraphId,
-        /// The state that it began with.
+        /// The state at the start.
         state: Object,
-        /// For each function that the graph and its subgraphs name, the one that this run keeps to.
+        /// The functions that the run is pinned to, by the names that the graph and its inner graphs use.
         functions: BTreeMap<Arc<str>, FunctionRef>,
-        /// For each graph that they name, the one that this run keeps to.
+        /// The graphs that the run is pinned to, by the names that these graphs use.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         graphs: BTreeMap<Arc<str>, GraphId>,
     },
-    /// The run began as another one was right after one of its steps: always the first event.
+    /// The run started from the state of another run after one of its steps. Always the first event.
     RunForked {
-        /// The run that it was forked from.
+        /// The other run.
         from: RunId,
-        /// The step of that run after which it goes on; 0 for its beginning.
+        /// The step of the other run after which this run continues; 0 for the start.
         step: u64,
-        /// The graph that it runs.
+        /// The graph that the run executes.
         graph: GraphId,
         /// As in `RunStarted`.
         functions: BTreeMap<Arc<str>, FunctionRef>,
         /// As in `RunStarted`.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         graphs: BTreeMap<Arc<str>, GraphId>,
-        /// The keys of the state that are other than they were.
+        /// State overrides: keys with new values.
         #[serde(default, skip_serializing_if = "Object::is_empty")]
         edits: Object,
-        /// The other run at that moment, as a [`Snapshot`](crate::run::Snapshot).
+        /// The other run after that step, as a [`Snapshot`](crate::run::Snapshot).
         run: Json,
     },
-    /// A node is visited, or a step is tried again.
+    /// A step started, or a further attempt of one.
     StepStarted {
         /// The number of the step in the run, from 1.
         step: u64,
-        /// The branch that takes it.
+        /// The branch that takes the step.
         branch: u32,
-        /// The node that it visits.
+        /// The node that the step visits.
         node: Arc<str>,
         /// The number of the attempt, from 1.
         attempt: u32,
-        /// The execution of a graph that it belongs to: 0 for the run's own, else the step of the
-        /// node that runs a graph.
+        /// The execution that the step belongs to: 0 for the run's own graph, else the step that runs the
+        /// inner graph.
         #[serde(default, skip_serializing_if = "is_zero")]
         within: u64,
-        /// The branches that became one with this one here.
+        /// The branches that joined this one here.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         joined: Vec<u32>,
-        /// Set where the step is for one item of a map.
+        /// Set if the step is for an item of a map.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<Item>,
-        /// Until when a sleep or a wait lasts.
+        /// When the sleep or the wait ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
-        /// Set where the step undoes another one.
+        /// The step that this one compensates.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undoes: Option<u64>,
-        /// What expressions of a wait gave, where it has some.
+        /// The values of the wait's expressions, if it has some.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait: Option<WaitTexts>,
     },
-    /// A node that runs a graph began to: its execution is named by the step.
+    /// An inner graph started. Its execution has the number of the step.
     GraphStarted {
-        /// The step.
+        /// The number of the step.
         step: u64,
-        /// The graph as the node names it.
+        /// The graph, as the node names it.
         graph: Arc<str>,
-        /// The state that it begins with.
+        /// The state at the start of the inner graph.
         state: Object,
     },
-    /// A map began: its items are counted from 0.
+    /// A map started. Its items are numbered from 0.
     MapStarted {
-        /// The step.
+        /// The number of the step.
         step: u64,
-        /// The list, or the object, of its items.
+        /// The list or the object of the items.
         items: Json,
     },
     /// A function wrote a line to its log.
     Log {
-        /// The step that it was called for.
+        /// The step whose function wrote the line.
         step: u64,
         /// The node of the step.
         node: Arc<str>,
-        /// The attempt.
+        /// The attempt, from 1.
         attempt: u32,
-        /// How much it matters.
+        /// The level of the line.
         level: Level,
-        /// The line.
+        /// The text of the line.
         message: Arc<str>,
     },
-    /// A step's outcome entered the state.
+    /// A step finished and its update entered the state.
     StepFinished {
-        /// The step.
+        /// The number of the step.
         step: u64,
-        /// Its node.
+        /// The node of the step.
         node: Arc<str>,
         /// The attempt that gave the outcome.
         attempt: u32,
-        /// The keys of the state that changed.
+        /// The keys of the state that changed, with their new values.
         update: Object,
-        /// Where the branch went.
+        /// Where the branch continues.
         next: Next,
-        /// The number of the event by which the signal came that a wait waited for.
+        /// The number of the event of the signal that the wait took.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<u64>,
     },
-    /// A step for one item of a map is over.
+    /// The step for an item of a map ended.
     ItemFinished {
-        /// The step.
+        /// The number of the step.
         step: u64,
         /// The node of the map.
         node: Arc<str>,
@@ -142,45 +142,45 @@ pub enum Event {
         item: Item,
         /// The attempt that gave the result.
         attempt: u32,
-        /// Its result; nothing where a failed item is left out.
+        /// The result; `None` if the failed item is skipped.
         result: Option<Json>,
     },
     /// An attempt of a step failed.
     StepFailed {
-        /// The step.
+        /// The number of the step.
         step: u64,
-        /// Its node.
+        /// The node of the step.
         node: Arc<str>,
         /// The attempt that failed.
         attempt: u32,
-        /// Why.
+        /// The error.
         failure: Failure,
-        /// What follows.
+        /// What happens after the failure.
         #[serde(default, skip_serializing_if = "FailureAction::is_raise")]
         then: FailureAction,
     },
-    /// A signal came to the run: it is kept until a wait takes it.
+    /// The run got a signal. The run keeps it until a wait takes it.
     SignalReceived {
-        /// Its name.
+        /// The name of the signal.
         name: Arc<str>,
-        /// What came with it.
+        /// The payload of the signal.
         payload: Json,
-        /// The step of the wait that it is for, where the sender named one.
+        /// The only wait that may take the signal, if the sender named one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait: Option<u64>,
     },
-    /// Somebody wants the run to stand still: no step begins and no time counts until it is resumed.
+    /// The run was paused: no step starts, and time limits do not count, until it is resumed.
     RunPaused {
-        /// Why, in their words.
+        /// The reason that the client gave.
         reason: Arc<str>,
     },
-    /// A run that was paused goes on.
+    /// The paused run was resumed.
     RunResumed,
-    /// A run that failed goes on from where it failed.
+    /// The failed run was retried.
     RunRetried,
-    /// The run keeps to other versions from here on.
+    /// The run was pinned to other versions of its graphs and functions.
     RunUpgraded {
-        /// The graph that it runs.
+        /// The graph that the run executes.
         graph: GraphId,
         /// As in `RunStarted`.
         functions: BTreeMap<Arc<str>, FunctionRef>,
@@ -188,41 +188,40 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         graphs: BTreeMap<Arc<str>, GraphId>,
     },
-    /// Somebody wants the run to end: no step begins, and calls under way are given up at this time.
+    /// The run is being cancelled: no step starts, and active calls stop at the given time.
     CancelRequested {
-        /// Why, in their words.
+        /// The reason that the client gave.
         reason: Arc<str>,
-        /// Until when a call under way may still answer.
+        /// The end of the grace period for active calls.
         until: Timestamp,
     },
-    /// The run ends badly: what was done is undone first.
+    /// The run failed or is cancelled, and compensates its steps first.
     UndoStarted {
-        /// Why it failed; nothing where it is cancelled.
+        /// The error; `None` if the run is cancelled.
         error: Option<RunError>,
-        /// Why it is cancelled.
+        /// The reason of the cancellation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Arc<str>>,
     },
-    /// Every branch ended: the run is over and its state is final.
+    /// Every branch ended. The state is final.
     RunFinished,
-    /// The run is over because of an error.
+    /// The run ended because of an error.
     RunFailed {
-        /// Why.
+        /// The error.
         error: RunError,
     },
-    /// The run is over because somebody wanted it to be.
+    /// The run was cancelled.
     RunCancelled {
-        /// Why, in their words.
+        /// The reason that the client gave.
         reason: Arc<str>,
-        /// What could not be undone.
+        /// The compensations that failed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         problems: Vec<Arc<str>>,
     },
 }
 
 impl Event {
-    /// Whether a run is over with it. It is the last one then, but for a run that failed: that may be
-    /// retried.
+    /// Whether the event ends the run. Only a run that failed may have later events, if it is retried.
     pub fn ends_run(&self) -> bool {
         matches!(
             self,
@@ -230,9 +229,9 @@ impl Event {
         )
     }
 
-    /// The step that is over with it, for good or ill. A run that is folded up to and with it is as it was
-    /// right after the step. Where an item fails and its map goes on, that is the item's end, not its failure;
-    /// and a step that failed and was retried has several.
+    /// The step that the event ends, whether the step succeeded or failed. A run that is folded up to this
+    /// event is in the state right after the step. If an item fails and its map continues, `ItemFinished`
+    /// ends the item's step. A step that failed and was retried has several such events.
     pub fn ends_step(&self) -> Option<u64> {
         match self {
             Self::StepFinished { step, .. }
@@ -247,13 +246,13 @@ impl Event {
     }
 }
 
-/// What the expressions of a wait gave when the wait began. A text that the graph has as it is stays out.
+/// The values of a wait's expressions at its start. Texts that are no expressions are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitTexts {
-    /// The signal's name.
+    /// The name of the signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<Arc<str>>,
-    /// What a person is asked.
+    /// The prompt for the person who sends the signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Arc<str>>,
 }
@@ -263,22 +262,22 @@ pub struct WaitTexts {
 pub struct Item {
     /// The step of the map.
     pub of: u64,
-    /// Its place among the items, from 0.
+    /// The position of the item, from 0.
     pub index: u32,
 }
 
-/// What follows a failed attempt.
+/// What happens after a failed attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureAction {
-    /// The graph that the step belongs to fails.
+    /// The graph of the step fails.
     #[default]
     Raise,
-    /// The step is tried again at this time.
+    /// The step is retried at this time.
     Retry(Timestamp),
-    /// The branch goes to this node, which is shown the error.
+    /// The branch goes to this node, which gets the error.
     Goto(Arc<str>),
-    /// The map that the step belongs to goes on without the item's result.
+    /// The step's map continues without the item's result.
     Item,
 }
 
@@ -306,8 +305,8 @@ pub struct FunctionRef {
     /// The nodes that it may name in a route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Arc<str>>,
-    /// Whether its plugin was granted anything when the run was pinned to it: then a call of it may have an
-    /// effect outside, and is not repeated to see what it would do.
+    /// Whether the plugin had any grants when the run was pinned to it. A call may then have side effects, so
+    /// a backtest does not repeat it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub granted: bool,
 }
@@ -322,15 +321,15 @@ impl fmt::Display for FunctionRef {
     }
 }
 
-/// Where a branch went after a step.
+/// The next position of a branch after a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
-    /// To a node.
+    /// A node.
     Node(Arc<str>),
-    /// To several places: a branch for each.
+    /// Several nodes: a fork with a branch for each.
     Fork(Vec<Arm>),
-    /// To the end.
+    /// The end.
     End,
 }
 
@@ -343,19 +342,19 @@ pub struct Arm {
     pub to: Arc<str>,
 }
 
-/// How much a log line matters.
+/// The level of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Every small step.
+    /// Details of each operation.
     Trace,
-    /// For the plugin's author.
+    /// Information for the plugin's author.
     Debug,
-    /// For who watches the run.
+    /// Information for people who watch the run.
     Info,
-    /// Something is not as it should be.
+    /// A problem that does not fail the step.
     Warn,
-    /// Something failed.
+    /// A failure.
     Error,
 }
 
@@ -372,14 +371,14 @@ impl Level {
     }
 }
 
-/// Why a call gave no outcome.
+/// The failure of a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
-    /// What sort of failure it was.
+    /// The kind of failure.
     pub kind: FailureKind,
-    /// What was wrong, where, and what to do about it.
+    /// The problem, its place, and what to do about it.
     pub message: Arc<str>,
-    /// What the function added for programs.
+    /// Data that the function added for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
 }
@@ -401,41 +400,41 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The sorts of failure.
+/// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The function said that it may go well another time.
+    /// The function reported that a retry may succeed.
     Retryable,
-    /// The function said that it will not go well.
+    /// The function reported that a retry will not succeed.
     Permanent,
-    /// The input was not what the function takes.
+    /// The input does not fit the function.
     InvalidInput,
-    /// What the function answered cannot be used.
+    /// The answer of the function is invalid.
     InvalidOutcome,
     /// The guest trapped, panicked or exited.
     Trap,
-    /// The time of the call ran out.
+    /// The call exceeded its time limit.
     Timeout,
     /// A limit of the sandbox was exceeded.
     Limit,
-    /// The function is not there, or the engine could not call it.
+    /// The function is missing, or the engine could not call it.
     Unavailable,
     /// An expression of the graph could not be evaluated.
     Expression,
     /// No case of a node's edges held.
     NoCase,
-    /// Several branches changed a key of the state for which the graph has no policy.
+    /// Parallel branches changed a key of the state that has no merge policy.
     Conflict,
-    /// The run, or the graph that a node runs, took more steps than it may.
+    /// The run or an inner graph exceeded its limit of steps.
     StepLimit,
-    /// The run took longer than it may.
+    /// The run or an inner graph exceeded its time limit.
     TimeLimit,
-    /// Graphs run graphs deeper than they may.
+    /// Inner graphs are nested deeper than the limit.
     DepthLimit,
-    /// The run's journal has as many bytes as it may.
+    /// The run's journal reached its size limit.
     JournalLimit,
-    /// What the journal keeps of it cannot be read.
+    /// The journal of the run cannot be read.
     Unreadable,
 }
 
@@ -464,7 +463,7 @@ impl FailureKind {
 }
 
 impl RunError {
-    /// The failure without its place.
+    /// The failure without its node, step and attempt.
     pub fn failure(&self) -> Failure {
         Failure {
             kind: self.kind,
@@ -477,18 +476,18 @@ impl RunError {
 /// Why a run failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunError {
-    /// What sort of failure it was: a stable name for programs.
+    /// The kind of failure; a stable name for programs.
     #[serde(rename = "code")]
     pub kind: FailureKind,
-    /// What was wrong, where, and what to do about it.
+    /// The problem, its place, and what to do about it.
     pub message: Arc<str>,
     /// The node at which the run failed.
     pub node: Arc<str>,
-    /// The step.
+    /// The number of the step.
     pub step: u64,
-    /// The attempt.
+    /// The attempt, from 1.
     pub attempt: u32,
-    /// What the function added for programs.
+    /// Data that the function added for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
 }

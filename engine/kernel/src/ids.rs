@@ -1,11 +1,11 @@
-//! The ids and the unit of time that everything else is written in.
+//! Ids and times.
 
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The id of a run: a UUID, version 7, so that runs sort by when they started.
+/// The id of a run: a UUID of version 7, so that ids sort by the time of the start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
@@ -23,7 +23,7 @@ impl fmt::Debug for RunId {
 }
 
 impl RunId {
-    /// When it was made, where it is a UUID of version 7.
+    /// The time in the id, if it is a UUID of version 7.
     pub fn made_at(self) -> Option<Timestamp> {
         let ms = i64::try_from(self.0.as_u128() >> 80).ok();
         ms.filter(|_| self.0.get_version_num() == 7).map(Timestamp)
@@ -81,12 +81,12 @@ pub(crate) fn hex(bytes: &[u8], len: usize) -> String {
         })
 }
 
-/// A moment: milliseconds since 1970-01-01T00:00:00Z.
+/// A time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
-/// As in RFC 3339; in milliseconds where the calendar does not have it.
+/// Formats as RFC 3339, or as milliseconds if the calendar has no such date.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -97,19 +97,19 @@ impl fmt::Display for Timestamp {
 }
 
 impl Timestamp {
-    /// Reads a moment as RFC 3339 writes it, without what it has of a millisecond. One that no timestamp reaches, such
-    /// as the end of the year 9999, is the last moment there is, which is farther ahead than anything may be.
+    /// Parses an RFC 3339 time and drops fractions of a millisecond. A time beyond the range of the calendar,
+    /// such as the end of the year 9999 in some offsets, gives the last or the first time.
     pub fn parse(text: &str) -> Option<Self> {
         read(text).map(|(at, _)| at)
     }
 
-    /// The same, but a moment between two milliseconds is the later of them.
+    /// Like [`Self::parse`], but rounds a fraction of a millisecond up.
     pub fn parse_up(text: &str) -> Option<Self> {
         read(text).map(|(at, is_between)| Self(at.0.saturating_add(i64::from(is_between))))
     }
 }
 
-/// The millisecond of a moment, and whether the moment is after its beginning.
+/// The time in milliseconds, and whether a fraction was dropped.
 fn read(text: &str) -> Option<(Timestamp, bool)> {
     if !offset_is_known(text) {
         return None;
@@ -139,8 +139,8 @@ fn read(text: &str) -> Option<(Timestamp, bool)> {
     complete.then_some((at, false))
 }
 
-/// A moment with at most nine digits of a second: RFC 3339 allows any number. Digits that are left out are like one that
-/// is not 0 if one of them is not.
+/// The time with at most nine digits of a second; RFC 3339 allows any number. If a dropped digit is not 0,
+/// the last digit is not 0 either.
 fn without_long_fraction(text: &str) -> Cow<'_, str> {
     const MOST: usize = 9;
     let fraction = text.find(['.', ',']).map_or(text.len(), |point| point + 1);
@@ -160,8 +160,8 @@ fn without_long_fraction(text: &str) -> Cow<'_, str> {
     ))
 }
 
-/// The moment a second before, where this one is in a second 60. There is such a second only at the end of a day of UTC;
-/// like other clocks, Heddle's count it as the one that follows.
+/// The time one second earlier, if this one has the second 60. A leap second exists only at the end of a UTC
+/// day. Like other systems, Heddle counts it as the next second.
 fn before_leap_second(text: &str) -> Option<String> {
     let time = text.find(['T', 't', ' '])? + 1;
     let at = [(":", time + 6), ("", time + 4)]
@@ -170,14 +170,14 @@ fn before_leap_second(text: &str) -> Option<String> {
             let is_colon = text.get(at.checked_sub(colon.len())?..at)? == colon;
             (is_colon && text.get(at..at + 2)? == "60").then_some(at)
         })?;
-    // What stands before may be an offset: then the time has no seconds.
+    // If an offset precedes it, the time has no seconds.
     let is_time = text[time..at]
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b':');
     is_time.then(|| format!("{}59{}", &text[..at], &text[at + 2..]))
 }
 
-/// Whether the hours of a moment's offset are at most 23, as RFC 3339 has them. Temporal's form allows up to 25.
+/// Whether the hours of the offset are at most 23, as in RFC 3339. The Temporal format allows up to 25.
 fn offset_is_known(text: &str) -> bool {
     let time = text.split_once(['T', 't', ' ']).map_or("", |(_, time)| time);
     let offset = time.split_once(['+', '-']).map_or("", |(_, offset)| offset);

@@ -1,8 +1,39 @@
-//! Heddle's pure core: what a graph means and how a run of it moves.
+//! The kernel decides everything that happens to a run of a workflow graph.
 //!
-//! Nothing here does I/O, reads a clock, draws a random number or awaits: time, ids and the
-//! outcomes of calls are arguments. So a run can be folded from its journal, and the same
-//! inputs always give the same events. The arrows of the workspace end here.
+//! A [`Definition`] is the JSON of a graph as its author wrote it. [`graph::check`] validates it and gives a
+//! [`Graph`]. A [`Run`] is one execution of a graph: a state machine. [`decide`] turns an [`Input`] (an
+//! answer of a function, a signal, a due timer, a cancellation) into [`EventRecord`]s and applies them to the
+//! run. [`Run::pending_work`] derives the calls and timers that are pending from the run's state; they are
+//! never stored. So a run can be rebuilt from its journal: [`Run::from_first`] and [`Run::fold`] apply the
+//! events again and decide nothing.
+//!
+//! The kernel never does I/O, never reads a clock, never draws a random number and never awaits. Times, ids
+//! and the outcomes of calls are arguments. The same inputs always give the same events.
+//!
+//! # Where to start
+//! - [`run`]: the data of a run; `run/decide.rs` handles each input, `run/apply.rs` applies each event,
+//!   `run/flow.rs` moves branches along edges, forks and joins.
+//! - [`graph`]: the format of definitions, the checks, and the graph that runs.
+//! - [`event`]: the events of the journal. This is a stored format.
+//! - [`schedule`] and [`retention`]: when schedules start runs, and which finished runs are deleted.
+//!
+//! # Example
+//! ```
+//! use std::sync::Arc;
+//!
+//! use heddle_kernel::{Definition, Run, RunId, Status, Timestamp, graph};
+//!
+//! let definition = Definition::parse(r#"{"nodes": {"pause": {"sleep": "1s"}}}"#).expect("the form is right");
+//! let no_function = |name: &str| Err(format!("there is no function `{name}`"));
+//! let (graph, _warnings) = graph::check(&definition, no_function, |_| Ok(None)).expect("the names are right");
+//! let (id, now) = (RunId(uuid::Uuid::nil()), Timestamp(0));
+//! let (mut run, events) =
+//!     Run::start(id, Arc::new(graph), Arc::default(), Default::default(), Default::default(), false, now);
+//! assert_eq!(events.len(), 2); // the run started, and the step of `pause` started
+//! assert_eq!(run.due(), Some(Timestamp(1_000)));
+//! heddle_kernel::decide(&mut run, heddle_kernel::Input::Due, Timestamp(1_000)).expect("the run is active");
+//! assert_eq!(run.status, Status::Finished);
+//! ```
 
 pub mod event;
 pub mod graph;

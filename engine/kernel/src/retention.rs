@@ -1,4 +1,4 @@
-//! How long runs are kept after they are over.
+//! Retention: how long runs are kept after their end.
 
 use std::{fmt, sync::Arc};
 
@@ -8,10 +8,10 @@ use crate::{
     run::Status,
 };
 
-/// How long a run is kept where no rule says otherwise: 7 days.
+/// The time for which runs without a rule are kept: 7 days.
 pub const DEFAULT_KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
-/// How long runs are kept: of the rules that fit a run, the most particular one stands.
+/// The retention rules. The most specific rule for a run wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     rules: Vec<Rule>,
@@ -25,12 +25,12 @@ struct Rule {
     keep: Keep,
 }
 
-/// How long.
+/// The time for which a run is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// So many milliseconds after its end.
+    /// This many milliseconds after its end.
     For(u64),
-    /// It is never forgotten.
+    /// Forever.
     Forever,
 }
 
@@ -48,18 +48,18 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Reads rules as they are written: `7d` for every run, `failed=30d`, `graph:NAME=1d`,
-    /// `graph:NAME/failed=90d`; the time may be `forever`.
+    /// Parses rules: `7d` for every run, `failed=30d`, `graph:NAME=1d`, `graph:NAME/failed=90d`. The time may
+    /// be `forever`.
     ///
     /// # Errors
-    /// What is wrong with the first rule that is.
+    /// The problem of the first invalid rule.
     pub fn read<'r>(rules: impl IntoIterator<Item = &'r str>) -> Result<Self, String> {
         let mut retention = Self::default();
         for text in rules {
             let rule = Rule::read(text)?;
             let same = |other: &&mut Rule| other.graph == rule.graph && other.status == rule.status;
             match retention.rules.iter_mut().find(same) {
-                // The default alone may be said anew.
+                // Only the default rule may be set again.
                 Some(default) if rule.rank() == 0 && *default == Self::default().rules[0] => *default = rule,
                 Some(_) => return Err(format!("`{text}` says again what another rule says")),
                 None => retention.rules.push(rule),
@@ -68,7 +68,7 @@ impl Retention {
         Ok(retention)
     }
 
-    /// How long a run of this graph is kept that ended so.
+    /// The time for which a run of this graph with this status is kept.
     pub fn keep(&self, graph: &GraphId, name: Option<&str>, status: Status) -> Keep {
         let fits = self.rules.iter().filter(|rule| {
             rule.status.is_none_or(|wanted| wanted == status)
@@ -81,7 +81,7 @@ impl Retention {
             .map_or(Keep::Forever, |rule| rule.keep)
     }
 
-    /// Whether a run of this graph that ended so at `ended` is to be forgotten at `now`.
+    /// Whether a run of this graph that ended at `ended` is to be deleted at `now`.
     pub fn forgets(
         &self,
         graph: &GraphId,
@@ -96,12 +96,12 @@ impl Retention {
         }
     }
 
-    /// Whether any rule is about a graph.
+    /// Whether any rule names a graph.
     pub fn asks_for_graphs(&self) -> bool {
         self.rules.iter().any(|rule| rule.graph.is_some())
     }
 
-    /// The shortest time for which any run is kept; None where every run is kept forever.
+    /// The shortest time of all rules; `None` if every run is kept forever.
     pub fn shortest_ms(&self) -> Option<u64> {
         let times = self.rules.iter().filter_map(|rule| match rule.keep {
             Keep::For(ms) => Some(ms),
@@ -118,7 +118,7 @@ fn as_ms(ms: u64) -> i64 {
 impl Rule {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = |what: String| format!("`{text}`: {what}");
-        // A graph's name may have any sign in it: the time comes last.
+        // A graph's name may contain any character, so the time comes last.
         let (of, keep) = match text.rsplit_once('=') {
             Some((of, keep)) => (Some(of), keep),
             None => (None, text),
@@ -132,7 +132,7 @@ impl Rule {
             Some(of) => match of.strip_prefix("graph:") {
                 None => (None, Some(status(of).map_err(wrong)?)),
                 Some(of) => match of.rsplit_once('/') {
-                    // A slash may be part of the name, too: then no status follows it.
+                    // A slash may be part of the name: then no status follows it.
                     Some((graph, ended)) if status(ended).is_ok() => (Some(graph), status(ended).ok()),
                     _ => (Some(of), None),
                 },
@@ -150,7 +150,7 @@ impl Rule {
         })
     }
 
-    /// How particular it is: a graph says more than a status.
+    /// How specific the rule is: a graph is more specific than a status.
     fn rank(&self) -> u8 {
         u8::from(self.graph.is_some()) * 2 + u8::from(self.status.is_some())
     }

@@ -1,7 +1,7 @@
-//! Schedules: when runs are to be started, and what follows when a time has come.
+//! Schedules: when runs are to be started.
 //!
-//! A schedule is asked with the time and with what became of its last run; it answers which starts are to be
-//! made and how far it is then. It starts nothing itself.
+//! [`decide`] gets the time and the state of the schedule's last run. It returns the starts that are due and
+//! the schedule's new progress. It starts nothing itself.
 
 mod clock;
 mod cron;
@@ -19,34 +19,34 @@ use crate::{
     ids::Timestamp,
 };
 
-/// The longest name of a schedule, in bytes.
+/// The length limit of a schedule's name, in bytes.
 pub const MAX_NAME: usize = 100;
-/// The shortest interval.
+/// The shortest interval, in milliseconds.
 pub const MIN_EVERY_MS: u64 = 1_000;
-/// A time that is over by more than this was missed; by less, it is on time.
+/// A start that is later than this many milliseconds counts as missed.
 pub const LATE_MS: i64 = 60_000;
-/// How many missed times are made up for at most: the latest ones.
+/// The number of missed starts that are caught up, the latest ones.
 pub const MAX_CATCH_UP: usize = 100;
-/// How many missed times are counted one by one.
+/// The number of missed times that are counted one by one.
 const MAX_MISSED: i64 = 100_000;
 
 /// When runs are to be started.
 #[derive(Clone, Debug)]
 pub enum When {
-    /// At every time that fits a cron expression, as the clocks of a time zone show it.
+    /// At every time that matches a cron expression in a time zone.
     Cron {
         /// The expression as it was written.
         text: Arc<str>,
         /// The name of the time zone.
         time_zone: Arc<str>,
-        /// What both mean.
+        /// The parsed expression and time zone.
         rule: Box<CronRule>,
     },
-    /// Every so many milliseconds from a time on, and at that time.
+    /// At `from` and then at a fixed interval.
     Every {
-        /// How many.
+        /// The interval in milliseconds.
         ms: u64,
-        /// From when on.
+        /// The first time.
         from: Timestamp,
     },
     /// Once.
@@ -57,16 +57,16 @@ impl When {
     /// A cron expression: minute, hour, day of the month, month, day of the week.
     ///
     /// # Errors
-    /// What is wrong with it: which field.
+    /// The problem and the field.
     pub fn cron(text: &str, time_zone: &str) -> Result<Self, WhenError> {
         Self::read_cron(text, time_zone, Reading::New)
     }
 
-    /// A cron expression that a store has: earlier versions of Heddle accepted some that are refused in a new
-    /// schedule, such as `*/61 * * * *`.
+    /// A cron expression from the store. Earlier versions accepted some that are refused in new schedules,
+    /// such as `*/61 * * * *`.
     ///
     /// # Errors
-    /// What is wrong with it: which field.
+    /// The problem and the field.
     pub fn stored_cron(text: &str, time_zone: &str) -> Result<Self, WhenError> {
         Self::read_cron(text, time_zone, Reading::Stored)
     }
@@ -81,10 +81,10 @@ impl When {
         })
     }
 
-    /// Every `text`, such as `15m`, from a time on.
+    /// An interval such as `15m`, from a time on.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problem of the interval.
     pub fn every(text: &str, from: Timestamp) -> Result<Self, WhenError> {
         let ms = duration(text).map_err(WhenError::Every)?;
         if ms < MIN_EVERY_MS {
@@ -96,7 +96,7 @@ impl When {
         Ok(Self::Every { ms, from })
     }
 
-    /// The first time after `at`; None where none follows.
+    /// The first time after `at`; `None` if there is none.
     pub fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Cron { rule, .. } => {
@@ -122,8 +122,8 @@ impl When {
             .collect()
     }
 
-    /// The times after `after` and up to `until`: the latest ones, at most `keep` of them, and how many they are
-    /// in all, as far as they are counted.
+    /// The times after `after` up to `until`: the latest `keep` of them, and the number of all, up to the
+    /// limit of counting.
     fn between(&self, after: Timestamp, until: Timestamp, keep: usize) -> (VecDeque<Timestamp>, u64) {
         let (mut latest, mut count, mut at) = (VecDeque::new(), 0_u64, after);
         while let Some(next) = self.next_after(at).filter(|next| *next <= until) {
@@ -134,7 +134,7 @@ impl When {
             count += 1;
             at = next;
             if count == MAX_MISSED.unsigned_abs() {
-                // No more than this many follow, as no rule names more than one time in its shortest interval.
+                // At most this many follow, since no rule has more than one time in its shortest interval.
                 let interval = match self {
                     Self::Every { ms, .. } => i64::try_from(*ms).unwrap_or(i64::MAX),
                     _ => 60_000,
@@ -148,16 +148,16 @@ impl When {
     }
 }
 
-/// What is wrong with when a schedule is due.
+/// The problem of a schedule's rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhenError {
-    /// The cron expression.
+    /// The cron expression is invalid.
     #[error("{0}")]
     Cron(String),
-    /// The time zone.
+    /// The time zone is unknown.
     #[error("{0}")]
     TimeZone(String),
-    /// The interval.
+    /// The interval is invalid.
     #[error("{0}")]
     Every(String),
 }
@@ -171,7 +171,7 @@ fn zone(name: &str) -> Result<TimeZone, String> {
     zones().get(name).map_err(|_| {
         let zones = zones();
         let names: Vec<String> = zones.available().map(|name| name.to_string()).collect();
-        // Half a name is more often given than one with a slip in it: a city, a country.
+        // Authors give half a name, such as a city, more often than a misspelt one.
         let wanted = name.to_lowercase();
         let mut near: Vec<&str> = names.iter().map(String::as_str).collect();
         near.retain(|zone| !wanted.is_empty() && zone.to_lowercase().contains(&wanted));
@@ -188,63 +188,63 @@ fn zone(name: &str) -> Result<TimeZone, String> {
     })
 }
 
-/// What happens to a start while the run before is not over.
+/// What happens to a start while the schedule's last run is active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// It is left out.
+    /// The start is skipped.
     #[default]
     Skip,
-    /// It waits until that is over. One start waits; further ones are left out.
+    /// The start waits for the end of that run. One start waits; further ones are skipped.
     Queue,
-    /// It is made all the same.
+    /// The start is made.
     Allow,
 }
 
-/// What becomes of times that were missed while no engine ran.
+/// What happens to starts that were missed while no engine ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
-    /// They are left out.
+    /// They are skipped.
     None,
     /// One start is made for all of them.
     #[default]
     One,
-    /// A start is made for each, at most [`MAX_CATCH_UP`] of them.
+    /// Each start is made, at most [`MAX_CATCH_UP`] of them.
     All,
 }
 
-/// What a schedule is.
+/// The rule of a schedule.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// When it is due.
+    /// When starts are due.
     pub when: When,
-    /// What if its last run is not over.
+    /// What happens to a start while the last run is active.
     pub overlap: Overlap,
-    /// What of times that were missed.
+    /// What happens to missed starts.
     pub catch_up: CatchUp,
-    /// Whether it stands still.
+    /// Whether the schedule is paused.
     pub paused: bool,
 }
 
-/// How far a schedule is.
+/// The progress of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Every time up to this one is dealt with.
+    /// Every time up to this one was handled.
     pub after: Timestamp,
-    /// Times that came and whose starts are still to be made, in order.
+    /// Due times whose starts are still to be made, in order.
     #[serde(default)]
     pub waiting: VecDeque<Timestamp>,
-    /// Not before then: a start did not go through.
+    /// The earliest time of the next try, after a start failed.
     #[serde(default)]
     pub not_before: Option<Timestamp>,
-    /// How many times were left out.
+    /// The number of skipped times.
     #[serde(default)]
     pub skipped: u64,
 }
 
 impl Progress {
-    /// That of a schedule which begins at this time.
+    /// The progress of a schedule that begins at this time.
     pub fn new(after: Timestamp) -> Self {
         Self {
             after,
@@ -255,18 +255,18 @@ impl Progress {
     }
 }
 
-/// What is to be done about a schedule.
+/// What a schedule needs now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The times for which a run is to be started.
+    /// The times for which runs are to be started.
     pub fire: Vec<Timestamp>,
-    /// How far the schedule is when that is done.
+    /// The progress of the schedule after these starts.
     pub progress: Progress,
-    /// When to ask again. None where only a change, or the end of its last run, leads to anything.
+    /// When to decide again; `None` if only a change of the schedule or the end of its last run matters.
     pub wake_at: Option<Timestamp>,
 }
 
-/// What follows for a schedule at the time `now`; `busy` says that its last run is not over.
+/// Decides which starts are due at `now`; `busy` says that the last run is active.
 pub fn decide(schedule: &Schedule, progress: &Progress, busy: bool, now: Timestamp) -> Decision {
     let mut progress = progress.clone();
     if schedule.paused {
@@ -307,7 +307,7 @@ pub fn decide(schedule: &Schedule, progress: &Progress, busy: bool, now: Timesta
     }
 }
 
-/// Takes the times that have come among those that wait.
+/// Adds the times that are due to those that wait.
 fn come(schedule: &Schedule, progress: &mut Progress, now: Timestamp) {
     if now <= progress.after {
         return;
@@ -325,7 +325,7 @@ fn come(schedule: &Schedule, progress: &mut Progress, now: Timestamp) {
     }
     progress.skipped += count - come.len() as u64;
     progress.waiting.extend(come);
-    // However long a start does not go through, only so many wait.
+    // The number of waiting starts is limited, however long starts fail.
     while progress.waiting.len() > MAX_CATCH_UP {
         progress.waiting.pop_front();
         progress.skipped += 1;
@@ -335,7 +335,7 @@ fn come(schedule: &Schedule, progress: &mut Progress, now: Timestamp) {
 /// Checks the name of a schedule.
 ///
 /// # Errors
-/// What a name looks like, where this is none.
+/// The rule for names.
 pub fn check_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(fits) && !name.chars().all(|c| c == '.') {

@@ -107,7 +107,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /nodes/ask/wait: `signal` is missing: the name of the signal to wait for
         Error /edges/extract: an empty list leads nowhere: name a node, or "end"
         Error /edges/gate/1: `x` is in this fork twice: a fork takes each node once
-        Error /edges/analyze/0: a case without `when` always holds, so those after it never count: put it last
+        Error /edges/analyze/0: a case without `when` always holds, so the cases after it are never used: put it last
         Error /edges/analyze/1: `to` is missing: a node's name, a list of names, or "end"
         Error /edges/analyze/2: cases and names do not mix in one list: write {"to": "y"} for a case that always holds
         Error /edges/x/when: expected an expression (CEL) as a string, got a number
@@ -158,7 +158,7 @@ fn every_name_has_to_lead_somewhere() {
         Error /edges/analyze/0/to: an edge leads to `en`, which is no node of the graph; did you mean `end`?
         Error /nodes/extract/next/0: its function may go to `nowhere`, which is no node of the graph
         Error /nodes/extract/on_error: an error leads to `reprot`, which is no node of the graph; did you mean `report`?
-        Error /nodes/extract/compensate: `report` calls no function: a node that undoes another one does
+        Error /nodes/extract/compensate: `report` calls no function, as a node that compensates must
         Error /nodes/analyze/wait/on_timeout: a timeout leads to `repor`, which is no node of the graph; did you mean `report`?
         Error /start: the graph starts at `exract`, which is no node of the graph; did you mean `extract`?"#]].assert_eq(&found(
         r#"{"nodes": {
@@ -175,13 +175,13 @@ fn every_name_has_to_lead_somewhere() {
 fn a_graph_that_cannot_end_and_nodes_that_nothing_leads_to_are_errors() {
     expect![[r#"
         refused
-        Error /edges: no way leads from the start to the end: the run could only stop at its step limit; lead an edge to "end"
+        Error /edges: no path leads from the start to the end: the run could only stop at its step limit; add an edge to "end"
         Warning /edges/a: a loop through `a` has no condition: only a function's `next`, or the step limit, ends it"#]].assert_eq(&found(
         r#"{"nodes": {"a": {"sleep": "1s"}, "b": {"sleep": "1s"}}, "edges": {"a": "b", "b": "a"}}"#,
     ));
     expect![[r#"
         refused
-        Error /nodes/b: no edge and no declared route leads to `b` from the start: lead an edge to it, or take it out"#]].assert_eq(&found(
+        Error /nodes/b: no edge and no declared route leads to `b` from the start: add an edge to it, or remove it"#]].assert_eq(&found(
         r#"{"nodes": {"a": {"sleep": "1s"}, "b": {"sleep": "1s"}}, "edges": {"a": "end"}, "start": "a"}"#,
     ));
 }

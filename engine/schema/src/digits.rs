@@ -1,8 +1,8 @@
-//! Numbers of more digits than a schema can compare.
+//! Numbers with more digits than the validator can compare.
 //!
-//! The validator holds a number as 64 bits or as a double. A number that neither holds would be compared as the
-//! nearest double, so a check that compares numbers refuses it instead. That a value has no such number is nearly always
-//! seen without a look at its parts.
+//! The validator stores a number in 64 bits or as a double, and would compare any other number as the nearest
+//! double. A check that compares numbers refuses such a number instead. A quick scan of the text usually
+//! shows that there is none.
 
 use serde_json::value::RawValue;
 
@@ -20,38 +20,38 @@ const LIMITS: [&str; 5] = [
     "multipleOf",
 ];
 
-/// Up to how many digits a double holds every number.
+/// The number of digits up to which a double represents every number.
 const SAFE_DIGITS: usize = 15;
 
-/// What a schema does with numbers.
+/// How a schema uses numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Comparing {
-    /// Whether it compares numbers with one another.
+    /// Whether the schema compares numbers with each other.
     compares: bool,
-    /// Whether it tells whole numbers from others.
+    /// Whether the schema distinguishes whole numbers from others.
     tells_whole: bool,
-    /// The first number in it that it cannot compare: a JSON pointer, and the number.
+    /// The first number in the schema that it cannot compare, with its JSON pointer.
     pub(super) lost: Option<(String, String)>,
 }
 
 impl Comparing {
-    /// Of a schema's text.
+    /// Analyses a schema's text.
     pub(super) fn of(schema: &str) -> Self {
         let mut comparing = Self::default();
         if let Ok(raw) = serde_json::from_str::<&RawValue>(schema)
             && let Ok(tree) = Tree::of(raw)
         {
-            comparing.look(&tree, "");
+            comparing.visit(&tree, "");
         }
         comparing
     }
 
-    fn look(&mut self, schema: &Tree<'_>, pointer: &str) {
+    fn visit(&mut self, schema: &Tree<'_>, pointer: &str) {
         let members = match schema {
             Tree::Object(members) => members,
             Tree::List(items) => {
                 for (at, item) in items.iter().enumerate() {
-                    self.look(item, &format!("{pointer}/{at}"));
+                    self.visit(item, &format!("{pointer}/{at}"));
                 }
                 return;
             }
@@ -59,7 +59,7 @@ impl Comparing {
         };
         for (key, value) in members {
             let key = unquote(key).unwrap_or_default();
-            let pointer = format!("{pointer}/{}", part(&key));
+            let pointer = format!("{pointer}/{}", heddle_json::pointer::escape(&key));
             match (&*key, value) {
                 ("default" | "example" | "examples", _) => {}
                 ("const" | "enum", _) => {
@@ -73,7 +73,7 @@ impl Comparing {
                     self.compares = true;
                     self.lose(value, &pointer);
                 }
-                _ => self.look(value, &pointer),
+                _ => self.visit(value, &pointer),
             }
         }
     }
@@ -84,7 +84,7 @@ impl Comparing {
         }
     }
 
-    /// The first number of a value that the schema cannot compare: a JSON pointer, and the number.
+    /// The first number of a value that the schema cannot compare, with its JSON pointer.
     pub(super) fn lost_in(&self, value: &str) -> Option<(String, String)> {
         if !(self.compares || self.tells_whole) || !may_lose(value) {
             return None;
@@ -95,12 +95,7 @@ impl Comparing {
     }
 }
 
-/// A key as a part of a JSON pointer.
-fn part(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
-}
-
-/// Whether a text may have a number that is not held: one of many digits, or with an exponent.
+/// Whether a text may contain such a number: one with many digits or an exponent.
 fn may_lose(text: &str) -> bool {
     let (mut digits, mut last) = (0, b' ');
     for byte in text.bytes() {
@@ -127,7 +122,7 @@ fn has_number(value: &Tree<'_>) -> bool {
     }
 }
 
-/// The first number that is neither one of 64 bits nor held by a double, and that counts.
+/// The first number that neither 64 bits nor a double can represent, and that matters.
 fn first_lost(
     value: &Tree<'_>,
     pointer: &str,
@@ -146,7 +141,11 @@ fn first_lost(
             .find_map(|(at, item)| first_lost(item, &format!("{pointer}/{at}"), counts)),
         Tree::Object(members) => members.iter().find_map(|(key, value)| {
             let key = unquote(key).unwrap_or_default();
-            first_lost(value, &format!("{pointer}/{}", part(&key)), counts)
+            first_lost(
+                value,
+                &format!("{pointer}/{}", heddle_json::pointer::escape(&key)),
+                counts,
+            )
         }),
         Tree::Word(_) | Tree::String(_) => None,
     }

@@ -1,9 +1,9 @@
-//! How much a schema stands for once its references are followed.
+//! The size of a schema once its references are followed.
 //!
-//! A hundred lines of `allOf` over references can stand for more subschemas than there are atoms,
-//! and a validator that follows them never ends. So they are counted first, each place of the
-//! schema once. The count errs to the high side: an unknown keyword is read as one that has
-//! subschemas in it, and subschemas for different parts of an input are added up.
+//! A hundred lines of `allOf` with references can expand to more subschemas than there are atoms, and a
+//! validator that follows them never ends. So subschemas are counted first, visiting each place of the schema
+//! once. The count is an upper bound: an unknown keyword is assumed to contain subschemas, and subschemas for
+//! different parts of an input are added up.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use super::Size;
 
-/// How many subschemas a schema may stand for, each as often as references lead to it.
+/// The number of subschemas of a schema, each counted as often as references lead to it.
 const MOST_SUBSCHEMAS: u64 = 10_000;
 
-/// How deep subschemas may be nested, with the references that lead from one to the next.
+/// The depth of nested subschemas and references.
 const MOST_NESTED: u64 = 100;
 
 /// Keywords whose value is data, whatever it looks like.
@@ -31,25 +31,25 @@ const MAPS: [&str; 6] = [
     "properties",
 ];
 
-/// Those of them whose subschemas apply only where something refers to them.
+/// The keywords among them whose subschemas apply only if something refers to them.
 const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
 
 /// Keywords that refer to another place.
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
-/// What a schema stands for.
+/// The size of a schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Extent {
     /// Its subschemas, itself included.
     pub(super) subschemas: u64,
-    /// How deep they are nested.
+    /// Their depth.
     pub(super) depth: u64,
-    /// How many references lead back to a subschema that they are in.
+    /// The number of references that lead back to a subschema around them.
     pub(super) recursive: u64,
 }
 
 impl Extent {
-    /// Measures a schema; the error says why it cannot be used, and goes on from "the schema".
+    /// Measures a schema. The error says why it cannot be used; it continues "the schema".
     pub(super) fn of(schema: &Value) -> Result<Self, String> {
         let mut walk = Walk {
             root: schema,
@@ -58,7 +58,7 @@ impl Extent {
         };
         walk.find_names(schema, true)?;
         let extent = walk.schema(schema, 1)?;
-        // What nobody refers to is compiled all the same.
+        // Unreferenced definitions are compiled, too.
         let mut definitions = Vec::new();
         collect_definitions(schema, &mut definitions);
         for definition in definitions {
@@ -67,7 +67,7 @@ impl Extent {
         Ok(extent)
     }
 
-    /// The most that a listing of all problems of a value of this size may look at.
+    /// The largest work of listing all problems of a value of this size.
     pub(super) fn listing(&self, size: &Size) -> u64 {
         let ways =
             u32::try_from(size.depth).map_or(u64::MAX, |depth| self.recursive.max(1).saturating_pow(depth));
@@ -77,14 +77,14 @@ impl Extent {
 
 struct Walk<'a> {
     root: &'a Value,
-    /// The places that have a name; none for a name that several have.
+    /// The places with a name; `None` for a name of several places.
     anchors: HashMap<&'a str, &'a Value>,
-    /// What was measured, by its place in memory; none while it is under way.
+    /// The measured places, by address; `None` while a place is being measured.
     known: HashMap<*const Value, Option<Extent>>,
 }
 
 impl<'a> Walk<'a> {
-    /// Finds the names of places. The schema's JSON is not deep, so this recursion ends early.
+    /// Finds the names of places. The depth of the schema's JSON is limited, and so is this recursion.
     fn find_names(&mut self, schema: &'a Value, is_root: bool) -> Result<(), String> {
         let Value::Object(keywords) = schema else {
             return Ok(());

@@ -1,8 +1,24 @@
-//! JSON Schemas, compiled: what a function's input and a signal's payload are checked against.
+//! JSON Schemas of untrusted authors, compiled and checked within limits.
 //!
-//! The authors of plugins and graphs write them, so one may cost no more than a guest may: it refers
-//! to nothing but itself, its patterns take linear time, and what it stands for is measured when it
-//! is compiled ([`Extent`]). From that and the value the work of a check is known before it is begun.
+//! A schema checks the input of a function or the payload of a signal. Authors of plugins and graphs write
+//! it, so it must not cost more than a guest may use. Therefore a schema refers only to itself, its patterns
+//! take linear time, and its size with all references followed is measured when it is compiled (`extent.rs`).
+//! From this size and the length of a value, the work of a check is known before it starts. This crate does
+//! no I/O: it never fetches a schema.
+//!
+//! # Where to start
+//! [`Schema::compile`] compiles, [`Schema::check`] checks. `extent.rs` limits references, `patterns.rs`
+//! limits patterns, and `digits.rs` refuses numbers that the validator would round.
+//!
+//! # Example
+//! ```
+//! use heddle_schema::Schema;
+//!
+//! let schema = Schema::compile(r#"{"type": "object", "required": ["name"]}"#).expect("a schema");
+//! assert!(schema.check(r#"{"name": "Ada"}"#).is_ok());
+//! let misfit = schema.check("{}").expect_err("a key is missing");
+//! assert_eq!(misfit.message, "does not fit its schema: \"name\" is a required property");
+//! ```
 
 mod digits;
 mod extent;
@@ -17,34 +33,34 @@ use serde_json::Value;
 pub use self::patterns::PatternBudget;
 use self::{digits::Comparing, extent::Extent};
 
-/// How many problems of a value are named.
+/// The number of problems that are listed.
 const MOST_PROBLEMS: usize = 5;
 
-/// How long each of them is told, in bytes: it may show a part of the input.
+/// The length of each problem, in bytes; a problem may quote a part of the input.
 const PROBLEM_LEN: usize = 200;
 
-/// How much memory a compiled pattern may take, in bytes.
+/// The size limit of a compiled pattern, in bytes.
 const PATTERN_BYTES: usize = 1 << 20;
 
-/// How much memory the states may take that one pattern finds while it is matched, in bytes.
+/// The size limit of the states of one pattern during a match, in bytes.
 const PATTERN_STATE_BYTES: usize = 1 << 18;
 
-/// How much a check may do: the bytes of the input times the subschemas that the schema stands
-/// for. It is some seconds at worst, and a thousand times less where the subschemas are for
-/// different parts of the input, as they mostly are.
+/// The limit for the work of a check: the bytes of the input times the number of subschemas. It takes some
+/// seconds at worst, and a thousand times less if the subschemas apply to different parts of the input, as
+/// they mostly do.
 const MOST_WORK: u64 = 1_000_000_000;
 
-/// How many values a value may have in it, keys included: each takes much more memory than text.
+/// The number of JSON values in a checked value, keys included. Each takes far more memory than text.
 const MOST_VALUES: usize = 2_000_000;
 
-/// From how much work on a check gets a thread for itself, so that it holds up no other run.
+/// From this work on, a check runs in a thread of its own, so that it delays no other run.
 const LONG_WORK: u64 = 10_000_000;
 
-/// How much the listing of the problems may do. Unlike the check it looks at a part of the input
-/// again for each way that a recursive schema leads there, and keeps every problem until it is done.
+/// The limit for the work of listing problems. Unlike the check, the listing visits a part of the input again
+/// for each path of a recursive schema, and keeps every problem until its end.
 const MOST_LISTING: u64 = 500_000;
 
-/// How deep a recursive schema may go into an input, in subschemas: each takes some of the stack.
+/// The depth to which a recursive schema may go into an input, in subschemas; each uses some of the stack.
 const MOST_STACKED: u64 = 2_000;
 
 /// A compiled schema. Clones share it.
@@ -53,12 +69,13 @@ pub struct Schema {
     compiled: Option<Arc<Compiled>>,
 }
 
-/// Why a value does not fit a schema. It reads on from the value's name: "has 9 bytes, too many …".
+/// The reason why a value does not fit a schema. The message continues the value's name: "has 9 bytes, too
+/// many …".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// All of it in one line.
+    /// The whole message on one line.
     pub message: String,
-    /// Each problem that is named: a JSON pointer into the value, and what is wrong there.
+    /// The listed problems: a JSON pointer into the value, and the message.
     pub problems: Vec<(String, String)>,
 }
 
@@ -81,18 +98,18 @@ struct Compiled {
 }
 
 impl Schema {
-    /// Compiles a schema by itself.
+    /// Compiles a schema.
     ///
     /// # Errors
-    /// What is wrong with it; it goes on from "the schema".
+    /// The problem; the message continues "the schema".
     pub fn compile(schema: &str) -> Result<Self, String> {
         Self::compile_within(schema, &mut PatternBudget::default())
     }
 
-    /// Compiles one of several schemas that share what their patterns may take up.
+    /// Compiles one of several schemas that share a budget for patterns.
     ///
     /// # Errors
-    /// What is wrong with it; it goes on from "the schema".
+    /// The problem; the message continues "the schema".
     pub fn compile_within(schema: &str, budget: &mut PatternBudget) -> Result<Self, String> {
         let text = schema;
         let schema: Value = serde_json::from_str(schema).map_err(|error| format!("is not JSON: {error}"))?;
@@ -118,8 +135,9 @@ impl Schema {
         })
     }
 
-    /// What is wrong with a schema that compares with a number of more digits than it can compare; it goes on from
-    /// "the schema". It compiles, since earlier versions let such schemas in, and refuses every value.
+    /// The problem of a schema that compares with a number of more digits than it can compare; the message
+    /// continues "the schema". Such a schema compiles, since earlier versions allowed it, and refuses every
+    /// value.
     pub fn lost_digits(&self) -> Option<String> {
         let (pointer, number) = self.compiled.as_ref()?.comparing.lost.as_ref()?;
         let (at, number) = (clip(pointer, PROBLEM_LEN), clip(number, PROBLEM_LEN));
@@ -128,7 +146,7 @@ impl Schema {
         ))
     }
 
-    /// Whether a check of a text of this length may take so long that it should have a thread for itself.
+    /// Whether a check of a text of this length may take so long that it should run in a thread of its own.
     pub fn is_long(&self, len: usize) -> bool {
         self.compiled
             .as_ref()
@@ -138,7 +156,7 @@ impl Schema {
     /// Checks a value.
     ///
     /// # Errors
-    /// The problems, a few at most, each with its JSON pointer.
+    /// The first problems, each with its JSON pointer.
     pub fn check(&self, text: &str) -> Result<(), Misfit> {
         let Some(compiled) = &self.compiled else {
             return Ok(());
@@ -185,7 +203,7 @@ impl Schema {
 }
 
 impl Compiled {
-    /// What is wrong with a value that does not fit.
+    /// The problems of a value that does not fit.
     #[cold]
     fn misfit(&self, value: &Value, size: &Size) -> Misfit {
         let mut message = "does not fit its schema".to_owned();
@@ -200,7 +218,7 @@ impl Compiled {
             .take(MOST_PROBLEMS)
             .zip([": "].into_iter().chain(std::iter::repeat("; ")))
         {
-            let (pointer, problem) = (error.instance_path().to_string(), told(&error));
+            let (pointer, problem) = (error.instance_path().to_string(), problem_text(&error));
             let (at, problem) = (clip(&pointer, PROBLEM_LEN), clip(&problem, PROBLEM_LEN));
             message.push_str(before);
             if !at.is_empty() {
@@ -217,7 +235,7 @@ impl Compiled {
     }
 }
 
-/// That a value has a number of more digits than its schema can compare.
+/// The problem of a number with more digits than the schema can compare.
 #[cold]
 fn too_many_digits(pointer: &str, number: &str) -> Misfit {
     let (at, number) = (clip(pointer, PROBLEM_LEN), clip(number, PROBLEM_LEN));
@@ -245,8 +263,8 @@ fn takes_everything(schema: &Value) -> bool {
     }
 }
 
-/// A problem, without the value where that is long: what is wrong with it comes behind it.
-fn told(error: &ValidationError<'_>) -> String {
+/// The message of a problem. A long value is left out of it.
+fn problem_text(error: &ValidationError<'_>) -> String {
     let problem = error.to_string();
     match problem.len() <= PROBLEM_LEN {
         true => problem,
@@ -254,13 +272,13 @@ fn told(error: &ValidationError<'_>) -> String {
     }
 }
 
-/// Why a schema does not compile: where in it, what, and what to do.
+/// The reason why a schema does not compile: the place, the problem, and what to do.
 fn refusal(error: &ValidationError<'_>) -> String {
     let at = match error.instance_path().as_str() {
         "" => String::new(),
         at => format!(" at {}", clip(at, PROBLEM_LEN)),
     };
-    let what = told(error);
+    let what = problem_text(error);
     let advice = match error.instance_path().as_str().ends_with("/pattern") {
         true => ": a pattern may not look around or refer back, and takes at most 1 MiB compiled",
         false => "",
@@ -268,16 +286,16 @@ fn refusal(error: &ValidationError<'_>) -> String {
     format!("cannot be used{at}: {}{advice}", clip(&what, PROBLEM_LEN))
 }
 
-/// How large a value is.
+/// The size of a value.
 struct Size {
-    /// The values in it, itself and the keys of objects included.
+    /// The number of values, keys of objects included.
     values: u64,
-    /// How deep it is nested: 0 for a number, 1 for a list of numbers.
+    /// The depth: 0 for a number, 1 for a list of numbers.
     depth: u64,
 }
 
 impl Size {
-    /// A parsed value is nested no deeper than its parser allows, so this recursion ends early.
+    /// The parser limits the depth, so this recursion is limited, too.
     fn of(value: &Value) -> Self {
         let mut size = Self { values: 1, depth: 0 };
         let mut add = |inner: &Value| {

@@ -1,7 +1,7 @@
-//! What the patterns of schemas may take up before they are compiled.
+//! The limits for patterns of schemas, checked before they are compiled.
 //!
-//! A pattern of a few bytes can stand for a megabyte of states, and a schema can have thousands. So each is compiled
-//! once by itself, within limits that grow, and what it needs is counted.
+//! A pattern of a few bytes can have a megabyte of states, and a schema can have thousands of patterns. So
+//! each pattern is first compiled alone, within limits that grow, and its size is counted.
 
 use std::collections::HashSet;
 
@@ -11,21 +11,21 @@ use serde_json::Value;
 
 use super::PATTERN_BYTES;
 
-/// How many patterns the schemas of a graph, or of a plugin, may have together.
+/// The number of patterns in all schemas of a graph or a plugin.
 const MAX_PATTERNS: usize = 1_000;
-/// How much memory these patterns may take together when they are compiled, in bytes.
+/// The size limit of all these patterns when compiled, in bytes.
 const MAX_PATTERN_BYTES: usize = 16 << 20;
-/// The longest pattern, in bytes.
+/// The length limit of a pattern, in bytes.
 const MAX_PATTERN_LEN: usize = 4_096;
-/// How many control escapes (`\\cA`) a pattern may have: each makes its translation longer.
+/// The number of control escapes (`\\cA`) in a pattern; each makes its translation longer.
 const MAX_CONTROL_ESCAPES: usize = 16;
-/// What a pattern is tried with first: enough for most.
+/// The first size limit that is tried; enough for most patterns.
 const FIRST_BYTES: usize = 1 << 13;
 
-/// What the patterns of several schemas may still take up together.
+/// The budget for the patterns of several schemas.
 #[derive(Clone, Debug)]
 pub struct PatternBudget {
-    /// `None` where there is no limit.
+    /// `None` if there is no limit.
     left: Option<Left>,
     /// The patterns that were counted.
     known: HashSet<String>,
@@ -50,7 +50,7 @@ impl Default for PatternBudget {
 }
 
 impl PatternBudget {
-    /// For schemas that were let in before.
+    /// A budget without limits, for schemas that were accepted before.
     pub fn unlimited() -> Self {
         Self {
             left: None,
@@ -58,12 +58,12 @@ impl PatternBudget {
         }
     }
 
-    /// Counts the patterns of a schema. The error says which limit they exceed, and goes on from "the schema".
+    /// Counts the patterns of a schema. The error names the exceeded limit; it continues "the schema".
     pub(super) fn spend_on(&mut self, schema: &Value) -> Result<(), String> {
         if self.left.is_none() {
             return Ok(());
         }
-        // What looks like a pattern and is data, as in an `enum`, is counted too.
+        // Data that looks like a pattern, as in an `enum`, is counted, too.
         let mut open = vec![schema];
         while let Some(value) = open.pop() {
             match value {
@@ -117,8 +117,8 @@ impl PatternBudget {
     }
 }
 
-/// How much memory a pattern takes at most when it is compiled, if that is within `most`. What the schema's compiler
-/// refuses anyway is counted as little, and what only it can read as the most that it allows.
+/// The size limit that a pattern needs to compile, if it is within `most`. A pattern that the schema's
+/// compiler refuses anyway counts little; a pattern that only this compiler can read counts as its maximum.
 fn compiled_bytes(pattern: &str, most: usize) -> Option<usize> {
     let mut limit = FIRST_BYTES;
     loop {

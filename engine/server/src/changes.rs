@@ -107,7 +107,7 @@ fn same(a: &RawValue, b: &RawValue) -> bool {
 }
 
 fn objects<'s>(path: String, before: &Keys<'s>, after: &Keys<'s>, patches: &mut Vec<Patch<'s>>) {
-    let at = |key: &str| format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+    let at = |key: &str| format!("{path}/{}", heddle_json::pointer::escape(key));
     for (key, old) in before {
         match after.get(key) {
             Some(new) => values(at(key), old, new, patches),

@@ -66,7 +66,7 @@ pub(crate) struct ImportParams {
 /// Import a run
 ///
 /// The body is an export. It is checked by doing what its events say, and kept under its own id. A run that
-/// was not over is paused here: resume it to have it go on. Its graphs have no names here unless `names` says so. An
+/// was not over is paused here: resume it to continue. Its graphs have no names here unless `names` says so. An
 /// export whose times are more than 5 minutes in the future is refused, and so is one whose run has an id of another time.
 #[utoipa::path(
     post, path = "/v1/runs:import", tag = "history", operation_id = "import_run",

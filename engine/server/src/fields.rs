@@ -46,7 +46,7 @@ pub(crate) fn read_query<T: for<'t> Deserialize<'t>>(pairs: &[(String, String)])
 impl Wrong {
     /// The same for what has it under this key.
     fn under(mut self, key: &str) -> Self {
-        let key = key.replace('~', "~0").replace('/', "~1");
+        let key = heddle_json::pointer::escape(key);
         self.pointer = format!("/{key}{}", self.pointer);
         self
     }

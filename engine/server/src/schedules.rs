@@ -152,7 +152,7 @@ fn moment(pointer: &str, text: &str) -> Result<Timestamp, Problem> {
     Timestamp::parse(text).ok_or_else(|| {
         Problem::invalid_at(
             pointer,
-            format!("expected a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {text:?}"),
+            format!("expected a time such as \"2026-12-01T09:00:00Z\" (RFC 3339), got {text:?}"),
         )
     })
 }
@@ -481,7 +481,7 @@ mod tests {
         check(
             r#"{"at": "tomorrow"}"#,
             expect![[
-                r#"/when/at: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "tomorrow""#
+                r#"/when/at: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "tomorrow""#
             ]],
         );
     }

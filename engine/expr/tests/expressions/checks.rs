@@ -423,7 +423,7 @@ fn run_is_asked_for_what_it_has_alone_in_new_graphs() {
                 nothing
         "#]],
     );
-    assert!(Expr::compile_kept("run.step", &["run"], Want::Any).is_ok());
+    assert!(Expr::compile_stored("run.step", &["run"], Want::Any).is_ok());
 }
 
 #[test]

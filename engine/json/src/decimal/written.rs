@@ -1,14 +1,14 @@
-//! How numbers are written: as JSON, as the name of a key, and with a number of digits.
+//! The texts of numbers: as JSON, as a canonical name, and with a fixed number of digits.
 
 use std::fmt;
 
 use super::Decimal;
 
-/// Up to how many zeros a number is written with before it gets an exponent.
+/// The number of zeros up to which a number is written without an exponent.
 const MAX_ZEROS: usize = 32;
 
 impl Decimal {
-    /// The number as JSON; with `fraction`, so that it reads as a number with a fraction.
+    /// The number as JSON; with `fraction`, the text has a fraction or an exponent.
     pub fn to_json(&self, fraction: bool) -> String {
         let mut text = self.to_string();
         if fraction && !text.contains(['.', 'e']) {
@@ -17,7 +17,7 @@ impl Decimal {
         text
     }
 
-    /// The same text for the same number, however it was written.
+    /// A canonical text: equal for equal numbers.
     pub fn name(&self) -> String {
         match self.whole() {
             Some(whole) => whole.to_string(),
@@ -30,8 +30,8 @@ impl Decimal {
         }
     }
 
-    /// With `places` digits after the point, rounded half to even. `None` where that is longer than
-    /// `longest` bytes.
+    /// The number with `places` digits after the point, rounded half to even. `None` if the text would be
+    /// longer than `longest` bytes.
     pub fn fixed(&self, places: usize, longest: usize) -> Option<String> {
         let rounded = self.rounded(self.point + places as i64);
         let whole_places = usize::try_from(rounded.point.max(0)).ok()?;
@@ -50,7 +50,7 @@ impl Decimal {
         Some(format!("{sign}{whole}.{fraction:0<places$}"))
     }
 
-    /// As `d.ddde+dd` with `places` digits after the point, rounded half to even.
+    /// The number as `d.ddde+dd` with `places` digits after the point, rounded half to even.
     pub fn scientific(&self, places: usize) -> String {
         let rounded = self.rounded(places as i64 + 1);
         let len = places + 1;
@@ -70,7 +70,7 @@ impl Decimal {
         )
     }
 
-    /// Its first `keep` digits, rounded half to even.
+    /// The first `keep` digits, rounded half to even.
     fn rounded(&self, keep: i64) -> Self {
         let none = Self {
             digits: String::new(),
@@ -85,7 +85,7 @@ impl Decimal {
         }
         let (kept, rest) = self.digits.split_at(keep);
         let odd = kept.bytes().last().is_some_and(|digit| digit % 2 == 1);
-        // Zeros at the end are cut, so a half is exactly one five.
+        // Trailing zeros are removed, so a half is exactly one five.
         let up = match rest.as_bytes() {
             [b'5'] => odd,
             [first, ..] => *first >= b'5',

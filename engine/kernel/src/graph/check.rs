@@ -1,4 +1,4 @@
-//! The check of a definition: every name must lead somewhere before a graph gets an id.
+//! The check of a definition: every name must refer to something that exists before a graph gets an id.
 
 mod names;
 mod nested;
@@ -12,14 +12,12 @@ use super::{
     definition::{MAX_LOOP_DEPTH, MAX_LOOP_EDGES},
 };
 
-/// Checks a definition and makes the graph of it.
-///
-/// `find` looks a function up by what the graph calls it, and `find_graph` a graph by its name or id: it gives
-/// the definition where it knows it. Their errors are the messages of the diagnostics. With the graph come the
-/// warnings.
+/// Checks a definition and builds its graph. `find` looks up a function by the name that the graph uses.
+/// `find_graph` looks up a graph by its name or id and gives its definition, if it is known. Their errors are
+/// the messages of the diagnostics. The graph is returned with the warnings.
 ///
 /// # Errors
-/// Every error and warning at once, up to a limit, each with a JSON pointer into the definition.
+/// All errors and warnings, up to a limit, each with a JSON pointer into the definition.
 pub fn check<'d>(
     definition: &'d Definition,
     find: impl Fn(&str) -> Result<Function, String>,
@@ -78,20 +76,20 @@ pub fn check<'d>(
         definition: definition.text.clone(),
         by_name,
     };
-    // With a broken edge, what nothing leads to says nothing: so this comes last.
-    paths::look(&graph, &functions, &mut found);
-    nested::look(definition, &find, &find_graph, &mut found);
+    // Reachability means nothing while an edge is broken, so this check is the last one.
+    paths::check_paths(&graph, &functions, &mut found);
+    nested::check_nested(definition, &find, &find_graph, &mut found);
     if found.has_errors() {
         return Err(found);
     }
     Ok((graph, found))
 }
 
-/// What a definition's check finds together with its mistakes of form: those do not keep the others from
-/// being told, but they keep it from being a graph.
+/// Combines the findings of the check with errors of the form. Errors of the form do not hide the other
+/// findings, but there is no graph.
 ///
 /// # Errors
-/// Everything that was found, where there is an error.
+/// All findings, if one of them is an error.
 pub fn with_form(
     mut form: Findings,
     checked: Result<(Graph, Findings), Findings>,

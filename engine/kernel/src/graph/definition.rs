@@ -1,4 +1,4 @@
-//! A graph's definition: what an author writes, in the form in which it is checked and run.
+//! A graph's definition: the form that authors write.
 
 use std::sync::Arc;
 
@@ -12,141 +12,141 @@ use super::{
 };
 use crate::event::FailureKind;
 
-/// The most nodes that a graph may have.
+/// The number of nodes that a graph may have.
 pub(crate) const MAX_NODES: usize = 10_000;
-/// How deep loops may be nested.
+/// The depth to which loops may be nested.
 pub(crate) const MAX_LOOP_DEPTH: usize = 64;
-/// How many edges may be looked at while loops are found: each is, once for every loop that it is in.
+/// The number of edges that may be visited to find loops; each edge is visited once for every loop around it.
 pub(crate) const MAX_LOOP_EDGES: usize = 1_000_000;
-/// How many JSON values a definition may have, keys included.
+/// The number of JSON values in a definition, keys included.
 pub(crate) const MAX_VALUES: usize = 1_000_000;
-/// How many expressions a graph may have.
+/// The number of expressions in a graph.
 pub(crate) const MAX_EXPRESSIONS: usize = 50_000;
-/// How many bytes the expressions of a graph may have together.
+/// The limit for the text of all expressions of a graph, in bytes.
 pub(crate) const MAX_EXPRESSION_BYTES: usize = 1 << 20;
-/// The most nodes that one edge may lead to.
+/// The number of targets of one edge.
 pub(crate) const MAX_FORK: usize = 1_000;
-/// The longest name of a node or a graph, in bytes.
+/// The length limit of the name of a node or a graph, in bytes.
 pub(crate) const MAX_NAME_LEN: usize = 100;
-/// How many steps a run may take where `limits.steps` is not set.
+/// The default of `limits.steps`.
 pub(crate) const DEFAULT_MAX_STEPS: u64 = 10_000;
-/// The most that `limits.steps` may be.
+/// The maximum of `limits.steps`.
 pub(crate) const MAX_STEPS: u64 = 100_000_000;
-/// How many items of a map are under way at once where `at_once` is not set.
+/// The default of a map's `at_once`.
 pub(crate) const DEFAULT_AT_ONCE: u32 = 16;
-/// The most that `at_once` may be.
+/// The maximum of a map's `at_once`.
 pub(crate) const MAX_AT_ONCE: u32 = 1_000;
-/// How many runs of a group are under way at once where `limits.group.at_once` is not set.
+/// The default of `limits.group.at_once`.
 pub(crate) const DEFAULT_GROUP_AT_ONCE: u32 = 1;
-/// The most that `limits.group.at_once` may be.
+/// The maximum of `limits.group.at_once`.
 pub(crate) const MAX_GROUP_AT_ONCE: u32 = 10_000;
-/// The key that tells the elements of a list apart where `key` is not set.
+/// The default of `key`, which identifies the elements of a list.
 pub(crate) const DEFAULT_ELEMENT_KEY: &str = "id";
-/// The most that `retry.attempts` may be.
+/// The maximum of `retry.attempts`.
 pub(crate) const MAX_ATTEMPTS: u32 = 1_000;
 
-/// A definition that has the right form; whether its names lead somewhere is for the check.
+/// A definition of valid form; the check resolves its names.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// Its name: letters, digits, spaces and `_-.:/`.
+    /// The name: letters, digits, spaces and `_-.:/`.
     pub name: Option<String>,
-    /// The node to begin with, where it is said.
+    /// The start node, if the definition names one.
     pub start: Option<String>,
-    /// The nodes with their names, in the order in which they were written.
+    /// The nodes by name, in the order of the text.
     pub nodes: Vec<(String, NodeDefinition)>,
-    /// The edges of each node that has some, in the order in which they were written.
+    /// The edges of each node that has some, in the order of the text.
     pub edges: Vec<(String, Vec<CaseDefinition>)>,
-    /// How several branches' updates of a key become one.
+    /// The merge policies, by key.
     pub state: Vec<(String, Policy)>,
-    /// The keys of the state that are the graph's output, where it says which.
+    /// The keys of the state that are the graph's output, if it declares some.
     pub output: Option<Arc<[Arc<str>]>>,
-    /// What a run may use up.
+    /// The limits of a run.
     pub limits: Limits,
-    /// The whole as compact JSON, in the order in which it was written.
+    /// The definition as compact JSON, in the order of the text.
     pub text: Arc<str>,
 }
 
 /// One node of a definition.
 #[derive(Clone, Debug)]
 pub struct NodeDefinition {
-    /// What a visit does.
+    /// The action of the node.
     pub action: NodeAction,
-    /// What the function or the subgraph is given: names and where their values come from.
+    /// The input of the function or the inner graph: names with expressions.
     pub input: Option<Vec<(Arc<str>, Expr)>>,
-    /// Where the result goes.
+    /// The keys of the state that get the result.
     pub output: Option<Output>,
-    /// What the function is given besides.
+    /// Configuration of the function.
     pub config: Json,
-    /// The nodes that its function may name, besides those that it declares itself.
+    /// Nodes that the function may name in a route, besides those that it declares.
     pub next: Vec<String>,
-    /// How a failure is tried again.
+    /// The retry rule for failures.
     pub retry: Option<Retry>,
-    /// How long an attempt may take, in milliseconds.
+    /// The time limit of an attempt, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// The node to go to where it fails.
+    /// The target after a failure.
     pub on_error: Option<String>,
-    /// The node that undoes it.
+    /// The node that compensates this one.
     pub compensate: Option<String>,
-    /// What its calls may use up, of what they may anyway: an object.
+    /// The `limits` of the node's calls, which narrow those of its function: an object.
     pub limits: Option<Json>,
-    /// What its function may do outside, of what its plugin may anyway: an object.
+    /// The `grants` of the node's calls, which narrow those of its plugin: an object.
     pub grants: Option<Json>,
 }
 
-/// What a visit of a node does.
+/// The action of a node.
 #[derive(Clone, Debug)]
 pub enum NodeAction {
-    /// It calls a function.
+    /// Calls a function.
     Call {
-        /// The function; without it, the one of the node's own name.
+        /// The function; by default the one of the node's own name.
         uses: Option<Arc<str>>,
     },
-    /// It does the same for every item of a list or an object.
+    /// Runs a function or a graph for every item of a list or an object.
     Map(Map),
-    /// It runs another graph.
+    /// Runs an inner graph.
     Graph {
         /// The graph's name or id.
         graph: Arc<str>,
     },
-    /// It lets time pass.
+    /// Sleeps.
     Sleep(Sleep),
-    /// It waits for a signal.
+    /// Waits for a signal.
     Wait(Wait),
 }
 
-/// One thing for every item.
+/// A map: a function or a graph for every item.
 #[derive(Clone, Debug)]
 pub struct Map {
-    /// The list or the object.
+    /// The list or the object of the items.
     pub over: Expr,
-    /// The name that an item has in what its call is given.
+    /// The name of the item in the input of its call.
     pub item: Arc<str>,
-    /// What is done.
+    /// The action for an item.
     pub each: Each,
-    /// How many items are under way at once.
+    /// The number of items that may be active at a time.
     pub at_once: u32,
-    /// The key of the state that takes the results.
+    /// The key of the state that gets the results.
     pub into: Arc<str>,
-    /// What becomes of an item that fails.
+    /// What happens if an item fails.
     pub on_item_error: OnItemError,
 }
 
-/// What a map does for an item.
+/// The action for an item of a map.
 #[derive(Clone, Debug)]
 pub enum Each {
-    /// It calls a function.
+    /// Calls a function.
     Call {
         /// The function.
         uses: Arc<str>,
     },
-    /// It runs a graph.
+    /// Runs a graph.
     Graph {
         /// The graph's name or id.
         graph: Arc<str>,
     },
 }
 
-/// What becomes of an item that fails.
+/// What happens if an item fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnItemError {
     /// The whole map fails.
@@ -157,73 +157,73 @@ pub enum OnItemError {
     Collect,
 }
 
-/// How long a node lets time pass.
+/// The time that a node sleeps.
 #[derive(Clone, Debug)]
 pub enum Sleep {
-    /// For so many milliseconds.
+    /// For this many milliseconds.
     Ms(u64),
-    /// For as long as an expression says: seconds, or a duration's text.
+    /// For the time that an expression gives: seconds, or a duration such as `"10m"`.
     For(Expr),
-    /// Until a time: RFC 3339, or milliseconds since 1970.
+    /// Until the time that an expression gives: RFC 3339, or milliseconds since 1970.
     Until(Expr),
 }
 
 /// A wait for a signal.
 #[derive(Clone, Debug)]
 pub struct Wait {
-    /// The signal's name.
+    /// The name of the signal.
     pub signal: Text,
-    /// The JSON Schema of its payload, as it was written and compiled.
+    /// The JSON Schema of the payload.
     pub schema: Option<Arc<PayloadSchema>>,
-    /// How long it waits, in milliseconds.
+    /// The timeout in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// The node to go to when that is over.
+    /// The target after the timeout.
     pub on_timeout: Option<String>,
-    /// What a person is asked.
+    /// The prompt for the person who sends the signal.
     pub prompt: Option<Text>,
 }
 
-/// A text of a node: as it is written, or what an expression gives when the node is visited.
+/// A text of a node: fixed, or an expression that is evaluated when the node is visited.
 #[derive(Clone, Debug)]
 pub enum Text {
-    /// As it is written.
+    /// A fixed text.
     Plain(Arc<str>),
-    /// What an expression gives: a string.
+    /// An expression for a string.
     Expr(Expr),
 }
 
 /// The JSON Schema of a signal's payload.
 #[derive(Debug)]
 pub struct PayloadSchema {
-    /// As it was written.
+    /// The text of the schema.
     pub text: Json,
-    /// Ready to check a payload.
+    /// The compiled schema.
     pub schema: Schema,
 }
 
-/// Where a node's result goes.
+/// The keys of the state that get a node's result.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// All of it under one key.
+    /// One key gets the whole result.
     Key(Arc<str>),
-    /// Under each key what an expression over `node`, the result, makes of it.
+    /// Each key gets the value of its expression over `node`, the result.
     Keys(Vec<(Arc<str>, Expr)>),
 }
 
-/// How a failure is tried again.
+/// The retry rule for failures.
 #[derive(Clone, Debug)]
 pub struct Retry {
-    /// How many attempts there are in all.
+    /// The number of attempts, the first one included.
     pub attempts: u32,
-    /// How long the first pause is, in milliseconds.
+    /// The first pause, in milliseconds.
     pub backoff_ms: u64,
-    /// By how much each pause is longer than the one before.
+    /// The factor by which each pause is longer than the one before.
     pub factor: f64,
     /// The longest pause, in milliseconds.
     pub max_ms: u64,
-    /// By which part of itself a pause may be longer or shorter, from 0 to 1.
+    /// The fraction by which a pause is randomly longer or shorter, from 0 to 1.
     pub jitter: f64,
-    /// The sorts of failure that are tried again.
+    /// The kinds of failure that are retried.
     pub on: Vec<FailureKind>,
 }
 
@@ -232,31 +232,30 @@ pub struct Retry {
 pub struct CaseDefinition {
     /// The condition; without it, it holds.
     pub when: Option<Expr>,
-    /// Where it leads: one name, or several for a fork.
+    /// The targets: one name, or several for a fork.
     pub to: Vec<String>,
-    /// Where that is written: a JSON pointer.
+    /// The JSON pointer of the targets.
     pub pointer: String,
 }
 
-/// How the updates of a key that several branches made become one value.
+/// The merge policy of a key: how updates of several branches become one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Lists are put one after the other; what is no list is one more element.
+    /// Concatenates lists; any other value is one more element.
     Append,
-    /// Numbers are added.
+    /// Adds numbers.
     Add,
-    /// The largest counts.
+    /// Keeps the largest value.
     Max,
-    /// The smallest counts.
+    /// Keeps the smallest value.
     Min,
-    /// As `append`, but what is there already is not added.
+    /// Like `append`, without elements that are already in the list.
     Union,
-    /// Objects are merged, key by key and level by level.
+    /// Merges objects, key by key and level by level.
     Deep,
-    /// The last one in the order of the branches counts.
+    /// Keeps the last value in the order of the branches.
     Last,
-    /// The elements of a list are objects with a key of this name: an element replaces the one that has the
-    /// same value there.
+    /// Replaces the element of a list that has the same value under this key.
     ByKey(Arc<str>),
 }
 
@@ -264,7 +263,7 @@ impl Policy {
     /// The name of every policy in a graph.
     pub const NAMES: [&'static str; 8] = ["append", "add", "max", "min", "union", "by_key", "deep", "last"];
 
-    /// The policy of a name; `key` tells elements apart, where the policy is `by_key`.
+    /// The policy with this name; `key` is the key of `by_key`.
     pub(super) fn named(name: &str, key: &str) -> Option<Self> {
         Some(match name {
             "append" => Self::Append,
@@ -294,48 +293,49 @@ impl Policy {
     }
 }
 
-/// What a run may use up, and how many may be under way.
+/// The limits of a run, and of active runs.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Steps.
+    /// The number of steps.
     pub steps: u64,
-    /// Time from its start, in milliseconds.
+    /// The time from the start, in milliseconds.
     pub time_ms: Option<u64>,
-    /// What its events take in the journal, in bytes.
+    /// The size of the run's events in the journal, in bytes.
     pub journal: Option<u64>,
-    /// How many runs may be under way together.
+    /// The limit for active runs.
     pub group: Option<GroupLimit>,
 }
 
-/// How many runs of a graph may be under way together.
+/// The limit for active runs of a graph.
 #[derive(Clone, Debug)]
 pub struct GroupLimit {
-    /// What the runs are told apart by; without it, all of the graph are together.
+    /// The expression for the group's key; without it, all runs of the graph are one group.
     pub by: Option<Expr>,
-    /// So many of each group.
+    /// The number of active runs in each group.
     pub at_once: u32,
 }
 
 impl Definition {
-    /// Reads a definition that was let in before: an object with `nodes`, and maybe `name`, `description`, `start`,
-    /// `edges`, `state` and `limits`. It may have literals in its expressions that [`Self::read`] refuses in a new one.
+    /// Parses a definition that was accepted before: an object with `nodes` and optionally `name`,
+    /// `description`, `start`, `edges`, `state` and `limits`. Its expressions may have literals that
+    /// [`Self::read`] refuses in a new definition.
     ///
     /// # Errors
-    /// Every mistake of form, each with a JSON pointer.
+    /// All errors of form, each with a JSON pointer.
     pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
-        Self::whole(text, Origin::Kept)
+        Self::whole(text, Origin::Stored)
     }
 
-    /// The same for a definition in an export, which may be anybody's: the limits of a new one hold.
+    /// Parses a definition of an export, which is not trusted: the limits for new definitions apply.
     ///
     /// # Errors
-    /// As [`Self::parse`] has them.
+    /// As for [`Self::parse`].
     pub fn parse_imported(text: &str) -> Result<Self, Vec<Diagnostic>> {
         Self::whole(text, Origin::Imported)
     }
 
-    /// Reads a definition as far as its form is right, with every mistake of form. What could not be
-    /// read stands for nothing in it, so that a check of it can tell of the rest.
+    /// Reads a definition and reports all errors of form. Invalid parts are left out of the definition, so
+    /// that the check can report on the rest.
     pub fn read(text: &str) -> (Option<Self>, Findings) {
         Self::read_as(text, Origin::New)
     }
@@ -348,7 +348,7 @@ impl Definition {
     }
 
     fn read_as(text: &str, origin: Origin) -> (Option<Self>, Findings) {
-        let (parsed, mut found) = json::parse(text, origin != Origin::Kept);
+        let (parsed, mut found) = json::parse(text, origin != Origin::Stored);
         let Some(json::Parsed { value, source }) = parsed else {
             return (None, found);
         };
@@ -365,8 +365,7 @@ impl Definition {
         (definition, reader.found)
     }
 
-    /// The nodes that narrow what their function may use up or do, each with its JSON pointer and the
-    /// function that it names.
+    /// The nodes with `limits` or `grants`, each with its JSON pointer and the function that it names.
     pub fn narrowed(&self) -> impl Iterator<Item = (String, &str, &NodeDefinition)> {
         self.nodes.iter().filter_map(|(name, node)| {
             let narrows = node.limits.is_some() || node.grants.is_some();
@@ -389,7 +388,7 @@ impl Definition {
 }
 
 impl NodeDefinition {
-    /// The function that a node of this name calls, if it calls one.
+    /// The function of a node with this name, if it calls one.
     pub fn uses<'d>(&'d self, name: &'d str) -> Option<&'d str> {
         match &self.action {
             NodeAction::Call { uses } => Some(uses.as_deref().unwrap_or(name)),
@@ -401,7 +400,7 @@ impl NodeDefinition {
         }
     }
 
-    /// What stands where a node could not be read: its name is known to the others.
+    /// A placeholder for an invalid node, so that its name is known.
     pub(super) fn nothing() -> Self {
         Self {
             action: NodeAction::Sleep(Sleep::Ms(0)),
@@ -420,7 +419,7 @@ impl NodeDefinition {
 }
 
 impl Text {
-    /// The text where it is written as it is.
+    /// The text, if it is fixed.
     pub fn plain(&self) -> Option<&Arc<str>> {
         match self {
             Self::Plain(text) => Some(text),
@@ -428,7 +427,7 @@ impl Text {
         }
     }
 
-    /// What is written: the text, or the expression.
+    /// The text or the expression as written.
     pub fn source(&self) -> &str {
         match self {
             Self::Plain(text) => text,
@@ -438,7 +437,7 @@ impl Text {
 }
 
 impl NodeAction {
-    /// The graph that it runs, if it runs one.
+    /// The graph that the node runs, if it runs one.
     pub fn graph(&self) -> Option<&Arc<str>> {
         match self {
             Self::Graph { graph }
@@ -471,5 +470,5 @@ impl Diagnostic {
 
 /// A name as one part of a JSON pointer.
 pub(super) fn part(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+    heddle_json::pointer::escape(name).into_owned()
 }

@@ -1,5 +1,6 @@
-//! Durations as a graph writes them: `500ms`, `10s`, `1h30m`, `7d`. Every duration that Heddle is given, in a graph,
-//! by an expression, in a request or in an option, follows the rules of this file.
+//! Durations as text: `500ms`, `10s`, `1h30m`, `7d`.
+//!
+//! All durations follow these rules: in graphs, from expressions, in requests and in options.
 
 use heddle_json::{Json, object::kind_of};
 use serde_json::Value;
@@ -19,10 +20,10 @@ const UNITS: [(&str, u64); 6] = [
     ("w", 7 * DAY),
 ];
 
-/// The milliseconds of a duration as a graph writes it: `500ms`, `10s`, `1h30m`, `7d`.
+/// Parses a duration and returns milliseconds: `500ms`, `10s`, `1h30m`, `7d`.
 ///
 /// # Errors
-/// What a duration looks like, where this is none.
+/// The form of a duration.
 pub fn parse(text: &str) -> Result<u64, String> {
     let wrong = || {
         let seconds = text.trim();
@@ -56,7 +57,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
             .find(|(name, _)| *name == &rest[..letters])
             .ok_or_else(wrong)?;
         rest = rest[letters..].trim_start();
-        // More digits than a number has are too many, too.
+        // A number with too many digits is too large.
         let number = number.parse::<u64>().ok();
         total = number
             .and_then(|number| number.checked_mul(*unit))
@@ -67,10 +68,10 @@ pub fn parse(text: &str) -> Result<u64, String> {
     Ok(total)
 }
 
-/// The milliseconds of what an expression gave for a duration: a number of seconds, or a text.
+/// The milliseconds of a duration that an expression gave: a number of seconds, or a text.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem of the value.
 pub(crate) fn of_json(given: &Json) -> Result<u64, String> {
     let text = given.get();
     match serde_json::from_str(text) {
@@ -80,7 +81,7 @@ pub(crate) fn of_json(given: &Json) -> Result<u64, String> {
             let ms = match (whole, seconds.as_f64()) {
                 (Some(ms), _) => ms,
                 (None, Some(seconds)) if seconds < 0.0 => return Err(negative(text)),
-                // Where there are too many, it becomes the largest number.
+                // A value that is too large becomes the largest number.
                 (None, seconds) => seconds.map(|seconds| (seconds * 1e3).round() as u64),
             };
             let ms = ms.filter(|ms| *ms <= MAX_DURATION_MS);
@@ -93,25 +94,25 @@ pub(crate) fn of_json(given: &Json) -> Result<u64, String> {
     }
 }
 
-/// The moment that an expression gave: milliseconds since 1970, or a text as RFC 3339 has it. One that is past will do.
+/// The time that an expression gave: milliseconds since 1970, or an RFC 3339 text. It may be in the past.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem of the value.
 pub(crate) fn moment_of_json(given: &Json, now: Timestamp) -> Result<Timestamp, String> {
     let text = given.get();
     let at = match serde_json::from_str(text) {
         Ok(Value::String(moment)) => Timestamp::parse(&moment).ok_or_else(|| {
-            format!("expected a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {text}")
+            format!("expected a time such as \"2026-12-01T09:00:00Z\" (RFC 3339), got {text}")
         })?,
         Ok(Value::Number(ms)) => match (ms.as_i64(), ms.as_f64()) {
             (Some(ms), _) => Timestamp(ms),
-            // Before its time it is not over.
+            // A fraction of a millisecond rounds up, so that the time is not reached too early.
             (None, Some(ms)) => Timestamp(ms.ceil() as i64),
             (None, None) => Timestamp(i64::MAX),
         },
         _ => {
             return Err(format!(
-                "expected milliseconds since 1970, or a moment as in \"2026-12-01T09:00:00Z\" (RFC 3339), got {}",
+                "expected milliseconds since 1970, or a time such as \"2026-12-01T09:00:00Z\" (RFC 3339), got {}",
                 kind_of(text).unwrap_or("nothing")
             ));
         }
@@ -120,7 +121,7 @@ pub(crate) fn moment_of_json(given: &Json, now: Timestamp) -> Result<Timestamp, 
     Ok(at)
 }
 
-/// Checks that a moment, which was written so, is not farther ahead than the longest duration.
+/// Checks that a time is not farther ahead than the longest duration; `text` is the time as written.
 ///
 /// # Errors
 /// The limit.
@@ -143,7 +144,7 @@ fn negative(what: &str) -> String {
     format!("a duration cannot be negative, got {what}")
 }
 
-/// So many milliseconds in the largest unit in which they are whole.
+/// Formats milliseconds in the largest unit that divides them.
 pub fn in_units(ms: u64) -> String {
     let mut units = UNITS.iter().rev();
     let whole = units.find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit));

@@ -1,11 +1,11 @@
-//! What a check of a definition finds, and how much of it is shown.
+//! The findings of a check, and the limits for showing them.
 //!
-//! A check of any definition takes time in proportion to its length: errors and warnings are shown up to a limit and
-//! counted past it, and few of them suggest a name.
+//! A check takes time in proportion to the length of the definition: errors and warnings are shown up to a
+//! limit and counted beyond it, and few of them suggest a name.
 
 use super::{Diagnostic, Severity};
 
-/// How many errors a check shows, and how many warnings; further ones are counted.
+/// The number of errors, and of warnings, that a check shows. Further ones are counted.
 pub const MAX_FINDINGS: usize = 100;
 
 /// The errors and warnings of a check, in the order in which they were found.
@@ -19,12 +19,12 @@ pub struct Findings {
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     found: usize,
-    /// Whether something was not looked at because enough was found.
+    /// Whether the count is a lower bound, because some checks were skipped.
     is_least: bool,
 }
 
 impl Findings {
-    /// Adds a finding; past the limit it is only counted.
+    /// Adds a finding. Beyond the limit it is only counted.
     pub(crate) fn push(&mut self, finding: Diagnostic) {
         let count = self.count(finding.severity);
         count.found += 1;
@@ -33,13 +33,13 @@ impl Findings {
         }
     }
 
-    /// Whether further errors are not shown, so that looking for them may be left out. If so, the number of errors is
-    /// given as a lower bound.
+    /// Whether further errors would not be shown, so that a check for them may be skipped. The number of
+    /// errors is then a lower bound.
     pub(crate) fn has_enough_errors(&mut self) -> bool {
         Self::has_enough(&mut self.errors)
     }
 
-    /// The same for warnings.
+    /// Like [`Self::has_enough_errors`], for warnings.
     pub(crate) fn has_enough_warnings(&mut self) -> bool {
         Self::has_enough(&mut self.warnings)
     }
@@ -62,12 +62,12 @@ impl Findings {
         self.errors.found > 0
     }
 
-    /// Whether nothing was found.
+    /// Whether there are no findings.
     pub fn is_empty(&self) -> bool {
         self.errors.found + self.warnings.found == 0
     }
 
-    /// Adds what another part of the check found.
+    /// Adds the findings of another part of the check.
     pub fn extend(&mut self, other: Self) {
         let shown = other.shown.len();
         let hidden = |count: Count, severity: Severity| {
@@ -86,7 +86,7 @@ impl Findings {
         self.warnings.is_least |= other.warnings.is_least;
     }
 
-    /// The findings that are shown, with one more that says how many errors or warnings are not.
+    /// The shown findings, and one more for the number of errors or warnings that are not shown.
     pub fn into_shown(mut self) -> Vec<Diagnostic> {
         for (count, severity, what) in [
             (self.errors, Severity::Error, "errors"),

@@ -1,5 +1,5 @@
-//! Reading the JSON of a definition: as `serde_json` does, but a key that is given twice is a finding
-//! and not the last one's silent victory, and numbers keep all of their digits.
+//! Parses the JSON of a definition. Unlike in `serde_json`, a repeated key is an error, and numbers keep all
+//! of their digits.
 
 use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt};
 
@@ -18,20 +18,19 @@ use super::{
     definition::{MAX_NAME_LEN, MAX_VALUES, part},
 };
 
-/// A definition's JSON.
+/// The JSON of a definition.
 pub(super) struct Parsed<'t> {
-    /// The value, for what is read from it: a number with more digits than a double holds is the nearest one.
+    /// The parsed value. A number with more digits than a double is rounded.
     pub(super) value: Value,
-    /// The text, where it is let in.
+    /// The text, if it is admitted.
     pub(super) source: Option<Cow<'t, str>>,
 }
 
-/// Parses a JSON text: the definition, where it is JSON that is let in, and what was found. That is a finding
-/// without a place where the text is not JSON, else one for each key that is given twice.
-///
-/// With `limited`, a text of too many values is refused.
+/// Parses a JSON text. Returns the definition if the text is admitted, and the findings: one without a
+/// pointer if the text is not JSON, else one for each repeated key. With `limited`, a text with too many
+/// values is refused.
 pub(super) fn parse(text: &str, limited: bool) -> (Option<Parsed<'_>>, Findings) {
-    // A text that is no JSON is refused below.
+    // A text that is not JSON is refused below.
     if limited && serde_json::from_str::<&RawValue>(text).is_ok() && count_values(text) > MAX_VALUES {
         let message = format!(
             "the graph has more than {MAX_VALUES} JSON values (graph_values): split it, or take data out of it"
@@ -53,7 +52,7 @@ pub(super) fn parse(text: &str, limited: bool) -> (Option<Parsed<'_>>, Findings)
             let source = Some(source);
             return (Some(Parsed { value, source }), found);
         }
-        // It is a key that is given twice, which was found.
+        // The problem is a repeated key, which was found.
         (Ok(value), Err(_)) if !found.is_empty() => {
             let source = None;
             return (Some(Parsed { value, source }), found);
@@ -69,14 +68,14 @@ pub(super) fn parse(text: &str, limited: bool) -> (Option<Parsed<'_>>, Findings)
     (None, found)
 }
 
-/// The tree of a text that was let in.
+/// The tree of an admitted text.
 pub(super) fn tree(text: &str) -> Result<Tree<'_>, String> {
     let raw: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Tree::of(raw)
 }
 
-/// The parts of nodes that are handed on as JSON, each in one line, with each number and string in one way, by their
-/// JSON pointers.
+/// The parts of nodes that are passed on as JSON, by JSON pointer: on one line, with numbers and strings in
+/// canonical form.
 pub(super) fn parts(tree: &Tree<'_>) -> HashMap<String, Json> {
     let mut parts = HashMap::new();
     for (name, node) in members(member(tree, "nodes")) {
@@ -96,7 +95,7 @@ pub(super) fn parts(tree: &Tree<'_>) -> HashMap<String, Json> {
     parts
 }
 
-/// The value at a JSON pointer, in one line and else as the text has it.
+/// The value at a JSON pointer, on one line and otherwise as written.
 pub(super) fn written_at(tree: &Tree<'_>, pointer: &str) -> Option<String> {
     let mut at = tree;
     for key in pointer.split('/').skip(1) {
@@ -127,7 +126,8 @@ fn member<'v, 't>(tree: &'v Tree<'t>, key: &str) -> Option<&'v Tree<'t>> {
     found.map(|(_, value)| value)
 }
 
-/// A tree as `serde_json` writes a value, but that a number keeps its text where a double would be another one.
+/// A tree as `serde_json` writes a value, except that a number keeps its text if its double has another
+/// value.
 pub(super) fn written(tree: &Tree<'_>) -> String {
     let mut text = String::new();
     write(tree, &mut text);
@@ -170,15 +170,15 @@ fn write(tree: &Tree<'_>, text: &mut String) {
     }
 }
 
-/// A place in the text. Its JSON pointer is made where something is found there: a text can have millions of places
-/// below a key of millions of bytes.
+/// A position in the text. Its JSON pointer is built only for a finding: a text can have millions of
+/// positions below a key of millions of bytes.
 struct Place<'f> {
     within: Option<&'f Place<'f>>,
     step: Step<'f>,
     found: &'f RefCell<Findings>,
 }
 
-/// The way to a place from the one that it is in.
+/// The step from the enclosing position.
 enum Step<'f> {
     Root,
     Key(&'f str),

@@ -1,8 +1,7 @@
-//! About how much memory a checked graph takes.
+//! The approximate memory of a checked graph.
 //!
-//! The parts whose size the text does not show are counted by what they stand for: a node of three characters has a
-//! place in every table, and which node leads to which takes a bit for each pair of nodes. The factors are measured
-//! and rounded up.
+//! Some parts need more memory than their text shows: a short node has an entry in every table, and
+//! reachability takes a bit for each pair of nodes. The factors are measured and rounded up.
 
 use std::mem::size_of;
 
@@ -10,14 +9,14 @@ use heddle_expr::Expr;
 
 use super::{Case, Each, Graph, Node, NodeAction, Output, Sleep, Text};
 
-/// What a node takes besides its parts: its places in the tables of names and of reach.
+/// The memory of a node besides its parts: its entries in the tables, in bytes.
 const NODE_BYTES: usize = size_of::<Node>() + 256;
-/// What a byte of a schema's text stands for once it is compiled.
+/// The memory of a compiled schema for each byte of its text.
 const BYTES_PER_SCHEMA_BYTE: usize = 64;
 
 pub(super) fn of(graph: &Graph) -> usize {
     let nodes: usize = graph.nodes.iter().map(node).sum();
-    // Which nodes lead to a node is made when it is first asked for.
+    // Reachability is computed when it is first needed.
     let pairs = graph.nodes.len() * graph.nodes.len().div_ceil(64) * size_of::<u64>();
     let policies: usize = graph.policies.keys().map(|key| key.len() + 64).sum();
     let output = graph.output.iter().flat_map(|keys| keys.iter());
@@ -43,13 +42,13 @@ fn node(node: &Node) -> usize {
     NODE_BYTES
         + 2 * node.name.len()
         + edges
-        // Each edge is there in both directions, and once for each loop around it.
+        // Each edge is stored in both directions, and once for each loop around it.
         + node.leads.len() * 3 * size_of::<u64>()
         + node.config.get().len()
         + bounds
         + input.map(named).sum::<usize>()
         + node.output.as_ref().map_or(0, output)
-        + does(&node.action)
+        + action(&node.action)
 }
 
 fn case(case: &Case) -> usize {
@@ -74,8 +73,8 @@ fn text(text: &Text) -> usize {
     }
 }
 
-fn does(does: &NodeAction) -> usize {
-    match does {
+fn action(action: &NodeAction) -> usize {
+    match action {
         NodeAction::Call { uses } => uses.as_ref().map_or(0, |uses| uses.len()),
         NodeAction::Map(map) => {
             let (Each::Call { uses: of } | Each::Graph { graph: of }) = &map.each;

@@ -1,13 +1,16 @@
-//! A graph: its definition as it was written, and the checked form that runs.
+//! Graphs: the definition that an author writes, and the checked graph that runs.
+//!
+//! [`Definition::read`] reads the JSON and finds errors of form, [`check`] resolves names and finds errors of
+//! structure. Both report all problems at once, each with a JSON pointer.
 
 mod check;
 mod definition;
 mod duration;
 mod findings;
 mod json;
-mod kept;
 mod memory;
 mod node;
+mod pins;
 mod reach;
 mod reader;
 mod size;
@@ -30,7 +33,7 @@ pub(crate) use duration::{moment_of_json, of_json as duration_of_json};
 pub use findings::{Findings, MAX_FINDINGS};
 use heddle_expr::Expr;
 use heddle_json::{Json, Object};
-pub use kept::Pins;
+pub use pins::Pins;
 pub use reach::Reach;
 pub(crate) use reader::name_problem;
 use serde::Serialize;
@@ -39,15 +42,15 @@ pub use size::parse as size;
 
 use crate::ids::GraphId;
 
-/// The name of the end: an edge or a route to it ends the branch, and no node may have it.
+/// The name of the end. An edge or a route to it ends the branch. No node may have this name.
 pub const END: &str = "end";
 
-/// The JSON Schema of a definition, by which editors complete and explain it (draft 2020-12). It
-/// knows the form; whether names lead somewhere is for [`check`].
+/// The JSON Schema of a definition (draft 2020-12), for editors. It describes the form; [`check`] checks the
+/// names.
 pub const SCHEMA: &str = include_str!("../../../../docs/graph.schema.json");
 
-/// Where a graph of so many nodes starts that does not say so: at the one node that nothing leads to, else at
-/// the first.
+/// The start of a graph that names none: the only node without incoming edges, else the first one. `led_to`
+/// lists the nodes with incoming edges.
 pub fn start_of(nodes: usize, led_to: impl Iterator<Item = usize>) -> Option<usize> {
     let mut free = vec![true; nodes];
     led_to.for_each(|at| free[at] = false);
@@ -63,7 +66,7 @@ pub fn start_of(nodes: usize, led_to: impl Iterator<Item = usize>) -> Option<usi
 #[serde(transparent)]
 pub struct NodeIx(pub u32);
 
-/// Where a branch can go: to a node, or to the end.
+/// The target of an edge: a node or the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EdgeTarget {
     /// A node.
@@ -76,27 +79,27 @@ pub enum EdgeTarget {
 pub struct Graph {
     /// The id: the same for the same definition.
     pub id: GraphId,
-    /// The name, where it has one.
+    /// The name, if the graph has one.
     pub name: Option<Arc<str>>,
-    /// The node that a run begins with.
+    /// The node at which runs start.
     pub start: NodeIx,
     /// The nodes, in the order in which they were declared.
     pub nodes: Vec<Node>,
-    /// How the updates of a key become one value.
+    /// The merge policies, by key.
     pub policies: BTreeMap<Arc<str>, Policy>,
-    /// The keys of the state that are its output; without them, the whole state is.
+    /// The keys of the state that are the graph's output; `None` for the whole state.
     pub output: Option<Arc<[Arc<str>]>>,
-    /// How many steps a run may take.
+    /// The number of steps that a run may take.
     pub max_steps: u64,
-    /// How long a run may take, in milliseconds.
+    /// The time limit of a run, in milliseconds.
     pub max_time_ms: Option<u64>,
-    /// How many bytes the events of a run may take. Without it, the engine's limit alone applies.
+    /// The limit for the events of a run, in bytes; `None` if only the engine's limit applies.
     pub max_journal_bytes: Option<u64>,
-    /// How many runs of it may be under way together.
+    /// The limit for active runs of the graph.
     pub group: Option<GroupLimit>,
-    /// Which node can still come to which.
+    /// The reachability between nodes.
     pub reach: Reach,
-    /// The definition as it was written, compact.
+    /// The definition as compact JSON.
     pub definition: Arc<str>,
     by_name: HashMap<Arc<str>, NodeIx>,
 }
@@ -112,23 +115,23 @@ impl Graph {
         self.by_name.get(name).copied()
     }
 
-    /// The place with this name.
-    pub fn place(&self, name: &str) -> Option<EdgeTarget> {
+    /// The edge target with this name.
+    pub fn target(&self, name: &str) -> Option<EdgeTarget> {
         match name {
             END => Some(EdgeTarget::End),
             name => self.find(name).map(EdgeTarget::Node),
         }
     }
 
-    /// The name of a place.
-    pub fn name_of(&self, place: EdgeTarget) -> Arc<str> {
-        match place {
+    /// The name of an edge target.
+    pub fn name_of(&self, target: EdgeTarget) -> Arc<str> {
+        match target {
             EdgeTarget::Node(node) => self.node(node).name.clone(),
             EdgeTarget::End => END.into(),
         }
     }
 
-    /// What a graph that ended with this state gives to the node that runs it.
+    /// The output of the graph for this final state.
     pub fn output_of(&self, state: Object) -> Object {
         let Some(keys) = &self.output else { return state };
         let mut output = Object::default();
@@ -140,13 +143,13 @@ impl Graph {
         output
     }
 
-    /// What it is called where people read it.
+    /// The name of the graph, or its id.
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id.0)
     }
 
-    /// About how many bytes the graph takes in memory: its text, its nodes and edges, what is compiled of its
-    /// expressions and schemas, and which node leads to which.
+    /// The approximate memory of the graph in bytes: its text, nodes, edges, compiled expressions and
+    /// schemas, and reachability.
     pub fn memory(&self) -> usize {
         memory::of(self)
     }
@@ -174,43 +177,43 @@ impl fmt::Debug for Graph {
     }
 }
 
-/// A place in a graph at which something is done.
+/// A node of a graph.
 #[derive(Debug)]
 pub struct Node {
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
-    /// What a visit does. A call's function is always named here.
+    /// The action of the node. The function of a call is always named here.
     pub action: NodeAction,
-    /// What the function or the subgraph is given: names and where their values come from.
+    /// The input of the function or the inner graph: names with expressions.
     pub input: Option<Vec<(Arc<str>, Expr)>>,
-    /// Where the result goes.
+    /// The keys of the state that get the result.
     pub output: Option<Output>,
-    /// What the graph sets for the function.
+    /// Configuration of the function.
     pub config: Json,
-    /// Its edges: the first case that holds counts.
+    /// The edges. The first case that holds is taken.
     pub edges: Vec<Case>,
-    /// Where a branch can go from here, as far as it is declared: its edges, its `next`, the routes
-    /// of its function, `on_error` and `on_timeout`. In order, each once.
+    /// The nodes to which a branch can go from here, as far as they are declared: edges, `next`, routes of
+    /// the function, `on_error` and `on_timeout`. In order, each once.
     pub leads: Vec<NodeIx>,
-    /// How a failure is tried again.
+    /// The retry rule for failures.
     pub retry: Option<Retry>,
-    /// How long an attempt may take, in milliseconds.
+    /// The time limit of an attempt, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// The node to go to where it fails.
+    /// The target after a failure.
     pub on_error: Option<EdgeTarget>,
-    /// The node to go to where its signal does not come in time.
+    /// The target after the timeout of a wait.
     pub on_timeout: Option<EdgeTarget>,
-    /// The node that undoes it.
+    /// The node that compensates this one.
     pub compensate: Option<NodeIx>,
-    /// How the graph narrows what its function may do, where it does.
+    /// The limits and grants by which the node narrows those of its function.
     pub bounds: Option<Arc<Bounds>>,
 }
 
-/// How a node narrows what its calls may use up and do. Both parts are objects, kept as they were written:
-/// what their keys mean is for who makes the calls.
+/// The limits and grants by which a node narrows those of its function. Both are objects, kept as written;
+/// the host interprets them.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// The graph's id and the node's name: no other node's bounds have the same.
+    /// The graph's id and the node's name, which identify these bounds.
     pub of: Arc<str>,
     /// `limits` of the node.
     pub limits: Option<Json>,
@@ -219,7 +222,7 @@ pub struct Bounds {
 }
 
 impl Node {
-    /// The function that it calls, as the graph names it.
+    /// The function that the node calls, as the graph names it.
     pub fn uses(&self) -> Option<&Arc<str>> {
         match &self.action {
             NodeAction::Call { uses } => uses.as_ref(),
@@ -235,52 +238,52 @@ impl Node {
 /// One case of a node's edges.
 #[derive(Debug)]
 pub struct Case {
-    /// The condition; without it, it holds.
+    /// The condition; a case without one holds.
     pub when: Option<Expr>,
-    /// Where it leads; several places are a fork.
+    /// The targets. Several targets are a fork.
     pub to: Vec<EdgeTarget>,
 }
 
-/// What a catalog of functions knows of one, as far as a graph's check needs it.
+/// A function as the check of a graph needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function {
-    /// Whether it is a node function or a tool.
+    /// The kind of function.
     pub kind: FunctionKind,
-    /// The nodes that it may name in a route.
+    /// The nodes that the function may name in a route.
     pub routes: Vec<String>,
-    /// The JSON Schema of what it takes; null where it is not known.
+    /// The JSON Schema of the input; null if it is unknown.
     pub input: Value,
-    /// The JSON Schema of what it gives; null where it is not known.
+    /// The JSON Schema of the result; null if it is unknown.
     pub output: Value,
 }
 
-/// What a function is.
+/// The kinds of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionKind {
-    /// State in, outcome out.
+    /// A node function: gets the state, returns an outcome.
     Node,
-    /// JSON in, JSON out.
+    /// A tool: gets JSON, returns JSON.
     Tool,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The graph cannot be created.
     Error,
-    /// The graph can be created and may not do what was meant.
+    /// The graph can be created, but may not do what the author meant.
     Warning,
 }
 
-/// Something that a check found in a definition.
+/// A problem that a check found in a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// Where: a JSON pointer (RFC 6901) into the definition.
+    /// The place: a JSON pointer (RFC 6901) into the definition.
     pub pointer: String,
-    /// What is wrong, and what to do about it.
+    /// The problem, and what to do about it.
     pub message: String,
 }

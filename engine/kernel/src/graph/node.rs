@@ -17,10 +17,10 @@ use super::{
 };
 use crate::event::FailureKind;
 
-/// The keys that say what a node does; without one, it calls the function of its name.
+/// The keys that select a node's action; without one, the node calls the function of its own name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
 
-/// The sorts of failure that a retry may name.
+/// The kinds of failure that `retry.on` may name.
 const RETRIED: [(&str, FailureKind); 5] = [
     ("retryable", FailureKind::Retryable),
     ("timeout", FailureKind::Timeout),
@@ -40,7 +40,7 @@ impl Reader<'_> {
             );
         }
         let does = kinds.first().copied().unwrap_or("uses");
-        // What a node can have depends on what it does.
+        // The keys of a node depend on its action.
         let known: &[&str] = match does {
             "sleep" => &["sleep", "description", "compensate"],
             "wait" => &["wait", "description", "output", "on_error", "compensate"],
@@ -113,7 +113,7 @@ impl Reader<'_> {
         })
     }
 
-    /// One half of how a node narrows its calls, as it is written.
+    /// The `limits` or the `grants` of a node, as written.
     fn bounds(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<Json> {
         let value = map.get(key)?;
         let place = format!("{pointer}/{key}");
@@ -191,7 +191,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The name of a map's item; the key's form is checked here, the rest by `map`.
+    /// The name of a map's item. Only its type is checked here; `map` checks the rest.
     fn item(&mut self, map: &Members<String, Value>, pointer: &str) -> Option<Arc<str>> {
         let inner = self.object(&map["map"], &format!("{pointer}/map"), "`map`")?;
         let pointer = format!("{pointer}/map");
@@ -355,7 +355,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A text, or `{"expr": …}` with an expression that gives one.
+    /// A string, or `{"expr": …}` with an expression for a string.
     fn text_or_expr(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<Text> {
         let pointer = format!("{pointer}/{key}");
         match map.get(key)? {
@@ -428,7 +428,10 @@ impl Reader<'_> {
         );
         let attempts = self.whole(map, &pointer, "attempts", 1, MAX_ATTEMPTS.into());
         if !map.contains_key("attempts") {
-            self.error(&pointer, "`attempts` is missing: how many there are in all");
+            self.error(
+                &pointer,
+                "`attempts` is missing: the number of attempts, the first one included",
+            );
         }
         let backoff_ms = self.duration(map, &pointer, "backoff").unwrap_or(1_000);
         let max_ms = self.duration(map, &pointer, "max").unwrap_or(MAX_DURATION_MS);
@@ -463,7 +466,7 @@ impl Reader<'_> {
             }
             Some(other) => self.error(
                 format!("{pointer}/on"),
-                format!("expected a list of sorts of failure, got {}", kind(other)),
+                format!("expected a list of kinds of failure, got {}", kind(other)),
             ),
         }
         Some(Retry {

@@ -1,12 +1,12 @@
-//! Which node can still come to which: what decides whether a branch that came to a node has to
-//! wait for another one there.
+//! Reachability: which nodes a branch can still reach. It decides whether a branch at a node must wait for
+//! another branch.
 //!
-//! A branch at node M is in the way of one that came to node N if a path leads from M to N. But in
-//! a loop every node leads to every other, and two arms of a fork inside of a loop would wait for each
-//! other's next round. So paths to N leave out the edges that begin a new round of a loop that N
-//! is in: the edges from inside of the loop to its header, unless N is that header itself. Loops
-//! are found as strongly connected parts; their headers' back edges taken away, the loops inside of them
-//! are found the same way. docs/joins.md holds the argument why this never deadlocks.
+//! A branch at node M is waited for at node N if a path leads from M to N. In a loop every node leads to
+//! every other node, so two arms of a fork inside of a loop would wait for each other's next round. Therefore
+//! paths to N leave out the edges that start a new round of a loop around N: the edges from inside of the
+//! loop to its header, unless N is the header itself. Loops are strongly connected components; the loops
+//! inside of a loop are found in the same way after its edges back to the header are removed. docs/joins.md
+//! proves that this never deadlocks.
 
 use std::{fmt, sync::OnceLock};
 
@@ -17,20 +17,20 @@ use super::{
     definition::{MAX_LOOP_DEPTH, MAX_LOOP_EDGES},
 };
 
-/// Which node can come to which, in a graph's declared routes.
+/// The reachability between nodes, by the declared routes of a graph.
 pub struct Reach {
-    /// For each node those that lead to it.
+    /// For each node, the nodes with an edge to it.
     before: Vec<Vec<u32>>,
-    /// For each node the headers of the loops that it is in, outermost first.
+    /// For each node, the headers of the loops around it, the outermost first.
     loops: Vec<Vec<u32>>,
-    /// For each node a bit for every node that can come to it; made when it is first asked for.
+    /// For each node, a bit for every node that can reach it; computed when it is first needed.
     into: Vec<OnceLock<Box<[u64]>>>,
 }
 
 impl Reach {
-    /// The reach in a graph in which node n leads to `leads[n]`, and runs begin at `start`. `None` where
-    /// loops are nested deeper than [`MAX_LOOP_DEPTH`], or their edges are more than [`MAX_LOOP_EDGES`]
-    /// counted once for each loop: finding them takes that long.
+    /// The reachability in a graph whose node n has edges to `leads[n]` and whose start is `start`. `None` if
+    /// loops are nested deeper than [`MAX_LOOP_DEPTH`], or if they have more than [`MAX_LOOP_EDGES`] edges,
+    /// counted once for each loop around an edge.
     pub fn new(leads: &[Vec<NodeIx>], start: NodeIx) -> Option<Self> {
         let mut before = vec![Vec::new(); leads.len()];
         for (from, to) in edges(leads) {
@@ -43,18 +43,18 @@ impl Reach {
         })
     }
 
-    /// Whether a branch that is at `from` has to be waited for at `to`.
+    /// Whether a branch at `to` must wait for a branch at `from`.
     pub fn leads(&self, from: NodeIx, to: NodeIx) -> bool {
         let into = self.into[to.0 as usize].get_or_init(|| self.collect(to.0));
         into[from.0 as usize / 64] >> (from.0 % 64) & 1 == 1
     }
 
-    /// Whether `header` is the header of a loop that `node` is in, and another node than it.
+    /// Whether `header` is the header of a loop around `node`, and not `node` itself.
     pub fn heads(&self, header: NodeIx, node: NodeIx) -> bool {
         header != node && self.loops[node.0 as usize].contains(&header.0)
     }
 
-    /// Goes back from a node, over every edge but those that begin a new round of a loop it is in.
+    /// Walks back from a node over every edge except those that start a new round of a loop around it.
     fn collect(&self, to: u32) -> Box<[u64]> {
         let mut seen = vec![0u64; self.before.len().div_ceil(64)].into_boxed_slice();
         let mut open = vec![to];
@@ -86,14 +86,14 @@ fn edges(leads: &[Vec<NodeIx>]) -> impl Iterator<Item = (u32, u32)> + '_ {
         .flat_map(|(from, to)| to.iter().map(move |to| (from, to.0)))
 }
 
-/// For each node the headers of the loops that it is in, outermost first.
+/// For each node, the headers of the loops around it, the outermost first.
 fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<Vec<u32>>> {
     let mut found: Vec<Vec<u32>> = vec![Vec::new(); leads.len()];
     let all: Vec<u32> = (0..leads.len() as u32).collect();
     let mut open = vec![(all, None)];
     let mut looked_at = 0;
     while let Some((nodes, within)) = open.pop() {
-        // The part's own edges, without those to the header of the loop that it is.
+        // The edges inside of the component, without those to the header of its loop.
         let mut part = DiGraphMap::<u32, ()>::with_capacity(nodes.len(), nodes.len());
         for &node in &nodes {
             part.add_node(node);
@@ -114,7 +114,7 @@ fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<V
                 continue;
             }
             body.sort_unstable();
-            // Where it is entered: at the start, or by an edge from outside; else at its first node.
+            // The header: the start, or a node with an edge from outside; else the first node.
             let entered = |node: u32| {
                 node == start
                     || before[node as usize]
@@ -142,14 +142,15 @@ fn loops(leads: &[Vec<NodeIx>], before: &[Vec<u32>], start: u32) -> Option<Vec<V
 mod tests {
     use super::*;
 
-    /// The reach in a graph in which node 0 leads to itself so many times, and node 1 to node 0 once.
+    /// The reachability in a graph whose node 0 has this many edges to itself, and whose node 1 has one edge
+    /// to node 0.
     fn looped(times: usize) -> Option<Reach> {
         Reach::new(&[vec![NodeIx(0); times], vec![NodeIx(0)]], NodeIx(1))
     }
 
     #[test]
     fn edges_are_limited_counted_once_for_each_loop_that_they_are_in() {
-        // All edges are looked at for the whole graph, then those of node 0 for its loop.
+        // All edges are counted for the whole graph, and those of node 0 again for its loop.
         assert!(looped((MAX_LOOP_EDGES - 1) / 2).is_some());
         assert!(looped(MAX_LOOP_EDGES / 2).is_none());
     }

@@ -1,4 +1,4 @@
-//! Reads a definition from JSON and finds every mistake of form at once.
+//! Reads a definition from JSON and reports all errors of form at once.
 
 mod places;
 mod values;
@@ -26,32 +26,32 @@ use super::{
     duration, json,
 };
 
-/// The variables of an expression that follows a node.
+/// The variables of an expression that is evaluated after a node.
 pub(super) const AFTER: [&str; 4] = ["state", "input", "run", "node"];
-/// The variables of an expression that stands before a node.
+/// The variables of an expression that is evaluated before a node.
 pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
 
-/// Where a definition comes from, which decides the rules that it is read by.
+/// The origin of a definition, which decides the rules for reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A caller, who creates or checks a graph.
+    /// A client that creates or checks a graph.
     New,
-    /// An export, which an earlier Heddle may have written: its expressions may be as they were allowed then.
+    /// An export, perhaps of an earlier version: expressions may use what was allowed then.
     Imported,
-    /// The store: whatever was allowed when it was created stays allowed.
-    Kept,
+    /// The store: everything that was allowed at the graph's creation stays allowed.
+    Stored,
 }
 
-/// Reads values and keeps what is wrong with them.
+/// Reads values and collects the errors.
 pub(super) struct Reader<'t> {
     pub(super) origin: Origin,
     pub(super) found: Findings,
-    /// The parts of nodes that are handed on as they are written, by their JSON pointers.
+    /// The parts of nodes that are passed on as written, by JSON pointer.
     pub(super) parts: HashMap<String, Json>,
-    /// The text of the definition, for what is told of it.
+    /// The tree of the definition, for messages that quote it.
     pub(super) tree: Option<&'t Tree<'t>>,
     pub(super) suggestions: Suggestions,
-    /// The expressions that were read, and their bytes.
+    /// The number of expressions read, and their bytes.
     pub(super) expressions: (usize, usize),
     pub(super) patterns: PatternBudget,
     pub(super) expression_patterns: GraphPatterns,
@@ -67,7 +67,7 @@ impl<'t> Reader<'t> {
             suggestions: Suggestions::default(),
             expressions: (0, 0),
             patterns: match origin {
-                Origin::Kept => PatternBudget::unlimited(),
+                Origin::Stored => PatternBudget::unlimited(),
                 Origin::New | Origin::Imported => PatternBudget::default(),
             },
             expression_patterns: match origin {
@@ -81,7 +81,7 @@ impl<'t> Reader<'t> {
         self.found.push(Diagnostic::error(pointer, message));
     }
 
-    /// Reads a graph from its value; `text` is what is kept of it.
+    /// Reads a definition from its value; `text` is the compact JSON that is kept.
     pub(super) fn graph(&mut self, value: &Value, text: String) -> Option<Definition> {
         let map = self.object(value, "", "a graph")?;
         self.known_keys(map, "", &TOP);
@@ -90,7 +90,7 @@ impl<'t> Reader<'t> {
             self.name("/name", "the graph's name", name);
         }
         self.text(map, "", "description");
-        // Editors find the schema of the format by it.
+        // Editors use this key to find the schema of the format.
         self.text(map, "", "$schema");
         let start = self.text(map, "", "start").map(str::to_owned);
         let nodes = self.nodes(map);
@@ -140,7 +140,7 @@ impl<'t> Reader<'t> {
             } else {
                 self.name(&pointer, "a node's name", name);
             }
-            // The pointer of everything in a node holds its name, so a node with an endless one is not read.
+            // Pointers into a node contain its name, so a node with an extremely long name is not read.
             let node = match name.len() <= MAX_NAME_LEN {
                 true => self.node(node, &pointer),
                 false => None,
@@ -202,7 +202,7 @@ impl<'t> Reader<'t> {
             if !map.contains_key("when") && position + 1 < all.len() {
                 self.error(
                     &pointer,
-                    "a case without `when` always holds, so those after it never count: put it last",
+                    "a case without `when` always holds, so the cases after it are never used: put it last",
                 );
             }
             let place = format!("{pointer}/to");
@@ -225,7 +225,7 @@ impl<'t> Reader<'t> {
         cases
     }
 
-    /// One name or a list of names; null is the end.
+    /// Reads one name or a list of names; null means the end.
     fn targets(&mut self, value: &Value, pointer: &str) -> Vec<String> {
         match value {
             Value::String(to) => vec![to.clone()],
@@ -398,7 +398,7 @@ impl<'t> Reader<'t> {
             return None;
         }
         let compile = Compile {
-            kept: self.origin != Origin::New,
+            is_stored: self.origin != Origin::New,
             suggestions: &self.suggestions,
             patterns: &self.expression_patterns,
         };
@@ -413,14 +413,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Counts an expression. The one that exceeds a limit is an error, and those after it are not read.
+    /// Counts an expression. The first one beyond a limit is an error; later ones are not read.
     fn fits_budget(&mut self, source: &str, pointer: &str) -> bool {
         let (count, bytes) = &mut self.expressions;
         let fitted = *count <= MAX_EXPRESSIONS && *bytes <= MAX_EXPRESSION_BYTES;
         *count += 1;
         *bytes += source.len();
         let (count, bytes) = (*count, *bytes);
-        if self.origin == Origin::Kept || count <= MAX_EXPRESSIONS && bytes <= MAX_EXPRESSION_BYTES {
+        if self.origin == Origin::Stored || count <= MAX_EXPRESSIONS && bytes <= MAX_EXPRESSION_BYTES {
             return true;
         }
         if fitted {
@@ -442,7 +442,7 @@ impl<'t> Reader<'t> {
         false
     }
 
-    /// An object from names to expressions.
+    /// Reads an object of names and expressions.
     pub(super) fn expressions(
         &mut self,
         value: &Value,
@@ -496,14 +496,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The value at a place of the definition, as its text has it.
+    /// The value at a pointer of the definition, as its text has it.
     pub(super) fn as_written(&mut self, pointer: &str, value: &Value) -> String {
         let tree = self.tree.filter(|_| !self.found.has_enough_errors());
         let written = tree.and_then(|tree| json::written_at(tree, pointer));
         written.unwrap_or_else(|| value.to_string())
     }
 
-    /// The position of a word among those that may stand here.
+    /// The index of a word among the allowed words.
     pub(super) fn one_of(&mut self, word: &str, pointer: &str, words: &[&str]) -> Option<usize> {
         let at = words.iter().position(|known| *known == word);
         if at.is_none() {
@@ -549,7 +549,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A text that has to be there: `missing` says what it is.
+    /// Reads a required string; `missing` is the message if it is absent.
     pub(super) fn required<'v>(
         &mut self,
         map: &'v Members<String, Value>,
@@ -569,7 +569,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The JSON of a part, with its numbers as they are written.
+    /// The JSON of a part, with its numbers as written.
     pub(super) fn part(&self, pointer: &str, value: &Value) -> Json {
         let kept = self.parts.get(pointer).cloned();
         kept.unwrap_or_else(|| object::to_json(value))

@@ -1,10 +1,11 @@
-//! Sizes as people write them: `65536`, `64KiB`, `16MiB`.
+//! Sizes in bytes with units: `65536`, `64KiB`, `16MiB`.
 
 use serde_json::{Map as Members, Value};
 
 use super::reader::{Reader, whole_number};
 
-/// Reads a number of bytes: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`. `None` where it is something else.
+/// Parses a number of bytes: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`. `None` for anything
+/// else.
 pub fn parse(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -20,7 +21,7 @@ pub fn parse(text: &str) -> Option<u64> {
 }
 
 impl Reader<'_> {
-    /// A number of bytes, alone or with a unit.
+    /// Reads a number of bytes, alone or with a unit.
     pub(super) fn size(&mut self, map: &Members<String, Value>, pointer: &str, key: &str) -> Option<u64> {
         let value = map.get(key)?;
         let read = match value {

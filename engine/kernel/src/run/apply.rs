@@ -1,4 +1,4 @@
-//! The fold: what each event makes of a run. Nothing is decided here.
+//! The fold: how each event changes a run. Nothing is decided here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +10,7 @@ use heddle_json::{Json, Object};
 use super::{
     ActiveStep, Branch, BranchPosition, Ending, Execution, Items, ROOT, RetryPoint, Run, Signal, Status,
     StepState, Undo, View,
+    fold::{Fold, FoldError, Graphs},
 };
 use crate::{
     event::{Event, EventRecord, FailureAction, Item, Next, WaitTexts},
@@ -17,43 +18,11 @@ use crate::{
     ids::{RunId, Timestamp},
 };
 
-/// Why a journal cannot be folded into a run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
-    /// An event's number does not follow the one before.
-    #[error("event {found} follows event {after}")]
-    Gap {
-        /// The number before.
-        after: u64,
-        /// The number that was found.
-        found: u64,
-    },
-    /// The first event is another than `RunStarted` or `RunForked`.
-    #[error("the journal does not begin with the run's start")]
-    NoStart,
-    /// A snapshot cannot be read, or does not fit the graphs.
-    #[error("the snapshot cannot be used: {0}")]
-    Snapshot(String),
-    /// An event does not fit what came before it, or the graph.
-    #[error("event {seq} does not fit: {problem}")]
-    Misfit {
-        /// The event.
-        seq: u64,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
-pub(super) type Fold<T = ()> = Result<T, String>;
-
-/// The graphs that a run's graphs name, by how they name them.
-pub type Graphs = BTreeMap<Arc<str>, Arc<Graph>>;
-
 impl Run {
-    /// Folds a run from its first event on. `graphs` are those that the event names.
+    /// Folds the first event into a new run. `graphs` are those that the event names.
     ///
     /// # Errors
-    /// Where the event is not the start of a run, or does not fit the graphs.
+    /// The event does not start a run, or does not fit the graphs.
     pub fn from_first(
         id: RunId,
         graph: Arc<Graph>,
@@ -70,10 +39,10 @@ impl Run {
         }
     }
 
-    /// Folds the next event from a journal, which may be damaged.
+    /// Folds the next event of a journal, which may be damaged.
     ///
     /// # Errors
-    /// Where it does not follow, or does not fit. The run is of no further use then.
+    /// The event does not follow or does not fit. The run must be discarded then.
     pub fn fold(&mut self, record: &EventRecord) -> Result<(), FoldError> {
         if record.seq != self.seq + 1 {
             return Err(FoldError::Gap {
@@ -87,8 +56,7 @@ impl Run {
         })
     }
 
-    /// Has the graphs at hand that the next event names, which is a `RunUpgraded`: without them it does not
-    /// fold.
+    /// Provides the graphs of the next event, which is a `RunUpgraded`. Without them the event does not fold.
     pub fn stage(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>) {
         self.staged = Some((graph, graphs));
     }
@@ -157,7 +125,7 @@ impl Run {
                 let within = self
                     .active_steps
                     .get(step)
-                    .ok_or("it names no step under way")?
+                    .ok_or("it names no active step")?
                     .within;
                 let depth = self
                     .executions
@@ -187,15 +155,15 @@ impl Run {
                 let of = self
                     .active_steps
                     .get_mut(&item.of)
-                    .ok_or("its map is not under way")?;
+                    .ok_or("its map is not active")?;
                 let StepState::Map(items) = &mut of.state else {
                     return Err("its step is no map".to_owned());
                 };
-                let place = items
+                let slot = items
                     .results
                     .get_mut(item.index as usize)
                     .ok_or("it names no item")?;
-                *place = result.clone();
+                *slot = result.clone();
                 items.bytes += result.as_ref().map_or(0, |result| result.get().len());
                 items.open = items.open.saturating_sub(1);
             }
@@ -244,7 +212,7 @@ impl Run {
         Ok(())
     }
 
-    /// An execution begins, with one branch before its start.
+    /// Starts an execution with one branch before the graph's start node.
     fn start_execution(
         &mut self,
         number: u64,
@@ -289,17 +257,17 @@ impl Run {
             return Ok(());
         };
         if self.steps == 0 {
-            // The time that the run stood in a queue is not its own.
+            // The time limit does not include the time in a queue.
             self.set_time_limit(time_limit(&self.graph, record.at));
         }
         self.steps = self.steps.max(*step);
         if let Some(active_step) = self.active_steps.get(step) {
-            // The same step again.
+            // A further attempt of an active step.
             let state = active_step.initial_state(self.graph_of(active_step), *until, wait);
             self.set_step_state(*step, state)?.attempt = *attempt;
             return Ok(());
         }
-        // What a step is within began before it. An import where that is not so would lead around in a circle.
+        // An outer step started earlier. A damaged import in which that is not so would form a cycle.
         if *within >= *step || item.is_some_and(|item| item.of >= *step) {
             return Err("it is within a step that did not begin before it".into());
         }
@@ -318,7 +286,7 @@ impl Run {
         };
         if let Some(undone) = undoes {
             let undo = self.undo.pop().filter(|undo| undo.step == *undone);
-            let undo = undo.ok_or("it undoes a step that is not the next to be undone")?;
+            let undo = undo.ok_or("it compensates a step that is not the next one to compensate")?;
             active_step.node = undo.node;
             let error = self.ending.as_ref().and_then(|ending| ending.error.as_ref());
             active_step.error = error.map(|error| super::fail::error_json(&error.failure(), &error.node));
@@ -329,7 +297,7 @@ impl Run {
         let execution = self
             .executions
             .get_mut(within)
-            .ok_or("it is within no execution under way")?;
+            .ok_or("it is within no active execution")?;
         let graph = execution.graph.clone();
         active_step.node = graph
             .find(node)
@@ -339,7 +307,7 @@ impl Run {
             let of = self
                 .active_steps
                 .get_mut(&item.of)
-                .ok_or("its map is not under way")?;
+                .ok_or("its map is not active")?;
             if let StepState::Map(items) = &mut of.state {
                 let next = item.index.checked_add(1).ok_or("an item's index is too large")?;
                 items.begun = items.begun.max(next);
@@ -367,11 +335,11 @@ impl Run {
         next: &Next,
         signal: Option<u64>,
     ) -> Fold {
-        let active_step = self.remove_step(step).ok_or("it names no step under way")?;
+        let active_step = self.remove_step(step).ok_or("it names no active step")?;
         self.signals.remove(&signal.unwrap_or_default());
         if let Some(undo) = &active_step.undo {
             if undo.within == ROOT {
-                // What does not fit a policy any more says nothing that the event does not say.
+                // A value that no longer fits a policy is left out: the event has it.
                 let mut view = View::new(std::mem::take(&mut self.last));
                 let _ = view.write(&undo.graph.policies, update, (step, node), false);
                 self.last = view.state;
@@ -381,7 +349,7 @@ impl Run {
         let execution = self
             .executions
             .get_mut(&active_step.within)
-            .ok_or("its execution is over")?;
+            .ok_or("its execution has ended")?;
         let graph = execution.graph.clone();
         let is_forked = execution.branches.len() > 1;
         let at = execution.position(active_step.branch)?;
@@ -403,13 +371,13 @@ impl Run {
                 steps: branch.steps,
             });
         }
-        let place = |name: &str| {
+        let target_of = |name: &str| {
             graph
-                .place(name)
+                .target(name)
                 .ok_or_else(|| format!("`{name}` is not in the graph"))
         };
         match next {
-            Next::Node(name) => branch.position = BranchPosition::at_target(place(name)?),
+            Next::Node(name) => branch.position = BranchPosition::at_target(target_of(name)?),
             Next::End => branch.position = BranchPosition::End,
             Next::Fork(arms) => {
                 let (view, steps) = (branch.view.clone(), branch.steps);
@@ -421,7 +389,7 @@ impl Run {
                     branches.push(Branch {
                         id: arm.branch,
                         view: view.clone(),
-                        position: BranchPosition::at_target(place(&arm.to)?),
+                        position: BranchPosition::at_target(target_of(&arm.to)?),
                         steps,
                     });
                     let next = arm
@@ -449,32 +417,32 @@ impl Run {
                 self.set_step_state(step, StepState::Pause(*at))?.failures += 1;
             }
             FailureAction::Goto(name) => {
-                let active_step = self.remove_step(step).ok_or("it names no step under way")?;
+                let active_step = self.remove_step(step).ok_or("it names no active step")?;
                 let execution = self
                     .executions
                     .get_mut(&active_step.within)
-                    .ok_or("its execution is over")?;
-                let place = execution.graph.place(name);
+                    .ok_or("its execution has ended")?;
+                let target = execution.graph.target(name);
                 let at = execution.position(active_step.branch)?;
-                execution.branches[at].position = match place {
+                execution.branches[at].position = match target {
                     Some(EdgeTarget::Node(node)) => BranchPosition::Before(node, Some(error())),
                     Some(EdgeTarget::End) => BranchPosition::End,
                     None => return Err(format!("`{name}` is not in the graph")),
                 };
-                if place == Some(EdgeTarget::End) {
+                if target == Some(EdgeTarget::End) {
                     execution.merge_ended_branches();
                 }
             }
-            // Where the run ends anyway, it fails nothing else.
+            // If the run is ending, the failure does not propagate.
             FailureAction::Raise if self.ending.is_some() || self.cancelling.is_some() => {
                 self.remove_step(step);
             }
-            // What the failure does to the rest is told by the events that follow.
+            // The following events record the effect on the rest of the run.
             FailureAction::Raise => {
                 let active_step = self
                     .active_steps
                     .get_mut(&step)
-                    .ok_or("it names no step under way")?;
+                    .ok_or("it names no active step")?;
                 active_step.failed = true;
             }
             FailureAction::Item => {}
@@ -482,12 +450,12 @@ impl Run {
         Ok(())
     }
 
-    /// Changes what a step waits for, and with it when it wants to be woken.
+    /// Sets the state of a step, and with it the step's timer.
     pub(super) fn set_step_state(&mut self, step: u64, state: StepState) -> Fold<&mut ActiveStep> {
         let active_step = self
             .active_steps
             .get_mut(&step)
-            .ok_or("it names no step under way")?;
+            .ok_or("it names no active step")?;
         if let Some(until) = active_step.until() {
             self.due.remove(&(until, step));
         }
@@ -496,7 +464,7 @@ impl Run {
         Ok(active_step)
     }
 
-    /// Ends a step, and everything that is under way for it.
+    /// Removes a step and everything that runs inside of it.
     fn remove_step(&mut self, step: u64) -> Option<ActiveStep> {
         self.remove_descendants(step);
         self.remove_one_step(step)
@@ -507,7 +475,7 @@ impl Run {
         if let Some(until) = active_step.until() {
             self.due.remove(&(until, step));
         }
-        // No other wait may have what was sent to this one.
+        // A signal that names this wait is not for any other wait.
         self.signals.retain(|_, signal| signal.wait != Some(step));
         Some(active_step)
     }
@@ -516,7 +484,7 @@ impl Run {
         let Some(active_step) = self.active_steps.get(&step) else {
             return;
         };
-        // A call has nothing under it, and most steps are calls.
+        // Most steps are calls, which contain nothing.
         if !matches!(active_step.state, StepState::Graph(_) | StepState::Map(_)) {
             return;
         }
@@ -540,7 +508,7 @@ impl Run {
         }
     }
 
-    /// Nothing goes on any more. What was under way may be kept for a retry.
+    /// Removes everything active; with `keep`, a retry can continue from it.
     pub(super) fn clear_active(&mut self, keep: bool) {
         let kept = RetryPoint {
             executions: std::mem::take(&mut self.executions),
@@ -558,7 +526,7 @@ impl Run {
         let kept = status == Status::Failed && !undone;
         if !undone {
             self.last = self.state();
-            // What is kept for a retry has them.
+            // The retry point has them.
             self.last_branches = if kept { Vec::new() } else { self.branches() };
         }
         self.clear_active(kept);
@@ -566,14 +534,14 @@ impl Run {
         self.status = status;
     }
 
-    /// Sets when the run's time is over.
+    /// Sets the timer of the run's time limit.
     pub(super) fn set_time_limit(&mut self, until: Option<Timestamp>) {
         self.due.retain(|(_, step)| *step != ROOT);
         self.due.extend(until.map(|until| (until, ROOT)));
     }
 }
 
-/// When the time of an execution is over that began then.
+/// The end of the time limit of an execution that started at `began`.
 pub(super) fn time_limit(graph: &Graph, began: Timestamp) -> Option<Timestamp> {
     let limit = i64::try_from(graph.max_time_ms?).unwrap_or(i64::MAX);
     Some(Timestamp(began.0.saturating_add(limit)))
@@ -589,7 +557,7 @@ impl BranchPosition {
 }
 
 impl ActiveStep {
-    /// What a step waits for first.
+    /// The first state of a step.
     fn initial_state(&self, graph: &Graph, until: Option<Timestamp>, wait: &Option<WaitTexts>) -> StepState {
         match &graph.node(self.node).action {
             NodeAction::Sleep(_) => StepState::Sleep(until.unwrap_or(self.started_at)),

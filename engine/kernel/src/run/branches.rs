@@ -1,58 +1,58 @@
-//! Branches that become one, at a node or at the end.
+//! Joins: branches become one at a node or at the end.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_json::{Json, Object};
 use serde::{Deserialize, Serialize};
 
-use super::{ActiveStep, BranchPosition, Execution, ROOT, Run, Status, View, apply::Fold};
+use super::{ActiveStep, BranchPosition, Execution, ROOT, Run, Status, View, fold::Fold};
 use crate::graph::NodeIx;
 
-/// One of several branches of an execution, as it is shown.
+/// One of several branches of an execution, as shown to clients.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BranchView {
-    /// Its number.
+    /// The number of the branch, unique in the run.
     pub branch: u32,
-    /// The step of the node that runs the branch's graph; 0 for the run's own graph.
+    /// The step that runs the branch's graph; 0 for the run's own graph.
     #[serde(default)]
     pub within: u64,
-    /// Where it is.
+    /// The position of the branch.
     pub place: BranchStatus,
-    /// The node that it is at, or before.
+    /// The node that the branch is at or before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<str>>,
-    /// The step that it takes.
+    /// The active step of the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
-    /// The keys that it changed since the branches parted, with their values in this branch.
+    /// The keys that the branch changed since the fork, with their values in this branch.
     pub changed: Object,
-    /// How many of these keys are left out of `changed`, so that all branches stay within [`MAX_BRANCH_BYTES`].
+    /// The number of keys that `changed` leaves out because of [`MAX_BRANCH_BYTES`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
 }
 
-/// How many bytes the keys and values of all branches together take that are shown of a run.
+/// The limit for the keys and values that are shown of all branches of a run, in bytes.
 pub const MAX_BRANCH_BYTES: usize = 1 << 20;
 
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// Where a branch is.
+/// The position of a branch, as shown to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BranchStatus {
-    /// It takes a step at a node.
+    /// In a step at a node.
     At,
-    /// It waits before a node for other branches, or did when the run was over.
+    /// Before a node, waiting for other branches, or at the end of the run.
     Before,
-    /// It has ended.
+    /// At the end.
     Ended,
 }
 
 impl Run {
-    /// The branches of every execution that has several, in the order of the executions and in that of the forks.
-    /// Once the run is over, those that there were when it ended.
+    /// The branches of every execution that has several, in the order of the executions and of the forks. For
+    /// a run that has ended, the branches at its end.
     pub fn branches(&self) -> Vec<BranchView> {
         match &self.retry_point {
             Some(kept) => branches(&kept.executions, &kept.active_steps),
@@ -61,15 +61,15 @@ impl Run {
         }
     }
 
-    /// What the graph declares as its output, once the run has finished. `None` where it declares none.
+    /// The output that the graph declares, once the run has finished. `None` if the graph declares none.
     pub fn output(&self) -> Option<Object> {
         let declared = self.graph.output.is_some() && self.status == Status::Finished;
         declared.then(|| self.graph.output_of(self.state()))
     }
 
-    /// The state. While there are several branches, it is what all of them agree on: the state when they parted,
-    /// with what they changed since and what merges. A key whose changes do not merge has the value that it had
-    /// when they parted; [`branches`](Self::branches) has what each branch made of it.
+    /// The state. While there are several branches, this is what they agree on: the state at the fork with
+    /// the changes that merge. A key whose changes do not merge has its value at the fork;
+    /// [`branches`](Self::branches) has the value of each branch.
     pub fn state(&self) -> Object {
         let Some(own) = self.executions.get(&ROOT) else {
             return self.last.clone();
@@ -132,7 +132,8 @@ impl Execution {
         at.ok_or_else(|| format!("branch {id} is not active"))
     }
 
-    /// Branches that came to a node become one, which takes the step. Gives the error that led there.
+    /// Joins the branches that arrived at a node; branch `id` takes the step. Returns the error that led
+    /// there, if any.
     pub(super) fn join(&mut self, id: u32, joined: &[u32], node: NodeIx) -> Fold<Option<Json>> {
         let at = self.position(id)?;
         if !joined.is_empty() {
@@ -154,8 +155,8 @@ impl Execution {
             .filter(|branch| branch.id == id || joined.contains(&branch.id))
         {
             steps = steps.max(branch.steps);
-            if let BranchPosition::Before(_, Some(told)) = &branch.position {
-                error = error.or(Some(told.clone()));
+            if let BranchPosition::Before(_, Some(cause)) = &branch.position {
+                error = error.or(Some(cause.clone()));
             }
         }
         self.branches[at].position = BranchPosition::Step(node);
@@ -165,9 +166,9 @@ impl Execution {
         Ok(error)
     }
 
-    /// Branches that ended next to each other become one: the state at the end is folded in the
-    /// order of the branches, so it does not matter when. Those that do not fit together are kept for
-    /// the end, which tells.
+    /// Joins branches that ended next to each other. The final state is merged in the order of the branches,
+    /// so the time of the join does not matter. Branches that do not merge are kept until the end of the
+    /// execution, which reports the conflict.
     pub(super) fn merge_ended_branches(&mut self) {
         if self.branches.len() < 2 {
             return;

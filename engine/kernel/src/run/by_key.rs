@@ -1,8 +1,8 @@
-//! The policy `by_key`: a list of objects that are told apart by one of their keys.
+//! The policy `by_key`: a list of objects that one of their keys identifies.
 //!
-//! An element of a contribution replaces the element with the same key, in its place; one with a new key
-//! comes last; one that says so removes the element with its key. So the order of the contributions decides
-//! which of two updates of an element counts, and nothing else does.
+//! An element of a contribution replaces the element with the same key, in its place. An element with a new
+//! key is appended. An element with `"$remove": true` removes the element with its key. Only the order of the
+//! contributions decides which of two updates of an element remains.
 
 use std::{
     borrow::Cow,
@@ -18,16 +18,16 @@ use serde_json::value::RawValue;
 
 use super::policy::list;
 
-/// The key of an element that removes the one with the same key.
+/// The key of an element that removes the element with the same identity.
 const REMOVE: &str = "$remove";
 
-/// How much of an element a message shows, in bytes.
+/// The length of an element in a message, in bytes.
 const SHOWN_LEN: usize = 60;
 
-/// The list after the contributions, in order, to what was there before.
+/// The list after the contributions, in order.
 ///
 /// # Errors
-/// Why a contribution, or what was there before, does not fit.
+/// A contribution or the value before does not fit.
 pub(super) fn fold<'j>(
     key: &str,
     before: Option<&'j Json>,
@@ -43,10 +43,10 @@ pub(super) fn fold<'j>(
     elements.write()
 }
 
-/// Elements in their order, each found by what it has under the key.
+/// Elements in their order, with an index by identity.
 #[derive(Default)]
 struct Elements<'j> {
-    /// Without a text where the element was removed.
+    /// `None` if the element was removed.
     all: Vec<Option<&'j str>>,
     places: HashMap<String, usize>,
 }
@@ -89,7 +89,7 @@ impl<'j> Elements<'j> {
     }
 }
 
-/// What an element is told apart by, and whether it removes the element with the same key.
+/// The identity of an element, and whether it removes the element with that identity.
 fn read(key: &str, element: &str) -> Result<(String, bool), String> {
     let shown = clip(element, SHOWN_LEN);
     if kind_of(element) != Some("an object") {
@@ -108,7 +108,7 @@ fn read(key: &str, element: &str) -> Result<(String, bool), String> {
         Some("a string") => serde_json::from_str::<String>(value.get())
             .map(|text| format!("\"{text}"))
             .map_err(|error| error.to_string())?,
-        // However it is written, the same number is the same key.
+        // The same number has the same identity, however it is written.
         Some("a number") => {
             Decimal::parse(value.get()).map_or_else(|| value.get().to_owned(), |number| number.name())
         }

@@ -1,4 +1,4 @@
-//! What a step is given: its view of the state, or what the node's `input` makes of it.
+//! The input of a call: the branch's view of the state, or the values of the node's `input`.
 
 use std::{cell::OnceCell, sync::Arc};
 
@@ -13,32 +13,32 @@ use crate::{
     ids::Timestamp,
 };
 
-/// A call that a run owes, ready to be made.
+/// A pending call, ready to be made.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// The exact function.
     pub function: FunctionRef,
-    /// The state as the branch sees it, or what the node's `input` made of it.
+    /// The branch's view of the state, or the values of the node's `input`.
     pub input: Object,
-    /// Whether the node's `input` made it.
+    /// Whether `input` comes from the node's `input`.
     pub mapped: bool,
     /// The node's `config`.
     pub config: Json,
-    /// The node.
+    /// The name of the node.
     pub node: Arc<str>,
-    /// How long the attempt may take, in milliseconds.
+    /// The time limit of the attempt, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// How the graph narrows what the function may do, where it does.
+    /// The node's limits and grants, which narrow those of the function.
     pub bounds: Option<Arc<Bounds>>,
-    /// When the step's first attempt began.
+    /// The start of the step's first attempt.
     pub started_at: Timestamp,
 }
 
 impl Run {
-    /// The call that a step under way owes. `None` where it owes none.
+    /// The pending call of an active step. `None` if it has none.
     ///
     /// # Errors
-    /// Why it cannot be made, which is the answer of the call then.
+    /// The call cannot be made. The failure is then the answer of the call.
     pub fn prepare(&self, step: u64) -> Option<Result<Prepared, Failure>> {
         let active_step = self.active_steps.get(&step)?;
         matches!(active_step.state, StepState::Call).then(|| {
@@ -46,7 +46,7 @@ impl Run {
             let function = node.uses().and_then(|uses| self.functions.get(uses));
             let function = function.cloned().ok_or_else(|| {
                 let message =
-                    "the run keeps no function for this node: its journal was written by another version";
+                    "the run has no function for this node: its journal was written by another version";
                 Failure::new(FailureKind::Unavailable, message)
             })?;
             let (input, mapped) = self.input_of(active_step, node)?;
@@ -63,7 +63,7 @@ impl Run {
         })
     }
 
-    /// What a step is given, and whether the node's `input` made it.
+    /// The input of a step, and whether the node's `input` gave it.
     pub(super) fn input_of(&self, active_step: &ActiveStep, node: &Node) -> Result<(Object, bool), Failure> {
         let env = self.step_env(active_step);
         if let Some(input) = &node.input {
@@ -75,7 +75,7 @@ impl Run {
             return Ok((given, true));
         }
         if let Some((name, item)) = env.item {
-            // An item sees itself alone: with the whole state, ten thousand of them would each be given it.
+            // An item gets only itself: with the whole state, ten thousand items would each get a copy of it.
             let mut given = Object::default();
             given.insert(name, item.clone());
             return Ok((given, false));
@@ -83,7 +83,7 @@ impl Run {
         Ok((env.state, false))
     }
 
-    /// What the expressions of a step under way see.
+    /// The variables of an active step's expressions.
     pub(super) fn step_env<'r>(&'r self, active_step: &'r ActiveStep) -> Env<'r> {
         let (view, input, steps) = match &active_step.undo {
             Some(undo) => (Some(&undo.view), Some(&undo.input), undo.steps),
@@ -107,8 +107,8 @@ impl Run {
         }
     }
 
-    /// What the expressions of a step see that has this state. `steps` counts the steps of its branch up to it,
-    /// itself included.
+    /// The variables of expressions over this state. `steps` counts the steps on the path to the step, itself
+    /// included.
     pub(super) fn expression_env<'r>(&'r self, state: Object, input: &'r Object, steps: u64) -> Env<'r> {
         Env {
             run: self,
@@ -121,7 +121,7 @@ impl Run {
         }
     }
 
-    /// The name and the value of the item that a step is for.
+    /// The name and the value of the step's item.
     fn item<'r>(&'r self, active_step: &ActiveStep) -> Option<(&'r str, &'r Json)> {
         let item = active_step.item?;
         let of = self.active_steps.get(&item.of)?;
@@ -135,26 +135,26 @@ impl Run {
     }
 }
 
-/// What expressions see.
+/// The variables of expressions.
 pub(super) struct Env<'r> {
     run: &'r Run,
     steps: u64,
     facts: OnceCell<Json>,
     pub(super) state: Object,
     input: &'r Object,
-    /// The result of the node.
+    /// The result of the node, after its step.
     pub(super) node: Option<Json>,
     item: Option<(&'r str, &'r Json)>,
 }
 
 impl Env<'_> {
-    /// The value of an expression; `what` says which one it is.
+    /// Evaluates an expression; `what` names it in messages.
     pub(super) fn evaluate(&self, expr: &Expr, what: &str) -> Result<Json, Failure> {
         expr.evaluate(|name| self.find(name))
             .map_err(|error| no_value(what, &error))
     }
 
-    /// Whether a condition holds.
+    /// Evaluates a condition.
     pub(super) fn holds(&self, expr: &Expr, what: &str) -> Result<bool, Failure> {
         expr.holds(|name| self.find(name))
             .map_err(|error| no_value(what, &error))
@@ -171,7 +171,7 @@ impl Env<'_> {
         }
     }
 
-    /// What is known of the run.
+    /// The variable `run`.
     fn facts(&self) -> Json {
         let started = jiff::Timestamp::from_millisecond(self.run.started_at.0).unwrap_or_default();
         to_json(&json!({

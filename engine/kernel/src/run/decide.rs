@@ -1,11 +1,11 @@
-//! What follows from what happened: the only place where anything is decided about a run.
+//! Decisions: the only place that turns an input into events.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_json::{Json, Object};
 
 use super::{
-    ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, apply::Graphs, waits::WaitPlan,
+    ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, fold::Graphs, waits::WaitPlan,
 };
 use crate::{
     event::{Event, EventRecord, Failure, FunctionRef, Level},
@@ -14,9 +14,8 @@ use crate::{
 };
 
 impl Run {
-    /// Begins a run: gives it with the events that began it, already applied. `graphs` and
-    /// `functions` are those that the graph and its subgraphs name. One that is `queued` takes no step
-    /// until [`Input::Activate`].
+    /// Starts a run. Returns it with its first events, already applied. `graphs` and `functions` are those
+    /// that the graph and its inner graphs name. A `queued` run starts no step until [`Input::Activate`].
     pub fn start(
         id: RunId,
         graph: Arc<Graph>,
@@ -44,10 +43,10 @@ impl Run {
     }
 }
 
-/// Decides what follows from `input`, applies it to `run`, and gives the events in order.
+/// Turns `input` into events, applies them to `run`, and returns them in order.
 ///
 /// # Errors
-/// A refusal where the input speaks for something that the run is not at; the run is as it was.
+/// The input does not fit the run, for example because it is for an earlier attempt. The run is unchanged.
 pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<EventRecord>>, Refusal> {
     if run.status.is_over() && !input.is_control() {
         return Err(Refusal::Over);
@@ -83,14 +82,14 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Eve
     Ok(events.records)
 }
 
-/// Events in the making: each is applied as it is made, so that the next one follows from it.
+/// The events of one decision. Each event is applied at once, so that the next decision sees it.
 pub(super) struct Events<'r> {
     pub(super) run: &'r mut Run,
     pub(super) now: Timestamp,
     records: Vec<Arc<EventRecord>>,
-    /// The executions in which a branch moved.
+    /// The executions in which a branch may be able to start a step.
     pub(super) ready_executions: Vec<u64>,
-    /// The maps of which an item is over.
+    /// The maps of which an item ended.
     pub(super) ready_maps: Vec<u64>,
 }
 
@@ -105,7 +104,7 @@ impl<'r> Events<'r> {
         }
     }
 
-    /// The events in order.
+    /// Returns the events in order.
     pub(super) fn into_records(self) -> Vec<Arc<EventRecord>> {
         self.records
     }
@@ -163,7 +162,7 @@ impl<'r> Events<'r> {
         }
     }
 
-    /// The next attempt of a step, which waits for what `wait_plan` has.
+    /// Starts the next attempt of a step, with the timer and the texts of `wait_plan`.
     pub(super) fn start_next_attempt(&mut self, step: u64, wait_plan: &WaitPlan) {
         let active_step = self.active_step(step);
         let started = Event::StepStarted {
@@ -198,7 +197,7 @@ impl<'r> Events<'r> {
                 Ok(())
             }),
             (None, false) => result.and_then(|answer| {
-                // With an `output`, the update is not the result.
+                // With an `output`, the update differs from the result.
                 let result = match &answer {
                     Answer::Result(value) => Some(value.clone()),
                     Answer::Outcome(outcome) => {
@@ -217,7 +216,8 @@ impl<'r> Events<'r> {
         }
     }
 
-    /// What an answer gives: with `output` in the node, a tool's result is data and routes nowhere.
+    /// The outcome of an answer. With an `output` in the node, a tool's result is data only and does not
+    /// route.
     fn outcome_of(&self, active_step: &ActiveStep, answer: Answer) -> Result<Outcome, Failure> {
         let Some(output) = self
             .run
@@ -239,7 +239,7 @@ impl<'r> Events<'r> {
         Ok(Outcome { update, route })
     }
 
-    /// The update that a node's `output` makes of its result.
+    /// The update that a node's `output` makes of the result.
     pub(super) fn output_update(
         &self,
         active_step: &ActiveStep,

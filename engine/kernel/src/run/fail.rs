@@ -1,5 +1,5 @@
-//! Failures: tried again, led elsewhere, or the end of the graph that the step belongs to; and what
-//! is undone when a run ends badly.
+//! Failures: a step is retried, its branch goes to `on_error`, or its graph fails; and compensations when a
+//! run fails or is cancelled.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::{
 };
 
 impl Events<'_> {
-    /// An attempt of a step failed.
+    /// Handles a failed attempt of a step.
     pub(super) fn fail_step(&mut self, step: u64, failure: Failure) {
         if self.run.cancelling.is_some() {
-            // It ends anyway, and other calls under way may still answer.
+            // The run is ending; other active calls may still answer.
             return self.push_step_failed(step, failure, FailureAction::Raise);
         }
         let active_step = self.active_step(step);
@@ -27,7 +27,7 @@ impl Events<'_> {
         let retry = node
             .retry
             .as_ref()
-            // A map's items are tried again each by itself, and never the whole of it.
+            // The items of a map are retried one by one, and never the map as a whole.
             .filter(|_| !matches!(node.action, NodeAction::Map(_)) || active_step.item.is_some())
             .filter(|retry| retry.on.contains(&failure.kind) && active_step.failures + 1 < retry.attempts);
         if let Some(retry) = retry {
@@ -89,7 +89,7 @@ impl Events<'_> {
         self.finish_item(step, item, result);
     }
 
-    /// Something that no step is to blame for alone fails an execution at a node.
+    /// Fails an execution at a node, for a reason that is not a failure of one step.
     pub(super) fn fail_execution(&mut self, number: u64, node: &Arc<str>, failure: Failure) {
         let step = self.run.steps;
         let attempt = self
@@ -100,7 +100,7 @@ impl Events<'_> {
         self.propagate_failure(number, error_of(failure, node.clone(), step, attempt));
     }
 
-    /// An execution fails: with it the step that it is for, or the run.
+    /// Fails an execution, and with it the step that runs it, or the run.
     fn propagate_failure(&mut self, number: u64, error: RunError) {
         if number == ROOT {
             return self.fail_or_cancel(Some(error), None);
@@ -120,7 +120,7 @@ impl Events<'_> {
         self.fail_step(number, failure);
     }
 
-    /// The run ends badly: once everything that can be is undone.
+    /// Ends the run with an error or a cancellation, after the compensations.
     pub(super) fn fail_or_cancel(&mut self, error: Option<RunError>, reason: Option<Arc<str>>) {
         self.ready_executions.clear();
         if self.run.undo.is_empty() {
@@ -134,7 +134,7 @@ impl Events<'_> {
         self.undo_next();
     }
 
-    /// Undoes the last step that is not undone, or ends the run.
+    /// Starts the next compensation, or ends the run if there is none.
     pub(super) fn undo_next(&mut self) {
         if let Some(problem) = self.run.no_room_to_undo()
             && let Some(mut ending) = self.run.ending.clone()
@@ -175,13 +175,13 @@ impl Events<'_> {
         self.undo_next();
     }
 
-    /// The time so many milliseconds from now.
+    /// The time in `ms` milliseconds.
     pub(super) fn after(&self, ms: u64) -> Timestamp {
         Timestamp(self.now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 }
 
-/// The last event of a run that ends badly.
+/// The last event of a run that fails or is cancelled.
 fn final_event(ending: Ending) -> Event {
     let Ending {
         error,
@@ -192,7 +192,7 @@ fn final_event(ending: Ending) -> Event {
         Some(mut error) => {
             if !problems.is_empty() {
                 let problems = problems.join("; ");
-                error.message = format!("{}; what could not be undone: {problems}", error.message).into();
+                error.message = format!("{}; failed compensations: {problems}", error.message).into();
             }
             Event::RunFailed { error }
         }
@@ -203,8 +203,8 @@ fn final_event(ending: Ending) -> Event {
     }
 }
 
-/// How long to wait before the next attempt. The jitter is drawn from what the attempt is, so that
-/// the same run decides the same.
+/// The pause before the next attempt, in milliseconds. The jitter is derived from the attempt, so that the
+/// same run always decides the same.
 fn backoff_ms(run: &Run, step: u64, failures: u32, retry: &Retry) -> u64 {
     let exponent = i32::try_from(failures).unwrap_or(i32::MAX);
     let pause = (retry.backoff_ms as f64 * retry.factor.powi(exponent)).min(retry.max_ms as f64);
@@ -225,8 +225,8 @@ fn error_of(failure: Failure, node: Arc<str>, step: u64, attempt: u32) -> RunErr
     }
 }
 
-/// A failure as a node is shown it that an error leads to, and as it stands among a map's results. It
-/// has no number of a step or an attempt: those depend on what came first, and this enters the state.
+/// The JSON of a failure for a node that `on_error` leads to, and for the results of a map. It contains no
+/// number of a step or an attempt: those depend on the order of completion, and this value enters the state.
 pub(super) fn error_json(failure: &Failure, node: &Arc<str>) -> Json {
     let Failure { kind, message, data } = failure;
     #[derive(Serialize)]

@@ -1,5 +1,5 @@
-//! Where branches go: out of a node along its edges, and into a node once nothing that could still
-//! come there is under way.
+//! Branches move along edges: they leave a node, fork, wait before a node for branches that can still reach
+//! it, and join there.
 
 use std::sync::Arc;
 
@@ -17,10 +17,11 @@ use crate::{
 };
 
 impl Events<'_> {
-    /// Has every branch that may go on do so, in every execution in which one moved.
+    /// Starts every step that can start, in every execution in which a branch moved, and continues the maps
+    /// of which an item ended.
     pub(super) fn advance(&mut self) {
         if self.run.is_suspended() {
-            // What could go on is looked for again when the run does.
+            // When the run continues, `continue_from` queues every execution and map again.
             self.ready_executions.clear();
             return self.ready_maps.clear();
         }
@@ -31,7 +32,8 @@ impl Events<'_> {
             if let Some(map) = self.ready_maps.pop() {
                 self.advance_map(map);
             } else if !self.ready_executions.is_empty() {
-                // In the order in which they moved, so that what the items of a map wait for begins in theirs.
+                // Executions continue in the order in which their branches moved, so that the items of a map
+                // start in their order.
                 let execution = self.ready_executions.remove(0);
                 while let Some(at) = self.run.executions.get(&execution).and_then(Execution::ready) {
                     match at {
@@ -48,7 +50,7 @@ impl Events<'_> {
         }
     }
 
-    /// The branches that came to a node become one, which visits it.
+    /// Joins the branches before a node and starts the step.
     fn visit(&mut self, number: u64, node: NodeIx) {
         let execution = &self.run.executions[&number];
         let graph = execution.graph.clone();
@@ -91,7 +93,7 @@ impl Events<'_> {
         self.start_action_unless(step, wait_plan.problem);
     }
 
-    /// Opens a step, or has it fail where that is known.
+    /// Starts the action of a step, or fails the step if the problem is known.
     pub(super) fn start_action_unless(&mut self, step: u64, problem: Option<Failure>) {
         match problem {
             Some(failure) => self.fail_step(step, failure),
@@ -99,7 +101,7 @@ impl Events<'_> {
         }
     }
 
-    /// Begins what a step does besides calling a function.
+    /// Starts the action of a step, other than a call.
     pub(super) fn start_action(&mut self, step: u64) {
         let active_step = self.active_step(step);
         let graph = self.run.graph_of(&active_step).clone();
@@ -138,7 +140,7 @@ impl Events<'_> {
             return Err(Failure::new(
                 FailureKind::DepthLimit,
                 format!(
-                    "graph `{name}` was not run: graphs run graphs deeper than the limit of {}",
+                    "graph `{name}` was not run: inner graphs are nested deeper than the limit of {}",
                     super::MAX_DEPTH
                 ),
             ));
@@ -156,7 +158,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// All branches of an execution ended.
+    /// Finishes an execution of which every branch ended.
     fn finish_execution(&mut self, number: u64) {
         let execution = &self.run.executions[&number];
         let views: Vec<&View> = execution.branches.iter().map(|branch| &branch.view).collect();
@@ -191,7 +193,7 @@ impl Events<'_> {
             .clone();
         let update = match &output {
             Some(output) => self.output_update(&active_step, output, result.clone()),
-            // Without an output, what it changed of what it was given is what the node gives.
+            // Without an output, the update is what the graph changed of its input.
             None => Ok(changes(&execution.input, &state)),
         };
         let finished = update.and_then(|update| {
@@ -209,8 +211,8 @@ impl Events<'_> {
         }
     }
 
-    /// A step's outcome enters the state, and its branch goes on. `result` is what conditions see of
-    /// it: the update where there is nothing else.
+    /// Records the outcome of a step, and moves its branch. `result` is the value that conditions see as
+    /// `node`; by default the update.
     pub(super) fn finish(
         &mut self,
         step: u64,
@@ -230,7 +232,7 @@ impl Events<'_> {
                 .iter()
                 .any(|case| case.when.is_some());
         let mut after = Object::default();
-        // What the state will be is only made beforehand where something depends on it.
+        // The state after the step is computed in advance only if conditions or policies need it.
         if asks || !graph.policies.is_empty() {
             let view = self
                 .run
@@ -240,7 +242,7 @@ impl Events<'_> {
             let write = view.write(&graph.policies, &update, (step, &name), false);
             write.map_err(|(key, problem)| {
                 invalid(format!(
-                    "node `{name}` gave key `{key}` what its policy cannot take: {problem}"
+                    "node `{name}` gave key `{key}` a value that its merge policy cannot take: {problem}"
                 ))
             })?;
             after = view.state;
@@ -260,7 +262,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// Whether the state is not too large with an update.
+    /// Fails if the state with the update would exceed its size limit.
     fn check_state_size(&self, active_step: &ActiveStep, update: &Object) -> Result<(), Failure> {
         let before = self
             .run
@@ -278,25 +280,25 @@ impl Events<'_> {
         ))
     }
 
-    /// What an event says of where a step's branch goes.
+    /// The branch's targets as an event records them.
     pub(super) fn next(&self, to: &[EdgeTarget], active_step: &ActiveStep) -> Next {
         let graph = self.run.graph_of(active_step);
         match to {
             [EdgeTarget::End] | [] => Next::End,
-            [place] => Next::Node(graph.name_of(*place)),
+            [target] => Next::Node(graph.name_of(*target)),
             several => Next::Fork(
                 (self.run.next_branch..)
                     .zip(several)
-                    .map(|(branch, place)| Arm {
+                    .map(|(branch, target)| Arm {
                         branch,
-                        to: graph.name_of(*place),
+                        to: graph.name_of(*target),
                     })
                     .collect(),
             ),
         }
     }
 
-    /// Where a route leads from a step's node; `state` is the state with the step's update.
+    /// The targets of a route; `state` is the state with the step's update.
     fn targets(
         &self,
         active_step: &ActiveStep,
@@ -336,7 +338,7 @@ impl Events<'_> {
                 return Err(Failure::new(
                     FailureKind::NoCase,
                     format!(
-                        "no case of the edges of `{}` holds ({}): add a last one without `when`",
+                        "no case of the edges of `{}` holds ({}): add a last case without `when`",
                         node.name,
                         tried.join("; ")
                     ),
@@ -350,9 +352,9 @@ impl Events<'_> {
             )));
         }
         let alone = self.run.executions[&active_step.within].branches.len() == 1;
-        let mut places = Vec::with_capacity(names.len());
+        let mut targets = Vec::with_capacity(names.len());
         for name in names {
-            let place = graph.place(name).ok_or_else(|| {
+            let target = graph.target(name).ok_or_else(|| {
                 let all = graph.nodes.iter().map(|node| &*node.name);
                 let hint = did_you_mean(name, all.chain(["end"]));
                 invalid(format!(
@@ -360,7 +362,7 @@ impl Events<'_> {
                     node.name
                 ))
             })?;
-            if let EdgeTarget::Node(to) = place
+            if let EdgeTarget::Node(to) = target
                 && !alone
                 && to != active_step.node
                 && !node.leads.contains(&to)
@@ -371,14 +373,14 @@ impl Events<'_> {
                     node.name
                 )));
             }
-            if !places.contains(&place) {
-                places.push(place);
+            if !targets.contains(&target) {
+                targets.push(target);
             }
         }
-        Ok(places)
+        Ok(targets)
     }
 
-    /// The step for one item of a map begins.
+    /// Starts the step for one item of a map.
     pub(super) fn start_item(&mut self, of: u64, active_step: &ActiveStep, index: u32) {
         let step = self.run.steps + 1;
         let node = self.node_name(active_step);
@@ -399,7 +401,7 @@ impl Events<'_> {
 }
 
 impl Execution {
-    /// The name of a node that a branch is at.
+    /// The name of a node at which a branch is.
     pub(super) fn at(&self) -> Option<Arc<str>> {
         self.branches.iter().find_map(|branch| match branch.position {
             BranchPosition::Step(node) | BranchPosition::Before(node, _) => {
@@ -409,7 +411,7 @@ impl Execution {
         })
     }
 
-    /// A node that may be visited now, or the end where every branch ended.
+    /// A node whose step can start now, or the end if every branch ended.
     fn ready(&self) -> Option<EdgeTarget> {
         if self
             .branches
@@ -432,19 +434,19 @@ impl Execution {
         None
     }
 
-    /// Whether a branch may still come to a node, so that those which are there have to wait for it.
+    /// Whether a branch can still reach a node, so that branches that wait there must wait for it.
     fn in_the_way(&self, branch: &super::Branch, node: NodeIx) -> bool {
         let reach = &self.graph.reach;
         match branch.position {
             BranchPosition::End => false,
             BranchPosition::Step(at) => reach.leads(at, node),
-            // Before the header of a loop, the next round waits until this one is over.
+            // A branch before the header of a loop starts the next round only after this round is over.
             BranchPosition::Before(at, _) => at != node && reach.leads(at, node) && !reach.heads(at, node),
         }
     }
 }
 
-/// The keys that are not as they were.
+/// The keys whose values differ, with their new values.
 fn changes(before: &Object, after: &Object) -> Object {
     let mut changed = Object::default();
     for (key, value) in after.iter() {

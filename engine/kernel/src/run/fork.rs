@@ -1,26 +1,26 @@
-//! A run that begins as another one was right after one of its steps.
+//! Forks: a run that starts from the state of another run after one of its steps.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_json::{Json, Object};
 
-use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, apply::Fold, decide::Events, steer::failed_steps};
+use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, decide::Events, fold::Fold, steer::failed_steps};
 use crate::{
     event::{Event, EventRecord, FunctionRef},
     ids::{RunId, Timestamp},
 };
 
 impl Run {
-    /// Begins a run as another one was right after a step, with some keys of its state set anew. Gives it
-    /// with the events that began it, already applied. `of` is the other run as it was folded up to and
-    /// with the event by which the step was over ([`Event::ends_step`]), or its first event for step 0.
+    /// Starts a run from another run's state after a step, with some keys of the state changed. Returns the
+    /// run with its first events, already applied. `of` is the other run, folded up to the event that ended
+    /// the step ([`Event::ends_step`]), or up to its first event for step 0.
     ///
-    /// Calls that were under way are made again, and a step that failed for good is tried again: so a run
-    /// that undid what it did can be forked from the step that failed. The fork is to undo what the other
-    /// one had done up to there if it ends badly.
+    /// Calls that were active are made again, and a failed step runs again. So a run that compensated its
+    /// steps can be forked from the step that failed. If the fork fails, it compensates the steps that it
+    /// took over from the other run.
     ///
     /// # Errors
-    /// A refusal where the other run was undoing then, or is over.
+    /// The other run has ended, or was compensating at that step.
     pub fn fork(
         id: RunId,
         of: &Self,
@@ -29,13 +29,13 @@ impl Run {
         now: Timestamp,
     ) -> Result<(Self, Vec<Arc<EventRecord>>), Refusal> {
         if of.status.is_over() || of.ending.is_some() {
-            return Err(of.refusal("only what it was like before can be forked, so name an earlier step"));
+            return Err(of.refusal("only an earlier state can be forked, so name an earlier step"));
         }
         let mut was = of.clone();
         was.paused = None;
         was.cancelling = None;
         was.journal_bytes = 0;
-        // They come to this run once more, under numbers of its own.
+        // The fork records them again, with event numbers of its own.
         let signals = std::mem::take(&mut was.signals);
         let mut run = Self::empty(id, of.graph.clone(), of.graphs.clone(), now);
         run.max_state_bytes = of.max_state_bytes;
@@ -60,7 +60,7 @@ impl Run {
         Ok((run, records))
     }
 
-    /// The fold of `RunForked`.
+    /// Folds `RunForked`.
     pub(super) fn forked(
         &mut self,
         run: &Json,
@@ -85,7 +85,7 @@ impl Run {
         };
         let own = self.executions.get_mut(&ROOT);
         let own = own.filter(|_| self.status == Status::Running && self.ending.is_none());
-        let own = own.ok_or("the other run was not under way")?;
+        let own = own.ok_or("the other run was not active")?;
         if let Some(parted) = &mut own.state_at_fork {
             parted.merge(edits);
         }

@@ -1,4 +1,4 @@
-//! Groups of runs: the key by which `limits.group` of a graph counts its active runs.
+//! Groups of runs. `limits.group` of a graph limits how many runs of a group are active at a time.
 
 use std::sync::Arc;
 
@@ -11,24 +11,25 @@ use heddle_json::{
 use super::{ROOT, Run};
 use crate::event::{Failure, FailureKind};
 
-/// The runs of which so many may be under way together.
+/// A group of runs, and the number of them that may be active at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The name or id of the graph, and the key where there is one: `review/customer-7`.
+    /// The name or id of the graph, followed by the group's key if the graph has an expression for one:
+    /// `review/customer-7`.
     pub name: Arc<str>,
-    /// How many of its runs may be under way: begun, and not over.
+    /// The number of runs of the group that may be active at a time.
     pub at_once: u32,
 }
 
-/// The longest name of a group, in bytes.
+/// The length limit of a group's name, in bytes.
 const MAX_GROUP_LEN: usize = 200;
 
 impl Run {
-    /// The group that the run counts in, by its graph's `limits.group` and the state that it began with. It
-    /// is asked for at the run's start: once the run is over, what it began with is not kept.
+    /// The group of the run, from its graph's `limits.group` and the state at its start. Ask for it at the
+    /// start: once the run has ended, that state is not kept.
     ///
     /// # Errors
-    /// Why the expression has no value, or that its value is too long for a name.
+    /// The expression has no value, or its value is too long for a name.
     pub fn group(&self) -> Result<Option<Group>, Failure> {
         let Some(limit) = &self.graph.group else {
             return Ok(None);
@@ -57,8 +58,7 @@ impl Run {
     }
 }
 
-/// A value as the part of a group's name: a string as it is, and anything else as JSON in the one form that all
-/// ways to write the same value share.
+/// The key of a group as text: a string without quotes; any other value as JSON in one canonical form.
 fn group_key(value: &Json) -> String {
     let text = value.get();
     let string = match kind_of(text) {

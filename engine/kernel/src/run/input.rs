@@ -1,4 +1,4 @@
-//! What can happen to a run, and why it may not happen now.
+//! The inputs of a run, and the reasons why one is refused.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,98 +13,98 @@ use crate::{
     graph::Graph,
 };
 
-/// Something that happened to a run.
+/// An input of [`decide`](super::decide).
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A function answered.
     Answered {
-        /// The step that it was called for.
+        /// The step of the call.
         step: u64,
-        /// The attempt.
+        /// The attempt, from 1.
         attempt: u32,
-        /// What it answered.
+        /// The answer, or the failure of the call.
         result: Result<Answer, Failure>,
     },
-    /// A function wrote to its log.
+    /// A function wrote lines to its log.
     Logged {
-        /// The step that it was called for.
+        /// The step of the call.
         step: u64,
-        /// The attempt.
+        /// The attempt, from 1.
         attempt: u32,
         /// The lines, in order.
         lines: VecDeque<(Level, Arc<str>)>,
     },
-    /// Time went by: what is due now goes on.
+    /// A timer may be due.
     Due,
-    /// A signal came.
+    /// A signal for the run.
     Signal {
-        /// Its name.
+        /// The name of the signal.
         name: Arc<str>,
-        /// What came with it.
+        /// The payload of the signal.
         payload: Json,
-        /// The step of the wait that it is for, where the sender names one.
+        /// The step of the only wait that may take the signal, if the sender names one.
         wait: Option<u64>,
     },
-    /// Somebody wants the run to end.
+    /// Cancels the run: stops its calls and runs its compensations.
     Cancel {
-        /// Why.
+        /// The reason, for the journal.
         reason: Arc<str>,
-        /// How long calls under way may still take, in milliseconds.
+        /// The grace period for active calls, in milliseconds.
         grace_ms: u64,
     },
-    /// An engine took the run up: calls that were under way are made again, and a queued run begins. Of one
-    /// that is paused nothing follows, and one that is being cancelled ends: no call of it is under way.
+    /// An engine loaded the run, or the run has a slot. A queued run starts; pending calls are made again,
+    /// since none is active; a run that is being cancelled ends. A paused run does not change.
     Activate,
-    /// Somebody wants the run to stand still.
+    /// Pauses the run.
     Pause {
-        /// Why.
+        /// The reason, for the journal.
         reason: Arc<str>,
     },
-    /// A run that was paused goes on: calls that were under way and are not any more are made again.
+    /// Resumes a paused run. Pending calls that are not in `active_calls` are made again.
     Resume {
-        /// The steps whose calls are under way, or were never made.
+        /// The steps whose calls are active, or were never made.
         active_calls: Vec<u64>,
     },
-    /// A run that failed goes on from where it failed.
+    /// Retries a failed run: its failed steps run again with a fresh retry budget.
     Retry,
-    /// The run keeps to other versions from here on.
+    /// Pins the run to other versions of its graph and functions.
     Upgrade(Box<Upgrade>),
 }
 
-/// What a run is to keep to from now on.
+/// The versions that an upgraded run is pinned to.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
-    /// The graph: another version of the run's own, or the same.
+    /// The graph: another version of the run's own graph, or the same one.
     pub graph: Arc<Graph>,
-    /// For each graph that it and its subgraphs name, the one to keep to.
+    /// The graphs that it and its inner graphs name, by name.
     pub graphs: Arc<Graphs>,
-    /// For each function that they name, the one to keep to.
+    /// The functions that these graphs name, by name.
     pub functions: BTreeMap<Arc<str>, FunctionRef>,
 }
 
-/// Why an input was not taken. The run is as it was.
+/// The reason why an input was refused. The run is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The run is over.
+    /// The run has ended.
     #[error("the run is over")]
     Over,
-    /// It speaks for a step or an attempt that is not the latest.
-    #[error("this attempt is not the latest of a step that the run is at")]
+    /// The input is not for the latest attempt of an active step.
+    #[error("this attempt is not the latest attempt of an active step")]
     Stale,
-    /// No node of the run's graphs waits for such a signal.
+    /// No node of the run's graphs waits for a signal of this name.
     #[error("no node of the run's graph waits for a signal `{name}`{hint}")]
     NoSuchSignal {
-        /// The signal.
+        /// The name of the signal.
         name: Arc<str>,
-        /// Which one was probably meant.
+        /// A suggestion of a similar name, or an empty text.
         hint: String,
     },
-    /// The payload is not what any wait for the signal takes.
+    /// The payload does not fit the schema of any wait for the signal.
     #[error("the payload of `{name}` does not fit: {}", list_problems(.problems))]
     Payload {
-        /// The signal.
+        /// The name of the signal.
         name: Arc<str>,
-        /// What is wrong with it: a JSON pointer into it, and the problem there.
+        /// Each problem: a JSON pointer into the payload, and the message.
         problems: Vec<(String, String)>,
     },
     /// The signal names a wait that the run does not have.
@@ -112,52 +112,52 @@ pub enum Refusal {
         "the run has no wait {wait} for this signal: {problem}; `waits` of the run lists those that it has"
     )]
     NoSuchWait {
-        /// The wait.
+        /// The number of the wait's step.
         wait: u64,
         /// What the run has instead.
         problem: String,
     },
-    /// The signal names a wait that takes no signal any more.
+    /// The signal names a wait that can no longer take a signal.
     #[error("wait {wait} takes no signal any more: {problem}")]
     WaitOver {
-        /// The wait.
+        /// The number of the wait's step.
         wait: u64,
-        /// Why.
+        /// The reason, for the journal.
         problem: String,
     },
-    /// The run keeps as many signals as it may.
-    #[error("the run keeps {MAX_SIGNALS} signals that nothing has taken, the limit: send again later")]
+    /// The run keeps [`MAX_SIGNALS`] signals.
+    #[error("the run keeps {MAX_SIGNALS} signals that no wait has taken, the limit: send the signal later")]
     TooManySignals,
-    /// The signals that the run keeps take as many bytes as they may.
+    /// The signals that the run keeps take [`MAX_SIGNAL_BYTES`] bytes.
     #[error(
-        "the run keeps {kept} bytes of signals that nothing has taken, and {bytes} more would exceed the limit of \
+        "the run keeps {kept} bytes of signals that no wait has taken, and {bytes} more would exceed the limit of \
          {MAX_SIGNAL_BYTES} (max_signal_bytes): send again when a wait has taken some, or send less"
     )]
     SignalBytes {
-        /// How many bytes it keeps.
+        /// The bytes of the signals that the run keeps.
         kept: usize,
-        /// How many this one takes.
+        /// The bytes of this signal.
         bytes: usize,
     },
-    /// The run's journal has no room for it.
+    /// The run's journal has no room for the input.
     #[error(
         "the run's journal has {bytes} bytes, and {more} more would exceed its limit of {limit} ({name}): the run \
          can be cancelled, or upgraded to a graph with a higher limit"
     )]
     JournalFull {
-        /// How many bytes the journal has.
+        /// The size of the journal in bytes.
         bytes: u64,
-        /// How many would be added.
+        /// The bytes that would be added.
         more: usize,
-        /// How many it may have.
+        /// The limit in bytes.
         limit: u64,
-        /// The limit's name.
+        /// The name of the limit.
         name: &'static str,
     },
-    /// It is being cancelled, or ends because of an error.
-    #[error("the run is ending: it is being cancelled, or what it did is being undone")]
+    /// The run is being cancelled, or compensates after an error.
+    #[error("the run is ending: it is being cancelled, or its steps are being compensated")]
     Ending,
-    /// It is in no state for this.
+    /// The status of the run does not allow the input. The text says what to do instead.
     #[error("{0}")]
     NotNow(String),
 }

@@ -1,4 +1,4 @@
-//! The items of a map, and what came of them.
+//! The items of a map and their results.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -9,7 +9,7 @@ use heddle_json::{
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Items, MAX_ITEMS, Run, StepState, apply::Fold, outcome::clip};
+use super::{Items, MAX_ITEMS, Run, StepState, fold::Fold, outcome::clip};
 use crate::{event::Item, graph::OnItemError};
 
 impl Default for Items {
@@ -26,7 +26,7 @@ impl Default for Items {
 }
 
 impl Items {
-    /// The items of a list, or the values of an object.
+    /// Reads the items of a list, or the values of an object.
     pub(super) fn read(text: &Json) -> Fold<Self> {
         let wrong = |error: serde_json::Error| error.to_string();
         let many = count(text.get());
@@ -52,8 +52,8 @@ impl Items {
     }
 }
 
-/// How many items a list or an object has, at least: counted before any of them is read, since an item takes far more
-/// memory than its text.
+/// The number of items of a list or an object, or 0 if there are fewer than two. Nothing is parsed, since a
+/// parsed item takes far more memory than its text.
 fn count(text: &str) -> usize {
     let (mut depth, mut in_string, mut is_escaped, mut commas) = (0_usize, false, false, 0);
     for byte in text.bytes() {
@@ -68,12 +68,12 @@ fn count(text: &str) -> usize {
             _ => {}
         }
     }
-    // Whether it has one item or none is for who reads it.
+    // The reader tells one item from none.
     if commas == 0 { 0 } else { commas + 1 }
 }
 
 impl Run {
-    /// How an item of a map is called in a message: by its key in an object, by its place in a list.
+    /// The item in a message: its key if the map iterates over an object, else its position.
     pub(super) fn item_label(&self, item: Item) -> String {
         match self.item_key(item) {
             Some(key) => format!("`{}`", clip(key)),
@@ -81,7 +81,7 @@ impl Run {
         }
     }
 
-    /// The key of an item, where the map goes over an object.
+    /// The key of an item, if the map iterates over an object.
     pub(super) fn item_key(&self, item: Item) -> Option<&str> {
         let StepState::Map(items) = &self.active_steps.get(&item.of)?.state else {
             return None;
@@ -112,7 +112,7 @@ impl Items {
     }
 }
 
-/// The members of an object in the order of its text. Of a key that is given twice the last value counts.
+/// The members of an object in the order of its text. The last value of a repeated key counts.
 struct Members(Vec<(String, Json)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -146,7 +146,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// The members of an object as text, in this order.
+/// The members of an object as JSON text, in this order.
 fn indexed<'i>(members: impl Iterator<Item = (&'i String, &'i Option<Json>)>) -> String {
     let mut text = String::new();
     for (key, value) in members {

@@ -1,8 +1,8 @@
-//! The limit of a run's journal: how many bytes its events may take.
+//! The limit of a run's journal: the number of bytes that its events may take.
 //!
-//! A run whose journal is full fails, with events that the limit does not count, so there is always room to say why.
-//! What is undone then has a quarter of the limit more. Only the limit of the run's own graph applies: the graphs
-//! that it runs write into the same journal.
+//! A run whose journal is full fails. The limit does not count the events of that failure, so they always
+//! fit, and compensations get a quarter of the limit in addition. Only the limit of the run's own graph
+//! applies: inner graphs write to the same journal.
 
 use super::{Refusal, Run, decide::Events};
 use crate::{
@@ -10,18 +10,18 @@ use crate::{
     graph::Graph,
 };
 
-/// The least room for undoing, in bytes.
+/// The least room for compensations, in bytes.
 const MIN_UNDO_BYTES: u64 = 1 << 20;
 
-/// How many bytes the journal of a run may have that failed because of this limit: with the events of the failure, and
-/// what was undone.
+/// The limit for the journal of a run that failed because of `limit`, in bytes: including the events of the
+/// failure and of the compensations.
 pub fn with_room_to_fail(limit: u64) -> u64 {
     limit.saturating_add((limit / 4).max(MIN_UNDO_BYTES))
 }
 
 impl Run {
-    /// How many bytes the events of the run may take, and the name of the limit that says so: the lower one of the
-    /// graph's and the engine's.
+    /// The limit for the run's events in bytes, and its name: the lower one of the graph's limit and the
+    /// engine's.
     pub fn journal_limit(&self) -> (u64, &'static str) {
         self.journal_limit_under(&self.graph)
     }
@@ -33,20 +33,20 @@ impl Run {
         }
     }
 
-    /// Whether a run that goes on has as many bytes of events as it may.
+    /// Whether a run that has not ended has reached its limit.
     pub(super) fn is_journal_full(&self) -> bool {
         self.journal_bytes >= self.journal_limit().0 && !self.status.is_over() && self.ending.is_none()
     }
 
-    /// Whether the journal has room for so many bytes that come from outside.
+    /// Checks that the journal has room for `more` bytes from outside.
     ///
     /// # Errors
-    /// A refusal with the limit where it has none.
+    /// A refusal that names the limit.
     pub(super) fn journal_takes(&self, more: usize) -> Result<(), Refusal> {
         self.journal_takes_under(&self.graph, more)
     }
 
-    /// The same, once the run has been upgraded to this graph.
+    /// Checks the same under the limit of the graph that the run is upgraded to.
     pub(super) fn journal_takes_under(&self, graph: &Graph, more: usize) -> Result<(), Refusal> {
         let (limit, name) = self.journal_limit_under(graph);
         match self.journal_bytes.saturating_add(more as u64) {
@@ -60,7 +60,7 @@ impl Run {
         }
     }
 
-    /// Why nothing more is undone, where the journal has no room for it.
+    /// The reason why no further step is compensated, if the journal has no room.
     pub(super) fn no_room_to_undo(&self) -> Option<String> {
         let (limit, name) = self.journal_limit();
         let most = with_room_to_fail(limit);
@@ -76,11 +76,11 @@ impl Run {
 }
 
 impl Events<'_> {
-    /// The run fails because its journal is full.
+    /// Fails the run because its journal is full.
     pub(super) fn journal_full(&mut self) {
         let (limit, name) = self.run.journal_limit();
         let message = format!(
-            "the run's journal takes {} bytes, and its limit is {limit} ({name}): have its steps give and log less, split \
+            "the run's journal takes {} bytes, and its limit is {limit} ({name}): have its steps return and log less, split \
              the work into several runs, or raise the limit",
             self.run.journal_bytes
         );
@@ -89,7 +89,7 @@ impl Events<'_> {
 }
 
 impl Event {
-    /// About how many bytes the event takes in the journal.
+    /// The approximate size of the event in the journal, in bytes.
     pub fn size(&self) -> usize {
         const FIXED: usize = 160;
         let data = |failure: &Failure| {

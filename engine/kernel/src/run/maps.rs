@@ -1,4 +1,5 @@
-//! Maps: the items of a list or an object, started a limited number at a time, and their results.
+//! Maps: the items of a list or an object are started a limited number at a time, and their results become
+//! the map's result.
 
 use heddle_json::{Json, Object, object::kind_of};
 
@@ -30,7 +31,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// Begins items of a map until as many are under way as may be.
+    /// Starts items of a map up to its limit of active items.
     fn start_items(&mut self, step: u64) {
         let Some(active_step) = self.run.active_steps.get(&step).map(ActiveStep::without_data) else {
             return;
@@ -39,14 +40,14 @@ impl Events<'_> {
             NodeAction::Map(map) => map.at_once,
             _ => return,
         };
-        // An item that fails at once may have ended the map.
+        // An item that fails at its start may have ended the map.
         while let Some(StepState::Map(items)) = self
             .run
             .active_steps
             .get(&step)
             .map(|active_step| &active_step.state)
         {
-            // A full journal fails the run when this returns.
+            // If the journal is full, the caller fails the run.
             let is_full = self.run.is_journal_full();
             if is_full || items.open >= at_once || items.begun as usize >= items.all.len() {
                 return;
@@ -56,7 +57,7 @@ impl Events<'_> {
         }
     }
 
-    /// An item's result, if all of them together are not too large for the state.
+    /// Finishes an item, if the results of all items are within the limit of the state's size.
     pub(super) fn check_and_finish_item(
         &mut self,
         step: u64,
@@ -92,11 +93,12 @@ impl Events<'_> {
             attempt: active_step.attempt,
             result,
         });
-        // Later, and not from here: ten thousand items that fail at once must not be as many calls deep.
+        // `advance` continues the map later. Ten thousand items that fail at their start must not nest ten
+        // thousand calls.
         self.ready_maps.push(item.of);
     }
 
-    /// Goes on with a map: with further items, or with what came of all of them.
+    /// Continues a map: starts further items, or finishes the map with the results.
     pub(super) fn advance_map(&mut self, step: u64) {
         let Some(StepState::Map(items)) = self
             .run

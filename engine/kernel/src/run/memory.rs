@@ -1,9 +1,9 @@
-//! The limit of what a run holds in memory: the states of its branches, the items and results of its maps, its signals,
-//! and the states of steps that it may have to undo.
+//! The limit for the memory of a run: the states of its branches, the items and results of its maps, its
+//! signals, and the states of steps that it may have to compensate.
 //!
-//! A value that several branches have is held once, so what a run holds is counted by walking it. Between two walks
-//! what is added is counted at its full size, and a walk comes when that is as much as the walk before found: so a
-//! step costs little, and the count is never less than what is held.
+//! Branches share values, so the memory is counted by walking the run, each shared value once. Between two
+//! walks, added values are counted at their full size. The next walk comes when they are as large as the last
+//! walk's result. So a step costs little, and the count is never below the real size.
 
 use std::{collections::HashSet, fmt, mem::size_of, sync::Arc};
 
@@ -19,23 +19,23 @@ use crate::{
     graph::{self, Graph},
 };
 
-/// How much may be added before the run is walked again, at least.
+/// The least number of added bytes before the next walk.
 const MIN_ADDED: usize = 64 << 10;
-/// What a key of an object takes besides its text and its value.
+/// The memory of a key of an object besides its text and value, in bytes.
 const KEY_BYTES: usize = 64;
-/// What a value takes besides its text.
+/// The memory of a value besides its text, in bytes.
 const VALUE_BYTES: usize = 32;
 
-/// How many bytes a run holds.
+/// The memory of a run, in bytes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct MemoryCount {
-    /// Found by the last walk.
+    /// The result of the last walk.
     counted: usize,
-    /// Added since then.
+    /// Added since the last walk.
     added: usize,
 }
 
-/// When a run was walked last says nothing about the run, and so is not shown with it.
+/// The time of the last walk is not a property of the run, so it is not shown.
 impl fmt::Debug for MemoryCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Held")
@@ -49,12 +49,13 @@ impl MemoryCount {
 }
 
 impl Run {
-    /// How many bytes the run holds, at most: what it holds is at least half of that, but for a few KiB.
+    /// An upper bound for the memory of the run, in bytes. The real size is at least half of it, except for a
+    /// few KiB.
     pub fn memory_bytes(&self) -> usize {
         self.memory.counted.saturating_add(self.memory.added)
     }
 
-    /// Counts anew what the run holds.
+    /// Counts the memory of the run by a walk.
     pub fn recount_memory(&mut self) {
         let mut walk = Walk::default();
         walk.run(self);
@@ -64,8 +65,8 @@ impl Run {
         };
     }
 
-    /// Whether the run holds more than it may, counted anew where it is time. Whoever folds events that were not decided
-    /// here asks after each.
+    /// Whether the run exceeds its memory limit; walks the run when necessary. Callers that fold events of a
+    /// journal check this after each event.
     pub fn exceeds_memory_limit(&mut self) -> bool {
         let MemoryCount { counted, added } = self.memory;
         let limit = self.max_run_bytes;
@@ -75,7 +76,7 @@ impl Run {
         self.memory.counted > limit
     }
 
-    /// Counts what a policy made of the keys of an update: values that no event has.
+    /// Adds the values that merge policies computed, which no event contains.
     pub(super) fn count_merged_values(&mut self, graph: &Graph, state: &Object) {
         let folded = graph.policies.keys().filter_map(|key| state.get(key));
         self.memory.add(folded.map(|value| value.get().len()).sum());
@@ -83,7 +84,7 @@ impl Run {
 }
 
 impl Events<'_> {
-    /// Counts what the run holds where it is time, and has it fail where it holds more than it may.
+    /// Fails the run if it exceeds its memory limit.
     pub(super) fn check_memory(&mut self) {
         let exceeds_memory_limit = self.run.exceeds_memory_limit();
         let goes_on = !self.run.status.is_over() && self.run.ending.is_none() && !self.run.is_suspended();
@@ -92,15 +93,15 @@ impl Events<'_> {
         }
         let limit = self.run.max_run_bytes;
         let message = format!(
-            "the run holds {} bytes in its branches, its maps and the steps that it may have to undo, more than its limit \
-             of {limit} (max_run_bytes): have fewer branches or items under way at once, or keep large values outside of \
+            "the run holds {} bytes in its branches, its maps and the steps that it may have to compensate, more than its limit \
+             of {limit} (max_run_bytes): have fewer branches or items active at a time, or keep large values outside of \
              the state",
             self.run.memory.counted
         );
         self.fail_run(Failure::new(FailureKind::Limit, message));
     }
 
-    /// The run fails because of what it is as a whole, at a node that it is at.
+    /// Fails the run as a whole, at a node where a branch is.
     pub(super) fn fail_run(&mut self, failure: Failure) {
         self.ready_maps.clear();
         let step = self.run.steps;
@@ -122,7 +123,7 @@ impl Events<'_> {
     }
 }
 
-/// Counts what is held, each value, object and update once.
+/// Counts memory, each shared value, object and update once.
 #[derive(Default)]
 struct Walk {
     seen: HashSet<*const u8>,
@@ -130,7 +131,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Whether this is met for the first time.
+    /// Whether the walk meets the value for the first time.
     fn is_new<T: ?Sized>(&mut self, shared: &Arc<T>) -> bool {
         self.seen.insert(Arc::as_ptr(shared).cast())
     }
@@ -144,13 +145,13 @@ impl Walk {
         run.last_branches
             .iter()
             .for_each(|branch| self.object(&branch.changed));
-        if let Some(kept) = &run.retry_point {
+        if let Some(retry_point) = &run.retry_point {
             let RetryPoint {
                 executions,
                 active_steps,
                 signals,
                 ..
-            } = &**kept;
+            } = &**retry_point;
             self.executions(executions.values());
             self.active_steps(active_steps.values());
             signals.values().for_each(|signal| self.signal(signal));

@@ -1,5 +1,6 @@
-//! A run as a state machine: `decide` turns what happened into events, `apply` folds an event
-//! into the run, `pending_work` says what the run waits for. No other code decides anything.
+//! A run as a state machine. `decide` turns an input into events, `apply` applies an event to the run, and
+//! `pending_work` lists the calls and waits that follow from the run's state. All decisions are made in
+//! `decide`.
 
 mod apply;
 mod branches;
@@ -8,6 +9,7 @@ mod call;
 mod decide;
 mod fail;
 mod flow;
+mod fold;
 mod fork;
 mod group;
 mod input;
@@ -33,10 +35,10 @@ use std::{
     sync::Arc,
 };
 
-pub use apply::{FoldError, Graphs};
 pub use branches::{BranchStatus, BranchView, MAX_BRANCH_BYTES};
 pub use call::Prepared;
 pub use decide::decide;
+pub use fold::{FoldError, Graphs};
 pub use group::Group;
 use heddle_json::{Json, Object};
 pub use input::{Input, Refusal, Upgrade};
@@ -55,96 +57,96 @@ use crate::{
     ids::{RunId, Timestamp},
 };
 
-/// How deep graphs may run graphs.
+/// The number of levels to which graphs may run other graphs.
 pub const MAX_DEPTH: u32 = 16;
-/// How many signals a run keeps that no wait has taken.
+/// The number of signals that a run keeps until a wait takes them.
 pub const MAX_SIGNALS: usize = 1_000;
-/// How many bytes the names and payloads of the signals take together that a run keeps.
+/// The limit for all names and payloads of the signals that a run keeps, in bytes.
 pub const MAX_SIGNAL_BYTES: usize = 16 << 20;
-/// The most items of a map.
+/// The number of items that a map may have.
 pub const MAX_ITEMS: usize = 100_000;
 
-/// The execution that is the run's own: the one of its graph.
+/// The number of the execution of the run's own graph.
 const ROOT: u64 = 0;
 
-/// One execution of a graph, and of the graphs that its nodes run.
+/// One execution of a graph and of the graphs that its nodes run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Its id.
+    /// The id: a UUID of version 7.
     pub id: RunId,
-    /// What it executes.
+    /// The graph that the run executes.
     pub graph: Arc<Graph>,
-    /// For each graph that the graph and its subgraphs name, the one that this run keeps to.
+    /// The graphs that this run is pinned to, by the names that the graph and its inner graphs use.
     pub graphs: Arc<BTreeMap<Arc<str>, Arc<Graph>>>,
-    /// For each function that they name, the one that this run keeps to.
+    /// The functions that this run is pinned to, by the names that these graphs use.
     pub functions: Arc<BTreeMap<Arc<str>, FunctionRef>>,
-    /// Whether it is over, and how.
+    /// The status, as stored.
     pub status: Status,
-    /// The executions under way: 0 is the run's own, the others are named by the step of the node
-    /// that runs a graph.
+    /// The active executions. Number 0 is the run's own; each other one has the number of the step that runs
+    /// the graph.
     executions: BTreeMap<u64, Execution>,
-    /// The steps under way, by number.
+    /// The active steps, by number.
     active_steps: BTreeMap<u64, ActiveStep>,
-    /// When a step wants to be woken; the run itself, at its time limit, is step 0.
+    /// The timers of the active steps: when each is due. Step 0 stands for the run itself, at its time limit.
     due: BTreeSet<(Timestamp, u64)>,
-    /// Signals that no wait has taken, by the number of the event by which they came.
+    /// Signals that no wait has taken yet, by the number of the event that recorded the signal.
     signals: BTreeMap<u64, Signal>,
-    /// What is undone if the run ends badly: the last one first.
+    /// The steps to compensate if the run fails or is cancelled. The last one is compensated first.
     undo: Vec<Undo>,
-    /// How the run ends once everything is undone.
+    /// Set while the run compensates: how the run ends afterwards.
     ending: Option<Ending>,
-    /// Set while it is paused.
+    /// Set while the run is paused.
     paused: Option<Paused>,
-    /// Set while it is being cancelled and calls under way may still answer.
+    /// Set while the run is being cancelled and active calls may still answer.
     cancelling: Option<Cancelling>,
-    /// Set where it failed and may be retried.
+    /// Set if the run failed and can be retried.
     retry_point: Option<Box<RetryPoint>>,
-    /// The state when there are no branches any more.
+    /// The state at the end of the run, once no branch is active.
     last: Object,
-    /// The branches that there were then, where there were several and they are not kept for a retry.
+    /// The branches at the end of the run, if there were several and `retry_point` does not have them.
     last_branches: Vec<BranchView>,
-    /// The number of the next branch; the branches of all executions are numbered from 0.
+    /// The number of the next branch. The branches of all executions are numbered from 0.
     next_branch: u32,
-    /// How many steps were begun.
+    /// The number of steps that started.
     pub steps: u64,
     /// The number of the last event.
     pub seq: u64,
-    /// When the first event happened.
+    /// The time of the first event.
     pub started_at: Timestamp,
-    /// When the last one did.
+    /// The time of the last event.
     pub updated_at: Timestamp,
-    /// Why it failed.
+    /// The error, if the run failed.
     pub error: Option<RunError>,
-    /// How many bytes a branch's view of the state may take: what would make it larger fails its step.
-    /// It is the engine's, and not part of the journal.
+    /// The limit for a branch's view of the state, in bytes. A step whose update would exceed the limit
+    /// fails. The engine sets the limit; it is not part of the journal.
     pub max_state_bytes: usize,
-    /// How many bytes the events of the run take, each as [`Event::size`](crate::event::Event::size) counts it.
+    /// The size of the run's events in bytes, as counted by [`Event::size`](crate::event::Event::size).
     pub journal_bytes: u64,
-    /// How many bytes they may take, whatever the graph says. It is the engine's, as `max_state_bytes` is.
+    /// The engine's limit for `journal_bytes`; the graph may have a lower one.
     pub max_journal_bytes: u64,
-    /// How many bytes the run may hold in memory. It is the engine's, as `max_state_bytes` is.
+    /// The engine's limit for the memory of the run, in bytes.
     pub max_run_bytes: usize,
     memory: memory::MemoryCount,
-    /// The graphs of an upgrade that is about to be folded.
+    /// The graphs of the next event, which is a `RunUpgraded`.
     staged: Option<(Arc<Graph>, Arc<Graphs>)>,
 }
 
-/// One execution of a graph: the run's own, or one that a node runs.
+/// One execution of a graph: the run's own graph, or one that a node runs.
 #[derive(Clone, Debug)]
 struct Execution {
     graph: Arc<Graph>,
-    /// What the graph is called by the node that runs it; nothing for the run's own.
+    /// The name by which the node refers to the graph; `None` for the run's own graph.
     name: Option<Arc<str>>,
-    /// How many executions it is in.
+    /// The number of executions around this one.
     depth: u32,
-    /// The state that it began with.
+    /// The state at the start.
     input: Object,
-    /// The state when the branches parted that are under way; nothing where there is one.
+    /// The state at the fork of the active branches; `None` while there is one branch.
     state_at_fork: Option<Object>,
-    /// The branches, in the order in which they were forked. Those that ended are kept until all
-    /// have: the state at the end is theirs, too.
+    /// The branches in the order of their forks. A branch that ended is kept until all have ended, since its
+    /// changes are part of the final state.
     branches: Vec<Branch>,
-    /// How many steps it took.
+    /// The number of steps that started in this execution.
     steps: u64,
 }
 
@@ -154,45 +156,46 @@ struct Branch {
     id: u32,
     view: View,
     position: BranchPosition,
-    /// How many steps were taken on the longest way to where it is, one after the other.
+    /// The number of steps on the longest path to the branch's position.
     steps: u64,
 }
 
-/// Where a branch is.
+/// The position of a branch.
 #[derive(Clone, Debug)]
 enum BranchPosition {
-    /// It came to a node, at which others may have to come first; after a failure with its error.
+    /// Before a node, where the branch may have to wait for other branches. The JSON is the error that led
+    /// here, if any.
     Before(NodeIx, Option<Json>),
-    /// It takes a step.
+    /// At a node, in a step.
     Step(NodeIx),
     /// At the end.
     End,
 }
 
-/// A step under way.
+/// A step that started and has not ended.
 #[derive(Clone, Debug)]
 pub struct ActiveStep {
-    /// The execution that it belongs to.
+    /// The execution that the step belongs to.
     within: u64,
-    /// The branch that takes it.
+    /// The branch that takes the step.
     pub branch: u32,
-    /// Its node.
+    /// The node that the step visits.
     pub node: NodeIx,
-    /// Set where it is for one item of a map.
+    /// Set if the step is for one item of a map.
     pub item: Option<Item>,
-    /// The latest attempt: only that one may speak.
+    /// The latest attempt, from 1. Answers of earlier attempts are refused.
     pub attempt: u32,
-    /// How many attempts failed, of those after which it is tried again.
+    /// The number of failed attempts that count against the retry limit.
     failures: u32,
-    /// Whether it failed for good, and what it belongs to with it.
+    /// Whether the step failed without a retry, and its graph with it.
     failed: bool,
-    /// When the first attempt began.
+    /// The start of the first attempt.
     pub started_at: Timestamp,
-    /// The error that led here.
+    /// The error that led to this step through `on_error`.
     error: Option<Json>,
-    /// Set where it undoes another step.
+    /// Set if the step compensates another step.
     undo: Option<Arc<Undo>>,
-    /// What it waits for.
+    /// What the step waits for.
     state: StepState,
 }
 
@@ -201,52 +204,52 @@ pub struct ActiveStep {
 enum StepState {
     /// The answer of a function.
     Call,
-    /// The next attempt.
+    /// The time of the next attempt.
     Pause(Timestamp),
-    /// A time.
+    /// The end of a sleep.
     Sleep(Timestamp),
-    /// A signal, and maybe a time; with what the expressions of the wait gave.
+    /// A signal, with the timeout if there is one and the values of the wait's expressions.
     Signal(Option<Timestamp>, Option<Arc<WaitTexts>>),
-    /// The end of another execution, which has the number of the step; until its time limit.
+    /// The end of an inner execution, which has the number of the step; with its time limit.
     Graph(Option<Timestamp>),
     /// The items of a map.
     Map(Items),
 }
 
-/// How far a map is.
+/// The progress of a map.
 #[derive(Clone, Debug)]
 struct Items {
-    /// For an object, the key of each item.
+    /// The key of each item, if the map iterates over an object.
     keys: Option<Arc<[String]>>,
     all: Arc<[Json]>,
-    /// How many were begun.
+    /// The number of items that started.
     begun: u32,
-    /// How many of these are not over.
+    /// The number of started items that have not ended.
     open: u32,
-    /// How many bytes the results take.
+    /// The size of all results in bytes.
     bytes: usize,
-    /// What came of each.
+    /// The result of each item; `None` while it has none.
     results: Vec<Option<Json>>,
 }
 
-/// A step that can be undone.
+/// A finished step that can be compensated.
 #[derive(Clone, Debug)]
 struct Undo {
     step: u64,
     within: u64,
     graph: Arc<Graph>,
-    /// As in its execution.
+    /// The name of the graph, as in its [`Execution`].
     name: Option<Arc<str>>,
-    /// The node that undoes it.
+    /// The node whose function compensates the step.
     node: NodeIx,
-    /// The state after it.
+    /// The branch's view of the state after the step.
     view: View,
     input: Object,
-    /// As in its branch.
+    /// The number of steps on the longest path, as in its [`Branch`].
     steps: u64,
 }
 
-/// How a run ends once everything is undone.
+/// How a run ends after its compensations.
 #[derive(Clone, Debug)]
 struct Ending {
     error: Option<RunError>,
@@ -254,21 +257,21 @@ struct Ending {
     problems: Vec<Arc<str>>,
 }
 
-/// Why a run stands still, and since when.
+/// The reason and the start of a pause.
 #[derive(Clone, Debug)]
 struct Paused {
     reason: Arc<str>,
     since: Timestamp,
 }
 
-/// Why a run is being cancelled, and until when calls under way may still answer.
+/// The reason of a cancellation, and the time until which active calls may answer.
 #[derive(Clone, Debug)]
 struct Cancelling {
     reason: Arc<str>,
     until: Timestamp,
 }
 
-/// What a run was at when it failed: from there it goes on if it is retried.
+/// The active parts of a run that failed. A retry continues from them.
 #[derive(Clone, Debug)]
 struct RetryPoint {
     executions: BTreeMap<u64, Execution>,
@@ -277,12 +280,12 @@ struct RetryPoint {
     signals: BTreeMap<u64, Signal>,
 }
 
-/// A signal that no wait has taken.
+/// A signal that no wait has taken yet.
 #[derive(Clone, Debug)]
 struct Signal {
     name: Arc<str>,
     payload: Json,
-    /// The step of the wait that alone may take it.
+    /// The step of the only wait that may take the signal, if the sender named one.
     wait: Option<u64>,
 }
 
@@ -302,7 +305,7 @@ impl Run {
 }
 
 impl ActiveStep {
-    /// The step without what it waits for, which may be large.
+    /// A copy of the step without its error and state, which may be large.
     fn without_data(&self) -> Self {
         Self {
             error: None,

@@ -1,4 +1,4 @@
-//! What functions answer, and what that means for the state and the route.
+//! Answers of functions, and the updates and routes that they contain.
 
 use heddle_json::{
     Json, Object,
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::event::{Failure, FailureKind};
 
-/// What a function answered.
+/// The answer of a function.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// A node function's outcome.
@@ -18,36 +18,35 @@ pub enum Answer {
     Result(Json),
 }
 
-/// What a step gives.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The keys of the state that change.
+    /// The keys of the state that change, with their new values.
     pub update: Object,
-    /// Where the branch goes.
+    /// The next position of the branch.
     pub route: Route,
 }
 
-/// Where a function sends its branch.
+/// The next position of a branch, as a function chooses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Along the edges.
+    /// The node's edges.
     Edges,
-    /// To the same node again.
+    /// The same node again.
     Again,
-    /// To these nodes.
+    /// These nodes.
     Goto(Vec<String>),
-    /// To the end.
+    /// The end.
     End,
 }
 
 impl Outcome {
-    /// The outcome that a tool's result stands for, where the tool is used as a node: the
-    /// object's keys are the update, but for `next` (a node's name or a list of them) and
-    /// `loop` (a boolean), which route. `loop` stands before `next`. Null, which a function without a
-    /// result gives, changes nothing.
+    /// The outcome of a tool's result, if the tool is used as a node. The keys of the object are the update,
+    /// except for `next` (a node's name, or a list of names) and `loop` (a boolean), which route the branch.
+    /// `loop` takes precedence over `next`. Null, the result of a function without one, changes nothing.
     ///
     /// # Errors
-    /// A failure of kind `InvalidOutcome` where the result is no object, or a routing key is of another type.
+    /// A failure of kind `InvalidOutcome`: the result is not an object, or a routing key has the wrong type.
     pub fn from_tool_result(result: &Json) -> Result<Self, Failure> {
         if kind_of(result.get()) == Some("null") {
             return Ok(Self {
@@ -55,7 +54,7 @@ impl Outcome {
                 route: Route::Edges,
             });
         }
-        // It was let in as JSON: what may be wrong is only that it is no object.
+        // The result was admitted as JSON, so it can only be of another type.
         let mut update = Object::parse(result.get()).map_err(|_| {
             let kind = kind_of(result.get()).unwrap_or("nothing");
             invalid(format!(
@@ -106,20 +105,20 @@ pub(super) fn invalid(message: String) -> Failure {
     Failure::new(FailureKind::InvalidOutcome, message)
 }
 
-/// Whether a value that was put together of others is still let in where it is read again.
+/// Checks the depth of a value that was built from others, so that it is admitted again later.
 ///
 /// # Errors
-/// A failure of kind `InvalidOutcome` where it is nested deeper than any value may be.
+/// A failure of kind `InvalidOutcome` if it is too deep.
 pub(super) fn check_depth(what: &str, value: &Json) -> Result<(), Failure> {
     if depth_of(value.get()) <= MAX_DEPTH {
         return Ok(());
     }
     Err(invalid(format!(
-        "{what} is nested deeper than {MAX_DEPTH} levels (json_depth): keep less of what it is made of"
+        "{what} is nested deeper than {MAX_DEPTH} levels (json_depth): use flatter values"
     )))
 }
 
-/// The beginning of a text that may be long.
+/// The first 80 characters of a text.
 pub(super) fn clip(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,60 +1,61 @@
-//! The pending work of a run: the calls to make and the events to wait for, derived from its state.
+//! The pending work of a run: the calls to make and the waits, derived from its state.
 
 use std::sync::Arc;
 
 use super::{ActiveStep, Run, StepState};
 use crate::ids::Timestamp;
 
-/// What a run waits for.
+/// A call to make, or a wait for a timer or a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingWork {
-    /// A call of a function: [`Run::prepare`] says which.
+    /// A call of a function. [`Run::prepare`] gives the function and its input.
     Call {
-        /// The step.
+        /// The number of the step.
         step: u64,
-        /// The attempt.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
-    /// A signal or a time.
+    /// A wait for a signal or a timer.
     Wait {
-        /// The step.
+        /// The number of the step.
         step: u64,
-        /// When it wants to be woken, at the latest.
+        /// When the timer is due, if there is one.
         until: Option<Timestamp>,
     },
 }
 
 impl Run {
-    /// What the run waits for, derived from its state alone, in the order of the steps. While the run
-    /// [is held](Self::is_suspended), a call that is owed may be under way, and is not to be made.
+    /// The pending work in the order of the steps, derived from the run's state alone. While the run [is
+    /// suspended](Self::is_suspended), the calls in it may be active but must not be made.
     pub fn pending_work(&self) -> impl Iterator<Item = PendingWork> + '_ {
         self.active_steps
             .iter()
             .filter_map(|(step, active_step)| active_step.pending_work(*step))
     }
 
-    /// What the run waits for at one step.
+    /// The pending work of one step.
     pub fn pending_work_at(&self, step: u64) -> Option<PendingWork> {
         self.active_steps.get(&step)?.pending_work(step)
     }
 
-    /// A step under way.
+    /// An active step.
     pub fn active_step(&self, step: u64) -> Option<&ActiveStep> {
         self.active_steps.get(&step)
     }
 
-    /// The numbers of the steps that were begun and are neither over nor given up, in order.
+    /// The numbers of the active steps, in order.
     pub fn active_step_ids(&self) -> impl Iterator<Item = u64> + '_ {
         self.active_steps.keys().copied()
     }
 
-    /// The name of the node of a step under way.
+    /// The name of the node of an active step.
     pub fn node_of(&self, step: u64) -> Option<Arc<str>> {
         let active_step = self.active_steps.get(&step)?;
         Some(self.graph_of(active_step).node(active_step.node).name.clone())
     }
 
-    /// The nodes at which the run is, each once, in the order of the steps.
+    /// The names of the nodes of active steps, each once, in the order of the steps. Steps for items of a map
+    /// are left out.
     pub fn nodes(&self) -> Vec<Arc<str>> {
         let mut nodes: Vec<Arc<str>> = Vec::new();
         for active_step in self

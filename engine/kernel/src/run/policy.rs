@@ -1,7 +1,6 @@
-//! Merge policies: how one more contribution to a key changes its value.
+//! Merge policies: how a further contribution to a key changes the key's value.
 //!
-//! Numbers are merged as the decimals that they are written as: a sum is exact, and what is kept of several
-//! values is kept as it was written.
+//! Numbers merge as exact decimals: a sum is exact, and a value that is kept keeps its digits as written.
 
 use std::{
     borrow::Cow,
@@ -18,14 +17,14 @@ use heddle_json::{
 use super::by_key;
 use crate::graph::Policy;
 
-/// How much of a number is shown in a message, in bytes.
+/// The length of a number in a message, in bytes.
 const SHOWN_BYTES: usize = 60;
 
 impl Policy {
-    /// The value of a key after these contributions, in order, to what was there before.
+    /// The value of a key after these contributions, in order.
     ///
     /// # Errors
-    /// Why a contribution, or what was there before, does not fit the policy.
+    /// A contribution or the value before does not fit the policy.
     pub(super) fn fold<'j>(
         &self,
         before: Option<&'j Json>,
@@ -61,7 +60,7 @@ impl Policy {
         }
     }
 
-    /// What a contribution is to `add`, `max` and `min`.
+    /// A contribution as an operand of `add`, `max` and `min`.
     fn operand<'t>(&self, text: &'t Json) -> Result<Operand<'t>, String> {
         let text = text.get();
         let value = match kind_of(text) {
@@ -94,13 +93,13 @@ impl Policy {
                     );
                     format!("the sum of {a} and {b} has more than {MAX_DIGITS} digits")
                 })?;
-                // A sum of numbers one of which has a fraction reads as one that has a fraction, too.
+                // The sum has a fraction in its text if one of the numbers has.
                 let fraction = [&value.text, &contribution.text]
                     .iter()
                     .any(|text| text.contains(['.', 'e', 'E']));
                 let text = sum.to_json(fraction);
                 if !text.parse().is_ok_and(f64::is_finite) {
-                    return Err("`add` went past the range of a double (about ±1.8e308)".to_owned());
+                    return Err("`add` exceeded the range of a double (about ±1.8e308)".to_owned());
                 }
                 Ok(Operand {
                     text: Cow::Owned(text),
@@ -117,7 +116,7 @@ impl Policy {
     }
 }
 
-/// A value as it is written, and as it is compared.
+/// A value as it is written and as it is compared.
 struct Operand<'t> {
     text: Cow<'t, str>,
     value: Measure<'t>,
@@ -129,7 +128,7 @@ enum Measure<'t> {
     Text(Cow<'t, str>),
 }
 
-/// The text of a list without its brackets; what is no list is its own only element.
+/// The elements of a list, without its brackets. Any other value is its own only element.
 fn elements(text: &Json) -> &str {
     let text = text.get().trim();
     text.strip_prefix('[')
@@ -213,7 +212,8 @@ fn deep<'j>(before: Option<&'j Json>, contributions: impl Iterator<Item = &'j Js
 
 type Members<'t> = Vec<(&'t str, Tree<'t>)>;
 
-/// The members of both: where both have an object under a key, these are merged; else the later value counts.
+/// The members of both objects. Objects under the same key merge; any other later value replaces the earlier
+/// one.
 fn merge<'t>(mut into: Members<'t>, from: Members<'t>) -> Members<'t> {
     let name = |key: &'t str| unquote(key).unwrap_or(Cow::Borrowed(key));
     let mut places: HashMap<Cow<'t, str>, usize> = HashMap::with_capacity(into.len());

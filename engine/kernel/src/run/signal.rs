@@ -1,7 +1,8 @@
-//! Signals: which wait takes one, what is kept until a wait does, and what is refused.
+//! Signals: which wait takes a signal, which signals are kept, and which are refused.
 //!
-//! A signal that names a wait is for that wait alone. Any other goes to the wait that began first, of those that
-//! take it. Where none does yet it is kept, and taken in the order in which the signals came.
+//! A signal that names a wait is for that wait alone. Any other signal goes to the first active wait that
+//! accepts it. If there is none, the signal is kept, and waits take kept signals in the order in which they
+//! were recorded.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// Gives every waiting step the first signal that it takes, if one is there.
+    /// Gives every waiting step the first signal that it accepts.
     pub(super) fn deliver_all(&mut self) {
         let waiting = self.run.active_steps.iter();
         let waiting = waiting.filter(|(_, active_step)| matches!(active_step.state, StepState::Signal(..)));
@@ -53,7 +54,7 @@ impl Events<'_> {
     }
 
     pub(super) fn deliver(&mut self, step: u64) {
-        // One that took its signal may have ended another.
+        // An earlier step that took its signal may have ended this one.
         let Some(active_step) = self.run.active_steps.get(&step).cloned() else {
             return;
         };
@@ -65,7 +66,7 @@ impl Events<'_> {
             let kept = self.run.signals.iter();
             kept.filter(|(_, signal)| self.run.accepts(step, &active_step, signal))
         };
-        // One that names this wait can go nowhere else.
+        // A signal that names this wait goes first, since no other wait may take it.
         let named = fitting().find(|(_, signal)| signal.wait.is_some());
         let Some((seq, signal)) = named.or_else(|| fitting().next()) else {
             return;
@@ -87,7 +88,7 @@ impl Events<'_> {
 }
 
 impl Wait {
-    /// What is wrong with a payload, each with a JSON pointer; a few at most.
+    /// The problems of a payload, each with a JSON pointer; a few at most.
     fn problems(&self, payload: &Json) -> Vec<(String, String)> {
         let schema = self.schema.as_ref();
         match schema.and_then(|of| of.schema.check(payload.get()).err()) {
@@ -99,7 +100,7 @@ impl Wait {
 }
 
 impl Run {
-    /// The wait that a step is at, and the name of the signal that it waits for.
+    /// The wait of a step, and the name of its signal.
     pub(super) fn awaited<'r>(&'r self, active_step: &'r ActiveStep) -> Option<(&'r Wait, &'r Arc<str>)> {
         let StepState::Signal(_, texts) = &active_step.state else {
             return None;
@@ -111,15 +112,15 @@ impl Run {
         Some((wait, given.or(wait.signal.plain())?))
     }
 
-    /// Whether a step waits for a signal, and may have this one.
+    /// Whether a step waits for this signal and accepts its payload.
     fn accepts(&self, step: u64, active_step: &ActiveStep, signal: &Signal) -> bool {
         let meant = signal.wait.is_none_or(|wait| wait == step);
         let awaited = self.awaited(active_step).filter(|_| meant);
         awaited.is_some_and(|(wait, name)| *name == signal.name && wait.problems(&signal.payload).is_empty())
     }
 
-    /// Whether some wait of the run's graphs takes such a signal. One whose signal's name is given by an
-    /// expression may wait for any.
+    /// Checks that some wait of the run's graphs accepts the signal. A wait whose signal name is an
+    /// expression may accept any name.
     fn check_some_wait_accepts(&self, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
         let graphs: Vec<&Arc<Graph>> = std::iter::once(&self.graph).chain(self.graphs.values()).collect();
         let waits = graphs
@@ -154,14 +155,14 @@ impl Run {
         })
     }
 
-    /// Whether the wait of a step takes such a signal.
+    /// Checks that the wait of a step accepts the signal.
     fn check_wait_accepts(&self, step: u64, name: &Arc<str>, payload: &Json) -> Result<(), Refusal> {
         let no_such = |problem: String| Err(Refusal::NoSuchWait { wait: step, problem });
         let Some(active_step) = self.active_steps.get(&step) else {
             return match (1..=self.steps).contains(&step) {
                 true => Err(Refusal::WaitOver {
                     wait: step,
-                    problem: "it took a signal, its time was over, or it was given up".to_owned(),
+                    problem: "it took a signal, timed out, or was stopped".to_owned(),
                 }),
                 false => no_such(format!("the run has begun {} steps", self.steps)),
             };
@@ -174,7 +175,7 @@ impl Run {
         };
         if awaited != name {
             return no_such(format!(
-                "the one with this id, at node `{node}`, is for the signal `{awaited}`"
+                "the wait with this id, at node `{node}`, is for the signal `{awaited}`"
             ));
         }
         let problems = wait.problems(payload);
@@ -182,7 +183,7 @@ impl Run {
             let name = name.clone();
             return Err(Refusal::Payload { name, problems });
         }
-        // While the run is paused, a wait takes nothing.
+        // While the run is paused, waits take no signals.
         if self.signals.values().any(|signal| signal.wait == Some(step)) {
             return Err(Refusal::WaitOver {
                 wait: step,
@@ -192,7 +193,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the run may keep one more signal.
+    /// Checks that the run has room to keep the signal.
     fn check_signal_room(&self, signal: &Signal) -> Result<(), Refusal> {
         if self.signals.len() >= MAX_SIGNALS {
             return Err(Refusal::TooManySignals);

@@ -1,8 +1,8 @@
-//! A run as text, so that it can go on without its events up to there.
+//! A run as text, so that it can continue without its earlier events.
 //!
-//! The text is JSON: `{"format": 1, …}`. Names, values, objects and updates stand in tables, each once, and
-//! the rest names them by their places there; so what branches and undone steps have in common is written
-//! once, and is shared again when it is read. Nodes and graphs go by their names.
+//! The text is JSON: `{"format": 1, …}`. Names, values, objects and updates are in tables, each once, and the
+//! rest refers to them by index. So the values that branches and compensations share are written once, and
+//! are shared again when the text is read. Nodes and graphs are named.
 
 mod stored;
 mod tables;
@@ -19,42 +19,42 @@ use crate::{
     ids::{GraphId, RunId},
 };
 
-/// The format that is written, and the only one that is read.
+/// The only format that is written and read.
 const FORMAT: u32 = 1;
 
-/// A snapshot that was read, and not yet made a run again.
+/// A snapshot that was parsed and not yet restored.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The number of the last event that is in it.
+    /// The number of the last event that the snapshot includes.
     pub seq: u64,
     /// The graph of the run.
     pub graph: GraphId,
-    /// For each graph that the run's graphs name, the one that it keeps to.
+    /// The graphs that the run is pinned to, by name.
     pub graphs: BTreeMap<Arc<str>, GraphId>,
-    /// For each function that they name, the one that it keeps to.
+    /// The functions that the run is pinned to, by name.
     pub functions: BTreeMap<Arc<str>, FunctionRef>,
     rest: Stored,
 }
 
-/// What every format begins with.
+/// The key that every format has.
 #[derive(serde::Deserialize)]
 struct Format {
     format: u32,
 }
 
 impl Run {
-    /// The run as text: JSON, in the format of [`Snapshot`]. The same run gives the same text, however it came
-    /// to be. Not in it are its id, and what is the engine's.
+    /// The run as JSON text, in the format of [`Snapshot`]. Equal runs give equal texts. The id of the run
+    /// and the engine's limits are left out.
     pub fn snapshot(&self) -> Json {
         to_json(&Stored::of(self))
     }
 }
 
 impl Snapshot {
-    /// Reads a snapshot's text.
+    /// Parses the text of a snapshot.
     ///
     /// # Errors
-    /// Where it is none, or of a format that is not known.
+    /// The text is not a snapshot, or its format is unknown.
     pub fn read(text: &str) -> Result<Self, FoldError> {
         let wrong = |error: serde_json::Error| FoldError::Snapshot(error.to_string());
         let rest: Stored = match serde_json::from_str(text) {
@@ -76,10 +76,10 @@ impl Snapshot {
         })
     }
 
-    /// The run as it was; `graph` and `graphs` are those that the snapshot names.
+    /// Restores the run; `graph` and `graphs` are those that the snapshot names.
     ///
     /// # Errors
-    /// Where it does not fit the graphs.
+    /// The snapshot does not fit the graphs.
     pub fn restore(self, id: RunId, graph: Arc<Graph>, graphs: Arc<Graphs>) -> Result<Run, FoldError> {
         self.rest.restore(id, graph, graphs).map_err(FoldError::Snapshot)
     }

@@ -1,4 +1,4 @@
-//! The status of a run: stored, and as it is shown.
+//! The status of a run, as stored and as shown.
 
 use std::sync::Arc;
 
@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use super::Run;
 
-/// Whether a run is over, and how.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It goes on.
+    /// A step is active or can start.
     Running,
-    /// It has not begun its first step: it waits for its turn.
+    /// The run waits for a slot and no step has started.
     Queued,
-    /// It goes on when a time comes or a signal.
+    /// The run waits only for timers or signals.
     Waiting,
-    /// It stands still until it is resumed.
+    /// No step starts until the run is resumed.
     Paused,
-    /// It is over and its state is final.
+    /// The run finished and its state is final.
     Finished,
-    /// It is over because of an error.
+    /// The run ended because of an error.
     Failed,
-    /// It is over because somebody wanted it to be.
+    /// The run was cancelled.
     Cancelled,
 }
 
 impl Status {
-    /// Every status.
+    /// Every status, in the order of a run's life.
     pub const ALL: [Self; 7] = [
         Self::Queued,
         Self::Running,
@@ -38,12 +38,12 @@ impl Status {
         Self::Cancelled,
     ];
 
-    /// Whether nothing can happen to the run any more.
+    /// Whether the run has ended.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Finished | Self::Failed | Self::Cancelled)
     }
 
-    /// The status's name.
+    /// The name of the status, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -58,39 +58,40 @@ impl Status {
 }
 
 impl Run {
-    /// Whether it has not begun: it does with [`Input::Activate`](super::Input::Activate).
+    /// Whether no step has started. [`Input::Activate`](super::Input::Activate) starts the first one.
     pub fn is_queued(&self) -> bool {
         self.steps == 0 && !self.status.is_over() && !self.is_paused()
     }
 
-    /// Whether it stands still until it is resumed.
+    /// Whether the run is paused.
     pub fn is_paused(&self) -> bool {
         self.paused.is_some()
     }
 
-    /// Why it stands still, in the words of who paused it.
+    /// The reason that was given for the pause.
     pub fn pause_reason(&self) -> Option<&Arc<str>> {
         self.paused.as_ref().map(|paused| &paused.reason)
     }
 
-    /// Whether no call may begin: it is paused, or being cancelled.
+    /// Whether no call may start, because the run is paused or being cancelled.
     ///
-    /// Who drives the run makes no call then, lets those that are under way answer, and goes on taking what
-    /// comes. A paused run can be given up once no call of it is under way. With
-    /// [`Input::Resume`](super::Input::Resume) it names the calls that are, and those that it has yet to make:
-    /// all others that the run owes are made again. It cancels a run with a grace only while a call is under
-    /// way, which a run that was taken up while it was paused may owe without. A run that is being cancelled ends by itself when the
-    /// last call has answered, or with [`Input::Due`](super::Input::Due) at [`due`](Self::due).
+    /// The runtime then makes no call, lets active calls answer, and passes other inputs on as usual. A
+    /// paused run can be unloaded when none of its calls is active. [`Input::Resume`](super::Input::Resume)
+    /// lists the calls that are active or were never made; the run makes all other pending calls again. A run
+    /// that is being cancelled ends when its last call has answered, or with
+    /// [`Input::Due`](super::Input::Due) at [`due`](Self::due). The runtime cancels with a grace period only
+    /// while a call is active; a run that was loaded while it was paused has pending calls of which none is
+    /// active.
     pub fn is_suspended(&self) -> bool {
         self.is_paused() || self.cancelling.is_some()
     }
 
-    /// Whether only time or a signal can take the run further.
+    /// Whether the run waits only for timers or signals.
     pub fn is_waiting(&self) -> bool {
         !self.status.is_over() && !self.is_suspended() && !self.is_queued() && !self.has_active_call()
     }
 
-    /// The status as it is shown.
+    /// The status as it is shown: a stored `Running` may be shown as paused, queued or waiting.
     pub fn shown_status(&self) -> Status {
         match self.status {
             over if over.is_over() => over,

@@ -1,20 +1,18 @@
-//! Steering: a run that is taken up, paused, resumed, cancelled, or retried after it failed.
+//! Control: a run is activated, paused, resumed, cancelled or retried.
 //!
-//! While a run is paused or being cancelled, nothing begins: calls under way may answer, their outcomes
-//! enter the state, and what would follow from them waits until the run goes on.
+//! While a run is paused or being cancelled, no step starts. Active calls may answer and their outcomes enter
+//! the state; further steps start when the run continues.
 
 use std::sync::Arc;
 
 use super::{
-    Cancelling, Input, Paused, ROOT, Refusal, RetryPoint, Run, Status, StepState,
-    apply::{Fold, time_limit},
-    decide::Events,
-    waits::WaitPlan,
+    Cancelling, Input, Paused, ROOT, Refusal, RetryPoint, Run, Status, StepState, apply::time_limit,
+    decide::Events, fold::Fold, waits::WaitPlan,
 };
 use crate::{event::Event, graph::Graph, ids::Timestamp};
 
 impl Events<'_> {
-    /// An engine took the run up: no call of it is under way.
+    /// Continues a run of which no call is active.
     pub(super) fn activate(&mut self) {
         if self.run.is_paused() {
             return;
@@ -27,13 +25,13 @@ impl Events<'_> {
     pub(super) fn pause(&mut self, reason: Arc<str>) -> Result<(), Refusal> {
         let run = &self.run;
         if run.status.is_over() || run.ending.is_some() || run.cancelling.is_some() {
-            return Err(run.refusal("there is nothing to pause any more"));
+            return Err(run.refusal("it can no longer be paused"));
         }
         if run.is_paused() {
-            return Err(run.refusal("resume it to have it go on"));
+            return Err(run.refusal("resume it to continue"));
         }
         if run.is_queued() {
-            return Err(run.refusal("pause it once it has begun, or cancel it"));
+            return Err(run.refusal("pause it after its start, or cancel it"));
         }
         self.push(Event::RunPaused { reason });
         Ok(())
@@ -55,16 +53,16 @@ impl Events<'_> {
     }
 
     pub(super) fn retry(&mut self) -> Result<(), Refusal> {
-        let Some(kept) = &self.run.retry_point else {
+        let Some(retry_point) = &self.run.retry_point else {
             return Err(self.run.refusal(match self.run.status {
-                Status::Failed => "what it did was undone, so fork it from a step instead",
+                Status::Failed => "its steps were compensated, so fork it from a step instead",
                 status if status.is_over() => {
                     "only a failed run can be retried, so fork it from a step instead"
                 }
                 _ => "only a failed run can be retried",
             }));
         };
-        let failed = failed_steps(kept.active_steps.iter());
+        let failed = failed_steps(retry_point.active_steps.iter());
         self.run.journal_takes(Event::RunRetried.size())?;
         self.push(Event::RunRetried);
         self.continue_from(&[], failed);
@@ -84,7 +82,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// Ends a run that is being cancelled. False where it is not.
+    /// Ends a run that is being cancelled. Returns false if it is not being cancelled.
     pub(super) fn finish_cancellation(&mut self) -> bool {
         let Some(Cancelling { reason, .. }) = self.run.cancelling.clone() else {
             return false;
@@ -93,9 +91,8 @@ impl Events<'_> {
         true
     }
 
-    /// Goes on wherever that is possible: calls that are not under way are made again as the next
-    /// attempt, steps that failed before they did anything are opened again, and what waited for this is
-    /// looked at anew.
+    /// Continues everything that can continue: calls that are not active are made again as the next attempt,
+    /// failed steps that started nothing start again, and kept signals, maps and executions are checked.
     pub(super) fn continue_from(&mut self, active_calls: &[u64], failed: Vec<u64>) {
         let active_steps = self.run.active_steps.iter();
         let calls = active_steps.filter(|(step, active_step)| {
@@ -115,7 +112,8 @@ impl Events<'_> {
             .for_each(|execution| self.queue_execution(execution));
     }
 
-    /// Opens a step again that failed by itself: a sleep, a wait, or what has nothing under way below it.
+    /// Starts a failed step again if nothing is active inside of it: a sleep, a wait, a map or an inner
+    /// graph.
     fn restart_step(&mut self, step: u64) {
         let Some(active_step) = self.run.active_steps.get(&step).cloned() else {
             return;
@@ -141,7 +139,7 @@ impl Events<'_> {
     }
 }
 
-/// The steps that failed for good, and of which the run did not.
+/// The steps that failed without failing the run.
 pub(super) fn failed_steps<'t>(
     active_steps: impl Iterator<Item = (&'t u64, &'t super::ActiveStep)>,
 ) -> Vec<u64> {
@@ -152,30 +150,30 @@ pub(super) fn failed_steps<'t>(
 }
 
 impl Run {
-    /// A refusal that says how the run stands, and what to do instead.
+    /// A refusal with the status of the run, and what to do instead.
     pub(super) fn refusal(&self, instead: &str) -> Refusal {
         let stands = match self.status {
             Status::Finished => "has finished",
             Status::Failed => "has failed",
             Status::Cancelled => "was cancelled",
-            _ if self.ending.is_some() => "is undoing what it did",
+            _ if self.ending.is_some() => "is compensating its steps",
             _ if self.cancelling.is_some() => "is being cancelled",
             _ if self.is_paused() => "is paused",
-            _ if self.is_queued() => "is queued and has not begun",
+            _ if self.is_queued() => "is queued and has not started",
             _ if self.is_waiting() => "is waiting",
             _ => "is running",
         };
         Refusal::NotNow(format!("the run {stands}: {instead}"))
     }
 
-    /// Whether it is at a step whose function was called.
+    /// Whether a call of the run is pending or active.
     pub(super) fn has_active_call(&self) -> bool {
         self.active_steps
             .values()
             .any(|active_step| matches!(active_step.state, StepState::Call))
     }
 
-    /// The fold of `RunPaused`.
+    /// Folds `RunPaused`.
     pub(super) fn paused_at(&mut self, reason: &Arc<str>, at: Timestamp) -> Fold {
         if self.status.is_over() {
             return Err("the run is over".to_owned());
@@ -186,14 +184,14 @@ impl Run {
         Ok(())
     }
 
-    /// The fold of `RunResumed`: the time that it stood still does not count for the limits of its graphs.
+    /// Folds `RunResumed`. The time of the pause does not count for time limits.
     pub(super) fn resumed_at(&mut self, at: Timestamp) -> Fold {
         let paused = self.paused.take().ok_or("the run is not paused")?;
         let stood = at.0.saturating_sub(paused.since.0).max(0);
         self.set_limits(|_, _, until| Some(Timestamp(until?.0.saturating_add(stood))))
     }
 
-    /// The fold of `CancelRequested`.
+    /// Folds `CancelRequested`.
     pub(super) fn cancelling_until(&mut self, reason: &Arc<str>, until: Timestamp) -> Fold {
         if self.status.is_over() || self.ending.is_some() {
             return Err("the run is over, or ending".to_owned());
@@ -204,7 +202,7 @@ impl Run {
         Ok(())
     }
 
-    /// The fold of `RunRetried`.
+    /// Folds `RunRetried`.
     pub(super) fn retried_at(&mut self, at: Timestamp) -> Fold {
         if !self.restore_retry_point() {
             return Err("the run did not fail, or what it did was undone".to_owned());
@@ -214,9 +212,9 @@ impl Run {
         self.clear_failures(at)
     }
 
-    /// Has a run that failed be where it was then. False where that is not kept.
+    /// Restores the active parts of a failed run. Returns false if they were not kept.
     pub(super) fn restore_retry_point(&mut self) -> bool {
-        let Some(kept) = self.retry_point.take() else {
+        let Some(retry_point) = self.retry_point.take() else {
             return false;
         };
         let RetryPoint {
@@ -224,7 +222,7 @@ impl Run {
             active_steps,
             due,
             signals,
-        } = *kept;
+        } = *retry_point;
         self.executions = executions;
         self.active_steps = active_steps;
         self.due = due;
@@ -232,7 +230,7 @@ impl Run {
         true
     }
 
-    /// Forgets what failed, and has the time limits count from here.
+    /// Clears failures and restarts the time limits at `at`.
     pub(super) fn clear_failures(&mut self, at: Timestamp) -> Fold {
         for active_step in self.active_steps.values_mut() {
             if active_step.failed || matches!(active_step.state, StepState::Call) {
@@ -243,7 +241,7 @@ impl Run {
         self.set_limits(|_, graph, _| time_limit(graph, at))
     }
 
-    /// Sets the time limit of every execution, from its graph and what it was.
+    /// Sets the time limit of every execution, from its graph and its current limit.
     pub(super) fn set_limits(
         &mut self,
         limit: impl Fn(u64, &Graph, Option<Timestamp>) -> Option<Timestamp>,
@@ -264,7 +262,7 @@ impl Run {
 }
 
 impl Input {
-    /// Whether it may mean something to a run that is over, or says why not.
+    /// Whether the input may apply to a run that has ended, or has a refusal of its own for it.
     pub(super) fn is_control(&self) -> bool {
         matches!(
             self,

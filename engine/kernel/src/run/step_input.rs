@@ -1,4 +1,4 @@
-//! What a step was given when it began, for those who look at a run afterwards.
+//! The input of a step, for clients who inspect a run.
 
 use heddle_json::{Json, Object};
 
@@ -9,37 +9,37 @@ use crate::{
     ids::Timestamp,
 };
 
-/// What a step was given: everything that its node's expressions made for it.
+/// The input of a step: the values that its node's expressions gave.
 #[derive(Clone, Debug)]
 pub enum StepInput {
     /// A call of a function.
     Call {
         /// The exact function.
         function: FunctionRef,
-        /// What the function was called with.
+        /// The input of the call.
         input: Object,
         /// The node's `config`.
         config: Json,
     },
-    /// A map: the list, or the object, of its items.
+    /// A map: the list or the object of its items.
     Map(Json),
-    /// A graph: the state that it began with.
+    /// An inner graph: its state at the start.
     Graph(Object),
     /// A wait for a signal.
     Wait(Box<ActiveWait>),
     /// A sleep.
     Sleep {
-        /// Until when.
+        /// When the sleep ends.
         until: Option<Timestamp>,
     },
 }
 
 impl Run {
-    /// What the latest attempt of a step under way was given, derived from the run as it is after the event by which
-    /// the attempt began. Nothing that happens to other steps changes it. `None` where the step is not under way.
+    /// The input of the latest attempt of an active step. It is derived from the run after the event by which
+    /// the attempt started; events of other steps do not change it. `None` if the step is not active.
     ///
     /// # Errors
-    /// Why there is no such thing, which is the failure of the step.
+    /// The expressions have no value. This is the failure of the step.
     pub fn step_input(&self, step: u64) -> Option<Result<StepInput, Failure>> {
         let active_step = self.active_steps.get(&step)?;
         let node = self.graph_of(active_step).node(active_step.node);
@@ -53,7 +53,7 @@ impl Run {
                 let function = function.ok_or_else(|| {
                     Failure::new(
                         FailureKind::Unavailable,
-                        format!("the run keeps no function `{uses}`"),
+                        format!("the run has no function `{uses}`"),
                     )
                 })?;
                 let config = node.config.clone();

@@ -1,4 +1,5 @@
-//! Timers: what happens when the time of a step, of a graph or of the run is over.
+//! Timers: the end of sleeps, of pauses before an attempt, of waits, and of the time limits of graphs and
+//! runs.
 
 use heddle_json::Object;
 
@@ -10,7 +11,7 @@ use crate::{
 };
 
 impl Events<'_> {
-    /// What is due goes on.
+    /// Handles every timer that is due.
     pub(super) fn run_due_timers(&mut self) {
         if self.run.is_paused() {
             return;
@@ -31,7 +32,7 @@ impl Events<'_> {
             if step == ROOT {
                 return self.fail_by_time_limit(ROOT);
             }
-            // One that was due may have ended another.
+            // An earlier timer may have ended this step.
             let Some(active_step) = self.run.active_steps.get(&step).cloned() else {
                 continue;
             };
@@ -54,7 +55,7 @@ impl Events<'_> {
         }
     }
 
-    /// An execution took longer than it may.
+    /// Fails an execution that exceeded its time limit.
     fn fail_by_time_limit(&mut self, number: u64) {
         let Some(execution) = self.run.executions.get(&number) else {
             return;
@@ -90,8 +91,8 @@ impl Events<'_> {
 }
 
 impl Run {
-    /// When the run wants [`Input::Due`](super::Input::Due), at the latest. One that is paused does not, and one
-    /// that is being cancelled does once calls under way have had their time.
+    /// When the run needs [`Input::Due`](super::Input::Due) at the latest. `None` while the run is paused.
+    /// While it is being cancelled, the end of the grace period.
     pub fn due(&self) -> Option<Timestamp> {
         if self.is_paused() {
             return None;
@@ -104,12 +105,12 @@ impl Run {
 }
 
 impl ActiveStep {
-    /// When time alone takes it further.
+    /// When the step's timer is due.
     pub(super) fn until(&self) -> Option<Timestamp> {
         match &self.state {
             StepState::Pause(until) | StepState::Sleep(until) => Some(*until),
             StepState::Signal(until, _) | StepState::Graph(until) => *until,
-            // Without items, nothing else does.
+            // A map without items has no other event that continues it.
             StepState::Map(items) if items.all.is_empty() => Some(self.started_at),
             StepState::Map(_) | StepState::Call => None,
         }

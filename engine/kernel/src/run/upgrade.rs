@@ -1,11 +1,10 @@
-//! A run that keeps to other versions from here on: another graph in the place of its own, and other plugins.
+//! Upgrades: a run is pinned to another version of its graph and to other plugins.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    BranchPosition, Graphs, ROOT, Refusal, Run, Status, StepState, Upgrade,
-    apply::{Fold, time_limit},
-    decide::Events,
+    BranchPosition, Graphs, ROOT, Refusal, Run, Status, StepState, Upgrade, apply::time_limit,
+    decide::Events, fold::Fold,
 };
 use crate::{
     event::{Event, FunctionRef},
@@ -24,15 +23,15 @@ impl Events<'_> {
         let over = run.status.is_over();
         if over && run.retry_point.is_none() {
             return Err(run.refusal(match run.status {
-                Status::Failed => "what it did was undone, so fork it from a step instead",
-                _ => "only a run that goes on, or one that failed, can be upgraded",
+                Status::Failed => "its steps were compensated, so fork it from a step instead",
+                _ => "only an active or a failed run can be upgraded",
             }));
         }
         if run.ending.is_some() || run.cancelling.is_some() {
-            return Err(run.refusal("there is nothing to upgrade any more"));
+            return Err(run.refusal("it can no longer be upgraded"));
         }
         if run.is_queued() {
-            return Err(run.refusal("cancel it and start another, or upgrade it once it has begun"));
+            return Err(run.refusal("cancel it and start another, or upgrade it after its start"));
         }
         let mut calls = run
             .active_steps
@@ -41,7 +40,7 @@ impl Events<'_> {
         if let Some(node) = calls.find_map(|(step, _)| run.node_of(*step)) {
             let pause = if run.is_paused() { "" } else { "pause it, and " };
             return Err(run.refusal(&format!(
-                "node `{node}` is being called, so {pause}upgrade it once that has answered"
+                "node `{node}` is being called, so {pause}upgrade it after the call"
             )));
         }
         if let Err(problem) = (*run)
@@ -68,7 +67,7 @@ impl Events<'_> {
     }
 }
 
-/// For each name the id of its graph.
+/// The ids of the graphs, by name.
 fn ids(graphs: &Graphs) -> BTreeMap<Arc<str>, GraphId> {
     let ids = graphs
         .iter()
@@ -77,12 +76,12 @@ fn ids(graphs: &Graphs) -> BTreeMap<Arc<str>, GraphId> {
 }
 
 impl Run {
-    /// For each graph that the run's graphs name, the one that it keeps to.
+    /// The ids of the graphs that the run is pinned to, by name.
     pub(super) fn graph_ids(&self) -> BTreeMap<Arc<str>, GraphId> {
         ids(&self.graphs)
     }
 
-    /// The fold of `RunUpgraded`.
+    /// Folds `RunUpgraded`.
     pub(super) fn upgraded(
         &mut self,
         graph: &GraphId,
@@ -93,13 +92,13 @@ impl Run {
         let staged = self.staged.take();
         let (to, all) = staged
             .filter(|(to, all)| to.id == *graph && ids(all) == *graphs)
-            .ok_or("the graphs that it names are not at hand")?;
+            .ok_or("the graphs that it names were not provided")?;
         self.replace_graphs(to, all, at)?;
         self.functions = Arc::new(functions.clone());
         Ok(())
     }
 
-    /// Has the run be in other graphs where it is in its own.
+    /// Moves the run to the nodes of the same names in other graphs.
     fn replace_graphs(&mut self, graph: Arc<Graph>, graphs: Arc<Graphs>, at: Timestamp) -> Fold {
         let failed = self.restore_retry_point();
         let limits = self
@@ -149,16 +148,16 @@ impl Run {
                 None => &graph,
                 Some(name) => graphs.get(name).ok_or_else(|| {
                     format!(
-                        "the run may have to undo a step of graph `{name}`, which the new one does not run"
+                        "the run may have to compensate a step of graph `{name}`, which the new one does not run"
                     )
                 })?,
             };
-            undo.node = same_action_in(&undo.graph, new, undo.node, "may have to undo a step with")?;
+            undo.node = same_action_in(&undo.graph, new, undo.node, "may have to compensate a step with")?;
             undo.graph = new.clone();
         }
         self.graph = graph;
         self.graphs = graphs;
-        // The time that a run stands still is added when it goes on.
+        // The time of a pause is added when the run resumes.
         let at = self.paused.as_ref().map_or(at, |paused| paused.since);
         self.set_limits(|number, graph, until| match (limits.get(&number), until) {
             (Some(Some(old)), Some(until)) => longer(until, graph.max_time_ms?, *old),
@@ -170,11 +169,11 @@ impl Run {
         Ok(())
     }
 
-    /// For each execution the graph that takes the place of its own.
+    /// The graph that replaces the graph of each execution.
     fn upgraded_graphs(&mut self, graph: &Arc<Graph>, graphs: &Graphs) -> Fold<BTreeMap<u64, Arc<Graph>>> {
         let mut new = BTreeMap::from([(ROOT, graph.clone())]);
         let mut names = Vec::new();
-        // An execution has a higher number than the one that it is in.
+        // An execution has a higher number than the execution around it.
         for number in self.executions.keys().filter(|number| **number != ROOT) {
             let active_step = self
                 .active_steps
@@ -199,7 +198,7 @@ impl Run {
     }
 }
 
-/// A time limit where a limit of so many milliseconds took the place of another.
+/// The end of a time limit whose length changes.
 fn longer(until: Timestamp, new_ms: u64, old_ms: u64) -> Option<Timestamp> {
     let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     Some(Timestamp(
@@ -214,7 +213,7 @@ fn node_in(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
         .ok_or_else(|| format!("the run {what} node `{name}`, which the new graph does not have"))
 }
 
-/// The same, where it does the same sort of thing.
+/// The node of the same name in another graph, if its action is of the same kind.
 fn same_action_in(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<NodeIx> {
     let at = node_in(old, new, node, what)?;
     let (before, after) = (
@@ -230,7 +229,7 @@ fn same_action_in(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<No
     ))
 }
 
-/// What a visit does, as far as a run that is at it depends on it.
+/// The kind of an action, as far as an active step depends on it.
 fn action_label(does: &NodeAction) -> String {
     match does {
         NodeAction::Call { .. } => "calls a function".to_owned(),

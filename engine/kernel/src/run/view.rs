@@ -1,10 +1,9 @@
-//! A branch's view of the state, and how the views of several branches become one.
+//! A branch's view of the state, and the merge of several views.
 //!
-//! While a graph has several branches, each view keeps for every key that was changed since they
-//! parted the chain of updates that made its value. Two views that meet are merged key by key, as
-//! version control merges: where one chain begins with the other, the longer one counts; where both
-//! went on by themselves, the key's policy folds all of their updates, each once, in the order of
-//! the branches; without a policy that is a conflict.
+//! While an execution has several branches, each view keeps a chain of updates for every key that changed
+//! since the fork. Views merge key by key, as version control merges. If one chain begins with the other, the
+//! longer one is taken. If both chains continued separately, the key's policy folds all of their updates,
+//! each once, in the order of the branches. Without a policy, that is a conflict.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,7 +15,7 @@ use heddle_json::{Json, Object};
 
 use crate::graph::Policy;
 
-/// The policies of a graph, by key.
+/// The merge policies of a graph, by key.
 pub(super) type Policies = BTreeMap<Arc<str>, Policy>;
 
 /// The state as one branch sees it.
@@ -24,32 +23,32 @@ pub(super) type Policies = BTreeMap<Arc<str>, Policy>;
 pub struct View {
     /// The state.
     pub state: Object,
-    /// For each key that was changed since the branches parted, its last update.
+    /// For each key that changed since the fork, its last update.
     pub(super) changes: Option<Arc<Changes>>,
 }
 
-/// For each key its last update.
+/// The last update of each key.
 pub(super) type Changes = BTreeMap<Arc<str>, Arc<Update>>;
 
-/// One step's update of one key, after those before it.
+/// One step's update of one key; part of a chain.
 pub(super) struct Update {
     pub(super) step: u64,
     pub(super) node: Arc<str>,
-    /// What the step contributed: kept where a policy may have to fold it again.
+    /// The value that the step contributed, if a policy may have to fold it again.
     pub(super) value: Option<Json>,
-    /// How long the chain is up to here.
+    /// The length of the chain up to this update.
     len: u32,
-    /// The one before it since the branches parted.
+    /// The update before it, since the fork.
     pub(super) before: Option<Arc<Update>>,
 }
 
-/// Two branches changed a key in ways that do not fit together.
+/// Two branches changed a key and the changes do not merge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conflict {
     pub(super) key: Arc<str>,
-    /// The nodes whose steps did.
+    /// The nodes whose steps changed the key.
     pub(super) nodes: [Arc<str>; 2],
-    /// Why the policy could not fold it; nothing where there is none.
+    /// The problem of the policy; `None` if the key has no policy.
     pub(super) problem: Option<String>,
 }
 
@@ -59,10 +58,10 @@ impl View {
         Self { state, changes }
     }
 
-    /// Takes a step's update in. With `parted`, what changed is kept for a merge.
+    /// Applies a step's update. With `parted`, the changes are kept for a merge.
     ///
     /// # Errors
-    /// The key, and why what it is given does not fit its policy. The view may have changed.
+    /// The key and the reason why its value does not fit the policy. The view may have changed.
     pub(super) fn write(
         &mut self,
         policies: &Policies,
@@ -94,7 +93,7 @@ impl View {
         Ok(())
     }
 
-    /// Sets a key as if it had been so before the branches parted.
+    /// Sets a key as if it had had this value at the fork.
     pub(super) fn set(&mut self, key: &Arc<str>, value: &Json) {
         self.state.insert(key.clone(), value.clone());
         if let Some(changes) = self.changes.as_mut().filter(|changes| changes.contains_key(key)) {
@@ -102,20 +101,20 @@ impl View {
         }
     }
 
-    /// The keys that were changed since the branches parted.
+    /// The keys that changed since the fork.
     pub(super) fn changed(&self) -> impl Iterator<Item = &Arc<str>> {
         self.changes.iter().flat_map(|changes| changes.keys())
     }
 
-    /// Forgets how it came to be: there is no other branch that it could meet.
+    /// Drops the changes: there is no other branch to merge with.
     pub(super) fn forget_changes(&mut self) {
         self.changes = None;
     }
 
-    /// The view of the branches that had these, in their order.
+    /// Merges the views of branches, in their order.
     ///
     /// # Errors
-    /// The first key that does not fit together.
+    /// The first key that does not merge.
     pub(super) fn merge(views: &[&Self], policies: &Policies) -> Result<Self, Conflict> {
         let Some((first, rest)) = views.split_first() else {
             return Ok(Self::default());
@@ -134,8 +133,8 @@ impl View {
         Ok(merged)
     }
 
-    /// The state that the branches agree on: as they merge, and where changes of a key do not, with its value when
-    /// the branches parted, as far as that is known.
+    /// The state that the branches agree on: the merged value of each key, and the value at the fork for a
+    /// key that does not merge, as far as it is known.
     pub(super) fn agreed(views: &[&Self], policies: &Policies, parted: Option<&Object>) -> Object {
         let Some((first, rest)) = views.split_first() else {
             return Object::default();
@@ -149,7 +148,8 @@ impl View {
                 Ok((value, _)) => value,
                 Err(_) => match parted {
                     Some(parted) => parted.get(key).cloned(),
-                    // A run of an earlier version: a branch that did not change the key still has that value.
+                    // Earlier versions did not keep the state at the fork. A branch that did not change the
+                    // key still has that value.
                     None => {
                         let mut others = views
                             .iter()
@@ -167,7 +167,7 @@ impl View {
     }
 }
 
-/// For each key that some views changed, these views with their last updates of it.
+/// The views that changed a key, each with its last update of the key.
 type Chains<'v> = Vec<(&'v View, &'v Arc<Update>)>;
 
 fn chains<'v>(views: &[&'v View]) -> BTreeMap<&'v Arc<str>, Chains<'v>> {
@@ -189,7 +189,7 @@ fn merge_key(key: &Arc<str>, policies: &Policies, chains: &Chains<'_>) -> Result
 
 type Merged = (Option<Json>, Arc<Update>);
 
-/// Without a policy, one chain has to begin with all of the others.
+/// Without a policy, the longest chain must begin with all others.
 fn longest(key: &Arc<str>, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, Conflict> {
     let mut best = chains[0];
     for chain in &chains[1..] {
@@ -209,13 +209,13 @@ fn longest(key: &Arc<str>, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, C
     Ok((best.0.state.get(key).cloned(), best.1.clone()))
 }
 
-/// With a policy, every update counts once: those of the first chain, then those of the next that
-/// are not among them, and so on.
+/// With a policy, every update counts once: those of the first chain, then those of the next chain that are
+/// not among them, and so on.
 fn folded(key: &Arc<str>, policy: &Policy, chains: &[(&View, &Arc<Update>)]) -> Result<Merged, Conflict> {
     let mut last = chains[0].1.clone();
     let mut value = chains[0].0.state.get(key).cloned();
     let mut seen: HashSet<u64> = last.chain().map(|update| update.step).collect();
-    // Where a chain comes to what another one has, all that stands before it is counted, too.
+    // If a chain reaches a shared update, everything before that update was counted, too.
     let mut shared: HashSet<*const Update> = last.chain().map(Arc::as_ptr).collect();
     let mut more = Vec::new();
     for (_, chain) in &chains[1..] {
@@ -252,7 +252,7 @@ impl Update {
         }
     }
 
-    /// Whether this chain begins with that one, or is it.
+    /// Whether this chain begins with the other chain, or is the same.
     fn follows(self: &Arc<Self>, other: &Arc<Self>) -> bool {
         let mut at = self;
         while at.len > other.len {
@@ -261,7 +261,7 @@ impl Update {
                 None => return false,
             }
         }
-        // A step writes a key once, so the same step at the same place is the same chain.
+        // A step writes a key once, so the same step at the same position is the same chain.
         at.len == other.len && at.step == other.step
     }
 
@@ -271,7 +271,7 @@ impl Update {
 }
 
 impl Drop for Update {
-    /// Takes a chain apart from its end: it may be as long as a run has steps.
+    /// Drops a chain without recursion: it may be as long as the run has steps.
     fn drop(&mut self) {
         let mut before = self.before.take();
         while let Some(mut update) = before.and_then(Arc::into_inner) {

@@ -1,4 +1,4 @@
-//! Sleeps and waits: how long a step sleeps, which signal it waits for, and how a wait is shown.
+//! Sleeps and waits: when a sleep ends, which signal a wait takes, and how a wait is shown.
 
 use std::sync::Arc;
 
@@ -12,56 +12,56 @@ use crate::{
     ids::Timestamp,
 };
 
-/// The longest prompt that an expression may give, in bytes.
+/// The length limit of a prompt that an expression gives, in bytes.
 const MAX_PROMPT_LEN: usize = 8 << 10;
 
-/// What a step that begins waits for besides calls.
+/// The timer and the texts of a step that starts.
 #[derive(Default)]
 pub(super) struct WaitPlan {
-    /// Until when it lasts, if time alone can end it.
+    /// When the step's timer is due.
     pub(super) until: Option<Timestamp>,
-    /// What the expressions of a wait gave.
+    /// The values of the wait's expressions.
     pub(super) wait: Option<WaitTexts>,
-    /// Set where an expression has no value, or one that does not fit: then the step fails at once.
+    /// Set if an expression has no valid value: the step fails at once.
     pub(super) problem: Option<Failure>,
 }
 
-/// A step that waits for a signal or for time to pass, as it is shown.
+/// An active step that waits for a signal or a timer, as shown to clients.
 #[derive(Clone, Debug)]
 pub struct ActiveWait {
-    /// The step. A signal can name the wait by it.
+    /// The number of the step. A signal can name the wait by this number.
     pub step: u64,
-    /// The node.
+    /// The name of the node.
     pub node: Arc<str>,
-    /// The items of maps that it is within, the outermost first.
+    /// The items of maps that the step belongs to, the outermost first.
     pub items: Vec<MapItem>,
-    /// Since when.
+    /// When the step started.
     pub since: Timestamp,
-    /// The signal that it waits for; nothing where only time has to pass.
+    /// The name of the signal; `None` if the step waits only for a timer.
     pub signal: Option<Arc<str>>,
-    /// What a person is asked.
+    /// The prompt for the person who sends the signal.
     pub prompt: Option<Arc<str>>,
     /// The JSON Schema of the signal's payload.
     pub schema: Option<Json>,
-    /// Until when.
+    /// When the timer is due, if there is one.
     pub until: Option<Timestamp>,
 }
 
-/// One item of a map, as it is shown.
+/// An item of a map, as shown to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapItem {
-    /// The node of the map.
+    /// The name of the map's node.
     pub node: Arc<str>,
-    /// The step of the map.
+    /// The number of the map's step.
     pub of: u64,
-    /// The item's place among the items, from 0.
+    /// The position of the item, from 0.
     pub index: u32,
-    /// Its key, where the map goes over an object.
+    /// The key of the item, if the map iterates over an object.
     pub key: Option<Arc<str>>,
 }
 
 impl Events<'_> {
-    /// A step that waited goes along its edges.
+    /// Finishes a step without an answer; its branch follows the node's edges.
     pub(super) fn finish_along_edges(
         &mut self,
         step: u64,
@@ -76,7 +76,8 @@ impl Events<'_> {
         }
     }
 
-    /// What a step that begins waits for besides calls. `steps` counts the steps of its branch up to it.
+    /// The timer and the texts of a step that starts. `steps` counts the steps on the path to it, itself
+    /// included.
     pub(super) fn wait_plan(
         &self,
         execution: &Execution,
@@ -123,7 +124,7 @@ impl Events<'_> {
 }
 
 impl Run {
-    /// The steps under way that wait for a signal or for time to pass.
+    /// The active steps that wait for a signal or a timer.
     pub fn waits(&self) -> impl Iterator<Item = ActiveWait> + '_ {
         self.active_steps
             .iter()
@@ -183,7 +184,7 @@ impl Run {
     }
 }
 
-/// What the expressions of a wait give.
+/// Evaluates the expressions of a wait.
 fn wait_texts(env: &Env<'_>, wait: &Wait) -> Result<Option<WaitTexts>, Failure> {
     let text = |text: &Text, what: &str, most: usize| match text {
         Text::Plain(_) => Ok(None),

@@ -1,8 +1,8 @@
-//! The moments at which the clocks of a time zone show the times of a cron expression.
+//! The times at which the clock of a time zone shows the times of a cron expression.
 //!
-//! An expression that follows the clock is due at every moment at which the clock shows a time that matches. One
-//! with fixed times of day is due once for each of them: at the first moment where the clock shows it twice, and
-//! right after the gap where the clock leaves it out. This is the rule of Vixie's cron.
+//! An expression that follows the clock is due whenever the clock shows a matching time. An expression with
+//! fixed times of day is due once for each of them: at the first occurrence if the clock shows it twice, and
+//! right after the gap if the clock skips it. This is the rule of Vixie's cron.
 
 use jiff::{
     Timestamp, ToSpan,
@@ -12,11 +12,11 @@ use jiff::{
 
 use super::cron::Pattern;
 
-/// How far ahead a time is looked for. The rarest expressions, such as the fifth Friday of a February, match once
-/// in 40 years.
+/// How many years ahead a time is searched. The rarest expressions, such as the fifth Friday of a February,
+/// match once in 40 years.
 const HORIZON_YEARS: i64 = 100;
 
-/// A moment at which a zone's distance to UTC changes.
+/// A change of a zone's offset from UTC.
 struct Change {
     at: Timestamp,
     before: Offset,
@@ -40,7 +40,7 @@ impl Change {
     }
 }
 
-/// A cron expression, and the time zone whose clocks it is about.
+/// A cron expression in a time zone.
 #[derive(Clone, Debug)]
 pub struct CronRule {
     pattern: Pattern,
@@ -52,7 +52,7 @@ impl CronRule {
         Self { pattern, zone }
     }
 
-    /// The first moment after `after` at which it is due.
+    /// The first time after `after` at which the expression is due.
     pub(super) fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         next_after(&self.pattern, &self.zone, after)
     }
@@ -88,8 +88,8 @@ fn next_after(pattern: &Pattern, zone: &TimeZone, after: Timestamp) -> Option<Ti
     )
 }
 
-/// The first moment in a stretch of time without a change, from `from` on and before the clock shows `end`. `since`
-/// is the change with which the stretch began.
+/// The first match in a period without a change of the offset, from `from` until the clock shows `end`.
+/// `since` is the change at the start of the period.
 fn in_stretch(
     pattern: &Pattern,
     since: Option<&Change>,
@@ -98,7 +98,7 @@ fn in_stretch(
 ) -> Option<Timestamp> {
     let mut shown = offset.to_datetime(from);
     if let Some((before, _)) = since.filter(|_| !pattern.follows_clock).map(Change::shown) {
-        // Up to there the clock shows its times for the second time.
+        // Up to this time, the clock shows its times for the second time.
         shown = shown.max(before);
     }
     offset.to_timestamp(pattern.first(shown, end)?).ok()

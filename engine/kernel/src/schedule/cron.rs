@@ -1,6 +1,7 @@
-//! Cron expressions: what each field matches, and the local times that match all of them.
+//! Cron expressions: the values that each field matches, and the local times that match all fields.
 //!
-//! Nothing here knows of time zones: [`super::clock`] finds the moments at which a zone's clocks show these times.
+//! Time zones are left to [`super::clock`], which finds the times at which a zone's clock shows these local
+//! times.
 
 use jiff::civil::{Date, DateTime};
 
@@ -12,7 +13,7 @@ struct Field {
     most: u8,
     /// The largest step: as many numbers as there are.
     largest_step: u8,
-    /// The names, of which the first stands for `least`.
+    /// The names, the first one for `least`.
     names: &'static [&'static str],
 }
 
@@ -62,7 +63,7 @@ const WEEKDAY: Field = Field {
 };
 /// The fields in the order in which an expression has them.
 const FIELDS: [Field; 5] = [MINUTE, HOUR, DAY, MONTH, WEEKDAY];
-/// The names that stand for a whole expression.
+/// Names for whole expressions.
 const NICKNAMES: [(&str, &str); 6] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
@@ -71,16 +72,16 @@ const NICKNAMES: [(&str, &str); 6] = [
     ("@daily", "0 0 * * *"),
     ("@hourly", "0 * * * *"),
 ];
-/// A year by which every expression that ever matches has done so: the calendar repeats every 400 years.
+/// A year by which every expression that ever matches has matched: the calendar repeats every 400 years.
 const FIRST_YEAR: i16 = 2000;
 
-/// How strictly an expression is read.
+/// The rules by which an expression is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// As a new one.
+    /// Those for new expressions.
     New,
-    /// As one that an earlier version of Heddle accepted: steps that are too large, names of another field, and
-    /// list elements without an effect are not refused.
+    /// Those of earlier versions: steps that are too large, names of another field, and list elements without
+    /// an effect are allowed.
     Stored,
 }
 
@@ -92,17 +93,18 @@ pub(super) struct Pattern {
     months: Set,
     days: Days,
     weekdays: Weekdays,
-    /// Whether the day has to match both day fields. Else either one will do, if both are given.
+    /// Whether the day must match both day fields. Otherwise one match is enough if both fields are given.
     both_days: bool,
-    /// Whether the minute or the hour has a `*`: then it follows the clock. Else it has fixed times of day.
+    /// Whether the minute or the hour contains `*`: then the expression follows the clock. Otherwise it has
+    /// fixed times of day.
     pub(super) follows_clock: bool,
 }
 
-/// Numbers up to 63.
+/// A set of numbers up to 63.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Set(u64);
 
-/// What the day of the month matches.
+/// The condition on the day of the month.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Days {
     any: bool,
@@ -115,7 +117,7 @@ struct Days {
     workdays: Set,
 }
 
-/// What the day of the week matches.
+/// The condition on the day of the week.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Weekdays {
     any: bool,
@@ -135,7 +137,7 @@ impl Set {
         self.0 |= 1 << number;
     }
 
-    /// The least one from `number` on.
+    /// The smallest number from `number` on.
     fn from(self, number: i8) -> Option<i8> {
         let rest = self.0 & u64::MAX.checked_shl(u32::try_from(number).ok()?)?;
         let least = rest.trailing_zeros();
@@ -143,17 +145,17 @@ impl Set {
     }
 }
 
-/// What one element of a list stands for.
+/// One element of a list.
 struct Element {
     numbers: Vec<u8>,
     star: bool,
 }
 
 impl Pattern {
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// What is wrong with it: which field, which element of it, and what is expected there.
+    /// The field, the element of the field, and what is expected there.
     pub(super) fn read(text: &str, reading: Reading) -> Result<Self, String> {
         let parts = parts(text)?;
         let wrong = |field: &Field, part: &str, reason: Option<String>| {
@@ -207,7 +209,7 @@ impl Pattern {
     pub(super) fn first(&self, from: DateTime, end: DateTime) -> Option<DateTime> {
         let (mut date, mut hour, mut minute) = (from.date(), from.hour(), from.minute());
         if from.second() > 0 || from.subsec_nanosecond() > 0 {
-            // With 60, the next hour is looked at.
+            // Minute 60 stands for the next hour.
             minute += 1;
         }
         while date <= end.date() {
@@ -280,7 +282,7 @@ fn elements(part: &str, reading: Reading) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Reads `*`, `5`, `2-6`, `*/10` or `2-6/2`. The error says what is wrong where that is not evident.
+/// Parses `*`, `5`, `2-6`, `*/10` or `2-6/2`. The error explains the problem unless it is evident.
 fn read_element(field: &Field, element: &str, reading: Reading) -> Result<Element, Option<String>> {
     let (range, step) = match element.split_once('/') {
         Some((range, step)) => (range, Some(step)),

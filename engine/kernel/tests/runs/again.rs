@@ -27,7 +27,7 @@ fn a_failed_run_goes_on_from_where_it_failed() {
             - refused: the run is running: only a failed run can be retried
             5 step 2 fails (permanent): broke
             6 run failed (permanent) at analyze: broke
-            - refused: the run has failed: there is nothing to pause any more
+            - refused: the run has failed: it can no longer be paused
             - refused: the run has failed: retry it instead
             7 run retried
             8 step 2 at analyze, attempt 2
@@ -312,8 +312,8 @@ fn a_run_that_undid_what_it_did_is_forked_instead() {
             7 step 3 at unbook, attempt 1, undoes 1
             8 step 3 gives {}, end
             9 run failed (permanent) at pay: broke
-            - refused: the run has failed: what it did was undone, so fork it from a step instead
-            - refused: the run is undoing what it did: only what it was like before can be forked, so name an earlier step
+            - refused: the run has failed: its steps were compensated, so fork it from a step instead
+            - refused: the run is compensating its steps: only an earlier state can be forked, so name an earlier step
             1 run forked from 00000000-0000-0000-0000-000000000000 after step 2 with {"card":"other"}
             2 step 2 at pay, attempt 2
             3 step 2 gives {}, end

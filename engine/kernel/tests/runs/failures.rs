@@ -20,11 +20,11 @@ fn a_retryable_failure_is_tried_again_with_growing_pauses() {
             1 run started {}
             2 step 1 at a, attempt 1
             3 step 1 fails (retryable), again at 1001: busy
-            - refused: this attempt is not the latest of a step that the run is at
+            - refused: this attempt is not the latest attempt of an active step
             4 step 1 at a, attempt 2
             5 step 1 at a, attempt 3
             6 step 1 fails (retryable), again at 7002: busy
-            - refused: this attempt is not the latest of a step that the run is at
+            - refused: this attempt is not the latest attempt of an active step
             waiting {}"#]],
     );
 }
@@ -123,7 +123,7 @@ fn what_cannot_be_undone_is_told_and_the_rest_is_undone() {
             4 step 2 at pay, attempt 1
             5 undo, since not wanted
             6 step 3 at unbook, attempt 1, undoes 1
-            - refused: the run is ending: it is being cancelled, or what it did is being undone
+            - refused: the run is ending: it is being cancelled, or its steps are being compensated
             7 step 3 fails (permanent): gone
             8 run cancelled: not wanted; `unbook` failed: gone
             cancelled {}"#]],

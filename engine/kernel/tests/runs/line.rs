@@ -145,7 +145,7 @@ fn a_run_that_is_taken_up_calls_again_and_only_the_latest_attempt_may_speak() {
             2 step 1 at a, attempt 1
             3 step 1 logs info: begins
             4 step 1 at a, attempt 2
-            - refused: this attempt is not the latest of a step that the run is at
+            - refused: this attempt is not the latest attempt of an active step
             5 step 1 gives {"from":"the second attempt"}, end
             6 run finished
             finished {"from":"the second attempt"}"#]],

@@ -179,12 +179,12 @@ fn a_sum_that_cannot_be_exact_is_an_error_that_names_the_key() {
         (
             "1.7e308",
             "1.7e308",
-            "`k` in parallel branches that meet at `d` does not merge: `add` went past the range of a double",
+            "`k` in parallel branches that meet at `d` does not merge: `add` exceeded the range of a double",
         ),
         (
             "1",
             r#""1""#,
-            "key `k` what its policy cannot take: `add` needs a number, got a string",
+            "key `k` a value that its merge policy cannot take: `add` needs a number, got a string",
         ),
     ] {
         let made = merged("add", first, second);
@@ -508,8 +508,8 @@ fn a_contribution_that_its_policy_cannot_take_fails_the_step() {
         expect![[r#"
             1 run started {"n":1}
             2 step 1 at a, attempt 1
-            3 step 1 fails (invalid_outcome): node `a` gave key `n` what its policy cannot take: `add` needs a number, got a string
-            4 run failed (invalid_outcome) at a: node `a` gave key `n` what its policy cannot take: `add` needs a number, got a string
+            3 step 1 fails (invalid_outcome): node `a` gave key `n` a value that its merge policy cannot take: `add` needs a number, got a string
+            4 run failed (invalid_outcome) at a: node `a` gave key `n` a value that its merge policy cannot take: `add` needs a number, got a string
             failed {"n":1}"#]],
     );
 }

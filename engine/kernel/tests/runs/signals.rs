@@ -152,10 +152,10 @@ fn a_signal_that_names_a_wait_goes_to_no_other() {
             6 step 4 at u, attempt 1
             7 signal ok 2 for wait 3
             8 step 3 gives {"v":2} by signal 7, end
-            - refused: wait 3 takes no signal any more: it took a signal, its time was over, or it was given up
-            - refused: wait 1 takes no signal any more: it took a signal, its time was over, or it was given up
+            - refused: wait 3 takes no signal any more: it took a signal, timed out, or was stopped
+            - refused: wait 1 takes no signal any more: it took a signal, timed out, or was stopped
             - refused: the run has no wait 99 for this signal: the run has begun 4 steps; `waits` of the run lists those that it has
-            - refused: the run has no wait 4 for this signal: the one with this id, at node `u`, is for the signal `no`; `waits` of the run lists those that it has
+            - refused: the run has no wait 4 for this signal: the wait with this id, at node `u`, is for the signal `no`; `waits` of the run lists those that it has
             - refused: the payload of `ok` does not fit: "text" is not of type "integer"
             9 signal ok "text"
             10 signal ok 5

@@ -137,7 +137,11 @@ fn what_is_no_snapshot_is_an_error() {
         ),
         (r#""tasks":{"1""#, r#""tasks":{"2""#, "not among those begun"),
         (r#""last":0"#, r#""last":9"#, "it names object 9"),
-        (r#""depth":0"#, r#""depth":99"#, "graphs run graphs too deep"),
+        (
+            r#""depth":0"#,
+            r#""depth":99"#,
+            "inner graphs are nested too deep",
+        ),
     ];
     for (from, to, says) in changes {
         assert!(text.get().contains(from), "{from} is not in {text}");

@@ -28,8 +28,8 @@ fn a_queued_run_begins_when_an_engine_takes_it_up() {
         expect![[r#"
             1 run started {}
             2 signal yes 1
-            - refused: the run is queued and has not begun: pause it once it has begun, or cancel it
-            - refused: the run is queued and has not begun: cancel it and start another, or upgrade it once it has begun
+            - refused: the run is queued and has not started: pause it after its start, or cancel it
+            - refused: the run is queued and has not started: cancel it and start another, or upgrade it after its start
             3 step 1 at a, attempt 1
             4 step 1 gives {}, next ask
             5 step 2 at ask, attempt 1
@@ -91,7 +91,7 @@ fn while_a_run_is_paused_calls_may_answer_and_nothing_begins() {
             4 step 2 at b, attempt 1
             5 step 3 at c, attempt 1
             6 run paused: look at it
-            - refused: the run is paused: resume it to have it go on
+            - refused: the run is paused: resume it to continue
             7 step 2 gives {"b":1}, next d
             8 step 3 logs info: still there
             9 run resumed
@@ -147,7 +147,7 @@ fn calls_that_are_not_under_way_any_more_are_made_again() {
             6 run paused: stop
             7 run resumed
             8 step 3 at c, attempt 2
-            - refused: this attempt is not the latest of a step that the run is at
+            - refused: this attempt is not the latest attempt of an active step
             9 step 3 gives {}, next d
             10 step 2 gives {}, next d
             11 step 4 at d, attempt 1, branch 1 joins [2]
@@ -226,7 +226,7 @@ fn a_failure_while_it_is_paused_fails_the_run() {
             6 step 2 fails (permanent): broke
             7 undo, since broke
             8 step 3 at unbook, attempt 1, undoes 1
-            - refused: the run is undoing what it did: there is nothing to pause any more
+            - refused: the run is compensating its steps: it can no longer be paused
             9 step 3 gives {}, end
             10 run failed (permanent) at pay: broke
             - refused: the run has failed: retry it instead
@@ -327,9 +327,9 @@ fn calls_under_way_may_answer_while_a_run_is_being_cancelled() {
             4 step 2 at book, attempt 1
             5 step 3 at pay, attempt 1
             6 cancel requested, calls may answer until 5002: not wanted
-            - refused: the run is ending: it is being cancelled, or what it did is being undone
-            - refused: the run is being cancelled: there is nothing to pause any more
-            - refused: the run is ending: it is being cancelled, or what it did is being undone
+            - refused: the run is ending: it is being cancelled, or its steps are being compensated
+            - refused: the run is being cancelled: it can no longer be paused
+            - refused: the run is ending: it is being cancelled, or its steps are being compensated
             7 step 2 gives {"booked":7}, next more
             8 step 3 fails (permanent): broke
             9 undo, since not wanted

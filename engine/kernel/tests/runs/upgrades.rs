@@ -18,7 +18,7 @@ fn a_run_that_waits_goes_on_in_the_new_graph() {
         expect![[r#"
             1 run started {}
             2 step 1 at a, attempt 1
-            - refused: the run is running: node `a` is being called, so pause it, and upgrade it once that has answered
+            - refused: the run is running: node `a` is being called, so pause it, and upgrade it after the call
             3 step 1 gives {}, next ask
             4 step 2 at ask, attempt 1
             5 run upgraded
@@ -27,7 +27,7 @@ fn a_run_that_waits_goes_on_in_the_new_graph() {
             8 step 3 at new, attempt 1
             9 step 3 gives {"new":1}, end
             10 run finished
-            - refused: the run has finished: only a run that goes on, or one that failed, can be upgraded
+            - refused: the run has finished: only an active or a failed run can be upgraded
             finished {"new":1,"yes":1}"#]],
     );
 }
@@ -45,8 +45,8 @@ fn a_failed_run_is_upgraded_and_then_retried() {
         expect![[r#"
             1 run started {"n":1}
             2 step 1 at a, attempt 1
-            3 step 1 fails (no_case): no case of the edges of `a` holds (state.n > 1): add a last one without `when`
-            4 run failed (no_case) at a: no case of the edges of `a` holds (state.n > 1): add a last one without `when`
+            3 step 1 fails (no_case): no case of the edges of `a` holds (state.n > 1): add a last case without `when`
+            4 run failed (no_case) at a: no case of the edges of `a` holds (state.n > 1): add a last case without `when`
             - refused: the run has failed: it cannot be upgraded to graph `0b66e92fd3fe1669b8d0f112191d9541`: the run is at node `a`, which calls a function in its graph and sleeps in the new one
             5 run upgraded
             6 run retried
@@ -105,11 +105,11 @@ fn a_run_is_not_upgraded_to_a_graph_that_cannot_undo_what_it_did() {
             2 step 1 at book, attempt 1
             3 step 1 gives {}, next ask
             4 step 2 at ask, attempt 1
-            - refused: the run is waiting: it cannot be upgraded to graph `4164eaa570ad8cbb6ffb833fdf9b1f8c`: the run may have to undo a step with node `unbook`, which the new graph does not have
+            - refused: the run is waiting: it cannot be upgraded to graph `4164eaa570ad8cbb6ffb833fdf9b1f8c`: the run may have to compensate a step with node `unbook`, which the new graph does not have
             5 run upgraded
             6 undo, since not wanted
             7 step 3 at unbook, attempt 1, undoes 1
-            - refused: the run is undoing what it did: there is nothing to upgrade any more
+            - refused: the run is compensating its steps: it can no longer be upgraded
             8 step 3 gives {}, end
             9 run cancelled: not wanted
             cancelled {}"#]],
@@ -160,7 +160,7 @@ fn a_paused_run_is_upgraded_once_its_calls_have_answered_and_gets_the_new_time_l
             4 step 2 at a, attempt 1
             5 step 3 at rest, attempt 1, until 3600001
             6 run paused: stop
-            - refused: the run is paused: node `a` is being called, so upgrade it once that has answered
+            - refused: the run is paused: node `a` is being called, so upgrade it after the call
             7 step 2 gives {}, end
             8 run upgraded
             9 run resumed

@@ -54,8 +54,8 @@ fn a_sleep_ends_at_a_time_from_the_state() {
         expect![[r#"
             1 run started {"when":"soon"}
             2 step 1 at pause, attempt 1, until 0
-            3 step 1 fails (expression): `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "soon"
-            4 run failed (expression) at pause: `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "soon"
+            3 step 1 fails (expression): `sleep.until`: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "soon"
+            4 run failed (expression) at pause: `sleep.until`: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "soon"
             failed {"when":"soon"}"#]],
     );
 }
@@ -314,8 +314,8 @@ fn a_moment_is_past_or_at_most_a_hundred_years_ahead() {
         expect![[r#"
         1 run started {"t":"2026-12-01"}
         2 step 1 at pause, attempt 1, until 0
-        3 step 1 fails (expression): `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01"
-        4 run failed (expression) at pause: `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01"
+        3 step 1 fails (expression): `sleep.until`: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01"
+        4 run failed (expression) at pause: `sleep.until`: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01"
         failed {"t":"2026-12-01"}"#]],
     );
     sleeps(
@@ -324,8 +324,8 @@ fn a_moment_is_past_or_at_most_a_hundred_years_ahead() {
         expect![[r#"
         1 run started {"t":"2026-12-01T09:00:00"}
         2 step 1 at pause, attempt 1, until 0
-        3 step 1 fails (expression): `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01T09:00:00"
-        4 run failed (expression) at pause: `sleep.until`: expected a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01T09:00:00"
+        3 step 1 fails (expression): `sleep.until`: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01T09:00:00"
+        4 run failed (expression) at pause: `sleep.until`: expected a time such as "2026-12-01T09:00:00Z" (RFC 3339), got "2026-12-01T09:00:00"
         failed {"t":"2026-12-01T09:00:00"}"#]],
     );
     sleeps(
@@ -334,8 +334,8 @@ fn a_moment_is_past_or_at_most_a_hundred_years_ahead() {
         expect![[r#"
         1 run started {"t":null}
         2 step 1 at pause, attempt 1, until 0
-        3 step 1 fails (expression): `sleep.until`: expected milliseconds since 1970, or a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got null
-        4 run failed (expression) at pause: `sleep.until`: expected milliseconds since 1970, or a moment as in "2026-12-01T09:00:00Z" (RFC 3339), got null
+        3 step 1 fails (expression): `sleep.until`: expected milliseconds since 1970, or a time such as "2026-12-01T09:00:00Z" (RFC 3339), got null
+        4 run failed (expression) at pause: `sleep.until`: expected milliseconds since 1970, or a time such as "2026-12-01T09:00:00Z" (RFC 3339), got null
         failed {"t":null}"#]],
     );
 }

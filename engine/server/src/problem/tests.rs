@@ -78,7 +78,7 @@ async fn a_run_that_takes_nothing_more_says_why() {
     }
     let stopping = SendError::Unavailable("the engine is stopping".to_owned());
     check(stopping.into(), expect![[r#"503 application/problem+json "5" {"type":"urn:heddle:problem:not-taken","title":"This was not taken at the moment","status":503,"detail":"it was not taken, since the engine is stopping: send it again later"}"#]]).await;
-    check(SendError::Refused(Refusal::TooManySignals).into(), expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:too-many-signals","title":"The run keeps too many signals","status":429,"detail":"the run keeps 1000 signals that nothing has taken, the limit: send again later"}"#]]).await;
+    check(SendError::Refused(Refusal::TooManySignals).into(), expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:too-many-signals","title":"The run keeps too many signals","status":429,"detail":"the run keeps 1000 signals that no wait has taken, the limit: send the signal later"}"#]]).await;
 }
 
 #[tokio::test]

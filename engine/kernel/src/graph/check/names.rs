@@ -1,4 +1,4 @@
-//! Every name of a definition, and what it stands for.
+//! Resolves every name of a definition.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +16,7 @@ use crate::{
     ids::{GraphId, hex},
 };
 
-/// How many inputs of a tool a message names.
+/// The number of inputs of a tool that a message lists.
 const INPUTS_SHOWN: usize = 20;
 
 pub(super) struct Names<'d> {
@@ -25,7 +25,7 @@ pub(super) struct Names<'d> {
     pub(super) by_name: HashMap<Arc<str>, NodeIx>,
     pub(super) found: Findings,
     suggestions: Suggestions,
-    /// What each function that a node names was found to be.
+    /// The result of looking up each function that a node names.
     functions: HashMap<&'d str, Result<Arc<Function>, String>>,
 }
 
@@ -48,7 +48,7 @@ impl<'d> Names<'d> {
         self.found.push(Diagnostic::error(pointer, message));
     }
 
-    /// The function that a node calls, if it calls one and there is one.
+    /// The function that a node calls, if it calls one that exists.
     pub(super) fn function(
         &mut self,
         name: &'d str,
@@ -78,7 +78,7 @@ impl<'d> Names<'d> {
         }
     }
 
-    /// What a node gives a tool must be what the tool takes, as far as the names tell.
+    /// Checks that the node's `input` has the names that the tool's schema requires.
     fn input(&mut self, name: &str, node: &NodeDefinition, function: &Function) {
         let Some(input) = &node.input else { return };
         if function.kind != FunctionKind::Tool {
@@ -122,8 +122,8 @@ impl<'d> Names<'d> {
         }
     }
 
-    /// Without `output`, a tool's result must be an update of the state, as far as its schema tells. A tool without
-    /// a result changes nothing.
+    /// Checks that without `output`, the tool's result is an object, as far as its schema tells. A tool
+    /// without a result changes nothing.
     fn output(&mut self, name: &str, node: &NodeDefinition, function: &Function) {
         let is_update = function.kind == FunctionKind::Tool && matches!(node.action, NodeAction::Call { .. });
         if !is_update || node.output.is_some() {
@@ -153,7 +153,7 @@ impl<'d> Names<'d> {
             let Some(graph) = node.action.graph() else {
                 continue;
             };
-            // A graph may run itself, by its name: it is there when it runs.
+            // A graph may run itself by its name, since it exists when it runs.
             if self.definition.name.as_deref() == Some(graph) {
                 continue;
             }
@@ -168,7 +168,7 @@ impl<'d> Names<'d> {
         }
     }
 
-    /// The edges of every node; without any, a node leads to the end.
+    /// The edges of every node. A node without edges leads to the end.
     pub(super) fn edges(&mut self) -> Vec<Vec<Case>> {
         let end = || {
             vec![Case {
@@ -179,11 +179,11 @@ impl<'d> Names<'d> {
         let mut edges: Vec<Vec<Case>> = self.definition.nodes.iter().map(|_| end()).collect();
         for (from, cases) in &self.definition.edges {
             let pointer = format!("/edges/{}", part(from));
-            let from = self.place(from, &pointer, "an edge leads from");
+            let from = self.target(from, &pointer, "an edge leads from");
             let mut read = Vec::with_capacity(cases.len());
             for case in cases {
                 let to = case.to.iter();
-                let to = to.filter_map(|to| self.place(to, &case.pointer, "an edge leads to"));
+                let to = to.filter_map(|to| self.target(to, &case.pointer, "an edge leads to"));
                 let to = to.collect();
                 let when = case.when.clone();
                 read.push(Case { when, to });
@@ -211,7 +211,7 @@ impl<'d> Names<'d> {
         };
         let mut leads: Vec<EdgeTarget> = edges.iter().flat_map(|case| case.to.iter().copied()).collect();
         for (position, next) in node.next.iter().enumerate() {
-            leads.extend(self.place(
+            leads.extend(self.target(
                 next,
                 &format!("{pointer}/next/{position}"),
                 "its function may go to",
@@ -221,12 +221,12 @@ impl<'d> Names<'d> {
         let on_error = node
             .on_error
             .as_deref()
-            .and_then(|to| self.place(to, &format!("{pointer}/on_error"), "an error leads to"));
+            .and_then(|to| self.target(to, &format!("{pointer}/on_error"), "an error leads to"));
         let on_timeout = match &node.action {
             NodeAction::Wait(wait) => wait
                 .on_timeout
                 .as_deref()
-                .and_then(|to| self.place(to, &format!("{pointer}/wait/on_timeout"), "a timeout leads to")),
+                .and_then(|to| self.target(to, &format!("{pointer}/wait/on_timeout"), "a timeout leads to")),
             _ => None,
         };
         leads.extend(on_error);
@@ -266,8 +266,8 @@ impl<'d> Names<'d> {
         })
     }
 
-    /// Where a node's function may go by itself. What is no node of the graph is only a warning:
-    /// the function may be made for other graphs, too.
+    /// Checks the routes that a node's function declares. An unknown node is only a warning: the function may
+    /// be made for other graphs, too.
     fn routes(&mut self, pointer: &str, function: Option<&Function>) -> Vec<EdgeTarget> {
         let mut leads = Vec::new();
         for route in function.iter().flat_map(|function| &function.routes) {
@@ -286,12 +286,12 @@ impl<'d> Names<'d> {
     fn compensate(&mut self, name: &str, node: &NodeDefinition, pointer: &str) -> Option<NodeIx> {
         let undo = node.compensate.as_deref()?;
         let pointer = format!("{pointer}/compensate");
-        let at = match self.place(undo, &pointer, "it is undone by")? {
+        let at = match self.target(undo, &pointer, "it is undone by")? {
             EdgeTarget::Node(at) if undo != name => at,
             _ => {
                 self.error(
                     pointer,
-                    format!("`{name}` cannot be undone by `{undo}`: name a node that undoes it"),
+                    format!("`{name}` cannot be compensated by `{undo}`: name a node that compensates it"),
                 );
                 return None;
             }
@@ -300,17 +300,17 @@ impl<'d> Names<'d> {
         if !matches!(undo_node.action, NodeAction::Call { .. }) {
             self.error(
                 pointer,
-                format!("`{undo}` calls no function: a node that undoes another one does"),
+                format!("`{undo}` calls no function, as a node that compensates must"),
             );
             return None;
         }
         Some(at)
     }
 
-    /// `start`; else the one node that nothing leads to; else the first one.
+    /// The start node: `start`; else the only node without incoming edges; else the first one.
     pub(super) fn start(&mut self, nodes: &[Node]) -> Option<NodeIx> {
         if let Some(start) = &self.definition.start {
-            return match self.place(start, "/start", "the graph starts at")? {
+            return match self.target(start, "/start", "the graph starts at")? {
                 EdgeTarget::Node(node) => Some(node),
                 EdgeTarget::End => {
                     self.error("/start", "a graph starts at a node, not at the end");
@@ -325,7 +325,7 @@ impl<'d> Names<'d> {
         start.map(|at| NodeIx(at as u32))
     }
 
-    fn place(&mut self, name: &str, pointer: &str, what: &str) -> Option<EdgeTarget> {
+    fn target(&mut self, name: &str, pointer: &str, what: &str) -> Option<EdgeTarget> {
         if name == END && what != "an edge leads from" {
             return Some(EdgeTarget::End);
         }

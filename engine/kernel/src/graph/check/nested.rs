@@ -1,4 +1,4 @@
-//! What a graph and the graphs that its nodes run do to the same keys.
+//! Warns about keys that both a graph and an inner graph combine.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,10 +11,10 @@ use crate::graph::{
     Definition, Diagnostic, Findings, Function, NodeAction, NodeDefinition, Output, Policy, definition::part,
 };
 
-/// Looks at every node that runs a graph and takes over keys that it changed. A key that both graphs
-/// combine would be combined twice: the inner graph begins with what the outer one has, and what it ends with
-/// is a contribution to that. The inner graph may leave the combining to graphs that it runs itself.
-pub(super) fn look<'d>(
+/// Checks every node that runs a graph and takes over the keys that it changed. A key that both graphs
+/// combine would be combined twice: the inner graph starts with the outer graph's value, and its final value
+/// is a contribution to that value. The inner graph may leave the combining to its own inner graphs.
+pub(super) fn check_nested<'d>(
     definition: &'d Definition,
     find: impl Fn(&str) -> Result<Function, String>,
     find_graph: impl Fn(&str) -> Result<Option<&'d Definition>, String>,
@@ -38,12 +38,12 @@ pub(super) fn look<'d>(
                 return;
             }
             for inner_key in carried(node, inner, key) {
-                let mut looked_at = HashSet::new();
-                let Some(combined) = all.combined(graph, inner, inner_key, &mut looked_at) else {
+                let mut visited = HashSet::new();
+                let Some(combined) = all.combined(graph, inner, inner_key, &mut visited) else {
                     continue;
                 };
                 if let Some(problem) = twice(outer_policy, combined.policy) {
-                    let message = told(key, outer_policy, inner_key, &combined, problem);
+                    let message = combined_message(key, outer_policy, inner_key, &combined, problem);
                     found.push(Diagnostic::warning(
                         format!("/nodes/{}/graph", part(name)),
                         message,
@@ -54,24 +54,25 @@ pub(super) fn look<'d>(
     }
 }
 
-/// The functions and graphs that a definition may name.
+/// The functions and graphs that a definition may name, and the work that is left.
 struct Known<F, G> {
     find: F,
     find_graph: G,
-    /// What each function that was looked at is found to be.
+    /// The functions that were looked up.
     functions: RefCell<HashMap<String, Option<Function>>>,
-    /// How much may still be looked at.
+    /// The work that the check may still do.
     work: Cell<usize>,
 }
 
-/// How many nodes, keys and inputs are looked at in all graphs: past that there are no further warnings.
+/// The limit of the check's work over all graphs, in nodes, keys and inputs; past it there are no further
+/// warnings.
 const MAX_WORK: usize = 2_000_000;
-/// Through how many graphs and keys one key is followed: each takes some of the stack.
+/// The number of graphs and keys through which one key is followed; each uses some of the stack.
 const MAX_FOLLOWED: usize = 100;
-/// What it costs to look up a function.
+/// The work of looking up a function.
 const FUNCTION_WORK: usize = 1_000;
 
-/// What it costs to see which keys of an inner graph carry one of the outer graph.
+/// The work of finding the keys of an inner graph that carry a key of the outer graph.
 fn carried_work(node: &NodeDefinition) -> usize {
     let inputs = node.input.as_ref().map_or(1, |input| 1 + input.len());
     let outputs = match &node.output {
@@ -90,22 +91,22 @@ struct Combined<'d> {
     policy: &'d Policy,
 }
 
-/// A definition and a key of its state: what was looked at.
-type LookedAt = HashSet<(*const Definition, String)>;
+/// The definitions and keys that were visited.
+type Visited = HashSet<(*const Definition, String)>;
 
 impl<'d, F, G> Known<F, G>
 where
     F: Fn(&str) -> Result<Function, String>,
     G: Fn(&str) -> Result<Option<&'d Definition>, String>,
 {
-    /// Counts work; whether it may be done.
+    /// Counts work. Returns false if the limit is exceeded.
     fn spend(&self, work: usize) -> bool {
         let left = self.work.get().checked_sub(work);
         self.work.set(left.unwrap_or_default());
         left.is_some()
     }
 
-    /// The graph that a node of `outer` runs, where it runs one that is known.
+    /// The graph that a node of `outer` runs, if it runs one that is known.
     fn inner(&self, outer: &'d Definition, node: &'d NodeDefinition) -> Option<(&'d str, &'d Definition)> {
         let NodeAction::Graph { graph } = &node.action else {
             return None;
@@ -118,21 +119,20 @@ where
         Some((graph, inner?))
     }
 
-    /// Where a graph combines a key with what it began with there: by itself, or in a graph that it runs.
+    /// Finds where a graph combines a key with its value at the start: itself, or in an inner graph.
     fn combined(
         &self,
         name: &'d str,
         graph: &'d Definition,
         key: &'d str,
-        looked_at: &mut LookedAt,
+        visited: &mut Visited,
     ) -> Option<Combined<'d>> {
         let work = graph.state.len() + graph.nodes.len();
-        if looked_at.len() >= MAX_FOLLOWED || !self.spend(work) || !looked_at.insert((graph, key.to_owned()))
-        {
+        if visited.len() >= MAX_FOLLOWED || !self.spend(work) || !visited.insert((graph, key.to_owned())) {
             return None;
         }
         let policy = graph.state.iter().find(|(known, _)| known == key);
-        // What `last` keeps is what was written last, which may be combined further in.
+        // `last` keeps the value that was written last, which an inner graph may have combined.
         if let Some((_, policy)) = policy.filter(|(_, policy)| !matches!(policy, Policy::Last)) {
             let is_written = self.writes(graph, key, &mut HashSet::new());
             return is_written.then(|| Combined {
@@ -145,17 +145,17 @@ where
             let (inner_name, inner) = self.inner(graph, node)?;
             let keys = self.spend(carried_work(node)).then(|| carried(node, inner, key));
             let mut keys = keys.into_iter().flatten();
-            let mut combined = keys.find_map(|key| self.combined(inner_name, inner, key, looked_at))?;
+            let mut combined = keys.find_map(|key| self.combined(inner_name, inner, key, visited))?;
             combined.graphs.insert(0, name);
             Some(combined)
         })
     }
 
     /// Whether a node of the graph may write a key.
-    fn writes(&self, graph: &'d Definition, key: &str, looked_at: &mut LookedAt) -> bool {
-        looked_at.len() < MAX_FOLLOWED
+    fn writes(&self, graph: &'d Definition, key: &str, visited: &mut Visited) -> bool {
+        visited.len() < MAX_FOLLOWED
             && self.spend(graph.nodes.len())
-            && looked_at.insert((graph, key.to_owned()))
+            && visited.insert((graph, key.to_owned()))
             && graph
                 .nodes
                 .iter()
@@ -165,14 +165,14 @@ where
                     (_, Some(Output::Key(given))) => **given == *key,
                     (_, Some(Output::Keys(given))) => given.iter().any(|(given, _)| **given == *key),
                     (NodeAction::Graph { .. }, None) => match self.inner(graph, node) {
-                        Some((_, inner)) => gives(inner, key) && self.writes(inner, key, looked_at),
+                        Some((_, inner)) => gives(inner, key) && self.writes(inner, key, visited),
                         None => true,
                     },
                     (_, None) => self.may_answer(name, node, key),
                 })
     }
 
-    /// Whether what a node's function answers may have a key, as far as its schema tells.
+    /// Whether a function's answer may contain a key, as far as its schema tells.
     fn may_answer(&self, name: &str, node: &NodeDefinition, key: &str) -> bool {
         let Some(uses) = node.uses(name) else {
             return true;
@@ -198,14 +198,14 @@ where
     }
 }
 
-/// Whether a graph gives a key to the graph that runs it.
+/// Whether the output of a graph contains a key.
 fn gives(graph: &Definition, key: &str) -> bool {
     let declared = graph.output.as_ref();
     declared.is_none_or(|keys| keys.iter().any(|given| **given == *key))
 }
 
-/// The keys of an inner graph that begin with what the outer one has under `key`, and whose last values enter the outer
-/// one's state under the same key.
+/// The keys of an inner graph that start with the outer graph's value of `key`, and whose final values enter
+/// the outer graph's state under the same key.
 fn carried<'k>(node: &'k NodeDefinition, inner: &Definition, key: &'k str) -> Vec<&'k str> {
     let begin: Vec<&str> = match &node.input {
         None => vec![key],
@@ -220,7 +220,7 @@ fn carried<'k>(node: &'k NodeDefinition, inner: &Definition, key: &'k str) -> Ve
     };
     let returns = |inner_key: &&str| match &node.output {
         None => *inner_key == key && gives(inner, key),
-        // Its elements are in an object then, which is one contribution.
+        // Its elements are inside of an object then, which is one contribution.
         Some(Output::Key(_)) => false,
         Some(Output::Keys(given)) => given
             .iter()
@@ -229,10 +229,10 @@ fn carried<'k>(node: &'k NodeDefinition, inner: &Definition, key: &'k str) -> Ve
     begin.into_iter().filter(returns).collect()
 }
 
-/// What goes wrong where a value that was combined by the one policy is combined by the other.
+/// The problem if a value that one policy combined is combined by the other.
 fn twice(outer: &Policy, inner: &Policy) -> Option<&'static str> {
     match (outer, inner) {
-        // Its value is what was written last, and no longer what it began with.
+        // Its value is the last one written, and no longer the value at the start.
         (_, Policy::Last) => None,
         (Policy::Append, _) => Some("the elements that it began with are appended again"),
         (Policy::Add, _) => Some("the number that it began with is added again"),
@@ -241,7 +241,13 @@ fn twice(outer: &Policy, inner: &Policy) -> Option<&'static str> {
     }
 }
 
-fn told(key: &str, outer: &Policy, inner_key: &str, combined: &Combined<'_>, problem: &str) -> String {
+fn combined_message(
+    key: &str,
+    outer: &Policy,
+    inner_key: &str,
+    combined: &Combined<'_>,
+    problem: &str,
+) -> String {
     let [outer, inner] = [outer, combined.policy].map(Policy::as_str);
     let mut graphs = combined.graphs.iter().rev();
     let combining = graphs.next().copied().unwrap_or_default();

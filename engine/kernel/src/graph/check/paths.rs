@@ -1,5 +1,5 @@
-//! Where runs of a graph can go: nodes that nothing leads to, ends that nothing reaches, loops that
-//! nothing leaves, and policies and outputs of keys that nothing writes.
+//! Checks paths: nodes without a path from the start, starts without a path to the end, loops without an
+//! exit, and policies and outputs of keys that no node writes.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,28 +10,28 @@ use crate::graph::{
     definition::part,
 };
 
-pub(super) fn look(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
-    let may_wander = graph
+pub(super) fn check_paths(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
+    let routes_are_open = graph
         .nodes
         .iter()
         .zip(functions)
-        .any(|(node, function)| wanders(node.uses().is_some(), function));
-    reached(graph, may_wander, found);
+        .any(|(node, function)| may_route_anywhere(node.uses().is_some(), function));
+    reached(graph, routes_are_open, found);
     ends(graph, functions, found);
     unconditional_loops(graph, functions, found);
     unwritten_keys(graph, found);
 }
 
 /// Whether a function may name any node: a tool, or a node function that declares no routes.
-fn wanders(calls: bool, function: &Option<Arc<Function>>) -> bool {
+fn may_route_anywhere(calls: bool, function: &Option<Arc<Function>>) -> bool {
     calls
         && function
             .as_ref()
             .is_none_or(|function| function.kind == FunctionKind::Tool || function.routes.is_empty())
 }
 
-/// Nodes that nothing leads to: an error, or a warning where some function may name any node.
-fn reached(graph: &Graph, may_wander: bool, found: &mut Findings) {
+/// Reports nodes without a path from the start: an error, or a warning if some function may name any node.
+fn reached(graph: &Graph, routes_are_open: bool, found: &mut Findings) {
     let mut reached = vec![false; graph.nodes.len()];
     let mut open = vec![graph.start];
     while let Some(at) = open.pop() {
@@ -47,15 +47,15 @@ fn reached(graph: &Graph, may_wander: bool, found: &mut Findings) {
             "no edge and no declared route leads to `{}` from the start",
             node.name
         );
-        found.push(if may_wander {
+        found.push(if routes_are_open {
             Diagnostic::warning(pointer, message + "; only a `next` that names it does")
         } else {
-            Diagnostic::error(pointer, message + ": lead an edge to it, or take it out")
+            Diagnostic::error(pointer, message + ": add an edge to it, or remove it")
         });
     }
 }
 
-/// A graph from whose start no path comes to the end never finishes, unless a function says so.
+/// A graph without a path from the start to the end never finishes, unless a function routes to the end.
 fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
     let can_say = |at: NodeIx| {
         graph.node(at).uses().is_some()
@@ -84,18 +84,18 @@ fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings
     if said.is_none() {
         found.push(Diagnostic::error(
             "/edges",
-            "no way leads from the start to the end: the run could only stop at its step limit; lead an edge to \"end\"",
+            "no path leads from the start to the end: the run could only stop at its step limit; add an edge to \"end\"",
         ));
     }
 }
 
-/// A loop whose edges all hold without a condition goes round until a function or the limit stops it.
+/// Warns about loops whose edges have no conditions: only a function or a limit ends them.
 fn unconditional_loops(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
     let next: Vec<Option<NodeIx>> = (0..graph.nodes.len() as u32)
         .map(|position| only_way(graph, NodeIx(position), functions))
         .collect();
-    // Each node has at most one such way, so every walk ends or comes to a loop. A node that an earlier walk has seen
-    // is not walked again, which makes this linear.
+    // Each node has at most one such edge, so every walk ends or finds a loop. A node of an earlier walk is
+    // not walked again, which makes this linear.
     let mut walk_of = vec![None; next.len()];
     for start in 0..next.len() {
         let mut at = Some(start);
@@ -122,7 +122,7 @@ fn unconditional_loops(graph: &Graph, functions: &[Option<Arc<Function>>], found
     }
 }
 
-/// Where a branch goes from a node, if it is certain but for what a function says by itself.
+/// The only next node, unless a function routes elsewhere.
 fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Arc<Function>>]) -> Option<NodeIx> {
     let node = graph.node(at);
     let declared = functions[at.0 as usize]
@@ -137,7 +137,7 @@ fn only_way(graph: &Graph, at: NodeIx, functions: &[Option<Arc<Function>>]) -> O
     }
 }
 
-/// A policy for a key that no node writes, as far as that is known.
+/// Warns about policies for keys that no node writes, as far as the keys are known.
 fn unwritten_keys(graph: &Graph, found: &mut Findings) {
     let mut written: HashSet<&str> = HashSet::new();
     for node in &graph.nodes {
@@ -147,7 +147,7 @@ fn unwritten_keys(graph: &Graph, found: &mut Findings) {
             (_, Some(Output::Keys(keys))) => written.extend(keys.iter().map(|(key, _)| &**key)),
             (NodeAction::Wait(wait), None) => match wait.signal.plain() {
                 Some(signal) => drop(written.insert(signal)),
-                // The key is known when the node is visited.
+                // The key is known only when the node is visited.
                 None => return,
             },
             (NodeAction::Sleep(_), None) => {}

@@ -1,4 +1,4 @@
-//! The keys that a definition may have, and where.
+//! The keys of definitions, and the objects to which they belong.
 
 pub(super) const TOP: [&str; 9] = [
     "$schema",
@@ -12,7 +12,7 @@ pub(super) const TOP: [&str; 9] = [
     "limits",
 ];
 
-/// Where a key that is known elsewhere belongs.
+/// The place of each key, for a message about a key in the wrong object.
 pub(super) const PLACES: [(&str, &str); 21] = [
     ("start", "at the top of the graph"),
     ("nodes", "at the top of the graph"),

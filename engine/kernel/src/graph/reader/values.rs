@@ -1,17 +1,17 @@
-//! What single values are: numbers, names, and the words for kinds.
+//! Single values: numbers, names, and the names of kinds.
 
 use super::*;
 
-/// The whole number that a value is: `3.0` and `3e0` are one, too.
+/// The whole number of a value; `3.0` and `3e0` count as whole numbers.
 pub(in crate::graph) fn whole_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
-        // Up to here a double tells every whole number from the next.
+        // Below this limit a double represents every whole number.
         let number = value.as_f64()?;
         (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
     })
 }
 
-/// What is wrong with a name, if anything is.
+/// The problem of a name, if it has one.
 pub(crate) fn name_problem(name: &str) -> Option<String> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');
     let right = (1..=MAX_NAME_LEN).contains(&name.len()) && name.chars().all(fits);

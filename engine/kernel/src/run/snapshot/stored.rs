@@ -1,4 +1,4 @@
-//! The parts of a snapshot, and how they become a run again.
+//! The parts of a snapshot. This is a stored format: names of fields must not change.
 
 use std::{
     borrow::Cow,
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::{
         ActiveStep, Branch, BranchPosition, BranchView, Cancelling, Ending, Execution, Graphs, Items,
-        MAX_DEPTH, Paused, ROOT, Run, Signal, Status, StepState, Undo, apply::Fold,
+        MAX_DEPTH, Paused, ROOT, Run, Signal, Status, StepState, Undo, fold::Fold,
     },
     FORMAT,
     tables::{Reader, StoredView, Tables, Writer},
@@ -22,7 +22,7 @@ use crate::{
     ids::{GraphId, RunId, Timestamp},
 };
 
-/// A run as text. Where a number stands for something, it is its place in a table.
+/// A run as text. A number that stands for a value is its index in a table.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Stored {
     pub(super) format: u32,
@@ -36,28 +36,29 @@ pub(super) struct Stored {
     error: Option<RunError>,
     steps: u64,
     branches: u32,
-    /// The reason, and since when.
+    /// The reason, and the start of the pause.
     paused: Option<(Arc<str>, Timestamp)>,
-    /// The reason, and until when.
+    /// The reason, and the end of the grace period.
     cancelling: Option<(Arc<str>, Timestamp)>,
     ending: Option<StoredEnding>,
-    /// When the run's time is over.
+    /// The end of the run's time limit.
     until: Option<Timestamp>,
-    /// Whether it failed and may be retried.
+    /// Whether the run failed and can be retried.
     kept: bool,
     last: u32,
     executions: BTreeMap<u64, StoredExecution>,
     #[serde(rename = "tasks")]
     active_steps: BTreeMap<u64, StoredStep>,
-    /// Name and payload, by the number of the event.
+    /// The name and the payload of each kept signal, by the number of its event.
     signals: BTreeMap<u64, (u32, u32)>,
-    /// The wait that a signal is for, by the number of the event.
+    /// The wait that each signal names, by the number of its event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     signal_waits: BTreeMap<u64, u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     last_branches: Vec<BranchView>,
     undo: Vec<StoredUndo>,
-    /// Snapshots of versions that did not count the journal's bytes have none: they are counted from there on.
+    /// Missing in snapshots of versions that did not count the journal's bytes; these are counted from the
+    /// snapshot on.
     #[serde(default, skip_serializing_if = "is_zero")]
     journal_bytes: u64,
     tables: Tables,
@@ -84,8 +85,8 @@ struct StoredExecution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parted: Option<u32>,
     lines: Vec<(u32, StoredView, StoredPosition)>,
-    /// For each line, how many steps were taken on the longest way to where it is. Snapshots of versions that
-    /// did not count them have none.
+    /// For each branch, the number of steps on the longest path to its position. Missing in snapshots of
+    /// versions that did not count them.
     #[serde(default)]
     taken: Vec<u64>,
 }
@@ -123,7 +124,7 @@ enum StoredStepState {
     Pause(Timestamp),
     Sleep(Timestamp),
     Signal(Option<Timestamp>),
-    /// A wait with expressions: until when, and what they gave.
+    /// A wait with expressions: its timeout, and their values.
     Wait(Option<Timestamp>, WaitTexts),
     Graph(Option<Timestamp>),
     Map(StoredItems),
@@ -333,7 +334,7 @@ fn undo<'r>(writer: &mut Writer<'r>, of: &'r Undo) -> StoredUndo {
     }
 }
 
-/// A graph by its name: without one, the run's own.
+/// A graph by its name; without a name, the run's own.
 fn named(run: &Run, read: &Reader, name: Option<u32>) -> Fold<(Arc<Graph>, Option<Arc<str>>)> {
     let Some(name) = name else {
         return Ok((run.graph.clone(), None));
@@ -363,7 +364,7 @@ impl StoredExecution {
                 StoredPosition::End => BranchPosition::End,
             };
             let view = read.view(view)?;
-            // Without a count, that of all steps is what a single branch has.
+            // Without a count, use the number of all steps, which is right for a single branch.
             let steps = self.taken.get(index).copied().unwrap_or(self.steps);
             branches.push(Branch {
                 id,
@@ -391,10 +392,7 @@ impl StoredStep {
             (Some(undo), _) => &undo.graph,
             (None, Some(execution)) => &execution.graph,
             (None, None) => {
-                return Err(format!(
-                    "a step is within {}, which is not under way",
-                    self.within
-                ));
+                return Err(format!("a step is within {}, which is not active", self.within));
             }
         };
         let doing = match self.doing {
@@ -454,7 +452,7 @@ impl StoredUndo {
     }
 }
 
-/// Whether everything is there that something in the run speaks of.
+/// Checks that all references inside of the run are valid.
 fn consistent(run: &Run) -> Fold {
     let check = |holds: bool, problem: &str| match holds {
         true => Ok(()),
@@ -462,12 +460,12 @@ fn consistent(run: &Run) -> Fold {
     };
     for (number, execution) in &run.executions {
         let known = *number == ROOT || run.active_steps.contains_key(number);
-        check(known, "an execution belongs to no step under way")?;
-        check(execution.depth <= MAX_DEPTH, "graphs run graphs too deep")?;
+        check(known, "an execution belongs to no active step")?;
+        check(execution.depth <= MAX_DEPTH, "inner graphs are nested too deep")?;
         let ids: BTreeSet<u32> = execution.branches.iter().map(|branch| branch.id).collect();
         check(
             ids.len() == execution.branches.len() && !ids.is_empty(),
-            "the branches of an execution are not told apart",
+            "two branches of an execution have the same number",
         )?;
     }
     for (step, active_step) in &run.active_steps {
@@ -481,7 +479,7 @@ fn consistent(run: &Run) -> Fold {
                 StepState::Map(items) => (item.index as usize) < items.all.len(),
                 _ => false,
             });
-            check(fits, "an item's map is not under way")?;
+            check(fits, "an item's map is not active")?;
         } else if active_step.undo.is_none() {
             let branch = run.branch(active_step.within, active_step.branch);
             check(
@@ -493,7 +491,7 @@ fn consistent(run: &Run) -> Fold {
             let keys = items.keys.as_ref().map_or(items.all.len(), |keys| keys.len());
             check(
                 items.results.len() == items.all.len() && keys == items.all.len(),
-                "a map's items and results are not as many",
+                "a map has different numbers of items and results",
             )?;
         }
     }

@@ -1,4 +1,4 @@
-//! The tables of a snapshot: what is written once, and named by its place.
+//! The tables of a snapshot, in which each shared value is written once.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     View,
-    apply::Fold,
+    fold::Fold,
     view::{Changes, Update},
 };
 
-/// The tables as text.
+/// The tables as they are stored.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tables {
     names: Vec<Arc<str>>,
     values: Vec<Json>,
     /// Names with values.
     objects: Vec<Pairs>,
-    /// Step, node, value, and the one before.
+    /// Step, node, value, and the update before it.
     updates: Vec<(u64, u32, Option<u32>, Option<u32>)>,
     /// Names with updates.
     changes: Vec<Pairs>,
 }
 
-/// Names, each with something in a table: all of those of another entry, and these in their place or besides.
+/// Names, each with an index into a table: the pairs of another entry, replaced or extended by these.
 #[derive(Debug, Serialize, Deserialize)]
 struct Pairs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ struct Pairs {
     set: Vec<(u32, u32)>,
 }
 
-/// A branch's view: its state, and what was changed since the branches parted.
+/// A branch's view: its state, and the changes since the fork.
 pub(super) type StoredView = (u32, Option<u32>);
 
 /// Fills the tables.
@@ -43,14 +43,14 @@ pub(super) type StoredView = (u32, Option<u32>);
 pub(super) struct Writer<'r> {
     tables: Tables,
     names: HashMap<&'r str, u32>,
-    /// By where they are in memory, which is quick to tell, and by their text.
+    /// By address, which is quick to compare, and by text.
     values: (HashMap<*const u8, u32>, HashMap<&'r str, u32>),
     updates: HashMap<*const Update, u32>,
     objects: Interned,
     changes: Interned,
 }
 
-/// Which pairs are in a table already.
+/// The entries of a table that exist already.
 #[derive(Default)]
 struct Interned {
     known: HashMap<Vec<(u32, u32)>, u32>,
@@ -105,7 +105,7 @@ impl<'r> Writer<'r> {
         (state, changes)
     }
 
-    /// A chain of updates, which may be as long as a run has steps.
+    /// Writes a chain of updates, which may be as long as the run has steps.
     fn update(&mut self, last: &'r Arc<Update>) -> u32 {
         let mut new = Vec::new();
         let mut at = Some(last);
@@ -135,7 +135,7 @@ impl Interned {
         if let Some(known) = self.known.get(&pairs) {
             return *known;
         }
-        // States that follow each other have most in common.
+        // Consecutive states have most pairs in common.
         let new = pairs
             .iter()
             .filter(|(name, what)| self.last.get(name) != Some(what));
@@ -162,7 +162,7 @@ impl Interned {
     }
 }
 
-/// What the tables stand for.
+/// The values of the tables.
 pub(super) struct Reader {
     names: Vec<Arc<str>>,
     values: Vec<Json>,

@@ -1,4 +1,4 @@
-//! The graphs that a run keeps to: made again from their definitions, whatever is registered by then.
+//! The graphs and functions that a run is pinned to, rebuilt from their definitions.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,19 +10,19 @@ use crate::{
     ids::GraphId,
 };
 
-/// What an event has its run keep to from there on.
+/// The versions to which an event pins its run.
 #[derive(Clone, Copy, Debug)]
 pub struct Pins<'e> {
-    /// The graph that it runs.
+    /// The graph of the run.
     pub graph: &'e GraphId,
-    /// For each graph that its graphs name, the one to keep to.
+    /// The graphs that the run is pinned to, by name.
     pub graphs: &'e BTreeMap<Arc<str>, GraphId>,
-    /// For each function that they name, the one to keep to.
+    /// The functions that the run is pinned to, by name.
     pub functions: &'e BTreeMap<Arc<str>, FunctionRef>,
 }
 
 impl<'e> Pins<'e> {
-    /// What this event has its run keep to, where it does so: a start, a fork or an upgrade.
+    /// The versions in a start, a fork or an upgrade; `None` for other events.
     pub fn of(event: &'e Event) -> Option<Self> {
         match event {
             Event::RunStarted {
@@ -50,19 +50,19 @@ impl<'e> Pins<'e> {
         }
     }
 
-    /// A graph that was checked when it was created, as a run sees it that keeps to these functions: that
-    /// some are not registered any more is no matter.
+    /// Rebuilds a graph that was checked at its creation, for a run that is pinned to these functions.
+    /// Functions that are no longer registered are no error.
     ///
     /// # Errors
-    /// What is wrong with the definition.
+    /// The problems of the definition.
     pub fn rebuild(&self, definition: &str) -> Result<Graph, Vec<Diagnostic>> {
         self.made_of(&Definition::parse(definition)?)
     }
 
-    /// The same for a definition of an export, which may be anybody's.
+    /// Rebuilds a graph of an export, which is not trusted.
     ///
     /// # Errors
-    /// What is wrong with the definition.
+    /// The problems of the definition.
     pub fn rebuild_imported(&self, definition: &str) -> Result<Graph, Vec<Diagnostic>> {
         self.made_of(&Definition::parse_imported(definition)?)
     }
