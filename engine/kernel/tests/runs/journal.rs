@@ -66,7 +66,7 @@ fn a_run_fails_when_its_journal_is_full_and_says_which_limit_it_was() {
             6 step 3 at spin, attempt 1
             7 run failed (journal_limit) at spin: the run's journal takes 1138 bytes, and its limit is 1000 (limits.journal): have its steps return and log less, split the work into several runs, or raise the limit
             - refused: the run is over
-            - refused: the run's journal has 1460 bytes, and 160 more would exceed its limit of 1000 (limits.journal): the run can be cancelled, or upgraded to a graph with a higher limit
+            - refused: the run's journal has 1462 bytes, and 160 more would exceed its limit of 1000 (limits.journal): the run can be cancelled, or upgraded to a graph with a higher limit
             - refused: the run is over
             failed {"n":2}"#]],
     );

@@ -121,7 +121,7 @@ fn what_is_no_snapshot_is_an_error() {
         (
             r#""executions":{"0""#,
             r#""executions":{"7""#,
-            "within 0, which is not under way",
+            "within 0, which is not active",
         ),
         (r#""names":["a"]"#, r#""names":["b"]"#, "node `b` is not in graph"),
         (r#""node":0"#, r#""node":5"#, "it names name 5, and has 1"),
@@ -133,7 +133,7 @@ fn what_is_no_snapshot_is_an_error() {
         (
             r#""within":0"#,
             r#""within":5"#,
-            "within 5, which is not under way",
+            "within 5, which is not active",
         ),
         (r#""tasks":{"1""#, r#""tasks":{"2""#, "not among those begun"),
         (r#""last":0"#, r#""last":9"#, "it names object 9"),
