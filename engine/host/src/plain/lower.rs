@@ -306,7 +306,7 @@ impl InputReader {
         let step = step.to_string();
         self.at.push('/');
         match step.contains(['~', '/']) {
-            true => self.at.push_str(&heddle_json::pointer::escape(step)),
+            true => self.at.push_str(&heddle_json::pointer::escape(&step)),
             false => self.at.push_str(&step),
         }
         let result = reader(self);

@@ -72,7 +72,7 @@ impl Limits {
         for (key, value) in keys {
             let one = serde_json::Value::Object([(key.clone(), value)].into_iter().collect());
             if let Err(error) = Self::deserialize(one) {
-                let key = heddle_json::pointer::escape(key);
+                let key = heddle_json::pointer::escape(&key);
                 problems.push((format!("/limits/{key}"), error.to_string()));
             }
         }

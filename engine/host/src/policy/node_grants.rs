@@ -61,7 +61,7 @@ impl NodeGrants {
         let mut allowed = Self::default();
         let mut problems = Vec::new();
         for (key, value) in keys {
-            let pointer = format!("/{}", heddle_json::pointer::escape(key));
+            let pointer = format!("/{}", heddle_json::pointer::escape(&key));
             let problems = &mut problems;
             match key.as_str() {
                 "http" => allowed.http = list(&pointer, value, problems),

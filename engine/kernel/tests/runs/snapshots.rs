@@ -130,11 +130,7 @@ fn what_is_no_snapshot_is_an_error() {
             r#""branch":5"#,
             "a step's branch is not at its node",
         ),
-        (
-            r#""within":0"#,
-            r#""within":5"#,
-            "within 5, which is not active",
-        ),
+        (r#""within":0"#, r#""within":5"#, "within 5, which is not active"),
         (r#""tasks":{"1""#, r#""tasks":{"2""#, "not among those begun"),
         (r#""last":0"#, r#""last":9"#, "it names object 9"),
         (
