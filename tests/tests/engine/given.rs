@@ -209,10 +209,6 @@ async fn the_input_of_a_step_before_a_snapshot_is_found_after_it() {
     assert_eq!(engine.step(run, 2).await.unwrap().attempts, 1);
     for step in [1, 3, 2_000, 4_002] {
         let wanted = functions.given.lock().unwrap()[&(run, step)].0.clone();
-        assert_eq!(
-            text(&given(&engine, run, step).await),
-            wanted,
-            "step {step}"
-        );
+        assert_eq!(text(&given(&engine, run, step).await), wanted, "step {step}");
     }
 }
