@@ -1,5 +1,5 @@
-//! Cron expressions by the clocks of time zones: named cases, and a comparison with a clock that is walked minute by
-//! minute, as Vixie's cron does it.
+//! Cron expressions in time zones: named cases, and a comparison with a clock that advances minute by minute,
+//! as in Vixie's cron.
 #![allow(clippy::unwrap_used)]
 
 use expect_test::{Expect, expect};
@@ -15,7 +15,7 @@ fn moment(text: &str) -> jiff::Timestamp {
     text.parse().unwrap()
 }
 
-/// The times at which an expression is due in the days from `from` on, as the zone's clocks show them.
+/// The local times at which an expression is due in the days from `from` on.
 fn check(expression: &str, zone: &str, (from, days): (&str, i64), expect: Expect) {
     let told = match When::cron(expression, zone) {
         Err(error) => error.to_string(),
@@ -34,7 +34,7 @@ fn check(expression: &str, zone: &str, (from, days): (&str, i64), expect: Expect
     expect.assert_eq(&told);
 }
 
-/// The times of a rule from `from` on and before `end`.
+/// The times of a rule from `from` until `end`.
 fn due(when: &When, from: jiff::Timestamp, end: jiff::Timestamp) -> Vec<jiff::Timestamp> {
     let mut at = Timestamp(from.as_millisecond() - 1);
     let mut due = Vec::new();
@@ -51,7 +51,7 @@ fn due(when: &When, from: jiff::Timestamp, end: jiff::Timestamp) -> Vec<jiff::Ti
 }
 
 const TORONTO: &str = "America/Toronto";
-/// The day on which 02:00 is followed by 03:00 there, and the one on which 02:00 is followed by 01:00.
+/// The days on which 02:00 is followed by 03:00, and by 01:00.
 const SPRING: (&str, i64) = ("2027-03-14T00:00", 1);
 const AUTUMN: (&str, i64) = ("2027-11-07T00:00", 1);
 
@@ -374,7 +374,8 @@ fn an_expression_that_an_earlier_version_accepted_is_still_read_from_a_store() {
     assert!(When::stored_cron("0 99 * * *", TORONTO).is_err());
 }
 
-/// Whether a number matches a field: read anew for each number, so that it shares nothing with what is tested.
+/// Whether a number matches a field. The field is parsed again for each number, so that nothing is shared
+/// with the tested code.
 fn matches(field: &str, number: i8, (least, most): (i8, i8)) -> bool {
     field.split(',').any(|element| {
         let (range, step) = element.split_once('/').unwrap_or((element, "1"));
@@ -405,7 +406,7 @@ fn shows(fields: &[String; 5], clock: DateTime) -> bool {
         && days
 }
 
-/// Walks a zone's clock minute by minute.
+/// Advances a zone's clock minute by minute.
 fn walked(
     fields: &[String; 5],
     zone: &TimeZone,
@@ -414,7 +415,7 @@ fn walked(
 ) -> Vec<jiff::Timestamp> {
     let fixed = !fields[0].contains('*') && !fields[1].contains('*');
     let mut due = Vec::new();
-    // What the clock showed a day before is not of interest, and what it showed until `from` is.
+    // Times before `from` matter only for the clock's previous hours.
     let mut at = from - 30.hours();
     let mut latest = zone.to_datetime(at - 1.minute());
     while at < end {
@@ -434,7 +435,7 @@ fn walked(
     due
 }
 
-/// The changes of the clock in a zone since 2000, when every zone's clock was whole minutes from UTC.
+/// The changes of a zone's offset since 2000, when every offset was whole minutes.
 fn changes(zone: &TimeZone) -> Vec<jiff::Timestamp> {
     let all = zone.following(moment("2000-01-01T00:00:00Z"));
     let all = all.map(|change| change.timestamp());
@@ -457,7 +458,7 @@ fn field(least: i8, most: i8) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Expressions that are often due in the hours in which clocks are changed.
+/// Expressions that are often due in the hours of clock changes.
 fn expression() -> impl Strategy<Value = [String; 5]> {
     let hour = prop_oneof![field(0, 4), field(0, 23)];
     let day = prop_oneof![6 => Just("*".to_owned()), 1 => field(1, 31), 1 => Just("L".to_owned())];
@@ -476,7 +477,7 @@ fn zones() -> Vec<TimeZone> {
     zones
 }
 
-/// Compares an expression with the walked clock, in the days around a change.
+/// Compares an expression with the advancing clock, in the days around a change.
 fn compare(fields: &[String; 5], zone: &TimeZone, change: jiff::Timestamp) {
     let Ok(when) = When::cron(&fields.join(" "), zone.iana_name().unwrap()) else {
         return;

@@ -1,4 +1,4 @@
-//! What a definition may be, what its check finds, and values as text.
+//! Definitions: their form, the findings of the check, and texts of values.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use expect_test::expect;
@@ -199,7 +199,7 @@ fn loops_without_a_condition_and_policies_without_a_writer_are_warned_of() {
 
 #[test]
 fn each_loop_without_a_condition_is_named_once() {
-    // One that is entered from outside, at its second node; one with a condition; and a node that leads to itself.
+    // A loop that is entered at its second node; a loop with a condition; and a node with an edge to itself.
     let node = || json!({"uses": "extract"});
     let definition = json!({
         "start": "start",
@@ -314,7 +314,7 @@ fn a_tool_whose_result_is_no_update_needs_an_output() {
         json!(true),
         json!({"type": "object"}),
         json!({"type": ["object", "null"]}),
-        // It has no result: it changes nothing.
+        // A function without a result changes nothing.
         json!({"type": "null"}),
         json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
     ] {

@@ -1,5 +1,5 @@
-//! The examples of docs/graphs.md, each as it stands there: they fit the schema, pass the check, and end as
-//! the page says. The functions of the sample plugin `basics` are played here.
+//! The examples of docs/graphs.md: they fit the schema, pass the check, and end as the page says. The
+//! functions of the sample plugin `basics` are simulated here.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{
@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 const PAGE: &str = include_str!("../../../docs/graphs.md");
 
-/// A fenced block of the page: what it is for (`graph`, `state`, …), of which example, and its text.
+/// A fenced block of the page: its purpose (`graph`, `state`, …), its example, and its text.
 struct Block {
     what: &'static str,
     example: &'static str,
@@ -47,7 +47,7 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// What is known of the functions of `basics`.
+/// The functions of `basics`, as the check needs them.
 fn find(uses: &str) -> Result<Function, String> {
     let kind = match uses.strip_prefix("basics/") {
         Some("set" | "count" | "again" | "goto" | "fail" | "log") => FunctionKind::Node,
@@ -100,7 +100,7 @@ fn sum(numbers: &[Value]) -> Result<Value, Failure> {
     Ok(json!(all.ok_or_else(wrong)?.iter().sum::<f64>()))
 }
 
-/// What a function of `basics` answers.
+/// The answer of a function of `basics`.
 fn answer(function: &str, input: &Value, config: &Value, attempt: u32) -> Result<Answer, Failure> {
     let outcome = |update: Value, route: Route| {
         let update = object(update);
@@ -218,7 +218,7 @@ impl Page {
         Run::start(id, graph, Arc::new(graphs), state, functions, false, now).0
     }
 
-    /// Runs an example to its end; time passes at once, and signals come when the run waits for them.
+    /// Runs an example to its end. Timers fire at once, and signals are sent when the run waits for them.
     fn run(&self, example: &str, state: Object, signals: &mut Vec<Value>) -> Value {
         // A day like any other: sleeps until the past are over at once.
         let mut now = Timestamp(1_790_000_000_000);
@@ -272,7 +272,7 @@ fn made(run: &Run, step: u64, attempt: u32) -> Result<Answer, Failure> {
     )
 }
 
-/// What is told of must be as it is told; a state as a whole, an error in what is said of it.
+/// Compares the values that the page mentions: a state as a whole, an error by its listed keys.
 fn assert_ends(example: &str, told: &Value, ended: &Value) {
     for (key, told) in told.as_object().unwrap() {
         match told.as_object().filter(|_| key == "error") {

@@ -1,18 +1,16 @@
-//! The rule of joining (docs/joins.md), tried on every way that branches can go in small graphs.
-//!
-//! Positions alone are played here, with the kernel's own [`Reach`]: from every state that branches can
-//! come to, every move that a function could make them take. So what the argument says is looked at
-//! in each state: nothing is stuck, what is ready stays so, and nobody comes to a node that is under way.
+//! The rule for joins (docs/joins.md), checked over all moves of branches in small graphs. Only positions are
+//! simulated, with the kernel's own [`Reach`]: from every reachable state, every move that a function could
+//! cause. So each step of the proof is checked in each state.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::collections::HashSet;
 
 use heddle_kernel::graph::{NodeIx, Reach};
 
-/// How many branches there may be at once; a fork beyond that is not made.
+/// The number of branches; a fork beyond this number is not made.
 const BRANCHES: u8 = 4;
 
-/// Where the branches are: for each node how many wait before it, and how many take a step at it.
+/// The positions of the branches: for each node, how many wait before it and how many are in a step at it.
 type State = Vec<(u8, u8)>;
 
 struct Model {
@@ -25,7 +23,7 @@ fn ix(node: usize) -> NodeIx {
 }
 
 impl Model {
-    /// A graph of so many nodes; bit `from * nodes + to` of `edges` is an edge.
+    /// A graph with this number of nodes; bit `from * nodes + to` of `edges` is an edge.
     fn new(nodes: usize, edges: u64) -> Self {
         let leads = |from: usize| {
             (0..nodes)
@@ -37,7 +35,7 @@ impl Model {
         Self { leads, reach }
     }
 
-    /// As the kernel decides it: whether branches that wait before a node may take their step there.
+    /// The kernel's decision whether branches that wait before a node may start its step.
     fn ready(&self, state: &State, node: usize) -> bool {
         let to = ix(node);
         let in_the_way = |at: usize, (before, steps): (u8, u8)| {
@@ -84,8 +82,8 @@ impl Model {
         next
     }
 
-    /// Looks at every state that can be come to from up to three branches anywhere: a function may send
-    /// a run's only branch to nodes that nothing declares.
+    /// Visits every state that is reachable from up to three branches anywhere: a function may send a run's
+    /// only branch to undeclared nodes.
     fn explore(&self) -> usize {
         let nodes = self.leads.len();
         let mut open: Vec<State> = Vec::new();

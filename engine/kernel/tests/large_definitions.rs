@@ -1,4 +1,4 @@
-//! Definitions that are made to take long: a check of each takes time in proportion to its length, and says little.
+//! Large definitions: a check takes time in proportion to the length, and reports few findings.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use heddle_expr::suggest::MAX_SUGGESTIONS;
@@ -8,7 +8,7 @@ use heddle_kernel::{
 };
 use serde_json::{Value, json};
 
-/// What is found in a definition whose functions are all known.
+/// The findings in a definition whose functions are all known.
 fn findings(definition: &str) -> Vec<Diagnostic> {
     let (read, form) = Definition::read(definition);
     let Some(read) = read else {
@@ -155,7 +155,7 @@ fn expressions_and_patterns_have_limits_for_the_whole_graph() {
         format!(r#""n{at}":{{"wait":{{"signal":"s","schema":{schema}}}}}"#)
     });
     named(&format!(r#"{{"nodes":{{{waits}}}}}"#), "(pattern_bytes)");
-    // What was let in before stays.
+    // A stored definition stays valid.
     assert!(Definition::parse(&input(50_001, "1")).is_ok());
     assert!(Definition::parse_imported(&input(50_001, "1")).is_err());
 }

@@ -1,11 +1,11 @@
-//! Keys that a graph and the graphs that its nodes run both combine: what a check says of them.
+//! Warnings about keys that both a graph and an inner graph combine.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use expect_test::expect;
 use heddle_kernel::{Definition, Function, FunctionKind, graph};
 use serde_json::json;
 
-/// Any function, of which nothing more is known.
+/// A function of unknown schema.
 fn any(_: &str) -> Result<Function, String> {
     Ok(Function {
         kind: FunctionKind::Node,

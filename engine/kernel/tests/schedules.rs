@@ -1,4 +1,4 @@
-//! When schedules are due, and what is done then.
+//! Schedules: when they are due, and which starts they decide.
 #![allow(clippy::unwrap_used)]
 
 use expect_test::{Expect, expect};

@@ -1,5 +1,4 @@
-//! The JSON Schema of the graph format says what the reader says: the same keys in the same places, the
-//! same forms and the same limits.
+//! The JSON Schema of the graph format agrees with the reader: the same keys, forms and limits.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 use std::{

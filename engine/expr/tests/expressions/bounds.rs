@@ -1,4 +1,4 @@
-//! Nothing that anybody writes takes long, takes all memory, or panics.
+//! Limits: no expression takes long, uses all memory, or panics.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use proptest::prelude::*;
 
 use super::{STATE, compile, evaluate_in};
 
-/// The processor time that this thread has used. Unlike the clock on the wall, it does not count what other programs of
-/// a busy machine take.
+/// The processor time of this thread. Unlike wall-clock time, it does not include other programs of a busy
+/// machine.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).expect("a thread's time is not negative")
 }
 
-/// Asserts that each expression ends with the limit, and soon.
+/// Asserts that each expression soon ends with the limit.
 fn reaches_the_limit(source: &str, state: &Object) {
     let begun = cpu_time();
     match evaluate_in(source, state) {
@@ -24,7 +24,7 @@ fn reaches_the_limit(source: &str, state: &Object) {
         other => panic!("{source:.80}: {other:?}"),
     }
     let took = cpu_time() - begun;
-    // Far more than it takes: the test asserts that nothing explodes.
+    // Far more than expected: the test asserts that nothing explodes.
     assert!(took.as_secs() < 4, "{source:.80}: {took:?}");
 }
 
@@ -64,7 +64,7 @@ fn what_explodes_ends_at_the_limit() {
     ] {
         reaches_the_limit(&source, &many);
     }
-    // Without a look at it, what is shared costs nothing.
+    // A shared value costs nothing until it is read.
     let shared = format!("{doubled}.size()");
     assert_eq!(evaluate_in(&shared, &many).unwrap().get(), "1");
 }
@@ -205,12 +205,12 @@ fn the_deepest_expressions_work() {
     ] {
         evaluate_in(&source, &state).unwrap_or_else(|error| panic!("{source:.40}: {error}"));
     }
-    // A value can be nested deeper than the expression that makes it.
+    // A value can be nested deeper than the expression that builds it.
     let wrap = nested("[", "a", "]", MAX_NESTING - 2);
     let deep = |times: usize| format!("[1]{}", format!(".map(a,{wrap})").repeat(times));
     let made = evaluate_in(&deep(3), &state).unwrap();
     assert_eq!(made.get().len(), 2 * (MAX_NESTING - 2) * 3 + 3);
-    // One that is too deep to be kept can be calculated with all the same.
+    // A value that is too deep to be stored can be an operand.
     let deep = deep(55);
     let refused = evaluate_in(&deep, &state).unwrap_err().to_string();
     assert!(refused.contains("nested deeper than 120 levels"), "{refused}");
@@ -229,7 +229,7 @@ fn the_deepest_expressions_work() {
     expect!["the expression is empty"].assert_eq(&problem(" \n".into()));
 }
 
-/// Expressions of every construct, nested at random; most have errors of types.
+/// Random nested expressions of every construct; most have type errors.
 fn expressions() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("1"),

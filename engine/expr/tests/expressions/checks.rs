@@ -1,4 +1,4 @@
-//! What is said of an expression before it is ever evaluated.
+//! Errors that the check of an expression reports.
 
 use std::collections::BTreeMap;
 

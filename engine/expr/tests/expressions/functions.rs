@@ -1,4 +1,4 @@
-//! The functions, value by value.
+//! The functions, with their values.
 
 use super::{compile, evaluate_in, holds_each, refuses_each};
 use heddle_expr::Want;
@@ -205,7 +205,7 @@ fn a_template_takes_the_items_of_a_list() {
             r#""%s".format("a")"#,
             "`.format(…)` takes a list, this is a string",
         ),
-        // The same where the template and the items are known at run time only.
+        // The same if the template and the items are known only at run time.
         (r#"(state.title + "%q").format([1])"#, "`%q` is no verb"),
         (
             r#"(state.title + "%s%d").format(["a"])"#,

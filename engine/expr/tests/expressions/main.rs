@@ -1,4 +1,4 @@
-//! The expressions of a graph as text: what is said of a wrong one, and what a right one gives.
+//! Expressions as text, with their values or errors.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 #![allow(clippy::disallowed_methods)] // what must end soon is timed
 
@@ -45,7 +45,7 @@ fn evaluate_in(source: &str, state: &Object) -> Result<Json, EvalError> {
     first
 }
 
-/// Each line of `sources` with what it gives over [`STATE`].
+/// Evaluates each line of `sources` over [`STATE`].
 fn gives(sources: &str, expect: Expect) {
     let state = Object::parse(STATE).unwrap();
     let mut shown = String::new();
@@ -58,7 +58,7 @@ fn gives(sources: &str, expect: Expect) {
     expect.assert_eq(&shown);
 }
 
-/// Each line of `sources` with what is wrong with it.
+/// Checks each line of `sources` and shows its errors.
 fn says(sources: &str, want: Want, expect: Expect) {
     let mut shown = String::new();
     for source in sources.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -70,7 +70,7 @@ fn says(sources: &str, want: Want, expect: Expect) {
     expect.assert_eq(&shown);
 }
 
-/// Asserts what each expression gives over a state.
+/// Asserts the value of each expression over a state.
 fn gives_each(state: &Object, cases: &[(&str, &str)]) {
     for (source, expected) in cases {
         match evaluate_in(source, state) {

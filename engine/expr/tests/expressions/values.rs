@@ -1,4 +1,4 @@
-//! What expressions give, and what is said where the values do not fit.
+//! Values of expressions, and errors if the values do not fit.
 
 use expect_test::expect;
 use heddle_expr::{Bound, Want};

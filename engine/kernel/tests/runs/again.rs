@@ -1,4 +1,4 @@
-//! Runs that failed and are retried, and runs that are forked from others.
+//! Retries of failed runs, and forks of runs.
 
 use expect_test::expect;
 

@@ -1,4 +1,4 @@
-//! What a run shows while it has several branches, and after a failure with several.
+//! The branches of a run as shown to clients, while it is active and after its end.
 
 use expect_test::expect;
 use heddle_json::Object;

@@ -13,8 +13,8 @@ use crate::script::{functions, make};
 const FORK: &str = r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"},
     "state": {"list": {"merge": "by_key"}}}"#;
 
-/// What the key `list` holds after each node gave it this, or why the run failed. Of the nodes under way the one
-/// that is named last in `order` answers first.
+/// The value of the key `list` after each node contributed, or the error of the run. Of the active nodes, the
+/// last one in `order` answers first.
 fn ends(graph: &str, before: &str, gives: &[(&str, &str)], order: &[&str]) -> String {
     let graph = Arc::new(make(graph));
     let functions = functions([&graph].into_iter());

@@ -1,4 +1,4 @@
-//! Retries, errors that lead elsewhere, and steps that are undone.
+//! Retries, `on_error`, and compensations.
 
 use expect_test::expect;
 

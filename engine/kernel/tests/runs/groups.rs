@@ -1,4 +1,4 @@
-//! The groups of runs of which so many may be under way together.
+//! Groups of runs, whose active runs are limited.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use heddle_kernel::{Run, RunId, Timestamp, run::Graphs};
 
 use crate::script::{functions, make};
 
-/// The name and the limit of the group of a run of this graph on this state, or why it has none.
+/// The name and the limit of the run's group, or the error.
 fn group(limits: &str, state: &str) -> String {
     let graph = format!(r#"{{"name": "sync", "nodes": {{"a": {{}}}}, "limits": {limits}}}"#);
     let graph = Arc::new(make(&graph));

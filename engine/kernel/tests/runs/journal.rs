@@ -11,7 +11,7 @@ use crate::script::{check, functions, make};
 
 const KIB: usize = 1 << 10;
 
-/// A run of this graph, with a journal of at most so many bytes.
+/// A run of this graph whose journal has this limit.
 fn start(definition: &str, max_journal_bytes: u64) -> Run {
     let graph = Arc::new(make(definition));
     let functions = functions(std::iter::once(&graph));
@@ -198,7 +198,7 @@ fn the_bytes_are_counted_on_across_snapshots_and_anew_in_a_fork() {
     let (fork, events) = Run::fork(id, &run, 3, Object::default(), Timestamp(2)).unwrap();
     let bytes: usize = events.iter().map(|event| event.event.size()).sum();
     assert_eq!(fork.journal_bytes, bytes as u64);
-    // A snapshot of an earlier version did not count.
+    // A snapshot of an earlier version has no count.
     let text = run.snapshot().get().replace("\"journal_bytes\"", "\"unknown\"");
     let snapshot = Snapshot::read(&text).unwrap();
     let restored = snapshot

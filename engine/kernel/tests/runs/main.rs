@@ -1,4 +1,4 @@
-//! The kernel's rules as text: scripts of what happens, and the events that must follow.
+//! The kernel's rules as scripts: inputs, and the expected events.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
 mod again;

@@ -1,4 +1,4 @@
-//! Maps: the same for every item of a list or an object.
+//! Maps over lists and objects.
 
 use expect_test::expect;
 

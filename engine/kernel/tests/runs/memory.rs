@@ -25,7 +25,7 @@ fn start(definition: &str, max_run_bytes: usize) -> Run {
     run
 }
 
-/// The first call under way answers.
+/// Answers the first active call.
 fn answer(run: &mut Run, update: &str) {
     let step = run.active_step_ids().next().expect("a call under way");
     let attempt = run.active_step(step).map_or(1, |task| task.attempt);
@@ -45,7 +45,7 @@ fn text(bytes: usize) -> String {
     format!("{{\"text\":\"{}\"}}", "x".repeat(bytes))
 }
 
-/// A graph that forks into so many arms, each of which takes one step.
+/// A graph with this number of arms of one step each.
 fn fan(arms: usize) -> String {
     let names: Vec<String> = (0..arms).map(|arm| format!("\"arm{arm}\"")).collect();
     let nodes: String = names.iter().map(|name| format!(", {name}: {{}}")).collect();
@@ -71,7 +71,7 @@ fn branches_that_share_a_value_hold_it_once_and_each_change_counts() {
         "{}",
         run.memory_bytes()
     );
-    // An event of a few bytes has the branch hold a list of its own.
+    // A small event makes the branch hold a list of its own.
     let mut arms = 0;
     while !run.status.is_over() {
         answer(&mut run, "{\"list\":[1]}");
@@ -98,7 +98,7 @@ fn the_states_of_steps_that_can_be_undone_count() {
         rounds += 1;
     }
     assert!((7..=9).contains(&rounds), "{rounds} states");
-    // It undoes what it did, and then it has failed.
+    // The run compensates its steps and then has failed.
     while !run.status.is_over() {
         answer(&mut run, "{}");
     }

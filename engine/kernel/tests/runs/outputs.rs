@@ -1,4 +1,4 @@
-//! What a graph gives that declares its output.
+//! The output of a graph that declares one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Forks, joins and how several branches' updates become one.
+//! Forks, joins, and merges of updates.
 
 use expect_test::expect;
 
@@ -73,7 +73,7 @@ fn policies_fold_in_the_order_of_the_fork_whatever_ends_first() {
     );
 }
 
-/// The state of a run whose two arms give a key these values, under a policy; or why it failed.
+/// The state of a run whose two arms contribute these values to a key with a policy, or the error.
 fn merged(policy: &str, first: &str, second: &str) -> String {
     let script = format!(
         r#"{{"nodes": {{"a": {{}}, "b": {{}}, "c": {{}}, "d": {{}}}}, "edges": {{"a": ["b", "c"], "b": "d", "c": "d"}}, "state": {{"k": {{"merge": "{policy}"}}}}}}

@@ -1,31 +1,31 @@
-//! Plays a script: its first line is the graph, the second the state to begin with, after `queued` for a run that
-//! is; lines `with NAME GRAPH` before them are graphs that nodes run. Each further line is something that happens:
+//! Plays a script. Its first line is the graph. The second line is the state at the start, after `queued` for a queued
+//! run. Lines `with NAME GRAPH` before them define inner graphs. Each further line is an input:
 //!
-//!     answer UPDATE              the function answers and the edges lead on
-//!     again UPDATE               … and the node is repeated
-//!     goto NODE,NODE UPDATE      … and names where to go
-//!     end UPDATE                 … and the branch ends
-//!     tool RESULT                a tool answers: `next` and `loop` in the result route
+//!     answer UPDATE              the function answers, and the branch follows the edges
+//!     again UPDATE               … the node is visited again
+//!     goto NODE,NODE UPDATE      … the branch goes to these nodes
+//!     end UPDATE                 … the branch ends
+//!     tool RESULT                a tool answers: `next` and `loop` in the result route the branch
 //!     fail KIND MESSAGE          the function fails
-//!     log LEVEL MESSAGE          the function writes a line
+//!     log LEVEL MESSAGE          the function logs a line
 //!     stale UPDATE               an earlier attempt answers
-//!     resume                     an engine takes the run up after a crash
-//!     at MS                      time goes by: it is so many milliseconds after the start
-//!     signal NAME PAYLOAD        a signal comes
+//!     resume                     an engine activates the run after a crash
+//!     at MS                      timers are handled, this many milliseconds after the start
+//!     signal NAME PAYLOAD        a signal is sent
 //!     signal NAME@STEP PAYLOAD   … for the wait of a step
-//!     cancel REASON              somebody wants the run to end
-//!     cancel within MS REASON    … and calls under way may take so long
-//!     pause REASON               somebody wants the run to stand still
-//!     go on                      it goes on, and all its calls are under way
-//!     go on without NODE,NODE    … but for those at these nodes
-//!     retry                      a run that failed goes on
-//!     upgrade GRAPH              the run keeps to another graph
-//!     fork STEP EDITS            from here on, it is about a run that was forked from this one after the step
+//!     cancel REASON              the run is cancelled
+//!     cancel within MS REASON    … with a grace period for active calls
+//!     pause REASON               the run is paused
+//!     go on                      the run is resumed while all its calls are active
+//!     go on without NODE,NODE    … except the calls at these nodes
+//!     retry                      a failed run is retried
+//!     upgrade GRAPH              the run is upgraded to another graph
+//!     fork STEP EDITS            the script continues with a fork of the run after this step
 //!
-//! The lines `waits` and `branches` show what the run waits for, and its branches.
+//! The lines `waits` and `branches` show the run's waits and branches.
 //!
-//! `b: answer …` speaks for the call at node `b`, `each#2: …` for item 2 of a map; without a name, the
-//! first call under way is meant.
+//! `b: answer …` is for the call at node `b`, `each#2: …` for item 2 of a map. Without a name, it is for the first
+//! active call.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -203,7 +203,7 @@ fn split(line: &str) -> (&str, &str) {
     line.split_once(' ').unwrap_or((line, ""))
 }
 
-/// The call that a line speaks for.
+/// The call that a line names.
 fn call(run: &Run, place: Option<&str>) -> (u64, u32) {
     let calls = run.pending_work().filter_map(|pending_work| match pending_work {
         PendingWork::Call { step, attempt } => Some((step, attempt)),
@@ -323,7 +323,7 @@ fn happens(run: &Run, line: &str) -> Input {
     }
 }
 
-/// When the first of the steps under way wants to be woken.
+/// The time of the first timer.
 fn earliest(run: &Run) -> Option<Timestamp> {
     let waits = run.pending_work().filter_map(|pending_work| match pending_work {
         PendingWork::Wait { until, .. } => until,
@@ -332,7 +332,7 @@ fn earliest(run: &Run) -> Option<Timestamp> {
     waits.min()
 }
 
-/// A run from its events, with the graphs that it had: upgrades name those in `later`.
+/// Folds a run from its events; upgrades name the graphs in `later`.
 fn fold(
     first: (Arc<Graph>, Arc<Graphs>),
     later: &[(Arc<Graph>, Arc<Graphs>)],
@@ -350,7 +350,7 @@ fn fold(
     run
 }
 
-/// What a snapshot of a run makes of it.
+/// The run, restored from its snapshot.
 pub(crate) fn restored(run: &Run) -> Run {
     let snapshot = run.snapshot();
     let read = Snapshot::read(snapshot.get()).unwrap();
@@ -363,7 +363,7 @@ pub(crate) fn restored(run: &Run) -> Run {
     back
 }
 
-/// The run as it was right after a step.
+/// The run after a step.
 fn after(
     step: u64,
     first: &(Arc<Graph>, Arc<Graphs>),
@@ -383,7 +383,7 @@ fn after(
     )
 }
 
-/// What a run waits for, or its branches.
+/// The waits of a run, or its branches.
 fn shown(run: &Run, what: &str) -> Vec<String> {
     if what == "branches" {
         let all = run.branches().into_iter().map(|of| {
@@ -419,12 +419,12 @@ fn shown(run: &Run, what: &str) -> Vec<String> {
     all.collect()
 }
 
-/// Plays a script and compares what follows.
+/// Plays a script and compares the events.
 pub(crate) fn check(script: &str, expected: Expect) {
     expected.assert_eq(&play(script));
 }
 
-/// Plays a script and tells what follows. It ends with the run's state.
+/// Plays a script and shows the events, and finally the run's state.
 pub(crate) fn play(script: &str) -> String {
     let mut lines = script.trim().lines().map(str::trim).peekable();
     let mut graphs = Graphs::new();
@@ -497,12 +497,12 @@ pub(crate) fn play(script: &str) -> String {
         if run.graph.max_time_ms.is_none() && !run.is_suspended() {
             assert_eq!(run.due(), earliest(&run), "after {line}");
         }
-        // At every moment, a run may go on from a snapshot.
+        // A run can continue from a snapshot at any time.
         run = restored(&run);
     }
     told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
 
-    // Whatever happened, the run is the fold of its journal, also where that was stored as text.
+    // The run always equals the fold of its journal, also if the journal was stored as text.
     let stored: Vec<Arc<EventRecord>> = journal
         .iter()
         .map(|event| Arc::new(serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()))

@@ -198,7 +198,7 @@ fn while_a_run_is_paused_a_signal_waits_for_the_wait_that_it_names() {
             12 run finished
             finished {"v":1,"w":2}"#]],
     );
-    // A fork is sent it once more; a wait that is given up takes it along.
+    // A fork gets the signal again; a wait that was stopped drops its signal.
     check(
         &format!(
             "{TWO}\n{}",
@@ -351,7 +351,7 @@ fn the_signals_that_a_run_keeps_are_limited_in_bytes_and_in_number() {
     let mut back = restored(&run);
     assert!(signal(&mut back, "later", 11).is_err());
     signal(&mut back, "later", 10).unwrap();
-    // One that a wait takes at once is not kept.
+    // A signal that a wait takes at once is not kept.
     assert_eq!(signal(&mut run, "now", 1_000), Ok(5));
 
     let mut run = waiting(first);

@@ -1,4 +1,5 @@
-//! Snapshots: what they cost, and what is no snapshot. That they are right is seen by every script and by the laws.
+//! Snapshots: their size, and invalid ones. Every script and the property tests check that snapshots restore
+//! runs.
 
 use std::sync::Arc;
 
@@ -98,7 +99,7 @@ fn chains_of_updates_are_written_once_however_long_they_are() {
     assert_eq!(back.state().to_text(), r#"{"n":20000}"#);
 }
 
-/// What is said of a snapshot that cannot be used.
+/// The error for a snapshot that cannot be used.
 fn wrong(text: &str, graph: &Arc<Graph>) -> String {
     let read = Snapshot::read(text);
     let restored =
@@ -116,7 +117,7 @@ fn what_is_no_snapshot_is_an_error() {
     assert!(wrong(r#"{"format": 1}"#, graph).contains("missing field"));
     let other = Arc::new(make(r#"{"nodes": {"b": {}}}"#));
     assert!(wrong(text.get(), &other).contains("it is of a run of other graphs"));
-    // Whatever is changed in it, it is read or refused.
+    // After any change, the snapshot is restored or refused.
     let changes = [
         (
             r#""executions":{"0""#,
@@ -158,7 +159,7 @@ fn the_format_is_this_one() {
     for (key, value) in value.as_object().unwrap() {
         text += &format!("{key}: {value}\n");
     }
-    // Another one needs another number, and a reader of this one.
+    // Another format needs another number, and a reader for this one.
     expect![[r#"
         format: 1
         seq: 6

@@ -1,4 +1,4 @@
-//! Runs that are queued, paused, resumed, and cancelled with a grace.
+//! Queued, paused, resumed and cancelled runs.
 
 use std::sync::Arc;
 
@@ -399,7 +399,7 @@ fn without_calls_under_way_a_cancelled_run_ends_at_once() {
             3 run cancelled: not wanted
             cancelled {}"#]],
     );
-    // After a crash, no call is.
+    // After a crash, no call is active.
     check(
         &format!(
             "{LINE}
@@ -416,7 +416,7 @@ fn without_calls_under_way_a_cancelled_run_ends_at_once() {
     );
 }
 
-/// A run to whose events one was added by which it is paused, as an import does, and that is then resumed.
+/// A run that was paused by an imported event and then resumed.
 fn resumed_after(graph: &str, queued: bool, inputs: Vec<Input>) -> Run {
     let graph = Arc::new(make(graph));
     let functions = functions([&graph].into_iter());

@@ -1,4 +1,4 @@
-//! How expressions count the steps of their branch.
+//! The variable `run.steps`.
 
 use expect_test::expect;
 

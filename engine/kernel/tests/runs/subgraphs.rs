@@ -1,4 +1,4 @@
-//! Nodes that run graphs.
+//! Inner graphs.
 
 use expect_test::expect;
 

@@ -1,4 +1,4 @@
-//! Runs that keep to another version of their graph from some point on.
+//! Upgrades of runs to other versions of their graphs.
 
 use expect_test::expect;
 
