@@ -71,7 +71,7 @@ impl<'t> Reader<'t> {
                 Origin::New | Origin::Imported => PatternBudget::default(),
             },
             expression_patterns: match origin {
-                Origin::Kept => GraphPatterns::default(),
+                Origin::Stored => GraphPatterns::default(),
                 Origin::New | Origin::Imported => GraphPatterns::limited(),
             },
         }
