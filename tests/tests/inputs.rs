@@ -87,8 +87,8 @@ fn every_route_refuses_a_parameter_that_it_does_not_have_and_a_query_that_is_not
             problem["detail"].as_str().unwrap().to_owned()
         };
         let expected = match &known[..] {
-            [] => "there is none here".to_owned(),
-            known => format!("known here: {}", known.join(", ")),
+            [] => "this route has no parameters".to_owned(),
+            known => format!("known parameters: {}", known.join(", ")),
         };
         for unknown in ["no_such", "Wait", "no_such=1", "page_size%20=1", "=1"] {
             let (name, _) = unknown.split_once('=').unwrap_or((unknown, ""));

@@ -313,7 +313,7 @@ fn a_malformed_body_is_refused_with_the_problem_and_its_position() {
         (
             "/v1/runs",
             r#"{"graph": "waits", "priorty": 1}"#,
-            "422 /priorty: unknown field; known here: graph, state, priority",
+            "422 /priorty: unknown field; known fields: graph, state, priority",
         ),
         (
             "/graph/run",
@@ -364,7 +364,7 @@ fn a_malformed_body_is_refused_with_the_problem_and_its_position() {
         (
             "/v1/schedules",
             r#"{"name": "s", "graph": "waits", "when": {"evry": "1h"}}"#,
-            "422 /when/evry: unknown field; known here: cron, time_zone, every, from, at",
+            "422 /when/evry: unknown field; known fields: cron, time_zone, every, from, at",
         ),
     ] {
         assert_eq!(
@@ -423,7 +423,7 @@ fn a_query_is_read_by_the_same_rules_everywhere() {
         (of_run("events?after=1&after=2"), "400 `after`: it is given twice"),
         (
             of_run("events?aftr=1"),
-            "400 `aftr`: unknown parameter; known here: after, limit",
+            "400 `aftr`: unknown parameter; known parameters: after, limit",
         ),
         (of_run("diff?from=0"), "400 `to` is missing"),
         (

@@ -1,17 +1,16 @@
-//! Who may call: a browser on the same machine reaches a loopback port, and so does every page
-//! that it shows, so the host that a request is for and the origin that it comes from are
-//! checked before anything else, on every route and on the WebSocket's upgrade.
+//! Checks the host and the origin of each request, WebSocket upgrades included, before anything else.
 //!
-//! The host keeps out names that were made to point at this machine (DNS rebinding); the
-//! origin keeps out pages of other sites. Together with the content types that bodies must
-//! have, no page of another origin can start or see anything.
+//! A loopback port can be reached by every page that a browser on the same machine shows. The host check stops DNS
+//! rebinding: names that an attacker points at this machine. The origin check stops pages of other sites. Together
+//! with the content types that bodies must have, no page of another origin can start or read anything.
 //!
-//! Loopback names (`localhost`, `127.0.0.1`, `::1`) are allowed only for connections that arrived on a loopback
-//! address. On another address a request must name that address itself, or a host that the operator allowed.
+//! Loopback names (`localhost`, `127.0.0.1`, `::1`) are allowed only on connections to a loopback address. Other
+//! connections must name their own local address, or a host that the operator allowed.
 
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use axum::{
@@ -23,40 +22,39 @@ use axum::{
 use utoipa::openapi::{OpenApi, PathItem};
 
 use crate::{
-    App, ServerSettings,
-    problem::{self, Kind, Problem},
+    response::problem::{self, Problem, ProblemKind},
+    settings::ServerSettings,
 };
 
-/// What the pages of an API answer may do, should a browser show it: nothing.
-const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
+/// The content security policy of API responses: a browser that displays one runs and loads nothing.
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// The server's own address on a request's connection: a request extension. Requests without it are answered only for
-/// the allowed hosts.
+/// The local address of a request's connection, as a request extension. Without it, only the allowed hosts are accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalAddress(pub SocketAddr);
 
-/// What requests are checked with.
+/// The state of the guard.
 #[derive(Clone)]
 pub(crate) struct Guard {
-    app: App,
-    /// Every method that some route takes, as a preflight's answer lists them.
+    settings: Arc<ServerSettings>,
+    /// All methods that some route supports, for responses to preflight requests.
     methods: HeaderValue,
 }
 
 impl Guard {
-    /// For the routes of this description of the interface.
-    pub(crate) fn new(app: App, api: &OpenApi) -> Self {
+    /// Creates the guard for the routes of the OpenAPI document.
+    pub(crate) fn new(settings: Arc<ServerSettings>, api: &OpenApi) -> Self {
         let of_route = |item: &PathItem| {
-            let taken = [
+            let supported = [
                 (Method::GET, item.get.is_some()),
                 (Method::POST, item.post.is_some()),
                 (Method::PUT, item.put.is_some()),
                 (Method::PATCH, item.patch.is_some()),
                 (Method::DELETE, item.delete.is_some()),
             ];
-            taken
+            supported
                 .into_iter()
-                .filter_map(|(method, is_taken)| is_taken.then_some(method))
+                .filter_map(|(method, is_supported)| is_supported.then_some(method))
         };
         let methods: BTreeSet<String> = api
             .paths
@@ -67,17 +65,17 @@ impl Guard {
             .collect();
         let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
         Self {
-            app,
+            settings,
             methods: HeaderValue::from_str(&methods).expect("names of methods are ASCII"),
         }
     }
 }
 
-/// Checks a request, passes it on, and completes the answer's headers.
+/// Checks a request, passes it on, and adds the default headers to the response.
 pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let Guard { app, methods } = guard;
+    let Guard { settings, methods } = guard;
     let local = request.extensions().get().map(|LocalAddress(local)| local.ip());
-    let (mut response, origin) = match check(&app.settings, local, request.uri(), request.headers()) {
+    let (mut response, origin) = match check(&settings, local, request.uri(), request.headers()) {
         Err(problem) => (problem.into_response(), None),
         Ok(Some(origin)) if is_preflight(request.method(), request.headers()) => {
             (preflight(methods), Some(origin))
@@ -94,12 +92,12 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
     let mut response = as_problem(response);
-    complete(response.headers_mut());
+    add_default_headers(response.headers_mut());
     response
 }
 
-/// Headers that every answer has, unless its handler said otherwise.
-fn complete(headers: &mut HeaderMap) {
+/// Adds the headers that all responses have, unless the handler has set them.
+fn add_default_headers(headers: &mut HeaderMap) {
     let defaults = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -107,7 +105,7 @@ fn complete(headers: &mut HeaderMap) {
             HeaderName::from_static("cross-origin-resource-policy"),
             "same-origin",
         ),
-        (header::CONTENT_SECURITY_POLICY, NO_PAGE),
+        (header::CONTENT_SECURITY_POLICY, API_POLICY),
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in defaults {
@@ -115,7 +113,7 @@ fn complete(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a problem of an error that a library answered in its own words.
+/// Replaces an error response of a library with a problem.
 fn as_problem(response: Response) -> Response {
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
@@ -125,13 +123,13 @@ fn as_problem(response: Response) -> Response {
         return response;
     }
     let reason = status.canonical_reason().unwrap_or("the request failed");
-    let mut told = Problem::of_status(status, reason.to_owned()).into_response();
+    let mut problem = Problem::of_status(status, reason.to_owned()).into_response();
     for name in [header::ALLOW, header::UPGRADE, header::SEC_WEBSOCKET_VERSION] {
         if let Some(value) = response.headers().get(&name) {
-            told.headers_mut().insert(name, value.clone());
+            problem.headers_mut().insert(name, value.clone());
         }
     }
-    told
+    problem
 }
 
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
@@ -150,7 +148,7 @@ fn preflight(methods: HeaderValue) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// Whether a request may pass; with the origin, where it is another than the host's and allowed.
+/// Checks whether a request may pass. Returns its origin if that is another origin, which the operator allowed.
 fn check(
     settings: &ServerSettings,
     local: Option<IpAddr>,
@@ -162,12 +160,12 @@ fn check(
         let name = &host.name;
         let why = match host.is_loopback() {
             true => "which is allowed only on connections to a loopback address",
-            false => "which this server does not answer for",
+            false => "which is not allowed",
         };
         return Err(Problem::new(
-            Kind::WRONG_HOST,
+            ProblemKind::WRONG_HOST,
             format!(
-                "the request is for host `{name}`, {why}; start it with `--allow-host {name}` if it should"
+                "the request is for host `{name}`, {why}: to allow it, start the server with `--allow-host {name}`"
             ),
         ));
     }
@@ -189,14 +187,14 @@ fn check(
         }
     }
     Err(Problem::new(
-        Kind::WRONG_ORIGIN,
+        ProblemKind::WRONG_ORIGIN,
         format!(
-            "a page of origin `{text}` may not call this server; start it with `--allow-origin {text}` if it may"
+            "pages of origin `{text}` may not call this server: to allow it, start the server with `--allow-origin {text}`"
         ),
     ))
 }
 
-/// A host with an optional port, as in `Host`.
+/// A host with an optional port, as in the `Host` header.
 #[derive(Debug, PartialEq, Eq)]
 struct Authority {
     /// In lower case; an IPv6 address without its brackets.
@@ -215,8 +213,8 @@ impl Authority {
             None => {
                 let end = text.find(':').unwrap_or(text.len());
                 let (name, port) = text.split_at(end);
-                let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-                if name.is_empty() || !name.chars().all(fits) {
+                let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+                if name.is_empty() || !name.chars().all(is_allowed) {
                     return None;
                 }
                 (name.strip_suffix('.').unwrap_or(name), port)
@@ -232,7 +230,7 @@ impl Authority {
         })
     }
 
-    /// The address that the name is, if it is one. An IPv4 address that is mapped to IPv6 is the IPv4 address.
+    /// Returns the name as an IP address, if it is one. An IPv4-mapped IPv6 address becomes the IPv4 address.
     fn ip(&self) -> Option<IpAddr> {
         self.name.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
     }
@@ -242,13 +240,13 @@ impl Authority {
     }
 }
 
-/// The host that a request is for: of the request's target where it has one, else of `Host`.
+/// Returns the host of a request: from its target if that has one, else from `Host`.
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let text = match (uri.authority(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => {
             return Err(Problem::new(
-                Kind::BAD_REQUEST,
+                ProblemKind::BAD_REQUEST,
                 "the request has several `Host` headers",
             ));
         }
@@ -256,16 +254,20 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
         (None, Some(host), None) => host.to_str().unwrap_or_default(),
         (None, None, None) => {
             return Err(Problem::new(
-                Kind::BAD_REQUEST,
+                ProblemKind::BAD_REQUEST,
                 "the request has no `Host` header",
             ));
         }
     };
-    Authority::parse(text)
-        .ok_or_else(|| Problem::new(Kind::BAD_REQUEST, format!("`{}` is no host", text.escape_debug())))
+    Authority::parse(text).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::BAD_REQUEST,
+            format!("`{}` is not a valid host", text.escape_debug()),
+        )
+    })
 }
 
-/// Whether a request that arrived on the address `local` may name this host.
+/// Returns whether a request on a connection to the address `local` may name this host.
 fn host_is_allowed(host: &Authority, local: Option<IpAddr>, allowed: &[String]) -> bool {
     let ip = host.ip();
     if let Some(local) = local.map(|local| local.to_canonical())
@@ -273,7 +275,7 @@ fn host_is_allowed(host: &Authority, local: Option<IpAddr>, allowed: &[String]) 
     {
         return true;
     }
-    let fits = |allowed: Authority| {
+    let matches = |allowed: Authority| {
         let same = match (allowed.ip(), ip) {
             (Some(allowed), Some(ip)) => allowed == ip,
             _ => allowed.name == host.name,
@@ -281,17 +283,17 @@ fn host_is_allowed(host: &Authority, local: Option<IpAddr>, allowed: &[String]) 
         same && (allowed.port.is_none() || allowed.port == host.port)
     };
     allowed.iter().any(|allowed| {
-        // An IPv6 address may stand there without brackets.
+        // An allowed IPv6 address may be written without brackets.
         let bare = allowed.parse::<IpAddr>().ok().map(|ip| Authority {
             name: ip.to_string(),
             port: None,
         });
-        bare.or_else(|| Authority::parse(allowed)).is_some_and(fits)
+        bare.or_else(|| Authority::parse(allowed)).is_some_and(matches)
     })
 }
 
-/// Whether a page of this origin was served by this host. The scheme is not compared: a proxy
-/// in front may speak TLS.
+/// Returns whether a page of this origin was served by this host. The scheme is not compared, because a proxy may
+/// terminate TLS.
 fn is_same_origin(origin: &str, host: &Authority) -> bool {
     let Some((default_port, authority)) = split_origin(origin) else {
         return false;
@@ -315,7 +317,7 @@ fn is_equal_origin(allowed: &str, origin: &str) -> bool {
     }
 }
 
-/// An origin's default port and its host.
+/// Splits an origin into the default port of its scheme and its host.
 fn split_origin(origin: &str) -> Option<(u16, Authority)> {
     let (scheme, rest) = origin.split_once("://")?;
     let port = match scheme.to_ascii_lowercase().as_str() {
@@ -348,7 +350,7 @@ mod tests {
         check_on("127.0.0.1", host, origin)
     }
 
-    /// The check of a request that arrived on this address: whether another origin was allowed, or the status.
+    /// Checks a request on a connection to this address. Returns whether it has another, allowed origin, or the status.
     fn check_on(local: &str, host: &str, origin: Option<&str>) -> Result<bool, u16> {
         let local = local.parse().ok();
         let mut headers = HeaderMap::new();
@@ -408,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_the_target_stands_before_the_header() {
+    fn the_host_of_the_target_takes_precedence_over_the_header() {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         let uri = Uri::from_static("http://evil.example/v1/runs");
@@ -419,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_names_are_for_connections_to_a_loopback_address() {
+    fn loopback_names_are_allowed_only_on_loopback_connections() {
         for local in ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"] {
             for host in ["localhost:8000", "127.0.0.1", "[::1]", "[::ffff:7f00:1]:8000"] {
                 assert_eq!(check_on(local, host, None), Ok(false), "{host} on {local}");
@@ -443,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_that_a_connection_arrived_on_is_an_allowed_host() {
+    fn the_local_address_of_a_connection_is_an_allowed_host() {
         for (local, host) in [
             ("192.168.1.5", "192.168.1.5:8000"),
             ("192.168.1.5", "[::ffff:192.168.1.5]"),

@@ -1,65 +1,64 @@
-//! What an operator may set of the server, with the defaults.
+//! The settings of the server, with their defaults.
 
 use std::time::Duration;
 
-/// How the server behaves. Every limit has a default that fits one machine.
+/// The settings of the server. The defaults fit one machine.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// Hosts that a request may name, besides the address that its connection arrived on and, where that is a loopback
-    /// address, `localhost` and all loopback addresses: `name`, which allows every port, or `name:port`. Default: none.
+    /// Hosts that requests may name: `name` (any port) or `name:port`. The local address of a connection is always
+    /// allowed; on a loopback address, so are `localhost` and all loopback addresses. Default: none.
     pub allowed_hosts: Vec<String>,
-    /// Origins whose pages may call the server, besides its own: `scheme://host[:port]`.
-    /// They get CORS headers. Default: none.
+    /// Other origins whose pages may call the server, as `scheme://host[:port]`. Responses to them have CORS headers.
+    /// Default: none.
     pub allowed_origins: Vec<String>,
-    /// Whether what plugins are granted can be seen and changed over HTTP, by everyone who reaches the server.
-    /// Default: no.
+    /// Whether every client may read and change plugins' grants over HTTP. Default: no.
     pub grant_over_http: bool,
     /// The largest JSON body, in bytes. Default: 16 MiB.
     pub max_body_bytes: usize,
-    /// The largest component that may be uploaded, in bytes. Default: 64 MiB.
+    /// The largest component that can be uploaded, in bytes. Default: 64 MiB.
     pub max_component_bytes: usize,
-    /// The largest export of a run that may be imported, in bytes. Default: 384 MiB, so that it has room for every run
-    /// whose journal is within its default limit.
+    /// The largest export that can be imported, in bytes. Default: 384 MiB, enough for every run whose journal is within
+    /// its default limit.
     pub max_import_bytes: usize,
-    /// How many runs may be imported at once: each is in memory until it is kept. A further one waits until its turn
-    /// comes, as long as its body may take to arrive, and is then refused. Default: 1.
+    /// The number of concurrent imports; each holds its export in memory. Others wait up to `body_timeout` and are then
+    /// refused. Default: 1.
     pub max_imports: usize,
-    /// How many runs are read at once to be shown: each may be as large as a run may be in memory. Default: 8.
+    /// The number of runs that are read concurrently for responses. Each can be as large as a run in memory. Default: 8.
     pub max_reads_at_once: usize,
-    /// How many bytes the answers of more than 64 KiB may take together that are on their way to clients; a further one is
+    /// The total size of responses over 64 KiB that clients have not read yet, in bytes. Past it, large responses are
     /// refused with 503. Default: 128 MiB.
     pub max_answer_bytes: usize,
-    /// How many connections may be open. For a further one, the connection is closed that has waited longest for a
-    /// request; where none waits, the new one is answered with 503. Default: 10,000.
+    /// The number of open connections. Past it, the connection that has waited longest for a request is closed for a
+    /// new one; if none waits, the new one gets 503. Default: 10,000.
     pub max_connections: usize,
-    /// The same for the connections from one address: an IPv4 address or the /64 of an IPv6 address. Default: 5,000.
+    /// The same for each client address: an IPv4 address or the /64 network of an IPv6 address. Default: 5,000.
     pub max_connections_per_address: usize,
-    /// How many WebSockets, event streams and `?wait=` may be open together. Further ones are answered with 503; a start
-    /// that waits is answered at once. Default: 4,000.
+    /// The total number of open WebSockets, event streams and `?wait=` requests. Past it, WebSockets and streams get 503
+    /// and `?wait=` does not wait. Default: 4,000.
     pub max_watchers: usize,
-    /// How many bytes the bodies of requests may have together, from when they arrive until they are answered; past that
-    /// a request is refused with 503. Default: 256 MiB.
+    /// The total size of request bodies in memory, from their first byte until the response is sent. Past it, requests
+    /// are refused with 503. Default: 256 MiB.
     pub max_bodies_bytes: usize,
-    /// The largest head of a request, in bytes; a larger one is answered with 431. At least 8 KiB. Default: 64 KiB.
+    /// The largest request head, in bytes, at least 8 KiB; larger ones get 431. Default: 64 KiB.
     pub max_header_bytes: usize,
-    /// How many of a run's newest events `GET /graph/state` answers as `logs`. Default: 10,000.
+    /// The number of events in `logs` of `GET /graph/state`, which are the run's newest. Default: 10,000.
     pub max_log_events: usize,
-    /// How many bytes those may take; older ones are left out past that. Default: 32 MiB.
+    /// The total size of those events, in bytes; the oldest are left out past it. Default: 32 MiB.
     pub max_log_bytes: usize,
-    /// The longest that `?wait=` may wait for a run's end. Default: 60 s.
+    /// The longest time that `?wait=` waits for the end of a run. Default: 60 s.
     pub max_wait: Duration,
-    /// How long a client may take to send the head of a request, and the first request of a connection to begin.
+    /// The longest time in which a request head must arrive, and in which a connection's first request must begin.
     /// Default: 10 s.
     pub header_timeout: Duration,
-    /// How long a connection is kept that waits for a further request. Default: 60 s.
+    /// The time after which a connection without a request is closed. Default: 60 s.
     pub idle_timeout: Duration,
-    /// How long a client may take to send a body. Default: 2 min.
+    /// The longest time in which a body must arrive. Default: 2 min.
     pub body_timeout: Duration,
-    /// How long a client may leave what it was sent unread before it is dropped. Default: 60 s.
+    /// The time after which a client that does not read its response is disconnected. Default: 60 s.
     pub write_timeout: Duration,
-    /// How often a quiet WebSocket is pinged and a quiet event stream gets a comment. Default: 20 s.
+    /// The interval of pings on quiet WebSockets and of comments on quiet event streams. Default: 20 s.
     pub heartbeat: Duration,
-    /// How long requests that are under way may take once the server stops. Default: 10 s.
+    /// The longest time that active requests may take after the shutdown began. Default: 10 s.
     pub shutdown_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Connections that take more than their share: many, slow, large.
+//! Limits of connections: many, slow and large requests.
 
 use std::net::SocketAddr;
 
@@ -32,12 +32,12 @@ async fn healthz_from(server: &Server, from: [u8; 4]) -> String {
 
 async fn healthz_on(stream: &mut TcpStream) {
     let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    // It may be closed for another one already.
+    // The server may have closed it for another connection.
     let _ = stream.write_all(request).await;
 }
 
 #[tokio::test]
-async fn connections_that_wait_make_room_for_new_ones() {
+async fn waiting_connections_are_closed_for_new_ones() {
     let server = Server::start(ServerSettings {
         max_connections: 10,
         ..ServerSettings::default()
@@ -56,7 +56,7 @@ async fn connections_that_wait_make_room_for_new_ones() {
 }
 
 #[tokio::test]
-async fn an_address_makes_room_among_its_own_connections() {
+async fn the_limit_of_an_address_closes_only_its_own_connections() {
     let server = Server::start(ServerSettings {
         max_connections_per_address: 3,
         ..ServerSettings::default()
@@ -80,7 +80,7 @@ async fn an_address_makes_room_among_its_own_connections() {
 }
 
 #[tokio::test]
-async fn where_all_connections_are_busy_a_new_one_is_refused() {
+async fn a_new_connection_is_refused_if_all_others_are_busy() {
     let server = Server::start(ServerSettings {
         max_connections: 1,
         ..ServerSettings::default()
@@ -90,7 +90,7 @@ async fn where_all_connections_are_busy_a_new_one_is_refused() {
     let head = "POST /v1/graphs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                 Content-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     busy.write_all(head.as_bytes()).await.expect("the server reads");
-    // It asks for the body, so the request is being received.
+    // The server requests the body, so the connection is receiving.
     let mut asked = [0; 12];
     busy.read_exact(&mut asked).await.expect("it is answered");
     assert_eq!(&asked, b"HTTP/1.1 100");
@@ -104,7 +104,7 @@ async fn where_all_connections_are_busy_a_new_one_is_refused() {
 }
 
 #[tokio::test]
-async fn heads_of_requests_have_a_limit() {
+async fn request_heads_have_a_limit() {
     let server = Server::start(ServerSettings {
         max_header_bytes: 8 << 10,
         ..ServerSettings::default()

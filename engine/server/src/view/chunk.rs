@@ -1,4 +1,4 @@
-//! What functions send while they run, as watchers see it.
+//! Chunks: live output of functions, such as tokens or progress, sent to watchers and not stored.
 
 use heddle_json::Json;
 use heddle_kernel::RunId;
@@ -6,7 +6,7 @@ use heddle_runtime::Chunk;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a function sends out while it runs, as a watcher sees it: not kept, and without a number.
+/// Live output of a function. Chunks are not stored and have no event number.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Chunk)]
 pub(crate) struct ChunkView<'c> {
@@ -16,19 +16,19 @@ pub(crate) struct ChunkView<'c> {
     /// The run.
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
-    /// The node that the function runs at.
+    /// The node whose function sent the chunk.
     node: &'c str,
-    /// The step.
+    /// The number of the step.
     step: u64,
-    /// What was sent.
+    /// The data of the chunk.
     #[schema(value_type = Value)]
     data: &'c Json,
-    /// Always false: a chunk is told only to who watches at that moment.
+    /// Always false: only clients that are watching when a chunk is sent receive it.
     kept: bool,
 }
 
 impl<'c> ChunkView<'c> {
-    /// How a chunk of a run looks.
+    /// Builds the message for a chunk of a run.
     pub(crate) fn of(run: RunId, chunk: &'c Chunk) -> Self {
         Self {
             kind: "chunk",
@@ -40,13 +40,13 @@ impl<'c> ChunkView<'c> {
         }
     }
 
-    /// The chunk as JSON text.
+    /// Returns the message as JSON text.
     pub(crate) fn text(&self) -> String {
         serde_json::to_string(self).expect("a chunk's keys are strings")
     }
 }
 
-/// That a watcher missed chunks, since it was too slow for them. Events are never missed.
+/// A notice that the client was too slow and missed chunks. Events are never missed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ChunksMissed)]
 pub(crate) struct MissedView {
@@ -56,14 +56,14 @@ pub(crate) struct MissedView {
     /// The run.
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
-    /// How many.
+    /// The number of missed chunks.
     count: u64,
     /// Always false.
     kept: bool,
 }
 
 impl MissedView {
-    /// How it looks that so many chunks were missed.
+    /// Builds the notice for `count` missed chunks.
     pub(crate) fn of(run: RunId, count: u64) -> Self {
         Self {
             kind: "chunks_missed",
@@ -73,7 +73,7 @@ impl MissedView {
         }
     }
 
-    /// The same as JSON text.
+    /// Returns the notice as JSON text.
     pub(crate) fn text(&self) -> String {
         serde_json::to_string(self).expect("its keys are strings")
     }

@@ -1,7 +1,6 @@
-//! Events as watchers see them.
+//! Events as clients see them.
 //!
-//! An event is projected from itself alone, so it is the same object over the WebSocket, the
-//! event stream, the JSON page and in `logs`, wherever the reading began.
+//! The view depends only on the event, so WebSockets, event streams, pages and `logs` show the same object.
 
 mod message;
 #[cfg(test)]
@@ -17,7 +16,11 @@ use heddle_kernel::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ErrorView, FailureView, Moment, names::LevelDoc};
+use super::{
+    failure::{ErrorView, FailureView},
+    moment::Moment,
+    names::LevelDoc,
+};
 
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -44,7 +47,7 @@ pub(crate) enum EventType {
     RunCancelled,
 }
 
-/// One event of a run: the same object over the WebSocket, the event stream, as JSON and in `logs`.
+/// An event of a run. WebSockets, event streams, pages and `logs` show the same object.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Event, example = json!({
     "seq": 3, "at": "2026-11-22T19:33:00.123Z", "run_id": "019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10",
@@ -52,21 +55,21 @@ pub(crate) enum EventType {
     "node": "extract", "step": 1, "attempt": 1, "next": "analyze", "update": {"words": ["some", "data"]}
 }))]
 pub(crate) struct EventView {
-    /// The number in the run, from 1, without gaps.
+    /// The number of the event in the run: from 1, without gaps.
     pub(crate) seq: u64,
-    /// When it happened.
+    /// When the event was recorded.
     #[schema(value_type = String, format = DateTime)]
     at: Moment,
     /// The run.
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
-    /// What happened.
+    /// The type of the event.
     #[serde(rename = "type")]
     kind: EventType,
-    /// How much it matters.
+    /// The level of the event.
     #[schema(value_type = LevelDoc)]
     level: Level,
-    /// What happened, for people.
+    /// A description of the event in one line.
     #[schema(value_type = String)]
     message: Arc<str>,
     /// The node.
@@ -76,152 +79,151 @@ pub(crate) struct EventView {
     /// The number of the step in the run, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
-    /// The number of the attempt, from 1.
+    /// The attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
-    /// `step_started`: the branch that takes the step; left out for the first branch.
+    /// `step_started`: the branch of the step; absent for the first branch.
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<u32>,
-    /// `step_started`: the step of the node that runs the graph to which the step belongs; left out
-    /// for steps of the run's own graph.
+    /// `step_started`: the step that runs the subgraph to which this step belongs; absent in the run's own graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     within: Option<u64>,
-    /// `step_started`: the branches that became one with this one here.
+    /// `step_started`: the branches that joined this branch here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     joined: Vec<u32>,
-    /// `step_started`, `item_finished`: the item of a map that the step is for.
+    /// `step_started`, `item_finished`: the map item of the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     item: Option<ItemView>,
-    /// `step_started`: until when a sleep or a wait lasts, at the longest. `step_failed`: when the step is
-    /// tried again. `cancel_requested`: until when calls under way may still answer.
+    /// `step_started`: when a sleep or a wait ends at the latest. `step_failed`: when the next attempt starts.
+    /// `cancel_requested`: when active calls are stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Moment>,
-    /// `step_started`: the step that this one undoes.
+    /// `step_started`: the step that this step compensates.
     #[serde(skip_serializing_if = "Option::is_none")]
     undoes: Option<u64>,
-    /// `run_started`, `run_forked`, `run_upgraded`: the graph.
+    /// `run_started`, `run_forked`, `run_upgraded`: the id of the graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^[0-9a-f]{32}$")]
     graph_id: Option<Arc<str>>,
-    /// `run_forked`: the run and the step that it was forked from.
+    /// `run_forked`: the run and the step from which the run was forked.
     #[serde(skip_serializing_if = "Option::is_none")]
     forked_from: Option<ForkedFrom>,
-    /// `run_forked`: the keys of the state that are other than they were there.
+    /// `run_forked`: the state overrides.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     edits: Option<Object>,
-    /// `graph_started`: the graph, as the node names it.
+    /// `graph_started`: the subgraph, as the node names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     graph: Option<Arc<str>>,
-    /// `run_started`, `graph_started`: the state that it began with.
+    /// `run_started`, `graph_started`: the initial state.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<Object>,
-    /// `run_started`, `run_forked`, `run_upgraded`: for each function that the graph names, the one that the
-    /// run keeps to.
+    /// `run_started`, `run_forked`, `run_upgraded`: the exact function that the run calls for each function name in the
+    /// graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, FunctionRefView>>)]
     functions: Option<BTreeMap<Arc<str>, FunctionRefView>>,
-    /// `run_started`, `run_forked`, `run_upgraded`: for each graph that the graph names, the id of the one that
-    /// the run keeps to.
+    /// `run_started`, `run_forked`, `run_upgraded`: the id of the graph that the run uses for each subgraph name in the
+    /// graph.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     graphs: BTreeMap<Arc<str>, Arc<str>>,
-    /// `map_started`: the list or the object of the items.
+    /// `map_started`: the list or object of items.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     items: Option<Json>,
-    /// `step_finished`: where the branch went. `step_failed`: the node that it goes to with the error.
+    /// `step_finished`: where the branch continues. `step_failed`: the node that handles the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<NextView>,
-    /// `step_finished`: the keys of the state that changed.
+    /// `step_finished`: the state keys that changed, with their new values.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     update: Option<Object>,
-    /// `step_finished`: the number of the event by which the signal came that the node waited for.
+    /// `step_finished`: the number of the `signal_received` event that ended the wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<u64>,
-    /// `item_finished`: the item's result; left out where a failed item has none.
+    /// `item_finished`: the item's result; absent for a failed item that the map skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     result: Option<Json>,
-    /// `step_started`: where a wait has expressions, what they gave for the signal's name.
+    /// `step_started`: the signal name of a wait, if the graph computes it with an expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     wait_signal: Option<Arc<str>>,
-    /// `step_started`: where a wait has expressions, what they gave for its prompt.
+    /// `step_started`: the prompt of a wait, if the graph computes it with an expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     wait_prompt: Option<Arc<str>>,
-    /// `signal_received`: the step of the wait that it is for, where the sender named one.
+    /// `signal_received`: the wait that the sender named.
     #[serde(skip_serializing_if = "Option::is_none")]
     wait: Option<u64>,
     /// `signal_received`: the signal's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     name: Option<Arc<str>>,
-    /// `signal_received`: what came with it.
+    /// `signal_received`: the signal's payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     payload: Option<Json>,
-    /// `step_failed`: how the attempt failed.
+    /// `step_failed`: why the attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureView>,
-    /// `step_failed`: what follows. `raise`: the graph that the step belongs to fails; `retry`: the step is
-    /// tried again at `until`; `goto`: the branch goes to `next`; `item`: the map goes on without the item.
+    /// `step_failed`: the failure action. `raise`: the step's graph fails; `retry`: the next attempt starts at `until`;
+    /// `goto`: the branch continues at `next`; `item`: the map continues without the item.
     #[serde(skip_serializing_if = "Option::is_none")]
-    then: Option<ThenView>,
+    then: Option<FailureActionView>,
     /// `run_failed`, `undo_started`: why the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorView>,
-    /// `run_paused`: why. `cancel_requested`, `run_cancelled`, `undo_started`: why the run is cancelled.
+    /// `run_paused`, `cancel_requested`, `run_cancelled`, `undo_started`: the reason that the client gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reason: Option<Arc<str>>,
-    /// `run_cancelled`: what could not be undone.
+    /// `run_cancelled`: the compensations that failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     problems: Vec<Arc<str>>,
 }
 
-/// What follows a failed attempt.
+/// What the engine does after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = FailureAction)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum ThenView {
-    /// The graph that the step belongs to fails.
+pub(crate) enum FailureActionView {
+    /// The step's graph fails.
     Raise,
-    /// The step is tried again.
+    /// The step is attempted again.
     Retry,
-    /// The branch goes to another node.
+    /// The branch continues at another node.
     Goto,
-    /// The map goes on without the item.
+    /// The map continues without the item.
     Item,
 }
 
-/// Where a run was forked from.
+/// The origin of a forked run.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct ForkedFrom {
-    /// The run.
+    /// The original run.
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
-    /// The step after which it goes on; 0 for the run's beginning.
+    /// The step after which the fork starts; 0 for the initial state.
     step: u64,
 }
 
-/// One item of a map.
+/// An item of a map.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = Item)]
 pub(crate) struct ItemView {
     /// The step of the map.
     of: u64,
-    /// Its place among the items, from 0.
+    /// The item's index, from 0.
     index: u32,
 }
 
-/// Where a branch went: the name of a node, or `end`; for a fork, the list of the new branches.
+/// Where a branch continues: a node or `end`; after a fork, the list of the new branches.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Next)]
 #[serde(untagged)]
@@ -238,7 +240,7 @@ pub(crate) enum NextView {
 pub(crate) struct ArmView {
     /// The number of the new branch.
     branch: u32,
-    /// The node that it goes to, or `end`.
+    /// The node at which the branch starts, or `end`.
     #[schema(value_type = String)]
     to: Arc<str>,
 }
@@ -271,12 +273,12 @@ impl From<&Arm> for ArmView {
 }
 
 impl EventView {
-    /// How an event of a run looks.
-    pub(crate) fn of(run: RunId, recorded: &EventRecord) -> Self {
-        let event = &recorded.event;
+    /// Builds the view of an event of a run.
+    pub(crate) fn of(run: RunId, record: &EventRecord) -> Self {
+        let event = &record.event;
         Self {
-            seq: recorded.seq,
-            at: Moment(recorded.at),
+            seq: record.seq,
+            at: Moment(record.at),
             run_id: run,
             kind: EventType::of(event),
             level: level(event),
@@ -313,17 +315,17 @@ impl EventView {
             reason: None,
             problems: Vec::new(),
         }
-        .tell(event)
+        .with_details(event)
     }
 
-    /// With what is particular to the event.
-    fn tell(self, event: &Event) -> Self {
+    /// Sets the fields that depend on the type of the event.
+    fn with_details(self, event: &Event) -> Self {
         match event {
             Event::RunStarted { state, .. } => Self {
                 state: Some(state.clone()),
-                ..self.tell_pins(event)
+                ..self.with_pins(event)
             },
-            Event::StepStarted { .. } => self.tell_start(event),
+            Event::StepStarted { .. } => self.with_step_start(event),
             Event::GraphStarted { step, graph, state } => Self {
                 step: Some(*step),
                 graph: Some(graph.clone()),
@@ -339,7 +341,7 @@ impl EventView {
                 step, node, attempt, ..
             } => self.at_step(node, *step, *attempt),
             Event::StepFinished { .. } | Event::ItemFinished { .. } | Event::StepFailed { .. } => {
-                self.tell_end(event)
+                self.with_step_end(event)
             }
             Event::SignalReceived { name, payload, wait } => Self {
                 wait: *wait,
@@ -360,9 +362,9 @@ impl EventView {
                     step: *step,
                 }),
                 edits: Some(edits.clone()).filter(|edits| !edits.is_empty()),
-                ..self.tell_pins(event)
+                ..self.with_pins(event)
             },
-            Event::RunUpgraded { .. } => self.tell_pins(event),
+            Event::RunUpgraded { .. } => self.with_pins(event),
             Event::RunPaused { reason } => Self {
                 reason: Some(reason.clone()),
                 ..self
@@ -385,7 +387,7 @@ impl EventView {
         }
     }
 
-    fn tell_pins(self, event: &Event) -> Self {
+    fn with_pins(self, event: &Event) -> Self {
         let (Event::RunStarted {
             graph,
             functions,
@@ -416,7 +418,7 @@ impl EventView {
         }
     }
 
-    fn tell_start(self, event: &Event) -> Self {
+    fn with_step_start(self, event: &Event) -> Self {
         let Event::StepStarted {
             step,
             branch,
@@ -445,7 +447,7 @@ impl EventView {
         }
     }
 
-    fn tell_end(self, event: &Event) -> Self {
+    fn with_step_end(self, event: &Event) -> Self {
         match event {
             Event::StepFinished {
                 step,
@@ -479,12 +481,14 @@ impl EventView {
                 then,
             } => {
                 let (then, until, next) = match then {
-                    FailureAction::Raise => (ThenView::Raise, None, None),
-                    FailureAction::Retry(at) => (ThenView::Retry, Some(Moment(*at)), None),
-                    FailureAction::Goto(node) => {
-                        (ThenView::Goto, None, Some(NextView::One(node.to_string())))
-                    }
-                    FailureAction::Item => (ThenView::Item, None, None),
+                    FailureAction::Raise => (FailureActionView::Raise, None, None),
+                    FailureAction::Retry(at) => (FailureActionView::Retry, Some(Moment(*at)), None),
+                    FailureAction::Goto(node) => (
+                        FailureActionView::Goto,
+                        None,
+                        Some(NextView::One(node.to_string())),
+                    ),
+                    FailureAction::Item => (FailureActionView::Item, None, None),
                 };
                 Self {
                     failure: Some(failure.into()),
@@ -507,7 +511,7 @@ impl EventView {
         }
     }
 
-    /// The event as JSON text in one line.
+    /// Returns the event as JSON text in one line.
     pub(crate) fn text(&self) -> String {
         in_one_line(serde_json::to_string(self).expect("an event's keys are strings"))
     }
@@ -539,7 +543,7 @@ impl EventType {
     }
 }
 
-/// How much an event matters. A failure that the graph deals with is no error.
+/// Returns the level of an event. A failure that the graph handles is a warning.
 fn level(event: &Event) -> Level {
     match event {
         Event::Log { level, .. } => *level,
@@ -560,19 +564,19 @@ fn level(event: &Event) -> Level {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FunctionRef)]
 pub(crate) struct FunctionRefView {
-    /// The plugin.
+    /// The plugin's name.
     #[schema(value_type = String)]
     plugin: Arc<str>,
-    /// Its version.
+    /// The plugin's version.
     #[schema(value_type = String)]
     version: Arc<str>,
-    /// The function in it.
+    /// The function's name in the plugin.
     #[schema(value_type = String)]
     function: Arc<str>,
     /// The SHA-256 of the plugin's component.
     #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     digest: Arc<str>,
-    /// Whether the plugin was granted anything: then a call may have an effect outside. Left out where not.
+    /// True if the plugin had grants, so that calls can have side effects; else absent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     granted: bool,
 }

@@ -1,7 +1,6 @@
-//! How the description of the interface shows what serde alone does not tell: the kernel's closed sets of names, as
-//! enumerations, and bodies that are bytes.
+//! OpenAPI schemas for types that have no `ToSchema`: the kernel's enumerations, and binary bodies.
 //!
-//! The names are those that serde reads, so a name that is added to the kernel is added to the description.
+//! The names of an enumeration are those that serde reads, so a new variant in the kernel appears here by itself.
 
 use std::borrow::Cow;
 
@@ -39,21 +38,21 @@ macro_rules! enumerations {
 }
 
 enumerations! {
-    StatusDoc of Status as "RunStatus": "What a run does, or how it ended.";
-    LevelDoc of Level as "Level": "How much a line of a log or an event matters.";
-    SeverityDoc of Severity as "Severity": "How bad a finding is.";
-    FailureKindDoc of FailureKind as "FailureKind": "What sort of failure it was.";
+    StatusDoc of Status as "RunStatus": "The status of a run.";
+    LevelDoc of Level as "Level": "The level of a log line or an event.";
+    SeverityDoc of Severity as "Severity": "The severity of a finding.";
+    FailureKindDoc of FailureKind as "FailureKind": "The kind of a failure.";
     FunctionKindDoc of FunctionKind as "FunctionKind":
-        "What a function is: `node` (state in, outcome out) or `tool` (JSON in, JSON out).";
+        "The kind of a function: `node` (takes the state and returns an outcome) or `tool` (takes and returns JSON).";
     OverlapDoc of Overlap as "Overlap":
-        "What happens to a start while the schedule's last run is not over: `skip` leaves it out, `queue` lets one start \
-         wait until the run is over, `allow` starts all the same.";
+        "What to do if the schedule's last run is still active: `skip` drops the start, `queue` delays one start until \
+         the run is over, `allow` starts another run.";
     CatchUpDoc of CatchUp as "CatchUp":
-        "What happens to times that were missed while no engine ran: `none` of them is made up for, `one` start is made \
-         for all of them, or one for each (`all`, at most 100).";
+        "What to do about times that were missed while no engine was running: `none` starts no run, `one` starts one run \
+         for all of them, `all` starts one run for each, at most 100.";
 }
 
-/// A body that is bytes.
+/// A binary body.
 pub(crate) struct BytesDoc;
 
 impl PartialSchema for BytesDoc {
@@ -75,15 +74,15 @@ fn enumeration(about: &str, names: &'static [&'static str]) -> RefOr<Schema> {
     RefOr::T(Schema::Object(schema.build()))
 }
 
-/// The names of an enumeration's variants, as serde reads them.
+/// Returns the names of an enumeration's variants, as serde reads them.
 fn names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &[&str] = &[];
-    // Nothing is read: the list that serde is asked for is all that is wanted.
+    // `Names` records the variants and then fails, so no value is read.
     let _ = T::deserialize(Names(&mut names));
     names
 }
 
-/// Keeps the names of the variants that it is asked for, and reads nothing.
+/// A deserializer that records the names of the variants and reads no value.
 struct Names<'n>(&'n mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for Names<'_> {
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_are_those_that_answers_have() {
+    fn the_names_are_those_in_responses() {
         let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
         let mut listed = names::<Status>().to_vec();
         for name in all {

@@ -1,4 +1,4 @@
-//! Events in a line each, for people.
+//! The one-line messages of events.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -6,12 +6,12 @@ use heddle_display as display;
 use heddle_kernel::{Event, Next, event::FailureAction};
 use serde::de::IgnoredAny;
 
-use super::Moment;
+use crate::view::moment::Moment;
 
-/// How much of a reason stands in a line, in bytes.
-const REASON_LEN: usize = 300;
+/// The longest part of a reason in a message, in bytes.
+const MAX_REASON_LEN: usize = 300;
 
-/// What happened.
+/// Returns the message of an event.
 pub(super) fn of(event: &Event) -> Arc<str> {
     match event {
         Event::RunStarted { graph, .. } => format!("run started on graph {graph}").into(),
@@ -22,16 +22,16 @@ pub(super) fn of(event: &Event) -> Arc<str> {
         Event::RunPaused { reason } => format!("run paused{}", because(reason)).into(),
         Event::RunResumed => "run resumed".into(),
         Event::RunRetried => "run retried from where it failed".into(),
-        Event::RunUpgraded { graph, .. } => format!("run upgraded, on graph {graph}").into(),
+        Event::RunUpgraded { graph, .. } => format!("run upgraded to graph {graph}").into(),
         Event::CancelRequested { reason, until } => format!(
-            "cancelling, calls under way get until {}{}",
+            "cancel requested, active calls can finish until {}{}",
             Moment(*until),
             because(reason)
         )
         .into(),
         Event::StepStarted { .. } => started(event).into(),
         Event::GraphStarted { step, graph, .. } => format!("graph {graph} started at step {step}").into(),
-        Event::MapStarted { step, items } => match how_many(items.get()) {
+        Event::MapStarted { step, items } => match count(items.get()) {
             1 => format!("map over 1 item started at step {step}").into(),
             n => format!("map over {n} items started at step {step}").into(),
         },
@@ -39,26 +39,26 @@ pub(super) fn of(event: &Event) -> Arc<str> {
         Event::StepFinished {
             node, next, signal, ..
         } => {
-            let by = if signal.is_some() { " with its signal" } else { "" };
-            format!("{node} finished{by}, next {}", to(next)).into()
+            let by = if signal.is_some() { " by signal" } else { "" };
+            format!("{node} finished{by}, next {}", targets(next)).into()
         }
         Event::ItemFinished {
             node, item, result, ..
         } => match result {
             Some(_) => format!("{node} finished item {}", item.index).into(),
-            None => format!("{node} left out item {}, which failed", item.index).into(),
+            None => format!("{node} skipped failed item {}", item.index).into(),
         },
         Event::StepFailed {
             node, failure, then, ..
         } => {
-            let follows = match then {
+            let action = match then {
                 FailureAction::Raise => String::new(),
-                FailureAction::Retry(at) => format!("; again at {}", Moment(*at)),
+                FailureAction::Retry(at) => format!("; next attempt at {}", Moment(*at)),
                 FailureAction::Goto(node) => format!("; next {node}"),
-                FailureAction::Item => "; the map goes on".to_owned(),
+                FailureAction::Item => "; the map continues without the item".to_owned(),
             };
             format!(
-                "{node} failed ({}): {}{follows}",
+                "{node} failed ({}): {}{action}",
                 failure.kind.as_str(),
                 failure.message
             )
@@ -70,7 +70,7 @@ pub(super) fn of(event: &Event) -> Arc<str> {
         },
         Event::UndoStarted { error, reason } => match (error, reason) {
             (Some(error), _) => format!(
-                "undoing what was done, since {} failed ({}): {}",
+                "compensations started because {} failed ({}): {}",
                 error.node,
                 error.kind.as_str(),
                 error.message
@@ -78,7 +78,7 @@ pub(super) fn of(event: &Event) -> Arc<str> {
             .into(),
             (None, reason) => {
                 let why = reason.as_deref().map(because).unwrap_or_default();
-                format!("undoing what was done, since the run is cancelled{why}").into()
+                format!("compensations started because the run was cancelled{why}").into()
             }
         },
         Event::RunFinished => "run finished".into(),
@@ -90,12 +90,12 @@ pub(super) fn of(event: &Event) -> Arc<str> {
         )
         .into(),
         Event::RunCancelled { reason, problems } => {
-            let left = match problems.len() {
+            let failed = match problems.len() {
                 0 => String::new(),
-                1 => "; 1 step could not be undone".to_owned(),
-                n => format!("; {n} steps could not be undone"),
+                1 => "; 1 compensation failed".to_owned(),
+                n => format!("; {n} compensations failed"),
             };
-            format!("run cancelled{}{left}", because(reason)).into()
+            format!("run cancelled{}{failed}", because(reason)).into()
         }
     }
 }
@@ -120,8 +120,8 @@ fn started(event: &Event) -> String {
     if let Some(item) = item {
         line += &format!(", item {}", item.index);
     }
-    if let Some(undone) = undoes {
-        line += &format!(", undoes step {undone}");
+    if let Some(compensated) = undoes {
+        line += &format!(", compensates step {compensated}");
     }
     if !joined.is_empty() {
         line += &format!(", joins {} branches", joined.len() + 1);
@@ -132,7 +132,7 @@ fn started(event: &Event) -> String {
     line
 }
 
-fn to(next: &Next) -> Cow<'_, str> {
+fn targets(next: &Next) -> Cow<'_, str> {
     match next {
         Next::Node(node) => Cow::Borrowed(node),
         Next::End => Cow::Borrowed(heddle_kernel::graph::END),
@@ -145,15 +145,15 @@ fn to(next: &Next) -> Cow<'_, str> {
 
 fn because(reason: &str) -> String {
     let line = display::line(reason.trim());
-    match line.floor_char_boundary(REASON_LEN) {
+    match line.floor_char_boundary(MAX_REASON_LEN) {
         0 => String::new(),
         end if end < line.len() => format!(": {}…", &line[..end]),
         _ => format!(": {line}"),
     }
 }
 
-/// How many items a list or an object has.
-fn how_many(items: &str) -> usize {
+/// Returns the number of items in a list or an object.
+fn count(items: &str) -> usize {
     match serde_json::from_str::<Vec<IgnoredAny>>(items) {
         Ok(list) => list.len(),
         Err(_) => {

@@ -1,4 +1,4 @@
-//! What each event looks like to a client, word for word.
+//! The exact JSON of each event.
 
 use expect_test::{Expect, expect};
 use heddle_json::object::json;
@@ -6,17 +6,17 @@ use heddle_kernel::{Digest, Failure, FailureKind, GraphId, RunError, Timestamp};
 use heddle_runtime::Chunk;
 
 use super::*;
-use crate::view::{ChunkView, MissedView};
+use crate::view::chunk::{ChunkView, MissedView};
 
 const RUN: RunId = RunId(uuid::Uuid::from_u128(0x019a_b0c4_54d2_7bd1_9d4a_7a3c_3f9a_2b10));
 
 fn check(event: Event, expect: Expect) {
-    let recorded = EventRecord {
+    let record = EventRecord {
         seq: 5,
         at: Timestamp(1_795_375_980_123),
         event,
     };
-    expect.assert_eq(&EventView::of(RUN, &recorded).text());
+    expect.assert_eq(&EventView::of(RUN, &record).text());
 }
 
 fn object(text: &str) -> Object {
@@ -40,7 +40,7 @@ fn started(node: &str, attempt: u32) -> Event {
 }
 
 #[test]
-fn events_of_a_run_say_what_it_is_and_how_it_ended() {
+fn events_of_a_run_have_its_graph_and_its_end() {
     let function = FunctionRef {
         digest: Digest("abc".into()),
         plugin: "starter".into(),
@@ -83,7 +83,7 @@ fn events_of_a_run_say_what_it_is_and_how_it_ended() {
 }
 
 #[test]
-fn events_of_a_step_say_where_it_is() {
+fn events_of_a_step_have_node_step_and_attempt() {
     let (node, step, attempt): (Arc<str>, u64, u32) = ("extract".into(), 2, 1);
     check(
         started("extract", 1),
@@ -155,7 +155,7 @@ fn events_of_a_step_say_where_it_is() {
 }
 
 #[test]
-fn steps_of_several_branches_say_how_they_came_there() {
+fn steps_of_several_branches_have_branch_join_and_item() {
     check(
         Event::StepStarted {
             step: 9,
@@ -187,7 +187,7 @@ fn steps_of_several_branches_say_how_they_came_there() {
             wait: None,
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_started","level":"info","message":"refund started, item 7, undoes step 3","node":"refund","step":9,"attempt":1,"item":{"of":4,"index":7},"undoes":3}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_started","level":"info","message":"refund started, item 7, compensates step 3","node":"refund","step":9,"attempt":1,"item":{"of":4,"index":7},"undoes":3}"#
         ]],
     );
     let arm = |branch, to: &str| Arm {
@@ -204,18 +204,18 @@ fn steps_of_several_branches_say_how_they_came_there() {
             signal: Some(4),
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_finished","level":"info","message":"split finished with its signal, next left and end","node":"split","step":2,"attempt":1,"next":[{"branch":1,"to":"left"},{"branch":2,"to":"end"}],"update":{},"signal":4}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_finished","level":"info","message":"split finished by signal, next left and end","node":"split","step":2,"attempt":1,"next":[{"branch":1,"to":"left"},{"branch":2,"to":"end"}],"update":{},"signal":4}"#
         ]],
     );
 }
 
 #[test]
-fn a_failed_attempt_says_what_follows() {
+fn a_failed_attempt_has_its_failure_action() {
     for (then, expect) in [
         (
             FailureAction::Retry(Timestamp(1_795_375_981_000)),
             expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; again at 2026-11-22T19:33:01.000Z","node":"call","step":2,"attempt":1,"until":"2026-11-22T19:33:01.000Z","failure":{"kind":"retryable","message":"busy"},"then":"retry"}"#
+                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; next attempt at 2026-11-22T19:33:01.000Z","node":"call","step":2,"attempt":1,"until":"2026-11-22T19:33:01.000Z","failure":{"kind":"retryable","message":"busy"},"then":"retry"}"#
             ]],
         ),
         (
@@ -227,7 +227,7 @@ fn a_failed_attempt_says_what_follows() {
         (
             FailureAction::Item,
             expect![[
-                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; the map goes on","node":"call","step":2,"attempt":1,"failure":{"kind":"retryable","message":"busy"},"then":"item"}"#
+                r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"step_failed","level":"warn","message":"call failed (retryable): busy; the map continues without the item","node":"call","step":2,"attempt":1,"failure":{"kind":"retryable","message":"busy"},"then":"item"}"#
             ]],
         ),
     ] {
@@ -243,7 +243,7 @@ fn a_failed_attempt_says_what_follows() {
 }
 
 #[test]
-fn graphs_and_maps_within_a_run_say_what_they_began_with() {
+fn subgraphs_and_maps_have_their_initial_state_and_items() {
     check(
         Event::GraphStarted {
             step: 4,
@@ -277,7 +277,7 @@ fn graphs_and_maps_within_a_run_say_what_they_began_with() {
                     r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"item_finished","level":"info","message":"each finished item 7","node":"each","step":5,"attempt":1,"item":{"of":4,"index":7},"result":1.50}"#
                 ]],
                 None => expect![[
-                    r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"item_finished","level":"info","message":"each left out item 7, which failed","node":"each","step":5,"attempt":1,"item":{"of":4,"index":7}}"#
+                    r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"item_finished","level":"info","message":"each skipped failed item 7","node":"each","step":5,"attempt":1,"item":{"of":4,"index":7}}"#
                 ]],
             },
         );
@@ -285,7 +285,7 @@ fn graphs_and_maps_within_a_run_say_what_they_began_with() {
 }
 
 #[test]
-fn signals_and_the_end_that_somebody_wanted_are_told() {
+fn signals_and_cancellations_are_events() {
     check(
         Event::SignalReceived {
             name: "approval".into(),
@@ -302,7 +302,7 @@ fn signals_and_the_end_that_somebody_wanted_are_told() {
             reason: Some("not needed\nany more".into()),
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"undo_started","level":"warn","message":"undoing what was done, since the run is cancelled: not needed\\nany more","reason":"not needed\nany more"}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"undo_started","level":"warn","message":"compensations started because the run was cancelled: not needed\\nany more","reason":"not needed\nany more"}"#
         ]],
     );
     check(
@@ -311,13 +311,13 @@ fn signals_and_the_end_that_somebody_wanted_are_told() {
             problems: vec!["refund failed".into()],
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_cancelled","level":"warn","message":"run cancelled; 1 step could not be undone","reason":"","problems":["refund failed"]}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_cancelled","level":"warn","message":"run cancelled; 1 compensation failed","reason":"","problems":["refund failed"]}"#
         ]],
     );
 }
 
 #[test]
-fn a_chunk_has_no_number_and_says_that_it_is_not_kept() {
+fn a_chunk_has_no_number_and_is_marked_as_not_stored() {
     let chunk = Chunk {
         node: "write".into(),
         step: 4,
@@ -332,7 +332,7 @@ fn a_chunk_has_no_number_and_says_that_it_is_not_kept() {
 }
 
 #[test]
-fn events_of_steering_say_what_was_wanted() {
+fn control_events_have_what_the_client_requested() {
     check(
         Event::RunForked {
             from: RUN,
@@ -376,7 +376,7 @@ fn events_of_steering_say_what_was_wanted() {
             graphs: BTreeMap::new(),
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_upgraded","level":"info","message":"run upgraded, on graph 77aa","graph_id":"77aa","functions":{"mail/send":{"plugin":"mail","version":"0.2.0","function":"send","digest":"abc","granted":true}}}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"run_upgraded","level":"info","message":"run upgraded to graph 77aa","graph_id":"77aa","functions":{"mail/send":{"plugin":"mail","version":"0.2.0","function":"send","digest":"abc","granted":true}}}"#
         ]],
     );
     check(
@@ -405,7 +405,7 @@ fn events_of_steering_say_what_was_wanted() {
             until: Timestamp(1_795_375_985_000),
         },
         expect![[
-            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"cancel_requested","level":"warn","message":"cancelling, calls under way get until 2026-11-22T19:33:05.000Z","until":"2026-11-22T19:33:05.000Z","reason":""}"#
+            r#"{"seq":5,"at":"2026-11-22T19:33:00.123Z","run_id":"019ab0c4-54d2-7bd1-9d4a-7a3c3f9a2b10","type":"cancel_requested","level":"warn","message":"cancel requested, active calls can finish until 2026-11-22T19:33:05.000Z","until":"2026-11-22T19:33:05.000Z","reason":""}"#
         ]],
     );
 }

@@ -1,0 +1,187 @@
+//! The memory budget of large responses: a limited number of runs is read concurrently, and responses that clients have
+//! not read yet share a limited number of bytes.
+//!
+//! A run's state can take 16 MiB, and a response is in memory until its client has read it. If the budget is used up,
+//! the request is refused with `Retry-After`, because a waiting response would need the same memory.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::response::problem::{Problem, ProblemKind};
+
+/// Responses of up to this size do not count, and larger ones are sent in pieces of this size.
+const SMALL_BYTES: usize = 64 << 10;
+/// The number of large texts that are serialized concurrently.
+const SERIALIZED_AT_ONCE: usize = 2;
+/// The unit of the budget, in bytes.
+const UNIT: usize = 1 << 10;
+
+/// The budget of all large responses. A clone refers to the same budget.
+#[derive(Clone)]
+pub(crate) struct ResponseBudget {
+    reads: Arc<Semaphore>,
+    serializations: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl ResponseBudget {
+    pub(crate) fn new(reads_at_once: usize, limit: usize) -> Self {
+        Self {
+            reads: Arc::new(Semaphore::new(reads_at_once.clamp(1, Semaphore::MAX_PERMITS))),
+            serializations: Arc::new(Semaphore::new(SERIALIZED_AT_ONCE)),
+            bytes: Arc::new(Semaphore::new((limit / UNIT).clamp(1, Semaphore::MAX_PERMITS))),
+            limit,
+        }
+    }
+
+    /// Waits for a permit to read a run's history. Hold it while the read data is in memory, and wait for nothing but
+    /// reads meanwhile.
+    pub(crate) async fn read_permit(&self) -> OwnedSemaphorePermit {
+        let permit = self.reads.clone().acquire_owned().await;
+        permit.expect("this semaphore is never closed")
+    }
+
+    /// Serializes an event of about `bytes` bytes. A large one is serialized on a blocking thread, of which there are few,
+    /// so that many clients that watch large events do not delay other requests.
+    pub(crate) async fn serialize(
+        &self,
+        bytes: usize,
+        serialize: impl FnOnce() -> String + Send + 'static,
+    ) -> String {
+        if bytes <= SMALL_BYTES {
+            return serialize();
+        }
+        let permit = self.serializations.clone().acquire_owned().await;
+        let permit = permit.expect("this semaphore is never closed");
+        let text = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            serialize()
+        });
+        text.await
+            .expect("serializing does not panic and is not cancelled")
+    }
+
+    /// Returns a JSON response.
+    ///
+    /// # Errors
+    /// `no-memory` if the response is large and the budget is used up.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<Response, Problem> {
+        let text = serde_json::to_vec(value).expect("Heddle's own types serialize");
+        let headers = [(header::CONTENT_TYPE, "application/json")];
+        if text.len() <= SMALL_BYTES {
+            return Ok((headers, text).into_response());
+        }
+        let units = u32::try_from(text.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
+        // A response larger than the whole budget uses all of it.
+        let units = units.min(u32::try_from((self.limit / UNIT).max(1)).unwrap_or(u32::MAX));
+        let Ok(permit) = self.bytes.clone().try_acquire_many_owned(units) else {
+            let detail = format!(
+                "the response takes {} bytes, and large responses that clients have not read yet use most of their \
+                 limit of {} (max_answer_bytes): try again later",
+                text.len(),
+                self.limit
+            );
+            return Err(Problem::new(ProblemKind::NO_MEMORY, detail).retry_after(1));
+        };
+        let len = text.len();
+        // The permit is released with the last piece.
+        let pieces = stream::unfold((text, 0, permit), |(text, at, permit)| async move {
+            let end = text.len().min(at + SMALL_BYTES);
+            let piece = text.get(at..end).filter(|piece| !piece.is_empty())?.to_vec();
+            Some((Ok::<_, std::convert::Infallible>(piece), (text, end, permit)))
+        });
+        let headers = [
+            (header::CONTENT_TYPE, "application/json".to_owned()),
+            (header::CONTENT_LENGTH, len.to_string()),
+        ];
+        Ok((headers, Body::from_stream(pieces)).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn large_responses_share_a_budget() {
+        let all = ResponseBudget::new(1, 1 << 20);
+        let large = "x".repeat(600 << 10);
+        let first = all.json(&large).expect("there is room");
+        let refused = all.json(&large).expect_err("there is no room for two");
+        assert!(
+            refused.detail().contains("limit of 1048576 (max_answer_bytes)"),
+            "{}",
+            refused.detail()
+        );
+        all.json(&"small").expect("small ones need no room");
+        let mut body = first.into_body().into_data_stream();
+        let mut text = Vec::new();
+        while let Some(piece) = body.next().await {
+            text.extend_from_slice(&piece.unwrap());
+        }
+        assert_eq!(text.len(), large.len() + 2);
+        drop(body);
+        let second = all.json(&large).expect("the first one is gone");
+        drop(second);
+        all.json(&"x".repeat(5 << 20))
+            .expect("a response larger than the budget is sent alone");
+    }
+
+    #[tokio::test]
+    async fn large_texts_are_limited_and_small_ones_do_not_wait() {
+        let all = ResponseBudget::new(1, 1 << 20);
+        let (begin, begun) = std::sync::mpsc::channel();
+        let mut ends = Vec::new();
+        let texts: Vec<_> = (0..=SERIALIZED_AT_ONCE)
+            .map(|_| {
+                let (end, ended) = std::sync::mpsc::channel::<()>();
+                ends.push(end);
+                let (all, begin) = (all.clone(), begin.clone());
+                tokio::spawn(async move {
+                    let serialize = move || {
+                        begin.send(()).expect("the test listens");
+                        ended.recv().expect("the test says when");
+                        "large".to_owned()
+                    };
+                    all.serialize(SMALL_BYTES + 1, serialize).await
+                })
+            })
+            .collect();
+        let begun = tokio::task::spawn_blocking(move || {
+            for _ in 0..SERIALIZED_AT_ONCE {
+                begun.recv().expect("a text is begun");
+            }
+            let early = begun.recv_timeout(std::time::Duration::from_millis(100));
+            (begun, early.is_ok())
+        });
+        let (_begun, early) = begun.await.unwrap();
+        assert!(!early, "a further one waits");
+        assert_eq!(all.serialize(SMALL_BYTES, || "small".to_owned()).await, "small");
+        for end in ends {
+            end.send(()).expect("it is being made, or will be");
+        }
+        for text in texts {
+            assert_eq!(text.await.unwrap(), "large");
+        }
+    }
+
+    #[tokio::test]
+    async fn runs_are_read_a_few_at_a_time() {
+        let all = ResponseBudget::new(1, 1);
+        let permit = all.read_permit().await;
+        assert!(futures_util::FutureExt::now_or_never(all.read_permit()).is_none());
+        drop(permit);
+        drop(all.read_permit().await);
+    }
+}
