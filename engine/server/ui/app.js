@@ -1,31 +1,30 @@
-// The page on which a run is watched. What it knows of the run it learns from the run's events:
-// they come over the WebSocket from the beginning, so it can be opened at any time, and goes on
-// after the last one that it has seen when the connection is lost. When they pause, the run itself
-// tells what it waits for, and its state where several branches made it.
+// The page that shows one run, built from the run's events. It reads past events in pages and then
+// receives live events over a WebSocket. After a lost connection it continues after the last event.
+// Between events it reads the run itself, for its waits and for states of parallel branches.
 
+import { askToFork, begin as beginControl, showControl } from "./control.js";
 import { clear as clearPicture, draw, fit, mark } from "./graph.js";
 import { parse } from "./json.js";
 import { begin as beginLists, graphs, listRuns, markCurrent } from "./list.js";
 import { Rows, moment, since } from "./rows.js";
 import { get, getText } from "./server.js";
-import { begin as beginState, comeBack, lookAt, lookedAt, showState, shownState } from "./state.js";
-import { askToFork, begin as beginSteering, showSteering } from "./steer.js";
+import { begin as beginState, selectedStep, showCurrent, showState, showStep, shownState } from "./state.js";
 import { showWaits } from "./waits.js";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error"];
 const OVER = new Set(["finished", "failed", "cancelled"]);
-const ENDS = new Set(["step_finished", "item_finished", "step_failed"]); // what a step is over with
+const ENDS = new Set(["step_finished", "item_finished", "step_failed"]); // events that end a step
 const NOTABLE = new Set(["run_started", "run_forked", "run_retried", "run_upgraded", "run_finished", "run_failed", "run_cancelled"]);
-const RETRY = [500, 1000, 2000, 4000, 8000]; // ms before each try to connect again
-const PAGE = 1000; // events that are read at once
-const QUIET = 250; // ms without an event after which the run itself is asked
-const PER_FRAME = 2000; // messages that are taken in between two frames
-const FINAL = { 1000: "", 1008: "closed by the server", 4400: "not a run's id", 4404: "no such run" };
+const RETRY = [500, 1000, 2000, 4000, 8000]; // delays before reconnecting, in ms
+const PAGE = 1000; // events per page
+const QUIET = 250; // ms without an event before the run itself is read
+const PER_FRAME = 2000; // messages that are processed per frame
+const FINAL = { 1000: "", 1008: "closed by the server", 4400: "invalid run id", 4404: "no such run" };
 
 const $ = (id) => document.getElementById(id);
-const rows = new Rows($("events"), showCounts, lookAtRow);
+const rows = new Rows($("events"), showCounts, showStepOfRow);
 
-/** The run that is watched. */
+/** The open run. */
 let run = null;
 
 // ------------------------------------------------------------------------------ connection
@@ -33,12 +32,12 @@ let run = null;
 function watch(id) {
   leave();
   rows.clear();
-  comeBack();
+  showCurrent();
   run = {
     id, socket: null, after: 0, tries: 0, timer: null, queue: [], frame: null,
     status: null, graph: null, started: null, ended: null, steps: 0, count: 0, at: new Map(), visits: new Map(), failedAt: null,
-    state: new Map(), changed: new Set(), under: new Map(), marks: new Map(), waits: [], parted: false, asking: null,
-    over: new Map(), forked: null, told: null,
+    state: new Map(), changed: new Set(), active: new Map(), marks: new Map(), waits: [], branched: false, refreshing: null,
+    over: new Map(), forked: null, body: null,
   };
   $("welcome").hidden = true;
   $("watch").hidden = false;
@@ -61,22 +60,22 @@ function watch(id) {
 function leave() {
   if (!run) return;
   clearTimeout(run.timer);
-  clearTimeout(run.asking);
+  clearTimeout(run.refreshing);
   cancelAnimationFrame(run.frame);
   run.socket?.close();
   run = null;
 }
 
-/** Reads what happened so far in pages, which is quicker than a message each, and then connects. */
+/** Reads past events in pages, which is faster than one message each, and then connects. */
 async function catchUp() {
   const mine = run;
-  setLink("waiting", "reading");
+  setLink("waiting", "loading");
   for (;;) {
     const text = await getText(`/v1/runs/${encodeURIComponent(mine.id)}/events?after=${mine.after}&limit=${PAGE}`);
     if (run !== mine) return;
-    // Where this fails, the socket tells why.
+    // If this fails, the WebSocket reports the reason.
     const page = text === null ? null : parse(text);
-    if (page) take(page.events);
+    if (page) addEvents(page.events);
     if (!page || page.over || page.events.length === 0) break;
   }
   connect();
@@ -86,7 +85,7 @@ function connect() {
   const mine = run;
   const after = mine.after > 0 ? `?after=${mine.after}` : "";
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  setLink("waiting", mine.tries > 0 ? "connecting again" : "connecting");
+  setLink("waiting", mine.tries > 0 ? "reconnecting" : "connecting");
   const socket = new WebSocket(`${scheme}://${location.host}/ws/logs/${encodeURIComponent(mine.id)}${after}`);
   mine.socket = socket;
   socket.onopen = () => { if (run === mine) setLink("live", "live"); };
@@ -94,34 +93,34 @@ function connect() {
     if (run !== mine) return;
     mine.tries = 0;
     mine.queue.push(message.data);
-    mine.frame ??= requestAnimationFrame(takeIn);
+    mine.frame ??= requestAnimationFrame(processQueue);
   };
   socket.onclose = (close) => {
     if (run !== mine) return;
     if (close.code in FINAL) {
-      while (mine.queue.length > 0) takeIn();
+      while (mine.queue.length > 0) processQueue();
       if (close.code === 1000) setLink("", "complete");
       else setLink("lost", close.reason || FINAL[close.code]);
       if (close.code >= 4400 && mine.count === 0) { $("graph").textContent = FINAL[close.code]; }
       return;
     }
     const wait = RETRY[Math.min(mine.tries++, RETRY.length - 1)];
-    setLink("waiting", `connection lost, again in ${wait / 1000} s`);
+    setLink("waiting", `connection lost, reconnecting in ${wait / 1000} s`);
     mine.timer = setTimeout(connect, wait);
   };
 }
 
-// A page in the background gets no frames, and must not pile up what it was sent.
-setInterval(() => { if (document.hidden && run?.queue.length > 0) takeIn(); }, 1000);
+// A page in the background gets no frames, so the queue is processed by a timer.
+setInterval(() => { if (document.hidden && run?.queue.length > 0) processQueue(); }, 1000);
 
-/** Takes in what came since the last frame. */
-function takeIn() {
+/** Processes the messages since the last frame. */
+function processQueue() {
   const texts = run.queue.splice(0, PER_FRAME);
-  run.frame = run.queue.length > 0 ? requestAnimationFrame(takeIn) : null;
-  take(texts.map(parse));
+  run.frame = run.queue.length > 0 ? requestAnimationFrame(processQueue) : null;
+  addEvents(texts.map(parse));
 }
 
-function take(events) {
+function addEvents(events) {
   const items = [];
   for (const event of events) {
     if (event.seq !== undefined) {
@@ -130,54 +129,54 @@ function take(events) {
       run.count += 1;
     }
     const at = event.at ? Date.parse(event.at) : Date.now();
-    const place = learn(event, at);
-    items.push({ event, at, place, hay: `${event.type} ${place ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
+    const place = applyEvent(event, at);
+    items.push({ event, at, place, searchText: `${event.type} ${place ?? ""} ${event.message ?? ""} ${event.update ? Object.keys(event.update).join(" ") : ""}`.toLowerCase() });
   }
   rows.push(items);
   showHead();
   showStateSoon();
-  clearTimeout(run.asking);
-  run.asking = setTimeout(ask, QUIET);
+  clearTimeout(run.refreshing);
+  run.refreshing = setTimeout(refresh, QUIET);
 }
 
-/** Asks the run itself for what its events do not tell. */
-async function ask() {
+/** Reads the run itself, for what its events do not contain. */
+async function refresh() {
   const mine = run;
   const text = await getText(`/v1/runs/${encodeURIComponent(mine.id)}`);
   if (run !== mine || text === null) return;
-  const told = parse(text);
-  // It has gone on: the next pause comes.
-  if (told.last_seq < mine.after) return;
-  mine.told = told;
-  mine.status = told.status;
-  mine.waits = told.waits;
-  mine.steps = told.steps;
+  const body = parse(text);
+  // The response is older than the last event: the next refresh will be newer.
+  if (body.last_seq < mine.after) return;
+  mine.body = body;
+  mine.status = body.status;
+  mine.waits = body.waits;
+  mine.steps = body.steps;
   showOrigin();
-  showWaits($("waits"), mine.id, told.waits);
-  if (mine.parted || mine.ended) {
-    mine.state = new Map(Object.entries(told.state));
+  showWaits($("waits"), mine.id, body.waits);
+  if (mine.branched || mine.ended) {
+    mine.state = new Map(Object.entries(body.state));
     showState(mine);
   }
   showHead();
 }
 
-/** The run goes on although it was over: what comes is read from where it was left. */
-function goOn() {
-  if (!run || !run.ended) { clearTimeout(run?.asking); if (run) ask(); return; }
+/** Continues to watch a run that may have been over, after the last event. */
+function resumeWatching() {
+  if (!run || !run.ended) { clearTimeout(run?.refreshing); if (run) refresh(); return; }
   if (run.socket?.readyState < WebSocket.CLOSING) return;
   run.tries = 0;
   connect();
 }
 
-/** What an event says about the run. Gives its place, as in `parcels[2]/label`: the nodes and items that it is in. */
-function learn(event, at) {
-  const step = run.under.get(event.step);
+/** Applies an event to the run. Returns its place, the nodes and map items that contain it, such as `parcels[2]/label`. */
+function applyEvent(event, at) {
+  const step = run.active.get(event.step);
   let place = step?.place ?? event.node;
   switch (event.type) {
     case "run_forked":
       run.forked = { ...event.forked_from, edits: Object.keys(event.edits ?? {}) };
-      // What it begins with, the run itself tells.
-      run.parted = true;
+      // The initial state is in the run itself, not in the event.
+      run.branched = true;
       showOrigin();
       // falls through
     case "run_started":
@@ -188,12 +187,12 @@ function learn(event, at) {
       nameGraph(event.graph_id);
       break;
     case "step_started": {
-      const map = run.under.get(event.item?.of);
-      const around = run.under.get(event.within);
-      place = map ? `${map.place}[${event.item.index}]` : around ? `${around.place}/${event.node}` : event.node;
-      // Only steps of the run's own graph are places in it; an item's step is at its map.
+      const map = run.active.get(event.item?.of);
+      const outer = run.active.get(event.within);
+      place = map ? `${map.place}[${event.item.index}]` : outer ? `${outer.place}/${event.node}` : event.node;
+      // Only steps of the run's own graph are marked in it; the steps of items belong to their map.
       const own = event.within === undefined && event.item === undefined;
-      run.under.set(event.step, { place, own, undoes: event.undoes !== undefined });
+      run.active.set(event.step, { place, own, undoes: event.undoes !== undefined });
       run.steps = Math.max(run.steps, event.step);
       if (run.status === "waiting" || run.status === "queued") run.status = "running";
       if (!own) break;
@@ -205,22 +204,22 @@ function learn(event, at) {
     }
     case "step_finished":
       run.at.delete(event.step);
-      run.under.delete(event.step);
-      if (Array.isArray(event.next)) run.parted = true;
+      run.active.delete(event.step);
+      if (Array.isArray(event.next)) run.branched = true;
       if (!(step?.own ?? true)) break;
-      settle(event.node, "done");
-      if (step?.undoes) run.parted = true;
+      markEnded(event.node, "done");
+      if (step?.undoes) run.branched = true;
       else for (const [key, value] of Object.entries(event.update ?? {})) { run.state.set(key, value); run.changed.add(key); }
       break;
     case "item_finished":
-      run.under.delete(event.step);
+      run.active.delete(event.step);
       break;
     case "step_failed":
       if (!(step?.own ?? true)) break;
       if (event.then === "retry") { run.marks.set(event.node, "waiting"); break; }
       if (event.then !== "goto") run.failedAt = event.node;
       run.at.delete(event.step);
-      settle(event.node, event.then === "goto" ? "mended" : "failed");
+      markEnded(event.node, event.then === "goto" ? "mended" : "failed");
       break;
     case "run_paused":
       run.status = "paused";
@@ -238,9 +237,9 @@ function learn(event, at) {
       if (event.graph_id !== run.graph) { run.graph = event.graph_id; nameGraph(event.graph_id); }
       break;
     case "undo_started":
-      run.parted = true;
+      run.branched = true;
       run.error = event.error;
-      giveUp();
+      markUnfinished();
       break;
     case "run_finished":
     case "run_failed":
@@ -251,23 +250,23 @@ function learn(event, at) {
       run.reason = event.reason;
       run.failedAt = event.error?.node ?? run.failedAt;
       if (event.error && run.marks.has(event.error.node)) run.marks.set(event.error.node, "failed");
-      giveUp();
+      markUnfinished();
       run.waits = [];
       showWaits($("waits"), run.id, []);
       listRuns();
       break;
   }
   if (ENDS.has(event.type) && event.then !== "retry") {
-    // A step that failed may be over again: then this is when.
+    // A retried step ends again; the last end counts.
     run.over.delete(event.step);
     run.over.set(event.step, place);
   }
   return place;
 }
 
-/** Where the run came from, and what it was started with. */
+/** Shows what started the run, with its group and priority. */
 function showOrigin() {
-  const { forked, told } = run;
+  const { forked, body } = run;
   const parts = [];
   if (forked) {
     const link = document.createElement("a");
@@ -279,26 +278,26 @@ function showOrigin() {
       event.preventDefault();
       go(forked.run_id);
     });
-    const what = [forked.step === 0 ? " at its beginning" : ` after step ${forked.step}`];
-    if (forked.edits.length > 0) what.push(`, with ${forked.edits.join(", ")} set anew`);
+    const what = [forked.step === 0 ? ", from its initial state" : ` after step ${forked.step}`];
+    if (forked.edits.length > 0) what.push(`, with overrides of ${forked.edits.join(", ")}`);
     parts.push(["Forked from ", link, ...what]);
   }
-  const [kind, name] = told?.origin?.split(/:(.*)/s) ?? [];
-  if (kind === "schedule") parts.push([`Started by the schedule ${name}`]);
+  const [kind, name] = body?.origin?.split(/:(.*)/s) ?? [];
+  if (kind === "schedule") parts.push([`Started by schedule ${name}`]);
   if (kind === "import") parts.push(["Imported"]);
-  if (told?.group) parts.push([`Group ${told.group}`]);
-  if (told?.priority) parts.push([`Priority ${told.priority}`]);
+  if (body?.group) parts.push([`Group ${body.group}`]);
+  if (body?.priority) parts.push([`Priority ${body.priority}`]);
   $("origin").hidden = parts.length === 0;
   $("origin").replaceChildren(...parts.flatMap((part, position) => (position > 0 ? ["  ·  ", ...part] : part)));
 }
 
-/** A step of a node is over: it is what the others that are there say, else what became of this one. */
-function settle(node, mark) {
+/** Marks a node after one of its steps ended, unless other steps of the node are active. */
+function markEnded(node, mark) {
   if (![...run.at.values()].includes(node)) run.marks.set(node, mark);
 }
 
-/** What was under way is so no longer. */
-function giveUp() {
+/** Marks the nodes of active steps as unfinished. */
+function markUnfinished() {
   for (const node of run.at.values()) if (run.marks.get(node) !== "failed") run.marks.set(node, "left");
   run.at.clear();
 }
@@ -307,31 +306,31 @@ function giveUp() {
 
 function setLink(kind, text) {
   $("link").className = `link ${kind}`;
-  say("link", text);
+  setText("link", text);
 }
 
-/** Sets a text, if it is another: a screen reader tells of each that is set. */
-function say(id, text) {
+/** Sets a text if it differs: screen readers announce each text that is set. */
+function setText(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
 
 function showHead() {
   $("status").hidden = run.status === null;
   $("status").className = `status ${run.status}`;
-  say("status", run.status ?? "");
+  setText("status", run.status ?? "");
   const graph = graphs.get(run.graph);
-  if (run.graph) say("graph", graph?.name ?? run.graph.slice(0, 12));
+  if (run.graph) setText("graph", graph?.name ?? run.graph.slice(0, 12));
   $("graph").title = run.graph ? `graph ${run.graph}` : "";
-  say("steps", run.steps.toLocaleString());
-  say("count", run.count.toLocaleString());
-  const here = whereabouts();
-  say("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
+  setText("steps", run.steps.toLocaleString());
+  setText("count", run.count.toLocaleString());
+  const here = currentNodes();
+  setText("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
   $("error").hidden = !run.error;
-  if (run.error) say("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
-  const stands = { cancelled: "Cancelled", paused: "Paused" }[run.status];
-  $("error").classList.toggle("calm", stands !== undefined);
-  if (stands) { $("error").hidden = false; say("error", run.reason ? `${stands}: ${run.reason}` : stands); }
-  showSteering(run);
+  if (run.error) setText("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
+  const notice = { cancelled: "Cancelled", paused: "Paused" }[run.status];
+  $("error").classList.toggle("calm", notice !== undefined);
+  if (notice) { $("error").hidden = false; setText("error", run.reason ? `${notice}: ${run.reason}` : notice); }
+  showControl(run);
   showElapsed();
   showNodes(graph, here);
   const waiting = new Set(run.waits.map((wait) => wait.node));
@@ -339,8 +338,8 @@ function showHead() {
   document.title = `${$("graph").textContent}${run.status ? ` · ${run.status}` : ""} – Heddle`;
 }
 
-/** The nodes that a run is at; between two steps, the one that it was at. */
-function whereabouts() {
+/** The nodes of the active steps; between two steps, the last node. */
+function currentNodes() {
   if (run.at.size === 0 && run.status === "running" && run.latest) return new Set([run.latest]);
   return new Set(run.at.values());
 }
@@ -380,7 +379,7 @@ async function nameGraph(id) {
   showHead();
   const svg = await getText(`/v1/graphs/${encodeURIComponent(id)}/picture`, "image/svg+xml");
   if (run?.graph !== id || svg === null) return;
-  $("watch").classList.add("drawn"); // it needs room before it can be fitted to it
+  $("watch").classList.add("drawn"); // the drawing needs its space before it can be fitted
   $("watch").classList.toggle("drawn", draw($("picture"), svg));
   showHead();
 }
@@ -389,17 +388,17 @@ async function nameGraph(id) {
 
 let stateTimer = null;
 
-/** Shows the state, but not for each of many changes. */
+/** Shows the state after a short delay, so that many changes are shown at once. */
 function showStateSoon() {
   if (run.ended) { clearTimeout(stateTimer); stateTimer = null; showState(run); }
   else stateTimer ??= setTimeout(() => { stateTimer = null; if (run) showState(run); }, 200);
 }
 
-/** A row was opened: where a step was over by its event, the state after it is shown; `closed` ends that. */
-function lookAtRow({ event }, open) {
+/** Shows the state after a step when the row of the step's end is opened, and the current state when it is closed. */
+function showStepOfRow({ event }, open) {
   if (!ENDS.has(event.type) || event.then === "retry" || !run) return;
-  if (open) lookAt(run, event.step);
-  else if (lookedAt()?.step === event.step) comeBack();
+  if (open) showStep(run, event.step);
+  else if (selectedStep()?.step === event.step) showCurrent();
 }
 
 // ------------------------------------------------------------------------------ tools
@@ -408,10 +407,10 @@ function showCounts() {
   $("follow").checked = rows.follow;
   $("latest").hidden = rows.follow || rows.atEnd;
   const [shown, all] = [rows.shown.length, rows.all.length];
-  const forgotten = rows.forgotten > 0 ? `, ${rows.forgotten.toLocaleString()} older ones not kept here` : "";
-  $("shown").textContent = shown === all ? forgotten.slice(2) : `${shown.toLocaleString()} of ${all.toLocaleString()}${forgotten}`;
+  const dropped = rows.dropped > 0 ? `, ${rows.dropped.toLocaleString()} older events not loaded` : "";
+  $("shown").textContent = shown === all ? dropped.slice(2) : `${shown.toLocaleString()} of ${all.toLocaleString()}${dropped}`;
   $("no-rows").hidden = shown > 0 || all === 0;
-  $("no-rows").textContent = "No event fits the filter.";
+  $("no-rows").textContent = "No events match the filter.";
 }
 
 function setFollow(follow) {
@@ -419,14 +418,14 @@ function setFollow(follow) {
 }
 
 function filter() {
-  const least = Number($("level").value);
+  const minimum = Number($("level").value);
   const what = $("what").value;
   const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
-  rows.filter(({ event, hay }) =>
+  rows.filter(({ event, searchText }) =>
     (what !== "logs" || event.type === "log" || event.type === "chunk") &&
     (what !== "steps" || NOTABLE.has(event.type) || (ENDS.has(event.type) && event.then !== "retry")) &&
-    LEVELS.indexOf(event.level ?? "info") >= least &&
-    words.every((word) => hay.includes(word)));
+    LEVELS.indexOf(event.level ?? "info") >= minimum &&
+    words.every((word) => searchText.includes(word)));
 }
 
 async function copy(button, text) {
@@ -435,7 +434,7 @@ async function copy(button, text) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "The browser refused";
+    button.textContent = "Copying failed";
   }
   setTimeout(() => { button.textContent = button.id === "copy-id" && run ? run.id : before; }, 1200);
 }
@@ -473,7 +472,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape" && event.target === $("text")) { $("text").value = ""; filter(); $("events").focus(); }
   if (typing || !run || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape") comeBack();
+  if (event.key === "Escape") showCurrent();
   if (event.key === "/") { event.preventDefault(); $("text").focus(); }
   if (event.key === "f") setFollow(!rows.follow);
 });
@@ -499,7 +498,7 @@ function arrive() {
   const id = new URLSearchParams(location.search).get("run")?.trim();
   if (id) { watch(id); return; }
   leave();
-  comeBack();
+  showCurrent();
   $("watch").hidden = true;
   $("welcome").hidden = false;
   document.title = "Heddle";
@@ -519,12 +518,12 @@ const setTheme = () => { document.documentElement.dataset.theme = kept() ?? (dar
 dark.addEventListener("change", setTheme);
 $("theme").addEventListener("click", () => {
   const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  try { localStorage.setItem("theme", next); } catch { /* it lasts as long as the page, then */ }
+  try { localStorage.setItem("theme", next); } catch { /* the choice then lasts until the page is closed */ }
   document.documentElement.dataset.theme = next;
 });
 setTheme();
 
-/** A first graph to create and run: of the plugin `starter` where it is there, else one that needs no plugin. */
+/** Shows a first graph: with functions of the plugin `starter` if it is registered, else without plugins. */
 async function showFirstSteps() {
   const example = (graph, state) => `curl ${location.origin}/graph/create -H 'content-type: application/json' -d '
   ${graph}'
@@ -536,7 +535,7 @@ curl ${location.origin}/graph/run -H 'content-type: application/json' -d '
   $("welcome-code").textContent = plain;
   const plugins = (await get("/v1/plugins"))?.plugins;
   if (!plugins) return;
-  // A function's bare name finds it where exactly one plugin has it.
+  // A function name without its plugin is valid only if exactly one plugin has the function.
   const isOfStarter = (name) => {
     const having = plugins.filter((plugin) => plugin.functions.some((one) => one.name === name));
     return having.length > 0 && having.every((plugin) => plugin.name === "starter");
@@ -549,11 +548,11 @@ curl ${location.origin}/graph/run -H 'content-type: application/json' -d '
 }
 showFirstSteps();
 beginState(() => { if (run) showState(run); }, askToFork);
-beginSteering(goOn, go);
+beginControl(resumeWatching, go);
 beginLists({
   go,
   current: () => run?.id,
-  // Somebody else had the run go on.
-  seen: (one) => { if (one.run_id === run?.id && run.ended && !OVER.has(one.status)) goOn(); },
+  // Another client may have retried the run.
+  seen: (one) => { if (one.run_id === run?.id && run.ended && !OVER.has(one.status)) resumeWatching(); },
 });
 arrive();

@@ -1,4 +1,4 @@
-// What can be done with the run: it is paused, resumed, retried, cancelled, forked and exported.
+// The control of the run: pause, resume, retry, cancel, fork and export.
 
 import { print } from "./json.js";
 import { send } from "./server.js";
@@ -9,45 +9,45 @@ const BUTTONS = {
 
 const $ = (id) => document.getElementById(id);
 
-/** The run that is watched, and the step that is to be forked from. */
+/** The open run, and the step from which to fork. */
 let run = null;
 let from = null;
 
-/** Shows what can be done with a run. */
-export function showSteering(watched) {
-  if (run?.id !== watched.id) tell("steer-problem", null);
+/** Shows the buttons that the status of a run allows. */
+export function showControl(watched) {
+  if (run?.id !== watched.id) showProblem("control-problem", null);
   run = watched;
   for (const [id, statuses] of Object.entries(BUTTONS)) $(id).hidden = !statuses.includes(run.status);
   $("export").hidden = run.status === null;
   $("export").href = `/v1/runs/${encodeURIComponent(run.id)}/export`;
 }
 
-/** Opens the form in which a run is forked from the step that is looked at. */
+/** Opens the form to fork the run from the selected step. */
 export function askToFork(past) {
   from = past;
-  $("fork-place").textContent = past.step === 0 ? "at its beginning" : `right after step ${past.step}, ${past.run.over.get(past.step) ?? ""}`;
+  $("fork-place").textContent = past.step === 0 ? "at the start of this run" : `after step ${past.step}, ${past.run.over.get(past.step) ?? ""}`;
   $("edits").value = "{}";
   $("fork-keys").replaceChildren(...[...past.state.keys()].sort().map((key) => {
     const chip = document.createElement("button");
     chip.type = "button";
     chip.className = "chip";
     chip.textContent = key;
-    chip.title = `Put ${key} in, with its value there`;
-    chip.addEventListener("click", () => putIn(key));
+    chip.title = `Insert ${key} with its value after the step`;
+    chip.addEventListener("click", () => insertKey(key));
     return chip;
   }));
-  tell("fork-problem", null);
+  showProblem("fork-problem", null);
   $("forking").showModal();
   $("edits").focus();
 }
 
-/** Puts a key with its value into the edits: as text, so that numbers stay exact. */
-function putIn(key) {
+/** Inserts a key with its value into the overrides, as text, so that numbers stay exact. */
+function insertKey(key) {
   const text = $("edits").value.trim();
-  const there = read(text);
-  if (there === null) { tell("fork-problem", "The edits are no JSON object."); return; }
-  tell("fork-problem", null);
-  if (key in there) { select(key); return; }
+  const overrides = parseObject(text);
+  if (overrides === null) { showProblem("fork-problem", "The overrides are not a JSON object."); return; }
+  showProblem("fork-problem", null);
+  if (key in overrides) { select(key); return; }
   const inside = text.slice(text.indexOf("{") + 1, text.lastIndexOf("}")).trim();
   const value = print(from.state.get(key), "  ").replaceAll("\n", "\n  ");
   const all = [...(inside ? [inside] : []), `${JSON.stringify(key)}: ${value}`];
@@ -62,7 +62,7 @@ function select(key) {
   if (at >= 0) $("edits").setSelectionRange(at + name.length, $("edits").value.length - 2);
 }
 
-function read(text) {
+function parseObject(text) {
   try {
     const value = JSON.parse(text || "{}");
     return value !== null && typeof value === "object" && !Array.isArray(value) ? value : null;
@@ -71,30 +71,30 @@ function read(text) {
   }
 }
 
-function tell(id, problem) {
+function showProblem(id, problem) {
   $(id).textContent = problem ?? "";
   $(id).hidden = !problem;
 }
 
-/** Has the buttons do what they say. `gone` is called when the run goes on, `go` to watch another one. */
-export function begin(goesOn, go) {
+/** Connects the buttons. `accepted` is called after a request was accepted, `go` to open another run. */
+export function begin(accepted, go) {
   const path = (what) => `/v1/runs/${encodeURIComponent(run.id)}/${what}`;
   const now = async (button, what) => {
     button.disabled = true;
     const { problem } = await send(path(what));
     button.disabled = false;
-    tell("steer-problem", problem);
-    if (!problem) goesOn();
+    showProblem("control-problem", problem);
+    if (!problem) accepted();
   };
   $("pause").addEventListener("click", () => now($("pause"), "pause"));
   $("resume").addEventListener("click", () => now($("resume"), "resume"));
   $("cancel").addEventListener("click", () => {
-    tell("cancel-problem", null);
+    showProblem("cancel-problem", null);
     $("reason").value = "";
     $("cancelling").showModal();
   });
   $("retry").addEventListener("click", () => {
-    tell("retry-problem", null);
+    showProblem("retry-problem", null);
     $("newest").checked = false;
     $("retrying").showModal();
   });
@@ -105,7 +105,7 @@ export function begin(goesOn, go) {
       if (button) button.disabled = true;
       const problem = await act();
       if (button) button.disabled = false;
-      tell(`${name}-problem`, problem);
+      showProblem(`${name}-problem`, problem);
       if (!problem) $(dialog).close();
     });
     $(dialog).querySelector("[data-close]").addEventListener("click", () => $(dialog).close());
@@ -113,7 +113,7 @@ export function begin(goesOn, go) {
   form("cancelling", "cancel", async () => {
     const body = JSON.stringify({ reason: $("reason").value, grace: $("grace").value });
     const { problem } = await send(path("cancel"), body);
-    if (!problem) goesOn();
+    if (!problem) accepted();
     return problem;
   });
   form("retrying", "retry", async () => {
@@ -122,13 +122,13 @@ export function begin(goesOn, go) {
       if (problem) return problem;
     }
     const { problem } = await send(path("retry"));
-    if (!problem) goesOn();
+    if (!problem) accepted();
     return problem;
   });
   form("forking", "fork", async () => {
     const edits = $("edits").value.trim() || "{}";
-    if (read(edits) === null) return "The edits are no JSON object.";
-    // The text goes as it is written: exact numbers stay exact.
+    if (parseObject(edits) === null) return "The overrides are not a JSON object.";
+    // The text is sent unchanged, so that numbers stay exact.
     const { answer, problem } = await send(`/v1/runs/${encodeURIComponent(from.run.id)}/fork`, `{"step": ${from.step}, "state": ${edits}}`);
     if (!problem) go(answer.run_id);
     return problem;

@@ -1,24 +1,24 @@
-// The picture of the run's graph: drawn by the server, and marked here with what each node does.
+// The drawing of the run's graph: drawn by the server, with the status of each node marked here.
 
-const LEAST = 0.62; // of its own size: what is smaller cannot be read, so a large graph is scrolled
-const MARGIN = 10; // around the drawing, in its own units
+const MIN_SCALE = 0.62; // smaller text cannot be read, so larger graphs are scrolled
+const MARGIN = 10; // around the drawing, in units of the SVG
 const MARKS = ["done", "running", "waiting", "failed", "mended", "left", "idle"];
 
-/** The style of the pictures, which is the same in each; the page's policy lets no element bring it. */
+/** The style of all drawings. It is adopted by the page, whose policy allows no inline styles. */
 let style = null;
-/** The groups of the nodes in the picture that is shown, by name. */
+/** The SVG groups of the nodes in the shown drawing, by name. */
 let groups = new Map();
 
-/** Takes the picture away. */
+/** Removes the drawing. */
 export function clear(place) {
   place.replaceChildren();
   groups = new Map();
 }
 
-/** Puts a picture into a place, and says whether there are nodes in it. */
+/** Shows a drawing. Returns whether it has nodes. */
 export function draw(place, text) {
   clear(place);
-  // The style is taken out of the text: in the picture, the page's policy would refuse it.
+  // The style is moved out of the SVG, where the page's policy would refuse it.
   let sheet = null;
   const bare = text.replace(/<style>([^<]*)<\/style>/, (_, rules) => { sheet = rules; return ""; });
   const svg = new DOMParser().parseFromString(bare, "image/svg+xml").documentElement;
@@ -34,7 +34,7 @@ export function draw(place, text) {
   return groups.size > 0;
 }
 
-/** Makes a picture as large as fits its place, and brings the node that something happens at into view. */
+/** Scales a drawing to its place, and scrolls to the current node. */
 export function fit(place) {
   const svg = place.querySelector("svg");
   if (!svg || place.clientWidth === 0) return;
@@ -42,7 +42,7 @@ export function fit(place) {
   const [width, height] = [box.width + 2 * MARGIN, box.height + 2 * MARGIN];
   svg.setAttribute("viewBox", `${box.x - MARGIN} ${box.y - MARGIN} ${width} ${height}`);
   const room = Math.min((place.clientWidth - 4) / width, (place.clientHeight - 4) / height);
-  const scale = Math.min(Math.max(room, LEAST), place.closest("dialog") ? 1.6 : 1.1);
+  const scale = Math.min(Math.max(room, MIN_SCALE), place.closest("dialog") ? 1.6 : 1.1);
   svg.setAttribute("width", Math.round(width * scale));
   svg.setAttribute("height", Math.round(height * scale));
   reveal(place);
@@ -56,7 +56,7 @@ function reveal(place) {
   if (at.left < around.left || at.right > around.right) place.scrollLeft += at.left + at.width / 2 - around.left - around.width / 2;
 }
 
-/** Marks each node as `of` says. */
+/** Marks each node with the mark that `of` returns for its name. */
 export function mark(of) {
   let changed = null;
   for (const [name, group] of groups) {

@@ -1,7 +1,7 @@
-// JSON as it is shown: exact numbers, indented, coloured, and cut where it is too long to read.
+// Parses JSON with exact numbers, and shows it indented, coloured and cut if it is very long.
 
-const COLOURED = 60_000; // characters; beyond, colour costs more than it helps
-const SHOWN = 400_000; // characters; beyond, the rest is left to the copy button
+const COLOURED = 60_000; // characters; longer text is not coloured
+const SHOWN = 400_000; // characters; longer text is cut, and complete only in the clipboard
 
 /** A number whose text JavaScript would change: a large integer, or one with trailing zeros. */
 class Exact {
@@ -15,7 +15,7 @@ export function parse(text) {
     typeof value === "number" && context?.source && context.source !== String(value) ? new Exact(context.source) : value);
 }
 
-/** The text of a value; with `indent` over several lines. */
+/** Returns the text of a value, on several lines if `indent` is given. */
 export function print(value, indent = "") {
   const out = [];
   write(value, indent, "", out);
@@ -28,7 +28,7 @@ function write(value, indent, margin, out) {
   const list = Array.isArray(value);
   const items = list ? value : Object.keys(value);
   if (items.length === 0) { out.push(list ? "[]" : "{}"); return; }
-  // A list of short plain values reads better on one line.
+  // A list of short simple values is on one line.
   const plain = list && items.length <= 12 && items.every((item) => item === null || typeof item !== "object" || item instanceof Exact);
   const inline = indent === "" || (plain && items.every((item) => typeof item !== "string" || item.length < 24) && items.length <= 12);
   const inner = margin + indent;
@@ -42,7 +42,7 @@ function write(value, indent, margin, out) {
   out.push(inline ? "" : "\n" + margin, list ? "]" : "}");
 }
 
-/** A value in one short line. */
+/** Returns a value as one short line. */
 export function brief(value, length = 120) {
   if (typeof value === "string") return JSON.stringify(value.length > length ? value.slice(0, length) + "…" : value);
   if (Array.isArray(value) && value.length > 6) return `${value.length.toLocaleString()} items`;
@@ -56,7 +56,7 @@ export function brief(value, length = 120) {
   return text.length > length ? text.slice(0, length) + "…" : text;
 }
 
-/** An element that shows a value. */
+/** Returns an element that shows a value. */
 export function show(value) {
   const element = document.createElement("div");
   element.className = "json";
@@ -68,7 +68,7 @@ export function show(value) {
   if (left > 0) {
     const note = document.createElement("p");
     note.className = "note";
-    note.textContent = `… and ${left.toLocaleString()} characters more`;
+    note.textContent = `… and ${left.toLocaleString()} more characters`;
     element.append(note);
   }
   return element;

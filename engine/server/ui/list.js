@@ -1,22 +1,22 @@
-// The column on the left: recent runs, and the schedules that start some of them.
+// The left column: recent runs and schedules.
 
 import { moment } from "./rows.js";
 import { get, send } from "./server.js";
 
-const EVERY = 4000; // ms between looks
+const INTERVAL = 4000; // ms between refreshes
 
 const $ = (id) => document.getElementById(id);
 
 /** Names and definitions of graphs, by id. */
 export const graphs = new Map();
 
-let shown = { current: () => null, go: () => {}, seen: () => {} };
+let callbacks = { current: () => null, go: () => {}, seen: () => {} };
 let listing = false;
 
-/** Begins to list. `seen` is told of each run that is listed. */
-export function begin(what) {
-  shown = what;
-  setInterval(() => { if (!document.hidden) listAll(); }, EVERY);
+/** Starts the refreshes. `seen` is called with each listed run. */
+export function begin(handlers) {
+  callbacks = handlers;
+  setInterval(() => { if (!document.hidden) listAll(); }, INTERVAL);
   listAll();
 }
 
@@ -35,13 +35,13 @@ export async function listRuns() {
   listing = false;
   const note = $("run-list-note");
   note.hidden = found?.runs.length > 0;
-  note.textContent = found ? "None yet." : "The server does not answer.";
+  note.textContent = found ? "No runs yet." : "The server does not respond.";
   if (!found) return;
   const list = $("run-list");
   while (list.children.length > found.runs.length) list.lastChild.remove();
   found.runs.forEach((one, position) => {
     showRun((list.children[position] ?? makeRun(list)).firstChild, one);
-    shown.seen(one);
+    callbacks.seen(one);
   });
   markCurrent();
 }
@@ -55,12 +55,12 @@ function makeRun(list) {
   return item;
 }
 
-/** Goes to the run of a link without leaving the page. */
+/** Opens the run of a link without reloading the page. */
 function follow(event) {
   const { run } = event.currentTarget.dataset;
   if (!run || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  shown.go(run);
+  callbacks.go(run);
 }
 
 function showRun(link, one) {
@@ -80,7 +80,7 @@ function showRun(link, one) {
   link.setAttribute("aria-label", [name.textContent, failure || one.status, when.textContent].join(", "));
 }
 
-/** What started a run, in a few words. */
+/** Returns a short name for what started a run. */
 function originOf(origin) {
   if (!origin) return "";
   const [kind, name] = origin.split(/:(.*)/s);
@@ -98,7 +98,7 @@ function ago(ms) {
 
 export function markCurrent() {
   for (const link of document.querySelectorAll("#run-list a")) {
-    if (link.dataset.run === shown.current()) link.setAttribute("aria-current", "page");
+    if (link.dataset.run === callbacks.current()) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
@@ -141,9 +141,9 @@ function showSchedule(item, one) {
   name.textContent = one.name;
   if (one.last_run) { name.href = `/?run=${one.last_run}`; name.dataset.run = one.last_run; }
   const rule = one.when.cron ?? (one.when.every ? `every ${one.when.every}` : "once");
-  name.title = [`${one.graph}, ${rule}`, one.when.time_zone, one.last_run ? "to its last run" : ""].filter(Boolean).join(", ");
+  name.title = [`${one.graph}, ${rule}`, one.when.time_zone, one.last_run ? "open its last run" : ""].filter(Boolean).join(", ");
   const next = Date.parse(one.next_at);
-  when.textContent = one.paused ? "paused" : one.last_error ? "failed" : Number.isFinite(next) ? ahead(next - Date.now()) : "no more";
+  when.textContent = one.paused ? "paused" : one.last_error ? "failed" : Number.isFinite(next) ? until(next - Date.now()) : "ended";
   when.classList.toggle("bad", !one.paused && Boolean(one.last_error));
   when.title = [one.last_error?.message, Number.isFinite(next) ? moment(next) : ""].filter(Boolean).join("; next ");
   button.dataset.what = one.paused ? "resume" : "pause";
@@ -151,6 +151,6 @@ function showSchedule(item, one) {
   button.setAttribute("aria-label", `${button.textContent} ${one.name}`);
 }
 
-function ahead(ms) {
+function until(ms) {
   return ms < 5000 ? "due" : `in ${ago(ms)}`;
 }

@@ -1,26 +1,29 @@
-// The list of events: only the rows that can be seen are in the page, so it is as quick with a
-// hundred thousand of them as with ten. A row may be open, and is then taller.
+// The list of events. Only visible rows are in the document, so a hundred thousand events are as fast
+// as ten. An open row shows the whole event and is taller.
 
 import { brief, show } from "./json.js";
 
-const HEIGHT = 30; // pixels of a closed row; as in style.css
-const AROUND = 12; // rows that are drawn beyond each edge
-const KEPT = 100_000; // events; past that the oldest are forgotten
+const HEIGHT = 30; // height of a closed row in pixels; the same in style.css
+const MARGIN = 12; // rows that are drawn beyond each edge
+const MAX_EVENTS = 100_000; // past this number, the oldest events are dropped
 
 const NAMES = {
   run_started: "run started", step_started: "started", log: "log", step_finished: "finished", step_failed: "failed",
   run_finished: "run finished", run_failed: "run failed", run_cancelled: "cancelled", chunk: "chunk", graph_started: "graph",
-  map_started: "map", item_finished: "item", signal_received: "signal", undo_started: "undoing", run_forked: "run forked",
+  map_started: "map", item_finished: "item", signal_received: "signal", undo_started: "compensating", run_forked: "run forked",
   run_paused: "paused", run_resumed: "resumed", run_retried: "retried", run_upgraded: "upgraded", cancel_requested: "cancelling",
 };
 const PLAIN = new Set(["seq", "at", "run_id", "type", "level", "message", "node", "step", "attempt", "kept"]);
 
 export class Rows {
-  /** `view` scrolls; `changed` is called when what is shown or followed changed, `toggled` when a row is opened or closed. */
+  /**
+   * `view` is the element that scrolls. `changed` is called after the shown rows or the follow mode changed, `toggled`
+   * after a row was opened or closed.
+   */
   constructor(view, changed, toggled) {
     this.view = view;
     this.space = view.querySelector(".space");
-    this.changed = () => {}; // not before there is something to look at
+    this.changed = () => {}; // set after the first draw
     this.fits = () => true;
     this.follow = true;
     this.clear();
@@ -35,17 +38,17 @@ export class Rows {
   clear() {
     this.all = [];
     this.shown = [];
-    this.open = new Map(); // from an open item to the pixels that it takes more, once they are known
+    this.open = new Map(); // from an open item to its additional height in pixels; null until it is known
     this.opened = []; // the positions of open items, in order
     this.drawn = new Map();
     this.cursor = null;
     this.start = null;
-    this.forgotten = 0;
+    this.dropped = 0;
     this.space.replaceChildren();
     this.draw();
   }
 
-  /** Takes new items. Chunks of one step that follow each other become one row. */
+  /** Adds items. Consecutive chunks of a step become one row. */
   push(items) {
     for (const item of items) {
       this.start ??= item.at;
@@ -63,15 +66,15 @@ export class Rows {
       this.all.push(item);
       if (this.fits(item)) this.shown.push(item);
     }
-    if (this.all.length > KEPT * 1.1) {
-      this.forgotten += this.all.length - KEPT;
-      this.all = this.all.slice(-KEPT);
+    if (this.all.length > MAX_EVENTS * 1.1) {
+      this.dropped += this.all.length - MAX_EVENTS;
+      this.all = this.all.slice(-MAX_EVENTS);
       this.filter(this.fits);
     }
     this.draw();
   }
 
-  /** Shows only what fits. */
+  /** Shows only the items that match. */
   filter(fits) {
     this.fits = fits;
     this.shown = this.all.filter(fits);
@@ -87,7 +90,7 @@ export class Rows {
     this.draw();
   }
 
-  /** Whether the last row can be seen. */
+  /** Whether the last row is visible. */
   get atEnd() {
     return this.view.scrollTop + this.view.clientHeight >= this.view.scrollHeight - 4;
   }
@@ -122,8 +125,8 @@ export class Rows {
     space.style.height = `${this.offset(shown.length) + 8}px`;
     if (this.follow) view.scrollTop = view.scrollHeight;
     this.top = view.scrollTop;
-    const from = Math.max(0, this.at(view.scrollTop) - AROUND);
-    const to = Math.min(shown.length, this.at(view.scrollTop + view.clientHeight) + AROUND);
+    const from = Math.max(0, this.at(view.scrollTop) - MARGIN);
+    const to = Math.min(shown.length, this.at(view.scrollTop + view.clientHeight) + MARGIN);
     const wanted = new Set(shown.slice(from, to));
     for (const [item, element] of this.drawn) {
       if (!wanted.has(item)) { element.remove(); this.drawn.delete(item); }
@@ -149,7 +152,7 @@ export class Rows {
     }
     if (this.cursor) view.setAttribute("aria-activedescendant", this.cursor.id);
     else view.removeAttribute("aria-activedescendant");
-    // Rows below one that turned out taller move; by then its height is known.
+    // A row whose height has just become known moves the rows below it.
     if (grown) this.draw();
     else this.changed();
   }
@@ -218,7 +221,7 @@ export class Rows {
   }
 
   scrolled() {
-    // Whoever scrolls up wants to read; that rows came below is no wish to stop following.
+    // Scrolling up stops following. New rows at the end do not.
     if (this.view.scrollTop < this.top) this.follow = false;
     else if (this.atEnd) this.follow = true;
     this.draw();
@@ -256,7 +259,7 @@ function summary({ event, text }) {
   if (event.type === "step_failed") return failureOf(event);
   if (event.type === "graph_started") return event.graph;
   if (event.type === "map_started") return `over ${Object.keys(event.items).length.toLocaleString()} items`;
-  if (event.type === "item_finished") return `${event.item.index}: ${event.result === undefined ? "left out" : brief(event.result, 80)}`;
+  if (event.type === "item_finished") return `${event.item.index}: ${event.result === undefined ? "skipped" : brief(event.result, 80)}`;
   if (event.type === "signal_received") return `${event.name}  ${event.payload === null ? "" : brief(event.payload, 100)}`;
   if (event.type === "step_finished") {
     const update = Object.entries(event.update ?? {});
@@ -271,29 +274,29 @@ function summary({ event, text }) {
   return event.message;
 }
 
-/** Where a branch went: a node, the end, or each of a fork's. */
+/** Returns where a branch continues: a node, the end, or the nodes of a fork. */
 function nextOf(next) {
   return Array.isArray(next) ? next.map((arm) => arm.to).join(" + ") : next;
 }
 
 function failureOf({ failure, then, until, next, at }) {
-  const follows = {
-    retry: `  ↻  again in ${since(Date.parse(until) - Date.parse(at))}`, goto: `  →  ${next}`, item: "  →  the next item",
+  const action = {
+    retry: `  ↻  next attempt in ${since(Date.parse(until) - Date.parse(at))}`, goto: `  →  ${next}`, item: "  →  the next item",
   }[then] ?? "";
-  return `${failure.message} (${failure.kind})${follows}`;
+  return `${failure.message} (${failure.kind})${action}`;
 }
 
 function startOf(event) {
   const parts = [`step ${event.step}`];
   if (event.attempt > 1) parts.push(`attempt ${event.attempt}`);
   if (event.item) parts.push(`item ${event.item.index}`);
-  if (event.undoes !== undefined) parts.push(`undoes step ${event.undoes}`);
+  if (event.undoes !== undefined) parts.push(`compensates step ${event.undoes}`);
   if (event.joined) parts.push(`joins ${event.joined.length + 1} branches`);
   if (event.until) parts.push(`until ${moment(Date.parse(event.until))}`);
   return parts.join(", ");
 }
 
-/** What an open row shows: the whole message, and everything that is particular to the event. */
+/** Returns the content of an open row: the whole message and the event's own fields. */
 function more(item) {
   const { event } = item;
   const element = document.createElement("div");
@@ -313,7 +316,7 @@ function more(item) {
   return element;
 }
 
-/** A span of time in a few characters. */
+/** Returns a duration as a short text. */
 export function since(ms) {
   if (!Number.isFinite(ms)) return "";
   const s = Math.max(0, ms) / 1000;
@@ -328,7 +331,7 @@ const LOCAL = new Intl.DateTimeFormat(undefined, {
   year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
 });
 
-/** A moment as the reader's clock shows it. */
+/** Returns a time in the reader's time zone and format. */
 export function moment(ms) {
   return Number.isFinite(ms) ? LOCAL.format(ms) : "";
 }

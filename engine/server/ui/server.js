@@ -1,8 +1,8 @@
-// What the page asks of the server.
+// Requests to the server.
 
 import { parse } from "./json.js";
 
-/** The text that a path answers; null where it does not. */
+/** Returns the text at a path; null if the request fails. */
 export async function getText(path, accept = "application/json") {
   try {
     const response = await fetch(path, { headers: { accept } });
@@ -12,13 +12,13 @@ export async function getText(path, accept = "application/json") {
   }
 }
 
-/** The JSON that a path answers, its numbers exact; null where it does not. */
+/** Returns the JSON at a path, with exact numbers; null if the request fails. */
 export async function get(path) {
   const text = await getText(path);
   return text === null ? null : parse(text);
 }
 
-/** Sends JSON. Gives the answer, or what the problem is. */
+/** Sends JSON. Returns `{ answer }`, or `{ problem }` with a message. */
 export async function send(path, body = "{}", key = null) {
   const headers = { "content-type": "application/json" };
   if (key) headers["idempotency-key"] = key;
@@ -26,13 +26,13 @@ export async function send(path, body = "{}", key = null) {
     const response = await fetch(path, { method: "POST", headers, body });
     const text = await response.text();
     if (response.ok) return { answer: text === "" ? null : parse(text) };
-    return { problem: problemOf(text) ?? `the server answered ${response.status}` };
+    return { problem: problemOf(text) ?? `the server responded with status ${response.status}` };
   } catch {
-    return { problem: "the server does not answer" };
+    return { problem: "the server does not respond" };
   }
 }
 
-/** What a problem says (RFC 9457). */
+/** Returns the detail of a problem (RFC 9457). */
 function problemOf(text) {
   try {
     return JSON.parse(text).detail;

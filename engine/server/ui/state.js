@@ -1,4 +1,4 @@
-// The state of the run: as it is now, or as it was right after a step, with what that step changed.
+// The state of the run: the current one, or the one after a step, with the changes of that step.
 
 import { brief, print, show } from "./json.js";
 import { moment, since } from "./rows.js";
@@ -8,15 +8,15 @@ const SIGNS = { add: "+", replace: "~", remove: "−" };
 
 const $ = (id) => document.getElementById(id);
 
-/** The step that is looked at, with the state after it; null where the state is shown as it is now. */
+/** The selected step with the state after it; null while the current state is shown. */
 let past = null;
-/** What is called to show the state as it is now. */
-let showsNow = () => {};
+/** Called to show the current state. */
+let onCurrent = () => {};
 
-/** The step that is looked at. */
-export const lookedAt = () => past;
+/** Returns the selected step. */
+export const selectedStep = () => past;
 
-/** Shows a state as it is now, unless a step is looked at. */
+/** Shows the current state, unless a step is selected. */
 export function showState(run) {
   if (past) return;
   const keys = [...run.state.keys()].sort();
@@ -26,8 +26,8 @@ export function showState(run) {
   run.changed.clear();
 }
 
-/** Shows the state as it was right after a step, and what the step changed. */
-export async function lookAt(run, step) {
+/** Selects a step: shows the state after it and its changes. */
+export async function showStep(run, step) {
   const path = `/v1/runs/${encodeURIComponent(run.id)}`;
   const order = [...run.over.keys()];
   const position = order.indexOf(step);
@@ -35,23 +35,23 @@ export async function lookAt(run, step) {
   const wanted = { run, step };
   past = wanted;
   showPast();
-  $("past-step").textContent = step === 0 ? "At the beginning" : `After step ${step}`;
+  $("past-step").textContent = step === 0 ? "Initial state" : `After step ${step}`;
   $("past-note").textContent = run.over.get(step) ?? "";
   $("step-before").disabled = step === 0;
   $("step-after").disabled = position === order.length - 1;
-  const [told, diff] = await Promise.all([
+  const [body, diff] = await Promise.all([
     get(`${path}/steps/${step}`), step === 0 ? { changes: [] } : get(`${path}/diff?from=${before}&to=${step}`),
   ]);
   if (past !== wanted) return;
-  if (!told || !diff) {
-    $("state-note").textContent = "the server does not know it";
+  if (!body || !diff) {
+    $("state-note").textContent = "not available";
     return;
   }
-  wanted.state = new Map(Object.entries(told.state));
+  wanted.state = new Map(Object.entries(body.state));
   wanted.changes = new Map(diff.changes.map((change) => [change.key, change]));
-  const note = [run.over.get(step) ?? told.node, told.status === "failed" ? "failed" : "", since(Date.parse(told.finished_at) - run.started)];
+  const note = [run.over.get(step) ?? body.node, body.status === "failed" ? "failed" : "", since(Date.parse(body.finished_at) - run.started)];
   $("past-note").textContent = note.filter(Boolean).join(" · ");
-  $("past-note").title = moment(Date.parse(told.finished_at));
+  $("past-note").title = moment(Date.parse(body.finished_at));
   const many = wanted.changes.size;
   $("state-note").textContent = step === 0 ? `${wanted.state.size} keys` : many === 0 ? "nothing changed" : many === 1 ? "1 key changed" : `${many} keys changed`;
   const keys = [...new Set([...wanted.state.keys(), ...wanted.changes.keys()])].sort();
@@ -59,31 +59,31 @@ export async function lookAt(run, step) {
   document.querySelector("#state .add, #state .replace, #state .remove")?.scrollIntoView({ block: "nearest" });
 }
 
-/** Shows the state as it is now again. */
-export function comeBack() {
+/** Deselects the step and shows the current state. */
+export function showCurrent() {
   if (!past) return;
   past = null;
   showPast();
   $("state").replaceChildren();
-  showsNow();
+  onCurrent();
 }
 
 function showPast() {
   $("past").hidden = past === null;
-  // Where the state is on a pane of its own, that one is marked.
+  // On narrow screens, the button of the state's pane is marked.
   document.querySelector('[data-show="state"]').classList.toggle("past", past !== null);
 }
 
-/** The state that is shown, as text. */
+/** Returns the shown state as text. */
 export function shownState(run) {
   const state = past?.state ?? run.state;
   return print(Object.fromEntries([...state].sort(([a], [b]) => (a < b ? -1 : 1))), "  ");
 }
 
-/** Has the buttons do what they say. */
-export function begin(now, fork) {
-  showsNow = now;
-  $("now").addEventListener("click", comeBack);
+/** Connects the buttons. `current` is called to show the current state, `fork` to fork from the selected step. */
+export function begin(current, fork) {
+  onCurrent = current;
+  $("now").addEventListener("click", showCurrent);
   $("step-before").addEventListener("click", () => go(-1));
   $("step-after").addEventListener("click", () => go(1));
   $("fork").addEventListener("click", () => { if (past?.state) fork(past); });
@@ -92,10 +92,10 @@ export function begin(now, fork) {
 function go(by) {
   const order = [0, ...past.run.over.keys()];
   const to = order[order.indexOf(past.step) + by];
-  if (to !== undefined) lookAt(past.run, to);
+  if (to !== undefined) showStep(past.run, to);
 }
 
-/** Shows keys, each with its value and what became of it. What is there already is kept, and open where it was. */
+/** Shows keys with their values and changes. Existing elements are reused, so that open ones stay open. */
 function list(keys, of, moved) {
   const place = $("state");
   const there = new Map([...place.children].map((element) => [element.key, element]));
@@ -114,7 +114,7 @@ function list(keys, of, moved) {
     if (element.open) open(element);
     if (moved?.has(key)) {
       element.classList.remove("changed");
-      void element.offsetWidth; // lets the animation begin again
+      void element.offsetWidth; // restarts the animation
       element.classList.add("changed");
     }
   });

@@ -1,11 +1,11 @@
-// What a run waits for, with a form for each signal.
+// The waits of a run, with a form for each signal.
 
 import { moment } from "./rows.js";
 import { send } from "./server.js";
 
-const DEPTH = 4; // how deep a payload is prefilled
+const DEPTH = 4; // levels of a payload that are prefilled
 
-/** Shows the waits in a list; a form that is there already is left as it is. */
+/** Shows the waits in a list. Existing forms are not changed. */
 export function showWaits(list, run, waits) {
   const there = new Map([...list.children].map((item) => [item.key, item]));
   const wanted = new Map(waits.map((wait) => [`${run} ${wait.step}`, wait]));
@@ -16,18 +16,18 @@ export function showWaits(list, run, waits) {
     item.key = key;
     if (wait.signal === null) {
       item.className = "pause";
-      item.append(part("b", place(wait)), ` goes on at ${moment(Date.parse(wait.until))}`);
+      item.append(part("b", place(wait)), ` continues at ${moment(Date.parse(wait.until))}`);
     } else item.append(form(run, wait));
   }
 }
 
 function form(run, wait) {
   const form = document.createElement("form");
-  const title = part("p", wait.prompt ?? `Waits for the signal ${wait.signal}`);
+  const title = part("p", wait.prompt ?? `Waiting for signal ${wait.signal}`);
   title.className = "prompt";
   const about = document.createElement("p");
   about.className = "note";
-  about.append(part("b", place(wait)), " waits for ", part("code", wait.signal));
+  about.append(part("b", place(wait)), " waits for signal ", part("code", wait.signal));
   if (wait.until) about.append(` until ${moment(Date.parse(wait.until))}`);
   const id = `payload-${wait.step}`;
   const label = part("label", "Payload");
@@ -50,30 +50,30 @@ function form(run, wait) {
   form.append(title, about, label, text, problem, choices);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const tell = (what) => { problem.textContent = what ?? ""; problem.hidden = what === null; };
+    const showProblem = (text) => { problem.textContent = text ?? ""; problem.hidden = text === null; };
     try {
       JSON.parse(text.value);
     } catch (error) {
-      tell(`The payload is not JSON: ${error.message}`);
+      showProblem(`The payload is not JSON: ${error.message}`);
       return;
     }
     button.disabled = true;
-    // The text goes as it is written: exact numbers stay exact.
+    // The text is sent unchanged, so that numbers stay exact.
     const body = `{"name": ${JSON.stringify(wait.signal)}, "wait": ${wait.id}, "payload": ${text.value}}`;
     const { problem: refused } = await send(`/v1/runs/${encodeURIComponent(run)}/signal`, body);
-    tell(refused ?? null);
+    showProblem(refused ?? null);
     button.disabled = false;
   });
   return form;
 }
 
-/** The node, after the items of maps that it is within: `each[2]/ask`. */
+/** Returns the node with the map items that contain it, such as `each[2]/ask`. */
 function place(wait) {
   const items = [...(wait.outer_items ?? []), ...(wait.item ? [wait.item] : [])];
   return [...items.map((item) => `${item.node}[${item.key ?? item.index}]`), wait.node].join("/");
 }
 
-/** The schema, to be opened. */
+/** Returns an element that shows the schema when it is opened. */
 function hint(schema) {
   const details = document.createElement("details");
   details.append(part("summary", "Schema"), part("pre", JSON.stringify(schema, null, 2)));
@@ -86,7 +86,7 @@ function part(kind, text) {
   return element;
 }
 
-/** A value to begin with, where a schema is simple; it may have to be completed. */
+/** Returns a sample value for a simple schema. It may be incomplete. */
 function sample(schema, depth) {
   if (!schema || typeof schema !== "object" || depth === 0) return null;
   for (const [key, of] of [["default", (v) => v], ["const", (v) => v], ["examples", (v) => v[0]], ["enum", (v) => v[0]]]) {
