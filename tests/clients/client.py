@@ -7,8 +7,8 @@ import sys
 import uuid
 
 from heddle_client import Client
+from heddle_client.api.export_and_import import export_run
 from heddle_client.api.graphs import create_graph
-from heddle_client.api.history import export_run
 from heddle_client.api.runs import get_events, get_run, list_runs, start_run
 from heddle_client.models import GraphDefinition, Problem, RunStatus, StartRun
 
