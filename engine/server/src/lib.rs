@@ -14,7 +14,7 @@
 //! | `/graph/*` (original engine) | `routes/original.rs` |
 //! | `/ws/logs/{run_id}` | `routes/run_socket.rs` |
 //! | `/v1/graphs*`, `/v1/graph.schema.json` | `routes/graphs.rs` |
-//! | `/v1/runs`, `/v1/runs/{run_id}`, `…/events` | `routes/runs.rs` |
+//! | `/v1/runs`, `/v1/runs/{run_id}`, `…/events` | `routes/runs.rs`, `routes/event_stream.rs` |
 //! | `…/cancel`, `…/pause`, `…/resume`, `…/retry`, `…/upgrade`, `…/fork`, `…/signal` | `routes/control.rs` |
 //! | `…/steps`, `…/steps/{step}`, `…/diff` | `routes/history.rs` |
 //! | `…/export`, `/v1/runs:import` | `routes/export.rs` |

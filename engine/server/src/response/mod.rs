@@ -1,6 +1,5 @@
-//! How responses are written: problems, large JSON within a memory budget, streamed lists and event streams.
+//! How responses are written: problems, large JSON within a memory budget, and streamed lists.
 
 pub(crate) mod budget;
-pub(crate) mod event_stream;
 pub(crate) mod json_list;
 pub(crate) mod problem;

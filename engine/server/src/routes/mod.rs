@@ -4,6 +4,7 @@
 //! view becomes the response. Errors of the engine become problems with `?`.
 
 mod control;
+mod event_stream;
 mod export;
 mod graphs;
 mod health;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::graphs;
+use super::{event_stream, graphs};
 use crate::{
     app::App,
     request::{
@@ -24,10 +24,7 @@ use crate::{
         query::{QueryParams, item_count, optional_duration},
         run_filter::ListParams,
     },
-    response::{
-        event_stream,
-        problem::{Problem, no_such_run},
-    },
+    response::problem::{Problem, no_such_run},
     view::{
         event::EventView,
         run::{RunBody, RunSummary},
