@@ -21,13 +21,13 @@ fn shop(version: &str, key: &str) -> Vec<u8> {
     bytes
 }
 
-struct Watched {
+struct WatchItem {
     server: Server,
     /// The watched file.
     file: PathBuf,
 }
 
-impl Watched {
+impl WatchItem {
     /// A server that watches its folder, which contains `shop@1.0.0`.
     fn start() -> Self {
         let mut config = ServerConfig::default();
@@ -69,7 +69,7 @@ impl Watched {
 
 #[test]
 fn a_changed_file_is_a_new_version_for_new_runs_only() {
-    let watched = Watched::start();
+    let watched = WatchItem::start();
     let server = &watched.server;
     let graph = watched.graph();
     let before = server.start_run(&graph, &json!({}));
@@ -99,7 +99,7 @@ fn a_changed_file_is_a_new_version_for_new_runs_only() {
 
 #[test]
 fn earlier_plugin_versions_return() {
-    let watched = Watched::start();
+    let watched = WatchItem::start();
     let graph = watched.graph();
     std::fs::write(&watched.file, shop("1.0.0", "more")).unwrap();
     watched.server.until_logged("registered shop@1.0.0+");
@@ -113,7 +113,7 @@ fn earlier_plugin_versions_return() {
 
 #[test]
 fn a_broken_file_removes_no_plugin_and_is_retried_when_it_changes() {
-    let watched = Watched::start();
+    let watched = WatchItem::start();
     let server = &watched.server;
     // A partial file, as during a slow build or copy.
     let whole = shop("2.0.0", "more");
@@ -133,7 +133,7 @@ fn a_broken_file_removes_no_plugin_and_is_retried_when_it_changes() {
 
 #[test]
 fn an_added_file_is_registered_and_a_removed_file_keeps_its_plugin() {
-    let watched = Watched::start();
+    let watched = WatchItem::start();
     let server = &watched.server;
     let added = watched.file.with_file_name("given.wasm");
     std::fs::copy(component("fixtures/raw-tool"), &added).unwrap();
@@ -148,7 +148,7 @@ fn an_added_file_is_registered_and_a_removed_file_keeps_its_plugin() {
 
 #[test]
 fn a_folder_that_reappears_is_watched_again() {
-    let watched = Watched::start();
+    let watched = WatchItem::start();
     let server = &watched.server;
     let folder = watched.file.parent().unwrap();
     let away = folder.with_file_name("away");
@@ -163,7 +163,7 @@ fn a_folder_that_reappears_is_watched_again() {
 
 #[test]
 fn a_server_that_watches_its_folder_stops_on_request() {
-    let mut watched = Watched::start();
+    let mut watched = WatchItem::start();
     // `stop` fails if the process does not exit.
     let (code, _) = watched.server.stop("TERM");
     assert_eq!(code, Some(0));

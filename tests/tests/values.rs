@@ -420,7 +420,10 @@ fn a_query_is_read_by_the_same_rules_everywhere() {
             of_run("events?after=x"),
             r#"400 `after`: expected a whole number, 0 or more, got "x""#,
         ),
-        (of_run("events?after=1&after=2"), "400 `after`: the parameter is repeated"),
+        (
+            of_run("events?after=1&after=2"),
+            "400 `after`: the parameter is repeated",
+        ),
         (
             of_run("events?aftr=1"),
             "400 `aftr`: unknown parameter; known parameters: after, limit",

@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use heddle_host::{CacheKey, CacheSettings, Host, HostSettings};
 use heddle_json::{Json, Object, object};
 use heddle_kernel::{Level, RunId, Timestamp};
-use heddle_runtime::ports::{Call, FollowsFromNothing, Functions, NewPlugin, Sink};
+use heddle_runtime::ports::{AlreadyDurable, Call, Functions, NewPlugin, Sink};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ fn call(host: &Host, uses: &str, state: &Object, config: &str) -> Call {
         timeout: None,
         bounds: None,
         started_at: Timestamp(1_700_000_000_000),
-        durable: Arc::new(FollowsFromNothing),
+        durable: Arc::new(AlreadyDurable),
         sink: Arc::new(Nobody),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use heddle_json::{Json, Object, object};
 use heddle_kernel::{Failure, Outcome, Route, Timestamp};
-use heddle_runtime::ports::{FollowsFromNothing, Sink};
+use heddle_runtime::ports::{AlreadyDurable, Sink};
 
 use crate::{
     contract::{
@@ -47,7 +47,7 @@ impl Inner {
             output: Output::new(sink, limits.clone(), self.settings.log_line_bytes),
             limits,
             memory: self.memory.begin(&rules.usage.memory),
-            durability: Durability::durable(Arc::new(FollowsFromNothing)),
+            durability: Durability::durable(Arc::new(AlreadyDurable)),
         }
     }
 

@@ -1,70 +1,70 @@
-//! A new version of a plugin on the recorded steps of runs: what would be other.
+//! Backtests: runs a new version of a plugin on the recorded steps of runs, and reports different outcomes.
 //!
-//! A function of a plugin without grants depends on nothing but what it is given, which the journal tells:
-//! so a step is called again exactly as it was, and the kernel says what would follow from the new answer.
+//! A function of a plugin without grants depends only on its input, which follows from the journal. So a backtest repeats
+//! each call with its recorded input, and the kernel decides what would follow from the new result.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use heddle_json::{Json, Object, object::to_json, tokens::same};
 use heddle_kernel::{
-    Event, EventRecord, Failure, FailureKind, Input, Level, Prepared, Run, RunId, decide,
-    event::{Arm, FailureAction, FunctionRef, Next},
+    Event, EventRecord, Failure, FailureKind, Input, Level, Prepared, Run, RunId, decide, event::Arm,
+    event::FailureAction, event::FunctionRef, event::Next,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::ImportError,
-    ports::{Call, FollowsFromNothing, Functions, PluginInfo, Sink},
+    errors::ImportError,
+    ports::{AlreadyDurable, Call, Functions, PluginInfo, Sink},
     replay::Replay,
 };
 
-/// What came of the steps of some runs.
+/// The result of a backtest.
 #[derive(Debug, Default, Serialize)]
 pub struct Backtest {
-    /// How many runs were read.
+    /// The number of runs that were read.
     pub runs: usize,
-    /// How many attempts of steps were made again.
+    /// The number of attempts that were repeated.
     pub attempts: usize,
-    /// How many were not, since the plugin was granted something then: they may have an effect.
+    /// The number of attempts that were not repeated, because the plugin had grants: these calls may have side effects.
     pub granted: usize,
-    /// Those with another outcome.
+    /// The attempts with a different outcome.
     pub differences: Vec<Difference>,
 }
 
-/// An attempt of a step whose outcome would be another.
+/// An attempt whose outcome is different with the new version.
 #[derive(Debug, Serialize)]
 pub struct Difference {
-    /// The run.
+    /// The run's id.
     pub run_id: RunId,
-    /// The step.
+    /// The step's number.
     pub step: u64,
-    /// The attempt.
+    /// The attempt's number.
     pub attempt: u32,
-    /// The node.
+    /// The node's name.
     pub node: Arc<str>,
-    /// The function.
+    /// The function's name.
     pub function: Arc<str>,
-    /// The version of the plugin that the run kept to.
+    /// The plugin's version that the run was pinned to.
     pub version: Arc<str>,
-    /// What was recorded: `update` and `next`, `result`, or `failure`.
+    /// The recorded outcome: `update` and `next`, `result`, or `failure`.
     pub recorded: Json,
-    /// What the new version gives, in the same form; null where it gives nothing.
+    /// The outcome with the new version in the same form, or null if there is none.
     pub now: Json,
 }
 
-/// A call under way in the replay.
-struct Made {
+/// A call that has started in the replay and not ended.
+struct ActiveCall {
     attempt: u32,
     call: Prepared,
 }
 
 impl Backtest {
-    /// Makes the recorded calls of a plugin's functions again with this version of it, which `functions` has
-    /// registered, as an [export](crate::Engine::export) tells them.
+    /// Repeats the calls of a plugin's functions that an [export](crate::Engine::export) contains, with this version of the
+    /// plugin. `functions` must have it registered.
     ///
     /// # Errors
-    /// Where the export is malformed, or cut off. What was found until then is kept.
+    /// If the export is malformed or truncated. The result keeps the differences that were found before.
     pub async fn run(
         &mut self,
         functions: &dyn Functions,
@@ -72,13 +72,14 @@ impl Backtest {
         export: &[u8],
     ) -> Result<(), ImportError> {
         let mut replay = Replay::open(export)?;
-        let mut made: HashMap<u64, Made> = HashMap::new();
+        let mut active: HashMap<u64, ActiveCall> = HashMap::new();
         self.runs += 1;
         while let Some(event) = replay.read()? {
             if let (Some((step, attempt)), Some(run)) = (outcome_of(&event.event), &replay.run)
-                && let Some(Made { call, .. }) = made.remove(&step).filter(|made| made.attempt == attempt)
+                && let Some(ActiveCall { call, .. }) =
+                    active.remove(&step).filter(|active| active.attempt == attempt)
             {
-                self.again(functions, plugin, run, &event, (step, attempt), call)
+                self.repeat(functions, plugin, run, &event, (step, attempt), call)
                     .await;
             }
             replay.fold(&event)?;
@@ -90,51 +91,42 @@ impl Backtest {
                     self.granted += 1;
                 } else {
                     let attempt = *attempt;
-                    made.insert(*step, Made { attempt, call });
+                    active.insert(*step, ActiveCall { attempt, call });
                 }
             }
         }
         replay.check_end()
     }
 
-    /// Makes one call again, and compares what would follow with what did.
-    async fn again(
+    /// Repeats one call, and compares the outcome with the recorded one.
+    async fn repeat(
         &mut self,
         functions: &dyn Functions,
         plugin: &PluginInfo,
         run: &Run,
-        recorded: &EventRecord,
+        record: &EventRecord,
         (step, attempt): (u64, u32),
         call: Prepared,
     ) {
         self.attempts += 1;
-        let Prepared { function, node, .. } = call;
-        let result = functions.call(Call {
+        let (function, node) = (call.function.clone(), call.node.clone());
+        let call = Prepared {
             function: FunctionRef {
                 digest: plugin.digest.clone(),
                 version: plugin.version.clone(),
-                ..function.clone()
+                ..call.function
             },
-            input: call.input,
-            mapped: call.mapped,
-            config: call.config,
-            run: run.id,
-            node: node.clone(),
-            step,
-            attempt,
-            timeout: call.timeout_ms.map(Duration::from_millis),
-            bounds: call.bounds,
-            started_at: call.started_at,
-            durable: Arc::new(FollowsFromNothing),
-            sink: Arc::new(Nobody),
-        });
+            ..call
+        };
+        let (durable, sink) = (Arc::new(AlreadyDurable), Arc::new(DiscardSink));
+        let result = functions.call(Call::new(call, run.id, (step, attempt), durable, sink));
         let answered = Input::Answered {
             step,
             attempt,
             result: result.await,
         };
-        let before = Outcome::of(&recorded.event);
-        let now = match decide(&mut run.clone(), answered, recorded.at) {
+        let before = Outcome::of(&record.event);
+        let now = match decide(&mut run.clone(), answered, record.at) {
             Ok(events) => events
                 .iter()
                 .find(|event| outcome_of(&event.event) == Some((step, attempt)))
@@ -152,14 +144,14 @@ impl Backtest {
                 node,
                 function: function.function,
                 version: function.version,
-                recorded: before.told,
-                now: now.told,
+                recorded: before.json,
+                now: now.json,
             });
         }
     }
 }
 
-/// The attempt of which an event tells the outcome.
+/// The attempt whose outcome an event records.
 fn outcome_of(event: &Event) -> Option<(u64, u32)> {
     match event {
         Event::StepFinished { step, attempt, .. }
@@ -169,16 +161,18 @@ fn outcome_of(event: &Event) -> Option<(u64, u32)> {
     }
 }
 
-/// An outcome, as it is compared and shown.
+/// The outcome of an attempt.
 struct Outcome {
-    told: Json,
+    /// The outcome as the result shows it.
+    json: Json,
+    /// The failure's kind, if the attempt failed.
     failed: Option<FailureKind>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
         Self {
-            told: to_json(&()),
+            json: to_json(&()),
             failed: None,
         }
     }
@@ -195,9 +189,9 @@ impl Outcome {
         struct Item<'e> {
             result: Option<&'e RawValue>,
         }
-        let told = match event {
+        let json = match event {
             Event::StepFinished { update, next, .. } => {
-                let next = places(next);
+                let next = targets(next);
                 to_json(&Finished { update, next })
             }
             Event::ItemFinished { result, .. } => to_json(&Item {
@@ -212,42 +206,42 @@ impl Outcome {
             }
             _ => return Self::default(),
         };
-        Self { told, failed: None }
+        Self { json, failed: None }
     }
 
     fn failed(failure: &Failure, next: Option<&Arc<str>>) -> Self {
         #[derive(Serialize)]
         struct Failed<'f> {
-            failure: Said<'f>,
+            failure: FailureJson<'f>,
             #[serde(skip_serializing_if = "Option::is_none")]
             next: Option<[&'f Arc<str>; 1]>,
         }
         #[derive(Serialize)]
-        struct Said<'f> {
+        struct FailureJson<'f> {
             kind: FailureKind,
             message: &'f Arc<str>,
         }
         let Failure { kind, message, .. } = failure;
         Self {
-            told: to_json(&Failed {
-                failure: Said { kind: *kind, message },
+            json: to_json(&Failed {
+                failure: FailureJson { kind: *kind, message },
                 next: next.map(|next| [next]),
             }),
             failed: Some(*kind),
         }
     }
 
-    /// Whether two outcomes are the same; of failures their kinds count, and not their words.
+    /// Whether two outcomes are the same. Failures are compared by kind, not by message.
     fn is_same(&self, other: &Self) -> bool {
         match (self.failed, other.failed) {
-            (None, None) => same(&self.told, &other.told),
+            (None, None) => same(&self.json, &other.json),
             (before, now) => before == now,
         }
     }
 }
 
-/// Where a branch goes, without the numbers of new branches.
-fn places(next: &Next) -> Vec<Arc<str>> {
+/// The nodes that a branch goes to, without the numbers of new branches.
+fn targets(next: &Next) -> Vec<Arc<str>> {
     match next {
         Next::Node(node) => vec![node.clone()],
         Next::Fork(arms) => arms.iter().map(|Arm { to, .. }| to.clone()).collect(),
@@ -255,10 +249,10 @@ fn places(next: &Next) -> Vec<Arc<str>> {
     }
 }
 
-/// What a function writes is not compared.
-struct Nobody;
+/// Drops a function's output: a backtest does not compare it.
+struct DiscardSink;
 
-impl Sink for Nobody {
+impl Sink for DiscardSink {
     fn log(&self, _: Level, _: &str) {}
     fn emit(&self, _: Json) {}
 }

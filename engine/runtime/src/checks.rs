@@ -1,23 +1,23 @@
-//! Where definitions of graphs are read and checked: on threads of their own, of which few are busy at once.
+//! The threads that parse and check graph definitions.
 //!
-//! A check takes time in proportion to the definition's length, and the longest definition takes seconds. So a check
-//! never runs on a thread that serves others. Long ones take turns, and short ones do not wait for them.
+//! A check takes time in proportion to the definition's length; the longest definition takes seconds. So checks do not run
+//! on the threads that serve requests, and their number is limited. Short checks do not wait for long ones.
 
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-/// Up to this length a definition without patterns is checked at once: it takes less than the change to another thread
-/// is worth.
+/// Definitions without patterns up to this length are checked on the current thread: a check of them takes less time than
+/// a thread switch.
 const QUICK_BYTES: usize = 4 << 10;
-/// From this length on a check is a long one.
+/// The length in bytes from which on a check counts as long.
 const LONG_BYTES: usize = 64 << 10;
-/// How many short checks run at once.
+/// How many short checks run at the same time.
 const SHORT_AT_ONCE: usize = 4;
-/// How many long checks run at once.
+/// How many long checks run at the same time.
 const LONG_AT_ONCE: usize = 1;
-/// How long a check waits for its turn.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How long a client's check waits for a thread.
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// The threads that check graphs.
 pub(crate) struct Checks {
@@ -25,16 +25,16 @@ pub(crate) struct Checks {
     long: Semaphore,
 }
 
-/// A check did not get its turn in time.
+/// A check found no free thread in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "{at_once} checks of graphs are under way, the limit (checks_at_once), and this one waited for {waited_s} s: try again \
      in {retry_after_s} s"
 )]
 pub struct ChecksBusy {
-    /// The limit.
+    /// The limit on checks at the same time.
     pub at_once: usize,
-    /// How long it waited, in seconds.
+    /// How long the check waited, in seconds.
     pub waited_s: u64,
     /// When to try again, in seconds.
     pub retry_after_s: u32,
@@ -50,10 +50,10 @@ impl Default for Checks {
 }
 
 impl Checks {
-    /// Does work on a definition of a caller.
+    /// Runs `work` on a client's definition.
     ///
     /// # Errors
-    /// Where it does not get its turn in time.
+    /// If no thread becomes free in time.
     pub(crate) async fn on_request<T: Send + 'static>(
         &self,
         definition: &str,
@@ -63,16 +63,16 @@ impl Checks {
             return Ok(work());
         }
         let (lane, at_once) = self.lane(definition.len());
-        let turn = tokio::time::timeout(LONGEST_WAIT, lane.acquire()).await;
-        let _turn = turn.map_err(|_| ChecksBusy {
+        let permit = tokio::time::timeout(MAX_WAIT, lane.acquire()).await;
+        let _permit = permit.map_err(|_| ChecksBusy {
             at_once,
-            waited_s: LONGEST_WAIT.as_secs(),
+            waited_s: MAX_WAIT.as_secs(),
             retry_after_s: 10,
         })?;
-        Ok(elsewhere(work).await)
+        Ok(on_blocking_thread(work).await)
     }
 
-    /// Does work on a definition that a run or a start needs, however long it waits for its turn.
+    /// Runs `work` on a definition that a run needs, however long it waits for a thread.
     pub(crate) async fn of_run<T: Send + 'static>(
         &self,
         definition: &str,
@@ -82,8 +82,8 @@ impl Checks {
             return work();
         }
         let (lane, _) = self.lane(definition.len());
-        let _turn = lane.acquire().await;
-        elsewhere(work).await
+        let _permit = lane.acquire().await;
+        on_blocking_thread(work).await
     }
 
     fn lane(&self, len: usize) -> (&Semaphore, usize) {
@@ -98,10 +98,10 @@ fn is_quick(definition: &str) -> bool {
     definition.len() <= QUICK_BYTES && !definition.contains("attern")
 }
 
-async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|failed| match failed.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => unreachable!("work that has begun is not cancelled"),
+        Err(_) => unreachable!("a blocking task that has started is not cancelled"),
     })
 }

@@ -1,40 +1,52 @@
-//! Chunks on their way to the watchers of a run: the latest ones, limited in number and in bytes.
+//! Chunks for the watchers of a run: the latest ones, limited in number and in bytes.
 //!
-//! A watcher that is slower than what is sent misses the oldest chunks, and is told how many.
+//! A watcher that is too slow misses the oldest chunks and learns how many it missed.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
 };
 
+use heddle_json::Json;
 use tokio::sync::broadcast;
 
-use crate::watch::Chunk;
-
-/// How many chunks a watcher may be behind before it misses some: chunks are not kept.
+/// How many chunks a watcher may be behind before it misses some.
 const CHUNKS_LEN: usize = 256;
-/// How many bytes these may take together; the newest one is sent whatever it takes.
+/// The maximum size in bytes of these chunks. The newest chunk is sent whatever its size.
 const CHUNKS_BYTES: usize = 1 << 20;
-/// What a chunk takes besides its data.
+/// The overhead of a chunk in bytes.
 const CHUNK_BYTES: usize = 256;
+
+/// A piece of output that a function emits while it runs. Chunks are sent to watchers and not stored.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The node whose function emitted the chunk.
+    pub node: Arc<str>,
+    /// The step's number.
+    pub step: u64,
+    /// The emitted value.
+    pub data: Json,
+    /// The number of the run's last event when the chunk was emitted.
+    pub after: u64,
+}
 
 /// Sends chunks to all watchers of a run.
 pub(crate) struct Chunks {
-    sender: broadcast::Sender<Arc<Slot>>,
+    sender: broadcast::Sender<Arc<ChunkSlot>>,
     latest: Mutex<Latest>,
 }
 
 #[derive(Default)]
 struct Latest {
-    slots: VecDeque<(usize, Arc<Slot>)>,
+    slots: VecDeque<(usize, Arc<ChunkSlot>)>,
     bytes: usize,
 }
 
-/// A chunk until it is one of too many.
-pub(crate) struct Slot(Mutex<Option<Chunk>>);
+/// A chunk, until newer chunks displace it.
+pub(crate) struct ChunkSlot(Mutex<Option<Chunk>>);
 
-impl Slot {
-    /// The chunk; nothing where it was dropped before this watcher came to it.
+impl ChunkSlot {
+    /// The chunk. `None` if it was dropped before this watcher read it.
     pub(crate) fn get(&self) -> Option<Chunk> {
         self.0.lock().expect("no panic under this lock").clone()
     }
@@ -54,20 +66,20 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    /// Chunks from this moment on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Slot>> {
+    /// Subscribes to the chunks from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<ChunkSlot>> {
         self.sender.subscribe()
     }
 
-    /// Whether anybody watches, so that a chunk is worth sending.
+    /// Whether there are watchers, so that a chunk is worth sending.
     pub(crate) fn is_watched(&self) -> bool {
         self.sender.receiver_count() > 0
     }
 
     pub(crate) fn send(&self, chunk: Chunk) {
         let bytes = chunk.data.get().len() + CHUNK_BYTES;
-        let slot = Arc::new(Slot(Mutex::new(Some(chunk))));
-        // Sent under the lock, so that the order is the same for all.
+        let slot = Arc::new(ChunkSlot(Mutex::new(Some(chunk))));
+        // Sent under the lock, so that all watchers get the same order.
         let mut latest = self.latest.lock().expect("no panic under this lock");
         latest.bytes += bytes;
         latest.slots.push_back((bytes, slot.clone()));
@@ -78,7 +90,7 @@ impl Chunks {
             latest.bytes -= bytes;
             oldest.drop_chunk();
         }
-        // An error says that nobody watches, which is fine: chunks are for who does.
+        // An error means that there are no watchers: then the chunk is dropped.
         let _ = self.sender.send(slot);
     }
 }
@@ -104,14 +116,14 @@ mod tests {
         for _ in 0..10 {
             send(300 << 10);
         }
-        let there: Vec<bool> = (0..10)
+        let available: Vec<bool> = (0..10)
             .map(|_| watcher.try_recv().unwrap().get().is_some())
             .collect();
-        assert_eq!(there, [[false; 7].as_slice(), &[true; 3]].concat());
+        assert_eq!(available, [[false; 7].as_slice(), &[true; 3]].concat());
         send(5 << 20);
         assert!(
             watcher.try_recv().unwrap().get().is_some(),
-            "the newest one is sent whatever it takes"
+            "the newest chunk is sent whatever its size"
         );
         assert_eq!(chunks.latest.lock().unwrap().slots.len(), 1);
     }

@@ -1,5 +1,5 @@
-//! A run as one text: JSON lines, of which the first says what the run is and holds its graphs, and each
-//! further one is an event as it is stored.
+//! Export and import of runs. An export is a text of JSON lines: the first line contains the run's row and its graphs,
+//! every further line a stored event.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,34 +18,36 @@ use serde::Serialize;
 
 use crate::{
     admission::PRIORITIES,
-    answer::{ImportError, ReadError},
-    engine::{Engine, Settings},
-    live::{LiveRun, Stopped},
-    outbox::{Pace, disposition},
-    ports::{Append, AppendError, GraphRow, Journal, NewRun, RunDisposition, RunSnapshot, StoreError},
-    replay::{FORM, Head, HeadGraph, Replay, malformed},
+    append_buffer::disposition,
+    engine::Engine,
+    errors::ImportError,
+    live_run::LiveRun,
+    ports::{Append, GraphRow, Journal, NewRun, ReadError, RunDisposition, RunSnapshot},
+    replay::{FORMAT_VERSION, Head, HeadGraph, Replay, malformed},
+    settings::Settings,
+    snapshot_policy::SnapshotPolicy,
 };
 
-/// How many events are read or checked before others get a turn.
+/// How many events are read at once.
 const PAGE_LEN: usize = 1_000;
-/// How far the times of an export may be ahead of this machine's clock, in milliseconds.
+/// How far the times in an export may be ahead of this machine's clock, in milliseconds.
 const MAX_AHEAD_MS: i64 = 5 * 60 * 1_000;
-/// What is said of a time that is further ahead.
+/// The message for a time that is further ahead.
 const AHEAD: &str =
     "more than 5 minutes in the future (import_ahead): compare the clocks of the two machines";
-/// How far the time in a run's id may be from the run's start, in milliseconds.
+/// How far the time in a run's id may differ from the run's start, in milliseconds.
 const MAX_ID_OFF_MS: u64 = 60 * 60 * 1_000;
-/// Why an imported run stands still.
+/// The reason for which an imported run is paused.
 const PAUSED: &str = "imported: resume it to go on here";
 
 impl Engine {
-    /// The whole of a run as JSON lines, the first of which says what it is, in pieces that are read as they are asked
-    /// for: a run may be larger than the memory. `None` where there is no such run.
+    /// Exports a run as JSON lines. The pieces are read on demand, since a run may be larger than the memory. `None` if
+    /// there is no such run.
     ///
     /// # Errors
-    /// Where it cannot be read; so can a piece.
+    /// If the run cannot be read. Reading a piece may fail as well.
     pub async fn export(&self, id: RunId) -> Result<Option<Export>, ReadError> {
-        let journal = self.inner.ports.journal.clone();
+        let journal = self.core.ports.journal.clone();
         let Some(row) = journal.run(id).await? else {
             return Ok(None);
         };
@@ -61,7 +63,7 @@ impl Engine {
         }
         let last_seq = row.last_seq;
         let head = Head {
-            heddle_run: FORM,
+            heddle_run: FORMAT_VERSION,
             run_id: id,
             graph_id: row.graph,
             created_at: row.created_at,
@@ -87,56 +89,56 @@ impl Engine {
         }))
     }
 
-    /// Keeps a run that was exported. One that is not over is paused here. Its graphs are kept without their names,
-    /// so they are found by their ids; a graph that is here already stays as it is.
+    /// Imports a run from its export. An unfinished run is paused. The run's graphs are stored without their names, so that
+    /// only their ids find them; an existing graph is not changed.
     ///
     /// # Errors
-    /// Where it is malformed or of the future, or there is such a run, or it could not be kept.
+    /// If the export is malformed or has times in the future, if the run exists, or if it could not be stored.
     pub async fn import(&self, export: impl Into<Vec<u8>>) -> Result<RunId, ImportError> {
         self.import_run(export.into(), false).await
     }
 
-    /// The same, but the run's graphs are kept with their names, as if they were created now: each is the newest of its
-    /// name then.
+    /// Like [`Self::import`], but stores the run's graphs with their names, as if they were created now: each becomes the
+    /// newest graph with its name.
     ///
     /// # Errors
-    /// As [`Self::import`] has them.
+    /// As for [`Self::import`].
     pub async fn import_with_names(&self, export: impl Into<Vec<u8>>) -> Result<RunId, ImportError> {
         self.import_run(export.into(), true).await
     }
 
     async fn import_run(&self, export: Vec<u8>, with_names: bool) -> Result<RunId, ImportError> {
-        let inner = &self.inner;
-        let journal = &inner.ports.journal;
-        let (settings, now) = (inner.settings, inner.ports.clock.now());
-        // Folding takes as long as the run's decisions took, and its graphs are checked: others are served meanwhile.
+        let core = &self.core;
+        let journal = &core.ports.journal;
+        let (settings, now) = (core.settings, core.ports.clock.now());
+        // Folding takes as long as all of the run's decisions, and checks its graphs: so it does not block other requests.
         let read = tokio::task::spawn_blocking(move || Import::read(&export, &settings, now));
         let import = read
             .await
             .unwrap_or_else(|failed| match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => unreachable!("work that has begun is not cancelled"),
+                Err(_) => unreachable!("a blocking task that has started is not cancelled"),
             })?;
         let id = import.run.id;
         if journal.run(id).await?.is_some() {
             return Err(ImportError::Known(id));
         }
         let group = import.group.clone().filter(|_| !import.run.status.is_over());
-        let _in_use = inner.graphs_in_use.read().await;
+        let _in_use = core.graphs_in_use.read().await;
         for mut graph in import.graphs {
             graph.created_at = now;
             if !with_names {
                 graph.name = None;
             }
-            inner.put_graph(graph).await?;
+            core.usage.put_graph(&**journal, &core.settings, graph).await?;
         }
-        // It tells when the run is durable, and is not driven.
-        let (run, begins) = (import.run, import.begins);
-        let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &inner.memory)));
-        inner.admission.count(group.as_ref());
+        // The live run only reports when the run is durable. No driver drives it.
+        let (run, row) = (import.run, import.row);
+        let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &core.memory)));
+        core.admission.count_started(group.as_ref());
         journal.append(Append {
             run: id,
-            begins: Some(begins),
+            begins: Some(row),
             reopens: false,
             events: import.events,
             disposition: import.disposition,
@@ -146,18 +148,11 @@ impl Engine {
         });
         let durable = ack.durable_to(last).await;
         if let (Err(_), Some(group)) = (&durable, &group) {
-            inner.admission.uncount(group);
+            core.admission.count_ended(group);
         }
         match durable {
             Ok(()) => Ok(id),
-            Err(Stopped::Lost(AppendError::Conflict { .. })) => Err(ImportError::Known(id)),
-            Err(Stopped::Lost(AppendError::Unavailable(error))) => Err(error.into()),
-            Err(Stopped::Lost(error @ AppendError::Damaged { .. })) => {
-                Err(StoreError::Damaged(error.to_string()).into())
-            }
-            Err(Stopped::Lost(AppendError::Closed) | Stopped::Draining | Stopped::Parked) => {
-                Err(StoreError::Unavailable("the engine is stopping".to_owned()).into())
-            }
+            Err(reason) => Err(ImportError::not_durable(id, reason)),
         }
     }
 }
@@ -165,31 +160,31 @@ impl Engine {
 /// The end of the first line after its last graph.
 const GRAPHS_END: &str = "]}\n";
 
-/// A run on its way out, read piece by piece.
+/// An export that is read piece by piece.
 pub struct Export {
     journal: Arc<dyn Journal>,
     run: RunId,
     next: Next,
-    /// The graphs that are not written yet.
+    /// The graphs that were not returned yet.
     graphs: VecDeque<GraphId>,
     last_seq: u64,
 }
 
-/// What is written next.
+/// The next piece.
 enum Next {
-    /// The first line up to its graphs.
+    /// The first line up to its graphs, as text.
     Head(String),
-    /// A graph, after so many.
+    /// A graph, after this many graphs.
     Graph(usize),
-    /// The events after this one.
+    /// The events after the event with this number.
     Events(u64),
 }
 
 impl Export {
-    /// The next piece; `None` at the end. A piece is as large as a page of events, or as a graph.
+    /// The next piece: a page of events, or a graph. `None` at the end.
     ///
     /// # Errors
-    /// Where it cannot be read: what came before is not the whole run.
+    /// If the piece cannot be read. The pieces so far are then not a complete export.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
         let (piece, next) = match &mut self.next {
             Next::Head(begin) => (std::mem::take(begin), Next::Graph(0)),
@@ -219,7 +214,7 @@ impl Export {
         Ok(Some(piece.into_bytes()))
     }
 
-    /// The pieces as a stream, which ends after an error.
+    /// The pieces as a stream. It ends after an error.
     pub fn pieces(self) -> BoxStream<'static, Result<Vec<u8>, ReadError>> {
         let pieces = stream::try_unfold(self, async |mut export| {
             Ok(export.next().await?.map(|piece| (piece, export)))
@@ -233,7 +228,7 @@ impl Export {
             message,
         };
         let row = self.journal.graph(&id).await?;
-        let row = row.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
+        let row = row.ok_or_else(|| damaged(format!("its graph {id} is not stored")))?;
         let definition = heddle_json::object::json(&row.definition);
         Ok(HeadGraph {
             id: row.id,
@@ -244,7 +239,7 @@ impl Export {
     }
 }
 
-/// Events of a run after one of them, up to the event `last_seq`, which there is.
+/// A page of a run's events after `after`, up to the existing event `last_seq`.
 async fn page(
     journal: &dyn Journal,
     run: RunId,
@@ -260,23 +255,23 @@ async fn page(
     Ok(page)
 }
 
-/// A run that was read from its export and folded, as it is kept.
+/// A run that was read from its export, ready to be stored.
 struct Import {
     run: Run,
     events: Vec<Arc<EventRecord>>,
-    /// The graphs that it keeps to, or did.
+    /// The graphs that the run is or was pinned to.
     graphs: Vec<GraphRow>,
     group: Option<Arc<str>>,
-    begins: NewRun,
+    row: NewRun,
     disposition: RunDisposition,
     snapshot: Option<RunSnapshot>,
 }
 
 impl Import {
-    /// Reads a whole export. A run that is not over stands still until somebody wants it to go on here.
+    /// Reads a whole export. Pauses an unfinished run.
     fn read(export: &[u8], settings: &Settings, now: Timestamp) -> Result<Self, ImportError> {
         let mut replay = Replay::open(export)?;
-        let (mut events, mut pace, mut bytes) = (Vec::new(), Pace::default(), 0_u64);
+        let (mut events, mut snapshot_policy, mut bytes) = (Vec::new(), SnapshotPolicy::default(), 0_u64);
         while let Some(event) = replay.read()? {
             if event.at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
                 let message = format!("event {} is of {}, {AHEAD}", event.seq, event.at);
@@ -290,7 +285,7 @@ impl Import {
                     return Err(ImportError::HoldsTooMuch { limit });
                 }
             }
-            pace.count(&event.event);
+            snapshot_policy.count(&event.event);
             bytes = bytes.saturating_add(event.event.size() as u64);
             let limit = settings.max_journal_bytes;
             if bytes > with_room_to_fail(limit) {
@@ -317,17 +312,17 @@ impl Import {
         }
         let mut disposition = disposition(&run);
         if let RunDisposition::Over(end) = &mut disposition {
-            // It is kept from here on as long as one that ends here.
+            // Retention counts from the import.
             end.at = now;
         }
-        let snapshot = pace.is_due().then(|| RunSnapshot {
+        let snapshot = snapshot_policy.is_due().then(|| RunSnapshot {
             seq: run.seq,
             body: run.snapshot(),
         });
         let (least, most) = PRIORITIES.into_inner();
-        let begins = NewRun {
+        let row = NewRun {
             graph,
-            // The clock of the machine that it comes from may be a little ahead.
+            // The clock of the exporting machine may be slightly ahead.
             created_at: run.started_at.min(now),
             priority: head.priority.clamp(least, most),
             group: head.group.clone(),
@@ -338,15 +333,15 @@ impl Import {
             events,
             graphs: replay.used.into_values().collect(),
             group: head.group,
-            begins,
+            row,
             disposition,
             snapshot,
         })
     }
 }
 
-/// Checks that the id of a run is of the time of its start: lists are in the order of time, and looking for the oldest
-/// runs in the order of ids.
+/// Checks that the time in a run's id is the time of its start: lists are ordered by time, and retention searches runs in
+/// the order of their ids.
 fn check_id(run: &Run, now: Timestamp) -> Result<(), ImportError> {
     let (id, started) = (run.id, run.started_at);
     let Some(at) = id.made_at() else {

@@ -1,7 +1,7 @@
-//! Checked graphs in memory, so that a run starts without reading and checking its graph again.
+//! A cache of checked graphs, so that most runs start without reading and checking their graphs again.
 //!
-//! The cache has a limit in bytes. Past it the graphs that were used longest ago are dropped; they are read from the
-//! store and checked again when a run needs them. Runs under way hold their graphs themselves.
+//! The cache has a limit in bytes. Above it the least recently used graphs are dropped; they are read from the store and
+//! checked again when a run needs them. Active runs hold their own graphs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,41 +13,41 @@ use std::{
 
 use heddle_kernel::{Graph, GraphId, event::FunctionRef};
 
-/// For each function that a graph names, the exact one.
+/// For each function that a graph names, the exact function.
 pub(crate) type Functions = BTreeMap<Arc<str>, FunctionRef>;
 
-/// For each function that a graph names, the routes that it may take.
+/// For each function that a graph names, its routes.
 type Routes = BTreeMap<Arc<str>, Vec<Arc<str>>>;
 
-/// What a function takes in a cached graph's tables, besides its routes.
+/// The bytes of a function in a cached graph's tables, without its routes.
 const FUNCTION_BYTES: usize = 400;
-/// What a route takes there, besides its text.
+/// The bytes of a route there, without its text.
 const ROUTE_BYTES: usize = 32;
 
-/// Checked graphs, each with the routes of the functions that it was checked with: a check depends on them, and a run
-/// keeps to them.
+/// Checked graphs, each with the routes of the functions that it was checked with, since the result of a check depends on
+/// them.
 pub(crate) struct GraphCache {
     max_bytes: usize,
     // A std lock: nothing awaits while it is held.
     cached: RwLock<Cached>,
-    /// Counts the uses, so that each has a number higher than those before.
+    /// Counts the uses of all graphs.
     uses: AtomicU64,
 }
 
 #[derive(Default)]
 struct Cached {
     graphs: HashMap<GraphId, Entry>,
-    /// How many bytes the graphs take together.
+    /// The bytes of all graphs.
     bytes: usize,
 }
 
 struct Entry {
     graph: Arc<Graph>,
     routes: Routes,
-    /// What the functions of the graph were found to be when it was created last, where that is known.
+    /// What the graph's functions resolved to when the graph was last created, if that is known.
     created_with: Option<Arc<Functions>>,
     bytes: usize,
-    /// The number of the last use.
+    /// The number of the graph's last use.
     used: AtomicU64,
 }
 
@@ -60,14 +60,14 @@ impl GraphCache {
         }
     }
 
-    /// The graph as these functions make it.
+    /// The graph as checked with these functions.
     pub(crate) fn get(&self, id: &GraphId, functions: &Functions) -> Option<Arc<Graph>> {
         let cached = self.cached.read().expect("no panic under this lock");
         let entry = cached.graphs.get(id)?;
         self.use_with(entry, functions)
     }
 
-    /// A graph as it was created last.
+    /// The graph as it was last created, and its functions then.
     pub(crate) fn as_created(&self, id: &GraphId) -> Option<(Arc<Graph>, Arc<Functions>)> {
         let cached = self.cached.read().expect("no panic under this lock");
         let entry = cached.graphs.get(id)?;
@@ -86,8 +86,8 @@ impl GraphCache {
         })
     }
 
-    /// Caches a graph as these functions make it, instead of what is cached under its id.
-    pub(crate) fn keep(&self, graph: Arc<Graph>, functions: &Functions) {
+    /// Caches a graph that was checked with these functions, replacing the one with its id.
+    pub(crate) fn put(&self, graph: Arc<Graph>, functions: &Functions) {
         let routes = |uses: &Arc<str>| Some((uses.clone(), functions.get(uses)?.routes.clone()));
         let routes: Routes = graph.functions().filter_map(routes).collect();
         let of_routes = |routes: &Vec<Arc<str>>| {
@@ -96,7 +96,7 @@ impl GraphCache {
                 .map(|route| route.len() + ROUTE_BYTES)
                 .sum::<usize>()
         };
-        // The routes are there twice: in this table, and in what the graph was created with.
+        // The routes are stored twice: in this table and in `created_with`.
         let of_functions: usize = routes
             .values()
             .map(|routes| FUNCTION_BYTES + 2 * of_routes(routes))
@@ -115,18 +115,18 @@ impl GraphCache {
         }
     }
 
-    /// Drops a graph.
+    /// Removes a graph.
     pub(crate) fn remove(&self, id: &GraphId) {
         let mut cached = self.cached.write().expect("no panic under this lock");
         let removed = cached.graphs.remove(id);
         cached.bytes -= removed.map_or(0, |entry| entry.bytes);
     }
 
-    /// Says what the functions of a cached graph were found to be when it was created last.
-    pub(crate) fn created(&self, id: &GraphId, with: Arc<Functions>) {
+    /// Records what the functions of a cached graph resolved to when the graph was last created.
+    pub(crate) fn set_created_with(&self, id: &GraphId, functions: Arc<Functions>) {
         let mut cached = self.cached.write().expect("no panic under this lock");
         if let Some(entry) = cached.graphs.get_mut(id) {
-            entry.created_with = Some(with);
+            entry.created_with = Some(functions);
         }
     }
 }
@@ -147,8 +147,8 @@ impl Cached {
         );
     }
 
-    /// Drops what was used longest ago until the rest takes seven eighths of the limit, so that not every further graph
-    /// has all of them sorted.
+    /// Drops the least recently used graphs until the rest takes seven eighths of the limit, so that not every further
+    /// graph causes a sort.
     fn shrink(&mut self, max_bytes: usize) {
         let mut by_use: Vec<(u64, GraphId)> = self
             .graphs
@@ -186,33 +186,33 @@ mod tests {
     }
 
     #[test]
-    fn the_graphs_that_were_used_longest_ago_go_when_the_bytes_are_used_up() {
+    fn the_least_recently_used_graphs_are_dropped_above_the_limit() {
         let graphs: Vec<_> = (10..50).map(|n| graph(&format!("graph-{n}"))).collect();
         let one = graphs[0].memory();
         let cache = GraphCache::new(16 * one);
         let none = Functions::new();
-        cache.keep(graphs[0].clone(), &none);
-        cache.created(&graphs[0].id, Arc::new(Functions::new()));
+        cache.put(graphs[0].clone(), &none);
+        cache.set_created_with(&graphs[0].id, Arc::new(Functions::new()));
         for graph in &graphs {
-            cache.keep(graph.clone(), &none);
+            cache.put(graph.clone(), &none);
             assert!(
                 cache.as_created(&graphs[0].id).is_some(),
-                "it is used all the time"
+                "the graph was used last"
             );
             assert!(cache.cached.read().unwrap().bytes <= 16 * one);
         }
-        let there = graphs
+        let cached = graphs
             .iter()
             .filter(|graph| cache.get(&graph.id, &none).is_some());
-        assert!((12..=16).contains(&there.count()));
+        assert!((12..=16).contains(&cached.count()));
         assert!(cache.get(&graphs[39].id, &none).is_some());
         assert!(cache.get(&graphs[1].id, &none).is_none());
     }
 
     #[test]
-    fn a_graph_that_takes_more_than_the_cache_may_is_not_cached() {
+    fn a_graph_larger_than_the_cache_is_not_cached() {
         let (small, cache) = (graph("small"), GraphCache::new(8));
-        cache.keep(small.clone(), &Functions::new());
+        cache.put(small.clone(), &Functions::new());
         assert!(cache.get(&small.id, &Functions::new()).is_none());
         assert_eq!(cache.cached.read().unwrap().bytes, 0);
     }

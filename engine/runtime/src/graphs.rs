@@ -1,4 +1,4 @@
-//! The graphs of runs: checked ones, and those that a run keeps to.
+//! The graphs of new runs: checks definitions, and pins a run to exact graphs and functions.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,45 +6,46 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, Function, Graph, GraphId, RunId, Severity,
-    event::FunctionRef,
-    graph::{self, Findings, MAX_FINDINGS, Pins},
-    run::Graphs,
+    Definition, Diagnostic, Function, Graph, GraphId, Severity, event::FunctionRef, graph, graph::Findings,
+    graph::MAX_FINDINGS, graph::Pins, run::Graphs,
 };
 
 use crate::{
-    answer::{CreateGraphError, ReadError, StartError, summary},
     checks::ChecksBusy,
+    core::Core,
+    errors::{CreateGraphError, StartError},
     graph_cache::Functions,
-    inner::Inner,
     ports::{Functions as FunctionsPort, GraphRow, StoreError},
 };
 
-/// The most graphs that a graph and its subgraphs may name.
+/// The maximum number of graphs that a graph and its subgraphs may name.
 const MAX_GRAPHS: usize = 1_000;
 
-/// How many bytes the definitions may have together that a check looks into beside its own, for warnings.
-const MAX_INNER_BYTES: usize = 16 << 20;
+/// The maximum size in bytes of the subgraphs' definitions that a check reads for its warnings.
+const MAX_SUBGRAPH_BYTES: usize = 16 << 20;
 
-/// What a run keeps to from its start on.
-pub(crate) struct Pinned {
+/// The exact graphs and functions that a run uses.
+pub(crate) struct PinnedGraphs {
     pub(crate) graph: Arc<Graph>,
     pub(crate) graphs: Arc<Graphs>,
     pub(crate) functions: Functions,
 }
 
-impl Inner {
-    /// Checks a definition against what is registered and what is kept.
+/// The subgraphs of a definition, by name. `None` for a subgraph whose definition was not read.
+type Subgraphs = HashMap<Arc<str>, Option<Definition>>;
+
+impl Core {
+    /// Checks a definition against the registered functions and the stored graphs.
     pub(crate) async fn check(
         &self,
         definition: Definition,
     ) -> Result<Result<(Graph, Findings), Findings>, CheckError> {
-        let (inner, problem) = self.graphs_below(&definition).await?;
+        let (subgraphs, problem) = self.subgraphs(&definition).await?;
         let functions = self.ports.functions.clone();
         let text = definition.text.clone();
         let check = move || {
-            let find_graph = |name: &str| match inner.get(name) {
-                Some(inner) => Ok(inner.as_ref()),
+            let find_graph = |name: &str| match subgraphs.get(name) {
+                Some(subgraph) => Ok(subgraph.as_ref()),
                 None => Err(format!(
                     "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
                 )),
@@ -57,12 +58,12 @@ impl Inner {
         Ok(self.checks.on_request(&text, check).await?)
     }
 
-    /// The graphs that a graph names, and those that these name, as far as there are some: without a definition where
-    /// they are too large together to be looked into. With them the problem where the graph names too many.
-    async fn graphs_below(
+    /// The stored graphs that a definition names, directly or through other graphs. Definitions beyond the limit in bytes
+    /// are not read. If the definition names too many graphs, also returns that error.
+    async fn subgraphs(
         &self,
         definition: &Definition,
-    ) -> Result<(HashMap<Arc<str>, Option<Definition>>, Option<Diagnostic>), CheckError> {
+    ) -> Result<(Subgraphs, Option<Diagnostic>), CheckError> {
         let names = |definition: &Definition| definition.graphs().into_iter().cloned().collect::<Vec<_>>();
         let mut open = names(definition);
         if open.len() > MAX_GRAPHS {
@@ -77,8 +78,8 @@ impl Inner {
             let unread = open.into_iter().map(|name| (name, None)).collect();
             return Ok((unread, Some(problem)));
         }
-        let (mut known, mut left) = (HashMap::new(), MAX_INNER_BYTES);
-        // Those that a check leaves out are looked at when a run starts.
+        let (mut known, mut left) = (HashMap::new(), MAX_SUBGRAPH_BYTES);
+        // Graphs beyond the limit are checked when a run starts.
         while let Some(name) = open.pop().filter(|_| known.len() < MAX_GRAPHS) {
             if known.contains_key(&name) {
                 continue;
@@ -86,37 +87,30 @@ impl Inner {
             let Some(row) = self.graph_row(&name).await? else {
                 continue;
             };
-            let mut inner = None;
+            let mut subgraph = None;
             if let Some(rest) = left.checked_sub(row.definition.len()) {
                 left = rest;
                 let text = row.definition.clone();
                 let parse = move || Definition::parse(&text).ok();
-                inner = self.checks.on_request(&row.definition, parse).await?;
+                subgraph = self.checks.on_request(&row.definition, parse).await?;
             }
-            open.extend(inner.iter().flat_map(names));
-            known.insert(name, inner);
+            open.extend(subgraph.iter().flat_map(names));
+            known.insert(name, subgraph);
         }
         Ok((known, None))
     }
 
-    /// What each function that a graph names is found to be at this moment. What is not found is left
-    /// out: who starts a run is told.
-    pub(crate) fn found(&self, graph: &Graph) -> Functions {
-        let found = |uses: &Arc<str>| {
+    /// Resolves the functions that a graph names. Functions that are not registered are left out: starting a run reports
+    /// them.
+    pub(crate) fn resolve_functions(&self, graph: &Graph) -> Functions {
+        let resolve = |uses: &Arc<str>| {
             let found = self.ports.functions.resolve(uses).ok()?;
             Some((uses.clone(), found.function))
         };
-        graph.functions().filter_map(found).collect()
+        graph.functions().filter_map(resolve).collect()
     }
 
-    /// Keeps a graph at hand, as it was created last.
-    pub(crate) fn keep_at_hand(&self, graph: Arc<Graph>, functions: Functions) {
-        let id = graph.id.clone();
-        self.graphs.keep(graph, &functions);
-        self.graphs.created(&id, Arc::new(functions));
-    }
-
-    /// The graph with this id, else the newest with this name.
+    /// The graph with this id, or else the newest graph with this name.
     pub(crate) async fn graph_row(&self, id_or_name: &str) -> Result<Option<GraphRow>, StoreError> {
         let journal = &self.ports.journal;
         match journal.graph(&GraphId(id_or_name.into())).await? {
@@ -125,43 +119,43 @@ impl Inner {
         }
     }
 
-    /// A graph by id or name, and what its functions were found to be when it was created last.
+    /// A graph by id or name, and what its functions resolved to when the graph was last created.
     async fn graph_to_run(&self, id_or_name: &str) -> Result<(Arc<Graph>, Arc<Functions>), StartError> {
         if !self.settings.follow_plugins
-            && let Some(at_hand) = self.graphs.as_created(&GraphId(id_or_name.into()))
+            && let Some(cached) = self.graphs.as_created(&GraphId(id_or_name.into()))
         {
-            return Ok(at_hand);
+            return Ok(cached);
         }
         let row = self.graph_row(id_or_name).await?;
         let row = row.ok_or_else(|| StartError::NoSuchGraph(id_or_name.to_owned()))?;
         if self.settings.follow_plugins || row.functions.is_empty() {
-            return self.as_found(&row).await;
+            return self.check_stored(&row).await;
         }
-        if let Some(at_hand) = self.graphs.as_created(&row.id) {
-            return Ok(at_hand);
+        if let Some(cached) = self.graphs.as_created(&row.id) {
+            return Ok(cached);
         }
-        let graph = self.made_of(&row.id, &row.definition, &row.functions).await?;
+        let graph = self.graph_with(&row.id, &row.definition, &row.functions).await?;
         let functions = Arc::new(row.functions);
-        self.graphs.created(&row.id, functions.clone());
+        self.graphs.set_created_with(&row.id, functions.clone());
         Ok((graph, functions))
     }
 
-    /// A graph with what its functions are found to be at this moment.
-    async fn as_found(&self, row: &GraphRow) -> Result<(Arc<Graph>, Arc<Functions>), StartError> {
+    /// Checks a stored graph again, with what its functions resolve to now.
+    async fn check_stored(&self, row: &GraphRow) -> Result<(Arc<Graph>, Arc<Functions>), StartError> {
         let text = row.definition.clone();
         let parse = move || Definition::parse(&text);
         let definition = self.checks.of_run(&row.definition, parse).await;
         let checked = self.check(definition.map_err(StartError::Broken)?).await?;
         let (graph, _) = checked.map_err(|found| StartError::Broken(found.into_shown()))?;
-        let functions = self.found(&graph);
+        let functions = self.resolve_functions(&graph);
         let graph = Arc::new(graph);
-        self.graphs.keep(graph.clone(), &functions);
+        self.graphs.put(graph.clone(), &functions);
         Ok((graph, Arc::new(functions)))
     }
 
-    /// The exact graphs and functions that a run of this graph keeps to from now on. Where a graph and one
-    /// that it runs name the same function, what the graph was created with stands.
-    pub(crate) async fn pin(&self, id_or_name: &str) -> Result<Pinned, StartError> {
+    /// Pins a new run of this graph to exact graphs and functions. If the graph and a subgraph name the same function,
+    /// the one that the graph was created with is used.
+    pub(crate) async fn pin(&self, id_or_name: &str) -> Result<PinnedGraphs, StartError> {
         let (graph, found) = self.graph_to_run(id_or_name).await?;
         let mut functions = (*found).clone();
         let mut graphs = Graphs::new();
@@ -171,7 +165,7 @@ impl Inner {
                 if graphs.contains_key(name) {
                     continue;
                 }
-                // A graph that runs itself by its name means itself, and no other version.
+                // A graph that names itself means itself, and no newer graph of that name.
                 let named = match of.name.as_ref() == Some(name) {
                     true => of.clone(),
                     false => {
@@ -192,16 +186,15 @@ impl Inner {
                 open.push(named);
             }
         }
-        self.keeping_to(graph, graphs, functions).await
+        self.pin_functions(graph, graphs, functions).await
     }
 
-    /// What a run keeps to that goes on with this graph, and with these for the names in it, on the newest
-    /// versions of its plugins that fit.
+    /// Pins an existing run to these graphs, and to the newest matching versions of its plugins.
     pub(crate) async fn repin(
         &self,
         graph: &GraphId,
         graphs: &BTreeMap<Arc<str>, GraphId>,
-    ) -> Result<Pinned, StartError> {
+    ) -> Result<PinnedGraphs, StartError> {
         let (graph, _) = self.graph_to_run(&graph.0).await?;
         let mut named = Graphs::new();
         for (name, id) in graphs {
@@ -216,17 +209,16 @@ impl Inner {
             let found = found.map_err(|error| broken(&format!("/nodes/{}", node.name), error.to_string()))?;
             functions.insert(uses.clone(), found.function);
         }
-        self.keeping_to(graph, named, functions).await
+        self.pin_functions(graph, named, functions).await
     }
 
-    /// What a run keeps to, when it can: every function is there, and every graph is as these functions
-    /// make it.
-    async fn keeping_to(
+    /// Makes sure that every pinned function is registered, and checks the graphs with these functions.
+    async fn pin_functions(
         &self,
         graph: Arc<Graph>,
         mut graphs: Graphs,
         mut functions: Functions,
-    ) -> Result<Pinned, StartError> {
+    ) -> Result<PinnedGraphs, StartError> {
         for (uses, function) in &mut functions {
             if !self.ports.functions.has(&function.digest)
                 && let Some(error) = self.register_exact(function).await?
@@ -235,19 +227,19 @@ impl Inner {
             }
             function.granted = self.ports.functions.is_granted(function);
         }
-        let graph = self.made_of(&graph.id, &graph.definition, &functions).await?;
+        let graph = self.graph_with(&graph.id, &graph.definition, &functions).await?;
         for named in graphs.values_mut() {
-            *named = self.made_of(&named.id, &named.definition, &functions).await?;
+            *named = self.graph_with(&named.id, &named.definition, &functions).await?;
         }
-        Ok(Pinned {
+        Ok(PinnedGraphs {
             graph,
             graphs: Arc::new(graphs),
             functions,
         })
     }
 
-    /// A graph that was checked when it was created, as these functions make it.
-    async fn made_of(
+    /// A stored graph as checked with these functions.
+    async fn graph_with(
         &self,
         id: &GraphId,
         definition: &Arc<str>,
@@ -260,8 +252,8 @@ impl Inner {
         graph.map_err(StartError::Broken)
     }
 
-    /// A graph as it was created, made again and kept at hand.
-    async fn rebuild(
+    /// Checks a stored graph with these functions, and caches the result.
+    pub(crate) async fn rebuild(
         &self,
         id: &GraphId,
         definition: &Arc<str>,
@@ -277,34 +269,8 @@ impl Inner {
             pins.rebuild(&text)
         };
         let graph = Arc::new(self.checks.of_run(definition, rebuild).await?);
-        self.graphs.keep(graph.clone(), functions);
+        self.graphs.put(graph.clone(), functions);
         Ok(graph)
-    }
-
-    /// The graphs that a run keeps to.
-    pub(crate) async fn kept_graphs(
-        &self,
-        run: RunId,
-        pins: &Pins<'_>,
-    ) -> Result<(Arc<Graph>, Arc<Graphs>), ReadError> {
-        let own = self.kept_graph(run, pins.graph, pins).await?;
-        let mut named = Graphs::new();
-        for (name, id) in pins.graphs {
-            named.insert(name.clone(), self.kept_graph(run, id, pins).await?);
-        }
-        Ok((own, Arc::new(named)))
-    }
-
-    async fn kept_graph(&self, run: RunId, id: &GraphId, pins: &Pins<'_>) -> Result<Arc<Graph>, ReadError> {
-        let damaged = |message: String| ReadError::Damaged { run, message };
-        if let Some(graph) = self.graphs.get(id, pins.functions) {
-            return Ok(graph);
-        }
-        let kept = self.ports.journal.graph(id).await;
-        let kept = kept.map_err(|error| ReadError::from(error).of_run(run))?;
-        let kept = kept.ok_or_else(|| damaged(format!("its graph {id} is not kept")))?;
-        let graph = self.rebuild(id, &kept.definition, pins.functions).await;
-        graph.map_err(|found| damaged(summary(&found)))
     }
 }
 
@@ -344,7 +310,7 @@ impl From<CheckError> for StartError {
     }
 }
 
-/// What a function is found to be, as far as a check needs it.
+/// A function's description, as far as a check needs it.
 fn function(functions: &dyn FunctionsPort, uses: &str) -> Result<Function, String> {
     match functions.resolve(uses) {
         Ok(found) => Ok(Function {
@@ -357,7 +323,7 @@ fn function(functions: &dyn FunctionsPort, uses: &str) -> Result<Function, Strin
     }
 }
 
-/// What is wrong with how nodes narrow their functions.
+/// The errors in how nodes narrow the limits and grants of their functions.
 fn check_bounds(functions: &dyn FunctionsPort, definition: &Definition) -> Findings {
     let mut found = Vec::new();
     for (node, uses, bounds) in definition.narrowed() {
@@ -376,7 +342,7 @@ fn check_bounds(functions: &dyn FunctionsPort, definition: &Definition) -> Findi
     found.into()
 }
 
-/// Why a run cannot begin whose graph was created with a function that is not there any more.
+/// The message for a run whose graph was created with a function that is no longer available.
 fn gone(uses: &str, function: &FunctionRef, error: &str) -> String {
     let FunctionRef {
         digest,

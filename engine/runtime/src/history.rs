@@ -1,4 +1,4 @@
-//! What a run was at any of its steps: to be shown, and for another run to go on from there.
+//! The past of a run: shows the run after any of its steps, and forks another run from there.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -8,46 +8,50 @@ use heddle_kernel::{
 };
 
 use crate::{
-    answer::{ForgetError, RequestKey, StartError, StartedRun, StepError, StepView},
+    admission::AdmissionSlot,
+    core::Core,
     engine::Engine,
-    inner::Inner,
-    load::{ALL, Loaded},
+    errors::{ForgetError, StartError, StepError},
+    idempotency::KeyLookup,
+    load::{LAST_EVENT, LoadedRun},
     ports::NewRun,
-    requests::Keyed,
+    results::{RequestKey, StepView},
+    start::CreatedRun,
+    started_run::StartedRun,
 };
 
 impl Engine {
-    /// A step of a run, with the run's state right after it, or as it is now while the step is under way; step 0 is the
-    /// run's beginning.
+    /// A step of a run, with the run's state after it, or the current state while the step is active. Step 0 is the run's
+    /// start.
     ///
     /// # Errors
-    /// Where there is no such run or step.
+    /// If there is no such run or step.
     pub async fn step(&self, id: RunId, step: u64) -> Result<StepView, StepError> {
         let past = match step {
-            0 => self.inner.beginning(id).await?,
-            step => self.inner.past_or_now(id, step).await?,
+            0 => self.core.beginning(id).await?,
+            step => self.core.past_or_now(id, step).await?,
         };
         let (run, mut view) = (past.run, past.view);
         view.state = run.state();
         if !past.from_start {
-            view.given = self.inner.given_to(id, step, view.attempts).await?;
+            view.given = self.core.given_to(id, step, view.attempts).await?;
         }
         Ok(view)
     }
 
-    /// A run's state right after one of its steps, which is over; step 0 is the run's beginning.
+    /// A run's state after one of its ended steps. Step 0 is the run's start.
     ///
     /// # Errors
-    /// Where there is no such run or step, or the step is not over.
+    /// If there is no such run or step, or the step has not ended.
     pub async fn state_after(&self, id: RunId, step: u64) -> Result<Object, StepError> {
-        Ok(self.inner.past(id, step).await?.run.state())
+        Ok(self.core.past(id, step).await?.run.state())
     }
 
-    /// Starts a run that begins as another one was right after a step, with some keys of its state set
-    /// anew; step 0 is its beginning.
+    /// Starts a run that continues from another run's state after a step, with the keys in `edits` replaced. Step 0 is that
+    /// run's start.
     ///
     /// # Errors
-    /// Where there is no such run or step, or the new one cannot be started.
+    /// If there is no such run or step, or the new run cannot be started.
     pub async fn fork(
         &self,
         id: RunId,
@@ -55,70 +59,78 @@ impl Engine {
         edits: Object,
         key: Option<RequestKey>,
     ) -> Result<StartedRun, StepError> {
-        let inner = &self.inner;
-        let claim = match inner.claim::<StepError>(None, key).await? {
-            Keyed::Known(request) => return Ok(self.started(request.run)),
-            Keyed::New(claim) => claim,
+        let core = &self.core;
+        let (keys, journal) = (&core.idempotency_keys, &*core.ports.journal);
+        let idempotency = match keys.claim::<StepError>(journal, None, key).await? {
+            KeyLookup::Applied(request) => return Ok(StartedRun::replayed(self, request.run)),
+            KeyLookup::New(idempotency) => idempotency,
         };
-        if inner.is_draining() {
+        if core.is_draining() {
             return Err(StartError::Draining.into());
         }
-        let _in_use = inner.graphs_in_use.read().await;
-        let row = inner.ports.journal.run(id).await?;
+        let _in_use = core.graphs_in_use.read().await;
+        let row = core.ports.journal.run(id).await?;
         let row = row.ok_or(StepError::NoSuchRun(id))?;
-        let Past { run, .. } = inner.past(id, step).await?;
-        let now = inner.ports.clock.now();
-        let (mut run, events) = Run::fork(inner.ports.ids.run_id(), &run, step, edits, now)?;
-        inner.settings.limit(&mut run);
+        let Past { run, .. } = core.past(id, step).await?;
+        let now = core.ports.clock.now();
+        let (mut run, events) = Run::fork(core.ports.ids.run_id(), &run, step, edits, now)?;
+        core.settings.limit(&mut run);
         let (size, limit) = (run.state().size(), run.max_state_bytes);
         if size > limit {
             return Err(StartError::TooLarge { size, limit }.into());
         }
-        inner.register_pinned(&run).await?;
-        let begins = NewRun {
+        core.register_pinned_plugins(&run).await?;
+        let row = NewRun {
             graph: run.graph.id.clone(),
             created_at: now,
             priority: row.priority,
             group: row.group,
             origin: Some(format!("fork:{id}").into()),
         };
-        Ok(self.begin(run, events, begins, claim).await?)
+        let slot = AdmissionSlot::vacant(row.group.clone());
+        let created = CreatedRun {
+            run,
+            events,
+            row,
+            idempotency,
+        };
+        Ok(self.drive_created(created, slot).await?)
     }
 
-    /// Forgets a run that is over, with all that belongs to it.
+    /// Deletes an ended run with everything that belongs to it.
     ///
     /// # Errors
-    /// Where there is no such run, or it is not over.
+    /// If there is no such run, or it has not ended.
     pub async fn forget(&self, id: RunId) -> Result<(), ForgetError> {
-        let inner = &self.inner;
-        // Nobody has it go on meanwhile.
-        let _alone = inner.live.alone(id).await;
-        let row = inner.ports.journal.run(id).await?;
+        let core = &self.core;
+        // Locked, so that no command reopens the run meanwhile.
+        let _lock = core.live_runs.lock(id).await;
+        let row = core.ports.journal.run(id).await?;
         let row = row.ok_or(ForgetError::NoSuchRun(id))?;
-        let live = inner.live(id);
-        let goes_on = live.is_some_and(|live| live.read(|run| !run.status.is_over()));
-        if goes_on || !row.status.is_over() {
+        let live = core.live(id);
+        let is_active = live.is_some_and(|live| live.read(|run| !run.status.is_over()));
+        if is_active || !row.status.is_over() {
             return Err(ForgetError::NotOver(id));
         }
-        match inner.ports.journal.forget(vec![id]).await? {
+        match core.ports.journal.forget(vec![id]).await? {
             0 => Err(ForgetError::NoSuchRun(id)),
             _ => Ok(()),
         }
     }
 }
 
-/// A run right after one of its steps, or as it is while the step is under way.
+/// A run after one of its steps, or the current run while the step is active.
 struct Past {
     run: Run,
     /// The step, without the state.
     view: StepView,
-    /// Whether the beginning of the step's latest attempt was among the events that were read, so that it is known what
-    /// the attempt was given.
+    /// Whether the events that were read include the start of the step's latest attempt, so that the attempt's input is
+    /// known.
     from_start: bool,
 }
 
-impl Inner {
-    /// The run right after a step that is over.
+impl Core {
+    /// The run after an ended step.
     async fn past(&self, id: RunId, step: u64) -> Result<Past, StepError> {
         if step == 0 {
             return self.beginning(id).await;
@@ -127,7 +139,7 @@ impl Inner {
         search.found().ok_or_else(|| not_over(&run, step))
     }
 
-    /// The same, or the run as it is now where the step is under way.
+    /// The run after an ended step, or the current run while the step is active.
     async fn past_or_now(&self, id: RunId, step: u64) -> Result<Past, StepError> {
         let (run, search) = self.search(id, step).await?;
         match search.under_way(&run) {
@@ -136,18 +148,19 @@ impl Inner {
         }
     }
 
-    /// Folds the run until the step is over. Answers the run as it is then.
+    /// Folds the run until the step has ended. Returns the run at that event.
     async fn search(&self, id: RunId, step: u64) -> Result<(Run, Search), StepError> {
         let from = self.before_end_of(id, step).await?;
         let mut search = Search::new(step, from.as_ref().map(|from| &from.run));
-        let folded = self.fold(id, from, ALL, |run, event| search.see(run, event));
-        let Loaded { run, .. } = folded.await?.ok_or(StepError::NoSuchRun(id))?;
+        let folded = self.fold_events(id, from, LAST_EVENT, |run, event| search.see(run, event));
+        let LoadedRun { run, .. } = folded.await?.ok_or(StepError::NoSuchRun(id))?;
         Ok((run, search))
     }
 
+    /// The run after its first event.
     async fn beginning(&self, id: RunId) -> Result<Past, StepError> {
-        let loaded = self.load_to(id, 1).await?;
-        let Loaded { run, .. } = loaded.ok_or(StepError::NoSuchRun(id))?;
+        let loaded = self.load_until(id, 1).await?;
+        let LoadedRun { run, .. } = loaded.ok_or(StepError::NoSuchRun(id))?;
         let view = StepView {
             step: 0,
             node: "".into(),
@@ -169,17 +182,16 @@ impl Inner {
         })
     }
 
-    /// What an attempt of a step was given: its expressions are evaluated again on the run as it was when the attempt
-    /// began.
+    /// The input of an attempt: evaluates the node's expressions again on the run as it was when the attempt started.
     async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<StepInput>, StepError> {
-        // A step that failed may be under way again later, so what is after its beginning is known by its attempt.
+        // A failed step may be active again later, so the attempt's number tells what is after its start.
         let begins_later = |run: &Run| {
-            let task = run.active_step(step);
-            run.steps < step || task.is_some_and(|task| task.attempt < attempt)
+            let active = run.active_step(step);
+            run.steps < step || active.is_some_and(|active| active.attempt < attempt)
         };
         let from = self.last_snapshot(id, begins_later).await?;
         let mut given = None;
-        let folded = self.fold(id, from, ALL, |run, recorded| match &recorded.event {
+        let folded = self.fold_events(id, from, LAST_EVENT, |run, record| match &record.event {
             Event::StepStarted {
                 step: began,
                 attempt: number,
@@ -194,26 +206,26 @@ impl Inner {
         Ok(given.and_then(Result::ok))
     }
 
-    /// The run at its last snapshot before the step was over; `None` where none was.
-    async fn before_end_of(&self, id: RunId, step: u64) -> Result<Option<Loaded>, StepError> {
+    /// The run at its last snapshot before the step ended, if there is one.
+    async fn before_end_of(&self, id: RunId, step: u64) -> Result<Option<LoadedRun>, StepError> {
         self.last_snapshot(id, |run| run.steps < step || run.active_step(step).is_some())
             .await
     }
 
-    /// The run at its last snapshot that is early enough; `None` where none is. What is too late stays so, so the
-    /// snapshots are halved until it is found.
+    /// The run at its last snapshot that is early enough, if there is one. A binary search: all snapshots after one that is
+    /// too late are too late as well.
     async fn last_snapshot(
         &self,
         id: RunId,
         is_early: impl Fn(&Run) -> bool + Send,
-    ) -> Result<Option<Loaded>, StepError> {
+    ) -> Result<Option<LoadedRun>, StepError> {
         let row = self.ports.journal.run(id).await?;
         let mut high = row.ok_or(StepError::NoSuchRun(id))?.last_seq;
-        // Snapshots up to `low` need no look any more, nor those after `high`.
+        // The wanted snapshot is after `low` and not after `high`, or it is `found`.
         let (mut low, mut found) = (0, None);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            match self.restored(id, middle).await? {
+            match self.restore_snapshot(id, middle).await? {
                 Some(loaded) if loaded.run.seq > low => {
                     if is_early(&loaded.run) {
                         (low, found) = (middle, Some(loaded));
@@ -228,18 +240,19 @@ impl Inner {
     }
 }
 
-/// Looks for the event by which a step was over, while its run is folded.
+/// Searches for the event that ended a step while its run is folded.
 struct Search {
     step: u64,
     /// The latest attempt of the step.
     attempt: Option<Attempt>,
-    under_way: bool,
-    /// What that attempt was given, where its beginning was seen.
+    is_active: bool,
+    /// The input of that attempt, if the attempt's start was seen.
     given: Option<Option<StepInput>>,
-    /// How that attempt failed, where it did.
+    /// How that attempt failed.
     failure: Option<Failure>,
-    /// Where it was over unless the run is retried.
+    /// The run where the step ended, unless the run was retried later.
     maybe: Option<Past>,
+    /// The run where the step ended for good.
     past: Option<Past>,
 }
 
@@ -254,7 +267,7 @@ impl Search {
         let mut search = Self {
             step,
             attempt: None,
-            under_way: false,
+            is_active: false,
             given: None,
             failure: None,
             maybe: None,
@@ -266,28 +279,29 @@ impl Search {
         search
     }
 
-    /// Notes what the step is at. Answers whether it was under way before, and is not any more.
+    /// Notes the step's state. Returns whether the step was active before and has ended.
     fn note(&mut self, run: &Run) -> bool {
-        let task = run.active_step(self.step);
-        if let Some(task) = task
+        let active = run.active_step(self.step);
+        if let Some(active) = active
             && self
                 .attempt
                 .as_ref()
-                .is_none_or(|known| known.number != task.attempt)
+                .is_none_or(|known| known.number != active.attempt)
         {
             self.attempt = run.node_of(self.step).map(|node| Attempt {
                 node,
-                number: task.attempt,
-                started_at: task.started_at,
+                number: active.attempt,
+                started_at: active.started_at,
             });
         }
-        let was = std::mem::replace(&mut self.under_way, task.is_some());
-        was && task.is_none()
+        let was_active = std::mem::replace(&mut self.is_active, active.is_some());
+        was_active && active.is_none()
     }
 
-    fn see(&mut self, run: &Run, recorded: &EventRecord) -> ControlFlow<()> {
+    /// Visits an event and the run after it. Breaks once the step has ended for good.
+    fn see(&mut self, run: &Run, record: &EventRecord) -> ControlFlow<()> {
         let ended = self.note(run);
-        match &recorded.event {
+        match &record.event {
             Event::StepStarted { step, .. } if *step == self.step => {
                 self.given = Some(run.step_input(self.step).and_then(Result::ok));
                 (self.failure, self.maybe) = (None, None);
@@ -298,16 +312,16 @@ impl Search {
             } if *step == self.step => {
                 self.failure = Some(failure.clone());
                 if ended {
-                    self.past = self.past(run, recorded, false, Object::default());
+                    self.past = self.past(run, record, false, Object::default());
                 } else if *then == FailureAction::Raise {
-                    // What it is part of fails by the events that follow, and the step may go with that.
-                    self.maybe = self.past(run, recorded, false, Object::default());
+                    // The following events fail the map, graph or run that contains the step, and may end the step as well.
+                    self.maybe = self.past(run, record, false, Object::default());
                 }
             }
-            // A run that failed may be retried: then the step is under way again.
+            // A failed run may be retried: then the step is active again.
             Event::RunFailed { .. } if ended => {
-                let given_up = self.past(run, recorded, false, Object::default());
-                self.maybe = self.maybe.take().or(given_up);
+                let cancelled = self.past(run, record, false, Object::default());
+                self.maybe = self.maybe.take().or(cancelled);
             }
             event if ended => {
                 let (finished, update) = match event {
@@ -317,7 +331,7 @@ impl Search {
                     }
                     _ => (false, Object::default()),
                 };
-                let past = self.past(run, recorded, finished, update);
+                let past = self.past(run, record, finished, update);
                 self.past = self.maybe.take().or(past);
             }
             _ => {}
@@ -328,24 +342,24 @@ impl Search {
         }
     }
 
-    /// The step as it was over by this event.
-    fn past(&self, run: &Run, recorded: &EventRecord, finished: bool, update: Object) -> Option<Past> {
+    /// The step as this event ended it.
+    fn past(&self, run: &Run, record: &EventRecord, finished: bool, update: Object) -> Option<Past> {
         let mut past = self.at(run)?;
         past.view.finished = finished;
         past.view.failure = past.view.failure.filter(|_| !finished);
-        past.view.seq = recorded.seq;
-        past.view.finished_at = Some(recorded.at);
+        past.view.seq = record.seq;
+        past.view.finished_at = Some(record.at);
         past.view.update = update;
         Some(past)
     }
 
-    /// The step as it is in this run, where it is under way.
+    /// The step in this run, if it is active.
     fn under_way(&self, run: &Run) -> Option<Past> {
         run.active_step(self.step)?;
         self.at(run)
     }
 
-    /// The step's latest attempt, with the run.
+    /// The step's latest attempt, with this run.
     fn at(&self, run: &Run) -> Option<Past> {
         let attempt = self.attempt.as_ref()?;
         let view = StepView {
@@ -373,7 +387,7 @@ impl Search {
     }
 }
 
-/// Why a step is not there as one that is over.
+/// The error for a step that does not exist or has not ended.
 fn not_over(run: &Run, step: u64) -> StepError {
     StepError::NoSuchStep {
         run: run.id,

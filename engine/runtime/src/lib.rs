@@ -1,55 +1,94 @@
-//! Heddle's executor: it carries out what the kernel decides.
+//! Heddle's runtime: executes runs.
 //!
-//! A run is a task that owns its state machine: it makes the calls that the run owes, hands the
-//! outcomes to the kernel, appends the events to the journal and goes on without waiting for
-//! the disk, while everything that leaves the engine waits until it is durable. What it needs
-//! of the world comes through the ports in [`ports`]; nothing here names a database, a wasm
-//! runtime or a web server.
+//! A run is a state machine of the kernel. The runtime asks the kernel what follows from each input, appends the resulting
+//! events to the journal, and makes the calls that the run then needs. It also admits, loads, watches, schedules and
+//! deletes runs, and checks and stores graphs and plugins. Everything starts from [`Engine`].
+//!
+//! # Ports
+//!
+//! The runtime reaches its surroundings only through the traits in [`ports`]: [`Journal`](ports::Journal) stores,
+//! [`Functions`](ports::Functions) calls functions, [`Clock`](ports::Clock) and [`Ids`](ports::Ids) supply time and ids,
+//! and [`Archive`](ports::Archive) receives exports.
+//!
+//! # The path of a step
+//!
+//! 1. `start.rs`: `Engine::start_run` pins the graph (`graphs.rs`), creates the run, and asks `admission/` for a slot.
+//!    Without a free slot the run is stored as queued, and `start_queued.rs` starts it later.
+//! 2. `driver/mod.rs`: the run gets a driver, the only task that changes it. The driver takes one event after another and
+//!    handles it: a call can start, a call has ended, a command has arrived, a timer is due.
+//! 3. `driver/call.rs`: the driver starts the call of a step. The call of a granted function first waits until all of the
+//!    run's events are durable; other calls run ahead of the disk.
+//! 4. The kernel decides what follows from the call's result. The new events enter the append buffer (`append_buffer.rs`),
+//!    and the steps that they start become ready calls.
+//! 5. The buffer is appended to the journal when the run waits, before a granted call, and at the latest after some
+//!    500 µs. The journal reports when the events are durable to the live run (`live_run.rs`).
+//! 6. Responses and watchers (`watch.rs`) wait for that report: nothing leaves the engine before it is durable.
+//!
+//! A run that only waits is removed from memory. A timer (`wake_due_runs.rs`) or a command (`control.rs`) loads it again
+//! (`load.rs`).
+//!
+//! # What the runtime never does
+//!
+//! It decides nothing about a run: the kernel does. It names no database, no wasm runtime and no web server. It runs no
+//! guest code again to recover a run: it folds the recorded events. No standard lock is held across an await.
 
 mod admission;
-mod answer;
+mod append_buffer;
 mod backtest;
 mod checks;
 mod chunks;
-mod drive;
+mod control;
+mod core;
+mod driver;
 mod engine;
+mod errors;
 mod export;
 mod graph_cache;
 mod graph_deletion;
 mod graphs;
 mod history;
-mod inner;
-mod live;
+mod idempotency;
+mod live_run;
+mod live_runs;
 mod load;
 mod memory;
-mod outbox;
 mod pages;
 mod plugins;
 mod policies;
 pub mod ports;
-mod registry;
+mod recover;
 mod replay;
-mod requests;
+mod results;
 mod retention;
 mod schedules;
-mod sleepers;
-mod steer;
+mod settings;
+mod snapshot_policy;
+mod start;
+mod start_queued;
+mod started_run;
 mod system;
+mod timers;
 mod usage;
+mod wake_due_runs;
 mod watch;
 
-pub use admission::PRIORITIES;
-pub use answer::{
-    CallToolError, CreateGraphError, CreatedGraph, ForgetError, Full, ImportError, KeyError, Page,
-    PolicyError, ReadError, Recovered, RegisterPluginError, RemovePluginError, RequestKey, RunView,
-    SendError, Start, StartError, StartedRun, Stats, StepError, StepView, ToolAnswer,
+pub use self::{
+    admission::PRIORITIES,
+    backtest::{Backtest, Difference},
+    checks::ChecksBusy,
+    chunks::Chunk,
+    engine::Engine,
+    errors::{
+        CallToolError, CreateGraphError, DeleteGraphError, ForgetError, Full, ImportError, KeyError,
+        PluginDependents, PolicyError, RegisterPluginError, RemovePluginError, SendError, StartError,
+        StepError,
+    },
+    export::Export,
+    ports::ReadError,
+    results::{CreatedGraph, Page, RecoveryReport, RequestKey, RunView, Start, Stats, StepView, ToolAnswer},
+    schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec},
+    settings::{Ports, Settings},
+    started_run::StartedRun,
+    system::{RandomIds, SystemClock},
+    watch::{Watch, WatchItem},
 };
-pub use backtest::{Backtest, Difference};
-pub use checks::ChecksBusy;
-pub use engine::{Engine, Ports, Settings};
-pub use export::Export;
-pub use graph_deletion::DeleteGraphError;
-pub use plugins::Needs;
-pub use schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
-pub use system::{RandomIds, SystemClock};
-pub use watch::{Chunk, Watch, Watched};

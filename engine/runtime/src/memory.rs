@@ -1,8 +1,8 @@
-//! How many bytes the runs in memory hold together, and what waits when that is too much.
+//! The memory budget of all runs in memory.
 //!
-//! A run is charged with what it holds. Past the limit no further run begins or is woken, and of those under way one
-//! at a time takes a step, until there is room again: so something always goes on, and what is held grows by one run at
-//! a time. Runs that are in memory only because somebody watches them get half of the limit.
+//! Each run is charged with the bytes that it holds. Above the limit no further run is started or loaded, and of the
+//! active runs only one at a time takes a step, until memory is free again: so there is always progress, and memory grows
+//! by one run at a time. Runs that are loaded only for watchers may use half of the limit.
 
 use std::{
     sync::{
@@ -14,24 +14,25 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How often whoever waits for room looks whether there is some.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A run's charge is changed when it is off by this many bytes: most steps change nothing that all share.
+/// How often a task that waits for memory checks the budget.
+pub(crate) const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// A run's charge is updated when it is off by this many bytes, so that most steps do not touch the shared counter.
 const STEP: usize = 16 << 10;
 
-pub(crate) struct Memory {
+/// The bytes that all runs hold, and their limit.
+pub(crate) struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
-    /// Held by the run that goes on although there is no room.
-    turn: Arc<Semaphore>,
+    /// Held by the one run that may take steps above the limit.
+    over_limit: Arc<Semaphore>,
 }
 
-impl Memory {
+impl MemoryBudget {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             used: AtomicUsize::new(0),
-            turn: Arc::new(Semaphore::new(1)),
+            over_limit: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -39,49 +40,50 @@ impl Memory {
         self.limit
     }
 
-    /// How many bytes the runs in memory hold.
+    /// The bytes that the runs in memory hold.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no room.
+    /// Whether the limit is reached.
     pub(crate) fn is_over(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// Whether a run that holds so many bytes may begin.
+    /// Whether a run that holds `bytes` may start. One run may always start.
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         used == 0 || used.saturating_add(bytes) <= self.limit
     }
 
-    /// Whether a run may be loaded because somebody watches it.
+    /// Whether a run may be loaded for a watcher.
     pub(crate) fn has_room_to_watch(&self) -> bool {
         self.used.load(Ordering::Relaxed) < self.limit / 2
     }
 
-    /// The turn to go on although there is no room, where no other run has it.
-    pub(crate) fn try_turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.turn.clone().try_acquire_owned().ok()
+    /// The permit to take steps above the limit, if no other run has it.
+    pub(crate) fn try_over_limit(&self) -> Option<OwnedSemaphorePermit> {
+        self.over_limit.clone().try_acquire_owned().ok()
     }
 
-    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
+    /// Charges a run with the bytes that it holds.
+    pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> MemoryCharge {
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        Charge {
+        MemoryCharge {
             memory: self.clone(),
             bytes,
         }
     }
 }
 
-/// What one run is charged with, until this is dropped.
-pub(crate) struct Charge {
-    memory: Arc<Memory>,
+/// The charge of one run. Dropping it returns the bytes to the budget.
+pub(crate) struct MemoryCharge {
+    memory: Arc<MemoryBudget>,
     bytes: usize,
 }
 
-impl Charge {
-    /// The run holds so many bytes.
+impl MemoryCharge {
+    /// Updates the charge to the bytes that the run holds now.
     pub(crate) fn set(&mut self, bytes: usize) {
         if bytes.abs_diff(self.bytes) < STEP {
             return;
@@ -94,7 +96,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for MemoryCharge {
     fn drop(&mut self) {
         self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -105,19 +107,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_charged_is_given_back() {
-        let memory = Arc::new(Memory::new(100_000));
-        assert!(memory.has_room_for(1_000_000), "one run may always begin");
+    fn dropped_charges_return_to_the_budget() {
+        let memory = Arc::new(MemoryBudget::new(100_000));
+        assert!(memory.has_room_for(1_000_000), "one run may always start");
         let mut one = memory.charge(60_000);
         assert!(!memory.is_over() && !memory.has_room_for(60_000) && !memory.has_room_to_watch());
         one.set(61_000);
         assert_eq!(memory.used.load(Ordering::Relaxed), 60_000);
         one.set(120_000);
         assert!(memory.is_over());
-        let turn = memory.try_turn();
-        assert!(turn.is_some() && memory.try_turn().is_none());
-        drop(turn);
-        assert!(memory.try_turn().is_some());
+        let permit = memory.try_over_limit();
+        assert!(permit.is_some() && memory.try_over_limit().is_none());
+        drop(permit);
+        assert!(memory.try_over_limit().is_some());
         one.set(0);
         assert_eq!(memory.used.load(Ordering::Relaxed), 0);
         drop((one, memory.charge(5)));

@@ -1,8 +1,7 @@
-//! The room for events that watchers have read and not been sent yet.
+//! The memory budget for events that watchers have read from the journal and not sent yet.
 //!
-//! A watcher may be slow, and an event large. So only so many watchers hold a page of events from the journal at a time,
-//! and events of more than a page take what they are more from a second store of room. The others wait: what they have to
-//! be told is in the journal.
+//! Watchers may be slow, and events large. So only a limited number of watchers hold a page of events at a time, and the
+//! bytes of a page beyond its usual size come from a second budget. Other watchers wait; their events stay in the journal.
 
 use std::sync::Arc;
 
@@ -12,30 +11,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ports::StoreError;
 
-/// How many events are read from the journal at once.
+/// How many events a page has at most.
 const PAGE_LEN: usize = 256;
-/// How many watchers hold a page at a time.
+/// How many watchers hold a page at the same time.
 const MAX_PAGES: usize = 64;
-/// What a page takes: the journal gives no more than one event beyond it.
+/// The usual size of a page in bytes. The journal returns at most one event beyond it.
 const PAGE_BYTES: usize = 2 << 20;
-/// How many bytes events that are larger may take together.
+/// The maximum number of bytes that all pages may take beyond their usual size.
 const MAX_LARGE_BYTES: usize = 64 << 20;
-/// The unit in which those are counted.
+/// The unit of that budget in bytes.
 const UNIT: usize = 1 << 10;
 
-/// The room for all watchers of an engine.
-pub(crate) struct Pages {
+/// The budget of all watchers of an engine.
+pub(crate) struct PageBudget {
     pages: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
 
-/// The room that one watcher has.
-pub(crate) struct Page {
+/// The share of one watcher, returned when it is dropped.
+pub(crate) struct PagePermit {
     _page: OwnedSemaphorePermit,
     _large: Option<OwnedSemaphorePermit>,
 }
 
-impl Default for Pages {
+impl Default for PageBudget {
     fn default() -> Self {
         Self {
             pages: Arc::new(Semaphore::new(MAX_PAGES)),
@@ -44,28 +43,28 @@ impl Default for Pages {
     }
 }
 
-impl Pages {
-    /// Reads events once there is room for them; `read` reads so many at most.
+impl PageBudget {
+    /// Reads a page of events when the budget allows. `read` reads at most the given number of events.
     pub(crate) async fn read<'r>(
         &self,
         read: impl Fn(usize) -> BoxFuture<'r, Result<Vec<Arc<EventRecord>>, StoreError>>,
-    ) -> Result<(Vec<Arc<EventRecord>>, Page), StoreError> {
+    ) -> Result<(Vec<Arc<EventRecord>>, PagePermit), StoreError> {
         let closed = "nobody closes this semaphore";
         let page = self.pages.clone().acquire_owned().await.expect(closed);
         let mut events = read(PAGE_LEN).await?;
         let bytes: usize = events.iter().map(|event| event.event.size()).sum();
         let mut large = None;
         if let Some(more) = bytes.checked_sub(PAGE_BYTES) {
-            // While it waits, they must not be in memory.
+            // The events must not be in memory while this waits.
             let len = events.len();
             events = Vec::new();
-            // One that is larger than all may be goes alone.
+            // A page that exceeds the whole budget takes all of it.
             let units = more.div_ceil(UNIT).min(MAX_LARGE_BYTES / UNIT);
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             large = Some(self.large.clone().acquire_many_owned(units).await.expect(closed));
             events.extend(read(len).await?);
         }
-        let page = Page {
+        let page = PagePermit {
             _page: page,
             _large: large,
         };
@@ -80,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads one event of this size.
+    /// Reads one event of the given size.
     fn event(
         bytes: usize,
     ) -> impl Fn(usize) -> BoxFuture<'static, Result<Vec<Arc<EventRecord>>, StoreError>> {
@@ -99,8 +98,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_watchers_hold_a_page_at_a_time() {
-        let pages = Pages::default();
+    async fn the_number_of_watchers_with_a_page_is_limited() {
+        let pages = PageBudget::default();
         let mut held = Vec::new();
         for _ in 0..MAX_PAGES {
             held.push(pages.read(event(10)).await.unwrap());
@@ -111,16 +110,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_events_take_room_of_their_own_and_wait_for_it() {
-        let pages = Pages::default();
+    async fn large_events_wait_for_their_own_budget() {
+        let pages = PageBudget::default();
         let large = || event(MAX_LARGE_BYTES / 2);
         let held = pages.read(large()).await.unwrap();
         let second = pages.read(large()).await.unwrap();
         assert!(pages.read(large()).now_or_never().is_none());
         let (events, _page) = pages.read(event(10)).await.unwrap();
-        assert_eq!(events.len(), 1, "small ones go on");
+        assert_eq!(events.len(), 1, "small pages do not wait");
         drop((held, second));
         let (events, _page) = pages.read(event(2 * MAX_LARGE_BYTES)).await.unwrap();
-        assert_eq!(events.len(), 1, "one that is larger than all may be goes alone");
+        assert_eq!(
+            events.len(),
+            1,
+            "an event that exceeds the whole budget is read alone"
+        );
     }
 }

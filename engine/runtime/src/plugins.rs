@@ -1,48 +1,31 @@
-//! Plugins as the engine keeps them: registered, held to by graphs and runs, and removed.
+//! Plugins: registers and stores components, and removes those that no graph and no run needs.
 
 use std::sync::Arc;
 
-use heddle_kernel::{Digest, GraphId, Run, RunId, Status, event::FunctionRef};
+use heddle_kernel::{Digest, Run, Status, event::FunctionRef};
 
 use crate::{
-    answer::{ReadError, RegisterPluginError, RemovePluginError},
+    core::Core,
     engine::Engine,
-    inner::Inner,
-    ports::{NewPlugin, PluginInfo, PluginRow, RegisterError, RunFilter, StoreError},
+    errors::{PluginDependents, RegisterPluginError, RemovePluginError},
+    ports::{NewPlugin, PluginInfo, PluginRow, ReadError, RegisterError, RunFilter, StoreError},
 };
 
-/// How many graphs and runs are named that need a plugin.
-const MOST_NAMED: usize = 5;
-/// How many runs are looked through for one that needs a plugin.
-const MOST_RUNS: usize = 10_000;
-/// How many runs are listed at once meanwhile.
-const PAGE: usize = 500;
-/// The runs that may still call something.
-const NOT_OVER: [Status; 4] = [Status::Queued, Status::Running, Status::Waiting, Status::Paused];
-
-/// What needs a plugin: some of it, to be named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Graphs that were created with it.
-    pub graphs: Vec<GraphId>,
-    /// Runs that are not over and keep to it.
-    pub runs: Vec<RunId>,
-    /// Whether so many runs are not over that only some of them were looked at.
-    pub is_cut: bool,
-}
-
-impl Needs {
-    fn is_empty(&self) -> bool {
-        self.graphs.is_empty() && self.runs.is_empty() && !self.is_cut
-    }
-}
+/// The maximum number of graphs and runs that an error names.
+const MAX_NAMED: usize = 5;
+/// The maximum number of unfinished runs that are searched for dependents.
+const MAX_RUNS: usize = 10_000;
+/// How many runs are listed at once.
+const PAGE_LEN: usize = 500;
+/// The statuses of runs that may still make calls.
+const UNFINISHED: [Status; 4] = [Status::Queued, Status::Running, Status::Waiting, Status::Paused];
 
 impl Engine {
-    /// Registers a plugin and keeps it, so that it is there after a restart. A component that is new under a name with
-    /// grants is refused unless `replace_granted` says that it shall have them, or the policy lists it.
+    /// Registers and stores a plugin, so that it is available after a restart. A component that is new under a name with
+    /// grants is refused, unless `replace_granted` allows it these grants or the policy lists its digest.
     ///
     /// # Errors
-    /// Where it was refused, or could not be kept.
+    /// If the component was refused or could not be stored.
     pub async fn register_plugin(
         &self,
         component: Arc<[u8]>,
@@ -55,14 +38,14 @@ impl Engine {
             waits: false,
             ..NewPlugin::of(component)
         };
-        self.inner.register(new, true).await
+        self.core.register(new, true).await
     }
 
-    /// Registers a component of the plugins folder, whose file is named `stem`. It is kept for
-    /// the graphs and runs that hold to it, and registered again only while its file is there.
+    /// Registers a component of the plugins folder; `stem` is the name of its file without the extension. The component is
+    /// stored for the graphs and runs that are pinned to it, and is registered again only while its file exists.
     ///
     /// # Errors
-    /// Where it was refused, or could not be kept.
+    /// If the component was refused or could not be stored.
     pub async fn register_from_folder(
         &self,
         component: Arc<[u8]>,
@@ -70,16 +53,17 @@ impl Engine {
     ) -> Result<PluginInfo, RegisterPluginError> {
         let new = NewPlugin {
             fallback_name: Some(stem),
-            renumbered: self.inner.settings.follow_plugins,
+            renumbered: self.core.settings.follow_plugins,
             ..NewPlugin::of(component)
         };
-        self.inner.register(new, false).await
+        self.core.register(new, false).await
     }
 
-    /// Does all of a registration but keeping the plugin and making it visible, and says what it would be.
+    /// Does everything that a registration does except storing the plugin and making it visible, and returns its
+    /// description.
     ///
     /// # Errors
-    /// Why it would be refused.
+    /// Why the registration would be refused.
     pub async fn inspect_plugin(
         &self,
         component: Arc<[u8]>,
@@ -90,16 +74,15 @@ impl Engine {
             waits: false,
             ..NewPlugin::of(component)
         };
-        Ok(self.inner.ports.functions.inspect(new).await?)
+        Ok(self.core.ports.functions.inspect(new).await?)
     }
 
-    /// Removes a version of a plugin, or all of them where `version` is none. What needs it keeps it there,
-    /// unless the removal is forced: then that fails when it next calls it. One that has grants is removed only with
-    /// `replace_granted`. A component of the plugins
-    /// folder comes back at the next start if its file is still there.
+    /// Removes a version of a plugin, or all versions if `version` is `None`. A plugin that graphs or runs need is removed
+    /// only with `force`: then they fail at their next call of it. A plugin with grants is removed only with
+    /// `replace_granted`. A component of the plugins folder is registered again at the next start if its file still exists.
     ///
     /// # Errors
-    /// Where there is no such plugin, something needs it, or the store gives no answer.
+    /// If there is no such plugin, something needs it, or the store fails.
     pub async fn remove_plugin(
         &self,
         name: &str,
@@ -129,7 +112,7 @@ impl Engine {
             });
         }
         if !force {
-            let needs = self.inner.needs(&removed).await?;
+            let needs = self.core.dependents(&removed).await?;
             if !needs.is_empty() {
                 return Err(RemovePluginError::Needed {
                     plugin: label(name, version),
@@ -138,36 +121,21 @@ impl Engine {
             }
         }
         for plugin in &removed {
-            self.inner.ports.journal.delete_plugin(&plugin.digest).await?;
-            self.inner.ports.functions.remove(&plugin.digest);
+            self.core.ports.journal.delete_plugin(&plugin.digest).await?;
+            self.core.ports.functions.remove(&plugin.digest);
         }
-        self.inner.count_again().await;
+        self.core.usage.recount().await;
         Ok(removed)
     }
 }
 
-impl Inner {
-    /// Makes sure that the plugins which a run keeps to can be called.
-    pub(crate) async fn register_pinned(&self, run: &Run) -> Result<(), StoreError> {
-        for function in run.functions.values() {
-            if self.ports.functions.has(&function.digest) {
-                continue;
-            }
-            // Where it cannot be had, the step that needs it fails with a clear error of its own.
-            if let Some(error) = self.register_exact(function).await? {
-                let plugin = &function.plugin;
-                tracing::error!(run = %run.id, %plugin, %error, "a plugin that a run keeps to is gone");
-            }
-        }
-        Ok(())
-    }
-
-    /// Registers the component of a function that is not registered, for whoever keeps to it. Answers why
-    /// it cannot be had, where it cannot.
+impl Core {
+    /// Registers the stored component of a function for graphs and runs that are pinned to it. Returns the reason if it is
+    /// not available.
     pub(crate) async fn register_exact(&self, function: &FunctionRef) -> Result<Option<String>, StoreError> {
         Ok(match self.ports.journal.plugin(&function.digest).await {
             Ok(Some(plugin)) => {
-                let registered = self.register_kept(plugin, true).await;
+                let registered = self.register_stored(plugin, true).await;
                 registered.err().map(|error| error.to_string())
             }
             Ok(None) => Some("that was removed".to_owned()),
@@ -176,7 +144,8 @@ impl Inner {
         })
     }
 
-    pub(crate) async fn register_kept(
+    /// Registers a stored component under its stored name and version.
+    pub(crate) async fn register_stored(
         &self,
         plugin: PluginRow,
         hidden: bool,
@@ -192,20 +161,22 @@ impl Inner {
 
     async fn register(&self, plugin: NewPlugin, active: bool) -> Result<PluginInfo, RegisterPluginError> {
         let component = plugin.component.clone();
-        if let Some(full) = self.component_is_too_much(component.len()).await? {
-            // One that is kept already takes nothing more.
+        let (journal, settings) = (&*self.ports.journal, &self.settings);
+        let full = self.usage.reserve_component(journal, settings, component.len());
+        if let Some(full) = full.await? {
+            // A component that is stored already needs no further room.
             let digest = Digest::of(&component);
             if self.ports.journal.plugin(&digest).await?.is_none() {
                 return Err(full.into());
             }
         }
-        let kept = self.register_and_keep(plugin, component, active).await;
-        // It may have been kept before, or not at all.
-        self.count_again().await;
-        kept
+        let registered = self.register_and_store(plugin, component, active).await;
+        // The component may have been stored before, or not at all.
+        self.usage.recount().await;
+        registered
     }
 
-    async fn register_and_keep(
+    async fn register_and_store(
         &self,
         plugin: NewPlugin,
         component: Arc<[u8]>,
@@ -224,11 +195,11 @@ impl Inner {
         Ok(info)
     }
 
-    /// What needs one of these plugins.
-    async fn needs(&self, plugins: &[Arc<PluginInfo>]) -> Result<Needs, RemovePluginError> {
-        let mut needs = Needs::default();
+    /// Some of the graphs and runs that need one of these plugins.
+    async fn dependents(&self, plugins: &[Arc<PluginInfo>]) -> Result<PluginDependents, RemovePluginError> {
+        let mut needs = PluginDependents::default();
         for plugin in plugins {
-            let graphs = self.ports.journal.graphs_with(&plugin.digest, MOST_NAMED).await?;
+            let graphs = self.ports.journal.graphs_with(&plugin.digest, MAX_NAMED).await?;
             needs.graphs.extend(graphs);
         }
         needs.graphs.dedup();
@@ -236,12 +207,12 @@ impl Inner {
             let mut functions = run.functions.values();
             functions.any(|at| plugins.iter().any(|plugin| plugin.digest == at.digest))
         };
-        let mut looked_at = 0;
-        for status in NOT_OVER {
+        let mut searched = 0;
+        for status in UNFINISHED {
             let filter = RunFilter::of_status(status);
             let mut before = None;
             loop {
-                let page = self.ports.journal.runs(filter.clone(), before, PAGE).await?;
+                let page = self.ports.journal.runs(filter.clone(), before, PAGE_LEN).await?;
                 let Some(last) = page.last() else { break };
                 before = Some(last.position());
                 for row in &page {
@@ -250,37 +221,21 @@ impl Inner {
                         None => match self.load(row.id).await {
                             Ok(loaded) => loaded.is_some_and(|loaded| needed(&loaded.run)),
                             Err(ReadError::Store(error)) => return Err(error.into()),
-                            // A run that is damaged will call nothing any more.
+                            // A damaged run makes no more calls.
                             Err(_) => false,
                         },
                     };
                     needs.runs.extend(is_needed.then_some(row.id));
                 }
-                looked_at += page.len();
-                needs.is_cut = looked_at >= MOST_RUNS;
-                if needs.is_cut || needs.runs.len() >= MOST_NAMED {
-                    needs.runs.truncate(MOST_NAMED);
+                searched += page.len();
+                needs.is_cut = searched >= MAX_RUNS;
+                if needs.is_cut || needs.runs.len() >= MAX_NAMED {
+                    needs.runs.truncate(MAX_NAMED);
                     return Ok(needs);
                 }
             }
         }
         Ok(needs)
-    }
-}
-
-impl NewPlugin {
-    /// A component to register under its own name and version, on the operator's word.
-    pub fn of(component: Arc<[u8]>) -> Self {
-        Self {
-            component,
-            name: None,
-            version: None,
-            fallback_name: None,
-            renumbered: false,
-            hidden: false,
-            replace_granted: true,
-            waits: true,
-        }
     }
 }
 

@@ -1,29 +1,28 @@
-//! What plugins are granted while the engine runs, kept across restarts.
+//! The policies of plugins that operators set while the engine runs. They are stored and survive restarts.
 
 use std::sync::Arc;
 
 use heddle_json::{Json, object};
 
 use crate::{
-    answer::PolicyError,
     engine::Engine,
+    errors::PolicyError,
     ports::{PluginPolicyInfo, PolicyRow, StoreError},
 };
 
 impl Engine {
-    /// What the plugins of a name are granted, and who says so.
+    /// The policy of the plugins with this name, and its source.
     pub fn policy(&self, name: &str) -> PluginPolicyInfo {
-        self.inner.ports.functions.policy(name)
+        self.core.ports.functions.policy(name)
     }
 
-    /// Sets what the plugins of a name are granted, and keeps it. It holds for every call that begins from
-    /// here on.
+    /// Sets and stores the policy of the plugins with this name. It applies to every call that starts afterwards.
     ///
     /// # Errors
-    /// Where it cannot be, or could not be kept.
+    /// If the policy was refused or could not be stored.
     pub async fn set_policy(&self, name: &str, body: Json) -> Result<PluginPolicyInfo, PolicyError> {
-        let ports = &self.inner.ports;
-        let _setting = self.inner.setting_policies.lock().await;
+        let ports = &self.core.ports;
+        let _change = self.core.policy_change.lock().await;
         ports.functions.check_policy(name, body.clone()).await?;
         let row = PolicyRow {
             name: name.into(),
@@ -34,30 +33,30 @@ impl Engine {
         Ok(self.policy(name))
     }
 
-    /// Takes back what was set for the plugins of a name. Answers whether anything was.
+    /// Removes the policy that was set for the plugins with this name. Returns whether there was one.
     ///
     /// # Errors
-    /// Where that cannot be, or could not be kept.
+    /// If the removal was refused or could not be stored.
     pub async fn unset_policy(&self, name: &str) -> Result<bool, PolicyError> {
-        let ports = &self.inner.ports;
-        let _setting = self.inner.setting_policies.lock().await;
+        let ports = &self.core.ports;
+        let _change = self.core.policy_change.lock().await;
         ports.functions.set_policy(name, None).await?;
         Ok(ports.journal.delete_policy(name).await?)
     }
 
-    /// Sets again what was set before this start. Answers what could not be, each with the reason.
+    /// Restores the stored policies when the engine starts. Returns those that were refused, each with the reason.
     ///
     /// # Errors
-    /// Where the store cannot be read.
+    /// If the store cannot be read.
     pub async fn recover_policies(&self) -> Result<Vec<(Arc<str>, String)>, StoreError> {
-        let ports = &self.inner.ports;
-        let _setting = self.inner.setting_policies.lock().await;
+        let ports = &self.core.ports;
+        let _change = self.core.policy_change.lock().await;
         let mut failed = Vec::new();
         for PolicyRow { name, body } in ports.journal.policies().await? {
             let set = match object::json(&body) {
                 Ok(body) => ports.functions.set_policy(&name, Some(body)).await,
                 Err(error) => {
-                    failed.push((name, format!("it is no JSON: {error}")));
+                    failed.push((name, format!("the policy is not valid JSON: {error}")));
                     continue;
                 }
             };
@@ -68,11 +67,11 @@ impl Engine {
         Ok(failed)
     }
 
-    /// How many plugins something was set for, by this start or those before.
+    /// The number of stored policies.
     ///
     /// # Errors
-    /// Where the store cannot be read.
+    /// If the store cannot be read.
     pub async fn kept_policies(&self) -> Result<usize, StoreError> {
-        Ok(self.inner.ports.journal.policies().await?.len())
+        Ok(self.core.ports.journal.policies().await?.len())
     }
 }

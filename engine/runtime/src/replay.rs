@@ -1,31 +1,23 @@
-//! An export that is read event by event, with the run as it was at each.
+//! Reads an export event by event, and folds its run.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_json::{
-    Json,
-    admit::{MAX_DEPTH, admit_to_depth},
-    object::kind_of,
-};
-use heddle_kernel::{
-    EventRecord, Graph, GraphId, Run, RunId, Status, Timestamp,
-    graph::Pins,
-    run::{FoldError, Graphs},
-};
+use heddle_json::{Json, admit::MAX_DEPTH, admit::admit_to_depth, object::kind_of};
+use heddle_kernel::{EventRecord, GraphId, Run, RunId, Status, Timestamp, graph::Pins, run::NamedGraphs};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::{ImportError, summary},
+    errors::{ImportError, summary},
     ports::GraphRow,
 };
 
-/// The version of the form.
-pub(crate) const FORM: u32 = 1;
-/// How deep a line may be nested: a value as deep as any, in an event, in the copy of a run that was forked.
+/// The version of the export format.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The maximum nesting of a line: a value of the maximum nesting, inside of an event, inside of the copy of a forked run.
 const MAX_LINE_DEPTH: usize = MAX_DEPTH + 40;
 
-/// The first line.
+/// The first line of an export: the run's row and its graphs.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) heddle_run: u32,
@@ -40,6 +32,7 @@ pub(crate) struct Head {
     pub(crate) graphs: Vec<HeadGraph>,
 }
 
+/// A graph in the first line.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct HeadGraph {
     pub(crate) id: GraphId,
@@ -48,23 +41,23 @@ pub(crate) struct HeadGraph {
     pub(crate) created_at: Timestamp,
 }
 
-/// A run that is read from its export.
+/// Reads the events of an export.
 pub(crate) struct Replay<'e> {
     pub(crate) head: Head,
-    /// The run after the events that were folded.
+    /// The run after the folded events.
     pub(crate) run: Option<Run>,
-    /// The graph that it began with.
+    /// The graph that the run started with.
     pub(crate) graph: Option<GraphId>,
-    /// The graphs that it keeps to, or did.
+    /// The graphs that the run is or was pinned to.
     pub(crate) used: BTreeMap<GraphId, GraphRow>,
     lines: Lines<'e>,
 }
 
 impl<'e> Replay<'e> {
-    /// Reads the first line.
+    /// Opens an export and reads its first line.
     ///
     /// # Errors
-    /// Where it is no export, or one of another form.
+    /// If the text is not an export, or has another format version.
     pub(crate) fn open(export: &'e [u8]) -> Result<Self, ImportError> {
         let mut lines = Lines {
             rest: export,
@@ -73,9 +66,9 @@ impl<'e> Replay<'e> {
         };
         let head: Option<Head> = lines.read()?;
         let head = head.ok_or_else(|| malformed(1, "the text is empty".to_owned()))?;
-        if head.heddle_run != FORM {
+        if head.heddle_run != FORMAT_VERSION {
             let found = head.heddle_run;
-            let message = format!("its form is {found}, and this Heddle reads {FORM}");
+            let message = format!("its form is {found}, and this Heddle reads {FORMAT_VERSION}");
             return Err(malformed(1, message));
         }
         Ok(Self {
@@ -87,10 +80,10 @@ impl<'e> Replay<'e> {
         })
     }
 
-    /// The next event, which is to be folded.
+    /// Reads the next event, which the caller then folds.
     ///
     /// # Errors
-    /// Where the line is no event.
+    /// If the line is not an event.
     pub(crate) fn read(&mut self) -> Result<Option<EventRecord>, ImportError> {
         self.lines.read()
     }
@@ -98,43 +91,29 @@ impl<'e> Replay<'e> {
     /// Folds the event that was read last.
     ///
     /// # Errors
-    /// Where it does not follow, or names what the first line does not hold.
+    /// If the event does not fit the run, or names a graph that the first line does not contain.
     pub(crate) fn fold(&mut self, event: &EventRecord) -> Result<(), ImportError> {
-        let line = self.lines.line;
-        let wrong = |error: FoldError| malformed(line, error.to_string());
         let graphs = match Pins::of(&event.event) {
             Some(pins) => Some(self.graphs(&pins)?),
             None => None,
         };
-        match (&mut self.run, graphs) {
-            (Some(run), graphs) => {
-                if let Some((graph, graphs)) = graphs {
-                    run.stage(graph, graphs);
-                }
-                run.fold(event).map_err(wrong)?;
-            }
-            (None, Some((graph, graphs))) => {
-                self.graph = Some(graph.id.clone());
-                let first = Run::from_first(self.head.run_id, graph, graphs, event);
-                self.run = Some(first.map_err(wrong)?);
-            }
-            (None, None) => {
-                let message = "the first event is not the run's start".to_owned();
-                return Err(malformed(line, message));
-            }
+        let folded = Run::fold_next(&mut self.run, self.head.run_id, event, graphs);
+        folded.map_err(|error| self.malformed(error.to_string()))?;
+        if let (None, Some(run)) = (&self.graph, &self.run) {
+            self.graph = Some(run.graph.id.clone());
         }
         Ok(())
     }
 
-    /// That something is wrong with the event that was read last.
+    /// The error for a problem with the event that was read last.
     pub(crate) fn malformed(&self, message: String) -> ImportError {
         malformed(self.lines.line, message)
     }
 
-    /// Checks, once every event was folded, that the export has all of the run's events.
+    /// Checks that the export contains all of the run's events, once all events in it are folded.
     ///
     /// # Errors
-    /// Where it was cut off.
+    /// If the export is truncated.
     pub(crate) fn check_end(&self) -> Result<(), ImportError> {
         let Some(run) = &self.run else {
             return Err(malformed(2, "the run's events are not there".to_owned()));
@@ -151,13 +130,15 @@ impl<'e> Replay<'e> {
         }
     }
 
-    /// The graphs that an event names.
-    fn graphs(&mut self, pins: &Pins<'_>) -> Result<(Arc<Graph>, Arc<Graphs>), ImportError> {
-        let mut graph = |id: &GraphId| {
-            let held = self.head.graphs.iter().find(|held| held.id == *id);
+    /// The graphs that an event pins the run to, from the first line.
+    fn graphs(&mut self, pins: &Pins<'_>) -> Result<NamedGraphs, ImportError> {
+        let line = self.lines.line;
+        let (head, used) = (&self.head, &mut self.used);
+        pins.resolve(|id| {
+            let held = head.graphs.iter().find(|held| held.id == *id);
             let held = held.ok_or_else(|| {
                 let message = format!("it names the graph {id}, which line 1 does not hold");
-                malformed(self.lines.line, message)
+                malformed(line, message)
             })?;
             let graph = pins.rebuild_imported(held.definition.get());
             let graph = graph.map_err(|found| malformed(1, format!("graph {id}: {}", summary(&found))))?;
@@ -170,33 +151,27 @@ impl<'e> Replay<'e> {
                 name: graph.name.clone(),
                 definition: graph.definition.clone(),
                 created_at: held.created_at,
-                // Whoever starts a run of it has these looked up.
+                // Resolved when a run of the graph is started here.
                 functions: BTreeMap::new(),
             };
-            self.used.insert(id.clone(), row);
+            used.insert(id.clone(), row);
             Ok(Arc::new(graph))
-        };
-        let own = graph(pins.graph)?;
-        let mut named = Graphs::new();
-        for (name, id) in pins.graphs {
-            named.insert(name.clone(), graph(id)?);
-        }
-        Ok((own, Arc::new(named)))
+        })
     }
 }
 
-/// JSON values, each in a line of its own. An older Heddle wrote a value as it had been sent, and so in several
-/// lines where it had line breaks: it is read as the one value that it is.
+/// JSON values, one in each line. Older exports may contain a value that spans several lines, since values were written as
+/// clients had sent them.
 struct Lines<'e> {
     rest: &'e [u8],
-    /// The number of the line in which the value that was read last begins.
+    /// The number of the line in which the last value starts.
     line: usize,
-    /// The number of the line that comes next.
+    /// The number of the next line.
     next: usize,
 }
 
 impl<'e> Lines<'e> {
-    /// The next value; nothing where only empty lines follow.
+    /// The next value. `None` if only empty lines are left.
     fn read<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ImportError> {
         while !self.rest.is_empty() {
             let (line, rest) = split(self.rest);
@@ -205,13 +180,12 @@ impl<'e> Lines<'e> {
                 _ if line.trim_ascii().is_empty() => (None, rest, 1),
                 Ok(value) => (Some(value), rest, 1),
                 Err(error) => {
-                    let whole = error.is_eof().then(|| in_several_lines(self.rest)).flatten();
+                    let whole = error.is_eof().then(|| multi_line_value(self.rest)).flatten();
                     let (value, rest, lines) = whole.ok_or_else(|| {
-                        let said = error.to_string();
-                        let said = said.split(" at line ").next().unwrap_or(&said).to_owned();
+                        let message = without_position(&error);
                         malformed(
                             self.line,
-                            format!("not JSON at column {}: {said}", error.column()),
+                            format!("not JSON at column {}: {message}", error.column()),
                         )
                     })?;
                     (Some(value), rest, lines)
@@ -226,12 +200,12 @@ impl<'e> Lines<'e> {
         Ok(None)
     }
 
+    /// Checks a value against the rules for JSON, and deserializes it.
     fn admit<T: DeserializeOwned>(&self, value: &RawValue) -> Result<T, ImportError> {
         let wrong = |message: String| malformed(self.line, message);
-        let text =
-            admit_to_depth(value.get(), MAX_LINE_DEPTH).map_err(|refused| wrong(refused.to_string()))?;
+        let text = admit_to_depth(value.get(), MAX_LINE_DEPTH).map_err(|error| wrong(error.to_string()))?;
         match kind_of(&text) {
-            Some("an object") => serde_json::from_str(&text).map_err(|error| wrong(in_words_of_json(&error))),
+            Some("an object") => serde_json::from_str(&text).map_err(|error| wrong(json_message(&error))),
             kind => Err(wrong(format!(
                 "expected an object, got {}",
                 kind.unwrap_or("nothing")
@@ -240,11 +214,10 @@ impl<'e> Lines<'e> {
     }
 }
 
-/// What is wrong with a line that is JSON: without the place in it, and without the names of types.
-fn in_words_of_json(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let said = said.split(" at line ").next().unwrap_or(&said);
-    let (what, expected) = said.split_once("expected ").unwrap_or((said, ""));
+/// The message of a deserialization error, without the position and without names of Rust types.
+fn json_message(error: &serde_json::Error) -> String {
+    let message = without_position(error);
+    let (what, expected) = message.split_once("expected ").unwrap_or((&message, ""));
     let expected = match expected.split([' ', ',']).next() {
         None | Some("") => return what.to_owned(),
         Some("struct" | "map") => "an object",
@@ -255,8 +228,14 @@ fn in_words_of_json(error: &serde_json::Error) -> String {
     format!("{what}expected {expected}")
 }
 
-/// A value that goes on after the end of its first line, what follows it, and how many lines it has.
-fn in_several_lines(text: &[u8]) -> Option<(&RawValue, &[u8], usize)> {
+/// The message of an error without the position in the line.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or(&message).to_owned()
+}
+
+/// A value that spans several lines, the text after it, and its number of lines.
+fn multi_line_value(text: &[u8]) -> Option<(&RawValue, &[u8], usize)> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
     let value = values.next()?.ok()?;
     let (own, rest) = text.split_at(values.byte_offset());
@@ -265,7 +244,7 @@ fn in_several_lines(text: &[u8]) -> Option<(&RawValue, &[u8], usize)> {
     end.trim_ascii().is_empty().then_some((value, rest, lines))
 }
 
-/// The first line of a text, and what follows it.
+/// The first line of a text, and the rest.
 fn split(text: &[u8]) -> (&[u8], &[u8]) {
     match text.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&text[..at], &text[at + 1..]),

@@ -1,140 +1,139 @@
-//! Forgetting runs that were kept long enough: in the background and a few at a time, so that nothing stands
-//! still for it.
+//! Retention: deletes ended runs after their retention time, in the background and in small batches.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use heddle_kernel::{GraphId, RunId, Timestamp, retention::Retention};
 
 use crate::{
+    core::Core,
     engine::Engine,
-    inner::Inner,
     ports::{Archive, RunRow, StoreError},
 };
 
-/// How many runs are looked at together.
+/// How many runs are read at once.
 const PAGE_LEN: usize = 500;
-/// How many runs are forgotten by one write.
-const FORGET_AT_ONCE: usize = 50;
-/// The pause after it, in which others write.
+/// How many runs one write deletes.
+const DELETE_BATCH: usize = 50;
+/// The pause after each deletion, for other writes.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often it is looked what is to be forgotten: a tenth of the shortest time for which a run is kept, within these.
+/// The range of the time between two sweeps, in milliseconds. Within it: a tenth of the shortest retention time.
 const SWEEP_MS: (i64, i64) = (1_000, 600_000);
 
 impl Engine {
-    /// Forgets runs from here on that were kept long enough; with an archive, once it has them. Until this is
-    /// asked for, every run is kept. Graphs, plugins and schedules are kept anyway.
+    /// Starts to delete ended runs after their retention time. With an archive, a run is deleted only once the archive has
+    /// stored its export. Graphs, plugins and schedules are not deleted.
     pub fn forget_old(&self, retention: Retention, archive: Option<Arc<dyn Archive>>) {
         let Some(shortest) = retention.shortest_ms() else {
             return;
         };
-        let keeper = Keeper {
+        let sweeper = RetentionSweeper {
             engine: self.clone(),
             retention,
-            shortest: i64::try_from(shortest).unwrap_or(i64::MAX),
+            shortest_ms: i64::try_from(shortest).unwrap_or(i64::MAX),
             archive,
         };
-        self.inner.spawn_beside(keeper.keep());
+        self.core.spawn_background(sweeper.run());
     }
 }
 
-struct Keeper {
+struct RetentionSweeper {
     engine: Engine,
     retention: Retention,
-    /// The shortest time for which a run is kept, in milliseconds.
-    shortest: i64,
+    /// The shortest retention time, in milliseconds.
+    shortest_ms: i64,
     archive: Option<Arc<dyn Archive>>,
 }
 
-impl Keeper {
-    fn inner(&self) -> &Arc<Inner> {
-        &self.engine.inner
+impl RetentionSweeper {
+    fn core(&self) -> &Arc<Core> {
+        &self.engine.core
     }
 
-    async fn keep(self) {
+    async fn run(self) {
         let (least, most) = SWEEP_MS;
-        let pause = (self.shortest / 10).clamp(least, most);
+        let pause = (self.shortest_ms / 10).clamp(least, most);
         loop {
             match self.sweep().await {
                 Ok(0) => {}
-                Ok(forgotten) => tracing::info!(forgotten, "runs that were kept long enough are forgotten"),
-                Err(error) => tracing::error!(%error, "runs that were kept long enough cannot be forgotten"),
+                Ok(deleted) => tracing::info!(deleted, "deleted runs after their retention time"),
+                Err(error) => tracing::error!(%error, "runs cannot be deleted after their retention time"),
             }
-            let clock = &self.inner().ports.clock;
+            let clock = &self.core().ports.clock;
             let next = Timestamp(clock.now().0.saturating_add(pause));
             while clock.now() < next {
                 tokio::select! {
                     () = clock.sleep_until(next) => {}
-                    () = self.inner().drains() => return,
+                    () = self.core().drains() => return,
                 }
             }
         }
     }
 
-    /// Looks at every run once that may be old enough. Answers how many were forgotten.
+    /// Checks every run that may be old enough. Returns how many were deleted.
     async fn sweep(&self) -> Result<usize, StoreError> {
-        let journal = &self.inner().ports.journal;
-        let now = self.inner().ports.clock.now();
-        let before = Timestamp(now.0.saturating_sub(self.shortest).saturating_add(1));
-        let (mut after, mut forgotten, mut names) = (None, 0, HashMap::new());
+        let journal = &self.core().ports.journal;
+        let now = self.core().ports.clock.now();
+        let before = Timestamp(now.0.saturating_sub(self.shortest_ms).saturating_add(1));
+        let (mut after, mut deleted, mut names) = (None, 0, HashMap::new());
         loop {
             let page = journal.runs_before(before, after, PAGE_LEN).await?;
             let Some(last) = page.last() else {
-                return Ok(forgotten);
+                return Ok(deleted);
             };
             after = Some(last.id);
-            let old = self.old(page, now, &mut names).await?;
-            for old in old.chunks(FORGET_AT_ONCE) {
-                if self.inner().is_draining() {
-                    return Ok(forgotten);
+            let expired = self.expired(page, now, &mut names).await?;
+            for batch in expired.chunks(DELETE_BATCH) {
+                if self.core().is_draining() {
+                    return Ok(deleted);
                 }
-                let old = self.archived(old).await;
-                forgotten += journal.forget(old).await?;
+                let archived = self.archive(batch).await;
+                deleted += journal.forget(archived).await?;
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// Those that were kept long enough.
-    async fn old(
+    /// The runs of a page whose retention time is over. `names` caches the names of their graphs.
+    async fn expired(
         &self,
         page: Vec<RunRow>,
         now: Timestamp,
         names: &mut HashMap<GraphId, Option<Arc<str>>>,
     ) -> Result<Vec<RunId>, StoreError> {
-        let mut old = Vec::new();
+        let mut expired = Vec::new();
         for row in page {
             let Some(ended) = row.finished_at else { continue };
             if self.retention.asks_for_graphs() && !names.contains_key(&row.graph) {
-                let graph = self.inner().ports.journal.graph(&row.graph).await?;
+                let graph = self.core().ports.journal.graph(&row.graph).await?;
                 names.insert(row.graph.clone(), graph.and_then(|graph| graph.name));
             }
             let name = names.get(&row.graph).and_then(Option::as_deref);
-            let old_enough = self.retention.forgets(&row.graph, name, row.status, ended, now);
-            // One that failed may just have been retried.
-            if old_enough && self.inner().live(row.id).is_none() {
-                old.push(row.id);
+            let is_expired = self.retention.forgets(&row.graph, name, row.status, ended, now);
+            // A failed run may just have been retried.
+            if is_expired && self.core().live(row.id).is_none() {
+                expired.push(row.id);
             }
         }
-        Ok(old)
+        Ok(expired)
     }
 
-    /// Those that the archive has, where there is one. What it does not take is kept.
-    async fn archived(&self, runs: &[RunId]) -> Vec<RunId> {
+    /// Archives runs, if there is an archive. Returns the runs that may be deleted.
+    async fn archive(&self, runs: &[RunId]) -> Vec<RunId> {
         let Some(archive) = &self.archive else {
             return runs.to_vec();
         };
         let mut archived = Vec::new();
         for run in runs {
-            let kept = match self.engine.export(*run).await {
+            let stored = match self.engine.export(*run).await {
                 Ok(Some(export)) => archive.put(*run, export.pieces()).await,
-                // It was forgotten by somebody else.
+                // A client has deleted the run.
                 Ok(None) => continue,
                 Err(error) => Err(error.to_string()),
             };
-            match kept {
+            match stored {
                 Ok(()) => archived.push(*run),
                 Err(error) => {
-                    tracing::error!(%run, %error, "a run is not forgotten, since it could not be exported");
+                    tracing::error!(%run, %error, "a run is not deleted because its export could not be archived");
                 }
             }
         }

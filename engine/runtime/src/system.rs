@@ -1,4 +1,4 @@
-//! The clock and the ids of the machine that the engine runs on.
+//! The machine's clock and random ids: the default implementations of two ports.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::ports::{Clock, Ids};
 
-/// The longest that the clock is not looked at: it may be set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The longest time between two looks at the clock, which an operator may set.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,11 +23,11 @@ impl Clock for SystemClock {
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
         let left = at.0.saturating_sub(self.now().0).max(0).unsigned_abs();
-        Box::pin(tokio::time::sleep(Duration::from_millis(left).min(LONGEST_SLEEP)))
+        Box::pin(tokio::time::sleep(Duration::from_millis(left).min(MAX_SLEEP)))
     }
 }
 
-/// UUIDs of version 7: they sort by the time at which they were made.
+/// UUIDs of version 7, which sort by creation time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RandomIds;
 

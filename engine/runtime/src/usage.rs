@@ -1,134 +1,166 @@
-//! How many graphs and components may be kept, and how many bytes they may take.
+//! The limits on stored graphs and components, by number and by bytes.
 
 use tokio::sync::Mutex;
 
 use crate::{
-    answer::{CreateGraphError, Full, ImportError},
-    inner::Inner,
-    ports::{GraphRow, StoreError, Usage},
+    errors::{CreateGraphError, Full, ImportError},
+    ports::{GraphRow, Journal, StoreError, Usage},
+    settings::Settings,
 };
 
-/// What is kept, as far as it was counted: nothing until somebody asks.
+/// The totals of the stored graphs and components. `None` until they are needed: then the store counts them.
 #[derive(Default)]
-pub(crate) struct Kept(Mutex<Option<Usage>>);
+pub(crate) struct UsageCounter(Mutex<Option<Usage>>);
 
-/// Why something was not kept.
+/// Why something was not stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
+pub(crate) enum PutError {
     #[error(transparent)]
     Full(#[from] Full),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<KeepError> for CreateGraphError {
-    fn from(error: KeepError) -> Self {
+impl From<PutError> for CreateGraphError {
+    fn from(error: PutError) -> Self {
         match error {
-            KeepError::Full(full) => Self::Full(full),
-            KeepError::Store(error) => Self::Store(error),
+            PutError::Full(full) => Self::Full(full),
+            PutError::Store(error) => Self::Store(error),
         }
     }
 }
 
-impl From<KeepError> for ImportError {
-    fn from(error: KeepError) -> Self {
+impl From<PutError> for ImportError {
+    fn from(error: PutError) -> Self {
         match error {
-            KeepError::Full(full) => Self::Full(full),
-            KeepError::Store(error) => Self::Store(error),
+            PutError::Full(full) => Self::Full(full),
+            PutError::Store(error) => Self::Store(error),
         }
     }
 }
 
-impl Inner {
-    /// Keeps a graph, if there is room for it. Answers whether it is new.
-    pub(crate) async fn put_graph(&self, graph: GraphRow) -> Result<bool, KeepError> {
-        let bytes = graph.definition.len() as u64;
-        let full = self.take(0, 0, 1, bytes).await?;
-        if let Some(full) = full {
-            // One that is there already takes nothing more.
-            return match self.ports.journal.graph(&graph.id).await? {
-                Some(_) => Ok(self.ports.journal.put_graph(graph).await?),
+impl UsageCounter {
+    /// Stores a graph if the limits allow it. Returns whether the graph is new.
+    pub(crate) async fn put_graph(
+        &self,
+        journal: &dyn Journal,
+        settings: &Settings,
+        graph: GraphRow,
+    ) -> Result<bool, PutError> {
+        let added = Usage {
+            graphs: 1,
+            graph_bytes: graph.definition.len() as u64,
+            ..Usage::default()
+        };
+        if let Some(full) = self.reserve(journal, settings, added).await? {
+            // A graph that is stored already needs no further room.
+            return match journal.graph(&graph.id).await? {
+                Some(_) => Ok(journal.put_graph(graph).await?),
                 None => Err(full.into()),
             };
         }
-        let kept = self.ports.journal.put_graph(graph).await;
-        if !matches!(kept, Ok(true)) {
-            self.give_back(0, 0, 1, bytes).await;
+        let is_new = journal.put_graph(graph).await;
+        if !matches!(is_new, Ok(true)) {
+            self.cancel(added).await;
         }
-        Ok(kept?)
+        Ok(is_new?)
     }
 
-    /// Whether there is room for one more component of so many bytes: why not, where there is none.
-    pub(crate) async fn component_is_too_much(&self, bytes: usize) -> Result<Option<Full>, StoreError> {
-        self.take(1, bytes as u64, 0, 0).await
-    }
-
-    /// Has the store count anew before room is taken next: something was deleted, or was there already.
-    pub(crate) async fn count_again(&self) {
-        *self.kept.0.lock().await = None;
-    }
-
-    async fn take(
+    /// Reserves room for a component of `bytes`. Returns the limit that it would exceed, if any.
+    pub(crate) async fn reserve_component(
         &self,
-        plugins: u64,
-        plugin_bytes: u64,
-        graphs: u64,
-        graph_bytes: u64,
+        journal: &dyn Journal,
+        settings: &Settings,
+        bytes: usize,
     ) -> Result<Option<Full>, StoreError> {
-        let mut kept = self.kept.0.lock().await;
-        let now = match *kept {
+        let added = Usage {
+            plugins: 1,
+            plugin_bytes: bytes as u64,
+            ..Usage::default()
+        };
+        self.reserve(journal, settings, added).await
+    }
+
+    /// Has the store count again before the next reservation: something was deleted, or was stored already.
+    pub(crate) async fn recount(&self) {
+        *self.0.lock().await = None;
+    }
+
+    async fn reserve(
+        &self,
+        journal: &dyn Journal,
+        settings: &Settings,
+        added: Usage,
+    ) -> Result<Option<Full>, StoreError> {
+        let mut counted = self.0.lock().await;
+        let now = match *counted {
             Some(now) => now,
-            None => self.ports.journal.usage().await?,
+            None => journal.usage().await?,
         };
         let then = Usage {
-            plugins: now.plugins + plugins,
-            plugin_bytes: now.plugin_bytes + plugin_bytes,
-            graphs: now.graphs + graphs,
-            graph_bytes: now.graph_bytes + graph_bytes,
+            plugins: now.plugins + added.plugins,
+            plugin_bytes: now.plugin_bytes + added.plugin_bytes,
+            graphs: now.graphs + added.graphs,
+            graph_bytes: now.graph_bytes + added.graph_bytes,
         };
-        let settings = &self.settings;
-        let full = [
-            (graphs, "graphs", then.graphs, settings.max_graphs, "max_graphs"),
-            (
-                graphs,
+        let full = exceeded(added, then, settings);
+        *counted = Some(if full.is_some() { now } else { then });
+        Ok(full)
+    }
+
+    async fn cancel(&self, added: Usage) {
+        if let Some(counted) = &mut *self.0.lock().await {
+            counted.plugins = counted.plugins.saturating_sub(added.plugins);
+            counted.plugin_bytes = counted.plugin_bytes.saturating_sub(added.plugin_bytes);
+            counted.graphs = counted.graphs.saturating_sub(added.graphs);
+            counted.graph_bytes = counted.graph_bytes.saturating_sub(added.graph_bytes);
+        }
+    }
+}
+
+/// The first limit that `then` exceeds, among the limits on what is `added`.
+fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<Full> {
+    let full = |what, number, limit, name| Full {
+        what,
+        number,
+        limit,
+        name,
+    };
+    let limits = [
+        (
+            added.graphs,
+            full("graphs", then.graphs, settings.max_graphs, "max_graphs"),
+        ),
+        (
+            added.graphs,
+            full(
                 "bytes of graphs",
                 then.graph_bytes,
                 settings.max_graph_bytes,
                 "max_graph_bytes",
             ),
-            (
-                plugins,
+        ),
+        (
+            added.plugins,
+            full(
                 "components of plugins",
                 then.plugins,
                 settings.max_plugins,
                 "max_plugins",
             ),
-            (
-                plugins,
+        ),
+        (
+            added.plugins,
+            full(
                 "bytes of components",
                 then.plugin_bytes,
                 settings.max_plugin_bytes,
                 "max_plugin_bytes",
             ),
-        ]
+        ),
+    ];
+    let mut exceeded = limits
         .into_iter()
-        .find(|(wanted, _, number, limit, _)| *wanted > 0 && number > limit)
-        .map(|(_, what, number, limit, name)| Full {
-            what,
-            number,
-            limit,
-            name,
-        });
-        *kept = Some(if full.is_some() { now } else { then });
-        Ok(full)
-    }
-
-    async fn give_back(&self, plugins: u64, plugin_bytes: u64, graphs: u64, graph_bytes: u64) {
-        if let Some(kept) = &mut *self.kept.0.lock().await {
-            kept.plugins = kept.plugins.saturating_sub(plugins);
-            kept.plugin_bytes = kept.plugin_bytes.saturating_sub(plugin_bytes);
-            kept.graphs = kept.graphs.saturating_sub(graphs);
-            kept.graph_bytes = kept.graph_bytes.saturating_sub(graph_bytes);
-        }
-    }
+        .filter(|(added, full)| *added > 0 && full.number > full.limit);
+    exceeded.next().map(|(_, full)| full)
 }

@@ -1,16 +1,13 @@
-//! Watching a run: every event from the beginning, then live, at the watcher's own pace.
+//! Watching a run: every event from the beginning, then new events as they become durable, at the watcher's own pace.
 //!
-//! A watcher is told only what is durable. It reads from the run's latest events in memory
-//! while it keeps up and from the journal otherwise, so it never misses one and never slows
-//! the run.
+//! A watcher gets only durable events. A watcher that keeps up reads the run's latest events from memory; a slower one
+//! reads the journal. So no watcher misses an event, and none slows the run down.
 //!
-//! What functions send while they run comes between the events, where it was sent: after all events that the
-//! run had by then, and before any that followed. It is not kept, so who is slow may miss some, and is told
-//! how much.
+//! The chunks that functions emit come between the events: after all events that the run had when the chunk was emitted,
+//! and before any later event. Chunks are not stored. A slow watcher misses some, and learns how many.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use heddle_json::Json;
 use heddle_kernel::{EventRecord, RunId};
 use tokio::sync::{
     broadcast::{
@@ -21,93 +18,83 @@ use tokio::sync::{
 };
 
 use crate::{
-    chunks::Slot,
-    live::{Hold, LiveRun, Progress, Stopped},
-    pages::{Page, Pages},
+    chunks::{Chunk, ChunkSlot},
+    errors::StopReason,
+    live_run::{LiveRunGuard, Progress},
+    pages::{PageBudget, PagePermit},
     ports::{Journal, StoreError},
 };
 
-/// What a watcher is told.
+/// An item of a watch.
 #[derive(Clone, Debug)]
-pub enum Watched {
+pub enum WatchItem {
     /// The next event.
     Event(Arc<EventRecord>),
-    /// Something that a function sends out while it runs.
+    /// A chunk that a function has emitted.
     Chunk(Chunk),
-    /// So many chunks were not told, since the watcher was too slow for them.
+    /// The number of chunks that the watcher missed because it was too slow.
     Missed(u64),
-}
-
-/// A piece of output that a function sends while it runs: told to who watches, and not kept.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// The node that the function runs at.
-    pub node: Arc<str>,
-    /// The step.
-    pub step: u64,
-    /// What it sent.
-    pub data: Json,
-    /// The number of the last event that the run had then.
-    pub after: u64,
 }
 
 /// A watch on one run.
 pub struct Watch {
     journal: Arc<dyn Journal>,
     run: RunId,
+    /// The number of the last event that was returned.
     after: u64,
+    /// Events that were read and not returned yet.
     read: VecDeque<Arc<EventRecord>>,
-    pages: Arc<Pages>,
+    pages: Arc<PageBudget>,
     /// Held while events of a page are in `read`.
-    page: Option<Page>,
-    /// Set where it is known that no event follows this one.
+    page: Option<PagePermit>,
+    /// The number of the run's last event, if the run has ended.
     last: Option<u64>,
-    over: bool,
+    is_over: bool,
     live: Option<Live>,
 }
 
+/// The watched run while it is in memory.
 struct Live {
-    run: Arc<LiveRun>,
     progress: watch::Receiver<Progress>,
-    chunks: broadcast::Receiver<Arc<Slot>>,
-    /// The next chunk, where it was taken already.
+    chunks: broadcast::Receiver<Arc<ChunkSlot>>,
+    /// The next chunk, if it was received already.
     chunk: Option<Chunk>,
-    _hold: Hold,
+    run: LiveRunGuard,
 }
 
 impl Live {
-    /// What comes next of the chunks, if its place is after the event `told` and before any that follows.
-    fn chunk(&mut self, told: u64) -> Option<Watched> {
+    /// The next chunk, if it was emitted before any event after `after`.
+    fn chunk(&mut self, after: u64) -> Option<WatchItem> {
         if self.chunk.is_none() {
             match self.chunks.try_recv() {
                 Ok(slot) => match slot.get() {
                     Some(chunk) => self.chunk = Some(chunk),
-                    None => return Some(Watched::Missed(1)),
+                    None => return Some(WatchItem::Missed(1)),
                 },
-                Err(TryRecvError::Lagged(missed)) => return Some(Watched::Missed(missed)),
+                Err(TryRecvError::Lagged(missed)) => return Some(WatchItem::Missed(missed)),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => {}
             }
         }
         self.chunk
-            .take_if(|chunk| chunk.after <= told)
-            .map(Watched::Chunk)
+            .take_if(|chunk| chunk.after <= after)
+            .map(WatchItem::Chunk)
     }
 }
 
 impl Watch {
+    /// A watch on a run, starting after the event `after`. Without `live`, it ends with the last event in the journal.
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
-        pages: Arc<Pages>,
+        pages: Arc<PageBudget>,
         run: RunId,
         after: u64,
-        live: Option<Hold>,
+        live: Option<LiveRunGuard>,
     ) -> Self {
-        let live = live.map(|hold| Live {
-            progress: hold.0.progress(),
-            chunks: hold.0.chunks(),
+        let live = live.map(|run| Live {
+            progress: run.progress(),
+            chunks: run.chunks(),
             chunk: None,
-            run: hold.0.clone(),
-            _hold: hold,
+            run,
         });
         Self {
             journal,
@@ -117,26 +104,20 @@ impl Watch {
             pages,
             page: None,
             last: None,
-            over: false,
+            is_over: false,
             live,
         }
     }
 
-    /// A watch on a run that is over with its event `last`.
-    pub(crate) fn of_past(
-        journal: Arc<dyn Journal>,
-        pages: Arc<Pages>,
-        run: RunId,
-        after: u64,
-        last: u64,
-    ) -> Self {
+    /// The same watch, ending with the event `last`.
+    pub(crate) fn until(self, last: u64) -> Self {
         Self {
             last: Some(last),
-            ..Self::new(journal, pages, run, after, None)
+            ..self
         }
     }
 
-    /// Reads the next events from the journal, once there is room for them.
+    /// Reads the next page of events from the journal, when the budget allows.
     async fn read_page(&mut self) -> Result<(), StoreError> {
         self.page = None;
         let (journal, run, after) = (&self.journal, self.run, self.after);
@@ -146,33 +127,33 @@ impl Watch {
         Ok(())
     }
 
-    /// The next thing that happens, waiting where nothing is new. `None` once the run is over
-    /// and everything was told. It can be dropped and called again without losing anything.
+    /// The next item; waits until there is one. `None` once the run has ended and everything was returned. Dropping the
+    /// future and calling this again loses nothing.
     ///
     /// # Errors
-    /// Where the journal cannot be read, or this engine stopped driving a run that is not over.
-    pub async fn next(&mut self) -> Option<Result<Watched, StoreError>> {
+    /// If the journal cannot be read, or this engine stops driving the unfinished run.
+    pub async fn next(&mut self) -> Option<Result<WatchItem, StoreError>> {
         loop {
-            let told = self.after;
-            if let Some(chunk) = self.live.as_mut().and_then(|live| live.chunk(told)) {
+            let after = self.after;
+            if let Some(chunk) = self.live.as_mut().and_then(|live| live.chunk(after)) {
                 return Some(Ok(chunk));
             }
-            // An event that ends the run does not end the watch: a run that failed may have been retried.
+            // An event that ends the run does not end the watch: the failed run may have been retried.
             if let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
-                self.over |= self.last.is_some_and(|last| event.seq >= last);
-                return Some(Ok(Watched::Event(event)));
+                self.is_over |= self.last.is_some_and(|last| event.seq >= last);
+                return Some(Ok(WatchItem::Event(event)));
             }
-            if self.over {
+            if self.is_over {
                 return None;
             }
-            // What was read is told.
+            // All events of the page were returned.
             self.page = None;
             let Some(live) = &mut self.live else {
                 if let Err(error) = self.read_page().await {
                     return Some(Err(error));
                 }
-                self.over |= self.read.is_empty();
+                self.is_over |= self.read.is_empty();
                 continue;
             };
             let progress = live.progress.borrow_and_update().clone();
@@ -191,33 +172,37 @@ impl Watch {
                 .run
                 .read(|run| run.status.is_over() && run.seq <= progress.seq)
             {
-                // Everything was told, or was not asked for.
-                self.over = true;
+                self.is_over = true;
                 continue;
             }
             if let Some(stopped) = progress.stopped {
-                self.over = true;
-                return Some(Err(StoreError::Unavailable(match stopped {
-                    Stopped::Lost(error) => error.to_string(),
-                    Stopped::Draining => "the engine is stopping; watch again after its restart".to_owned(),
-                    // A run that is held is not parked, but for a hold that came at the last moment.
-                    Stopped::Parked => "the run went to sleep; watch again".to_owned(),
-                })));
+                self.is_over = true;
+                return Some(Err(stopped_watch(stopped)));
             }
             tokio::select! {
                 biased;
                 changed = live.progress.changed() => changed.expect("the watch holds the run that sends"),
-                // One that is there already waits for an event that is not durable yet.
+                // A chunk that was received already waits for an event that is not durable yet.
                 chunk = live.chunks.recv(), if live.chunk.is_none() => match chunk {
                     Ok(slot) => match slot.get() {
                         Some(chunk) => live.chunk = Some(chunk),
-                        None => return Some(Ok(Watched::Missed(1))),
+                        None => return Some(Ok(WatchItem::Missed(1))),
                     },
-                    Err(RecvError::Lagged(missed)) => return Some(Ok(Watched::Missed(missed))),
-                    // The run holds the sender, and the watch the run.
+                    Err(RecvError::Lagged(missed)) => return Some(Ok(WatchItem::Missed(missed))),
+                    // Unreachable: the run holds the sender, and the watch the run.
                     Err(RecvError::Closed) => {}
                 },
             }
         }
     }
+}
+
+/// The error of a watch on a run that this engine no longer drives.
+fn stopped_watch(stopped: StopReason) -> StoreError {
+    StoreError::Unavailable(match stopped {
+        StopReason::AppendFailed(error) => error.to_string(),
+        StopReason::Draining => "the engine is stopping; watch again after its restart".to_owned(),
+        // A guarded run is not unloaded, unless the guard came at the last moment.
+        StopReason::Unloaded => "the run was unloaded; watch again".to_owned(),
+    })
 }

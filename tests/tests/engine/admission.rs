@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use heddle_json::{Object, object::json};
 use heddle_kernel::{Event, RunId, Status};
-use heddle_runtime::{Engine, SendError, Settings, Start, StartError, Watched};
+use heddle_runtime::{Engine, SendError, Settings, Start, StartError, WatchItem};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tokio::time::timeout;
 
@@ -148,7 +148,7 @@ async fn until_waiting(engine: &Engine, run: RunId) {
     let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
     loop {
         let next = timeout(PATIENCE, watch.next()).await.expect("it begins").unwrap();
-        if let Watched::Event(event) = next.unwrap()
+        if let WatchItem::Event(event) = next.unwrap()
             && matches!(event.event, Event::StepStarted { .. })
         {
             return;
@@ -251,7 +251,7 @@ async fn watching_a_queued_run_does_not_start_it_and_shows_its_start() {
     assert_eq!(stats(&engine), (1, 1));
     functions.gate.add_permits(1);
     let next = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
-    assert!(matches!(next, Watched::Event(event) if matches!(event.event, Event::StepStarted { .. })));
+    assert!(matches!(next, WatchItem::Event(event) if matches!(event.event, Event::StepStarted { .. })));
     functions.gate.add_permits(1);
     all(&engine, run).await;
     until("nothing is left", || stats(&engine) == (0, 0)).await;

@@ -1,7 +1,7 @@
 //! Parallel branches, maps and nested graphs.
 
 use heddle_kernel::{Event, Status};
-use heddle_runtime::{Start, Watched};
+use heddle_runtime::{Start, WatchItem};
 
 use crate::script::{all, fresh, graph, idle, start};
 
@@ -102,7 +102,7 @@ async fn events_of_a_nested_graph_belong_to_the_parent_run() {
     graph(&engine, r#"{"name": "child", "nodes": {"z": {}}}"#).await;
     let watched = all(&engine, run).await;
     let within = watched.iter().filter(|watched| {
-        matches!(watched, Watched::Event(event) if matches!(event.event, Event::StepStarted { within: 1, .. }))
+        matches!(watched, WatchItem::Event(event) if matches!(event.event, Event::StepStarted { within: 1, .. }))
     });
     assert_eq!(within.count(), 2);
     let state = engine.run(run).await.unwrap().unwrap().state.to_text();

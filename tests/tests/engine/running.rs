@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use heddle_json::Object;
 use heddle_kernel::{Event, RunId, Status};
-use heddle_runtime::{Settings, Start, StartError, Watched, ports::StoreError};
+use heddle_runtime::{Settings, Start, StartError, WatchItem, ports::StoreError};
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;
 
@@ -140,7 +140,7 @@ async fn after_a_crash_every_run_continues_from_its_durable_events() {
     for run in runs {
         let watched = all(&second, run).await;
         let finished = watched.iter().filter(
-            |watched| matches!(watched, Watched::Event(event) if matches!(event.event, Event::StepFinished { .. })),
+            |watched| matches!(watched, WatchItem::Event(event) if matches!(event.event, Event::StepFinished { .. })),
         );
         assert_eq!(finished.count(), 3, "every step has one outcome");
         let view = second.run(run).await.unwrap().unwrap();
@@ -261,13 +261,13 @@ async fn log_lines_and_chunks_of_a_long_step_come_while_it_runs() {
             .unwrap()
             .unwrap()
         {
-            Watched::Chunk(watched) => {
+            WatchItem::Chunk(watched) => {
                 chunk = &*watched.node == "say" && watched.data.get() == "{\"token\":1}"
             }
-            Watched::Event(event) => {
+            WatchItem::Event(event) => {
                 line |= matches!(&event.event, Event::Log { message, .. } if &**message == "hello");
             }
-            Watched::Missed(count) => panic!("{count} were missed"),
+            WatchItem::Missed(count) => panic!("{count} were missed"),
         }
     }
     functions.gate.add_permits(1);
@@ -289,13 +289,13 @@ async fn chunks_keep_their_position_among_the_events_and_missed_chunks_are_count
     let mut watched = Vec::new();
     while watched.len() < 9 {
         match timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap() {
-            Watched::Chunk(chunk) => watched.push(format!("chunk {}", chunk.data)),
-            Watched::Event(event) => {
+            WatchItem::Chunk(chunk) => watched.push(format!("chunk {}", chunk.data)),
+            WatchItem::Event(event) => {
                 if let Event::Log { message, .. } = &event.event {
                     watched.push(format!("line {message}"));
                 }
             }
-            Watched::Missed(count) => panic!("{count} were missed"),
+            WatchItem::Missed(count) => panic!("{count} were missed"),
         }
     }
     let expected = [
@@ -312,12 +312,12 @@ async fn chunks_keep_their_position_among_the_events_and_missed_chunks_are_count
     let mut finished = None;
     while let Some(watched) = timeout(PATIENCE, watch.next()).await.expect("it ends") {
         match watched.unwrap() {
-            Watched::Missed(count) => rest.push(count),
-            Watched::Chunk(chunk) => {
+            WatchItem::Missed(count) => rest.push(count),
+            WatchItem::Chunk(chunk) => {
                 assert!(finished.is_none(), "a chunk of the step after its end");
                 rest.push(chunk.data.get().parse().unwrap());
             }
-            Watched::Event(event) => {
+            WatchItem::Event(event) => {
                 finished =
                     finished.or(matches!(event.event, Event::StepFinished { .. }).then_some(event.seq));
             }

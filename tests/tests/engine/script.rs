@@ -18,7 +18,7 @@ use heddle_json::{
 };
 use heddle_kernel::{Event, Failure, FailureKind, Level, Outcome, Route, RunId, event::FunctionRef};
 use heddle_runtime::{
-    Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, Watched,
+    Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, WatchItem,
     ports::{Call, Journal},
 };
 use heddle_store::MemoryJournal;
@@ -277,7 +277,7 @@ pub(crate) async fn line(engine: &Engine, nodes: &[&str]) -> String {
 }
 
 /// Everything that a watcher gets from the first event on.
-pub(crate) async fn all(engine: &Engine, run: RunId) -> Vec<Watched> {
+pub(crate) async fn all(engine: &Engine, run: RunId) -> Vec<WatchItem> {
     let mut watch = engine.watch(run, 0).await.unwrap().expect("the run is known");
     let mut watched = Vec::new();
     while let Some(next) = timeout(PATIENCE, watch.next()).await.expect("the watch goes on") {
@@ -292,10 +292,10 @@ pub(crate) async fn all(engine: &Engine, run: RunId) -> Vec<Watched> {
     watched
 }
 
-pub(crate) fn seq(watched: &Watched) -> Option<u64> {
+pub(crate) fn seq(watched: &WatchItem) -> Option<u64> {
     match watched {
-        Watched::Event(event) => Some(event.seq),
-        Watched::Chunk(_) | Watched::Missed(_) => None,
+        WatchItem::Event(event) => Some(event.seq),
+        WatchItem::Chunk(_) | WatchItem::Missed(_) => None,
     }
 }
 

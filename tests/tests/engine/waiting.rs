@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heddle_json::{Object, object::json};
 use heddle_kernel::{Event, Refusal, RunId, Status};
-use heddle_runtime::{Engine, SendError, Settings, Start, Watched, ports::Journal};
+use heddle_runtime::{Engine, SendError, Settings, Start, WatchItem, ports::Journal};
 use tokio::time::timeout;
 
 use crate::script::{PATIENCE, all, engine, fresh, graph, idle, start};
@@ -111,7 +111,7 @@ async fn a_watcher_of_a_waiting_run_gets_its_next_events() {
         .await
         .unwrap();
     let next = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
-    assert!(matches!(next, Watched::Event(event) if event.seq == 3));
+    assert!(matches!(next, WatchItem::Event(event) if event.seq == 3));
     drop(watch);
     idle(&engine).await;
 }
@@ -141,7 +141,7 @@ async fn sleeping_runs_continue_in_time_even_in_another_engine() {
         let watched = all(&second, run).await;
         let mut until = None;
         for event in watched {
-            let Watched::Event(event) = event else { continue };
+            let WatchItem::Event(event) = event else { continue };
             match &event.event {
                 Event::StepStarted { until: Some(at), .. } => until = Some(at.0),
                 Event::StepFinished { step: 1, .. } => {

@@ -10,7 +10,7 @@ use std::{
 use heddle_json::{Object, object::to_json};
 use heddle_kernel::{Digest, Event, EventRecord, Refusal, RunId, Status};
 use heddle_runtime::{
-    Engine, KeyError, ReadError, RequestKey, RunView, SendError, Start, StartError, Watch, Watched,
+    Engine, KeyError, ReadError, RequestKey, RunView, SendError, Start, StartError, Watch, WatchItem,
     ports::StoreError,
 };
 use heddle_tests::random::Random;
@@ -177,7 +177,7 @@ impl Client {
                 continue;
             }
             match watch.next().await {
-                Some(Ok(Watched::Event(event))) => {
+                Some(Ok(WatchItem::Event(event))) => {
                     let mut known = self.known();
                     let expected = known.seen.len() as u64 + 1;
                     assert_eq!(event.seq, expected, "client {}: a gap or a repeat", self.number);
@@ -191,7 +191,7 @@ impl Client {
                     }
                     known.seen.push(event);
                 }
-                Some(Ok(Watched::Chunk(_) | Watched::Missed(_))) => {}
+                Some(Ok(WatchItem::Chunk(_) | WatchItem::Missed(_))) => {}
                 Some(Err(StoreError::Unavailable(_))) => return sleep(AGAIN).await,
                 Some(Err(error)) => panic!("client {}: {error:?}", self.number),
                 None => return self.ended(engine, run).await,

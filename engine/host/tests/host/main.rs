@@ -37,7 +37,7 @@ use heddle_host::{CacheKey, CacheSettings, Host, HostSettings, Policy};
 use heddle_json::{Json, Object, object};
 use heddle_kernel::{Answer, Failure, Level, Outcome, Route, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Call, FollowsFromNothing, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
+    AlreadyDurable, Call, Functions, NewPlugin, PluginInfo, RegisterError, Sink, ToolCall,
 };
 use uuid::Uuid;
 
@@ -155,7 +155,7 @@ fn call(host: &Host, uses: &str, state: &str, config: &str) -> Call {
         timeout: None,
         bounds: None,
         started_at: Timestamp(1_700_000_000_123),
-        durable: Arc::new(FollowsFromNothing),
+        durable: Arc::new(AlreadyDurable),
         sink: Arc::new(Heard::default()),
     }
 }

@@ -16,7 +16,7 @@ pub enum FoldError {
         found: u64,
     },
     /// The first event is neither `RunStarted` nor `RunForked`.
-    #[error("the journal does not begin with the run's start")]
+    #[error("the first event is not the run's start")]
     NoStart,
     /// A snapshot cannot be read, or does not fit the graphs.
     #[error("the snapshot cannot be used: {0}")]

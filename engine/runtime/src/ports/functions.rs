@@ -1,97 +1,96 @@
-//! What the runtime needs of plugins: functions that are registered, found and called.
+//! The functions port: registers components, and finds and calls their functions.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use heddle_json::{Json, Object};
 use heddle_kernel::{
-    Answer, Digest, Failure, FunctionKind, Level, RunId, Timestamp, event::FunctionRef, graph::Bounds,
+    Answer, Digest, Failure, FunctionKind, Level, Prepared, RunId, Timestamp, event::FunctionRef,
+    graph::Bounds,
 };
 
-/// The functions that graphs and tools are made of.
+/// The functions that graphs and clients call.
 pub trait Functions: Send + Sync + 'static {
-    /// Registers a component: compiles it, has it describe itself, checks that, and only then
-    /// makes it visible. The newest version of a name is the one that a bare reference finds.
-    /// With `hidden` it can be called by digest and is neither listed nor found by name.
+    /// Registers a component: compiles it, asks it for its description, checks the description, and only then makes the
+    /// component visible. A reference without a version finds the newest version. A `hidden` component can be called by
+    /// its digest; it is not listed, and no name finds it.
     fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
-    /// Does all of a registration but making the component visible, and says what it would be, with what
-    /// is granted under its name.
+    /// Does everything that a registration does except making the component visible, and returns the description, with
+    /// the grants of its name.
     fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
     /// Whether a component with this digest is registered, hidden or not.
     fn has(&self, digest: &Digest) -> bool;
-    /// Takes the component with this digest out: it can be called no more. Answers whether it was there.
+    /// Unregisters the component with this digest, so that calls of it fail. Returns whether it was registered.
     fn remove(&self, digest: &Digest) -> bool;
-    /// Every plugin that is not hidden, by name and then newest first, with pre-releases after the rest.
+    /// All plugins that are not hidden: by name, then the newest version first, pre-releases last.
     fn plugins(&self) -> Vec<Arc<PluginInfo>>;
-    /// Finds what a graph or a caller names: `plugin/function`, or `function` where exactly one plugin has it,
-    /// of the newest version; with `@` and a version, a range of versions or a digest behind it, of the
-    /// newest version that fits.
+    /// Finds a function by its reference: `plugin/function`, or `function` if exactly one plugin has it. The newest
+    /// version is used; after an `@`, the newest that matches a version, a range of versions or a digest.
     fn resolve(&self, uses: &str) -> Result<Resolved, ResolveError>;
-    /// Whether the function's plugin was granted anything, so that a call may have an effect outside. Then
-    /// the call is made when all that it follows from is durable. Where a plugin without grants calls a
-    /// tool of one with grants, the implementation itself waits, by [`Call::durable`].
+    /// Whether the function's plugin has grants, so that a call may have side effects. The runtime makes such a call only
+    /// when everything that the call depends on is durable. If a plugin without grants calls a tool of a plugin with
+    /// grants, the implementation waits for [`Call::durable`].
     fn is_granted(&self, function: &FunctionRef) -> bool;
-    /// What the plugins of a name are granted, and who says so.
+    /// The policy of the plugins with this name, and its source.
     fn policy(&self, name: &str) -> PluginPolicyInfo;
-    /// Looks at what the plugins of a name would be granted by [`Functions::set_policy`].
+    /// Checks a policy without setting it.
     ///
     /// # Errors
-    /// Why it would not be set.
+    /// Why [`Functions::set_policy`] would refuse the policy.
     fn check_policy(&self, name: &str, body: Json) -> BoxFuture<'_, Result<(), PolicyRefused>>;
-    /// Sets what the plugins of a name are granted, for every call that begins from here on; with none,
-    /// nothing that was set stands any more.
+    /// Sets the policy of the plugins with this name for every call that starts afterwards. `None` removes the policy.
     ///
     /// # Errors
-    /// Why it was not set.
+    /// Why the policy was refused.
     fn set_policy(&self, name: &str, body: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>>;
-    /// Looks at how a node narrows a function that it names, before its graph is created. The function may
-    /// not be there: then what can be told without it is.
+    /// Checks how a node narrows the limits and grants of its function, before its graph is created. If the function is
+    /// not registered, checks only what does not depend on the function.
     ///
     /// # Errors
-    /// Each thing that is wrong, with its JSON pointer from the node on, as in `/limits/memory`.
+    /// Each problem with its JSON pointer relative to the node, such as `/limits/memory`.
     fn check_bounds(
         &self,
         uses: &str,
         limits: Option<&Json>,
         grants: Option<&Json>,
     ) -> Result<(), Vec<(String, String)>>;
-    /// Calls a node function or a tool as a node: a fresh instance, within the limits. A mapped
-    /// input is checked against the function's schema first; one that does not fit is a failure
-    /// of kind `InvalidInput`, and the function is not called.
+    /// Calls a node function, or a tool as a node, in a fresh instance and within its limits. A mapped input is checked
+    /// against the function's schema first; an input that does not match is a failure of the kind `InvalidInput`, and the
+    /// function is not called.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>>;
     /// Calls a tool with an input, which is checked against the tool's schema first.
     fn call_tool(&self, call: ToolCall) -> BoxFuture<'_, Result<Json, Failure>>;
 }
 
-/// What the plugins of a name are granted.
+/// The policy of the plugins with one name.
 #[derive(Clone, Debug)]
 pub struct PluginPolicyInfo {
-    /// Who says so.
+    /// Where the policy comes from.
     pub source: PolicySource,
-    /// What is said of them, as the implementation reads it.
+    /// The policy as the implementation reads it.
     pub body: Option<Json>,
-    /// What that grants, a line for each grant.
+    /// The policy's grants, a line for each.
     pub grants: Vec<String>,
 }
 
-/// Who says what a plugin is granted.
+/// The source of a plugin's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicySource {
-    /// The policy that the implementation was started with.
+    /// The policy file that the implementation was started with.
     File,
-    /// Whoever set it while it runs.
+    /// An operator's request while the engine runs.
     Set,
-    /// Nobody: nothing is granted.
+    /// There is no policy, so nothing is granted.
     Nobody,
 }
 
-/// Why what a plugin is granted was not set.
+/// Why a policy was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRefused {
-    /// The policy that the implementation was started with names the plugin.
+    /// The policy file has an entry for the plugin.
     #[error("the policy file says what plugin `{0}` is granted: change it there, and start the server again")]
     Fixed(String),
-    /// It cannot be read, or grants what is not there.
+    /// The policy cannot be read, or grants something that does not exist.
     #[error("{0}")]
     Invalid(String),
 }
@@ -100,118 +99,134 @@ pub enum PolicyRefused {
 pub struct NewPlugin {
     /// The component's bytes.
     pub component: Arc<[u8]>,
-    /// A name that stands before the one in the component.
+    /// A name that overrides the component's own.
     pub name: Option<String>,
-    /// A version that stands before the one in the component.
+    /// A version that overrides the component's own.
     pub version: Option<String>,
-    /// What to name it where the component has no name: a file's stem.
+    /// The name of a component without one: the stem of its file's name.
     pub fallback_name: Option<String>,
-    /// Where its version is taken by another component, it gets one of its own that counts as newer:
-    /// `1.2.0+` and the beginning of its digest.
+    /// Whether a component whose version is taken by another component gets a newer version of its own: `1.2.0+` and the
+    /// start of its digest.
     pub renumbered: bool,
-    /// Callable by digest only.
+    /// Whether the component can be called by its digest only.
     pub hidden: bool,
-    /// Whether it may have what its name is granted. The operator may say so, and so may whoever asks for it expressly.
-    /// A component that is not registered under the name yet is refused otherwise.
+    /// Whether a component that is new under a name with grants gets these grants. The operator's own registrations, and
+    /// requests that confirm this explicitly, set it. Otherwise such a component is refused.
     pub replace_granted: bool,
-    /// Waits until it can be compiled, however many others wait. Without it, [`RegisterError::Busy`] is the answer
-    /// where too many do.
+    /// Whether to wait until the component can be compiled, however long the compile queue is. Otherwise a full queue is
+    /// the error [`RegisterError::Busy`].
     pub waits: bool,
+}
+
+impl NewPlugin {
+    /// A component to register under its own name and version, with the grants of its name.
+    pub fn of(component: Arc<[u8]>) -> Self {
+        Self {
+            component,
+            name: None,
+            version: None,
+            fallback_name: None,
+            renumbered: false,
+            hidden: false,
+            replace_granted: true,
+            waits: true,
+        }
+    }
 }
 
 /// A registered plugin.
 #[derive(Clone, Debug)]
 pub struct PluginInfo {
-    /// Its name.
+    /// The plugin's name.
     pub name: Arc<str>,
-    /// Its version, a semantic version.
+    /// The plugin's semantic version.
     pub version: Arc<str>,
     /// The SHA-256 of the component.
     pub digest: Digest,
     /// The size of the component in bytes.
     pub size: u64,
-    /// What it imports, as the component names it.
+    /// The component's imports, as it names them.
     pub imports: Vec<String>,
-    /// The permissions that its imports request: `clock`, `environment`, `files`, `http`,
-    /// `random`, `sockets`, `tools`. Most toolchains import more than their guests use.
+    /// The permissions that these imports need: `clock`, `environment`, `files`, `http`, `random`, `sockets`, `tools`.
+    /// Most toolchains import more than their guests use.
     pub requested_permissions: Vec<String>,
-    /// Its functions.
+    /// The plugin's functions.
     pub functions: Vec<FunctionInfo>,
-    /// What it exports that could not be made a function, each with the reason.
+    /// The exports that cannot be called as functions, each with the reason.
     pub left_out: Vec<String>,
-    /// What it is granted, a line for each grant.
+    /// The plugin's grants, a line for each.
     pub grants: Vec<String>,
-    /// What the operator limits for it in place of the engine's own limits, a line for each.
+    /// The limits that the operator set for the plugin instead of the defaults, a line for each.
     pub limits: Vec<String>,
 }
 
 /// The description of a function.
 #[derive(Clone, Debug)]
 pub struct FunctionInfo {
-    /// Its name in the plugin.
+    /// The function's name in its plugin.
     pub name: Arc<str>,
     /// Node function or tool.
     pub kind: FunctionKind,
-    /// What it does, in one line.
+    /// A description of one line.
     pub summary: String,
-    /// JSON Schema of what it takes.
+    /// The JSON Schema of the input.
     pub input: Json,
-    /// JSON Schema of what it gives.
+    /// The JSON Schema of the output.
     pub output: Json,
-    /// JSON Schema of the node's `config`.
+    /// The JSON Schema of the node's `config`.
     pub config: Option<Json>,
-    /// It changes nothing outside of itself.
+    /// Whether the function has no side effects.
     pub read_only: bool,
-    /// Calling it again with the same input has no further effect.
+    /// Whether repeating a call with the same input has no further effect.
     pub idempotent: bool,
-    /// The nodes that it may name.
+    /// The nodes that the function may route to.
     pub routes: Vec<String>,
 }
 
-/// What a name was found to be.
+/// The result of resolving a reference.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The exact function.
     pub function: FunctionRef,
-    /// Its description.
+    /// The function's description.
     pub info: FunctionInfo,
 }
 
-/// Why a name was not found.
+/// Why a reference could not be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// No plugin has it.
+    /// No registered plugin has such a function.
     #[error("no registered plugin has a function `{uses}`{}", hint(.similar))]
     Unknown {
-        /// The name.
+        /// The reference.
         uses: String,
-        /// Names that are near it.
+        /// Similar references that exist.
         similar: Vec<String>,
     },
-    /// What stands behind the `@` is no version.
+    /// The text after the `@` is not a version.
     #[error("`{uses}`: {problem}")]
     Version {
-        /// The name.
+        /// The reference.
         uses: String,
-        /// What is wrong with its version, and what to write.
+        /// The problem with the version, and what to write instead.
         problem: String,
     },
-    /// A plugin has it, and no version of that plugin that fits.
+    /// A plugin has the function, but no version of the plugin matches.
     #[error("no version of `{plugin}` with that function fits `{uses}`: there is {}", .versions.join(", "))]
     NoVersion {
-        /// The name.
+        /// The reference.
         uses: String,
         /// The plugin.
         plugin: String,
-        /// Its versions, newest first.
+        /// The plugin's versions, newest first.
         versions: Vec<String>,
     },
-    /// Several plugins have it.
+    /// Several plugins have the function.
     #[error("several plugins have a function `{uses}`: say which with `uses`: {}", .candidates.join(", "))]
     Ambiguous {
-        /// The name.
+        /// The reference.
         uses: String,
-        /// Every `plugin/function` that it could be.
+        /// The matching functions, as `plugin/function`.
         candidates: Vec<String>,
     },
 }
@@ -227,45 +242,71 @@ fn hint(similar: &[String]) -> String {
 pub struct Call {
     /// The exact function.
     pub function: FunctionRef,
-    /// What it is given: the state as the branch sees it, or what the node's `input` made of it.
+    /// The input: the state as the branch sees it, or the result of the node's `input`.
     pub input: Object,
-    /// Whether the node's `input` made it.
+    /// Whether the input is the result of the node's `input`.
     pub mapped: bool,
     /// The node's `config`.
     pub config: Json,
     /// The run.
     pub run: RunId,
-    /// The node.
+    /// The node's name.
     pub node: Arc<str>,
-    /// The step.
+    /// The step's number.
     pub step: u64,
-    /// The attempt.
+    /// The attempt's number, from 1.
     pub attempt: u32,
-    /// How long this attempt may take, from when the function is called: the node's `timeout`.
-    /// Where the operator's limit is smaller, that one stands.
+    /// The node's `timeout`, measured from the start of the call. If the operator's limit is shorter, that limit applies.
     pub timeout: Option<Duration>,
-    /// How the graph narrows what the function may use up and do: checked when the graph was created, and
-    /// the same `Arc` for every call of the node as long as the graph is at hand.
+    /// How the graph narrows the function's limits and grants. They were checked when the graph was created, and all
+    /// calls of the node share one `Arc` while the graph is in memory.
     pub bounds: Option<Arc<Bounds>>,
-    /// When the step's first attempt began: what an ungranted clock shows.
+    /// When the step's first attempt started. A clock without a grant shows this time.
     pub started_at: Timestamp,
-    /// What to wait for before something outside is done for the call: all that it follows from is durable.
+    /// Waits until everything that the call depends on is durable. Required before any side effect of the call.
     pub durable: Arc<dyn Durable>,
-    /// Who is told of what the function writes.
+    /// Receives the log lines and chunks that the function writes.
     pub sink: Arc<dyn Sink>,
 }
 
-/// Says when what a call follows from is durable.
+impl Call {
+    /// The call of one attempt of a step, with the input that the kernel prepared for it.
+    pub fn new(
+        prepared: Prepared,
+        run: RunId,
+        (step, attempt): (u64, u32),
+        durable: Arc<dyn Durable>,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        Self {
+            function: prepared.function,
+            input: prepared.input,
+            mapped: prepared.mapped,
+            config: prepared.config,
+            run,
+            node: prepared.node,
+            step,
+            attempt,
+            timeout: prepared.timeout_ms.map(Duration::from_millis),
+            bounds: prepared.bounds,
+            started_at: prepared.started_at,
+            durable,
+            sink,
+        }
+    }
+}
+
+/// Waits until everything that a call depends on is durable.
 pub trait Durable: Send + Sync {
-    /// Waits for it. False where it never will be: then nothing may be done for the call.
+    /// Returns true when everything is durable, and false if it never will be: then the call must have no side effects.
     fn wait(&self) -> BoxFuture<'_, bool>;
 }
 
-/// For a call that follows from nothing.
+/// For a call that depends on no events.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct FollowsFromNothing;
+pub struct AlreadyDurable;
 
-impl Durable for FollowsFromNothing {
+impl Durable for AlreadyDurable {
     fn wait(&self) -> BoxFuture<'_, bool> {
         Box::pin(std::future::ready(true))
     }
@@ -275,29 +316,29 @@ impl Durable for FollowsFromNothing {
 pub struct ToolCall {
     /// The exact function: a tool.
     pub function: FunctionRef,
-    /// Its input.
+    /// The tool's input.
     pub input: Json,
-    /// What an ungranted clock shows.
+    /// The time that a clock without a grant shows.
     pub started_at: Timestamp,
-    /// Who is told of what the tool writes.
+    /// Receives the log lines and chunks that the tool writes.
     pub sink: Arc<dyn Sink>,
 }
 
-/// Takes what a function writes while it is called. Called from the guest's thread: it must not block.
+/// Receives what a function writes during a call. Called from the guest's thread, so it must not block.
 pub trait Sink: Send + Sync {
-    /// A log line, or a line on stdout (info) or stderr (warn).
+    /// Receives a log line, a line of stdout (level info) or a line of stderr (level warn).
     fn log(&self, level: Level, message: &str);
-    /// A chunk for whoever watches now.
+    /// Receives a chunk for the current watchers.
     fn emit(&self, chunk: Json);
 }
 
-/// Why a component was refused.
+/// Why a component was not registered.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// The bytes are no component, or one that cannot be a plugin.
+    /// The bytes are not a component, or the component cannot be a plugin.
     #[error("{0}")]
     Refused(String),
-    /// A component with this name and version and another content is registered.
+    /// Another component with this name and version is registered.
     #[error(
         "plugin {name}@{version} is registered with another content (sha256 {registered}), which runs may need. Raise \
          the version where the plugin has it, and build it again; or remove the registered one where nothing needs it \
@@ -305,47 +346,47 @@ pub enum RegisterError {
          each new build in DIR without either"
     )]
     VersionTaken {
-        /// The name.
+        /// The plugin's name.
         name: String,
-        /// The version.
+        /// The plugin's version.
         version: String,
-        /// The digest of the one that has it.
+        /// The digest of the registered component.
         registered: Digest,
     },
-    /// The name has grants, which the component would have from here on.
+    /// The name has grants, which the component would get.
     #[error(
         "the name `{name}` has grants, and this component would have them: {}. To let it, register it with          `heddle plugin add --replace-granted` (over HTTP `?replace_granted=true`), or list its digest in the policy;          otherwise register it under another name",
         .grants.join("; ")
     )]
     Granted {
-        /// The name.
+        /// The plugin's name.
         name: String,
-        /// What it is granted, a line for each grant.
+        /// The grants of the name, a line for each.
         grants: Vec<String>,
     },
-    /// The policy grants the name to other components only.
+    /// The policy allows only other components under this name.
     #[error(
         "the policy lists the components that may be registered as `{name}`, and this one, sha256:{digest}, is none of \
          them. To allow it, add \"sha256:{digest}\" to `digest` of plugin `{name}` in the policy; otherwise register it \
          under another name"
     )]
     NotPinned {
-        /// The name.
+        /// The plugin's name.
         name: String,
         /// The digest of the component.
         digest: Digest,
     },
-    /// Too many components wait to be compiled.
+    /// The compile queue is full.
     #[error(
         "components are being compiled and {most} more wait, the limit (compile_queue): try again in {retry_after_s} s"
     )]
     Busy {
-        /// How many may wait.
+        /// The length of the queue.
         most: usize,
-        /// When to try again.
+        /// When to try again, in seconds.
         retry_after_s: u32,
     },
-    /// The host could not compile it, whatever it is.
+    /// The host failed to compile the component for a reason other than its content.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,43 +1,43 @@
-//! Which runs are listed, and in which order.
+//! Filters and positions for lists of runs.
 
 use std::sync::Arc;
 
 use heddle_kernel::{RunId, Status, Timestamp};
 
-use super::RunRow;
+use super::rows::RunRow;
 
-/// Which runs to list: those that fit everything that is set.
+/// Selects runs for a list: a run must match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// The graph: the one with this id, or every graph with this name.
+    /// Runs of the graph with this id, or of every graph with this name.
     pub graph: Option<Arc<str>>,
-    /// Any of these statuses; every status where it is empty.
+    /// Runs with one of these statuses. Empty: any status.
     pub statuses: Vec<Status>,
-    /// What started the run.
+    /// Runs with this origin.
     pub origin: Option<OriginFilter>,
-    /// The run began at this time or later.
+    /// Runs created at this time or later.
     pub started_from: Option<Timestamp>,
-    /// The run began before this time.
+    /// Runs created before this time.
     pub started_before: Option<Timestamp>,
-    /// The message of the run's error contains this text. Upper and lower case are the same.
+    /// Runs whose error message contains this text, ignoring case.
     pub error: Option<Arc<str>>,
 }
 
-/// What started the runs to list.
+/// Selects runs by their origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginFilter {
-    /// Every origin of a kind.
+    /// All origins of a kind.
     Kind(OriginKind),
-    /// One origin, as [`NewRun::origin`](super::NewRun::origin) has it: `schedule:NAME` or `fork:RUN`.
+    /// One origin as in [`NewRun::origin`](super::NewRun::origin): `schedule:NAME` or `fork:RUN`.
     Exactly(Arc<str>),
 }
 
 /// The kinds of origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginKind {
-    /// A request to start it.
+    /// A client's start request.
     Api,
-    /// A schedule.
+    /// A start by a schedule.
     Schedule,
     /// A fork of another run.
     Fork,
@@ -46,10 +46,10 @@ pub enum OriginKind {
 }
 
 impl OriginKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Api, Self::Schedule, Self::Fork, Self::Import];
 
-    /// The kind of an origin. A run without one was started by a request.
+    /// The kind of an origin. A run without an origin was started by a client's request.
     pub fn of(origin: Option<&str>) -> Self {
         match origin {
             Some("import") => Self::Import,
@@ -59,7 +59,7 @@ impl OriginKind {
         }
     }
 
-    /// The kind's name.
+    /// The kind's name in filters and responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -70,17 +70,17 @@ impl OriginKind {
     }
 }
 
-/// A run's place in a list. The order is by the time at which runs began, and then by id.
+/// A run's position in a list. Lists are ordered by creation time and then by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunPosition {
-    /// When the run began.
+    /// When the run was created.
     pub created_at: Timestamp,
-    /// Its id.
+    /// The run's id.
     pub id: RunId,
 }
 
 impl RunFilter {
-    /// Only runs of the graph with this id, or of every graph with this name.
+    /// Selects runs of the graph with this id, or of every graph with this name.
     pub fn of_graph(graph: impl Into<Arc<str>>) -> Self {
         Self {
             graph: Some(graph.into()),
@@ -88,7 +88,7 @@ impl RunFilter {
         }
     }
 
-    /// Only runs with this status.
+    /// Selects runs with this status.
     pub fn of_status(status: Status) -> Self {
         Self {
             statuses: vec![status],
@@ -96,7 +96,7 @@ impl RunFilter {
         }
     }
 
-    /// Whether a run is to be listed.
+    /// Whether the filter selects this run.
     pub fn fits(&self, row: &RunRow) -> bool {
         let graph = |wanted: &Arc<str>| row.graph.0 == *wanted || row.graph_name.as_ref() == Some(wanted);
         self.graph.as_ref().is_none_or(graph)
@@ -123,23 +123,23 @@ impl OriginFilter {
     }
 }
 
-/// A text to look for in the messages of errors. Upper and lower case are the same, as Unicode has them.
+/// A text to search for in error messages, ignoring case as Unicode defines it.
 pub struct ErrorText(String);
 
 impl ErrorText {
-    /// This text.
+    /// Prepares a search for `text`.
     pub fn new(text: &str) -> Self {
         Self(text.to_lowercase())
     }
 
-    /// Whether a message contains it.
+    /// Whether `message` contains the text.
     pub fn is_in(&self, message: &str) -> bool {
         message.to_lowercase().contains(&self.0)
     }
 }
 
 impl RunRow {
-    /// Its place in a list.
+    /// The run's position in a list.
     pub fn position(&self) -> RunPosition {
         RunPosition {
             created_at: self.created_at,

@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::stream;
 use heddle_kernel::RunId;
-use heddle_runtime::{Watch, Watched};
+use heddle_runtime::{Watch, WatchItem};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -114,7 +114,7 @@ impl RunEventStream {
             next = self.watch.next() => next,
         };
         match next {
-            Some(Ok(Watched::Event(event))) => {
+            Some(Ok(WatchItem::Event(event))) => {
                 let (run, seq, bytes) = (self.run, event.seq, event.event.size());
                 let text = self
                     .app
@@ -122,12 +122,12 @@ impl RunEventStream {
                     .serialize(bytes, move || EventView::of(run, &event).text());
                 Some(Event::default().id(seq.to_string()).data(text.await))
             }
-            Some(Ok(Watched::Chunk(chunk))) => Some(
+            Some(Ok(WatchItem::Chunk(chunk))) => Some(
                 Event::default()
                     .event("chunk")
                     .data(ChunkView::of(self.run, &chunk).text()),
             ),
-            Some(Ok(Watched::Missed(count))) => Some(
+            Some(Ok(WatchItem::Missed(count))) => Some(
                 Event::default()
                     .event("chunk")
                     .data(MissedView::of(self.run, count).text()),

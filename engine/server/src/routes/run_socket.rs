@@ -17,7 +17,7 @@ use futures_util::{
     FutureExt, Sink, SinkExt, Stream, StreamExt,
     future::{Either, select},
 };
-use heddle_runtime::{Watch, Watched};
+use heddle_runtime::{Watch, WatchItem};
 use serde::Deserialize;
 
 use crate::{
@@ -190,14 +190,14 @@ async fn send_events(
         };
         let text = match next {
             None => return close(RUN_OVER, "the run is over"),
-            Some(Ok(Watched::Event(event))) => {
+            Some(Ok(WatchItem::Event(event))) => {
                 let bytes = event.event.size();
                 app.responses
                     .serialize(bytes, move || EventView::of(run, &event).text())
                     .await
             }
-            Some(Ok(Watched::Chunk(chunk))) => ChunkView::of(run, &chunk).text(),
-            Some(Ok(Watched::Missed(item_count))) => MissedView::of(run, item_count).text(),
+            Some(Ok(WatchItem::Chunk(chunk))) => ChunkView::of(run, &chunk).text(),
+            Some(Ok(WatchItem::Missed(item_count))) => MissedView::of(run, item_count).text(),
             Some(Err(_)) if app.engine.is_draining() => {
                 return close(RESTART, "the engine is stopping: connect again with ?after=");
             }
@@ -215,7 +215,7 @@ async fn send_events(
 fn next_ready(
     watch: &mut Watch,
     written: usize,
-) -> Option<Option<Result<Watched, heddle_runtime::ports::StoreError>>> {
+) -> Option<Option<Result<WatchItem, heddle_runtime::ports::StoreError>>> {
     if written >= BATCH_LEN {
         return None;
     }

@@ -1,17 +1,12 @@
 //! Whether everything in a store can be read, and is what it should be.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Display,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt::Display, path::Path, sync::Arc};
 
 use heddle_json::object::json;
 use heddle_kernel::{
-    Digest, EventRecord, Graph, GraphId, Run, RunId, Status,
+    Digest, EventRecord, GraphId, Run, RunId, Status,
     graph::Pins,
-    run::{Graphs, Snapshot},
+    run::{NamedGraphs, Snapshot},
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
@@ -247,35 +242,21 @@ impl Check<'_> {
     }
 
     fn fold(&self, id: RunId, run: &mut Option<Run>, event: &EventRecord) -> Result<(), String> {
-        let graphs = Pins::of(&event.event).map(|pins| self.kept(&pins)).transpose()?;
-        match (run.as_mut(), graphs) {
-            (None, Some((graph, graphs))) => {
-                let first = Run::from_first(id, graph, graphs, event);
-                *run = Some(first.map_err(|error| error.to_string())?);
-                Ok(())
-            }
-            (None, None) => Err(format!(
-                "its journal begins with event {}, which is no start",
-                event.seq
-            )),
-            (Some(run), graphs) => {
-                if let Some((graph, graphs)) = graphs {
-                    run.stage(graph, graphs);
-                }
-                run.fold(event).map_err(|error| error.to_string())
-            }
-        }
+        let graphs = Pins::of(&event.event)
+            .map(|pins| self.pinned_graphs(&pins))
+            .transpose()?;
+        Run::fold_next(run, id, event, graphs).map_err(|error| error.to_string())
     }
 
-    /// The graphs that a run keeps to.
-    fn kept(&self, pins: &Pins<'_>) -> Result<(Arc<Graph>, Arc<Graphs>), String> {
-        let rebuild = |id: &GraphId| {
+    /// The graphs that a run is pinned to.
+    fn pinned_graphs(&self, pins: &Pins<'_>) -> Result<NamedGraphs, String> {
+        pins.resolve(|id| {
             let unreadable = |error: &dyn Display| format!("its graph {id} cannot be read: {error}");
             if let Some(error) = self.unreadable.get(id) {
                 return Err(unreadable(error));
             }
             let definition = self.definition(id).map_err(|error| unreadable(&error))?;
-            let definition = definition.ok_or_else(|| format!("its graph {id} is not kept"))?;
+            let definition = definition.ok_or_else(|| format!("its graph {id} is not stored"))?;
             let graph = pins.rebuild(&definition).map_err(|found| {
                 let first = found.first().map_or("", |first| &first.message);
                 format!("its graph {id} is not as it was checked: {first}")
@@ -284,13 +265,7 @@ impl Check<'_> {
                 true => Ok(Arc::new(graph)),
                 false => Err(format!("its graph {id} is not what its id says")),
             }
-        };
-        let named: Result<BTreeMap<_, _>, String> = pins
-            .graphs
-            .iter()
-            .map(|(name, id)| Ok((name.clone(), rebuild(id)?)))
-            .collect();
-        Ok((rebuild(pins.graph)?, Arc::new(named?)))
+        })
     }
 
     /// Whether every snapshot of a run can be read.

@@ -1,4 +1,4 @@
-//! The runs that this engine drives, in shards: no run waits for another one at a lock that all share.
+//! The runs in memory and their tasks. They are sharded, so that runs do not contend for one lock.
 
 use std::{
     collections::HashMap,
@@ -9,12 +9,12 @@ use std::{
 use heddle_kernel::RunId;
 use tokio::task::JoinSet;
 
-use crate::live::LiveRun;
+use crate::live_run::LiveRun;
 
-/// How many runs can be looked up, loaded and begun without waiting for one another.
+/// How many shards there are. Runs in different shards never wait for each other.
 const SHARDS: usize = 64;
 
-pub(crate) struct Registry {
+pub(crate) struct LiveRuns {
     shards: [Shard; SHARDS],
 }
 
@@ -22,13 +22,13 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Shard {
     runs: RwLock<HashMap<RunId, Arc<LiveRun>>>,
-    /// Held while a run is loaded, reopened or forgotten, so that one at a time does.
+    /// Held while a run of the shard is loaded, reopened or deleted.
     loading: tokio::sync::Mutex<()>,
-    /// The tasks that drive the runs, and what else belongs to one.
+    /// The drivers of the runs, and other tasks that belong to a run.
     tasks: Mutex<JoinSet<()>>,
 }
 
-impl Default for Registry {
+impl Default for LiveRuns {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Shard::default()),
@@ -36,9 +36,9 @@ impl Default for Registry {
     }
 }
 
-impl Registry {
+impl LiveRuns {
     fn shard(&self, id: RunId) -> &Shard {
-        // The end of an id is random, the beginning the time.
+        // The last byte of an id is random; the first bytes are its time.
         let [.., last] = id.0.into_bytes();
         &self.shards[usize::from(last) % SHARDS]
     }
@@ -57,23 +57,23 @@ impl Registry {
         runs.insert(live.id, live.clone());
     }
 
-    /// Takes a run out if `really`, which is asked while nobody can look the run up.
-    pub(crate) fn remove_if(&self, live: &Arc<LiveRun>, really: impl FnOnce() -> bool) -> bool {
+    /// Removes a run if `condition` holds, which is checked while no other task can look up the run. Returns whether it did.
+    pub(crate) fn remove_if(&self, live: &Arc<LiveRun>, condition: impl FnOnce() -> bool) -> bool {
         let mut runs = self
             .shard(live.id)
             .runs
             .write()
             .expect("no panic under this lock");
-        // A run that was parked may have been taken up again: that is another one.
+        // An unloaded run may have been loaded again: then the shard has another `LiveRun`.
         let this = runs.get(&live.id).is_some_and(|known| Arc::ptr_eq(known, live));
-        let gone = this && really();
-        if gone {
+        let is_removed = this && condition();
+        if is_removed {
             runs.remove(&live.id);
         }
-        gone
+        is_removed
     }
 
-    /// Every run.
+    /// All runs in memory.
     pub(crate) fn all(&self) -> Vec<Arc<LiveRun>> {
         let mut all = Vec::new();
         for shard in &self.shards {
@@ -83,19 +83,19 @@ impl Registry {
         all
     }
 
-    /// Held while this run is loaded, reopened or forgotten.
-    pub(crate) async fn alone(&self, id: RunId) -> impl Drop + '_ {
+    /// Locks a run while it is loaded, reopened or deleted.
+    pub(crate) async fn lock(&self, id: RunId) -> impl Drop + '_ {
         self.shard(id).loading.lock().await
     }
 
-    /// Begins a task that belongs to a run.
+    /// Spawns a task that belongs to a run.
     pub(crate) fn spawn(&self, id: RunId, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.shard(id).tasks.lock().expect("no panic under this lock");
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
 
-    /// Waits this long for every task to end, and ends those that did not.
+    /// Waits for all tasks to end, and aborts those that have not ended after `within`.
     pub(crate) async fn join(&self, within: Duration) {
         let mut tasks: Vec<JoinSet<()>> = Vec::with_capacity(SHARDS);
         for shard in &self.shards {

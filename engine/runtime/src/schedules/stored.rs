@@ -1,22 +1,21 @@
-//! A schedule as it is kept, and in memory.
+//! A schedule as stored, and in memory.
 
 use std::sync::Arc;
 
 use heddle_kernel::{
-    RunId, Timestamp,
-    graph::check_ahead,
-    schedule::{Progress, Schedule, When, WhenError},
+    RunId, Timestamp, graph::check_ahead, schedule::Progress, schedule::Schedule, schedule::When,
+    schedule::WhenError,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
+use super::model::{NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 
-/// The form of what is kept.
-pub(super) const FORM: u32 = 1;
+/// The version of the stored format.
+pub(super) const FORMAT_VERSION: u32 = 1;
 
-/// A schedule as it is kept.
+/// A stored schedule and its progress.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct StoredSchedule {
     pub(super) form: u32,
     pub(super) spec: ScheduleSpec,
     pub(super) created_at: Timestamp,
@@ -28,43 +27,43 @@ pub(super) struct Kept {
 }
 
 /// A schedule in memory.
-pub(super) struct Entry {
-    pub(super) kept: Kept,
+pub(super) struct ScheduleEntry {
+    pub(super) stored: StoredSchedule,
     pub(super) schedule: Schedule,
-    /// When it is to be looked at.
-    pub(super) look_at: Option<Timestamp>,
-    /// Whether its last run is known to be over.
-    pub(super) over: bool,
-    /// Whether it is kept as it is here.
-    pub(super) saved: bool,
+    /// When the scheduler checks the schedule next.
+    pub(super) next_check: Option<Timestamp>,
+    /// Whether the last run is known to have ended.
+    pub(super) last_run_ended: bool,
+    /// Whether the store has the current progress.
+    pub(super) is_stored: bool,
 }
 
-/// The time that is before every other.
-pub(super) const AT_ONCE: Option<Timestamp> = Some(Timestamp(i64::MIN));
+/// A time before every other.
+pub(super) const IMMEDIATELY: Option<Timestamp> = Some(Timestamp(i64::MIN));
 
-impl Entry {
-    pub(super) fn new(kept: Kept) -> Result<Self, WhenError> {
-        let spec = &kept.spec;
+impl ScheduleEntry {
+    pub(super) fn new(stored: StoredSchedule) -> Result<Self, WhenError> {
+        let spec = &stored.spec;
         let schedule = Schedule {
-            when: compile(&spec.when, kept.created_at)?,
+            when: compile(&spec.when, stored.created_at)?,
             overlap: spec.overlap,
             catch_up: spec.catch_up,
             paused: spec.paused,
         };
         Ok(Self {
-            over: kept.last_run.is_none(),
-            kept,
+            last_run_ended: stored.last_run.is_none(),
+            stored,
             schedule,
-            look_at: AT_ONCE,
-            saved: true,
+            next_check: IMMEDIATELY,
+            is_stored: true,
         })
     }
 
-    /// About how many bytes it takes in memory.
+    /// The approximate bytes that the schedule takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        /// What every schedule takes: its fields, the times of its starts that wait, and its last error.
+        /// The bytes of every schedule: its fields, the times of its waiting starts, and its last error.
         const FIXED: usize = 2 << 10;
-        let spec = &self.kept.spec;
+        let spec = &self.stored.spec;
         let when = match &spec.when {
             WhenSpec::Cron { cron, time_zone } => cron.len() + time_zone.len(),
             WhenSpec::Every { every, .. } => every.len(),
@@ -73,15 +72,17 @@ impl Entry {
         FIXED + spec.state.size() + spec.graph.len() + when
     }
 
-    pub(super) fn started(&mut self, at: Timestamp, run: RunId) {
-        self.kept.last_at = Some(at);
-        self.kept.last_run = Some(run);
-        self.kept.last_error = None;
-        self.over = false;
+    /// A run was started for the due time `at`.
+    pub(super) fn run_started(&mut self, at: Timestamp, run: RunId) {
+        self.stored.last_at = Some(at);
+        self.stored.last_run = Some(run);
+        self.stored.last_error = None;
+        self.last_run_ended = false;
     }
 
+    /// The schedule as clients see it.
     pub(super) fn view(&self, name: &Arc<str>) -> ScheduleView {
-        let Kept { spec, progress, .. } = &self.kept;
+        let StoredSchedule { spec, progress, .. } = &self.stored;
         let next = match spec.paused {
             true => Vec::new(),
             false => self.schedule.when.next(progress.after, NEXT_LEN),
@@ -89,25 +90,25 @@ impl Entry {
         ScheduleView {
             name: name.clone(),
             spec: spec.clone(),
-            created_at: self.kept.created_at,
-            updated_at: self.kept.updated_at,
+            created_at: self.stored.created_at,
+            updated_at: self.stored.updated_at,
             next,
             waiting: progress.waiting.len(),
-            last_at: self.kept.last_at,
-            last_run: self.kept.last_run,
-            last_error: self.kept.last_error.clone(),
+            last_at: self.stored.last_at,
+            last_run: self.stored.last_run,
+            last_error: self.stored.last_error.clone(),
             skipped: progress.skipped,
         }
     }
 }
 
-/// Checks when a new schedule is due, more strictly than one that is kept is read.
-pub(super) fn check(when: &WhenSpec, now: Timestamp) -> Result<(), ScheduleError> {
+/// Checks the times of a new schedule, more strictly than those of a stored one.
+pub(super) fn check_when(when: &WhenSpec, now: Timestamp) -> Result<(), ScheduleError> {
     let ahead = |pointer, at: &Timestamp| {
         check_ahead("then", *at, now).map_err(|message| ScheduleError::Invalid { pointer, message })
     };
     match when {
-        WhenSpec::Cron { cron, time_zone } => When::cron(cron, time_zone).map(|_| ()).map_err(where_wrong),
+        WhenSpec::Cron { cron, time_zone } => When::cron(cron, time_zone).map(|_| ()).map_err(invalid_when),
         WhenSpec::Every { from, .. } => from.iter().try_for_each(|from| ahead("/when/from", from)),
         WhenSpec::At(at) => ahead("/when/at", at),
     }
@@ -121,7 +122,8 @@ fn compile(when: &WhenSpec, created_at: Timestamp) -> Result<When, WhenError> {
     }
 }
 
-pub(super) fn where_wrong(error: WhenError) -> ScheduleError {
+/// The error for times that are not valid.
+pub(super) fn invalid_when(error: WhenError) -> ScheduleError {
     let pointer = match &error {
         WhenError::Cron(_) => "/when/cron",
         WhenError::TimeZone(_) => "/when/time_zone",

@@ -1,0 +1,197 @@
+//! Starts runs: from a client's request to a driver, or to an entry in the admission queue.
+
+use std::sync::Arc;
+
+use heddle_kernel::{EventRecord, Input, Run, decide};
+
+use crate::{
+    admission::{AdmissionDecision, AdmissionSlot, EnqueueWhenDurable, PRIORITIES, QueueFull},
+    append_buffer::AppendBuffer,
+    core::Core,
+    driver::spawn_driver,
+    engine::Engine,
+    errors::StartError,
+    idempotency::{IdempotencyGuard, KeyLookup},
+    live_run::LiveRun,
+    ports::{Append, NewRun, QueuedRun, RunDisposition},
+    results::Start,
+    started_run::StartedRun,
+};
+
+/// A run that was created and is not stored yet.
+pub(crate) struct CreatedRun {
+    pub(crate) run: Run,
+    /// The run's first events.
+    pub(crate) events: Vec<Arc<EventRecord>>,
+    pub(crate) row: NewRun,
+    /// Reserves the start request's idempotency key.
+    pub(crate) idempotency: Option<Arc<IdempotencyGuard>>,
+}
+
+impl Engine {
+    /// Starts a run of a graph. Returns when the run's start is durable; the run continues in the background.
+    ///
+    /// # Errors
+    /// If the run was not started. Nothing of it is stored then.
+    pub async fn start_run(&self, start: Start) -> Result<StartedRun, StartError> {
+        let core = &self.core;
+        let keys = &core.idempotency_keys;
+        let idempotency = match keys
+            .claim::<StartError>(&*core.ports.journal, None, start.key)
+            .await?
+        {
+            KeyLookup::Applied(request) => return Ok(StartedRun::replayed(self, request.run)),
+            KeyLookup::New(idempotency) => idempotency,
+        };
+        if core.is_draining() {
+            return Err(StartError::Draining);
+        }
+        let (size, limit) = (start.state.size(), core.settings.max_state_bytes);
+        if size > limit {
+            return Err(StartError::TooLarge { size, limit });
+        }
+        let _in_use = core.graphs_in_use.read().await;
+        let pinned = core.pin(&start.graph).await?;
+        let now = core.ports.clock.now();
+        // The run is created before its first step: its group decides whether it may start now.
+        let (mut run, events) = Run::start(
+            core.ports.ids.run_id(),
+            pinned.graph,
+            pinned.graphs,
+            start.state,
+            pinned.functions,
+            true,
+            now,
+        );
+        core.settings.limit(&mut run);
+        let group = run.group().map_err(StartError::Group)?;
+        let (least, most) = PRIORITIES.into_inner();
+        let row = NewRun {
+            graph: run.graph.id.clone(),
+            created_at: run.started_at,
+            priority: start.priority.clamp(least, most),
+            group: group.as_ref().map(|group| group.name.clone()),
+            origin: start.origin,
+        };
+        run.recount_memory();
+        let has_memory = core.memory.has_room_for(run.memory_bytes());
+        let (priority, bytes) = (row.priority, run.journal_bytes);
+        let decision = core
+            .admission
+            .admit(priority, group.as_ref(), bytes, has_memory, now)
+            .map_err(|full| core.queue_full(&full))?;
+        let mut created = CreatedRun {
+            run,
+            events,
+            row,
+            idempotency,
+        };
+        match decision {
+            AdmissionDecision::Start => {
+                let first = decide(&mut created.run, Input::Activate, now);
+                created.events.extend(first.expect("a new run can begin"));
+                let slot = AdmissionSlot::occupied(created.row.group.clone());
+                self.drive_created(created, slot).await
+            }
+            AdmissionDecision::Queue => self.enqueue_created(created).await,
+        }
+    }
+
+    /// Starts a driver for a created run. Returns when the run's start is durable.
+    pub(crate) async fn drive_created(
+        &self,
+        created: CreatedRun,
+        slot: AdmissionSlot,
+    ) -> Result<StartedRun, StartError> {
+        let CreatedRun {
+            run,
+            events,
+            row,
+            idempotency,
+        } = created;
+        let core = &self.core;
+        let (id, last) = (run.id, run.seq);
+        let live = Arc::new(LiveRun::new(run, 0, &events, &core.memory));
+        let guard = live.guard();
+        live.update_slot(|of_live| *of_live = slot);
+        core.admission.acquire(&live);
+        core.live_runs.insert(&live);
+        let request = idempotency.as_ref().map(|guard| guard.result(id, last));
+        spawn_driver(
+            core,
+            live.clone(),
+            AppendBuffer::for_new_run(row, events, request),
+        );
+        self.start_is_durable(&live, last, idempotency).await?;
+        Ok(StartedRun::new(self, id, Some(guard)))
+    }
+
+    /// Stores a created run as queued. Returns when that is durable; then only the run's entry in the queue stays in
+    /// memory.
+    async fn enqueue_created(&self, created: CreatedRun) -> Result<StartedRun, StartError> {
+        let CreatedRun {
+            run,
+            events,
+            row,
+            idempotency,
+        } = created;
+        let core = &self.core;
+        let (id, last, bytes) = (run.id, run.seq, run.journal_bytes);
+        let live = Arc::new(LiveRun::new(run, 0, &[], &core.memory));
+        let ack = EnqueueWhenDurable {
+            admission: core.admission.clone(),
+            bytes,
+            live: live.clone(),
+            queued: QueuedRun {
+                run: id,
+                priority: row.priority,
+                group: row.group.clone(),
+            },
+        };
+        core.ports.journal.append(Append {
+            run: id,
+            begins: Some(row),
+            reopens: false,
+            events,
+            disposition: RunDisposition::Queued,
+            requests: idempotency.iter().map(|guard| guard.result(id, last)).collect(),
+            snapshot: None,
+            ack: Arc::new(ack),
+        });
+        self.start_is_durable(&live, last, idempotency).await?;
+        Ok(StartedRun::new(self, id, None))
+    }
+
+    /// Waits until the first events of a run, up to `last`, are durable.
+    async fn start_is_durable(
+        &self,
+        live: &Arc<LiveRun>,
+        last: u64,
+        idempotency: Option<Arc<IdempotencyGuard>>,
+    ) -> Result<(), StartError> {
+        if let Some(idempotency) = &idempotency {
+            self.core
+                .release_when_durable(idempotency.clone(), live.clone(), last);
+        }
+        let durable = live.durable_to(last).await;
+        // The client may repeat the request as soon as it gets the response.
+        idempotency.inspect(|idempotency| idempotency.release());
+        Ok(durable?)
+    }
+}
+
+impl Core {
+    fn queue_full(&self, full: &QueueFull) -> StartError {
+        let retry_after_s = full.retry_after_s;
+        match full.is_full_of_bytes {
+            true => StartError::BusyBytes {
+                limit: self.settings.max_queued_bytes,
+                retry_after_s,
+            },
+            false => StartError::Busy {
+                limit: self.settings.max_queued,
+                retry_after_s,
+            },
+        }
+    }
+}
