@@ -22,7 +22,7 @@ use crate::{
     live_runs::LiveRuns,
     memory::MemoryBudget,
     pages::PageBudget,
-    schedules::Schedules,
+    schedules::handle::Schedules,
     settings::{Ports, Settings},
     timers::Timers,
     usage::UsageCounter,

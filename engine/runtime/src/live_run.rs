@@ -15,7 +15,7 @@ use heddle_kernel::{EventRecord, Input, Refusal, Run, RunId, Timestamp, decide};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
-    admission::AdmissionSlot,
+    admission::slot::AdmissionSlot,
     chunks::{Chunk, ChunkSlot, Chunks},
     errors::StopReason,
     idempotency::IdempotencyGuard,

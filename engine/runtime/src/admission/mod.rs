@@ -6,7 +6,7 @@
 //! a timer, a signal, a resume or a fork) always get a slot, even above the limit.
 
 mod queue;
-mod slot;
+pub(crate) mod slot;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 

@@ -6,7 +6,7 @@
 //! A start's idempotency key consists of the schedule's name and the due time. So each start happens once, even if the
 //! engine stops after the start and before the schedule's progress is stored.
 
-mod handle;
+pub(crate) mod handle;
 mod model;
 mod scheduler;
 mod stored;
@@ -14,7 +14,6 @@ mod stored;
 use heddle_kernel::{RunId, schedule::check_name};
 use tokio::sync::oneshot;
 
-pub(crate) use self::handle::Schedules;
 use self::handle::{Reply, ScheduleCommand};
 pub use self::model::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec};
 use crate::{engine::Engine, errors::StartError};
