@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use heddle_json::{Json, Object, object::to_json, tokens::same};
 use heddle_kernel::{
-    Event, EventRecord, Failure, FailureKind, Input, Level, Prepared, Run, RunId, decide, event::Arm,
-    event::FailureAction, event::FunctionRef, event::Next,
+    Event, EventRecord, Failure, FailureKind, Input, Level, Prepared, Run, RunId, decide,
+    event::{Arm, FailureAction, FunctionRef, Next},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;

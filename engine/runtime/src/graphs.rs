@@ -6,8 +6,10 @@ use std::{
 };
 
 use heddle_kernel::{
-    Definition, Diagnostic, Function, Graph, GraphId, Severity, event::FunctionRef, graph, graph::Findings,
-    graph::MAX_FINDINGS, graph::Pins, run::Graphs,
+    Definition, Diagnostic, Function, Graph, GraphId, Severity,
+    event::FunctionRef,
+    graph::{self, Findings, MAX_FINDINGS, Pins},
+    run::Graphs,
 };
 
 use crate::{

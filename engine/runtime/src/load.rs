@@ -7,8 +7,9 @@
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use heddle_kernel::{
-    EventRecord, Graph, GraphId, Input, Refusal, Run, RunId, Status, graph::Pins, run::NamedGraphs,
-    run::Snapshot,
+    EventRecord, Graph, GraphId, Input, Refusal, Run, RunId, Status,
+    graph::Pins,
+    run::{NamedGraphs, Snapshot},
 };
 
 use crate::{

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_json::{Json, admit::MAX_DEPTH, admit::admit_to_depth, object::kind_of};
+use heddle_json::{
+    Json,
+    admit::{MAX_DEPTH, admit_to_depth},
+    object::kind_of,
+};
 use heddle_kernel::{EventRecord, GraphId, Run, RunId, Status, Timestamp, graph::Pins, run::NamedGraphs};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;

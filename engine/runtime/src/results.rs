@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heddle_json::{Json, Object};
 use heddle_kernel::{
     Diagnostic, Digest, EventRecord, Failure, Graph, GraphId, Level, Run, RunError, RunId, Status, Timestamp,
-    run::BranchView, run::StepInput, run::Waiting,
+    run::{ActiveWait, BranchView, StepInput},
 };
 
 /// What an engine found in the store when it started.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use heddle_json::Object;
-use heddle_kernel::{RunId, Timestamp, schedule::CatchUp, schedule::Overlap};
+use heddle_kernel::{
+    RunId, Timestamp,
+    schedule::{CatchUp, Overlap},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{errors::StartError, ports::StoreError};

@@ -9,7 +9,10 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use heddle_json::object::clip;
-use heddle_kernel::{Digest, RunId, Timestamp, schedule::Overlap, schedule::Progress, schedule::decide};
+use heddle_kernel::{
+    Digest, RunId, Timestamp,
+    schedule::{Overlap, Progress, decide},
+};
 use tokio::sync::mpsc;
 
 use super::{

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use heddle_kernel::{
-    RunId, Timestamp, graph::check_ahead, schedule::Progress, schedule::Schedule, schedule::When,
-    schedule::WhenError,
+    RunId, Timestamp,
+    graph::check_ahead,
+    schedule::{Progress, Schedule, When, WhenError},
 };
 use serde::{Deserialize, Serialize};
 
