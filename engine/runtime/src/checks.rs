@@ -28,7 +28,7 @@ pub(crate) struct Checks {
 /// A check found no free thread in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
-    "{at_once} checks of graphs are under way, the limit (checks_at_once), and this one waited for {waited_s} s: try again \
+    "{at_once} graphs are being checked, the limit (checks_at_once), and this check waited for {waited_s} s: try again \
      in {retry_after_s} s"
 )]
 pub struct ChecksBusy {

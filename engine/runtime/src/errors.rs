@@ -11,9 +11,7 @@ use crate::{
 
 /// A limit on stored graphs or components is reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "with this one there would be {number} {what}, more than the limit of {limit} ({name}): delete some first"
-)]
+#[error("the store would have {number} {what}, more than the limit of {limit} ({name}): delete some first")]
 pub struct Full {
     /// What the limit counts.
     pub what: &'static str,
@@ -46,21 +44,19 @@ pub enum CreateGraphError {
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteGraphError {
     /// No graph has this id.
-    #[error(
-        "there is no graph with the id `{0}`: a graph is deleted by its id, which `GET /v1/graphs` lists"
-    )]
+    #[error("there is no graph with the id `{0}`: `GET /v1/graphs` lists the ids")]
     NoSuchGraph(String),
     /// A stored run refers to the graph.
-    #[error("run {0} refers to the graph: delete the run first, once it is over (DELETE /v1/runs/{0})")]
+    #[error("run {0} refers to the graph: delete the run first, once it has ended (DELETE /v1/runs/{0})")]
     OfRun(RunId),
     /// A schedule starts the graph.
-    #[error("the schedule `{0}` starts the graph: delete the schedule first, or have it start another graph")]
+    #[error("the schedule `{0}` starts the graph: delete the schedule first, or change its graph")]
     OfSchedule(Arc<str>),
     /// Other graphs run the graph.
     #[error("other graphs run the graph: delete them first ({})", names(.0))]
     OfGraphs(Vec<GraphId>),
     /// Starts that may use the graph are in progress.
-    #[error("runs are being started that may use the graph: try again in a moment")]
+    #[error("runs that may use the graph are being started: try again in a moment")]
     Busy,
     /// The store failed.
     #[error(transparent)]
@@ -99,7 +95,7 @@ pub enum StartError {
     },
     /// The start events of the queued runs reach their limit in bytes.
     #[error(
-        "the starts of the queued runs take as many bytes as they may with this one, {limit} (max_queued_bytes): try again in \
+        "the start events of the queued runs would exceed their limit of {limit} bytes (max_queued_bytes): try again in \
          {retry_after_s} s"
     )]
     BusyBytes {
@@ -112,7 +108,7 @@ pub enum StartError {
     #[error(transparent)]
     ChecksBusy(#[from] ChecksBusy),
     /// The expression of the graph's group has no value for this state.
-    #[error("the run's group (`limits.group`) cannot be told: {0}")]
+    #[error("the run's group (`limits.group`) cannot be evaluated: {0}")]
     Group(Failure),
     /// The request's idempotency key is in use.
     #[error(transparent)]
@@ -130,11 +126,11 @@ pub enum StartError {
 pub enum KeyError {
     /// The key was used for a request with other content.
     #[error(
-        "the key `{0}` was used for another request: a key stands for one request, and for what is sent with it"
+        "the key `{0}` was used for another request: use a new key for each request, and repeat a key only with the same content"
     )]
     Reused(Arc<str>),
     /// A request with this key is in progress.
-    #[error("a request with the key `{0}` is being carried out: its answer will be this one's, too")]
+    #[error("a request with the key `{0}` is in progress: send this one again later to get the same result")]
     InFlight(Arc<str>),
 }
 
@@ -145,9 +141,7 @@ pub enum StepError {
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
     /// The run has no such step, or the step has not ended.
-    #[error(
-        "run {run} has no step {step} that is over: it has begun {steps} steps, of which that one {what}"
-    )]
+    #[error("run {run} has no ended step {step}: it has started {steps} steps, and step {step} {what}")]
     NoSuchStep {
         /// The run.
         run: RunId,
@@ -185,7 +179,7 @@ impl From<StoreError> for StepError {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The text is not an export, or a damaged one.
-    #[error("this is no export of a run: line {line}: {message}")]
+    #[error("this is not an export of a run: line {line}: {message}")]
     Malformed {
         /// The line number, from 1.
         line: usize,
@@ -194,7 +188,7 @@ pub enum ImportError {
     },
     /// The run's events are larger than the limit of a journal.
     #[error(
-        "the events of the run take {bytes} bytes, more than the limit of a run's journal, {limit} (max_journal_bytes)"
+        "the events of the run take {bytes} bytes, more than the limit of {limit} for a run's journal (max_journal_bytes)"
     )]
     TooLarge {
         /// The size of the events in bytes.
@@ -203,7 +197,7 @@ pub enum ImportError {
         limit: u64,
     },
     /// At one of its events the run holds more memory than its limit.
-    #[error("the run holds more than {limit} bytes in memory, the limit (max_run_bytes)")]
+    #[error("the run holds more memory than its limit of {limit} bytes (max_run_bytes)")]
     HoldsTooMuch {
         /// The limit in bytes.
         limit: usize,
@@ -212,7 +206,7 @@ pub enum ImportError {
     #[error(transparent)]
     Full(#[from] Full),
     /// A run with this id exists.
-    #[error("the run {0} is here already")]
+    #[error("run {0} exists already")]
     Known(RunId),
     /// The store failed.
     #[error(transparent)]
@@ -226,7 +220,7 @@ pub enum ForgetError {
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
     /// The run has not ended.
-    #[error("run {0} is not over: cancel it first")]
+    #[error("run {0} has not ended: cancel it first")]
     NotOver(RunId),
     /// The store failed.
     #[error(transparent)]
@@ -252,7 +246,7 @@ pub enum SendError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The engine is stopping, or could not store the command's events.
-    #[error("it was not taken, since {0}: send it again later")]
+    #[error("the command was not applied, since {0}: send it again later")]
     Unavailable(String),
 }
 
@@ -305,7 +299,8 @@ pub enum RemovePluginError {
     },
     /// The plugin has grants.
     #[error(
-        "plugin {plugin} has grants: {}. To remove it, use `heddle plugin remove --replace-granted` (over HTTP          `?replace_granted=true`)",
+        "plugin {plugin} has grants: {}. To remove it, use `heddle plugin remove --replace-granted` (over HTTP \
+         `?replace_granted=true`)",
         .grants.join("; ")
     )]
     Granted {
@@ -351,7 +346,7 @@ fn needed(plugin: &str, needs: &PluginDependents) -> String {
     };
     let graphs = needs.graphs.iter().map(ToString::to_string).collect();
     let runs = needs.runs.iter().map(ToString::to_string).collect();
-    let cut = "some of the runs that are not over, which are too many to look through".to_owned();
+    let cut = "some of the unfinished runs, which are too many to search".to_owned();
     let by = [
         list("the graphs", graphs),
         list("the runs", runs),
@@ -360,7 +355,7 @@ fn needed(plugin: &str, needs: &PluginDependents) -> String {
     let by: Vec<_> = by.into_iter().flatten().collect();
     format!(
         "plugin {plugin} is needed by {}: create these graphs again with another version and let these runs end, \
-         or remove it by force, and they fail where they call it",
+         or force the removal: then they fail when they call it",
         by.join(" and by ")
     )
 }
@@ -372,7 +367,7 @@ pub enum CallToolError {
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The function is not a tool.
-    #[error("`{0}` is a node function: only a run calls it; a tool can be called directly")]
+    #[error("`{0}` is a node function, which only runs can call: call a tool instead")]
     NotATool(String),
     /// The call failed.
     #[error("{failure}")]

@@ -354,7 +354,7 @@ fn gone(uses: &str, function: &FunctionRef, error: &str) -> String {
     } = function;
     format!(
         "the graph was created with `{uses}` of {plugin}@{version} (sha256 {digest}), and {error}: \
-         create the graph again, so that it takes a version that there is"
+         create the graph again with an available version"
     )
 }
 

@@ -394,9 +394,9 @@ fn not_over(run: &Run, step: u64) -> StepError {
         step,
         steps: run.steps,
         what: match () {
-            () if step > run.steps => "is none yet",
-            () if run.active_step(step).is_some() => "is under way",
-            () => "was over in the run that it was forked from",
+            () if step > run.steps => "has not started",
+            () if run.active_step(step).is_some() => "is active",
+            () => "ended in the run that this run was forked from",
         },
     }
 }

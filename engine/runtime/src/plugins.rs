@@ -138,7 +138,7 @@ impl Core {
                 let registered = self.register_stored(plugin, true).await;
                 registered.err().map(|error| error.to_string())
             }
-            Ok(None) => Some("that was removed".to_owned()),
+            Ok(None) => Some("that version was removed".to_owned()),
             Err(StoreError::Damaged(error)) => Some(error),
             Err(error) => return Err(error),
         })

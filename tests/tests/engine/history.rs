@@ -48,7 +48,7 @@ async fn the_state_after_each_step_is_shown_with_what_the_step_did() {
     let last = engine.step(run, 3).await.unwrap();
     assert_eq!(last.state, view(&engine, run).await.state);
     assert_eq!(last.seq + 1, view(&engine, run).await.last_seq);
-    assert_eq!(no_step(engine.step(run, 4).await), "is none yet");
+    assert_eq!(no_step(engine.step(run, 4).await), "has not started");
     let nobody = RunId(uuid::Uuid::nil());
     assert!(matches!(
         engine.step(nobody, 1).await,
@@ -88,11 +88,8 @@ async fn active_failed_and_cancelled_steps_show_their_status() {
     let now = engine.step(run, 2).await.unwrap();
     assert_eq!((now.attempts, now.finished, now.finished_at), (2, false, None));
     assert!(now.given.is_some());
-    assert_eq!(no_step(engine.state_after(run, 2).await), "is under way");
-    assert_eq!(
-        no_step(engine.fork(run, 2, edits("{}"), None).await),
-        "is under way"
-    );
+    assert_eq!(no_step(engine.state_after(run, 2).await), "is active");
+    assert_eq!(no_step(engine.fork(run, 2, edits("{}"), None).await), "is active");
     functions.gate.add_permits(1);
     all(&engine, run).await;
     for step in [2, 3] {
@@ -151,7 +148,7 @@ async fn a_run_is_forked_from_a_step_with_another_state() {
     assert_eq!(names(&first, forked).await[0], "run_forked");
     assert_eq!(
         no_step(first.step(forked, 1).await),
-        "was over in the run that it was forked from"
+        "ended in the run that this run was forked from"
     );
     assert_eq!(state(&first, forked, 0).await, r#"{"a":"other","b":2,"x":2}"#);
     // The fork is independent: it can be read and forked without the original run.
@@ -197,7 +194,7 @@ async fn a_failed_run_is_forked_from_its_failed_step_and_from_its_first_event() 
     assert_eq!(view(&engine, run).await.status, Status::Failed);
     assert_eq!(
         no_step(engine.fork(run, 3, edits("{}"), None).await),
-        "is none yet"
+        "has not started"
     );
 }
 

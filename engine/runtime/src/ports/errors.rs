@@ -9,7 +9,7 @@ pub enum StoreError {
     #[error("the store cannot write at the moment: {0}")]
     Unavailable(String),
     /// The stored data is damaged.
-    #[error("the store holds something that it cannot read: {0}")]
+    #[error("the store has damaged data: {0}")]
     Damaged(String),
     /// Any other failure.
     #[error("the store failed: {0}")]
@@ -31,7 +31,7 @@ pub enum AppendError {
         message: String,
     },
     /// The stored data of this run, or the page of the file where it belongs, is damaged. Other runs are not affected.
-    #[error("what the store keeps of run {run} is damaged: {message}")]
+    #[error("the stored data of run {run} is damaged: {message}")]
     Damaged {
         /// The run.
         run: RunId,
@@ -51,7 +51,7 @@ pub enum ReadError {
     Store(#[from] StoreError),
     /// The runs in memory have reached their memory limit, so this run cannot be loaded.
     #[error(
-        "the runs in memory hold as many bytes as they may, {limit} (max_memory_bytes): try again in a moment"
+        "the runs in memory have reached their limit of {limit} bytes (max_memory_bytes): try again in a moment"
     )]
     Busy {
         /// The limit in bytes.

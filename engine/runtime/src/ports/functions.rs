@@ -340,10 +340,10 @@ pub enum RegisterError {
     Refused(String),
     /// Another component with this name and version is registered.
     #[error(
-        "plugin {name}@{version} is registered with another content (sha256 {registered}), which runs may need. Raise \
-         the version where the plugin has it, and build it again; or remove the registered one where nothing needs it \
-         (`heddle plugin remove {name}@{version}`). While you write a plugin, `heddle serve --watch --plugins DIR` takes \
-         each new build in DIR without either"
+        "plugin {name}@{version} is registered with other content (sha256 {registered}), which runs may need. Increase \
+         the version in the plugin's source and build it again, or remove the registered version if nothing needs it \
+         (`heddle plugin remove {name}@{version}`). During development, `heddle serve --watch --plugins DIR` accepts each \
+         new build in DIR without either"
     )]
     VersionTaken {
         /// The plugin's name.
@@ -355,7 +355,9 @@ pub enum RegisterError {
     },
     /// The name has grants, which the component would get.
     #[error(
-        "the name `{name}` has grants, and this component would have them: {}. To let it, register it with          `heddle plugin add --replace-granted` (over HTTP `?replace_granted=true`), or list its digest in the policy;          otherwise register it under another name",
+        "the name `{name}` has grants, which this component would get: {}. To allow this, register it with \
+         `heddle plugin add --replace-granted` (over HTTP `?replace_granted=true`), or list its digest in the policy; \
+         otherwise register it under another name",
         .grants.join("; ")
     )]
     Granted {
@@ -366,7 +368,7 @@ pub enum RegisterError {
     },
     /// The policy allows only other components under this name.
     #[error(
-        "the policy lists the components that may be registered as `{name}`, and this one, sha256:{digest}, is none of \
+        "the policy lists the components that may be registered as `{name}`, and sha256:{digest} is not among \
          them. To allow it, add \"sha256:{digest}\" to `digest` of plugin `{name}` in the policy; otherwise register it \
          under another name"
     )]
@@ -378,7 +380,7 @@ pub enum RegisterError {
     },
     /// The compile queue is full.
     #[error(
-        "components are being compiled and {most} more wait, the limit (compile_queue): try again in {retry_after_s} s"
+        "{most} components wait to be compiled, the limit (compile_queue): try again in {retry_after_s} s"
     )]
     Busy {
         /// The length of the queue.

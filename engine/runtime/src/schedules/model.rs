@@ -101,8 +101,8 @@ pub enum ScheduleError {
     TooMany,
     /// The limit on the memory of all schedules is reached.
     #[error(
-        "with this one the schedules would take {bytes} bytes, more than their limit of {limit} (max_schedule_bytes): \
-         give it a smaller state, or delete one first"
+        "all schedules would take {bytes} bytes, more than their limit of {limit} (max_schedule_bytes): \
+         use a smaller state, or delete a schedule first"
     )]
     TooLarge {
         /// The bytes of all schedules with this one.

@@ -205,7 +205,7 @@ impl Scheduler {
             && *at <= now
             && same.is_none()
         {
-            let message = "this time is over: nothing would ever be started".to_owned();
+            let message = "this time has passed: no run would ever be started".to_owned();
             return Err(ScheduleError::Invalid {
                 pointer: "/when/at",
                 message,

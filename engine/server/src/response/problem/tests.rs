@@ -78,7 +78,7 @@ async fn a_run_that_refuses_input_says_why() {
         assert_eq!(problem.0.status, StatusCode::CONFLICT);
     }
     let stopping = SendError::Unavailable("the engine is stopping".to_owned());
-    check(stopping.into(), expect![[r#"503 application/problem+json "5" {"type":"urn:heddle:problem:not-taken","title":"The request was not accepted","status":503,"detail":"it was not taken, since the engine is stopping: send it again later"}"#]]).await;
+    check(stopping.into(), expect![[r#"503 application/problem+json "5" {"type":"urn:heddle:problem:not-taken","title":"The request was not accepted","status":503,"detail":"the command was not applied, since the engine is stopping: send it again later"}"#]]).await;
     check(SendError::Refused(Refusal::TooManySignals).into(), expect![[r#"429 application/problem+json "1" {"type":"urn:heddle:problem:too-many-signals","title":"The run holds too many unreceived signals","status":429,"detail":"the run keeps 1000 signals that no wait has taken, the limit: send the signal later"}"#]]).await;
 }
 
