@@ -60,6 +60,8 @@ type IoDone = Box<dyn Future<Output = Result<(), Error>> + Send>;
 pub(crate) struct Outgoing {
     ctx: WasiHttpCtx,
     requests: Requests,
+    /// Charges that are held until the call ends.
+    kept: Vec<Charge>,
 }
 
 /// The call that the requests belong to.
@@ -96,6 +98,7 @@ impl Outgoing {
         Self {
             ctx: WasiHttpCtx::new(),
             requests,
+            kept: Vec::new(),
         }
     }
 
@@ -111,6 +114,11 @@ impl Outgoing {
     /// The next request holds this charge until it ends.
     pub(crate) fn charge_next(&mut self, charge: Charge) {
         self.requests.charge = Some(charge);
+    }
+
+    /// Holds this charge until the call ends.
+    pub(crate) fn keep(&mut self, charge: Charge) {
+        self.kept.push(charge);
     }
 }
 

@@ -246,6 +246,25 @@ fn bodies(types: &mut LinkerInstance<'_, Sandbox>) -> wasmtime::Result<()> {
                 Ok((body,))
             })
         },
+    )?;
+    types.func_wrap_async(
+        "[static]outgoing-body.finish",
+        |mut store: Store<'_>, (body, trailers): (Resource<HostOutgoingBody>, Option<Fields>)| {
+            Box::new(async move {
+                let sandbox = store.data_mut();
+                if let Some(trailers) = &trailers {
+                    // The trailers leave the table with the body. They count until the call ends.
+                    let bytes = fields_bytes(sandbox.table.get(trailers)?);
+                    let charge = sandbox.charge(bytes).await?;
+                    sandbox.outgoing().0.keep(charge);
+                }
+                let finished = types::HostOutgoingBody::finish(&mut sandbox.http(), body, trailers);
+                Ok((match finished {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(error.downcast()?),
+                },))
+            })
+        },
     )
 }
 

@@ -45,7 +45,35 @@ fn attack(round: &str) -> String {
             (export "[method]outgoing-request.body" (func (param "self" (borrow $request))
                 (result (result (own $body)))))
             (export "[method]outgoing-body.write" (func (param "self" (borrow $body))
-                (result (result (own $output)))))))
+                (result (result (own $output)))))
+            (type $os (option string)) (type $o8 (option u8)) (type $o16 (option u16)) (type $o32 (option u32))
+            (type $o64 (option u64))
+            (type $dns (record (field "rcode" $os) (field "info-code" $o16)))
+            (export "DNS-error-payload" (type $dns' (eq $dns)))
+            (type $alert (record (field "alert-id" $o8) (field "alert-message" $os)))
+            (export "TLS-alert-received-payload" (type $alert' (eq $alert)))
+            (type $size (record (field "field-name" $os) (field "field-size" $o32)))
+            (export "field-size-payload" (type $size' (eq $size)))
+            (type $os' (option $size'))
+            (type $code (variant (case "DNS-timeout") (case "DNS-error" $dns') (case "destination-not-found")
+                (case "destination-unavailable") (case "destination-IP-prohibited") (case "destination-IP-unroutable")
+                (case "connection-refused") (case "connection-terminated") (case "connection-timeout")
+                (case "connection-read-timeout") (case "connection-write-timeout") (case "connection-limit-reached")
+                (case "TLS-protocol-error") (case "TLS-certificate-error") (case "TLS-alert-received" $alert')
+                (case "HTTP-request-denied") (case "HTTP-request-length-required") (case "HTTP-request-body-size" $o64)
+                (case "HTTP-request-method-invalid") (case "HTTP-request-URI-invalid") (case "HTTP-request-URI-too-long")
+                (case "HTTP-request-header-section-size" $o32) (case "HTTP-request-header-size" $os')
+                (case "HTTP-request-trailer-section-size" $o32) (case "HTTP-request-trailer-size" $size')
+                (case "HTTP-response-incomplete") (case "HTTP-response-header-section-size" $o32)
+                (case "HTTP-response-header-size" $size') (case "HTTP-response-body-size" $o64)
+                (case "HTTP-response-trailer-section-size" $o32) (case "HTTP-response-trailer-size" $size')
+                (case "HTTP-response-transfer-coding" $os) (case "HTTP-response-content-coding" $os)
+                (case "HTTP-response-timeout") (case "HTTP-upgrade-failed") (case "HTTP-protocol-error")
+                (case "loop-detected") (case "configuration-error") (case "internal-error" $os)))
+            (export "error-code" (type $error-code (eq $code)))
+            (type $trailers (option (own $fields)))
+            (export "[static]outgoing-body.finish" (func (param "this" (own $body)) (param "trailers" $trailers)
+                (result (result (error $error-code)))))))
         (alias export $http "fields" (type $fields))
         (core module $libc
             (memory (export "memory") 16)
@@ -62,6 +90,8 @@ fn attack(round: &str) -> String {
             (memory $libc "memory")))
         (core func $body (canon lower (func $http "[method]outgoing-request.body") (memory $libc "memory")))
         (core func $write (canon lower (func $http "[method]outgoing-body.write") (memory $libc "memory")))
+        (core func $finish (canon lower (func $http "[static]outgoing-body.finish") (memory $libc "memory")
+            (realloc (func $libc "realloc"))))
         (core func $check (canon lower (func $streams "[method]output-stream.check-write") (memory $libc "memory")))
         (core func $zeroes (canon lower (func $streams "[method]output-stream.write-zeroes")
             (memory $libc "memory")))
@@ -77,6 +107,7 @@ fn attack(round: &str) -> String {
             (import "h" "body" (func $body (param i32 i32)))
             (import "h" "write" (func $write (param i32 i32)))
             (import "h" "check" (func $check (param i32 i32)))
+            (import "h" "finish" (func $finish (param i32 i32 i32 i32)))
             (import "h" "zeroes" (func $zeroes (param i32 i64 i32)))
             (func $round (param $n i32) (local $a i32) (local $b i32) {round})
             (func (export "attack") (param $rounds i32) (result i32) (local $n i32)
@@ -91,7 +122,7 @@ fn attack(round: &str) -> String {
             (export "drop-fields" (func $drop-fields)) (export "request" (func $request))
             (export "set-method" (func $set-method)) (export "set-authority" (func $set-authority))
             (export "body" (func $body)) (export "write" (func $write)) (export "check" (func $check))
-            (export "zeroes" (func $zeroes))))))
+            (export "zeroes" (func $zeroes)) (export "finish" (func $finish))))))
         (func $attack (param "rounds" u32) (result u32) (canon lift (core func $c "attack")))
         (export "attack" (func $attack)))"#
     )
@@ -174,6 +205,18 @@ async fn a_body_takes_no_more_than_its_stream_allows() {
     let host = host_of(round, settings()).await;
     let failure = rounds(&host, 1).await.unwrap_err();
     assert!(failure.message.contains("cannot write more zeroes"), "{failure}");
+}
+
+#[tokio::test]
+async fn trailers_of_bodies_count() {
+    let finished = format!(
+        "{FIELDS}
+        (local.set $b (call $request (call $fields)))
+        (call $body (local.get $b) (i32.const 16))
+        (call $finish (i32.load (i32.const 20)) (i32.const 1) (local.get $a) (i32.const 64))"
+    );
+    // The bodies alone take 40 MB.
+    is_refused(&finished, 300).await;
 }
 
 #[tokio::test]
