@@ -1,45 +1,45 @@
-//! Returns freed memory to the system, so that a server that was busy once becomes small again.
+//! Returns freed memory to the system, so that a server becomes small again after it was busy.
 //!
-//! glibc keeps what is freed in arenas, one for every few threads. Checks of large graphs, imports and large answers
+//! glibc keeps freed memory in arenas, one for every few threads. Checks of large graphs, imports and large responses
 //! allocate many small blocks on many threads, and each arena keeps its largest size.
 
 use std::time::Duration;
 
-/// How often the size of the process is looked at.
+/// How often the resident size of the process is checked.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// By how much the process has grown when freed memory is returned.
+/// Freed memory is returned when the process has grown by so many bytes.
 const GROWTH: usize = 32 << 20;
-/// A process that is larger than its smallest size by so much has its freed memory returned from time to time.
+/// Freed memory is also returned from time to time if the process is larger than its smallest size by so many bytes.
 const LARGE: usize = 64 << 20;
-/// After how many looks freed memory is returned again although the process has not grown.
-const LOOKS: u32 = 6;
+/// After how many checks freed memory is returned again although the process has not grown.
+const CHECKS: u32 = 6;
 
-/// Returns freed memory to the system for as long as the process runs. It ends at once where that is not known to be
-/// needed: with other allocators than glibc's.
+/// Returns freed memory to the system for as long as the process runs. With allocators other than glibc's the function
+/// returns at once.
 pub async fn return_freed_memory() {
     let Some(mut smallest) = resident() else {
         return;
     };
-    let (mut returned_at, mut looks) = (smallest, 0);
+    let (mut returned_at, mut checks) = (smallest, 0);
     loop {
         tokio::time::sleep(INTERVAL).await;
-        looks += 1;
+        checks += 1;
         let now = resident().unwrap_or(0);
-        if now < smallest + LARGE || (now < returned_at + GROWTH && looks < LOOKS) {
+        if now < smallest + LARGE || (now < returned_at + GROWTH && checks < CHECKS) {
             continue;
         }
-        // It takes milliseconds.
+        // This takes milliseconds.
         let trimmed = tokio::task::spawn_blocking(|| {
             trim();
             resident()
         });
         returned_at = trimmed.await.ok().flatten().unwrap_or(now);
         smallest = smallest.min(returned_at);
-        looks = 0;
+        checks = 0;
     }
 }
 
-/// How much of the process is in memory, in bytes.
+/// The resident size of the process in bytes.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

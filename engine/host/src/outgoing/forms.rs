@@ -103,7 +103,8 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
 /// Forms of certain libraries: of URLs, JSON and HTML, and hexadecimal digits.
 fn other_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
-    // What `encodeURIComponent` of JavaScript, and what an HTML form leaves as it is. A form writes a blank as `+`.
+    // The characters that JavaScript's `encodeURIComponent`, HTML forms and others leave unchanged. A form writes a
+    // space as `+`.
     for (kept, blank) in [
         (&b"-._~!*'()"[..], "%20"),
         (b"-._*", "+"),
@@ -117,8 +118,8 @@ fn other_forms(secret: &[u8]) -> Vec<Vec<u8>> {
         }));
     }
     if let Ok(text) = std::str::from_utf8(secret) {
-        // Besides what JSON requires: nothing, as JavaScript has it; all but ASCII, as Python; and what HTML has
-        // a meaning for, as Go and .NET.
+        // Escapes beyond those that JSON requires: none (JavaScript), all but ASCII (Python), and the special
+        // characters of HTML (Go and .NET).
         for (special, only_ascii) in [("", false), ("", true), ("<>&", false), ("<>&'", false)] {
             for slash in ["", "/"] {
                 let escape = |c: char| {
@@ -132,7 +133,7 @@ fn other_forms(secret: &[u8]) -> Vec<Vec<u8>> {
             let is_special = !c.is_ascii() || c.is_ascii_control() || "\"&'+<>`".contains(c);
             is_special.then(|| json_escape(c, true))
         }));
-        // Numbers of characters in HTML, as Go, Python and others write them.
+        // The character references in HTML of Go, Python and others.
         for (quote, apostrophe) in [
             ("&#34;", "&#39;"),
             ("&quot;", "&#x27;"),
@@ -158,7 +159,7 @@ fn other_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// A text in JSON, of which `slash` and what `escape` gives an escape for are escaped besides quotes and backslashes.
+/// A text in JSON: quotes, backslashes, the characters of `slash`, and those for which `escape` returns an escape.
 fn json(text: &str, slash: &str, escape: impl Fn(char) -> Option<String>) -> Vec<u8> {
     let mut written = String::with_capacity(text.len() + 16);
     for c in text.chars() {
