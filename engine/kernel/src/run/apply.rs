@@ -562,7 +562,7 @@ impl ActiveStep {
         match &graph.node(self.node).action {
             NodeAction::Sleep(_) => StepState::Sleep(until.unwrap_or(self.started_at)),
             NodeAction::Wait(_) => StepState::Signal(until, wait.clone().map(Arc::new)),
-            does @ NodeAction::Map(_) if self.item.is_some() && does.graph().is_some() => {
+            action @ NodeAction::Map(_) if self.item.is_some() && action.graph().is_some() => {
                 StepState::Graph(None)
             }
             NodeAction::Map(_) if self.item.is_none() => StepState::Map(Items::default()),

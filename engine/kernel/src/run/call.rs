@@ -43,12 +43,7 @@ impl Run {
         let active_step = self.active_steps.get(&step)?;
         matches!(active_step.state, StepState::Call).then(|| {
             let node = self.graph_of(active_step).node(active_step.node);
-            let function = node.uses().and_then(|uses| self.functions.get(uses));
-            let function = function.cloned().ok_or_else(|| {
-                let message =
-                    "the run has no function for this node: its journal was written by another version";
-                Failure::new(FailureKind::Unavailable, message)
-            })?;
+            let function = self.function_of(node)?;
             let (input, mapped) = self.input_of(active_step, node)?;
             Ok(Prepared {
                 function,
@@ -60,6 +55,15 @@ impl Run {
                 bounds: node.bounds.clone(),
                 started_at: active_step.started_at,
             })
+        })
+    }
+
+    /// The function that the run is pinned to for a node.
+    pub(super) fn function_of(&self, node: &Node) -> Result<FunctionRef, Failure> {
+        let function = node.uses().and_then(|uses| self.functions.get(uses));
+        function.cloned().ok_or_else(|| {
+            let message = "the run has no function for this node: its journal was written by another version";
+            Failure::new(FailureKind::Unavailable, message)
         })
     }
 

@@ -113,7 +113,7 @@ impl Events<'_> {
                 Ok(())
             }
             (NodeAction::Map(map), None) => self.start_map(step, &active_step, map),
-            (does, _) => match does.graph() {
+            (action, _) => match action.graph() {
                 Some(name) => self.start_graph(step, &active_step, node, name),
                 None => Ok(()),
             },

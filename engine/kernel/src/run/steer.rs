@@ -131,8 +131,8 @@ impl Events<'_> {
             return;
         };
         if !below {
-            let does = &execution.graph.node(active_step.node).action;
-            let wait_plan = self.wait_plan(execution, branch.view.state.clone(), branch.steps, does);
+            let action = &execution.graph.node(active_step.node).action;
+            let wait_plan = self.wait_plan(execution, branch.view.state.clone(), branch.steps, action);
             self.start_next_attempt(step, &wait_plan);
             self.start_action_unless(step, wait_plan.problem);
         }

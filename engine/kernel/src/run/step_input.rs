@@ -4,7 +4,7 @@ use heddle_json::{Json, Object};
 
 use super::{ActiveWait, Run};
 use crate::{
-    event::{Failure, FailureKind, FunctionRef},
+    event::{Failure, FunctionRef},
     graph::NodeAction,
     ids::Timestamp,
 };
@@ -48,14 +48,8 @@ impl Run {
                 .step_env(active_step)
                 .evaluate(&map.over, "`map.over`")
                 .map(StepInput::Map),
-            (_, Some(uses), _) => self.input_of(active_step, node).and_then(|(input, _)| {
-                let function = self.functions.get(uses).cloned();
-                let function = function.ok_or_else(|| {
-                    Failure::new(
-                        FailureKind::Unavailable,
-                        format!("the run has no function `{uses}`"),
-                    )
-                })?;
+            (_, Some(_), _) => self.input_of(active_step, node).and_then(|(input, _)| {
+                let function = self.function_of(node)?;
                 let config = node.config.clone();
                 Ok(StepInput::Call {
                     function,

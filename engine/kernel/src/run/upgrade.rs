@@ -230,8 +230,8 @@ fn same_action_in(old: &Graph, new: &Graph, node: NodeIx, what: &str) -> Fold<No
 }
 
 /// The kind of an action, as far as an active step depends on it.
-fn action_label(does: &NodeAction) -> String {
-    match does {
+fn action_label(action: &NodeAction) -> String {
+    match action {
         NodeAction::Call { .. } => "calls a function".to_owned(),
         NodeAction::Map(Map {
             each: Each::Call { .. },

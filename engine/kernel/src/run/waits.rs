@@ -83,11 +83,11 @@ impl Events<'_> {
         execution: &Execution,
         state: Object,
         steps: u64,
-        does: &NodeAction,
+        action: &NodeAction,
     ) -> WaitPlan {
         let mut wait_plan = WaitPlan::default();
         let env = self.run.expression_env(state, &execution.input, steps);
-        let read = match does {
+        let read = match action {
             NodeAction::Sleep(sleep) => self.until(&env, sleep).map(|until| {
                 wait_plan.until = Some(until);
             }),
