@@ -27,14 +27,14 @@ impl Engine {
     /// # Errors
     /// If there is no such run or step.
     pub async fn step(&self, id: RunId, step: u64) -> Result<StepView, StepError> {
-        let past = match step {
-            0 => self.core.beginning(id).await?,
-            step => self.core.past_or_now(id, step).await?,
+        let ended_step = match step {
+            0 => self.core.run_start(id).await?,
+            step => self.core.ended_or_active_step(id, step).await?,
         };
-        let (run, mut view) = (past.run, past.view);
+        let (run, mut view) = (ended_step.run, ended_step.view);
         view.state = run.state();
-        if !past.from_start {
-            view.given = self.core.given_to(id, step, view.attempts).await?;
+        if !ended_step.from_start {
+            view.given = self.core.attempt_input(id, step, view.attempts).await?;
         }
         Ok(view)
     }
@@ -44,7 +44,7 @@ impl Engine {
     /// # Errors
     /// If there is no such run or step, or the step has not ended.
     pub async fn state_after(&self, id: RunId, step: u64) -> Result<Object, StepError> {
-        Ok(self.core.past(id, step).await?.run.state())
+        Ok(self.core.ended_step(id, step).await?.run.state())
     }
 
     /// Starts a run that continues from another run's state after a step, with the keys in `edits` replaced. Step 0 is that
@@ -71,7 +71,7 @@ impl Engine {
         let _in_use = core.graphs_in_use.read().await;
         let row = core.ports.journal.run(id).await?;
         let row = row.ok_or(StepError::NoSuchRun(id))?;
-        let Past { run, .. } = core.past(id, step).await?;
+        let RunAtStep { run, .. } = core.ended_step(id, step).await?;
         let now = core.ports.clock.now();
         let (mut run, events) = Run::fork(core.ports.ids.run_id(), &run, step, edits, now)?;
         core.settings.limit(&mut run);
@@ -120,7 +120,7 @@ impl Engine {
 }
 
 /// A run after one of its steps, or the current run while the step is active.
-struct Past {
+struct RunAtStep {
     run: Run,
     /// The step, without the state.
     view: StepView,
@@ -131,34 +131,34 @@ struct Past {
 
 impl Core {
     /// The run after an ended step.
-    async fn past(&self, id: RunId, step: u64) -> Result<Past, StepError> {
+    async fn ended_step(&self, id: RunId, step: u64) -> Result<RunAtStep, StepError> {
         if step == 0 {
-            return self.beginning(id).await;
+            return self.run_start(id).await;
         }
         let (run, search) = self.search(id, step).await?;
         search.found().ok_or_else(|| not_over(&run, step))
     }
 
     /// The run after an ended step, or the current run while the step is active.
-    async fn past_or_now(&self, id: RunId, step: u64) -> Result<Past, StepError> {
+    async fn ended_or_active_step(&self, id: RunId, step: u64) -> Result<RunAtStep, StepError> {
         let (run, search) = self.search(id, step).await?;
-        match search.under_way(&run) {
+        match search.active_step(&run) {
             Some(now) => Ok(now),
             None => search.found().ok_or_else(|| not_over(&run, step)),
         }
     }
 
     /// Folds the run until the step has ended. Returns the run at that event.
-    async fn search(&self, id: RunId, step: u64) -> Result<(Run, Search), StepError> {
+    async fn search(&self, id: RunId, step: u64) -> Result<(Run, StepSearch), StepError> {
         let from = self.before_end_of(id, step).await?;
-        let mut search = Search::new(step, from.as_ref().map(|from| &from.run));
-        let folded = self.fold_events(id, from, LAST_EVENT, |run, event| search.see(run, event));
+        let mut search = StepSearch::new(step, from.as_ref().map(|from| &from.run));
+        let folded = self.fold_events(id, from, LAST_EVENT, |run, event| search.visit(run, event));
         let LoadedRun { run, .. } = folded.await?.ok_or(StepError::NoSuchRun(id))?;
         Ok((run, search))
     }
 
     /// The run after its first event.
-    async fn beginning(&self, id: RunId) -> Result<Past, StepError> {
+    async fn run_start(&self, id: RunId) -> Result<RunAtStep, StepError> {
         let loaded = self.load_until(id, 1).await?;
         let LoadedRun { run, .. } = loaded.ok_or(StepError::NoSuchRun(id))?;
         let view = StepView {
@@ -175,7 +175,7 @@ impl Core {
             state: Object::default(),
         };
         let from_start = true;
-        Ok(Past {
+        Ok(RunAtStep {
             run,
             view,
             from_start,
@@ -183,20 +183,25 @@ impl Core {
     }
 
     /// The input of an attempt: evaluates the node's expressions again on the run as it was when the attempt started.
-    async fn given_to(&self, id: RunId, step: u64, attempt: u32) -> Result<Option<StepInput>, StepError> {
+    async fn attempt_input(
+        &self,
+        id: RunId,
+        step: u64,
+        attempt: u32,
+    ) -> Result<Option<StepInput>, StepError> {
         // A failed step may be active again later, so the attempt's number tells what is after its start.
-        let begins_later = |run: &Run| {
+        let is_before_attempt = |run: &Run| {
             let active = run.active_step(step);
             run.steps < step || active.is_some_and(|active| active.attempt < attempt)
         };
-        let from = self.last_snapshot(id, begins_later).await?;
+        let from = self.last_snapshot(id, is_before_attempt).await?;
         let mut given = None;
         let folded = self.fold_events(id, from, LAST_EVENT, |run, record| match &record.event {
             Event::StepStarted {
-                step: began,
+                step: started,
                 attempt: number,
                 ..
-            } if (*began, *number) == (step, attempt) => {
+            } if (*started, *number) == (step, attempt) => {
                 given = run.step_input(step);
                 ControlFlow::Break(())
             }
@@ -241,7 +246,7 @@ impl Core {
 }
 
 /// Searches for the event that ended a step while its run is folded.
-struct Search {
+struct StepSearch {
     step: u64,
     /// The latest attempt of the step.
     attempt: Option<Attempt>,
@@ -251,9 +256,9 @@ struct Search {
     /// How that attempt failed.
     failure: Option<Failure>,
     /// The run where the step ended, unless the run was retried later.
-    maybe: Option<Past>,
+    tentative: Option<RunAtStep>,
     /// The run where the step ended for good.
-    past: Option<Past>,
+    ended_step: Option<RunAtStep>,
 }
 
 struct Attempt {
@@ -262,7 +267,7 @@ struct Attempt {
     started_at: Timestamp,
 }
 
-impl Search {
+impl StepSearch {
     fn new(step: u64, run: Option<&Run>) -> Self {
         let mut search = Self {
             step,
@@ -270,8 +275,8 @@ impl Search {
             is_active: false,
             given: None,
             failure: None,
-            maybe: None,
-            past: None,
+            tentative: None,
+            ended_step: None,
         };
         if let Some(run) = run {
             search.note(run);
@@ -299,29 +304,29 @@ impl Search {
     }
 
     /// Visits an event and the run after it. Breaks once the step has ended for good.
-    fn see(&mut self, run: &Run, record: &EventRecord) -> ControlFlow<()> {
+    fn visit(&mut self, run: &Run, record: &EventRecord) -> ControlFlow<()> {
         let ended = self.note(run);
         match &record.event {
             Event::StepStarted { step, .. } if *step == self.step => {
                 self.given = Some(run.step_input(self.step).and_then(Result::ok));
-                (self.failure, self.maybe) = (None, None);
+                (self.failure, self.tentative) = (None, None);
             }
-            Event::RunRetried => self.maybe = None,
+            Event::RunRetried => self.tentative = None,
             Event::StepFailed {
                 step, then, failure, ..
             } if *step == self.step => {
                 self.failure = Some(failure.clone());
                 if ended {
-                    self.past = self.past(run, record, false, Object::default());
+                    self.ended_step = self.ended_step(run, record, false, Object::default());
                 } else if *then == FailureAction::Raise {
                     // The following events fail the map, graph or run that contains the step, and may end the step as well.
-                    self.maybe = self.past(run, record, false, Object::default());
+                    self.tentative = self.ended_step(run, record, false, Object::default());
                 }
             }
             // A failed run may be retried: then the step is active again.
             Event::RunFailed { .. } if ended => {
-                let cancelled = self.past(run, record, false, Object::default());
-                self.maybe = self.maybe.take().or(cancelled);
+                let cancelled = self.ended_step(run, record, false, Object::default());
+                self.tentative = self.tentative.take().or(cancelled);
             }
             event if ended => {
                 let (finished, update) = match event {
@@ -331,36 +336,42 @@ impl Search {
                     }
                     _ => (false, Object::default()),
                 };
-                let past = self.past(run, record, finished, update);
-                self.past = self.maybe.take().or(past);
+                let ended_step = self.ended_step(run, record, finished, update);
+                self.ended_step = self.tentative.take().or(ended_step);
             }
             _ => {}
         }
-        match &self.past {
+        match &self.ended_step {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         }
     }
 
     /// The step as this event ended it.
-    fn past(&self, run: &Run, record: &EventRecord, finished: bool, update: Object) -> Option<Past> {
-        let mut past = self.at(run)?;
-        past.view.finished = finished;
-        past.view.failure = past.view.failure.filter(|_| !finished);
-        past.view.seq = record.seq;
-        past.view.finished_at = Some(record.at);
-        past.view.update = update;
-        Some(past)
+    fn ended_step(
+        &self,
+        run: &Run,
+        record: &EventRecord,
+        finished: bool,
+        update: Object,
+    ) -> Option<RunAtStep> {
+        let mut ended_step = self.at(run)?;
+        ended_step.view.finished = finished;
+        ended_step.view.failure = ended_step.view.failure.filter(|_| !finished);
+        ended_step.view.seq = record.seq;
+        ended_step.view.finished_at = Some(record.at);
+        ended_step.view.update = update;
+        Some(ended_step)
     }
 
     /// The step in this run, if it is active.
-    fn under_way(&self, run: &Run) -> Option<Past> {
+    fn active_step(&self, run: &Run) -> Option<RunAtStep> {
         run.active_step(self.step)?;
         self.at(run)
     }
 
     /// The step's latest attempt, with this run.
-    fn at(&self, run: &Run) -> Option<Past> {
+    fn at(&self, run: &Run) -> Option<RunAtStep> {
         let attempt = self.attempt.as_ref()?;
         let view = StepView {
             step: self.step,
@@ -375,15 +386,15 @@ impl Search {
             update: Object::default(),
             state: Object::default(),
         };
-        Some(Past {
+        Some(RunAtStep {
             run: run.clone(),
             view,
             from_start: self.given.is_some(),
         })
     }
 
-    fn found(self) -> Option<Past> {
-        self.past.or(self.maybe)
+    fn found(self) -> Option<RunAtStep> {
+        self.ended_step.or(self.tentative)
     }
 }
 
