@@ -301,7 +301,7 @@ fn a_plugin_that_cannot_be_compiled_is_left_out_of_a_start_without_a_cache() {
     std::fs::write(plugins.join("a-bomb.wasm"), component(&nested_loops(20_000, 50))).unwrap();
     std::fs::write(plugins.join("a-slow-one.wasm"), slow()).unwrap();
     let server = Server::start_with_config(config);
-    server.until_logged("a-bomb.wasm is left out: the component cannot be compiled");
-    server.until_logged("a-slow-one.wasm is left out: the component cannot be compiled");
+    server.until_logged("a-bomb.wasm is not registered: the component cannot be compiled");
+    server.until_logged("a-slow-one.wasm is not registered: the component cannot be compiled");
     server.get("/readyz").ok();
 }

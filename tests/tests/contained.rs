@@ -73,7 +73,8 @@ fn a_plugin_with_grants_is_neither_replaced_nor_removed_without_confirmation() {
     let stderr = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(
-        stderr.contains("is granted:\n  random: the real one") && stderr.contains("--replace-granted"),
+        stderr.contains("grants of the name `later`:\n  random: the real one")
+            && stderr.contains("--replace-granted"),
         "{stderr}"
     );
     let added = command(&server, &["plugin", "add", &file, "--replace-granted"]);

@@ -62,7 +62,7 @@ fn grants_are_set_over_http_if_the_operator_allows_it_and_stored() {
     let mut without = server.config().clone();
     without.arguments.clear();
     let server = server.restart_with_config(without);
-    server.until_logged("--grant-over-http brings it back");
+    server.until_logged("--grant-over-http restores them");
     assert_eq!(env(&server, None), json!({}), "the flag is gone");
     let mut with: ServerConfig = server.config().clone();
     with.arguments.push("--grant-over-http".to_owned());

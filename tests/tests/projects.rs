@@ -56,9 +56,9 @@ fn an_existing_folder_and_an_invalid_name_are_refused() {
     assert!(new("mine").status.success());
     std::fs::write(scratch.path().join("mine/plugin.c"), "of my own").unwrap();
     for (name, says) in [
-        ("mine", "is there already"),
-        ("Not Mine", "no name for a plugin"),
-        ("std", "taken"),
+        ("mine", "exists: choose another name"),
+        ("Not Mine", "not a valid plugin name"),
+        ("std", "reserved"),
     ] {
         let refused = new(name);
         assert!(matches!(refused.status.code(), Some(1 | 2)), "{refused:?}");

@@ -118,10 +118,13 @@ fn a_broken_file_removes_no_plugin_and_is_retried_when_it_changes() {
     // A partial file, as during a slow build or copy.
     let whole = shop("2.0.0", "more");
     std::fs::write(&watched.file, &whole[..whole.len() / 2]).unwrap();
-    server.until_logged("shop.wasm is left out; what was registered from it before stays: ");
+    server.until_logged("shop.wasm is not registered; the plugin that was registered from it stays: ");
     assert_eq!(watched.versions(), ["1.0.0"]);
     let log = server.log.lock().unwrap().clone();
-    let log = log.lines().find(|line| line.contains("is left out")).unwrap();
+    let log = log
+        .lines()
+        .find(|line| line.contains("is not registered"))
+        .unwrap();
     assert!(log.contains("ERROR") && log.contains("damaged"), "{log}");
     let run = server.start_run(&watched.graph(), &json!({}));
     assert_eq!(watched.finish(&run)["went"], true);
@@ -142,7 +145,7 @@ fn an_added_file_is_registered_and_a_removed_file_keeps_its_plugin() {
     assert_eq!(server.run(&graph, &json!({}))["status"], "finished");
 
     std::fs::remove_file(&added).unwrap();
-    server.until_logged("given.wasm is gone; what was registered from it stays");
+    server.until_logged("given.wasm was removed; its registered plugin stays");
     assert_eq!(server.run(&graph, &json!({}))["status"], "finished");
 }
 
@@ -153,9 +156,9 @@ fn a_folder_that_reappears_is_watched_again() {
     let folder = watched.file.parent().unwrap();
     let away = folder.with_file_name("away");
     std::fs::rename(folder, &away).unwrap();
-    server.until_logged("cannot be read any more, its plugins stay");
+    server.until_logged("cannot be read; its registered plugins stay");
     std::fs::rename(&away, folder).unwrap();
-    server.until_logged("can be read");
+    server.until_logged("can be read again");
     std::fs::write(&watched.file, shop("1.2.0", "more")).unwrap();
     server.until_logged("registered shop@1.2.0 with");
     assert_eq!(watched.versions(), ["1.2.0", "1.0.0"]);

@@ -152,7 +152,7 @@ fn a_server_is_reached_over_tls_under_the_path_of_a_proxy_with_a_token() {
     );
     assert!(plain.contains("http://"), "{plain}");
     let none = refusal(&run(&["graph", "list", "--server", &url, "--ca-cert", file]), 2);
-    assert!(none.contains("--ca-cert takes a PEM file"), "{none}");
+    assert!(none.contains("--ca-cert expects a PEM file"), "{none}");
 }
 
 #[test]
@@ -170,12 +170,12 @@ fn the_server_is_named_before_or_after_the_command_and_without_a_scheme() {
     for (arguments, said) in [
         (
             ["--server", "x", "serve"],
-            "`heddle serve` talks to no server: leave --server out",
+            "`heddle serve` does not connect to a server: remove --server",
         ),
-        (["serve", "--token", "x"], "leave --token out"),
+        (["serve", "--token", "x"], "remove --token"),
         (
             ["store", "check", "--server=x"],
-            "`heddle store check` talks to no server",
+            "`heddle store check` does not connect to a server",
         ),
         (["graph", "list", "--server=ftp://x"], "neither http nor https"),
         (["graph", "list", "--header=x"], "expected 'NAME: VALUE'"),

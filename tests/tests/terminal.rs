@@ -275,7 +275,7 @@ fn serve_refuses_a_missing_policy_file_and_an_unknown_log_level() {
     assert_eq!(refused.status.code(), Some(2));
     let said = text(&refused.stderr);
     assert!(
-        said.contains("`loud` is no level: it is error, warn, info, debug, trace or off"),
+        said.contains("`loud` is not a log level: use error, warn, info, debug, trace or off"),
         "{said}"
     );
 }

@@ -1,4 +1,4 @@
-//! `heddle backtest`: a new version of a plugin on what runs did with an older one.
+//! `heddle backtest`: repeats recorded calls of runs with a new version of a plugin, and compares the outcomes.
 
 use std::{
     fs,
@@ -18,40 +18,41 @@ use heddle_runtime::{
 use serde_json::value::RawValue;
 
 use crate::{
-    Server,
-    client::{download, escape, get, list, text},
+    answer::{list, text},
+    client::{download, escape, get},
+    colours::Colours,
+    json_text::{Detail, pretty},
     number::whole,
     output,
-    paint::Paint,
-    shown::{Much, pretty},
+    server::Server,
 };
 
-/// How many differences are printed as text; `--json` has all.
+/// How many differences are printed as text; `--json` prints all.
 const SHOWN: usize = 50;
-/// How much of an outcome is printed as text, in bytes.
+/// The size in bytes at which an outcome is cut in text output.
 const SHOWN_BYTES: usize = 160;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The new version: a .wasm file
+    /// The new version of the plugin: a .wasm file
     plugin: PathBuf,
-    /// The runs to take recorded steps from: ids, or files that `heddle export` wrote
+    /// The runs whose recorded calls are repeated: ids, or files that `heddle export` wrote
     #[arg(long, num_args = 1.., value_name = "RUN")]
     runs: Vec<String>,
-    /// Take the newest runs of the server, so many
+    /// The number of newest runs of the server to use
     #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "runs",
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
     last: usize,
-    /// With --last: only runs of this graph, by its id or name
+    /// With --last: only runs of this graph, given by id or name
     #[arg(long, conflicts_with = "runs")]
     graph: Option<String>,
-    /// The name of the plugin, where the file has none of its own or another one
+    /// The name of the plugin [default: the name in the file]
     #[arg(long)]
     name: Option<String>,
-    /// A folder with the plugins whose tools it calls
+    /// A folder with other plugins whose tools the plugin calls
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// Print what was found as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -59,14 +60,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Exits with 0 where every outcome is the same, and with 1 where one differs.
+    /// Exits with 0 if all outcomes are the same, and with 1 if one differs.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(self.backtest())?;
         match self.json {
             true => {
                 let report = serde_json::value::to_raw_value(&report)?;
-                output::print(display::json(&pretty(&report, Much::All)))?;
+                output::print(display::json(&pretty(&report, Detail::Full)))?;
             }
             false => print(&report)?,
         }
@@ -92,7 +93,7 @@ impl Arguments {
         }
         if report.attempts == 0 && report.granted == 0 {
             bail!(
-                "of the {} runs none called a function of `{}`: name others with --runs, or --graph and --last",
+                "none of the {} runs called a function of `{}`: choose other runs with --runs, or --graph and --last",
                 report.runs,
                 plugin.name
             );
@@ -100,7 +101,7 @@ impl Arguments {
         Ok(report)
     }
 
-    /// Registers the new version, and whatever else it may call.
+    /// Registers the new version, and the other plugins that it may call.
     async fn register(&self, host: &Host) -> anyhow::Result<PluginInfo> {
         let new = |file: &Path, name: Option<String>| -> anyhow::Result<NewPlugin> {
             let bytes = fs::read(file).with_context(|| format!("cannot read {}", output::path(file)))?;
@@ -124,15 +125,15 @@ impl Arguments {
                 continue;
             }
             match host.register(new(&file, None)?).await {
-                // The new version stands for the one that is there.
+                // The new version replaces the one in the folder.
                 Ok(_) | Err(RegisterError::VersionTaken { .. }) => {}
-                Err(error) => output::warning(format_args!("{} is left out: {error}", output::path(&file))),
+                Err(error) => output::warning(format_args!("skipping {}: {error}", output::path(&file))),
             }
         }
         Ok(plugin)
     }
 
-    /// The runs that were asked for.
+    /// The ids or files of the selected runs.
     fn chosen(&self) -> anyhow::Result<Vec<String>> {
         if !self.runs.is_empty() {
             return Ok(self.runs.clone());
@@ -153,7 +154,7 @@ impl Arguments {
         Ok(chosen)
     }
 
-    /// A run as one file: the file, or the server's.
+    /// The export of a run: the content of the file, or from the server.
     fn export(&self, run: &str) -> anyhow::Result<Vec<u8>> {
         if Path::new(run).is_file() {
             return fs::read(run).with_context(|| format!("cannot read {run}"));
@@ -166,7 +167,7 @@ impl Arguments {
 }
 
 fn print(report: &Backtest) -> std::io::Result<()> {
-    let paint = Paint::for_stdout();
+    let colours = Colours::for_stdout();
     let mut out = output::stdout();
     for difference in report.differences.iter().take(SHOWN) {
         let Difference {
@@ -185,20 +186,20 @@ fn print(report: &Backtest) -> std::io::Result<()> {
         };
         let place = format!("run {run_id}, step {step}{attempt}, node {node} ({function}, was {version})");
         writeln!(out, "{}", display::line(&place))?;
-        writeln!(out, "  {} {}", paint.in_colour("31", "-"), clipped(recorded))?;
-        writeln!(out, "  {} {}", paint.in_colour("32", "+"), clipped(now))?;
+        writeln!(out, "  {} {}", colours.paint("31", "-"), clipped(recorded))?;
+        writeln!(out, "  {} {}", colours.paint("32", "+"), clipped(now))?;
     }
     let more = report.differences.len().saturating_sub(SHOWN);
     if more > 0 {
-        writeln!(out, "… and {more} more: --json has all of them")?;
+        writeln!(out, "… and {more} more: --json prints all of them")?;
     }
     let granted = match report.granted {
         0 => String::new(),
-        granted => format!("; {granted} were left out, since they may have an effect outside"),
+        granted => format!("; {granted} were skipped, because they may have side effects"),
     };
     writeln!(
         out,
-        "{} of {} calls in {} runs have another outcome{granted}",
+        "{} of {} calls in {} runs have a different outcome{granted}",
         report.differences.len(),
         report.attempts,
         report.runs

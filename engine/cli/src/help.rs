@@ -1,14 +1,14 @@
-//! `heddle --help`: the commands in groups, so that thirty of them can be overlooked.
+//! `heddle --help`: lists the commands in groups.
 
 use clap::{Args, Command};
 
 use crate::server::Server;
 
-/// What a group is about, and its commands. One that no group has comes under the last.
+/// The groups with their commands. A command that is in no group is listed in the last one.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Runs", &["run", "runs", "watch", "signal"]),
     (
-        "Steering runs",
+        "Control of runs",
         &["pause", "resume", "retry", "cancel", "upgrade", "fork"],
     ),
     ("History of runs", &["show", "steps", "diff", "export", "import"]),
@@ -19,7 +19,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("The server", &["serve", "store", "help"]),
 ];
 
-/// Commands that talk to no server, and those whose subcommands do not.
+/// Commands that do not connect to a server, with all their subcommands.
 const OFFLINE: [&[&str]; 6] = [
     &["serve"],
     &["store"],
@@ -29,14 +29,13 @@ const OFFLINE: [&[&str]; 6] = [
     &["help"],
 ];
 
-/// Whether the command with these names talks to no server.
+/// Whether the command with this path does not connect to a server.
 pub(crate) fn is_offline(path: &[&str]) -> bool {
     OFFLINE.iter().any(|offline| path.starts_with(offline))
 }
 
-/// The command with a help that lists its subcommands in groups, and that shows the options of a server only where
-/// they are used.
-pub(crate) fn in_groups(command: Command) -> Command {
+/// Makes the help list the subcommands in groups, and show the options of a server only for commands that use them.
+pub(crate) fn with_groups(command: Command) -> Command {
     let mut command = without_server(command, &mut Vec::new());
     command.build();
     let known = |name: &str| GROUPS.iter().any(|(_, names)| names.contains(&name));
@@ -57,7 +56,7 @@ pub(crate) fn in_groups(command: Command) -> Command {
     ))
 }
 
-/// Hides the options of a server in the commands that talk to none: global options are in every command.
+/// Hides the options of a server in commands that do not connect to one. As global options they are in every command.
 fn without_server(command: Command, path: &mut Vec<String>) -> Command {
     let names: Vec<String> = command
         .get_subcommands()

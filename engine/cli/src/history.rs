@@ -1,5 +1,4 @@
-//! The commands that tell what a run did: `show`, `steps`, `diff`, and `export` and `import`, by which a run goes
-//! from one server to another.
+//! The commands for the history of a run: `show`, `steps`, `diff`, `export` and `import`.
 
 use std::{
     collections::BTreeMap,
@@ -16,31 +15,31 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    Server,
-    client::{download, escape, get, get_text, list, print_items, text, upload},
-    number::{LARGEST, whole},
-    output,
-    paint::Paint,
-    private,
-    refusal::run_error,
-    shown::{Much, brief, pretty},
+    answer::{list, text},
+    client::{download, escape, get, get_text, print_items, upload},
+    colours::Colours,
+    json_text::{Detail, one_line, pretty},
+    number::{MAX_NUMBER, whole},
+    output, private_file,
+    problem::run_error,
+    server::Server,
 };
 
-/// How many steps are asked for at once.
+/// How many steps one request reads.
 const PAGE_LEN: usize = 500;
-/// How long a value may be in a line, in characters.
+/// The length in characters at which a value in a line is cut.
 const VALUE_LEN: usize = 100;
-/// How many lines tell of the inside of one key.
+/// How many changes inside one key are printed.
 const MAX_LINES: usize = 20;
 
 #[derive(Args)]
 pub(crate) struct Show {
-    /// The run's id
+    /// The id of the run
     run: String,
-    /// Show it as it was right after this step; 0 for its beginning
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
+    /// Show this step and the state after it; 0 for the beginning of the run
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>(0..=MAX_NUMBER))]
     step: Option<u64>,
-    /// Print the whole as JSON
+    /// Print the server's answer as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -49,7 +48,7 @@ pub(crate) struct Show {
 
 #[derive(Args)]
 pub(crate) struct Steps {
-    /// The run's id
+    /// The id of the run
     run: String,
     /// Print the steps as JSON lines
     #[arg(long)]
@@ -60,15 +59,15 @@ pub(crate) struct Steps {
 
 #[derive(Args)]
 pub(crate) struct Diff {
-    /// The run's id
+    /// The id of the run
     run: String,
-    /// The step to begin with; 0 for the run's beginning
-    #[arg(allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
+    /// The first step of the comparison; 0 for the beginning of the run
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u64>(0..=MAX_NUMBER))]
     from: u64,
-    /// The step to come to
-    #[arg(allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
+    /// The second step of the comparison
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u64>(0..=MAX_NUMBER))]
     to: u64,
-    /// Print the whole as JSON, with a JSON Patch (RFC 6902)
+    /// Print the server's answer as JSON, with a JSON Patch (RFC 6902)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -77,9 +76,9 @@ pub(crate) struct Diff {
 
 #[derive(Args)]
 pub(crate) struct Export {
-    /// The run's id
+    /// The id of the run
     run: String,
-    /// Where to write it [default: stdout]
+    /// The file to write [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -88,9 +87,9 @@ pub(crate) struct Export {
 
 #[derive(Args)]
 pub(crate) struct Import {
-    /// What `export` wrote, or `-` for stdin
+    /// A file that `heddle export` wrote, or `-` for stdin
     file: PathBuf,
-    /// Keep the run's graphs with their names, as if they were created now: each is the newest of its name then
+    /// Keep the names of the run's graphs, as if they were created now; each becomes the newest graph of its name
     #[arg(long)]
     names: bool,
     /// Print the server's answer as JSON
@@ -133,21 +132,21 @@ impl Show {
             "group",
             "origin",
         ];
-        let paint = Paint::for_stdout();
+        let colours = Colours::for_stdout();
         for name in names {
             let value = &shown[name];
-            if !is_nothing(value) {
-                let label = paint.in_colour("2", &format!("{:<12}", name.replace('_', " ")));
-                writeln!(out, "{label} {}", bare(value))?;
+            if !is_empty(value) {
+                let label = colours.paint("2", &format!("{:<12}", name.replace('_', " ")));
+                writeln!(out, "{label} {}", plain(value))?;
             }
         }
         let items: Vec<String> = list(&shown, "items").map(item_place).collect();
         if !items.is_empty() {
-            let label = paint.in_colour("2", &format!("{:<12}", "item"));
+            let label = colours.paint("2", &format!("{:<12}", "item"));
             writeln!(out, "{label} {}", display::line(&items.join("/")))?;
         }
         for wait in list(&shown, "waits") {
-            let label = paint.in_colour("33", &format!("{:<12}", "waits"));
+            let label = colours.paint("33", &format!("{:<12}", "waits"));
             writeln!(out, "{label} {}", display::line(&waits_for(wait)))?;
         }
         let changed: Vec<Branch<'_>> = match parts.get("branches") {
@@ -155,31 +154,31 @@ impl Show {
             None => Vec::new(),
         };
         for (branch, Branch { changed }) in list(&shown, "branches").zip(changed) {
-            let label = paint.in_colour("2", &format!("{:<12}", "branch"));
+            let label = colours.paint("2", &format!("{:<12}", "branch"));
             writeln!(out, "{label} {}", display::line(&branch_line(branch, changed)))?;
         }
         if let Some(function) = function(&shown["function"]) {
-            let label = paint.in_colour("2", &format!("{:<12}", "function"));
+            let label = colours.paint("2", &format!("{:<12}", "function"));
             writeln!(out, "{label} {}", display::line(&function))?;
         }
-        for told in [self.failure(&shown), self.error(&shown)].into_iter().flatten() {
-            let mut label = paint.in_colour("31", &format!("{:<12}", "error"));
-            for line in display::lines(&told) {
+        for error in [self.failure(&shown), self.error(&shown)].into_iter().flatten() {
+            let mut label = colours.paint("31", &format!("{:<12}", "error"));
+            for line in display::lines(&error) {
                 writeln!(out, "{label} {line}")?;
                 label = format!("{:<12}", "");
             }
         }
         for key in ["config", "input", "update", "output", "state"] {
-            if let Some(part) = parts.get(key).filter(|_| !is_nothing(&shown[key])) {
-                let part = pretty(part, Much::Cut);
-                writeln!(out, "\n{}\n{}", paint.in_colour("1", key), display::json(&part))?;
+            if let Some(part) = parts.get(key).filter(|_| !is_empty(&shown[key])) {
+                let part = pretty(part, Detail::Shortened);
+                writeln!(out, "\n{}\n{}", colours.paint("1", key), display::json(&part))?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What a wait is for, in one line: its id, the items and the node, the signal, the prompt and the time.
+/// A wait in one line: its id, the items and the node, the signal, the prompt and the time.
 fn waits_for(wait: &Value) -> String {
     let place: Vec<String> = list(wait, "items").map(item_place).collect();
     let place: String = place.iter().map(|item| format!("{item}/")).collect();
@@ -204,14 +203,14 @@ fn item_place(item: &Value) -> String {
     }
 }
 
-/// What a branch changed, as the server wrote it.
+/// The state changes of a branch, with numbers as the server wrote them.
 #[derive(Deserialize)]
 struct Branch<'a> {
     #[serde(borrow)]
     changed: &'a RawValue,
 }
 
-/// Where a branch is, and what it changed since the branches parted, in one line.
+/// A branch in one line: its position, and what it has changed since the fork.
 fn branch_line(branch: &Value, changed: &RawValue) -> String {
     let node = text(branch, "node");
     let place = match &*text(branch, "place") {
@@ -226,27 +225,27 @@ fn branch_line(branch: &Value, changed: &RawValue) -> String {
     format!(
         "{}: {place}{within}, changed {}",
         branch["branch"],
-        brief(changed)
+        one_line(changed)
     )
 }
 
 impl Show {
-    /// How a step failed, where one is shown and did.
+    /// Why the step failed, if a failed step is shown.
     fn failure(&self, shown: &Value) -> Option<String> {
         let failure = &shown["failure"];
         let message = failure["message"].as_str()?;
         Some(format!("{message} ({})", text(failure, "kind")))
     }
 
-    /// Where and why a run failed, where one is shown and did: the node, the step with its attempts and its function,
-    /// and the message.
+    /// Where and why the run failed, if a failed run is shown: the node, the step with its attempts and its function, and
+    /// the message.
     fn error(&self, shown: &Value) -> Option<String> {
         let error = &shown["error"];
         error["message"].as_str()?;
         let message = run_error(error);
         let node = text(error, "node");
         let mut place = format!("step {}", error["step"]);
-        // An error of the run itself names a step that may be of another node.
+        // An error of the run as a whole may name a step of another node.
         let path = format!("/v1/runs/{}/steps/{}", escape(&self.run), error["step"]);
         let step = get(&self.server, &path).ok();
         if let Some(step) = step.filter(|step| text(step, "node") == node) {
@@ -283,10 +282,10 @@ impl Steps {
             }
             let page: Value = serde_json::from_str(&page)?;
             for step in list(&page, "steps").filter(|_| !self.json) {
-                writeln!(out, "{}", line(step))?;
+                writeln!(out, "{}", step_line(step))?;
             }
             if after == 0 && list(&page, "steps").next().is_none() {
-                output::none(self.json, "steps");
+                output::empty_list(self.json, "steps");
             }
             match page["next_after"].as_u64() {
                 Some(next) => after = next,
@@ -296,9 +295,9 @@ impl Steps {
     }
 }
 
-/// One step, in one line.
-fn line(step: &Value) -> String {
-    let paint = Paint::for_stdout();
+/// A step in one line.
+fn step_line(step: &Value) -> String {
+    let colours = Colours::for_stdout();
     let status = text(step, "status");
     let colour = match &*status {
         "finished" => "32",
@@ -329,9 +328,9 @@ fn line(step: &Value) -> String {
     let line = format!(
         "{:>6}  {}  {}  {:<24}  {}",
         step["step"].as_u64().unwrap_or_default(),
-        // The time of day is enough beside the others, as in `heddle watch`.
-        paint.in_colour("2", began.get(11..23).unwrap_or(&began)),
-        paint.in_colour(colour, &format!("{:<8}", status.replace('_', " "))),
+        // Only the time of day, as in `heddle watch`.
+        colours.paint("2", began.get(11..23).unwrap_or(&began)),
+        colours.paint(colour, &format!("{:<8}", status.replace('_', " "))),
         text(step, "node"),
         more.join(", ")
     );
@@ -354,7 +353,7 @@ impl Diff {
         }
         let diff: Difference<'_> = serde_json::from_str(&answer)?;
         if diff.changes.is_empty() {
-            output::none(false, "changes");
+            output::empty_list(false, "changes");
         }
         for Change {
             key,
@@ -363,12 +362,12 @@ impl Diff {
             after,
         } in &diff.changes
         {
-            writeln!(out, "{}", told(op, &display::line(key), *before, *after))?;
-            let of_key = format!("/{}/", heddle_json::pointer::escape(key));
-            let inside = |patch: &&Patch<'_>| patch.path.starts_with(&of_key);
+            writeln!(out, "{}", change_line(op, &display::line(key), *before, *after))?;
+            let below = format!("/{}/", heddle_json::pointer::escape(key));
+            let inside = |patch: &&Patch<'_>| patch.path.starts_with(&below);
             let inner: Vec<&Patch<'_>> = diff.patch.iter().filter(inside).collect();
             for patch in inner.iter().take(MAX_LINES) {
-                let line = told(&patch.op, &display::line(&patch.path), None, patch.value);
+                let line = change_line(&patch.op, &display::line(&patch.path), None, patch.value);
                 writeln!(out, "    {line}")?;
             }
             if inner.len() > MAX_LINES {
@@ -379,7 +378,7 @@ impl Diff {
     }
 }
 
-/// What the server says is other between two steps; values are as it wrote them.
+/// The state differences between two steps, with numbers as the server wrote them.
 #[derive(Deserialize)]
 struct Difference<'a> {
     #[serde(borrow)]
@@ -406,25 +405,25 @@ struct Patch<'a> {
     value: Option<&'a RawValue>,
 }
 
-/// What became of a place, in one line.
-fn told(op: &str, place: &str, before: Option<&RawValue>, after: Option<&RawValue>) -> String {
-    let paint = Paint::for_stdout();
+/// A change of a key or of a place inside it, in one line.
+fn change_line(op: &str, place: &str, before: Option<&RawValue>, after: Option<&RawValue>) -> String {
+    let colours = Colours::for_stdout();
     match (op, before) {
-        ("add", _) => format!("{} {place}: {}", paint.in_colour("32", "+"), cut(after)),
-        ("remove", None) => format!("{} {place}", paint.in_colour("31", "-")),
-        ("remove", _) => format!("{} {place}: {}", paint.in_colour("31", "-"), cut(before)),
-        (_, None) => format!("{} {place}: {}", paint.in_colour("33", "~"), cut(after)),
+        ("add", _) => format!("{} {place}: {}", colours.paint("32", "+"), excerpt(after)),
+        ("remove", None) => format!("{} {place}", colours.paint("31", "-")),
+        ("remove", _) => format!("{} {place}: {}", colours.paint("31", "-"), excerpt(before)),
+        (_, None) => format!("{} {place}: {}", colours.paint("33", "~"), excerpt(after)),
         _ => format!(
             "{} {place}: {} → {}",
-            paint.in_colour("33", "~"),
-            cut(before),
-            cut(after)
+            colours.paint("33", "~"),
+            excerpt(before),
+            excerpt(after)
         ),
     }
 }
 
-/// The beginning of a value. One that is null is not told from none where the server's answer is read.
-fn cut(value: Option<&RawValue>) -> String {
+/// The beginning of a value. An absent value is printed as null, because the answer does not distinguish them.
+fn excerpt(value: Option<&RawValue>) -> String {
     let text = display::json(value.map_or("null", RawValue::get));
     match text.char_indices().nth(VALUE_LEN) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -432,7 +431,7 @@ fn cut(value: Option<&RawValue>) -> String {
     }
 }
 
-fn is_nothing(value: &Value) -> bool {
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -441,11 +440,11 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// A value without the quotes of a text, and a list as a line.
-fn bare(value: &Value) -> String {
+/// A value in one line: texts without quotes, items of a list separated by commas.
+fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => display::line(text).into_owned(),
-        Value::Array(items) => items.iter().map(bare).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => display::json(&other.to_string()).into_owned(),
     }
 }
@@ -457,12 +456,11 @@ impl Export {
         match &self.out {
             Some(file) if file != Path::new("-") => {
                 let name = output::path(file);
-                let mut out = private::create(file).with_context(|| format!("cannot write {name}"))?;
-                io::copy(&mut export, &mut out).with_context(|| format!("{name} is not complete"))?;
-                // A pipe or a device has nothing to be synced.
+                let mut out = private_file::create(file).with_context(|| format!("cannot write {name}"))?;
+                io::copy(&mut export, &mut out).with_context(|| format!("{name} is incomplete"))?;
+                // A pipe or a device cannot be synced.
                 if out.metadata()?.is_file() {
-                    out.sync_all()
-                        .with_context(|| format!("{name} is not complete"))?;
+                    out.sync_all().with_context(|| format!("{name} is incomplete"))?;
                 }
             }
             _ if io::stdout().is_terminal() => {
@@ -500,7 +498,7 @@ impl Import {
         }
         if run["status"] == "paused" {
             output::message(format_args!(
-                "it is paused here: `heddle resume {id}` has it go on"
+                "the imported run is paused: `heddle resume {id}` continues it"
             ));
         }
         Ok(ExitCode::SUCCESS)

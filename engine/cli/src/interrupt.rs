@@ -1,19 +1,19 @@
-//! Ctrl-C: a command ends with exit code 130, and says what goes on without it.
+//! Ctrl-C: ends a command with exit code 130, and prints a hint if the command has set one.
 
 use std::sync::Mutex;
 
 use crate::output;
 
-/// What shells report of a command that an interrupt ended.
+/// The exit code that shells report for a command that an interrupt ended.
 const EXIT_CODE: i32 = 130;
 
-/// What to say when the command is interrupted.
+/// The message to print when the command is interrupted.
 static HINT: Mutex<Option<String>> = Mutex::new(None);
 
-/// Has Ctrl-C end this process from here on.
+/// Makes Ctrl-C end this process from now on.
 ///
 /// # Errors
-/// Where the system does not let a process listen for it.
+/// If the system does not allow to listen for the signal.
 pub(crate) fn exit_on_interrupt() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -22,7 +22,7 @@ pub(crate) fn exit_on_interrupt() -> std::io::Result<()> {
         let _entered = runtime.enter();
         interrupted()?
     };
-    // The command itself is not asynchronous, so a thread of its own waits.
+    // Commands are not asynchronous, so a separate thread waits.
     std::thread::Builder::new()
         .name("interrupt".to_owned())
         .spawn(move || {
@@ -35,7 +35,7 @@ pub(crate) fn exit_on_interrupt() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends with the next interrupt. It is listened for from here on, not from when the future is first polled.
+/// Completes at the next interrupt. Listens from now on, not only from the first poll of the future.
 #[cfg(unix)]
 fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +45,7 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends with the next interrupt.
+/// Completes at the next interrupt.
 #[cfg(not(unix))]
 fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
@@ -53,8 +53,8 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Sets what is said when the command is interrupted.
-pub(crate) fn hint(text: String) {
+/// Sets the message to print when the command is interrupted.
+pub(crate) fn set_hint(text: String) {
     if let Ok(mut hint) = HINT.lock() {
         *hint = Some(text);
     }

@@ -1,63 +1,71 @@
-//! The `heddle` command: `serve` runs the engine; the others talk to a running one over HTTP.
+//! The `heddle` command. `heddle serve` runs the engine; almost every other command talks to a running engine over HTTP.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 failure or refusal (a run that failed or
-//! was cancelled included), 2 wrong usage, 130 interrupted.
+//! Data goes to stdout, messages go to stderr. Exit codes: 0 success; 1 failure or refusal (also if the run failed or was
+//! cancelled); 2 wrong usage; 130 interrupted.
+//!
+//! # Where a command is
+//!
+//! | command | file |
+//! |---|---|
+//! | `serve` | `serve.rs`; its parts (plugins folder, export folder, cache key, log) are in `serve/` |
+//! | `run`, `watch` | `run.rs`; `event_printer.rs` prints the events |
+//! | `runs` | `runs.rs` |
+//! | `signal`, `pause`, `resume`, `retry`, `cancel`, `upgrade`, `fork` | `control.rs` |
+//! | `show`, `steps`, `diff`, `export`, `import` | `history.rs` |
+//! | `graph …` | `graphs.rs` and `graphs/`; `graphs/definition.rs` reads a JSON or YAML file |
+//! | `plugin …` | `plugins.rs` and `plugins/`; `oci.rs` and `oci/` talk to registries |
+//! | `schedule …` | `schedule.rs` |
+//! | `backtest` | `backtest.rs` |
+//! | `store …` | `store.rs` |
+//!
+//! # What commands share
+//!
+//! - `server.rs`: the options of a server (`--server`, `--token`, …) and the connection.
+//! - `client.rs`: HTTP requests. `answer.rs` reads their JSON. `problem.rs` turns an error response into a message that
+//!   names commands and flags instead of routes. `sse.rs` reads event streams.
+//! - `output.rs`: everything that is printed. It escapes control characters and masks passwords.
+//! - `help.rs`: the groups of `heddle --help`. `number.rs`: numeric arguments.
+//!
+//! This crate decides nothing about runs. `serve` wires the crates host, store, runtime and server together; the other
+//! commands send a request and print the answer.
 
-mod archive;
-mod artifact;
+mod answer;
 mod backtest;
-mod cache_key;
-mod check;
 mod client;
-mod credentials;
-mod definition;
-mod draw;
-mod events;
+mod colours;
+mod control;
+mod event_printer;
+mod graphs;
 mod help;
 mod history;
-mod inspect;
 mod interrupt;
-mod lock;
-mod log;
-mod new;
+mod json_text;
 mod number;
 mod oci;
 mod output;
-mod paint;
 mod plugins;
-mod private;
-mod refusal;
+mod private_file;
+mod problem;
+mod run;
 mod runs;
 mod schedule;
 mod serve;
 mod server;
-mod shape;
-mod shown;
-mod sign_in;
 mod sse;
-mod steer;
 mod store;
-mod watch;
-mod wrap;
-mod yaml;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use crate::{
-    number::{LARGEST, whole},
-    paint::Paint,
-    refusal::Refusal,
-    server::Server,
-};
+use crate::{colours::Colours, problem::Problem, server::Server};
 
 #[derive(Parser)]
 #[command(
     name = "heddle",
     version,
-    about = "A workflow engine whose every step runs in a WebAssembly sandbox",
-    after_help = "Begin with `heddle serve`, then open http://127.0.0.1:8000/ and http://127.0.0.1:8000/docs"
+    about = "A workflow engine that runs every step in a WebAssembly sandbox",
+    after_help = "Start with `heddle serve`, then open http://127.0.0.1:8000/ and http://127.0.0.1:8000/docs"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -68,51 +76,51 @@ struct Arguments {
 enum Command {
     /// Run the engine and its HTTP server until Ctrl-C or SIGTERM
     Serve(serve::Serve),
-    /// Register plugins from files and registries, look at them, and push them
+    /// Add, list, inspect and remove plugins; create plugin projects
     #[command(subcommand)]
     Plugin(plugins::Plugin),
-    /// Check, create and draw graphs, or list them
+    /// Check, create, draw, list and delete graphs
     #[command(subcommand)]
-    Graph(Graph),
-    /// Create schedules, which start runs when their time comes, or list and change them
+    Graph(graphs::Graph),
+    /// Create, list, change and delete schedules, which start runs at given times
     #[command(subcommand)]
     Schedule(schedule::Schedule),
     /// Start a run of a graph and print its id
-    Run(Run),
-    /// List runs, newest first: by graph, status, origin, time and error
+    Run(run::Run),
+    /// List runs, newest first; filter by graph, status, origin, time or error
     Runs(runs::Runs),
-    /// Print a run's events from the beginning, then live, until it is over
-    Watch(Watch),
-    /// Send a signal to a run, so that a wait for it goes on
-    Signal(steer::Signal),
-    /// Have a run stand still: calls under way may finish, and no step begins
-    Pause(steer::Pause),
-    /// Have a run that is paused go on
-    Resume(steer::Resume),
-    /// Have a run that failed go on from where it failed
-    Retry(steer::Retry),
-    /// Cancel a run: what it does is given up, and what can be undone is undone
-    Cancel(steer::Cancel),
-    /// Have a run keep to the newest versions of its plugins, or to another version of its graph
-    Upgrade(steer::Upgrade),
-    /// Start a run that begins as another one was right after a step, and print its id
-    Fork(steer::Fork),
-    /// Print a run, or what it was after a step
+    /// Print the events of a run from the beginning, then live, until the run ends
+    Watch(run::Watch),
+    /// Send a signal to a run that waits for it
+    Signal(control::Signal),
+    /// Pause a run: active calls may finish, no new step starts
+    Pause(control::Pause),
+    /// Resume a paused run
+    Resume(control::Resume),
+    /// Retry a failed run from the step that failed
+    Retry(control::Retry),
+    /// Cancel a run: stop its calls and run its compensations
+    Cancel(control::Cancel),
+    /// Upgrade a run to the newest versions of its plugins, or to another version of its graph
+    Upgrade(control::Upgrade),
+    /// Start a new run from the state of another run after a step, and print its id
+    Fork(control::Fork),
+    /// Show a run, or one of its steps
     Show(history::Show),
-    /// Print a run's steps
+    /// List the steps of a run
     Steps(history::Steps),
-    /// Print what is other in a run's state between two steps
+    /// Show state differences between two steps of a run
     Diff(history::Diff),
-    /// Write a run as one file
+    /// Export a run to a file
     Export(history::Export),
-    /// Keep a run that was exported, and print its id
+    /// Import a run from a file, and print its id
     Import(history::Import),
-    /// Make the calls of recorded steps again with a new version of a plugin, and print what differs
+    /// Repeat the recorded calls of runs with a new version of a plugin, and print different outcomes
     Backtest(backtest::Arguments),
-    /// Check, copy or migrate the store that a server keeps everything in
+    /// Check, copy or migrate the store of a server
     #[command(subcommand)]
     Store(store::Store),
-    /// Compile a component for a server, which starts this command: it takes its order on stdin
+    /// Compile a component for the server that started this process; reads the request from stdin
     #[command(name = COMPILER, hide = true)]
     Compiler,
 }
@@ -120,106 +128,13 @@ enum Command {
 /// The command that a server starts to compile a component.
 const COMPILER: &str = "compile-component";
 
-#[derive(Subcommand)]
-enum Graph {
-    /// Check a definition and print every error and warning with its place; nothing is kept
-    Check {
-        /// The definition: a JSON or YAML file, or `-` for stdin
-        file: PathBuf,
-        /// Ask no server: functions and graphs that it names are taken to be there
-        #[arg(long)]
-        offline: bool,
-        /// Print what was found as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Draw a graph: a file, for which no server is needed, or one that the server keeps
-    Draw {
-        /// A JSON or YAML file, `-` for stdin, or the name or id of a graph
-        graph: String,
-        /// What to draw [default: what the ending of OUT says, else svg]
-        #[arg(long, value_enum)]
-        format: Option<draw::Format>,
-        /// Where to write it [default: stdout]
-        #[arg(long, short)]
-        out: Option<PathBuf>,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Delete a graph that no run, schedule or other graph uses
-    Delete {
-        /// Its id
-        graph: String,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Create a graph from a JSON or YAML file, or from stdin with `-`, and print its id
-    Create {
-        /// The definition
-        file: PathBuf,
-        /// Print the server's answer as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// List the graphs, newest first
-    List {
-        /// Print the graphs as JSON lines
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: Server,
-    },
-}
-
-#[derive(Args)]
-struct Run {
-    /// The graph: its id or its name
-    graph: String,
-    /// The state to begin with: JSON, or @FILE, or @- for stdin
-    #[arg(long, default_value = "{}")]
-    state: String,
-    /// Which of the queued runs is taken up first, the one with the highest: -100 to 100
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true,
-        value_parser = whole::<i32>(-100..=100))]
-    priority: i32,
-    /// A key of your own: sent again with it, the request answers the same run
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
-    /// Print the run's events as they come, then its final state
-    #[arg(long, short)]
-    follow: bool,
-    /// Print the server's answer as JSON; with --follow, the events as JSON lines
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
-}
-
-#[derive(Args)]
-struct Watch {
-    /// The run's id
-    run: String,
-    /// Begin after the event with this number
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = whole::<u64>(0..=LARGEST))]
-    after: u64,
-    /// Print the events as JSON lines
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
-}
-
-/// That a command was given something that it cannot be run with.
+/// Wrong usage: the command cannot run with these arguments or environment variables.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
 
 impl Usage {
-    /// The error that says so.
+    /// The error with this message.
     fn error(problem: impl Into<String>) -> anyhow::Error {
         Self(problem.into()).into()
     }
@@ -234,60 +149,64 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     if !matches!(arguments.command, Command::Serve(_)) {
-        // Without this, an interrupt ends the process too, only less clearly.
+        // If this fails, an interrupt still ends the process, but without the hint and with another exit code.
         let _ = interrupt::exit_on_interrupt();
     }
     run(arguments.command).unwrap_or_else(|error| {
         if output::is_closed(&error) {
             return ExitCode::SUCCESS;
         }
-        output::error(output::with_safe_arguments(&format!("{error:#}")));
-        let is_refused = error.downcast_ref::<Refusal>();
-        match error.is::<Usage>() || is_refused.is_some_and(Refusal::is_of_arguments) {
+        output::error(output::escape_arguments(&format!("{error:#}")));
+        let problem = error.downcast_ref::<Problem>();
+        match error.is::<Usage>() || problem.is_some_and(Problem::is_usage_error) {
             true => WRONG_USAGE.into(),
             false => ExitCode::FAILURE,
         }
     })
 }
 
-/// Reads the arguments; else the exit code, once it was said why.
+/// Parses the arguments. If they are wrong, or ask for help, prints a message and returns the exit code.
 fn parse() -> Result<Arguments, ExitCode> {
-    let command = help::in_groups(Server::augment_args(Arguments::command()));
+    let command = help::with_groups(Server::augment_args(Arguments::command()));
     let read = command.try_get_matches().and_then(|mut matches| {
-        refuse_server(&matches)?;
+        reject_server_options(&matches)?;
         Arguments::from_arg_matches_mut(&mut matches)
     });
     read.map_err(|error| {
         if !error.use_stderr() {
-            // Help and version. Where nobody reads them, nothing is lost.
+            // Help and version. A closed stdout is not an error here.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
-        // What clap says may repeat an argument, and so a password in it.
-        let said = error.render().ansi().to_string();
-        let said = output::with_safe_arguments(said.trim_end());
-        output::message(match Paint::for_stderr().is_on() {
-            true => said,
-            // The arguments have none any more, so these are clap's own.
-            false => output::without_colours(&said),
+        // The message may repeat an argument, which may contain control characters or a password.
+        let message = error.render().ansi().to_string();
+        let message = output::escape_arguments(message.trim_end());
+        output::message(match Colours::for_stderr().enabled() {
+            true => message,
+            // The arguments are escaped, so the remaining colour sequences are those of clap.
+            false => output::without_colours(&message),
         });
         WRONG_USAGE.into()
     })
 }
 
-/// Refuses options that say which server to talk to where a command talks to none.
-fn refuse_server(matches: &ArgMatches) -> Result<(), clap::Error> {
-    let (mut path, mut at) = (Vec::new(), matches);
-    while let Some((name, below)) = at.subcommand() {
+/// Refuses the options of a server for commands that do not connect to one.
+fn reject_server_options(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let (mut path, mut innermost) = (Vec::new(), matches);
+    while let Some((name, subcommand)) = innermost.subcommand() {
         path.push(name);
-        at = below;
+        innermost = subcommand;
     }
     if !help::is_offline(&path) {
         return Ok(());
     }
     for (id, flag) in server::OPTIONS {
-        if at.try_contains_id(id).is_ok() && at.value_source(id) == Some(ValueSource::CommandLine) {
-            let problem = format!("`heddle {}` talks to no server: leave {flag} out", path.join(" "));
+        let is_known = innermost.try_contains_id(id).is_ok();
+        if is_known && innermost.value_source(id) == Some(ValueSource::CommandLine) {
+            let problem = format!(
+                "`heddle {}` does not connect to a server: remove {flag}",
+                path.join(" ")
+            );
             return Err(Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, problem));
         }
     }
@@ -298,25 +217,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve::run(serve).map(|()| ExitCode::SUCCESS),
         Command::Plugin(plugin) => plugin.run(),
-        Command::Graph(Graph::Check {
-            file,
-            offline,
-            json,
-            server,
-        }) => check::run(&server, &file, offline, json),
-        Command::Graph(Graph::Draw {
-            graph,
-            format,
-            out,
-            server,
-        }) => draw::run(&server, &graph, format, out),
-        Command::Graph(Graph::Create { file, json, server }) => client::create_graph(&server, &file, json),
-        Command::Graph(Graph::Delete { graph, server }) => client::delete_graph(&server, &graph),
-        Command::Graph(Graph::List { json, server }) => client::list_graphs(&server, json),
+        Command::Graph(graph) => graph.run(),
         Command::Schedule(schedule) => schedule.run(),
-        Command::Run(run) => client::run(&run),
+        Command::Run(run) => run.run(),
         Command::Runs(runs) => runs.run(),
-        Command::Watch(watch) => client::watch(&watch.server, &watch.run, watch.after, watch.json),
+        Command::Watch(watch) => watch.run(),
         Command::Signal(signal) => signal.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
@@ -340,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_is_refused_in_the_same_words() {
+    fn every_wrong_number_is_refused_with_the_same_message() {
         for (arguments, refused) in [
             (
                 "runs --limit abc",
@@ -390,9 +295,9 @@ mod tests {
             ),
         ] {
             let words = arguments.split(' ');
-            let said = Arguments::try_parse_from(["heddle"].into_iter().chain(words));
-            let said = said.err().expect("it is refused").to_string();
-            assert!(said.contains(refused), "{arguments}: {said}");
+            let parsed = Arguments::try_parse_from(["heddle"].into_iter().chain(words));
+            let message = parsed.err().expect("it is refused").to_string();
+            assert!(message.contains(refused), "{arguments}: {message}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Whole numbers as arguments: every command reads them here, and says the same where it cannot.
+//! Parses numeric arguments, with the same error messages for all commands.
 
 use std::ops::RangeInclusive;
 
-/// The largest number of a step, an event or a wait.
-pub(crate) const LARGEST: i64 = i64::MAX;
+/// The largest number of a step, event or wait.
+pub(crate) const MAX_NUMBER: i64 = i64::MAX;
 
-/// A parser for whole numbers in a range. An argument that has it also needs `allow_negative_numbers`, so that a
-/// negative number is refused as a number and not as an unknown option.
+/// A parser for whole numbers in a range. Its argument also needs `allow_negative_numbers`, so that a negative number is
+/// refused with the range and not as an unknown option.
 pub(crate) fn whole<T>(range: RangeInclusive<i64>) -> impl Fn(&str) -> Result<T, String> + Clone
 where
     T: TryFrom<i64>,
@@ -14,19 +14,19 @@ where
     move |text| {
         let number = text.parse::<i64>().ok().filter(|number| range.contains(number));
         let number = number.and_then(|number| T::try_from(number).ok());
-        number.ok_or_else(|| format!("expected a whole number {}, got `{text}`", shown(&range)))
+        number.ok_or_else(|| format!("expected a whole number {}, got `{text}`", range_text(&range)))
     }
 }
 
-/// A number of bytes, alone or with a unit.
+/// Parses a size in bytes, with or without a unit.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let bytes = heddle_kernel::graph::size(text).filter(|bytes| *bytes > 0);
     bytes.ok_or_else(|| format!("expected a number of bytes, such as 65536, 64KiB or 16MiB, got `{text}`"))
 }
 
-fn shown(range: &RangeInclusive<i64>) -> String {
+fn range_text(range: &RangeInclusive<i64>) -> String {
     match *range.end() {
-        LARGEST => format!("of {} or more, and at most {LARGEST}", range.start()),
+        MAX_NUMBER => format!("of {} or more, and at most {MAX_NUMBER}", range.start()),
         end => format!("from {} to {end}", range.start()),
     }
 }
@@ -36,19 +36,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_in_the_range_is_taken() {
+    fn a_number_in_the_range_is_accepted() {
         for text in ["1", "007", "+5", "5000"] {
             assert!(whole::<usize>(1..=5000)(text).is_ok(), "{text}");
         }
         assert_eq!(whole::<i32>(-100..=100)("-100"), Ok(-100));
         assert_eq!(
-            whole::<u64>(0..=LARGEST)("9223372036854775807"),
-            Ok(LARGEST as u64)
+            whole::<u64>(0..=MAX_NUMBER)("9223372036854775807"),
+            Ok(MAX_NUMBER as u64)
         );
     }
 
     #[test]
-    fn a_size_is_bytes_alone_or_with_a_unit() {
+    fn a_size_is_in_bytes_or_has_a_unit() {
         assert_eq!(size("65536"), Ok(65_536));
         assert_eq!(size("16 MiB"), Ok(16 << 20));
         for text in ["", "0", "-1", "1.5GiB", "16MB", "99999999999GiB"] {
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_in_the_range_is_told_with_the_range() {
+    fn a_wrong_number_is_refused_with_the_range() {
         for text in ["abc", "0", "-1", "5001", "1.5", "1e3", "", "99999999999999999999"] {
             assert_eq!(
                 whole::<usize>(1..=5000)(text),
@@ -65,9 +65,9 @@ mod tests {
             );
         }
         assert_eq!(
-            whole::<u64>(0..=LARGEST)("-3"),
+            whole::<u64>(0..=MAX_NUMBER)("-3"),
             Err(format!(
-                "expected a whole number of 0 or more, and at most {LARGEST}, got `-3`"
+                "expected a whole number of 0 or more, and at most {MAX_NUMBER}, got `-3`"
             ))
         );
     }

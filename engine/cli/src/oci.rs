@@ -1,9 +1,12 @@
-//! Components in OCI registries: what `oci://registry/repository:tag` names is pulled, and pushed.
+//! Pulls components from OCI registries and pushes them: `oci://REGISTRY/REPOSITORY:TAG`.
 //!
-//! They are kept as the CNCF's Wasm OCI artifact layout says
-//! (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>): see [`crate::artifact`]. Whatever comes from a
-//! registry is checked against the digest by which it was asked for, so a pin holds however little the registry is
-//! trusted.
+//! The format is the CNCF's Wasm OCI artifact layout
+//! (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>), see [`manifest`]. Every component is checked
+//! against its digest, so a pinned component is authentic even if the registry is not trusted.
+
+mod credentials;
+mod manifest;
+mod sign_in;
 
 use std::{fmt, time::Duration};
 
@@ -22,53 +25,53 @@ use oci_client::{
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use tokio::runtime::Runtime;
 
-use crate::{
-    Usage,
-    artifact::{config_of, digest_of, layer_of, manifest_of},
+use self::{
     credentials::{Credentials, PASSWORD, USER},
+    manifest::{config_of, digest_of, layer_of, manifest_of},
     sign_in::SignIn,
 };
+use crate::Usage;
 
-/// The manifests that are understood, and those that are told from them for the sake of a clear error.
+/// The types of manifests to accept. An index is not supported, but is recognized for a clear error.
 const MANIFEST_TYPES: [&str; 2] = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
-/// How long a connection to a registry may take.
+/// The time limit for connecting to a registry.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a registry may send nothing.
+/// How long a registry may be silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one pull or push may take in all.
+/// The time limit for one pull or push.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What begins a reference to a registry.
+/// The scheme of a reference to a registry.
 pub(crate) const SCHEME: &str = "oci://";
 
-/// Names an artifact in a registry by its tag, its digest or both.
+/// A reference to an artifact in a registry, by tag, digest or both.
 #[derive(Clone, Debug)]
 pub(crate) struct Reference(oci_client::Reference);
 
 impl Reference {
-    /// Reads `oci://registry/repository:tag`, or with `@sha256:…`.
+    /// Parses `oci://REGISTRY/REPOSITORY:TAG`, or with `@sha256:…`.
     ///
     /// # Errors
-    /// Where it is none, with the form that it must have.
+    /// If the text has another form; the error describes the form.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let form = "it must have the form oci://REGISTRY/REPOSITORY:TAG, or …@sha256:DIGEST";
+        let form = "the form is oci://REGISTRY/REPOSITORY:TAG, or …@sha256:DIGEST";
         let rest = text.strip_prefix(SCHEME).unwrap_or(text);
-        // Whatever stands before an `@` that no digest follows may be a password.
+        // The text before an `@` that is not followed by a digest may contain a password.
         if has_user(rest) {
             return Err(Usage::error(format!(
-                "a reference names no user and no password: {USER} and {PASSWORD} do; {form}"
+                "a reference has no user and password: use {USER} and {PASSWORD}; {form}"
             )));
         }
         let text = &*display::line(text);
         let registry = rest.split_once('/').map(|(registry, _)| registry);
-        // Without this, `oci://tools/shout` would be looked for in the registry of Docker.
+        // Without this check, `oci://tools/shout` would mean a repository in Docker Hub.
         if !registry.is_some_and(|host| host == "localhost" || host.contains(['.', ':'])) {
-            return Err(Usage::error(format!("{text} names no registry: {form}")));
+            return Err(Usage::error(format!("{text} has no registry: {form}")));
         }
         let last = rest.rsplit('/').next().unwrap_or_default();
         if !last.contains([':', '@']) {
             return Err(Usage::error(format!(
-                "{text} names neither a tag nor a digest: {form}"
+                "{text} has neither a tag nor a digest: {form}"
             )));
         }
         let reference = rest
@@ -77,17 +80,17 @@ impl Reference {
         Ok(Self(reference))
     }
 
-    /// The same repository, at a digest.
-    pub(crate) fn at(&self, digest: &str) -> Self {
+    /// A reference to this digest in the same repository.
+    pub(crate) fn with_digest(&self, digest: &str) -> Self {
         Self(self.0.clone_with_digest(digest.to_owned()))
     }
 
-    /// The digest that it names.
+    /// The digest, if the reference has one.
     pub(crate) fn digest(&self) -> Option<&str> {
         self.0.digest()
     }
 
-    /// The last part of the repository's name, by which people know what is in it.
+    /// The last part of the repository's name, which usually is the name of the plugin.
     pub(crate) fn last(&self) -> &str {
         let repository = self.0.repository();
         repository.rsplit_once('/').map_or(repository, |(_, last)| last)
@@ -97,7 +100,7 @@ impl Reference {
         self.0.resolve_registry()
     }
 
-    /// Whether the registry is on this machine, so that nobody can listen on the way.
+    /// Whether the registry is on this machine, so that plain HTTP is safe.
     fn is_loopback(&self) -> bool {
         let registry = self.registry();
         let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
@@ -109,7 +112,7 @@ impl Reference {
     }
 }
 
-/// Whether a reference, without its scheme, has a user before its registry.
+/// Whether a reference without its scheme has a user before the registry.
 fn has_user(reference: &str) -> bool {
     reference
         .rsplit_once('@')
@@ -126,21 +129,22 @@ impl fmt::Display for Reference {
     }
 }
 
-/// What was pulled.
+/// A component that was pulled.
 pub(crate) struct Pulled {
     /// The component, whose digest was checked.
     pub(crate) component: Vec<u8>,
-    /// Its digest, as `sha256:…`.
+    /// The digest of the component, as `sha256:…`.
     pub(crate) digest: String,
-    /// The digest of the manifest that names it, as `sha256:…`.
+    /// The digest of the manifest, as `sha256:…`.
     pub(crate) manifest: String,
 }
 
 /// The registry of a reference.
 pub(crate) struct Registry {
     client: Client,
-    direct: reqwest::Client,
-    /// Whether it is reached over plain HTTP.
+    /// A client that does not follow redirects, for requests with credentials.
+    no_redirects: reqwest::Client,
+    /// Whether plain HTTP is used.
     is_plain: bool,
     reference: Reference,
     credentials: Credentials,
@@ -148,25 +152,26 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Gets ready to talk to the registry of a reference: in plain HTTP where it is on this machine, or where it is asked for.
+    /// Prepares connections to the registry of a reference. Uses plain HTTP with `plain_http`, or if the registry is on this
+    /// machine and there are no credentials for it.
     ///
     /// # Errors
-    /// Where the credentials cannot be read.
+    /// If the credentials cannot be read.
     pub(crate) fn of(reference: &Reference, plain_http: bool) -> anyhow::Result<Self> {
-        // Of the two cryptography providers that may be linked, one must be chosen before the first connection;
-        // that it was chosen before is as good.
+        // Two cryptography providers may be linked, so one must be chosen before the first connection. An error means that
+        // one is already chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let registry = reference.registry();
         let credentials = Credentials::of(registry, plain_http)?;
-        // Where there are credentials for it, a registry on this machine is asked over TLS as well.
-        let is_plain = plain_http || (reference.is_loopback() && credentials.basic().is_none());
+        // Credentials are sent over TLS only, even to this machine.
+        let is_plain = plain_http || (reference.is_loopback() && credentials.user_and_password().is_none());
         let protocol = match is_plain {
             true => ClientProtocol::Http,
             false => ClientProtocol::Https,
         };
         let client = Client::try_from(ClientConfig {
             protocol,
-            // One request for a component: it fits in memory anyway.
+            // A component is pushed in one request, because it is in memory anyway.
             use_monolithic_push: true,
             platform_resolver: None,
             connect_timeout: Some(CONNECT_TIMEOUT),
@@ -174,18 +179,18 @@ impl Registry {
             user_agent: concat!("heddle/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         })
-        .context("no client for registries can be made")?;
-        // One that follows no redirects: credentials stay where they were sent.
-        let direct = reqwest::Client::builder()
+        .context("cannot create an HTTP client for registries")?;
+        // Without redirects, credentials reach only the host that they are sent to.
+        let no_redirects = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .user_agent(concat!("heddle/", env!("CARGO_PKG_VERSION")))
             .build()
-            .context("no client for registries can be made")?;
+            .context("cannot create an HTTP client for registries")?;
         Ok(Self {
             client,
-            direct,
+            no_redirects,
             is_plain,
             reference: reference.clone(),
             credentials,
@@ -195,32 +200,32 @@ impl Registry {
         })
     }
 
-    /// The digest that the reference's tag has at present.
+    /// The current digest of the reference's tag.
     ///
     /// # Errors
-    /// Where the registry does not say.
+    /// If the registry does not answer with a digest.
     pub(crate) fn digest(&self) -> anyhow::Result<String> {
-        let asked = async {
-            let auth = self.authenticated(RegistryOperation::Pull).await?;
+        let digest = async {
+            let auth = self.sign_in(RegistryOperation::Pull).await?;
             let digest = self.client.fetch_manifest_digest(&self.reference.0, &auth).await;
-            digest.map_err(|error| self.explained(error, "pull"))
+            digest.map_err(|error| self.with_advice(error, "pull"))
         };
-        self.within(asked)
+        self.block_on(digest)
     }
 
     /// Pulls the component.
     ///
     /// # Errors
-    /// Where it is not there, may not be had, is no component, or is not what its digest says.
+    /// If it does not exist, access is denied, it is not a component, or it does not match its digest.
     pub(crate) fn pull(&self) -> anyhow::Result<Pulled> {
-        self.within(async {
-            let auth = self.authenticated(RegistryOperation::Pull).await?;
+        self.block_on(async {
+            let auth = self.sign_in(RegistryOperation::Pull).await?;
             let pulled = self
                 .client
                 .pull_manifest_raw(&self.reference.0, &auth, &MANIFEST_TYPES)
                 .await;
-            let (manifest, _) = pulled.map_err(|error| self.explained(error, "pull"))?;
-            let layer = layer_of(&manifest).with_context(|| format!("{} is no plugin", self.reference))?;
+            let (manifest, _) = pulled.map_err(|error| self.with_advice(error, "pull"))?;
+            let layer = layer_of(&manifest).with_context(|| format!("{} is not a plugin", self.reference))?;
             Ok(Pulled {
                 component: self.component(&layer).await?,
                 digest: layer.digest,
@@ -229,15 +234,15 @@ impl Registry {
         })
     }
 
-    /// Pushes a component under the reference, and gives the digest of its manifest.
+    /// Pushes a component under the reference, and returns the digest of its manifest.
     ///
     /// # Errors
-    /// Where the registry does not take it.
-    pub(crate) fn push(&self, component: Vec<u8>, outline: &ComponentSummary) -> anyhow::Result<String> {
-        let config = config_of(&component, outline);
-        let manifest = manifest_of(&component, &config, outline);
-        self.within(async {
-            let auth = self.authenticated(RegistryOperation::Push).await?;
+    /// If the registry refuses it.
+    pub(crate) fn push(&self, component: Vec<u8>, summary: &ComponentSummary) -> anyhow::Result<String> {
+        let config = config_of(&component, summary);
+        let manifest = manifest_of(&component, &config, summary);
+        self.block_on(async {
+            let auth = self.sign_in(RegistryOperation::Push).await?;
             for blob in [component, config] {
                 let digest = digest_of(&blob);
                 if let Ok(true) = self.client.blob_exists(&self.reference.0, &digest).await {
@@ -251,86 +256,86 @@ impl Registry {
                 .client
                 .push_manifest_raw(&self.reference.0, manifest, kind)
                 .await;
-            sent.map_err(|error| self.explained(error, "push to"))?;
+            sent.map_err(|error| self.with_advice(error, "push to"))?;
             Ok(digest)
         })
     }
 
-    /// Signs in for what is to be done, as far as the registry wants that.
-    async fn authenticated(&self, operation: RegistryOperation) -> anyhow::Result<Auth> {
+    /// Signs in for an operation, if the registry requires it.
+    async fn sign_in(&self, operation: RegistryOperation) -> anyhow::Result<Auth> {
         let sign_in = SignIn {
-            client: &self.direct,
+            client: &self.no_redirects,
             registry: self.registry(),
             repository: self.reference.0.repository(),
             credentials: &self.credentials,
         };
         let auth = sign_in.auth(&operation).await?;
-        let signed_in = self.client.auth(&self.reference.0, &auth, operation).await;
-        signed_in.map_err(|error| self.explained(error, "sign in at"))?;
+        let result = self.client.auth(&self.reference.0, &auth, operation).await;
+        result.map_err(|error| self.with_advice(error, "sign in at"))?;
         Ok(auth)
     }
 
-    /// Sends a blob, where the registry says: with credentials to the registry itself, and without to another host.
+    /// Uploads a blob to the address that the registry names. Sends credentials only if that is the registry itself.
     async fn push_blob(&self, blob: Vec<u8>, digest: &str, auth: &Auth) -> anyhow::Result<()> {
         let scheme = if self.is_plain { "http" } else { "https" };
         let (registry, repository) = (self.registry(), self.reference.0.repository());
         let uploads = format!("{scheme}://{registry}/v2/{repository}/blobs/uploads/");
         let uploads = reqwest::Url::parse(&uploads).context("a registry is a host")?;
-        let begun = signed(self.direct.post(uploads.clone()), auth);
+        let begun = authorized(self.no_redirects.post(uploads.clone()), auth);
         let begun = begun
             .header(CONTENT_LENGTH, 0)
             .send()
             .await
-            .map_err(|error| self.broken(error))?;
-        let begun = self.accepted(begun).await?;
+            .map_err(|error| self.connection_error(error))?;
+        let begun = self.check_accepted(begun).await?;
         let location = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
         let mut to = location
             .and_then(|to| uploads.join(to).ok())
-            .with_context(|| format!("{registry} does not say where the component is to be sent"))?;
+            .with_context(|| format!("{registry} does not name an address for the upload"))?;
         let is_registry = to.origin() == uploads.origin();
         if !self.is_plain && to.scheme() != "https" {
-            bail!("{registry} wants the component sent over plain HTTP: it was not sent");
+            bail!("{registry} requests an upload over plain HTTP: the component was not sent");
         }
         to.query_pairs_mut().append_pair("digest", digest);
         let sent = self
-            .direct
+            .no_redirects
             .put(to)
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(blob);
         let sent = match is_registry {
-            true => signed(sent, auth),
+            true => authorized(sent, auth),
             false => sent,
         };
-        let sent = sent.send().await.map_err(|error| self.broken(error))?;
-        self.accepted(sent).await.map(drop)
+        let sent = sent.send().await.map_err(|error| self.connection_error(error))?;
+        self.check_accepted(sent).await.map(drop)
     }
 
-    /// An answer that takes what was sent.
-    async fn accepted(&self, answer: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+    /// Returns a successful answer, or an error.
+    async fn check_accepted(&self, answer: reqwest::Response) -> anyhow::Result<reqwest::Response> {
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
         let message = status.canonical_reason().unwrap_or_default().to_owned();
         let (code, url) = (status.as_u16(), String::new());
-        Err(self.explained(
+        Err(self.with_advice(
             OciDistributionError::ServerError { code, url, message },
             "push to",
         ))
     }
 
-    fn broken(&self, error: reqwest::Error) -> anyhow::Error {
-        // The address may have a signature in it.
-        self.explained(OciDistributionError::RequestError(error.without_url()), "push to")
+    fn connection_error(&self, error: reqwest::Error) -> anyhow::Error {
+        // The URL may contain a signature.
+        self.with_advice(OciDistributionError::RequestError(error.without_url()), "push to")
     }
 
-    /// Reads the component that a manifest names, no further than its size, and checks its digest.
+    /// Downloads the component of a manifest, at most its declared size, and checks its digest.
     async fn component(&self, layer: &OciDescriptor) -> anyhow::Result<Vec<u8>> {
         let most = HostSettings::default().max_component_bytes;
         let size = usize::try_from(layer.size).unwrap_or(usize::MAX);
         if size > most {
             bail!(
-                "{} has a component of {} bytes, more than the limit of {most} (max_component_bytes)",
+                "the component of {} has {} bytes, more than the limit of {most} (max_component_bytes)",
                 self.reference,
                 layer.size
             );
@@ -339,7 +344,7 @@ impl Registry {
             .client
             .pull_blob_stream(&self.reference.0, layer.digest.as_str())
             .await;
-        let mut stream = stream.map_err(|error| self.explained(error, "pull"))?.stream;
+        let mut stream = stream.map_err(|error| self.with_advice(error, "pull"))?.stream;
         let mut component = Vec::with_capacity(size);
         while let Some(chunk) = stream.next().await {
             let chunk = match chunk {
@@ -347,26 +352,26 @@ impl Registry {
                 Err(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => break,
                 Err(error) => {
                     return Err(error)
-                        .with_context(|| format!("{} broke off in the component", self.registry()));
+                        .with_context(|| format!("the download from {} was interrupted", self.registry()));
                 }
             };
             if component.len() + chunk.len() > size {
-                return Err(self.is_other(&layer.digest, &format!("has more than the {size} bytes")));
+                return Err(self.wrong_content(&layer.digest, &format!("has more than {size} bytes")));
             }
             component.extend_from_slice(&chunk);
         }
         match digest_of(&component) {
             digest if digest == layer.digest => Ok(component),
-            digest => Err(self.is_other(&layer.digest, &format!("has the digest {digest} and not the one"))),
+            digest => Err(self.wrong_content(&layer.digest, &format!("has the digest {digest}"))),
         }
     }
 
-    fn is_other(&self, digest: &str, how: &str) -> anyhow::Error {
+    fn wrong_content(&self, digest: &str, how: &str) -> anyhow::Error {
         anyhow!(
-            "what {} sent as {digest} {how} that the manifest of {} says: it was changed in the registry or on its way, \
-             and nothing of it was taken",
-            self.registry(),
-            self.reference
+            "the component {digest} of {} {how}, unlike in its manifest: it was changed in the registry {} or on the \
+             way, and was not added",
+            self.reference,
+            self.registry()
         )
     }
 
@@ -374,50 +379,50 @@ impl Registry {
         self.reference.registry()
     }
 
-    /// Runs something to its end, in bounded time.
-    fn within<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    /// Runs a future to its end, with the time limit of a transfer.
+    fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         let bounded = async { tokio::time::timeout(TRANSFER_TIMEOUT, work).await };
         self.runtime.block_on(bounded).unwrap_or_else(|_| {
             let limit = TRANSFER_TIMEOUT.as_secs();
             Err(anyhow!(
-                "{} took longer than {limit} s: it was given up",
+                "{} took longer than the limit of {limit} s",
                 self.registry()
             ))
         })
     }
 
-    /// What an error means for whoever gave the command.
-    fn explained(&self, error: OciDistributionError, doing: &str) -> anyhow::Error {
+    /// Converts an error to a message with advice. `doing` is the verb of the operation.
+    fn with_advice(&self, error: OciDistributionError, doing: &str) -> anyhow::Error {
         let (registry, reference) = (self.registry(), &self.reference);
-        match Trouble::of(&error) {
-            Trouble::Refused => anyhow!(
+        match ErrorCause::of(&error) {
+            ErrorCause::Refused => anyhow!(
                 "{registry} does not let {} {doing} {reference}: {}",
                 self.credentials,
                 self.credentials.advice()
             ),
-            Trouble::Missing => anyhow!("there is no {reference}: {registry} does not know it"),
-            Trouble::Unreachable(error) => anyhow!(
-                "no answer from {registry} ({}): is it the right registry, and can it be reached from here? \
-                 One that speaks plain HTTP needs --plain-http",
+            ErrorCause::Missing => anyhow!("{reference} does not exist in {registry}"),
+            ErrorCause::Unreachable(error) => anyhow!(
+                "no answer from {registry} ({}): is the name right, and is the registry reachable from here? \
+                 A registry that uses plain HTTP needs --plain-http",
                 innermost(error)
             ),
-            Trouble::Changed { expected, actual } => anyhow!(
-                "what {registry} sent for {reference} has the digest {actual} and not {expected}: it was changed in \
-                 the registry or on its way, and nothing of it was taken"
+            ErrorCause::Changed { expected, actual } => anyhow!(
+                "the content of {reference} has the digest {actual} and not {expected}: it was changed in the registry \
+                 {registry} or on the way, and was not added"
             ),
-            Trouble::Answered(code, message) => {
+            ErrorCause::Answered(code, message) => {
                 anyhow!(
                     "cannot {doing} {reference}: {registry} answered {code}: {}",
                     clip(message.trim(), 300)
                 )
             }
-            Trouble::Other => anyhow!(error).context(format!("cannot {doing} {reference}")),
+            ErrorCause::Other => anyhow!(error).context(format!("cannot {doing} {reference}")),
         }
     }
 }
 
-/// A request with what it takes to be let in.
-fn signed(request: reqwest::RequestBuilder, auth: &Auth) -> reqwest::RequestBuilder {
+/// Adds credentials to a request.
+fn authorized(request: reqwest::RequestBuilder, auth: &Auth) -> reqwest::RequestBuilder {
     match auth {
         Auth::Basic(user, password) => request.basic_auth(user, Some(password)),
         Auth::Bearer(token) => request.bearer_auth(token),
@@ -425,9 +430,9 @@ fn signed(request: reqwest::RequestBuilder, auth: &Auth) -> reqwest::RequestBuil
     }
 }
 
-/// The kinds of trouble with a registry, by what one does about them.
-enum Trouble<'e> {
-    /// Other credentials are needed.
+/// The causes of errors with a registry, by what the user can do about them.
+enum ErrorCause<'e> {
+    /// The credentials are missing or not sufficient.
     Refused,
     Missing,
     Unreachable(&'e dyn std::error::Error),
@@ -439,7 +444,7 @@ enum Trouble<'e> {
     Other,
 }
 
-impl<'e> Trouble<'e> {
+impl<'e> ErrorCause<'e> {
     fn of(error: &'e OciDistributionError) -> Self {
         match error {
             OciDistributionError::UnauthorizedError { .. }
@@ -480,7 +485,7 @@ impl<'e> Trouble<'e> {
     }
 }
 
-/// The cause of causes: what the system said.
+/// The innermost cause of an error: usually that of the operating system.
 fn innermost(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
     while let Some(source) = error.source() {
         error = source;
@@ -502,14 +507,14 @@ mod tests {
         assert_eq!(reference.to_string(), "oci://ghcr.io/acme/shout:1.2");
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(
-            reference.at(&digest).to_string(),
+            reference.with_digest(&digest).to_string(),
             format!("oci://ghcr.io/acme/shout@{digest}")
         );
-        assert!(refusal("oci://acme/shout:1").contains("names no registry"));
+        assert!(refusal("oci://acme/shout:1").contains("has no registry"));
         assert!(refusal("oci://ghcr.io/acme/shout").contains("neither a tag nor a digest"));
         assert!(refusal("oci://ghcr.io:443/shout").contains("neither a tag nor a digest"));
-        assert!(refusal("oci://ghcr.io/Acme:1").contains("form oci://"));
-        assert!(refusal("oci://ghcr.io/acme@sha256:abc").contains("form oci://"));
+        assert!(refusal("oci://ghcr.io/Acme:1").contains("form is oci://"));
+        assert!(refusal("oci://ghcr.io/acme@sha256:abc").contains("form is oci://"));
         for with_password in [
             "oci://me:hunter2@ghcr.io/acme/shout:1",
             "me:hunter2@ghcr.io/acme/shout:1",

@@ -1,7 +1,7 @@
-//! What commands print: data to stdout, messages to stderr.
+//! Prints the output of commands: data to stdout, messages to stderr.
 //!
-//! A reader that goes away, as in `heddle watch RUN | head`, is no failure: [`is_closed`] tells it from one. Messages
-//! on stderr are printed without the secrets of URLs.
+//! A closed stdout, as in `heddle watch RUN | head`, is not a failure; [`is_closed`] recognizes it. Messages on stderr mask
+//! passwords in URLs and escape control characters.
 
 use std::{
     fmt::Display,
@@ -12,14 +12,14 @@ use std::{
 use heddle_display as display;
 use serde_json::Value;
 
-use crate::paint::Paint;
+use crate::colours::Colours;
 
 /// Stdout, locked until this is dropped.
 pub(crate) struct Stdout(StdoutLock<'static>);
 
-/// The reader of stdout has gone.
+/// The error of writing to a closed stdout.
 #[derive(Debug, thiserror::Error)]
-#[error("the reader of stdout has gone")]
+#[error("stdout is closed")]
 struct Closed;
 
 /// Locks stdout for several lines.
@@ -44,7 +44,7 @@ fn marked(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether a command ended because nobody reads its output any more.
+/// Whether a command failed because stdout is closed.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -52,21 +52,20 @@ pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Ends this process once nobody reads stdout any more, even while there is nothing to print. For commands that only
-/// show what happens elsewhere.
+/// Ends this process when stdout is closed, even while there is nothing to print. For commands that only display events.
 #[cfg(target_os = "linux")]
 #[expect(
     deprecated,
     reason = "the replacement is unsafe, since a descriptor could be closed while it is registered; stdout is not"
 )]
-pub(crate) fn exit_when_closed() {
+pub(crate) fn exit_when_stdout_closes() {
     use tokio::io::{Interest, unix::AsyncFd};
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let Ok(runtime) = runtime else { return };
     std::thread::spawn(move || {
         runtime.block_on(async {
-            // What cannot be waited for, as a file, has no reader that goes away.
+            // A file cannot be watched like this, but it has no reader that could close it.
             if let Ok(stdout) = AsyncFd::with_interest(io::stdout(), Interest::ERROR)
                 && stdout.ready(Interest::ERROR).await.is_ok()
             {
@@ -76,9 +75,9 @@ pub(crate) fn exit_when_closed() {
     });
 }
 
-/// Elsewhere, such a command ends with the next line that it prints.
+/// On other systems, such a command ends when it prints the next line.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn exit_when_closed() {}
+pub(crate) fn exit_when_stdout_closes() {}
 
 /// Prints a line to stdout.
 pub(crate) fn print(line: impl Display) -> io::Result<()> {
@@ -90,24 +89,23 @@ pub(crate) fn print_json(value: &Value) -> io::Result<()> {
     print(display::json(&value.to_string()))
 }
 
-/// Prints a value to stdout as JSON that people can read.
+/// Prints a value to stdout as indented JSON.
 pub(crate) fn print_pretty(value: &Value) -> anyhow::Result<()> {
     print(display::json(&serde_json::to_string_pretty(value)?))?;
     Ok(())
 }
 
-/// Prints lines to stderr, without anything that a terminal would act on but the colours of this program. Where nobody
-/// reads it, nothing is lost.
+/// Prints lines to stderr. Escapes control sequences, except the colours of this program. A closed stderr is ignored.
 pub(crate) fn message(lines: impl Display) {
     let lines = lines.to_string();
-    let safe = safe(&display::redact(&lines), Paint::for_stderr().is_on());
+    let safe = safe(&display::redact(&lines), Colours::for_stderr().enabled());
     let _ = writeln!(io::stderr(), "{safe}");
 }
 
-/// The colour sequences that this program writes. Others come from elsewhere, and could hide what a line says.
+/// The colour sequences that this program writes. Any other sequence comes from data and could hide text.
 const COLOURS: [&str; 10] = ["0", "1", "2", "31", "32", "33", "34", "36", "1;31", "1;33"];
 
-/// Whether a colour sequence is one of this program.
+/// Whether this program writes this colour sequence.
 fn is_own(colour: &str) -> bool {
     let code = colour
         .strip_prefix("\u{1b}[")
@@ -115,13 +113,13 @@ fn is_own(colour: &str) -> bool {
     code.is_some_and(|code| COLOURS.contains(&code))
 }
 
-/// The lines of a text, each made safe. The colours of this program stay where the text is shown in colour.
-fn safe(text: &str, in_colour: bool) -> String {
+/// Escapes control characters in each line of a text. With `in_colour`, keeps the colours of this program.
+fn safe(text: &str, paint: bool) -> String {
     let mut safe = String::with_capacity(text.len());
     for (at, line) in text.split('\n').enumerate() {
         safe.push_str(if at > 0 { "\n" } else { "" });
         let mut rest = line;
-        while let Some((before, colour, after)) = in_colour.then(|| display::colour(rest)).flatten() {
+        while let Some((before, colour, after)) = paint.then(|| display::colour(rest)).flatten() {
             safe.push_str(&display::line(before));
             match is_own(colour) {
                 true => safe.push_str(colour),
@@ -145,36 +143,36 @@ pub(crate) fn without_colours(text: &str) -> String {
     plain + rest
 }
 
-/// A path in a message: in one line, whatever its name is.
+/// A path for a message, with control characters escaped.
 pub(crate) fn path(path: &Path) -> String {
     display::line(&path.to_string_lossy()).into_owned()
 }
 
-/// A message in which each argument of this command that it repeats is in one line, whatever is in it.
-pub(crate) fn with_safe_arguments(said: &str) -> String {
+/// Escapes control characters in the arguments of this command that a message repeats.
+pub(crate) fn escape_arguments(message: &str) -> String {
     let arguments = std::env::args_os().skip(1);
-    with_safe(
-        said,
+    escape_all(
+        message,
         arguments.map(|argument| argument.to_string_lossy().into_owned()),
     )
 }
 
-fn with_safe(said: &str, arguments: impl Iterator<Item = String>) -> String {
-    let mut said = said.to_owned();
+fn escape_all(message: &str, arguments: impl Iterator<Item = String>) -> String {
+    let mut escaped = message.to_owned();
     for argument in arguments.filter(|argument| !argument.trim().is_empty()) {
         let value = argument.split_once('=').map(|(_, value)| value.to_owned());
         for given in [Some(argument), value].into_iter().flatten() {
             let safe = display::line(&given);
             if safe != given {
-                said = said.replace(&given, &safe);
+                escaped = escaped.replace(&given, &safe);
             }
         }
     }
-    said
+    escaped
 }
 
-/// Says on stderr that a list is empty, unless it is printed as JSON.
-pub(crate) fn none(json: bool, what: &str) {
+/// Prints a message on stderr that a list is empty, unless the list is printed as JSON.
+pub(crate) fn empty_list(json: bool, what: &str) {
     if !json {
         message(format_args!("no {what}"));
     }
@@ -184,7 +182,7 @@ pub(crate) fn none(json: bool, what: &str) {
 pub(crate) fn warning(text: impl Display) {
     message(format_args!(
         "{}: {text}",
-        Paint::for_stderr().in_colour("1;33", "warning")
+        Colours::for_stderr().paint("1;33", "warning")
     ));
 }
 
@@ -192,11 +190,11 @@ pub(crate) fn warning(text: impl Display) {
 pub(crate) fn error(text: impl Display) {
     message(format_args!(
         "{}: {text}",
-        Paint::for_stderr().in_colour("1;31", "error")
+        Colours::for_stderr().paint("1;31", "error")
     ));
 }
 
-/// A text as one word of a shell's command line.
+/// Quotes a text as one word of a shell command.
 pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {
@@ -210,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_means_itself_to_a_shell() {
+    fn a_shell_reads_a_quoted_word_unchanged() {
         for (text, word) in [
             ("approval", "approval"),
             ("", "''"),
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_acts_on_no_terminal() {
+    fn control_sequences_in_a_message_are_escaped() {
         let text = "\u{1b}[1merror\u{1b}[0m: a\u{1b}[2J\u{202e}\u{9b}\n  b\r";
         assert_eq!(
             safe(text, true),
@@ -244,13 +242,13 @@ mod tests {
         );
         let given = ["--a=x\u{1b}[31m\ny".to_owned(), "b\u{85}".to_owned()];
         assert_eq!(
-            with_safe("error: 'x\u{1b}[31m\ny' and\nb\u{85}", given.into_iter()),
+            escape_all("error: 'x\u{1b}[31m\ny' and\nb\u{85}", given.into_iter()),
             "error: 'x\\u{1b}[31m\\ny' and\nb\\u{85}"
         );
     }
 
     #[test]
-    fn only_a_reader_that_went_away_is_told_from_a_failure() {
+    fn only_a_closed_stdout_is_not_a_failure() {
         let pipe = || io::Error::from(ErrorKind::BrokenPipe);
         assert!(is_closed(
             &anyhow::Error::from(marked(pipe())).context("while printing")

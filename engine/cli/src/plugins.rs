@@ -1,9 +1,16 @@
-//! `heddle plugin`: where plugins come from, and what they ask for, have and do.
+//! `heddle plugin`: adds, pushes, inspects, removes and lists plugins, and creates projects for new ones.
+
+mod component;
+mod inspect;
+mod lock;
+mod new;
+mod schema_summary;
+mod wrap;
 
 use std::{
     fmt,
     io::{self, IsTerminal},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -13,31 +20,34 @@ use heddle_display as display;
 use heddle_host::ComponentSummary;
 use serde_json::{Value, json};
 
+use self::{
+    component::{components_in, named_path, read_component, stem_of},
+    lock::{LockFile, Pin},
+};
 use crate::{
-    Server, Usage,
-    client::{self, escape, list, text, texts},
-    inspect,
-    lock::{Lock, Pin},
-    new,
+    Usage,
+    answer::{list, text, texts},
+    client::{self, escape},
     oci::{self, Pulled, Reference, Registry},
-    output, wrap,
+    output,
+    server::Server,
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Plugin {
-    /// Make a project for a plugin of your own, with all that it needs to be built
+    /// Create a project for a new plugin, with everything needed to build it
     New(new::New),
-    /// Make a component of a core module that was compiled against the contract, as C compilers leave it
+    /// Turn a core module into a component; for modules that C compilers make with the SDK
     Wrap(wrap::Wrap),
-    /// Register components with a running server, which keeps them: files, folders, or from a registry
+    /// Register components with a running server: files, folders, or components from a registry
     Add(Add),
-    /// Push a component to a registry, and print the reference by which it is the same for ever
+    /// Push a component to a registry, and print a reference that never changes
     Push(Push),
-    /// Show what a component or a registered plugin is, asks for, is granted and does
+    /// Show the functions, requested permissions and grants of a component or a registered plugin
     Inspect(inspect::Inspect),
-    /// Remove a plugin, or one version of it, that no graph and no run needs
+    /// Remove a plugin, or one version of it, that no graph and no run uses
     Remove(Remove),
-    /// List the registered plugins, what they are granted, and their functions
+    /// List the registered plugins, their grants and their functions
     List {
         /// Print the plugins as JSON lines
         #[arg(long)]
@@ -49,22 +59,22 @@ pub(crate) enum Plugin {
 
 #[derive(Args)]
 pub(crate) struct Add {
-    /// A .wasm file, a folder of them, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:DIGEST)
+    /// A .wasm file, a folder of .wasm files, or oci://REGISTRY/REPOSITORY:TAG (or @sha256:DIGEST)
     #[arg(value_name = "SOURCE", required_unless_present = "locked")]
     sources: Vec<String>,
-    /// A name to register it under, instead of its own
+    /// The name to register the plugin under [default: its own name]
     #[arg(long, conflicts_with = "locked")]
     name: Option<String>,
-    /// Register it even where it is new under a name that has grants, and let it have them; they are printed first
+    /// Register a new component under a name that has grants, which it then gets; prints the grants first
     #[arg(long)]
     replace_granted: bool,
-    /// Add what the lock file names, exactly
+    /// Add exactly the components that the lock file pins
     #[arg(long, conflicts_with_all = ["sources", "update"])]
     locked: bool,
-    /// Follow tags that were moved in the registry since they were pinned
+    /// Accept tags that were moved in the registry since they were pinned
     #[arg(long)]
     update: bool,
-    /// The file that pins what comes from a registry by its digest
+    /// The file that pins components from registries by digest
     #[arg(long, value_name = "FILE", default_value = "heddle.lock")]
     lock: PathBuf,
     /// Print each plugin as a line of JSON
@@ -80,10 +90,10 @@ pub(crate) struct Add {
 pub(crate) struct Push {
     /// The component: a .wasm file
     file: PathBuf,
-    /// Where to: oci://REGISTRY/REPOSITORY:TAG
+    /// The destination: oci://REGISTRY/REPOSITORY:TAG
     #[arg(value_name = "REFERENCE")]
     to: String,
-    /// Print what was pushed as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -92,16 +102,16 @@ pub(crate) struct Push {
 
 #[derive(Args)]
 pub(crate) struct Remove {
-    /// The plugin, as NAME, which is every version of it, or NAME@VERSION
+    /// The plugin: NAME for every version, or NAME@VERSION
     #[arg(value_name = "NAME[@VERSION]")]
     plugin: String,
-    /// Remove it even where graphs or runs need it: they fail when they next call it
+    /// Remove the plugin even if graphs or runs use it; their next call of it fails
     #[arg(long)]
     force: bool,
-    /// Remove it even where it has grants
+    /// Remove the plugin even if its name has grants
     #[arg(long)]
     replace_granted: bool,
-    /// Print each version that was removed as a line of JSON
+    /// Print each removed version as a line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -110,7 +120,7 @@ pub(crate) struct Remove {
 
 #[derive(Args)]
 struct Transport {
-    /// Talk to the registry in plain HTTP, as is done anyway if it is on this machine
+    /// Use plain HTTP for the registry [default: only if the registry is on this machine]
     #[arg(long)]
     plain_http: bool,
 }
@@ -129,7 +139,7 @@ impl Plugin {
     }
 }
 
-/// Where a component is.
+/// Where a component comes from.
 enum Source {
     File(PathBuf),
     Registry(Reference),
@@ -148,29 +158,29 @@ impl fmt::Display for Source {
 
 impl Add {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let mut lock = Lock::read(&self.lock)?;
+        let mut lock = LockFile::read(&self.lock)?;
         let sources = match self.locked {
             true => lock.pins().cloned().map(Source::Pinned).collect(),
             false => self.sources()?,
         };
         match (&*sources, &self.name) {
             ([], _) => bail!(
-                "{} pins nothing: `heddle plugin add oci://…` writes it",
-                output::path(lock.file())
+                "{} pins no component: `heddle plugin add oci://…` adds one to it",
+                output::path(lock.path())
             ),
             ([source], _) => {
                 self.add(source, &mut lock)?;
                 Ok(ExitCode::SUCCESS)
             }
             (several, Some(name)) => Err(Usage::error(format!(
-                "--name {name} is for one plugin, and {} are to be added",
+                "--name {name} applies to one plugin, but {} were given",
                 several.len()
             ))),
             (several, None) => self.add_all(several, &mut lock),
         }
     }
 
-    /// What the arguments name; of a folder, each component in it.
+    /// The components that the arguments name. A folder stands for every component in it.
     fn sources(&self) -> anyhow::Result<Vec<Source>> {
         let mut sources = Vec::new();
         for source in &self.sources {
@@ -180,7 +190,7 @@ impl Add {
             }
             if source.contains("://") {
                 return Err(Usage::error(format!(
-                    "{source}: a plugin comes from a file, a folder or oci://…, so download it first"
+                    "{source}: expected a file, a folder or oci://…; download the component first"
                 )));
             }
             let path = PathBuf::from(source);
@@ -192,8 +202,8 @@ impl Add {
         Ok(sources)
     }
 
-    /// Adds one after the other; one that is refused is told, and holds up none.
-    fn add_all(&self, sources: &[Source], lock: &mut Lock) -> anyhow::Result<ExitCode> {
+    /// Adds several components. Reports one that is refused and continues with the next.
+    fn add_all(&self, sources: &[Source], lock: &mut LockFile) -> anyhow::Result<ExitCode> {
         let mut refused = 0;
         for source in sources {
             if let Err(error) = self.add(source, lock) {
@@ -207,7 +217,7 @@ impl Add {
         bail!("{refused} of {} were not added", sources.len())
     }
 
-    fn add(&self, source: &Source, lock: &mut Lock) -> anyhow::Result<()> {
+    fn add(&self, source: &Source, lock: &mut LockFile) -> anyhow::Result<()> {
         match source {
             Source::File(file) => {
                 let component = read_component(file)?;
@@ -219,7 +229,7 @@ impl Add {
                 match known {
                     Some(pin) if !self.update => {
                         self.add_pinned(&pin, lock)?;
-                        self.tell_if_moved(reference, &pin);
+                        self.warn_if_moved(reference, &pin);
                         Ok(())
                     }
                     known => self.add_new(reference, known, lock),
@@ -229,51 +239,51 @@ impl Add {
         }
     }
 
-    /// Adds what a reference stands for at present, and pins it.
-    fn add_new(&self, reference: &Reference, known: Option<Pin>, lock: &mut Lock) -> anyhow::Result<()> {
+    /// Adds the component that a reference currently names, and pins it.
+    fn add_new(&self, reference: &Reference, known: Option<Pin>, lock: &mut LockFile) -> anyhow::Result<()> {
         let pulled = Registry::of(reference, self.transport.plain_http)?.pull()?;
         if let Some(pin) = known.as_ref().filter(|pin| pin.manifest != pulled.manifest) {
             output::message(format_args!(
-                "{reference} was moved from {} to {}",
+                "{reference} has moved from {} to {}",
                 pin.manifest, pulled.manifest
             ));
         }
-        let given = self.name.clone().or(known.and_then(|pin| pin.given));
-        let plugin = self.upload_pulled(&pulled, given.as_deref(), reference)?;
-        lock.keep(Pin {
+        let name = self.name.clone().or(known.and_then(|pin| pin.name));
+        let plugin = self.upload_pulled(&pulled, name.as_deref(), reference)?;
+        lock.pin_component(Pin {
             reference: reference.to_string(),
             manifest: pulled.manifest,
             component: pulled.digest,
-            plugin: named(&plugin),
-            given,
+            plugin: name_and_version(&plugin),
+            name,
         })
     }
 
-    /// Adds exactly what was pinned.
-    fn add_pinned(&self, pin: &Pin, lock: &mut Lock) -> anyhow::Result<()> {
-        let in_lock = || format!("in {}", output::path(lock.file()));
+    /// Adds exactly the component that is pinned.
+    fn add_pinned(&self, pin: &Pin, lock: &mut LockFile) -> anyhow::Result<()> {
+        let in_lock = || format!("in {}", output::path(lock.path()));
         let reference = Reference::parse(&pin.reference).with_context(in_lock)?;
-        let at = Reference::parse(&reference.at(&pin.manifest).to_string()).with_context(in_lock)?;
+        let at = Reference::parse(&reference.with_digest(&pin.manifest).to_string()).with_context(in_lock)?;
         let pulled = Registry::of(&at, self.transport.plain_http)?.pull()?;
         if pulled.digest != pin.component {
             bail!(
-                "{} pins the component {} for {reference}, and its manifest names {}: one of the two was changed by hand",
-                output::path(lock.file()),
+                "{} pins the component {} for {reference}, but the manifest names {}: one of the digests was edited",
+                output::path(lock.path()),
                 pin.component,
                 pulled.digest
             );
         }
-        let given = self.name.clone().or_else(|| pin.given.clone());
-        let plugin = self.upload_pulled(&pulled, given.as_deref(), &reference)?;
-        lock.keep(Pin {
-            plugin: named(&plugin),
-            given,
+        let name = self.name.clone().or_else(|| pin.name.clone());
+        let plugin = self.upload_pulled(&pulled, name.as_deref(), &reference)?;
+        lock.pin_component(Pin {
+            plugin: name_and_version(&plugin),
+            name,
             ..pin.clone()
         })
     }
 
-    /// Tells of a tag that stands for something else than it was pinned to.
-    fn tell_if_moved(&self, reference: &Reference, pin: &Pin) {
+    /// Warns if a tag in the registry differs from its pin.
+    fn warn_if_moved(&self, reference: &Reference, pin: &Pin) {
         if reference.digest().is_some() {
             return;
         }
@@ -281,13 +291,13 @@ impl Add {
         match now {
             Ok(now) if now == pin.manifest => {}
             Ok(now) => output::warning(format_args!(
-                "{reference} was moved to {now}; {} was added, as {} pins it, and --update follows the tag",
+                "{reference} has moved to {now}; added {}, which {} pins; --update accepts the new digest",
                 pin.manifest,
                 output::path(&self.lock)
             )),
             Err(error) => {
                 output::warning(format_args!(
-                    "whether {reference} was moved is not known: {error:#}"
+                    "cannot check whether {reference} has moved: {error:#}"
                 ));
             }
         }
@@ -302,41 +312,38 @@ impl Add {
         let plugin = self.upload(&pulled.component, name, Some(from.last()))?;
         let digest = text(&plugin, "digest");
         if pulled.digest != format!("sha256:{digest}") {
-            bail!(
-                "the server registered {digest}, and {} was sent to it",
-                pulled.digest
-            );
+            bail!("the server registered {digest}, but {} was sent", pulled.digest);
         }
         Ok(plugin)
     }
 
-    /// Prints what the component would be granted by its name, before it is registered.
-    fn tell_grants(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) {
-        // What is no component at all, or has no name, is left to the server, which says so.
-        let Ok(outline) = ComponentSummary::of(component, stem) else {
+    /// Prints the grants of the component's name, before the component is registered.
+    fn print_grants(&self, component: &[u8], name: Option<&str>, stem: Option<&str>) {
+        // If this is not a component, or has no name, the server refuses it with a message.
+        let Ok(summary) = ComponentSummary::of(component, stem) else {
             return;
         };
-        let name = name.unwrap_or(&outline.name);
+        let name = name.unwrap_or(&summary.name);
         let Ok(answer) = client::get(&self.server, &format!("/v1/plugins/{}/grants", escape(name))) else {
             return;
         };
         let grants = texts(&answer, "grants");
         if !grants.is_empty() {
-            output::message(format_args!("the name `{}` is granted:", display::line(name)));
+            output::message(format_args!("grants of the name `{}`:", display::line(name)));
         }
         for grant in grants {
             output::message(format_args!("  {grant}"));
         }
     }
 
-    /// Has the server register a component. Its own name stands, unless one is given; `stem` is for one that has none.
+    /// Registers a component under `name` or its own name; under `stem` if it has neither.
     fn upload(
         &self,
         component: &[u8],
         name: Option<&str>,
         stem: Option<&str>,
     ) -> anyhow::Result<client::Answer> {
-        self.tell_grants(component, name, stem);
+        self.print_grants(component, name, stem);
         let mut path = named_path("/v1/plugins", component, name, stem);
         if self.replace_granted {
             path += if path.contains('?') { "&" } else { "?" };
@@ -346,12 +353,12 @@ impl Add {
         if self.json {
             plugin.print()?;
         } else {
-            output::print(named(&plugin))?;
-            // Where stdout goes elsewhere, stderr has no other word of the plugin that the lines are of.
+            output::print(name_and_version(&plugin))?;
+            // If stdout is redirected, the lines below on stderr need the name of the plugin too.
             if !io::stdout().is_terminal() {
-                output::message(named(&plugin));
+                output::message(name_and_version(&plugin));
             }
-            inspect::tell_permissions(&plugin);
+            inspect::print_permissions(&plugin);
         }
         Ok(plugin)
     }
@@ -362,20 +369,23 @@ impl Push {
         let reference = Reference::parse(&self.to)?;
         if reference.digest().is_some() {
             return Err(Usage::error(format!(
-                "{reference}: a digest follows from what is pushed; name a tag, as in oci://REGISTRY/REPOSITORY:TAG"
+                "{reference}: the digest is computed from the component; name a tag, as in oci://REGISTRY/REPOSITORY:TAG"
             )));
         }
         let component = read_component(&self.file)?;
-        let outline = ComponentSummary::of(&component, stem_of(&self.file))
+        let summary = ComponentSummary::of(&component, stem_of(&self.file))
             .map_err(|error| anyhow::anyhow!("{}: {error}", output::path(&self.file)))?;
-        let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &outline)?;
-        let pinned = reference.at(&digest).to_string();
+        let digest = Registry::of(&reference, self.transport.plain_http)?.push(component, &summary)?;
+        let pinned = reference.with_digest(&digest).to_string();
         if self.json {
-            let (name, version) = (&outline.name, &outline.version);
+            let (name, version) = (&summary.name, &summary.version);
             output::print_json(&json!({"name": name, "version": version, "reference": pinned}))?;
         } else {
-            let pushed = format!("pushed {}@{} to {reference}", outline.name, outline.version);
-            output::message(format_args!("{}, which is from here on:", display::line(&pushed)));
+            let pushed = format!("pushed {}@{} to {reference}", summary.name, summary.version);
+            output::message(format_args!(
+                "{}; its reference by digest:",
+                display::line(&pushed)
+            ));
             output::print(pinned)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -397,57 +407,15 @@ impl Remove {
         for version in list(&answer, "removed") {
             match self.json {
                 true => output::print_json(version)?,
-                false => output::print(named(version))?,
+                false => output::print(name_and_version(version))?,
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Reads a component from a file.
-pub(crate) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", output::path(file)))
-}
-
-/// What a file names a component that carries no name.
-pub(crate) fn stem_of(file: &Path) -> Option<&str> {
-    file.file_stem().and_then(|stem| stem.to_str())
-}
-
-/// A route that takes a component, with the name that is given to it: `name`, or `stem` where it carries none.
-pub(crate) fn named_path(route: &str, component: &[u8], name: Option<&str>, stem: Option<&str>) -> String {
-    let name = name.map(str::to_owned).or_else(|| {
-        // What is no component at all is left to the server, which says so.
-        let is_nameless = ComponentSummary::of(component, None).is_err();
-        let by_stem = ComponentSummary::of(component, stem).ok();
-        by_stem.filter(|_| is_nameless).map(|outline| outline.name)
-    });
-    match name {
-        Some(name) => format!("{route}?name={}", escape(&name)),
-        None => route.to_owned(),
-    }
-}
-
-/// The components in a folder, in the order of their names.
-fn components_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", output::path(folder)))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == "wasm") && file.is_file() {
-            files.push(file);
-        }
-    }
-    if files.is_empty() {
-        bail!("there is no .wasm file in {}", output::path(folder));
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// A plugin as `name@version`.
-fn named(plugin: &Value) -> String {
+fn name_and_version(plugin: &Value) -> String {
     format!("{}@{}", text(plugin, "name"), text(plugin, "version"))
 }
 
@@ -460,10 +428,10 @@ fn list_plugins(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
     }
     let answer: Value = serde_json::from_str(&answer)?;
     if list(&answer, "plugins").next().is_none() {
-        output::none(json, "plugins");
+        output::empty_list(json, "plugins");
     }
     for plugin in list(&answer, "plugins") {
-        inspect::write_briefly(&mut out, plugin)?;
+        inspect::write_summary(&mut out, plugin)?;
     }
     Ok(ExitCode::SUCCESS)
 }

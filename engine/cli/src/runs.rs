@@ -1,4 +1,4 @@
-//! `heddle runs`: the list of runs.
+//! `heddle runs`: lists runs.
 
 use std::{io::Write, process::ExitCode};
 
@@ -8,19 +8,21 @@ use heddle_kernel::{Timestamp, graph};
 use serde_json::Value;
 
 use crate::{
-    Server, Usage,
-    client::{escape, get_text, list, print_items, text},
+    Usage,
+    answer::{list, text},
+    client::{escape, get_text, print_items},
+    colours::Colours,
     number::whole,
     output,
-    paint::Paint,
+    server::Server,
 };
 
-/// How many runs are asked for at once, at most.
+/// The most runs that one request reads.
 const PAGE_LEN: usize = 500;
-/// How long the message of an error may be in a line, in characters.
+/// The length in characters at which an error message is cut.
 const MESSAGE_LEN: usize = 100;
-/// How much room the names of graphs get.
-const NAME_ROOM: usize = 20;
+/// The width of the column of graph names, in characters.
+const NAME_WIDTH: usize = 20;
 
 #[derive(Args)]
 pub(crate) struct Runs {
@@ -30,23 +32,23 @@ pub(crate) struct Runs {
     /// Only runs with one of these statuses: queued, running, waiting, paused, finished, failed, cancelled
     #[arg(long, value_name = "STATUS,…", value_delimiter = ',')]
     status: Vec<String>,
-    /// Only runs that this started: api, schedule, fork, import, schedule:NAME or fork:RUN
+    /// Only runs of this origin: api, schedule, fork, import, schedule:NAME or fork:RUN
     #[arg(long)]
     origin: Option<String>,
-    /// Only runs that began at this time or later: 2026-11-29T12:00:00Z, or a time ago such as 2h
+    /// Only runs that started at this time or later: 2026-11-29T12:00:00Z, or how long ago, such as 2h
     #[arg(long, value_name = "TIME")]
     started_after: Option<String>,
-    /// Only runs that began before this time
+    /// Only runs that started before this time
     #[arg(long, value_name = "TIME")]
     started_before: Option<String>,
-    /// Only runs whose error has this text in its message, in upper or lower case
+    /// Only runs whose error message contains this text; ignores case
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// How many to list, the newest ones
+    /// How many runs to list
     #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "all",
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000_000))]
     limit: usize,
-    /// List all of them
+    /// List all matching runs
     #[arg(long)]
     all: bool,
     /// Print the runs as JSON lines
@@ -78,19 +80,19 @@ impl Runs {
             is_empty &= count == 0;
             let Some(next) = page["next_page_token"].as_str() else {
                 if is_empty {
-                    output::none(self.json, "runs");
+                    output::empty_list(self.json, "runs");
                 }
                 return Ok(ExitCode::SUCCESS);
             };
             token = format!("&page_token={}", escape(next));
         }
         if self.limit > 0 && !self.json {
-            output::message("there are more: --limit N lists so many, --all all of them");
+            output::message("there are more runs: use --limit N or --all");
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The filters as they stand in a query, each after a `&`.
+    /// The filters as query parameters, each after a `&`.
     fn filters(&self, now: jiff::Timestamp) -> anyhow::Result<String> {
         let time = |flag: &str, given: &Option<String>| match given {
             Some(given) => time(flag, given, now).map(Some),
@@ -112,7 +114,7 @@ impl Runs {
     }
 }
 
-/// A time as the server reads it: one that is given, or so long ago.
+/// Converts an argument to a time for the server: a time, or how long ago.
 fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String> {
     if let Some(at) = Timestamp::parse_up(given) {
         let at = jiff::Timestamp::from_millisecond(at.0);
@@ -128,9 +130,9 @@ fn time(flag: &str, given: &str, now: jiff::Timestamp) -> anyhow::Result<String>
     }
 }
 
-/// One run, in one line.
+/// A run in one line.
 fn line(run: &Value) -> String {
-    let paint = Paint::for_stdout();
+    let colours = Colours::for_stdout();
     let status = text(run, "status");
     let colour = match &*status {
         "finished" => "32",
@@ -146,21 +148,21 @@ fn line(run: &Value) -> String {
     };
     let error = &run["error"];
     let why = match error["message"].as_str() {
-        Some(message) => format!("{}: {}", text(error, "node"), cut(message)),
+        Some(message) => format!("{}: {}", text(error, "node"), excerpt(message)),
         None => text(run, "origin").into_owned(),
     };
     let began = text(run, "started_at");
     let line = format!(
-        "{}  {}  {}  {graph:<NAME_ROOM$}  {why}",
+        "{}  {}  {}  {graph:<NAME_WIDTH$}  {why}",
         text(run, "run_id"),
-        paint.in_colour(colour, &format!("{status:<9}")),
-        paint.in_colour("2", &began.get(..19).unwrap_or(&began).replace('T', " ")),
+        colours.paint(colour, &format!("{status:<9}")),
+        colours.paint("2", &began.get(..19).unwrap_or(&began).replace('T', " ")),
     );
     line.trim_end().to_owned()
 }
 
 /// The beginning of a message, in one line.
-fn cut(message: &str) -> String {
+fn excerpt(message: &str) -> String {
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let message = display::line(&message);
     match message.char_indices().nth(MESSAGE_LEN) {
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_one_that_is_given_or_some_time_ago() {
+    fn a_time_is_absolute_or_how_long_ago() {
         let now = "2026-11-29T12:00:00Z".parse().expect("a time");
         let time = |given| time("--started-after", given, now).map_err(|error| error.to_string());
         assert_eq!(
@@ -185,14 +187,14 @@ mod tests {
         assert_eq!(time("7d"), Ok("2026-11-22T12:00:00Z".to_owned()));
         for wrong in ["", "yesterday", "2026-11-28", "-2h"] {
             assert!(
-                time(wrong).is_err_and(|told| told.contains("--started-after")),
+                time(wrong).is_err_and(|message| message.contains("--started-after")),
                 "{wrong}"
             );
         }
     }
 
     #[test]
-    fn a_run_is_told_in_one_line() {
+    fn a_run_is_printed_in_one_line() {
         let run = serde_json::json!({
             "run_id": "01a2129c-77f9-704b-81c5-fe1e28a1de49", "graph_id": "0123456789abcdef", "graph_name": "order",
             "status": "failed", "started_at": "2026-11-29T12:09:33.945Z", "origin": "schedule:nightly",

@@ -1,4 +1,4 @@
-//! `heddle schedule`: schedules of a running server.
+//! `heddle schedule`: creates, lists, changes and deletes schedules.
 
 use std::{io::Write, process::ExitCode};
 
@@ -8,15 +8,16 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    Server,
-    client::{Answer, body_of, delete, escape, get_text, given, list, post, print_items, text},
+    answer::{list, text},
+    client::{Answer, delete, escape, get_text, json_argument, post, print_items, to_json},
+    json_text::{Detail, pretty},
     number::whole,
     output,
-    refusal::Flags,
-    shown::{Much, pretty},
+    problem::Flags,
+    server::Server,
 };
 
-/// Where each argument of `schedule create` is in the body.
+/// The place in the body of each argument of `schedule create`.
 const FLAGS: Flags = &[
     ("/name", "NAME"),
     ("/graph", "GRAPH"),
@@ -34,9 +35,9 @@ const FLAGS: Flags = &[
 
 #[derive(Subcommand)]
 pub(crate) enum Schedule {
-    /// Create a schedule, or put it in the place of the one with its name
+    /// Create a schedule, or replace the one with the same name
     Create(Create),
-    /// List the schedules, each with when it is due next
+    /// List the schedules with their next times
     List {
         /// Print the schedules as JSON lines
         #[arg(long)]
@@ -44,21 +45,21 @@ pub(crate) enum Schedule {
         #[command(flatten)]
         server: Server,
     },
-    /// Print a schedule: its next times, its last run, and what went wrong
+    /// Show a schedule: its next times, its last run and its last error
     Show(Named),
-    /// Have a schedule stand still
+    /// Pause a schedule
     Pause(Named),
-    /// Have a schedule go on, with the next time that comes
+    /// Resume a paused schedule from its next time
     Resume(Named),
-    /// Delete a schedule; runs that it started go on
+    /// Delete a schedule; runs that it started continue
     Delete(Named),
-    /// Start a schedule's run now, and print its id
+    /// Start a run of a schedule now, and print its id
     Run(Named),
 }
 
 #[derive(Args)]
 pub(crate) struct Named {
-    /// The schedule's name
+    /// The name of the schedule
     name: String,
     /// Print the server's answer as JSON
     #[arg(long)]
@@ -70,14 +71,14 @@ pub(crate) struct Named {
 #[derive(Args)]
 #[command(group(clap::ArgGroup::new("when").required(true).args(["cron", "every", "at"])))]
 pub(crate) struct Create {
-    /// Its name: letters, digits and `_-.`
+    /// The name of the schedule: letters, digits and `_-.`
     name: String,
-    /// The graph: its id, or its name for the newest with it at every start
+    /// The graph: an id, or a name for the newest graph with that name at each start
     graph: String,
     /// A cron expression: minute, hour, day of the month, month, day of the week
     #[arg(long, value_name = "EXPRESSION")]
     cron: Option<String>,
-    /// The time zone whose clocks the cron expression means, as in Europe/Zurich [default: UTC]
+    /// The time zone of the cron expression, as in Europe/Zurich [default: UTC]
     #[arg(long, value_name = "NAME", requires = "cron")]
     time_zone: Option<String>,
     /// An interval: 15m, 1h30m, 7d
@@ -89,20 +90,20 @@ pub(crate) struct Create {
     /// One time, as in 2026-12-01T09:00:00Z
     #[arg(long, value_name = "MOMENT")]
     at: Option<String>,
-    /// The state that its runs begin with: JSON, or @FILE, or @- for stdin
+    /// The initial state of its runs: JSON, @FILE, or @- for stdin
     #[arg(long, default_value = "{}")]
     state: String,
-    /// Which of the queued runs is taken up first, the one with the highest: -100 to 100
+    /// The priority of its runs in the queue, from -100 to 100; the run with the highest priority starts first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true,
         value_parser = whole::<i32>(-100..=100))]
     priority: i32,
-    /// What if its last run is not over
+    /// What happens at a scheduled time while the last run is active
     #[arg(long, value_enum, default_value_t = Overlap::Skip)]
     overlap: Overlap,
-    /// What of times that were missed while no server ran
+    /// What happens with times that were missed while no server was running
     #[arg(long, value_enum, default_value_t = CatchUp::One)]
     catch_up: CatchUp,
-    /// Create it paused; without this, one that takes the place of another stays paused or active as that one was
+    /// Create the schedule paused [default: a new schedule is active; a replaced one stays paused or active]
     #[arg(long)]
     paused: bool,
     /// Print the schedule as JSON
@@ -114,21 +115,21 @@ pub(crate) struct Create {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Overlap {
-    /// The start is left out
+    /// The time is skipped
     Skip,
-    /// One start waits until it is over
+    /// One start waits until the last run ends
     Queue,
-    /// The run is started all the same
+    /// Another run is started
     Allow,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum CatchUp {
-    /// They are left out
+    /// They are skipped
     None,
-    /// One start is made for all of them
+    /// One run is started for all of them
     One,
-    /// One start is made for each, at most 100
+    /// One run is started for each, at most 100
     All,
 }
 
@@ -137,7 +138,7 @@ impl Schedule {
         match self {
             Self::Create(create) => {
                 let schedule = create.send()?;
-                tell(create.json, &schedule, || next(&schedule))?;
+                print_result(create.json, &schedule, || next(&schedule))?;
             }
             Self::List { json, server } => list_all(server, *json)?,
             Self::Show(named) => {
@@ -146,17 +147,17 @@ impl Schedule {
                     true => output::print(display::json(&schedule))?,
                     false => {
                         let schedule: &RawValue = serde_json::from_str(&schedule)?;
-                        output::print(display::json(&pretty(schedule, Much::All)))?;
+                        output::print(display::json(&pretty(schedule, Detail::Full)))?;
                     }
                 }
             }
             Self::Pause(named) => {
                 let schedule = named.post("/pause")?;
-                tell(named.json, &schedule, || next(&schedule))?;
+                print_result(named.json, &schedule, || next(&schedule))?;
             }
             Self::Resume(named) => {
                 let schedule = named.post("/resume")?;
-                tell(named.json, &schedule, || next(&schedule))?;
+                print_result(named.json, &schedule, || next(&schedule))?;
             }
             Self::Delete(named) => {
                 delete(&named.server, &named.path(""))?;
@@ -167,18 +168,18 @@ impl Schedule {
             }
             Self::Run(named) => {
                 let started = named.post("/run")?;
-                tell(named.json, &started, || text(&started, "run_id").into_owned())?;
+                print_result(named.json, &started, || text(&started, "run_id").into_owned())?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Prints the server's answer as JSON, or what happened in words.
-fn tell(json: bool, answer: &Answer, said: impl FnOnce() -> String) -> anyhow::Result<()> {
+/// Prints the server's answer as JSON, or a sentence.
+fn print_result(json: bool, answer: &Answer, sentence: impl FnOnce() -> String) -> anyhow::Result<()> {
     match json {
         true => answer.print()?,
-        false => output::print(said())?,
+        false => output::print(sentence())?,
     }
     Ok(())
 }
@@ -191,7 +192,7 @@ fn list_all(server: &Server, json: bool) -> anyhow::Result<()> {
     }
     let answer: Value = serde_json::from_str(&answer)?;
     if list(&answer, "schedules").next().is_none() {
-        output::none(json, "schedules");
+        output::empty_list(json, "schedules");
     }
     let names = list(&answer, "schedules").map(|schedule| text(schedule, "name").chars().count());
     let width = names.max().unwrap_or_default();
@@ -211,7 +212,7 @@ impl Named {
     }
 }
 
-/// The schedule as the server takes it.
+/// The body of a request that creates a schedule.
 #[derive(Serialize)]
 struct Body<'b> {
     name: &'b str,
@@ -243,7 +244,7 @@ impl Create {
         let body = Body {
             name: &self.name,
             graph: &self.graph,
-            state: &given("--state", &self.state)?,
+            state: &json_argument("--state", &self.state)?,
             priority: self.priority,
             when,
             overlap: match self.overlap {
@@ -258,20 +259,20 @@ impl Create {
             },
             paused: self.paused.then_some(true),
         };
-        post(&self.server, "/v1/schedules", &body_of(&body), FLAGS)
+        post(&self.server, "/v1/schedules", &to_json(&body), FLAGS)
     }
 }
 
-/// When a schedule is due next, in words.
+/// The next time of a schedule, or why there is none, and its last error.
 fn next(schedule: &Value) -> String {
-    let mut told = match &*text(schedule, "next_at") {
+    let mut line = match &*text(schedule, "next_at") {
         "" if schedule["paused"] == true => "paused".to_owned(),
-        "" => "nothing follows".to_owned(),
+        "" => "no more times".to_owned(),
         at => format!("next at {at}"),
     };
     let error = text(&schedule["last_error"], "message");
     if !error.is_empty() {
-        told.push_str(&format!("; the last start failed: {error}"));
+        line.push_str(&format!("; the last start failed: {error}"));
     }
-    told
+    line
 }

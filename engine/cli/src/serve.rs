@@ -1,4 +1,12 @@
-//! `heddle serve`: binds the address, opens the store, registers the plugins, takes up the runs, and serves.
+//! `heddle serve`: listens on the address, opens the store, registers the plugins, loads the unfinished runs, and serves
+//! requests until it is stopped.
+//!
+//! [`StartPlan`] checks all arguments before the address is bound. The server answers `/readyz` while the rest starts.
+
+mod archive;
+mod cache_key;
+mod log;
+mod plugins_folder;
 
 use std::{
     net::SocketAddr,
@@ -17,141 +25,137 @@ use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::{net::TcpListener, task::JoinSet};
 use url::Url;
 
+use self::{
+    archive::ExportFolder,
+    plugins_folder::{PluginsFolder, default_folder},
+};
 use crate::{
     Usage,
-    archive::Folder,
-    cache_key, log,
     number::{size, whole},
     output,
-    watch::{self, PluginsFolder},
+    store::StoreOption,
 };
 
-/// How long steps under way may take to finish after a stop was asked for.
+/// How long active steps may continue after a stop was requested.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// How much the cache may have, in MiB.
+/// The default size limit of the cache, in MiB.
 const CACHE_MIB: u64 = 2048;
-/// How long a compiled plugin that is not used is kept, in days.
+/// The default time after which an unused compiled plugin is deleted, in days.
 const CACHE_DAYS: u64 = 30;
 
 #[derive(clap::Args)]
 pub(crate) struct Serve {
-    /// The address to listen on; an address that is not loopback needs --insecure-no-auth
+    /// The address to listen on; any other address than loopback needs --insecure-no-auth
     #[arg(long, env = "HEDDLE_LISTEN", default_value = "127.0.0.1:8000")]
     listen: String,
-    /// Listen on an address that other machines can reach, although Heddle does not authenticate its callers
+    /// Allow an address that other machines can reach, although Heddle does not authenticate its callers
     #[arg(long, env = "HEDDLE_INSECURE_NO_AUTH")]
     insecure_no_auth: bool,
-    /// Where everything is kept: sqlite:PATH, one file, created on first start
-    #[arg(
-        long,
-        env = "HEDDLE_STORE",
-        hide_env_values = true,
-        default_value = "sqlite:heddle.db"
-    )]
-    store: String,
-    /// The folder whose .wasm files are registered at the start [default: plugins or target/plugins, the first that
-    /// has some]
+    #[command(flatten)]
+    store: StoreOption,
+    /// The folder whose .wasm files are registered at the start [default: the first of plugins and target/plugins that
+    /// has a .wasm file]
     #[arg(long, env = "HEDDLE_PLUGINS", value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// Follow the plugins folder: a file that is changed or added is a new version within a second, for new runs
+    /// Watch the plugins folder: register changed and added files within a second, for new runs
     #[arg(long, env = "HEDDLE_WATCH")]
     watch: bool,
-    /// Where compiled plugins are cached [default: beside the store, PATH.cache]
+    /// The folder for compiled plugins [default: the path of the store with .cache appended]
     #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// A file with the key that authenticates the cache, made on first start: servers with stores of their own that
-    /// share a cache need the same one [default: a key in the store]
+    /// A file with the key that authenticates the cache, created on first start; servers with different stores that
+    /// share a cache need the same file [default: a key in the store]
     #[arg(long, env = "HEDDLE_CACHE_KEY", value_name = "FILE")]
     cache_key: Option<PathBuf>,
-    /// How much the cache may have, in MiB; the least recently used plugins are compiled again when they are needed
+    /// The size limit of the cache, in MiB; the least recently used plugins are removed and compiled again when needed
     #[arg(long, value_name = "MIB", default_value_t = CACHE_MIB,
         allow_negative_numbers = true, value_parser = whole::<u64>(1..=1_048_576))]
     cache_size: u64,
-    /// How many days a compiled plugin that is not used is kept
+    /// The number of days after which an unused compiled plugin is deleted
     #[arg(long, value_name = "DAYS", default_value_t = CACHE_DAYS,
         allow_negative_numbers = true, value_parser = whole::<u64>(1..=36_500))]
     cache_age: u64,
-    /// The file that says what plugins are granted, and how many of their calls may be under way at once
+    /// The policy file, with the grants and limits of plugins
     #[arg(long, env = "HEDDLE_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Let everyone who reaches the server change what plugins are granted, by PUT /v1/plugins/NAME/policy;
-    /// what the policy file says of a plugin stands
+    /// Let everyone who can reach the server change the grants of plugins with PUT /v1/plugins/NAME/policy; the policy
+    /// file takes precedence
     #[arg(long)]
     grant_over_http: bool,
-    /// A Host that requests may name, as in heddle.example.org, besides the address that they arrive on and, where that
-    /// is loopback, localhost; repeatable
+    /// A Host name that requests may use, as in heddle.example.org, besides the server's address (and localhost on
+    /// loopback); repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
     /// An Origin whose pages may use the server, as in https://app.example.org; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN", value_parser = origin)]
     allow_origins: Vec<String>,
-    /// How many connections may be open; for a further one, the one that has waited longest for a request is closed
+    /// The maximum number of open connections; a further one closes the connection that has been idle longest
     #[arg(long, value_name = "N", default_value_t = ServerSettings::default().max_connections,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
     max_connections: usize,
-    /// The same for the connections from one address
+    /// The maximum number of open connections from one address
     #[arg(long, value_name = "N", default_value_t = ServerSettings::default().max_connections_per_address,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
     max_connections_per_address: usize,
-    /// How many clients may watch runs, or wait for their ends, at once; a further one is answered with 503
+    /// The maximum number of clients that watch runs or wait for them to end; a further one gets 503
     #[arg(long, value_name = "N", default_value_t = ServerSettings::default().max_watchers,
         allow_negative_numbers = true, value_parser = whole::<usize>(0..=1_000_000))]
     max_watchers: usize,
-    /// How many runs may be under way at once; a further one is queued
+    /// The maximum number of active runs; a further run is queued
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_runs_in_flight,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=1_000_000))]
     max_runs: usize,
-    /// How many runs may be queued; a further start is refused
+    /// The maximum number of queued runs; a further start is refused
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_queued,
         allow_negative_numbers = true, value_parser = whole::<usize>(0..=1_000_000_000))]
     max_queued: usize,
-    /// How many bytes the events of one run may take in its journal, as in 512MiB; a graph can lower it
+    /// The maximum size of one run's journal, as in 512MiB; a graph can set a lower limit
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     max_journal: u64,
-    /// How many bytes all runs under way may hold in memory, as in 2GiB; past that a further run is queued
+    /// The maximum memory of all active runs together, as in 2GiB; beyond it, further runs are queued
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
     max_run_memory: u64,
-    /// How many bytes the export of a run may have that is imported, as in 1GiB; it is in memory meanwhile
+    /// The maximum size of an imported run, as in 1GiB; it is held in memory during the import
     #[arg(long, value_name = "SIZE", default_value = "384MiB", value_parser = size)]
     max_import: u64,
-    /// How long runs are kept after their end, as in 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d,
-    /// finished=forever; the most particular one stands; repeatable [default: 7d]
+    /// How long runs are kept after their end: 7d, failed=30d, graph:NAME=1d, graph:NAME/failed=90d or
+    /// finished=forever; the most specific rule wins; repeatable [default: 7d]
     #[arg(long = "keep", value_name = "RULE")]
     keep: Vec<String>,
-    /// A folder that gets the export of every run, as RUN.ndjson, before it is forgotten
+    /// The folder to which every run is exported, as RUN.ndjson, before it is deleted
     #[arg(long, value_name = "DIR")]
     export_before_forgetting: Option<PathBuf>,
-    /// How many seconds one call of a function may take
+    /// The time limit of one function call, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().call_timeout.as_secs(),
         allow_negative_numbers = true, value_parser = whole::<u64>(1..=86_400))]
     call_timeout: u64,
-    /// How much memory one call of a function may use, in MiB
+    /// The memory limit of one function call, in MiB
     #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().max_memory_bytes >> 20,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=4096))]
     call_memory: usize,
-    /// How much memory all calls together may use, in MiB [default: three eighths of what the system has for this process]
+    /// The memory limit of all calls together, in MiB [default: 3/8 of the memory that this process may use]
     #[arg(long, value_name = "MIB", allow_negative_numbers = true, value_parser = whole::<usize>(16..=16_777_216))]
     total_call_memory: Option<usize>,
-    /// How many seconds compiling one plugin may take
+    /// The time limit for compiling one plugin, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = HostSettings::default().compile_timeout.as_secs(),
         allow_negative_numbers = true, value_parser = whole::<u64>(1..=86_400))]
     compile_timeout: u64,
-    /// How much memory compiling one plugin may use, in MiB
+    /// The memory limit for compiling one plugin, in MiB
     #[arg(long, value_name = "MIB", default_value_t = HostSettings::default().compile_memory_bytes >> 20,
         allow_negative_numbers = true, value_parser = whole::<usize>(64..=1_048_576))]
     compile_memory: usize,
-    /// How many plugins may be compiled at once; more wait
+    /// The maximum number of plugins that are compiled at the same time; further ones wait
     #[arg(long, value_name = "N", default_value_t = HostSettings::default().compile_at_once,
         allow_negative_numbers = true, value_parser = whole::<usize>(1..=64))]
     compile_at_once: usize,
-    /// How many requests with a plugin may wait until it is compiled; a further one is refused
+    /// The maximum number of requests that wait for a compilation; a further one is refused
     #[arg(long, value_name = "N", default_value_t = HostSettings::default().compile_queue,
         allow_negative_numbers = true, value_parser = whole::<usize>(0..=10_000))]
     compile_queue: usize,
 }
 
-/// Reads an origin: a scheme and a host, with a port where it is not the scheme's own.
+/// Parses an origin: a scheme, a host, and a port unless it is the default of the scheme.
 fn origin(given: &str) -> Result<String, String> {
     let wrong =
         |problem: &str| format!("{problem}: give a scheme and a host, as in https://app.example.org:8443");
@@ -159,7 +163,7 @@ fn origin(given: &str) -> Result<String, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("an origin begins with http:// or https://"));
     }
-    // An empty user is one, too, which a parser of URLs leaves out.
+    // The URL parser drops an empty user, so this looks at the text.
     if given.contains('@') {
         return Err(wrong("an origin has no user or password"));
     }
@@ -175,25 +179,25 @@ pub(crate) fn run(serve: Serve) -> anyhow::Result<()> {
     heddle_host::give_large_blocks_back();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve.run());
-    // A guest that ignores its deadline must not hold the exit up.
+    // A guest that ignores its deadline must not delay the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
 impl Serve {
-    /// Binds the address, and then starts the engine, so that its state can be asked for meanwhile.
+    /// Binds the address first and then starts the engine, so that clients can ask for its state while it starts.
     async fn run(self) -> anyhow::Result<()> {
-        // First: a stop that is asked for while the engine starts is honoured too.
-        let stop = stop_asked()?;
+        // Listens for signals first, so that a stop during the start is not lost.
+        let stop = stop_requested()?;
         let addresses = self.addresses().await?;
-        let plan = Plan::of(&self)?;
+        let plan = StartPlan::new(&self)?;
         let listener = self.bind(&addresses).await?;
         let address = listener.local_addr()?;
-        tracing::info!("starting on http://{address}: /readyz says when the server is ready");
+        tracing::info!("starting on http://{address}; /readyz reports when the server is ready");
         if !is_loopback(&address) {
             tracing::warn!(
-                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so whoever \
-                 reaches it can run plugins and read and change every run; put a proxy that authenticates in front"
+                "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so every \
+                 caller can run plugins and read and change every run; put a proxy that authenticates in front"
             );
         }
         let settings = ServerSettings {
@@ -211,19 +215,19 @@ impl Serve {
             move || tracing::info!("listening on http://{address} (page /, docs /docs), store {store}");
         let stop = async move {
             stop.await;
-            tracing::info!("stopping: steps under way get {} s", DRAIN.as_secs());
+            tracing::info!("stopping: active steps have {} s to finish", DRAIN.as_secs());
         };
         let running = Arc::new(Running::default());
         let start = plan.start(running.clone());
         heddle_server::serve_from_start(listener, settings, start, ready, stop).await?;
-        running.end().await;
-        tracing::info!("stopped; runs that are not over go on at the next start");
+        running.stop().await;
+        tracing::info!("stopped; unfinished runs continue at the next start");
         Ok(())
     }
 
-    /// What no plugin may be granted, whatever the policy says.
+    /// The files and folders that no policy can grant to a plugin.
     fn protected(&self, store: &Path, cache: &Path) -> Vec<Protected> {
-        let plugins = watch::folder(self.plugins.as_deref());
+        let plugins = default_folder(self.plugins.as_deref());
         let mut protected = vec![
             Protected::new("the store", store),
             Protected::new("the cache of compiled plugins", cache),
@@ -262,24 +266,24 @@ impl Serve {
         })
     }
 
-    /// What the policy file grants; nothing without one.
+    /// The policy of the policy file; empty without a file.
     fn policy(&self) -> anyhow::Result<Policy> {
         let Some(file) = &self.policy else {
             return Ok(Policy::default());
         };
         let shown = output::path(file);
         let option = || format!("--policy {shown}");
-        // Reading from a pipe would wait for its writer, perhaps for ever.
+        // Reading from a pipe might wait forever.
         if !std::fs::metadata(file).with_context(option)?.is_file() {
-            bail!("--policy {shown}: expected a regular file, and this is a folder, a pipe or a device");
+            bail!("--policy {shown}: expected a regular file, but this is a folder, a pipe or a device");
         }
         let text = std::fs::read_to_string(file).with_context(option)?;
         Policy::parse(&text).map_err(|error| {
-            anyhow!("--policy {shown}: {error}; docs/permissions.md says what a policy may have")
+            anyhow!("--policy {shown}: {error}; docs/permissions.md describes the policy file")
         })
     }
 
-    /// The addresses that `--listen` names, of which the first free one is used.
+    /// The addresses that `--listen` names. The first free one is used.
     async fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
         let listen = &self.listen;
         let found = tokio::net::lookup_host(listen).await;
@@ -288,8 +292,8 @@ impl Serve {
         let addresses: Vec<SocketAddr> = found.collect();
         match addresses.iter().find(|address| !is_loopback(address)) {
             Some(address) if !self.insecure_no_auth => bail!(
-                "--listen {listen}: other machines can reach {}, and Heddle does not authenticate its callers: whoever \
-                 reaches it can run plugins and read and change every run. Listen on loopback, as in --listen \
+                "--listen {listen}: other machines can reach {}, and Heddle does not authenticate its callers: every \
+                 caller could run plugins and read and change every run. Listen on loopback, as in --listen \
                  127.0.0.1:{}, behind a proxy that authenticates, or add --insecure-no-auth",
                 address.ip(),
                 address.port()
@@ -301,31 +305,31 @@ impl Serve {
     async fn bind(&self, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
         TcpListener::bind(addresses).await.with_context(|| {
             format!(
-                "cannot listen on {}: is another server on that port? --listen takes another",
+                "cannot listen on {}: if another server uses that port, choose another one with --listen",
                 self.listen
             )
         })
     }
 }
 
-/// What is started once the address is bound. Making it finds what is wrong with the arguments.
-struct Plan {
+/// Everything that is needed to start, after the arguments were checked.
+struct StartPlan {
     store: PathBuf,
-    /// Without its cache, whose key is in the store.
+    /// Without the cache, whose key is in the store.
     host: HostSettings,
     cache: CachePlan,
     engine: Settings,
     plugins: PluginsFolder,
-    follow: bool,
+    watch: bool,
     grant_over_http: bool,
     retention: Retention,
-    archive: Option<Folder>,
+    archive: Option<ExportFolder>,
 }
 
-/// The cache of compiled plugins.
+/// The settings of the cache of compiled plugins, without its key.
 struct CachePlan {
     folder: PathBuf,
-    /// The file of its key; without one the key is in the store.
+    /// The file with the key; if absent, the key is in the store.
     key: Option<PathBuf>,
     max_bytes: u64,
     max_age: Duration,
@@ -347,24 +351,24 @@ impl CachePlan {
     }
 }
 
-/// What was started.
+/// The parts that have been started.
 #[derive(Default)]
 struct Running {
     engine: OnceLock<Engine>,
-    /// What goes on beside the engine, and ends before it.
-    beside: Mutex<JoinSet<()>>,
+    /// Tasks that use the engine, and are stopped before it.
+    background: Mutex<JoinSet<()>>,
 }
 
-impl Plan {
-    fn of(serve: &Serve) -> anyhow::Result<Self> {
+impl StartPlan {
+    fn new(serve: &Serve) -> anyhow::Result<Self> {
         let retention = Retention::read(serve.keep.iter().map(String::as_str))
             .map_err(|error| Usage::error(format!("--keep {error}")))?;
-        let archive = serve.export_before_forgetting.as_deref().map(Folder::open);
-        let store = crate::store::path(&serve.store)?;
+        let archive = serve.export_before_forgetting.as_deref().map(ExportFolder::open);
+        let store = serve.store.path()?;
         let cache = serve.cache.clone().unwrap_or_else(|| {
-            let mut beside = store.clone().into_os_string();
-            beside.push(".cache");
-            beside.into()
+            let mut folder = store.clone().into_os_string();
+            folder.push(".cache");
+            folder.into()
         });
         Ok(Self {
             host: serve.host_settings(&store, &cache)?,
@@ -383,7 +387,7 @@ impl Plan {
                 ..Settings::default()
             },
             plugins: PluginsFolder::new(serve.plugins.as_deref()),
-            follow: serve.watch,
+            watch: serve.watch,
             grant_over_http: serve.grant_over_http,
             archive: archive.transpose()?,
             retention,
@@ -391,10 +395,10 @@ impl Plan {
         })
     }
 
-    /// Opens the store, registers the plugins and takes up the runs.
+    /// Opens the store, registers the plugins and loads the unfinished runs.
     async fn start(mut self, running: Arc<Running>) -> anyhow::Result<Engine> {
         let named: Vec<String> = self.host.policy.names().map(str::to_owned).collect();
-        // A store of an earlier version is migrated, which takes a while.
+        // On a blocking thread, because migrating an older store can take long.
         let journal =
             tokio::task::spawn_blocking(move || SqliteJournal::open(SqliteSettings::new(&self.store)));
         let journal = journal.await??;
@@ -416,57 +420,57 @@ impl Plan {
             self.retention,
             self.archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
         );
-        let mut beside = running.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        beside.spawn(heddle_host::return_freed_memory());
-        if self.follow {
-            beside.spawn(self.plugins.follow(engine.clone()));
+        let mut background = running.background.lock().unwrap_or_else(PoisonError::into_inner);
+        background.spawn(heddle_host::return_freed_memory());
+        if self.watch {
+            background.spawn(self.plugins.watch(engine.clone()));
         }
-        drop(beside);
+        drop(background);
         Ok(engine)
     }
 }
 
 impl Running {
-    /// Ends everything, also where not all of it has started.
-    async fn end(&self) {
-        let beside = std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner));
-        { beside }.shutdown().await;
+    /// Stops every part, even if the start was not complete.
+    async fn stop(&self) {
+        let background = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        { background }.shutdown().await;
         if let Some(engine) = self.engine.get() {
             engine.drain(DRAIN).await;
         }
     }
 }
 
-/// Whether only this machine can reach an address. An unspecified one (`0.0.0.0`, `::`) means all of its addresses.
+/// Whether only this machine can reach an address. An unspecified address (`0.0.0.0`, `::`) stands for all addresses.
 fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// A name in the policy that no plugin has may be misspelt.
+/// Warns of names in the policy that no plugin has: they may be misspelt.
 fn warn_of_unknown(named: &[String], engine: &Engine) {
     let plugins = engine.plugins();
     for name in named {
         if !plugins.iter().any(|plugin| *plugin.name == **name) {
-            tracing::warn!("the policy names `{name}`, and no plugin has that name yet");
+            tracing::warn!("the policy names `{name}`, but no plugin has that name yet");
         }
     }
 }
 
-/// What was set over HTTP stands as long as that is allowed, so that without it the policy file is all that
-/// grants.
+/// Restores the grants that were set over HTTP, if `--grant-over-http` still allows it. Otherwise only the policy file
+/// grants permissions.
 async fn recover_policies(engine: &Engine, allowed: bool) -> anyhow::Result<()> {
     let unread = "cannot read the policies of the store";
     if !allowed {
         let kept = engine.kept_policies().await.context(unread)?;
         if kept > 0 {
             tracing::warn!(
-                "what was set over HTTP for {kept} plugins does not hold: --grant-over-http brings it back"
+                "the policies that were set over HTTP for {kept} plugins are ignored: --grant-over-http restores them"
             );
         }
         return Ok(());
     }
     for (name, error) in engine.recover_policies().await.context(unread)? {
-        tracing::error!("what plugin {name} was granted over HTTP does not hold: {error}");
+        tracing::error!("the policy that was set over HTTP for plugin {name} is ignored: {error}");
     }
     Ok(())
 }
@@ -475,27 +479,27 @@ async fn recover(engine: &Engine) -> anyhow::Result<()> {
     let recovered = engine
         .recover()
         .await
-        .context("cannot take up the runs of the store")?;
+        .context("cannot load the runs of the store")?;
     for (name, error) in &recovered.plugins {
-        tracing::error!("plugin {name}, which was added before, is left out: {error}");
+        tracing::error!("plugin {name} of the store cannot be loaded: {error}");
     }
     for (run, error) in &recovered.damaged {
-        tracing::error!("run {run} cannot go on: {error}");
+        tracing::error!("run {run} cannot continue: {error}");
     }
     if recovered.queued > 0 {
         tracing::info!("{} runs are queued", recovered.queued);
     }
     if recovered.runs > 0 {
-        tracing::info!("going on with {} runs that were under way", recovered.runs);
+        tracing::info!("resuming {} active runs", recovered.runs);
     }
     Ok(())
 }
 
-/// Ends when a stop is asked for: Ctrl-C, or SIGTERM where there is one.
+/// Completes when a stop is requested: Ctrl-C or SIGTERM.
 #[cfg(unix)]
-fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
+fn stop_requested() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    // Both are listened for from here on, not from when the future is first asked.
+    // Listens from now on, not only from the first poll of the future.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
@@ -505,9 +509,9 @@ fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends when a stop is asked for: Ctrl-C.
+/// Completes when a stop is requested: Ctrl-C.
 #[cfg(not(unix))]
-fn stop_asked() -> anyhow::Result<impl Future<Output = ()>> {
+fn stop_requested() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })
@@ -533,8 +537,11 @@ mod tests {
             ("ftp://app.example.org", "begins with http:// or https://"),
             ("*", "give a scheme and a host"),
         ] {
-            let told = origin(given).expect_err("it is refused");
-            assert!(told.contains(problem) && !told.contains("secret"), "{told}");
+            let message = origin(given).expect_err("it is refused");
+            assert!(
+                message.contains(problem) && !message.contains("secret"),
+                "{message}"
+            );
         }
     }
 }

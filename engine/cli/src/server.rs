@@ -1,7 +1,6 @@
-//! Which server a command talks to, and with what: the URL, the token, the headers and the trusted certificates.
+//! The options of a server and the connection to it: the URL, the token, the headers and the trusted certificates.
 //!
-//! Secrets are sent and never shown: neither errors nor help texts contain the token, a header's value or the password
-//! of a URL.
+//! Neither errors nor help texts contain the token, the value of a header or the password of a URL.
 
 use std::{cell::OnceCell, net::Ipv6Addr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,18 +23,18 @@ use url::{Host, Url};
 
 use crate::{Usage, output};
 
-/// Where a server is unless something else is said.
+/// The default of `--server`.
 const DEFAULT_URL: &str = "http://127.0.0.1:8000";
-/// How long a connection may take to be made.
+/// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Headers that the command itself has to set.
+/// Headers that the command itself sets.
 const OWN_HEADERS: [HeaderName; 4] = [
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::TRANSFER_ENCODING,
     header::CONNECTION,
 ];
-/// The environment variables that stand for these options.
+/// The environment variables of the options.
 const VARIABLES: [(&str, &str); 4] = [
     ("--server", "HEDDLE_SERVER"),
     ("--token", "HEDDLE_TOKEN"),
@@ -53,11 +52,11 @@ pub(crate) const OPTIONS: [(&str, &str); 4] = [
     ("ca_cert", "--ca-cert"),
 ];
 
-// The options of every command that talks to a server. They are also taken before the command. No doc comment, which
-// clap would take for the description of each command.
+// The options of every command that connects to a server. They are also accepted before the command. No doc comment,
+// because clap would use it as the description of each command.
 #[derive(Args, Default)]
 pub(crate) struct Server {
-    /// The server's URL, with the path that a proxy gives it; http:// is assumed where it has no scheme
+    /// The URL of the server, with the path prefix of a proxy if there is one; the default scheme is http://
     #[arg(
         long = "server",
         value_name = "URL",
@@ -68,7 +67,7 @@ pub(crate) struct Server {
         help_heading = HEADING
     )]
     url: String,
-    /// A bearer token to send with every request. Other users of the machine can see arguments: prefer the variable
+    /// A bearer token to send with every request. Other users of this machine can see arguments: prefer the variable
     #[arg(
         long,
         value_name = "TOKEN",
@@ -78,7 +77,7 @@ pub(crate) struct Server {
         help_heading = HEADING
     )]
     token: Option<String>,
-    /// A header to send with every request, as in 'X-Api-Key: abc', or @FILE with one in each line; repeatable
+    /// A header to send with every request, as in 'X-Api-Key: abc', or @FILE with one header per line; repeatable
     #[arg(
         long = "header",
         value_name = "NAME: VALUE",
@@ -89,7 +88,7 @@ pub(crate) struct Server {
         help_heading = HEADING
     )]
     headers: Vec<String>,
-    /// A PEM file with the certificate authorities to trust for https://, in place of the machine's
+    /// A PEM file with the certificate authorities to trust for https:// [default: those of the machine]
     #[arg(
         long,
         value_name = "FILE",
@@ -102,21 +101,21 @@ pub(crate) struct Server {
     connection: OnceCell<Connection>,
 }
 
-/// A way to the server.
+/// A connection to the server.
 pub(crate) struct Connection {
     agent: Agent,
-    /// The URL without a `/` at its end and without a user.
+    /// The URL without a user and without a trailing `/`.
     base: String,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// What must not be shown even where the server sends it back.
+    /// Texts that must not be printed even if the server sends them back.
     secrets: Vec<String>,
 }
 
 impl Server {
-    /// The way to the server, which is prepared once.
+    /// The connection to the server, which is prepared once.
     ///
     /// # Errors
-    /// Where one of the options is wrong.
+    /// If one of the options is wrong.
     pub(crate) fn connection(&self) -> anyhow::Result<&Connection> {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
@@ -160,15 +159,16 @@ impl Server {
             let Some(value) = value else { continue };
             if let Some(other) = authorization.replace(way) {
                 return Err(Usage::error(format!(
-                    "{other} and {way} both say who you are: give one of them"
+                    "{other} and {way} both contain credentials: give one of them"
                 )));
             }
-            let value = HeaderValue::from_str(&value)
-                .map_err(|_| Usage::error(format!("{way} has a character that no header can have")))?;
+            let value = HeaderValue::from_str(&value).map_err(|_| {
+                Usage::error(format!("{way} has a character that is not allowed in a header"))
+            })?;
             headers.push((header::AUTHORIZATION, value));
         }
         for value in headers.iter().filter_map(|(_, value)| value.to_str().ok()) {
-            // `Bearer abc` and `abc` are both secrets.
+            // Both `Bearer abc` and `abc` are secrets.
             let last = value.rsplit(' ').next().unwrap_or_default();
             secrets.extend([value.to_owned(), last.to_owned()]);
         }
@@ -177,11 +177,11 @@ impl Server {
         }
         if authorization.is_some() && !address.is_https && !address.is_loopback {
             output::warning(format_args!(
-                "{} is not encrypted, so others may read the credentials on their way: prefer https://",
+                "the connection to {} is not encrypted, so others may read the credentials: prefer https://",
                 address.base
             ));
         }
-        // A short value is found in any text by chance.
+        // A short value would match unrelated text.
         secrets.retain(|secret| secret.len() >= 6);
         Ok(Connection {
             agent: self.agent(&address)?,
@@ -194,7 +194,7 @@ impl Server {
     fn agent(&self, address: &Address) -> anyhow::Result<Agent> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
-            // The headers are for this server alone, and a redirect may lead to another one.
+            // A redirect may lead to another server, which must not get the headers.
             .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .user_agent(concat!("heddle/", env!("CARGO_PKG_VERSION")));
@@ -225,13 +225,11 @@ impl Server {
             (Some(file), true) => {
                 let file = output::path(file);
                 return Err(Usage::error(format!(
-                    "{file} has no certificate in it: --ca-cert takes a PEM file"
+                    "{file} contains no certificate: --ca-cert expects a PEM file"
                 )));
             }
             (None, true) => {
-                bail!(
-                    "this machine has no certificate authorities to trust: name a file of them with --ca-cert"
-                )
+                bail!("this machine has no trusted certificate authorities: name a PEM file with --ca-cert")
             }
             (_, false) => {}
         }
@@ -241,18 +239,18 @@ impl Server {
 }
 
 impl Connection {
-    /// The server's URL, without its user and password.
+    /// The URL of the server, without user and password.
     pub(crate) fn url(&self) -> &str {
         &self.base
     }
 
-    /// Whether the server's URL has a path.
+    /// Whether the URL of the server has a path.
     pub(crate) fn has_path(&self) -> bool {
         let rest = self.base.split_once("://").map_or(&*self.base, |(_, rest)| rest);
         rest.contains('/')
     }
 
-    /// The proxy that requests go through, without its user and password.
+    /// The proxy for requests to the server, without user and password.
     pub(crate) fn proxy(&self) -> Option<String> {
         let proxy = self.agent.config().proxy()?;
         let is_passed_by = self.base.parse::<Uri>().is_ok_and(|url| proxy.is_no_proxy(&url));
@@ -283,19 +281,19 @@ impl Connection {
     }
 }
 
-/// What `--server` says.
+/// The parsed value of `--server`.
 struct Address {
-    /// Without a user, and without a `/` at its end.
+    /// The URL without a user and without a trailing `/`.
     base: String,
     is_https: bool,
     is_loopback: bool,
-    /// The value of `Authorization` for the URL's user and password.
+    /// The value of `Authorization` for the user and password of the URL.
     basic: Option<String>,
     password: Option<String>,
 }
 
 impl Address {
-    /// Reads `http://HOST:PORT/BASE`, `https://…` or `HOST:PORT`.
+    /// Parses `http://HOST:PORT/BASE`, `https://…` or `HOST:PORT`.
     fn parse(given: &str) -> anyhow::Result<Self> {
         let way = source("--server", Some(given));
         let text = match given.trim() {
@@ -307,7 +305,7 @@ impl Address {
             Err(_) if text.contains("://") => text.to_owned(),
             Err(_) => format!("http://{text}"),
         };
-        // Invalid text is shown only where no password can be in it.
+        // Invalid text is shown only if it cannot contain a password.
         let shown = match text.contains('@') {
             true => String::new(),
             false => format!(" {}", display::line(&display::redact(text))),
@@ -324,7 +322,7 @@ impl Address {
             scheme => return Err(wrong(&format!("the scheme {scheme} is neither http nor https"))),
         };
         let Some(host) = url.host() else {
-            return Err(wrong("it names no host"));
+            return Err(wrong("it has no host"));
         };
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("it has a query or a fragment"));
@@ -338,7 +336,7 @@ impl Address {
         let base = format!("{}://{host}{port}{}", url.scheme(), url.path());
         let decoded = |text| match percent_decode_str(text).decode_utf8() {
             Ok(text) => Ok(text.into_owned()),
-            Err(_) => Err(wrong("its user is no text")),
+            Err(_) => Err(wrong("its user is not valid UTF-8")),
         };
         let password = url.password().map(decoded).transpose()?;
         let user = decoded(url.username())?;
@@ -359,7 +357,7 @@ impl Address {
     }
 }
 
-/// The headers that an argument gives: itself, or the lines of the file that it names.
+/// The headers of an argument: the argument itself, or the lines of the file that it names.
 fn header_lines(given: &str) -> anyhow::Result<Vec<String>> {
     let text = match given.trim().strip_prefix('@') {
         Some(file) => {
@@ -372,18 +370,18 @@ fn header_lines(given: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-/// What an option was given by: its variable, where the environment has what it was given, else its flag.
+/// The name of an option in messages: its environment variable if the value comes from there, otherwise its flag.
 fn source(flag: &'static str, given: Option<&str>) -> &'static str {
     let variable = VARIABLES.iter().find(|(known, _)| *known == flag);
     let is_in = |(_, variable): &&(&str, &str)| {
         let value = std::env::var(variable).unwrap_or_default();
-        // Several values are in a line each.
+        // A variable has several values on separate lines.
         given.is_some_and(|given| value == given || value.split('\n').any(|line| line == given))
     };
     variable.filter(is_in).map_or(flag, |(_, variable)| variable)
 }
 
-/// Reads `Name: value`. The error does not contain the value.
+/// Parses `Name: value`. The error does not contain the value.
 fn parse_header(way: &str, text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     let Some((name, value)) = text.split_once(':') else {
         return Err(Usage::error(format!(
@@ -392,18 +390,18 @@ fn parse_header(way: &str, text: &str) -> anyhow::Result<(HeaderName, HeaderValu
     };
     let Ok(name) = name.trim().parse::<HeaderName>() else {
         return Err(Usage::error(format!(
-            "{way}: what stands before the `:` is no name of a header"
+            "{way}: the text before the `:` is not a valid header name"
         )));
     };
     if OWN_HEADERS.contains(&name) {
         return Err(Usage::error(format!(
-            "{way}: `{name}` is set by the command itself"
+            "{way}: `{name}` is set by the command itself and cannot be given"
         )));
     }
     match HeaderValue::from_str(value.trim()) {
         Ok(value) => Ok((name, value)),
         Err(_) => Err(Usage::error(format!(
-            "{way}: the value of `{name}` has a character that no header can have"
+            "{way}: the value of `{name}` has a character that is not allowed in a header"
         ))),
     }
 }
@@ -458,8 +456,8 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_server_is_wrong_usage_and_shows_no_password() {
-        for (given, said) in [
+    fn an_invalid_url_is_wrong_usage_and_shows_no_password() {
+        for (given, problem) in [
             ("ftp://host", "neither http nor https"),
             ("http://", "empty host"),
             ("http://host:99999", "invalid port"),
@@ -468,7 +466,7 @@ mod tests {
             ("me:hun/ter2@host", "invalid port"),
         ] {
             let refusal = refusal(&server(given, None, &[]));
-            assert!(refusal.contains(said), "{given}: {refusal}");
+            assert!(refusal.contains(problem), "{given}: {refusal}");
             assert!(
                 !refusal.contains("hunter2") && !refusal.contains("hun/"),
                 "{refusal}"
@@ -503,15 +501,15 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_sent_is_wrong_usage_and_stays_hidden() {
-        for (header, said) in [
+        for (header, problem) in [
             ("hunter2", "expected 'NAME: VALUE'"),
-            ("X Key: hunter2", "no name of a header"),
+            ("X Key: hunter2", "not a valid header name"),
             ("X-Key: hunter2\u{1}", "the value of `x-key`"),
             ("Content-Type: hunter2", "by the command itself"),
         ] {
             let refusal = refusal(&server("localhost", None, &[header]));
             assert!(
-                refusal.contains(said) && !refusal.contains("hunter2"),
+                refusal.contains(problem) && !refusal.contains("hunter2"),
                 "{refusal}"
             );
         }

@@ -1,25 +1,25 @@
-//! Server-sent events (the WHATWG's HTML standard, 9.2), as a client reads them.
+//! Reads server-sent events (WHATWG HTML standard, section 9.2).
 
 use std::io::{self, BufRead, Lines};
 
 /// One event of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Message {
-    /// Its type; empty where it has none.
+pub(crate) struct StreamEvent {
+    /// The type of the event; empty if absent.
     pub(crate) kind: String,
-    /// Its data; of several lines with line breaks between them.
+    /// The data of the event. Several data lines are joined with line breaks.
     pub(crate) data: String,
-    /// The number of the line in which its data begins, from 1.
+    /// The number of the first data line in the stream, from 1.
     pub(crate) line: usize,
 }
 
-/// Reads the events of a stream one after the other.
-pub(crate) struct Messages<R> {
+/// Reads the events of a stream.
+pub(crate) struct EventReader<R> {
     lines: Lines<R>,
     line: usize,
 }
 
-impl<R: BufRead> Messages<R> {
+impl<R: BufRead> EventReader<R> {
     pub(crate) fn of(reader: R) -> Self {
         Self {
             lines: reader.lines(),
@@ -27,9 +27,8 @@ impl<R: BufRead> Messages<R> {
         }
     }
 
-    /// The next event that has data or a type; nothing at the end of the stream. An event that the stream
-    /// breaks off in is none.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Message>> {
+    /// The next event with data or a type; none at the end of the stream. An incomplete event at the end is dropped.
+    pub(crate) fn next(&mut self) -> io::Result<Option<StreamEvent>> {
         let (mut kind, mut data, mut begin) = (String::new(), Vec::new(), 0);
         while let Some(line) = self.lines.next().transpose()? {
             self.line += 1;
@@ -37,7 +36,7 @@ impl<R: BufRead> Messages<R> {
                 if kind.is_empty() && data.is_empty() {
                     continue;
                 }
-                return Ok(Some(Message {
+                return Ok(Some(StreamEvent {
                     kind,
                     data: data.join("\n"),
                     line: begin,
@@ -53,7 +52,7 @@ impl<R: BufRead> Messages<R> {
                     }
                     data.push(value.to_owned());
                 }
-                // A comment, the event's id, or how long to wait before coming back.
+                // A comment, an event id or a retry time.
                 _ => {}
             }
         }
@@ -68,7 +67,7 @@ mod tests {
     #[test]
     fn an_event_of_several_lines_is_one_event() {
         let stream = ": hello\nretry: 2000\n\nid: 1\ndata: {\"a\":\ndata: 1}\n\nevent: chunk\ndata:2\n\nevent: end\ndata: {}\n\n";
-        let mut messages = Messages::of(stream.as_bytes());
+        let mut messages = EventReader::of(stream.as_bytes());
         let mut next = || {
             messages
                 .next()
@@ -83,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_the_stream_breaks_off_in_is_none() {
-        let mut messages = Messages::of("data: 1\n\ndata: {\"cut\"".as_bytes());
+    fn an_incomplete_event_at_the_end_is_dropped() {
+        let mut messages = EventReader::of("data: 1\n\ndata: {\"cut\"".as_bytes());
         assert_eq!(
             messages.next().expect("it can be read").map(|m| m.data),
             Some("1".to_owned())

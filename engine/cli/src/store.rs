@@ -1,4 +1,4 @@
-//! `heddle store`: looks after the file that a server keeps everything in.
+//! `heddle store`: checks, copies and migrates the store of a server.
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -11,40 +11,41 @@ use crate::{Usage, output};
 
 #[derive(Subcommand)]
 pub(crate) enum Store {
-    /// Read everything in the store, fold every run, and say what is damaged; a server may be running
+    /// Check the store for damage: read every row and rebuild every run; a server may be running
     Check {
         #[command(flatten)]
-        place: Place,
-        /// Print what was found as JSON
+        store: StoreOption,
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Copy the store as it is at this moment to a new file, and check the copy; a server may be running
+    /// Copy the store to a new file and check the copy; a server may be running
     Backup {
         /// The new file
         file: PathBuf,
         #[command(flatten)]
-        place: Place,
-        /// Print what was copied as JSON
+        store: StoreOption,
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Bring a store of an older version to the newest format; a copy of it as it was is left beside it
+    /// Migrate the store of an older version to the newest format; keeps a copy of the old store beside it
     Migrate {
         #[command(flatten)]
-        place: Place,
-        /// Leave no copy
+        store: StoreOption,
+        /// Keep no copy of the old store
         #[arg(long)]
         no_backup: bool,
-        /// Print what was done as JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
 }
 
+// No doc comment, because clap would use it as the description of a command.
 #[derive(clap::Args)]
-pub(crate) struct Place {
-    /// Where everything is kept: sqlite:PATH
+pub(crate) struct StoreOption {
+    /// The store: sqlite:PATH, one file; `heddle serve` creates it
     #[arg(
         long,
         env = "HEDDLE_STORE",
@@ -54,40 +55,42 @@ pub(crate) struct Place {
     store: String,
 }
 
-/// The file of `--store`.
-pub(crate) fn path(store: &str) -> anyhow::Result<PathBuf> {
-    match store.split_once(':') {
-        Some(("sqlite", ":memory:")) => Err(Usage::error(
-            "--store sqlite::memory: is not available: runs are kept in a file; name one, as in sqlite:heddle.db",
-        )),
-        Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
-        // What stands behind the scheme may have a password in it.
-        Some((scheme, _)) => Err(Usage::error(format!(
-            "--store {}:…: expected sqlite:PATH, as in sqlite:heddle.db",
-            display::line(scheme)
-        ))),
-        None => Err(Usage::error(
-            "--store: expected sqlite:PATH, as in sqlite:heddle.db",
-        )),
+impl StoreOption {
+    /// The path of the file.
+    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
+        match self.store.split_once(':') {
+            Some(("sqlite", ":memory:")) => Err(Usage::error(
+                "--store sqlite::memory: is not available: runs are stored in a file; name one, as in sqlite:heddle.db",
+            )),
+            Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
+            // The part after the scheme may contain a password.
+            Some((scheme, _)) => Err(Usage::error(format!(
+                "--store {}:…: expected sqlite:PATH, as in sqlite:heddle.db",
+                display::line(scheme)
+            ))),
+            None => Err(Usage::error(
+                "--store: expected sqlite:PATH, as in sqlite:heddle.db",
+            )),
+        }
     }
 }
 
 pub(crate) fn run(command: Store) -> anyhow::Result<ExitCode> {
     match command {
-        Store::Check { place, json } => {
-            let report = maintenance::check(&path(&place.store)?)?;
+        Store::Check { store, json } => {
+            let report = maintenance::check(&store.path()?)?;
             print(&report, json)
         }
-        Store::Backup { file, place, json } => {
-            let report = maintenance::backup(&path(&place.store)?, &file)?;
+        Store::Backup { file, store, json } => {
+            let report = maintenance::backup(&store.path()?, &file)?;
             print(&report, json)
         }
         Store::Migrate {
-            place,
+            store,
             no_backup,
             json,
         } => {
-            let path = path(&place.store)?;
+            let path = store.path()?;
             let done = maintenance::migrate(&path, !no_backup)?;
             let backup = done.backup.as_ref().map(|backup| backup.display().to_string());
             if json {
@@ -98,12 +101,12 @@ pub(crate) fn run(command: Store) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             if let Some(backup) = backup {
-                output::print(format_args!("{backup} is the store as it was"))?;
+                output::print(format_args!("copied the old store to {backup}"))?;
             }
             let path = path.display();
             output::print(match done.from == done.to {
-                true => format!("{path} has format {}, the newest", done.to),
-                false => format!("{path}: from format {} to format {}", done.from, done.to),
+                true => format!("{path} already has the newest format, {}", done.to),
+                false => format!("migrated {path} from format {} to format {}", done.from, done.to),
             })?;
             Ok(ExitCode::SUCCESS)
         }
@@ -115,7 +118,7 @@ fn print(report: &Report, json: bool) -> anyhow::Result<ExitCode> {
         true => output::print_json(&as_json(report))?,
         false => write!(output::stdout(), "{}", as_text(report))?,
     }
-    Ok(match report.is_sound() {
+    Ok(match report.is_ok() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
@@ -124,7 +127,7 @@ fn print(report: &Report, json: bool) -> anyhow::Result<ExitCode> {
 fn as_text(report: &Report) -> String {
     let counts = &report.counts;
     let mut text = format!(
-        "{}: format {}, {} bytes\n{} runs ({} not over), {} events, {} snapshots, {} graphs, {} plugins, {} schedules\n",
+        "{}: format {}, {} bytes\n{} runs ({} unfinished), {} events, {} snapshots, {} graphs, {} plugins, {} schedules\n",
         report.path.display(),
         report.format,
         report.bytes,
@@ -143,9 +146,9 @@ fn as_text(report: &Report) -> String {
         };
     }
     text += &match report.problems.len() {
-        0 => "sound\n".to_owned(),
-        1 => "1 problem\n".to_owned(),
-        many => format!("{many} problems\n"),
+        0 => "OK, no damage found\n".to_owned(),
+        1 => "1 problem found\n".to_owned(),
+        many => format!("{many} problems found\n"),
     };
     text
 }
@@ -169,7 +172,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "graphs": counts.graphs,
         "plugins": counts.plugins,
         "schedules": counts.schedules,
-        "sound": report.is_sound(),
+        "sound": report.is_ok(),
         "problems": problems.collect::<Vec<_>>(),
     })
 }

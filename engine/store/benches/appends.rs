@@ -1,10 +1,9 @@
 //! Durable appends through the SQLite journal: `cargo bench -p heddle-store`.
 //!
-//! Each writer appends one event of about 200 bytes, waits until it is durable, and goes on;
-//! every writer has a run of its own, which ends after a number of events, and then begins
-//! another. CPU time is the whole process's, and so are the bytes that it wrote.
-//! First the disk alone: one writer can commit no more often than it syncs.
-//! `HEDDLE_BENCH_DIR` says where the file is made: on the disk that is to be measured.
+//! Each writer appends one event of about 200 bytes, waits until it is durable, and appends the next. Every writer has a
+//! separate run, which ends after a number of events; then the writer begins another run. CPU time and written bytes are
+//! those of the whole process. The first line measures the disk alone: one writer cannot commit more often than the disk
+//! syncs. `HEDDLE_BENCH_DIR` is the folder of the file, on the disk to measure.
 
 #![allow(
     clippy::print_stdout,
@@ -26,9 +25,9 @@ use tokio::sync::oneshot;
 
 const TIME: Duration = Duration::from_secs(3);
 
-struct Told(Mutex<Option<oneshot::Sender<()>>>);
+struct ChannelAck(Mutex<Option<oneshot::Sender<()>>>);
 
-impl Ack for Told {
+impl Ack for ChannelAck {
     fn durable(&self, _seq: u64) {
         if let Some(waiting) = self.0.lock().unwrap().take() {
             let _ = waiting.send(());
@@ -48,7 +47,7 @@ fn main() {
         .build()
         .unwrap();
     println!(
-        "the disk alone: {:.0} writes of 4 KiB, each synced, a second\n",
+        "the disk alone: {:.0} synced writes of 4 KiB per second\n",
         syncs(&folder)
     );
     println!("events/run  writers   appends/s  µs CPU/append  bytes written/append  file bytes/append");
@@ -60,7 +59,7 @@ fn main() {
     }
 }
 
-/// How often a second this disk takes a page and syncs it.
+/// How many synced writes of one page per second the disk can do.
 fn syncs(folder: &Path) -> f64 {
     let mut file = tempfile::tempfile_in(folder).unwrap();
     let (began, mut count) = (Instant::now(), 0.0);
@@ -94,7 +93,7 @@ async fn measure(folder: &Path, writers: u64, length: u64) {
     );
 }
 
-/// Appends until the time is over, and answers how many appends it made.
+/// Appends until `until`, and returns the number of appends.
 async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Instant) -> u64 {
     let graph = GraphId("0123456789abcdef0123456789abcdef".into());
     let (mut appends, mut seq, mut run) = (0, 0, id(writer, 0));
@@ -125,7 +124,7 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
             },
             requests: Vec::new(),
             snapshot: None,
-            ack: Arc::new(Told(Mutex::new(Some(sender)))),
+            ack: Arc::new(ChannelAck(Mutex::new(Some(sender)))),
         });
         durable.await.unwrap();
         appends += 1;
@@ -136,7 +135,7 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
     appends
 }
 
-/// Sorts as a UUID of version 7 does: by time first.
+/// An id that sorts like a UUID of version 7: by time first.
 fn id(writer: u64, number: u64) -> RunId {
     RunId(uuid::Uuid::from_u128(
         (u128::from(number) << 64) | u128::from(writer.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -155,14 +154,14 @@ fn log(seq: u64) -> Event {
     }
 }
 
-/// The process's CPU time, in a unit of 10 ms.
+/// The CPU time of the process in seconds, with a resolution of 10 ms.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
-/// What the process has handed to the disk.
+/// How many bytes the process has written.
 fn written_bytes() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap();
     io.lines()

@@ -1,14 +1,13 @@
-//! Events as bytes: JSON, one event after the other, in chunks of consecutive numbers.
+//! The stored form of events: chunks of JSON texts with consecutive event numbers.
 //!
-//! A JSON text that came from outside is kept as it was written and may hold line breaks, so
-//! the bytes are read as a stream of values and not as lines. A sum is kept with them, so that whatever
-//! changes them on the disk is found when they are read.
+//! JSON text from outside is stored unchanged and may contain line breaks. So a chunk is read as a stream of JSON
+//! values and not line by line. Every chunk has a checksum, which shows whether its bytes changed on the disk.
 
 use std::sync::Arc;
 
 use heddle_kernel::{EventRecord, RunId};
 
-/// Events of one run with consecutive numbers, encoded.
+/// Encoded events of one run, with consecutive numbers.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     /// The number of the first event.
@@ -19,22 +18,25 @@ pub(crate) struct Chunk {
     pub(crate) body: Vec<u8>,
 }
 
-/// A chunk takes no further event from this size on: a reader that wants one event parses its
-/// chunk up to there.
+/// The size from which a chunk takes no further event. It bounds how much a reader parses to find one event.
 pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
 
-/// What a graph's definition has where a node runs this graph, a name or an id. Definitions are kept without spaces.
-pub(crate) fn naming(graph: &str) -> String {
+/// The text that a definition contains if one of its nodes runs this graph, given by name or id. Definitions are stored
+/// without spaces.
+pub(crate) fn graph_reference(graph: &str) -> String {
     format!("\"graph\":{}", heddle_json::object::to_json(&graph).get())
 }
 
-/// Encodes events that follow one another. Fails with a message where they do not.
+/// Encodes events with consecutive numbers. Fails with a message if there are none or if a number is out of sequence.
 pub(crate) fn encode(events: &[Arc<EventRecord>]) -> Result<Vec<Chunk>, String> {
     let mut chunks: Vec<Chunk> = Vec::with_capacity(1);
     for event in events {
         let expected = chunks.last().map_or(event.seq, |chunk| chunk.last + 1);
         if event.seq != expected || event.seq == 0 {
-            return Err(format!("event {} stands where {expected} should", event.seq));
+            return Err(format!(
+                "event {expected} is expected, but event {} is found",
+                event.seq
+            ));
         }
         let chunk = match chunks.last_mut() {
             Some(chunk) if chunk.body.len() < CHUNK_BYTES => chunk,
@@ -55,27 +57,26 @@ pub(crate) fn encode(events: &[Arc<EventRecord>]) -> Result<Vec<Chunk>, String> 
     }
 }
 
-/// The sum that is kept with what belongs to a run: the CRC-32 of the run's id and of the body.
-pub(crate) fn sum(run: RunId, body: &[u8]) -> u32 {
+/// The checksum of a chunk or snapshot: the CRC-32 of the run's id, followed by the body.
+pub(crate) fn checksum(run: RunId, body: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(run.0.as_bytes());
     sum.update(body);
     sum.finalize()
 }
 
-/// Compares a body with the sum that was kept with it; rows of older formats have none.
-pub(crate) fn verify(run: RunId, body: &[u8], kept: Option<i64>) -> Result<(), String> {
-    match kept {
-        Some(kept) if kept != i64::from(sum(run, body)) => {
-            Err("its bytes are not those that were written".to_owned())
+/// Compares a body with its stored checksum. Rows of older formats have no checksum and always pass.
+pub(crate) fn verify(run: RunId, body: &[u8], stored: Option<i64>) -> Result<(), String> {
+    match stored {
+        Some(stored) if stored != i64::from(checksum(run, body)) => {
+            Err("the checksum does not match: the stored bytes have changed".to_owned())
         }
         _ => Ok(()),
     }
 }
 
-/// Reads the events of a chunk that must be numbered `first` to `last`, and hands each with its
-/// size in bytes to `take` until that answers false. Fails with a message where the bytes hold
-/// something else.
+/// Decodes a chunk whose events must have the numbers `first` to `last`. Passes each event with its size in bytes to
+/// `take`, until `take` returns false. Fails with a message if the bytes hold anything else.
 pub(crate) fn decode(
     first: u64,
     last: u64,
@@ -88,7 +89,10 @@ pub(crate) fn decode(
     while let Some(event) = values.next() {
         let event = event.map_err(|error| format!("event {expected} cannot be read: {error}"))?;
         if event.seq != expected || expected > last {
-            return Err(format!("event {} stands where {expected} should", event.seq));
+            return Err(format!(
+                "event {expected} is expected, but event {} is found",
+                event.seq
+            ));
         }
         expected += 1;
         let end = values.byte_offset();

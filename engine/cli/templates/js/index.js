@@ -1,14 +1,14 @@
-// The plugin's functions. It can be TypeScript as well: name the file index.ts.
+// The functions of the plugin. For TypeScript, name this file index.ts.
 
 import { invalidInput, log, node } from "heddle-plugin";
 
 node(
   {
     name: "greet",
-    summary: "Greets whom the state names.",
+    summary: "Greets the name in the state.",
     input: {
       type: "object",
-      properties: { name: { type: "string", description: "Whom to greet." } },
+      properties: { name: { type: "string", description: "The name to greet." } },
       required: ["name"],
     },
     output: { type: "object", properties: { greeting: { type: "string" } }, required: ["greeting"] },
@@ -17,7 +17,7 @@ node(
     idempotent: true,
   },
   (state, call) => {
-    if (!state.name) throw invalidInput("there is nobody to greet: `name` is empty");
+    if (!state.name) throw invalidInput("`name` is empty");
     log.info(`greeting ${state.name}`);
     return { greeting: `${call.config?.greeting ?? "Hello"}, ${state.name}!` };
   },

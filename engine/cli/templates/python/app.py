@@ -1,4 +1,4 @@
-"""The plugin's functions. A docstring is a function's summary, and the hints are its schemas."""
+"""The functions of the plugin. The docstring of a function is its summary; the type hints are its schemas."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,29 +8,29 @@ from heddle import Call, InvalidInput, log, node
 
 @dataclass
 class State:
-    """What `greet` reads of the state."""
+    """The keys of the state that `greet` reads."""
 
-    name: Annotated[str, "Whom to greet."]
+    name: Annotated[str, "The name to greet."]
 
 
 @dataclass
 class Config:
-    """What it reads of its node's `config`."""
+    """The `config` of a node that calls `greet`."""
 
     greeting: str = "Hello"
 
 
 @dataclass
 class Greeted:
-    """The keys of the state that it sets."""
+    """The keys of the state that `greet` sets."""
 
     greeting: str
 
 
 @node(config=Config, read_only=True, idempotent=True)
 def greet(state: State, call: Call) -> Greeted:
-    """Greets whom the state names."""
+    """Greets the name in the state."""
     if not state.name:
-        raise InvalidInput("there is nobody to greet: `name` is empty")
+        raise InvalidInput("`name` is empty")
     log.info(f"greeting {state.name}")
     return Greeted(greeting=f"{call.config.greeting}, {state.name}!")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the plugin: `cargo build --release --target wasm32-wasip2`, with a compiler that has this target. That is the
-# toolchain's own where the target is installed or rustup may install it, else Debian's, unpacked into a cache folder.
+# Builds the plugin with `cargo build --release --target wasm32-wasip2`. If the toolchain does not have this target and
+# rustup cannot install it, the script unpacks Debian's compiler into a cache folder and uses that.
 set -euo pipefail
 cd "$(dirname "$0")"
 answer=$(bash sdk/ensure-wasm-target.sh)

@@ -1,4 +1,7 @@
-//! Whether everything in a store can be read, and is what it should be.
+//! Checks a store for damage: every row is read, and every run is rebuilt from its events.
+//!
+//! The check reads one consistent state and changes nothing. Damage in one part does not keep the other parts from being
+//! checked.
 
 use std::{collections::HashMap, fmt::Display, path::Path, sync::Arc};
 
@@ -13,23 +16,22 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use super::{Counts, MaintenanceError, Problem, Report};
 use crate::{
     codec,
-    sqlite::{look, run_id, status_of},
+    sqlite::{open_read_only, run_id, status_of},
 };
 
-/// How many problems of the file as a whole are told.
-const MOST_PROBLEMS: usize = 100;
+/// How many problems the report lists of the file's structure and of orphaned rows, each.
+const MAX_PROBLEMS: usize = 100;
 
-/// The format from which on bodies have sums and runs have snapshots.
-const WITH_SUMS: i32 = 3;
+/// The first format whose bodies have checksums and whose runs have snapshots.
+const FORMAT_WITH_CHECKSUMS: i32 = 3;
 
-/// Looks through the whole store at this path, as it is at this moment: the file's own structure, and every
-/// run, whose events are read and folded. An engine may have it open meanwhile; its log grows until the check
-/// is over.
+/// Checks the store at this path: the structure of the file, and every run by folding its events. An engine may have the
+/// store open; its write-ahead log grows until the check ends.
 ///
 /// # Errors
-/// Where it cannot be opened, or is no store. What is wrong inside of it is in the report.
+/// If the file cannot be opened or is not a store. Damage inside the store is in the report.
 pub fn check(path: &Path) -> Result<Report, MaintenanceError> {
-    let (connection, path, format) = look(path)?;
+    let (connection, path, format) = open_read_only(path)?;
     let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
     let mut check = Check {
         connection: &connection,
@@ -55,7 +57,7 @@ pub fn check(path: &Path) -> Result<Report, MaintenanceError> {
 struct Check<'c> {
     connection: &'c Connection,
     format: i32,
-    /// The graphs whose definitions cannot be read, each with the reason.
+    /// Graphs whose definitions cannot be read, with the reason.
     unreadable: HashMap<GraphId, String>,
     counts: Counts,
     problems: Vec<Problem>,
@@ -63,36 +65,36 @@ struct Check<'c> {
 
 impl Check<'_> {
     fn all(&mut self) -> rusqlite::Result<()> {
-        // Everything is seen as it is at one moment.
+        // One read transaction, so that every query sees the same state.
         self.connection.execute_batch("BEGIN")?;
         self.part("the file", Self::structure);
         self.part("the table of plugins", Self::plugins);
         self.part("the table of graphs", Self::definitions);
         self.part("the table of runs", Self::runs);
-        self.part("the table of events", Self::strays);
-        if self.format >= WITH_SUMS {
+        self.part("the table of events", Self::orphans);
+        if self.format >= FORMAT_WITH_CHECKSUMS {
             self.part("the table of schedules", Self::schedules);
         }
         self.connection.execute_batch("ROLLBACK")
     }
 
-    /// Looks at one part; where that cannot be read to its end, the others still are.
-    fn part(&mut self, name: &str, look: fn(&mut Self) -> rusqlite::Result<()>) {
-        if let Err(error) = look(self) {
-            self.tell(None, format!("{name} cannot be read to its end: {error}"));
+    /// Checks one part. If reading it fails, reports that; the caller goes on with the next part.
+    fn part(&mut self, name: &str, check: fn(&mut Self) -> rusqlite::Result<()>) {
+        if let Err(error) = check(self) {
+            self.report(None, format!("{name} cannot be read completely: {error}"));
         }
     }
 
-    fn tell(&mut self, run: impl Into<Option<RunId>>, message: String) {
+    fn report(&mut self, run: impl Into<Option<RunId>>, message: String) {
         let run = run.into();
         self.problems.push(Problem { run, message });
     }
 
     fn structure(&mut self) -> rusqlite::Result<()> {
-        let sql = format!("PRAGMA integrity_check({MOST_PROBLEMS})");
+        let sql = format!("PRAGMA integrity_check({MAX_PROBLEMS})");
         let found: Vec<String> = self.rows(&sql, &[], |row| row.get(0))?;
         for message in found.into_iter().filter(|message| message != "ok") {
-            self.tell(None, message);
+            self.report(None, message);
         }
         Ok(())
     }
@@ -110,11 +112,11 @@ impl Check<'_> {
             });
             match found {
                 Ok(true) => {}
-                Ok(false) => self.tell(
+                Ok(false) => self.report(
                     None,
-                    format!("the component of plugin {name} ({digest}) is not what its digest says"),
+                    format!("the component of plugin {name} ({digest}) does not match its digest"),
                 ),
-                Err(error) => self.tell(
+                Err(error) => self.report(
                     None,
                     format!("the component of plugin {name} ({digest}) cannot be read: {error}"),
                 ),
@@ -130,7 +132,7 @@ impl Check<'_> {
             let id = GraphId(id);
             if let Err(error) = self.definition(&id) {
                 let error = error.to_string();
-                self.tell(
+                self.report(
                     None,
                     format!("the definition of graph {id} cannot be read: {error}"),
                 );
@@ -140,7 +142,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The definition of a graph, which is read anew each time: together they may take more than there is memory.
+    /// The definition of a graph. It is not cached, because all definitions together may exceed the memory.
     fn definition(&self, id: &GraphId) -> rusqlite::Result<Option<String>> {
         let sql = "SELECT definition FROM graphs WHERE id = ?1";
         let mut query = self.connection.prepare_cached(sql)?;
@@ -154,25 +156,25 @@ impl Check<'_> {
         for (name, body) in all {
             self.counts.schedules += 1;
             if let Err(error) = json(&body) {
-                self.tell(None, format!("schedule {name} is no JSON: {error}"));
+                self.report(None, format!("schedule {name} is not valid JSON: {error}"));
             }
         }
         Ok(())
     }
 
-    /// Events and snapshots that are of no run.
-    fn strays(&mut self) -> rusqlite::Result<()> {
+    /// Events and snapshots whose run does not exist.
+    fn orphans(&mut self) -> rusqlite::Result<()> {
         let sql = match self.format {
-            ..WITH_SUMS => "SELECT DISTINCT run FROM events EXCEPT SELECT id FROM runs",
+            ..FORMAT_WITH_CHECKSUMS => "SELECT DISTINCT run FROM events EXCEPT SELECT id FROM runs",
             _ => {
                 "SELECT * FROM (SELECT DISTINCT run FROM events UNION SELECT DISTINCT run FROM snapshots)
                  EXCEPT SELECT id FROM runs EXCEPT SELECT run FROM trash"
             }
         };
-        for run in self.rows(sql, &[], run_id)?.into_iter().take(MOST_PROBLEMS) {
-            self.tell(
+        for run in self.rows(sql, &[], run_id)?.into_iter().take(MAX_PROBLEMS) {
+            self.report(
                 run,
-                "there are events of it, and it is in no list of runs".to_owned(),
+                "its events or snapshots exist, but the table of runs does not list it".to_owned(),
             );
         }
         Ok(())
@@ -189,29 +191,29 @@ impl Check<'_> {
             let listed = match status_of(row, 1) {
                 Ok(status) => Some(status),
                 Err(error) => {
-                    self.tell(id, format!("its row cannot be read: {error}"));
+                    self.report(id, format!("its row cannot be read: {error}"));
                     None
                 }
             };
             self.counts.unfinished += u64::from(listed.is_some_and(|status| !status.is_over()));
-            let problem = match self.folded(id) {
-                Ok(run) => differs(listed, run.status),
+            let problem = match self.replay(id) {
+                Ok(run) => status_mismatch(listed, run.status),
                 Err(problem) => Some(problem),
             };
             if let Some(problem) = problem {
-                self.tell(id, problem);
+                self.report(id, problem);
             }
-            if self.format >= WITH_SUMS {
+            if self.format >= FORMAT_WITH_CHECKSUMS {
                 self.snapshots(id);
             }
         }
         Ok(())
     }
 
-    /// The run as its events make it.
-    fn folded(&mut self, id: RunId) -> Result<Run, String> {
+    /// Rebuilds a run from its events.
+    fn replay(&mut self, id: RunId) -> Result<Run, String> {
         let sum = match self.format {
-            ..WITH_SUMS => "NULL",
+            ..FORMAT_WITH_CHECKSUMS => "NULL",
             _ => "sum",
         };
         let sql =
@@ -259,22 +261,22 @@ impl Check<'_> {
             let definition = definition.ok_or_else(|| format!("its graph {id} is not stored"))?;
             let graph = pins.rebuild(&definition).map_err(|found| {
                 let first = found.first().map_or("", |first| &first.message);
-                format!("its graph {id} is not as it was checked: {first}")
+                format!("its graph {id} is no longer valid: {first}")
             })?;
             match graph.id == *id {
                 true => Ok(Arc::new(graph)),
-                false => Err(format!("its graph {id} is not what its id says")),
+                false => Err(format!("the definition of its graph {id} does not match the id")),
             }
         })
     }
 
-    /// Whether every snapshot of a run can be read.
+    /// Reads every snapshot of a run and reports those that are damaged.
     fn snapshots(&mut self, id: RunId) {
         let run = id.0.as_bytes().as_slice();
         let sql = "SELECT seq FROM snapshots WHERE run = ?1 ORDER BY seq";
         let all = match self.rows(sql, params![run], |row| row.get::<_, i64>(0)) {
             Ok(all) => all,
-            Err(error) => return self.tell(id, format!("its snapshots cannot be read: {error}")),
+            Err(error) => return self.report(id, format!("its snapshots cannot be read: {error}")),
         };
         for seq in all {
             self.counts.snapshots += 1;
@@ -283,9 +285,10 @@ impl Check<'_> {
                 Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?))
             });
             let read = read.map_err(|error| error.to_string());
-            if let Err(problem) = read.and_then(|(body, sum)| snapshot(id, seq as u64, body, sum)) {
-                let message = format!("its snapshot at event {seq}: {problem}; it is not needed");
-                self.tell(id, message);
+            if let Err(problem) = read.and_then(|(body, sum)| check_snapshot(id, seq as u64, body, sum)) {
+                let message =
+                    format!("its snapshot at event {seq}: {problem}; the run can be loaded without it");
+                self.report(id, message);
             }
         }
     }
@@ -301,25 +304,25 @@ impl Check<'_> {
     }
 }
 
-fn snapshot(id: RunId, seq: u64, body: Vec<u8>, sum: Option<i64>) -> Result<(), String> {
+fn check_snapshot(id: RunId, seq: u64, body: Vec<u8>, sum: Option<i64>) -> Result<(), String> {
     codec::verify(id, &body, sum)?;
     let text = String::from_utf8(body).map_err(|error| error.to_string())?;
     let read = Snapshot::read(&text).map_err(|error| error.to_string())?;
     match read.seq == seq {
         true => Ok(()),
-        false => Err(format!("it is of event {}", read.seq)),
+        false => Err(format!("it contains the run at event {}", read.seq)),
     }
 }
 
-/// How the row of a run contradicts its events.
-fn differs(listed: Option<Status>, folded: Status) -> Option<String> {
+/// The contradiction between the row of a run and its events, if one of them says that the run is over.
+fn status_mismatch(listed: Option<Status>, replayed: Status) -> Option<String> {
     let listed = listed?;
-    let over = listed.is_over() || folded.is_over();
-    (over && listed != folded).then(|| {
+    let over = listed.is_over() || replayed.is_over();
+    (over && listed != replayed).then(|| {
         format!(
-            "it is listed as {}, and by its events it is {}",
+            "the table of runs says {}, but its events say {}",
             listed.as_str(),
-            folded.as_str()
+            replayed.as_str()
         )
     })
 }

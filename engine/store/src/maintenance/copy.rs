@@ -10,27 +10,26 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 
 use super::{MaintenanceError, Migrated, Report, check};
-use crate::sqlite::{Exclusive, FORMAT, look, private};
+use crate::sqlite::{Exclusive, FORMAT, open_read_only, owner_only_file};
 
-/// Copies the store at `path` to a new file, as it is at one moment, and checks the copy. An engine may have
-/// it open meanwhile. The copy has no free room in it, and is itself a store.
+/// Copies a consistent state of the store at `path` to a new file, and checks the copy. An engine may have the store
+/// open. The copy is a store without free pages.
 ///
 /// # Errors
-/// Where there is a file already, the store cannot be read, or the copy cannot be written.
+/// If a file exists at `to`, the store cannot be read, or the copy cannot be written.
 pub fn backup(path: &Path, to: &Path) -> Result<Report, MaintenanceError> {
-    let (connection, path, _) = look(path)?;
+    let (connection, path, _) = open_read_only(path)?;
     copy(&connection, &path, to)?;
     check(to)
 }
 
-/// Brings the store at `path` to the newest format. With `backup`, a copy of it as it was is left beside
-/// it: `PATH.v2.bak`, after the format.
+/// Migrates the store at `path` to the newest format. With `backup`, first copies the store to `PATH.v<format>.bak`.
 ///
 /// # Errors
-/// Where an engine has the store open, or as for [`backup`].
+/// If an engine has the store open, and for the reasons of [`backup`].
 pub fn migrate(path: &Path, backup: bool) -> Result<Migrated, MaintenanceError> {
-    let store = Exclusive::of(path)?;
-    let (connection, path, from) = look(path)?;
+    let store = Exclusive::lock(path)?;
+    let (connection, path, from) = open_read_only(path)?;
     let mut done = Migrated {
         from,
         to: FORMAT,
@@ -59,7 +58,11 @@ fn copy(connection: &Connection, path: &Path, to: &Path) -> Result<(), Maintenan
             source,
         },
     };
-    private().write(true).create_new(true).open(to).map_err(write)?;
+    owner_only_file()
+        .write(true)
+        .create_new(true)
+        .open(to)
+        .map_err(write)?;
     let copied = vacuum_into(connection, to).map_err(|error| match error {
         Ok(error) => MaintenanceError::Failed {
             path: path.to_owned(),
@@ -68,33 +71,33 @@ fn copy(connection: &Connection, path: &Path, to: &Path) -> Result<(), Maintenan
         Err(error) => write(error),
     });
     if copied.is_err() {
-        // What is there is no copy: nobody shall take it for one.
+        // An incomplete file must not be mistaken for a copy.
         let _ = fs::remove_file(to);
     }
     copied
 }
 
-/// Deletes the keys that an engine made for itself: whoever gets a copy gets none of them, and an engine that
-/// opens the copy makes new ones.
-fn forget_secrets(to: &Path) -> rusqlite::Result<()> {
+/// Deletes the engine's own keys from a copy, so that its recipient does not get them. An engine that opens the copy
+/// makes new keys.
+fn delete_secrets(to: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let copy = Connection::open_with_flags(to, flags)?;
     if !copy.table_exists(None, "secrets")? {
         return Ok(());
     }
-    // What is deleted is overwritten, too.
+    // Overwrites the deleted bytes in the file.
     copy.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     copy.execute_batch("DELETE FROM secrets")
 }
 
-/// Copies into an empty file, and has it on the disk. SQLite's error, or the system's.
+/// Copies into an empty file and syncs it to the disk. Fails with SQLite's error (`Ok`) or the system's (`Err`).
 fn vacuum_into(connection: &Connection, to: &Path) -> Result<(), Result<rusqlite::Error, io::Error>> {
     let name = to.to_str().ok_or_else(|| {
-        let message = "its path is no text";
+        let message = "its path is not valid UTF-8";
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(Ok)?;
-    forget_secrets(to).map_err(Ok)?;
+    delete_secrets(to).map_err(Ok)?;
     let synced = || {
         File::open(to)?.sync_all()?;
         #[cfg(unix)]

@@ -1,6 +1,6 @@
-//! Looking after a store's file: checking it, copying it, bringing it to the newest format.
+//! Maintenance of a store's file: checking, copying and migrating it.
 //!
-//! Checking and copying go on beside an engine that has the store open. Nothing here changes a run.
+//! A check and a copy can run while an engine has the store open. Nothing here changes a run.
 
 mod check;
 mod copy;
@@ -15,33 +15,33 @@ pub use self::{
 };
 use crate::OpenError;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The file.
+    /// The absolute path of the file.
     pub path: PathBuf,
-    /// Its format.
+    /// The format: the number of the last migration.
     pub format: i32,
-    /// Its size, without what stands in the log beside it.
+    /// The size of the file in bytes, without the write-ahead log beside it.
     pub bytes: u64,
-    /// What it holds.
+    /// How many rows of each kind the store has.
     pub counts: Counts,
-    /// What is wrong with it: of the file as a whole first, then by run.
+    /// What is damaged: problems of the file as a whole first, then those of single runs.
     pub problems: Vec<Problem>,
 }
 
 /// How much a store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Runs.
+    /// Runs in every status.
     pub runs: u64,
-    /// Those of them that are not over.
+    /// Runs that are neither finished, failed nor cancelled.
     pub unfinished: u64,
     /// Events of all runs.
     pub events: u64,
     /// Snapshots of all runs.
     pub snapshots: u64,
-    /// Graphs.
+    /// Graph definitions.
     pub graphs: u64,
     /// Components of plugins.
     pub plugins: u64,
@@ -49,56 +49,56 @@ pub struct Counts {
     pub schedules: u64,
 }
 
-/// Something that is not as it should be.
+/// Damage that a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The run that it stops; none where it is no run's own.
+    /// The run that cannot be loaded; none if the problem is not of one run.
     pub run: Option<RunId>,
-    /// What is wrong.
+    /// A description of the damage.
     pub message: String,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
+    /// Whether no damage was found.
+    pub fn is_ok(&self) -> bool {
         self.problems.is_empty()
     }
 }
 
-/// What [`migrate`] did.
+/// The result of [`migrate`].
 #[derive(Clone, Debug)]
 pub struct Migrated {
-    /// The format that the file had.
+    /// The format before the migration.
     pub from: i32,
-    /// The format that it has.
+    /// The format after the migration. If it equals `from`, nothing was done.
     pub to: i32,
-    /// The copy of it as it was.
+    /// The copy that was made before the migration.
     pub backup: Option<PathBuf>,
 }
 
-/// Why a store was not looked after.
+/// Why a store could not be checked, copied or migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// It cannot be opened.
+    /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// There is a file where the copy would be: it is left alone.
-    #[error("{} exists, and is left as it is: name another file, or move it away", .0.display())]
+    /// A file with the name of the copy exists. It is left unchanged.
+    #[error("{} exists and is left unchanged: name another file, or move this one away", .0.display())]
     Exists(PathBuf),
     /// The copy cannot be written.
     #[error("the copy {} cannot be written: {source}", .path.display())]
     Write {
-        /// Where it would be.
+        /// The path of the copy.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// SQLite fails on it.
+    /// SQLite reports an error.
     #[error("the store {} cannot be read: {message}", .path.display())]
     Failed {
-        /// The file.
+        /// The path of the store.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         message: String,
     },
 }

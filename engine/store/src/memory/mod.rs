@@ -1,11 +1,9 @@
-//! A journal in memory, for tests: stricter with its caller than a real one, and steered by hand.
+//! A journal in memory, for tests. A test can hold back writes, let them fail, and see what a crash would leave.
 //!
-//! A caller that breaks the port's rules within one append panics there. Events are kept as
-//! text and parsed again for every reader, so nothing passes that would not survive a restart.
-//! Acks come from a thread of the journal's own, as they do from a real store.
+//! An append that breaks a rule by itself panics in the caller. Events are stored as text and parsed again for every
+//! reader, so that a test also covers what serialization changes. Acks come from a separate thread, as from SQLite.
 
-mod check;
-mod kept;
+mod tables;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,21 +13,21 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_json::object::json;
-use heddle_kernel::{Digest, Event, EventRecord, GraphId, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
     Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
-    QueuedRun, Request, RunDisposition, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText,
-    StoreError, Usage,
+    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
+    Usage,
 };
 use tokio::sync::oneshot;
 
-use self::check::check;
-use self::kept::{Kept, KeptRun};
+use self::tables::{StoredRun, Tables};
+use crate::{append, codec};
 
-/// One answer's events take no further one from this many bytes on: few, so that callers must go on asking.
+/// The size in bytes from which a page of events takes no further event. Small, so that tests read several pages.
 const PAGE_BYTES: usize = 16 * 1024;
 
-/// A journal that is gone with the process.
+/// A journal whose data is lost when it is dropped.
 pub struct MemoryJournal {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
@@ -44,10 +42,14 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    kept: Kept,
+    tables: Tables,
+    /// Runs of which an append was refused: their later appends are refused too.
     broken: HashSet<RunId>,
-    refused: HashSet<RunId>,
+    /// Runs that could not begin during a stall: their later appends fail too, until the stall ends.
+    not_begun: HashSet<RunId>,
+    /// Set by [`MemoryJournal::hold`].
     held: bool,
+    /// Set by [`MemoryJournal::stall`].
     stalled: Option<StoreError>,
     closed: bool,
     dropped: bool,
@@ -56,10 +58,11 @@ struct State {
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
+    /// An append and the JSON texts of its events.
     Append(Box<Append>, Vec<String>),
-    /// What is of no run; it answers whether there was something to change.
-    Change(Box<dyn FnOnce(&mut Kept) -> bool + Send>, Answer<bool>),
-    Forget(Vec<RunId>, Answer<usize>),
+    /// A change of any table but that of runs. The function returns whether it changed anything.
+    Change(Box<dyn FnOnce(&mut Tables) -> bool + Send>, Answer<bool>),
+    DeleteRuns(Vec<RunId>, Answer<usize>),
     Close(Answer<bool>),
 }
 
@@ -72,13 +75,13 @@ impl Default for MemoryJournal {
 impl MemoryJournal {
     /// An empty journal.
     pub fn new() -> Self {
-        Self::with(Kept::default())
+        Self::with(Tables::default())
     }
 
-    fn with(kept: Kept) -> Self {
+    fn with(tables: Tables) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                kept,
+                tables,
                 ..State::default()
             }),
             ..Shared::default()
@@ -93,54 +96,58 @@ impl MemoryJournal {
         }
     }
 
-    /// From here on nothing becomes durable: appends, and graphs and plugins that are put, wait.
+    /// Holds back every write from now on: nothing becomes durable until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.change(|state| state.held = true);
     }
 
-    /// Lets what waits become durable, and ends a [`stall`](Self::stall).
+    /// Ends a [`hold`](Self::hold) or a [`stall`](Self::stall): waiting writes become durable.
     pub fn release(&self) {
         self.shared.change(|state| {
             state.held = false;
             state.stalled = None;
-            state.refused.clear();
+            state.not_begun.clear();
         });
     }
 
-    /// From here on nothing can be written: appends wait, and what begins something fails with this error.
+    /// Simulates a disk that cannot be written: appends of known runs wait, all other writes fail with this error.
     pub fn stall(&self, error: StoreError) {
         self.shared.change(|state| state.stalled = Some(error));
     }
 
-    /// A journal that holds what is durable at this moment: what a restart after a crash would find.
+    /// A new journal with the data that is durable now: what a restart after a crash would find.
     pub fn after_crash(&self) -> Self {
-        Self::with(self.shared.state().kept.clone())
+        Self::with(self.shared.state().tables.clone())
     }
 
     fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Kept) -> Result<T, StoreError>,
+        read: impl FnOnce(&Tables) -> Result<T, StoreError>,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
-        let answer = read(&self.shared.state().kept);
+        let answer = read(&self.shared.state().tables);
         Box::pin(async { answer })
     }
 
     fn change(
         &self,
-        change: impl FnOnce(&mut Kept) -> bool + Send + 'static,
+        change: impl FnOnce(&mut Tables) -> bool + Send + 'static,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::Change(Box::new(change), answer))
+        self.submit(|answer| Job::Change(Box::new(change), answer))
     }
 
-    fn put(&self, change: impl FnOnce(&mut Kept) + Send + 'static) -> BoxFuture<'_, Result<(), StoreError>> {
-        let changed = self.change(|kept| {
-            change(kept);
+    fn put(
+        &self,
+        change: impl FnOnce(&mut Tables) + Send + 'static,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let changed = self.change(|tables| {
+            change(tables);
             true
         });
-        changed.map(|kept| kept.map(|_| ())).boxed()
+        changed.map(|changed| changed.map(|_| ())).boxed()
     }
 
-    fn ask<T: Send + 'static>(
+    /// Queues a job and waits for its answer.
+    fn submit<T: Send + 'static>(
         &self,
         job: impl FnOnce(Answer<T>) -> Job,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
@@ -165,26 +172,33 @@ impl Drop for MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append(&self, append: Append) {
-        let texts = check(&append);
+        if let Some(rule) = append::violation(&append) {
+            panic!("the caller broke a rule of appends: {rule}");
+        }
+        if let Err(message) = codec::encode(&append.events) {
+            panic!("the caller broke a rule of appends: {message}");
+        }
+        let text = |event: &Arc<EventRecord>| serde_json::to_string(&**event).expect("events serialize");
+        let texts = append.events.iter().map(text).collect();
         self.shared
             .change(|state| state.queue.push_back(Job::Append(append.into(), texts)));
     }
 
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.change(|kept| kept.put_graph(graph))
+        self.change(|tables| tables.put_graph(graph))
     }
 
     fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
-        self.read(|kept| Ok(kept.graphs.iter().find(|graph| graph.id == *id).cloned()))
+        self.read(|tables| Ok(tables.graphs.iter().find(|graph| graph.id == *id).cloned()))
     }
 
     fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
-        self.read(|kept| {
-            let named = kept
+        self.read(|tables| {
+            let named = tables
                 .graphs
                 .iter()
                 .filter(|graph| graph.name.as_deref() == Some(name));
-            // Of several that are the greatest, this takes the last.
+            // Of several graphs with the greatest time, `max_by_key` takes the last.
             Ok(named.max_by_key(|graph| graph.created_at).cloned())
         })
     }
@@ -194,9 +208,9 @@ impl Journal for MemoryJournal {
         after: Option<i64>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
-        self.read(|kept| {
+        self.read(|tables| {
             let placed = (1..)
-                .zip(&kept.graphs)
+                .zip(&tables.graphs)
                 .filter(|(position, _)| after.is_none_or(|after| *position < after));
             let mut graphs: Vec<_> = placed
                 .map(|(position, graph)| {
@@ -213,7 +227,7 @@ impl Journal for MemoryJournal {
     }
 
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
-        self.read(|kept| Ok(kept.runs.get(&id).map(|run| kept.row(run))))
+        self.read(|tables| Ok(tables.runs.get(&id).map(|run| tables.row(run))))
     }
 
     fn runs(
@@ -222,8 +236,8 @@ impl Journal for MemoryJournal {
         before: Option<RunPosition>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
-        self.read(|kept| {
-            let rows = kept.runs.values().map(|run| kept.row(run));
+        self.read(|tables| {
+            let rows = tables.runs.values().map(|run| tables.row(run));
             let fits =
                 rows.filter(|row| before.is_none_or(|before| row.position() < before) && filter.fits(row));
             let mut found: Vec<RunRow> = fits.collect();
@@ -233,22 +247,22 @@ impl Journal for MemoryJournal {
     }
 
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
-        self.read(|kept| {
-            let rows = kept.runs.values().map(|run| &run.row);
+        self.read(|tables| {
+            let rows = tables.runs.values().map(|run| &run.row);
             let running = rows.filter(|row| row.status == Status::Running);
             Ok(running.map(|row| row.id).collect())
         })
     }
 
     fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
-        self.read(|kept| {
-            let due = kept.due.iter().take_while(|(at, _)| *at <= now);
+        self.read(|tables| {
+            let due = tables.due.iter().take_while(|(at, _)| *at <= now);
             Ok(due.map(|(_, run)| *run).take(limit).collect())
         })
     }
 
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        self.read(|kept| Ok(kept.due.first().map(|(at, _)| *at)))
+        self.read(|tables| Ok(tables.due.first().map(|(at, _)| *at)))
     }
 
     fn events(
@@ -257,8 +271,8 @@ impl Journal for MemoryJournal {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
-        self.read(|kept| {
-            let texts = kept.runs.get(&run).map_or(&[][..], |run| &run.events);
+        self.read(|tables| {
+            let texts = tables.runs.get(&run).map_or(&[][..], |run| &run.events);
             let after = usize::try_from(after).unwrap_or(usize::MAX);
             let mut bytes = 0;
             let page = texts.iter().skip(after).take(limit).take_while(|text| {
@@ -273,12 +287,12 @@ impl Journal for MemoryJournal {
     }
 
     fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.put(|kept| kept.put_plugin(plugin))
+        self.put(|tables| tables.put_plugin(plugin))
     }
 
     fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
-        self.read(|kept| {
-            Ok(kept
+        self.read(|tables| {
+            Ok(tables
                 .plugins
                 .iter()
                 .find(|plugin| plugin.digest == *digest)
@@ -287,47 +301,47 @@ impl Journal for MemoryJournal {
     }
 
     fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        self.read(|kept| {
+        self.read(|tables| {
             let has = |graph: &&GraphRow| graph.functions.values().any(|at| at.digest == *digest);
-            let found = kept.graphs.iter().filter(has).take(limit);
+            let found = tables.graphs.iter().filter(has).take(limit);
             Ok(found.map(|graph| graph.id.clone()).collect())
         })
     }
 
     fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        let named = crate::codec::naming(graph);
-        self.read(move |kept| {
+        let named = codec::graph_reference(graph);
+        self.read(move |tables| {
             let names = |other: &&GraphRow| other.definition.contains(&named);
-            let found = kept.graphs.iter().filter(names).take(limit);
+            let found = tables.graphs.iter().filter(names).take(limit);
             Ok(found.map(|graph| graph.id.clone()).collect())
         })
     }
 
     fn run_naming(&self, graph: &GraphId, _: i64) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
         let id = graph.0.clone();
-        self.read(move |kept| {
-            let names = |run: &&KeptRun| run.events.iter().any(|event| event.contains(&*id));
-            Ok((kept.runs.values().find(names).map(|run| run.row.id), 0))
+        self.read(move |tables| {
+            let names = |run: &&StoredRun| run.events.iter().any(|event| event.contains(&*id));
+            Ok((tables.runs.values().find(names).map(|run| run.row.id), 0))
         })
     }
 
     fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
         let id = id.clone();
-        self.change(move |kept| kept.delete_graph(&id))
+        self.change(move |tables| tables.delete_graph(&id))
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        self.read(|kept| Ok(kept.usage()))
+        self.read(|tables| Ok(tables.usage()))
     }
 
     fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
         let digest = digest.clone();
-        self.change(move |kept| kept.delete_plugin(&digest))
+        self.change(move |tables| tables.delete_plugin(&digest))
     }
 
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
-        self.read(|kept| {
-            let active = kept.plugins.iter().filter(|plugin| plugin.active);
+        self.read(|tables| {
+            let active = tables.plugins.iter().filter(|plugin| plugin.active);
             Ok(active
                 .map(|plugin| PluginSummary {
                     digest: plugin.digest.clone(),
@@ -339,8 +353,8 @@ impl Journal for MemoryJournal {
     }
 
     fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
-        self.read(|kept| {
-            let taken = kept
+        self.read(|tables| {
+            let taken = tables
                 .runs
                 .get(&run)
                 .and_then(|run| run.snapshots.range(..=until).next_back());
@@ -354,12 +368,12 @@ impl Journal for MemoryJournal {
     }
 
     fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
-        self.read(|kept| Ok(kept.requests.get(&(run, key.into())).cloned()))
+        self.read(|tables| Ok(tables.requests.get(&(run, key.into())).cloned()))
     }
 
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
-        self.read(|kept| {
-            let rows = kept.runs.values().map(|run| &run.row);
+        self.read(|tables| {
+            let rows = tables.runs.values().map(|run| &run.row);
             let queued = rows.filter(|row| row.status == Status::Queued);
             let mut queued: Vec<_> = queued
                 .map(|row| QueuedRun {
@@ -368,14 +382,14 @@ impl Journal for MemoryJournal {
                     group: row.group.clone(),
                 })
                 .collect();
-            // Those of one priority stay in the order of their ids.
+            // A stable sort: runs of the same priority stay in the order of their ids.
             queued.sort_by_key(|queued| std::cmp::Reverse(queued.priority));
             Ok(queued)
         })
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
-        self.read(|kept| Ok(kept.groups()))
+        self.read(|tables| Ok(tables.groups()))
     }
 
     fn runs_before(
@@ -384,31 +398,31 @@ impl Journal for MemoryJournal {
         after: Option<RunId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
-        self.read(|kept| {
-            let began = kept
+        self.read(|tables| {
+            let began = tables
                 .runs
                 .values()
                 .filter(|run| run.row.created_at < before && after.is_none_or(|after| run.row.id > after));
-            Ok(began.take(limit).map(|run| kept.row(run).listed()).collect())
+            Ok(began.take(limit).map(|run| tables.row(run).listed()).collect())
         })
     }
 
     fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.ask(|answer| Job::Forget(runs, answer))
+        self.submit(|answer| Job::DeleteRuns(runs, answer))
     }
 
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.put(|kept| drop(kept.schedules.insert(schedule.name, schedule.body)))
+        self.put(|tables| drop(tables.schedules.insert(schedule.name, schedule.body)))
     }
 
     fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
         let name: Arc<str> = name.into();
-        self.change(move |kept| kept.schedules.remove(&name).is_some())
+        self.change(move |tables| tables.schedules.remove(&name).is_some())
     }
 
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
-        self.read(|kept| {
-            let rows = kept.schedules.iter().map(|(name, body)| ScheduleRow {
+        self.read(|tables| {
+            let rows = tables.schedules.iter().map(|(name, body)| ScheduleRow {
                 name: name.clone(),
                 body: body.clone(),
             });
@@ -418,26 +432,26 @@ impl Journal for MemoryJournal {
 
     fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
         let name = name.into();
-        self.put(|kept| drop(kept.secrets.insert(name, value)))
+        self.put(|tables| drop(tables.secrets.insert(name, value)))
     }
 
     fn secret(&self, name: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {
         let name = name.to_owned();
-        self.read(move |kept| Ok(kept.secrets.get(&*name).cloned()))
+        self.read(move |tables| Ok(tables.secrets.get(&*name).cloned()))
     }
 
     fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.put(|kept| drop(kept.policies.insert(policy.name, policy.body)))
+        self.put(|tables| drop(tables.policies.insert(policy.name, policy.body)))
     }
 
     fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
         let name: Arc<str> = name.into();
-        self.change(move |kept| kept.policies.remove(&name).is_some())
+        self.change(move |tables| tables.policies.remove(&name).is_some())
     }
 
     fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
-        self.read(|kept| {
-            let rows = kept.policies.iter().map(|(name, body)| PolicyRow {
+        self.read(|tables| {
+            let rows = tables.policies.iter().map(|(name, body)| PolicyRow {
                 name: name.clone(),
                 body: body.clone(),
             });
@@ -455,7 +469,7 @@ impl Journal for MemoryJournal {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(Job::Close).map(|closed| closed.map(|_| ())).boxed()
+        self.submit(Job::Close).map(|closed| closed.map(|_| ())).boxed()
     }
 }
 
@@ -469,28 +483,28 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The writer's thread: takes jobs in order, and tells each when the lock is let go.
+    /// The loop of the writer thread. It processes jobs in order and answers them without holding the lock.
     fn write(&self) {
         let mut state = self.state();
         loop {
-            let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
+            let mut answers: Vec<Box<dyn FnOnce()>> = Vec::new();
             let mut waiting = VecDeque::new();
             if state.held && state.dropped {
-                // Held back to the end: none of it is ever durable.
+                // The writes that are held back when the journal is dropped are never durable.
                 (state.held, state.stalled) = (false, Some(closed()));
             }
             if !state.held {
                 while let Some(job) = state.queue.pop_front() {
-                    match state.take(job, &mut waiting) {
-                        Ok(tell) => told.push(tell),
+                    match state.process(job, &mut waiting) {
+                        Ok(answer) => answers.push(answer),
                         Err(job) => waiting.push_back(job),
                     }
                 }
                 state.queue = waiting;
             }
-            if !told.is_empty() {
+            if !answers.is_empty() {
                 drop(state);
-                told.into_iter().for_each(|tell| tell());
+                answers.into_iter().for_each(|answer| answer());
                 state = self.state();
             } else if state.dropped {
                 return;
@@ -502,8 +516,8 @@ impl Shared {
 }
 
 impl State {
-    /// Does a job and answers whom to tell, or gives back one that must wait behind `waiting`.
-    fn take(&mut self, job: Job, waiting: &mut VecDeque<Job>) -> Result<Box<dyn FnOnce()>, Job> {
+    /// Processes a job and returns the call that answers it, or returns the job if it must wait behind `waiting`.
+    fn process(&mut self, job: Job, waiting: &mut VecDeque<Job>) -> Result<Box<dyn FnOnce()>, Job> {
         let stalled = self.stalled.clone();
         Ok(match (job, stalled) {
             (Job::Close(answer), stalled) => {
@@ -524,15 +538,15 @@ impl State {
             (job, Some(_)) if self.dropped => Box::new(|| fail(job, &AppendError::Closed, &closed())),
             (Job::Append(append, texts), Some(error)) => {
                 if append.begins.is_some() {
-                    self.refused.insert(append.run);
+                    self.not_begun.insert(append.run);
                 }
-                if !self.refused.contains(&append.run) {
+                if !self.not_begun.contains(&append.run) {
                     return Err(Job::Append(append, texts));
                 }
                 Box::new(move || append.ack.failed(AppendError::Unavailable(error)))
             }
             (job, Some(error)) => Box::new(move || fail(job, &AppendError::Closed, &error)),
-            (Job::Append(append, texts), None) => match self.kept.append(&append, texts, &self.broken) {
+            (Job::Append(append, texts), None) => match self.tables.append(&append, texts, &self.broken) {
                 Ok(seq) => Box::new(move || append.ack.durable(seq)),
                 Err(message) => {
                     self.broken.insert(append.run);
@@ -544,29 +558,30 @@ impl State {
                 }
             },
             (Job::Change(change, answer), None) => {
-                let changed = change(&mut self.kept);
+                let changed = change(&mut self.tables);
                 Box::new(move || drop(answer.send(Ok(changed))))
             }
-            (Job::Forget(runs, answer), None) => {
-                let count = self.kept.forget(&runs);
+            (Job::DeleteRuns(runs, answer), None) => {
+                let count = self.tables.delete_runs(&runs);
                 Box::new(move || drop(answer.send(Ok(count))))
             }
         })
     }
 }
 
+/// Answers a job with an error: appends with the first, other jobs with the second.
 fn fail(job: Job, append: &AppendError, other: &StoreError) {
     match job {
         Job::Append(pending, _) => pending.ack.failed(append.clone()),
         Job::Change(_, answer) | Job::Close(answer) => {
             let _ = answer.send(Err(other.clone()));
         }
-        Job::Forget(_, answer) => {
+        Job::DeleteRuns(_, answer) => {
             let _ = answer.send(Err(other.clone()));
         }
     }
 }
 
 fn closed() -> StoreError {
-    StoreError::Failed("it is closed".to_owned())
+    StoreError::Failed("the store is closed".to_owned())
 }

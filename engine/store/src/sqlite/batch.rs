@@ -1,95 +1,87 @@
-//! One transaction: many runs' appends and whatever else waits, checked and written.
+//! A batch: the jobs that are checked and written in one transaction.
 //!
-//! Planning looks and writes nothing. What a commit changes in memory is taken over when the
-//! transaction is through, so a batch that failed can be committed again as it is.
+//! Planning only reads. The cached journal heads change after the transaction is committed, so a batch that failed can be
+//! committed again.
 
 use std::collections::{HashMap, HashSet};
 
-use heddle_kernel::{GraphId, RunId, Status};
-use heddle_runtime::ports::{NewRun, Request, RunSnapshot};
+use heddle_kernel::{GraphId, RunId};
+use heddle_runtime::ports::{GraphRow, NewRun, Request, RunDisposition, RunSnapshot};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    job::{Entry, Job, Pending, RunDisposition},
+    deletion_queue,
+    job::{Entry, Job, PreparedAppend},
     rows::status_of,
-    trash,
 };
-use crate::codec::{self, CHUNK_BYTES, Chunk};
+use crate::{
+    append::{AFTER_REFUSED, JournalHead, mismatch},
+    codec::{self, CHUNK_BYTES, Chunk},
+};
 
-/// How many running runs are remembered; beyond that their positions are read again.
-const POSITIONS: usize = 65_536;
+/// How many journal heads are cached. When there are more, the cache is emptied.
+const MAX_CACHED_HEADS: usize = 65_536;
 
-/// What became of a job that was in a batch.
+/// The result of a job in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is durable; of a graph, it is new; of a schedule to delete, it was there.
-    Durable,
-    /// It was there before, or, to be deleted, was not.
-    Known,
-    /// So many runs were forgotten.
-    Forgotten(usize),
-    /// It does not follow the run's last event.
+    /// The job wrote or deleted a row, and that is durable.
+    Written,
+    /// The job changed nothing: the row to insert existed, or the row to delete did not.
+    Unchanged,
+    /// This many runs were deleted.
+    RunsDeleted(usize),
+    /// The append breaks a rule or does not continue the journal of its run.
     Conflict(String),
-    /// What it is to be written to is damaged.
+    /// The rows that the job needs are damaged.
     Damaged(String),
 }
 
-/// Where running runs stand, so that few appends must look it up. Runs that wait or are over
-/// are not among them, however many there are.
+/// The last event number of running runs, so that most appends need no query. Runs that rest or are over are not cached,
+/// so the cache stays small however many there are.
 #[derive(Default)]
-pub(super) struct Positions {
+pub(super) struct HeadCache {
     last: HashMap<RunId, u64>,
-    /// Runs of which an append was refused, and how: nothing that follows it is taken. For one to be at
-    /// another position, another writer would have to be on the file, and the lock forbids that.
-    broken: HashMap<RunId, Verdict>,
-    /// Whether runs that were forgotten are still being deleted: one of them may begin again.
-    pub(super) has_trash: bool,
-}
-
-/// Where a run stands at some point of a batch.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
-    Absent,
-    /// It goes on, after so many events.
-    Running(u64),
-    /// It is queued, waits or is paused.
-    Resting(u64),
-    /// It failed, and may be taken up again.
-    Failed(u64),
-    Over,
-    Broken,
+    /// Runs of which an append was refused, with the verdict: later appends are refused too. The file lock excludes
+    /// other writers, so the journal cannot have changed since.
+    refused: HashMap<RunId, Verdict>,
+    /// Whether rows of deleted runs may remain. A run whose id is among them can be imported again.
+    pub(super) deletions_pending: bool,
 }
 
 /// What a batch writes of one run.
 struct RunWrite<'a> {
     run: RunId,
-    /// Where it stood before the batch.
-    before: At,
-    at: At,
+    /// The head before the batch.
+    before: JournalHead,
+    /// The head after the appends that were planned so far.
+    head: JournalHead,
     begins: Option<&'a NewRun>,
-    /// The graph that it was upgraded to.
+    /// The graph to which the run was upgraded.
     upgraded: Option<&'a GraphId>,
     chunks: Vec<&'a Chunk>,
     requests: Vec<&'a Request>,
     snapshots: Vec<&'a RunSnapshot>,
-    /// How the last append that was taken leaves it.
+    /// How the last accepted append leaves the run.
     disposition: &'a RunDisposition,
+    /// The error of a run that failed, as JSON.
+    error: Option<&'a str>,
 }
 
-/// Commits these jobs in order, as one transaction, and says what became of each.
+/// Commits these jobs in order, in one transaction, and returns a verdict for each.
 pub(super) fn commit(
     connection: &Connection,
-    positions: &mut Positions,
+    heads: &mut HeadCache,
     jobs: &[Job],
 ) -> rusqlite::Result<Vec<Verdict>> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let result = write(connection, positions, jobs).and_then(|written| {
+    let result = write(connection, heads, jobs).and_then(|written| {
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(written)
     });
     match result {
         Ok((verdicts, runs)) => {
-            positions.take_over(&runs);
+            heads.update(&runs);
             Ok(verdicts)
         }
         Err(error) => {
@@ -104,20 +96,20 @@ pub(super) fn commit(
 
 fn write<'a>(
     connection: &Connection,
-    positions: &Positions,
+    heads: &HeadCache,
     jobs: &'a [Job],
 ) -> rusqlite::Result<(Vec<Verdict>, Vec<RunWrite<'a>>)> {
     let mut plan = Plan {
         connection,
-        positions,
+        heads,
         runs: Vec::new(),
-        slots: HashMap::new(),
+        indexes: HashMap::new(),
         keys: HashSet::new(),
     };
     let mut verdicts = Vec::with_capacity(jobs.len());
     for job in jobs {
         verdicts.push(match job {
-            Job::Append(append) => plan.place(append)?,
+            Job::Append(append) => plan.add(append)?,
             other => write_other(connection, other)?,
         });
     }
@@ -128,37 +120,10 @@ fn write<'a>(
     Ok((verdicts, runs))
 }
 
-/// Writes what is of no run.
+/// Writes a job that is not an append.
 fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> {
     let changed = match job {
-        Job::Graph(graph, _) => {
-            let sql =
-                "INSERT INTO graphs (id, name, definition, created_at, functions) VALUES (?1, ?2, ?3, ?4, ?5)
-                       ON CONFLICT (id) DO NOTHING";
-            let (id, name) = (&*graph.id.0, graph.name.as_deref());
-            let functions = (!graph.functions.is_empty()).then(|| serde_json::to_string(&graph.functions));
-            let functions = functions.transpose();
-            let functions =
-                functions.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            let new = connection.prepare_cached(sql)?.execute(params![
-                id,
-                name,
-                &*graph.definition,
-                graph.created_at.0,
-                functions,
-            ])?;
-            if new == 0 && name.is_some() {
-                // It was imported without its name, and is created now.
-                let sql = "UPDATE graphs SET name = ?2, created_at = ?3 WHERE id = ?1 AND name IS NULL";
-                let named = params![id, name, graph.created_at.0];
-                connection.prepare_cached(sql)?.execute(named)?;
-            }
-            if new == 0 && functions.is_some() {
-                let sql = "UPDATE graphs SET functions = ?2 WHERE id = ?1 AND functions IS NOT ?2";
-                connection.prepare_cached(sql)?.execute(params![id, functions])?;
-            }
-            new
-        }
+        Job::Graph(graph, _) => write_graph(connection, graph)?,
         Job::Plugin(plugin, _) => {
             let sql = "INSERT INTO plugins (digest, name, version, active, added_at, component)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -196,61 +161,78 @@ fn write_other(connection: &Connection, job: &Job) -> rusqlite::Result<Verdict> 
             let sql = format!("DELETE FROM {} WHERE name = ?1", table.name());
             connection.prepare_cached(&sql)?.execute([&**name])?
         }
-        Job::Forget(runs, _) => return Ok(Verdict::Forgotten(trash::forget(connection, runs)?)),
-        Job::Append(_) | Job::Close(_) | Job::Hinder(..) => {
-            unreachable!("the writer keeps these out of its queue, and appends are planned")
+        Job::DeleteRuns(runs, _) => {
+            let count = deletion_queue::delete_runs(connection, runs)?;
+            return Ok(Verdict::RunsDeleted(count));
+        }
+        Job::Append(_) | Job::Close(_) | Job::InjectFault(..) => {
+            unreachable!("appends are planned, and the writer handles the others itself")
         }
     };
     Ok(match changed {
-        0 => Verdict::Known,
-        _ => Verdict::Durable,
+        0 => Verdict::Unchanged,
+        _ => Verdict::Written,
     })
 }
 
-/// Sorts a batch's appends by run, and checks that each follows what is there.
+/// Inserts a graph, or completes the row that is there. Returns the number of inserted rows.
+fn write_graph(connection: &Connection, graph: &GraphRow) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO graphs (id, name, definition, created_at, functions) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (id) DO NOTHING";
+    let (id, name) = (&*graph.id.0, graph.name.as_deref());
+    let functions = (!graph.functions.is_empty()).then(|| serde_json::to_string(&graph.functions));
+    let functions = functions
+        .transpose()
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let new = connection.prepare_cached(sql)?.execute(params![
+        id,
+        name,
+        &*graph.definition,
+        graph.created_at.0,
+        functions,
+    ])?;
+    if new == 0 && name.is_some() {
+        // The graph was imported without its name and is now created.
+        let sql = "UPDATE graphs SET name = ?2, created_at = ?3 WHERE id = ?1 AND name IS NULL";
+        let named = params![id, name, graph.created_at.0];
+        connection.prepare_cached(sql)?.execute(named)?;
+    }
+    if new == 0 && functions.is_some() {
+        let sql = "UPDATE graphs SET functions = ?2 WHERE id = ?1 AND functions IS NOT ?2";
+        connection.prepare_cached(sql)?.execute(params![id, functions])?;
+    }
+    Ok(new)
+}
+
+/// Groups the appends of a batch by run, and checks that each continues the journal.
 struct Plan<'a, 'c> {
     connection: &'c Connection,
-    positions: &'c Positions,
+    heads: &'c HeadCache,
     runs: Vec<RunWrite<'a>>,
-    slots: HashMap<RunId, usize>,
-    /// The requests that the batch answers.
+    /// The index in `runs` of each run.
+    indexes: HashMap<RunId, usize>,
+    /// The keys of the requests that the batch answers.
     keys: HashSet<(Option<RunId>, &'a str)>,
 }
 
 impl<'a> Plan<'a, '_> {
-    fn place(&mut self, append: &'a Pending) -> rusqlite::Result<Verdict> {
-        let slot = match self.slots.get(&append.run) {
-            Some(slot) => *slot,
-            None => {
-                let at = self.positions.of(append.run, self.connection)?;
-                if at == At::Absent && self.positions.has_trash {
-                    trash::empty_of(self.connection, append.run)?;
-                }
-                let slot = self.runs.len();
-                self.runs.push(RunWrite {
-                    run: append.run,
-                    before: at,
-                    at,
-                    begins: None,
-                    upgraded: None,
-                    chunks: Vec::new(),
-                    requests: Vec::new(),
-                    snapshots: Vec::new(),
-                    disposition: &RunDisposition::Running,
-                });
-                self.slots.insert(append.run, slot);
-                slot
-            }
-        };
-        let misfit = match misfit(self.runs[slot].at, append) {
-            None => self.answered(&append.requests)?,
+    /// Adds an append to the plan, or refuses it and all that follow of its run.
+    fn add(&mut self, append: &'a PreparedAppend) -> rusqlite::Result<Verdict> {
+        let index = self.index(append.run)?;
+        let head = self.runs[index].head;
+        let problem = append
+            .fault
+            .clone()
+            .or_else(|| mismatch(head, append.begins.is_some(), append.reopens, append.first));
+        let problem = match problem {
+            None => self.answered_before(&append.requests)?,
             some => some,
         };
-        let run = &mut self.runs[slot];
-        if let Some(message) = misfit {
-            run.at = At::Broken;
-            let before = self.positions.broken.get(&append.run);
-            return Ok(before.cloned().unwrap_or(Verdict::Conflict(message)));
+        let run = &mut self.runs[index];
+        if let Some(message) = problem {
+            run.head = JournalHead::Refused;
+            let earlier = self.heads.refused.get(&append.run);
+            return Ok(earlier.cloned().unwrap_or(Verdict::Conflict(message)));
         }
         run.begins = run.begins.or(append.begins.as_ref());
         run.upgraded = append.upgraded.as_ref().or(run.upgraded);
@@ -258,19 +240,39 @@ impl<'a> Plan<'a, '_> {
         run.requests.extend(&append.requests);
         run.snapshots.extend(&append.snapshot);
         run.disposition = &append.disposition;
-        run.at = match &append.disposition {
-            RunDisposition::Running => At::Running(append.last),
-            RunDisposition::Queued | RunDisposition::Waiting(_) | RunDisposition::Paused => {
-                At::Resting(append.last)
-            }
-            RunDisposition::Over(end) if end.status == Status::Failed => At::Failed(append.last),
-            RunDisposition::Over(_) => At::Over,
-        };
-        Ok(Verdict::Durable)
+        run.error = append.error.as_deref();
+        run.head = JournalHead::new(append.disposition.status(), append.last);
+        Ok(Verdict::Written)
     }
 
-    /// Why requests cannot be answered: one of them was.
-    fn answered(&mut self, requests: &'a [Request]) -> rusqlite::Result<Option<String>> {
+    /// The index of a run in the plan; a run that is not there yet is added.
+    fn index(&mut self, run: RunId) -> rusqlite::Result<usize> {
+        if let Some(index) = self.indexes.get(&run) {
+            return Ok(*index);
+        }
+        let head = self.heads.of(run, self.connection)?;
+        if head == JournalHead::Absent && self.heads.deletions_pending {
+            deletion_queue::delete_remains(self.connection, run)?;
+        }
+        let index = self.runs.len();
+        self.runs.push(RunWrite {
+            run,
+            before: head,
+            head,
+            begins: None,
+            upgraded: None,
+            chunks: Vec::new(),
+            requests: Vec::new(),
+            snapshots: Vec::new(),
+            disposition: &RunDisposition::Running,
+            error: None,
+        });
+        self.indexes.insert(run, index);
+        Ok(index)
+    }
+
+    /// The message that one of these requests was answered before, if one was.
+    fn answered_before(&mut self, requests: &'a [Request]) -> rusqlite::Result<Option<String>> {
         for request in requests {
             let sql = "SELECT 1 FROM requests WHERE scope = ?1 AND key = ?2";
             let mut found = self.connection.prepare_cached(sql)?;
@@ -287,34 +289,9 @@ impl<'a> Plan<'a, '_> {
     }
 }
 
-/// Where a request went, as it is stored.
+/// The stored scope of a request: the id of the run that it went to, or empty if it started a run.
 pub(super) fn scope(to: Option<&RunId>) -> &[u8] {
     to.map_or(&[], |run| run.0.as_bytes().as_slice())
-}
-
-/// Why an append cannot be taken where its run is here.
-fn misfit(at: At, append: &Pending) -> Option<String> {
-    if let Some(fault) = &append.fault {
-        return Some(fault.clone());
-    }
-    match (at, &append.begins) {
-        (At::Broken, _) => Some("an append before this one was refused".to_owned()),
-        (At::Absent, None) => Some("the store has no such run".to_owned()),
-        (At::Absent, Some(_)) if append.first != 1 => {
-            Some(format!("a run begins with event 1 and not {}", append.first))
-        }
-        (At::Absent, Some(_)) => None,
-        (_, Some(_)) => Some("the store has this run".to_owned()),
-        (At::Over, None) => Some("the run is over".to_owned()),
-        (At::Failed(_), None) if !append.reopens => Some("the run is over".to_owned()),
-        (At::Running(last) | At::Resting(last) | At::Failed(last), None) if append.first != last + 1 => {
-            Some(format!(
-                "its last event is {last} and the append begins with {}",
-                append.first
-            ))
-        }
-        (At::Running(_) | At::Resting(_) | At::Failed(_), None) => None,
-    }
 }
 
 impl RunWrite<'_> {
@@ -330,16 +307,12 @@ impl RunWrite<'_> {
 
     fn write_row(&self, connection: &Connection) -> rusqlite::Result<()> {
         let id = self.run.0.as_bytes().as_slice();
-        let (status, wake_at, ended) = match self.disposition {
-            RunDisposition::Queued => (Status::Queued, None, None),
-            RunDisposition::Running => (Status::Running, None, None),
-            RunDisposition::Paused => (Status::Paused, None, None),
-            RunDisposition::Waiting(wait) => (Status::Waiting, wait.until, None),
-            RunDisposition::Over(ended) => (ended.status, None, Some(ended)),
+        let (wake_at, finished_at) = match self.disposition {
+            RunDisposition::Queued | RunDisposition::Running | RunDisposition::Paused => (None, None),
+            RunDisposition::Waiting(wait) => (wait.until.map(|at| at.0), None),
+            RunDisposition::Over(end) => (None, Some(end.at.0)),
         };
-        let (status, wake_at) = (status.as_str(), wake_at.map(|at| at.0));
-        let finished_at = ended.map(|ended| ended.at.0);
-        let error = ended.and_then(|ended| ended.error.as_deref());
+        let (status, error) = (self.disposition.status().as_str(), self.error);
         if let Some(begins) = self.begins {
             let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error, wake_at,
                                          priority, grp, origin)
@@ -366,9 +339,9 @@ impl RunWrite<'_> {
             connection.prepare_cached(sql)?.execute(params![id, &*graph.0])?;
         }
         match (self.before, self.disposition) {
-            (At::Running(_), RunDisposition::Running) => {}
-            // Apart from the other so that most runs, which never wait, do not touch the index of due times.
-            (At::Running(_), RunDisposition::Over(_)) => {
+            (JournalHead::Running(_), RunDisposition::Running) => {}
+            // Does not set `wake_at`, so that runs that never wait do not touch the index of due times.
+            (JournalHead::Running(_), RunDisposition::Over(_)) => {
                 let sql = "UPDATE runs SET status = ?2, finished_at = ?3, error = ?4 WHERE id = ?1";
                 connection
                     .prepare_cached(sql)?
@@ -390,7 +363,7 @@ impl RunWrite<'_> {
         let sql = "INSERT INTO events (run, first_seq, last_seq, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut insert = connection.prepare_cached(sql)?;
         let mut add = |first: u64, last: u64, body: &[u8]| {
-            let sum = codec::sum(self.run, body);
+            let sum = codec::checksum(self.run, body);
             insert
                 .execute(params![id, first as i64, last as i64, body, sum])
                 .map(|_| ())
@@ -423,7 +396,7 @@ impl RunWrite<'_> {
         for taken in &self.snapshots {
             let sql = "INSERT INTO snapshots (run, seq, sum, body) VALUES (?1, ?2, ?3, ?4)";
             let (id, body) = (self.run.0.as_bytes().as_slice(), taken.body.get().as_bytes());
-            let row = params![id, taken.seq as i64, codec::sum(self.run, body), body];
+            let row = params![id, taken.seq as i64, codec::checksum(self.run, body), body];
             connection.prepare_cached(sql)?.execute(row)?;
         }
         Ok(())
@@ -444,13 +417,13 @@ impl RunWrite<'_> {
     }
 }
 
-impl Positions {
-    fn of(&self, run: RunId, connection: &Connection) -> rusqlite::Result<At> {
-        if self.broken.contains_key(&run) {
-            return Ok(At::Broken);
+impl HeadCache {
+    fn of(&self, run: RunId, connection: &Connection) -> rusqlite::Result<JournalHead> {
+        if self.refused.contains_key(&run) {
+            return Ok(JournalHead::Refused);
         }
         if let Some(last) = self.last.get(&run) {
-            return Ok(At::Running(*last));
+            return Ok(JournalHead::Running(*last));
         }
         let sql = "SELECT status,
                           (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1)
@@ -459,40 +432,35 @@ impl Positions {
         let row = found
             .query_row([run.0.as_bytes().as_slice()], |row| {
                 let last = row.get::<_, Option<i64>>(1)?.unwrap_or(0) as u64;
-                Ok(match status_of(row, 0)? {
-                    Status::Running => At::Running(last),
-                    Status::Queued | Status::Waiting | Status::Paused => At::Resting(last),
-                    Status::Failed => At::Failed(last),
-                    Status::Finished | Status::Cancelled => At::Over,
-                })
+                Ok(JournalHead::new(status_of(row, 0)?, last))
             })
             .optional()?;
-        Ok(row.unwrap_or(At::Absent))
+        Ok(row.unwrap_or(JournalHead::Absent))
     }
 
-    /// From here on every append of this run is answered so.
+    /// Gives this verdict to every later append of the run.
     pub(super) fn refuse(&mut self, run: RunId, verdict: Verdict) {
         self.last.remove(&run);
-        self.broken.entry(run).or_insert(verdict);
+        self.refused.entry(run).or_insert(verdict);
     }
 
-    fn take_over(&mut self, runs: &[RunWrite<'_>]) {
-        if self.last.len() > POSITIONS {
+    /// Caches the heads that a committed batch leaves.
+    fn update(&mut self, runs: &[RunWrite<'_>]) {
+        if self.last.len() > MAX_CACHED_HEADS {
             self.last.clear();
         }
         for write in runs {
-            match write.at {
-                At::Running(last) => {
+            match write.head {
+                JournalHead::Running(last) => {
                     self.last.insert(write.run, last);
                 }
-                At::Resting(_) | At::Failed(_) | At::Over => {
+                JournalHead::Resting(_) | JournalHead::Failed(_) | JournalHead::Over => {
                     self.last.remove(&write.run);
                 }
-                At::Broken => self.refuse(
-                    write.run,
-                    Verdict::Conflict("an append before this one was refused".to_owned()),
-                ),
-                At::Absent => {}
+                JournalHead::Refused => {
+                    self.refuse(write.run, Verdict::Conflict(AFTER_REFUSED.to_owned()));
+                }
+                JournalHead::Absent => {}
             }
         }
     }
@@ -503,14 +471,13 @@ mod tests {
     use std::sync::Arc;
 
     use heddle_kernel::{Status, Timestamp};
-    use heddle_runtime::ports::{Ack, AppendError, RunWait};
+    use heddle_runtime::ports::{Ack, AppendError, RunEnd, RunWait};
 
     use super::{super::open, *};
-    use crate::sqlite::job::Ended;
 
-    struct Nobody;
+    struct NoAck;
 
-    impl Ack for Nobody {
+    impl Ack for NoAck {
         fn durable(&self, _seq: u64) {}
         fn failed(&self, _error: AppendError) {}
     }
@@ -523,7 +490,7 @@ mod tests {
             last: seq,
             body: b"{}\n".to_vec(),
         };
-        let pending = Pending {
+        let pending = PreparedAppend {
             run: RunId(uuid::Uuid::from_u128(number)),
             begins: (seq == 1).then_some(NewRun {
                 graph,
@@ -538,30 +505,31 @@ mod tests {
             first: seq,
             last: seq,
             disposition,
+            error: None,
             requests: Vec::new(),
             snapshot: None,
             fault: None,
-            ack: Arc::new(Nobody),
+            ack: Arc::new(NoAck),
         };
         Job::Append(pending.into())
     }
 
     #[test]
-    fn only_running_runs_are_remembered() {
+    fn only_running_runs_are_cached() {
         let folder = tempfile::tempdir().expect("a folder for the store");
         let store = open::open(&folder.path().join("store.db")).expect("a new store");
-        let mut positions = Positions::default();
+        let mut heads = HeadCache::default();
         let mut commit = |disposition: fn() -> RunDisposition, seq| {
             let jobs: Vec<Job> = (0..500)
                 .map(|number| append(number, seq, disposition()))
                 .collect();
-            let verdicts = commit(&store.connection, &mut positions, &jobs).expect("a commit");
-            assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Durable));
-            assert!(positions.broken.is_empty());
-            positions.last.len()
+            let verdicts = commit(&store.connection, &mut heads, &jobs).expect("a commit");
+            assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Written));
+            assert!(heads.refused.is_empty());
+            heads.last.len()
         };
         let over = || {
-            RunDisposition::Over(Ended {
+            RunDisposition::Over(RunEnd {
                 status: Status::Finished,
                 at: Timestamp(0),
                 error: None,

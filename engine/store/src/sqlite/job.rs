@@ -1,42 +1,46 @@
-//! What the thread that writes is asked to do, and how those who asked are answered.
+//! The jobs of the writer thread, and how their callers are answered.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use heddle_kernel::{Digest, Event, GraphId, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, GraphId, RunId};
 use heddle_runtime::ports::{
-    self, Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunSnapshot, RunWait, StoreError,
+    Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunDisposition, RunSnapshot, StoreError,
 };
 use tokio::sync::oneshot;
 
 use super::batch::Verdict;
-use crate::codec::{self, Chunk};
+use crate::{
+    append::violation,
+    codec::{self, Chunk},
+};
 
-/// What an append costs beside its events.
+/// The estimated size of an append without its events, in bytes.
 const APPEND_BYTES: usize = 128;
 
-/// Who waits for the answer to a job that is no append.
+/// Sends the answer to a job that is not an append.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// Something that the thread is to do.
+/// A job of the writer thread. The answer `bool` says whether the job changed anything.
 pub(super) enum Job {
-    Append(Box<Pending>),
+    Append(Box<PreparedAppend>),
     Graph(GraphRow, Answer<bool>),
     Plugin(PluginRow, Answer<bool>),
     DeletePlugin(Digest, Answer<bool>),
     DeleteGraph(GraphId, Answer<bool>),
     Put(Table, Entry, Answer<bool>),
     Delete(Table, Arc<str>, Answer<bool>),
-    Forget(Vec<RunId>, Answer<usize>),
-    /// Commit everything that came before, then write no more.
+    /// Deletes runs that are over; the answer is their count.
+    DeleteRuns(Vec<RunId>, Answer<usize>),
+    /// Commits all earlier jobs, then closes the store.
     Close(Answer<()>),
-    /// Make the connection one that cannot write, or limit the file to so many pages: for tests.
-    Hinder(Hindrance, oneshot::Sender<()>),
+    /// Makes later writes fail, for tests.
+    InjectFault(WriteFault, oneshot::Sender<()>),
 }
 
-/// A table of texts by their names.
+/// A table that stores texts by name.
 #[derive(Clone, Copy)]
 pub(super) enum Table {
     Schedules,
@@ -45,7 +49,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// As it is in the file.
+    /// The name of the SQL table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Schedules => "schedules",
@@ -55,61 +59,53 @@ impl Table {
     }
 }
 
-/// A row of such a table.
+/// A row of a [`Table`].
 pub(super) struct Entry {
     pub(super) name: Arc<str>,
     pub(super) body: Arc<str>,
 }
 
-/// What keeps a test's store from writing.
+/// A fault that keeps the store from writing, for tests.
 #[derive(Clone, Copy)]
-pub(super) enum Hindrance {
-    /// A full disk: at most so many pages.
-    Pages(u32),
-    /// A connection that could only be opened for reading.
+pub(super) enum WriteFault {
+    /// A full disk: the file may have at most this many pages.
+    MaxPages(u32),
+    /// A connection that was opened while the file was read-only.
     ReadOnly,
 }
 
-/// An append with its events encoded.
-pub(super) struct Pending {
+/// An append that was checked by itself and whose events are encoded.
+pub(super) struct PreparedAppend {
     pub(super) run: RunId,
     pub(super) begins: Option<NewRun>,
     pub(super) reopens: bool,
-    /// The graph that the run was upgraded to by these events.
+    /// The graph to which these events upgrade the run.
     pub(super) upgraded: Option<GraphId>,
     pub(super) chunks: Vec<Chunk>,
+    /// The number of the first event.
     pub(super) first: u64,
+    /// The number of the last event.
     pub(super) last: u64,
     pub(super) disposition: RunDisposition,
+    /// The error of a run that failed, as JSON.
+    pub(super) error: Option<String>,
     pub(super) requests: Vec<Request>,
     pub(super) snapshot: Option<RunSnapshot>,
-    /// Why it cannot be written, whatever the store holds.
+    /// The rule that the append breaks by itself; it is refused.
     pub(super) fault: Option<String>,
     pub(super) ack: Arc<dyn Ack>,
 }
 
-/// How an append leaves its run.
-pub(super) enum RunDisposition {
-    Queued,
-    Running,
-    Waiting(RunWait),
-    Paused,
-    Over(Ended),
-}
-
-/// How a run ended, with its error encoded.
-pub(super) struct Ended {
-    pub(super) status: Status,
-    pub(super) at: Timestamp,
-    pub(super) error: Option<String>,
-}
-
-impl Pending {
-    /// Encodes an append, on the thread of whoever makes it.
-    pub(super) fn of(append: Append) -> Self {
+impl PreparedAppend {
+    /// Checks and encodes an append, on the thread of the caller.
+    pub(super) fn new(append: Append) -> Self {
         let (chunks, fault) = match codec::encode(&append.events) {
-            Ok(chunks) => (chunks, fault(&append)),
+            Ok(chunks) => (chunks, violation(&append).map(str::to_owned)),
             Err(fault) => (Vec::new(), Some(fault)),
+        };
+        let error = match &append.disposition {
+            RunDisposition::Over(end) => end.error.as_ref(),
+            _ => None,
         };
         Self {
             run: append.run,
@@ -119,7 +115,8 @@ impl Pending {
             first: chunks.first().map_or(0, |chunk| chunk.first),
             last: chunks.last().map_or(0, |chunk| chunk.last),
             chunks,
-            disposition: RunDisposition::of(append.disposition),
+            error: error.map(|error| heddle_json::object::to_json(error).get().to_owned()),
+            disposition: append.disposition,
             requests: append.requests,
             snapshot: append.snapshot,
             fault,
@@ -128,54 +125,7 @@ impl Pending {
     }
 }
 
-/// What no correct caller appends, whatever the store holds.
-fn fault(append: &Append) -> Option<String> {
-    let last = append.events.last().map_or(0, |event| event.seq);
-    let fault = match &append.disposition {
-        ports::RunDisposition::Over(end) if !end.status.is_over() => {
-            "an append that ends its run and lets it go on"
-        }
-        ports::RunDisposition::Queued if append.events.iter().any(|event| has_begun(&event.event)) => {
-            "an append that leaves a run queued that has begun"
-        }
-        _ if append.snapshot.as_ref().is_some_and(|taken| taken.seq != last) => {
-            "an append with a snapshot of another event than its last"
-        }
-        _ if append
-            .requests
-            .iter()
-            .any(|request| request.run != append.run || request.to.is_some_and(|to| to != append.run)) =>
-        {
-            "an append with a request that went to another run"
-        }
-        _ => return None,
-    };
-    Some(fault.to_owned())
-}
-
-/// Whether a run with this event has begun: one that is queued may be sent signals, and that is all.
-fn has_begun(event: &Event) -> bool {
-    !matches!(event, Event::RunStarted { .. } | Event::SignalReceived { .. })
-}
-
-impl RunDisposition {
-    fn of(disposition: ports::RunDisposition) -> Self {
-        let encode = |error| heddle_json::object::to_json(&error).get().to_owned();
-        match disposition {
-            ports::RunDisposition::Queued => Self::Queued,
-            ports::RunDisposition::Running => Self::Running,
-            ports::RunDisposition::Waiting(wait) => Self::Waiting(wait),
-            ports::RunDisposition::Paused => Self::Paused,
-            ports::RunDisposition::Over(end) => Self::Over(Ended {
-                status: end.status,
-                at: end.at,
-                error: end.error.map(encode),
-            }),
-        }
-    }
-}
-
-/// Tells who asked what became of a job.
+/// Answers the caller of a job that was in a batch.
 pub(super) fn answer(job: Job, verdict: Verdict) {
     match (job, verdict) {
         (Job::Append(append), Verdict::Conflict(message)) => {
@@ -186,7 +136,7 @@ pub(super) fn answer(job: Job, verdict: Verdict) {
             let run = append.run;
             refuse(&*append.ack, AppendError::Damaged { run, message });
         }
-        (Job::Append(append), _) => tell(|| append.ack.durable(append.last)),
+        (Job::Append(append), _) => call_ack(|| append.ack.durable(append.last)),
         (job, Verdict::Damaged(message)) => fail(job, &AppendError::Closed, &StoreError::Damaged(message)),
         (
             Job::Graph(_, answer)
@@ -197,24 +147,24 @@ pub(super) fn answer(job: Job, verdict: Verdict) {
             | Job::Delete(_, _, answer),
             verdict,
         ) => {
-            let _ = answer.send(Ok(verdict == Verdict::Durable));
+            let _ = answer.send(Ok(verdict == Verdict::Written));
         }
-        (Job::Forget(_, answer), Verdict::Forgotten(count)) => {
+        (Job::DeleteRuns(_, answer), Verdict::RunsDeleted(count)) => {
             let _ = answer.send(Ok(count));
         }
-        (Job::Forget(..) | Job::Close(_) | Job::Hinder(..), _) => {}
+        (Job::DeleteRuns(..) | Job::Close(_) | Job::InjectFault(..), _) => {}
     }
 }
 
 fn refuse(ack: &dyn Ack, error: AppendError) {
     tracing::warn!(%error, "an append was refused");
-    tell(|| ack.failed(error));
+    call_ack(|| ack.failed(error));
 }
 
-/// Tells who asked that nothing became of a job: an append by the first error, anything else by the other.
+/// Answers a job that was not done: an append with the first error, any other job with the second.
 pub(super) fn fail(job: Job, append: &AppendError, other: &StoreError) {
     match job {
-        Job::Append(pending) => tell(|| pending.ack.failed(append.clone())),
+        Job::Append(pending) => call_ack(|| pending.ack.failed(append.clone())),
         Job::Graph(_, answer)
         | Job::Plugin(_, answer)
         | Job::DeletePlugin(_, answer)
@@ -223,26 +173,26 @@ pub(super) fn fail(job: Job, append: &AppendError, other: &StoreError) {
         | Job::Delete(_, _, answer) => {
             let _ = answer.send(Err(other.clone()));
         }
-        Job::Forget(_, answer) => {
+        Job::DeleteRuns(_, answer) => {
             let _ = answer.send(Err(other.clone()));
         }
         Job::Close(answer) => {
             let _ = answer.send(Ok(()));
         }
-        Job::Hinder(_, answer) => {
+        Job::InjectFault(_, answer) => {
             let _ = answer.send(());
         }
     }
 }
 
-/// Calls somebody's ack. One that panics must not take the store with it.
-fn tell(call: impl FnOnce()) {
+/// Calls an ack. A panic of the caller's code must not end the writer thread.
+fn call_ack(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         tracing::error!("an ack panicked");
     }
 }
 
-/// About how many bytes a job writes.
+/// The approximate number of bytes that a job writes.
 pub(super) fn size(job: &Job) -> usize {
     match job {
         Job::Append(append) => {
@@ -253,12 +203,16 @@ pub(super) fn size(job: &Job) -> usize {
         Job::Graph(graph, _) => graph.definition.len(),
         Job::Plugin(plugin, _) => plugin.component.len(),
         Job::Put(_, entry, _) => entry.body.len(),
-        Job::Forget(runs, _) => runs.len() * APPEND_BYTES,
-        Job::DeletePlugin(..) | Job::DeleteGraph(..) | Job::Delete(..) | Job::Close(_) | Job::Hinder(..) => 0,
+        Job::DeleteRuns(runs, _) => runs.len() * APPEND_BYTES,
+        Job::DeletePlugin(..)
+        | Job::DeleteGraph(..)
+        | Job::Delete(..)
+        | Job::Close(_)
+        | Job::InjectFault(..) => 0,
     }
 }
 
-/// What a closed store answers.
+/// The error of every call to a closed store.
 pub(super) fn closed() -> StoreError {
-    StoreError::Failed("it is closed".to_owned())
+    StoreError::Failed("the store is closed".to_owned())
 }

@@ -1,8 +1,8 @@
 //! Lists of runs, newest first.
 //!
-//! An index of `runs` has its rows by one value (the graph, the origin or its kind), by status, and then in the order
-//! of a list. So the runs of one value and one status are a range that is read from its end, and a list of several
-//! values or statuses is merged from their ranges. No range is read further than the list needs.
+//! Each index of `runs` sorts its rows by one value (the graph, the origin or the kind of origin), then by status, then by
+//! time. So the runs of one value and one status form a range, which is read from its end. A list of several values or
+//! statuses merges their ranges. No range is read further than the list needs.
 
 use std::{
     borrow::Cow,
@@ -22,19 +22,19 @@ use super::{
     store_error,
 };
 
-/// The statuses of runs that may have an error.
+/// The statuses in which a run may have an error.
 const WITH_ERROR: [Status; 2] = [Status::Failed, Status::Cancelled];
 
-/// Of runs of a graph with a kind of origin, one of the two is looked up in an index and the other is checked row by row.
-/// The kind is the one that is looked up where it has no more runs than this.
-const FEW: i64 = 10_000;
+/// If a filter has both a graph and a kind of origin, one of them selects the index and the other is checked row by row.
+/// The kind selects the index if it has at most this many runs.
+const KIND_SCAN_MAX: i64 = 10_000;
 
-/// The place of a run in a list.
+/// The sort key of a run in a list: start time and id.
 type Key = (i64, [u8; 16]);
-/// One end of a part of a list. An id without bytes comes before every run of its time.
-type End = (i64, Vec<u8>);
+/// A bound of a part of a list. An empty id sorts before every run of the same time.
+type Bound = (i64, Vec<u8>);
 
-/// Runs that fit the filter, newest first, from after `before` in that order; at most `limit`.
+/// The runs that match the filter, newest first, starting after `before`; at most `limit`.
 pub(super) fn runs(
     connection: &Connection,
     filter: &RunFilter,
@@ -42,7 +42,7 @@ pub(super) fn runs(
     limit: usize,
 ) -> Result<Vec<RunRow>, StoreError> {
     let failed = |error: rusqlite::Error| store_error(&error);
-    // All ranges are read from the same state of the store: a run that changes meanwhile is listed once.
+    // One read transaction: all ranges show the same state, so a run that changes meanwhile is listed once.
     let transaction = connection.unchecked_transaction().map_err(failed)?;
     let newest = Newest::new(filter, before, limit);
     let found = Ranges::of(&transaction, filter).and_then(|ranges| newest.of(&transaction, &ranges));
@@ -53,37 +53,37 @@ pub(super) fn runs(
             .filter_map(|(_, id)| by_id(&transaction, &id).transpose())
             .collect(),
         Err(StoreError::Damaged(message)) => {
-            tracing::error!(%message, "an index is damaged, so a list of runs reads all of them: `heddle store check` says more");
+            tracing::error!(%message, "an index is damaged, so listing runs reads every run; run `heddle store check` for details");
             without_index(&transaction, filter, before, limit)
         }
         Err(other) => Err(other),
     }
 }
 
-/// A run by its id. One whose row cannot be read is logged and left out.
+/// The run with this id. A row that cannot be read is logged and left out.
 pub(super) fn by_id(connection: &Connection, id: &[u8]) -> Result<Option<RunRow>, StoreError> {
     let sql = format!("SELECT {RUN} FROM runs WHERE id = ?1");
     Ok(row(connection, &sql, params![id], |row| Ok(listed(row)))?.flatten())
 }
 
-/// A row of a list. One that cannot be read is logged and left out: the others still list.
+/// A row as lists show it. A row that cannot be read is logged and left out, so that the other rows are still listed.
 fn listed(row: &Row<'_>) -> Option<RunRow> {
     let read = run_row(row).map(RunRow::listed);
     if let Err(error) = &read {
-        let run = run_id(row).map_or_else(|_| "of an unreadable id".to_owned(), |run| run.to_string());
-        tracing::error!(%run, %error, "the row of the run is damaged");
+        let run = run_id(row).map_or_else(|_| "unknown".to_owned(), |run| run.to_string());
+        tracing::error!(%run, %error, "the row of a run is damaged");
     }
     read.ok()
 }
 
-/// The same list from every row of the table.
+/// The same list, made from every row of the table.
 fn without_index(
     connection: &Connection,
     filter: &RunFilter,
     before: Option<RunPosition>,
     limit: usize,
 ) -> Result<Vec<RunRow>, StoreError> {
-    // No index has all of these columns, so the query reads the table.
+    // No index has all of these columns, so SQLite reads the table.
     let sql = format!("SELECT {RUN} FROM runs");
     let all = rows(connection, &sql, &[], |row| Ok(listed(row)))?;
     let fits = |row: &RunRow| before.is_none_or(|before| row.position() < before) && filter.fits(row);
@@ -93,23 +93,23 @@ fn without_index(
     Ok(found)
 }
 
-/// The ranges that have every run of a list, and what their rows are checked for besides.
+/// The ranges that contain every run of a list, and the checks that their rows must pass.
 struct Ranges {
     sql: String,
-    /// The values of the first column of the index.
+    /// The values of the first column of the index, one range each.
     values: Vec<String>,
     statuses: Vec<Status>,
     checks: Vec<Check>,
 }
 
-/// What the place of a row in a range does not say.
+/// A condition that the index does not cover.
 enum Check {
     Kind(OriginKind),
     Graph(HashSet<String>),
     Error(ErrorText),
 }
 
-/// Only the message of an error.
+/// The part of a stored error that is checked.
 #[derive(Deserialize)]
 struct Message<'e> {
     #[serde(borrow)]
@@ -129,7 +129,7 @@ impl Ranges {
                 checks.extend(graphs.map(|graphs| Check::Graph(graphs.into_iter().collect())));
                 ("runs_of_origin", "origin", vec![origin.to_string()])
             }
-            (Some(OriginFilter::Kind(kind)), Some(graphs)) if are_few(connection, *kind)? => {
+            (Some(OriginFilter::Kind(kind)), Some(graphs)) if is_rare(connection, *kind)? => {
                 checks.push(Check::Graph(graphs.into_iter().collect()));
                 ("runs_by_kind", "origin_kind", vec![name(*kind)])
             }
@@ -159,8 +159,8 @@ impl Ranges {
         })
     }
 
-    /// Whether a row of a range belongs into the list.
-    fn fits(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+    /// Whether a row of a range passes every check.
+    fn matches(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
         for (check, column) in self.checks.iter().zip(2..) {
             let text = row.get_ref(column)?.as_str_or_null()?;
             let fits = match check {
@@ -179,8 +179,8 @@ impl Ranges {
 }
 
 impl Check {
-    /// The column that is checked. It is read from the table and not from the index, so a list has only those that
-    /// it needs.
+    /// The column to check. Reading it takes an access to the table besides the index, so a query has only the columns
+    /// that it needs.
     fn column(&self) -> &'static str {
         match self {
             Self::Kind(_) => "origin",
@@ -190,7 +190,7 @@ impl Check {
     }
 }
 
-/// The query for a range: of the rows with the value ?1 and the status ?2, those between the ends ?5 and ?3.
+/// The query for a range: the rows with the value ?1 and the status ?2, between the bounds (?5, ?6) and (?3, ?4).
 fn range_sql(index: &str, value: &str, checks: &[Check]) -> String {
     let columns: String = checks
         .iter()
@@ -203,20 +203,20 @@ fn range_sql(index: &str, value: &str, checks: &[Check]) -> String {
     )
 }
 
-/// Whether there are so few runs with an origin of this kind that all of them can be looked at.
-fn are_few(connection: &Connection, kind: OriginKind) -> Result<bool, StoreError> {
+/// Whether at most [`KIND_SCAN_MAX`] runs have this kind of origin.
+fn is_rare(connection: &Connection, kind: OriginKind) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM runs INDEXED BY runs_by_kind WHERE origin_kind = ?1 LIMIT 1 OFFSET ?2";
-    let more = row(connection, sql, params![kind.as_str(), FEW], |_| Ok(()))?;
+    let more = row(connection, sql, params![kind.as_str(), KIND_SCAN_MAX], |_| Ok(()))?;
     Ok(more.is_none())
 }
 
-/// The ids of the graph with this id and of those with this name.
+/// The ids of the graphs with this id or name.
 fn graphs(connection: &Connection, graph: &str) -> Result<Vec<String>, StoreError> {
     // The newest version first: most of the newest runs are of it.
     let sql = "SELECT id FROM graphs WHERE id = ?1 OR name = ?1 ORDER BY position DESC";
     let mut found = rows(connection, sql, params![graph], |row| row.get::<_, String>(0))?;
     if !found.iter().any(|id| id == graph) {
-        // A run may be of a graph that is not kept.
+        // The graph of a run may have been deleted.
         found.push(graph.to_owned());
     }
     Ok(found)
@@ -225,10 +225,10 @@ fn graphs(connection: &Connection, graph: &str) -> Result<Vec<String>, StoreErro
 /// The newest runs of several ranges.
 struct Newest {
     limit: usize,
-    /// Only runs that began before this.
-    upper: End,
-    /// Only runs that began after this: where enough were found, after the oldest of them.
-    lower: End,
+    /// Only runs that sort before this bound.
+    upper: Bound,
+    /// Only runs that sort after this bound: when enough runs are found, the oldest of them.
+    lower: Bound,
     found: BTreeSet<Key>,
 }
 
@@ -245,7 +245,7 @@ impl Newest {
         }
     }
 
-    /// The places of the newest runs, in the order of time.
+    /// The sort keys of the newest runs, oldest first.
     fn of(mut self, connection: &Connection, ranges: &Ranges) -> Result<BTreeSet<Key>, StoreError> {
         if self.limit > 0 {
             for value in &ranges.values {
@@ -258,7 +258,7 @@ impl Newest {
         Ok(self.found)
     }
 
-    /// Reads a range from its end, as far as it has runs that are among the newest.
+    /// Reads a range from its end, until its runs are older than the newest that were found.
     fn read(
         &mut self,
         connection: &Connection,
@@ -271,12 +271,12 @@ impl Newest {
         let status = status.as_str();
         let mut rows = query.query(params![value, status, upper.0, upper.1, lower.0, lower.1])?;
         while let Some(row) = rows.next()? {
-            if !ranges.fits(row)? {
+            if !ranges.matches(row)? {
                 continue;
             }
             let key: Key = (row.get(0)?, row.get(1)?);
             self.found.insert(key);
-            // All that follows in this range is older.
+            // The remaining runs of this range are older.
             if self.found.len() > self.limit && self.found.pop_first() == Some(key) {
                 break;
             }
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::sqlite::open;
 
-    /// How SQLite reads a range, in a store that was never analysed.
+    /// The query plan of a range in a store without `ANALYZE` statistics.
     fn plan(index: &str, value: &str, checks: &[Check]) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder for the store");
         let store = open::open(&folder.path().join("store.db")).expect("a new store");

@@ -1,16 +1,15 @@
 //! The default store: one SQLite file.
 //!
-//! One thread writes. It commits whatever has gathered since its last commit as one
-//! transaction, synced to the disk, so that the cost of a sync is shared by every run that
-//! waits. Reads go through other connections and see what is committed.
+//! One thread writes. It commits all jobs that arrived since its last commit in one transaction and syncs it to the disk,
+//! so that all waiting runs share the cost of a sync. Reads use other connections and see committed data only.
 
 mod batch;
+mod deletion_queue;
 mod job;
 mod list;
 mod open;
 mod read;
 mod rows;
-mod trash;
 mod writer;
 
 use std::{
@@ -32,28 +31,28 @@ use tokio::sync::oneshot;
 
 pub use self::open::OpenError;
 use self::{
-    job::{Answer, Entry, Hindrance, Job, Pending, Table, closed},
+    job::{Answer, Entry, Job, PreparedAppend, Table, WriteFault, closed},
     read::Readers,
     writer::{Health, Writer},
 };
 pub(crate) use self::{
-    open::{Exclusive, FORMAT, look, private},
+    open::{Exclusive, FORMAT, open_read_only, owner_only_file},
     rows::{run_id, status_of},
 };
 
-/// How a store is opened.
+/// The settings of a SQLite store.
 #[derive(Clone, Debug)]
 pub struct SqliteSettings {
-    /// The file. It is made where there is none; its folder must exist.
+    /// The path of the file. If no file exists, it is created; its folder must exist.
     pub path: PathBuf,
-    /// How many reads go on at once, at most; others wait. 4 by default.
+    /// How many reads may run at the same time; others wait. Default: 4.
     pub readers: usize,
-    /// How long to wait before a write that failed is tried again. 250 ms by default.
+    /// The pause before a failed write is tried again. Default: 250 ms.
     pub retry: Duration,
 }
 
 impl SqliteSettings {
-    /// The defaults, for the store at this path.
+    /// The default settings for the store at this path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -65,9 +64,8 @@ impl SqliteSettings {
 
 /// A journal in one SQLite file.
 ///
-/// Reading needs a tokio runtime around it. Dropping the journal writes what was appended and
-/// closes the file, and blocks meanwhile; [`Journal::close`] does so without blocking, and says
-/// whether it went well. Reads are answered after that, too.
+/// Reads need a tokio runtime. Dropping the journal commits all appends, closes the file, and blocks until that is done.
+/// [`Journal::close`] does the same without blocking and returns an error if it fails. Reads work even after `close`.
 pub struct SqliteJournal {
     inbox: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -76,7 +74,10 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Opens the store, or makes it. Blocks for as long as that takes.
+    /// Opens the store, or creates it. Blocks until the file is open and migrated.
+    ///
+    /// # Errors
+    /// If the file cannot be used; [`OpenError`] has the reasons.
     pub fn open(settings: SqliteSettings) -> Result<Self, OpenError> {
         let store = open::open(&settings.path)?;
         let readers = Arc::new(Readers::new(store.path.clone(), settings.readers));
@@ -98,26 +99,25 @@ impl SqliteJournal {
         })
     }
 
-    /// Lets the file have at most so many pages, which is what a full disk looks like. For tests.
+    /// Limits the file to this many pages, to simulate a full disk. For tests.
     #[doc(hidden)]
     pub async fn limit_pages(&self, pages: u32) {
-        self.hinder(Hindrance::Pages(pages)).await;
+        self.inject(WriteFault::MaxPages(pages)).await;
     }
 
-    /// Has the store write through a connection that cannot, as one that was opened while the file could
-    /// only be read. For tests.
+    /// Makes the writing connection read-only, as if the file had been opened while it was read-only. For tests.
     #[doc(hidden)]
     pub async fn lose_the_right_to_write(&self) {
-        self.hinder(Hindrance::ReadOnly).await;
+        self.inject(WriteFault::ReadOnly).await;
     }
 
-    async fn hinder(&self, hindrance: Hindrance) {
+    async fn inject(&self, fault: WriteFault) {
         let (answer, done) = oneshot::channel();
-        self.send(Job::Hinder(hindrance, answer));
+        self.send(Job::InjectFault(fault, answer));
         let _ = done.await;
     }
 
-    /// Hands a job to the writer, or gives it back where that is gone.
+    /// Sends a job to the writer thread. Returns the job if that thread has ended.
     fn send(&self, job: Job) -> Option<Job> {
         match &self.inbox {
             Some(inbox) => inbox.send(job).err().map(|error| error.0),
@@ -125,13 +125,13 @@ impl SqliteJournal {
         }
     }
 
-    /// Hands a job to the writer and waits for its answer.
-    fn ask<T: Send + 'static>(
+    /// Sends a job to the writer thread and waits for its answer.
+    fn submit<T: Send + 'static>(
         &self,
         job: impl FnOnce(Answer<T>) -> Job,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let (answer, answered) = oneshot::channel();
-        // Sent before anything awaits, so that calls reach the writer in the order in which they are made.
+        // Sent before the future is polled, so that jobs reach the writer in the order of the calls.
         self.send(job(answer));
         Box::pin(async move {
             answered
@@ -146,9 +146,9 @@ impl Drop for SqliteJournal {
         self.readers.close_idle();
         self.inbox = None;
         if let Some(writer) = self.writer.take() {
-            // An ack may own the journal, and be what drops it.
+            // An ack may own the journal and drop it on the writer thread, which cannot join itself.
             if writer.thread().id() != std::thread::current().id() && writer.join().is_err() {
-                tracing::error!("the thread that writes the store had panicked");
+                tracing::error!("the writer thread of the store has panicked");
             }
         }
     }
@@ -156,14 +156,14 @@ impl Drop for SqliteJournal {
 
 impl Journal for SqliteJournal {
     fn append(&self, append: Append) {
-        let pending = Box::new(Pending::of(append));
+        let pending = Box::new(PreparedAppend::new(append));
         if let Some(Job::Append(pending)) = self.send(Job::Append(pending)) {
             pending.ack.failed(AppendError::Closed);
         }
     }
 
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::Graph(graph, answer))
+        self.submit(|answer| Job::Graph(graph, answer))
     }
 
     fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
@@ -234,7 +234,7 @@ impl Journal for SqliteJournal {
     }
 
     fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        let kept = self.ask(|answer| Job::Plugin(plugin, answer));
+        let kept = self.submit(|answer| Job::Plugin(plugin, answer));
         Box::pin(async move { kept.await.map(|_| ()) })
     }
 
@@ -255,7 +255,7 @@ impl Journal for SqliteJournal {
     }
 
     fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        let named = crate::codec::naming(graph);
+        let named = crate::codec::graph_reference(graph);
         Box::pin(
             self.readers
                 .with(move |connection| read::graphs_naming(connection, &named, limit)),
@@ -275,7 +275,7 @@ impl Journal for SqliteJournal {
     }
 
     fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::DeleteGraph(id.clone(), answer))
+        self.submit(|answer| Job::DeleteGraph(id.clone(), answer))
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
@@ -283,7 +283,7 @@ impl Journal for SqliteJournal {
     }
 
     fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::DeletePlugin(digest.clone(), answer))
+        self.submit(|answer| Job::DeletePlugin(digest.clone(), answer))
     }
 
     fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
@@ -326,10 +326,10 @@ impl Journal for SqliteJournal {
     }
 
     fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
-        let parts = runs.chunks(trash::FORGET_RUNS).map(|part| {
+        let parts = runs.chunks(deletion_queue::DELETE_RUNS).map(|part| {
             (
                 part.to_vec(),
-                self.ask(|answer| Job::Forget(part.to_vec(), answer)),
+                self.submit(|answer| Job::DeleteRuns(part.to_vec(), answer)),
             )
         });
         let parts: Vec<_> = parts.collect();
@@ -338,13 +338,13 @@ impl Journal for SqliteJournal {
             for (part, forgotten) in parts {
                 match forgotten.await {
                     Ok(some) => count += some,
-                    // One of them cannot be forgotten: the others can.
+                    // One row of the part is damaged: deletes the other runs one by one.
                     Err(StoreError::Damaged(_)) => {
                         for run in part {
-                            match self.ask(|answer| Job::Forget(vec![run], answer)).await {
+                            match self.submit(|answer| Job::DeleteRuns(vec![run], answer)).await {
                                 Ok(some) => count += some,
                                 Err(error @ StoreError::Damaged(_)) => {
-                                    tracing::error!(%run, %error, "the run cannot be forgotten")
+                                    tracing::error!(%run, %error, "the run cannot be deleted")
                                 }
                                 Err(error) => return Err(error),
                             }
@@ -359,12 +359,12 @@ impl Journal for SqliteJournal {
 
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
         let ScheduleRow { name, body } = schedule;
-        let kept = self.ask(|answer| Job::Put(Table::Schedules, Entry { name, body }, answer));
+        let kept = self.submit(|answer| Job::Put(Table::Schedules, Entry { name, body }, answer));
         Box::pin(async move { kept.await.map(|_| ()) })
     }
 
     fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::Delete(Table::Schedules, name.into(), answer))
+        self.submit(|answer| Job::Delete(Table::Schedules, name.into(), answer))
     }
 
     fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
@@ -373,12 +373,12 @@ impl Journal for SqliteJournal {
 
     fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
         let PolicyRow { name, body } = policy;
-        let kept = self.ask(|answer| Job::Put(Table::Policies, Entry { name, body }, answer));
+        let kept = self.submit(|answer| Job::Put(Table::Policies, Entry { name, body }, answer));
         Box::pin(async move { kept.await.map(|_| ()) })
     }
 
     fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.ask(|answer| Job::Delete(Table::Policies, name.into(), answer))
+        self.submit(|answer| Job::Delete(Table::Policies, name.into(), answer))
     }
 
     fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
@@ -387,7 +387,7 @@ impl Journal for SqliteJournal {
 
     fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
         let (name, SecretText(body)) = (name.into(), value);
-        let kept = self.ask(|answer| Job::Put(Table::Secrets, Entry { name, body }, answer));
+        let kept = self.submit(|answer| Job::Put(Table::Secrets, Entry { name, body }, answer));
         Box::pin(async move { kept.await.map(|_| ()) })
     }
 
@@ -404,13 +404,13 @@ impl Journal for SqliteJournal {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        // The last connection to go removes the log: let that be the writer's.
+        // The last connection that is closed removes the log. That should be the writer's.
         self.readers.close_idle();
-        self.ask(Job::Close)
+        self.submit(Job::Close)
     }
 }
 
-/// What an error of SQLite means to who asked.
+/// Converts an error of SQLite to an error of the port.
 fn store_error(error: &rusqlite::Error) -> StoreError {
     use rusqlite::Error as E;
     match (error, error.sqlite_error_code()) {

@@ -1,4 +1,4 @@
-//! Opening the file: where it is, that nobody else has it, and that its format is known.
+//! Opens the store's file: resolves its path, locks it, checks its format, migrates it, and configures connections.
 
 use std::{
     ffi::OsString,
@@ -10,97 +10,97 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-/// Marks a file as a store of Heddle: `Hddl`.
+/// The SQLite application id of a Heddle store: `Hddl`.
 const APPLICATION_ID: i32 = 0x4864_646c;
 
-/// The newest format that is known: the number of the last migration.
+/// The newest format: the number of the last migration.
 pub(crate) const FORMAT: i32 = 6;
 
-/// The write-ahead log is copied into the file when it has this many pages. A commit that does
-/// so takes longer by two syncs; the log's size on disk follows from it (16 MiB).
+/// The number of pages at which the write-ahead log is copied into the file. The commit that does so needs two more
+/// syncs. It limits the log to about 16 MiB.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
-/// The memory for pages, in KiB: the writer's holds the pages that runs in flight are on.
+/// The page cache of a connection, in KiB. The writer's cache holds the pages that active runs use.
 const WRITER_CACHE_KIB: i64 = 8_192;
 const READER_CACHE_KIB: i64 = 1_024;
 
-/// How long a connection waits for one of another process, such as `sqlite3` on the same file.
+/// How long a connection waits for a lock of another process, such as `sqlite3` on the same file.
 const WRITER_WAITS: Duration = Duration::from_secs(1);
 const READER_WAITS: Duration = Duration::from_secs(5);
 
-/// Statements that a connection keeps prepared: more than there are.
+/// How many prepared statements a connection caches: more than exist.
 const STATEMENTS: usize = 64;
 
 refinery::embed_migrations!("migrations");
 
-/// Why a store was not opened.
+/// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The path cannot be a store: name another one.
+    /// The path cannot be that of a store. The operator names another one.
     #[error("the store cannot be at {}: {message}", .path.display())]
     Path {
         /// The path as it was given.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the path.
         message: String,
     },
-    /// Another process has it: stop that one, or name another path.
-    #[error("the store {} is in use: another heddle holds {}", .path.display(), .lock.display())]
+    /// Another process has the store open. The operator stops that process, or names another path.
+    #[error("the store {} is in use: another heddle process has locked {}", .path.display(), .lock.display())]
     InUse {
         /// The store.
         path: PathBuf,
-        /// The file that the other one has locked.
+        /// The lock file that the other process holds.
         lock: PathBuf,
     },
-    /// The system does not let it be read and written: mend that, and try again.
+    /// The operating system does not allow to read and write the file. The operator corrects that and tries again.
     #[error("the store {} cannot be opened: {source}", .path.display())]
     Access {
-        /// The file that is concerned.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is something else, and it is left as it is.
+    /// The file is not a store of Heddle. It is left unchanged.
     #[error("{} is not a store of Heddle: {message}", .path.display())]
     NotAStore {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// What it is instead.
         message: String,
     },
-    /// A newer Heddle wrote it: use that one.
+    /// A newer version of Heddle wrote the store.
     #[error(
-        "the store {} has format {found} and this heddle knows up to {known}: use the version that wrote it, or a newer one",
+        "the store {} has format {found}, but this version of heddle supports formats up to {known}: use the version that wrote the store, or a newer one",
         .path.display()
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// The format of the file.
         found: i32,
-        /// The newest format that this version knows.
+        /// The newest format that this version supports.
         known: i32,
     },
-    /// SQLite fails on it.
+    /// SQLite reports an error.
     #[error("the store {} cannot be opened: {message}", .path.display())]
     Failed {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         message: String,
     },
 }
 
-/// A store that was opened: the only connection that writes, and the lock that keeps it so.
+/// An open store: the only connection that writes, and the lock that excludes other processes.
 pub(super) struct Opened {
-    /// Declared before the lock, so that it is closed before that is let go.
+    /// Declared before the lock, so that the connection is closed before the lock is released.
     pub(super) connection: Connection,
     pub(super) lock: File,
-    /// The file with links resolved: one store has one lock, whatever way leads to it.
+    /// The path with links resolved, so that one file has one lock under every name.
     pub(super) path: PathBuf,
 }
 
-/// Opens the store at this path, or makes it there.
+/// Opens the store at this path. Creates it if the file does not exist.
 pub(super) fn open(given: &Path) -> Result<Opened, OpenError> {
     let path = locate(given)?;
     let lock = lock(&path)?;
@@ -116,32 +116,32 @@ pub(super) fn open(given: &Path) -> Result<Opened, OpenError> {
     })
 }
 
-/// A store that no engine has open, and none can open.
+/// A locked store that no engine can open.
 pub(crate) struct Exclusive {
     path: PathBuf,
     _lock: File,
 }
 
 impl Exclusive {
-    /// The store at this path, which is there.
-    pub(crate) fn of(given: &Path) -> Result<Self, OpenError> {
+    /// Locks the existing store at this path.
+    pub(crate) fn lock(given: &Path) -> Result<Self, OpenError> {
         let path = existing(given)?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// Brings it to the newest format.
+    /// Migrates the store to the newest format.
     pub(crate) fn migrate(self) -> Result<(), OpenError> {
         let connection = connect(&self.path)?;
-        // The log is copied into the file, and goes with the connection.
+        // Copies the write-ahead log into the file. Closing the connection then removes the log.
         let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         copied.map_err(|error| failed(&self.path, &error))
     }
 }
 
-/// A connection to a store that is there, through which nothing can be changed, beside whoever has it open;
-/// with the path of the file and its format.
-pub(crate) fn look(given: &Path) -> Result<(Connection, PathBuf, i32), OpenError> {
+/// Opens a read-only connection to an existing store, which an engine may have open. Also returns the absolute path and
+/// the format of the file.
+pub(crate) fn open_read_only(given: &Path) -> Result<(Connection, PathBuf, i32), OpenError> {
     let path = existing(given)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error: rusqlite::Error| failed(&path, &error);
@@ -157,7 +157,7 @@ pub(crate) fn look(given: &Path) -> Result<(Connection, PathBuf, i32), OpenError
     Ok((connection, path, format))
 }
 
-/// The absolute path of a store that is there.
+/// The absolute path of an existing file.
 fn existing(given: &Path) -> Result<PathBuf, OpenError> {
     let path = locate(given)?;
     match path.exists() {
@@ -171,7 +171,7 @@ fn existing(given: &Path) -> Result<PathBuf, OpenError> {
 
 /// A connection that only reads.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    // Not opened read-only: the last connection to go tidies the log up, and must be able to.
+    // Not opened read-only: the last connection that is closed copies the log into the file and must be able to write.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(READER_WAITS)?;
@@ -190,16 +190,16 @@ fn locate(given: &Path) -> Result<PathBuf, OpenError> {
     if given.as_os_str().is_empty() {
         return Err(refuse("the path is empty".to_owned()));
     }
-    // Absolute, so that SQLite takes no path for one of its own words (`:memory:`, `file:`).
+    // Absolute, so that SQLite does not treat a path as a special name (`:memory:`, `file:`).
     let path = std::path::absolute(given).map_err(|error| refuse(error.to_string()))?;
     if path.is_dir() {
-        return Err(refuse("this is a folder; name a file in it".to_owned()));
+        return Err(refuse("it is a folder; name a file in it".to_owned()));
     }
     if path.exists() {
         return fs::canonicalize(&path).map_err(|source| OpenError::Access { path, source });
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(refuse("it names no file".to_owned()));
+        return Err(refuse("the path does not end with a file name".to_owned()));
     };
     if !parent.is_dir() {
         return Err(refuse(format!("the folder {} does not exist", parent.display())));
@@ -211,7 +211,7 @@ fn locate(given: &Path) -> Result<PathBuf, OpenError> {
     Ok(parent.join(name))
 }
 
-/// Locks the store for this process, by a file beside it that stays.
+/// Locks the store for this process with a lock file beside it. The lock file is never removed.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = OsString::from(path);
     name.push(".lock");
@@ -220,7 +220,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         path: lock.clone(),
         source,
     };
-    let file = private()
+    let file = owner_only_file()
         .write(true)
         .create(true)
         .truncate(false)
@@ -236,12 +236,16 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes an empty file that only its owner can read, where there is none. SQLite gives the
-/// files beside it the same mode.
+/// Creates an empty file that only its owner can read, if none exists. SQLite gives the files beside it the same mode.
 fn create(path: &Path) -> io::Result<()> {
-    match private().read(true).write(true).create_new(true).open(path) {
+    match owner_only_file()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+    {
         Ok(_) => {
-            // The entry of a new file is durable when its folder is.
+            // A new file is durable when its folder is synced.
             #[cfg(unix)]
             if let Some(parent) = path.parent() {
                 File::open(parent)?.sync_all()?;
@@ -255,22 +259,22 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-/// How a file is made that only its owner can read.
-pub(crate) fn private() -> OpenOptions {
+/// Options to create a file that only its owner can read.
+pub(crate) fn owner_only_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
 }
 
-/// The connection that writes, to a file that is there: an older format is brought to the newest.
+/// Opens the writing connection to an existing file, and migrates an older format to the newest.
 pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| failed(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(WRITER_WAITS).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // SQLite takes what it gets where a file cannot be written.
+    // SQLite opens a file that cannot be written as read-only, without an error.
     if connection.is_readonly("main").map_err(failed)? {
         return Err(OpenError::Access {
             path: path.to_owned(),
@@ -278,26 +282,25 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
         });
     }
     let format = format(&connection, path, failed)?;
-    settle(&connection).map_err(failed)?;
+    configure(&connection).map_err(failed)?;
     if format < FORMAT {
         if format > 0 {
             tracing::info!(
                 path = %path.display(), from = format, to = FORMAT,
-                "the store has an older format and is being migrated: this takes a few seconds for a million runs"
+                "migrating the store from an older format; this takes a few seconds for a million runs"
             );
         }
-        let began = Instant::now();
-        // All of them in one transaction, each with its entry in their history: a start that is cut short
-        // leaves the format that was there.
+        let found_ids = Instant::now();
+        // All migrations run in one transaction, so an interrupted start leaves the old format.
         migrations::runner()
             .set_grouped(true)
             .run(&mut connection)
             .map_err(|error| OpenError::Failed {
                 path: path.to_owned(),
-                message: format!("bringing format {format} to {FORMAT}: {error}"),
+                message: format!("the migration from format {format} to {FORMAT} failed: {error}"),
             })?;
         if format > 0 {
-            let seconds = began.elapsed().as_secs_f64();
+            let seconds = found_ids.elapsed().as_secs_f64();
             tracing::info!(path = %path.display(), seconds, "the store is migrated");
         }
     }
@@ -309,7 +312,7 @@ fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotAStore {
             path,
-            message: "it is no SQLite file".to_owned(),
+            message: "it is not an SQLite file".to_owned(),
         },
         _ => OpenError::Failed {
             path,
@@ -318,7 +321,7 @@ fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// The format of the file, 0 where it is new. Looks at it only.
+/// Reads the format of the file; 0 if the file is empty.
 fn format(
     connection: &Connection,
     path: &Path,
@@ -336,7 +339,7 @@ fn format(
         return Ok(0);
     }
     if application != APPLICATION_ID {
-        let message = "it is an SQLite file of another program".to_owned();
+        let message = "it is the SQLite file of another program".to_owned();
         return Err(OpenError::NotAStore {
             path: path.to_owned(),
             message,
@@ -352,12 +355,13 @@ fn format(
     Ok(found)
 }
 
-fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    // Takes effect on a new file only: what is deleted can be given back to the disk bit by bit.
+/// Sets the pragmas of the writing connection.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // Takes effect on a new file only: free pages can be returned to the disk in small steps.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Where `fsync` leaves data in the disk's own cache (macOS), ask for more than that.
+    // On macOS, `fsync` leaves data in the cache of the disk; this flushes that cache too.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;

@@ -1,4 +1,4 @@
-//! Reading: a few connections that see what is durable, each used on a thread that may block.
+//! Queries on committed data. They use a small pool of connections on blocking threads.
 
 use std::{
     path::PathBuf,
@@ -22,18 +22,18 @@ use super::{
 };
 use crate::codec;
 
-/// One answer's events take no further one from this many bytes on.
+/// The size in bytes from which a page of events takes no further event.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Ids of runs sort by when they began, but for runs of another clock. So whoever looks for runs that
-/// began before some time looks no further after so many in a row that did not.
+/// Run ids sort by start time, except those from a machine with another clock. So a search for runs that began before
+/// some time ends after this many consecutive later runs.
 const LATER_IN_A_ROW: usize = 10_000;
 
 pub(super) const RUN: &str =
     "id, graph, status, created_at, finished_at, error, wake_at, priority, grp, origin,
     (SELECT last_seq FROM events WHERE run = runs.id ORDER BY first_seq DESC LIMIT 1),
     (SELECT name FROM graphs WHERE id = runs.graph)";
-// Sorted, as the ones that are queued: an engine asks for both when it starts.
+// Sorted by the query, like the queued runs: an engine reads both once, when it starts.
 const UNFINISHED: &str = "SELECT id FROM runs
     WHERE origin_kind IN ('api', 'schedule', 'fork', 'import') AND status = 'running' ORDER BY id";
 const DUE: &str = "SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
@@ -46,7 +46,7 @@ const GROUPS: &str = "SELECT grp, count(*) FROM runs
 const SNAPSHOTS: &str = "SELECT seq FROM snapshots WHERE run = ?1 AND seq <= ?2
     AND NOT EXISTS (SELECT 1 FROM trash WHERE run = ?1) ORDER BY seq DESC";
 const REQUEST: &str = "SELECT digest, run, seq FROM requests WHERE scope = ?1 AND key = ?2";
-const BEGAN: &str = "SELECT id, created_at FROM runs WHERE id > ?1 ORDER BY id";
+const RUNS_BY_ID: &str = "SELECT id, created_at FROM runs WHERE id > ?1 ORDER BY id";
 const EVENTS: &str = "SELECT first_seq, last_seq, body, sum FROM events
     WHERE run = ?1 AND last_seq > ?2 AND first_seq >= coalesce(
         (SELECT max(first_seq) FROM events WHERE run = ?1 AND first_seq <= ?2 + 1), 0)
@@ -55,7 +55,7 @@ const EVENTS: &str = "SELECT first_seq, last_seq, body, sum FROM events
 const GRAPH: &str = "position, id, name, definition, created_at, functions";
 const PLUGIN: &str = "digest, name, version, active, added_at, component";
 
-/// The connections that read.
+/// A pool of connections that read.
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
@@ -71,7 +71,7 @@ impl Readers {
         }
     }
 
-    /// Runs a query when a connection is free.
+    /// Runs a query on a blocking thread, as soon as a connection is free.
     pub(super) async fn with<T: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -80,7 +80,7 @@ impl Readers {
             .permits
             .acquire()
             .await
-            .expect("nobody closes this semaphore");
+            .expect("this semaphore is never closed");
         let readers = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             let idle = readers.idle().pop();
@@ -95,10 +95,10 @@ impl Readers {
             answer
         });
         read.await
-            .unwrap_or_else(|error| Err(StoreError::Failed(format!("a query ended early: {error}"))))
+            .unwrap_or_else(|error| Err(StoreError::Failed(format!("a query was aborted: {error}"))))
     }
 
-    /// Closes the connections that nobody uses; later reads open new ones.
+    /// Closes the idle connections; later reads open new ones.
     pub(super) fn close_idle(&self) {
         self.idle().clear();
     }
@@ -108,7 +108,7 @@ impl Readers {
     }
 }
 
-/// Every row that a query gives.
+/// All rows of a query.
 pub(super) fn rows<T>(
     connection: &Connection,
     sql: &str,
@@ -120,7 +120,7 @@ pub(super) fn rows<T>(
     query().map_err(|error| store_error(&error))
 }
 
-/// The row that a query gives, if it gives one.
+/// The first row of a query, if there is one.
 pub(super) fn row<T>(
     connection: &Connection,
     sql: &str,
@@ -157,7 +157,7 @@ pub(super) fn graphs(
     )
 }
 
-/// How much is kept for all runs together. The lengths are in the rows' heads, so no text or component is read.
+/// The count and size of graphs and plugins. SQLite stores lengths in the row headers, so no text or component is read.
 pub(super) fn usage(connection: &Connection) -> Result<Usage, StoreError> {
     let sum = |sql: &str| {
         let found = row(connection, sql, &[], |row| {
@@ -179,11 +179,11 @@ pub(super) fn usage(connection: &Connection) -> Result<Usage, StoreError> {
 
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<Option<RunRow>, StoreError> {
     let sql = format!("SELECT {RUN} FROM runs WHERE id = ?1");
-    row(connection, &sql, params![id.0.as_bytes().as_slice()], run_row).map_err(|error| of_run(id, error))
+    row(connection, &sql, params![id.0.as_bytes().as_slice()], run_row).map_err(|error| with_run(id, error))
 }
 
-/// Says which run it is that cannot be read.
-fn of_run(run: RunId, error: StoreError) -> StoreError {
+/// Adds the id of the run to the message of a damaged row.
+fn with_run(run: RunId, error: StoreError) -> StoreError {
     match error {
         StoreError::Damaged(message) => StoreError::Damaged(format!("run {run}: {message}")),
         other => other,
@@ -219,7 +219,7 @@ pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, Sto
     Ok(first.into_iter().next())
 }
 
-/// Every row that a query of `runs` gives by one of its indexes; where that is damaged, by the table itself.
+/// All rows of a query of `runs` that uses an index. If the index is damaged, reads the table without it.
 fn indexed<T>(
     connection: &Connection,
     sql: &str,
@@ -228,14 +228,14 @@ fn indexed<T>(
 ) -> Result<Vec<T>, StoreError> {
     rows(connection, sql, values, read).or_else(|error| match error {
         StoreError::Damaged(message) => {
-            tracing::error!(%message, "an index is damaged: `heddle store check` says more");
+            tracing::error!(%message, "an index is damaged; run `heddle store check` for details");
             rows(connection, &unindexed(sql), values, read)
         }
         other => Err(other),
     })
 }
 
-/// A query of `runs` that no index is taken for: in a function a column is hidden from them.
+/// The same query without an index: SQLite uses no index for a column inside a function call.
 fn unindexed(sql: &str) -> String {
     sql.replace(" origin_kind ", " ifnull(origin_kind, NULL) ")
         .replace(" status ", " ifnull(status, NULL) ")
@@ -249,8 +249,8 @@ pub(super) fn runs_before(
     limit: usize,
 ) -> Result<Vec<RunRow>, StoreError> {
     let after = after.as_ref().map_or([].as_slice(), |run| run.0.as_bytes());
-    let began = || -> rusqlite::Result<Vec<RunId>> {
-        let mut query = connection.prepare_cached(BEGAN)?;
+    let found_ids = || -> rusqlite::Result<Vec<RunId>> {
+        let mut query = connection.prepare_cached(RUNS_BY_ID)?;
         let (mut found, mut rows, mut later) = (Vec::new(), query.query([after])?, 0);
         while found.len() < limit
             && later < LATER_IN_A_ROW
@@ -266,9 +266,9 @@ pub(super) fn runs_before(
         }
         Ok(found)
     };
-    let began = began().map_err(|error| store_error(&error))?;
+    let found_ids = found_ids().map_err(|error| store_error(&error))?;
     let read = |id: RunId| list::by_id(connection, id.0.as_bytes()).transpose();
-    began.into_iter().filter_map(read).collect()
+    found_ids.into_iter().filter_map(read).collect()
 }
 
 pub(super) fn snapshot(
@@ -281,13 +281,13 @@ pub(super) fn snapshot(
     let taken = rows(connection, SNAPSHOTS, params![id, until], |row| {
         row.get::<_, i64>(0)
     });
-    for seq in readable(run, taken)?.unwrap_or_default() {
+    for seq in skip_damaged(run, taken)?.unwrap_or_default() {
         let sql = "SELECT body, sum FROM snapshots WHERE run = ?1 AND seq = ?2";
         let read = row(connection, sql, params![id, seq], |row| {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
         });
-        let read = read.and_then(|found| found.map(|(body, sum)| body_of(run, body, sum)).transpose());
-        if let Some(body) = readable(run, read)?.flatten() {
+        let read = read.and_then(|found| found.map(|(body, sum)| snapshot_body(run, body, sum)).transpose());
+        if let Some(body) = skip_damaged(run, read)?.flatten() {
             let seq = seq as u64;
             return Ok(Some(RunSnapshot { seq, body }));
         }
@@ -295,18 +295,18 @@ pub(super) fn snapshot(
     Ok(None)
 }
 
-fn body_of(run: RunId, body: Vec<u8>, sum: i64) -> Result<Json, StoreError> {
+fn snapshot_body(run: RunId, body: Vec<u8>, sum: i64) -> Result<Json, StoreError> {
     codec::verify(run, &body, Some(sum)).map_err(StoreError::Damaged)?;
     let text = String::from_utf8(body).map_err(|error| StoreError::Damaged(error.to_string()))?;
     json(&text).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
-/// A snapshot that is damaged is told in the log: the run has its events.
-fn readable<T>(run: RunId, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+/// Logs a damaged snapshot and skips it: the run can be loaded from its events.
+fn skip_damaged<T>(run: RunId, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(StoreError::Damaged(message)) => {
-            tracing::warn!(%run, %message, "a snapshot of the run is damaged: an older one is taken");
+            tracing::warn!(%run, %message, "a snapshot of the run is damaged; using an older one");
             Ok(None)
         }
         Err(other) => Err(other),
@@ -331,7 +331,7 @@ pub(super) fn request(
     }))
 }
 
-/// The graphs whose definitions have this text.
+/// The graphs whose definitions contain this text.
 pub(super) fn graphs_naming(
     connection: &Connection,
     named: &str,
@@ -343,7 +343,7 @@ pub(super) fn graphs_naming(
     })
 }
 
-/// A run that is kept with an event that names this graph, among the rows after `after`; and the last row.
+/// A run with an event that names this graph, among the event rows after `after`. Also returns the last event row.
 pub(super) fn run_naming(
     connection: &Connection,
     graph: &GraphId,
@@ -357,7 +357,7 @@ pub(super) fn run_naming(
     Ok((found, last.unwrap_or_default()))
 }
 
-/// The graphs whose functions are of this component.
+/// The graphs that use a function of this component.
 pub(super) fn graphs_with(
     connection: &Connection,
     digest: &Digest,
@@ -409,9 +409,9 @@ pub(super) fn events(
     if limit == 0 {
         return Ok(events);
     }
-    let damaged = |message: String| of_run(run, StoreError::Damaged(message));
-    let failed = |error: rusqlite::Error| of_run(run, store_error(&error));
-    // From the row that holds the next event, or else the one after it: then there is a gap.
+    let damaged = |message: String| with_run(run, StoreError::Damaged(message));
+    let failed = |error: rusqlite::Error| with_run(run, store_error(&error));
+    // The query starts at the row that contains the next event. If that row is missing, a later one comes first.
     let mut query = connection.prepare_cached(EVENTS).map_err(failed)?;
     let after = after.min(i64::MAX as u64 - 1);
     let mut chunks = query
@@ -480,7 +480,7 @@ mod tests {
 
     use super::*;
 
-    /// How SQLite would find the runs of a query, in a store that was never analysed.
+    /// The query plan in a store without `ANALYZE` statistics.
     fn steps(sql: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder for the store");
         let store = open::open(&folder.path().join("store.db")).expect("a new store");
@@ -492,7 +492,7 @@ mod tests {
         steps.map(|step| step.expect("a step of the plan")).collect()
     }
 
-    /// The first step, of a plan that sorts nothing.
+    /// The first step of a plan that does not sort.
     fn plan(sql: &str) -> String {
         let steps = steps(sql);
         assert!(
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_and_what_runs_is_found_without_passing_by_the_rest() {
+    fn active_and_waiting_runs_are_found_by_an_index() {
         assert_eq!(plan(DUE), "SEARCH runs USING COVERING INDEX runs_due (wake_at<?)");
         assert_eq!(
             plan(NEXT_DUE),
@@ -513,7 +513,7 @@ mod tests {
             plan(GROUPS),
             "SEARCH runs USING COVERING INDEX runs_in_group (grp>?)"
         );
-        // Sorted once, when an engine starts: an index for it would cost every run that is queued.
+        // Sorted once, when an engine starts. An index for this order would cost every queued run.
         for sql in [UNFINISHED, QUEUED] {
             let found = steps(sql);
             assert_eq!(
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_and_what_runs_is_found_without_its_index_too() {
+    fn active_and_waiting_runs_are_found_without_an_index_too() {
         for sql in [UNFINISHED, QUEUED, GROUPS, DUE, NEXT_DUE] {
             let found = steps(&unindexed(sql));
             assert_eq!(found[0], "SCAN runs", "{sql}");
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_run_is_found_by_its_index() {
+    fn the_rows_of_a_run_are_found_by_an_index() {
         assert_eq!(
             plan(EVENTS),
             "SEARCH events USING INDEX events_of_run (run=? AND first_seq>?)"
@@ -550,10 +550,10 @@ mod tests {
             plan(REQUEST),
             "SEARCH requests USING PRIMARY KEY (scope=? AND key=?)"
         );
-        assert_eq!(plan(BEGAN), "SEARCH runs USING PRIMARY KEY (id>?)");
-        let of_run = "DELETE FROM requests WHERE run = ?1";
+        assert_eq!(plan(RUNS_BY_ID), "SEARCH runs USING PRIMARY KEY (id>?)");
+        let with_run = "DELETE FROM requests WHERE run = ?1";
         assert_eq!(
-            plan(of_run),
+            plan(with_run),
             "SEARCH requests USING INDEX requests_of_run (run=?)"
         );
     }

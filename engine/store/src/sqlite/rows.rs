@@ -1,7 +1,6 @@
-//! Rows of the tables as the port has them.
+//! Converts rows of the tables to the types of the port.
 
-use heddle_kernel::Digest;
-use heddle_kernel::{FailureKind, GraphId, RunError, RunId, Status, Timestamp};
+use heddle_kernel::{Digest, FailureKind, GraphId, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{GraphRow, GraphSummary, PluginRow, RunRow};
 use rusqlite::Row;
 
@@ -36,12 +35,12 @@ pub(crate) fn run_id(row: &Row<'_>) -> rusqlite::Result<RunId> {
     Ok(RunId(uuid::Uuid::from_bytes(row.get(0)?)))
 }
 
-/// The status in a row.
+/// Parses the status in this column.
 pub(crate) fn status_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
     let name = row.get_ref(column)?.as_str()?;
     let known = Status::ALL.into_iter().find(|status| status.as_str() == name);
     known.ok_or_else(|| {
-        let message = format!("no run has the status `{name}`").into();
+        let message = format!("`{name}` is not a status of a run").into();
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, message)
     })
 }
@@ -65,11 +64,11 @@ pub(super) fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     })
 }
 
-/// Stands for an error that was damaged: the row still lists, and so do the others.
-pub(super) fn unreadable(error: &serde_json::Error) -> RunError {
+/// Replaces the error of a run that cannot be parsed, so that the run is still listed.
+fn unreadable(error: &serde_json::Error) -> RunError {
     RunError {
         kind: FailureKind::Unreadable,
-        message: format!("why the run failed can no longer be read in the store: {error}").into(),
+        message: format!("the stored error of the run cannot be read: {error}").into(),
         node: "".into(),
         step: 0,
         attempt: 0,

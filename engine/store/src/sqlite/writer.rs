@@ -1,9 +1,8 @@
-//! The thread that writes: it drains its inbox, commits what was in it as one transaction, and
-//! tells everyone.
+//! The writer thread: takes jobs from its inbox, commits them in one transaction, and answers their callers.
 //!
-//! While the file cannot be written the queue is kept in its order and tried again and again.
-//! What would take up new work (a run that begins, a graph, a plugin) is refused meanwhile. What cannot be
-//! written because the file is damaged where it belongs is refused alone, and the rest goes on.
+//! If the file cannot be written (a stall), the queue keeps its order and the writer tries again after a pause. Meanwhile
+//! jobs that add new work (a run that begins, a graph, a plugin) are refused. If only one job cannot be written, because
+//! the rows that it needs are damaged, that job is refused alone.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -21,21 +20,20 @@ use heddle_runtime::ports::{AppendError, StoreError};
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    batch::{self, Positions, Verdict},
-    job::{Answer, Hindrance, Job, answer, closed, fail, size},
+    batch::{self, HeadCache, Verdict},
+    deletion_queue::DeletionQueue,
+    job::{Answer, Job, WriteFault, answer, closed, fail, size},
     open::{self, FORMAT, Opened},
     store_error,
-    trash::Trash,
 };
 
-/// A transaction takes no further job from this many bytes on: it bounds what a commit takes of
-/// memory and of time.
+/// The size in bytes from which a transaction takes no further job. It bounds the memory and time of a commit.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Jobs that a transaction takes at most, for the same reason.
+/// The most jobs of one transaction, for the same reason.
 const BATCH_JOBS: usize = 8_192;
 
-/// What holds writes up, as others may ask.
+/// The error that keeps the store from writing, shared with the callers; none if writes work.
 #[derive(Default)]
 pub(super) struct Health(Mutex<Option<StoreError>>);
 
@@ -49,7 +47,7 @@ impl Health {
     }
 }
 
-/// The thread's own things.
+/// The state of the writer thread.
 pub(super) struct Writer {
     connection: Connection,
     lock: File,
@@ -58,35 +56,36 @@ pub(super) struct Writer {
     health: Arc<Health>,
     retry: Duration,
     queue: VecDeque<Job>,
-    positions: Positions,
-    trash: Trash,
+    heads: HeadCache,
+    deletions: DeletionQueue,
     stall: Option<Stall>,
 }
 
-/// The file could not be written.
+/// A period in which the file cannot be written.
 struct Stall {
     error: StoreError,
-    /// Whether the connection may be what is wrong: one that could open the file only to read it stays so.
+    /// Whether the connection must be opened again: one that was opened read-only stays read-only.
     reopen: bool,
     since: Instant,
-    next: Instant,
-    /// Runs that were refused to begin: nothing that follows is taken either.
-    refused: HashSet<RunId>,
+    next_try: Instant,
+    /// Runs that were not allowed to begin: their later appends are refused too.
+    not_begun: HashSet<RunId>,
 }
 
-/// What the thread goes on with.
-enum Told {
+/// What [`Writer::receive`] found.
+enum Received {
+    /// Jobs may be in the queue, or it is time for other work.
     Work,
     Close(Answer<()>),
-    /// Nobody is left to send anything.
-    Left,
+    /// All senders are dropped.
+    Disconnected,
 }
 
 impl Writer {
     pub(super) fn new(store: Opened, inbox: Receiver<Job>, health: Arc<Health>, retry: Duration) -> Self {
-        let mut positions = Positions::default();
-        // Until the trash was looked into.
-        positions.has_trash = true;
+        let mut heads = HeadCache::default();
+        // Until the first step of the deletion queue shows otherwise.
+        heads.deletions_pending = true;
         Self {
             connection: store.connection,
             lock: store.lock,
@@ -95,30 +94,30 @@ impl Writer {
             health,
             retry,
             queue: VecDeque::new(),
-            positions,
-            trash: Trash::new(),
+            heads,
+            deletions: DeletionQueue::new(),
             stall: None,
         }
     }
 
-    /// Writes until it is told to close or nobody is left, and then refuses whatever comes.
+    /// Writes until the store is closed or all senders are dropped. Then refuses every later job.
     pub(super) fn run(mut self) {
-        let _gone = Gone(self.health.clone());
+        let _guard = PanicGuard(self.health.clone());
         let closer = loop {
-            let told = self.receive();
+            let received = self.receive();
             let due = self
                 .stall
                 .as_ref()
-                .is_none_or(|stall| Instant::now() >= stall.next);
-            match told {
-                Told::Work if due => {
+                .is_none_or(|stall| Instant::now() >= stall.next_try);
+            match received {
+                Received::Work if due => {
                     let idle = self.queue.is_empty();
                     self.commit();
-                    self.tidy(idle);
+                    self.delete_rows(idle);
                 }
-                Told::Work => {}
-                Told::Close(closer) => break Some(closer),
-                Told::Left => break None,
+                Received::Work => {}
+                Received::Close(closer) => break Some(closer),
+                Received::Disconnected => break None,
             }
         };
         self.commit();
@@ -127,25 +126,25 @@ impl Writer {
         self.queue
             .drain(..)
             .for_each(|job| fail(job, &AppendError::Closed, &closed()));
-        finish(self.connection, self.lock);
+        close_file(self.connection, self.lock);
         if let Err(error) = &result {
-            tracing::error!(store = %self.path.display(), %error, "closed without writing everything");
+            tracing::error!(store = %self.path.display(), %error, "the store was closed before all waiting writes were committed");
         }
         self.health.set(Some(closed()));
         if let Some(closer) = closer {
             let _ = closer.send(result);
         }
-        // Acks are called from this thread alone, so that no caller of `append` meets its own lock.
+        // Only this thread calls acks: a caller of `append` may hold a lock that its ack takes.
         while let Ok(job) = self.inbox.recv() {
             fail(job, &AppendError::Closed, &closed());
         }
     }
 
-    /// Takes what the inbox holds, up to a batch; waits where there is nothing to do.
-    fn receive(&mut self) -> Told {
+    /// Moves jobs from the inbox to the queue, up to the size of a batch. Waits if there is nothing to do.
+    fn receive(&mut self) -> Received {
         let wait = match &self.stall {
-            Some(stall) => Some(stall.next.saturating_duration_since(Instant::now())),
-            None => self.trash.waits(),
+            Some(stall) => Some(stall.next_try.saturating_duration_since(Instant::now())),
+            None => self.deletions.next_step_in(),
         };
         let first = match wait {
             None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -153,42 +152,42 @@ impl Writer {
         };
         let mut job = match first {
             Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => return Told::Work,
-            Err(RecvTimeoutError::Disconnected) => return Told::Left,
+            Err(RecvTimeoutError::Timeout) => return Received::Work,
+            Err(RecvTimeoutError::Disconnected) => return Received::Disconnected,
         };
         let (mut jobs, mut bytes) = (0, 0);
         loop {
             jobs += 1;
             bytes += size(&job);
             match job {
-                Job::Close(closer) => return Told::Close(closer),
-                Job::Hinder(hindrance, answer) => {
-                    hinder(&self.connection, hindrance);
+                Job::Close(closer) => return Received::Close(closer),
+                Job::InjectFault(fault, answer) => {
+                    inject(&self.connection, fault);
                     let _ = answer.send(());
                 }
-                job => self.take(job),
+                job => self.enqueue(job),
             }
             if jobs >= BATCH_JOBS || bytes >= BATCH_BYTES {
-                return Told::Work;
+                return Received::Work;
             }
             job = match self.inbox.try_recv() {
                 Ok(job) => job,
-                Err(_) => return Told::Work,
+                Err(_) => return Received::Work,
             };
         }
     }
 
-    /// Puts a job in the queue; while nothing can be written, fails what would begin something.
-    fn take(&mut self, job: Job) {
+    /// Puts a job in the queue. During a stall, refuses every job but appends of runs that have begun.
+    fn enqueue(&mut self, job: Job) {
         let Some(stall) = &mut self.stall else {
             return self.queue.push_back(job);
         };
         let refuse = match &job {
             Job::Append(append) if append.begins.is_some() => {
-                stall.refused.insert(append.run);
+                stall.not_begun.insert(append.run);
                 true
             }
-            Job::Append(append) => stall.refused.contains(&append.run),
+            Job::Append(append) => stall.not_begun.contains(&append.run),
             _ => true,
         };
         if refuse {
@@ -198,13 +197,13 @@ impl Writer {
         }
     }
 
-    /// Commits the queue, in as many transactions as it takes, until one fails.
+    /// Commits the whole queue in batches, until one fails.
     fn commit(&mut self) {
         if self.stall.as_ref().is_some_and(|stall| stall.reopen) {
             self.reopen();
         }
         if self.queue.is_empty() && self.stall.is_some() {
-            // Nothing waits, so a write that changes nothing tells whether writes go through.
+            // Nothing waits, so a write without effect tests whether the file can be written again.
             if let Err(error) = self.connection.pragma_update(None, "user_version", FORMAT) {
                 return self.stalled(&error);
             }
@@ -217,32 +216,32 @@ impl Writer {
         self.recover();
     }
 
-    /// How many jobs go into the next transaction.
+    /// How many jobs the next batch takes.
     fn next_batch(&self) -> usize {
         let mut bytes = 0;
         let fits = self.queue.iter().take(BATCH_JOBS).take_while(|job| {
-            // What is forgotten is looked for in the file: the appends before it must be there.
-            let fits = bytes < BATCH_BYTES && (bytes == 0 || !matches!(job, Job::Forget(..)));
+            // A deletion reads the table of runs, so the appends before it must be committed first.
+            let fits = bytes < BATCH_BYTES && (bytes == 0 || !matches!(job, Job::DeleteRuns(..)));
             bytes += size(job).max(1);
             fits
         });
         match self.queue.front() {
-            Some(Job::Forget(..)) => 1,
+            Some(Job::DeleteRuns(..)) => 1,
             _ => fits.count(),
         }
     }
 
-    /// Commits the first jobs of the queue together. Where that fails for good, each half of them by
-    /// itself, down to the job that fails alone: that one is refused.
+    /// Commits the first `count` jobs of the queue. If that fails for a reason other than a stall, commits each half by
+    /// itself, down to the job that fails alone; that job is refused.
     fn commit_first(&mut self, count: usize) -> rusqlite::Result<()> {
         let jobs = &self.queue.make_contiguous()[..count];
-        let error = match batch::commit(&self.connection, &mut self.positions, jobs) {
+        let error = match batch::commit(&self.connection, &mut self.heads, jobs) {
             Ok(verdicts) => {
                 self.recover();
                 for (job, verdict) in self.queue.drain(..count).zip(verdicts) {
-                    if matches!(verdict, Verdict::Forgotten(1..)) {
-                        self.positions.has_trash = true;
-                        self.trash.filled();
+                    if matches!(verdict, Verdict::RunsDeleted(1..)) {
+                        self.heads.deletions_pending = true;
+                        self.deletions.runs_deleted();
                     }
                     answer(job, verdict);
                 }
@@ -260,38 +259,38 @@ impl Writer {
         let verdict = Verdict::Damaged(error.to_string());
         if let Some(job) = self.queue.pop_front() {
             if let Job::Append(append) = &job {
-                self.positions.refuse(append.run, verdict.clone());
+                self.heads.refuse(append.run, verdict.clone());
             }
             answer(job, verdict);
         }
         Ok(())
     }
 
-    /// Does a piece of what is left of forgotten runs, where it is time.
-    fn tidy(&mut self, idle: bool) {
-        if self.stall.is_some() || !self.trash.is_due(idle) {
+    /// Does one step of the deletion queue if one is due.
+    fn delete_rows(&mut self, idle: bool) {
+        if self.stall.is_some() || !self.deletions.is_due(idle) {
             return;
         }
-        match self.trash.piece(&self.connection) {
-            Ok(()) => self.positions.has_trash = self.trash.is_deleting(),
+        match self.deletions.step(&self.connection) {
+            Ok(()) => self.heads.deletions_pending = self.deletions.has_rows(),
             Err(error) => match store_error(&error) {
                 error @ StoreError::Unavailable(_) => {
-                    tracing::warn!(%error, "what was forgotten is deleted later");
-                    self.trash.rest();
+                    tracing::warn!(%error, "the rows of deleted runs could not be removed; trying again later");
+                    self.deletions.pause();
                 }
                 error => {
-                    tracing::error!(%error, "what was forgotten cannot be deleted: `heddle store check` says more");
-                    self.trash.give_up();
+                    tracing::error!(%error, "the rows of deleted runs cannot be removed; run `heddle store check` for details");
+                    self.deletions.give_up();
                 }
             },
         }
     }
 
-    /// Takes a new connection instead of one that could only read, if there is one to have.
+    /// Replaces a read-only connection with a new one, if the file can be opened for writing.
     fn reopen(&mut self) {
         match open::connect(&self.path) {
             Ok(connection) => self.connection = connection,
-            Err(error) => tracing::debug!(%error, "the store cannot be opened anew"),
+            Err(error) => tracing::debug!(%error, "the store cannot be opened again"),
         }
     }
 
@@ -303,62 +302,63 @@ impl Writer {
         let error = store_error(error);
         self.health.set(Some(error.clone()));
         let now = Instant::now();
-        let next = now + self.retry;
+        let next_try = now + self.retry;
         if let Some(stall) = &mut self.stall {
-            (stall.next, stall.error, stall.reopen) = (next, error, reopen);
+            (stall.next_try, stall.error, stall.reopen) = (next_try, error, reopen);
             return;
         }
-        tracing::error!(%error, "the store cannot be written: runs wait, and none begins");
+        tracing::error!(%error, "the store cannot be written: active runs wait, and new runs are refused");
         self.stall = Some(Stall {
             error,
             reopen,
             since: now,
-            next,
-            refused: HashSet::new(),
+            next_try,
+            not_begun: HashSet::new(),
         });
         for job in std::mem::take(&mut self.queue) {
-            self.take(job);
+            self.enqueue(job);
         }
     }
 
+    /// Ends a stall, if there is one.
     fn recover(&mut self) {
         if let Some(stall) = self.stall.take() {
             tracing::info!(
                 seconds = stall.since.elapsed().as_secs_f32(),
-                "the store is written again"
+                "the store can be written again"
             );
             self.health.set(None);
         }
     }
 }
 
-/// Copies the log into the file, closes that, and only then lets others have it.
-fn finish(connection: Connection, lock: File) {
+/// Copies the write-ahead log into the file, closes the file, and then releases the lock.
+fn close_file(connection: Connection, lock: File) {
     let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     if let Err(error) = copied {
-        tracing::warn!(%error, "the log was left beside the store; the next start takes it in");
+        tracing::warn!(%error, "the write-ahead log stays beside the store; the next start reads it");
     }
     drop(connection);
     drop(lock);
 }
 
-fn hinder(connection: &Connection, hindrance: Hindrance) {
-    let _ = match hindrance {
-        Hindrance::Pages(pages) => {
+fn inject(connection: &Connection, fault: WriteFault) {
+    let _ = match fault {
+        WriteFault::MaxPages(pages) => {
             connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
         }
-        Hindrance::ReadOnly => connection.pragma_update(None, "query_only", true),
+        WriteFault::ReadOnly => connection.pragma_update(None, "query_only", true),
     };
 }
 
-/// Says so where the thread went away by a panic.
-struct Gone(Arc<Health>);
+/// Reports a panic of the writer thread as the health of the store.
+struct PanicGuard(Arc<Health>);
 
-impl Drop for Gone {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.set(Some(StoreError::Failed(
-                "the thread that writes has panicked".to_owned(),
+                "the writer thread of the store has panicked".to_owned(),
             )));
         }
     }

@@ -1,4 +1,4 @@
-//! The contract of the port, for every implementation.
+//! The contract of the journal port, for every implementation.
 
 mod kept;
 
@@ -12,7 +12,7 @@ use heddle_runtime::ports::{
     AppendError, GraphRow, LISTED_ERROR_BYTES, PluginRow, PolicyRow, RunFilter, SecretText, Usage,
 };
 
-use crate::world::{Line, World, all_events, conflict, failed, graph_id, log, position, run_id};
+use crate::world::{RunWriter, World, all_events, conflict, failed, graph_id, log, position, run_id};
 
 contract! {
     events_come_back_as_they_were_appended,
@@ -49,12 +49,15 @@ contract! {
 
 async fn events_come_back_as_they_were_appended(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
-    line.append(&*journal, vec![log("täglich\n\"quoted\" \u{1F9F6}")]);
-    assert_eq!(line.append(&*journal, vec![failed()]).await.unwrap().unwrap(), 3);
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
+    writer.append(&*journal, vec![log("täglich\n\"quoted\" \u{1F9F6}")]);
+    assert_eq!(
+        writer.append(&*journal, vec![failed()]).await.unwrap().unwrap(),
+        3
+    );
 
-    let events = all_events(&*journal, line.run, 100).await;
+    let events = all_events(&*journal, writer.run, 100).await;
     assert_eq!(events[0].at, Timestamp(1_001));
     let Event::RunStarted { state, .. } = &events[0].event else {
         panic!("{:?}", events[0])
@@ -72,28 +75,31 @@ async fn events_come_back_as_they_were_appended(mut world: impl World) {
 
 async fn an_ack_comes_after_its_events_can_be_read(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal).await.unwrap().unwrap();
     for count in [1, 5, 2] {
-        let seq = line.grow(&*journal, count).await.unwrap().unwrap();
-        assert_eq!(seq, line.seq);
-        assert_eq!(journal.events(line.run, 0, 100).await.unwrap().len() as u64, seq);
-        assert_eq!(journal.run(line.run).await.unwrap().unwrap().last_seq, seq);
+        let seq = writer.append_logs(&*journal, count).await.unwrap().unwrap();
+        assert_eq!(seq, writer.seq);
+        assert_eq!(
+            journal.events(writer.run, 0, 100).await.unwrap().len() as u64,
+            seq
+        );
+        assert_eq!(journal.run(writer.run).await.unwrap().unwrap().last_seq, seq);
     }
 }
 
 async fn appends_of_one_run_are_durable_in_their_order(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    let mut told = vec![line.begin(&*journal)];
+    let mut writer = RunWriter::new(1);
+    let mut result = vec![writer.begin(&*journal)];
     for number in 0..500 {
-        told.push(line.append(&*journal, vec![log(&number.to_string())]));
+        result.push(writer.append(&*journal, vec![log(&number.to_string())]));
     }
-    told.push(line.finish(&*journal));
-    for (seq, told) in (1..).zip(told) {
-        assert_eq!(told.await.unwrap().unwrap(), seq);
+    result.push(writer.finish(&*journal));
+    for (seq, result) in (1..).zip(result) {
+        assert_eq!(result.await.unwrap().unwrap(), seq);
     }
-    let events = all_events(&*journal, line.run, 77).await;
+    let events = all_events(&*journal, writer.run, 77).await;
     for (number, event) in events[1..501].iter().enumerate() {
         let Event::Log { message, .. } = &event.event else {
             panic!("{event:?}")
@@ -107,15 +113,15 @@ async fn many_writers_lose_nothing(mut world: impl World) {
     let tasks = (0..100).map(|number| {
         let journal = journal.clone();
         tokio::spawn(async move {
-            let mut line = Line::new(number);
-            line.begin(&*journal);
+            let mut writer = RunWriter::new(number);
+            writer.begin(&*journal);
             for step in 0..20 {
-                let told = line.grow(&*journal, 1 + number % 3);
+                let result = writer.append_logs(&*journal, 1 + number % 3);
                 if step % 7 == 0 {
-                    told.await.unwrap().unwrap();
+                    result.await.unwrap().unwrap();
                 }
             }
-            line.finish(&*journal).await.unwrap().unwrap()
+            writer.finish(&*journal).await.unwrap().unwrap()
         })
     });
     let lengths: Vec<u64> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
@@ -130,11 +136,11 @@ async fn many_writers_lose_nothing(mut world: impl World) {
 
 async fn what_was_acknowledged_is_there_after_a_restart(mut world: impl World) {
     let journal = world.open();
-    let (mut running, mut over) = (Line::new(1), Line::new(2));
+    let (mut running, mut over) = (RunWriter::new(1), RunWriter::new(2));
     running.begin(&*journal);
     over.begin(&*journal);
     over.append(&*journal, vec![failed()]).await.unwrap().unwrap();
-    running.grow(&*journal, 3).await.unwrap().unwrap();
+    running.append_logs(&*journal, 3).await.unwrap().unwrap();
     assert!(journal.put_graph(graph(1, Some("review"), 5)).await.unwrap());
     journal.put_plugin(plugin(b"component", true)).await.unwrap();
     drop(journal);
@@ -155,42 +161,43 @@ async fn what_was_acknowledged_is_there_after_a_restart(mut world: impl World) {
         "{\"nodes\":{}}"
     );
     assert_eq!(journal.active_plugins().await.unwrap().len(), 1);
-    // A run goes on where it was.
+    // A run continues after a restart.
     assert_eq!(running.finish(&*journal).await.unwrap().unwrap(), 5);
     assert_eq!(journal.unfinished().await.unwrap(), []);
 }
 
 async fn events_are_read_in_pages(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
     for count in [1, 10, 3, 1, 200, 1] {
-        line.grow(&*journal, count).await.unwrap().unwrap();
+        writer.append_logs(&*journal, count).await.unwrap().unwrap();
     }
     for page in [1, 2, 7, 216, 1000] {
-        assert_eq!(all_events(&*journal, line.run, page).await.len(), 217);
+        assert_eq!(all_events(&*journal, writer.run, page).await.len(), 217);
     }
-    assert_eq!(journal.events(line.run, 12, 3).await.unwrap()[0].seq, 13);
-    assert_eq!(journal.events(line.run, 216, 3).await.unwrap().len(), 1);
+    assert_eq!(journal.events(writer.run, 12, 3).await.unwrap()[0].seq, 13);
+    assert_eq!(journal.events(writer.run, 216, 3).await.unwrap().len(), 1);
     for nothing in [217, 218, u64::MAX] {
-        assert!(journal.events(line.run, nothing, 3).await.unwrap().is_empty());
+        assert!(journal.events(writer.run, nothing, 3).await.unwrap().is_empty());
     }
-    assert!(journal.events(line.run, 0, 0).await.unwrap().is_empty());
+    assert!(journal.events(writer.run, 0, 0).await.unwrap().is_empty());
     assert!(journal.events(run_id(9), 0, 3).await.unwrap().is_empty());
 }
 
 async fn large_events_are_read_in_small_pages(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
     let large = log(&"x".repeat(3_000_000));
-    line.append(&*journal, vec![large.clone(), log("small"), large])
+    writer
+        .append(&*journal, vec![large.clone(), log("small"), large])
         .await
         .unwrap()
         .unwrap();
-    // Less than was asked for, and never nothing.
-    assert_eq!(journal.events(line.run, 0, 1000).await.unwrap().len(), 2);
-    let events = all_events(&*journal, line.run, 1000).await;
+    // Fewer events than requested, but never none.
+    assert_eq!(journal.events(writer.run, 0, 1000).await.unwrap().len(), 2);
+    let events = all_events(&*journal, writer.run, 1000).await;
     assert_eq!(events.len(), 4);
     let Event::Log { message, .. } = &events[3].event else {
         panic!("{:?}", events[3])
@@ -201,24 +208,24 @@ async fn large_events_are_read_in_small_pages(mut world: impl World) {
 async fn a_run_is_listed_as_it_stands(mut world: impl World) {
     let journal = world.open();
     assert!(journal.run(run_id(1)).await.unwrap().is_none());
-    let mut line = Line::new(1);
-    line.begin(&*journal);
-    line.grow(&*journal, 4).await.unwrap().unwrap();
-    let row = journal.run(line.run).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
+    writer.append_logs(&*journal, 4).await.unwrap().unwrap();
+    let row = journal.run(writer.run).await.unwrap().unwrap();
     assert_eq!(
         (row.id, &row.graph, row.status, row.last_seq),
-        (line.run, &graph_id(1), Status::Running, 5)
+        (writer.run, &graph_id(1), Status::Running, 5)
     );
     assert_eq!((row.created_at, row.finished_at), (Timestamp(1_000), None));
-    line.finish(&*journal).await.unwrap().unwrap();
-    let row = journal.run(line.run).await.unwrap().unwrap();
+    writer.finish(&*journal).await.unwrap().unwrap();
+    let row = journal.run(writer.run).await.unwrap().unwrap();
     assert_eq!(
         (row.status, row.last_seq, row.finished_at),
         (Status::Finished, 6, Some(Timestamp(2_000)))
     );
     assert!(row.error.is_none());
     // A run may begin and end in one append.
-    let mut short = Line::new(2);
+    let mut short = RunWriter::new(2);
     short
         .append(&*journal, vec![log("only"), failed()])
         .await
@@ -232,11 +239,11 @@ async fn a_run_is_listed_as_it_stands(mut world: impl World) {
 async fn runs_are_listed_newest_first_by_pages_and_filters(mut world: impl World) {
     let journal = world.open();
     for number in [3, 1, 4, 2, 6, 5] {
-        let mut line = Line::new(number);
-        line.begin(&*journal).await.unwrap().unwrap();
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal).await.unwrap().unwrap();
         match number {
-            1 | 2 => drop(line.finish(&*journal).await.unwrap().unwrap()),
-            3 | 4 => drop(line.append(&*journal, vec![failed()]).await.unwrap().unwrap()),
+            1 | 2 => drop(writer.finish(&*journal).await.unwrap().unwrap()),
+            3 | 4 => drop(writer.append(&*journal, vec![failed()]).await.unwrap().unwrap()),
             _ => {}
         }
     }
@@ -266,9 +273,9 @@ async fn runs_are_listed_newest_first_by_pages_and_filters(mut world: impl World
 
 async fn unfinished_runs_are_found_oldest_first(mut world: impl World) {
     let journal = world.open();
-    let mut lines: Vec<Line> = [5, 3, 9, 1].map(Line::new).into();
-    for line in &mut lines {
-        line.begin(&*journal).await.unwrap().unwrap();
+    let mut lines: Vec<RunWriter> = [5, 3, 9, 1].map(RunWriter::new).into();
+    for writer in &mut lines {
+        writer.begin(&*journal).await.unwrap().unwrap();
     }
     assert_eq!(journal.unfinished().await.unwrap(), [1, 3, 5, 9].map(run_id));
     lines[1].finish(&*journal).await.unwrap().unwrap();
@@ -279,27 +286,30 @@ async fn unfinished_runs_are_found_oldest_first(mut world: impl World) {
 async fn an_append_at_another_position_is_refused_and_so_is_what_follows(mut world: impl World) {
     let journal = world.open();
     for (number, wrong) in [(1, 2), (2, 4), (3, 1)] {
-        let mut line = Line::new(number);
-        line.begin(&*journal);
-        line.grow(&*journal, 2).await.unwrap().unwrap();
-        // Another engine thinks that the run is elsewhere: behind, ahead, far behind.
-        let mut other = Line::at(number, wrong);
-        let first = other.grow(&*journal, 1);
-        let second = other.grow(&*journal, 1);
-        conflict(first.await.unwrap(), line.run);
-        conflict(second.await.unwrap(), line.run);
-        // Even where the numbers happen to fit.
-        conflict(line.grow(&*journal, 1).await.unwrap(), line.run);
-        assert_eq!(all_events(&*journal, line.run, 10).await.len(), 3);
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal);
+        writer.append_logs(&*journal, 2).await.unwrap().unwrap();
+        // Another engine assumes a different last event: too early, too late, far too early.
+        let mut other = RunWriter::at(number, wrong);
+        let first = other.append_logs(&*journal, 1);
+        let second = other.append_logs(&*journal, 1);
+        conflict(first.await.unwrap(), writer.run);
+        conflict(second.await.unwrap(), writer.run);
+        // Refused even if the numbers match.
+        conflict(writer.append_logs(&*journal, 1).await.unwrap(), writer.run);
+        assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 3);
     }
 }
 
 async fn a_run_begins_once(mut world: impl World) {
     let journal = world.open();
-    Line::new(1).begin(&*journal).await.unwrap().unwrap();
-    conflict(Line::new(1).begin(&*journal).await.unwrap(), run_id(1));
+    RunWriter::new(1).begin(&*journal).await.unwrap().unwrap();
+    conflict(RunWriter::new(1).begin(&*journal).await.unwrap(), run_id(1));
     // In one commit, too.
-    let (first, second) = (Line::new(2).begin(&*journal), Line::new(2).begin(&*journal));
+    let (first, second) = (
+        RunWriter::new(2).begin(&*journal),
+        RunWriter::new(2).begin(&*journal),
+    );
     first.await.unwrap().unwrap();
     conflict(second.await.unwrap(), run_id(2));
     assert_eq!(all_events(&*journal, run_id(2), 10).await.len(), 1);
@@ -307,38 +317,41 @@ async fn a_run_begins_once(mut world: impl World) {
 
 async fn a_run_that_was_not_begun_takes_nothing(mut world: impl World) {
     let journal = world.open();
-    conflict(Line::at(1, 1).grow(&*journal, 1).await.unwrap(), run_id(1));
+    conflict(
+        RunWriter::at(1, 1).append_logs(&*journal, 1).await.unwrap(),
+        run_id(1),
+    );
     assert!(journal.run(run_id(1)).await.unwrap().is_none());
     assert!(journal.events(run_id(1), 0, 10).await.unwrap().is_empty());
 }
 
 async fn a_run_that_is_over_takes_nothing(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
-    let (over, after) = (line.finish(&*journal), line.grow(&*journal, 1));
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
+    let (over, after) = (writer.finish(&*journal), writer.append_logs(&*journal, 1));
     over.await.unwrap().unwrap();
-    conflict(after.await.unwrap(), line.run);
-    let mut line = Line::new(2);
-    line.begin(&*journal);
-    line.finish(&*journal).await.unwrap().unwrap();
-    conflict(line.grow(&*journal, 1).await.unwrap(), line.run);
-    assert_eq!(all_events(&*journal, line.run, 10).await.len(), 2);
+    conflict(after.await.unwrap(), writer.run);
+    let mut writer = RunWriter::new(2);
+    writer.begin(&*journal);
+    writer.finish(&*journal).await.unwrap().unwrap();
+    conflict(writer.append_logs(&*journal, 1).await.unwrap(), writer.run);
+    assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 2);
 }
 
 async fn a_refused_append_does_not_touch_other_runs(mut world: impl World) {
     let journal = world.open();
-    let mut lines: Vec<Line> = (1..=20).map(Line::new).collect();
-    for line in &mut lines {
-        line.begin(&*journal).await.unwrap().unwrap();
+    let mut lines: Vec<RunWriter> = (1..=20).map(RunWriter::new).collect();
+    for writer in &mut lines {
+        writer.begin(&*journal).await.unwrap().unwrap();
     }
-    let mut told = Vec::new();
-    for line in &mut lines {
-        told.push(line.grow(&*journal, 1));
-        told.push(Line::at(99, 1).grow(&*journal, 1));
+    let mut result = Vec::new();
+    for writer in &mut lines {
+        result.push(writer.append_logs(&*journal, 1));
+        result.push(RunWriter::at(99, 1).append_logs(&*journal, 1));
     }
-    for (number, told) in told.into_iter().enumerate() {
-        assert_eq!(told.await.unwrap().is_ok(), number % 2 == 0);
+    for (number, result) in result.into_iter().enumerate() {
+        assert_eq!(result.await.unwrap().is_ok(), number % 2 == 0);
     }
     assert_eq!(all_events(&*journal, lines[19].run, 10).await.len(), 2);
 }
@@ -377,7 +390,7 @@ async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world:
     assert!(journal.put_graph(with(1, &["aa", "bb"])).await.unwrap());
     assert!(journal.put_graph(with(2, &["bb"])).await.unwrap());
     assert!(journal.put_graph(with(3, &["cc"])).await.unwrap());
-    // Who does not know what they are changes nothing.
+    // A graph without functions does not remove known ones.
     assert!(!journal.put_graph(with(1, &[])).await.unwrap());
     let ids = async |digest: &str, limit| journal.graphs_with(&Digest(digest.into()), limit).await.unwrap();
     assert_eq!(ids("bb", 10).await, [graph_id(1), graph_id(2)]);
@@ -399,9 +412,10 @@ async fn lists_leave_out_what_would_make_them_large(mut world: impl World) {
         data: Some(json(&format!("\"{}\"", "d".repeat(data - 2))).unwrap()),
     };
     for (number, error) in [(1, error(10, LISTED_ERROR_BYTES)), (2, error(100_000, 100_000))] {
-        let mut line = Line::new(number);
-        line.begin(&*journal);
-        line.append(&*journal, vec![Event::RunFailed { error }])
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal);
+        writer
+            .append(&*journal, vec![Event::RunFailed { error }])
             .await
             .unwrap()
             .unwrap();
@@ -419,7 +433,7 @@ async fn lists_leave_out_what_would_make_them_large(mut world: impl World) {
         }
     }
     assert_eq!((listed.len(), swept.len()), (2, 2));
-    // A single run is shown as it is.
+    // The row of a single run is not shortened.
     let row = journal.run(run_id(2)).await.unwrap().unwrap();
     let error = row.error.unwrap();
     assert_eq!(
@@ -484,24 +498,25 @@ async fn secrets_are_kept_by_name(mut world: impl World) {
 
 async fn closing_makes_everything_durable_and_refuses_the_rest(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
-    let before: Vec<_> = (0..50).map(|_| line.grow(&*journal, 1)).collect();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
+    let before: Vec<_> = (0..50).map(|_| writer.append_logs(&*journal, 1)).collect();
     assert!(journal.health().is_ok());
     journal.close().await.unwrap();
-    for mut told in before {
-        told.try_recv()
+    for mut result in before {
+        result
+            .try_recv()
             .expect("told before the store was closed")
             .unwrap();
     }
-    let told = line.grow(&*journal, 1).await.unwrap();
-    assert!(matches!(told, Err(AppendError::Closed)), "{told:?}");
+    let result = writer.append_logs(&*journal, 1).await.unwrap();
+    assert!(matches!(result, Err(AppendError::Closed)), "{result:?}");
     assert!(journal.put_graph(graph(1, None, 1)).await.is_err());
     assert!(journal.put_plugin(plugin(b"x", true)).await.is_err());
     assert!(journal.health().is_err());
     journal.close().await.unwrap();
-    // Readers may finish what they began.
-    assert_eq!(all_events(&*journal, line.run, 100).await.len(), 51);
+    // Reads work after the store is closed.
+    assert_eq!(all_events(&*journal, writer.run, 100).await.len(), 51);
     drop(journal);
-    assert_eq!(all_events(&*world.open(), line.run, 100).await.len(), 51);
+    assert_eq!(all_events(&*world.open(), writer.run, 100).await.len(), 51);
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use crate::{
     damage::Random,
-    world::{Line, Sqlite, all_events, log, run_id},
+    world::{RunWriter, Sqlite, all_events, log, run_id},
 };
 
 const ROUNDS: usize = 24;
@@ -104,9 +104,13 @@ async fn check(files: &Files, acknowledged: &[u64], appended: &[u64], ends: &[Ve
             "{at}: a part of an append, up to {last}"
         );
         assert_eq!(all_events(&journal, run, 1_000).await.len() as u64, last, "{at}");
-        // And it goes on.
+        // The copy continues, too.
         if last > 0 {
-            Line::at(number, last).grow(&journal, 1).await.unwrap().unwrap();
+            RunWriter::at(number, last)
+                .append_logs(&journal, 1)
+                .await
+                .unwrap()
+                .unwrap();
         }
     }
 }
@@ -118,7 +122,7 @@ async fn whatever_of_a_write_reached_the_disk_what_was_acknowledged_is_there() {
         let world = Sqlite::new();
         let journal = world.journal();
         let other = Connection::open(world.path()).unwrap();
-        let mut lines: Vec<Line> = (0..LINES).map(Line::new).collect();
+        let mut lines: Vec<RunWriter> = (0..LINES).map(RunWriter::new).collect();
         let mut ends: Vec<Vec<u64>> = lines.iter().map(|_| Vec::new()).collect();
         lines[0].begin(&journal).await.unwrap().unwrap();
         ends[0].push(1);
@@ -129,26 +133,26 @@ async fn whatever_of_a_write_reached_the_disk_what_was_acknowledged_is_there() {
                 other.query_row(restart, [], |_| Ok(())).unwrap();
             }
             let before = Files::of(&world.path());
-            let acknowledged: Vec<u64> = lines.iter().map(|line| line.seq).collect();
-            let mut told = Vec::new();
+            let acknowledged: Vec<u64> = lines.iter().map(|writer| writer.seq).collect();
+            let mut result = Vec::new();
             for _ in 0..1 + random.below(4) {
                 let number = random.below(lines.len());
-                let line = &mut lines[number];
+                let writer = &mut lines[number];
                 let size = [10, 300, 9_000][random.below(3)];
-                told.push(match line.seq {
-                    0 => line.begin(&journal),
+                result.push(match writer.seq {
+                    0 => writer.begin(&journal),
                     _ => {
                         let events = (0..=random.below(4)).map(|_| log(&"x".repeat(size)));
-                        line.append(&journal, events.collect())
+                        writer.append(&journal, events.collect())
                     }
                 });
-                ends[number].push(line.seq);
+                ends[number].push(writer.seq);
             }
-            for told in told {
-                told.await.unwrap().unwrap();
+            for result in result {
+                result.await.unwrap().unwrap();
             }
             let after = Files::of(&world.path());
-            let appended: Vec<u64> = lines.iter().map(|line| line.seq).collect();
+            let appended: Vec<u64> = lines.iter().map(|writer| writer.seq).collect();
             for image in 0..IMAGES {
                 let at = format!("seed {seed}, round {round}, image {image}");
                 let files = Files {

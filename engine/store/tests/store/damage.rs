@@ -1,4 +1,4 @@
-//! Damage in the file itself: bytes that are not those that were written.
+//! Damage in the file: bytes that changed after they were written.
 
 use std::{fs, path::Path};
 
@@ -7,9 +7,9 @@ use heddle_kernel::{EventRecord, RunId, Status};
 use heddle_runtime::ports::{Append, Journal, RunDisposition, RunFilter, RunSnapshot, StoreError};
 use heddle_store::SqliteJournal;
 
-use crate::world::{Line, Sqlite, all_events, damaged, graph_id, log, position, recorded, run_id};
+use crate::world::{RunWriter, Sqlite, all_events, damaged, graph_id, log, position, record, run_id};
 
-/// Where these bytes are in the file: once where they are kept, and maybe where a page had them before.
+/// The offsets of these bytes in the file. Besides the current place, an old page may have them.
 fn find(file: &[u8], bytes: &[u8]) -> Vec<usize> {
     let windows = file.windows(bytes.len()).enumerate();
     let places: Vec<_> = windows
@@ -42,14 +42,14 @@ async fn whichever_byte_of_a_body_is_flipped_its_run_alone_is_damaged() {
     let world = Sqlite::new();
     let journal = world.journal();
     let event = |number: u64| log(&format!("needle {number:06}"));
-    let text = |number: u64| serde_json::to_string(&*recorded(2, event(number))).unwrap();
-    // One run for each byte of the event, and as many that nothing happens to.
+    let text = |number: u64| serde_json::to_string(&*record(2, event(number))).unwrap();
+    // One run for each byte of the event, and the same number of undamaged runs.
     let bytes = text(0).len() as u64 + 1;
     for number in 0..2 * bytes {
-        let mut line = Line::new(number);
-        line.begin(&journal).await.unwrap().unwrap();
-        line.append(&journal, vec![event(number)]);
-        line.grow(&journal, 2).await.unwrap().unwrap();
+        let mut writer = RunWriter::new(number);
+        writer.begin(&journal).await.unwrap().unwrap();
+        writer.append(&journal, vec![event(number)]);
+        writer.append_logs(&journal, 2).await.unwrap().unwrap();
     }
     drop(journal);
     change(&world.path(), |file| {
@@ -65,14 +65,14 @@ async fn whichever_byte_of_a_body_is_flipped_its_run_alone_is_damaged() {
     let journal = world.journal();
     assert_eq!(journal.unfinished().await.unwrap().len() as u64, 2 * bytes);
     for number in 0..2 * bytes {
-        let mut line = Line::at(number, 4);
+        let mut writer = RunWriter::at(number, 4);
         match number < bytes {
-            true => is_damaged(&journal, line.run).await,
+            true => is_damaged(&journal, writer.run).await,
             false => {
-                assert_eq!(all_events(&journal, line.run, 2).await.len(), 4);
-                line.grow(&journal, 1).await.unwrap().unwrap();
-                line.finish(&journal).await.unwrap().unwrap();
-                assert_eq!(all_events(&journal, line.run, 100).await.len(), 6);
+                assert_eq!(all_events(&journal, writer.run, 2).await.len(), 4);
+                writer.append_logs(&journal, 1).await.unwrap().unwrap();
+                writer.finish(&journal).await.unwrap().unwrap();
+                assert_eq!(all_events(&journal, writer.run, 100).await.len(), 6);
             }
         }
     }
@@ -86,15 +86,16 @@ async fn a_body_in_the_place_of_another_is_damage() {
     let world = Sqlite::new();
     let journal = world.journal();
     for number in [1, 2] {
-        let mut line = Line::new(number);
-        line.begin(&journal).await.unwrap().unwrap();
-        line.append(&journal, vec![log(&format!("needle {number}"))])
+        let mut writer = RunWriter::new(number);
+        writer.begin(&journal).await.unwrap().unwrap();
+        writer
+            .append(&journal, vec![log(&format!("needle {number}"))])
             .await
             .unwrap()
             .unwrap();
     }
     drop(journal);
-    // Each gets the other's with its sum, as from a page that was written to the wrong place.
+    // Swaps the bodies with their checksums, as if a page was written to the wrong place.
     let other = rusqlite::Connection::open(world.path()).unwrap();
     let swap = "CREATE TEMP TABLE before AS SELECT run, first_seq, body, sum FROM events;
                 UPDATE events SET (body, sum) = (SELECT body, sum FROM before
@@ -110,16 +111,16 @@ async fn a_body_in_the_place_of_another_is_damage() {
 async fn a_damaged_snapshot_gives_way_to_the_one_before_it() {
     let world = Sqlite::new();
     let journal = world.journal();
-    let mut line = Line::new(1);
-    line.begin(&journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal).await.unwrap().unwrap();
     for number in 1..=3 {
-        let (append, told) = line.draft(vec![log("a line")], RunDisposition::Running);
-        let (seq, body) = (line.seq, json(&format!("\"needle {number}\"")).unwrap());
+        let (append, result) = writer.draft(vec![log("a line")], RunDisposition::Running);
+        let (seq, body) = (writer.seq, json(&format!("\"needle {number}\"")).unwrap());
         journal.append(Append {
             snapshot: Some(RunSnapshot { seq, body }),
             ..append
         });
-        told.await.unwrap().unwrap();
+        result.await.unwrap().unwrap();
     }
     drop(journal);
     let newest = async |journal: &SqliteJournal| journal.snapshot(run_id(1), 9).await.unwrap();
@@ -132,10 +133,10 @@ async fn a_damaged_snapshot_gives_way_to_the_one_before_it() {
         let journal = world.journal();
         let found = newest(&journal).await;
         assert_eq!(found.as_ref().map(|found| found.seq), expected);
-        assert_eq!(all_events(&journal, line.run, 100).await.len(), 4);
+        assert_eq!(all_events(&journal, writer.run, 100).await.len(), 4);
         drop(journal);
     }
-    line.grow(&world.journal(), 1).await.unwrap().unwrap();
+    writer.append_logs(&world.journal(), 1).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,8 +144,8 @@ async fn a_damaged_row_stops_its_run_alone() {
     let world = Sqlite::new();
     let journal = world.journal();
     for number in 1..=5 {
-        let mut line = Line::new(number);
-        line.begin(&journal).await.unwrap().unwrap();
+        let mut writer = RunWriter::new(number);
+        writer.begin(&journal).await.unwrap().unwrap();
     }
     drop(journal);
     change(&world.path(), |file| {
@@ -165,17 +166,17 @@ async fn a_damaged_row_stops_its_run_alone() {
         }
         other => panic!("{other:?}"),
     }
-    // The others are listed and go on, in whatever commit they share with it.
+    // The other runs are listed and continue, even in a commit that they share with it.
     let listed = journal.runs(RunFilter::default(), None, 10).await.unwrap();
     let listed: Vec<_> = listed.into_iter().map(|row| row.id).collect();
     assert_eq!(listed, [5, 4, 2, 1].map(run_id));
-    let told: Vec<_> = (1..=5)
-        .map(|number| (number, Line::at(number, 1).grow(&journal, 1)))
+    let result: Vec<_> = (1..=5)
+        .map(|number| (number, RunWriter::at(number, 1).append_logs(&journal, 1)))
         .collect();
-    for (number, told) in told {
+    for (number, result) in result {
         match number {
-            3 => damaged(told.await.unwrap(), run_id(3)),
-            _ => assert_eq!(told.await.unwrap().unwrap(), 2),
+            3 => damaged(result.await.unwrap(), run_id(3)),
+            _ => assert_eq!(result.await.unwrap().unwrap(), 2),
         }
     }
     assert_eq!(journal.forget([3].map(run_id).to_vec()).await.unwrap(), 0);
@@ -187,9 +188,17 @@ async fn an_index_that_is_damaged_keeps_no_run_from_going_on() {
     let world = Sqlite::new();
     let journal = world.journal();
     for number in 1..=5 {
-        Line::new(number).park(&journal, Some(5)).await.unwrap().unwrap();
-        Line::new(10 + number).begin(&journal).await.unwrap().unwrap();
-        let mut queued = Line::new(20 + number);
+        RunWriter::new(number)
+            .park(&journal, Some(5))
+            .await
+            .unwrap()
+            .unwrap();
+        RunWriter::new(10 + number)
+            .begin(&journal)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut queued = RunWriter::new(20 + number);
         queued.queue(&journal, 0, Some("g")).await.unwrap().unwrap();
     }
     drop(journal);
@@ -203,7 +212,7 @@ async fn an_index_that_is_damaged_keeps_no_run_from_going_on() {
     let roots = ["runs_by_kind", "runs_of_graph", "runs_due", "runs_in_group"].map(root);
     change(&world.path(), |file| {
         for root in roots {
-            // The kind of the page: none is like this.
+            // An invalid page type.
             file[(root - 1) * 4096] = 0xff;
         }
     });
@@ -228,15 +237,19 @@ async fn an_index_that_is_damaged_keeps_no_run_from_going_on() {
     );
     let of_graph = RunFilter::of_graph(graph_id(0).0);
     assert_eq!(list(of_graph).await, [14, 12, 4, 2].map(run_id));
-    // What does not touch it is written.
-    Line::at(11, 1).grow(&journal, 1).await.unwrap().unwrap();
+    // Writes that do not use the index succeed.
+    RunWriter::at(11, 1)
+        .append_logs(&journal, 1)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         journal.run(run_id(1)).await.unwrap().unwrap().status,
         Status::Waiting
     );
 }
 
-/// A generator of numbers, so that a failure can be repeated (SplitMix64).
+/// A seeded random generator (SplitMix64), so that a failure can be repeated.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -255,10 +268,11 @@ async fn no_byte_that_changes_anywhere_makes_an_event_another() {
     let world = Sqlite::new();
     let journal = world.journal();
     for number in 0..40 {
-        let mut line = Line::new(number);
-        line.begin(&journal);
-        line.grow(&journal, 20).await.unwrap().unwrap();
-        line.append(&journal, vec![log(&"x".repeat(5_000))])
+        let mut writer = RunWriter::new(number);
+        writer.begin(&journal);
+        writer.append_logs(&journal, 20).await.unwrap().unwrap();
+        writer
+            .append(&journal, vec![log(&"x".repeat(5_000))])
             .await
             .unwrap()
             .unwrap();
@@ -271,7 +285,7 @@ async fn no_byte_that_changes_anywhere_makes_an_event_another() {
     drop(journal);
     let sound = fs::read(world.path()).unwrap();
     let mut random = Random(SEED);
-    let (mut told, mut opened) = (0, 0);
+    let (mut damaged_runs, mut opened) = (0, 0);
     for _ in 0..60 {
         let mut file = sound.clone();
         for _ in 0..8 {
@@ -285,7 +299,7 @@ async fn no_byte_that_changes_anywhere_makes_an_event_another() {
         opened += 1;
         for number in 0..40 {
             match journal.events(run_id(number), 0, 100).await {
-                // Where an index lost an entry, a run may end too early.
+                // If an index lost an entry, the events may end too early.
                 Ok(events) => {
                     let text = text(&events);
                     assert!(
@@ -295,11 +309,14 @@ async fn no_byte_that_changes_anywhere_makes_an_event_another() {
                 }
                 Err(StoreError::Damaged(message)) => {
                     assert!(message.contains(&run_id(number).to_string()), "{message}");
-                    told += 1;
+                    damaged_runs += 1;
                 }
                 Err(other) => panic!("seed {SEED}: {other:?}"),
             }
         }
     }
-    assert!(opened > 20 && told > 20, "{opened} opened, {told} damaged runs");
+    assert!(
+        opened > 20 && damaged_runs > 20,
+        "{opened} opened, {damaged_runs} damaged runs"
+    );
 }

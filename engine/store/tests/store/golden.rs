@@ -1,4 +1,4 @@
-//! Files of each format, kept as they were written: `tests/golden/README.md` says how one is made.
+//! Golden files of each format. `tests/golden/README.md` explains how to make one.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::{
     upgrade::migrated,
-    world::{Line, all_events, draft, log, recorded, run_id},
+    world::{RunWriter, all_events, draft, log, record, run_id},
 };
 
 /// The newest format.
@@ -112,9 +112,9 @@ impl ContentRun {
         }
     }
 
-    /// As this version appends it.
+    /// Appends it as this version does.
     async fn append(&self, journal: &SqliteJournal) {
-        // A run that goes on has its events in several rows.
+        // A running run has its events in several rows.
         let (first, rest) = self.events.split_at(1);
         let parts = match rest {
             [] => vec![(first, self.disposition())],
@@ -122,7 +122,7 @@ impl ContentRun {
         };
         for (events, disposition) in parts {
             let seq = events[events.len() - 1].seq;
-            let (append, told) = draft(self.run, events.to_vec(), disposition);
+            let (append, result) = draft(self.run, events.to_vec(), disposition);
             let begins = NewRun {
                 graph: self.graph(),
                 created_at: self.events[0].at,
@@ -145,11 +145,11 @@ impl ContentRun {
                 snapshot: snapshot.map(|body| RunSnapshot { seq, body }),
                 ..append
             });
-            told.await.unwrap().unwrap();
+            result.await.unwrap().unwrap();
         }
     }
 
-    /// As the formats before the third one had it.
+    /// Inserts it as the formats before 3 had it.
     fn insert(&self, store: &Connection, format: i32) {
         let id = self.run.0.into_bytes();
         let error = self.error.as_ref().map(|error| to_json(error).get().to_owned());
@@ -186,7 +186,7 @@ fn graph_row(graph: &ContentGraph) -> GraphRow {
     }
 }
 
-/// A graph with what its functions are.
+/// A graph with its resolved functions.
 fn created_again(mut graph: GraphRow) -> GraphRow {
     let at = FunctionRef {
         digest: Digest::of(COMPONENT),
@@ -260,8 +260,8 @@ fn copy(format: i32) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Everything that a journal tells of what is in it, as text.
-async fn told(journal: &SqliteJournal) -> String {
+/// Everything that a journal returns, as text.
+async fn result(journal: &SqliteJournal) -> String {
     let mut text = String::new();
     let all = journal.runs(RunFilter::default(), None, 1_000).await.unwrap();
     for row in all.iter().rev() {
@@ -302,7 +302,7 @@ async fn told(journal: &SqliteJournal) -> String {
     text
 }
 
-/// What a file holds, as SQLite sees it: its schema and every row.
+/// The schema and every row of a file.
 fn dump(path: &Path) -> String {
     let store = Connection::open(path).unwrap();
     let mut text = String::new();
@@ -348,22 +348,22 @@ async fn a_file_of_each_format_is_opened_and_goes_on() {
     for format in FORMATS {
         let (_folder, path) = copy(format);
         let journal = SqliteJournal::open(SqliteSettings::new(&path)).unwrap();
-        expect_file![golden(&format!("{format}.txt"))].assert_eq(&told(&journal).await);
+        expect_file![golden(&format!("{format}.txt"))].assert_eq(&result(&journal).await);
         let all = journal.runs(RunFilter::default(), None, 1_000).await.unwrap();
         for row in all.iter().filter(|row| !row.status.is_over()) {
-            let events = vec![recorded(row.last_seq + 1, log("it goes on"))];
-            let (append, told) = draft(row.id, events, RunDisposition::Running);
+            let events = vec![record(row.last_seq + 1, log("it goes on"))];
+            let (append, result) = draft(row.id, events, RunDisposition::Running);
             journal.append(append);
-            assert_eq!(told.await.unwrap().unwrap(), row.last_seq + 1);
+            assert_eq!(result.await.unwrap().unwrap(), row.last_seq + 1);
         }
         for row in all.iter().filter(|row| row.status == Status::Failed) {
-            Line::at(row.id.0.as_u128() as u64 & 0xffff, row.last_seq)
+            RunWriter::at(row.id.0.as_u128() as u64 & 0xffff, row.last_seq)
                 .retry(&journal)
                 .await
                 .unwrap()
                 .unwrap();
         }
-        Line::new(1_000).begin(&journal).await.unwrap().unwrap();
+        RunWriter::new(1_000).begin(&journal).await.unwrap().unwrap();
         drop(journal);
         let journal = SqliteJournal::open(SqliteSettings::new(&path)).unwrap();
         for row in all {

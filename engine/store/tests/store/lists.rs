@@ -9,7 +9,7 @@ use heddle_runtime::ports::{
 
 use crate::{
     damage::Random,
-    world::{Line, World, graph_id, log, run_id},
+    world::{RunWriter, World, graph_id, log, run_id},
 };
 
 contract! {
@@ -22,7 +22,7 @@ contract! {
 }
 
 /// A run that a test describes.
-struct Told<'t> {
+struct AckReceiver<'t> {
     number: u64,
     graph: u64,
     created_at: i64,
@@ -31,7 +31,7 @@ struct Told<'t> {
     ends: Result<Status, &'t str>,
 }
 
-impl Told<'_> {
+impl AckReceiver<'_> {
     fn of(number: u64) -> Self {
         Self {
             number,
@@ -43,26 +43,26 @@ impl Told<'_> {
     }
 
     async fn append(&self, journal: &dyn Journal) {
-        let mut line = Line::new(self.number);
-        line.graph = graph_id(self.graph);
-        let (mut append, told) = match self.ends {
-            Ok(Status::Queued) => line.draft(vec![line.started()], RunDisposition::Queued),
-            _ => line.draft(vec![line.started()], RunDisposition::Running),
+        let mut writer = RunWriter::new(self.number);
+        writer.graph = graph_id(self.graph);
+        let (mut append, result) = match self.ends {
+            Ok(Status::Queued) => writer.draft(vec![writer.started()], RunDisposition::Queued),
+            _ => writer.draft(vec![writer.started()], RunDisposition::Running),
         };
         let begins = append.begins.as_mut().unwrap();
         begins.created_at = Timestamp(self.created_at);
         begins.origin = self.origin.map(Into::into);
         journal.append(append);
-        told.await.unwrap().unwrap();
-        let told = match self.ends {
+        result.await.unwrap().unwrap();
+        let result = match self.ends {
             Ok(Status::Queued | Status::Running) => return,
-            Ok(Status::Waiting) => line.park(journal, Some(5)),
-            Ok(Status::Paused) => line.pause(journal),
-            Ok(Status::Cancelled) => line.cancel(journal),
-            Ok(_) => line.finish(journal),
-            Err(message) => line.append(journal, vec![failed_with(message)]),
+            Ok(Status::Waiting) => writer.park(journal, Some(5)),
+            Ok(Status::Paused) => writer.pause(journal),
+            Ok(Status::Cancelled) => writer.cancel(journal),
+            Ok(_) => writer.finish(journal),
+            Err(message) => writer.append(journal, vec![failed_with(message)]),
         };
-        told.await.unwrap().unwrap();
+        result.await.unwrap().unwrap();
     }
 }
 
@@ -112,10 +112,10 @@ async fn a_graphs_name_stands_for_all_of_its_versions(mut world: impl World) {
     for number in 1..=8 {
         let ends = [Ok(Status::Finished), Err("it broke")][number as usize % 2];
         let graph = 1 + number % 4;
-        Told {
+        AckReceiver {
             graph,
             ends,
-            ..Told::of(number)
+            ..AckReceiver::of(number)
         }
         .append(&*journal)
         .await;
@@ -149,25 +149,25 @@ async fn a_run_is_listed_under_the_graph_that_it_was_upgraded_to(mut world: impl
         functions: BTreeMap::new(),
         graphs: BTreeMap::new(),
     };
-    let mut lines = [2, 4, 6].map(Line::new);
-    for line in &mut lines {
-        line.begin(&*journal).await.unwrap().unwrap();
+    let mut lines = [2, 4, 6].map(RunWriter::new);
+    for writer in &mut lines {
+        writer.begin(&*journal).await.unwrap().unwrap();
     }
     // While it goes on, while it is paused, and several times in one append.
-    let told = lines[0].append(&*journal, vec![upgraded(graph_id(1)), log("goes on")]);
-    told.await.unwrap().unwrap();
-    let told = lines[1].write(&*journal, vec![upgraded(graph_id(1))], RunDisposition::Paused);
-    told.await.unwrap().unwrap();
-    let told = lines[2].append(&*journal, vec![upgraded(graph_id(1)), upgraded(graph_id(0))]);
-    told.await.unwrap().unwrap();
+    let result = lines[0].append(&*journal, vec![upgraded(graph_id(1)), log("goes on")]);
+    result.await.unwrap().unwrap();
+    let result = lines[1].write(&*journal, vec![upgraded(graph_id(1))], RunDisposition::Paused);
+    result.await.unwrap().unwrap();
+    let result = lines[2].append(&*journal, vec![upgraded(graph_id(1)), upgraded(graph_id(0))]);
+    result.await.unwrap().unwrap();
     // As an import has it: all in the first append.
-    let mut all = Line::new(8);
+    let mut all = RunWriter::new(8);
     let started = all.started();
-    let told = all.append(
+    let result = all.append(
         &*journal,
         vec![started, upgraded(graph_id(1)), Event::RunFinished],
     );
-    told.await.unwrap().unwrap();
+    result.await.unwrap().unwrap();
     for _ in 0..2 {
         assert_eq!(
             list(&*journal, &RunFilter::of_graph("after")).await,
@@ -179,7 +179,7 @@ async fn a_run_is_listed_under_the_graph_that_it_was_upgraded_to(mut world: impl
             (row.graph, row.graph_name.as_deref()),
             (graph_id(1), Some("after"))
         );
-        lines[0].grow(&*journal, 1).await.unwrap().unwrap();
+        lines[0].append_logs(&*journal, 1).await.unwrap().unwrap();
     }
 }
 
@@ -197,11 +197,11 @@ async fn runs_are_listed_by_what_started_them(mut world: impl World) {
     for number in 0..20 {
         let (origin, graph) = (origins[number as usize % 5], number % 2);
         let ends = [Ok(Status::Finished), Ok(Status::Queued)][usize::from(number > 9)];
-        Told {
+        AckReceiver {
             origin,
             graph,
             ends,
-            ..Told::of(number)
+            ..AckReceiver::of(number)
         }
         .append(&*journal)
         .await;
@@ -246,9 +246,9 @@ async fn runs_are_listed_by_when_they_began_whatever_their_ids(mut world: impl W
     let journal = world.open();
     // An imported run has an old time, and ids of other machines sort in other ways.
     for (number, created_at) in [(1, 3_000), (2, 1_000), (3, 2_000), (4, 2_000), (5, -7)] {
-        Told {
+        AckReceiver {
             created_at,
-            ..Told::of(number)
+            ..AckReceiver::of(number)
         }
         .append(&*journal)
         .await;
@@ -302,21 +302,21 @@ async fn errors_are_found_by_a_part_of_their_message(mut world: impl World) {
     for (number, message) in (1..).zip(messages) {
         let ends = Err(message);
         let graph = number % 2;
-        Told {
+        AckReceiver {
             ends,
             graph,
-            ..Told::of(number)
+            ..AckReceiver::of(number)
         }
         .append(&*journal)
         .await;
     }
-    Told {
+    AckReceiver {
         ends: Ok(Status::Cancelled),
-        ..Told::of(8)
+        ..AckReceiver::of(8)
     }
     .append(&*journal)
     .await;
-    Told::of(9).append(&*journal).await;
+    AckReceiver::of(9).append(&*journal).await;
     let with = |text: &str| RunFilter {
         error: Some(text.into()),
         ..RunFilter::default()
@@ -350,7 +350,7 @@ async fn errors_are_found_by_a_part_of_their_message(mut world: impl World) {
     };
     assert_eq!(list(&*journal, &finished).await, []);
     // A run that goes on has no error any more.
-    Line::at(1, 2).retry(&*journal).await.unwrap().unwrap();
+    RunWriter::at(1, 2).retry(&*journal).await.unwrap().unwrap();
     assert_eq!(list(&*journal, &with("declined")).await, []);
 }
 
@@ -371,7 +371,7 @@ async fn a_list_in_pages_is_the_whole_list_for_every_filter(mut world: impl Worl
     ];
     for number in 0..RUNS {
         let status = Status::ALL[random.below(7)];
-        let told = Told {
+        let result = AckReceiver {
             number: number * 7_919 % RUNS,
             graph: random.below(5) as u64,
             created_at: random.below(60) as i64,
@@ -381,7 +381,7 @@ async fn a_list_in_pages_is_the_whole_list_for_every_filter(mut world: impl Worl
                 other => Ok(other),
             },
         };
-        told.append(&*journal).await;
+        result.append(&*journal).await;
     }
     let mut all = Vec::new();
     for number in 0..RUNS {

@@ -1,4 +1,4 @@
-//! What a journal promises, held against every implementation, and what only SQLite can show.
+//! Tests of the storage: a contract that every implementation passes, and tests of SQLite and memory alone.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -6,14 +6,14 @@
 mod world;
 
 mod contract;
+mod control;
 mod crash;
 mod damage;
-mod forgetting;
+mod deletion;
 mod golden;
 mod lists;
 mod memory;
 mod size;
 mod sqlite;
-mod steering;
 mod upgrade;
 mod waiting;

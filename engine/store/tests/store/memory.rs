@@ -1,4 +1,4 @@
-//! What only the journal in memory offers: durability that a test steers, and strictness.
+//! The journal in memory alone: held-back writes and strict checks of the caller.
 
 use std::panic::AssertUnwindSafe;
 
@@ -7,58 +7,67 @@ use heddle_kernel::{Digest, Event, Timestamp};
 use heddle_runtime::ports::{Append, AppendError, Journal, Request, RunDisposition, RunSnapshot, StoreError};
 use heddle_store::MemoryJournal;
 
-use crate::world::{Line, draft, log, recorded, run_id};
+use crate::world::{RunWriter, draft, log, record, run_id};
 
 #[tokio::test]
 async fn nothing_is_durable_while_it_is_held() {
     let journal = MemoryJournal::new();
-    let mut line = Line::new(1);
-    line.begin(&journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal).await.unwrap().unwrap();
     journal.hold();
-    let mut told = line.grow(&journal, 2);
-    assert!(told.try_recv().is_err());
-    assert_eq!(journal.events(line.run, 0, 10).await.unwrap().len(), 1);
+    let mut result = writer.append_logs(&journal, 2);
+    assert!(result.try_recv().is_err());
+    assert_eq!(journal.events(writer.run, 0, 10).await.unwrap().len(), 1);
     assert_eq!(
-        journal.after_crash().events(line.run, 0, 10).await.unwrap().len(),
+        journal
+            .after_crash()
+            .events(writer.run, 0, 10)
+            .await
+            .unwrap()
+            .len(),
         1
     );
     journal.release();
-    assert_eq!(told.await.unwrap().unwrap(), 3);
-    assert_eq!(journal.events(line.run, 0, 10).await.unwrap().len(), 3);
+    assert_eq!(result.await.unwrap().unwrap(), 3);
+    assert_eq!(journal.events(writer.run, 0, 10).await.unwrap().len(), 3);
 }
 
 #[tokio::test]
 async fn a_stalled_journal_begins_nothing_and_loses_nothing() {
     let journal = MemoryJournal::new();
-    let mut line = Line::new(1);
-    line.begin(&journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal).await.unwrap().unwrap();
     journal.stall(StoreError::Unavailable("the disk is full".into()));
     assert!(journal.health().is_err());
-    let waiting = line.grow(&journal, 1);
-    let mut refused = Line::new(2);
-    for told in [refused.begin(&journal), refused.grow(&journal, 1)] {
-        assert!(matches!(told.await.unwrap(), Err(AppendError::Unavailable(_))));
+    let waiting = writer.append_logs(&journal, 1);
+    let mut refused = RunWriter::new(2);
+    for result in [refused.begin(&journal), refused.append_logs(&journal, 1)] {
+        assert!(matches!(result.await.unwrap(), Err(AppendError::Unavailable(_))));
     }
     journal.release();
     assert_eq!(waiting.await.unwrap().unwrap(), 2);
     assert!(journal.health().is_ok());
-    Line::new(2).begin(&journal).await.unwrap().unwrap();
+    RunWriter::new(2).begin(&journal).await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_crash_before_a_wake_is_durable_leaves_the_run_waiting() {
     let journal = MemoryJournal::new();
-    let mut line = Line::new(1);
-    line.begin(&journal);
-    line.park(&journal, Some(5_000)).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal);
+    writer.park(&journal, Some(5_000)).await.unwrap().unwrap();
     journal.hold();
-    drop(line.grow(&journal, 1));
+    drop(writer.append_logs(&journal, 1));
     let restarted = journal.after_crash();
     assert_eq!(restarted.unfinished().await.unwrap(), []);
-    assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), [line.run]);
-    // Which is where the next engine takes it up.
-    Line::at(1, 2).grow(&restarted, 1).await.unwrap().unwrap();
-    assert_eq!(restarted.unfinished().await.unwrap(), [line.run]);
+    assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), [writer.run]);
+    // The next engine continues from there.
+    RunWriter::at(1, 2)
+        .append_logs(&restarted, 1)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(restarted.unfinished().await.unwrap(), [writer.run]);
     assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), []);
 }
 
@@ -66,9 +75,9 @@ async fn a_crash_before_a_wake_is_durable_leaves_the_run_waiting() {
 async fn what_is_held_when_the_journal_goes_is_never_durable() {
     let journal = MemoryJournal::new();
     journal.hold();
-    let told = Line::new(1).begin(&journal);
+    let result = RunWriter::new(1).begin(&journal);
     drop(journal);
-    assert!(matches!(told.await.unwrap(), Err(AppendError::Closed)));
+    assert!(matches!(result.await.unwrap(), Err(AppendError::Closed)));
 }
 
 #[test]
@@ -80,23 +89,23 @@ fn a_caller_that_breaks_the_rules_panics() {
     let append = |events, disposition| draft(run_id(1), events, disposition).0;
     let grows = || {
         append(
-            vec![recorded(2, log("a")), recorded(3, log("b"))],
+            vec![record(2, log("a")), record(3, log("b"))],
             RunDisposition::Running,
         )
     };
     breaks(append(vec![], RunDisposition::Running));
     breaks(append(
-        vec![recorded(2, log("a")), recorded(4, log("b"))],
+        vec![record(2, log("a")), record(4, log("b"))],
         RunDisposition::Running,
     ));
     let unbegun = log("it does not say that the run begins");
-    breaks(append(vec![recorded(1, unbegun)], RunDisposition::Running));
+    breaks(append(vec![record(1, unbegun)], RunDisposition::Running));
     breaks(append(
-        vec![recorded(2, Event::RunFinished)],
+        vec![record(2, Event::RunFinished)],
         RunDisposition::Running,
     ));
     breaks(append(
-        vec![recorded(2, log("it has begun"))],
+        vec![record(2, log("it has begun"))],
         RunDisposition::Queued,
     ));
     breaks(Append {

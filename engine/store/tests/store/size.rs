@@ -8,7 +8,7 @@ use heddle_runtime::ports::{Journal, RunDisposition, RunSnapshot};
 
 use crate::{
     damage::Random,
-    world::{Line, Sqlite},
+    world::{RunWriter, Sqlite},
 };
 
 const STEPS: u64 = 100_000;
@@ -49,8 +49,8 @@ fn step(step: u64) -> [Event; 2] {
 async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
     let world = Sqlite::new();
     let journal = world.journal();
-    let mut line = Line::new(1);
-    line.begin(&journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal).await.unwrap().unwrap();
     let body = json(&format!("\"{}\"", "s".repeat(STATE_BYTES))).unwrap();
     let (mut number, mut bytes, mut last_snapshot) = (0, 0, 0);
     let mut random = Random(1);
@@ -67,29 +67,29 @@ async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
             .map(|event| serde_json::to_string(event).unwrap().len() + 35)
             .sum();
         bytes += size;
-        let (mut append, told) = line.draft(events, RunDisposition::Running);
+        let (mut append, result) = writer.draft(events, RunDisposition::Running);
         if bytes >= SNAPSHOT_EVERY {
-            (bytes, last_snapshot) = (0, line.seq);
+            (bytes, last_snapshot) = (0, writer.seq);
             append.snapshot = Some(RunSnapshot {
-                seq: line.seq,
+                seq: writer.seq,
                 body: body.clone(),
             });
         }
         journal.append(append);
         // Each has a row of its own.
-        told.await.unwrap().unwrap();
+        result.await.unwrap().unwrap();
     }
-    let taken = journal.snapshot(line.run, u64::MAX).await.unwrap().unwrap();
+    let taken = journal.snapshot(writer.run, u64::MAX).await.unwrap().unwrap();
     let mut after = taken.seq;
     assert_eq!(after, last_snapshot);
     loop {
-        let events = journal.events(line.run, after, 1_000).await.unwrap();
+        let events = journal.events(writer.run, after, 1_000).await.unwrap();
         let Some(last) = events.last() else { break };
         after = last.seq;
     }
-    assert_eq!(after, line.seq);
+    assert_eq!(after, writer.seq);
     // Reading the run's end costs the events since the last snapshot, however long the run is.
-    let since = line.seq - last_snapshot;
+    let since = writer.seq - last_snapshot;
     assert!(since < STEPS / 10, "{since} events were read");
     journal.close().await.unwrap();
     let size = fs::metadata(world.path()).unwrap().len();

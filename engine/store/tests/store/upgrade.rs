@@ -1,4 +1,4 @@
-//! Files that an older version wrote are opened, with all that is in them.
+//! Stores of older formats are migrated without loss.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use heddle_kernel::{Digest, Status, Timestamp};
 use heddle_runtime::ports::Journal;
 use rusqlite::{Connection, params};
 
-use crate::world::{Line, Sqlite, all_events, graph_id, log, recorded, run_id};
+use crate::world::{RunWriter, Sqlite, all_events, graph_id, log, record, run_id};
 
 refinery::embed_migrations!("migrations");
 
-/// Makes the file with the formats up to this one.
+/// Creates a file with the migrations up to this format.
 pub(crate) fn migrated(path: &Path, format: i32) -> Connection {
     let mut connection = Connection::open(path).unwrap();
-    // As the versions of its time made it.
+    // As the version that had this format created it.
     connection
         .pragma_update(None, "auto_vacuum", "INCREMENTAL")
         .unwrap();
@@ -48,7 +48,7 @@ async fn a_store_of_format_1_is_opened_with_everything_in_it() {
         .unwrap();
         let mut body = Vec::new();
         for seq in 1..=3 {
-            serde_json::to_writer(&mut body, &*recorded(seq, log("of old"))).unwrap();
+            serde_json::to_writer(&mut body, &*record(seq, log("of old"))).unwrap();
             body.push(b'\n');
         }
         old.execute(
@@ -92,15 +92,19 @@ async fn a_store_of_format_1_is_opened_with_everything_in_it() {
         b"component"
     );
 
-    // Its runs go on, and may do what those of its time could not.
-    assert_eq!(Line::at(1, 3).finish(&journal).await.unwrap().unwrap(), 4);
+    // Its runs continue and can use what later formats added.
+    assert_eq!(RunWriter::at(1, 3).finish(&journal).await.unwrap().unwrap(), 4);
     assert_eq!(
-        Line::at(4, 3).park(&journal, Some(9_000)).await.unwrap().unwrap(),
+        RunWriter::at(4, 3)
+            .park(&journal, Some(9_000))
+            .await
+            .unwrap()
+            .unwrap(),
         4
     );
     assert_eq!(journal.due(Timestamp(9_000), 10).await.unwrap(), [run_id(4)]);
     assert_eq!(all_events(&journal, run_id(4), 10).await.len(), 4);
-    assert_eq!(Line::at(4, 4).cancel(&journal).await.unwrap().unwrap(), 5);
+    assert_eq!(RunWriter::at(4, 4).cancel(&journal).await.unwrap().unwrap(), 5);
     assert_eq!(
         journal.run(run_id(4)).await.unwrap().unwrap().status,
         Status::Cancelled

@@ -1,4 +1,4 @@
-//! Runs that wait: what a journal tells of them, and that many of them are as good as one.
+//! Waiting runs: what a journal reports about them, and that many of them cost no more than one.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 
 use crate::world::{
-    Line, Sqlite, World, all_events, conflict, failed, graph_id, log, position, recorded, run_id,
+    RunWriter, Sqlite, World, all_events, conflict, failed, graph_id, log, position, record, run_id,
 };
 
 contract! {
@@ -32,7 +32,7 @@ contract! {
     a_hundred_thousand_runs_wait,
 }
 
-/// What a row says of waiting.
+/// The fields of a row that concern waiting.
 async fn stands(journal: &dyn Journal, run: RunId) -> (Status, Option<i64>) {
     let row = journal.run(run).await.unwrap().unwrap();
     (row.status, row.wake_at.map(|at| at.0))
@@ -48,50 +48,53 @@ async fn next_due(journal: &dyn Journal) -> Option<i64> {
 
 async fn a_run_that_waits_is_not_running_until_an_append_wakes_it(mut world: impl World) {
     let journal = world.open();
-    let (mut line, mut other) = (Line::new(1), Line::new(2));
+    let (mut writer, mut other) = (RunWriter::new(1), RunWriter::new(2));
     other.begin(&*journal).await.unwrap().unwrap();
-    line.begin(&*journal).await.unwrap().unwrap();
+    writer.begin(&*journal).await.unwrap().unwrap();
     assert_eq!(next_due(&*journal).await, None);
 
-    assert_eq!(line.park(&*journal, Some(5_000)).await.unwrap().unwrap(), 2);
-    assert_eq!(stands(&*journal, line.run).await, (Status::Waiting, Some(5_000)));
+    assert_eq!(writer.park(&*journal, Some(5_000)).await.unwrap().unwrap(), 2);
+    assert_eq!(
+        stands(&*journal, writer.run).await,
+        (Status::Waiting, Some(5_000))
+    );
     assert_eq!(journal.unfinished().await.unwrap(), [other.run]);
     assert_eq!(next_due(&*journal).await, Some(5_000));
     assert_eq!(due(&*journal, 4_999).await, []);
-    // Asking wakes nothing.
-    assert_eq!(due(&*journal, 5_000).await, [line.run]);
-    assert_eq!(due(&*journal, 5_001).await, [line.run]);
+    // A query does not wake a run.
+    assert_eq!(due(&*journal, 5_000).await, [writer.run]);
+    assert_eq!(due(&*journal, 5_001).await, [writer.run]);
 
-    assert_eq!(line.grow(&*journal, 2).await.unwrap().unwrap(), 4);
-    assert_eq!(stands(&*journal, line.run).await, (Status::Running, None));
-    assert_eq!(journal.unfinished().await.unwrap(), [line.run, other.run]);
+    assert_eq!(writer.append_logs(&*journal, 2).await.unwrap().unwrap(), 4);
+    assert_eq!(stands(&*journal, writer.run).await, (Status::Running, None));
+    assert_eq!(journal.unfinished().await.unwrap(), [writer.run, other.run]);
     assert_eq!(next_due(&*journal).await, None);
     assert_eq!(due(&*journal, 9_000).await, []);
 
-    line.finish(&*journal).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, line.run).await, (Status::Finished, None));
-    assert_eq!(all_events(&*journal, line.run, 10).await.len(), 5);
+    writer.finish(&*journal).await.unwrap().unwrap();
+    assert_eq!(stands(&*journal, writer.run).await, (Status::Finished, None));
+    assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 5);
 }
 
 async fn a_run_that_waits_for_a_signal_is_never_due(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
-    line.park(&*journal, None).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, line.run).await, (Status::Waiting, None));
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
+    writer.park(&*journal, None).await.unwrap().unwrap();
+    assert_eq!(stands(&*journal, writer.run).await, (Status::Waiting, None));
     assert_eq!(journal.unfinished().await.unwrap(), []);
     assert_eq!(next_due(&*journal).await, None);
     assert_eq!(due(&*journal, i64::MAX).await, []);
-    line.grow(&*journal, 1).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, line.run).await, (Status::Running, None));
+    writer.append_logs(&*journal, 1).await.unwrap().unwrap();
+    assert_eq!(stands(&*journal, writer.run).await, (Status::Running, None));
 }
 
 async fn due_runs_come_earliest_first_and_no_more_than_asked_for(mut world: impl World) {
     let journal = world.open();
     for (number, until) in [(1, 500), (2, 300), (3, 400), (4, 300), (5, -7), (6, 900)] {
-        let mut line = Line::new(number);
-        line.begin(&*journal);
-        line.park(&*journal, Some(until)).await.unwrap().unwrap();
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal);
+        writer.park(&*journal, Some(until)).await.unwrap().unwrap();
     }
     let due = async |now, limit| journal.due(Timestamp(now), limit).await.unwrap();
     assert_eq!(next_due(&*journal).await, Some(-7));
@@ -100,16 +103,24 @@ async fn due_runs_come_earliest_first_and_no_more_than_asked_for(mut world: impl
     assert_eq!(due(600, 2).await, [5, 2].map(run_id));
     assert_eq!(due(600, 0).await, []);
     assert_eq!(due(-8, 10).await, []);
-    Line::at(5, 2).grow(&*journal, 1).await.unwrap().unwrap();
-    Line::at(2, 2).grow(&*journal, 1).await.unwrap().unwrap();
+    RunWriter::at(5, 2)
+        .append_logs(&*journal, 1)
+        .await
+        .unwrap()
+        .unwrap();
+    RunWriter::at(2, 2)
+        .append_logs(&*journal, 1)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(next_due(&*journal).await, Some(300));
     assert_eq!(due(600, 2).await, [4, 3].map(run_id));
 }
 
 async fn a_run_that_waits_anew_is_due_at_the_new_time(mut world: impl World) {
     let journal = world.open();
-    let mut line = Line::new(1);
-    line.begin(&*journal);
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal);
     for until in [
         Some(5_000),
         Some(7_000),
@@ -118,12 +129,12 @@ async fn a_run_that_waits_anew_is_due_at_the_new_time(mut world: impl World) {
         None,
         Some(3_000),
     ] {
-        line.park(&*journal, until).await.unwrap().unwrap();
-        assert_eq!(stands(&*journal, line.run).await, (Status::Waiting, until));
+        writer.park(&*journal, until).await.unwrap().unwrap();
+        assert_eq!(stands(&*journal, writer.run).await, (Status::Waiting, until));
         assert_eq!(next_due(&*journal).await, until);
         if let Some(until) = until {
             assert_eq!(due(&*journal, until - 1).await, []);
-            assert_eq!(due(&*journal, until).await, [line.run]);
+            assert_eq!(due(&*journal, until).await, [writer.run]);
         }
     }
 }
@@ -131,24 +142,24 @@ async fn a_run_that_waits_anew_is_due_at_the_new_time(mut world: impl World) {
 async fn a_run_that_waits_may_end(mut world: impl World) {
     let journal = world.open();
     for (number, status) in [(1, Status::Finished), (2, Status::Failed), (3, Status::Cancelled)] {
-        let mut line = Line::new(number);
-        line.begin(&*journal);
-        line.park(&*journal, Some(5_000)).await.unwrap().unwrap();
-        let told = match status {
-            Status::Finished => line.finish(&*journal),
-            Status::Failed => line.append(&*journal, vec![failed()]),
-            _ => line.cancel(&*journal),
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal);
+        writer.park(&*journal, Some(5_000)).await.unwrap().unwrap();
+        let result = match status {
+            Status::Finished => writer.finish(&*journal),
+            Status::Failed => writer.append(&*journal, vec![failed()]),
+            _ => writer.cancel(&*journal),
         };
-        assert_eq!(told.await.unwrap().unwrap(), 3);
-        let row = journal.run(line.run).await.unwrap().unwrap();
+        assert_eq!(result.await.unwrap().unwrap(), 3);
+        let row = journal.run(writer.run).await.unwrap().unwrap();
         assert_eq!(
             (row.status, row.wake_at, row.finished_at),
             (status, None, Some(Timestamp(2_000)))
         );
         assert_eq!(row.error.is_some(), status == Status::Failed);
         assert_eq!(due(&*journal, i64::MAX).await, []);
-        conflict(line.park(&*journal, Some(6_000)).await.unwrap(), line.run);
-        assert_eq!(stands(&*journal, line.run).await, (status, None));
+        conflict(writer.park(&*journal, Some(6_000)).await.unwrap(), writer.run);
+        assert_eq!(stands(&*journal, writer.run).await, (status, None));
     }
     assert_eq!(journal.unfinished().await.unwrap(), []);
 }
@@ -156,31 +167,34 @@ async fn a_run_that_waits_may_end(mut world: impl World) {
 async fn what_shares_a_commit_leaves_a_run_as_its_last_append_says(mut world: impl World) {
     let journal = world.open();
     for number in 1..=50 {
-        let mut line = Line::new(number);
-        line.begin(&*journal);
-        line.park(&*journal, Some(100));
-        line.grow(&*journal, 1);
-        line.park(&*journal, None);
-        let told = match number % 4 {
-            0 => line.grow(&*journal, 1),
-            1 => line.park(&*journal, Some(7_000)),
-            2 => line.finish(&*journal),
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal);
+        writer.park(&*journal, Some(100));
+        writer.append_logs(&*journal, 1);
+        writer.park(&*journal, None);
+        let result = match number % 4 {
+            0 => writer.append_logs(&*journal, 1),
+            1 => writer.park(&*journal, Some(7_000)),
+            2 => writer.finish(&*journal),
             _ => {
-                // What is refused undoes nothing of what came before it.
-                let told = line.park(&*journal, Some(8_000));
-                conflict(Line::at(number, 1).finish(&*journal).await.unwrap(), line.run);
-                told
+                // A refused append does not undo earlier ones.
+                let result = writer.park(&*journal, Some(8_000));
+                conflict(
+                    RunWriter::at(number, 1).finish(&*journal).await.unwrap(),
+                    writer.run,
+                );
+                result
             }
         };
-        assert_eq!(told.await.unwrap().unwrap(), 5);
+        assert_eq!(result.await.unwrap().unwrap(), 5);
         let expected = match number % 4 {
             0 => (Status::Running, None),
             1 => (Status::Waiting, Some(7_000)),
             2 => (Status::Finished, None),
             _ => (Status::Waiting, Some(8_000)),
         };
-        assert_eq!(stands(&*journal, line.run).await, expected);
-        assert_eq!(all_events(&*journal, line.run, 10).await.len(), 5);
+        assert_eq!(stands(&*journal, writer.run).await, expected);
+        assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 5);
     }
     assert_eq!(due(&*journal, 6_999).await, []);
     assert_eq!(due(&*journal, 7_999).await.len(), 13);
@@ -188,7 +202,7 @@ async fn what_shares_a_commit_leaves_a_run_as_its_last_append_says(mut world: im
 
 async fn a_run_may_begin_with_a_wait(mut world: impl World) {
     let journal = world.open();
-    let (mut timed, mut signalled) = (Line::new(1), Line::new(2));
+    let (mut timed, mut signalled) = (RunWriter::new(1), RunWriter::new(2));
     timed.park(&*journal, Some(10));
     signalled.park(&*journal, None).await.unwrap().unwrap();
     assert_eq!(stands(&*journal, timed.run).await, (Status::Waiting, Some(10)));
@@ -200,14 +214,14 @@ async fn a_run_may_begin_with_a_wait(mut world: impl World) {
 
 async fn a_run_that_waits_is_there_after_a_restart(mut world: impl World) {
     let journal = world.open();
-    let (mut timed, mut signalled, mut woken) = (Line::new(1), Line::new(2), Line::new(3));
-    for line in [&mut timed, &mut signalled, &mut woken] {
-        line.begin(&*journal);
+    let (mut timed, mut signalled, mut woken) = (RunWriter::new(1), RunWriter::new(2), RunWriter::new(3));
+    for writer in [&mut timed, &mut signalled, &mut woken] {
+        writer.begin(&*journal);
     }
     timed.park(&*journal, Some(10));
     signalled.park(&*journal, None);
     woken.park(&*journal, Some(5)).await.unwrap().unwrap();
-    woken.grow(&*journal, 1).await.unwrap().unwrap();
+    woken.append_logs(&*journal, 1).await.unwrap().unwrap();
     drop(journal);
 
     let journal = world.open();
@@ -215,7 +229,7 @@ async fn a_run_that_waits_is_there_after_a_restart(mut world: impl World) {
     assert_eq!(next_due(&*journal).await, Some(10));
     assert_eq!(due(&*journal, 10).await, [timed.run]);
     assert_eq!(signalled.finish(&*journal).await.unwrap().unwrap(), 3);
-    assert_eq!(timed.grow(&*journal, 1).await.unwrap().unwrap(), 3);
+    assert_eq!(timed.append_logs(&*journal, 1).await.unwrap().unwrap(), 3);
     drop(journal);
 
     let journal = world.open();
@@ -226,44 +240,47 @@ async fn a_run_that_waits_is_there_after_a_restart(mut world: impl World) {
 async fn an_append_at_another_position_is_refused_and_the_run_waits_on(mut world: impl World) {
     let journal = world.open();
     for (number, wrong) in [(1, 1), (2, 3), (3, 9)] {
-        let mut line = Line::new(number);
-        line.begin(&*journal);
-        line.park(&*journal, Some(5_000)).await.unwrap().unwrap();
-        let mut other = Line::at(number, wrong);
-        conflict(other.grow(&*journal, 1).await.unwrap(), line.run);
-        conflict(other.park(&*journal, Some(1)).await.unwrap(), line.run);
-        assert_eq!(stands(&*journal, line.run).await, (Status::Waiting, Some(5_000)));
-        assert_eq!(all_events(&*journal, line.run, 10).await.len(), 2);
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal);
+        writer.park(&*journal, Some(5_000)).await.unwrap().unwrap();
+        let mut other = RunWriter::at(number, wrong);
+        conflict(other.append_logs(&*journal, 1).await.unwrap(), writer.run);
+        conflict(other.park(&*journal, Some(1)).await.unwrap(), writer.run);
+        assert_eq!(
+            stands(&*journal, writer.run).await,
+            (Status::Waiting, Some(5_000))
+        );
+        assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 2);
     }
-    let mut again = Line::new(4);
+    let mut again = RunWriter::new(4);
     again.park(&*journal, Some(5_000)).await.unwrap().unwrap();
-    conflict(Line::new(4).begin(&*journal).await.unwrap(), again.run);
+    conflict(RunWriter::new(4).begin(&*journal).await.unwrap(), again.run);
     assert_eq!(due(&*journal, 5_000).await, [1, 2, 3, 4].map(run_id));
 }
 
 async fn runs_are_listed_by_every_status(mut world: impl World) {
     let journal = world.open();
     for number in 21..=24 {
-        Line::new(number)
+        RunWriter::new(number)
             .queue(&*journal, 0, None)
             .await
             .unwrap()
             .unwrap();
-        let mut line = Line::new(10 + number);
-        line.begin(&*journal).await.unwrap().unwrap();
-        line.pause(&*journal).await.unwrap().unwrap();
+        let mut writer = RunWriter::new(10 + number);
+        writer.begin(&*journal).await.unwrap().unwrap();
+        writer.pause(&*journal).await.unwrap().unwrap();
     }
     for number in 1..=20 {
-        let mut line = Line::new(number);
-        line.begin(&*journal).await.unwrap().unwrap();
-        let told = match number % 5 {
-            0 => line.grow(&*journal, 1),
-            1 => line.park(&*journal, (number > 10).then_some(1)),
-            2 => line.finish(&*journal),
-            3 => line.append(&*journal, vec![failed()]),
-            _ => line.cancel(&*journal),
+        let mut writer = RunWriter::new(number);
+        writer.begin(&*journal).await.unwrap().unwrap();
+        let result = match number % 5 {
+            0 => writer.append_logs(&*journal, 1),
+            1 => writer.park(&*journal, (number > 10).then_some(1)),
+            2 => writer.finish(&*journal),
+            3 => writer.append(&*journal, vec![failed()]),
+            _ => writer.cancel(&*journal),
         };
-        told.await.unwrap().unwrap();
+        result.await.unwrap().unwrap();
     }
     let list = async |graph: Option<u64>, status, before: Option<u64>, limit| {
         let filter = RunFilter {
@@ -338,7 +355,7 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
                 origin: None,
             }),
             reopens: false,
-            events: vec![recorded(1, log("waits"))],
+            events: vec![record(1, log("waits"))],
             disposition: RunDisposition::Waiting(RunWait {
                 until: Some(Timestamp(until(number))),
             }),
@@ -362,7 +379,11 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
     for (number, at) in expected[..50].iter().zip(0..) {
         assert_eq!(next_due(&*journal).await, Some(at));
         assert_eq!(journal.due(Timestamp(at), 10).await.unwrap(), [run_id(*number)]);
-        Line::at(*number, 1).finish(&*journal).await.unwrap().unwrap();
+        RunWriter::at(*number, 1)
+            .finish(&*journal)
+            .await
+            .unwrap()
+            .unwrap();
     }
     let filter = RunFilter {
         graph: Some(graph_id(1).0),
@@ -374,7 +395,7 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
 
 // ------------------------------------------------------------------------- SQLite alone
 
-/// The store as a crash leaves it at this moment.
+/// A copy of the store as a crash would leave it now.
 fn crashed(world: &Sqlite) -> (tempfile::TempDir, SqliteJournal) {
     let copy = tempfile::tempdir().unwrap();
     for name in ["heddle.db", "heddle.db-wal"] {
@@ -388,22 +409,26 @@ fn crashed(world: &Sqlite) -> (tempfile::TempDir, SqliteJournal) {
 async fn a_crash_leaves_a_run_waiting_or_woken_and_nothing_between() {
     let world = Sqlite::new();
     let journal = world.journal();
-    let mut line = Line::new(1);
-    line.begin(&journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal).await.unwrap().unwrap();
     for round in 0..3 {
-        line.park(&journal, Some(5_000)).await.unwrap().unwrap();
+        writer.park(&journal, Some(5_000)).await.unwrap().unwrap();
         let (_files, copied) = crashed(&world);
         assert_eq!(copied.unfinished().await.unwrap(), []);
-        assert_eq!(due(&copied, 5_000).await, [line.run]);
-        assert_eq!(all_events(&copied, line.run, 10).await.len(), 2 + 2 * round);
+        assert_eq!(due(&copied, 5_000).await, [writer.run]);
+        assert_eq!(all_events(&copied, writer.run, 10).await.len(), 2 + 2 * round);
         // And there it wakes.
-        Line::at(1, line.seq).grow(&copied, 1).await.unwrap().unwrap();
+        RunWriter::at(1, writer.seq)
+            .append_logs(&copied, 1)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(due(&copied, 5_000).await, []);
 
-        line.grow(&journal, 1).await.unwrap().unwrap();
+        writer.append_logs(&journal, 1).await.unwrap().unwrap();
         let (_files, copied) = crashed(&world);
-        assert_eq!(copied.unfinished().await.unwrap(), [line.run]);
-        assert_eq!(stands(&copied, line.run).await, (Status::Running, None));
+        assert_eq!(copied.unfinished().await.unwrap(), [writer.run]);
+        assert_eq!(stands(&copied, writer.run).await, (Status::Running, None));
         assert_eq!(due(&copied, 5_000).await, []);
     }
 }
@@ -412,8 +437,8 @@ async fn a_crash_leaves_a_run_waiting_or_woken_and_nothing_between() {
 async fn only_what_begins_ends_or_waits_writes_a_runs_row() {
     let world = Sqlite::new();
     let journal = world.journal();
-    let mut line = Line::new(1);
-    line.begin(&journal).await.unwrap().unwrap();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&journal).await.unwrap().unwrap();
     let other = Connection::open(world.path()).unwrap();
     let sql = "CREATE TABLE written (run BLOB);
                CREATE TRIGGER note AFTER UPDATE ON runs BEGIN INSERT INTO written VALUES (NEW.id); END";
@@ -423,12 +448,12 @@ async fn only_what_begins_ends_or_waits_writes_a_runs_row() {
         other.query_row(sql, [], |row| row.get(0)).unwrap()
     };
     for expected in [0, 0, 1, 2, 3, 3, 4] {
-        let told = match expected {
-            1 | 2 => line.park(&journal, Some(expected)),
-            4 => line.finish(&journal),
-            _ => line.grow(&journal, 1),
+        let result = match expected {
+            1 | 2 => writer.park(&journal, Some(expected)),
+            4 => writer.finish(&journal),
+            _ => writer.append_logs(&journal, 1),
         };
-        told.await.unwrap().unwrap();
+        result.await.unwrap().unwrap();
         assert_eq!(written(), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests are written in: stores that can be restarted, runs that grow, acks that wait.
+//! Shared by the tests: stores that can be opened again, a writer for the events of a run, and acks to wait for.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-/// Holds facts against every implementation.
+/// Makes each function a test of every implementation.
 macro_rules! contract {
     ($($fact:ident,)*) => {
         mod on_sqlite {
@@ -32,13 +32,13 @@ macro_rules! contract {
     };
 }
 
-/// A place where a store is, which outlives the journals that are opened on it.
+/// Holds the data of a store while no journal is open on it.
 pub(crate) trait World: Send {
-    /// Opens the store: the first time it is empty. No other journal may be open on it.
+    /// Opens the store, which is empty the first time. No other journal may be open on it.
     fn open(&mut self) -> Arc<dyn Journal>;
 }
 
-/// A file in a folder of its own.
+/// A SQLite file in a temporary folder.
 pub(crate) struct Sqlite(pub(crate) TempDir);
 
 impl Sqlite {
@@ -61,7 +61,7 @@ impl World for Sqlite {
     }
 }
 
-/// Memory, copied over to the journal that is opened next.
+/// A journal in memory. The next one that is opened gets a copy of its durable data.
 pub(crate) struct Memory(Option<Arc<MemoryJournal>>);
 
 impl Memory {
@@ -82,43 +82,48 @@ impl World for Memory {
     }
 }
 
-/// What an append was told.
-pub(crate) type Told = oneshot::Receiver<Result<u64, AppendError>>;
+/// Receives the ack of an append.
+pub(crate) type AckReceiver = oneshot::Receiver<Result<u64, AppendError>>;
 
-struct Teller(Mutex<Option<oneshot::Sender<Result<u64, AppendError>>>>);
+struct ChannelAck(Mutex<Option<oneshot::Sender<Result<u64, AppendError>>>>);
 
-impl Teller {
-    fn tell(&self, told: Result<u64, AppendError>) {
-        let sender = self.0.lock().unwrap().take().expect("an append is told once");
-        let _ = sender.send(told);
+impl ChannelAck {
+    fn send(&self, result: Result<u64, AppendError>) {
+        let sender = self
+            .0
+            .lock()
+            .unwrap()
+            .take()
+            .expect("an append is acknowledged once");
+        let _ = sender.send(result);
     }
 }
 
-impl Ack for Teller {
+impl Ack for ChannelAck {
     fn durable(&self, seq: u64) {
-        self.tell(Ok(seq));
+        self.send(Ok(seq));
     }
 
     fn failed(&self, error: AppendError) {
-        self.tell(Err(error));
+        self.send(Err(error));
     }
 }
 
-/// An ack, and where it can be waited for.
-pub(crate) fn ack() -> (Arc<dyn Ack>, Told) {
-    let (sender, told) = oneshot::channel();
-    (Arc::new(Teller(Mutex::new(Some(sender)))), told)
+/// An ack and its receiver.
+pub(crate) fn ack() -> (Arc<dyn Ack>, AckReceiver) {
+    let (sender, result) = oneshot::channel();
+    (Arc::new(ChannelAck(Mutex::new(Some(sender)))), result)
 }
 
-/// A run that tests append to.
-pub(crate) struct Line {
+/// Appends events to a run, with consecutive numbers.
+pub(crate) struct RunWriter {
     pub(crate) run: RunId,
     pub(crate) graph: GraphId,
     pub(crate) seq: u64,
 }
 
-impl Line {
-    /// The `number`th run, of the graph with the same number modulo 2.
+impl RunWriter {
+    /// The run with this number, of the graph with the same number modulo 2.
     pub(crate) fn new(number: u64) -> Self {
         Self {
             run: run_id(number),
@@ -127,7 +132,7 @@ impl Line {
         }
     }
 
-    /// The same run, as one who thinks that it has so many events.
+    /// The same run, as if it had this many events.
     pub(crate) fn at(number: u64, seq: u64) -> Self {
         Self {
             seq,
@@ -136,19 +141,19 @@ impl Line {
     }
 
     /// Appends the first event.
-    pub(crate) fn begin(&mut self, journal: &dyn Journal) -> Told {
+    pub(crate) fn begin(&mut self, journal: &dyn Journal) -> AckReceiver {
         let event = self.started();
         self.append(journal, vec![event])
     }
 
-    /// Appends the first event, of a run that waits for its turn, with a priority and maybe in a group.
-    pub(crate) fn queue(&mut self, journal: &dyn Journal, priority: i32, group: Option<&str>) -> Told {
+    /// Appends the first event of a queued run.
+    pub(crate) fn queue(&mut self, journal: &dyn Journal, priority: i32, group: Option<&str>) -> AckReceiver {
         let event = self.started();
-        let (mut append, told) = self.draft(vec![event], RunDisposition::Queued);
+        let (mut append, result) = self.draft(vec![event], RunDisposition::Queued);
         let begins = append.begins.as_mut().unwrap();
         (begins.priority, begins.group) = (priority, group.map(Into::into));
         journal.append(append);
-        told
+        result
     }
 
     /// The first event.
@@ -162,18 +167,18 @@ impl Line {
         }
     }
 
-    /// Appends so many lines of a log, as one append.
-    pub(crate) fn grow(&mut self, journal: &dyn Journal, count: u64) -> Told {
+    /// Appends this many log events in one append.
+    pub(crate) fn append_logs(&mut self, journal: &dyn Journal, count: u64) -> AckReceiver {
         self.append(journal, (0..count).map(|_| log("a line")).collect())
     }
 
     /// Appends the last event.
-    pub(crate) fn finish(&mut self, journal: &dyn Journal) -> Told {
+    pub(crate) fn finish(&mut self, journal: &dyn Journal) -> AckReceiver {
         self.append(journal, vec![Event::RunFinished])
     }
 
     /// Appends an event after which the run waits.
-    pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> Told {
+    pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> AckReceiver {
         let until = until.map(Timestamp);
         self.write(
             journal,
@@ -182,24 +187,24 @@ impl Line {
         )
     }
 
-    /// Appends an event after which the run stands still.
-    pub(crate) fn pause(&mut self, journal: &dyn Journal) -> Told {
+    /// Appends an event after which the run is paused.
+    pub(crate) fn pause(&mut self, journal: &dyn Journal) -> AckReceiver {
         let reason = "somebody wants to look".into();
         self.write(journal, vec![Event::RunPaused { reason }], RunDisposition::Paused)
     }
 
-    /// Appends an event by which the run, which failed, goes on.
-    pub(crate) fn retry(&mut self, journal: &dyn Journal) -> Told {
-        let (append, told) = self.draft(vec![Event::RunRetried], RunDisposition::Running);
+    /// Appends the retry of a failed run.
+    pub(crate) fn retry(&mut self, journal: &dyn Journal) -> AckReceiver {
+        let (append, result) = self.draft(vec![Event::RunRetried], RunDisposition::Running);
         journal.append(Append {
             reopens: true,
             ..append
         });
-        told
+        result
     }
 
-    /// Appends the last event, of a run that is cancelled.
-    pub(crate) fn cancel(&mut self, journal: &dyn Journal) -> Told {
+    /// Appends the last event of a cancelled run.
+    pub(crate) fn cancel(&mut self, journal: &dyn Journal) -> AckReceiver {
         let ends = RunEnd {
             status: Status::Cancelled,
             at: Timestamp(2_000),
@@ -212,8 +217,8 @@ impl Line {
         self.write(journal, vec![cancelled], RunDisposition::Over(ends))
     }
 
-    /// Appends these events, as one append.
-    pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> Told {
+    /// Appends these events in one append. The last event decides the disposition.
+    pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> AckReceiver {
         let disposition = match events.last() {
             Some(Event::RunFinished) => RunDisposition::Over(RunEnd {
                 status: Status::Finished,
@@ -230,20 +235,20 @@ impl Line {
         self.write(journal, events, disposition)
     }
 
-    /// Appends these events, as one append that leaves the run so.
+    /// Appends these events in one append with this disposition.
     pub(crate) fn write(
         &mut self,
         journal: &dyn Journal,
         events: Vec<Event>,
         disposition: RunDisposition,
-    ) -> Told {
-        let (append, told) = self.draft(events, disposition);
+    ) -> AckReceiver {
+        let (append, result) = self.draft(events, disposition);
         journal.append(append);
-        told
+        result
     }
 
-    /// An append of these events, which a test may change before it makes it.
-    pub(crate) fn draft(&mut self, events: Vec<Event>, disposition: RunDisposition) -> (Append, Told) {
+    /// An append of these events, which the test may change before it sends it.
+    pub(crate) fn draft(&mut self, events: Vec<Event>, disposition: RunDisposition) -> (Append, AckReceiver) {
         let begins = (self.seq == 0).then(|| NewRun {
             graph: self.graph.clone(),
             created_at: Timestamp(1_000),
@@ -253,21 +258,21 @@ impl Line {
         });
         let events = events.into_iter().map(|event| {
             self.seq += 1;
-            recorded(self.seq, event)
+            record(self.seq, event)
         });
         let events = events.collect();
-        let (append, told) = draft(self.run, events, disposition);
-        (Append { begins, ..append }, told)
+        let (append, result) = draft(self.run, events, disposition);
+        (Append { begins, ..append }, result)
     }
 }
 
-/// An append to a run that has begun.
+/// An append to an existing run.
 pub(crate) fn draft(
     run: RunId,
     events: Vec<Arc<EventRecord>>,
     disposition: RunDisposition,
-) -> (Append, Told) {
-    let (ack, told) = ack();
+) -> (Append, AckReceiver) {
+    let (ack, result) = ack();
     let append = Append {
         run,
         begins: None,
@@ -278,27 +283,27 @@ pub(crate) fn draft(
         snapshot: None,
         ack,
     };
-    (append, told)
+    (append, result)
 }
 
-/// Checks that an append of this run was refused for where it stands.
-pub(crate) fn conflict(told: Result<u64, AppendError>, expected: RunId) {
-    match told {
+/// Checks that an append was refused because it does not continue the journal of this run.
+pub(crate) fn conflict(result: Result<u64, AppendError>, expected: RunId) {
+    match result {
         Err(AppendError::Conflict { run, .. }) => assert_eq!(run, expected),
         other => panic!("{other:?}"),
     }
 }
 
-/// Checks that an append of this run was given up because of damage.
-pub(crate) fn damaged(told: Result<u64, AppendError>, expected: RunId) {
-    match told {
+/// Checks that an append was refused because rows of this run are damaged.
+pub(crate) fn damaged(result: Result<u64, AppendError>, expected: RunId) {
+    match result {
         Err(AppendError::Damaged { run, .. }) => assert_eq!(run, expected),
         other => panic!("{other:?}"),
     }
 }
 
-/// An event as it is kept.
-pub(crate) fn recorded(seq: u64, event: Event) -> Arc<EventRecord> {
+/// An event record with this number.
+pub(crate) fn record(seq: u64, event: Event) -> Arc<EventRecord> {
     let at = Timestamp(1_000 + seq as i64);
     Arc::new(EventRecord { seq, at, event })
 }
@@ -332,7 +337,7 @@ pub(crate) fn run_id(number: u64) -> RunId {
     format!("01890000-0000-7000-8000-{number:012x}").parse().unwrap()
 }
 
-/// The place in a list of the `number`th run, as a [`Line`] begins it.
+/// The position in a list of the run with this number, as a [`RunWriter`] begins it.
 pub(crate) fn position(number: u64) -> RunPosition {
     RunPosition {
         created_at: Timestamp(1_000),
@@ -344,7 +349,7 @@ pub(crate) fn graph_id(number: u64) -> GraphId {
     GraphId(format!("{number:032x}").into())
 }
 
-/// Every event of a run, read in pages of this length: their numbers are checked.
+/// Every event of a run, read in pages of this length. Checks that the numbers are consecutive.
 pub(crate) async fn all_events(journal: &dyn Journal, run: RunId, page: usize) -> Vec<Arc<EventRecord>> {
     let mut events: Vec<Arc<EventRecord>> = Vec::new();
     loop {

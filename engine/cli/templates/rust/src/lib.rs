@@ -1,15 +1,15 @@
-//! The plugin's functions. A doc comment is a function's summary, and the types are its schemas.
+//! The functions of the plugin. The doc comment of a function is its summary; the types are its schemas.
 
 use heddle_plugin::prelude::*;
 
-/// What `greet` reads of the state.
+/// The keys of the state that `greet` reads.
 #[derive(Deserialize, JsonSchema)]
 struct State {
-    /// Whom to greet.
+    /// The name to greet.
     name: String,
 }
 
-/// What it reads of its node's `config`.
+/// The `config` of a node that calls `greet`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default)]
 struct Config {
@@ -22,17 +22,17 @@ impl Default for Config {
     }
 }
 
-/// The keys of the state that it sets.
+/// The keys of the state that `greet` sets.
 #[derive(Serialize, JsonSchema)]
 struct Greeted {
     greeting: String,
 }
 
-/// Greets whom the state names.
+/// Greets the name in the state.
 #[node(read_only, idempotent)]
 fn greet(state: State, call: Call<Config>) -> Result<Greeted> {
     if state.name.is_empty() {
-        return Err(Error::invalid_input("there is nobody to greet: `name` is empty"));
+        return Err(Error::invalid_input("`name` is empty"));
     }
     log::info!("greeting {}", state.name);
     Ok(Greeted { greeting: format!("{}, {}!", call.config.greeting, state.name) })
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn somebody_is_greeted() {
+    fn greets_the_name() {
         let outcome = run("greet", json!({"name": "Ada"}), json!({"greeting": "Hi"})).unwrap();
         assert_eq!(outcome.update, json!({"greeting": "Hi, Ada!"}));
     }
