@@ -143,7 +143,7 @@ fn a_wrong_schedule_is_refused_with_a_pointer() {
         (
             with("when", json!({"at": "2020-01-01T00:00:00Z"})),
             "/when/at",
-            "is over",
+            "has passed",
         ),
     ] {
         let problem = server.post("/v1/schedules", &schedule).problem(422);
