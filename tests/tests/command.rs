@@ -452,7 +452,7 @@ fn help_lists_every_command_in_a_group() {
     let help = stdout(&help);
     for line in [
         "Runs:",
-        "Steering runs:",
+        "Control of runs:",
         "History of runs:",
         "Graphs, plugins and schedules:",
         "The server:",

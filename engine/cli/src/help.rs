@@ -43,7 +43,8 @@ pub(crate) fn with_groups(command: Command) -> Command {
     let mut text = String::new();
     for (position, (title, names)) in GROUPS.iter().enumerate() {
         text += &format!("\n\n\x1b[1;4m{title}:\x1b[0m");
-        let more = command.get_subcommands().map(Command::get_name);
+        let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        let more = shown.map(Command::get_name);
         let more: Vec<&str> = more.filter(|name| position == last && !known(name)).collect();
         for name in names.iter().copied().chain(more) {
             let about = command.find_subcommand(name).and_then(Command::get_about);
