@@ -106,7 +106,7 @@ fn earlier_plugin_versions_return() {
     std::fs::write(&watched.file, shop("1.0.0", "went")).unwrap();
     watched
         .server
-        .until_logged("registered shop@1.0.0 with 5 functions, as");
+        .until_logged("registered shop@1.0.0 with 5 functions, because");
     let run = watched.server.start_run(&graph, &json!({}));
     assert_eq!(watched.finish(&run)["went"], true);
 }

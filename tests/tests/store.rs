@@ -106,7 +106,7 @@ fn damage_is_reported_for_each_run() {
     assert_eq!(output.status.code(), Some(1));
     let run = "run 01890000-0000-7000-8000-00000000000d: ";
     assert!(text(&output.stdout).contains(run), "{output:?}");
-    assert!(text(&output.stdout).ends_with("1 problem\n"), "{output:?}");
+    assert!(text(&output.stdout).ends_with("1 problem found\n"), "{output:?}");
     let output = store(&path, &["check", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
