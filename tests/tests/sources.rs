@@ -119,7 +119,7 @@ fn files_and_folders_are_added_even_if_one_is_refused() {
         "{printed}"
     );
     let printed = workspace.usage_error(&["plugin", "add", "many", "--name", "x"]);
-    assert!(printed.contains("--name x is for one plugin"), "{printed}");
+    assert!(printed.contains("--name x applies to one plugin"), "{printed}");
     std::fs::create_dir(workspace.file("empty")).unwrap();
     assert!(
         workspace
@@ -194,7 +194,7 @@ fn a_component_is_pushed_pulled_and_pinned() {
 fn a_lock_file_adds_exactly_its_plugins_to_another_server() {
     let (registry, workspace) = (Registry::start(), Workspace::new());
     let printed = workspace.refused(&["plugin", "add", "--locked"]);
-    assert!(printed.contains("heddle.lock pins nothing"), "{printed}");
+    assert!(printed.contains("heddle.lock pins no component"), "{printed}");
     let (one, two) = (registry.reference("one:latest"), registry.reference("two:latest"));
     let file = workspace.write("one.wasm", "one@1.0.0");
     workspace.ok(&["plugin", "push", &file, &one]);

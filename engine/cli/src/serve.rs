@@ -193,7 +193,7 @@ impl Serve {
         let plan = StartPlan::new(&self)?;
         let listener = self.bind(&addresses).await?;
         let address = listener.local_addr()?;
-        tracing::info!("starting on http://{address}; /readyz reports when the server is ready");
+        tracing::info!("starting on http://{address}: /readyz reports when the server is ready");
         if !is_loopback(&address) {
             tracing::warn!(
                 "--insecure-no-auth: other machines can reach {address} and callers are not authenticated, so every \
