@@ -16,7 +16,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,23 +26,23 @@ impl Random {
 
     /// A number in the range, which must not be empty.
     pub fn in_range(&mut self, range: Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start)
+        range.start + self.next_u64() % (range.end - range.start)
     }
 
     /// True with a probability of 1 in `times`.
     pub fn one_in(&mut self, times: u64) -> bool {
-        self.next().is_multiple_of(times)
+        self.next_u64().is_multiple_of(times)
     }
 
     /// One of the items.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.next() as usize % of.len()]
+        &of[self.next_u64() as usize % of.len()]
     }
 
     /// Shuffles the items.
     pub fn shuffle<T>(&mut self, all: &mut [T]) {
         for at in (1..all.len()).rev() {
-            all.swap(at, self.next() as usize % (at + 1));
+            all.swap(at, self.next_u64() as usize % (at + 1));
         }
     }
 }

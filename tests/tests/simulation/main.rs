@@ -232,7 +232,7 @@ fn simulate(plan: &Plan) -> Outcome {
         let next = Arc::new(Disk::after(
             disk.as_deref(),
             disk_faults,
-            Random::new(random.next()),
+            Random::new(random.next_u64()),
         ));
         let stops = (disk_faults.dies_at.is_none() && goes_wrong).then(|| random.in_range(1..2_000));
         disk = Some(next.clone());

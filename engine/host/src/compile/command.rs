@@ -42,12 +42,17 @@ pub(crate) async fn run(
     let running = CompilerProcess::start(&mut command)
         .map_err(|error| failed(&format!("{} could not be started: {error}", program.display())))?;
     let child = running.0.clone();
-    let ended = tokio::task::spawn_blocking(move || finish(&child, &request, &component));
-    match tokio::time::timeout(time, ended).await {
+    let mut ended = tokio::task::spawn_blocking(move || finish(&child, &request, &component));
+    match tokio::time::timeout(time, &mut ended).await {
         Ok(Ok(Ok((status, said)))) => outcome(status, &said, time, memory),
         Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(CompileError::TooLong(time)),
+        Err(_) => {
+            drop(running);
+            // The next compiler starts when the memory of this one is free.
+            let _ = ended.await;
+            Err(CompileError::TooLong(time))
+        }
     }
 }
 
