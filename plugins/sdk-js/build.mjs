@@ -90,14 +90,14 @@ async function componentize() {
     const file = join(scratch, "plugin.js");
     writeFileSync(file, bundled);
     const { componentize } = load("componentize-qjs");
-    const made = await componentize({
+    const built = await componentize({
       witPath: WIT,
       jsSource: bundled,
       jsPath: file,
       world: "plugin",
       sync: true,
     });
-    return Buffer.concat([made.component, section("heddle-plugin", `${plugin.name}@${plugin.version}`)]);
+    return Buffer.concat([built.component, section("heddle-plugin", `${plugin.name}@${plugin.version}`)]);
   } catch (error) {
     return fail(`the plugin did not become a component: ${error.message ?? error}`);
   } finally {

@@ -103,7 +103,7 @@ function answered(key, call) {
 
 // The interpreter was started when the component was built, so its own generator would go on from a seed of the build.
 // This one begins with the call's key: another for every step, the same for every attempt of one. (Mulberry32, seeded
-// with FNV-1a. It is no source of secrets.)
+// with FNV-1a. It is not a source of secrets.)
 function randomness(key) {
   let seed = 0x811c9dc5;
   for (let at = 0; at < key.length; at++) seed = Math.imul(seed ^ key.charCodeAt(at), 0x01000193);

@@ -28,7 +28,7 @@ export interface NodeDescription extends Description {
 
 /** The context of a node function's call. */
 export interface Call<Config = unknown> {
-  /** The `config` of the node in the graph; `null` where there is none. */
+  /** The `config` of the node in the graph; `null` if absent. */
   config: Config;
   /** The id of the run, a UUID. */
   runId: string;

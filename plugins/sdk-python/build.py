@@ -38,10 +38,10 @@ def main() -> None:
     componentize = installed(tools) / "componentize-py"
     with tempfile.TemporaryDirectory() as scratch:
         pathlib.Path(scratch, "heddle_entry.py").write_text(ENTRY)
-        made = pathlib.Path(scratch, "made.wasm")
+        component_file = pathlib.Path(scratch, "plugin.wasm")
         paths = [path for at in (scratch, folder, SDK) for path in ("-p", str(at))]
-        run([componentize, "--quiet", "-d", WIT, "-w", "plugin", "componentize", *paths, "heddle_entry", "-o", made])
-        component = made.read_bytes() + section("heddle-plugin", f"{name}@{version}")
+        run([componentize, "--quiet", "-d", WIT, "-w", "plugin", "componentize", *paths, "heddle_entry", "-o", component_file])
+        component = component_file.read_bytes() + section("heddle-plugin", f"{name}@{version}")
     part = output.with_suffix(".part")
     part.write_bytes(component)
     part.replace(output)

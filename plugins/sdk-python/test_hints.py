@@ -65,14 +65,14 @@ class Hints(unittest.TestCase):
         tree = hints.read(Tree, {"value": 1, "children": [{"value": 2}]})
         self.assertEqual(tree.children, [Tree(2)])
 
-    def test_what_fits_is_read_and_written_again(self):
+    def test_a_value_that_fits_is_read_and_written_again(self):
         text = '{"parts":[{"name":"a","weight":2.5}],"colour":"red","size":"l","at":[1,2.0],"more":{"ü":null}}'
         read = hints.from_text(Whole, text, "f", "state")
         self.assertEqual((read.colour, read.at, read.parts[0]["weight"]), (Colour.RED, (1, 2.0), 2.5))
         self.assertEqual(hints.to_text(read, "it"), text)
 
-    def test_what_does_not_fit_is_told_with_its_place(self):
-        for text, told in [
+    def test_a_value_that_does_not_fit_is_reported_with_its_place(self):
+        for text, expected in [
             ("[]", "`f` does not take this state: [] is not an object"),
             ("{}", "at `parts`: it is missing"),
             ('{"parts":[{"name":3}]}', "at `parts[0].name`: 3 is not a text"),
@@ -82,9 +82,9 @@ class Hints(unittest.TestCase):
         ]:
             with self.assertRaises(InvalidInput) as raised:
                 hints.from_text(Whole, text, "f", "state")
-            self.assertIn(told, str(raised.exception))
+            self.assertIn(expected, str(raised.exception))
 
-    def test_what_is_no_json_is_refused(self):
+    def test_values_that_are_not_json_are_refused(self):
         for value in [{1, 2}, float("nan"), {"x": float("inf")}, object()]:
             with self.assertRaises(Permanent):
                 hints.to_text(value, "it")
@@ -117,7 +117,7 @@ class Functions(unittest.TestCase):
         self.assertEqual((outcome.update, outcome.route, outcome.nodes), ({"n": 15}, "goto", ("big",)))
         self.assertEqual(FUNCTIONS["double"].summary, "Doubles.")
 
-    def test_what_a_decorator_cannot_describe_is_refused_at_once(self):
+    def test_types_that_cannot_be_described_are_refused_at_once(self):
         with self.assertRaisesRegex(TypeError, "takes 2 parameters"):
             tool(lambda a, b: None, name="two")
         with self.assertRaisesRegex(TypeError, "takes no Call"):

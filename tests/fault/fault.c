@@ -1,11 +1,11 @@
 /* Faults under the files of a store: a library that is preloaded (LD_PRELOAD) into the process that has the store
- * open. It counts the writes and the syncs of the store's files, and does to some of them what a control file says:
- * they fail, they stand still, or the process dies there as by `kill -9`. Linux only.
+ * open. It counts the writes and the syncs of the store's files, and injects the faults that a control file selects:
+ * a call fails, a call blocks, or the process dies as by `kill -9`. Linux only.
  *
  * HEDDLE_FAULT_STORE    the store's absolute path: it, its log (-wal) and its -journal are meant
  * HEDDLE_FAULT_CONTROL  a file of `struct control`, which the test reads and writes while the process runs
- * HEDDLE_FAULT_DISK     optional, a folder: it gets a copy of each of these files as the disk has it for sure, which
- *                       is as it was when it was last synced. What a power failure leaves lies between that and the
+ * HEDDLE_FAULT_DISK     optional, a folder: it gets a copy of each of these files as last synced, which is the content
+ *                       that the disk is sure to have. A power failure leaves some state between this copy and the
  *                       file itself.
  *
  * The map of the -shm file holds nothing that outlives a crash and is left alone. These are the calls by which SQLite
@@ -32,11 +32,11 @@ enum action { NOTHING, FAIL, DIE_BEFORE, DIE_AFTER, TEAR, FREEZE };
 
 /* The words of the control file; tests/src/fault.rs has the same. */
 struct control {
-    _Atomic uint64_t writes; /* how many there were */
+    _Atomic uint64_t writes; /* the number of writes */
     _Atomic uint64_t syncs;
-    _Atomic uint64_t hit;    /* how many of them something was done to */
-    _Atomic uint64_t frozen; /* how many stand still at this moment */
-    _Atomic uint64_t action; /* what is done */
+    _Atomic uint64_t hit;    /* how many got a fault */
+    _Atomic uint64_t frozen; /* how many are blocked now */
+    _Atomic uint64_t action; /* the fault */
     _Atomic uint64_t kinds;  /* to which: WRITES, SYNCS or both, each counted by itself */
     _Atomic uint64_t first;  /* from this one on, */
     _Atomic uint64_t last;   /* up to this one */

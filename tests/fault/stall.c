@@ -1,7 +1,7 @@
 /* A file system that does not answer: a library that is preloaded (LD_PRELOAD) into a process. Linux only.
  *
- * HEDDLE_STALL_FOLDER  an absolute path: reads of the files in it stand still
- * HEDDLE_STALL_WHILE   a file: for as long as it is there */
+ * HEDDLE_STALL_FOLDER  an absolute path: reads of the files in it block
+ * HEDDLE_STALL_WHILE   a file: they block while this file exists */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>

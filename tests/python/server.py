@@ -13,7 +13,7 @@ TIMEOUT = 30
 
 
 class Server:
-    """The binary, under way, and where it listens. Its store is in the folder."""
+    """A running server process and its address. Its store is in the folder."""
 
     def __init__(self, folder, *arguments):
         self.log = []
@@ -34,7 +34,7 @@ class Server:
         self.reader.start()
         if not self.listening.wait(START_TIMEOUT) or self.address is None:
             self.stop()
-            raise RuntimeError("the server did not start; it said:\n" + "".join(self.log))
+            raise RuntimeError("the server did not start; its output:\n" + "".join(self.log))
 
     def _read(self):
         for line in self.process.stdout:
@@ -42,11 +42,11 @@ class Server:
             if found := re.search(r"listening on http://(127\.0\.0\.1:\d+)", line):
                 self.address = found[1]
                 self.listening.set()
-        # It ended: whoever waits need not wait any longer.
+        # The process ended: wake the waiting constructor.
         self.listening.set()
 
     def stop(self):
-        """Asks it to stop, and gives its exit code."""
+        """Asks the process to stop, and returns its exit code."""
         self.process.terminate()
         try:
             return self.process.wait(TIMEOUT)

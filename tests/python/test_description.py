@@ -1,8 +1,8 @@
-"""What `/openapi.json` says is enough to make clients of, and holds against whatever is sent.
+"""`/openapi.json` is complete enough to generate clients, and the server keeps to it for every request.
 
-Two generators make clients, which are compiled or imported and used, and Schemathesis sends what the description allows
-and what it does not. It starts the real binary, as `test_original_readme.py` does. Its settings are in `tests/clients`,
-what it makes goes to the folder `HEDDLE_CLIENTS`, where xtask has put the packages of `tests/clients/package.json`.
+Two generators make clients, which are compiled or imported and used. Schemathesis sends valid and invalid requests.
+The test starts the real binary, as `test_original_readme.py` does. Its settings are in `tests/clients`. It writes to the
+folder `HEDDLE_CLIENTS`, where xtask has put the packages of `tests/clients/package.json`.
 """
 
 import importlib
@@ -62,31 +62,31 @@ class Description(unittest.TestCase):
         for sample in SAMPLES:
             graph = json.loads((ROOT / "plugins" / sample / "graph.json").read_text("utf-8"))
             requests.post(f"{cls.url}/v1/graphs", json=graph, timeout=TIMEOUT).raise_for_status()
-        cls.made = pathlib.Path(os.environ["HEDDLE_CLIENTS"])
-        cls.description = cls.made / "openapi.json"
+        cls.folder = pathlib.Path(os.environ["HEDDLE_CLIENTS"])
+        cls.description = cls.folder / "openapi.json"
         answer = requests.get(f"{cls.url}/openapi.json", timeout=TIMEOUT)
         answer.raise_for_status()
         cls.description.write_text(answer.text, "utf-8")
         cls.paths = answer.json()["paths"]
 
     def ok(self, *command, **options):
-        """What a program wrote that must succeed."""
-        code, told = run(*command, **options)
-        self.assertEqual(code, 0, told)
-        return told
+        """Runs a program that must succeed, and returns its output."""
+        code, output = run(*command, **options)
+        self.assertEqual(code, 0, output)
+        return output
 
     def test_a_client_in_typescript_compiles_and_works(self):
-        modules = self.made / "node_modules"
+        modules = self.folder / "node_modules"
         for name in ("client.ts", "tsconfig.json"):
-            shutil.copy(SETTINGS / name, self.made / name)
+            shutil.copy(SETTINGS / name, self.folder / name)
         self.ok(
-            "node", modules / "openapi-typescript" / "bin" / "cli.js", self.description, "-o", self.made / "heddle.d.ts"
+            "node", modules / "openapi-typescript" / "bin" / "cli.js", self.description, "-o", self.folder / "heddle.d.ts"
         )
-        self.ok("node", modules / "typescript" / "bin" / "tsc", "-p", self.made)
-        self.assertIn("is finished", self.ok("node", self.made / "built" / "client.js", self.url))
+        self.ok("node", modules / "typescript" / "bin" / "tsc", "-p", self.folder)
+        self.assertIn("is finished", self.ok("node", self.folder / "built" / "client.js", self.url))
 
     def test_a_client_in_python_covers_every_route_and_works(self):
-        package = self.made / "heddle_client"
+        package = self.folder / "heddle_client"
         shutil.rmtree(package, ignore_errors=True)
         generate = [tool("openapi-python-client"), "generate", "--path", self.description, "--meta", "none"]
         generate += ["--output-path", package, "--config", SETTINGS / "openapi-python-client.yaml"]
@@ -94,8 +94,8 @@ class Description(unittest.TestCase):
         warnings = [line for line in self.ok(*generate).splitlines() if line.startswith("WARNING")]
         self.assertEqual([line for line in warnings if "POST /v1/runs:import" not in line], [])
 
-        sys.path.insert(0, str(self.made))
-        self.addCleanup(sys.path.remove, str(self.made))
+        sys.path.insert(0, str(self.folder))
+        self.addCleanup(sys.path.remove, str(self.folder))
         client = importlib.import_module("heddle_client")
         modules = [module.name for module in pkgutil.walk_packages(client.__path__, "heddle_client.")]
         endpoints = set()
@@ -107,12 +107,12 @@ class Description(unittest.TestCase):
             operation["operationId"] for path in self.paths.values() for key, operation in path.items() if key in METHODS
         }
         self.assertEqual(endpoints, described)
-        environment = {**os.environ, "PYTHONPATH": str(self.made)}
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         self.assertIn("is finished", self.ok(sys.executable, SETTINGS / "client.py", self.url, env=environment))
 
     def test_schemathesis_finds_nothing(self):
         # It deletes what it finds: it gets a server of its own.
-        strict = self.made / "strict.json"
+        strict = self.folder / "strict.json"
         described = json.loads(self.description.read_text("utf-8"))
         for operation in (operation for path in described["paths"].values() for operation in path.values()):
             # With it, every status would be described.
@@ -125,7 +125,7 @@ class Description(unittest.TestCase):
                     graph = json.loads((ROOT / "plugins" / sample / "graph.json").read_text("utf-8"))
                     url = f"http://{server.address}/v1/graphs"
                     requests.post(url, json=graph, timeout=TIMEOUT).raise_for_status()
-                code, told = run(
+                code, output = run(
                     tool("schemathesis"),
                     "--config-file",
                     SETTINGS / "schemathesis.toml",
@@ -139,10 +139,10 @@ class Description(unittest.TestCase):
             finally:
                 stopped = server.stop()
         log = "".join(server.log)
-        self.assertEqual(code, 0, told)
+        self.assertEqual(code, 0, output)
         self.assertEqual(stopped, 0, log)
         self.assertNotIn("a request handler panicked", log)
-        print(told[told.rfind("Test cases:") :], flush=True)
+        print(output[output.rfind("Test cases:") :], flush=True)
 
 
 if __name__ == "__main__":

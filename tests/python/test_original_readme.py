@@ -40,7 +40,7 @@ class OriginalReadme(unittest.TestCase):
     def tearDownClass(cls):
         code = cls.server.stop()
         if code != 0:
-            raise AssertionError(f"the server ended with {code}; it said:\n" + "".join(cls.server.log))
+            raise AssertionError(f"the server ended with {code}; its output:\n" + "".join(cls.server.log))
 
     def post(self, path, body):
         return requests.post(f"http://{self.server.address}{path}", json=body, timeout=TIMEOUT)

@@ -164,18 +164,18 @@ impl Faults {
         self.get(word::SYNCS)
     }
 
-    /// How many of them something was done to.
+    /// How many of them got a fault.
     pub fn hit(&self) -> u64 {
         self.get(word::HIT)
     }
 
-    /// How many of them stand still.
+    /// How many of them are blocked now.
     pub fn frozen(&self) -> u64 {
         self.get(word::FROZEN)
     }
 
-    /// Waits until this holds; false where that takes too long. What it waits for happens in another process,
-    /// so it looks again and again.
+    /// Waits until `holds` returns true; returns false after a timeout. Polls, because the counters change in another
+    /// process.
     #[must_use]
     pub fn wait_for(&self, holds: impl Fn(&Self) -> bool) -> bool {
         let began = Instant::now();
@@ -270,11 +270,11 @@ fn library(name: &str) -> PathBuf {
     fs::create_dir_all(&folder).expect("the target folder can be written");
     // Concurrent tests do not see each other's partial file.
     let own = TempDir::new_in(&folder).expect("the target folder can be written");
-    let made = own.path().join("fault.so");
+    let built = own.path().join("fault.so");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let output = Command::new(&compiler)
         .args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o"])
-        .arg(&made)
+        .arg(&built)
         .arg(&source)
         .args(["-ldl", "-lpthread"])
         .output()
@@ -291,7 +291,7 @@ fn library(name: &str) -> PathBuf {
         source.display(),
         String::from_utf8_lossy(&output.stderr)
     );
-    fs::rename(made, &library).expect("the target folder can be written");
+    fs::rename(built, &library).expect("the target folder can be written");
     library
 }
 

@@ -110,16 +110,16 @@ impl OpenApi {
 
     fn validator(&self, schema: &Value) -> Arc<Validator> {
         let mut validators = self.validators.lock().unwrap();
-        let made = validators.entry(schema.to_string()).or_insert_with(|| {
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| {
             let mut schema = schema.clone();
             schema["components"] = self.document["components"].clone();
-            let made = jsonschema::options()
+            let validator = jsonschema::options()
                 .with_draft(Draft::Draft202012)
                 .should_validate_formats(true)
                 .build(&schema);
-            Arc::new(made.expect("a described schema is one"))
+            Arc::new(validator.expect("a described schema is one"))
         });
-        made.clone()
+        validator.clone()
     }
 
     /// Resolves a `$ref`. Returns other values unchanged.

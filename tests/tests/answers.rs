@@ -17,7 +17,7 @@ fn texts(output: &Output) -> (String, String) {
 #[test]
 fn an_empty_list_prints_a_note_on_stderr_and_no_json() {
     let server = Server::start();
-    for (list, said) in [
+    for (list, expected) in [
         (&["graph", "list"][..], "no graphs\n"),
         (&["runs"], "no runs\n"),
         (&["runs", "--all", "--status", "failed"], "no runs\n"),
@@ -25,7 +25,7 @@ fn an_empty_list_prints_a_note_on_stderr_and_no_json() {
     ] {
         let listed = server.run_command(list);
         assert_eq!(listed.status.code(), Some(0));
-        assert_eq!(texts(&listed), (String::new(), said.to_owned()), "{list:?}");
+        assert_eq!(texts(&listed), (String::new(), expected.to_owned()), "{list:?}");
         let json = [list, &["--json"]].concat();
         assert_eq!(texts(&server.run_command(&json)), Default::default(), "{json:?}");
     }
@@ -101,18 +101,18 @@ fn settings_from_the_environment_are_named_by_their_variable() {
             .envs([url, (variable, value)])
             .output()
             .unwrap();
-        let (_, said) = texts(&set);
+        let (_, stderr) = texts(&set);
         assert!(
-            said.contains(variable) && !said.contains(&format!("{flag}:")),
-            "{said}"
+            stderr.contains(variable) && !stderr.contains(&format!("{flag}:")),
+            "{stderr}"
         );
-        let given = server
+        let passed = server
             .command(&["runs", flag, value])
             .envs([url])
             .output()
             .unwrap();
-        let (_, said) = texts(&given);
-        assert!(said.contains(flag) && !said.contains(variable), "{said}");
+        let (_, stderr) = texts(&passed);
+        assert!(stderr.contains(flag) && !stderr.contains(variable), "{stderr}");
     }
 }
 

@@ -122,8 +122,8 @@ fn no_policy_grants_a_folder_of_the_engine() {
     ] {
         let config = ServerConfig::default();
         let root = config.folder();
-        for made in ["heddle.db.cache", "exports", "elsewhere"] {
-            fs::create_dir_all(root.join(made)).unwrap();
+        for name in ["heddle.db.cache", "exports", "elsewhere"] {
+            fs::create_dir_all(root.join(name)).unwrap();
         }
         // A symbolic link to the folder is refused as well.
         let link = root.join("elsewhere/link");

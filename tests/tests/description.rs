@@ -461,7 +461,7 @@ fn the_examples_of_requests_work_on_the_samples() {
 }
 
 #[test]
-fn the_examples_of_parameters_name_what_the_samples_have() {
+fn the_examples_of_parameters_exist_in_the_samples() {
     let server = demo();
     server
         .post("/v1/schedules", &example(&server, "put_schedule"))

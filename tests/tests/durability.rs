@@ -285,7 +285,7 @@ fn a_second_server_on_the_same_store_is_refused() {
 }
 
 #[test]
-fn a_wrong_start_prints_what_to_do() {
+fn an_invalid_start_prints_advice() {
     let output = |arguments: &[&str]| {
         let output = std::process::Command::new(heddle())
             .arg("serve")

@@ -58,10 +58,10 @@ fn a_graph_is_deleted_once_nothing_uses_it() {
     let (older, newest) = (server.create(&touch("a")), server.create(&touch("b")));
     let outer = server.create(&json!({"name": "outer", "nodes": {"sub": {"graph": "touch"}}}));
     let path = |graph: &str| format!("/v1/graphs/{graph}");
-    let refused = |graph: &str, said: &str| {
+    let refused = |graph: &str, expected: &str| {
         let problem = server.delete(&path(graph)).problem(409);
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(said), "{detail}");
+        assert!(detail.contains(expected), "{detail}");
     };
     refused(&newest, &outer);
     // The name refers to the newest version.
@@ -229,7 +229,7 @@ fn plugins_are_shown_with_schemas_and_tools_are_called() {
     server.post("/v1/tools/bench/nope/call", &json!({})).problem(404);
     assert!(
         server.post("/v1/tools/bench/touch/call", &json!({})).status >= 400,
-        "a node function is no tool"
+        "a node function is not a tool"
     );
 }
 

@@ -78,7 +78,7 @@ fn its_functions_are_called_by_their_dotted_names() {
         "{refused}"
     );
     let failed = call("shapes.divide", &json!({"a": 1, "b": 0}));
-    assert!(failed.status >= 400, "an error of the function is no answer");
+    assert!(failed.status >= 400, "an error of the function is not an answer");
     assert!(failed.json().to_string().contains("by-zero"));
 }
 
@@ -117,7 +117,7 @@ fn its_functions_are_nodes_of_a_graph() {
 }
 
 #[test]
-fn functions_without_a_result_are_nodes_and_results_that_are_no_update_need_an_output() {
+fn functions_without_a_result_are_nodes_and_results_that_are_not_updates_need_an_output() {
     let (server, _) = server();
     let graph = server.create(&json!({"nodes": {"nothing": {"uses": "typed/shapes.nothing"}}}));
     let run = server.run(&graph, &json!({"a": 1}));

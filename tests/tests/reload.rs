@@ -78,7 +78,10 @@ fn a_changed_file_is_a_new_version_for_new_runs_only() {
     let began = Instant::now();
     std::fs::write(&watched.file, shop("1.0.0", "more")).unwrap();
     server.until_logged("registered shop@1.0.0+");
-    println!("a change was taken up in {} ms", began.elapsed().as_millis());
+    println!(
+        "a changed file was registered after {} ms",
+        began.elapsed().as_millis()
+    );
     let versions = watched.versions();
     assert_eq!(versions.len(), 2, "{versions:?}");
     assert!(versions[0].starts_with("1.0.0+") && versions[1] == "1.0.0");

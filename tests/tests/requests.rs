@@ -167,7 +167,7 @@ fn the_server_is_named_before_or_after_the_command_and_without_a_scheme() {
     ] {
         assert!(stdout(&run(&arguments)).contains("starter@"), "{arguments:?}");
     }
-    for (arguments, said) in [
+    for (arguments, expected) in [
         (
             ["--server", "x", "serve"],
             "`heddle serve` does not connect to a server: remove --server",
@@ -180,8 +180,8 @@ fn the_server_is_named_before_or_after_the_command_and_without_a_scheme() {
         (["graph", "list", "--server=ftp://x"], "neither http nor https"),
         (["graph", "list", "--header=x"], "expected 'NAME: VALUE'"),
     ] {
-        let said_so = refusal(&run(&arguments), 2);
-        assert!(said_so.contains(said), "{arguments:?}: {said_so}");
+        let stderr = refusal(&run(&arguments), 2);
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
 
@@ -239,11 +239,11 @@ fn headers_go_to_the_server_alone() {
 fn no_password_is_shown_wherever_it_is_written() {
     // The proxy echoes the request.
     let parrot = Stub::start(|request| {
-        let said = format!("you are {:?}", request.header("authorization"));
+        let detail = format!("you are {:?}", request.header("authorization"));
         Reply::new(
             403,
             "application/problem+json",
-            json!({"detail": said}).to_string(),
+            json!({"detail": detail}).to_string(),
         )
     });
     let parrot = parrot.address.to_string();
@@ -282,10 +282,10 @@ fn no_password_is_shown_wherever_it_is_written() {
     for mut command in commands {
         let output = command.output().unwrap();
         assert!(!output.status.success(), "{command:?}");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("error: "), "{command:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("error: "), "{command:?}: {stderr}");
         assert!(
-            !said.contains("ter22") && output.stdout.is_empty(),
+            !stderr.contains("ter22") && output.stdout.is_empty(),
             "{command:?}: {output:?}"
         );
     }

@@ -218,7 +218,7 @@ fn starter_splits_a_text() {
     assert_eq!(
         state["words"],
         json!(["On", "we", "paid", "for", "looms", "see"]),
-        "a date is no word"
+        "a date is not a word"
     );
     assert_eq!(state["analysis"]["words"], 6);
 }

@@ -279,6 +279,6 @@ fn a_run_is_deleted_on_request_or_when_its_retention_ends() {
         .output()
         .unwrap();
     assert!(!wrong.status.success());
-    let told = String::from_utf8_lossy(&wrong.stderr);
-    assert!(told.contains("--keep `running=1d`"), "{told}");
+    let stderr = String::from_utf8_lossy(&wrong.stderr);
+    assert!(stderr.contains("--keep `running=1d`"), "{stderr}");
 }

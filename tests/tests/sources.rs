@@ -316,7 +316,7 @@ fn a_registry_with_users_requires_credentials() {
 struct Fake(Stub);
 
 impl Fake {
-    /// The requests with the user and the password. An anonymous token is no secret.
+    /// The requests with the user and the password. An anonymous token is not a secret.
     fn credentials(&self) -> Vec<String> {
         let asked = self.0.requests().into_iter();
         let has_user = |text: &str| text.starts_with("Basic ");

@@ -200,7 +200,7 @@ fn a_fork_continues_from_a_step_with_a_changed_state() {
     assert_eq!(
         server.get(&format!("/graph/state/{run}")).ok()["state"]["doc"],
         "x",
-        "the other stays as it was"
+        "the original run is unchanged"
     );
     let missing = fork(9, json!({})).problem(404);
     assert_eq!(missing["type"], "urn:heddle:problem:no-such-step");

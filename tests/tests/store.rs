@@ -141,13 +141,13 @@ fn an_older_store_is_migrated_with_a_copy_beside_it() {
 
         let migrated = store(&path, &["migrate"]);
         assert!(migrated.status.success(), "{migrated:?}");
-        let said = text(&migrated.stdout);
+        let stdout = text(&migrated.stdout);
         assert!(
-            said.contains(&format!("from format {format} to format 6")),
-            "{said}"
+            stdout.contains(&format!("from format {format} to format 6")),
+            "{stdout}"
         );
         let backup = path.with_file_name(format!("heddle.db.v{format}.bak"));
-        assert!(said.contains(&backup.display().to_string()), "{said}");
+        assert!(stdout.contains(&backup.display().to_string()), "{stdout}");
         let kept = store(&backup, &["check"]);
         assert!(
             text(&kept.stdout).contains(&format!("format {format},")),

@@ -273,10 +273,10 @@ fn serve_refuses_a_missing_policy_file_and_an_unknown_log_level() {
     );
     let refused = serve("loud");
     assert_eq!(refused.status.code(), Some(2));
-    let said = text(&refused.stderr);
+    let stderr = text(&refused.stderr);
     assert!(
-        said.contains("`loud` is not a log level: use error, warn, info, debug, trace or off"),
-        "{said}"
+        stderr.contains("`loud` is not a log level: use error, warn, info, debug, trace or off"),
+        "{stderr}"
     );
 }
 
@@ -417,7 +417,7 @@ fn a_closed_pipe_ends_a_watch_without_output() {
 }
 
 #[test]
-fn an_interrupt_exits_with_130_and_reports_what_continues() {
+fn an_interrupt_exits_with_130_and_names_the_run_that_continues() {
     let server = Server::start();
     let graph = server.create(&json!({"nodes": {"ask": {"wait": {"signal": "go"}}}}));
     let run_id = server.start_run(&graph, &json!({}));
@@ -436,7 +436,7 @@ fn an_interrupt_exits_with_130_and_reports_what_continues() {
         .unwrap();
     assert!(sent.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(said.contains(&format!("heddle watch {run_id}")), "{said}");
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(stderr.contains(&format!("heddle watch {run_id}")), "{stderr}");
 }

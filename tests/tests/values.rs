@@ -148,7 +148,7 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
 fn an_invalid_argument_is_refused_before_it_is_sent() {
     let server = Server::start();
     waits(&server, "waits");
-    for (state, said) in [
+    for (state, expected) in [
         (
             "{",
             "--state is not JSON: EOF while parsing an object at line 1 column 1",
@@ -163,7 +163,7 @@ fn an_invalid_argument_is_refused_before_it_is_sent() {
         let refused = server.run_command(&["run", "waits", "--state", state]);
         assert!(!refused.status.success());
         let stderr = String::from_utf8_lossy(&refused.stderr);
-        assert!(stderr.contains(said), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
 }
 
@@ -217,7 +217,7 @@ fn every_body_is_read_by_the_same_rules() {
             "/nodes/a/config/v",
         ),
     ] {
-        for (value, said) in [
+        for (value, expected) in [
             (
                 r#""x\ud800""#,
                 "the string has `\\ud800`, half of a surrogate pair",
@@ -234,7 +234,7 @@ fn every_body_is_read_by_the_same_rules() {
             let problem = answer.problem(422);
             let detail = problem["detail"].as_str().unwrap();
             assert!(
-                detail.starts_with(pointer) && detail.contains(said),
+                detail.starts_with(pointer) && detail.contains(expected),
                 "{path}: {detail}"
             );
             assert!(

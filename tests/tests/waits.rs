@@ -112,7 +112,7 @@ fn each_item_of_a_map_is_answered_by_the_id_of_its_wait_also_after_a_restart() {
 }
 
 #[test]
-fn after_a_conflict_every_answer_has_what_the_branches_agree_on() {
+fn after_a_conflict_every_answer_has_the_agreed_keys() {
     let server = Server::start();
     let set = |keys: Value| json!({"uses": "basics/set", "config": keys});
     let graph = server.create(&json!({

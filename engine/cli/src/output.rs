@@ -255,7 +255,7 @@ mod tests {
         ));
         assert!(
             !is_closed(&anyhow::Error::from(pipe())),
-            "this one may be of the network"
+            "a broken pipe of the network is a failure"
         );
         assert!(!is_closed(&marked(ErrorKind::StorageFull.into()).into()));
     }

@@ -376,8 +376,8 @@ mod tests {
     fn a_query_parameter_is_named_by_its_flag() {
         let of_query = |detail: &str| message(&json!({"type": BAD_QUERY, "detail": detail}), &[]);
         assert_eq!(
-            of_query("`started_after`: `x` is no time"),
-            "--started-after: `x` is no time"
+            of_query("`started_after`: `x` is not a time"),
+            "--started-after: `x` is not a time"
         );
         assert_eq!(of_query("`x y` is odd"), "`x y` is odd");
         assert_eq!(message(&json!({"detail": "`status`: odd"}), &[]), "`status`: odd");
@@ -403,12 +403,12 @@ mod tests {
     fn routes_become_commands_and_parameters_become_flags() {
         for (message, expected) in [
             (
-                "GET /v1/plugins lists those that there are",
-                "`heddle plugin list` lists those that there are",
+                "GET /v1/plugins lists all plugins",
+                "`heddle plugin list` lists all plugins",
             ),
             (
-                "; `GET /v1/graphs` lists what there is",
-                "; `heddle graph list` lists what there is",
+                "; `GET /v1/graphs` lists all graphs",
+                "; `heddle graph list` lists all graphs",
             ),
             (
                 "create it with POST /v1/graphs, or run it: POST /graph/run",

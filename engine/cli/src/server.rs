@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_sends_back_is_masked() {
+    fn secrets_that_a_server_sends_back_are_masked() {
         let server = server("http://me:hunter22@localhost", None, &["X-Key: sesame"]);
         let masked = server
             .connection()

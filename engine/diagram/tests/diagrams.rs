@@ -408,7 +408,7 @@ fn texts(xml: &str) -> Result<Vec<String>, String> {
         }
         let (name, mut attributes) = tag.split_once(' ').unwrap_or((tag, ""));
         if !name.trim_end_matches('/').chars().all(char::is_alphanumeric) {
-            return Err(format!("{name} is no name"));
+            return Err(format!("{name} is not a name"));
         }
         while let Some((key, after)) = attributes.split_once("=\"") {
             let (value, after) = after.split_once('"').ok_or("a value does not end")?;
@@ -417,7 +417,7 @@ fn texts(xml: &str) -> Result<Vec<String>, String> {
                 .chars()
                 .all(|letter| letter.is_alphanumeric() || letter == '-')
             {
-                return Err(format!("{key} is no attribute"));
+                return Err(format!("{key} is not an attribute"));
             }
             texts.push(unescape(value)?);
             attributes = after;

@@ -152,7 +152,7 @@ impl<'s> Checker<'s> {
                 let name = message.type_name;
                 self.report(
                     self.at_name(id, &name),
-                    format!("`{name}` is no type that can be made; an object is written {{\"key\": value}}"),
+                    format!("`{name}` is not a type that an expression can create; an object is written {{\"key\": value}}"),
                 )
             }
             Expr::Unspecified => self.report(self.at(id), "something is missing here"),
@@ -366,9 +366,9 @@ impl<'s> Checker<'s> {
             (op::INDEX, 2) => self.index(id, args),
             (_, 2) => match Operator::named(&name) {
                 Some(operator) => self.binary(id, operator, args),
-                None => self.report(self.at(id), format!("`{name}` is no operator here")),
+                None => self.report(self.at(id), format!("`{name}` is not an operator here")),
             },
-            _ => self.report(self.at(id), format!("`{name}` is no operator here")),
+            _ => self.report(self.at(id), format!("`{name}` is not an operator here")),
         }
     }
 

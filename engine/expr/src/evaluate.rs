@@ -197,7 +197,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 ));
             }
         };
-        let (mut made, mut count, mut failed) = (Vec::new(), 0, None);
+        let (mut items, mut count, mut failed) = (Vec::new(), 0, None);
         for item in over.iter() {
             self.meter.charge(1)?;
             self.locals.push(item.clone());
@@ -218,7 +218,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 (LoopKind::All, Ok(Some(Value::Bool(false)))) => return Ok(Value::Bool(false)),
                 (LoopKind::Exists, Ok(Some(Value::Bool(true)))) => return Ok(Value::Bool(true)),
                 (LoopKind::ExistsOne, Ok(Some(Value::Bool(true)))) => count += 1,
-                (LoopKind::Map, Ok(Some(value))) => made.push(value),
+                (LoopKind::Map, Ok(Some(value))) => items.push(value),
                 // A deciding item takes precedence over an item with an error.
                 (LoopKind::All | LoopKind::Exists, Err(stop)) if !matches!(*stop, Stop::Limit) => {
                     failed.get_or_insert(stop);
@@ -229,7 +229,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
         match (failed, looped.kind) {
             (Some(stop), _) => Err(stop),
-            (None, LoopKind::Map) => Ok(Value::list(made)),
+            (None, LoopKind::Map) => Ok(Value::list(items)),
             (None, kind) => Ok(Value::Bool(match kind {
                 LoopKind::ExistsOne => count == 1,
                 kind => kind == LoopKind::All,
@@ -338,7 +338,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Operator::Divide if y == 0 => return self.fail(format!("{x} is divided by 0")),
             Operator::Divide => x.checked_div(y),
             _ if y == 0 => return self.fail(format!("{x} % 0 has no remainder")),
-            // The quotient that belongs to this remainder is no int.
+            // The quotient of this division does not fit an int.
             _ if x == i64::MIN.into() && y == -1 => None,
             _ => x.checked_rem(y),
         };

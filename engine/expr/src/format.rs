@@ -128,7 +128,7 @@ fn verb(text: &str) -> Result<(Verb, &str), String> {
         Some('X') => Verb::Hex { upper: true },
         Some(other) => {
             return Err(format!(
-                "`%{}` is no verb; there are %s, %d, %f, %e, %b, %o, %x and %X, and %% for a percent sign",
+                "`%{}` is not a verb; the verbs are %s, %d, %f, %e, %b, %o, %x and %X, and %% for a percent sign",
                 other.escape_debug()
             ));
         }

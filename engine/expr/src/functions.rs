@@ -148,7 +148,7 @@ static FUNCTIONS: &[Function] = &[
         strings::last_index_of,
     ),
     method("lowerAscii", &[STRING], STRING, |tools, a| {
-        made(tools, text(&a[0]), |text| text.to_ascii_lowercase().into())
+        converted(tools, text(&a[0]), |text| text.to_ascii_lowercase().into())
     }),
     method("replace", &[STRING, STRING, STRING], STRING, strings::replace),
     method(
@@ -158,7 +158,7 @@ static FUNCTIONS: &[Function] = &[
         strings::replace,
     ),
     method("reverse", &[STRING], STRING, |tools, a| {
-        made(tools, text(&a[0]), |text| {
+        converted(tools, text(&a[0]), |text| {
             text.chars().rev().collect::<String>().into()
         })
     }),
@@ -174,10 +174,10 @@ static FUNCTIONS: &[Function] = &[
     method("substring", &[STRING, WHOLE], STRING, strings::substring),
     method("substring", &[STRING, WHOLE, WHOLE], STRING, strings::substring),
     method("trim", &[STRING], STRING, |tools, a| {
-        made(tools, text(&a[0]), |text| text.trim().into())
+        converted(tools, text(&a[0]), |text| text.trim().into())
     }),
     method("upperAscii", &[STRING], STRING, |tools, a| {
-        made(tools, text(&a[0]), |text| text.to_ascii_uppercase().into())
+        converted(tools, text(&a[0]), |text| text.to_ascii_uppercase().into())
     }),
 ];
 
@@ -194,7 +194,7 @@ pub(super) fn text(value: &Value) -> &str {
     }
 }
 
-fn made(tools: &Tools<'_>, text: &str, make: fn(&str) -> Arc<str>) -> Outcome {
+fn converted(tools: &Tools<'_>, text: &str, make: fn(&str) -> Arc<str>) -> Outcome {
     tools.meter.charge_bytes(text.len())?;
     Ok(Value::String(make(text)))
 }
@@ -352,7 +352,7 @@ fn to_string(tools: &Tools<'_>, a: &[Value]) -> Outcome {
             tools.meter.charge_bytes(bytes.len())?;
             match std::str::from_utf8(bytes) {
                 Ok(text) => Value::string(text),
-                Err(_) => return wrong("these bytes are not UTF-8, so they are no string"),
+                Err(_) => return wrong("these bytes are not UTF-8, so they are not a string"),
             }
         }
         other => other.clone(),

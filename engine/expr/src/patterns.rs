@@ -113,7 +113,7 @@ fn compile(pattern: &str, left: usize) -> Result<Pattern, String> {
                 let text = other.to_string();
                 let reason = text.lines().last().unwrap_or("").trim();
                 let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                return Err(format!("this is no regular expression: {reason}"));
+                return Err(format!("this is not a regular expression: {reason}"));
             }
         }
     };

@@ -200,9 +200,9 @@ fn mismatched(top: &Open, at: usize, bracket: u8) -> Fault {
 fn unknown_character(source: &str, at: usize) -> Fault {
     let found = source[at..].chars().next().unwrap_or(' ');
     let hint = match found {
-        '=' => "`=` is no operator; values are compared with `==`".into(),
-        '&' => "`&` is no operator; both conditions must hold with `&&`".into(),
-        '|' => "`|` is no operator; one of two conditions must hold with `||`".into(),
+        '=' => "`=` is not an operator; values are compared with `==`".into(),
+        '&' => "`&` is not an operator; both conditions must hold with `&&`".into(),
+        '|' => "`|` is not an operator; one of two conditions must hold with `||`".into(),
         '“' | '”' | '‘' | '’' => format!("strings stand in plain quotes, not in {found}"),
         '$' => "variables are named without `$`".into(),
         found if found.is_alphanumeric() => format!(
@@ -258,7 +258,7 @@ fn escape_len(source: &str, at: usize) -> Result<usize, Fault> {
         Some(b'0'..=b'3') if digits(2, |c| matches!(c, b'0'..=b'7')) => Ok(4),
         _ => fault(
             at,
-            "this is no escape; a backslash itself is written \\\\, or the string as r\"…\"",
+            "this is not an escape; a backslash itself is written \\\\, or the string as r\"…\"",
         ),
     }
 }
@@ -271,7 +271,7 @@ fn character(source: &str, at: usize, len: usize) -> Result<usize, Fault> {
         _ => fault(
             at,
             format!(
-                "`{escape}` is no character: surrogates have no escapes here, and the last one is `\\U0010FFFF`"
+                "`{escape}` is not a character: surrogates have no escapes here, and the last one is `\\U0010FFFF`"
             ),
         ),
     }
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_ends_before_what_is_no_part_of_it() {
+    fn a_number_ends_at_the_first_character_that_does_not_belong_to_it() {
         for (text, len) in [
             ("7", 1),
             ("120+3", 3),

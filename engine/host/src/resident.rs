@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_many_threads_freed_is_returned() {
+    fn memory_that_many_threads_freed_is_returned() {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 std::thread::spawn(|| {

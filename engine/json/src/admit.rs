@@ -124,7 +124,7 @@ impl fmt::Display for Broken {
             Self::Depth(limit) => write!(f, "nested deeper than {limit} levels (json_depth)"),
             Self::Surrogate(escape) => write!(
                 f,
-                "the string has `{escape}`, half of a surrogate pair, which is no character: write the character \
+                "the string has `{escape}`, half of a surrogate pair, which is not a character: write the character \
                  itself, or both halves"
             ),
             Self::Number(number) => write!(
@@ -328,23 +328,23 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_refused_with_its_pointer() {
+    fn a_value_that_breaks_a_rule_is_refused_with_its_pointer() {
         check(
             r#"{"a": {"b": ["x", "\ud800"]}}"#,
             expect![[
-                r#"- at /a/b/1: the string has `\ud800`, half of a surrogate pair, which is no character: write the character itself, or both halves"#
+                r#"- at /a/b/1: the string has `\ud800`, half of a surrogate pair, which is not a character: write the character itself, or both halves"#
             ]],
         );
         check(
             r#"{"a~/b": "\udc00\ud800"}"#,
             expect![[
-                r#"- at /a~0~1b: the string has `\udc00`, half of a surrogate pair, which is no character: write the character itself, or both halves"#
+                r#"- at /a~0~1b: the string has `\udc00`, half of a surrogate pair, which is not a character: write the character itself, or both halves"#
             ]],
         );
         check(
             r#"{"a": 1, "x\uD83Dy": 2}"#,
             expect![[
-                r#"- at /x\uD83Dy: the string has `\uD83D`, half of a surrogate pair, which is no character: write the character itself, or both halves"#
+                r#"- at /x\uD83Dy: the string has `\uD83D`, half of a surrogate pair, which is not a character: write the character itself, or both halves"#
             ]],
         );
         check(

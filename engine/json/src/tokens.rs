@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_written_as_it_was_read() {
+    fn a_tree_is_written_exactly_as_read() {
         let text = r#"{"a":[1.50,{"b":"\u00e9","":[]},true],"n":123456789012345678901}"#;
         let raw: &RawValue = serde_json::from_str(text).expect("JSON");
         let mut written = String::new();

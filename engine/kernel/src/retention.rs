@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_is_wrong_says_what_is_wrong_with_it() {
+    fn an_invalid_rule_is_refused_with_the_reason() {
         let wrong = |rules: &[&str]| Retention::read(rules.iter().copied()).unwrap_err();
         assert_eq!(
             wrong(&["soon"]),

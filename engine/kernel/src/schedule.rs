@@ -35,7 +35,7 @@ const MAX_MISSED: i64 = 100_000;
 pub enum When {
     /// At every time that matches a cron expression in a time zone.
     Cron {
-        /// The expression as it was written.
+        /// The cron expression, exactly as given.
         text: Arc<str>,
         /// The name of the time zone.
         time_zone: Arc<str>,

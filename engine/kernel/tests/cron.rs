@@ -17,7 +17,7 @@ fn moment(text: &str) -> jiff::Timestamp {
 
 /// The local times at which an expression is due in the days from `from` on.
 fn check(expression: &str, zone: &str, (from, days): (&str, i64), expect: Expect) {
-    let told = match When::cron(expression, zone) {
+    let report = match When::cron(expression, zone) {
         Err(error) => error.to_string(),
         Ok(when) => {
             let zone = TimeZoneDatabase::bundled().get(zone).unwrap();
@@ -31,7 +31,7 @@ fn check(expression: &str, zone: &str, (from, days): (&str, i64), expect: Expect
             shown.collect::<Vec<_>>().join(", ")
         }
     };
-    expect.assert_eq(&told);
+    expect.assert_eq(&report);
 }
 
 /// The times of a rule from `from` until `end`.
@@ -254,7 +254,7 @@ fn either_day_will_do_where_both_are_given() {
 }
 
 #[test]
-fn what_is_out_of_range_is_refused_with_the_field() {
+fn a_value_out_of_range_is_refused_with_its_field() {
     let check = |expression, expect| check(expression, "UTC", SPRING, expect);
     check(
         "*/61 * * * *",

@@ -6,7 +6,7 @@ use heddle_json::{Object, object};
 use heddle_kernel::{Definition, Function, FunctionKind, graph};
 use serde_json::json;
 
-fn found(definition: &str) -> String {
+fn findings(definition: &str) -> String {
     let known = ["extract", "analyze", "gate"];
     let schema =
         json!({"properties": {"text": {}, "limit": {}}, "required": ["text"], "additionalProperties": false});
@@ -34,17 +34,22 @@ fn found(definition: &str) -> String {
         _ => Err(format!("there is no graph `{name}`")),
     };
     let checked = match Definition::read(definition) {
-        (None, found) => Err(found),
-        (Some(definition), found) => graph::with_form(found, graph::check(&definition, find, find_graph)),
+        (None, findings) => Err(findings),
+        (Some(definition), findings) => {
+            graph::with_form(findings, graph::check(&definition, find, find_graph))
+        }
     };
-    let found = match checked {
+    let findings = match checked {
         Ok((graph, warnings)) => (format!("starts at {}", graph.node(graph.start).name), warnings),
-        Err(found) => ("refused".to_owned(), found),
+        Err(findings) => ("refused".to_owned(), findings),
     };
-    let (outcome, found) = (found.0, found.1.into_shown());
-    let findings = found
-        .iter()
-        .map(|found| format!("\n{:?} {}: {}", found.severity, found.pointer, found.message));
+    let (outcome, findings) = (findings.0, findings.1.into_shown());
+    let findings = findings.iter().map(|finding| {
+        format!(
+            "\n{:?} {}: {}",
+            finding.severity, finding.pointer, finding.message
+        )
+    });
     outcome + &findings.collect::<String>()
 }
 
@@ -56,31 +61,31 @@ fn a_definition_is_refused_with_every_mistake_at_its_place() {
         Error /start: expected a string, got a number
         Error : `nodes` is missing: an object from each node's name to the node, as in {"extract": {}}
         Error /limits/steps: expected a whole number from 1 to 100000000, got 0"#]]
-    .assert_eq(&found(
+    .assert_eq(&findings(
         r#"{"nodez": {}, "start": 1, "edges": {"a": ["b"]}, "limits": {"steps": 0}}"#,
     ));
     expect![[r#"
         refused
         Error /nodes/extact: no registered plugin has a function `extact`
-        Error /edges/extract: an edge leads from `extract`, which is no node of the graph; did you mean `extact`?
-        Error /edges/analyze: an edge leads to `ende`, which is no node of the graph; did you mean `end`?"#]]
-    .assert_eq(&found(r#"{"nodes": {"extact": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "ende"}}"#));
+        Error /edges/extract: an edge leads from `extract`, which is not a node of the graph; did you mean `extact`?
+        Error /edges/analyze: an edge leads to `ende`, which is not a node of the graph; did you mean `end`?"#]]
+    .assert_eq(&findings(r#"{"nodes": {"extact": {}, "analyze": {}}, "edges": {"extract": "analyze", "analyze": "ende"}}"#));
     expect![[r#"
         refused
         Error /nodes/end: `end` is the name of the end; give the node another name
         Error /nodes/a~1b/confg: unknown key `confg`; did you mean `config`?
         Error /nodes/end: no registered plugin has a function `end`"#]]
-    .assert_eq(&found(
+    .assert_eq(&findings(
         r#"{"nodes": {"end": {}, "a/b": {"uses": "extract", "confg": 1}}}"#,
     ));
     expect![[r#"
         refused
         Error : the graph is not JSON: EOF while parsing an object at line 1 column 13"#]]
-    .assert_eq(&found(r#"{"nodes": {} "#));
+    .assert_eq(&findings(r#"{"nodes": {} "#));
 }
 
 #[test]
-fn every_construct_has_its_mistakes_told_at_their_places() {
+fn every_construct_reports_its_mistakes_at_their_places() {
     expect![[r#"
         refused
         Error /nodes/extract/config: `config` means nothing in a node with `sleep`
@@ -112,7 +117,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /edges/analyze/2: cases and names do not mix in one list: write {"to": "y"} for a case that always holds
         Error /edges/x/when: expected an expression (CEL) as a string, got a number
         Error /state/a/merge: expected one of append, add, max, min, union, by_key, deep, last, got "sum"
-        Error /state/b: what is said of a key must be a JSON object, got a number
+        Error /state/b: the declaration of a key must be a JSON object, got a number
         Error /state/to/reduce: unknown key `reduce`; known here: merge, key, description
         Error /limits/at_once: misplaced key `at_once`; it belongs in `map`, or in `group` of `limits`
         Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
@@ -120,7 +125,7 @@ fn every_construct_has_its_mistakes_told_at_their_places() {
         Error /limits/group/key: misplaced key `key`; it belongs in `state`, beside `"merge": "by_key"`
         Error /limits/group/by: column 7: the expression ends too early: the `:` of `… ? … : …` is missing
         Error /limits/group/at_once: expected a whole number from 1 to 10000, got 0
-        Error /nodes/y: no registered plugin has a function `y`"#]].assert_eq(&found(
+        Error /nodes/y: no registered plugin has a function `y`"#]].assert_eq(&findings(
         r#"{"nodes": {
              "extract": {"sleep": "10 parsecs", "config": 1},
              "gate": {"map": {"over": "state.x", "as": "state"}, "output": "x"},
@@ -143,7 +148,7 @@ fn a_key_that_is_given_twice_is_an_error() {
         Error /nodes/extract/uses: `uses` is given twice here: keep one of the two
         Error /nodes: `nodes` is given twice here: keep one of the two
         Error /nodes: a graph needs at least one node"#]]
-    .assert_eq(&found(
+    .assert_eq(&findings(
         r#"{"nodes": {"extract": {}, "extract": {"uses": "a", "uses": "b"}}, "nodes": {}}"#,
     ));
 }
@@ -153,14 +158,14 @@ fn every_name_has_to_lead_somewhere() {
     expect![[r#"
         refused
         Error /nodes/child/graph: there is no graph `chlid`
-        Error /edges/extract: an edge leads to `repport`, which is no node of the graph; did you mean `report`?
-        Error /edges/end: an edge leads from `end`, which is no node of the graph: the end has no edges
-        Error /edges/analyze/0/to: an edge leads to `en`, which is no node of the graph; did you mean `end`?
-        Error /nodes/extract/next/0: its function may go to `nowhere`, which is no node of the graph
-        Error /nodes/extract/on_error: an error leads to `reprot`, which is no node of the graph; did you mean `report`?
+        Error /edges/extract: an edge leads to `repport`, which is not a node of the graph; did you mean `report`?
+        Error /edges/end: an edge leads from `end`, which is not a node of the graph: the end has no edges
+        Error /edges/analyze/0/to: an edge leads to `en`, which is not a node of the graph; did you mean `end`?
+        Error /nodes/extract/next/0: its function may go to `nowhere`, which is not a node of the graph
+        Error /nodes/extract/on_error: an error leads to `reprot`, which is not a node of the graph; did you mean `report`?
         Error /nodes/extract/compensate: `report` calls no function, as a node that compensates must
-        Error /nodes/analyze/wait/on_timeout: a timeout leads to `repor`, which is no node of the graph; did you mean `report`?
-        Error /start: the graph starts at `exract`, which is no node of the graph; did you mean `extract`?"#]].assert_eq(&found(
+        Error /nodes/analyze/wait/on_timeout: a timeout leads to `repor`, which is not a node of the graph; did you mean `report`?
+        Error /start: the graph starts at `exract`, which is not a node of the graph; did you mean `extract`?"#]].assert_eq(&findings(
         r#"{"nodes": {
              "extract": {"on_error": "reprot", "compensate": "report", "next": ["nowhere"]},
              "report": {"sleep": "1s"},
@@ -176,12 +181,12 @@ fn a_graph_that_cannot_end_and_nodes_that_nothing_leads_to_are_errors() {
     expect![[r#"
         refused
         Error /edges: no path leads from the start to the end: the run could only stop at its step limit; add an edge to "end"
-        Warning /edges/a: a loop through `a` has no condition: only a function's `next`, or the step limit, ends it"#]].assert_eq(&found(
+        Warning /edges/a: a loop through `a` has no condition: only a function's `next`, or the step limit, ends it"#]].assert_eq(&findings(
         r#"{"nodes": {"a": {"sleep": "1s"}, "b": {"sleep": "1s"}}, "edges": {"a": "b", "b": "a"}}"#,
     ));
     expect![[r#"
         refused
-        Error /nodes/b: no edge and no declared route leads to `b` from the start: add an edge to it, or remove it"#]].assert_eq(&found(
+        Error /nodes/b: no edge and no declared route leads to `b` from the start: add an edge to it, or remove it"#]].assert_eq(&findings(
         r#"{"nodes": {"a": {"sleep": "1s"}, "b": {"sleep": "1s"}}, "edges": {"a": "end"}, "start": "a"}"#,
     ));
 }
@@ -191,7 +196,7 @@ fn loops_without_a_condition_and_policies_without_a_writer_are_warned_of() {
     expect![[r#"
         starts at extract
         Warning /edges/extract: a loop through `extract` has no condition: only a function's `next`, or the step limit, ends it
-        Warning /state/scores: no node writes `scores`; did you mean `score`?"#]].assert_eq(&found(
+        Warning /state/scores: no node writes `scores`; did you mean `score`?"#]].assert_eq(&findings(
         r#"{"nodes": {"extract": {"output": "text"}, "analyze": {"output": "score"}}, "edges": {"extract": "analyze", "analyze": "extract"},
             "state": {"scores": {"merge": "max"}}}"#,
     ));
@@ -210,33 +215,33 @@ fn each_loop_without_a_condition_is_named_once() {
             "f": "f",
         },
     });
-    let found = found(&definition.to_string());
-    let loops: Vec<&str> = found
+    let findings = findings(&definition.to_string());
+    let loops: Vec<&str> = findings
         .lines()
         .filter(|line| line.contains("has no condition"))
         .collect();
     assert!(
         matches!(loops[..], [first, second] if first.contains("through `c`") && second.contains("through `f`")),
-        "{found}"
+        "{findings}"
     );
 }
 
 #[test]
-fn a_tool_is_given_what_it_takes() {
+fn a_tool_gets_the_parameters_that_it_takes() {
     expect![[r#"
         refused
         Error /nodes/tool/input/txt: the tool takes no `txt`; did you mean `text`?
         Error /nodes/tool/input: the tool needs `text`, which is not given"#]]
-    .assert_eq(&found(r#"{"nodes": {"tool": {"input": {"txt": "state.a"}}}}"#));
+    .assert_eq(&findings(r#"{"nodes": {"tool": {"input": {"txt": "state.a"}}}}"#));
 }
 
 #[test]
 fn warnings_do_not_stop_a_graph() {
     expect![[r#"
         starts at extract
-        Warning /nodes/gate: its function may route to `improve`, which is no node of the graph: the run fails if it does
+        Warning /nodes/gate: its function may route to `improve`, which is not a node of the graph: the run fails if it does
         Warning /nodes/analyze: no edge and no declared route leads to `analyze` from the start; only a `next` that names it does"#]]
-    .assert_eq(&found(
+    .assert_eq(&findings(
         r#"{"start": "extract", "nodes": {"extract": {}, "gate": {}, "analyze": {}}, "edges": {"extract": "gate"}}"#,
     ));
 }
@@ -244,18 +249,18 @@ fn warnings_do_not_stop_a_graph() {
 #[test]
 fn the_start_is_said_or_the_one_free_node_or_the_first() {
     assert_eq!(
-        found(r#"{"nodes": {"analyze": {}, "extract": {}}, "edges": {"extract": "analyze"}}"#),
+        findings(r#"{"nodes": {"analyze": {}, "extract": {}}, "edges": {"extract": "analyze"}}"#),
         "starts at extract"
     );
     assert!(
-        found(
+        findings(
             r#"{"nodes": {"analyze": {}, "extract": {}}, "edges": {"extract": "analyze", "analyze": "extract"}}"#
         )
         .starts_with("starts at analyze")
     );
-    assert!(found(r#"{"nodes": {"extract": {}, "analyze": {}}}"#).starts_with("starts at extract"));
+    assert!(findings(r#"{"nodes": {"extract": {}, "analyze": {}}}"#).starts_with("starts at extract"));
     assert!(
-        found(r#"{"nodes": {"extract": {}, "analyze": {}}, "start": "analyze"}"#)
+        findings(r#"{"nodes": {"extract": {}, "analyze": {}}, "start": "analyze"}"#)
             .starts_with("starts at analyze")
     );
 }
@@ -281,7 +286,7 @@ fn a_graph_has_the_same_id_for_the_same_content_however_it_is_spaced() {
 }
 
 #[test]
-fn a_tool_whose_result_is_no_update_needs_an_output() {
+fn a_tool_whose_result_is_not_an_update_needs_an_output() {
     let of = |definition: &str, output: serde_json::Value| {
         let find = |_: &str| {
             Ok(Function {
@@ -292,15 +297,15 @@ fn a_tool_whose_result_is_no_update_needs_an_output() {
             })
         };
         let definition = Definition::parse(definition).unwrap();
-        let found = graph::check(&definition, find, |_| Ok(None))
+        let findings = graph::check(&definition, find, |_| Ok(None))
             .err()
             .unwrap_or_default();
-        let found: Vec<_> = found
+        let findings: Vec<_> = findings
             .into_shown()
             .iter()
-            .map(|found| format!("{}: {}", found.pointer, found.message))
+            .map(|finding| format!("{}: {}", finding.pointer, finding.message))
             .collect();
-        found.join("\n")
+        findings.join("\n")
     };
     let plain = r#"{"nodes": {"a/b": {"uses": "t"}}}"#;
     assert_eq!(
@@ -360,12 +365,12 @@ fn a_graph_in_which_everything_leads_everywhere_is_refused_soon() {
         .map(|node| (node.clone(), json!({"uses": "extract"})))
         .collect();
     let edges: serde_json::Map<_, _> = all.iter().map(|node| (node.clone(), json!(all))).collect();
-    let found = found(&json!({"nodes": nodes, "edges": edges}).to_string());
-    assert!(found.contains("split the graph"), "{found}");
+    let findings = findings(&json!({"nodes": nodes, "edges": edges}).to_string());
+    assert!(findings.contains("split the graph"), "{findings}");
 }
 
 #[test]
-fn what_a_node_narrows_is_kept_as_it_is_written_and_known_by_its_place() {
+fn narrowed_grants_of_a_node_are_kept_as_written_with_their_place() {
     let any = |_: &str| {
         Ok(Function {
             kind: FunctionKind::Tool,
@@ -398,7 +403,7 @@ fn what_a_node_narrows_is_kept_as_it_is_written_and_known_by_its_place() {
 #[test]
 fn an_output_is_a_list_of_keys() {
     let graph = |output: &str| {
-        found(&format!(
+        findings(&format!(
             r#"{{"nodes": {{"extract": {{}}}}, "output": {output}}}"#
         ))
     };
@@ -417,7 +422,7 @@ fn an_output_is_a_list_of_keys() {
     .assert_eq(&graph(r#"["a", 1, "a"]"#));
     expect![[r#"
         starts at extract
-        Warning /output/1: no node writes `txt`: it is in the output only where a run begins with it; did you mean `text`?"#]].assert_eq(&found(
+        Warning /output/1: no node writes `txt`: it is in the output only where a run begins with it; did you mean `text`?"#]].assert_eq(&findings(
         r#"{"nodes": {"extract": {"output": "text"}}, "output": ["text", "txt"]}"#,
     ));
 }
@@ -425,7 +430,7 @@ fn an_output_is_a_list_of_keys() {
 #[test]
 fn a_policy_by_key_may_name_its_key_and_no_other_policy_may() {
     let graph = |key: &str| {
-        found(&format!(
+        findings(&format!(
             r#"{{"nodes": {{"extract": {{}}}}, "state": {{"list": {key}}}}}"#
         ))
     };
@@ -447,9 +452,9 @@ fn a_policy_by_key_may_name_its_key_and_no_other_policy_may() {
 }
 
 #[test]
-fn a_whole_number_may_be_written_with_a_point_or_an_exponent_and_is_told_as_it_is_written() {
+fn a_whole_number_may_have_a_point_or_an_exponent_and_is_reported_as_written() {
     let with = |steps: &str, attempts: &str| {
-        found(&format!(
+        findings(&format!(
             r#"{{"nodes": {{"extract": {{"retry": {{"attempts": {attempts}}}}}}}, "limits": {{"steps": {steps}}}}}"#
         ))
     };
@@ -465,23 +470,23 @@ fn a_whole_number_may_be_written_with_a_point_or_an_exponent_and_is_told_as_it_i
         r#""\u0031""#,
         "[ 1 ]",
     ] {
-        let told = with(wrong, "2");
+        let report = with(wrong, "2");
         let got = wrong.replace(' ', "");
-        assert!(told.ends_with(&format!("100000000, got {got}")), "{told}");
+        assert!(report.ends_with(&format!("100000000, got {got}")), "{report}");
     }
     assert!(with("1", "2.50").ends_with("got 2.50"));
     let factor =
         r#"{"nodes": {"extract": {"retry": {"attempts": 2, "factor": 100.00000000000000000001e1}}}}"#;
-    assert!(found(factor).ends_with("from 1 to 100, got 100.00000000000000000001e1"));
+    assert!(findings(factor).ends_with("from 1 to 100, got 100.00000000000000000001e1"));
 }
 
 #[test]
 fn a_literal_that_loses_digits_is_refused_in_a_new_graph_and_kept_in_an_old_one() {
     let graph = r#"{"nodes": {"extract": {}}, "edges": {"extract": {"when": "state.a > 0.12345678901234567890123", "to": "end"}}}"#;
-    let told = found(graph);
+    let report = findings(graph);
     assert!(
-        told.contains("/edges/extract/when: column 11: the number 0.12345678901234567890123"),
-        "{told}"
+        report.contains("/edges/extract/when: column 11: the number 0.12345678901234567890123"),
+        "{report}"
     );
     assert!(Definition::parse(graph).is_ok());
 }

@@ -232,7 +232,7 @@ impl Page {
                 Input::Answered {
                     step,
                     attempt,
-                    result: made(&run, step, attempt),
+                    result: attempt_result(&run, step, attempt),
                 }
             } else if let Some(signal) = (!signals.is_empty()).then(|| signals.remove(0)) {
                 Input::Signal {
@@ -256,7 +256,7 @@ impl Page {
     }
 }
 
-fn made(run: &Run, step: u64, attempt: u32) -> Result<Answer, Failure> {
+fn attempt_result(run: &Run, step: u64, attempt: u32) -> Result<Answer, Failure> {
     let call = run.prepare(step).unwrap()?;
     let value = |json: &Json| serde_json::from_str::<Value>(json.get()).unwrap();
     let input: Map<String, Value> = call
@@ -273,13 +273,16 @@ fn made(run: &Run, step: u64, attempt: u32) -> Result<Answer, Failure> {
 }
 
 /// Compares the values that the page mentions: a state as a whole, an error by its listed keys.
-fn assert_ends(example: &str, told: &Value, ended: &Value) {
-    for (key, told) in told.as_object().unwrap() {
-        match told.as_object().filter(|_| key == "error") {
-            None => assert_eq!(&ended[key], told, "{example} ends with another {key}: {ended}"),
+fn assert_ends(example: &str, expected: &Value, ended: &Value) {
+    for (key, expected) in expected.as_object().unwrap() {
+        match expected.as_object().filter(|_| key == "error") {
+            None => assert_eq!(
+                &ended[key], expected,
+                "{example} ends with another {key}: {ended}"
+            ),
             Some(error) => error
                 .iter()
-                .for_each(|(part, told)| assert_eq!(&ended[key][part], told, "{example}: {ended}")),
+                .for_each(|(part, expected)| assert_eq!(&ended[key][part], expected, "{example}: {ended}")),
         }
     }
 }
@@ -332,9 +335,9 @@ fn every_example_of_the_guide_ends_as_it_says() {
 }
 
 #[test]
-fn what_is_wrong_in_the_guide_is_found_as_it_says() {
+fn mistakes_in_the_guide_are_found_as_it_says() {
     let blocks = blocks();
-    let mut told = 0;
+    let mut count = 0;
     for pair in blocks.windows(2).filter(|pair| pair[0].what == "wrong") {
         assert_eq!((pair[1].what, pair[1].example), ("found", pair[0].example));
         let (definition, form) = Definition::read(&pair[0].text);
@@ -353,9 +356,9 @@ fn what_is_wrong_in_the_guide_is_found_as_it_says() {
                 .as_object()
                 .unwrap()
                 .iter()
-                .for_each(|(key, told)| assert_eq!(&found[key], told));
+                .for_each(|(key, value)| assert_eq!(&found[key], value));
         }
-        told += expected.len();
+        count += expected.len();
     }
-    assert!(told > 3);
+    assert!(count > 3);
 }

@@ -134,14 +134,14 @@ impl Model {
 }
 
 #[test]
-fn in_every_graph_of_three_nodes_nothing_is_stuck_and_what_is_ready_stays_ready() {
+fn in_every_graph_of_three_nodes_nothing_is_stuck_and_ready_joins_stay_ready() {
     for edges in 0..1 << 9 {
         Model::new(3, edges).explore();
     }
 }
 
 #[test]
-fn in_larger_graphs_nothing_is_stuck_and_what_is_ready_stays_ready() {
+fn in_larger_graphs_nothing_is_stuck_and_ready_joins_stay_ready() {
     // Every so many of all graphs: an odd step comes to each of them in the end.
     for (nodes, step, count) in [
         (4, 40_503, 4_000),

@@ -73,7 +73,7 @@ fn many_unknown_names_are_counted_and_few_are_suggested() {
 }
 
 #[test]
-fn what_is_below_a_long_name_is_not_told_with_the_name_each_time() {
+fn findings_below_a_long_name_do_not_repeat_the_name() {
     let long = "n".repeat(1 << 20);
     let items = list(300_000, |_| "0".to_owned());
     let found = few(&format!(r#"{{"nodes":{{"{long}":{{"config":[{items}]}}}}}}"#));
@@ -122,7 +122,7 @@ fn keys_that_two_graphs_combine_are_found_once_for_a_graph() {
 }
 
 #[test]
-fn wrong_numbers_are_told_as_they_are_written_without_reading_the_text_again() {
+fn wrong_numbers_are_reported_as_written_without_a_second_parse() {
     let nodes = list(9_000, |at| format!(r#""n{at}":{{"retry":{{"attempts":1.50}}}}"#));
     let found = few(&format!(r#"{{"nodes":{{{nodes}}}}}"#));
     assert!(found[0].message.ends_with("got 1.50"), "{}", found[0].message);

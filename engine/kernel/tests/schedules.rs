@@ -17,14 +17,14 @@ fn show(at: &Timestamp) -> String {
 
 /// The next times of a rule after a time.
 fn check(when: Result<When, impl std::fmt::Display>, after: &str, expect: Expect) {
-    let told = match when {
+    let report = match when {
         Err(error) => error.to_string(),
         Ok(when) => {
             let next: Vec<String> = when.next(at(after), 4).iter().map(show).collect();
             next.join(" ")
         }
     };
-    expect.assert_eq(&told);
+    expect.assert_eq(&report);
 }
 
 fn zurich(cron: &str) -> Result<When, impl std::fmt::Display + use<>> {
@@ -87,7 +87,7 @@ fn a_time_that_comes_twice_with_the_change_to_winter_counts_once_unless_it_is_re
 }
 
 #[test]
-fn what_is_wrong_with_an_expression_is_told_with_the_part() {
+fn an_error_in_an_expression_names_the_wrong_part() {
     let now = "2026-11-20T12:00:00Z";
     check(
         zurich("0 9 * *"),
@@ -218,7 +218,7 @@ fn a_schedule_fires_when_its_time_comes_and_not_before() {
 }
 
 #[test]
-fn what_was_missed_is_left_out_made_up_for_once_or_for_each() {
+fn missed_times_are_skipped_or_caught_up_once_or_for_each() {
     // From minute 10 on nobody looked, until a long while after minute 14.
     let progress = Progress::new(minute(10));
     let hour = Schedule {
@@ -305,9 +305,9 @@ fn a_start_that_did_not_go_through_is_made_when_its_time_comes_again() {
         (held.fire.len(), held.wake_at),
         (0, Some(Timestamp(minute(11).0 + 7_000)))
     );
-    let made = ask(&schedule, &held.progress, false, Timestamp(minute(11).0 + 7_000));
-    assert_eq!(minutes(&made.fire), [11]);
-    assert_eq!(made.wake_at, Some(minute(12)));
+    let resumed = ask(&schedule, &held.progress, false, Timestamp(minute(11).0 + 7_000));
+    assert_eq!(minutes(&resumed.fire), [11]);
+    assert_eq!(resumed.wake_at, Some(minute(12)));
 }
 
 #[test]

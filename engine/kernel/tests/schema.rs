@@ -16,8 +16,8 @@ fn schema() -> Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// What the schema says and what the reader says; nothing is good.
-fn said(schema: &Validator, definition: &Value) -> (String, String) {
+/// The errors that the schema and the reader find; both empty for a valid definition.
+fn errors_of(schema: &Validator, definition: &Value) -> (String, String) {
     let by_schema: Vec<String> = schema
         .iter_errors(definition)
         .map(|error| format!("{}: {error}", error.instance_path()))
@@ -115,13 +115,17 @@ fn every_object_takes_the_keys_in_the_schema_that_it_takes_in_the_reader() {
     let values = values();
     let values = values.as_object().unwrap();
     for (good, pointer) in forms() {
-        assert_eq!(said(&schema, &good), (String::new(), String::new()), "{good}");
+        assert_eq!(
+            errors_of(&schema, &good),
+            (String::new(), String::new()),
+            "{good}"
+        );
         let object = good.pointer(pointer).unwrap().as_object().unwrap();
         let keys = values.iter().filter(|(key, _)| !object.contains_key(*key));
         for (key, value) in keys.chain([(&"sort".to_owned(), &json!(1))]) {
             let mut other = good.clone();
             other.pointer_mut(pointer).unwrap()[key] = value.clone();
-            let (by_schema, by_reader) = said(&schema, &other);
+            let (by_schema, by_reader) = errors_of(&schema, &other);
             assert_eq!(
                 by_schema.is_empty(),
                 by_reader.is_empty(),
@@ -135,13 +139,13 @@ fn every_object_takes_the_keys_in_the_schema_that_it_takes_in_the_reader() {
 fn the_keys_of_the_reader_all_have_been_tried_and_are_all_described() {
     let mut known = BTreeSet::new();
     for (mut wrong, pointer) in forms() {
-        // A key that is near to none is answered with all those that there are.
+        // The message for a key that resembles no known key lists all known keys.
         wrong.pointer_mut(pointer).unwrap()["qqqqqqqqqqqqqqqqqqqqqq"] = json!(1);
         let found = Definition::parse(&wrong.to_string()).unwrap_err();
         let (_, keys) = found[0]
             .message
             .split_once("known here: ")
-            .expect("the keys are told");
+            .expect("the message lists the keys");
         known.extend(keys.split(", ").map(str::to_owned));
     }
     let values = values();
@@ -178,7 +182,7 @@ fn the_keys_of_the_reader_all_have_been_tried_and_are_all_described() {
 }
 
 #[test]
-fn what_is_wrong_for_one_is_wrong_for_both() {
+fn every_definition_that_one_refuses_both_refuse() {
     let schema = schema();
     let node = |node: Value| json!({"nodes": {"a": node}});
     let edge = |edge: Value| json!({"nodes": {"a": {}}, "edges": {"a": edge}});
@@ -274,14 +278,14 @@ fn what_is_wrong_for_one_is_wrong_for_both() {
         edge(json!([{"to": []}])),
     ];
     for wrong in wrong {
-        let (by_schema, by_reader) = said(&schema, &wrong);
+        let (by_schema, by_reader) = errors_of(&schema, &wrong);
         assert!(!by_schema.is_empty(), "the schema takes {wrong}: {by_reader}");
         assert!(!by_reader.is_empty(), "the reader takes {wrong}: {by_schema}");
     }
 }
 
 #[test]
-fn what_is_good_for_one_is_good_for_both() {
+fn every_definition_that_one_accepts_both_accept() {
     let schema = schema();
     let good = [
         json!({"nodes": {"a": {}, "b c.d-e_f:g/h é": {}}, "edges": {"a": null}}),
@@ -300,7 +304,11 @@ fn what_is_good_for_one_is_good_for_both() {
         json!({"nodes": {"a": {"map": {"over": "state.x", "uses": "f", "into": "y"}, "limits": {"result": "1 KiB"}}}}),
     ];
     for good in good {
-        assert_eq!(said(&schema, &good), (String::new(), String::new()), "{good}");
+        assert_eq!(
+            errors_of(&schema, &good),
+            (String::new(), String::new()),
+            "{good}"
+        );
     }
 }
 
@@ -331,7 +339,7 @@ fn the_graphs_of_the_samples_are_good() {
         if value["nodes"].is_object() {
             graphs += 1;
             assert_eq!(
-                said(&schema, &value),
+                errors_of(&schema, &value),
                 (String::new(), String::new()),
                 "{}",
                 path.display()

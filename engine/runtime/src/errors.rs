@@ -285,7 +285,7 @@ pub enum PolicyError {
 #[derive(Debug, thiserror::Error)]
 pub enum RemovePluginError {
     /// No plugin has this name.
-    #[error("there is no plugin `{0}`: GET /v1/plugins lists those that there are")]
+    #[error("there is no plugin `{0}`: GET /v1/plugins lists all plugins")]
     NoSuchPlugin(String),
     /// The plugin has no such version.
     #[error("plugin `{name}` has no version {version}: it has {}", .versions.join(", "))]

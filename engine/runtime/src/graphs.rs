@@ -49,7 +49,7 @@ impl Core {
             let find_graph = |name: &str| match subgraphs.get(name) {
                 Some(subgraph) => Ok(subgraph.as_ref()),
                 None => Err(format!(
-                    "there is no graph `{name}`: create it first; `GET /v1/graphs` lists what there is"
+                    "there is no graph `{name}`: create it first; `GET /v1/graphs` lists all graphs"
                 )),
             };
             let checked = graph::check(&definition, |uses| function(&*functions, uses), find_graph);

@@ -182,7 +182,7 @@ impl Core {
         })
     }
 
-    /// The input of an attempt: evaluates the node's expressions again on the run as it was when the attempt started.
+    /// The input of an attempt: evaluates the node's expressions again on the run's state at the start of the attempt.
     async fn attempt_input(
         &self,
         id: RunId,

@@ -1,7 +1,7 @@
 //! Heddle's runtime: executes runs.
 //!
-//! A run is a state machine of the kernel. The runtime asks the kernel what follows from each input, appends the resulting
-//! events to the journal, and makes the calls that the run then needs. It also admits, loads, watches, schedules and
+//! A run is a state machine of the kernel. For each input the runtime asks the kernel for the new events, appends them
+//! to the journal, and makes the calls that the run then needs. It also admits, loads, watches, schedules and
 //! deletes runs, and checks and stores graphs and plugins. Everything starts from [`Engine`].
 //!
 //! # Ports
@@ -18,7 +18,7 @@
 //!    handles it: a call can start, a call has ended, a command has arrived, a timer is due.
 //! 3. `driver/call.rs`: the driver starts the call of a step. The call of a granted function first waits until all of the
 //!    run's events are durable; other calls run ahead of the disk.
-//! 4. The kernel decides what follows from the call's result. The new events enter the append buffer (`append_buffer.rs`),
+//! 4. The kernel decides the new events for the call's result. They enter the append buffer (`append_buffer.rs`),
 //!    and the steps that they start become ready calls.
 //! 5. The buffer is appended to the journal when the run waits, before a granted call, and at the latest after some
 //!    500 µs. The journal reports when the events are durable to the live run (`live_run.rs`).

@@ -196,8 +196,8 @@ impl LiveRun {
         read(&self.state().run)
     }
 
-    /// Has the kernel decide what follows from an input. Returns the new events, which are applied, and what `read` reads
-    /// from the run after them.
+    /// Has the kernel decide the new events for an input, and applies them. Returns the events and the result of `read` on
+    /// the changed run.
     pub(crate) fn decide<T>(
         &self,
         input: Input,

@@ -150,7 +150,7 @@ impl Core {
         self.load_until(id, LAST_EVENT).await
     }
 
-    /// Reads a run as it was after the event `until`, or after its last event before that.
+    /// Reads a run's state after the event `until`, or after its last event before that.
     pub(crate) async fn load_until(&self, id: RunId, until: u64) -> Result<Option<LoadedRun>, ReadError> {
         let _permit = self.loads.acquire().await.expect("nobody closes this semaphore");
         let snapshot = self.restore_snapshot(id, until).await?;

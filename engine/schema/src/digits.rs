@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compared_is_refused_with_its_place() {
+    fn values_that_cannot_be_compared_are_refused_with_their_place() {
         let long = "123456789012345678901";
         for schema in [
             r#"{"minimum": 0}"#,
@@ -236,12 +236,12 @@ mod tests {
                 "1e-400",
                 "9007199254740992.0000001",
             ] {
-                let told = check(schema, &format!(r#"{{"b": "{long}", "a": [1, {number}]}}"#));
+                let message = check(schema, &format!(r#"{{"b": "{long}", "a": [1, {number}]}}"#));
                 let expected = format!(
                     "cannot be checked against its schema: at /a/1: {number} has more digits than a schema can compare \
                      (64 bits, or those of a double): give it as a string"
                 );
-                assert_eq!(told, expected, "{schema}");
+                assert_eq!(message, expected, "{schema}");
             }
         }
         assert_eq!(check(r#"{"type": "integer"}"#, long), "");
@@ -286,10 +286,10 @@ mod tests {
                 problem.starts_with(&format!("cannot be used at {at} has more digits")),
                 "{problem}"
             );
-            let told = compiled.check("1").unwrap_err().message;
+            let message = compiled.check("1").unwrap_err().message;
             assert!(
-                told.starts_with("cannot be checked: its schema cannot be used at"),
-                "{told}"
+                message.starts_with("cannot be checked: its schema cannot be used at"),
+                "{message}"
             );
         }
         let data = Schema::compile(r#"{"type": "number", "default": 123456789012345678901}"#).unwrap();

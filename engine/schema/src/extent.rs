@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_refers_to_is_looked_at_too() {
+    fn unreferenced_definitions_are_checked_too() {
         assert!(
             refused(&json!({"$defs": {"a": {"$ref": "https://example.com/a"}}}))
                 .contains("nothing is fetched")

@@ -31,7 +31,7 @@ pub(crate) struct Built {
 impl Built {
     /// Copies the changed components of guests in Rust.
     fn add_rust(&mut self, guests: &[Guest]) -> Result<()> {
-        let made = under_root(TARGET_DIR).join(TARGET).join("release");
+        let built = under_root(TARGET_DIR).join(TARGET).join("release");
         for guest in guests {
             let folder = under_root(if guest.fixture {
                 "target/plugins/fixtures"
@@ -39,7 +39,7 @@ impl Built {
                 "target/plugins"
             });
             let component = folder.join(format!("{}.wasm", guest.name));
-            self.changed += usize::from(copy(&made.join(&guest.file), &component)?);
+            self.changed += usize::from(copy(&built.join(&guest.file), &component)?);
             self.components.push(component);
         }
         self.components.sort();

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn fail_fails_as_often_as_it_is_told() {
+    fn fail_fails_as_often_as_configured() {
         let config = json!({ "kind": "retryable", "message": "later", "times": 2 });
         assert_eq!(attempt(1, config.clone()), Err(Error::retryable("later")));
         assert_eq!(attempt(2, config.clone()), Err(Error::retryable("later")));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "out of thread")]
-    fn fail_panics_where_it_is_told_to_trap() {
+    fn fail_panics_if_configured_to_trap() {
         let _ = attempt(1, json!({ "kind": "trap", "message": "out of thread" }));
     }
 }

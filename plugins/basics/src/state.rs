@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn count_adds_to_the_key_that_it_is_told() {
+    fn count_adds_to_the_configured_key() {
         assert_eq!(update("count", json!({}), Value::Null), json!({ "count": 1 }));
         let config = json!({ "key": "k", "by": -3 });
         assert_eq!(

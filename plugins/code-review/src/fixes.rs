@@ -288,7 +288,7 @@ impl Finder<'_, '_> {
             (Some(literal), None) => (&both.right, literal),
             _ => return,
         };
-        // Types of other crates may compare with `bool` too, and a JSON value is no condition.
+        // Types of other crates may compare with `bool` too, and a JSON value is not a condition.
         if !self.known.is_bool(value) {
             return;
         }

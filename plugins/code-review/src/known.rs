@@ -224,8 +224,8 @@ fn class_of_value(expr: &Expr) -> Option<Class> {
             let [.., owner, function] = segments.as_slice() else {
                 return None;
             };
-            let made = ["new", "with_capacity", "from"].contains(&function.as_str());
-            (made && COLLECTIONS.contains(&owner.as_str())).then_some(Class::Collection)
+            let constructor = ["new", "with_capacity", "from"].contains(&function.as_str());
+            (constructor && COLLECTIONS.contains(&owner.as_str())).then_some(Class::Collection)
         }
         _ => None,
     }

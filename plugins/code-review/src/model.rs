@@ -69,7 +69,7 @@ pub struct Metrics {
     pub parameters: u32,
     /// How deep control flow lies within control flow; a body without any has 0.
     pub nesting: u32,
-    /// First and last line of the longest piece of control flow, where there is any.
+    /// First and last line of the longest piece of control flow, if the body has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<(u32, u32)>,
 }

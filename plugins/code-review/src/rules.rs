@@ -122,8 +122,8 @@ impl List<'_> {
 
     fn safety_of(&mut self, function: &Found<'_>) {
         if function.signature.unsafety.is_some() && function.public {
-            let told = docs_of(function.attributes).contains("# Safety");
-            if !told {
+            let documented = docs_of(function.attributes).contains("# Safety");
+            if !documented {
                 let message = format!(
                     "`{}` is unsafe and its documentation has no `# Safety`",
                     function.name
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_public_to_all_needs_docs() {
+    fn public_items_need_docs() {
         assert_eq!(rules_of("pub fn f() {}"), ["missing-docs"]);
         assert_eq!(
             rules_of("pub(crate) fn f() {} fn g() {} /** C. */ pub fn h() {} #[doc(hidden)] pub fn i() {}"),

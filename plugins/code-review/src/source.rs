@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn an_inner_attribute_is_no_hashbang() {
+    fn an_inner_attribute_is_not_a_hashbang() {
         let source = Source::parse("#![allow(dead_code)]\nfn f() {}").expect("it is Rust");
         assert_eq!(source.slice(source.tree.items[0].span()), "fn f() {}");
     }
 
     #[test]
-    fn what_does_not_parse_says_where() {
+    fn syntax_errors_name_their_position() {
         let problem = Source::parse("fn ok() {}\nfn broken( {}\n")
             .err()
             .expect("it is not Rust");

@@ -30,7 +30,7 @@ fn rows_are_objects_with_texts_under_the_headers_names() {
 }
 
 #[test]
-fn columns_delimiters_and_quotes_are_what_they_are_said_to_be() {
+fn columns_delimiters_and_quotes_follow_the_config() {
     let input =
         json!({"text": "1;'a;b'\n2; c ", "delimiter": ";", "quote": "'", "header": false, "trim": true});
     assert_eq!(
@@ -64,7 +64,7 @@ fn a_column_with_a_type_has_its_values() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line_and_column() {
+fn errors_name_their_line_and_column() {
     let text = "id,size\n\n1,\"2\n3\"\n\n\n2,nan\n";
     let wrong = parse(json!({"text": text, "types": {"size": "number"}})).unwrap_err();
     assert_eq!(wrong.message, "line 3, column 2 (`size`): `2\n3` is not a number");
@@ -113,7 +113,7 @@ fn rows_are_written_with_quotes_where_they_need_them() {
 }
 
 #[test]
-fn what_no_cell_can_hold_is_refused_with_its_place() {
+fn values_that_no_cell_can_hold_are_refused_with_their_place() {
     let error = call("write", json!({"rows": [{"a": 1}, {"a": [1]}]})).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
     assert!(
@@ -129,7 +129,7 @@ fn what_no_cell_can_hold_is_refused_with_its_place() {
 }
 
 #[test]
-fn what_is_written_is_read_again_as_it_was() {
+fn written_rows_are_read_back_unchanged() {
     let rows = json!([{"a": "", "b": "\r\n"}, {"a": "\"", "b": ",;\t"}, {"a": " x ", "b": "é🧵"}, {"a": "", "b": ""}]);
     for (delimiter, crlf) in [(",", false), (";", true), ("\t", false)] {
         let written = call(

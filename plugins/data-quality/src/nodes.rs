@@ -140,7 +140,7 @@ struct Judged {
 #[node(read_only, idempotent, routes("repair_data", "report_quality"))]
 fn judge_quality(state: ToJudge) -> Outcome<Judged> {
     let enough = total(&state.anomalies) <= state.threshold;
-    let last = state.repairs.last().map(|made| made.kind);
+    let last = state.repairs.last().map(|repair| repair.kind);
     // A repair leaves nothing of its kind: if it is due again at once, it would be so for ever.
     let next = repair::next(&state.anomalies, &state.rules).filter(|next| !enough && last != Some(*next));
     let to = if next.is_some() {
@@ -236,7 +236,7 @@ fn report_quality(state: ToReport) -> Report {
         let check = rules
             .iter()
             .find(|known| known.id == *rule)
-            .map(|known| said(&known.check));
+            .map(|known| description(&known.check));
         lines.push(format!(
             "- {rule}: {count} ({}), as in row {}",
             check.unwrap_or_default(),
@@ -261,7 +261,7 @@ fn report_quality(state: ToReport) -> Report {
     }
 }
 
-fn said(check: &Check) -> String {
+fn description(check: &Check) -> String {
     match check {
         Check::UniqueRows => "a row repeats an earlier one".into(),
         Check::NotNull { .. } => "no value".into(),

@@ -58,7 +58,7 @@ pub struct Frequency {
 }
 
 impl Column {
-    /// Whether the listed values are all that there are.
+    /// Whether the profile lists all values of the column.
     pub fn has_few_values(&self) -> bool {
         self.distinct <= FEW
     }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_cells_are_no_values() {
+    fn missing_cells_are_not_values() {
         let table = Table::read("a,b\n1,x\n,x\nNA,y\n2,\n").expect("it is a CSV");
         let profile = profile(&table);
         let [a, b] = profile.columns.as_slice() else {

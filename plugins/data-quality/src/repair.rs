@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// The first kind in the order of repair that there are anomalies of.
+/// The first kind of repair, in their order, for which there are anomalies.
 pub fn next(anomalies: &[Anomaly], rules: &[Rule]) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| {
         let broken = |rule: &Rule| anomalies.iter().any(|anomaly| anomaly.rule == rule.id);

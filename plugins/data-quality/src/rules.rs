@@ -144,8 +144,8 @@ pub fn check(table: &Table, rules: &[Rule]) -> Vec<Anomaly> {
 }
 
 impl Check {
-    /// Whether a cell breaks the rule. A missing value breaks no rule but the one that asks for it, and
-    /// what is no number is not out of range: each fault counts once.
+    /// Whether a cell breaks the rule. Each fault counts once: a missing value breaks only the rule that requires a value,
+    /// and text that is not a number is not out of range.
     pub fn is_broken_by(&self, cell: &str) -> bool {
         match self {
             Check::UniqueRows => false,

@@ -35,7 +35,7 @@ pub struct Stats {
     pub outliers: usize,
 }
 
-/// Tukey's inner fences. A value on a fence is no outlier.
+/// Tukey's inner fences. A value on a fence is not an outlier.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fences {
     /// What is below it is an outlier.
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_on_a_fence_is_no_outlier_and_one_beyond_it_is() {
+    fn a_value_beyond_a_fence_is_an_outlier_and_one_on_it_is_not() {
         // The quartiles of 0, 10, 20, 30, x are 10 and 30 for x ≥ 30: the fences are −20 and 60.
         assert_eq!(
             describe(vec![0.0, 10.0, 20.0, 30.0, 60.0])

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_written_again() {
+    fn a_table_that_is_read_is_written_unchanged() {
         let text = "a,b\n1,\"x, \"\"y\"\"\"\n2,\n";
         let table = Table::read(text).expect("it is a CSV");
         assert_eq!(table.rows, [["1", "x, \"y\""], ["2", ""]]);

@@ -113,14 +113,14 @@ fn filling_a_gap_can_make_a_duplicate_which_the_next_turn_drops() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|made| &made["kind"])
+        .map(|repair| &repair["kind"])
         .collect();
     assert_eq!(kinds, ["gaps", "duplicates"]);
 }
 
 #[test]
 fn a_gap_is_never_filled_with_a_misfit() {
-    // Of 41 values one is twice there, and is no date: the gap gets the first of the dates.
+    // Of 41 values one occurs twice, and it is not a date: the gap gets the first of the dates.
     let days = (1..=31)
         .map(|day| format!("2024-01-{day:02},x{day}\n"))
         .chain((1..=8).map(|day| format!("2024-02-{day:02},y{day}\n")));
@@ -130,7 +130,7 @@ fn a_gap_is_never_filled_with_a_misfit() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|made| &made["kind"])
+        .map(|repair| &repair["kind"])
         .collect();
     assert_eq!(kinds, ["misfits", "gaps"]);
     assert!(

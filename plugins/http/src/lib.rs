@@ -121,7 +121,7 @@ impl Answered {
     /// is not text.
     fn of(response: Response, read: As, is_lenient: bool) -> Result<Self> {
         let says_json = is_json(response.header("content-type").unwrap_or_default());
-        let text = || response.text().context("the body of the answer is no text");
+        let text = || response.text().context("the body of the answer is not text");
         let body = match (&response.body[..], read) {
             (bytes, As::Base64) => query::base64(bytes).into(),
             ([], _) => Value::Null,

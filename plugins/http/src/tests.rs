@@ -61,7 +61,7 @@ fn a_status_that_may_pass_is_a_failure_to_be_retried() {
 }
 
 #[test]
-fn a_request_is_sent_as_it_was_asked_for() {
+fn a_request_is_sent_as_given() {
     testing::answer_requests(|request| {
         let seen = json!({
             "method": request.method, "url": request.url, "headers": request.headers,
@@ -153,7 +153,7 @@ fn a_status_that_tells_of_an_error_fails_the_call_where_it_is_checked() {
 }
 
 #[test]
-fn how_long_to_wait_is_told_with_the_failure_and_a_broken_body_does_not_hide_it() {
+fn a_failure_carries_the_retry_delay_even_if_the_body_is_broken() {
     testing::answer_requests(|_| {
         Ok(Response {
             status: 503,

@@ -25,9 +25,9 @@ pub(crate) fn read<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> R
     let marked = mark(text.get()).map_err(D::Error::custom)?;
     let read = serde_json::from_str(&marked);
     read.map_err(|error| {
-        let told = error.to_string();
+        let message = error.to_string();
         // The line and column of generated text do not help.
-        D::Error::custom(&told[..told.rfind(" at line ").unwrap_or(told.len())])
+        D::Error::custom(&message[..message.rfind(" at line ").unwrap_or(message.len())])
     })
 }
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_would_lose_digits_is_marked() {
+    fn only_numbers_that_would_lose_digits_are_marked() {
         for held in [
             "0.1",
             "-9223372036854775808",

@@ -66,8 +66,8 @@ fn path(query: Query) -> Result<Found> {
             .collect(),
     };
     // The RFC says that an invalid pattern matches nothing; but an invalid pattern is always a mistake.
-    if let Some(told) = BAD_PATTERN.take() {
-        log::warn!("{told}");
+    if let Some(warning) = BAD_PATTERN.take() {
+        log::warn!("{warning}");
     }
     Ok(found)
 }

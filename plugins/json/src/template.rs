@@ -51,13 +51,13 @@ fn template(input: Template) -> Result<Filled> {
     environment
         .add_template(NAME, source)
         .and_then(|()| environment.get_template(NAME))
-        .map_err(|error| Error::invalid_input(told(source, &error)))?;
+        .map_err(|error| Error::invalid_input(error_message(source, &error)))?;
     let compiled = environment.get_template(NAME)?;
     let filled = match input.values {
         Value::Null => compiled.render(()),
         values => compiled.render(filler(&values, "values")?),
     };
-    let text = filled.map_err(|error| Error::permanent(told(source, &error)))?;
+    let text = filled.map_err(|error| Error::permanent(error_message(source, &error)))?;
     Ok(Filled { text })
 }
 
@@ -87,31 +87,31 @@ fn filler(value: &Value, path: &str) -> Result<minijinja::Value> {
 }
 
 /// An error with its place in the template.
-fn told(source: &str, error: &minijinja::Error) -> String {
-    let mut told = "the template".to_owned();
+fn error_message(source: &str, error: &minijinja::Error) -> String {
+    let mut message = "the template".to_owned();
     let range = error.range().filter(|range| source.get(range.clone()).is_some());
     match (&range, error.line()) {
         (Some(range), _) => {
             let before = &source[..range.start];
             let line = before.matches('\n').count() + 1;
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            told += &format!(", line {line}, column {column}");
+            message += &format!(", line {line}, column {column}");
         }
-        (None, Some(line)) => told += &format!(", line {line}"),
+        (None, Some(line)) => message += &format!(", line {line}"),
         (None, None) => {}
     }
     // The crate names what is undefined only in a debug build.
     match (error.kind(), range.map(|range| &source[range])) {
         (ErrorKind::UndefinedError, Some(name)) => {
             let name: String = name.chars().take(NAME_LEN).collect();
-            told += &format!(": `{name}` is undefined");
+            message += &format!(": `{name}` is undefined");
         }
         (kind, _) => {
-            told += &format!(": {kind}");
+            message += &format!(": {kind}");
             if let Some(detail) = error.detail() {
-                told += &format!(": {detail}");
+                message += &format!(": {detail}");
             }
         }
     }
-    told
+    message
 }

@@ -58,7 +58,7 @@ fn patterns_in_a_path_are_those_of_the_rfc() {
     assert_eq!(
         titles("$.books[?match(@.price, '8')].title"),
         json!([]),
-        "a number is no text"
+        "a number is not text"
     );
     assert_eq!(
         titles("$.books[?match(@.title, 'a|Sayings|b')].title"),
@@ -67,7 +67,7 @@ fn patterns_in_a_path_are_those_of_the_rfc() {
     assert_eq!(
         titles("$.books[?match(@.title, '(')].title"),
         json!([]),
-        "what is no pattern matches nothing"
+        "an invalid pattern matches nothing"
     );
 }
 
@@ -230,7 +230,7 @@ fn a_merge_is_the_rfcs() {
 }
 
 #[test]
-fn a_number_that_comes_in_goes_out_as_it_was() {
+fn a_number_is_returned_exactly_as_received() {
     for text in ["9007199254740993", "-9223372036854775808", "18446744073709551615"] {
         assert_eq!(read(text).to_string(), text);
     }

@@ -27,11 +27,11 @@ fn chat(ask: Ask) -> Result<Said> {
         // A server that does not stream sends the whole answer at once.
         false => answer::read(&incoming.read()?)?,
     };
-    said(&ask, completion)
+    to_output(&ask, completion)
 }
 
 /// Converts the model's answer to the function's output.
-fn said(ask: &Ask, completion: Completion) -> Result<Said> {
+fn to_output(ask: &Ask, completion: Completion) -> Result<Said> {
     let json = match (&ask.schema, completion.message.content.is_empty()) {
         (Some(_), false) => Some(parsed(&completion)?),
         _ => None,
@@ -65,10 +65,10 @@ fn parsed(completion: &Completion) -> Result<Value> {
     let text = &completion.message.content;
     heddle_plugin::serde_json::from_str(text).map_err(|error| {
         let data = json!({"text": text, "finish_reason": completion.finish_reason});
-        let said = "a `schema` was given, and the model's answer is not JSON";
+        let problem = "a `schema` was given, and the model's answer is not JSON";
         let error = match completion.finish_reason.as_deref() {
-            Some("length") => Error::permanent(format!("{said}: it was cut off; raise `max_tokens`")),
-            _ => Error::retryable(format!("{said}: {error}")),
+            Some("length") => Error::permanent(format!("{problem}: it was cut off; raise `max_tokens`")),
+            _ => Error::retryable(format!("{problem}: {error}")),
         };
         error.with_data(data)
     })
@@ -86,8 +86,8 @@ fn is_events(incoming: &Incoming) -> bool {
 fn refused(response: &Response) -> Error {
     let status = response.status;
     let body: Value = response.json().unwrap_or_default();
-    let told = answer::Refusal::of(&body);
-    let message = match &told.message {
+    let refusal = answer::Refusal::of(&body);
+    let message = match &refusal.message {
         Some(message) => format!("the API refused the request with status {status}: {message}"),
         None => {
             let start: String = String::from_utf8_lossy(&response.body)
@@ -97,7 +97,7 @@ fn refused(response: &Response) -> Error {
             format!("the API refused the request with status {status}: {start}")
         }
     };
-    let mut data = told.data;
+    let mut data = refusal.data;
     data["status"] = status.into();
     if let Some(seconds) = response.retry_after_s() {
         data["retry_after_s"] = seconds.into();

@@ -139,7 +139,7 @@ impl ToolCall {
 
 /// An error during an answer. The request was valid, so it is retryable.
 fn broken_off(error: &Value) -> Error {
-    let told = Refusal::of(&json!({ "error": error }));
-    let message = told.message.unwrap_or_else(|| error.to_string());
-    Error::retryable(format!("the API broke off its answer: {message}")).with_data(told.data)
+    let refusal = Refusal::of(&json!({ "error": error }));
+    let message = refusal.message.unwrap_or_else(|| error.to_string());
+    Error::retryable(format!("the API broke off its answer: {message}")).with_data(refusal.data)
 }

@@ -13,8 +13,8 @@ fn answers(
     body: &str,
     piece_bytes: usize,
 ) -> Rc<RefCell<Vec<heddle_plugin::http::Request>>> {
-    let asked = Rc::new(RefCell::new(Vec::new()));
-    let kept = asked.clone();
+    let requests = Rc::new(RefCell::new(Vec::new()));
+    let kept = requests.clone();
     let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_string()))
@@ -29,7 +29,7 @@ fn answers(
         })
     });
     testing::answer_in_pieces(piece_bytes);
-    asked
+    requests
 }
 
 const EVENTS: &[(&str, &str)] = &[("content-type", "text/event-stream; charset=utf-8")];
@@ -67,16 +67,16 @@ fn a_streamed_answer_is_emitted_as_it_comes_and_given_whole() {
     ]);
     for piece_bytes in [1, 2, 3, 7, 100, usize::MAX] {
         answers(200, EVENTS, &body, piece_bytes);
-        let said = ask(json!({})).unwrap();
-        assert_eq!(said["text"], "Héllo, wörld 🧵");
-        assert_eq!(said["finish_reason"], "stop");
-        assert_eq!(said["usage"]["total_tokens"], 12);
+        let output = ask(json!({})).unwrap();
+        assert_eq!(output["text"], "Héllo, wörld 🧵");
+        assert_eq!(output["finish_reason"], "stop");
+        assert_eq!(output["usage"]["total_tokens"], 12);
         assert_eq!(
-            (&said["model"], &said["id"]),
+            (&output["model"], &output["id"]),
             (&json!("m-2026"), &json!("chatcmpl-1"))
         );
         assert_eq!(
-            said["message"],
+            output["message"],
             json!({"role": "assistant", "content": "Héllo, wörld 🧵"})
         );
         assert_eq!(
@@ -88,7 +88,7 @@ fn a_streamed_answer_is_emitted_as_it_comes_and_given_whole() {
 
 #[test]
 fn the_request_is_what_the_api_takes() {
-    let asked = answers(
+    let requests = answers(
         200,
         EVENTS,
         &streamed(&[chunk(json!({"content": "{}"}), Some("stop"))]),
@@ -103,8 +103,8 @@ fn the_request_is_what_the_api_takes() {
         "extra": {"seed": 7, "model": "ignored"},
     }))
     .unwrap();
-    let asked = asked.borrow();
-    let request = &asked[0];
+    let requests = requests.borrow();
+    let request = &requests[0];
     assert_eq!(
         (request.method.as_str(), request.url.as_str()),
         ("POST", "http://127.0.0.1:1/v1/chat/completions")
@@ -151,14 +151,14 @@ fn calls_of_tools_are_put_together_from_their_pieces() {
         chunk(json!({}), Some("tool_calls")),
     ]);
     answers(200, EVENTS, &body, 5);
-    let said = ask(json!({})).unwrap();
+    let output = ask(json!({})).unwrap();
     let calls = json!([
         {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{\"city\": 1}"}},
         {"id": "call_2", "type": "function", "function": {"name": "now", "arguments": "{}"}},
     ]);
-    assert_eq!((&said["tool_calls"], &said["text"]), (&calls, &json!("")));
+    assert_eq!((&output["tool_calls"], &output["text"]), (&calls, &json!("")));
     assert_eq!(
-        said["message"],
+        output["message"],
         json!({"role": "assistant", "content": null, "tool_calls": calls})
     );
     assert!(testing::emitted().is_empty());
@@ -183,7 +183,7 @@ fn an_answer_that_follows_a_schema_is_parsed() {
 }
 
 #[test]
-fn a_refusal_is_told_with_the_apis_own_words_and_says_whether_to_try_again() {
+fn a_refusal_has_the_apis_message_and_says_whether_to_try_again() {
     let body = r#"{"error": {"message": "Slow down.", "type": "requests", "param": null, "code": "rate_limit_exceeded"}}"#;
     for (status, kind) in [
         (400, Kind::Permanent),
@@ -238,7 +238,7 @@ fn an_answer_that_breaks_off_is_to_be_tried_again() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_refused() {
+fn invalid_requests_are_refused() {
     let error = testing::call("chat", json!({"model": "m"})).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
     let error = ask(json!({"authorization": "a", "headers": {"Authorization": "b"}})).unwrap_err();

@@ -132,10 +132,10 @@ def tool(function: Callable | None = None, /, *, name: str | None = None, read_o
 
 def _registered(kind: str, function: Callable | None, options: dict):
     def register(body: Callable) -> Callable:
-        made = _described(kind, body, **options)
-        if made.name in FUNCTIONS:
-            raise TypeError(f"there are two functions `{made.name}`: give one another name, with @{kind}(name=...)")
-        FUNCTIONS[made.name] = made
+        function = _described(kind, body, **options)
+        if function.name in FUNCTIONS:
+            raise TypeError(f"there are two functions `{function.name}`: give one another name, with @{kind}(name=...)")
+        FUNCTIONS[function.name] = function
         return body
 
     return register if function is None else register(function)

@@ -1,7 +1,7 @@
 """Type hints to JSON Schemas, and JSON to values of the hinted types and back.
 
 A hint is a dataclass, a TypedDict, an Enum, `Literal`, `list[T]`, `dict[str, T]`, `tuple[...]`, a union, `Any`, or one
-of the plain types. `Annotated[T, "text"]` describes a field. What is no hint of these is refused when the plugin is built.
+of the plain types. `Annotated[T, "text"]` describes a field. Other hints are refused when the plugin is built.
 """
 
 import dataclasses

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_ordered_as_what_they_are() {
+    fn numbers_are_ordered_by_their_exact_value() {
         let ascending = [
             "-1e30",
             "-123456789012345678902",
@@ -373,7 +373,7 @@ mod tests {
         let text = "[123456789012345678901,-0.10000000000000000001,1.0,7]";
         let read: Vec<Decimal> = serde_json::from_str(text).expect("numbers");
         assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
-        let wrong = serde_json::from_str::<Decimal>("\"1\"").expect_err("a text is no number");
+        let wrong = serde_json::from_str::<Decimal>("\"1\"").expect_err("a text is not a number");
         assert!(
             wrong.to_string().starts_with("expected a number, got \"1\""),
             "{wrong}"

@@ -152,7 +152,7 @@ fn a_config_is_read_and_its_absence_means_the_defaults() {
 }
 
 #[test]
-fn an_update_that_is_no_object_is_an_error_and_unit_changes_nothing() {
+fn an_update_that_is_not_an_object_is_an_error_and_unit_changes_nothing() {
     assert_eq!(
         failure(testing::run("list", json!({}), Value::Null)),
         (
@@ -175,7 +175,7 @@ fn an_update_that_is_no_object_is_an_error_and_unit_changes_nothing() {
 }
 
 #[test]
-fn tools_call_tools_and_errors_keep_what_they_are() {
+fn tools_call_tools_and_errors_keep_their_kind() {
     assert_eq!(testing::call("quarter", json!(12)).unwrap(), json!(3));
     assert_eq!(
         failure(testing::call("quarter", json!(5))),

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_resembles_a_date_is_none() {
+    fn text_that_only_resembles_a_date_is_not_a_date() {
         for text in [
             "you may 2024 times",
             "Marching 5, 2024",

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_link_or_a_date_is_made_of_is_counted_with_it_alone() {
+    fn the_parts_of_a_link_or_a_date_are_counted_once() {
         let found = Elements::of("On 3 March 2024 https://example.org/2023/page-7 had 2 visits.");
         assert_eq!(found.words, ["On", "had", "visits"]);
         assert_eq!(found.numbers.len(), 1);

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_is_no_text_is_refused() {
+    fn an_input_that_is_not_text_is_refused() {
         let error = run("extract", json!({ "input": 3 }), Value::Null).unwrap_err();
         assert_eq!(
             error.message,

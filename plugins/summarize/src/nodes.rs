@@ -282,13 +282,13 @@ fn report_summary(state: ToReport) -> Result<Report> {
         text: ease(text)?,
         summary: ease(summary.clone())?,
     };
-    let said = |ease: Option<f64>| ease.map_or("none".to_string(), |ease| format!("{ease:.0}"));
+    let text_of = |ease: Option<f64>| ease.map_or("none".to_string(), |ease| format!("{ease:.0}"));
     let report = format!(
         "# Summary\n\n{summary}\n\n{} of {sentence_count} sentences, {short} of {long} characters. Flesch reading ease: {} \
          (the text: {}).\n",
         sentences.len(),
-        said(reading_ease.summary),
-        said(reading_ease.text),
+        text_of(reading_ease.summary),
+        text_of(reading_ease.text),
     );
     Ok(Report { reading_ease, report })
 }

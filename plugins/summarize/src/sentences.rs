@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn headings_and_ornaments_are_no_sentences() {
+    fn headings_and_ornaments_are_not_sentences() {
         let text = "\n\n  CHAPTER I\n\n   *  *  *\n\nIt began.\nIt went on\n\nOver `there.'\n";
         let found = paragraphs(text);
         let slices: Vec<_> = found

@@ -69,7 +69,7 @@ fn every_sentence_of_the_summary_stands_in_the_text() {
 }
 
 #[test]
-fn what_is_short_enough_stays_whole_and_what_cannot_be_shortened_is_cut() {
+fn short_texts_stay_whole_and_sentences_that_are_too_long_are_cut() {
     let text = "A very short text about one small thing. It ends.";
     let whole = run(json!({ "text": text, "limit": 100 }));
     // A fifth of two sentences is one; of equals the first.

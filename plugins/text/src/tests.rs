@@ -93,7 +93,7 @@ fn chunks_have_every_character_and_end_where_a_reader_would() {
 }
 
 #[test]
-fn a_match_is_told_with_its_place_and_groups() {
+fn a_match_has_its_position_and_groups() {
     let found = call(
         "match",
         json!({"text": "é 2024-03 and 2025-x", "pattern": r"(?<year>\d{4})-(\d\d)?"}),

@@ -7,7 +7,7 @@ fn ok(tool: &str, input: Value) -> Value {
 }
 
 #[test]
-fn a_time_is_told_in_utc_and_in_its_zone() {
+fn a_time_is_given_in_utc_and_in_its_zone() {
     let berlin = json!({
         "time": "2026-03-29T01:30:00Z", "local": "2026-03-29T03:30:00+02:00[Europe/Berlin]", "zone": "Europe/Berlin",
         "offset_s": 7200, "unix_ms": 1_774_747_800_000_i64, "date": "2026-03-29", "weekday": 7, "day_of_year": 88, "week": "2026-W13",
@@ -143,7 +143,7 @@ fn spans_are_added_by_the_calendar_and_the_clocks() {
 }
 
 #[test]
-fn what_lies_between_two_times_is_told_in_seconds_and_by_the_calendar() {
+fn the_span_between_two_times_is_given_in_seconds_and_by_the_calendar() {
     let between = |from: &str, to: &str, largest: &str| {
         ok(
             "diff",

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_noted_last_is_read() {
+    fn the_latest_note_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("scratch");
         assert_eq!(read(&path).expect("it can be read"), None);

@@ -46,7 +46,7 @@ fn report(report: Report) {
 }
 
 async fn append(path: PathBuf, workload: &Workload) {
-    let mut made = vec![0; workload.runs.len()];
+    let mut appended = vec![0; workload.runs.len()];
     let refused: Arc<Mutex<HashSet<usize>>> = Arc::default();
     for (session, rounds) in workload.sessions.iter().enumerate() {
         let journal = open(&path).await;
@@ -62,14 +62,14 @@ async fn append(path: PathBuf, workload: &Workload) {
                 if refused.lock().unwrap().contains(run) {
                     continue;
                 }
-                let planned = &workload.runs[*run][made[*run]];
-                made[*run] += 1;
-                report(Report::Handed(*run, made[*run]));
+                let planned = &workload.runs[*run][appended[*run]];
+                appended[*run] += 1;
+                report(Report::Handed(*run, appended[*run]));
                 journal.append(planned.append(
                     *run,
                     Arc::new(ReportingAck {
                         run: *run,
-                        count: made[*run],
+                        count: appended[*run],
                         begins: planned.begins(),
                         reported: AtomicBool::new(false),
                         refused: refused.clone(),

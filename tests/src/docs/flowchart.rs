@@ -30,7 +30,7 @@ pub(super) fn edges(text: &str) -> Result<BTreeSet<Edge>, String> {
             for written in group.split('&').map(str::trim) {
                 let found = node
                     .captures(written)
-                    .ok_or_else(|| format!("`{written}` is no node, in `{line}`"))?;
+                    .ok_or_else(|| format!("`{written}` is not a node, in `{line}`"))?;
                 nodes.push(match &found["id"] {
                     "e" if written.contains("the end") => "end".to_owned(),
                     "e" => "e".to_owned(),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_flowchart_is_an_error() {
+    fn text_that_is_not_a_flowchart_is_an_error() {
         assert!(edges("graph\n a --> b").is_err());
         assert!(edges("flowchart LR\n  a --> b, c").is_err());
     }

@@ -93,8 +93,8 @@ pub fn run_project(language: &str, name: &str) -> Page {
     let mut new = Command::new(heddle());
     new.args(["plugin", "new", "--lang", language, name, "--in"])
         .arg(page.folder());
-    let made = new.output().expect("heddle can be started");
-    assert!(made.status.success(), "{new:?}: {made:?}");
+    let output = new.output().expect("heddle can be started");
+    assert!(output.status.success(), "{new:?}: {output:?}");
     page.go_to(&project, &read(&project.join("README.md")));
     page.run();
     page

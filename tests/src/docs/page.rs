@@ -301,7 +301,7 @@ impl Page {
         let line = lines.next().unwrap_or_default();
         let (method, path) = line
             .split_once(' ')
-            .ok_or_else(|| format!("`{line}` is no request line"))?;
+            .ok_or_else(|| format!("`{line}` is not a request line"))?;
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--fail-with-body", "-X", method.trim()]);
         curl.arg(format!("http://127.0.0.1:{}{}", self.port, path.trim()));
@@ -436,10 +436,10 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let name = entry.file_name();
-        let made = ["target", "node_modules", "build", ".tools"]
+        let generated = ["target", "node_modules", "build", ".tools"]
             .iter()
-            .any(|made| name == *made);
-        if entry.path().is_dir() && !made {
+            .any(|generated| name == *generated);
+        if entry.path().is_dir() && !generated {
             copy(&entry.path(), &to.join(name));
         } else if entry.path().is_file() {
             fs::copy(entry.path(), to.join(name)).unwrap();

@@ -48,7 +48,7 @@ enum FaultDuration {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_whatever_fails_at_which_write_or_sync() {
+fn nothing_acknowledged_is_lost_when_any_write_or_sync_fails() {
     let seed = seed("HEDDLE_SWEEP_SEED");
     let workload = Workload::from_seed(seed);
     let (writes, syncs) = without_faults(seed, &workload);
@@ -168,7 +168,7 @@ impl Appending {
         }
         let status = self.child.wait().expect("it can be waited for");
         let text = self.reports_text.join().expect("it tells what it does");
-        assert!(ends, "it stands still after:\n{text}");
+        assert!(ends, "it hangs after:\n{text}");
         let killed = status.signal().is_some();
         assert!(status.success() || killed, "it failed ({status}) after:\n{text}");
         (text, killed)

@@ -296,7 +296,7 @@ async fn an_import_with_times_before_its_id_is_refused() {
     assert_ne!(moved(1), text);
     let with_id = |id: &str| text.replace(&run.to_string(), id);
     let (journal, _, there) = fresh();
-    for (text, said) in [
+    for (text, expected) in [
         (moved(600_000), "in the future (import_ahead)"),
         (moved(-7_200_000), "do not belong together"),
         (
@@ -317,8 +317,8 @@ async fn an_import_with_times_before_its_id_is_refused() {
         ),
     ] {
         match there.import(text.as_bytes()).await {
-            Err(ImportError::Malformed { message, .. }) => assert!(message.contains(said), "{message}"),
-            other => panic!("{said}: {other:?}"),
+            Err(ImportError::Malformed { message, .. }) => assert!(message.contains(expected), "{message}"),
+            other => panic!("{expected}: {other:?}"),
         }
     }
     let filter = RunFilter::default();

@@ -31,7 +31,7 @@ fn no_step<T>(answer: Result<T, StepError>) -> &'static str {
 }
 
 #[tokio::test]
-async fn the_state_after_each_step_is_shown_with_what_the_step_did() {
+async fn the_state_after_each_step_is_shown_with_the_steps_changes() {
     let (_, _, engine) = fresh();
     engine.recover().await.unwrap();
     let definition = r#"{"start": "a", "nodes": {"a": {}, "flaky": {"retry": {"attempts": 5, "backoff": "1ms"}}, "c": {}},
@@ -133,7 +133,7 @@ async fn a_run_is_forked_from_a_step_with_another_state() {
     assert_eq!(
         *functions.calls.borrow(),
         4,
-        "only what follows the step is called"
+        "only the steps after the fork are called"
     );
     assert_eq!(
         view(&first, forked).await.state.to_text(),

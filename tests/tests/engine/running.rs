@@ -43,7 +43,7 @@ async fn nothing_is_published_before_it_is_durable_while_ungranted_steps_run_ahe
 }
 
 #[tokio::test]
-async fn a_run_is_no_further_ahead_of_the_disk_than_its_limit() {
+async fn a_run_is_at_most_its_limit_ahead_of_the_disk() {
     let (journal, functions) = (Arc::new(MemoryJournal::new()), Arc::new(Scripted::default()));
     let settings = Settings {
         run_ahead_bytes: 1,

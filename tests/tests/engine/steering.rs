@@ -149,7 +149,7 @@ async fn of_two_concurrent_control_requests_one_wins_and_the_other_is_refused() 
     cancelled.unwrap();
     assert!(not_now(paused).contains("cancelled"));
     assert_eq!(status(&engine, run).await, Status::Cancelled);
-    until("the call is given up", || functions.waiting() == 0).await;
+    until("the call is abandoned", || functions.waiting() == 0).await;
     idle(&engine).await;
     assert!(not_now(engine.resume(run).await).contains("cancelled"));
 }
@@ -182,7 +182,7 @@ async fn a_call_that_exceeds_its_grace_period_is_abandoned() {
         names(&engine, run).await[2..],
         ["cancel_requested", "run_cancelled"]
     );
-    until("the call is given up", || functions.waiting() == 0).await;
+    until("the call is abandoned", || functions.waiting() == 0).await;
     assert_eq!(status(&engine, run).await, Status::Cancelled);
 }
 

@@ -111,11 +111,11 @@ fn a_public_address_is_refused_without_an_explicit_flag() {
             .arg(format!("sqlite:{}", store.display()))
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{listen}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{listen}: {stderr}");
         assert!(
-            said.contains(listen) && said.contains("--insecure-no-auth") && said.contains("127.0.0.1:"),
-            "{listen}: {said}"
+            stderr.contains(listen) && stderr.contains("--insecure-no-auth") && stderr.contains("127.0.0.1:"),
+            "{listen}: {stderr}"
         );
     }
     assert!(!store.exists(), "nothing is created before the refusal");

@@ -137,10 +137,10 @@ fn a_watcher_gets_the_tokens_of_the_model_as_they_arrive() {
         kinds[last_chunk..].contains(&"step_finished".to_owned()),
         "{kinds:?}"
     );
-    let said = server.get(&format!("/graph/state/{run}")).ok()["state"]["said"].take();
-    assert_eq!(said["text"], PIECES.concat());
+    let answer = server.get(&format!("/graph/state/{run}")).ok()["state"]["said"].take();
+    assert_eq!(answer["text"], PIECES.concat());
     assert_eq!(
-        (&said["finish_reason"], &said["usage"]["total_tokens"]),
+        (&answer["finish_reason"], &answer["usage"]["total_tokens"]),
         (&json!("stop"), &json!(57))
     );
 }

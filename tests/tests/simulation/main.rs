@@ -88,7 +88,7 @@ impl Tally {
 }
 
 #[test]
-fn whatever_the_disk_does_and_whenever_the_engine_dies_every_run_ends_as_it_should() {
+fn every_run_ends_correctly_despite_disk_faults_and_crashes() {
     let named = std::env::var("HEDDLE_SIM_SEEDS").ok().map(|text| range(&text));
     let one = std::env::var("HEDDLE_SIM_SEED").is_ok();
     let first = match &named {

@@ -73,7 +73,7 @@ mod tests {
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
         fs::write(&path, "short").expect("it is written");
-        let error = in_file(&path).expect_err("it is no key").to_string();
+        let error = in_file(&path).expect_err("the file is not a key").to_string();
         assert!(error.contains("not a valid key"), "{error}");
     }
 

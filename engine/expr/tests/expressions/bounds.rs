@@ -29,7 +29,7 @@ fn reaches_the_limit(source: &str, state: &Object) {
 }
 
 #[test]
-fn what_explodes_ends_at_the_limit() {
+fn exponential_expressions_end_at_the_limit() {
     let many: Vec<_> = (0..10_000).map(|n| n.to_string()).collect();
     let many = Object::parse(&format!(r#"{{"many": [{}]}}"#, many.join(","))).unwrap();
     let repeat =
@@ -208,8 +208,8 @@ fn the_deepest_expressions_work() {
     // A value can be nested deeper than the expression that builds it.
     let wrap = nested("[", "a", "]", MAX_NESTING - 2);
     let deep = |times: usize| format!("[1]{}", format!(".map(a,{wrap})").repeat(times));
-    let made = evaluate_in(&deep(3), &state).unwrap();
-    assert_eq!(made.get().len(), 2 * (MAX_NESTING - 2) * 3 + 3);
+    let value = evaluate_in(&deep(3), &state).unwrap();
+    assert_eq!(value.get().len(), 2 * (MAX_NESTING - 2) * 3 + 3);
     // A value that is too deep to be stored can be an operand.
     let deep = deep(55);
     let refused = evaluate_in(&deep, &state).unwrap_err().to_string();

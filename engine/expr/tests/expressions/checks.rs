@@ -9,7 +9,7 @@ use heddle_json::{Json, object::json};
 use super::{compile, says};
 
 #[test]
-fn what_does_not_parse_is_explained() {
+fn syntax_errors_are_explained() {
     says(
         r#"
         state.score <
@@ -55,7 +55,7 @@ fn what_does_not_parse_is_explained() {
             state.score <
                 column 14: the expression ends where a value must follow
             state.score = 80
-                column 13: `=` is no operator; values are compared with `==`
+                column 13: `=` is not an operator; values are compared with `==`
             state.score === 80
                 column 13: CEL compares with `==` and `!=`, not with three signs
             state.a and state.b
@@ -63,7 +63,7 @@ fn what_does_not_parse_is_explained() {
             not state.a
                 column 1: CEL writes `!` for `not`
             state.a & state.b
-                column 9: `&` is no operator; both conditions must hold with `&&`
+                column 9: `&` is not an operator; both conditions must hold with `&&`
             (state.a
                 column 1: this `(` is never closed
             state.a)
@@ -75,7 +75,7 @@ fn what_does_not_parse_is_explained() {
             'it's'
                 column 6: this string has no end: its ' is missing
             "\q"
-                column 2: this is no escape; a backslash itself is written \\, or the string as r"…"
+                column 2: this is not an escape; a backslash itself is written \\, or the string as r"…"
             state.a state.b
                 column 9: `state` cannot follow here; an operator, a comma or a bracket is missing before it
             state.a ? 1
@@ -117,7 +117,7 @@ fn what_does_not_parse_is_explained() {
             #
                 column 1: `#` has no meaning here
             T{a: 1}
-                column 1: `T` is no type that can be made; an object is written {"key": value}
+                column 1: `T` is not a type that an expression can create; an object is written {"key": value}
             state.a.1
                 column 8: the item at a place is read as list[1], from 0
             "é" b
@@ -131,7 +131,7 @@ fn what_does_not_parse_is_explained() {
 }
 
 #[test]
-fn what_is_certainly_wrong_is_found_before_it_runs() {
+fn certain_errors_are_found_before_evaluation() {
     says(
         r#"
         stat.score < 80
@@ -244,7 +244,7 @@ fn what_is_certainly_wrong_is_found_before_it_runs() {
             "a" ? 1 : 2
                 column 1: a condition before `?` is a bool, this is a string
             state.a.matches("(")
-                column 17: this is no regular expression: unclosed group
+                column 17: this is not a regular expression: unclosed group
             state.a.matches("(?:\\w{100}){100}")
                 column 17: this pattern is too large; repeat less in it
             timestamp("2024-01-01T00:00:00Z")
@@ -327,7 +327,7 @@ fn a_condition_that_is_certainly_no_bool_is_refused() {
 }
 
 #[test]
-fn what_could_be_right_is_accepted() {
+fn possibly_valid_expressions_are_accepted() {
     for source in [
         "state.a + state.b < input.c",
         "state[state.key].x[0]",
@@ -427,7 +427,7 @@ fn run_is_asked_for_what_it_has_alone_in_new_graphs() {
 }
 
 #[test]
-fn a_number_that_is_too_large_is_shown_without_what_follows_it() {
+fn a_number_that_is_too_large_is_shown_without_the_text_after_it() {
     for (source, problem) in [
         (
             "9223372036854775808\n",

@@ -163,9 +163,9 @@ fn a_template_takes_the_items_of_a_list() {
     refuses_each(&[
         (
             r#""%a".format([1])"#,
-            "`%a` is no verb; there are %s, %d, %f, %e, %b, %o, %x and %X, and %% for a percent sign",
+            "`%a` is not a verb; the verbs are %s, %d, %f, %e, %b, %o, %x and %X, and %% for a percent sign",
         ),
-        (r#""%E".format([1.5])"#, "`%E` is no verb"),
+        (r#""%E".format([1.5])"#, "`%E` is not a verb"),
         (
             r#""100%".format([])"#,
             "the template ends after `%`; a percent sign is written %%",
@@ -206,7 +206,7 @@ fn a_template_takes_the_items_of_a_list() {
             "`.format(…)` takes a list, this is a string",
         ),
         // The same if the template and the items are known only at run time.
-        (r#"(state.title + "%q").format([1])"#, "`%q` is no verb"),
+        (r#"(state.title + "%q").format([1])"#, "`%q` is not a verb"),
         (
             r#"(state.title + "%s%d").format(["a"])"#,
             "`%d` has no item: the list has 1, and the template needs more",
@@ -408,7 +408,7 @@ fn escapes_in_strings_are_those_of_the_standard() {
 }
 
 #[test]
-fn what_a_function_makes_is_charged_before_it_is_made() {
+fn the_result_of_a_function_is_charged_before_it_is_allocated() {
     let text = "a".repeat(1 << 20);
     let state = Object::parse(&format!(
         r#"{{"text": "{text}", "many": [{}1]}}"#,

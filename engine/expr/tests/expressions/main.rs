@@ -92,13 +92,13 @@ fn holds_each(sources: &[&str]) {
 fn refuses_each(cases: &[(&str, &str)]) {
     let state = Object::parse(STATE).unwrap();
     for (source, text) in cases {
-        let said = match compile(source, Want::Any) {
+        let message = match compile(source, Want::Any) {
             Err(problems) => problems,
             Ok(_) => match evaluate_in(source, &state) {
                 Err(error) => error.to_string(),
                 Ok(value) => panic!("{source}: {value}"),
             },
         };
-        assert!(said.contains(text), "{source}: {said}");
+        assert!(message.contains(text), "{source}: {message}");
     }
 }

@@ -153,7 +153,7 @@ fn numbers_keep_their_kind_and_mix_as_json_numbers_do() {
 }
 
 #[test]
-fn an_error_says_what_was_missing_and_what_there_is() {
+fn an_error_names_the_missing_and_the_available_keys() {
     gives(
         r#"
         state.missing < 3
@@ -209,7 +209,7 @@ fn an_error_says_what_was_missing_and_what_there_is() {
             `{1: 2}`: the result has the key `1`, and JSON's keys are strings; string(…) makes one of it
             `{state.ratio: 2}`: a double cannot be a key
             `int(state.title)`: `Ode` is not a whole number
-            `state.title.matches(state.title + "(")`: this is no regular expression: unclosed group
+            `state.title.matches(state.title + "(")`: this is not a regular expression: unclosed group
             `[type(1)]`: the result has a type, which JSON cannot write; string(…) makes a string of it
             `["a", state.score].join(",")`: `.join(…)` needs a list of strings, item 1 is an int; .map(x, string(x)) makes strings
             `state.score ? 1 : 2`: a condition before `?` is a bool, this is an int
@@ -286,7 +286,7 @@ fn a_path_hands_its_text_on_as_it_is() {
 }
 
 #[test]
-fn only_what_is_named_is_read() {
+fn only_named_keys_are_read() {
     let broken = r#"{"score": 1, "odd": "\ud800", "sub": {"a": 1, "b": "\ud800"}}"#;
     let state = Object::parse(broken).unwrap();
     let given = |source| evaluate_in(source, &state).map(|value| value.get().to_owned());

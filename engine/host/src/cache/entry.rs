@@ -116,7 +116,7 @@ pub(super) enum ReadError {
     /// The file cannot be read.
     #[error("{0}")]
     Io(io::Error),
-    /// The file is no entry, or an incomplete one.
+    /// The file is not an entry, or is incomplete.
     #[error("it is not a compiled component of this version")]
     NoEntry,
     /// The entry was damaged, changed, moved, or compiled for another store.
@@ -262,7 +262,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn an_entry_is_no_link() {
+    fn an_entry_is_not_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (folder.path().join("entry"), folder.path().join("link"));
         std::fs::write(&path, "x").unwrap();

@@ -44,7 +44,7 @@ pub(crate) async fn run(
     let child = running.0.clone();
     let mut ended = tokio::task::spawn_blocking(move || finish(&child, &request, &component));
     match tokio::time::timeout(time, &mut ended).await {
-        Ok(Ok(Ok((status, said)))) => outcome(status, &said, time, memory),
+        Ok(Ok(Ok((status, stderr)))) => outcome(status, &stderr, time, memory),
         Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => {
@@ -83,29 +83,31 @@ fn finish(child: &Mutex<Child>, request: &[u8], component: &[u8]) -> io::Result<
     };
     // A compiler that ends early does not read everything; its exit status says more than this error.
     let _ = input.write_all(request).and_then(|()| input.write_all(component));
-    let mut said = Vec::new();
+    let mut stderr = Vec::new();
     // Stderr is closed when the compiler ends. No lock is held meanwhile, so the compiler can be killed.
     let mut errors = errors.take(SAID_BYTES);
-    errors.read_to_end(&mut said)?;
+    errors.read_to_end(&mut stderr)?;
     io::copy(&mut errors.into_inner(), &mut io::sink())?;
     drop(input);
     let status = lock(child).wait()?;
-    Ok((status, String::from_utf8_lossy(&said).into_owned()))
+    Ok((status, String::from_utf8_lossy(&stderr).into_owned()))
 }
 
-fn outcome(status: ExitStatus, said: &str, time: Duration, memory: usize) -> Result<(), CompileError> {
+fn outcome(status: ExitStatus, stderr: &str, time: Duration, memory: usize) -> Result<(), CompileError> {
     match status.code() {
         Some(0) => return Ok(()),
         Some(code) if code == i32::from(child::REFUSED) => {
-            return Err(CompileError::Refused(said.to_owned()));
+            return Err(CompileError::Refused(stderr.to_owned()));
         }
         Some(code) if code == i32::from(child::OUT_OF_MEMORY) => {
             return Err(CompileError::TooMuchMemory(memory));
         }
-        Some(code) if code == i32::from(child::FAILED) => return Err(CompileError::Failed(said.to_owned())),
+        Some(code) if code == i32::from(child::FAILED) => {
+            return Err(CompileError::Failed(stderr.to_owned()));
+        }
         _ => {}
     }
-    if said.contains(ALLOCATION_FAILED) {
+    if stderr.contains(ALLOCATION_FAILED) {
         return Err(CompileError::TooMuchMemory(memory));
     }
     if is_cpu_limit(status) {
@@ -116,7 +118,7 @@ fn outcome(status: ExitStatus, said: &str, time: Duration, memory: usize) -> Res
             "the process was killed, as the system does when it has no memory left".to_owned(),
         ));
     }
-    let last = said.lines().rev().find(|line| !line.trim().is_empty());
+    let last = stderr.lines().rev().find(|line| !line.trim().is_empty());
     let last = last.map_or_else(String::new, |line| {
         format!(": {}", heddle_json::object::clip(line, 200))
     });

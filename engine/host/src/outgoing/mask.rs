@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_shown_the_same_whatever_its_length() {
+    async fn secrets_of_every_length_are_masked_the_same() {
         let short = masked_body("<12345678>", 3, &["12345678"]).await;
         let long = "x".repeat(5000);
         assert_eq!(short, masked_body(&format!("<{long}>"), 7, &[&long]).await);

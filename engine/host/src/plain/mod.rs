@@ -333,8 +333,8 @@ impl ExportCollector<'_> {
             self.more += 1;
             return;
         }
-        let told = format!("`{}`: {reason}", clip(export, LEFT_OUT_LEN / 2));
-        self.left_out.push(clip(&told, LEFT_OUT_LEN).to_owned());
+        let entry = format!("`{}`: {reason}", clip(export, LEFT_OUT_LEN / 2));
+        self.left_out.push(clip(&entry, LEFT_OUT_LEN).to_owned());
     }
 
     /// Reads a function.

@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_invalid_folder_is_refused() {
-        for (yaml, said) in [
+        for (yaml, expected) in [
             ("[data]", "`data` is not an absolute path"),
             ("[/no/such/folder]", "the folder /no/such/folder is not available"),
             ("[/dev/null]", "/dev/null is not a folder"),
@@ -213,7 +213,7 @@ mod tests {
             ("[3]", "a folder's path, as in /srv/data"),
         ] {
             let refusal = read(yaml).unwrap_err();
-            assert!(refusal.contains(said), "{yaml}: {refusal}");
+            assert!(refusal.contains(expected), "{yaml}: {refusal}");
         }
     }
 }

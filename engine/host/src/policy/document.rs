@@ -117,7 +117,7 @@ impl Policy {
         })
     }
 
-    /// The entry of the plugin with this name, as it was written.
+    /// The entry of the plugin with this name, exactly as written.
     pub(crate) fn written(&self, name: &str) -> Option<&Json> {
         self.written.get(name)
     }

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_invalid_environment_is_refused() {
-        for (yaml, said) in [
+        for (yaml, expected) in [
             (
                 "{A: {from: HEDDLE_NOT_SET_ANYWHERE}}",
                 "env: A: the server's environment has no HEDDLE_NOT_SET",
@@ -136,7 +136,7 @@ mod tests {
             ("{A: {form: B}}", "unknown field `form`"),
         ] {
             let refusal = read(yaml).unwrap_err();
-            assert!(refusal.contains(said), "{yaml}: {refusal}");
+            assert!(refusal.contains(expected), "{yaml}: {refusal}");
         }
     }
 }

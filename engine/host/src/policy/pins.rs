@@ -92,14 +92,14 @@ mod tests {
         assert!(both.allow(&a) && both.allow(&b));
         let any = Pins::default();
         assert!(!any.are_set() && any.allow(&a));
-        for (yaml, said) in [
+        for (yaml, expected) in [
             ("[]", "allows no component"),
             ("sha256:abc", "is not a digest"),
             ("[sha512:aa]", "is not a digest"),
             ("{}", "the digest of a component"),
         ] {
             let refusal = read(yaml).unwrap_err();
-            assert!(refusal.contains(said), "{yaml}: {refusal}");
+            assert!(refusal.contains(expected), "{yaml}: {refusal}");
         }
     }
 }

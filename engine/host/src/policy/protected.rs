@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_above_below_or_at_a_protected_one_is_refused_whatever_leads_there() {
+    fn a_folder_above_below_or_at_a_protected_one_is_refused_by_every_path() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         for folder in ["data/cache/deep", "data/free", "data/cachet", "other"] {
@@ -202,7 +202,7 @@ mod tests {
             ("data/cache/../cache", "data/cache"),
             ("data", "to-data/heddle.db"),
             ("data/cache/deep", "to-data/cache"),
-            // Whoever can replace the link or its target decides which file is opened.
+            // A process that can replace the link or its target decides which file is opened.
             ("other", "other/heddle.db"),
             ("data", "other/heddle.db"),
         ] {

@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_invalid_secret_is_refused() {
-        for (yaml, said) in [
+        for (yaml, expected) in [
             (
                 "{a: {from_env: HEDDLE_NOT_SET_ANYWHERE, hosts: [a.org]}}",
                 "secrets: a: the server's environment has no",
@@ -293,7 +293,7 @@ mod tests {
             ("{a: {from_env: A, hosts: [\"https://*.a.org\"]}}", "name each"),
         ] {
             let refusal = read(yaml).unwrap_err();
-            assert!(refusal.contains(said), "{yaml}: {refusal}");
+            assert!(refusal.contains(expected), "{yaml}: {refusal}");
         }
     }
 
@@ -309,14 +309,14 @@ mod tests {
         assert_eq!(shown("12345678\r\n"), "12345678");
         let longest = "x".repeat(16 << 10);
         assert_eq!(shown(&format!("{longest}\r\n")), longest);
-        for (value, said) in [
+        for (value, expected) in [
             ("1234567\n", "shorter than 8 characters"),
             (&*format!("{longest}x"), "longer than 16 KiB"),
             (&*format!("{longest}xyz"), "longer than 16 KiB"),
             ("1234\n5678", "such as a newline"),
         ] {
             let refusal = of(value).unwrap_err();
-            assert!(refusal.contains(said), "{refusal}");
+            assert!(refusal.contains(expected), "{refusal}");
         }
         let name = |len: usize| SecretName::try_from("n".repeat(len));
         assert!(name(64).is_ok() && name(65).is_err() && name(0).is_err());

@@ -126,7 +126,7 @@ impl Loops {
                 self.deepest = self.deepest.max(self.nested);
             }
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => self.open.push(false),
-            // The last `end` belongs to the function, which is no block.
+            // The last `end` belongs to the function, which is not a block.
             Operator::End if self.open.pop() == Some(true) => self.nested -= 1,
             _ => {}
         }

@@ -203,7 +203,7 @@ fn components_that_instantiate_one_another_are_multiplied() {
 }
 
 #[test]
-fn what_is_not_valid_is_refused() {
+fn invalid_wasm_is_refused() {
     let mut component =
         wat::parse_str("(component (core module (func (result i32) (i32.const 1))))").unwrap();
     let at = component

@@ -14,7 +14,7 @@ fn spawn(host: &Host, call: Call) -> JoinHandle<Result<Outcome, Failure>> {
 }
 
 #[tokio::test]
-async fn no_more_calls_of_a_plugin_are_under_way_than_its_policy_allows() {
+async fn a_plugin_has_no_more_active_calls_than_its_policy_allows() {
     let server = Server::answering(|_| Answer::Never).await;
     let policy = json!({"plugins": {"outgoing": {"limits": {"at_once": 3}, "http": [server.url("")]}}});
     let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing", "bench"]).await;

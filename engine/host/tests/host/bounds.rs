@@ -43,7 +43,7 @@ async fn each_limit_of_a_plugin_ends_its_call_and_is_named() {
     )
     .await;
     let chunks = r#"{"count": 1000, "bytes": 100}"#;
-    for (uses, config, told) in [
+    for (uses, config, expected) in [
         (
             "hog",
             "null",
@@ -76,7 +76,7 @@ async fn each_limit_of_a_plugin_ends_its_call_and_is_named() {
             failure.message.starts_with(&format!("`hostile/{uses}` ")),
             "{failure}"
         );
-        assert!(failure.message.contains(told), "{failure}");
+        assert!(failure.message.contains(expected), "{failure}");
     }
 }
 
@@ -94,19 +94,19 @@ async fn the_policy_may_allow_a_plugin_more_than_others_have() {
 #[tokio::test]
 async fn the_smaller_limit_of_a_node_and_its_plugin_applies() {
     let host = hostile(json!({"memory": "16MiB", "fuel": 50_000_000})).await;
-    for (limits, told) in [
+    for (limits, expected) in [
         (json!({"memory": "8MiB"}), "8 MiB (memory, set by the node)"),
         (json!({"memory": "1GiB"}), "16 MiB (memory, set by the policy)"),
     ] {
         let message = exceeded(&host, "hog", "null", limits).await;
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
-    for (limits, told) in [
+    for (limits, expected) in [
         (json!({"fuel": 1_000_000}), "1000000 (fuel, set by the node)"),
         (json!({"fuel": 900_000_000}), "50000000 (fuel, set by the policy)"),
     ] {
         let message = exceeded(&host, "spin", "null", limits).await;
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     let slow = narrowed(&host, "sleep", r#"{"ms": 60000}"#, &json!({"time": "50ms"}));
     let failure = outcome(&host, slow).await.unwrap_err();
@@ -133,7 +133,7 @@ async fn limits_of_a_node_are_checked_key_by_key() {
 
 #[tokio::test]
 async fn the_same_fuel_ends_at_the_same_instruction() {
-    let mut said = Vec::new();
+    let mut line_counts = Vec::new();
     // Another host compiles for itself; the second call on a host finds everything compiled.
     for _ in 0..2 {
         let host = hostile(json!({"log": "64MiB"})).await;
@@ -148,12 +148,12 @@ async fn the_same_fuel_ends_at_the_same_instruction() {
             flood.sink = heard.clone();
             let failure = outcome(&host, flood).await.unwrap_err();
             assert!(failure.message.contains("(fuel, set by the node)"), "{failure}");
-            said.push(heard.lines().len());
+            line_counts.push(heard.lines().len());
         }
     }
     assert!(
-        said[0] > 10 && said.iter().all(|lines| *lines == said[0]),
-        "{said:?}"
+        line_counts[0] > 10 && line_counts.iter().all(|lines| *lines == line_counts[0]),
+        "{line_counts:?}"
     );
 }
 
@@ -168,7 +168,7 @@ async fn calls_with_a_fuel_limit_return_the_same_as_others() {
 }
 
 #[tokio::test]
-async fn no_more_calls_of_a_node_are_under_way_than_it_says() {
+async fn a_node_has_no_more_active_calls_than_its_limit() {
     let host = host_with(settings(), &["fixtures/hostile"]).await;
     let limits = json!({"at_once": 2});
     let began = Instant::now();
@@ -234,7 +234,7 @@ async fn output_of_a_tool_counts_against_its_caller_and_its_own_limit() {
             FailureKind::Permanent,
             "`quiet/murmur` emitted more than its limit of 1000 bytes (emit, set by the policy)"
         ),
-        "the caller was told, and failed for that"
+        "the error reached the caller, which failed because of it"
     );
     assert!(outcome(&host, murmur("loud", 20)).await.is_ok());
     let loud = outcome(&host, murmur("loud", 200)).await.unwrap_err();

@@ -92,9 +92,9 @@ async fn a_function_receives_the_number_of_its_attempt() {
 async fn output_of_a_function_is_logged_with_its_level() {
     let host = host_with(settings(), &["fixtures/hostile"]).await;
     let heard = Arc::new(Heard::default());
-    let mut said = call(&host, "say", "{}", "null");
-    said.sink = heard.clone();
-    host.call(said).await.unwrap();
+    let mut say = call(&host, "say", "{}", "null");
+    say.sink = heard.clone();
+    host.call(say).await.unwrap();
     let expected = [
         (Level::Info, "on stdout"),
         (Level::Warn, "on stderr"),
@@ -111,9 +111,9 @@ async fn output_of_a_function_is_logged_with_its_level() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_state_update_is_refused() {
+async fn an_answer_that_is_not_a_state_update_is_refused() {
     let host = host_with(settings(), &["fixtures/raw", "fixtures/raw-tool"]).await;
-    for (uses, said) in [
+    for (uses, expected) in [
         ("raw/not-json", "not JSON"),
         ("raw/array", "expected a JSON object, got an array"),
         ("raw/empty", "not JSON"),
@@ -123,7 +123,7 @@ async fn an_answer_that_is_no_state_update_is_refused() {
         let failure = failure(&host, uses).await;
         assert_eq!(failure.kind, FailureKind::InvalidOutcome);
         assert!(
-            failure.message.contains(said) && failure.message.contains(uses),
+            failure.message.contains(expected) && failure.message.contains(uses),
             "{failure}"
         );
     }
@@ -147,7 +147,7 @@ async fn an_answer_is_let_in_as_all_json_from_outside() {
         answer.await.unwrap().get(),
         r#"{"a":{"b":[1.50,123456789012345678901]}}"#
     );
-    for (input, said) in [
+    for (input, expected) in [
         (r#"{"a": ["\ud800"]}"#, "at /a/0: the string has `\\ud800`"),
         (
             r#"{"a": -1E400}"#,
@@ -160,7 +160,7 @@ async fn an_answer_is_let_in_as_all_json_from_outside() {
     ] {
         let failure = call_tool(&host, "raw-tool/as-given", input).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::InvalidOutcome);
-        assert!(failure.message.contains(said), "{failure}");
+        assert!(failure.message.contains(expected), "{failure}");
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The guest as it was compiled for the release, and as its source compiles today.
+/// The guest that was compiled for the release, and the guest that its source compiles to today.
 fn guests() -> [(&'static str, Arc<[u8]>); 2] {
     let released = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/0.1.0/contract.wasm");
     [
@@ -100,10 +100,10 @@ async fn version_0_1_0_receives_its_context_and_the_state() {
         let outcome = run(host, "contract/context", r#"{"a":[1]}"#, "null")
             .await
             .unwrap();
-        let told = parsed(outcome.update.get("context").unwrap());
+        let context = parsed(outcome.update.get("context").unwrap());
         let run_id = Uuid::from_u128(7).to_string();
         assert_eq!(
-            told,
+            context,
             json!({
                 "run": run_id, "node": "here", "step": 3, "attempt": 1, "key": format!("{run_id}-3"),
                 "state": {"a": [1]},
@@ -130,9 +130,9 @@ async fn version_0_1_0_fails_in_every_way() {
                 .await
                 .unwrap_err();
             for failure in [as_node, as_tool] {
-                let told = failure.data.as_ref().map(parsed);
+                let actual_data = failure.data.as_ref().map(parsed);
                 assert_eq!(
-                    (failure.kind, &*failure.message, told),
+                    (failure.kind, &*failure.message, actual_data),
                     (failed, message, data.clone()),
                     "{which}"
                 );

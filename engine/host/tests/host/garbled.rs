@@ -32,7 +32,7 @@ async fn host_of(name: &str, words: &str) -> Host {
     host
 }
 
-fn is_told<T: Debug>(result: Result<T, Failure>) {
+fn assert_contract_broken<T: Debug>(result: Result<T, Failure>) {
     let failure = result.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Trap, "{failure}");
     assert!(
@@ -44,34 +44,34 @@ fn is_told<T: Debug>(result: Result<T, Failure>) {
 #[tokio::test]
 async fn a_result_that_is_not_utf_8_is_reported() {
     let tool = host_of("fixtures/raw-tool", r#""went": true, "next""#).await;
-    is_told(call_tool(&tool, "goes-on", "{}").await);
+    assert_contract_broken(call_tool(&tool, "goes-on", "{}").await);
     let node = host_of("fixtures/hostile", r#"{"slept_ms":"#).await;
-    is_told(run(&node, "sleep", "{}", r#"{"ms": 0}"#).await);
+    assert_contract_broken(run(&node, "sleep", "{}", r#"{"ms": 0}"#).await);
 }
 
 #[tokio::test]
 async fn a_failure_whose_message_is_not_utf_8_is_reported() {
     let host = host_of("fixtures/hostile", "not this time").await;
-    is_told(run(&host, "fail-retryable", "{}", "{}").await);
+    assert_contract_broken(run(&host, "fail-retryable", "{}", "{}").await);
 }
 
 #[tokio::test]
-async fn a_line_or_a_chunk_that_is_no_text_ends_the_call() {
+async fn a_line_or_a_chunk_that_is_not_utf_8_ends_the_call() {
     for words in ["a chunk of plain words", "a line of plain words"] {
         let host = host_of("fixtures/hostile", words).await;
-        is_told(run(&host, "plainly", "{}", "null").await);
+        assert_contract_broken(run(&host, "plainly", "{}", "null").await);
     }
 }
 
 #[tokio::test]
-async fn the_name_of_a_tool_to_call_that_is_no_text_ends_the_call() {
+async fn a_tool_name_that_is_not_utf_8_ends_the_call() {
     // The tool calls itself by this name.
     let host = host_of("fixtures/hostile", "hostile/nest").await;
-    is_told(call_tool(&host, "nest", "{}").await);
+    assert_contract_broken(call_tool(&host, "nest", "{}").await);
 }
 
 #[tokio::test]
-async fn a_description_that_is_no_text_is_refused() {
+async fn a_description_that_is_not_utf_8_is_refused() {
     let host = Host::new(settings()).unwrap();
     let component = spoilt("fixtures/raw-tool", "Gives back its input");
     let refused = register(&host, component, Some("spoilt"))

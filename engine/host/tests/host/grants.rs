@@ -196,10 +196,10 @@ async fn a_missing_file_fails_the_step_with_a_policy_entry_to_add() {
 async fn a_pipe_a_socket_or_a_device_in_a_folder_is_not_opened_and_holds_up_nothing() {
     let root = folder();
     let data = root.path().join("data");
-    let made = std::process::Command::new("mkfifo")
+    let mkfifo = std::process::Command::new("mkfifo")
         .arg(data.join("pipe"))
         .status();
-    assert!(made.unwrap().success());
+    assert!(mkfifo.unwrap().success());
     symlink("pipe", data.join("to-pipe")).unwrap();
     let _listener = UnixListener::bind(data.join("socket")).unwrap();
     let host = host(json!({"dirs": [
@@ -291,9 +291,9 @@ async fn clocks_and_randomness_are_real_where_they_are_granted_and_repeatable_el
     let wall = Duration::from_millis(one.update["wall_ms"].as_u64().unwrap());
     assert!(wall + Duration::from_millis(1) >= before, "{wall:?}");
     assert!(one.update["slept_us"].as_u64().unwrap() >= 20_000);
-    assert_eq!(one.lines.len(), 2, "each is told once: {:?}", one.lines);
+    assert_eq!(one.lines.len(), 2, "each use is logged once: {:?}", one.lines);
     for line in ["info the real clock was read", "info real randomness was drawn"] {
-        assert!(one.lines.iter().any(|told| told == line), "{:?}", one.lines);
+        assert!(one.lines.iter().any(|logged| logged == line), "{:?}", one.lines);
     }
 }
 
@@ -355,8 +355,8 @@ async fn a_secret_goes_to_its_host_and_the_guest_never_sees_it() {
     let sent = sent[0].header("authorization");
     assert_eq!(sent, Some(format!("Bearer {VALUE}").as_str()));
     assert_eq!(update["answers"], json!(["Bearer [secret]"]), "what came back");
-    let told = format!("info the secret `key` is sent to {}", server.url(""));
-    assert_eq!(lines[0], told);
+    let expected = format!("info the secret `key` is sent to {}", server.url(""));
+    assert_eq!(lines[0], expected);
     assert!(!update.to_string().contains(VALUE) && !lines.concat().contains(VALUE));
     let plugins = format!("{:?}", host.plugins());
     assert!(plugins.contains("secret: key for ") && !plugins.contains(VALUE));
@@ -368,7 +368,7 @@ async fn a_secret_is_sent_to_its_hosts_only_and_an_unknown_one_is_refused_with_a
     let file = secret_file();
     let (server, other) = (Server::answering(echo).await, Server::answering(echo).await);
     let host = host(secretive(file.path(), &server, &other)).await;
-    for (url, value, said) in [
+    for (url, value, expected) in [
         (
             other.url("/"),
             "${secret.key}",
@@ -395,11 +395,11 @@ async fn a_secret_is_sent_to_its_hosts_only_and_an_unknown_one_is_refused_with_a
         let Seen { update, lines } = seen(&host, "outgoing/fetch", with_header(&url, value)).await;
         let answer = update["answers"][0].as_str().unwrap();
         assert!(
-            answer.starts_with("Permanent: ") && answer.contains(&said),
+            answer.starts_with("Permanent: ") && answer.contains(&expected),
             "{answer}"
         );
         assert!(
-            lines[0].starts_with("warn ") && lines[0].contains(&said),
+            lines[0].starts_with("warn ") && lines[0].contains(&expected),
             "{lines:?}"
         );
     }
@@ -412,7 +412,7 @@ async fn a_secret_is_sent_to_its_hosts_only_and_an_unknown_one_is_refused_with_a
 
 #[tokio::test]
 async fn a_policy_that_grants_something_absent_prevents_the_start() {
-    for (policy, said) in [
+    for (policy, expected) in [
         (
             json!({"env": {"A": {"from": "HEDDLE_NOT_SET_ANYWHERE"}}}),
             "env: A: the server's environment has no",
@@ -429,7 +429,7 @@ async fn a_policy_that_grants_something_absent_prevents_the_start() {
         let policy = json!({"plugins": {"granted": policy}}).to_string();
         let error = Host::new(granting(&policy)).err().unwrap().to_string();
         assert!(
-            error.starts_with("the policy of plugin `granted`: ") && error.contains(said),
+            error.starts_with("the policy of plugin `granted`: ") && error.contains(expected),
             "{error}"
         );
     }
@@ -532,7 +532,7 @@ async fn grants_can_be_set_while_the_host_runs() {
     );
     assert_eq!(host.plugins()[0].grants, ["env: A"]);
 
-    for (name, policy, said) in [
+    for (name, policy, expected) in [
         ("hostile", json!({}), "the policy file says"),
         ("granted", json!({"htp": []}), "unknown field `htp`"),
         (
@@ -543,7 +543,7 @@ async fn grants_can_be_set_while_the_host_runs() {
         ("A b", json!({}), "is not a valid name for a plugin"),
     ] {
         let refused = host.check_policy(name, body(policy.clone())).await.unwrap_err();
-        assert!(refused.to_string().contains(said), "{refused}");
+        assert!(refused.to_string().contains(expected), "{refused}");
         assert_eq!(
             host.set_policy(name, Some(body(policy))).await.unwrap_err(),
             refused

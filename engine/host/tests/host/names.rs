@@ -82,10 +82,10 @@ async fn grants_with_digests_are_for_these_components_alone() {
         };
         let refused = host.register(other).await.unwrap_err();
         assert!(matches!(refused, RegisterError::NotPinned { .. }), "{refused}");
-        let told = refused.to_string();
+        let message = refused.to_string();
         assert!(
-            told.contains(&format!("add \"sha256:{other_digest}\" to `digest`")),
-            "{told}"
+            message.contains(&format!("add \"sha256:{other_digest}\" to `digest`")),
+            "{message}"
         );
     }
     // A run that is pinned to it can call it, without the grants.

@@ -214,8 +214,8 @@ async fn another_host_method_or_path_than_the_granted_one_is_refused() {
     ] {
         let fetched = fetch(&host, json!({"method": method, "urls": [url]})).await;
         let refusal = fetched.refusal();
-        let said = format!("plugin `outgoing` was not granted the request {method} {url}. ");
-        assert!(refusal.starts_with(&said), "{refusal}");
+        let expected = format!("plugin `outgoing` was not granted the request {method} {url}. ");
+        assert!(refusal.starts_with(&expected), "{refusal}");
     }
     let user = server.url("/v1/a").replace("http://", "http://me:hunter2@");
     let fetched = fetch(&host, json!({ "urls": [user] })).await;
@@ -305,15 +305,15 @@ async fn a_body_that_is_too_large_ends_the_request_with_the_limits_name() {
     ] {
         let fetched = one(path, bytes).await;
         let url = server.url(path);
-        let told = format!(
+        let expected = format!(
             "the {what} of GET {url}, a request of plugin `outgoing`, is larger than its limit of {limit}"
         );
         assert!(
-            fetched.answers[0].starts_with("Permanent: ") && fetched.answers[0].contains(&told),
+            fetched.answers[0].starts_with("Permanent: ") && fetched.answers[0].contains(&expected),
             "{:?}",
             fetched.answers
         );
-        assert_eq!(fetched.lines.last(), Some(&(Level::Warn, told)));
+        assert_eq!(fetched.lines.last(), Some(&(Level::Warn, expected)));
     }
 }
 

@@ -116,7 +116,7 @@ async fn a_plugin_is_listed_as_it_describes_itself() {
 }
 
 #[tokio::test]
-async fn a_component_that_is_no_plugin_is_refused_with_the_reason() {
+async fn a_component_that_is_not_a_plugin_is_refused_with_the_reason() {
     assert!(refusal(b"\x89PNG").await.contains("not WebAssembly"));
     assert!(
         refusal(b"\0asm\x01\0\0\0")
@@ -197,7 +197,7 @@ async fn a_component_that_begins_with_too_much_memory_is_refused() {
 }
 
 #[tokio::test]
-async fn the_same_component_again_is_no_error() {
+async fn registering_the_same_component_again_succeeds() {
     let host = host_with(settings(), &["bench"]).await;
     let again = register(&host, component("bench"), Some("another"))
         .await

@@ -24,7 +24,7 @@ fn versions(host: &Host) -> Vec<String> {
 }
 
 /// The version that a name refers to, or the error.
-fn found(host: &Host, uses: &str) -> String {
+fn version_or_error(host: &Host, uses: &str) -> String {
     match host.resolve(uses) {
         Ok(resolved) => resolved.function.version.to_string(),
         Err(error) => error.to_string(),
@@ -35,14 +35,14 @@ fn found(host: &Host, uses: &str) -> String {
 async fn the_newest_version_of_a_name_is_found_and_all_are_listed() {
     let host = host_of(&["1.9.0", "1.10.0", "1.11.0-rc.1"]).await;
     assert_eq!(versions(&host), ["1.10.0", "1.9.0", "1.11.0-rc.1"]);
-    assert_eq!(found(&host, "many/array"), "1.10.0");
-    let bare = found(&host, "array");
+    assert_eq!(version_or_error(&host, "many/array"), "1.10.0");
+    let bare = version_or_error(&host, "array");
     assert_eq!(bare, "1.10.0", "older versions do not make it ambiguous");
     let host = host_of(&["1.0.0-rc.1", "1.0.0-rc.2"]).await;
     assert_eq!(
-        found(&host, "many/array"),
+        version_or_error(&host, "many/array"),
         "1.0.0-rc.2",
-        "where there is nothing else"
+        "if there is no release"
     );
 }
 
@@ -60,17 +60,25 @@ async fn a_version_a_range_and_a_digest_find_the_newest_that_fits() {
         (">=2.0.0-rc.0, <2.1", "2.0.0-rc.1"),
         ("2.0.0-rc.1", "2.0.0-rc.1"),
     ] {
-        assert_eq!(found(&host, &format!("many/array@{wanted}")), version, "{wanted}");
-        assert_eq!(found(&host, &format!("array@{wanted}")), version, "{wanted}");
+        assert_eq!(
+            version_or_error(&host, &format!("many/array@{wanted}")),
+            version,
+            "{wanted}"
+        );
+        assert_eq!(
+            version_or_error(&host, &format!("array@{wanted}")),
+            version,
+            "{wanted}"
+        );
     }
     let plugins = host.plugins();
     let old = plugins.iter().find(|plugin| &*plugin.version == "1.2.0").unwrap();
     assert_eq!(
-        found(&host, &format!("many/array@sha256:{}", &old.digest.0[..8])),
+        version_or_error(&host, &format!("many/array@sha256:{}", &old.digest.0[..8])),
         "1.2.0"
     );
     assert_eq!(
-        found(&host, &format!("many/array@sha256:{}", old.digest)),
+        version_or_error(&host, &format!("many/array@sha256:{}", old.digest)),
         "1.2.0"
     );
 }
@@ -88,11 +96,11 @@ async fn an_unknown_version_is_refused_with_the_known_ones() {
             versions
         }
     );
-    let told = "no version of `many` with that function fits `array@^2`: there is 1.3.0, 1.2.0";
-    assert_eq!(found(&host, "array@^2"), told);
-    assert!(found(&host, "many/aray@^1").contains("no version of `many` with that function"));
-    assert!(found(&host, "meny/array@^1").contains("did you mean many/array?"));
-    assert!(found(&host, "many/array@newest").contains("`newest` is not a version"));
+    let message = "no version of `many` with that function fits `array@^2`: there is 1.3.0, 1.2.0";
+    assert_eq!(version_or_error(&host, "array@^2"), message);
+    assert!(version_or_error(&host, "many/aray@^1").contains("no version of `many` with that function"));
+    assert!(version_or_error(&host, "meny/array@^1").contains("did you mean many/array?"));
+    assert!(version_or_error(&host, "many/array@newest").contains("`newest` is not a version"));
 }
 
 #[tokio::test]
@@ -110,18 +118,18 @@ async fn another_build_of_a_version_is_a_version_of_its_own_where_that_is_asked_
     let own = format!("1.2.0+{}", &Digest::of(&build).0[..12]);
     assert_eq!(&*info.version, own);
     assert_eq!(versions(&host), [own.as_str(), "1.2.0"], "it is the newer one");
-    assert_eq!(found(&host, "many/as-given"), own);
+    assert_eq!(version_or_error(&host, "many/as-given"), own);
     assert_eq!(
-        found(&host, "many/as-given@1.2.0"),
+        version_or_error(&host, "many/as-given@1.2.0"),
         own,
         "any build of the version"
     );
     assert_eq!(
-        found(&host, "many/array@1.2.0"),
+        version_or_error(&host, "many/array@1.2.0"),
         "1.2.0",
         "the one that has the function"
     );
-    assert_eq!(found(&host, &format!("many/as-given@{own}")), own);
+    assert_eq!(version_or_error(&host, &format!("many/as-given@{own}")), own);
     // An earlier build is registered again, and becomes the newest one.
     let first = named(&component("fixtures/raw"), "many@1.2.0");
     host.register(renumbered(first)).await.unwrap();
@@ -140,9 +148,9 @@ async fn a_removed_plugin_is_not_found_and_others_are() {
     assert!(host.remove(&newest));
     assert!(!host.remove(&newest));
     assert!(!host.has(&newest));
-    assert_eq!(found(&host, "array"), "1.0.0");
+    assert_eq!(version_or_error(&host, "array"), "1.0.0");
     let last = host.resolve("many/array").unwrap().function.digest;
     assert!(host.remove(&last));
     assert_eq!(host.plugins().len(), 0);
-    assert!(found(&host, "array").contains("no registered plugin"));
+    assert!(version_or_error(&host, "array").contains("no registered plugin"));
 }

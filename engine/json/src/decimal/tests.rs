@@ -41,7 +41,7 @@ fn a_sum_of_doubles_has_all_of_its_digits_and_a_large_exponent_costs_nothing() {
 }
 
 #[test]
-fn numbers_are_ordered_as_what_they_are() {
+fn numbers_are_ordered_by_their_exact_value() {
     let ascending = [
         "-1e30",
         "-123456789012345678902",
@@ -116,7 +116,7 @@ fn numbers_of_any_length_have_one_order() {
 }
 
 #[test]
-fn what_is_no_number_is_refused() {
+fn text_that_is_not_a_number_is_refused() {
     for text in [
         "",
         "-",

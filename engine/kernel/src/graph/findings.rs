@@ -141,17 +141,17 @@ mod tests {
         assert!(all.has_errors() && !all.is_empty());
         let shown = all.clone().into_shown();
         assert_eq!(shown.len(), 2 * MAX_FINDINGS + 2);
-        let said: Vec<&str> = shown.iter().map(|found| &*found.message).collect();
+        let messages: Vec<&str> = shown.iter().map(|found| &*found.message).collect();
         assert!(
-            said[2 * MAX_FINDINGS].starts_with("and 110 more errors"),
-            "{said:?}"
+            messages[2 * MAX_FINDINGS].starts_with("and 110 more errors"),
+            "{messages:?}"
         );
         assert!(
-            said[2 * MAX_FINDINGS + 1].starts_with("and 1 more warnings"),
-            "{said:?}"
+            messages[2 * MAX_FINDINGS + 1].starts_with("and 1 more warnings"),
+            "{messages:?}"
         );
         assert!(all.has_enough_errors());
-        let said = &all.into_shown()[2 * MAX_FINDINGS].message;
-        assert!(said.starts_with("and at least 110 more errors"), "{said}");
+        let message = &all.into_shown()[2 * MAX_FINDINGS].message;
+        assert!(message.starts_with("and at least 110 more errors"), "{message}");
     }
 }

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_let_in_is_found_at_its_place() {
+    fn refused_values_are_found_at_their_place() {
         let found = |text: &str| {
             let (_, found) = parse(text, true);
             let found = found

@@ -278,7 +278,7 @@ impl<'t> Reader<'t> {
         let mut read = Vec::with_capacity(state.len());
         for (key, value) in state {
             let pointer = format!("/state/{}", part(key));
-            let Some(value) = self.object(value, &pointer, "what is said of a key") else {
+            let Some(value) = self.object(value, &pointer, "the declaration of a key") else {
                 continue;
             };
             self.known_keys(value, &pointer, &["merge", "key", "description"]);

@@ -358,7 +358,7 @@ impl Events<'_> {
                 let all = graph.nodes.iter().map(|node| &*node.name);
                 let hint = did_you_mean(name, all.chain(["end"]));
                 invalid(format!(
-                    "node `{}` answered `next`: `{name}`, which is no node of the graph{hint}",
+                    "node `{}` answered `next`: `{name}`, which is not a node of the graph{hint}",
                     node.name
                 ))
             })?;

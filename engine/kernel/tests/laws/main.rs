@@ -38,7 +38,7 @@ fn nested(journal: &[Arc<EventRecord>], of: u64) -> bool {
 fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
     let text = |json: &Option<Json>| json.as_ref().map(|json| json.get().to_owned());
     let mut joins: BTreeMap<u64, usize> = BTreeMap::new();
-    let mut told: Vec<String> = Vec::new();
+    let mut visits: Vec<String> = Vec::new();
     for recorded in journal {
         match &recorded.event {
             Event::StepStarted { step, joined, .. } => {
@@ -56,18 +56,18 @@ fn route(journal: &[Arc<EventRecord>]) -> Vec<String> {
                     Next::Fork(arms) => arms.iter().map(|arm| &*arm.to).collect(),
                     Next::End => vec!["end"],
                 };
-                told.push(format!("{node} joins {} {update:?} {next:?}", joins[step]));
+                visits.push(format!("{node} joins {} {update:?} {next:?}", joins[step]));
             }
             Event::ItemFinished {
                 node, item, result, ..
             } => {
-                told.push(format!("{node} item {} {:?}", item.index, text(result)));
+                visits.push(format!("{node} item {} {:?}", item.index, text(result)));
             }
             _ => {}
         }
     }
-    told.sort();
-    told
+    visits.sort();
+    visits
 }
 
 fn config() -> Config {
@@ -148,20 +148,20 @@ proptest! {
     }
 
     #[test]
-    fn once_a_run_is_cancelled_nothing_begins_and_what_was_done_is_undone(
+    fn a_cancelled_run_starts_nothing_and_compensates_its_steps(
         root in drafts(9), child in drafts(4), when in 0..12usize, grace in 0..3u64, luck in luck(),
     ) {
         let Some(world) = World::new(&root, &child, false, false) else { return Ok(()) };
         let (_, journal) = world.play(&luck);
-        // The run as it was at some event, and as an engine takes it up then.
+        // The run after some event, as an engine that loads it then sees it.
         let mut journal: Vec<Arc<EventRecord>> = journal[..journal.len().min(1 + when * 3)].to_vec();
         let mut run = world.fold(&journal);
         let now = Timestamp(20_000);
         journal.extend(decide(&mut run, Input::Activate, now).into_iter().flatten());
         let before = journal.len();
         let cancel = Input::Cancel { reason: "not wanted".into(), grace_ms: grace };
-        let Ok(made) = decide(&mut run, cancel, now) else { return Ok(()) };
-        journal.extend(made);
+        let Ok(events) = decide(&mut run, cancel, now) else { return Ok(()) };
+        journal.extend(events);
         prop_assert_eq!(run.is_suspended(), !run.status.is_over() && !undoes(&journal));
         let mut turn = 0;
         while !run.status.is_over() {

@@ -121,14 +121,14 @@ impl World {
                 PendingWork::Call { step, attempt } => self.answered(run, step, attempt),
             };
             let back = luck.strikes(turn, 5, 6).then(|| self.restore(run));
-            let made = decide(run, input.clone(), now).unwrap();
+            let events = decide(run, input.clone(), now).unwrap();
             if let Some(mut back) = back {
                 let same = decide(&mut back, input.clone(), now).unwrap();
-                assert_eq!(format!("{made:?}"), format!("{same:?}"));
+                assert_eq!(format!("{events:?}"), format!("{same:?}"));
                 assert_eq!(format!("{run:?}"), format!("{back:?}"));
                 *run = back;
             }
-            journal.extend(made);
+            journal.extend(events);
             if luck.twice && matches!(input, Input::Answered { .. }) {
                 assert!(decide(run, input, now).is_err(), "an answer counted twice");
             }
@@ -147,10 +147,10 @@ impl World {
     /// Pauses the run; some calls return, and maybe it crashes; then it is resumed.
     fn pause(&self, run: &mut Run, journal: &mut Vec<Arc<EventRecord>>, luck: &Luck, turn: i64) {
         let now = Timestamp(turn * 5);
-        let Ok(made) = decide(run, Input::Pause { reason: "".into() }, now) else {
+        let Ok(events) = decide(run, Input::Pause { reason: "".into() }, now) else {
             return;
         };
-        journal.extend(made);
+        journal.extend(events);
         for more in 0..hash_of(&luck.steers, turn as u8) % 4 {
             let calls: Vec<(u64, u32)> = calls(run).collect();
             if calls.is_empty() || !run.is_paused() {
@@ -160,7 +160,9 @@ impl World {
             let input = self.answered(run, step, attempt);
             journal.extend(decide(run, input, now).unwrap());
             assert_eq!(
-                decide(run, Input::Due, now).map(|made| made.len()).unwrap_or(0),
+                decide(run, Input::Due, now)
+                    .map(|events| events.len())
+                    .unwrap_or(0),
                 0
             );
         }
@@ -195,16 +197,16 @@ impl World {
             result,
         };
         let mut failed = run.clone();
-        let made = decide(&mut failed, input, now).unwrap();
+        let events = decide(&mut failed, input, now).unwrap();
         let raises = |event: &Arc<EventRecord>| match &event.event {
             Event::StepFailed { then, .. } => *then == FailureAction::Raise,
             _ => true,
         };
         // Otherwise its failure is part of what the run does.
-        if failed.status == Status::Failed && made.iter().all(raises) && !undoes(journal) {
+        if failed.status == Status::Failed && events.iter().all(raises) && !undoes(journal) {
             assert_eq!((failed.pending_work().count(), failed.due()), (0, None));
             assert_eq!(failed.state(), run.state());
-            journal.extend(made);
+            journal.extend(events);
             *run = self.restore(&failed);
             self.upgrade(run, journal, now);
             journal.extend(decide(run, Input::Retry, now).unwrap());
@@ -219,9 +221,9 @@ impl World {
             functions: functions(),
         };
         let possible = run.is_waiting() || run.status == Status::Failed;
-        let made = decide(run, Input::Upgrade(Box::new(upgrade)), now);
-        assert_eq!(made.is_ok(), possible && !undoes(journal), "{made:?}");
-        journal.extend(made.into_iter().flatten());
+        let events = decide(run, Input::Upgrade(Box::new(upgrade)), now);
+        assert_eq!(events.is_ok(), possible && !undoes(journal), "{events:?}");
+        journal.extend(events.into_iter().flatten());
         run.stage(self.graph.clone(), self.graphs.clone());
     }
 

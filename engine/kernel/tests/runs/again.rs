@@ -105,7 +105,7 @@ fn the_calls_of_other_arms_are_made_again_too() {
 }
 
 #[test]
-fn what_failed_inside_of_a_graph_goes_on_inside_of_it() {
+fn a_step_that_failed_in_a_subgraph_is_retried_in_the_subgraph() {
     check(
         r#"with child {"nodes": {"in": {}, "out": {}}, "edges": {"in": "out"}}
            {"nodes": {"child": {"graph": "child", "output": "got"}}}
@@ -291,7 +291,7 @@ fn a_conflict_is_met_again() {
 }
 
 #[test]
-fn a_run_that_undid_what_it_did_is_forked_instead() {
+fn a_compensated_run_is_forked_instead() {
     check(
         r#"{"nodes": {"book": {"compensate": "unbook"}, "pay": {}, "unbook": {}}, "edges": {"book": "pay"}}
            {}
@@ -375,7 +375,7 @@ fn a_fork_goes_on_from_a_step_with_another_state() {
 }
 
 #[test]
-fn a_fork_makes_the_calls_again_that_were_under_way_and_sets_the_state_of_every_arm() {
+fn a_fork_repeats_the_active_calls_and_sets_the_state_of_every_arm() {
     check(
         r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"}, "state": {"n": {"merge": "add"}}}
            {"n": 1}

@@ -10,7 +10,7 @@ const BOTH: &str =
     r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"}}"#;
 
 #[test]
-fn after_a_conflict_the_state_has_what_the_branches_agree_on_and_each_branch_its_own() {
+fn after_a_conflict_the_state_has_the_agreed_keys_and_each_branch_its_own() {
     check(
         &format!(
             "{BOTH}\n{}",
@@ -103,7 +103,7 @@ fn values_that_a_policy_cannot_merge_do_not_show_as_the_runs() {
 }
 
 #[test]
-fn what_branches_changed_before_they_parted_again_is_kept() {
+fn changes_of_a_branch_before_a_second_fork_are_kept() {
     check(
         r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}, "e": {}, "f": {}}, "edges": {"a": ["b", "c"], "b": ["d", "e"], "d": "f", "e": "f"}}
            {"x": 0}
@@ -181,7 +181,7 @@ fn a_run_that_undid_or_was_cancelled_still_tells_its_branches() {
 }
 
 #[test]
-fn what_is_shown_of_branches_is_limited_in_bytes() {
+fn the_list_of_branches_is_limited_in_bytes() {
     let large = "x".repeat(700_000);
     let graph = std::sync::Arc::new(make(BOTH));
     let id = RunId(uuid::Uuid::nil());
@@ -221,7 +221,7 @@ fn what_is_shown_of_branches_is_limited_in_bytes() {
 }
 
 #[test]
-fn the_branches_of_a_graph_in_a_graph_are_told_with_its_step() {
+fn the_branches_of_a_nested_graph_are_listed_with_its_step() {
     check(
         &format!(
             "with inner {}\n{}",

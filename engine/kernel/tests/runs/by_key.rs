@@ -146,7 +146,7 @@ fn the_key_may_have_another_name() {
 }
 
 #[test]
-fn what_has_no_key_is_refused_with_the_element() {
+fn an_element_without_a_key_is_refused() {
     for (list, says) in [
         (r#"["a"]"#, "`by_key` needs objects with the key `id`, got \"a\""),
         ("7", "`by_key` needs objects with the key `id`, got 7"),
@@ -178,7 +178,7 @@ fn what_has_no_key_is_refused_with_the_element() {
 }
 
 #[test]
-fn branches_are_folded_in_the_order_of_the_fork_whatever_ends_first() {
+fn branches_are_folded_in_the_order_of_the_fork_in_every_order_of_ends() {
     let before = r#"[{"id": 1, "n": 0}, {"id": 2}, {"id": 3}]"#;
     let gives = [
         (

@@ -78,7 +78,7 @@ fn an_error_leads_to_a_node_that_sees_it() {
 }
 
 #[test]
-fn what_was_done_is_undone_in_reverse_when_a_run_fails() {
+fn a_failed_run_is_compensated_in_reverse_order() {
     check(
         r#"{"nodes": {"book": {"compensate": "unbook"}, "pay": {"compensate": "refund"}, "send": {}, "unbook": {}, "refund": {}}, "edges": {"book": "pay", "pay": "send"}, "start": "book"}
            {}
@@ -108,7 +108,7 @@ fn what_was_done_is_undone_in_reverse_when_a_run_fails() {
 }
 
 #[test]
-fn what_cannot_be_undone_is_told_and_the_rest_is_undone() {
+fn failed_compensations_are_reported_and_the_others_still_run() {
     check(
         r#"{"nodes": {"book": {"compensate": "unbook"}, "pay": {"compensate": "refund"}, "unbook": {}, "refund": {"retry": {"attempts": 2, "backoff": "1s"}}}, "edges": {"book": "pay"}, "start": "book"}
            {}

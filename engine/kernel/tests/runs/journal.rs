@@ -127,7 +127,7 @@ fn the_limit_counts_results_logs_and_items_and_room_is_left_for_the_failure() {
 }
 
 #[test]
-fn what_a_full_journal_ends_is_undone_as_far_as_there_is_room() {
+fn a_run_that_a_full_journal_ends_is_compensated_while_there_is_room() {
     let definition = r#"{"nodes": {"book": {"compensate": "cancel"}, "spin": {}, "cancel": {}},
         "start": "book", "edges": {"book": "spin"}}"#;
     let mut run = start(definition, 20 * KIB as u64);
@@ -164,7 +164,7 @@ fn what_a_full_journal_ends_is_undone_as_far_as_there_is_room() {
 }
 
 #[test]
-fn what_comes_from_outside_is_refused_when_it_would_not_fit_and_the_run_goes_on() {
+fn inputs_that_do_not_fit_are_refused_and_the_run_continues() {
     let definition = r#"{"nodes": {"ask": {"wait": {"signal": "go"}}}}"#;
     let mut run = start(definition, 100 * KIB as u64);
     let signal = |bytes: usize| Input::Signal {

@@ -24,7 +24,7 @@ fn a_line_of_nodes_runs_to_its_end_and_merges_key_by_key() {
 }
 
 #[test]
-fn what_a_node_says_stands_before_its_edges() {
+fn the_next_of_a_node_takes_precedence_over_its_edges() {
     check(
         r#"{"nodes": {"a": {}, "b": {}, "c": {}}, "edges": {"a": "b", "b": "c"}}
            {}
@@ -97,7 +97,7 @@ fn a_tool_must_answer_an_object_and_routes_of_the_right_type() {
 }
 
 #[test]
-fn a_next_that_is_no_node_fails_the_run_and_leaves_the_state() {
+fn a_next_that_is_not_a_node_fails_the_run_and_keeps_the_state() {
     check(
         r#"{"nodes": {"gate": {}, "improve": {}}, "edges": {"gate": "improve"}}
            {}
@@ -105,14 +105,14 @@ fn a_next_that_is_no_node_fails_the_run_and_leaves_the_state() {
         expect![[r#"
             1 run started {}
             2 step 1 at gate, attempt 1
-            3 step 1 fails (invalid_outcome): node `gate` answered `next`: `improv`, which is no node of the graph; did you mean `improve`?
-            4 run failed (invalid_outcome) at gate: node `gate` answered `next`: `improv`, which is no node of the graph; did you mean `improve`?
+            3 step 1 fails (invalid_outcome): node `gate` answered `next`: `improv`, which is not a node of the graph; did you mean `improve`?
+            4 run failed (invalid_outcome) at gate: node `gate` answered `next`: `improv`, which is not a node of the graph; did you mean `improve`?
             failed {}"#]],
     );
 }
 
 #[test]
-fn a_loop_ends_at_the_step_limit_with_what_to_do() {
+fn a_loop_ends_at_the_step_limit_with_advice() {
     check(
         r#"{"nodes": {"spin": {}}, "limits": {"steps": 2}}
            {}
@@ -132,7 +132,7 @@ fn a_loop_ends_at_the_step_limit_with_what_to_do() {
 }
 
 #[test]
-fn a_run_that_is_taken_up_calls_again_and_only_the_latest_attempt_may_speak() {
+fn a_resumed_run_calls_again_and_only_the_latest_attempt_may_answer() {
     check(
         r#"{"nodes": {"a": {}}}
            {}

@@ -5,7 +5,7 @@ use expect_test::expect;
 use crate::script::check;
 
 #[test]
-fn results_stand_in_the_order_of_the_items_and_no_more_than_at_once_are_under_way() {
+fn results_keep_the_order_of_the_items_and_at_once_limits_the_active_calls() {
     check(
         r#"{"nodes": {"each": {"map": {"over": "state.files", "as": "file", "uses": "f", "at_once": 2, "into": "sizes"}}}}
            {"files": ["a", "b", "c"]}
@@ -66,7 +66,7 @@ fn a_map_over_nothing_goes_on() {
 }
 
 #[test]
-fn items_that_fail_fail_the_map_or_are_left_out_or_are_told() {
+fn items_that_fail_fail_the_map_or_are_left_out_or_are_reported() {
     for policy in ["fail", "skip", "collect"] {
         check(
             &format!(
@@ -178,7 +178,7 @@ fn items_of_a_map_run_a_graph_each() {
 }
 
 #[test]
-fn what_is_no_list_is_an_error() {
+fn a_value_that_is_not_a_list_is_an_error() {
     check(
         r#"{"nodes": {"each": {"map": {"over": "state.files", "uses": "f", "into": "sizes"}}}}
            {"files": 7}"#,

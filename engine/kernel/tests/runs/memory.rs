@@ -27,8 +27,8 @@ fn start(definition: &str, max_run_bytes: usize) -> Run {
 
 /// Answers the first active call.
 fn answer(run: &mut Run, update: &str) {
-    let step = run.active_step_ids().next().expect("a call under way");
-    let attempt = run.active_step(step).map_or(1, |task| task.attempt);
+    let step = run.active_step_ids().next().expect("an active call");
+    let attempt = run.active_step(step).map_or(1, |step| step.attempt);
     let result = Ok(Answer::Outcome(Outcome {
         update: Object::parse(update).unwrap(),
         route: Route::Edges,
@@ -106,7 +106,7 @@ fn the_states_of_steps_that_can_be_undone_count() {
 }
 
 #[test]
-fn what_a_run_no_longer_holds_does_not_count() {
+fn values_that_a_run_no_longer_holds_do_not_count() {
     let mut run = start(r#"{"nodes": {"spin": {}}, "edges": {"spin": "spin"}}"#, 3 * MIB);
     for _ in 0..50 {
         answer(&mut run, &text(MIB));

@@ -50,7 +50,7 @@ fn a_key_that_both_arms_changed_is_a_conflict_without_a_policy() {
 }
 
 #[test]
-fn policies_fold_in_the_order_of_the_fork_whatever_ends_first() {
+fn policies_fold_in_the_order_of_the_fork_in_every_order_of_ends() {
     check(
         r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"}, "state": {"list": {"merge": "append"}, "sum": {"merge": "add"}, "top": {"merge": "max"}, "low": {"merge": "min"}, "set": {"merge": "union"}, "tree": {"merge": "deep"}, "last": {"merge": "last"}}}
            {"list": [0]}
@@ -83,11 +83,11 @@ fn merged(policy: &str, first: &str, second: &str) -> String {
            b: answer {{"k":{first}}}
            answer"#
     );
-    let told = play(&script);
-    let last = told.lines().last().unwrap_or_default();
+    let report = play(&script);
+    let last = report.lines().last().unwrap_or_default();
     match last.strip_prefix("finished ") {
         Some(state) => state.to_owned(),
-        None => told
+        None => report
             .lines()
             .find(|line| line.contains(" run failed "))
             .unwrap_or_default()
@@ -159,9 +159,9 @@ fn numbers_are_merged_exactly() {
         ),
         ("last", "1", "100000000000000000001", "100000000000000000001"),
     ] {
-        let made = merged(policy, first, second);
+        let state = merged(policy, first, second);
         assert_eq!(
-            made,
+            state,
             format!(r#"{{"k":{expected}}}"#),
             "{policy} {first} {second}"
         );
@@ -187,8 +187,8 @@ fn a_sum_that_cannot_be_exact_is_an_error_that_names_the_key() {
             "key `k` a value that its merge policy cannot take: `add` needs a number, got a string",
         ),
     ] {
-        let made = merged("add", first, second);
-        assert!(made.contains(what), "{made}");
+        let state = merged("add", first, second);
+        assert!(state.contains(what), "{state}");
     }
 }
 

@@ -294,7 +294,7 @@ fn happens(run: &Run, line: &str) -> Input {
                 PendingWork::Call { step, .. } => Some(step),
                 PendingWork::Wait { .. } => None,
             });
-            let there = calls.filter(|step| !lost.contains(&&*run.node_of(*step).expect("a step under way")));
+            let there = calls.filter(|step| !lost.contains(&&*run.node_of(*step).expect("an active step")));
             return Input::Resume {
                 active_calls: there.collect(),
             };
@@ -455,18 +455,18 @@ pub(crate) fn play(script: &str) -> String {
     let mut later = Vec::new();
     let (mut run, mut journal) =
         Run::start(id, graph, first.1.clone(), state, functions, queued, Timestamp(0));
-    let mut told: Vec<String> = journal.iter().map(|event| show(event)).collect();
+    let mut report: Vec<String> = journal.iter().map(|event| show(event)).collect();
     let mut now = 0;
     for line in lines {
         if line == "waits" || line == "branches" {
-            told.extend(shown(&run, line));
+            report.extend(shown(&run, line));
             continue;
         }
         now = match line.strip_prefix("at ") {
             Some(ms) => ms.parse().expect("milliseconds"),
             None => now + 1,
         };
-        let made = if let Some((step, edits)) = line.strip_prefix("fork ").map(split) {
+        let decided = if let Some((step, edits)) = line.strip_prefix("fork ").map(split) {
             let of = after(step.parse().expect("a step"), &first, &later, &journal);
             let edits = Object::parse(if edits.is_empty() { "{}" } else { edits }).unwrap();
             Run::fork(id, &of, step.parse().unwrap(), edits, Timestamp(now)).map(|(fork, events)| {
@@ -480,9 +480,9 @@ pub(crate) fn play(script: &str) -> String {
             let input = happens(&run, line);
             decide(&mut run, input, Timestamp(now))
         };
-        match made {
+        match decided {
             Ok(events) => {
-                told.extend(events.iter().map(|event| show(event)));
+                report.extend(events.iter().map(|event| show(event)));
                 let upgraded = |event: &Arc<EventRecord>| matches!(event.event, Event::RunUpgraded { .. });
                 later.extend(
                     events
@@ -492,7 +492,7 @@ pub(crate) fn play(script: &str) -> String {
                 );
                 journal.extend(events);
             }
-            Err(refusal) => told.push(format!("- refused: {refusal}")),
+            Err(refusal) => report.push(format!("- refused: {refusal}")),
         }
         if run.graph.max_time_ms.is_none() && !run.is_suspended() {
             assert_eq!(run.due(), earliest(&run), "after {line}");
@@ -500,7 +500,7 @@ pub(crate) fn play(script: &str) -> String {
         // A run can continue from a snapshot at any time.
         run = restored(&run);
     }
-    told.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
+    report.push(format!("{} {:?}", run.shown_status().as_str(), run.state()));
 
     // The run always equals the fold of its journal, also if the journal was stored as text.
     let stored: Vec<Arc<EventRecord>> = journal
@@ -510,5 +510,5 @@ pub(crate) fn play(script: &str) -> String {
     let folded = fold(first, &later, &stored);
     assert_eq!(format!("{run:?}"), format!("{folded:?}"));
     assert_eq!(run.snapshot().get(), folded.snapshot().get());
-    told.join("\n")
+    report.join("\n")
 }

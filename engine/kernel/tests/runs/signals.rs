@@ -16,7 +16,7 @@ const ASK: &str =
 const EACH: &str = r#"{"nodes": {"each": {"map": {"over": "state.of", "graph": "ask", "into": "all"}}}}"#;
 
 #[test]
-fn waits_inside_of_a_map_are_told_apart_by_their_items_and_taken_in_their_order() {
+fn waits_inside_of_a_map_are_distinguished_by_their_items_and_resolved_in_order() {
     check(
         &format!(
             "{ASK}\n{EACH}\n{}",

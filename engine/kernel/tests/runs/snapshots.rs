@@ -57,7 +57,7 @@ fn ten_kilobytes() -> Object {
 }
 
 #[test]
-fn what_branches_share_is_written_once() {
+fn values_that_branches_share_are_written_once() {
     let arms: Vec<String> = (0..100).map(|arm| format!("\"arm{arm}\"")).collect();
     let nodes: Vec<String> = arms.iter().map(|arm| format!("{arm}: {{}}")).collect();
     let graph = format!(
@@ -74,7 +74,7 @@ fn what_branches_share_is_written_once() {
 }
 
 #[test]
-fn what_is_to_be_undone_costs_what_its_step_changed() {
+fn a_pending_compensation_counts_the_changes_of_its_step() {
     let graph = r#"{"nodes": {"book": {"compensate": "unbook"}, "unbook": {}}, "edges": {"book": "book"}}"#;
     let mut run = start(graph, ten_kilobytes());
     let alone = run.snapshot().get().len();
@@ -108,7 +108,7 @@ fn wrong(text: &str, graph: &Arc<Graph>) -> String {
 }
 
 #[test]
-fn what_is_no_snapshot_is_an_error() {
+fn text_that_is_not_a_snapshot_is_an_error() {
     let run = start(r#"{"nodes": {"a": {}}}"#, Object::default());
     let (text, graph) = (run.snapshot(), &run.graph);
     assert!(wrong("", graph).starts_with("the snapshot cannot be used: EOF"));
@@ -142,8 +142,8 @@ fn what_is_no_snapshot_is_an_error() {
     ];
     for (from, to, says) in changes {
         assert!(text.get().contains(from), "{from} is not in {text}");
-        let said = wrong(&text.get().replace(from, to), graph);
-        assert!(said.contains(says), "{to}: {said}");
+        let message = wrong(&text.get().replace(from, to), graph);
+        assert!(message.contains(says), "{to}: {message}");
     }
 }
 

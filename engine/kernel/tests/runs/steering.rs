@@ -124,7 +124,7 @@ fn a_paused_run_ends_when_it_is_resumed() {
 }
 
 #[test]
-fn calls_that_are_not_under_way_any_more_are_made_again() {
+fn calls_that_were_lost_are_made_again() {
     check(
         &format!(
             "{DIAMOND}
@@ -158,7 +158,7 @@ fn calls_that_are_not_under_way_any_more_are_made_again() {
 }
 
 #[test]
-fn signals_are_kept_and_what_is_due_waits_while_a_run_is_paused() {
+fn a_paused_run_keeps_signals_and_delays_due_timers() {
     check(
         r#"{"nodes": {"ask": {"wait": {"signal": "yes", "timeout": "1s"}}, "rest": {"sleep": "10s"}, "fork": {}}, "start": "fork", "edges": {"fork": ["ask", "rest"]}}
            {}
@@ -281,7 +281,7 @@ fn the_items_of_a_map_go_on_when_the_run_does() {
 }
 
 #[test]
-fn the_time_in_which_a_run_stands_still_does_not_count() {
+fn the_time_in_which_a_run_is_paused_does_not_count() {
     check(
         r#"with child {"nodes": {"in": {}}, "limits": {"time": "2s"}}
            {"nodes": {"child": {"graph": "child", "on_error": "late"}, "late": {}}, "limits": {"time": "5s"}}
@@ -308,7 +308,7 @@ fn the_time_in_which_a_run_stands_still_does_not_count() {
 }
 
 #[test]
-fn calls_under_way_may_answer_while_a_run_is_being_cancelled() {
+fn active_calls_may_answer_while_a_run_is_being_cancelled() {
     check(
         r#"{"nodes": {"fork": {}, "book": {"compensate": "unbook"}, "pay": {}, "more": {}, "unbook": {}}, "edges": {"fork": ["book", "pay"], "book": "more"}}
            {}
@@ -341,7 +341,7 @@ fn calls_under_way_may_answer_while_a_run_is_being_cancelled() {
 }
 
 #[test]
-fn calls_that_do_not_answer_in_the_grace_are_given_up() {
+fn calls_that_do_not_answer_in_the_grace_period_are_abandoned() {
     check(
         &format!(
             "{DIAMOND}
@@ -388,7 +388,7 @@ fn calls_that_do_not_answer_in_the_grace_are_given_up() {
 }
 
 #[test]
-fn without_calls_under_way_a_cancelled_run_ends_at_once() {
+fn without_active_calls_a_cancelled_run_ends_at_once() {
     check(
         r#"{"nodes": {"ask": {"wait": {"signal": "yes"}}}}
            {}
@@ -441,7 +441,7 @@ fn resumed_after(graph: &str, queued: bool, inputs: Vec<Input>) -> Run {
 }
 
 #[test]
-fn a_run_goes_on_in_whatever_state_it_was_imported() {
+fn a_run_continues_in_every_state_in_which_it_was_imported() {
     let cancel = |grace_ms: u64| Input::Cancel {
         reason: "not wanted".into(),
         grace_ms,

@@ -39,7 +39,7 @@ fn step_input(definition: &str, state: &str) -> Option<String> {
 }
 
 #[test]
-fn what_an_active_step_was_given_is_derived() {
+fn the_input_of_an_active_step_is_derived() {
     for (node, expected) in [
         (
             r#"{"uses": "p/f", "input": {"b": "state.a + 1"}, "config": {"c": 2}}"#,

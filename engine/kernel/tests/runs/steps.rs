@@ -29,7 +29,7 @@ fn a_step_sees_its_own_number_on_its_way() {
 }
 
 #[test]
-fn where_branches_join_the_longest_one_counts_whatever_ends_first() {
+fn where_branches_join_the_longest_one_counts_in_every_order_of_ends() {
     let graph = r#"{"nodes": {"a": {}, "b": {}, "b2": {}, "c": {}, "d": {"sleep": {"for": "run.steps"}}, "e": {"wait": {"signal": "s"}, "output": {"steps": "run.steps"}}}, "edges": {"a": ["b", "c"], "b": "b2", "b2": "d", "c": "d", "d": "e"}}"#;
     check(
         &format!("{graph}\n{{}}\nanswer\nc: answer\nb: answer\nb2: answer\nat 4004\nsignal s"),

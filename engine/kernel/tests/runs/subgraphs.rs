@@ -7,7 +7,7 @@ use crate::script::check;
 const CHILD: &str = r#"with child {"name": "child", "nodes": {"x": {}, "y": {}}, "edges": {"x": "y"}}"#;
 
 #[test]
-fn a_graph_has_a_state_of_its_own_and_gives_what_its_output_says() {
+fn a_subgraph_has_its_own_state_and_returns_its_output() {
     check(
         &format!(
             "{CHILD}\n{}",

@@ -90,7 +90,7 @@ fn a_run_is_not_upgraded_to_a_graph_in_which_it_has_no_place() {
 }
 
 #[test]
-fn a_run_is_not_upgraded_to_a_graph_that_cannot_undo_what_it_did() {
+fn a_run_is_not_upgraded_to_a_graph_without_its_compensations() {
     check(
         r#"{"nodes": {"book": {"compensate": "unbook"}, "ask": {"wait": {"signal": "yes"}}, "unbook": {}}, "edges": {"book": "ask"}}
            {}
@@ -117,7 +117,7 @@ fn a_run_is_not_upgraded_to_a_graph_that_cannot_undo_what_it_did() {
 }
 
 #[test]
-fn a_run_is_not_upgraded_to_a_graph_that_merges_otherwise_what_its_arms_changed() {
+fn a_run_is_not_upgraded_to_a_graph_with_other_merge_policies_for_changed_keys() {
     check(
         r#"{"nodes": {"a": {}, "b": {}, "c": {"wait": {"signal": "yes"}}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"}}
            {}

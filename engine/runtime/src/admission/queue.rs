@@ -12,7 +12,7 @@ use crate::ports::QueuedRun;
 
 /// How many of the latest starts from the queue its speed is estimated from.
 const SPEED_SAMPLES: usize = 256;
-/// A refused client is told to try again when one such part of the queue is probably free.
+/// `Retry-After` is the time in which probably one such part of the queue becomes free: a tenth of its maximum length.
 const FREE_PART: usize = 10;
 /// When to try again, in seconds: the minimum, the maximum, and the value while the queue's speed is unknown.
 const RETRY_S: (u32, u32, u32) = (1, 60, 5);

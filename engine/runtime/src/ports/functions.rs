@@ -233,7 +233,7 @@ pub enum ResolveError {
 
 fn hint(similar: &[String]) -> String {
     match similar {
-        [] => "; `GET /v1/plugins` lists what there is".to_owned(),
+        [] => "; `GET /v1/plugins` lists all plugins".to_owned(),
         names => format!("; did you mean {}?", names.join(" or ")),
     }
 }

@@ -351,7 +351,7 @@ mod tests {
         check_parse(
             r#"{"graph": "\ud800"}"#,
             expect![[
-                r#"/graph: the string has `\ud800`, half of a surrogate pair, which is no character: write the character itself, or both halves"#
+                r#"/graph: the string has `\ud800`, half of a surrogate pair, which is not a character: write the character itself, or both halves"#
             ]],
         );
         check_parse(

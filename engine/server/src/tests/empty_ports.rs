@@ -142,7 +142,7 @@ impl Journal for EmptyPorts {
 
 impl Functions for EmptyPorts {
     fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
-        now(Err(RegisterError::Refused("this is no component".to_owned())))
+        now(Err(RegisterError::Refused("this is not a component".to_owned())))
     }
     fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
         self.register(plugin)

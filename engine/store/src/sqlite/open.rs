@@ -39,7 +39,7 @@ pub enum OpenError {
     /// The path cannot be that of a store. The operator names another one.
     #[error("the store cannot be at {}: {message}", .path.display())]
     Path {
-        /// The path as it was given.
+        /// The path, as given.
         path: PathBuf,
         /// What is wrong with the path.
         message: String,

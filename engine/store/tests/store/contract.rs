@@ -19,13 +19,13 @@ contract! {
     an_ack_comes_after_its_events_can_be_read,
     appends_of_one_run_are_durable_in_their_order,
     many_writers_lose_nothing,
-    what_was_acknowledged_is_there_after_a_restart,
+    acknowledged_events_are_there_after_a_restart,
     events_are_read_in_pages,
     large_events_are_read_in_small_pages,
     a_run_is_listed_as_it_stands,
     runs_are_listed_newest_first_by_pages_and_filters,
     unfinished_runs_are_found_oldest_first,
-    an_append_at_another_position_is_refused_and_so_is_what_follows,
+    an_append_at_another_position_and_all_later_ones_are_refused,
     a_run_begins_once,
     a_run_that_was_not_begun_takes_nothing,
     a_run_that_is_over_takes_nothing,
@@ -42,8 +42,8 @@ contract! {
     a_plugin_that_is_deleted_is_gone,
     a_plugin_is_kept_once_and_may_become_active,
     active_plugins_keep_their_order,
-    lists_leave_out_what_would_make_them_large,
-    what_is_kept_for_all_runs_is_counted_in_bytes,
+    lists_leave_out_large_values,
+    data_that_all_runs_share_is_counted_in_bytes,
     closing_makes_everything_durable_and_refuses_the_rest,
 }
 
@@ -134,7 +134,7 @@ async fn many_writers_lose_nothing(mut world: impl World) {
     }
 }
 
-async fn what_was_acknowledged_is_there_after_a_restart(mut world: impl World) {
+async fn acknowledged_events_are_there_after_a_restart(mut world: impl World) {
     let journal = world.open();
     let (mut running, mut over) = (RunWriter::new(1), RunWriter::new(2));
     running.begin(&*journal);
@@ -283,7 +283,7 @@ async fn unfinished_runs_are_found_oldest_first(mut world: impl World) {
     assert_eq!(journal.unfinished().await.unwrap(), [1, 5].map(run_id));
 }
 
-async fn an_append_at_another_position_is_refused_and_so_is_what_follows(mut world: impl World) {
+async fn an_append_at_another_position_and_all_later_ones_are_refused(mut world: impl World) {
     let journal = world.open();
     for (number, wrong) in [(1, 2), (2, 4), (3, 1)] {
         let mut writer = RunWriter::new(number);
@@ -401,7 +401,7 @@ async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world:
     assert_eq!(kept.functions, with(1, &["cc"]).functions);
 }
 
-async fn lists_leave_out_what_would_make_them_large(mut world: impl World) {
+async fn lists_leave_out_large_values(mut world: impl World) {
     let journal = world.open();
     let error = |message: usize, data: usize| RunError {
         kind: FailureKind::Permanent,
@@ -442,7 +442,7 @@ async fn lists_leave_out_what_would_make_them_large(mut world: impl World) {
     );
 }
 
-async fn what_is_kept_for_all_runs_is_counted_in_bytes(mut world: impl World) {
+async fn data_that_all_runs_share_is_counted_in_bytes(mut world: impl World) {
     let journal = world.open();
     assert_eq!(journal.usage().await.unwrap(), Usage::default());
     let graphs = [graph(1, None, 0), graph(2, Some("täglich"), 0), graph(1, None, 0)];
@@ -506,7 +506,7 @@ async fn closing_makes_everything_durable_and_refuses_the_rest(mut world: impl W
     for mut result in before {
         result
             .try_recv()
-            .expect("told before the store was closed")
+            .expect("reported before the store was closed")
             .unwrap();
     }
     let result = writer.append_logs(&*journal, 1).await.unwrap();

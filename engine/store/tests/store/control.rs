@@ -13,7 +13,7 @@ use crate::world::{RunWriter, World, all_events, conflict, failed, log, run_id};
 contract! {
     a_queued_run_waits_for_its_turn_and_begins,
     queued_runs_come_by_priority_and_then_by_age,
-    a_group_counts_what_has_begun_and_is_not_over,
+    a_group_counts_its_started_and_unfinished_runs,
     a_run_keeps_its_priority_group_and_origin,
     a_paused_run_is_not_running_and_never_due,
     a_failed_run_is_reopened_and_no_other,
@@ -22,8 +22,8 @@ contract! {
     an_answered_request_is_found_where_it_went,
     a_request_is_answered_once,
     runs_that_began_before_a_time_are_found_oldest_first,
-    what_is_forgotten_is_gone_with_all_that_belongs_to_it,
-    what_is_not_over_is_not_forgotten,
+    a_deleted_run_is_gone_with_all_its_data,
+    runs_that_have_not_ended_are_not_deleted,
     a_forgotten_run_may_begin_anew,
     a_schedule_is_kept_until_it_is_deleted,
 }
@@ -91,7 +91,7 @@ async fn queued_runs_come_by_priority_and_then_by_age(mut world: impl World) {
     assert_eq!(journal.runs(filter, None, 100).await.unwrap().len(), 7);
 }
 
-async fn a_group_counts_what_has_begun_and_is_not_over(mut world: impl World) {
+async fn a_group_counts_its_started_and_unfinished_runs(mut world: impl World) {
     let journal = world.open();
     assert_eq!(journal.groups().await.unwrap(), []);
     let mut lines: Vec<RunWriter> = (1..=6).map(RunWriter::new).collect();
@@ -399,7 +399,7 @@ async fn runs_that_began_before_a_time_are_found_oldest_first(mut world: impl Wo
     assert_eq!((rows[0].status, rows[0].last_seq), (Status::Finished, 2));
 }
 
-async fn what_is_forgotten_is_gone_with_all_that_belongs_to_it(mut world: impl World) {
+async fn a_deleted_run_is_gone_with_all_its_data(mut world: impl World) {
     let journal = world.open();
     let mut lines: Vec<RunWriter> = (1..=4).map(RunWriter::new).collect();
     for writer in &mut lines {
@@ -461,7 +461,7 @@ async fn what_is_forgotten_is_gone_with_all_that_belongs_to_it(mut world: impl W
     }
 }
 
-async fn what_is_not_over_is_not_forgotten(mut world: impl World) {
+async fn runs_that_have_not_ended_are_not_deleted(mut world: impl World) {
     let journal = world.open();
     for number in 1..=6 {
         let mut writer = RunWriter::new(number);

@@ -1,8 +1,7 @@
-//! Crashes in the midst of a write: whatever part of it reached the disk, what was acknowledged is there.
+//! Crashes during a write: acknowledged events survive every part of the write that may have reached the disk.
 //!
-//! Between two moments at which nothing is under way the store writes one commit, or a few. An image of a crash is
-//! the files of the first moment with any mixture of what changed until the second one: some sectors
-//! new, some old, some neither.
+//! Between two idle moments the store writes one commit, or a few. An image of a crash has the files of the first moment
+//! with any mixture of the changes up to the second one: some sectors are new, some old, some neither.
 
 use std::{fs, path::Path};
 
@@ -20,7 +19,7 @@ const IMAGES: usize = 6;
 const LINES: u64 = 6;
 const SECTOR: usize = 512;
 
-/// The log's header, which is synced before what follows it is written.
+/// The size of the log's header in bytes. The header is synced before the frames are written.
 const HEADER: usize = 32;
 
 /// The bytes of a store's files.
@@ -58,7 +57,7 @@ fn torn(before: &[u8], after: &[u8], kind: usize, random: &mut Random) -> Vec<u8
         }
         // The end is there as room that was never filled.
         1 => bytes[at..].fill(0),
-        // One byte is not as it was written.
+        // One byte was changed.
         2 => bytes[at] ^= 1 << random.below(8),
         // The beginning was not written, and the end was.
         3 => (changed.max(HEADER)..at).for_each(|at| bytes[at] = old(at).unwrap_or(0)),
@@ -116,7 +115,7 @@ async fn check(files: &Files, acknowledged: &[u64], appended: &[u64], ends: &[Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_of_a_write_reached_the_disk_what_was_acknowledged_is_there() {
+async fn acknowledged_events_survive_every_partial_write() {
     for seed in [1, 2] {
         let mut random = Random(seed);
         let world = Sqlite::new();

@@ -96,7 +96,7 @@ async fn the_file_shrinks_while_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_left_in_the_trash_is_deleted_after_the_next_start() {
+async fn deletions_that_a_crash_interrupted_finish_after_the_next_start() {
     let world = Sqlite::new();
     let mut goes_on = filled(&world).await;
     let before = size(&world);

@@ -16,7 +16,7 @@ contract! {
     a_graphs_name_stands_for_all_of_its_versions,
     a_run_is_listed_under_the_graph_that_it_was_upgraded_to,
     runs_are_listed_by_what_started_them,
-    runs_are_listed_by_when_they_began_whatever_their_ids,
+    runs_are_listed_by_their_start_not_by_their_ids,
     errors_are_found_by_a_part_of_their_message,
     a_list_in_pages_is_the_whole_list_for_every_filter,
 }
@@ -242,7 +242,7 @@ async fn runs_are_listed_by_what_started_them(mut world: impl World) {
     assert_eq!(list(&*journal, &with(kind(OriginKind::Api))).await, ids([15]));
 }
 
-async fn runs_are_listed_by_when_they_began_whatever_their_ids(mut world: impl World) {
+async fn runs_are_listed_by_their_start_not_by_their_ids(mut world: impl World) {
     let journal = world.open();
     // An imported run has an old time, and ids of other machines sort in other ways.
     for (number, created_at) in [(1, 3_000), (2, 1_000), (3, 2_000), (4, 2_000), (5, -7)] {

@@ -72,7 +72,7 @@ async fn a_crash_before_a_wake_is_durable_leaves_the_run_waiting() {
 }
 
 #[tokio::test]
-async fn what_is_held_when_the_journal_goes_is_never_durable() {
+async fn events_held_when_the_journal_is_dropped_are_never_durable() {
     let journal = MemoryJournal::new();
     journal.hold();
     let result = RunWriter::new(1).begin(&journal);

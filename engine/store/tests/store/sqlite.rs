@@ -25,7 +25,7 @@ fn refusal(path: impl AsRef<Path>) -> OpenError {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_a_crash() {
+async fn acknowledged_events_survive_a_crash() {
     let world = Sqlite::new();
     let journal = Arc::new(world.journal());
     let writers = (0..8).map(|number| {
@@ -75,7 +75,7 @@ async fn what_was_acknowledged_survives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_is_dropped_writes_what_it_was_given() {
+async fn a_dropped_journal_writes_all_accepted_events() {
     let world = Sqlite::new();
     let journal = world.journal();
     let mut writer = RunWriter::new(1);
@@ -135,7 +135,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_no_store_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_store_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
 
@@ -433,7 +433,7 @@ async fn a_connection_that_cannot_write_holds_writes_up_until_there_is_another()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_written_for_good_is_refused_alone() {
+async fn an_append_that_can_never_be_written_is_refused_alone() {
     let world = Sqlite::new();
     let journal = world.journal();
     let mut lines: Vec<RunWriter> = (1..=9).map(RunWriter::new).collect();

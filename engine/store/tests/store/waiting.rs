@@ -24,7 +24,7 @@ contract! {
     due_runs_come_earliest_first_and_no_more_than_asked_for,
     a_run_that_waits_anew_is_due_at_the_new_time,
     a_run_that_waits_may_end,
-    what_shares_a_commit_leaves_a_run_as_its_last_append_says,
+    the_last_append_of_a_commit_decides_the_runs_row,
     a_run_may_begin_with_a_wait,
     a_run_that_waits_is_there_after_a_restart,
     an_append_at_another_position_is_refused_and_the_run_waits_on,
@@ -164,7 +164,7 @@ async fn a_run_that_waits_may_end(mut world: impl World) {
     assert_eq!(journal.unfinished().await.unwrap(), []);
 }
 
-async fn what_shares_a_commit_leaves_a_run_as_its_last_append_says(mut world: impl World) {
+async fn the_last_append_of_a_commit_decides_the_runs_row(mut world: impl World) {
     let journal = world.open();
     for number in 1..=50 {
         let mut writer = RunWriter::new(number);
@@ -434,7 +434,7 @@ async fn a_crash_leaves_a_run_waiting_or_woken_and_nothing_between() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_begins_ends_or_waits_writes_a_runs_row() {
+async fn only_a_start_an_end_or_a_wait_writes_a_runs_row() {
     let world = Sqlite::new();
     let journal = world.journal();
     let mut writer = RunWriter::new(1);

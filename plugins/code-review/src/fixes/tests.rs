@@ -116,6 +116,6 @@ fn a_dbg_leaves_its_value() {
 }
 
 #[test]
-fn what_does_not_parse_comes_back_as_it_was() {
+fn text_that_does_not_parse_is_returned_unchanged() {
     assert_eq!(apply("fn f( {", DBG_LEFT), ("fn f( {".to_string(), Vec::new()));
 }

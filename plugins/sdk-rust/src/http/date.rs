@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_waited_is_a_number_or_a_time_after_the_answers_own() {
+    fn a_retry_delay_is_a_number_or_a_time_after_the_date_of_the_answer() {
         let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(retry_after_s(" 120 ", None), Some(120));
         assert_eq!(retry_after_s("Sun, 06 Nov 1994 08:50:37 GMT", date), Some(60));

@@ -109,8 +109,8 @@ impl Body {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(StreamError::Closed) => return Ok(None),
                 Err(StreamError::LastOperationFailed(error)) => {
-                    let (shown, said) = (&self.shown, error.to_debug_string());
-                    return Err(kind(format!("{shown}: the response broke off: {said}")));
+                    let (shown, detail) = (&self.shown, error.to_debug_string());
+                    return Err(kind(format!("{shown}: the response broke off: {detail}")));
                 }
             }
         }
@@ -151,7 +151,7 @@ fn method(name: &str) -> Method {
 fn failed(shown: &str, code: &ErrorCode) -> Error {
     match code {
         // An error of the engine itself, with its own message: a missing grant, or a limit.
-        ErrorCode::InternalError(Some(said)) => Error::permanent(said),
+        ErrorCode::InternalError(Some(detail)) => Error::permanent(detail),
         ErrorCode::HttpRequestDenied
         | ErrorCode::HttpRequestMethodInvalid
         | ErrorCode::HttpRequestUriInvalid

@@ -165,8 +165,8 @@ impl Response {
         if status < 400 {
             return Ok(self);
         }
-        let said: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
-        let message = format!("the response has status {status}: {said}");
+        let start: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+        let message = format!("the response has status {status}: {start}");
         let error = match self.is_passing() {
             true => Error::retryable(message),
             false => Error::permanent(message),
@@ -179,7 +179,7 @@ impl Response {
     }
 
     /// The seconds to wait according to the header `retry-after`. If it contains a time, they are counted
-    /// from the response's own `date`, because a plugin's clock may stand still.
+    /// from the response's own `date`, because a plugin's clock may not advance.
     pub fn retry_after_s(&self) -> Option<u64> {
         date::retry_after_s(self.header("retry-after")?, self.header("date"))
     }
@@ -306,26 +306,26 @@ mod tests {
         );
         let url = Url::parse("http://a.org?b").expect("it is one");
         assert_eq!((url.is_https, url.authority, url.path), (false, "a.org", "?b"));
-        for (odd, said) in [
+        for (odd, expected) in [
             ("a.org", "like https://"),
             ("ftp://a", "neither http nor https"),
             ("http:///a", "no host"),
         ] {
             let error = Url::parse(odd).expect_err("it is none");
-            assert!(error.message.contains(said), "{error}");
+            assert!(error.message.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn an_url_is_told_without_its_user_and_its_query() {
-        for (url, told) in [
+    fn a_url_is_shown_without_its_user_and_query() {
+        for (url, expected) in [
             ("http://u:s3cretpw@ho st/", "http://***@ho st/"),
             ("http://u:p#w?@host/a?key=b", "http://***@host/a"),
             ("https://host:81/@me?key=b#c", "https://host:81/@me"),
             ("u:pw@host", "***@host"),
             ("host", "host"),
         ] {
-            assert_eq!(without_secrets(url), told);
+            assert_eq!(without_secrets(url), expected);
         }
     }
 

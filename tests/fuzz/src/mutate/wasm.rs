@@ -181,7 +181,7 @@ mod tests {
     const NESTED_MODULE: &[u8] = b"\0asm\x0d\0\x01\0\x01\x0d\0asm\x01\0\0\0\x00\x03\x01ab\x00\x02\x01x";
 
     #[test]
-    fn a_binary_that_is_read_is_written_as_it_was() {
+    fn a_binary_that_is_read_is_written_unchanged() {
         let binary = Binary::read(NESTED_MODULE).expect("it has sections");
         assert!(
             matches!(binary.sections[0].content, Content::Binary(_)),

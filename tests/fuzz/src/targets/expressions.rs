@@ -37,7 +37,7 @@ impl Target for Expressions {
         let (source, state) = own.split_once(STATE).unwrap_or((&own, ""));
         let (other, donor_state) = donor.split_once(STATE).unwrap_or((&donor, DEFAULT_STATE));
         let source = match random.below(0..10) {
-            0..=3 => made(random, 4),
+            0..=3 => random_expression(random, 4),
             4 => source.to_owned(),
             _ => text::mutate(random, source, other, MAX_INPUT),
         };
@@ -229,11 +229,11 @@ const METHOD: [&str; 18] = [
 const LOOPS: [&str; 6] = ["all", "exists", "exists_one", "filter", "map", "existsOne"];
 
 /// An expression from the grammar.
-fn made(random: &mut Random, depth: usize) -> String {
+fn random_expression(random: &mut Random, depth: usize) -> String {
     if depth == 0 || random.one_in(6) {
         return (*random.of(&LEAVES)).to_owned();
     }
-    let part = |random: &mut Random| made(random, depth - 1);
+    let part = |random: &mut Random| random_expression(random, depth - 1);
     match random.below(0..12) {
         0..=3 => format!("({} {} {})", part(random), random.of(&BINARY), part(random)),
         4 => format!("{}({})", random.of(&GLOBAL), part(random)),

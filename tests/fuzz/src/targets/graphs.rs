@@ -47,7 +47,7 @@ impl Target for Graphs {
         };
         draw(&definition);
         let checked = with_form(found, check(&definition, &child));
-        let (made, warnings) = match checked {
+        let (graph, warnings) = match checked {
             Ok(checked) => checked,
             Err(found) => {
                 assert!(!found.is_empty());
@@ -56,9 +56,9 @@ impl Target for Graphs {
             }
         };
         check_findings(&warnings);
-        round_trip(&made, &child);
+        round_trip(&graph, &child);
         let child = check(&child, &child).expect("the child is right").0;
-        let ended = play::play_to_end(&Arc::new(made), &Arc::new(child), input);
+        let ended = play::play_to_end(&Arc::new(graph), &Arc::new(child), input);
         Verdict::accepted(ended)
     }
 }
@@ -128,12 +128,12 @@ fn draw(definition: &Definition) {
 }
 
 /// The stored text gives the same graph.
-fn round_trip(made: &Graph, child: &Definition) {
-    let (again, found) = Definition::read(&made.definition);
+fn round_trip(graph: &Graph, child: &Definition) {
+    let (again, found) = Definition::read(&graph.definition);
     assert!(found.is_empty(), "{found:?}");
     let again = again.expect("nothing is wrong with it");
     let (again, _) = check(&again, child).expect("it was accepted before");
-    assert_eq!(again.id, made.id);
-    assert_eq!(again.definition, made.definition);
-    Definition::parse(&made.definition).expect("a kept definition is read");
+    assert_eq!(again.id, graph.id);
+    assert_eq!(again.definition, graph.definition);
+    Definition::parse(&graph.definition).expect("a kept definition is read");
 }

@@ -85,8 +85,8 @@ impl World {
                 return;
             };
             // A refusal adds no event: the run is unchanged.
-            if let Ok(made) = decide(run, input, Timestamp(now)) {
-                journal.extend(made);
+            if let Ok(events) = decide(run, input, Timestamp(now)) {
+                journal.extend(events);
             }
             let simple = |node: &Node| {
                 matches!(

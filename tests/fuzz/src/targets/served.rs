@@ -122,15 +122,15 @@ impl World {
             (BAD, "@bad", "@failed"),
             (LONG, "@long", "@paused"),
         ] {
-            let made = engine.create_graph(text).await?;
+            let created = engine.create_graph(text).await?;
             let state = Object::parse(r#"{"a": 1, "text": "some text"}"#)?;
             let started = engine
-                .start_run(Start::of(made.graph.id.to_string(), state))
+                .start_run(Start::of(created.graph.id.to_string(), state))
                 .await?;
             if !text.contains("sleep") {
                 started.id.finished(&engine).await?;
             }
-            names.push((graph, made.graph.id.to_string()));
+            names.push((graph, created.graph.id.to_string()));
             names.push((run, started.id.to_string()));
             runs.push(started.id);
         }

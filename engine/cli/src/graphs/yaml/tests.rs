@@ -81,7 +81,7 @@ fn values_are_nested_as_deep_as_in_json() {
 }
 
 #[test]
-fn what_json_cannot_express_is_refused_with_its_position() {
+fn values_that_json_cannot_express_are_refused_with_their_position() {
     check(
         "a: 1\nb: 2\na: 3\n",
         expect!["3:1 `a` is given twice here: keep one of the two"],

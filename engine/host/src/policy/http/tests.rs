@@ -115,7 +115,7 @@ fn a_grant_is_shown_in_one_line() {
 
 #[test]
 fn an_invalid_grant_is_refused_with_the_valid_form() {
-    for (yaml, said) in [
+    for (yaml, expected) in [
         ("ftp://a.org", "for http or https"),
         ("https://*.a.org", "name each"),
         ("https://a.org/v1?x", "{host: \"https://a.org\", paths: [\"/…\"]}"),
@@ -138,7 +138,7 @@ fn an_invalid_grant_is_refused_with_the_valid_form() {
         ),
     ] {
         let refusal = refusal(yaml);
-        assert!(refusal.contains(said), "{yaml}: {refusal}");
+        assert!(refusal.contains(expected), "{yaml}: {refusal}");
     }
 }
 

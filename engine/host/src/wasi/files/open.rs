@@ -148,8 +148,8 @@ fn options(
     if flags.intersects(synced) {
         return Err(Refusal::Code(ErrorCode::Unsupported));
     }
-    let made = OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE;
-    if how.contains(OpenFlags::DIRECTORY) && how.intersects(made) {
+    let creates = OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE;
+    if how.contains(OpenFlags::DIRECTORY) && how.intersects(creates) {
         return Err(Refusal::Code(ErrorCode::Invalid));
     }
     let (creates, truncates) = (how.contains(OpenFlags::CREATE), how.contains(OpenFlags::TRUNCATE));
@@ -214,10 +214,10 @@ mod tests {
 
     fn dir(write: bool) -> (tempfile::TempDir, Dir) {
         let root = tempfile::tempdir().expect("a folder");
-        let made = std::process::Command::new("mkfifo")
+        let mkfifo = std::process::Command::new("mkfifo")
             .arg(root.path().join("pipe"))
             .status();
-        assert!(made.expect("mkfifo is there").success());
+        assert!(mkfifo.expect("mkfifo is there").success());
         let grant = DirGrant {
             path: root.path().to_owned(),
             at: "/data".to_owned(),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_no_directory_is_refused_at_once() {
+    fn a_path_that_is_not_a_directory_is_refused_at_once() {
         let (root, _) = dir(false);
         let grant = DirGrant {
             path: root.path().join("pipe"),

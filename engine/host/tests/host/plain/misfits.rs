@@ -136,11 +136,11 @@ async fn values_that_do_not_match_are_refused_with_their_pointers() {
         let mut value = everything();
         let object = value.as_object_mut().unwrap();
         object.extend(change.as_object().unwrap().clone());
-        let given = json!({"value": value}).to_string();
-        let told = problems(&host, "shapes.echo", &given).await;
+        let input = json!({"value": value}).to_string();
+        let found = problems(&host, "shapes.echo", &input).await;
         assert!(
-            told[0].0 == pointer && told[0].1.contains(problem),
-            "{change}: {told:?}"
+            found[0].0 == pointer && found[0].1.contains(problem),
+            "{change}: {found:?}"
         );
     }
 }
@@ -168,15 +168,15 @@ async fn integers_out_of_their_range_are_refused() {
         ] {
             let mut value = everything();
             value["integers"][name] = json!("here");
-            let given = json!({"value": value}).to_string().replace("\"here\"", number);
-            let told = problems(&host, "shapes.echo", &given).await;
-            assert_eq!(told[0].0, format!("/value/integers/{name}"), "{number}");
+            let input = json!({"value": value}).to_string().replace("\"here\"", number);
+            let found = problems(&host, "shapes.echo", &input).await;
+            assert_eq!(found[0].0, format!("/value/integers/{name}"), "{number}");
             assert!(
-                told[0]
+                found[0]
                     .1
                     .ends_with(&format!("got {}", &number[..number.len().min(40)]))
-                    || told[0].1.ends_with('…'),
-                "{told:?}"
+                    || found[0].1.ends_with('…'),
+                "{found:?}"
             );
         }
     }
@@ -185,13 +185,13 @@ async fn integers_out_of_their_range_are_refused() {
 #[tokio::test]
 async fn missing_and_extra_parameters_are_refused_and_all_problems_are_reported_together() {
     let host = typed().await;
-    let told = problems(&host, "shapes.divide", r#"{"b": "x", "c": 1}"#).await;
-    let told: Vec<_> = told
+    let found = problems(&host, "shapes.divide", r#"{"b": "x", "c": 1}"#).await;
+    let found: Vec<_> = found
         .iter()
         .map(|(at, problem)| (at.as_str(), problem.as_str()))
         .collect();
     assert_eq!(
-        told,
+        found,
         [
             ("/c", "there is no such parameter: expected `a` or `b`"),
             ("", "the parameter `a` (s64) is missing"),

@@ -179,7 +179,7 @@ async fn functions_whose_types_have_no_json_form_are_left_out_with_the_reason() 
     assert_eq!(left_out.len(), reasons.len(), "{left_out:?}");
     for reason in reasons {
         assert!(
-            left_out.iter().any(|told| told.starts_with(reason)),
+            left_out.iter().any(|entry| entry.starts_with(reason)),
             "{reason}: {left_out:?}"
         );
     }
@@ -300,7 +300,7 @@ async fn the_error_of_a_function_is_a_failure_with_the_error_as_data() {
         "{message}"
     );
     let (message, data) = failed("shapes.parse", json!({"text": "x"})).await;
-    assert_eq!(message, "\"x\" is no u32: invalid digit found in string");
+    assert_eq!(message, "\"x\" is not a u32: invalid digit found in string");
     assert_eq!(data, Some(json!(message).to_string()));
     assert_eq!(
         failed("shapes.check", json!({"fit": false})).await,
@@ -470,12 +470,12 @@ async fn every_limit_of_a_call_holds_for_a_typed_function() {
         "{grown}"
     );
     let heard = Arc::new(Heard::default());
-    let said = ToolCall {
+    let tool_call = ToolCall {
         function: host.resolve("typed/shapes.say").unwrap().function,
         input: object::json(r#"{"text": "what is printed is logged"}"#).unwrap(),
         started_at: Timestamp(0),
         sink: heard.clone(),
     };
-    host.call_tool(said).await.unwrap();
+    host.call_tool(tool_call).await.unwrap();
     assert_eq!(heard.lines()[0].1, "what is printed is logged");
 }

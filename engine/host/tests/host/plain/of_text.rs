@@ -249,7 +249,7 @@ async fn a_component_for_wasi_0_3_is_refused_with_a_hint() {
 }
 
 #[tokio::test]
-async fn the_function_that_builds_a_python_component_is_no_tool() {
+async fn the_function_that_builds_a_python_component_is_not_a_tool() {
     let (_, info) = of_text(&format!(
         r#"(component {ADDS}
             (core module $n (func (export "init") (param i32 i32 i32)))

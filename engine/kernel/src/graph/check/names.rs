@@ -276,7 +276,7 @@ impl<'d> Names<'d> {
                 None if route == END || self.found.has_enough_warnings() => {}
                 None => self.found.push(Diagnostic::warning(
                     pointer,
-                    format!("its function may route to `{route}`, which is no node of the graph: the run fails if it does"),
+                    format!("its function may route to `{route}`, which is not a node of the graph: the run fails if it does"),
                 )),
             }
         }
@@ -341,7 +341,7 @@ impl<'d> Names<'d> {
             };
             self.error(
                 pointer,
-                format!("{what} `{name}`, which is no node of the graph{hint}"),
+                format!("{what} `{name}`, which is not a node of the graph{hint}"),
             );
         }
         node.map(EdgeTarget::Node)

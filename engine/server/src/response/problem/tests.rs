@@ -35,14 +35,14 @@ async fn a_graphs_errors_are_all_listed_with_their_pointers() {
         found(
             Severity::Error,
             "/edges/a",
-            "an edge leads to `b`, which is no node",
+            "an edge leads to `b`, which is not a node",
         ),
         found(Severity::Warning, "/nodes/c", "nothing leads to `c`"),
         found(Severity::Error, "", "the graph is empty"),
     ];
     check(
         CreateGraphError::Invalid(all).into(),
-        expect![[r#"422 application/problem+json {"type":"urn:heddle:problem:invalid-graph","title":"The graph has errors","status":422,"detail":"/edges/a: an edge leads to `b`, which is no node; the graph is empty","errors":[{"pointer":"/edges/a","message":"an edge leads to `b`, which is no node","severity":"error"},{"pointer":"/nodes/c","message":"nothing leads to `c`","severity":"warning"},{"pointer":"","message":"the graph is empty","severity":"error"}]}"#]],
+        expect![[r#"422 application/problem+json {"type":"urn:heddle:problem:invalid-graph","title":"The graph has errors","status":422,"detail":"/edges/a: an edge leads to `b`, which is not a node; the graph is empty","errors":[{"pointer":"/edges/a","message":"an edge leads to `b`, which is not a node","severity":"error"},{"pointer":"/nodes/c","message":"nothing leads to `c`","severity":"warning"},{"pointer":"","message":"the graph is empty","severity":"error"}]}"#]],
     )
     .await;
 }

@@ -207,11 +207,11 @@ mod tests {
             .collect();
         expect.assert_eq(&operations.join("\n"));
         // Applied to the old state, the patch must give the new one.
-        let mut made: Value = serde_json::from_str(before).expect("JSON");
+        let mut patched: Value = serde_json::from_str(before).expect("JSON");
         let patch: json_patch::Patch =
             serde_json::from_str(&format!("[{}]", operations.join(","))).expect("a JSON Patch");
-        json_patch::patch(&mut made, &patch.0).expect("it can be applied");
-        assert_eq!(made, serde_json::from_str::<Value>(after).expect("JSON"));
+        json_patch::patch(&mut patched, &patch.0).expect("it can be applied");
+        assert_eq!(patched, serde_json::from_str::<Value>(after).expect("JSON"));
     }
 
     #[test]
@@ -220,10 +220,10 @@ mod tests {
             let state = |text: &str| Object::parse(text).expect("a state");
             let (old, new) = (state(before), state(after));
             let text = serde_json::to_string(&json_patch(&old, &new)).expect("JSON");
-            let mut made: Value = serde_json::from_str(before).expect("JSON");
+            let mut patched: Value = serde_json::from_str(before).expect("JSON");
             let patch: json_patch::Patch = serde_json::from_str(&text).expect("a JSON Patch");
-            json_patch::patch(&mut made, &patch.0).expect("it can be applied");
-            assert_eq!(made, serde_json::from_str::<Value>(after).expect("JSON"));
+            json_patch::patch(&mut patched, &patch.0).expect("it can be applied");
+            assert_eq!(patched, serde_json::from_str::<Value>(after).expect("JSON"));
             (patch.0.len(), text.len())
         };
         let lists = |value: &str, keys: usize| {

@@ -332,7 +332,7 @@ fn a_chunk_has_no_number_and_is_marked_as_not_stored() {
 }
 
 #[test]
-fn control_events_have_what_the_client_requested() {
+fn control_events_have_the_client_request() {
     check(
         Event::RunForked {
             from: RUN,
