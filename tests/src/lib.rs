@@ -66,7 +66,7 @@ pub struct ServerConfig {
     pub environment: Vec<(&'static str, OsString)>,
 }
 
-/// An HTTP response.
+/// A response of the server, with its body as text.
 #[derive(Debug)]
 pub struct Response {
     /// The status code.
@@ -260,7 +260,7 @@ impl Server {
         &self.config
     }
 
-    /// The process id.
+    /// The id of the server's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -16,12 +16,12 @@ use rustls::{
 /// A request that a stub received.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The method.
+    /// The method, in capitals.
     pub method: String,
     /// The path with the query.
     pub path: String,
     head: String,
-    /// The body.
+    /// The bytes of the body.
     pub body: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ pub struct Reply {
 
 /// A server that runs until its process ends.
 pub struct Stub {
-    /// The address.
+    /// The address that the stub listens on.
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }

@@ -11,9 +11,9 @@ const LIST_LEN: usize = 3;
 /// How much of a value is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// The whole value.
+    /// Everything is printed.
     Full,
-    /// Long strings and lists are shortened. `--json` prints the whole value.
+    /// Long strings and lists are shortened. `--json` prints everything.
     Shortened,
 }
 

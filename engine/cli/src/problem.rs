@@ -80,7 +80,7 @@ const NO_SUCH_PATH: &str = "urn:heddle:problem:no-such-path";
 /// JSON pointers into the body of a request, and the flags or arguments that the values come from.
 pub(crate) type Flags = &'static [(&'static str, &'static str)];
 
-/// An error response.
+/// An error response of the server (RFC 9457).
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,

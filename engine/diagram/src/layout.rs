@@ -187,7 +187,7 @@ pub(super) fn positions(layers: &[Vec<usize>], points: usize) -> Vec<usize> {
     position
 }
 
-/// A finished layout.
+/// A layout: the position of every vertex, card and edge.
 pub(super) struct Layout {
     pub(super) vertices: Vec<Vertex>,
     pub(super) cards: Vec<Card>,

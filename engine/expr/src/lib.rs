@@ -90,11 +90,11 @@ pub enum Want {
     /// Any JSON value.
     #[default]
     Any,
-    /// A condition.
+    /// `true` or `false`.
     Bool,
-    /// A number.
+    /// An integer or a double.
     Number,
-    /// A string.
+    /// A JSON string.
     String,
     /// A list or an object, to loop over.
     Items,
@@ -116,7 +116,7 @@ impl fmt::Display for Problem {
 /// The value of a variable.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound<'a> {
-    /// An object.
+    /// A JSON object whose members can be read without parsing the others.
     Object(&'a Object),
     /// Any JSON.
     Json(&'a Json),

@@ -27,7 +27,7 @@ const MAX_PATTERNS: usize = 1_000;
 /// The size limit of all these patterns, in bytes: 20 characters can stand for 512 KiB.
 const MAX_PATTERN_BYTES: usize = 16 << 20;
 
-/// A compiled pattern.
+/// A compiled regular expression with the cost of its use.
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) regex: Regex,

@@ -16,7 +16,7 @@ use super::{
 /// A value, or why there is none.
 pub(super) type Outcome = Result<Value, Box<Stop>>;
 
-/// A value.
+/// The value of an expression during its evaluation.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -309,7 +309,7 @@ impl Number<'_> {
         }
     }
 
-    /// The nearest double.
+    /// The nearest double; may lose digits.
     pub(super) fn double(self) -> f64 {
         match self {
             Self::Whole(value) => value as f64,
@@ -320,7 +320,7 @@ impl Number<'_> {
 }
 
 impl Written {
-    /// The exact value.
+    /// The value with all its digits.
     pub(super) fn decimal(&self) -> Decimal {
         Decimal::parse(&self.text).expect("a number that was read from JSON has the form of one")
     }

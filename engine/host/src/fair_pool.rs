@@ -94,7 +94,7 @@ impl FairPool {
         self.total
     }
 
-    /// The free units.
+    /// How many units are free.
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
         self.free.load(SeqCst)

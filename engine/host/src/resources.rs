@@ -10,7 +10,7 @@ use crate::{
 /// How many names of hosts are looked up at once: each lookup holds a thread until the system answers.
 const LOOKUPS: usize = 64;
 
-/// The shared resources.
+/// Resources of the machine that all plugins share, with a limit for each kind.
 pub(crate) struct Resources {
     /// Units for open files.
     pub(crate) open_files: Arc<FairPool>,

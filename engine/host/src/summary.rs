@@ -10,7 +10,7 @@ use crate::{
 pub struct ComponentSummary {
     /// The name under which it would be registered.
     pub name: String,
-    /// Its version.
+    /// The version under which it would be registered (SemVer).
     pub version: String,
     /// The names of its imports.
     pub imports: Vec<String>,

@@ -49,7 +49,7 @@ pub(crate) enum ThreadError {
         who: String,
         limit: String,
     },
-    /// The work panicked.
+    /// The work panicked, so there is no result.
     #[error("the work on a thread for {work} panicked")]
     Panicked { work: &'static str },
 }

@@ -66,7 +66,7 @@ impl Decimal {
         Some(Self::of_parts(negative, whole, fraction, exponent))
     }
 
-    /// A whole number.
+    /// Converts an integer, without loss.
     pub fn of_whole(value: i128) -> Self {
         Self::of_parts(value < 0, &value.unsigned_abs().to_string(), "", 0)
     }

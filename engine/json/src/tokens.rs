@@ -29,7 +29,7 @@ pub enum Token<'t> {
     Colon,
     /// A string with its quotes.
     String(&'t str),
-    /// A number.
+    /// A number, exactly as written.
     Number(&'t str),
     /// `true`, `false` or `null`.
     Word(&'t str),
@@ -191,11 +191,11 @@ pub fn same(a: &RawValue, b: &RawValue) -> bool {
 pub enum Tree<'t> {
     /// `true`, `false` or `null`.
     Word(&'t str),
-    /// A number.
+    /// A number, exactly as written.
     Number(&'t str),
     /// A string with its quotes.
     String(&'t str),
-    /// A list.
+    /// A list, in the order of the text.
     List(Vec<Tree<'t>>),
     /// An object: its keys, with their quotes, in the order of the text.
     Object(Vec<(&'t str, Tree<'t>)>),

@@ -18,7 +18,7 @@ pub struct EventRecord {
     pub seq: u64,
     /// When the event was decided.
     pub at: Timestamp,
-    /// The event.
+    /// What happened, with its data.
     pub event: Event,
 }
 
@@ -40,7 +40,7 @@ pub enum Event {
     },
     /// The run started from the state of another run after one of its steps. Always the first event.
     RunForked {
-        /// The other run.
+        /// The id of the other run.
         from: RunId,
         /// The step of the other run after which this run continues; 0 for the start.
         step: u64,
@@ -138,7 +138,7 @@ pub enum Event {
         step: u64,
         /// The node of the map.
         node: Arc<str>,
-        /// The item.
+        /// The item, by its map's step and its index.
         item: Item,
         /// The attempt that gave the result.
         attempt: u32,
@@ -153,7 +153,7 @@ pub enum Event {
         node: Arc<str>,
         /// The attempt that failed.
         attempt: u32,
-        /// The error.
+        /// The failure's kind, message and data.
         failure: Failure,
         /// What happens after the failure.
         #[serde(default, skip_serializing_if = "FailureAction::is_raise")]
@@ -207,7 +207,7 @@ pub enum Event {
     RunFinished,
     /// The run ended because of an error.
     RunFailed {
-        /// The error.
+        /// The kind and message of the error, and the node where it occurred.
         error: RunError,
     },
     /// The run was cancelled.
@@ -325,18 +325,18 @@ impl fmt::Display for FunctionRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
-    /// A node.
+    /// The node with this name.
     Node(Arc<str>),
     /// Several nodes: a fork with a branch for each.
     Fork(Vec<Arm>),
-    /// The end.
+    /// The branch ends.
     End,
 }
 
 /// One of the branches of a fork.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
-    /// The new branch.
+    /// The number of the new branch.
     pub branch: u32,
     /// The node that it goes to, or `end`.
     pub to: Arc<str>,
@@ -354,7 +354,7 @@ pub enum Level {
     Info,
     /// A problem that does not fail the step.
     Warn,
-    /// A failure.
+    /// A problem that makes an operation fail.
     Error,
 }
 

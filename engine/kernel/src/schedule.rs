@@ -46,7 +46,7 @@ pub enum When {
     Every {
         /// The interval in milliseconds.
         ms: u64,
-        /// The first time.
+        /// The first time; the others are `ms` apart.
         from: Timestamp,
     },
     /// Once.

@@ -24,7 +24,7 @@ pub struct Chunk {
     pub node: Arc<str>,
     /// The step's number.
     pub step: u64,
-    /// The emitted value.
+    /// The JSON value that the function emitted.
     pub data: Json,
     /// The number of the run's last event when the chunk was emitted.
     pub after: u64,

@@ -17,7 +17,7 @@ pub struct Full {
     pub what: &'static str,
     /// The number with the new graph or component.
     pub number: u64,
-    /// The limit.
+    /// The largest allowed number.
     pub limit: u64,
     /// The limit's setting.
     pub name: &'static str,
@@ -35,7 +35,7 @@ pub enum CreateGraphError {
     /// Too many graphs are being checked.
     #[error(transparent)]
     Busy(#[from] ChecksBusy),
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -58,7 +58,7 @@ pub enum DeleteGraphError {
     /// Starts that may use the graph are in progress.
     #[error("runs that may use the graph are being started: try again in a moment")]
     Busy,
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -88,7 +88,7 @@ pub enum StartError {
     /// The admission queue is full.
     #[error("{limit} runs are queued, the limit (max_queued): try again in {retry_after_s} s")]
     Busy {
-        /// The limit.
+        /// The maximum number of queued runs.
         limit: usize,
         /// The estimated time in seconds until a part of the queue is free.
         retry_after_s: u32,
@@ -143,9 +143,9 @@ pub enum StepError {
     /// The run has no such step, or the step has not ended.
     #[error("run {run} has no ended step {step}: it has started {steps} steps, and step {step} {what}")]
     NoSuchStep {
-        /// The run.
+        /// The id of the run.
         run: RunId,
-        /// The step.
+        /// The number of the requested step, from 1.
         step: u64,
         /// The number of steps that the run has started.
         steps: u64,
@@ -183,7 +183,7 @@ pub enum ImportError {
     Malformed {
         /// The line number, from 1.
         line: usize,
-        /// The problem.
+        /// Why the line is invalid.
         message: String,
     },
     /// The run's events are larger than the limit of a journal.
@@ -208,7 +208,7 @@ pub enum ImportError {
     /// A run with this id exists.
     #[error("run {0} exists already")]
     Known(RunId),
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -222,7 +222,7 @@ pub enum ForgetError {
     /// The run has not ended.
     #[error("run {0} has not ended: cancel it first")]
     NotOver(RunId),
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -265,7 +265,7 @@ pub enum RegisterPluginError {
     /// The limit on stored components is reached.
     #[error(transparent)]
     Full(#[from] Full),
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -276,7 +276,7 @@ pub enum PolicyError {
     /// The policy was refused.
     #[error(transparent)]
     Refused(#[from] PolicyRefused),
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -292,7 +292,7 @@ pub enum RemovePluginError {
     NoSuchVersion {
         /// The plugin's name.
         name: String,
-        /// The version.
+        /// The requested version.
         version: String,
         /// The plugin's versions, newest first.
         versions: Vec<String>,
@@ -317,7 +317,7 @@ pub enum RemovePluginError {
         /// Some of the graphs and runs that need it.
         needs: PluginDependents,
     },
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -369,10 +369,10 @@ pub enum CallToolError {
     /// The function is not a tool.
     #[error("`{0}` is a node function, which only runs can call: call a tool instead")]
     NotATool(String),
-    /// The call failed.
+    /// The tool was called and failed.
     #[error("{failure}")]
     Failed {
-        /// The failure.
+        /// The failure's kind, message and data.
         failure: Failure,
         /// The log lines that the tool wrote before it failed.
         logs: Vec<(Level, Arc<str>)>,

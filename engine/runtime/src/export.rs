@@ -170,7 +170,7 @@ pub struct Export {
     last_seq: u64,
 }
 
-/// The next piece.
+/// The part of the export that is written next.
 enum Next {
     /// The first line up to its graphs, as text.
     Head(String),

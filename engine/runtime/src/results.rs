@@ -21,10 +21,10 @@ pub struct RecoveryReport {
     pub plugins: Vec<(Arc<str>, String)>,
 }
 
-/// A created graph.
+/// The result of creating a graph.
 #[derive(Clone, Debug)]
 pub struct CreatedGraph {
-    /// The checked graph.
+    /// The graph, which passed the check.
     pub graph: Arc<Graph>,
     /// The warnings of the check.
     pub warnings: Vec<Diagnostic>,
@@ -168,7 +168,7 @@ pub struct Page {
 /// A tool's result.
 #[derive(Clone, Debug)]
 pub struct ToolAnswer {
-    /// The output.
+    /// The JSON value that the tool returned.
     pub output: Json,
     /// The log lines that the tool wrote.
     pub logs: Vec<(Level, Arc<str>)>,

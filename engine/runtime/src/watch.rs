@@ -28,7 +28,7 @@ use crate::{
 /// An item of a watch.
 #[derive(Clone, Debug)]
 pub enum WatchItem {
-    /// The next event.
+    /// The next durable event of the run.
     Event(Arc<EventRecord>),
     /// A chunk that a function has emitted.
     Chunk(Chunk),

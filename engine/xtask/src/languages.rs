@@ -15,7 +15,7 @@ use crate::python;
 
 /// The build tools, and the checksum of the sources of each component.
 const TOOLS: &str = "target/languages";
-/// The output folder.
+/// The folder for the built components.
 const COMPONENTS: &str = "target/plugins/languages";
 /// The WIT that the guests implement.
 const WIT: &str = "wit/0.1.0";

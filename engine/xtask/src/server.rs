@@ -52,7 +52,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The process id.
+    /// The id of the server's process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -38,7 +38,7 @@ struct Fail {
     /// The kind of failure.
     #[serde(default)]
     kind: Kind,
-    /// The error message.
+    /// The message of the error that the run shows.
     #[serde(default = "message")]
     message: String,
     /// How many attempts of the step fail. Default: all of them.
@@ -48,12 +48,12 @@ struct Fail {
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
-    /// A retryable error.
+    /// An error after which the step may run again.
     Retryable,
-    /// A permanent error.
+    /// An error after which the step fails at once.
     #[default]
     Permanent,
-    /// A panic.
+    /// A panic, which ends the instance with a trap.
     Trap,
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct File {
     /// Where it lies, as the caller names it. A path with a `tests` folder in it is test code.
     pub path: String,
-    /// Its whole text.
+    /// The text of the file.
     pub source: String,
 }
 
@@ -95,7 +95,7 @@ pub struct Issue {
     pub line: u32,
     /// The rule's id; the README lists them.
     pub rule: String,
-    /// The severity.
+    /// How serious the issue is.
     pub severity: Severity,
     /// What is wrong, in one sentence.
     pub message: String,

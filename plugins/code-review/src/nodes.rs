@@ -7,7 +7,7 @@ use crate::report;
 use crate::score::{score, suggestions, worst_automatic};
 use crate::tools::{Fix, Fixed, Functions, Issues, Lint, Measures, Text};
 
-/// The default threshold.
+/// The default quality threshold, of 100.
 fn default_threshold() -> f64 {
     80.0
 }
@@ -177,7 +177,7 @@ struct Improved {
     files: Vec<File>,
     /// The functions, measured again.
     functions: Vec<Function>,
-    /// The remaining issues.
+    /// The issues that the fixes left.
     issues: Vec<Issue>,
     /// A suggestion for each of them.
     suggestions: Vec<Suggestion>,

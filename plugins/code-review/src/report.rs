@@ -13,7 +13,7 @@ const MOST_LISTED: usize = 10;
 pub struct Findings<'a> {
     /// Every function.
     pub functions: &'a [Function],
-    /// The remaining issues.
+    /// The issues that the fixes left.
     pub issues: &'a [Issue],
     /// A suggestion for each, in the same order.
     pub suggestions: &'a [Suggestion],
@@ -25,7 +25,7 @@ pub struct Findings<'a> {
     pub before: f64,
     /// The score that was reached.
     pub after: f64,
-    /// The threshold.
+    /// The score that the file must reach, of 100.
     pub threshold: f64,
     /// How the complexities are distributed, in one sentence.
     pub complexity: String,

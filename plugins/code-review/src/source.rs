@@ -28,9 +28,9 @@ pub struct ParseProblem {
 
 /// A file's text and its syntax tree.
 pub struct Source<'t> {
-    /// The whole text.
+    /// The text of the file.
     pub text: &'t str,
-    /// The tree.
+    /// The syntax tree of the text.
     pub tree: syn::File,
     cut: usize,
 }

@@ -42,7 +42,7 @@ pub struct Measure {
     pub name: String,
     /// The line that its signature starts on.
     pub line: u32,
-    /// Its numbers.
+    /// The function's metrics.
     pub metrics: Metrics,
 }
 
@@ -70,7 +70,7 @@ pub struct Lint {
     /// The file.
     #[serde(flatten)]
     pub file: File,
-    /// The limits.
+    /// The limits above which a metric is an issue.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -99,10 +99,10 @@ pub struct Fix {
     pub rule: String,
 }
 
-/// The fixed text.
+/// The result of the fixes.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Fixed {
-    /// The whole text.
+    /// The source with the fixes.
     pub source: String,
     /// What was changed, in the order of the lines.
     pub changes: Vec<Change>,

@@ -9,7 +9,7 @@ use syn::{Attribute, Block, Signature, Visibility};
 pub struct Found<'a> {
     /// Modules, type or trait, and its own name, with `::` between.
     pub name: String,
-    /// Its signature.
+    /// The signature, with name, parameters and modifiers.
     pub signature: &'a Signature,
     /// Its body; a trait method may have none.
     pub body: Option<&'a Block>,

@@ -9,9 +9,9 @@ pub(crate) enum Type {
     /// Any text, unchanged.
     #[default]
     Text,
-    /// A whole number.
+    /// A whole number, as `-12`.
     Integer,
-    /// A number.
+    /// A number, as `1.5` or `2e3`.
     Number,
     /// `true` or `false`, `yes` or `no`, `1` or `0`, in any case.
     Boolean,

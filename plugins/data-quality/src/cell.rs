@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub enum Type {
     /// `true` or `false`.
     Boolean,
-    /// A whole number.
+    /// A whole number, as `-12`.
     Integer,
-    /// A number.
+    /// A number, as `1.5` or `2e3`.
     Number,
     /// A day, as `2026-11-22`.
     Date,

@@ -30,7 +30,7 @@ pub struct Profile {
 /// What a column looks like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Column {
-    /// Its name.
+    /// The column's name, from the header.
     pub name: String,
     /// The narrowest type that at least 95% of its values are of.
     #[serde(rename = "type")]
@@ -51,7 +51,7 @@ pub struct Column {
 /// How often a value is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Frequency {
-    /// The value.
+    /// The text of the cells.
     pub value: String,
     /// How many cells have it.
     pub count: usize,

@@ -40,12 +40,12 @@ pub enum Check {
     },
     /// Every value is of the type.
     HasType {
-        /// The type.
+        /// The type that every value must have.
         expected: Type,
     },
     /// Every number lies within Tukey's fences.
     InRange {
-        /// The fences.
+        /// The lowest and highest number that is allowed.
         #[serde(flatten)]
         fences: Fences,
         /// The column's type: a whole number is capped at a whole number.
@@ -53,7 +53,7 @@ pub enum Check {
     },
     /// Every value is one of these.
     OneOf {
-        /// The values.
+        /// The allowed values.
         values: Vec<String>,
     },
 }

@@ -19,15 +19,15 @@ pub struct Stats {
     pub count: usize,
     /// Their mean.
     pub mean: f64,
-    /// The smallest.
+    /// The smallest value.
     pub min: f64,
-    /// The first quartile.
+    /// The first quartile: 25% of the values are not larger.
     pub q1: f64,
-    /// The median.
+    /// The median: half of the values are not larger.
     pub median: f64,
-    /// The third quartile.
+    /// The third quartile: 75% of the values are not larger.
     pub q3: f64,
-    /// The greatest.
+    /// The largest value.
     pub max: f64,
     /// Tukey's inner fences, where the quartiles differ.
     pub fences: Option<Fences>,

@@ -26,7 +26,7 @@ fn describe(numbers: Numbers) -> Result<Stats> {
 pub struct ToCheck {
     /// A CSV with a header.
     pub csv: String,
-    /// The rules.
+    /// The rules that the table is checked against.
     pub rules: Vec<Rule>,
 }
 
@@ -54,16 +54,16 @@ fn check(input: ToCheck) -> Result<Checked> {
 pub struct ToRepair {
     /// A CSV with a header.
     pub csv: String,
-    /// The rules.
+    /// The rules that the table is checked against.
     pub rules: Vec<Rule>,
     /// The kind of anomaly.
     pub kind: Kind,
 }
 
-/// The repaired table.
+/// A repaired table.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Repaired {
-    /// The CSV.
+    /// The table as CSV, with its header.
     pub csv: String,
     /// How many rows were dropped or cells changed.
     pub changed: usize,

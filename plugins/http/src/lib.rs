@@ -12,7 +12,7 @@ use heddle_plugin::{
     prelude::*,
 };
 
-/// A request.
+/// The HTTP request to send.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -60,10 +60,10 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-/// An answer.
+/// The HTTP response.
 #[derive(Serialize, JsonSchema)]
 struct Answered {
-    /// The status.
+    /// The status code, such as 200.
     status: u16,
     /// Whether the status is one of those from 200 to 299.
     ok: bool,

@@ -9,10 +9,10 @@ use crate::exact;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Two {
-    /// The old value.
+    /// The JSON value before the change.
     #[serde(deserialize_with = "exact::read")]
     from: Value,
-    /// The new value.
+    /// The JSON value after the change.
     #[serde(deserialize_with = "exact::read")]
     to: Value,
 }
@@ -54,7 +54,7 @@ struct Patched {
 /// A value after a change.
 #[derive(Serialize, JsonSchema)]
 struct Changed {
-    /// The whole value.
+    /// The JSON value with all changes.
     #[serde(serialize_with = "exact::write")]
     value: Value,
 }

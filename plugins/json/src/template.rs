@@ -26,10 +26,10 @@ struct Template {
     values: Value,
 }
 
-/// A filled template.
+/// The result of filling a template.
 #[derive(Serialize, JsonSchema)]
 struct Filled {
-    /// The whole text.
+    /// The text of the template with the values inserted.
     text: String,
 }
 

@@ -23,16 +23,16 @@ pub struct Function {
     pub output: fn() -> Cow<'static, str>,
     /// The schema of the node's config, if the function reads it.
     pub config: Option<fn() -> Cow<'static, str>>,
-    /// The function itself.
+    /// The code of the function.
     pub body: Body,
 }
 
 /// A function, from JSON to JSON.
 #[derive(Clone, Copy)]
 pub enum Body {
-    /// A node function.
+    /// A function that runs as a node and returns a state update.
     Node(fn(Invocation) -> Result<Written>),
-    /// A tool.
+    /// A tool: takes its input as JSON text and returns its result as JSON text.
     Tool(fn(String) -> Result<String>),
 }
 
@@ -57,7 +57,7 @@ impl Invocation {
 
 /// An outcome as JSON.
 pub struct Written {
-    /// A JSON object.
+    /// The state update, a JSON object.
     pub update: String,
     /// Where the run goes next.
     pub route: Route,

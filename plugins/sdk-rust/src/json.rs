@@ -20,7 +20,7 @@ pub struct Json(pub String);
 pub trait Input: Sized {
     /// Reads it.
     fn read(text: String) -> Result<Self, Malformed>;
-    /// Its schema.
+    /// The JSON Schema of the type.
     fn schema() -> Schema;
 }
 
@@ -28,7 +28,7 @@ pub trait Input: Sized {
 pub trait Output: Sized {
     /// Serializes the value; an error names `what`.
     fn write(self, what: fmt::Arguments<'_>) -> Result<String>;
-    /// Its schema.
+    /// The JSON Schema of the type.
     fn schema() -> Schema;
 }
 

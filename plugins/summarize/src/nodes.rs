@@ -16,7 +16,7 @@ fn default_part_size() -> usize {
     4000
 }
 
-/// The default limit.
+/// The default length of a summary, in characters.
 fn default_limit() -> usize {
     900
 }
@@ -114,14 +114,14 @@ struct ToMerge {
     summaries: Vec<Vec<String>>,
 }
 
-/// The current summary.
+/// The summary after this step.
 #[derive(Serialize, JsonSchema)]
 struct Summary {
     /// Its sentences, in the order of the text.
     sentences: Vec<String>,
     /// The rank of each among those that were merged.
     ranks: Vec<f64>,
-    /// The sentences together.
+    /// The sentences as one text.
     summary: String,
     /// Its length in characters.
     characters: usize,

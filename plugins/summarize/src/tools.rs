@@ -7,7 +7,7 @@ use crate::{rank, split};
 /// How many sentences are ranked at once: the work grows with the square of their number.
 const MOST_SENTENCES: usize = 5000;
 
-/// A text.
+/// A text of paragraphs.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Text {
     /// Paragraphs with blank lines between.

@@ -9,14 +9,14 @@ use regex::Regex;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Counted {
-    /// The text.
+    /// The text to measure.
     text: String,
 }
 
 /// The size of a text.
 #[derive(Serialize, JsonSchema)]
 struct Counts {
-    /// Its characters.
+    /// The number of characters (Unicode scalar values).
     characters: usize,
     /// Its words: the parts between blanks.
     words: usize,
@@ -42,7 +42,7 @@ fn size(input: Counted) -> Counts {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Truncate {
-    /// The text.
+    /// The text to shorten.
     text: String,
     /// The most characters of the result, including the `ellipsis`.
     characters: usize,
@@ -61,7 +61,7 @@ fn ellipsis() -> String {
 /// A text that may have been shortened.
 #[derive(Serialize, JsonSchema)]
 struct Truncated {
-    /// The text.
+    /// The text, shortened if it was too long.
     text: String,
     /// Whether something was left out.
     truncated: bool,
@@ -122,7 +122,7 @@ enum To {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Tidied {
-    /// The text.
+    /// The text to tidy.
     text: String,
     /// Whether blanks at its ends are removed.
     #[serde(default = "yes")]
@@ -141,7 +141,7 @@ fn yes() -> bool {
 /// A text.
 #[derive(Serialize, JsonSchema)]
 struct Tidy {
-    /// The whole text.
+    /// The tidied text.
     text: String,
 }
 

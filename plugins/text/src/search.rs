@@ -14,7 +14,7 @@ const PATTERN_DEPTH: u32 = 100;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Search {
-    /// The text.
+    /// The text to search.
     text: String,
     /// A regular expression in the syntax of Rust's crate `regex`: `(?<year>\d{4})-\d\d`. It has no look-around and no back-references.
     pattern: String,
@@ -28,7 +28,7 @@ struct Search {
 /// A match of a pattern.
 #[derive(Serialize, JsonSchema)]
 struct Match {
-    /// The matched text.
+    /// The part of the text that matches.
     text: String,
     /// Where it begins, in characters.
     start: usize,
@@ -84,7 +84,7 @@ fn find(input: Search) -> Result<Matches> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Replace {
-    /// The text.
+    /// The text to search.
     text: String,
     /// The fixed string to replace.
     find: Option<String>,
@@ -102,7 +102,7 @@ struct Replace {
 /// A text after a change.
 #[derive(Serialize, JsonSchema)]
 struct Replaced {
-    /// The whole text.
+    /// The text with the replacements.
     text: String,
     /// The number of replacements.
     count: usize,

@@ -19,7 +19,7 @@ enum At {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Split {
-    /// The text.
+    /// The text to split.
     text: String,
     /// Where to split the text, if there is no `separator`.
     at: Option<At>,
@@ -103,7 +103,7 @@ struct Join {
 enum Part {
     /// A text.
     Text(String),
-    /// A number.
+    /// A number, written as in JSON.
     Number(Number),
     /// Yes or no.
     Boolean(bool),
@@ -114,7 +114,7 @@ enum Part {
 /// A text.
 #[derive(Serialize, JsonSchema)]
 struct Text {
-    /// The whole text.
+    /// All parts joined.
     text: String,
 }
 
@@ -137,7 +137,7 @@ fn join(input: Join) -> Text {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Chunked {
-    /// The text.
+    /// The text to split.
     text: String,
     /// The largest number of characters of a chunk.
     #[schemars(range(min = 1))]
@@ -150,7 +150,7 @@ struct Chunked {
 /// A part of a text.
 #[derive(Serialize, JsonSchema)]
 struct Chunk {
-    /// The part.
+    /// The text of the chunk.
     text: String,
     /// Where it begins, in characters.
     start: usize,

@@ -43,7 +43,7 @@ impl In {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Add {
-    /// The time.
+    /// The time to add to.
     time: Given,
     /// How much to add: `1 month 2 days`, `-90m`, or as ISO 8601 has it, `P1M2DT3H`. A month after 31 January is the last day of
     /// February; a day later is the same time on the clocks of the zone.

@@ -55,7 +55,7 @@ fn read(text: &str, format: &str, zone_name: Option<&str>) -> Result<Zoned> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Format {
-    /// The time.
+    /// The time to format.
     time: Given,
     /// The format, as in C's `strftime`: `%A, %-d %B %Y at %H:%M`.
     format: String,
@@ -85,7 +85,7 @@ fn format(input: Format) -> Result<Written> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Convert {
-    /// The time.
+    /// The time to convert.
     time: Given,
     /// The new zone: `Asia/Tokyo`.
     zone: String,

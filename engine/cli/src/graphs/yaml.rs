@@ -66,7 +66,7 @@ pub(crate) struct ParseError {
 /// A value with the positions of its parts.
 pub(crate) type Tree = Spanned<Node>;
 
-/// A value.
+/// A value of YAML, whose parts have positions.
 #[derive(Debug)]
 pub(crate) enum Node {
     Plain(Value),

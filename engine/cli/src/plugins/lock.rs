@@ -18,7 +18,7 @@ use crate::output;
 /// The version of the file's format.
 const FORMAT: u32 = 1;
 
-/// A lock file.
+/// A lock file: the pinned source and digest of each plugin.
 pub(super) struct LockFile {
     path: PathBuf,
     pins: BTreeMap<String, Pin>,

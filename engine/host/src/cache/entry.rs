@@ -35,7 +35,7 @@ const KEY_LEN: usize = 32;
 pub struct CacheKey([u8; KEY_LEN]);
 
 impl CacheKey {
-    /// A random key.
+    /// Generates a key from the randomness of the operating system.
     ///
     /// # Errors
     /// If the system has no randomness.
@@ -193,7 +193,7 @@ impl VerifiedCode {
         Ok(Self(code))
     }
 
-    /// The machine code.
+    /// The machine code, as wasmtime serialized it.
     pub(super) fn code(&self) -> &[u8] {
         &self.0
     }

@@ -16,13 +16,13 @@ use wasmtime::Engine;
 use super::compiler::{CompileError, CompileLimits};
 use crate::{cache, engine, scan};
 
-/// The component is refused; stderr has the reason.
+/// The exit code if the component is refused; stderr has the reason.
 pub(crate) const REFUSED: u8 = 10;
-/// An allocation failed.
+/// The exit code if an allocation failed.
 pub(crate) const OUT_OF_MEMORY: u8 = 11;
-/// The compiler failed for a reason other than the component.
+/// The exit code if the compiler failed for a reason other than the component.
 pub(crate) const FAILED: u8 = 12;
-/// The engine's process has ended.
+/// The exit code if the engine's process has ended.
 const ORPHANED: i32 = 13;
 
 /// The most threads of a compiler: each compiles one function at a time, and needs memory for it.

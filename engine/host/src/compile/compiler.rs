@@ -14,7 +14,7 @@ pub enum Compiler {
     Command {
         /// The program's file.
         program: PathBuf,
-        /// Its arguments.
+        /// The program's arguments, without its name.
         arguments: Vec<String>,
     },
 }

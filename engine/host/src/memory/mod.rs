@@ -35,7 +35,7 @@ const RECOUNT_FROM: usize = 64 << 10;
 /// The memory of one instance, in bytes.
 pub(crate) struct Memory {
     limit: usize,
-    /// The linear memories.
+    /// All linear memories of the instance together.
     linear: usize,
     elements: usize,
     /// The table of resources, at most.

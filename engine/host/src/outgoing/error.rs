@@ -6,7 +6,7 @@ use wasmtime_wasi_http::Error;
 pub(super) enum SendError {
     /// The host refused the request: the guest and the log line get the same message.
     Refused(String),
-    /// The request failed.
+    /// The host allowed the request, but the connection or the server failed.
     Broken { error: Error, reason: String },
 }
 

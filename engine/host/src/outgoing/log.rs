@@ -28,7 +28,7 @@ struct ActiveRequest {
     at: Instant,
 }
 
-/// An active request.
+/// The log entry of an active request.
 pub(super) struct RequestEntry {
     pub(super) log: Arc<RequestLog>,
     n: u64,

@@ -46,7 +46,7 @@ pub(super) const HEAD_BYTES: usize = 128 << 10;
 /// The most headers of a response.
 const HEADERS: usize = 200;
 
-/// A granted request.
+/// A granted request with the data that its exchange needs.
 pub(super) struct Exchange {
     pub(super) resources: Arc<Resources>,
     pub(super) rules: Arc<Rules>,

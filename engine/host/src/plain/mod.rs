@@ -58,7 +58,7 @@ pub(crate) struct PlainComponent {
     left_out: Vec<String>,
 }
 
-/// An exported function.
+/// An exported function, with the shapes of its parameters and its result.
 struct Function {
     export: ComponentExportIndex,
     params: Fields,

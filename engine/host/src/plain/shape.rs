@@ -37,7 +37,7 @@ pub(super) enum Shape {
 /// The value of a case of `result`.
 pub(super) type Payload = Option<Box<Shape>>;
 
-/// The integer types.
+/// The integer types of WIT: signed and unsigned, with 8 to 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Integer {
     S8,

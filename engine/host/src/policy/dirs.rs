@@ -13,7 +13,7 @@ use serde::{
 /// The most folders of a plugin.
 const MAX: usize = 64;
 
-/// A granted folder.
+/// A folder on the machine that a plugin may use, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DirGrant {
     /// The folder's path on the machine.

@@ -45,7 +45,7 @@ pub(crate) struct Limits {
     log: Option<Size<MAX_BYTES>>,
     /// How much a call with the tools that it calls may emit.
     emit: Option<Size<MAX_BYTES>>,
-    /// The largest result.
+    /// The maximum size of a call's result.
     result: Option<Size<MAX_BYTES>>,
     /// The bodies of all requests of a call with the tools that it calls.
     outgoing: Option<Size<MAX_BYTES>>,

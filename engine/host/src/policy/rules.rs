@@ -17,7 +17,7 @@ use crate::fair_pool::PluginUsage;
 /// The rules of the plugins of one name.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// The name.
+    /// The name of the plugins.
     pub(crate) plugin: Arc<str>,
     /// What they may do outside of their sandboxes.
     pub(crate) grants: Grants,

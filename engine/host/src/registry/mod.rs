@@ -94,7 +94,7 @@ impl Registry {
         }
     }
 
-    /// The current snapshot.
+    /// The registered plugins at this moment. Later registrations do not change the snapshot.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.current
             .read()

@@ -12,7 +12,7 @@ use super::plugin::Plugin;
 /// The fewest digits of a digest.
 const DIGEST_LEN: usize = 8;
 
-/// A parsed name.
+/// A parsed `uses`: `function` or `plugin/function`, with an optional `@version`.
 #[derive(Debug)]
 pub(super) struct Uses<'t> {
     pub(super) plugin: Option<&'t str>,

@@ -83,7 +83,7 @@ impl Durability {
 pub(crate) struct ChainLink {
     pub(crate) plugin: Arc<str>,
     pub(crate) function: Arc<str>,
-    /// The caller.
+    /// The function that called this one; `None` if the engine did.
     pub(crate) caller: Option<Arc<Self>>,
 }
 

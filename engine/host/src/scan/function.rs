@@ -18,9 +18,9 @@ pub(super) struct FunctionCost {
     pub(super) branches: u64,
     pub(super) stack: u64,
     pub(super) values: u64,
-    /// Its loops.
+    /// The number of loops in the function.
     pub(super) loops: u64,
-    /// The deepest nesting of its loops.
+    /// The deepest nesting of loops.
     pub(super) loop_nesting: u64,
 }
 

@@ -136,7 +136,7 @@ pub struct Map {
 pub enum Each {
     /// Calls a function.
     Call {
-        /// The function.
+        /// The function's reference, as in `plugin/function`.
         uses: Arc<str>,
     },
     /// Runs a graph.
@@ -186,7 +186,7 @@ pub struct Wait {
 /// A text of a node: fixed, or an expression that is evaluated when the node is visited.
 #[derive(Clone, Debug)]
 pub enum Text {
-    /// A fixed text.
+    /// A text that is the same at every visit.
     Plain(Arc<str>),
     /// An expression for a string.
     Expr(Expr),
@@ -197,7 +197,7 @@ pub enum Text {
 pub struct PayloadSchema {
     /// The text of the schema.
     pub text: Json,
-    /// The compiled schema.
+    /// The same schema, compiled for checks.
     pub schema: Schema,
 }
 

@@ -124,7 +124,7 @@ pub(crate) fn moment_of_json(given: &Json, now: Timestamp) -> Result<Timestamp, 
 /// Checks that a time is not farther ahead than the longest duration; `text` is the time as written.
 ///
 /// # Errors
-/// The limit.
+/// A message with the limit, if `at` is farther ahead.
 pub fn check_ahead(text: &str, at: Timestamp, now: Timestamp) -> Result<(), String> {
     let ahead = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or_default();
     match ahead <= MAX_DURATION_MS {

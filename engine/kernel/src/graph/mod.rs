@@ -69,9 +69,9 @@ pub struct NodeIx(pub u32);
 /// The target of an edge: a node or the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EdgeTarget {
-    /// A node.
+    /// The node with this index.
     Node(NodeIx),
-    /// The end.
+    /// The end of the branch.
     End,
 }
 
@@ -180,7 +180,7 @@ impl fmt::Debug for Graph {
 /// A node of a graph.
 #[derive(Debug)]
 pub struct Node {
-    /// The name.
+    /// The node's name, unique in the graph.
     pub name: Arc<str>,
     /// The action of the node. The function of a call is always named here.
     pub action: NodeAction,
@@ -280,7 +280,7 @@ pub enum Severity {
 /// A problem that a check found in a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// The severity.
+    /// Whether the problem prevents that the graph is created.
     pub severity: Severity,
     /// The place: a JSON pointer (RFC 6901) into the definition.
     pub pointer: String,

@@ -85,7 +85,7 @@ pub(super) enum Reading {
     Stored,
 }
 
-/// A cron expression.
+/// A parsed cron expression: the allowed values of each field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     minutes: Set,

@@ -38,7 +38,7 @@ pub(super) struct GroupQueue {
     limit: Option<u32>,
     /// Whether a run was taken from the queue to learn the group's limit.
     is_probed: bool,
-    /// The queued runs.
+    /// The group's queued runs, in the order in which they start.
     queued: BTreeSet<Order>,
     /// The first queued run, if the group has room: its entry in [`AdmissionQueue::ready`].
     ready: Option<Order>,

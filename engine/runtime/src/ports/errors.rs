@@ -25,7 +25,7 @@ pub enum AppendError {
     /// The events do not follow the last durable event: another engine has written to the run.
     #[error("the journal of run {run} is at another position: {message}")]
     Conflict {
-        /// The run.
+        /// The id of the run.
         run: RunId,
         /// The position that the store found.
         message: String,
@@ -33,7 +33,7 @@ pub enum AppendError {
     /// The stored data of this run, or the page of the file where it belongs, is damaged. Other runs are not affected.
     #[error("the stored data of run {run} is damaged: {message}")]
     Damaged {
-        /// The run.
+        /// The id of the run.
         run: RunId,
         /// The damage that the store found.
         message: String,
@@ -60,9 +60,9 @@ pub enum ReadError {
     /// The run's journal is damaged.
     #[error("the journal of run {run} is damaged: {message}")]
     Damaged {
-        /// The run.
+        /// The id of the run.
         run: RunId,
-        /// The damage.
+        /// What is damaged, for an operator.
         message: String,
     },
 }

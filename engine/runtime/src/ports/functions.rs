@@ -134,7 +134,7 @@ impl NewPlugin {
     }
 }
 
-/// A registered plugin.
+/// The name, version and functions of a registered plugin.
 #[derive(Clone, Debug)]
 pub struct PluginInfo {
     /// The plugin's name.
@@ -186,7 +186,7 @@ pub struct FunctionInfo {
 /// The result of resolving a reference.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// The exact function.
+    /// The function with the exact version of its plugin.
     pub function: FunctionRef,
     /// The function's description.
     pub info: FunctionInfo,
@@ -198,7 +198,7 @@ pub enum ResolveError {
     /// No registered plugin has such a function.
     #[error("no registered plugin has a function `{uses}`{}", hint(.similar))]
     Unknown {
-        /// The reference.
+        /// The reference as given in `uses`.
         uses: String,
         /// Similar references that exist.
         similar: Vec<String>,
@@ -206,7 +206,7 @@ pub enum ResolveError {
     /// The text after the `@` is not a version.
     #[error("`{uses}`: {problem}")]
     Version {
-        /// The reference.
+        /// The reference as given in `uses`.
         uses: String,
         /// The problem with the version, and what to write instead.
         problem: String,
@@ -214,9 +214,9 @@ pub enum ResolveError {
     /// A plugin has the function, but no version of the plugin matches.
     #[error("no version of `{plugin}` with that function fits `{uses}`: there is {}", .versions.join(", "))]
     NoVersion {
-        /// The reference.
+        /// The reference as given in `uses`.
         uses: String,
-        /// The plugin.
+        /// The name of the plugin.
         plugin: String,
         /// The plugin's versions, newest first.
         versions: Vec<String>,
@@ -224,7 +224,7 @@ pub enum ResolveError {
     /// Several plugins have the function.
     #[error("several plugins have a function `{uses}`: say which with `uses`: {}", .candidates.join(", "))]
     Ambiguous {
-        /// The reference.
+        /// The reference as given in `uses`.
         uses: String,
         /// The matching functions, as `plugin/function`.
         candidates: Vec<String>,
@@ -240,7 +240,7 @@ fn hint(similar: &[String]) -> String {
 
 /// One call of a function as a node.
 pub struct Call {
-    /// The exact function.
+    /// The function with the exact version of its plugin.
     pub function: FunctionRef,
     /// The input: the state as the branch sees it, or the result of the node's `input`.
     pub input: Object,
@@ -248,7 +248,7 @@ pub struct Call {
     pub mapped: bool,
     /// The node's `config`.
     pub config: Json,
-    /// The run.
+    /// The id of the run that makes the call.
     pub run: RunId,
     /// The node's name.
     pub node: Arc<str>,

@@ -141,7 +141,7 @@ pub trait Journal: Send + Sync + 'static {
 
 /// Events of one run that become durable together.
 pub struct Append {
-    /// The run.
+    /// The id of the run that the events belong to.
     pub run: RunId,
     /// The row of a new run. Set on a run's first append only.
     pub begins: Option<NewRun>,

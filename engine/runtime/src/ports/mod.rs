@@ -16,9 +16,9 @@ use heddle_kernel::{RunId, Timestamp};
 
 pub use self::{errors::*, functions::*, journal::*, list::*, rows::*};
 
-/// The current time.
+/// The port to the system clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The current time.
+    /// The current time, in milliseconds since 1970 (UTC).
     fn now(&self) -> Timestamp;
     /// Waits until the clock shows `at`. May return earlier, so callers check the clock again.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;

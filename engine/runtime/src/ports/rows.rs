@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use heddle_json::{Json, object::clip};
 use heddle_kernel::{Digest, GraphId, RunError, RunId, Status, Timestamp, event::FunctionRef};
 
-/// A stored graph.
+/// A graph as the store keeps it.
 #[derive(Clone, Debug)]
 pub struct GraphRow {
     /// The graph's id, derived from its definition.
@@ -150,7 +150,7 @@ pub struct Request {
     pub seq: u64,
 }
 
-/// A stored schedule.
+/// A schedule as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleRow {
     /// The schedule's name.
@@ -189,7 +189,7 @@ pub struct PluginSummary {
     pub version: Arc<str>,
 }
 
-/// A stored component.
+/// A plugin's component as the store keeps it.
 #[derive(Clone)]
 pub struct PluginRow {
     /// The SHA-256 of the component.

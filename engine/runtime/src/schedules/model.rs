@@ -41,7 +41,7 @@ pub struct ScheduleSpec {
 pub enum WhenSpec {
     /// The times of a cron expression in a time zone.
     Cron {
-        /// The expression.
+        /// The cron expression, as in `0 9 * * 1-5`.
         cron: String,
         /// The name of the time zone.
         time_zone: String,
@@ -93,7 +93,7 @@ pub enum ScheduleError {
     Invalid {
         /// The JSON pointer to the problem in the schedule.
         pointer: &'static str,
-        /// The problem.
+        /// Why the value is invalid.
         message: String,
     },
     /// The limit on schedules is reached.
@@ -113,7 +113,7 @@ pub enum ScheduleError {
     /// The schedule's run was not started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The store failed.
+    /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -168,7 +168,7 @@ pub(crate) fn parse_state(pointer: &str, state: &RawValue) -> Result<Object, Pro
     Object::parse(state.get()).map_err(|error| Problem::invalid_at(pointer, error.to_string()))
 }
 
-/// A wasm component.
+/// A request body that is a wasm component, as raw bytes.
 pub(crate) struct Component(pub(crate) Vec<u8>);
 
 impl FromRequest<App> for Component {

@@ -140,7 +140,7 @@ macro_rules! whole_numbers {
     };
 }
 
-/// A JSON value.
+/// A JSON value as unparsed text, which keeps all digits of its numbers.
 #[derive(Clone, Copy)]
 struct Json<'de>(&'de RawValue);
 

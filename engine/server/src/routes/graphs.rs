@@ -76,7 +76,7 @@ pub(crate) struct GraphBody {
 /// A page of graphs, newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GraphList {
-    /// The graphs.
+    /// The graphs of this page.
     graphs: Vec<GraphSummary>,
     /// The `page_token` of the next page; null on the last page.
     #[schema(required)]

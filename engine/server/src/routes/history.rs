@@ -53,7 +53,7 @@ pub(crate) struct StepParams {
 /// A page of steps, in the order of their start.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StepList {
-    /// The steps.
+    /// The steps of this page.
     steps: Vec<StepSummary>,
     /// The `after` of the next page: the number of the last step on this page; null if no step follows yet.
     #[schema(required)]
@@ -99,7 +99,7 @@ pub(crate) struct StepBody {
     node: Arc<str>,
     /// The map items that contain the step, outermost first; empty outside of maps.
     items: Vec<WaitItem>,
-    /// The status.
+    /// The step's status at the time of the request.
     status: StepStatus,
     /// The number of attempts.
     attempts: u32,

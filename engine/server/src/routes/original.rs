@@ -182,7 +182,7 @@ pub(crate) struct StateBody {
     /// The run's newest events, oldest first: at most 10,000, and at most 32 MiB of them.
     #[schema(value_type = Vec<EventView>)]
     logs: VecDeque<Box<RawValue>>,
-    /// The status.
+    /// The run's status at the time of the request.
     #[schema(value_type = StatusDoc)]
     status: Status,
     /// Why the run failed; null otherwise.

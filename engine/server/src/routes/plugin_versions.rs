@@ -58,10 +58,10 @@ pub(crate) struct RemoveParams {
     replace_granted: bool,
 }
 
-/// The removed versions.
+/// The result of removing versions of a plugin.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Removed {
-    /// The removed versions.
+    /// Each version that the request removed.
     removed: Vec<RemovedVersion>,
 }
 
@@ -70,9 +70,9 @@ pub(crate) struct Removed {
 struct RemovedVersion {
     /// The plugin's name.
     name: String,
-    /// The version.
+    /// The plugin's version (SemVer).
     version: String,
-    /// The SHA-256 of the component.
+    /// The SHA-256 of the component, as 64 hexadecimal digits.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     digest: String,
 }

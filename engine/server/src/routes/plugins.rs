@@ -81,10 +81,10 @@ pub(crate) struct PluginBody {
     /// The plugin's name.
     #[schema(value_type = String)]
     name: Arc<str>,
-    /// The version.
+    /// The plugin's version (SemVer).
     #[schema(value_type = String, example = "0.1.0")]
     version: Arc<str>,
-    /// The SHA-256 of the component.
+    /// The SHA-256 of the component, as 64 hexadecimal digits.
     #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     digest: Arc<str>,
     /// The size of the component, in bytes.
@@ -94,7 +94,7 @@ pub(crate) struct PluginBody {
     /// The permissions that the imports need: `clock`, `environment`, `files`, `http`, `random`, `sockets`, `tools`. Most
     /// toolchains add imports that a component does not use.
     asks: Vec<String>,
-    /// The functions.
+    /// The nodes and tools that the plugin exports.
     functions: Vec<FunctionBody>,
     /// Exports that are not usable as functions, each with the reason. Only components built without Heddle's WIT have any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -283,7 +283,7 @@ pub(crate) async fn get(
 /// The grants of a plugin name.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NameGrants {
-    /// The plugin name.
+    /// The name of the plugin that the policy is for.
     plugin: String,
     /// The grants, one line each; empty for none.
     grants: Vec<String>,

@@ -178,7 +178,7 @@ pub(crate) async fn run_response(app: &App, id: RunId) -> Result<Response, Probl
 /// A page of runs, newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunList {
-    /// The runs.
+    /// The runs of this page.
     runs: Vec<RunSummary>,
     /// The `page_token` of the next page; null on the last page.
     #[schema(required)]

@@ -92,7 +92,7 @@ pub(crate) struct WhenBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     from: Option<String>,
-    /// A single time.
+    /// The only time of the schedule (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     at: Option<String>,
@@ -160,7 +160,7 @@ fn moment(pointer: &str, text: &str) -> Result<Timestamp, Problem> {
     })
 }
 
-/// A schedule.
+/// A schedule: its times, the run that it starts, and its progress.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Schedule)]
 pub(crate) struct ScheduleBody {

@@ -13,7 +13,7 @@ pub(crate) struct ChunkView<'c> {
     /// Always `chunk`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The run.
+    /// The run's id (UUID).
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// The node whose function sent the chunk.
@@ -53,7 +53,7 @@ pub(crate) struct MissedView {
     /// Always `chunks_missed`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The run.
+    /// The run's id (UUID).
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// The number of missed chunks.

@@ -60,7 +60,7 @@ pub(crate) struct EventView {
     /// When the event was recorded.
     #[schema(value_type = String, format = DateTime)]
     at: Moment,
-    /// The run.
+    /// The run's id (UUID).
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// The type of the event.
@@ -72,7 +72,7 @@ pub(crate) struct EventView {
     /// A description of the event in one line.
     #[schema(value_type = String)]
     message: Arc<str>,
-    /// The node.
+    /// The name of the node that the event is about; absent if it is about the whole run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     node: Option<Arc<str>>,
@@ -206,7 +206,7 @@ pub(crate) enum FailureActionView {
 /// The origin of a forked run.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct ForkedFrom {
-    /// The original run.
+    /// The id of the original run (UUID).
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// The step after which the fork starts; 0 for the initial state.
@@ -230,7 +230,7 @@ pub(crate) struct ItemView {
 pub(crate) enum NextView {
     /// A node, or `end`.
     One(String),
-    /// A fork.
+    /// The branches of a fork, in their order.
     Fork(Vec<ArmView>),
 }
 

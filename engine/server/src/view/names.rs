@@ -52,7 +52,7 @@ enumerations! {
          for all of them, `all` starts one run for each, at most 100.";
 }
 
-/// A binary body.
+/// The schema of a request body that is a wasm component, as raw bytes.
 pub(crate) struct BytesDoc;
 
 impl PartialSchema for BytesDoc {

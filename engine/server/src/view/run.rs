@@ -26,7 +26,7 @@ pub(crate) struct RunBody {
     /// The name of the run's graph; null if it has none.
     #[schema(value_type = Option<String>, required)]
     graph_name: Option<Arc<str>>,
-    /// The status.
+    /// The run's status at the time of the request.
     #[schema(value_type = StatusDoc)]
     status: Status,
     /// When the run was started.
@@ -182,7 +182,7 @@ pub(crate) struct RunSummary {
     /// The name of the run's graph; null if it has none.
     #[schema(value_type = Option<String>, required)]
     graph_name: Option<Arc<str>>,
-    /// The status.
+    /// The run's status at the time of the request.
     #[schema(value_type = StatusDoc)]
     status: Status,
     /// When the run was started.

@@ -73,7 +73,7 @@ impl Default for MemoryJournal {
 }
 
 impl MemoryJournal {
-    /// An empty journal.
+    /// Creates an empty journal that loses its data when it is dropped.
     pub fn new() -> Self {
         Self::with(Tables::default())
     }

@@ -47,7 +47,7 @@ pub enum OpenError {
     /// Another process has the store open. The operator stops that process, or names another path.
     #[error("the store {} is in use: another heddle process has locked {}", .path.display(), .lock.display())]
     InUse {
-        /// The store.
+        /// The path of the store.
         path: PathBuf,
         /// The lock file that the other process holds.
         lock: PathBuf,
@@ -63,7 +63,7 @@ pub enum OpenError {
     /// The file is not a store of Heddle. It is left unchanged.
     #[error("{} is not a store of Heddle: {message}", .path.display())]
     NotAStore {
-        /// The file.
+        /// The path of the store's file.
         path: PathBuf,
         /// What it is instead.
         message: String,
@@ -74,7 +74,7 @@ pub enum OpenError {
         .path.display()
     )]
     Newer {
-        /// The file.
+        /// The path of the store's file.
         path: PathBuf,
         /// The format of the file.
         found: i32,
@@ -84,7 +84,7 @@ pub enum OpenError {
     /// SQLite reports an error.
     #[error("the store {} cannot be opened: {message}", .path.display())]
     Failed {
-        /// The file.
+        /// The path of the store's file.
         path: PathBuf,
         /// The error of SQLite.
         message: String,

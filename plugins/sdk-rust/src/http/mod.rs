@@ -32,7 +32,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Error, Result, json};
 
-/// A request.
+/// An HTTP request to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The method, in capitals.
@@ -48,17 +48,17 @@ pub struct Request {
 /// A response, with any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// The status.
+    /// The status code, such as 200.
     pub status: u16,
     /// The headers, with names in lower case. Headers whose value is not text are left out.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The bytes of the body.
     pub body: Vec<u8>,
 }
 
 /// A response whose body has not been read.
 pub struct Incoming {
-    /// The status.
+    /// The status code, such as 200.
     pub status: u16,
     /// The headers, with names in lower case. Headers whose value is not text are left out.
     pub headers: Vec<(String, String)>,

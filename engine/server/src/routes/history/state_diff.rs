@@ -35,7 +35,7 @@ pub(crate) enum Op {
 /// A state key that differs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Change {
-    /// The key.
+    /// The name of the state key, at the top level of the state.
     #[schema(value_type = String)]
     key: Arc<str>,
     /// The kind of the change.
@@ -53,7 +53,7 @@ pub(crate) struct Change {
 /// An operation of a JSON Patch.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Patch<'s> {
-    /// The operation.
+    /// The operation of RFC 6902.
     op: Op,
     /// A JSON pointer (RFC 6901) into the state.
     path: String,

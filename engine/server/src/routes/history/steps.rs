@@ -40,7 +40,7 @@ pub(crate) struct StepSummary {
     step: u64,
     /// The node of the step.
     node: String,
-    /// The status.
+    /// The step's status at the time of the request.
     status: StepStatus,
     /// The number of attempts.
     attempts: u32,
