@@ -7,27 +7,13 @@ use heddle_kernel::{
     Timestamp, decide, run::Snapshot,
 };
 
-use crate::script::{check, functions, make};
+use crate::script::{check, started};
 
 const KIB: usize = 1 << 10;
 
 /// A run of this graph whose journal has this limit.
 fn start(definition: &str, max_journal_bytes: u64) -> Run {
-    let graph = Arc::new(make(definition));
-    let functions = functions(std::iter::once(&graph));
-    let id = RunId(uuid::Uuid::from_u128(7));
-    let (mut run, _) = Run::start(
-        id,
-        graph,
-        Arc::default(),
-        Object::default(),
-        functions,
-        true,
-        Timestamp(0),
-    );
-    run.max_journal_bytes = max_journal_bytes;
-    decide(&mut run, Input::Activate, Timestamp(0)).expect("it begins");
-    run
+    started(definition, |run| run.max_journal_bytes = max_journal_bytes)
 }
 
 fn text(bytes: usize) -> String {

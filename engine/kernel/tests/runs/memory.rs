@@ -1,28 +1,12 @@
-use std::sync::Arc;
-
 use heddle_json::{Object, object::json};
-use heddle_kernel::{Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, decide};
+use heddle_kernel::{Answer, FailureKind, Input, Outcome, Route, Run, Status, Timestamp, decide};
 
-use crate::script::{functions, make};
+use crate::script::started;
 
 const MIB: usize = 1 << 20;
 
 fn start(definition: &str, max_run_bytes: usize) -> Run {
-    let graph = Arc::new(make(definition));
-    let functions = functions(std::iter::once(&graph));
-    let id = RunId(uuid::Uuid::from_u128(7));
-    let (mut run, _) = Run::start(
-        id,
-        graph,
-        Arc::default(),
-        Object::default(),
-        functions,
-        true,
-        Timestamp(0),
-    );
-    run.max_run_bytes = max_run_bytes;
-    decide(&mut run, Input::Activate, Timestamp(0)).expect("it begins");
-    run
+    started(definition, |run| run.max_run_bytes = max_run_bytes)
 }
 
 /// Answers the first active call.

@@ -58,6 +58,25 @@ pub(crate) fn make(definition: &str) -> Graph {
         .0
 }
 
+/// A started run of this graph with an empty state. `configure` sets its limits before the first step.
+pub(crate) fn started(definition: &str, configure: impl FnOnce(&mut Run)) -> Run {
+    let graph = Arc::new(make(definition));
+    let functions = functions(std::iter::once(&graph));
+    let id = RunId(uuid::Uuid::from_u128(7));
+    let (mut run, _) = Run::start(
+        id,
+        graph,
+        Arc::default(),
+        Object::default(),
+        functions,
+        true,
+        Timestamp(0),
+    );
+    configure(&mut run);
+    decide(&mut run, Input::Activate, Timestamp(0)).expect("it begins");
+    run
+}
+
 pub(crate) fn functions<'g>(graphs: impl Iterator<Item = &'g Arc<Graph>>) -> BTreeMap<Arc<str>, FunctionRef> {
     let function = |uses: &Arc<str>| FunctionRef {
         digest: Digest::of(b"component"),

@@ -310,6 +310,16 @@ mod tests {
         RunId(uuid::Uuid::from_u128(n))
     }
 
+    /// Adds a run that the store lists as queued, as at a start of the engine.
+    fn enqueue_stored(queue: &mut AdmissionQueue, n: u128, group: Option<&str>) {
+        queue.queued += 1;
+        queue.enqueue(QueuedRun {
+            run: run(n),
+            priority: 0,
+            group: group.map(Arc::from),
+        });
+    }
+
     fn group(name: &str, at_once: u32) -> Group {
         Group {
             name: name.into(),
@@ -474,12 +484,7 @@ mod tests {
         let mut queue = AdmissionQueue::new(10, 100, u64::MAX);
         queue.groups.entry("a".into()).or_default().started = 1;
         for n in 1..=4 {
-            queue.queued += 1;
-            queue.enqueue(QueuedRun {
-                run: run(n),
-                priority: 0,
-                group: Some("a".into()),
-            });
+            enqueue_stored(&mut queue, n, Some("a"));
         }
         let first = queue.take_next(NOW).expect("there is room");
         assert_eq!(
@@ -496,12 +501,7 @@ mod tests {
         let mut full = AdmissionQueue::new(10, 100, u64::MAX);
         full.groups.entry("a".into()).or_default().started = 1;
         for n in [8, 9] {
-            full.queued += 1;
-            full.enqueue(QueuedRun {
-                run: run(n),
-                priority: 0,
-                group: Some("a".into()),
-            });
+            enqueue_stored(&mut full, n, Some("a"));
         }
         let first = full.take_next(NOW).expect("the group's limit is unknown");
         assert!(!full.confirm_group(&first, Some(group("a", 1))));
@@ -515,12 +515,7 @@ mod tests {
         let mut queue = AdmissionQueue::new(1_000, 100, u64::MAX);
         assert_eq!(queue.retry_after_s(NOW), 5, "the speed is unknown");
         for n in 0..21 {
-            queue.queued += 1;
-            queue.enqueue(QueuedRun {
-                run: run(n),
-                priority: 0,
-                group: None,
-            });
+            enqueue_stored(&mut queue, n, None);
             queue
                 .take_next(Timestamp(1_000 * n as i64))
                 .expect("there is room");
