@@ -381,8 +381,8 @@ impl Reports {
         refused_may_exist: bool,
     ) -> Vec<usize> {
         for number in &self.graphs {
-            let kept = journal.graph(&graph(*number).id).await.expect("it can be read");
-            assert!(kept.is_some(), "graph {number} was acknowledged and is lost");
+            let stored = journal.graph(&graph(*number).id).await.expect("it can be read");
+            assert!(stored.is_some(), "graph {number} was acknowledged and is lost");
         }
         let mut held = Vec::new();
         for (number, planned) in workload.runs.iter().enumerate() {
@@ -468,12 +468,12 @@ async fn held_of(planned: &[PlannedAppend], number: usize, journal: &dyn Journal
     assert_eq!(row.error.is_some(), error, "run {number}");
     for (at, append) in planned.iter().enumerate() {
         if let Some(request) = &append.request {
-            let kept = journal
+            let stored = journal
                 .request(request.to, &request.key)
                 .await
                 .expect("it can be read");
             assert_eq!(
-                kept.as_ref(),
+                stored.as_ref(),
                 Some(request).filter(|_| at < count),
                 "run {number}"
             );
@@ -483,9 +483,9 @@ async fn held_of(planned: &[PlannedAppend], number: usize, journal: &dyn Journal
         .iter()
         .rev()
         .find_map(|append| append.snapshot.as_ref());
-    let kept = journal.snapshot(run, u64::MAX).await.expect("it can be read");
+    let stored = journal.snapshot(run, u64::MAX).await.expect("it can be read");
     assert_eq!(
-        kept.map(|kept| (kept.seq, kept.body.get().to_owned())),
+        stored.map(|stored| (stored.seq, stored.body.get().to_owned())),
         newest.map(|newest| (newest.seq, newest.body.get().to_owned())),
         "run {number}: its snapshot"
     );

@@ -118,10 +118,10 @@ fn a_graph_is_written_in_yaml_and_its_run_signalled() {
     let path = server.folder().join("ask.yaml").display().to_string();
     std::fs::write(&path, YAML).unwrap();
     let id = stdout(&server.run_command(&["graph", "create", &path]));
-    let kept = server.get(&format!("/v1/graphs/{}", id.trim())).ok();
-    assert_eq!(kept["definition"]["nodes"]["ask"]["wait"]["signal"], "on");
+    let stored = server.get(&format!("/v1/graphs/{}", id.trim())).ok();
+    assert_eq!(stored["definition"]["nodes"]["ask"]["wait"]["signal"], "on");
     assert_eq!(
-        kept["definition"]["nodes"]["publish"]["config"]["published"],
+        stored["definition"]["nodes"]["publish"]["config"]["published"],
         "yes"
     );
 

@@ -467,7 +467,7 @@ fn the_examples_of_parameters_exist_in_the_samples() {
         .post("/v1/schedules", &example(&server, "put_schedule"))
         .ok();
     let paths = server.openapi().document()["paths"].as_object().unwrap();
-    let mut asked = 0;
+    let mut count = 0;
     for (path, operations) in paths {
         let operation = &operations["get"];
         let mut address = path.clone();
@@ -479,10 +479,10 @@ fn the_examples_of_parameters_exist_in_the_samples() {
         if operation.is_object() && !address.contains('{') {
             let answer = server.get(&address);
             assert_eq!(answer.status, 200, "{address}: {answer:?}");
-            asked += 1;
+            count += 1;
         }
     }
-    assert!(asked >= 14, "{asked}");
+    assert!(count >= 14, "{count}");
 }
 
 #[test]

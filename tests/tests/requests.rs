@@ -215,8 +215,8 @@ fn headers_go_to_the_server_alone() {
         .output()
         .unwrap();
     stdout(&of_variable);
-    let asked = server.requests();
-    let header = |n: usize, name| asked[n].header(name).unwrap_or("none").to_owned();
+    let requests = server.requests();
+    let header = |n: usize, name| requests[n].header(name).unwrap_or("none").to_owned();
     assert_eq!(
         ["x-one", "x-two", "x-three", "authorization"].map(|name| header(0, name)),
         ["1", "a:b", "3", "Basic bWU6cGEgc3M="]

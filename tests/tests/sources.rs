@@ -318,9 +318,9 @@ struct Fake(Stub);
 impl Fake {
     /// The requests with the user and the password. An anonymous token is not a secret.
     fn credentials(&self) -> Vec<String> {
-        let asked = self.0.requests().into_iter();
+        let requests = self.0.requests().into_iter();
         let has_user = |text: &str| text.starts_with("Basic ");
-        let signed = asked.filter(|request| request.header("authorization").is_some_and(has_user));
+        let signed = requests.filter(|request| request.header("authorization").is_some_and(has_user));
         signed
             .map(|request| format!("{} {}", request.method, request.path))
             .collect()
@@ -440,9 +440,9 @@ fn credentials_follow_no_redirect_and_no_upload_to_another_host() {
         !registry.credentials().is_empty(),
         "the registry itself got the credentials"
     );
-    let asked = other.0.requests();
+    let requests = other.0.requests();
     assert!(
-        asked.iter().any(|request| request.method == "PUT"),
+        requests.iter().any(|request| request.method == "PUT"),
         "the upload was sent there"
     );
     assert_eq!(other.credentials(), [""; 0]);

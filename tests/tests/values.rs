@@ -98,10 +98,10 @@ fn the_command_sends_and_shows_every_number_as_it_is_written() {
         ),
     );
     stdout(&server.run_command(&["graph", "create", &graph]));
-    let kept = server.get("/v1/graphs/numbers").text;
+    let stored = server.get("/v1/graphs/numbers").text;
     assert!(
-        kept.contains(&format!("\"config\":{{\"big\":{BIG},\"small\":1.5}}")),
-        "{kept}"
+        stored.contains(&format!("\"config\":{{\"big\":{BIG},\"small\":1.5}}")),
+        "{stored}"
     );
 
     let state = format!("{{\"a\": {BIG}, \"b\": 1.50}}");

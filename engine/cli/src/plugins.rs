@@ -398,9 +398,9 @@ impl Remove {
             Some((name, version)) => format!("/v1/plugins/{}/{}", escape(name), escape(version)),
             None => format!("/v1/plugins/{}", escape(&self.plugin)),
         };
-        let asked = [("force", self.force), ("replace_granted", self.replace_granted)];
-        let asked = asked.iter().filter(|(_, is_set)| *is_set);
-        for (at, (name, _)) in asked.enumerate() {
+        let options = [("force", self.force), ("replace_granted", self.replace_granted)];
+        let options = options.iter().filter(|(_, is_set)| *is_set);
+        for (at, (name, _)) in options.enumerate() {
             path += &format!("{}{name}=true", if at == 0 { '?' } else { '&' });
         }
         let answer = client::remove(&self.server, &path)?;

@@ -29,12 +29,12 @@ async fn a_plugin_has_no_more_active_calls_than_its_policy_allows() {
     for _ in 0..100 {
         run(&host, "touch", "{}", r#"{"key": "k"}"#).await.unwrap();
     }
-    assert_eq!(server.asked().len(), 3);
+    assert_eq!(server.requests().len(), 3);
     // A call that ends makes room for one more.
     calls[0].abort();
     server.next().await;
     run(&host, "touch", "{}", r#"{"key": "k"}"#).await.unwrap();
-    assert_eq!(server.asked().len(), 4);
+    assert_eq!(server.requests().len(), 4);
     calls.iter().for_each(JoinHandle::abort);
 }
 
@@ -69,7 +69,12 @@ async fn calls_that_wait_for_their_plugin_start_in_order_and_delay_no_other_plug
             "{n}"
         );
     }
-    let order: Vec<_> = host.server.asked().into_iter().map(|asked| asked.line).collect();
+    let order: Vec<_> = host
+        .server
+        .requests()
+        .into_iter()
+        .map(|request| request.line)
+        .collect();
     let expected = ["first", "0", "1", "2", "3", "5", "6", "7", "8", "9"];
     assert_eq!(order, expected.map(|name| format!("GET /{name}")));
 }
@@ -83,7 +88,7 @@ struct Ordered {
 /// gate is open.
 async fn host_for_order(gate: &Arc<Semaphore>) -> Ordered {
     let gate = gate.clone();
-    let server = Server::answering(move |asked| match asked.line.as_str() {
+    let server = Server::answering(move |request| match request.line.as_str() {
         "GET /first" => {
             let gate = gate.clone();
             Answer::When(Box::pin(async move { gate.acquire().await.unwrap().forget() }))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::server::{Answer, Asked, Server};
+use crate::server::{Answer, ReceivedRequest, Server};
 
 /// The fixtures, each with these grants.
 async fn host(policy: Value) -> Host {
@@ -336,8 +336,8 @@ fn secret_file() -> tempfile::NamedTempFile {
 }
 
 /// Returns what it received.
-fn echo(asked: &Asked) -> Answer {
-    Answer::ok(asked.header("authorization").unwrap_or("nothing"))
+fn echo(request: &ReceivedRequest) -> Answer {
+    Answer::ok(request.header("authorization").unwrap_or("nothing"))
 }
 
 fn with_header(url: &str, value: &str) -> Value {
@@ -351,7 +351,7 @@ async fn a_secret_goes_to_its_host_and_the_guest_never_sees_it() {
     let host = host(secretive(file.path(), &server, &other)).await;
     let config = with_header(&server.url("/v1"), "Bearer ${secret.key}");
     let Seen { update, lines } = seen(&host, "outgoing/fetch", config).await;
-    let sent = server.asked();
+    let sent = server.requests();
     let sent = sent[0].header("authorization");
     assert_eq!(sent, Some(format!("Bearer {VALUE}").as_str()));
     assert_eq!(update["answers"], json!(["Bearer [secret]"]), "what came back");
@@ -403,11 +403,11 @@ async fn a_secret_is_sent_to_its_hosts_only_and_an_unknown_one_is_refused_with_a
             "{lines:?}"
         );
     }
-    assert!(server.asked().is_empty() && other.asked().is_empty());
+    assert!(server.requests().is_empty() && other.requests().is_empty());
     // A reference in a path is not replaced.
     let config = json!({"urls": [server.url("/$%7Bsecret.key%7D")]});
     seen(&host, "outgoing/fetch", config).await;
-    assert!(!server.asked()[0].line.contains(VALUE));
+    assert!(!server.requests()[0].line.contains(VALUE));
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ fn base64(text: &str) -> &'static str {
 
 #[tokio::test]
 async fn a_secret_is_replaced_in_the_usual_forms_and_remembered_ones() {
-    let server = Server::answering(|asked| {
-        let sent = asked.header("authorization").unwrap_or(VALUE);
+    let server = Server::answering(|request| {
+        let sent = request.header("authorization").unwrap_or(VALUE);
         let body = format!(
             "{sent} {} {} {}",
             sent.replace('/', "%2F").replace('+', "%2B"),
@@ -64,7 +64,7 @@ async fn a_secret_is_replaced_in_the_usual_forms_and_remembered_ones() {
 
 #[tokio::test]
 async fn headers_that_make_another_request_are_left_out_where_a_grant_is_for_some_only() {
-    let server = Server::answering(|asked| Answer::ok(&asked.line)).await;
+    let server = Server::answering(|request| Answer::ok(&request.line)).await;
     let headers = json!([
         ["X-HTTP-Method-Override", "DELETE"],
         ["x_http_method_override", "DELETE"],
@@ -81,22 +81,22 @@ async fn headers_that_make_another_request_are_left_out_where_a_grant_is_for_som
         let policy = json!({"plugins": {"outgoing": {"http": [grant]}}});
         let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing"]).await;
         fetch(&host, json!({"urls": [server.url("/v1/a")], "headers": headers})).await;
-        let asked = server.asked().pop().unwrap();
-        assert_eq!(asked.header("x-request-id"), Some("7"));
+        let request = server.requests().pop().unwrap();
+        assert_eq!(request.header("x-request-id"), Some("7"));
         for name in [
             "x-http-method-override",
             "x_http_method_override",
             "x-original-url",
             "x-forwarded-prefix",
         ] {
-            assert_eq!(asked.header(name).is_some(), kept, "{name} under {grant}");
+            assert_eq!(request.header(name).is_some(), kept, "{name} under {grant}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_path_that_servers_read_in_two_ways_is_not_sent() {
-    let server = Server::answering(|asked| Answer::ok(&asked.line)).await;
+    let server = Server::answering(|request| Answer::ok(&request.line)).await;
     let policy = json!({"plugins": {"outgoing": {"http": [{"host": server.url(""), "paths": ["/v1/"]}]}}});
     let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing"]).await;
     for path in [
@@ -117,5 +117,5 @@ async fn a_path_that_servers_read_in_two_ways_is_not_sent() {
         let answer = &fetch(&host, json!({"urls": [server.url(path)]})).await[0];
         assert!(answer.starts_with("Permanent: "), "{path}: {answer}");
     }
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }

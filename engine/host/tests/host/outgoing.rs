@@ -74,7 +74,7 @@ fn request(host: &Host, url: &str, attempt: u32) -> Call {
 
 #[tokio::test]
 async fn each_request_of_a_call_carries_the_calls_key_with_its_number() {
-    let server = Server::answering(|asked| Answer::ok(&asked.line)).await;
+    let server = Server::answering(|request| Answer::ok(&request.line)).await;
     let host = host_for(&server).await;
     let urls = [server.url("/a?b=c"), server.url("/d"), server.url("")];
     let fetched = fetch(&host, json!({ "urls": urls })).await;
@@ -82,9 +82,9 @@ async fn each_request_of_a_call_carries_the_calls_key_with_its_number() {
     assert_eq!(fetched.key, KEY, "the guest sees it");
     let keys = some(&[KEY, &format!("{KEY}:2"), &format!("{KEY}:3")]);
     assert_eq!(server.keys(), keys);
-    for (asked, (level, line)) in server.asked().iter().zip(&fetched.lines) {
-        assert_eq!(asked.header("host"), Some(server.address.to_string().as_str()));
-        let path = asked.line.split(['?', ' ']).nth(1).unwrap();
+    for (request, (level, line)) in server.requests().iter().zip(&fetched.lines) {
+        assert_eq!(request.header("host"), Some(server.address.to_string().as_str()));
+        let path = request.line.split(['?', ' ']).nth(1).unwrap();
         let shown = format!("GET {} answered 200 in ", server.url(path));
         assert!(*level == Level::Info && line.starts_with(&shown), "{line}");
     }
@@ -167,7 +167,7 @@ async fn a_plugin_without_a_grant_registers_and_its_requests_are_refused() {
         failure.message.starts_with("plugin `http` was not granted"),
         "{failure}"
     );
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn another_host_method_or_path_than_the_granted_one_is_refused() {
         refusal.contains("has a user name") && !refusal.contains("hunter2"),
         "{refusal}"
     );
-    assert_eq!((server.asked().len(), other.asked().len()), (1, 0));
+    assert_eq!((server.requests().len(), other.requests().len()), (1, 0));
 }
 
 #[tokio::test]
@@ -241,12 +241,12 @@ async fn a_name_leads_to_no_private_address_that_its_grant_does_not_name() {
         "{refusal}"
     );
     assert!(refusal.contains("add `private: [\""), "{refusal}");
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
     let named = json!([{"host": format!("http://localhost:{port}"), "private": ["127.0.0.0/8"]}]);
     let named = host(http(&named)).await;
     assert_eq!(fetch(&named, urls).await.answers, ["yes"]);
     assert_eq!(
-        server.asked()[0].header("host"),
+        server.requests()[0].header("host"),
         Some(format!("localhost:{port}").as_str())
     );
 }
@@ -258,12 +258,12 @@ async fn a_redirect_is_an_answer() {
     let host = host_for(&server).await;
     let answer = outcome(&host, request(&host, &server.url("/"), 1)).await.unwrap();
     assert_eq!(answer.update.get("status").unwrap().get(), "302");
-    assert!(other.asked().is_empty());
+    assert!(other.requests().is_empty());
 }
 
 #[tokio::test]
 async fn a_body_that_is_too_large_ends_the_request_with_the_limits_name() {
-    let server = Server::answering(|asked| match asked.line.as_str() {
+    let server = Server::answering(|request| match request.line.as_str() {
         "GET /said" => Answer::Of(200, "", vec![b'x'; 2001]),
         "GET /unsaid" => Answer::Unsaid(200_000),
         _ => Answer::Unsaid(2000),
@@ -416,7 +416,7 @@ async fn requests_at_once_and_in_all_have_limits() {
         &*failure.message,
         "`outgoing/fetch` made more requests than its limit of 2 (http_requests, the server's default)"
     );
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -458,5 +458,5 @@ async fn a_servers_certificate_must_match_its_name() {
         "{:?}",
         fetched.answers
     );
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }

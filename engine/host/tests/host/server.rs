@@ -21,14 +21,14 @@ use tokio_rustls::TlsAcceptor;
 
 /// A request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     /// The method and the path.
     pub(crate) line: String,
     headers: Vec<(String, String)>,
     pub(crate) body: usize,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.as_str())
@@ -53,21 +53,23 @@ impl Answer {
     }
 }
 
-type Answers = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+type Answers = Arc<dyn Fn(&ReceivedRequest) -> Answer + Send + Sync>;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     arrived: Arc<Semaphore>,
 }
 
 impl Server {
-    pub(crate) async fn answering(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn answering(
+        answer: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         Self::start(answer, None).await
     }
 
     /// With a certificate that only the tests' own authority signed.
-    pub(crate) async fn secret(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn secret(answer: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static) -> Self {
         let certificates = CertificateDer::pem_file_iter(tls("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(tls("server.key")).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -80,30 +82,30 @@ impl Server {
     }
 
     async fn start(
-        answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static,
         tls: Option<TlsAcceptor>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
-            asked: Arc::default(),
+            requests: Arc::default(),
             arrived: Arc::new(Semaphore::new(0)),
         };
-        let (asked, arrived, answer) = (
-            server.asked.clone(),
+        let (requests, arrived, answer) = (
+            server.requests.clone(),
             server.arrived.clone(),
             Arc::new(answer) as Answers,
         );
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (asked, arrived, answer) = (asked.clone(), arrived.clone(), answer.clone());
+                let (requests, arrived, answer) = (requests.clone(), arrived.clone(), answer.clone());
                 let tls = tls.clone();
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(stream, &asked, &arrived, &answer).await,
+                        None => serve(stream, &requests, &arrived, &answer).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, &asked, &arrived, &answer).await;
+                                serve(stream, &requests, &arrived, &answer).await;
                             }
                         }
                     }
@@ -118,14 +120,14 @@ impl Server {
     }
 
     /// Every request so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
     /// The idempotency keys of the requests so far.
     pub(crate) fn keys(&self) -> Vec<Option<String>> {
-        let key = |asked: &Asked| asked.header("idempotency-key").map(str::to_owned);
-        self.asked().iter().map(key).collect()
+        let key = |request: &ReceivedRequest| request.header("idempotency-key").map(str::to_owned);
+        self.requests().iter().map(key).collect()
     }
 
     /// Waits for the next request.
@@ -143,12 +145,12 @@ pub(crate) fn tls(file: &str) -> std::path::PathBuf {
 /// Handles one request. The client sees errors on the way.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    asked: &Mutex<Vec<Asked>>,
+    requests: &Mutex<Vec<ReceivedRequest>>,
     arrived: &Semaphore,
     answer: &Answers,
 ) {
     let mut stream = BufReader::new(stream);
-    let mut request = Asked::default();
+    let mut request = ReceivedRequest::default();
     let mut line = String::new();
     while stream.read_line(&mut line).await.unwrap_or(0) > 2 {
         let text = std::mem::take(&mut line);
@@ -166,7 +168,7 @@ async fn serve(
     }
     request.body = length;
     let answer = answer(&request);
-    asked.lock().unwrap().push(request);
+    requests.lock().unwrap().push(request);
     arrived.add_permits(1);
     let _ = match answer {
         Answer::Of(status, headers, body) => {

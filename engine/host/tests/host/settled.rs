@@ -69,10 +69,10 @@ async fn a_granted_tool_starts_when_the_events_before_its_caller_are_durable() {
     for _ in 0..100 {
         run(&host, "touch", "{}", r#"{"key": "k"}"#).await.unwrap();
     }
-    assert!(!calling.is_finished() && server.asked().is_empty());
+    assert!(!calling.is_finished() && server.requests().is_empty());
     held.word.send_replace(Some(true));
     calling.await.unwrap().unwrap();
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn a_granted_tool_does_not_start_if_those_events_cannot_be_stored() {
         &*failure.message,
         "`hostile/call` was ended before a side effect: the events that the call follows from cannot be stored"
     );
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]

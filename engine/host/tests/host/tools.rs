@@ -157,7 +157,7 @@ async fn grants_pass_neither_from_a_caller_to_its_tool_nor_back() {
             false => assert!(answered.is_ok(), "{answered:?}"),
         }
     }
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
     // The tool's grants do not apply to its caller.
     let policy = json!({"plugins": {"http": {"http": [server.url("")]}}});
     let host = host_with(granting(&policy.to_string()), &["fixtures/outgoing", "http"]).await;
@@ -170,5 +170,5 @@ async fn grants_pass_neither_from_a_caller_to_its_tool_nor_back() {
     .await;
     let fetched = fetched.unwrap().update.to_text();
     assert!(fetched.contains("plugin `outgoing` was not granted"), "{fetched}");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }

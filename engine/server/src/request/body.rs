@@ -210,16 +210,24 @@ impl FromRequest<App> for RunExport {
 
 /// Checks that the body has one of the expected content types. The error names the first one.
 fn expect_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
-    let given = headers
+    let content_type = headers
         .get(header::CONTENT_TYPE)
         .map(|value| value.to_str().unwrap_or("(not text)"));
-    if given.is_some_and(|given| expected.iter().any(|expected| is_type(given, expected))) {
+    if content_type
+        .is_some_and(|content_type| expected.iter().any(|expected| is_type(content_type, expected)))
+    {
         return Ok(());
     }
-    let given = given.map_or_else(|| "none was given".to_owned(), |given| format!("got `{given}`"));
+    let content_type = content_type.map_or_else(
+        || "none was given".to_owned(),
+        |content_type| format!("got `{content_type}`"),
+    );
     Err(Problem::new(
         ProblemKind::WRONG_TYPE,
-        format!("send the body with `Content-Type: {}`; {given}", expected[0]),
+        format!(
+            "send the body with `Content-Type: {}`; {content_type}",
+            expected[0]
+        ),
     ))
 }
 

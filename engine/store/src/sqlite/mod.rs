@@ -234,8 +234,8 @@ impl Journal for SqliteJournal {
     }
 
     fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        let kept = self.submit(|answer| Job::Plugin(plugin, answer));
-        Box::pin(async move { kept.await.map(|_| ()) })
+        let written = self.submit(|answer| Job::Plugin(plugin, answer));
+        Box::pin(async move { written.await.map(|_| ()) })
     }
 
     fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
@@ -359,8 +359,8 @@ impl Journal for SqliteJournal {
 
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
         let ScheduleRow { name, body } = schedule;
-        let kept = self.submit(|answer| Job::Put(Table::Schedules, Entry { name, body }, answer));
-        Box::pin(async move { kept.await.map(|_| ()) })
+        let written = self.submit(|answer| Job::Put(Table::Schedules, Entry { name, body }, answer));
+        Box::pin(async move { written.await.map(|_| ()) })
     }
 
     fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -373,8 +373,8 @@ impl Journal for SqliteJournal {
 
     fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
         let PolicyRow { name, body } = policy;
-        let kept = self.submit(|answer| Job::Put(Table::Policies, Entry { name, body }, answer));
-        Box::pin(async move { kept.await.map(|_| ()) })
+        let written = self.submit(|answer| Job::Put(Table::Policies, Entry { name, body }, answer));
+        Box::pin(async move { written.await.map(|_| ()) })
     }
 
     fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
@@ -387,8 +387,8 @@ impl Journal for SqliteJournal {
 
     fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
         let (name, SecretText(body)) = (name.into(), value);
-        let kept = self.submit(|answer| Job::Put(Table::Secrets, Entry { name, body }, answer));
-        Box::pin(async move { kept.await.map(|_| ()) })
+        let written = self.submit(|answer| Job::Put(Table::Secrets, Entry { name, body }, answer));
+        Box::pin(async move { written.await.map(|_| ()) })
     }
 
     fn secret(&self, name: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {

@@ -397,8 +397,8 @@ async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world:
     assert_eq!(ids("bb", 1).await, [graph_id(1)]);
     assert!(!journal.put_graph(with(1, &["cc"])).await.unwrap());
     assert_eq!(ids("bb", 10).await, [graph_id(2)]);
-    let kept = journal.graph(&graph_id(1)).await.unwrap().unwrap();
-    assert_eq!(kept.functions, with(1, &["cc"]).functions);
+    let stored = journal.graph(&graph_id(1)).await.unwrap().unwrap();
+    assert_eq!(stored.functions, with(1, &["cc"]).functions);
 }
 
 async fn lists_leave_out_large_values(mut world: impl World) {

@@ -17,8 +17,11 @@ pub(super) async fn a_graph_is_kept_once(mut world: impl World) {
     assert!(journal.graph(&graph_id(1)).await.unwrap().is_none());
     assert!(journal.put_graph(graph(1, Some("a"), 1)).await.unwrap());
     assert!(!journal.put_graph(graph(1, Some("a"), 2)).await.unwrap());
-    let kept = journal.graph(&graph_id(1)).await.unwrap().unwrap();
-    assert_eq!((kept.name.as_deref(), kept.created_at), (Some("a"), Timestamp(1)));
+    let stored = journal.graph(&graph_id(1)).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.name.as_deref(), stored.created_at),
+        (Some("a"), Timestamp(1))
+    );
     assert_eq!(journal.graphs(None, 10).await.unwrap().len(), 1);
 }
 
@@ -120,9 +123,9 @@ pub(super) async fn a_plugin_is_kept_once_and_may_become_active(mut world: impl 
     assert!(journal.plugin(&digest).await.unwrap().is_none());
     journal.put_plugin(plugin(b"component", false)).await.unwrap();
     assert!(journal.active_plugins().await.unwrap().is_empty());
-    let kept = journal.plugin(&digest).await.unwrap().unwrap();
+    let stored = journal.plugin(&digest).await.unwrap().unwrap();
     assert_eq!(
-        (&*kept.component, &*kept.version, kept.active),
+        (&*stored.component, &*stored.version, stored.active),
         (&b"component"[..], "1.0.0", false)
     );
 
@@ -148,17 +151,17 @@ pub(super) async fn a_plugin_is_kept_once_and_may_become_active(mut world: impl 
         })
         .await
         .unwrap();
-    let kept = journal.plugin(&digest).await.unwrap().unwrap();
+    let stored = journal.plugin(&digest).await.unwrap().unwrap();
     assert_eq!(
-        (&*kept.name, &*kept.version, kept.active),
+        (&*stored.name, &*stored.version, stored.active),
         ("raised", "2.0.0", true)
     );
-    assert_eq!(kept.added_at, Timestamp(1));
+    assert_eq!(stored.added_at, Timestamp(1));
     // and nothing more once it is active itself.
     journal.put_plugin(plugin(b"component", true)).await.unwrap();
     journal.put_plugin(plugin(b"component", false)).await.unwrap();
-    let kept = journal.active_plugins().await.unwrap();
-    assert_eq!((kept.len(), &*kept[0].name), (1, "raised"));
+    let stored = journal.active_plugins().await.unwrap();
+    assert_eq!((stored.len(), &*stored[0].name), (1, "raised"));
 }
 
 pub(super) async fn active_plugins_keep_their_order(mut world: impl World) {
@@ -173,9 +176,9 @@ pub(super) async fn active_plugins_keep_their_order(mut world: impl World) {
         journal.put_plugin(plugin(component, active)).await.unwrap();
     }
     let mut order = Vec::new();
-    for kept in journal.active_plugins().await.unwrap() {
-        let kept = journal.plugin(&kept.digest).await.unwrap().unwrap();
-        order.push(kept.component);
+    for stored in journal.active_plugins().await.unwrap() {
+        let stored = journal.plugin(&stored.digest).await.unwrap().unwrap();
+        order.push(stored.component);
     }
     assert_eq!(
         order.iter().map(|component| &**component).collect::<Vec<_>>(),
